@@ -1,0 +1,90 @@
+//! What a device library needs of the machine it runs on.
+
+use core::fmt;
+
+/// The machine under a [`Device`](crate::Device): connections, a clock, a log and measurements.
+///
+/// Nothing here blocks. A connection is a reliable, ordered stream of bytes; whether TCP carries it
+/// or a link that is no socket is the port's own affair.
+pub trait Port {
+    /// One stream, incoming or outgoing.
+    type Connection;
+
+    /// The next stream that the aggregator opened to this device, if there is one.
+    fn accept(&mut self) -> Option<Self::Connection>;
+
+    /// Opens a stream to the aggregator. It need not be established yet: until then reads and
+    /// writes answer [`PortError::WouldBlock`].
+    fn connect(&mut self) -> Result<Self::Connection, PortError>;
+
+    /// Reads what has arrived; `Ok(0)` means that the other side has finished sending.
+    fn read(
+        &mut self,
+        connection: &mut Self::Connection,
+        buffer: &mut [u8],
+    ) -> Result<usize, PortError>;
+
+    /// Writes a part of `bytes`, at least one unless `bytes` is empty.
+    fn write(
+        &mut self,
+        connection: &mut Self::Connection,
+        bytes: &[u8],
+    ) -> Result<usize, PortError>;
+
+    /// Ends a stream. What was written still goes out, in the background.
+    fn close(&mut self, connection: Self::Connection);
+
+    /// Microseconds since any fixed moment, never going back.
+    fn now_us(&mut self) -> u64;
+
+    /// Writes one line to the device's log.
+    fn log(&mut self, line: fmt::Arguments<'_>);
+
+    /// What the body can tell of its own cost so far.
+    fn usage(&mut self) -> Usage {
+        Usage::default()
+    }
+}
+
+/// A device's counters since boot; `None` where the body cannot count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Instructions retired.
+    pub instructions: Option<u64>,
+    /// Most heap ever in use, in bytes.
+    pub heap_peak_bytes: Option<u32>,
+    /// Most stack ever in use, in bytes.
+    pub stack_peak_bytes: Option<u32>,
+    /// TCP segments sent.
+    pub segments_sent: Option<u32>,
+    /// TCP segments received.
+    pub segments_received: Option<u32>,
+    /// TCP segments sent again.
+    pub retransmissions: Option<u32>,
+}
+
+/// Why a stream did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortError {
+    /// Nothing to do now; ask again later.
+    WouldBlock,
+    /// The other side does not listen, or cannot be reached.
+    Refused,
+    /// The stream broke.
+    Reset,
+    /// The body has no room for another stream.
+    Exhausted,
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WouldBlock => "nothing to do now",
+            Self::Refused => "connection refused",
+            Self::Reset => "connection lost",
+            Self::Exhausted => "no room for another connection",
+        })
+    }
+}
+
+impl core::error::Error for PortError {}

@@ -1,0 +1,188 @@
+//! The control messages. Field names are the wire's names.
+
+use core::fmt;
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+/// Most entries in [`Welcome::layers`]: the inputs and up to eight weight layers.
+pub const MAX_LAYER_SIZES: usize = 9;
+
+/// A one-time word that ties an update to the `/start` that asked for it.
+pub type Token = String<16>;
+
+/// The aggregator's answer to `GET /id`: who the device is and what it will train.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) of the aggregator.
+    pub protocol: u32,
+    /// The client's ID, from 0.
+    pub id: u32,
+    /// Examples in the client's partition.
+    pub num_examples: u32,
+    /// Units per layer, inputs first: `[784, 16, 10]`.
+    pub layers: Vec<u32, MAX_LAYER_SIZES>,
+    /// Activation of the hidden layers.
+    pub activation: Activation,
+    /// The experiment's seed, from which every random stream of a device is derived.
+    pub seed: u64,
+}
+
+/// Activation of the hidden layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// `max(0, x)`.
+    Relu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+}
+
+/// How the first layer is computed on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arithmetic {
+    /// Exact integer sums over non-zero inputs.
+    #[default]
+    Fixed,
+    /// Single-precision floating point.
+    Float,
+}
+
+/// The control part of `POST /start`: train one round on the parameters that come with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The round, from 1.
+    pub round: u32,
+    /// To be sent back with the results.
+    pub token: Token,
+    /// Passes over the client's partition.
+    pub local_epochs: u32,
+    /// Examples per step of SGD.
+    pub batch_size: u32,
+    /// Step size of SGD.
+    pub learning_rate: f32,
+    /// How the first layer is computed; `fixed` if absent.
+    #[serde(default)]
+    pub arithmetic: Arithmetic,
+}
+
+/// What a device is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceState {
+    /// Has its data and waits for `/start`.
+    Ready,
+    /// Trains [`Ready::round`].
+    Training,
+    /// Has trained and is sending its update.
+    Sending,
+    /// Gave the round up, see [`Ready::error`]; takes the next `/start` all the same.
+    Failed,
+}
+
+/// The device's answer to `GET /ready`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The client's ID.
+    pub id: u32,
+    /// What the device is doing.
+    pub state: DeviceState,
+    /// The last round started; 0 before the first.
+    pub round: u32,
+    /// Training passes done this round, of `total_examples`.
+    pub done_examples: u32,
+    /// `num_examples * local_epochs`.
+    pub total_examples: u32,
+    /// Why the state is `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String<64>>,
+}
+
+/// What a round cost the device; a field that the body cannot measure is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Microseconds from `/start` taken to training done, by the device's own clock.
+    pub train_us: u64,
+    /// Instructions retired while training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// Most heap ever in use, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heap_peak_bytes: Option<u32>,
+    /// Most stack ever in use, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_peak_bytes: Option<u32>,
+    /// HTTP bytes received since boot.
+    pub bytes_received: u64,
+    /// HTTP bytes sent since boot.
+    pub bytes_sent: u64,
+    /// TCP segments sent since boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segments_sent: Option<u32>,
+    /// TCP segments received since boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segments_received: Option<u32>,
+    /// TCP segments sent again since boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmissions: Option<u32>,
+}
+
+/// The control part of `POST /results`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// The round of the [`Start`] that this answers.
+    pub round: u32,
+    /// The token of the [`Start`] that this answers.
+    pub token: Token,
+    /// Training examples of this client: the weight of its update.
+    pub num_examples: u32,
+    /// Mean cross-entropy over the last local epoch.
+    pub loss: f32,
+    /// What the round cost.
+    pub cost: Cost,
+}
+
+/// The body of every 4xx and 5xx, on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// What is wrong, for a person.
+    pub error: String<160>,
+}
+
+impl ErrorReply {
+    /// Formats a reason, cut to what fits.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        struct Cut(String<160>);
+        impl fmt::Write for Cut {
+            fn write_str(&mut self, s: &str) -> fmt::Result {
+                for c in s.chars() {
+                    // JSON's own characters would have to be escaped, which the device's parser
+                    // does not undo.
+                    let c = if c == '"' || c == '\\' || c.is_control() { '\'' } else { c };
+                    self.0.push(c).map_err(|_| fmt::Error)?;
+                }
+                Ok(())
+            }
+        }
+        let mut cut = Cut(String::new());
+        // An error here only means that the text is full.
+        let _ = fmt::write(&mut cut, format_args!("{reason}"));
+        Self { error: cut.0 }
+    }
+}
+
+/// The query of the aggregator's endpoints.
+///
+/// `GET /id?client=3&address=127.0.0.1:40001&port=80`, all optional; `?id=3` elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Query {
+    /// The client's ID, as [`Welcome::id`] told it.
+    pub id: Option<u32>,
+    /// The ID that the device would like to have: its own from before a reboot, or the one it was
+    /// told on its command line.
+    pub client: Option<u32>,
+    /// Where the device is reached, if not at the connection's source address: `ip:port`.
+    pub address: Option<String<32>>,
+    /// The device's HTTP port at the connection's source address; 80 if absent.
+    pub port: Option<u16>,
+}
