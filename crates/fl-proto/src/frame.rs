@@ -14,6 +14,11 @@
 //! ```
 //!
 //! All numbers are little endian. The body's length is `24 + control_len + 4 * count` exactly.
+//!
+//! Two ways to read one: piece by piece with [`Header::parse`], [`Checksum`] and
+//! [`ParamDecoder`](crate::ParamDecoder), where the whole does not fit into memory twice; or at once
+//! with [`Frame::parse`]. Neither gives out a frame whose checksum does not fit. That the control
+//! message names the same round as the header is for the caller to check, who knows the message.
 
 use crate::{MAX_CONTROL_BYTES, MAX_PARAMS};
 use core::fmt;
@@ -67,6 +72,22 @@ pub enum FrameError {
     ControlTooLong(u16),
     /// More parameters than [`MAX_PARAMS`].
     TooManyParams(u32),
+    /// The body ends within the header.
+    Truncated(usize),
+    /// The body is not as long as its header says.
+    Length {
+        /// [`Header::body_len`].
+        expected: u64,
+        /// Bytes there are.
+        actual: u64,
+    },
+    /// The checksum does not fit: the body was damaged on the way.
+    Checksum {
+        /// [`Header::crc`].
+        expected: u32,
+        /// What the bytes give.
+        actual: u32,
+    },
 }
 
 impl fmt::Display for FrameError {
@@ -74,13 +95,32 @@ impl fmt::Display for FrameError {
         match self {
             Self::Magic => write!(f, "not a zfl frame: the magic bytes are missing"),
             Self::Version(v) => write!(f, "frame version {v}, this side speaks {VERSION}"),
-            Self::Encoding(e) => write!(f, "unknown parameter encoding {e}, this side speaks 0 (f32)"),
+            Self::Encoding(e) => write!(
+                f,
+                "unknown parameter encoding {e}, this side speaks 0 (f32)"
+            ),
             Self::Kind(k) => write!(f, "unknown update kind {k}"),
             Self::Reserved => write!(f, "a reserved byte of the frame header is not 0"),
             Self::ControlTooLong(n) => {
-                write!(f, "control message of {n} bytes, at most {MAX_CONTROL_BYTES} are taken")
+                write!(
+                    f,
+                    "control message of {n} bytes, at most {MAX_CONTROL_BYTES} are taken"
+                )
             }
             Self::TooManyParams(n) => write!(f, "{n} parameters, at most {MAX_PARAMS} are taken"),
+            Self::Truncated(n) => write!(f, "{n} bytes are less than a header of {HEADER_LEN}"),
+            Self::Length { expected, actual } => {
+                write!(
+                    f,
+                    "a body of {actual} bytes, its header asks for {expected}"
+                )
+            }
+            Self::Checksum { expected, actual } => {
+                write!(
+                    f,
+                    "damaged on the way: CRC-32 {actual:08x}, its header says {expected:08x}"
+                )
+            }
         }
     }
 }
@@ -88,9 +128,57 @@ impl fmt::Display for FrameError {
 impl core::error::Error for FrameError {}
 
 impl Header {
+    /// The header of a frame of `control` and `params`, its checksum included.
+    ///
+    /// # Errors
+    /// [`FrameError::ControlTooLong`] and [`FrameError::TooManyParams`].
+    pub fn new(kind: Kind, round: u32, control: &[u8], params: &[f32]) -> Result<Self, FrameError> {
+        let control_len = u16::try_from(control.len()).unwrap_or(u16::MAX);
+        let count = u32::try_from(params.len()).unwrap_or(u32::MAX);
+        let mut header = Self {
+            kind,
+            control_len,
+            round,
+            count,
+            crc: 0,
+        }
+        .within_bounds()?;
+        let mut checksum = header.checksum();
+        checksum.update(control);
+        for param in params {
+            checksum.update(&param.to_le_bytes());
+        }
+        header.crc = checksum.finish();
+        Ok(header)
+    }
+
+    fn within_bounds(self) -> Result<Self, FrameError> {
+        if usize::from(self.control_len) > MAX_CONTROL_BYTES {
+            return Err(FrameError::ControlTooLong(self.control_len));
+        }
+        if self.count > MAX_PARAMS {
+            return Err(FrameError::TooManyParams(self.count));
+        }
+        Ok(self)
+    }
+
     /// Reads and checks a header; the checksum is checked at the end by [`Checksum`].
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, FrameError> {
-        let [m0, m1, m2, m3, version, encoding, kind, zero, c0, c1, z0, z1, rest @ ..] = *bytes;
+        let [
+            m0,
+            m1,
+            m2,
+            m3,
+            version,
+            encoding,
+            kind,
+            zero,
+            c0,
+            c1,
+            z0,
+            z1,
+            rest @ ..,
+        ] = *bytes;
         if [m0, m1, m2, m3] != MAGIC {
             return Err(FrameError::Magic);
         }
@@ -108,22 +196,15 @@ impl Header {
         if [zero, z0, z1] != [0; 3] {
             return Err(FrameError::Reserved);
         }
-        let control_len = u16::from_le_bytes([c0, c1]);
-        if usize::from(control_len) > MAX_CONTROL_BYTES {
-            return Err(FrameError::ControlTooLong(control_len));
-        }
         let [r0, r1, r2, r3, n0, n1, n2, n3, k0, k1, k2, k3] = rest;
-        let count = u32::from_le_bytes([n0, n1, n2, n3]);
-        if count > MAX_PARAMS {
-            return Err(FrameError::TooManyParams(count));
-        }
-        Ok(Self {
+        let header = Self {
             kind,
-            control_len,
+            control_len: u16::from_le_bytes([c0, c1]),
             round: u32::from_le_bytes([r0, r1, r2, r3]),
-            count,
+            count: u32::from_le_bytes([n0, n1, n2, n3]),
             crc: u32::from_le_bytes([k0, k1, k2, k3]),
-        })
+        };
+        header.within_bounds()
     }
 
     /// The header's bytes.
@@ -153,6 +234,75 @@ impl Header {
         digest.update(&self.emit()[..20]);
         Checksum(digest)
     }
+}
+
+/// A whole frame in memory, every length and the checksum verified.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The checked header.
+    pub header: Header,
+    /// The control message, JSON; as yet unread.
+    pub control: &'a [u8],
+    words: &'a [[u8; 4]],
+}
+
+impl<'a> Frame<'a> {
+    /// Reads a body, all of it.
+    ///
+    /// # Errors
+    /// Every [`FrameError`]: a frame comes out only if its length is exact and its checksum fits.
+    pub fn parse(body: &'a [u8]) -> Result<Self, FrameError> {
+        let Some((head, rest)) = body.split_first_chunk() else {
+            return Err(FrameError::Truncated(body.len()));
+        };
+        let header = Header::parse(head)?;
+        let (expected, actual) = (header.body_len(), body.len() as u64);
+        let wrong_length = FrameError::Length { expected, actual };
+        if actual != expected {
+            return Err(wrong_length);
+        }
+        let mut checksum = header.checksum();
+        checksum.update(rest);
+        let actual = checksum.finish();
+        if actual != header.crc {
+            return Err(FrameError::Checksum {
+                expected: header.crc,
+                actual,
+            });
+        }
+        let Some((control, params)) = rest.split_at_checked(header.control_len.into()) else {
+            return Err(wrong_length);
+        };
+        Ok(Self {
+            header,
+            control,
+            words: params.as_chunks().0,
+        })
+    }
+
+    /// The parameters, [`Header::count`] of them.
+    pub fn params(&self) -> impl ExactSizeIterator<Item = f32> + use<'a> {
+        self.words.iter().map(|word| f32::from_le_bytes(*word))
+    }
+}
+
+/// Writes a whole frame; `control` is the control message in JSON.
+///
+/// # Errors
+/// As [`Header::new`].
+#[cfg(feature = "alloc")]
+pub fn encode(
+    kind: Kind,
+    round: u32,
+    control: &[u8],
+    params: &[f32],
+) -> Result<alloc::vec::Vec<u8>, FrameError> {
+    let header = Header::new(kind, round, control, params)?;
+    let mut body = alloc::vec::Vec::with_capacity(HEADER_LEN + control.len() + 4 * params.len());
+    body.extend(header.emit());
+    body.extend(control);
+    body.extend(params.iter().flat_map(|param| param.to_le_bytes()));
+    Ok(body)
 }
 
 /// The running CRC-32 of a frame.

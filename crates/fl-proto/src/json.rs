@@ -10,5 +10,8 @@ pub fn encode<T: Serialize>(message: &T, buffer: &mut [u8]) -> Option<usize> {
 /// Reads one message; `None` for anything that is not exactly one such JSON object.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     let (message, used) = serde_json_core::from_slice(bytes).ok()?;
-    bytes[used..].iter().all(u8::is_ascii_whitespace).then_some(message)
+    bytes[used..]
+        .iter()
+        .all(u8::is_ascii_whitespace)
+        .then_some(message)
 }

@@ -6,12 +6,15 @@
 //! the JSON object (see [`compat`]). `docs/wire-format.md` shows both byte by byte.
 //!
 //! Invariants:
-//! - Nothing here allocates, panics on input, or trusts a length before checking it against a bound.
+//! - Without the `alloc` feature nothing here allocates; nothing ever panics on input, or trusts a length before checking it against a bound.
 //! - This crate knows no layers: parameters are one flat `[f32]`, and [`Welcome::layers`] is a tag
 //!   that the two ends interpret.
 
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
 
 pub mod compat;
 pub mod frame;
@@ -54,4 +57,6 @@ pub mod path {
     pub const START: &str = "/start";
     /// Device, GET: [`Ready`](crate::Ready).
     pub const READY: &str = "/ready";
+    /// Device, POST with an empty body: the experiment is over.
+    pub const STOP: &str = "/stop";
 }

@@ -158,7 +158,11 @@ impl ErrorReply {
                 for c in s.chars() {
                     // JSON's own characters would have to be escaped, which the device's parser
                     // does not undo.
-                    let c = if c == '"' || c == '\\' || c.is_control() { '\'' } else { c };
+                    let c = if c == '"' || c == '\\' || c.is_control() {
+                        '\''
+                    } else {
+                        c
+                    };
                     self.0.push(c).map_err(|_| fmt::Error)?;
                 }
                 Ok(())

@@ -23,19 +23,25 @@ impl ParamDecoder {
     #[must_use]
     pub fn push(&mut self, mut bytes: &[u8], params: &mut [f32]) -> bool {
         while self.partial_len > 0 && self.partial_len < 4 {
-            let Some((&byte, rest)) = bytes.split_first() else { return true };
+            let Some((&byte, rest)) = bytes.split_first() else {
+                return true;
+            };
             self.partial[self.partial_len] = byte;
             self.partial_len += 1;
             bytes = rest;
         }
         if self.partial_len == 4 {
-            let Some(slot) = params.get_mut(self.decoded) else { return false };
+            let Some(slot) = params.get_mut(self.decoded) else {
+                return false;
+            };
             *slot = f32::from_le_bytes(self.partial);
             self.decoded += 1;
             self.partial_len = 0;
         }
         let (words, tail) = bytes.as_chunks::<4>();
-        let Some(slots) = params.get_mut(self.decoded..).and_then(|s| s.get_mut(..words.len()))
+        let Some(slots) = params
+            .get_mut(self.decoded..)
+            .and_then(|s| s.get_mut(..words.len()))
         else {
             return false;
         };
