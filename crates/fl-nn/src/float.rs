@@ -1,0 +1,40 @@
+//! The first layer in f32: the readable form that the integer kernel is tested against.
+
+/// `sums = (input / 255) * weights + bias`.
+///
+/// # Shapes
+/// `weights`: row-major `[d_in, d_out]`; `input`: `[d_in]`; `bias`, `sums`: `[d_out]`.
+pub(crate) fn forward(weights: &[f32], bias: &[f32], input: &[u8], sums: &mut [f32]) {
+    sums.copy_from_slice(bias);
+    for (row, &x) in weights.chunks_exact(sums.len()).zip(input) {
+        if x != 0 {
+            let x = f32::from(x) / 255.0;
+            for (sum, weight) in sums.iter_mut().zip(row) {
+                *sum += x * weight;
+            }
+        }
+    }
+}
+
+/// One input's row of the batch's gradient, applied: `weights -= rate * sum_n (x_n / 255) * delta_n`.
+///
+/// # Shapes
+/// `deltas`: row-major `[batch, d_out]`; `inputs`: this input in each example of the batch; `weights`:
+/// `[d_out]`.
+pub(crate) fn update(
+    deltas: &[f32],
+    rate: f32,
+    inputs: impl Iterator<Item = u8> + Clone,
+    weights: &mut [f32],
+) {
+    let columns = weights.len();
+    for (column, weight) in weights.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for (row, x) in deltas.chunks_exact(columns).zip(inputs.clone()) {
+            if x != 0 {
+                sum += f32::from(x) / 255.0 * row[column];
+            }
+        }
+        *weight -= rate * sum;
+    }
+}

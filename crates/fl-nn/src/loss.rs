@@ -1,0 +1,39 @@
+//! Softmax with cross-entropy, computed so that no logit overflows.
+
+/// The loss of one example in nats; not finite if a logit is not.
+pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> f32 {
+    let max = largest(logits);
+    let sum: f32 = logits.iter().fold(0.0, |sum, &z| sum + libm::expf(z - max));
+    libm::logf(sum) + (max - logits[label])
+}
+
+/// As [`cross_entropy`], and writes its derivative by the logits, `softmax - one_hot(label)`.
+pub(crate) fn cross_entropy_gradient(logits: &[f32], label: usize, deltas: &mut [f32]) -> f32 {
+    let max = largest(logits);
+    let mut sum = 0.0;
+    for (delta, &z) in deltas.iter_mut().zip(logits) {
+        *delta = libm::expf(z - max);
+        sum += *delta;
+    }
+    let scale = 1.0 / sum;
+    deltas.iter_mut().for_each(|delta| *delta *= scale);
+    deltas[label] -= 1.0;
+    libm::logf(sum) + (max - logits[label])
+}
+
+/// The class with the largest logit, the first of equals.
+pub(crate) fn prediction(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (class, &z) in logits.iter().enumerate() {
+        if z > logits[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+fn largest(logits: &[f32]) -> f32 {
+    logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |max, &z| if z > max { z } else { max })
+}
