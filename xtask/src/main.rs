@@ -1,1 +1,100 @@
-fn main() {}
+//! zfl's chores: `cargo xtask <command>`.
+//!
+//! Everything that needs more than Cargo (packages of the system, firmware for another target, QEMU)
+//! is done from here, so that two commands suffice on a fresh machine: `cargo xtask run` and
+//! `cargo xtask test`.
+//!
+//! Invariants:
+//! - No zfl crate is used here: xtask builds even when they do not.
+//! - Whatever is already in place is left alone, and no package manager is called for it.
+//! - A chore that cannot be done ends with a non-zero status and the command that would help.
+
+mod ci;
+mod guest;
+mod licences;
+mod process;
+mod project;
+mod run;
+mod setup;
+mod tiers;
+mod toolchain;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Sets zfl up, builds its firmware, runs and tests it.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what is missing: QEMU, and a toolchain that can build firmware
+    Setup,
+    /// Build the firmware that boards boot
+    BuildGuest {
+        /// Which firmware
+        #[arg(long, value_enum, default_value_t)]
+        body: GuestBody,
+        /// Only what this board boots (a folder of boards/)
+        #[arg(long)]
+        board: Option<String>,
+    },
+    /// Set up and build what is missing, then `zfl run` with all that follows
+    #[command(disable_help_flag = true)]
+    Run {
+        /// Handed to `zfl run`; see `cargo xtask run --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Set up, then all tests: host, firmware in QEMU, fleets
+    Test,
+    /// The tests of the firmware, each in QEMU
+    TestQemu,
+    /// The end-to-end tests: fleets in QEMU, and what goes wrong with them
+    TestFleet,
+    /// Formatting, lints, documentation, licences and the `no_std` builds
+    Ci,
+}
+
+/// A firmware, or all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum GuestBody {
+    /// The bare-metal firmware
+    #[default]
+    Bare,
+    /// Every firmware
+    All,
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().chore) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(chore: Chore) -> Result<ExitCode> {
+    match chore {
+        Chore::Setup => setup::all(),
+        Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
+        Chore::Run { args } => return run::run(&args),
+        Chore::Test => tiers::all(),
+        Chore::TestQemu => tiers::qemu(),
+        Chore::TestFleet => tiers::fleet(),
+        Chore::Ci => ci::check(),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}

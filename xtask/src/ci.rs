@@ -1,0 +1,121 @@
+//! `cargo xtask ci`: all that is checked besides tests.
+
+use crate::{licences, process, project, setup, toolchain::Toolchain};
+use anyhow::Result;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A target with no operating system and no standard library: whatever builds for it is `no_std`.
+const NO_STD_TARGET: &str = "x86_64-unknown-none";
+
+/// The device's crates, and their features, each of which has to build alone.
+const NO_STD_CRATES: [(&str, &[&str]); 3] = [("fl-nn", &[]), ("fl-proto", &[]), ("fl-client", &[])];
+
+/// Formatting, lints, documentation, licences, and the device's crates without the standard library.
+///
+/// # Errors
+/// If a check fails; checks that come later are not made.
+pub fn check() -> Result<()> {
+    let guest = Guest::bare()?;
+    formatting(&guest)?;
+    lints(&guest)?;
+    documentation()?;
+    licences::check(&[
+        &project::root().join("Cargo.toml"),
+        &guest.folder.join("Cargo.toml"),
+    ])?;
+    without_std()
+}
+
+/// A guest's workspace and the toolchain for it.
+struct Guest {
+    folder: PathBuf,
+    toolchain: Toolchain,
+}
+
+impl Guest {
+    fn bare() -> Result<Self> {
+        let toolchain = setup::toolchain(setup::GUEST_TARGET)?;
+        Ok(Self {
+            folder: project::root().join("guest/bare"),
+            toolchain,
+        })
+    }
+}
+
+fn formatting(guest: &Guest) -> Result<()> {
+    step(project::cargo().args(["fmt", "--all", "--check"]))?;
+    step(
+        project::cargo()
+            .current_dir(&guest.folder)
+            .args(["fmt", "--all", "--check"]),
+    )
+}
+
+fn lints(guest: &Guest) -> Result<()> {
+    let deny = ["--", "-D", "warnings"];
+    let workspace = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--locked",
+    ];
+    step(project::cargo().args(workspace).args(deny))?;
+    if !guest.toolchain.has_clippy() {
+        // Debian's Rust comes without clippy, and the clippy of another Rust cannot be used with
+        // its libraries. The firmware's build is then the check: its warnings are errors too.
+        println!(
+            "no clippy for the firmware in {}",
+            guest.toolchain.describe()
+        );
+        return Ok(());
+    }
+    let mut clippy = guest.toolchain.cargo("clippy");
+    clippy
+        .current_dir(&guest.folder)
+        .args(["--release", "--locked", "--target-dir"]);
+    step(clippy.arg(guest.folder.join("target")).args(deny))
+}
+
+fn documentation() -> Result<()> {
+    let doc = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+    ];
+    step(
+        project::cargo()
+            .args(doc)
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn without_std() -> Result<()> {
+    let toolchain = setup::toolchain(NO_STD_TARGET)?;
+    for (name, features) in NO_STD_CRATES {
+        step(&mut check_alone(&toolchain, name, None))?;
+        for feature in features {
+            step(&mut check_alone(&toolchain, name, Some(feature)))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_alone(toolchain: &Toolchain, name: &str, feature: Option<&str>) -> Command {
+    let mut check = toolchain.cargo("check");
+    check.args(["--locked", "--no-default-features", "--package", name]);
+    check.args(feature.iter().flat_map(|feature| ["--features", feature]));
+    // Apart from the host's: another Rust would build all anew at every turn.
+    check
+        .arg("--target-dir")
+        .arg(project::target_dir().join("no-std"));
+    check
+}
+
+fn step(command: &mut Command) -> Result<()> {
+    println!("\n$ {}", process::line(command));
+    process::run(command)
+}

@@ -1,0 +1,71 @@
+//! Where things are in the repository.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    // xtask is never installed: it runs where it was built.
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The Cargo that started xtask, at the repository's root.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Cargo's target directory of the root workspace.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(&dir).unwrap_or_else(|_| dir.into()),
+        None => root().join("target"),
+    }
+}
+
+/// The part of a `board.toml` that a build needs.
+#[derive(Debug, Deserialize)]
+pub struct Board {
+    /// The folder's name.
+    pub name: String,
+    /// The firmware that it boots.
+    pub body: String,
+    /// Its kernel.
+    pub kernel: Kernel,
+}
+
+/// A board's kernel.
+#[derive(Debug, Deserialize)]
+pub struct Kernel {
+    /// Its image, from the repository's root.
+    pub image: PathBuf,
+}
+
+/// All boards, by name.
+///
+/// # Errors
+/// If boards/ or one of its `board.toml` cannot be read.
+pub fn boards() -> Result<Vec<Board>> {
+    let folder = root().join("boards");
+    let mut boards = Vec::new();
+    for entry in folder
+        .read_dir()
+        .with_context(|| format!("cannot list {}", folder.display()))?
+    {
+        let path = entry?.path().join("board.toml");
+        if path.exists() {
+            boards.push(read_board(&path)?);
+        }
+    }
+    boards.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(boards)
+}
+
+fn read_board(path: &Path) -> Result<Board> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not as expected", path.display()))
+}

@@ -1,0 +1,179 @@
+//! The test tiers, and how many tests ran.
+//!
+//! A tier that is asked for runs or fails: where QEMU or a toolchain is missing it is installed, and
+//! if that is impossible the failure says why. What `zfl`'s manifest lists with `test = false` is
+//! left out by a plain `cargo test` and named here.
+
+use crate::{GuestBody, guest, process, project, setup};
+use anyhow::{Result, bail};
+use std::ops::AddAssign;
+use std::process::Command;
+
+/// Test targets that boot each board once and talk to its shell.
+const QEMU_TESTS: [&str; 1] = ["boards"];
+
+/// Test targets that run whole fleets, and break them.
+const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
+
+/// Set-up, then every tier.
+///
+/// # Errors
+/// If a test fails, or a tier cannot run.
+pub fn all() -> Result<()> {
+    prepare()?;
+    let mut tally = host()?;
+    tally += end_to_end(&QEMU_TESTS)?;
+    tally += end_to_end(&FLEET_TESTS)?;
+    tally.conclude()
+}
+
+/// The boards' tests.
+///
+/// # Errors
+/// As [`all`].
+pub fn qemu() -> Result<()> {
+    prepare()?;
+    end_to_end(&QEMU_TESTS)?.conclude()
+}
+
+/// The fleets' tests.
+///
+/// # Errors
+/// As [`all`].
+pub fn fleet() -> Result<()> {
+    prepare()?;
+    end_to_end(&FLEET_TESTS)?.conclude()
+}
+
+fn prepare() -> Result<()> {
+    setup::all()?;
+    guest::build(GuestBody::All, None)
+}
+
+/// Tests that need nothing but Cargo, with documentation examples.
+fn host() -> Result<Tally> {
+    let mut cargo = project::cargo();
+    count(cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
+}
+
+/// Optimised, as users run it; one test at a time, since each starts a fleet of its own.
+fn end_to_end(targets: &[&str]) -> Result<Tally> {
+    let mut cargo = project::cargo();
+    cargo.args([
+        "test",
+        "--release",
+        "--locked",
+        "--package",
+        "zfl",
+        "--no-fail-fast",
+    ]);
+    cargo.args(targets.iter().flat_map(|target| ["--test", target]));
+    count(cargo.args(["--", "--test-threads=1"]))
+}
+
+fn count(command: &mut Command) -> Result<Tally> {
+    println!("\n$ {}", process::line(command));
+    let mut tally = Tally::default();
+    let succeeded = process::watch(command, |line| {
+        if let Some(result) = Tally::parse(line) {
+            tally += result;
+        }
+    })?;
+    if !succeeded && tally.failed == 0 {
+        bail!(
+            "`{}` failed before its tests could run",
+            process::line(command)
+        );
+    }
+    Ok(tally)
+}
+
+/// Results of tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Tally {
+    /// Reads libtest's line `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
+    fn parse(line: &str) -> Option<Self> {
+        let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+        let mut tally = Self::default();
+        for part in counts.split("; ") {
+            let (number, what) = part.split_once(' ')?;
+            match what {
+                "passed" => tally.passed = number.parse().ok()?,
+                "failed" => tally.failed = number.parse().ok()?,
+                "ignored" => tally.skipped = number.parse().ok()?,
+                _ => {}
+            }
+        }
+        Some(tally)
+    }
+
+    fn conclude(self) -> Result<()> {
+        println!(
+            "\n{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
+        if self.failed > 0 {
+            bail!("{} tests failed", self.failed);
+        }
+        if self.passed == 0 {
+            bail!("no test ran");
+        }
+        Ok(())
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn reads_libtest() {
+        let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered \
+                    out; finished in 0.01s";
+        assert_eq!(
+            Tally::parse(line),
+            Some(Tally {
+                passed: 5,
+                failed: 2,
+                skipped: 1
+            })
+        );
+        assert_eq!(Tally::parse("test tests::reads_libtest ... ok"), None);
+    }
+
+    #[test]
+    fn failures_and_silence_are_failures() {
+        assert!(
+            Tally {
+                passed: 3,
+                ..Tally::default()
+            }
+            .conclude()
+            .is_ok()
+        );
+        assert!(
+            Tally {
+                passed: 3,
+                failed: 1,
+                skipped: 0
+            }
+            .conclude()
+            .is_err()
+        );
+        assert!(Tally::default().conclude().is_err());
+    }
+}
