@@ -20,11 +20,31 @@
 //!
 //! Invariant: this crate opens no socket and reads no clock of its own; a [`Port`] gives it both.
 
-#![cfg_attr(not(test), no_std)]
+#![no_std]
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    clippy::large_enum_variant,
+    reason = "refusals and phases stay off the heap, which may be full when they are made"
+)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+mod backoff;
+mod device;
+mod http;
+mod inbound;
+mod job;
+mod meter;
+mod outbound;
 mod port;
+mod receive;
+mod state;
+mod update;
 
+pub use device::{Activity, Config, Device};
+pub use job::TrainJob;
 pub use port::{Port, PortError, Usage};
+pub use state::Overrides;

@@ -1,0 +1,458 @@
+//! The device: its connections, and what it wants of the aggregator next.
+
+use crate::backoff::Backoff;
+use crate::http;
+use crate::inbound::{Inbound, Progress};
+use crate::job::{TrainJob, resize};
+use crate::meter::{Metered, Traffic};
+use crate::outbound::{Answer, Download, ExchangeError, Outbound, RequestHead};
+use crate::port::{Port, PortError};
+use crate::state::{Overrides, Phase, State};
+use crate::update::Upload;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+use fl_proto::{ErrorReply, Welcome, json, path};
+
+/// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
+const MAX_INBOUND: usize = 3;
+
+/// Bytes read at a time.
+const IO_BYTES: usize = 4096;
+
+/// Tries to deliver an update before the round is given up.
+const MAX_RESULT_ATTEMPTS: u32 = 12;
+
+/// What a device is told on its command line.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The ID it would like to have.
+    pub client: Option<u32>,
+    /// Where the aggregator reaches it, `ip:port`, if not at its own address.
+    pub address: Option<heapless::String<32>>,
+    /// The port on which it listens at its own address.
+    pub http_port: u16,
+    /// Values that go before those of `/start`.
+    pub overrides: Overrides,
+}
+
+/// What came of a [`Device::poll`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Something moved: poll again at once.
+    Busy,
+    /// Nothing to do until the network moves, or until this time of the port's clock.
+    Idle {
+        /// Microseconds, in the time of [`Port::now_us`].
+        wake_at_us: Option<u64>,
+    },
+    /// The experiment is over, or cannot be joined: the device is done.
+    Stopped,
+}
+
+/// What the device asks of the aggregator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Join,
+    Inputs,
+    Labels,
+    Results,
+}
+
+/// A federated-learning device on a [`Port`].
+pub struct Device<P: Port> {
+    config: Config,
+    state: State,
+    traffic: Traffic,
+    inbound: [Option<Inbound<P::Connection>>; MAX_INBOUND],
+    outbound: Option<(Goal, Outbound<P::Connection>)>,
+    backoff: Backoff,
+    retry_at_us: u64,
+    io: Vec<u8>,
+}
+
+impl<P: Port> Device<P> {
+    /// A device that has not joined yet.
+    pub fn new(config: Config) -> Self {
+        let state = State::new(config.overrides);
+        let backoff = Backoff::new(config.client.unwrap_or(u32::from(config.http_port)));
+        Self {
+            config,
+            state,
+            traffic: Traffic::default(),
+            inbound: [const { None }; MAX_INBOUND],
+            outbound: None,
+            backoff,
+            retry_at_us: 0,
+            io: Vec::new(),
+        }
+    }
+
+    /// The ID, once the aggregator gave one.
+    pub fn id(&self) -> Option<u32> {
+        self.state.session.as_ref().map(|session| session.id)
+    }
+
+    /// The training to do now, for a body that trains in the loop in which it polls.
+    pub fn job(&mut self) -> Option<&mut TrainJob> {
+        self.state.job.as_mut().filter(|job| !job.is_done())
+    }
+
+    /// The training to do now, for a body that trains on another thread; it comes back by
+    /// [`Device::finish_job`].
+    pub fn take_job(&mut self) -> Option<TrainJob> {
+        self.state.job.take()
+    }
+
+    /// Takes a job back that [`Device::take_job`] gave out, done or broken off.
+    pub fn finish_job(&mut self, job: TrainJob) {
+        self.state.job = Some(job);
+    }
+
+    /// Moves every exchange along. Never blocks, never trains.
+    pub fn poll(&mut self, port: &mut P) -> Activity {
+        if self.io.is_empty() && !resize(&mut self.io, IO_BYTES) {
+            port.log(format_args!(
+                "no memory for {IO_BYTES} bytes: give the board more"
+            ));
+            return Activity::Stopped;
+        }
+        let now_us = port.now_us();
+        let moved = self.poll_inbound(port, now_us);
+        if self.state.stopped {
+            return self.wind_down(port, now_us, moved);
+        }
+        self.collect_job(port, now_us);
+        let moved = self.poll_outbound(port, now_us) || moved;
+        if moved { Activity::Busy } else { self.idle() }
+    }
+
+    fn idle(&self) -> Activity {
+        let inbound = self
+            .inbound
+            .iter()
+            .flatten()
+            .map(Inbound::deadline_us)
+            .min();
+        let outbound = match &self.outbound {
+            Some((_, exchange)) => Some(exchange.deadline_us()),
+            None => self.goal().map(|_| self.retry_at_us),
+        };
+        let wake_at_us = [inbound, outbound].into_iter().flatten().min();
+        Activity::Idle { wake_at_us }
+    }
+
+    /// Answers what is still being answered, then ends.
+    fn wind_down(&mut self, port: &mut P, now_us: u64, moved: bool) -> Activity {
+        if let Some((_, exchange)) = self.outbound.take()
+            && let Some(connection) = exchange.into_connection()
+        {
+            port.close(connection);
+        }
+        match self
+            .inbound
+            .iter()
+            .flatten()
+            .map(Inbound::deadline_us)
+            .min()
+        {
+            None => Activity::Stopped,
+            Some(deadline_us) if deadline_us <= now_us => Activity::Stopped,
+            Some(_) if moved => Activity::Busy,
+            wake_at_us => Activity::Idle { wake_at_us },
+        }
+    }
+
+    fn poll_inbound(&mut self, port: &mut P, now_us: u64) -> bool {
+        let mut moved = false;
+        for slot in &mut self.inbound {
+            if slot.is_none() && !self.state.stopped {
+                *slot = port
+                    .accept()
+                    .map(|connection| Inbound::new(connection, now_us));
+                moved |= slot.is_some();
+            }
+            let Some(exchange) = slot else { continue };
+            let mut wire = Metered {
+                port,
+                traffic: &mut self.traffic,
+                now_us,
+            };
+            let over = loop {
+                match exchange.poll(&mut self.io, &mut self.state, &mut wire) {
+                    Progress::Moved => moved = true,
+                    Progress::Waiting => break false,
+                    Progress::Over => break true,
+                }
+            };
+            if over && let Some(exchange) = slot.take() {
+                moved = true;
+                port.close(exchange.into_connection(&mut self.state));
+            }
+        }
+        moved
+    }
+
+    /// Turns a finished job into results to send.
+    fn collect_job(&mut self, port: &mut P, now_us: u64) {
+        if !self.state.job.as_ref().is_some_and(TrainJob::is_done) {
+            return;
+        }
+        let Some(job) = self.state.job.take() else {
+            return;
+        };
+        let (round, usage) = (job.start.round, port.usage());
+        self.state.finish_job(job, self.traffic, now_us, usage);
+        match (&self.state.results, &self.state.phase) {
+            (Some((_, results)), _) => {
+                let (ms, loss) = (results.cost.train_us / 1000, results.loss);
+                port.log(format_args!(
+                    "round {round}: trained in {ms} ms, loss {loss:.4}"
+                ));
+            }
+            (None, Phase::Failed(reason)) => {
+                port.log(format_args!("round {round}: given up: {reason}"));
+            }
+            _ => {}
+        }
+        self.backoff.reset();
+        self.retry_at_us = now_us;
+    }
+
+    /// What to ask the aggregator next.
+    fn goal(&self) -> Option<Goal> {
+        let Some(session) = &self.state.session else {
+            return Some(Goal::Join);
+        };
+        let examples = session.num_examples as usize;
+        match self.state.phase {
+            Phase::Joining if session.partition.inputs.is_empty() => Some(Goal::Inputs),
+            Phase::Joining if session.partition.labels.len() < examples => Some(Goal::Labels),
+            Phase::Sending => Some(Goal::Results),
+            _ => None,
+        }
+    }
+
+    fn poll_outbound(&mut self, port: &mut P, now_us: u64) -> bool {
+        if self.outbound.is_none() {
+            let Some(goal) = self.goal().filter(|_| now_us >= self.retry_at_us) else {
+                return false;
+            };
+            match self.open(goal, port, now_us) {
+                Ok(exchange) => self.outbound = Some((goal, exchange)),
+                Err(error) => {
+                    self.retry(goal, error.into(), port, now_us);
+                    return false;
+                }
+            }
+        }
+        let Some((goal, exchange)) = &mut self.outbound else {
+            return false;
+        };
+        let goal = *goal;
+        let params = self.state.params.as_deref().unwrap_or(&[]);
+        let download = self.state.session.as_mut().and_then(|session| {
+            let want = session.num_examples as usize;
+            let inputs = want * session.network.shape().num_inputs();
+            let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
+            match goal {
+                Goal::Inputs => Some(Download {
+                    into: &mut partition.inputs,
+                    want: inputs,
+                }),
+                Goal::Labels => Some(Download {
+                    into: &mut partition.labels,
+                    want,
+                }),
+                Goal::Join | Goal::Results => None,
+            }
+        });
+        let mut moved = false;
+        let mut wire = Metered {
+            port,
+            traffic: &mut self.traffic,
+            now_us,
+        };
+        let ended = exchange.poll(&mut self.io, params, download, &mut wire, &mut moved);
+        let Some(ended) = ended else { return moved };
+        if let Some((_, exchange)) = self.outbound.take()
+            && let Some(connection) = exchange.into_connection()
+        {
+            port.close(connection);
+        }
+        match ended {
+            Ok(answer) => self.answered(goal, &answer, port, now_us),
+            Err(error) => self.retry(goal, error, port, now_us),
+        }
+        true
+    }
+
+    /// Opens the request for a goal.
+    fn open(
+        &mut self,
+        goal: Goal,
+        port: &mut P,
+        now_us: u64,
+    ) -> Result<Outbound<P::Connection>, PortError> {
+        let id = self.id().unwrap_or(0);
+        let mut head = RequestHead::new();
+        let mut upload = None;
+        let written = match goal {
+            Goal::Join => self.write_join(&mut head),
+            Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
+            Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
+            Goal::Results => {
+                let made = self.state.results.as_ref().and_then(|(form, results)| {
+                    Some((*form, Upload::new(*form, results, self.state.params())?))
+                });
+                let (form, made) = made.ok_or(PortError::Exhausted)?;
+                let media_type = match form {
+                    http::BodyForm::Frame => fl_proto::OCTET_STREAM,
+                    http::BodyForm::Json => fl_proto::JSON,
+                };
+                let length = made.content_length();
+                upload = Some(made);
+                write!(
+                    head,
+                    "POST {}?id={id} HTTP/1.1\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n",
+                    path::RESULTS,
+                )
+            }
+        };
+        // A request head is bounded by its fields, all of which are numbers or bounded texts.
+        debug_assert!(written.is_ok());
+        let _ = head.extend_from_slice(b"Host: aggregator\r\nConnection: close\r\n\r\n");
+        self.discard_download(goal);
+        Ok(Outbound::new(port.connect()?, head, upload, now_us))
+    }
+
+    fn write_join(&self, head: &mut RequestHead) -> core::fmt::Result {
+        write!(head, "GET {}?port={}", path::ID, self.config.http_port)?;
+        if let Some(client) = self.config.client {
+            write!(head, "&client={client}")?;
+        }
+        if let Some(address) = &self.config.address {
+            write!(head, "&address={address}")?;
+        }
+        write!(head, " HTTP/1.1\r\n")
+    }
+
+    /// Drops what a broken download left behind.
+    fn discard_download(&mut self, goal: Goal) {
+        let Some(session) = &mut self.state.session else {
+            return;
+        };
+        let Some(partition) = alloc::sync::Arc::get_mut(&mut session.partition) else {
+            return;
+        };
+        match goal {
+            Goal::Inputs => partition.inputs.clear(),
+            Goal::Labels => partition.labels.clear(),
+            Goal::Join | Goal::Results => {}
+        }
+    }
+
+    /// Counts a failed try and sets the time of the next.
+    fn retry(&mut self, goal: Goal, error: ExchangeError, port: &mut P, now_us: u64) {
+        self.discard_download(goal);
+        let wait_us = self.backoff.next_us();
+        self.retry_at_us = now_us + wait_us;
+        let (attempts, ms) = (self.backoff.attempts(), wait_us / 1000);
+        if goal == Goal::Results && attempts >= MAX_RESULT_ATTEMPTS {
+            self.state
+                .fail(format_args!("update not delivered: {error}"));
+            port.log(format_args!(
+                "update not delivered after {attempts} tries: {error}"
+            ));
+        } else if attempts == 1 || attempts.is_multiple_of(10) {
+            port.log(format_args!(
+                "{}: {error}; next try in {ms} ms",
+                goal.name()
+            ));
+        }
+    }
+
+    /// Takes in an answer.
+    fn answered(&mut self, goal: Goal, answer: &Answer, port: &mut P, now_us: u64) {
+        if !(200..300).contains(&answer.status) {
+            return self.refused(goal, answer, port, now_us);
+        }
+        match goal {
+            Goal::Join => match json::decode::<Welcome>(&answer.body) {
+                Some(welcome) => self.welcomed(&welcome, port),
+                None => return self.retry(goal, ExchangeError::Malformed, port, now_us),
+            },
+            Goal::Inputs => {}
+            Goal::Labels => self.fetched(port),
+            Goal::Results => {
+                if let Some((_, results)) = self.state.results.take() {
+                    port.log(format_args!("round {}: update delivered", results.round));
+                }
+                self.state.phase = Phase::Ready;
+            }
+        }
+        self.backoff.reset();
+        self.retry_at_us = now_us;
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome, port: &mut P) {
+        match self.state.join(welcome) {
+            Ok(()) => {
+                let Welcome {
+                    id,
+                    num_examples,
+                    layers,
+                    ..
+                } = welcome;
+                port.log(format_args!(
+                    "client {id}: {num_examples} examples, layers {layers:?}"
+                ));
+            }
+            Err(error) => {
+                port.log(format_args!("cannot join: {error}"));
+                self.state.stop();
+            }
+        }
+    }
+
+    /// All data is here.
+    fn fetched(&mut self, port: &mut P) {
+        self.state.phase = Phase::Ready;
+        port.log(format_args!("ready"));
+    }
+
+    /// Takes in a status that is no success: rejoin, give up, or try again.
+    fn refused(&mut self, goal: Goal, answer: &Answer, port: &mut P, now_us: u64) {
+        let status = answer.status;
+        let reply = json::decode::<ErrorReply>(&answer.body);
+        let reason = reply
+            .as_ref()
+            .map_or("no reason given", |reply| reply.error.as_str());
+        port.log(format_args!(
+            "{}: refused with {status}: {reason}",
+            goal.name()
+        ));
+        match (goal, status) {
+            // The aggregator does not know this client: it was started anew.
+            (Goal::Inputs | Goal::Labels | Goal::Results, 404) => {
+                self.state.leave();
+                self.retry_at_us = now_us + self.backoff.next_us();
+            }
+            (Goal::Results, 400..500) => self.state.fail(format_args!("{status}: {reason}")),
+            _ => {
+                self.discard_download(goal);
+                self.retry_at_us = now_us + self.backoff.next_us();
+            }
+        }
+    }
+}
+
+impl Goal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Inputs => "training data",
+            Self::Labels => "training labels",
+            Self::Results => "results",
+        }
+    }
+}

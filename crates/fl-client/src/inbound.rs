@@ -1,0 +1,242 @@
+//! One request to the device, from its first byte to the end of the connection.
+
+use crate::http::{self, HeadBuffer, MAX_HEAD, Refusal, Reply, Route};
+use crate::meter::Metered;
+use crate::port::{Port, PortError};
+use crate::receive::StartReceiver;
+use crate::state::State;
+
+/// A connection that moves no byte for so long is closed, in microseconds.
+const STALLED_US: u64 = 15_000_000;
+
+/// How long bytes behind a refused request are read and dropped, so that the refusal arrives
+/// instead of a reset, in microseconds.
+const LINGER_US: u64 = 2_000_000;
+
+/// A connection that the aggregator opened.
+pub(crate) struct Inbound<C> {
+    connection: C,
+    phase: Phase,
+    deadline_us: u64,
+}
+
+enum Phase {
+    Head(HeadBuffer),
+    Start(StartReceiver),
+    Reply {
+        reply: Reply,
+        sent: usize,
+        linger: bool,
+    },
+    Linger,
+}
+
+/// What a look at a connection came to.
+pub(crate) enum Progress {
+    /// Moved; look again.
+    Moved,
+    /// Nothing to do now.
+    Waiting,
+    /// Finished or broken: to be closed.
+    Over,
+}
+
+impl<C> Inbound<C> {
+    pub fn new(connection: C, now_us: u64) -> Self {
+        let phase = Phase::Head(HeadBuffer::new());
+        Self {
+            connection,
+            phase,
+            deadline_us: now_us + STALLED_US,
+        }
+    }
+
+    pub fn deadline_us(&self) -> u64 {
+        self.deadline_us
+    }
+
+    /// Gives the stream back for closing, and to the device what an unfinished `/start` held.
+    pub fn into_connection(self, state: &mut State) -> C {
+        if let Phase::Start(receiver) = self.phase {
+            state.abandon_start(receiver);
+        }
+        self.connection
+    }
+
+    /// Does what can be done without waiting.
+    pub fn poll<P>(
+        &mut self,
+        io: &mut [u8],
+        state: &mut State,
+        wire: &mut Metered<'_, P>,
+    ) -> Progress
+    where
+        P: Port<Connection = C>,
+    {
+        let progress = match self.advance(io, state, wire) {
+            Ok(progress) => progress,
+            Err(PortError::WouldBlock) => Progress::Waiting,
+            Err(_) => Progress::Over,
+        };
+        match progress {
+            Progress::Moved if !matches!(self.phase, Phase::Linger) => {
+                self.deadline_us = wire.now_us + STALLED_US;
+            }
+            Progress::Waiting if wire.now_us >= self.deadline_us => return self.stalled(state),
+            _ => {}
+        }
+        progress
+    }
+
+    fn advance<P>(
+        &mut self,
+        io: &mut [u8],
+        state: &mut State,
+        wire: &mut Metered<'_, P>,
+    ) -> Result<Progress, PortError>
+    where
+        P: Port<Connection = C>,
+    {
+        match &mut self.phase {
+            Phase::Head(head) => {
+                let room = (MAX_HEAD - head.len()).min(io.len());
+                let n = wire.read(&mut self.connection, &mut io[..room])?;
+                if n == 0 {
+                    return Ok(Progress::Over);
+                }
+                // Never fails: no more was read than there is room.
+                let _ = head.extend_from_slice(&io[..n]);
+                if let Some(len) = http::head_len(head) {
+                    let head = core::mem::take(head);
+                    self.route(&head[..len], &head[len..], state, wire);
+                } else if head.len() == MAX_HEAD {
+                    self.refuse(Refusal::new(
+                        431,
+                        format_args!("a head of over {MAX_HEAD} bytes"),
+                    ));
+                }
+            }
+            Phase::Start(receiver) => {
+                let room = receiver.remaining().min(io.len() as u64) as usize;
+                let n = wire.read(&mut self.connection, &mut io[..room])?;
+                if n == 0 {
+                    return Ok(Progress::Over);
+                }
+                let pushed = receiver.push(&io[..n]);
+                self.after_push(pushed, state, wire);
+            }
+            Phase::Reply {
+                reply,
+                sent,
+                linger,
+            } => {
+                *sent += wire.write(&mut self.connection, &reply[*sent..])?;
+                if *sent == reply.len() {
+                    if !*linger {
+                        return Ok(Progress::Over);
+                    }
+                    self.phase = Phase::Linger;
+                    self.deadline_us = wire.now_us + LINGER_US;
+                }
+            }
+            Phase::Linger => {
+                if wire.read(&mut self.connection, io)? == 0 {
+                    return Ok(Progress::Over);
+                }
+            }
+        }
+        Ok(Progress::Moved)
+    }
+
+    /// Answers a whole head, or begins on the body behind it.
+    fn route<P>(&mut self, head: &[u8], body: &[u8], state: &mut State, wire: &mut Metered<'_, P>)
+    where
+        P: Port<Connection = C>,
+    {
+        let request = match http::parse_request(head) {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        match request.route {
+            Route::Ready => match state.ready() {
+                Ok(ready) => self.answer(http::reply(200, &ready)),
+                Err(refusal) => self.refuse(refusal),
+            },
+            Route::Stop => {
+                state.stop();
+                self.answer(http::reply(200, &http::Empty {}));
+            }
+            Route::Start => match state.begin_start(&request) {
+                Err(refusal) => self.refuse(refusal),
+                Ok(mut receiver) => {
+                    if body.len() as u64 > receiver.remaining() {
+                        state.abandon_start(receiver);
+                        return self.refuse(Refusal::new(400, "bytes behind the body"));
+                    }
+                    let pushed = receiver.push(body);
+                    self.phase = Phase::Start(receiver);
+                    self.after_push(pushed, state, wire);
+                }
+            },
+        }
+    }
+
+    /// Ends the body of a `/start` if it is whole or refused.
+    fn after_push<P>(
+        &mut self,
+        pushed: Result<(), Refusal>,
+        state: &mut State,
+        wire: &mut Metered<'_, P>,
+    ) where
+        P: Port<Connection = C>,
+    {
+        let Phase::Start(receiver) = &self.phase else {
+            return;
+        };
+        if pushed.is_ok() && receiver.remaining() > 0 {
+            return;
+        }
+        let Phase::Start(receiver) = core::mem::replace(&mut self.phase, Phase::Linger) else {
+            return;
+        };
+        let answer = match pushed {
+            Ok(()) => state.finish_start(receiver, wire),
+            Err(refusal) => {
+                state.abandon_start(receiver);
+                Err(refusal)
+            }
+        };
+        match answer {
+            Ok(ready) => self.answer(http::reply(202, &ready)),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn answer(&mut self, reply: Reply) {
+        self.phase = Phase::Reply {
+            reply,
+            sent: 0,
+            linger: false,
+        };
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let reply = http::reply(refusal.status, &refusal.reason);
+        self.phase = Phase::Reply {
+            reply,
+            sent: 0,
+            linger: true,
+        };
+    }
+
+    /// What a connection without progress gets: 408 if that can still be said.
+    fn stalled(&mut self, state: &mut State) -> Progress {
+        match core::mem::replace(&mut self.phase, Phase::Linger) {
+            Phase::Start(receiver) => state.abandon_start(receiver),
+            Phase::Head(head) if !head.is_empty() => {}
+            _ => return Progress::Over,
+        }
+        self.refuse(Refusal::new(408, "no byte came for too long"));
+        Progress::Moved
+    }
+}

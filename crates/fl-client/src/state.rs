@@ -1,0 +1,388 @@
+//! What a device knows, apart from its connections.
+
+use crate::http::{BodyForm, Refusal, Request};
+use crate::job::{JobError, Outcome, Partition, Scratch, TrainJob, resize};
+use crate::meter::{Metered, Traffic};
+use crate::port::{Port, Usage};
+use crate::receive::StartReceiver;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+use fl_nn::{Network, Shape, TrainConfig};
+use fl_proto::{Cost, DeviceState, ErrorReply, Ready, Results, Start, Welcome};
+
+/// What the device is doing.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// Has no ID or not all of its data.
+    Joining,
+    Ready,
+    Training,
+    Sending,
+    /// Gave the last round up.
+    Failed(heapless::String<64>),
+}
+
+/// What the aggregator told this device, and the partition it gave.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub id: u32,
+    pub seed: u64,
+    pub network: Network,
+    pub num_examples: u32,
+    pub partition: Arc<Partition>,
+}
+
+/// Values that the command line of a device sets over those of `/start`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Passes over the partition per round.
+    pub local_epochs: Option<u32>,
+    /// Examples per step of SGD.
+    pub batch_size: Option<u32>,
+}
+
+/// A device without its connections.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub session: Option<Session>,
+    pub phase: Phase,
+    pub job: Option<TrainJob>,
+    pub stopped: bool,
+    /// The results to send, or being sent.
+    pub results: Option<(BodyForm, Results)>,
+    overrides: Overrides,
+    /// The model's parameters; `None` while a `/start` being received or a job holds them.
+    pub params: Option<Vec<f32>>,
+    scratch: Scratch,
+    last_start: Option<Start>,
+    last_form: BodyForm,
+    done_examples: Arc<AtomicU32>,
+}
+
+impl State {
+    pub fn new(overrides: Overrides) -> Self {
+        Self {
+            session: None,
+            phase: Phase::Joining,
+            job: None,
+            stopped: false,
+            results: None,
+            overrides,
+            params: None,
+            scratch: Scratch::default(),
+            last_start: None,
+            last_form: BodyForm::Frame,
+            done_examples: Arc::new(AtomicU32::new(0)),
+        }
+    }
+
+    /// Parameters to send; empty while they are elsewhere.
+    pub fn params(&self) -> &[f32] {
+        self.params.as_deref().unwrap_or(&[])
+    }
+
+    /// Forgets all, to join anew.
+    pub fn leave(&mut self) {
+        *self = Self {
+            stopped: self.stopped,
+            ..Self::new(self.overrides)
+        };
+    }
+
+    /// The experiment is over.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Takes in what `GET /id` answered: memory for the model is taken here, for the data later.
+    pub fn join(&mut self, welcome: &Welcome) -> Result<(), JoinError> {
+        if welcome.protocol != fl_proto::PROTOCOL_VERSION {
+            return Err(JoinError::Protocol(welcome.protocol));
+        }
+        let mut sizes = [0; fl_proto::MAX_LAYER_SIZES];
+        for (size, layer) in sizes.iter_mut().zip(&welcome.layers) {
+            *size = *layer as usize;
+        }
+        let sizes = &sizes[..welcome.layers.len()];
+        let shape = Shape::new(sizes).map_err(|_| JoinError::Shape)?;
+        if welcome.num_examples == 0 {
+            return Err(JoinError::NoData);
+        }
+        let activation = match welcome.activation {
+            fl_proto::Activation::Relu => fl_nn::Activation::Relu,
+            fl_proto::Activation::Sigmoid => fl_nn::Activation::Sigmoid,
+        };
+        let mut params = Vec::new();
+        let mut partition = Partition {
+            inputs: Vec::new(),
+            labels: Vec::new(),
+        };
+        let examples = welcome.num_examples as usize;
+        let fits = resize(&mut params, shape.num_params())
+            && examples
+                .checked_mul(shape.num_inputs())
+                .is_some_and(|n| partition.inputs.try_reserve_exact(n).is_ok())
+            && partition.labels.try_reserve_exact(examples).is_ok();
+        if !fits {
+            return Err(JoinError::OutOfMemory {
+                examples: welcome.num_examples,
+            });
+        }
+        self.params = Some(params);
+        self.phase = Phase::Joining;
+        self.session = Some(Session {
+            id: welcome.id,
+            seed: welcome.seed,
+            network: Network::new(shape, activation),
+            num_examples: welcome.num_examples,
+            partition: Arc::new(partition),
+        });
+        Ok(())
+    }
+
+    /// The answer to `GET /ready`.
+    pub fn ready(&self) -> Result<Ready, Refusal> {
+        let (Some(session), Some(state)) = (&self.session, self.device_state()) else {
+            return Err(Refusal::new(503, "still joining and fetching data"));
+        };
+        let epochs = self
+            .last_start
+            .as_ref()
+            .map_or(0, |start| start.local_epochs);
+        Ok(Ready {
+            id: session.id,
+            state,
+            round: self.last_start.as_ref().map_or(0, |start| start.round),
+            done_examples: self.done_examples.load(Ordering::Relaxed),
+            total_examples: session.num_examples.saturating_mul(epochs),
+            error: match &self.phase {
+                Phase::Failed(reason) => Some(reason.clone()),
+                _ => None,
+            },
+        })
+    }
+
+    fn device_state(&self) -> Option<DeviceState> {
+        match self.phase {
+            Phase::Joining => None,
+            Phase::Ready => Some(DeviceState::Ready),
+            Phase::Training => Some(DeviceState::Training),
+            Phase::Sending => Some(DeviceState::Sending),
+            Phase::Failed(_) => Some(DeviceState::Failed),
+        }
+    }
+
+    /// Begins on a `/start`: from here on it holds the parameters, so that a second one is refused.
+    pub fn begin_start(&mut self, request: &Request) -> Result<StartReceiver, Refusal> {
+        let busy = |what: &str, start: &Option<Start>| {
+            let round = start.as_ref().map_or(0, |start| start.round);
+            Err(Refusal::new(
+                409,
+                format_args!("{what} round {round}; ask /ready"),
+            ))
+        };
+        match self.phase {
+            Phase::Joining => return Err(Refusal::new(503, "still joining and fetching data")),
+            Phase::Training => return busy("training", &self.last_start),
+            Phase::Sending => return busy("sending the update of", &self.last_start),
+            Phase::Ready | Phase::Failed(_) => {}
+        }
+        let Some(params) = self.params.take() else {
+            return Err(Refusal::new(409, "another /start is being received"));
+        };
+        StartReceiver::new(request, params).map_err(|(refusal, params)| {
+            self.params = Some(params);
+            refusal
+        })
+    }
+
+    /// Takes the parameters back from a `/start` that came to nothing.
+    pub fn abandon_start(&mut self, receiver: StartReceiver) {
+        self.params = Some(receiver.into_params());
+    }
+
+    /// Checks a whole `/start` and makes its job.
+    pub fn finish_start<P: Port>(
+        &mut self,
+        mut receiver: StartReceiver,
+        wire: &mut Metered<'_, P>,
+    ) -> Result<Ready, Refusal> {
+        let form = receiver.body_form();
+        let checked = receiver.finish().and_then(|start| {
+            self.check_order(&start)?;
+            Ok(start)
+        });
+        let params = receiver.into_params();
+        let (start, session) = match (checked, &self.session) {
+            (Ok(start), Some(session)) => (start, session),
+            (Err(refusal), _) => {
+                self.params = Some(params);
+                return Err(refusal);
+            }
+            (Ok(_), None) => return Err(Refusal::new(503, "still joining and fetching data")),
+        };
+        let config = TrainConfig {
+            local_epochs: self.overrides.local_epochs.unwrap_or(start.local_epochs),
+            batch_size: self.overrides.batch_size.unwrap_or(start.batch_size),
+            learning_rate: start.learning_rate,
+            seed: fl_nn::derive_seed(session.seed, session.id, start.round),
+            arithmetic: match start.arithmetic {
+                fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
+                fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
+            },
+        };
+        let job = TrainJob::new(
+            &session.network,
+            config,
+            start.clone(),
+            session.partition.clone(),
+            params,
+            core::mem::take(&mut self.scratch),
+            self.done_examples.clone(),
+            wire.now_us,
+            wire.port.usage(),
+        );
+        match job {
+            Ok(job) => {
+                let (round, examples) = (start.round, session.num_examples);
+                let (epochs, batch) = (config.local_epochs, config.batch_size);
+                wire.port.log(format_args!(
+                    "round {round}: training {epochs} epochs of {examples} examples, batch {batch}"
+                ));
+                self.last_start = Some(Start {
+                    local_epochs: config.local_epochs,
+                    ..start
+                });
+                self.last_form = form;
+                self.job = Some(job);
+                self.phase = Phase::Training;
+                self.ready()
+            }
+            Err((error, params, scratch)) => {
+                self.params = Some(params);
+                self.scratch = scratch;
+                Err(match error {
+                    JobError::Train(error) => Refusal::new(400, error),
+                    JobError::OutOfMemory { bytes } => Refusal::new(
+                        507,
+                        format_args!("training needs {bytes} bytes, this device has not so many"),
+                    ),
+                })
+            }
+        }
+    }
+
+    /// Refuses a round that is over, and one that was started already.
+    fn check_order(&self, start: &Start) -> Result<(), Refusal> {
+        match &self.last_start {
+            Some(last) if start.round < last.round => Err(Refusal::new(
+                409,
+                format_args!(
+                    "round {} is over, this device was in round {}",
+                    start.round, last.round
+                ),
+            )),
+            Some(last) if start.round == last.round && start.token == last.token => {
+                Err(Refusal::new(
+                    409,
+                    format_args!("round {} was started already", start.round),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a finished job back: its results are then to be sent.
+    pub fn finish_job(&mut self, job: TrainJob, traffic: Traffic, now_us: u64, usage: Usage) {
+        let TrainJob {
+            start,
+            params,
+            scratch,
+            outcome,
+            started_us,
+            usage_at_start,
+            ..
+        } = job;
+        self.params = Some(params);
+        self.scratch = scratch;
+        let loss = match (outcome, &self.session) {
+            (Some(Outcome::Trained { loss }), Some(_)) => loss,
+            (Some(Outcome::Failed(error)), _) => return self.fail(error),
+            _ => return self.fail("the training was broken off"),
+        };
+        let instructions = usage.instructions.zip(usage_at_start.instructions);
+        let cost = Cost {
+            train_us: now_us.saturating_sub(started_us),
+            instructions: instructions.map(|(now, then)| now.saturating_sub(then)),
+            heap_peak_bytes: usage.heap_peak_bytes,
+            stack_peak_bytes: usage.stack_peak_bytes,
+            bytes_received: traffic.received,
+            bytes_sent: traffic.sent,
+            segments_sent: usage.segments_sent,
+            segments_received: usage.segments_received,
+            retransmissions: usage.retransmissions,
+        };
+        let num_examples = self
+            .session
+            .as_ref()
+            .map_or(0, |session| session.num_examples);
+        let Start { round, token, .. } = start;
+        self.results = Some((
+            self.last_form,
+            Results {
+                round,
+                token,
+                num_examples,
+                loss,
+                cost,
+            },
+        ));
+        self.phase = Phase::Sending;
+    }
+
+    /// Gives the round up.
+    pub fn fail(&mut self, reason: impl fmt::Display) {
+        let text = ErrorReply::new(reason).error;
+        let mut short = heapless::String::new();
+        for c in text.chars() {
+            if short.push(c).is_err() {
+                break;
+            }
+        }
+        self.results = None;
+        self.phase = Phase::Failed(short);
+    }
+}
+
+/// Why a welcome was of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinError {
+    Protocol(u32),
+    Shape,
+    NoData,
+    OutOfMemory { examples: u32 },
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(theirs) => {
+                let ours = fl_proto::PROTOCOL_VERSION;
+                write!(
+                    f,
+                    "the aggregator speaks wire version {theirs}, this device {ours}: build both from the same zfl"
+                )
+            }
+            Self::Shape => write!(f, "the model's layers are no network that fl-nn can train"),
+            Self::NoData => write!(f, "the aggregator has no examples for this client"),
+            Self::OutOfMemory { examples } => {
+                write!(
+                    f,
+                    "no memory for {examples} examples: give the board more, or the client less data"
+                )
+            }
+        }
+    }
+}
