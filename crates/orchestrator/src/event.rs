@@ -1,0 +1,69 @@
+//! What happens in a fleet, as told to the caller.
+
+use std::net::SocketAddr;
+
+/// One thing that happened to one device.
+#[derive(Clone, Debug)]
+pub enum FleetEvent {
+    /// Its machine was started.
+    Booting {
+        /// Which device.
+        client: u32,
+        /// From 1; more than 1 after a failed attempt or a reboot.
+        attempt: u32,
+    },
+    /// Its shell answers.
+    Booted(Booted),
+    /// Its client was started with `run …`.
+    Running {
+        /// Which device.
+        client: u32,
+        /// Where the aggregator reaches it.
+        address: SocketAddr,
+    },
+    /// It died, or it did not boot, without being asked to.
+    Died(Death),
+    /// It was killed because the caller asked for it.
+    Stopped {
+        /// Which device.
+        client: u32,
+    },
+    /// Its log cannot be written any more (a full disk, most likely); the device goes on.
+    LogLost {
+        /// Which device.
+        client: u32,
+        /// What the system said.
+        error: String,
+    },
+}
+
+/// A device whose shell answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Booted {
+    /// Which device.
+    pub client: u32,
+    /// From the start of its machine to its prompt, in milliseconds.
+    pub boot_ms: u64,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
+/// The end of a device that nobody asked for.
+#[derive(Clone, Debug)]
+pub struct Death {
+    /// Which device.
+    pub client: u32,
+    /// How it ended, in words: `exited with status 35`, `killed by SIGSEGV`, `no prompt in 30 s`.
+    pub reason: String,
+    /// The last lines that it wrote, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// How a fleet came up.
+#[derive(Clone, Debug, Default)]
+pub struct BootReport {
+    /// The devices that run, by client.
+    pub booted: Vec<Booted>,
+    /// The devices that do not, after every attempt.
+    pub failed: Vec<Death>,
+}
