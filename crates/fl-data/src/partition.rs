@@ -1,0 +1,179 @@
+//! Which client trains on which examples.
+
+use rand_pcg::Pcg32;
+use rand_pcg::rand_core::Rng;
+
+/// The stream of PCG32 that partitions are drawn from: "iid" in ASCII, to be no one else's.
+const IID_STREAM: u64 = 0x69_6964;
+
+/// The examples of each client: indices into the training set, no example in two places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    clients: Vec<Vec<u32>>,
+}
+
+/// Why examples cannot be dealt out as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionError {
+    /// The sizes add up to more than there is.
+    #[error("the clients ask for {asked} examples in all, the data set has {available}")]
+    TooFewExamples {
+        /// Sum of the sizes.
+        asked: u64,
+        /// Examples there are.
+        available: u64,
+    },
+    /// A client would have nothing to train on.
+    #[error("client {client} would get no example")]
+    EmptyClient {
+        /// The client's ID.
+        client: usize,
+    },
+    /// More examples than a 32-bit index can tell apart.
+    #[error("a data set of more than 2^32 - 1 examples")]
+    TooManyExamples,
+}
+
+impl Partition {
+    /// Number of clients.
+    pub fn num_clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The examples of `client`, in the order in which it receives them; none for an unknown one.
+    pub fn indices(&self, client: usize) -> &[u32] {
+        self.clients.get(client).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Size of each of `clients` equal parts of `num_examples`: rounded down. The at most
+/// `clients - 1` examples left over are used by no one, so that all clients weigh the same.
+pub fn equal_share(num_examples: usize, clients: u32) -> usize {
+    num_examples.checked_div(clients as usize).unwrap_or(0)
+}
+
+/// Deals examples out independently and identically distributed: client `i` gets the `sizes[i]`
+/// next ones of a random permutation.
+///
+/// The permutation is Fisher and Yates's, from the back, over PCG-XSH-RR 64/32 seeded with `seed`;
+/// a bounded number is Lemire's without bias (<https://arxiv.org/abs/1805.10941>). Written out here,
+/// so that no new version of a library deals differently.
+///
+/// # Errors
+/// [`PartitionError`] if there are too few examples or a size is 0.
+pub fn iid(num_examples: usize, sizes: &[usize], seed: u64) -> Result<Partition, PartitionError> {
+    let available = u32::try_from(num_examples).map_err(|_| PartitionError::TooManyExamples)?;
+    let asked = sizes
+        .iter()
+        .fold(0_u64, |sum, &size| sum.saturating_add(size as u64));
+    if asked > u64::from(available) {
+        return Err(PartitionError::TooFewExamples {
+            asked,
+            available: available.into(),
+        });
+    }
+    if let Some(client) = sizes.iter().position(|&size| size == 0) {
+        return Err(PartitionError::EmptyClient { client });
+    }
+    let order = permutation(available, seed);
+    let mut rest = order.as_slice();
+    let mut take = |&size: &usize| {
+        let (own, others) = rest.split_at(size);
+        rest = others;
+        own.to_vec()
+    };
+    Ok(Partition {
+        clients: sizes.iter().map(&mut take).collect(),
+    })
+}
+
+fn permutation(n: u32, seed: u64) -> Vec<u32> {
+    let mut rng = Pcg32::new(seed, IID_STREAM);
+    let mut order: Vec<u32> = (0..n).collect();
+    for last in (1..n).rev() {
+        let chosen = below(&mut rng, last + 1);
+        order.swap(last as usize, chosen as usize);
+    }
+    order
+}
+
+/// Uniform in `0..bound`, for a `bound` above 0.
+fn below(rng: &mut Pcg32, bound: u32) -> u32 {
+    let mut wide = u64::from(rng.next_u32()) * u64::from(bound);
+    if (wide as u32) < bound {
+        let threshold = bound.wrapping_neg() % bound;
+        while (wide as u32) < threshold {
+            wide = u64::from(rng.next_u32()) * u64::from(bound);
+        }
+    }
+    (wide >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn flat(partition: &Partition) -> Vec<u32> {
+        (0..partition.num_clients())
+            .flat_map(|c| partition.indices(c).to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn the_same_seed_deals_the_same_for_ever() {
+        // Computed with an implementation apart, in Python, from the description above.
+        let partition = iid(10, &[3, 4], 42).unwrap();
+        assert_eq!(partition.indices(0), [4, 0, 6]);
+        assert_eq!(partition.indices(1), [9, 7, 2, 3]);
+        assert_ne!(partition, iid(10, &[3, 4], 43).unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_dealt_is_refused() {
+        let error = iid(10, &[6, 5], 0).unwrap_err();
+        assert_eq!(
+            error,
+            PartitionError::TooFewExamples {
+                asked: 11,
+                available: 10
+            }
+        );
+        assert_eq!(
+            iid(10, &[6, 0], 0).unwrap_err(),
+            PartitionError::EmptyClient { client: 1 }
+        );
+        assert!(iid(10, &[usize::MAX, usize::MAX], 0).is_err());
+    }
+
+    #[test]
+    fn an_equal_share_is_rounded_down() {
+        assert_eq!(equal_share(60_000, 50), 1200);
+        assert_eq!(equal_share(60_000, 7), 8571);
+        assert_eq!(equal_share(3, 7), 0);
+        assert_eq!(equal_share(3, 0), 0);
+    }
+
+    #[test]
+    fn a_client_that_is_unknown_has_nothing() {
+        assert!(iid(10, &[10], 0).unwrap().indices(1).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_example_is_dealt_at_most_once(
+            sizes in prop::collection::vec(1_usize..20, 1..10), spare in 0_usize..20, seed: u64
+        ) {
+            let asked: usize = sizes.iter().sum();
+            let partition = iid(asked + spare, &sizes, seed).unwrap();
+            for (client, &size) in sizes.iter().enumerate() {
+                prop_assert_eq!(partition.indices(client).len(), size);
+            }
+            let mut all = flat(&partition);
+            all.sort_unstable();
+            all.dedup();
+            prop_assert_eq!(all.len(), asked);
+            prop_assert!(all.iter().all(|&index| (index as usize) < asked + spare));
+        }
+    }
+}
