@@ -5,15 +5,21 @@
 //! blocks or trains; [`Device::job`] (or [`Device::take_job`], for a body that trains on another
 //! thread) hands out the training, which goes in steps. A single-threaded body is this loop:
 //!
-//! ```ignore
-//! loop {
-//!     let activity = device.poll(&mut port);
-//!     if let Some(job) = device.job() {
-//!         job.step(STEP_EXAMPLES);
-//!     } else if let Activity::Idle { wake_at_us } = activity {
-//!         /* sleep until the network or the clock says so */
-//!     } else if let Activity::Stopped = activity {
-//!         break;
+//! ```
+//! # use fl_client::{Activity, Device, Port};
+//! fn run<P: Port>(device: &mut Device<P>, port: &mut P, sleep: impl Fn(Option<u64>)) {
+//!     loop {
+//!         let activity = device.poll(port);
+//!         if let Some(job) = device.job() {
+//!             job.step(16);
+//!             continue;
+//!         }
+//!         match activity {
+//!             Activity::Busy => {}
+//!             // Until the network moves, or the clock says so.
+//!             Activity::Idle { wake_at_us } => sleep(wake_at_us),
+//!             Activity::Stopped => break,
+//!         }
 //!     }
 //! }
 //! ```

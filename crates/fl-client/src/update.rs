@@ -32,7 +32,7 @@ impl Upload {
             .ok()?;
         let content_length = match form {
             BodyForm::Frame => {
-                let header = frame_header(results.round, control, params)?;
+                let header = Header::new(Kind::Weights, results.round, control, params).ok()?;
                 piece.extend_from_slice(&header.emit());
                 piece.extend_from_slice(control);
                 header.body_len()
@@ -96,25 +96,4 @@ impl Upload {
             }
         }
     }
-}
-
-fn frame_header(round: u32, control: &[u8], params: &[f32]) -> Option<Header> {
-    let mut header = Header {
-        kind: Kind::Weights,
-        control_len: u16::try_from(control.len()).ok()?,
-        round,
-        count: u32::try_from(params.len()).ok()?,
-        crc: 0,
-    };
-    let mut checksum = header.checksum();
-    checksum.update(control);
-    let (mut encoder, mut bytes) = (ParamEncoder::new(), [0; PIECE_BYTES]);
-    loop {
-        match encoder.fill(params, &mut bytes) {
-            0 => break,
-            n => checksum.update(&bytes[..n]),
-        }
-    }
-    header.crc = checksum.finish();
-    Some(header)
 }

@@ -1,0 +1,688 @@
+//! The device against a scripted aggregator over a simulated link.
+
+mod sim;
+
+use fl_client::{Config, Overrides};
+use fl_nn::{Activation, Init, Network, Shape, Step, TrainConfig, Trainer, Workspace};
+use fl_proto::frame::{self, Frame, Kind};
+use fl_proto::{
+    Arithmetic, DeviceState, ErrorReply, Ready, Results, Start, Token, Welcome, compat, json,
+};
+use sim::{Link, Message, Sim};
+
+const INPUTS: usize = 12;
+const CLASSES: usize = 3;
+const EXAMPLES: usize = 20;
+const SEED: u64 = 42;
+const CLIENT: u32 = 3;
+
+fn network() -> Network {
+    Network::new(Shape::new(&[INPUTS, 5, CLASSES]).unwrap(), Activation::Relu)
+}
+
+fn global_params() -> Vec<f32> {
+    let mut params = vec![0.0; network().shape().num_params()];
+    network().init_params(Init::He, 1, &mut params).unwrap();
+    params
+}
+
+fn inputs() -> Vec<u8> {
+    (0..EXAMPLES * INPUTS)
+        .map(|i| if i % 3 == 0 { 0 } else { (i * 37 % 256) as u8 })
+        .collect()
+}
+
+fn labels() -> Vec<u8> {
+    (0..EXAMPLES).map(|i| (i % CLASSES) as u8).collect()
+}
+
+fn encode<T: serde::Serialize>(message: &T) -> Vec<u8> {
+    let mut buffer = [0; 1024];
+    let n = json::encode(message, &mut buffer).unwrap();
+    buffer[..n].to_vec()
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        protocol: fl_proto::PROTOCOL_VERSION,
+        id: CLIENT,
+        num_examples: EXAMPLES as u32,
+        layers: [INPUTS as u32, 5, CLASSES as u32].into_iter().collect(),
+        activation: fl_proto::Activation::Relu,
+        seed: SEED,
+    }
+}
+
+fn start(round: u32, token: &str) -> Start {
+    Start {
+        round,
+        token: Token::try_from(token).unwrap(),
+        local_epochs: 2,
+        batch_size: 8,
+        learning_rate: 0.5,
+        arithmetic: Arithmetic::Fixed,
+    }
+}
+
+fn post(path: &str, media_type: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n"
+    )
+    .into_bytes();
+    request.extend(body);
+    request
+}
+
+fn start_frame(start: &Start, params: &[f32]) -> Vec<u8> {
+    let body = frame::encode(Kind::Weights, start.round, &encode(start), params).unwrap();
+    post("/start", fl_proto::OCTET_STREAM, &body)
+}
+
+const GET_READY: &[u8] = b"GET /ready HTTP/1.1\r\n\r\n";
+
+/// An aggregator that serves data and keeps what it is sent.
+#[derive(Default)]
+struct Aggregator {
+    updates: Vec<Message>,
+    joins: Vec<String>,
+}
+
+impl Aggregator {
+    fn answer(&mut self, request: &Message) -> (u16, Vec<u8>) {
+        let target = request.head.split(' ').nth(1).unwrap();
+        match target.split('?').next().unwrap() {
+            "/id" => {
+                self.joins.push(target.to_owned());
+                (200, encode(&welcome()))
+            }
+            "/training-data" => (200, inputs()),
+            "/training-labels" => (200, labels()),
+            "/results" => {
+                self.updates.push(request.clone());
+                (200, b"{}".to_vec())
+            }
+            other => panic!("the device asked for {other}"),
+        }
+    }
+}
+
+fn config() -> Config {
+    Config {
+        client: Some(CLIENT),
+        http_port: 80,
+        ..Config::default()
+    }
+}
+
+/// A device that has joined and fetched its data.
+fn joined(link: Link, seed: u64) -> (Sim, Aggregator) {
+    let mut sim = Sim::new(config(), link, seed);
+    let mut aggregator = Aggregator::default();
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
+    (sim, aggregator)
+}
+
+fn ready(sim: &mut Sim, aggregator: &mut Aggregator) -> Ready {
+    let answer = sim
+        .ask(GET_READY, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    json::decode(&answer.body).unwrap()
+}
+
+/// The same round by fl-nn alone.
+fn oracle(start: &Start) -> (Vec<f32>, f32) {
+    let config = TrainConfig {
+        local_epochs: start.local_epochs,
+        batch_size: start.batch_size,
+        learning_rate: start.learning_rate,
+        seed: fl_nn::derive_seed(SEED, CLIENT, start.round),
+        arithmetic: fl_nn::Arithmetic::Fixed,
+    };
+    let mut params = global_params();
+    let mut trainer = Trainer::new(&network(), config, EXAMPLES).unwrap();
+    let plan = *trainer.plan();
+    let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
+    let mut order = vec![0; plan.order];
+    let mut workspace = Workspace {
+        floats: &mut floats,
+        ints: &mut ints,
+        order: &mut order,
+    };
+    let (inputs, labels) = (inputs(), labels());
+    while trainer
+        .step(&mut params, &inputs, &labels, &mut workspace, 1000)
+        .unwrap()
+        == Step::Working
+    {}
+    (params, trainer.mean_loss())
+}
+
+fn bits(params: &[f32]) -> Vec<u32> {
+    params.iter().map(|p| p.to_bits()).collect()
+}
+
+#[test]
+fn a_round_from_joining_to_the_update_delivered() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    assert_eq!(aggregator.joins, ["/id?port=80&client=3"]);
+    let before = ready(&mut sim, &mut aggregator);
+    assert_eq!(
+        (before.id, before.state, before.round),
+        (CLIENT, DeviceState::Ready, 0)
+    );
+
+    let start = start(1, "abc");
+    let answer = sim
+        .ask(&start_frame(&start, &global_params()), false, &mut |r| {
+            aggregator.answer(r)
+        })
+        .unwrap();
+    assert_eq!(answer.status(), 202, "{}", answer.text());
+    let training = ready(&mut sim, &mut aggregator);
+    assert_eq!((training.state, training.round), (DeviceState::Training, 1));
+    assert_eq!(training.total_examples, 2 * EXAMPLES as u32);
+
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+    let [update] = &aggregator.updates[..] else {
+        panic!("one update, not {}", aggregator.updates.len())
+    };
+    assert!(
+        update.head.starts_with("POST /results?id=3 "),
+        "{}",
+        update.head
+    );
+    let frame = Frame::parse(&update.body).unwrap();
+    let results: Results = json::decode(frame.control).unwrap();
+    let (params, loss) = oracle(&start);
+    assert_eq!((results.round, results.token.as_str()), (1, "abc"));
+    assert_eq!(
+        (results.num_examples, results.loss.to_bits()),
+        (EXAMPLES as u32, loss.to_bits())
+    );
+    assert_eq!(bits(&frame.params().collect::<Vec<_>>()), bits(&params));
+    assert!(results.cost.bytes_received > inputs().len() as u64);
+
+    let after = ready(&mut sim, &mut aggregator);
+    assert_eq!((after.state, after.round), (DeviceState::Ready, 1));
+    assert_eq!(after.done_examples, after.total_examples);
+}
+
+#[test]
+fn a_bad_link_changes_no_bit() {
+    let start = start(1, "abc");
+    let expected = bits(&oracle(&start).0);
+    for seed in 0..60 {
+        let (mut sim, mut aggregator) = joined(
+            Link {
+                stall: 400,
+                reset: 2,
+            },
+            seed,
+        );
+        let request = start_frame(&start, &global_params());
+        // A stream that breaks may have delivered its /start all the same: then it says 409.
+        loop {
+            match sim.ask(&request, true, &mut |r| aggregator.answer(r)) {
+                Some(answer) if [202, 409].contains(&answer.status()) => break,
+                Some(answer) => panic!("seed {seed}: {} {}", answer.status(), answer.text()),
+                None => {}
+            }
+        }
+        sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+        let frame = Frame::parse(&aggregator.updates.last().unwrap().body).unwrap();
+        assert_eq!(
+            bits(&frame.params().collect::<Vec<_>>()),
+            expected,
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn the_compatible_form_is_answered_in_kind() {
+    let (mut sim, mut aggregator) = joined(
+        Link {
+            stall: 300,
+            reset: 0,
+        },
+        5,
+    );
+    let start = start(1, "abc");
+    let body = compat::encode(&encode(&start), &global_params()).unwrap();
+    let answer = sim
+        .ask(&post("/start", fl_proto::JSON, &body), true, &mut |r| {
+            aggregator.answer(r)
+        })
+        .unwrap();
+    assert_eq!(answer.status(), 202, "{}", answer.text());
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+    let update = &aggregator.updates[0];
+    assert!(update.head.contains("application/json"));
+    let mut params = vec![0.0; global_params().len()];
+    assert!(
+        compat::decode_weights(&update.body, &mut params),
+        "{}",
+        update.text()
+    );
+    assert_eq!(bits(&params), bits(&oracle(&start).0));
+    assert_eq!(json::decode::<Results>(&update.body).unwrap().round, 1);
+}
+
+/// Requests that must be refused by a device that is ready and has round 1 behind it.
+fn bad_requests() -> Vec<(&'static str, u16, Vec<u8>)> {
+    let params = global_params();
+    let good = start_frame(&start(2, "next"), &params);
+    let head_len = good.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    let frame_of = |start: &Start, params: &[f32]| start_frame(start, params);
+    let edited = |at: usize, byte: u8| {
+        let mut request = good.clone();
+        request[head_len + at] = byte;
+        request
+    };
+    let body = |media_type: &str, body: &[u8]| post("/start", media_type, body);
+    let mut nan = params.clone();
+    nan[7] = f32::NAN;
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let no_control = frame::encode(Kind::Weights, 2, b"", &params).unwrap();
+    let not_json = frame::encode(Kind::Weights, 2, b"{\"round\":2", &params).unwrap();
+    let delta = frame::encode(Kind::Delta, 2, &encode(&start(2, "x")), &params).unwrap();
+    let other_round = frame::encode(Kind::Weights, 3, &encode(&start(2, "x")), &params).unwrap();
+    let json = compat::encode(&encode(&start(2, "x")), &params[1..]).unwrap();
+    let epochs = Start {
+        local_epochs: 0,
+        ..start(2, "x")
+    };
+    let batch = Start {
+        batch_size: 0,
+        ..start(2, "x")
+    };
+    let rate = Start {
+        learning_rate: -1.0,
+        ..start(2, "x")
+    };
+    let octets = fl_proto::OCTET_STREAM;
+    vec![
+        ("a replay of round 1", 409, frame_of(&start(1, "abc"), &params)),
+        ("a round that is over", 409, frame_of(&start(0, "old"), &params)),
+        ("a model of another size", 400, frame_of(&start(2, "x"), &params[1..])),
+        ("a weight that is not finite", 400, frame_of(&start(2, "x"), &nan)),
+        ("no epochs", 400, frame_of(&epochs, &params)),
+        ("an empty batch", 400, frame_of(&batch, &params)),
+        ("a negative learning rate", 400, frame_of(&rate, &params)),
+        ("another magic", 400, edited(0, b'Z')),
+        ("another version", 400, edited(4, 9)),
+        ("another encoding", 400, edited(5, 1)),
+        ("another kind", 400, edited(6, 7)),
+        ("a count too large", 400, edited(19, 1)),
+        ("a control length that does not fit", 400, edited(8, 1)),
+        ("a flipped bit", 400, flipped),
+        ("no control message", 400, body(octets, &no_control)),
+        ("half a control message", 400, body(octets, &not_json)),
+        ("a delta", 400, body(octets, &delta)),
+        ("two rounds in one", 400, body(octets, &other_round)),
+        ("too little JSON", 400, body(fl_proto::JSON, b"{}")),
+        ("JSON of a smaller model", 400, body(fl_proto::JSON, &json)),
+        ("text", 415, body("text/plain", &good[head_len..])),
+        ("an endless body", 413, b"POST /start HTTP/1.1\r\nContent-Type: application/octet-stream\r\nContent-Length: 18446744073709551615\r\n\r\n".to_vec()),
+        ("chunks", 411, b"POST /start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec()),
+        ("no length", 411, b"POST /start HTTP/1.1\r\n\r\n".to_vec()),
+        ("an unknown path", 404, b"GET /etc/passwd HTTP/1.1\r\n\r\n".to_vec()),
+        ("the wrong method", 405, b"DELETE /ready HTTP/1.1\r\n\r\n".to_vec()),
+        ("no HTTP", 400, b"\x16\x03\x01\x02\x00\r\n\r\n".to_vec()),
+        ("an endless head", 431, [b"GET /ready HTTP/1.1\r\nA: ".to_vec(), vec![b'a'; 2000]].concat()),
+    ]
+}
+
+#[test]
+fn bad_requests_are_refused_and_change_nothing() {
+    let (mut sim, mut aggregator) = joined(
+        Link {
+            stall: 200,
+            reset: 0,
+        },
+        11,
+    );
+    let first = start_frame(&start(1, "abc"), &global_params());
+    assert_eq!(
+        sim.ask(&first, true, &mut |r| aggregator.answer(r))
+            .unwrap()
+            .status(),
+        202
+    );
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+    let before = ready(&mut sim, &mut aggregator);
+    for (what, status, request) in bad_requests() {
+        let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+        let answer = answer.unwrap_or_else(|| panic!("{what}: the stream broke"));
+        assert_eq!(answer.status(), status, "{what}: {}", answer.text());
+        let reason: ErrorReply = json::decode(&answer.body).unwrap();
+        assert!(!reason.error.is_empty(), "{what}");
+        assert_eq!(ready(&mut sim, &mut aggregator), before, "{what}");
+    }
+    // The device is none the worse for it.
+    let second = start(2, "next");
+    let request = start_frame(&second, &global_params());
+    assert_eq!(
+        sim.ask(&request, true, &mut |r| aggregator.answer(r))
+            .unwrap()
+            .status(),
+        202
+    );
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| {
+        sim.logged("round 2: update delivered")
+    });
+    let frame = Frame::parse(&aggregator.updates[1].body).unwrap();
+    assert_eq!(
+        bits(&frame.params().collect::<Vec<_>>()),
+        bits(&oracle(&second).0)
+    );
+}
+
+#[test]
+fn a_second_start_is_refused_while_one_is_received_or_trained() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 3);
+    let request = start_frame(&start(1, "abc"), &global_params());
+    // Half a body, then silence.
+    let half = sim.send(&request[..request.len() / 2]);
+    for _ in 0..20 {
+        sim.turn(false, &mut |r| aggregator.answer(r));
+    }
+    let other = start_frame(&start(1, "other"), &global_params());
+    let refused = sim
+        .ask(&other, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    assert_eq!(refused.status(), 409, "{}", refused.text());
+    // /ready is answered beside it, and the silent stream is given up in the end.
+    assert_eq!(ready(&mut sim, &mut aggregator).state, DeviceState::Ready);
+    let answer = loop {
+        sim.turn(false, &mut |r| aggregator.answer(r));
+        if let Some(answer) = sim.answer(half) {
+            break answer.unwrap();
+        }
+    };
+    assert_eq!(answer.status(), 408);
+    // What it held is free again.
+    assert_eq!(
+        sim.ask(&other, false, &mut |r| aggregator.answer(r))
+            .unwrap()
+            .status(),
+        202
+    );
+    let refused = sim
+        .ask(&request, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    assert_eq!(refused.status(), 409, "{}", refused.text());
+    assert_eq!(
+        ready(&mut sim, &mut aggregator).state,
+        DeviceState::Training
+    );
+}
+
+#[test]
+fn ready_is_answered_before_all_data_is_there() {
+    let mut sim = Sim::new(config(), Link::default(), 1);
+    let answer = sim
+        .ask(GET_READY, false, &mut |_| {
+            (503, b"{\"error\":\"later\"}".to_vec())
+        })
+        .unwrap();
+    assert_eq!(answer.status(), 503);
+    let request = start_frame(&start(1, "abc"), &global_params());
+    let answer = sim
+        .ask(&request, false, &mut |_| {
+            (503, b"{\"error\":\"later\"}".to_vec())
+        })
+        .unwrap();
+    assert_eq!(answer.status(), 503);
+}
+
+#[test]
+fn joining_is_tried_until_it_works() {
+    let mut sim = Sim::new(config(), Link::default(), 1);
+    let mut aggregator = Aggregator::default();
+    let mut tries = 0;
+    let mut answer = |request: &Message| {
+        tries += 1;
+        match tries {
+            1..=4 => (503, b"{\"error\":\"starting\"}".to_vec()),
+            5 => (200, b"no JSON".to_vec()),
+            // The data arrives cut short once.
+            7 => (200, inputs()[1..].to_vec()),
+            _ => aggregator.answer(request),
+        }
+    };
+    sim.run_until(&mut answer, |sim| sim.logged("ready"));
+    assert_eq!(tries, 9, "{:#?}", sim.port.lines);
+}
+
+/// Answers results with `status` until `times` are over.
+fn refusing<'a>(
+    aggregator: &'a mut Aggregator,
+    status: u16,
+    mut times: u32,
+) -> impl FnMut(&Message) -> (u16, Vec<u8>) + use<'a> {
+    move |request| {
+        if request.head.starts_with("POST /results") && times > 0 {
+            times -= 1;
+            return (status, b"{\"error\":\"no\"}".to_vec());
+        }
+        aggregator.answer(request)
+    }
+}
+
+#[test]
+fn results_are_sent_again_after_a_server_error() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    let request = start_frame(&start(1, "abc"), &global_params());
+    sim.ask(&request, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    sim.run_until(&mut refusing(&mut aggregator, 500, 5), |sim| {
+        sim.logged("delivered")
+    });
+    let frame = Frame::parse(&aggregator.updates[0].body).unwrap();
+    assert_eq!(
+        bits(&frame.params().collect::<Vec<_>>()),
+        bits(&oracle(&start(1, "abc")).0)
+    );
+}
+
+#[test]
+fn a_refused_update_is_dropped_and_the_device_stays_usable() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    let request = start_frame(&start(1, "abc"), &global_params());
+    sim.ask(&request, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    sim.run_until(&mut refusing(&mut aggregator, 410, 1), |sim| {
+        sim.logged("refused with 410")
+    });
+    let after = ready(&mut sim, &mut aggregator);
+    assert_eq!(
+        (after.state, after.error.as_deref()),
+        (DeviceState::Failed, Some("410: no"))
+    );
+    let request = start_frame(&start(2, "def"), &global_params());
+    assert_eq!(
+        sim.ask(&request, true, &mut |r| aggregator.answer(r))
+            .unwrap()
+            .status(),
+        202
+    );
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| {
+        sim.logged("round 2: update delivered")
+    });
+}
+
+#[test]
+fn a_device_that_the_aggregator_forgot_joins_again() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    let request = start_frame(&start(4, "abc"), &global_params());
+    sim.ask(&request, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    sim.run_until(&mut refusing(&mut aggregator, 404, 1), |sim| {
+        sim.logged("refused with 404")
+    });
+    sim.port.lines.clear();
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
+    assert_eq!(aggregator.joins.len(), 2);
+    // Its rounds begin anew with the new session.
+    let request = start_frame(&start(1, "abc"), &global_params());
+    assert_eq!(
+        sim.ask(&request, true, &mut |r| aggregator.answer(r))
+            .unwrap()
+            .status(),
+        202
+    );
+}
+
+#[test]
+fn a_welcome_that_cannot_be_met_stops_the_device_with_the_reason() {
+    let table = [
+        (
+            Welcome {
+                protocol: 99,
+                ..welcome()
+            },
+            "wire version 99",
+        ),
+        (
+            Welcome {
+                layers: [4].into_iter().collect(),
+                ..welcome()
+            },
+            "no network",
+        ),
+        (
+            Welcome {
+                num_examples: 0,
+                ..welcome()
+            },
+            "no examples",
+        ),
+        (
+            Welcome {
+                num_examples: u32::MAX,
+                layers: [65_535, 2].into_iter().collect(),
+                ..welcome()
+            },
+            "no memory for 4294967295 examples",
+        ),
+    ];
+    for (welcome, reason) in table {
+        let mut sim = Sim::new(config(), Link::default(), 1);
+        sim.run_until(&mut |_| (200, encode(&welcome)), |sim| sim.stopped);
+        assert!(sim.logged(reason), "{:?}", sim.port.lines);
+    }
+}
+
+#[test]
+fn stop_is_answered_and_then_the_device_is_done() {
+    let (mut sim, mut aggregator) = joined(
+        Link {
+            stall: 300,
+            reset: 0,
+        },
+        9,
+    );
+    let request = b"POST /stop HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+    let answer = sim
+        .ask(request, true, &mut |r| aggregator.answer(r))
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.stopped);
+}
+
+#[test]
+fn the_command_line_goes_before_start() {
+    let overrides = Overrides {
+        local_epochs: Some(1),
+        batch_size: Some(5),
+    };
+    let mut sim = Sim::new(
+        Config {
+            overrides,
+            ..config()
+        },
+        Link::default(),
+        1,
+    );
+    let mut aggregator = Aggregator::default();
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
+    let asked = start(1, "abc");
+    let request = start_frame(&asked, &global_params());
+    sim.ask(&request, true, &mut |r| aggregator.answer(r))
+        .unwrap();
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+    let frame = Frame::parse(&aggregator.updates[0].body).unwrap();
+    let overridden = Start {
+        local_epochs: 1,
+        batch_size: 5,
+        ..asked
+    };
+    assert_eq!(
+        bits(&frame.params().collect::<Vec<_>>()),
+        bits(&oracle(&overridden).0)
+    );
+}
+
+#[test]
+fn mangled_requests_never_hurt() {
+    let mut random = fl_nn::Pcg32::new(2024, 1);
+    let (mut sim, mut aggregator) = joined(
+        Link {
+            stall: 100,
+            reset: 0,
+        },
+        2,
+    );
+    let params = global_params();
+    let json = compat::encode(&encode(&start(1, "j")), &params).unwrap();
+    let corpus = [
+        start_frame(&start(1, "abc"), &params),
+        post("/start", fl_proto::JSON, &json),
+        GET_READY.to_vec(),
+    ];
+    for _ in 0..600 {
+        let mut request = corpus[random.below(3) as usize].clone();
+        for _ in 0..1 + random.below(6) {
+            let at = random.below(request.len() as u32) as usize;
+            match random.below(4) {
+                0 => request[at] ^= 1 << random.below(8),
+                1 => request[at] = random.below(256) as u8,
+                2 if request.len() > 1 => drop(request.remove(at)),
+                _ => request.truncate(at.max(1)),
+            }
+        }
+        sim.send(&request);
+        for _ in 0..30 {
+            sim.turn(true, &mut |r| aggregator.answer(r));
+        }
+    }
+    // Whatever it made of that, it takes a proper round afterwards.
+    let asked = start(u32::MAX, "last");
+    let request = start_frame(&asked, &params);
+    let mut accepted = false;
+    for _ in 0..200 {
+        match sim
+            .ask(&request, true, &mut |r| aggregator.answer(r))
+            .map(|a| a.status())
+        {
+            Some(202) => {
+                accepted = true;
+                break;
+            }
+            _ => sim.port.now_us += 1_000_000,
+        }
+    }
+    assert!(accepted, "{:#?}", sim.port.lines);
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| {
+        sim.logged("round 4294967295: update delivered")
+    });
+    let frame = Frame::parse(&aggregator.updates.last().unwrap().body).unwrap();
+    assert_eq!(
+        bits(&frame.params().collect::<Vec<_>>()),
+        bits(&oracle(&asked).0)
+    );
+}
