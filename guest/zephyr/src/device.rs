@@ -1,0 +1,104 @@
+//! The device's two threads: one moves the exchanges along, the other trains.
+
+use crate::args::RunArgs;
+use crate::mailbox::Mailbox;
+use crate::port::ZephyrPort;
+use crate::{clock, console};
+use core::ffi::c_void;
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicBool, Ordering};
+use fl_client::{Activity, Config, Device, Overrides, TrainJob};
+
+/// Where the device listens at its own address.
+const HTTP_PORT: u16 = 80;
+
+/// Examples a training thread works through between two looks at whether it is done.
+const STEP_EXAMPLES: u32 = 64;
+
+/// How often the client looks whether the training is done, in microseconds. Nothing else wakes it:
+/// a thread that waits for sockets cannot wait for a mailbox as well.
+const TRAINING_LOOK_US: u64 = 5_000;
+
+static STARTED: AtomicBool = AtomicBool::new(false);
+static TO_RUN: Mailbox<RunArgs> = Mailbox::new();
+static TO_TRAIN: Mailbox<TrainJob> = Mailbox::new();
+static TRAINED: Mailbox<TrainJob> = Mailbox::new();
+
+/// Sets the client's thread going; `false` if it goes already. A machine is one device until it is
+/// reset.
+pub fn start(args: RunArgs) -> bool {
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    TO_RUN.put(args);
+    true
+}
+
+/// The thread that trains; `glue.c` defines it.
+#[unsafe(no_mangle)]
+extern "C" fn zfl_trainer_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    loop {
+        let mut job = TO_TRAIN.take();
+        while job.step(STEP_EXAMPLES) {}
+        TRAINED.put(job);
+    }
+}
+
+/// The client's thread; `glue.c` defines it.
+#[unsafe(no_mangle)]
+extern "C" fn zfl_client_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    let args = TO_RUN.take();
+    match ZephyrPort::new(args.server, HTTP_PORT) {
+        Ok(port) => run(Device::new(config(&args)), port),
+        Err(error) => console::log(format_args!("cannot listen on port {HTTP_PORT}: {error}")),
+    }
+}
+
+fn config(args: &RunArgs) -> Config {
+    Config {
+        client: args.client,
+        address: args.address.map(|address| {
+            let mut text = heapless::String::new();
+            // An IPv4 address and a port have at most 21 characters.
+            let _ = write!(text, "{address}");
+            text
+        }),
+        http_port: HTTP_PORT,
+        overrides: Overrides {
+            local_epochs: args.local_epochs,
+            batch_size: args.batch_size,
+        },
+    }
+}
+
+/// Moves the device along until its experiment is over.
+fn run(mut device: Device<ZephyrPort>, mut port: ZephyrPort) {
+    let mut training = false;
+    loop {
+        let activity = device.poll(&mut port);
+        if let Some(job) = device.take_job() {
+            training = true;
+            TO_TRAIN.put(job);
+        }
+        if let Some(job) = TRAINED.try_take() {
+            training = false;
+            device.finish_job(job);
+            continue;
+        }
+        match activity {
+            Activity::Busy => {}
+            Activity::Idle { wake_at_us } => port.wait(sooner(wake_at_us, training)),
+            Activity::Stopped => break,
+        }
+    }
+    console::log(format_args!("stopped"));
+}
+
+/// When to wake at the latest.
+fn sooner(wake_at_us: Option<u64>, training: bool) -> Option<u64> {
+    if !training {
+        return wake_at_us;
+    }
+    let look_us = clock::now_us() + TRAINING_LOOK_US;
+    Some(wake_at_us.map_or(look_us, |wake_at_us| wake_at_us.min(look_us)))
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What Zephyr offers only as macros and inline functions, as functions for src/glue.rs to declare.
+ *
+ * Decisions stay in Rust: a function here makes one call, or the few that belong together, and
+ * turns errno into a negative result. Addresses are four octets in the order in which they are
+ * written, ports are in the host's byte order, and no structure of Zephyr's crosses but pollfd.
+ */
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <zephyr/kernel.h>
+#include <zephyr/net/net_if.h>
+#include <zephyr/net/net_ip.h>
+#include <zephyr/net/net_mgmt.h>
+#include <zephyr/net/net_stats.h>
+#include <zephyr/net/socket.h>
+#include <zephyr/shell/shell.h>
+#include <zephyr/sys/fdtable.h>
+
+/* --- Threads --------------------------------------------------------------------------------- */
+
+/*
+ * Zephyr's macros align and guard a stack, which zephyr-lang-rust's cannot. Both threads wait for
+ * what they are given, so they may start with the kernel. Network threads come before them all,
+ * then the shell (CONFIG_SHELL_THREAD_PRIORITY): a device answers while it trains, and whoever
+ * types is heard.
+ */
+#define CLIENT_PRIORITY  7
+#define TRAINER_PRIORITY 10
+
+void zfl_client_thread(void *, void *, void *);
+void zfl_trainer_thread(void *, void *, void *);
+
+K_THREAD_DEFINE(zfl_client, CONFIG_ZFL_CLIENT_STACK_SIZE, zfl_client_thread, NULL, NULL, NULL,
+		CLIENT_PRIORITY, 0, 0);
+K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, NULL, NULL, NULL,
+		TRAINER_PRIORITY, 0, 0);
+
+/* --- Shell ----------------------------------------------------------------------------------- */
+
+int zfl_shell_run(const struct shell *sh, size_t argc, char **argv);
+int zfl_shell_crash(const struct shell *sh, size_t argc, char **argv);
+int zfl_shell_stat(const struct shell *sh, size_t argc, char **argv);
+
+SHELL_CMD_ARG_REGISTER(run, NULL,
+		       "Join a federation.\n"
+		       "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] "
+		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>]",
+		       zfl_shell_run, 2, 7);
+SHELL_CMD_ARG_REGISTER(crash, NULL,
+		       "Die on purpose, to test who watches over this device.\n"
+		       "crash panic|fault|stack|heap",
+		       zfl_shell_crash, 2, 0);
+SHELL_CMD_ARG_REGISTER(stat, NULL, "Show heap and stack high-water marks.", zfl_shell_stat, 1, 0);
+
+void zfl_shell_line(const struct shell *sh, const char *line)
+{
+	shell_print(sh, "%s", line);
+}
+
+/* --- Interface ------------------------------------------------------------------------------- */
+
+static struct in_addr to_in_addr(const uint8_t octets[4])
+{
+	struct in_addr address;
+
+	memcpy(&address, octets, sizeof(address));
+	return address;
+}
+
+int zfl_net_set_address(const uint8_t address[4], const uint8_t netmask[4],
+			const uint8_t *gateway)
+{
+	struct net_if *iface = net_if_get_default();
+	struct in_addr own = to_in_addr(address);
+	struct in_addr mask = to_in_addr(netmask);
+
+	if (iface == NULL) {
+		return -ENODEV;
+	}
+	if (net_if_ipv4_addr_add(iface, &own, NET_ADDR_MANUAL, 0) == NULL) {
+		return -ENOMEM;
+	}
+	net_if_ipv4_set_netmask_by_addr(iface, &own, &mask);
+	if (gateway != NULL) {
+		struct in_addr via = to_in_addr(gateway);
+
+		net_if_ipv4_set_gw(iface, &via);
+	}
+	return 0;
+}
+
+struct zfl_tcp_counters {
+	uint32_t sent;
+	uint32_t received;
+	uint32_t sent_again;
+};
+
+/* src/glue.rs writes it as a structure of its own. */
+BUILD_ASSERT(sizeof(struct zfl_tcp_counters) == 12);
+
+int zfl_net_tcp_counters(struct zfl_tcp_counters *counters)
+{
+	struct net_stats_tcp stats;
+	int result = net_mgmt(NET_REQUEST_STATS_GET_TCP, NULL, &stats, sizeof(stats));
+
+	if (result == 0) {
+		counters->sent = stats.sent;
+		counters->received = stats.recv;
+		counters->sent_again = stats.rexmit;
+	}
+	return result;
+}
+
+/* --- TCP: sockets that never block ----------------------------------------------------------- */
+
+/* src/glue.rs writes pollfd as a structure of its own. */
+BUILD_ASSERT(sizeof(struct zsock_pollfd) == 8 && offsetof(struct zsock_pollfd, events) == 4 &&
+	     offsetof(struct zsock_pollfd, revents) == 6);
+BUILD_ASSERT(ZSOCK_POLLIN == 1 && ZSOCK_POLLOUT == 4);
+
+static int or_errno(int result)
+{
+	return result < 0 ? -errno : result;
+}
+
+static struct sockaddr_in to_sockaddr(const uint8_t octets[4], uint16_t port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr = to_in_addr(octets),
+	};
+
+	return address;
+}
+
+static int never_block(int fd)
+{
+	return or_errno(zsock_fcntl(fd, ZVFS_F_SETFL, ZVFS_O_NONBLOCK));
+}
+
+static int tcp_socket(void)
+{
+	int fd = zsock_socket(AF_INET, SOCK_STREAM, IPPROTO_TCP);
+
+	if (fd < 0) {
+		return -errno;
+	}
+	never_block(fd);
+	return fd;
+}
+
+int zfl_tcp_listen(uint16_t port, int backlog)
+{
+	static const uint8_t any[4];
+	struct sockaddr_in address = to_sockaddr(any, port);
+	int fd = tcp_socket();
+	int result;
+
+	if (fd < 0) {
+		return fd;
+	}
+	result = zsock_bind(fd, (struct sockaddr *)&address, sizeof(address));
+	if (result == 0) {
+		result = zsock_listen(fd, backlog);
+	}
+	if (result < 0) {
+		result = -errno;
+		zsock_close(fd);
+		return result;
+	}
+	return fd;
+}
+
+int zfl_tcp_accept(int fd)
+{
+	int accepted = zsock_accept(fd, NULL, NULL);
+
+	if (accepted < 0) {
+		return -errno;
+	}
+	never_block(accepted);
+	return accepted;
+}
+
+/* Starts to connect; the stream is up when it can be written to. */
+int zfl_tcp_connect(const uint8_t octets[4], uint16_t port)
+{
+	struct sockaddr_in address = to_sockaddr(octets, port);
+	int fd = tcp_socket();
+
+	if (fd < 0) {
+		return fd;
+	}
+	if (zsock_connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 &&
+	    errno != EINPROGRESS) {
+		int error = -errno;
+
+		zsock_close(fd);
+		return error;
+	}
+	return fd;
+}
+
+int zfl_tcp_read(int fd, void *buffer, size_t len)
+{
+	return or_errno(zsock_recv(fd, buffer, len, 0));
+}
+
+int zfl_tcp_write(int fd, const void *buffer, size_t len)
+{
+	return or_errno(zsock_send(fd, buffer, len, 0));
+}
+
+int zfl_tcp_close(int fd)
+{
+	return or_errno(zsock_close(fd));
+}
+
+int zfl_tcp_poll(struct zsock_pollfd *fds, int count, int timeout_ms)
+{
+	return or_errno(zsock_poll(fds, count, timeout_ms));
+}

@@ -1,0 +1,88 @@
+//! Declarations of what `glue.c` gives: macros and inline functions of Zephyr as plain functions.
+//!
+//! Results below zero are negated errno values, see [`errno`].
+
+use crate::tcp::Errno;
+use core::ffi::{c_char, c_int, c_void};
+use core::net::Ipv4Addr;
+use core::ptr;
+
+/// Zephyr's shell; only ever passed back to it.
+#[repr(C)]
+pub struct Shell {
+    _opaque: [u8; 0],
+}
+
+/// One socket to wait for; the same layout as `struct zsock_pollfd`, which `glue.c` asserts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PollFd {
+    pub fd: c_int,
+    pub events: i16,
+    pub revents: i16,
+}
+
+/// There is something to read, or a stream to accept.
+pub const POLLIN: i16 = 1;
+/// There is room to write, or a stream has been established.
+pub const POLLOUT: i16 = 4;
+
+/// TCP segments since boot; the same layout as `struct zfl_tcp_counters`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpCounters {
+    pub sent: u32,
+    pub received: u32,
+    pub sent_again: u32,
+}
+
+unsafe extern "C" {
+    pub fn zfl_shell_line(shell: *const Shell, line: *const c_char);
+
+    fn zfl_net_set_address(
+        address: *const u8,
+        netmask: *const u8,
+        gateway: *const u8,
+    ) -> c_int;
+    fn zfl_net_tcp_counters(counters: *mut TcpCounters) -> c_int;
+
+    pub fn zfl_tcp_listen(port: u16, backlog: c_int) -> c_int;
+    pub fn zfl_tcp_accept(fd: c_int) -> c_int;
+    pub fn zfl_tcp_connect(address: *const u8, port: u16) -> c_int;
+    pub fn zfl_tcp_read(fd: c_int, buffer: *mut c_void, len: usize) -> c_int;
+    pub fn zfl_tcp_write(fd: c_int, buffer: *const c_void, len: usize) -> c_int;
+    pub fn zfl_tcp_close(fd: c_int) -> c_int;
+    pub fn zfl_tcp_poll(fds: *mut PollFd, count: c_int, timeout_ms: c_int) -> c_int;
+}
+
+/// Gives the network interface its address.
+pub fn set_address(ip: Ipv4Addr, netmask: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Result<(), Errno> {
+    let (ip, netmask) = (ip.octets(), netmask.octets());
+    let gateway = gateway.map(|gateway| gateway.octets());
+    let gateway = gateway.as_ref().map_or(ptr::null(), |gateway| gateway.as_ptr());
+    // SAFETY: each pointer is to four bytes that outlive the call, or null where that is allowed.
+    let result = unsafe { zfl_net_set_address(ip.as_ptr(), netmask.as_ptr(), gateway) };
+    if result < 0 { Err(Errno(-result)) } else { Ok(()) }
+}
+
+/// What TCP has counted since boot, if this build counts.
+pub fn tcp_counters() -> Option<TcpCounters> {
+    let mut counters = TcpCounters::default();
+    // SAFETY: the call fills in the structure, whose layout glue.c asserts.
+    let result = unsafe { zfl_net_tcp_counters(&mut counters) };
+    (result == 0).then_some(counters)
+}
+
+/// The errno values that a decision hangs on.
+pub mod errno {
+    use core::ffi::c_int;
+    use zephyr::raw;
+
+    pub const EINVAL: c_int = raw::EINVAL as c_int;
+    pub const EAGAIN: c_int = raw::EAGAIN as c_int;
+    pub const ENOMEM: c_int = raw::ENOMEM as c_int;
+    pub const ENOBUFS: c_int = raw::ENOBUFS as c_int;
+    pub const ENFILE: c_int = raw::ENFILE as c_int;
+    pub const EMFILE: c_int = raw::EMFILE as c_int;
+    pub const EINPROGRESS: c_int = raw::EINPROGRESS as c_int;
+}

@@ -1,0 +1,92 @@
+//! The heap of the Rust code: one Zephyr heap over memory that is not initialized at boot.
+//!
+//! Invariants: [`init`] runs before the first allocation, an allocation before it fails; no
+//! allocation in an interrupt.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
+use zephyr::raw;
+use zephyr::sys::K_NO_WAIT;
+
+/// The heap's size, from the board's Kconfig.
+pub const SIZE_BYTES: usize = zephyr::kconfig::CONFIG_ZFL_HEAP_SIZE as usize;
+
+#[repr(C, align(16))]
+struct Arena(UnsafeCell<MaybeUninit<[u8; SIZE_BYTES]>>);
+
+// SAFETY: only the Zephyr heap touches the arena, and it locks itself.
+unsafe impl Sync for Arena {}
+
+struct Heap {
+    raw: UnsafeCell<MaybeUninit<raw::k_heap>>,
+    ready: AtomicBool,
+}
+
+// SAFETY: after `init` the heap is reached only through Zephyr's functions, which lock it.
+unsafe impl Sync for Heap {}
+
+/// In .noinit, so that the host gets a page of an emulated device only when the device uses it.
+#[unsafe(link_section = ".noinit.zfl_heap")]
+static ARENA: Arena = Arena(UnsafeCell::new(MaybeUninit::uninit()));
+
+#[global_allocator]
+static HEAP: Heap = Heap {
+    raw: UnsafeCell::new(MaybeUninit::zeroed()),
+    ready: AtomicBool::new(false),
+};
+
+// SAFETY: `k_heap_aligned_alloc` returns memory of the size and alignment asked, or null.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !self.ready.load(Ordering::Acquire) {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: `ready` says that the heap is initialized; it locks itself.
+        unsafe {
+            raw::k_heap_aligned_alloc(self.get(), layout.align(), layout.size(), K_NO_WAIT).cast()
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
+        // SAFETY: the caller passes a block of this heap, so the heap is initialized.
+        unsafe { raw::k_heap_free(self.get(), block.cast()) }
+    }
+}
+
+impl Heap {
+    fn get(&self) -> *mut raw::k_heap {
+        self.raw.get().cast()
+    }
+}
+
+/// Makes the heap ready; called once, before any other thread of Rust code runs.
+pub fn init() {
+    let memory = ARENA.0.get().cast::<c_void>();
+    // SAFETY: nobody else uses the heap before `ready` is set, or the arena at all.
+    unsafe { raw::k_heap_init(HEAP.get(), memory, SIZE_BYTES) };
+    HEAP.ready.store(true, Ordering::Release);
+}
+
+/// How full the heap is, with its own bookkeeping.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Bytes in use now.
+    pub used_bytes: usize,
+    /// Most bytes ever in use.
+    pub peak_bytes: usize,
+}
+
+/// Measures the heap.
+pub fn usage() -> Usage {
+    let mut stats = raw::sys_memory_stats::default();
+    // SAFETY: the heap is initialized (`init` is the first thing that the application does); the
+    // reading may be torn by an allocation on another thread, which a statistic can bear.
+    unsafe { raw::sys_heap_runtime_stats_get(&raw mut (*HEAP.get()).heap, &mut stats) };
+    Usage {
+        used_bytes: stats.allocated_bytes,
+        peak_bytes: stats.max_allocated_bytes,
+    }
+}

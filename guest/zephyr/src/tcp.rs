@@ -1,0 +1,113 @@
+//! TCP sockets that never block, over Zephyr's zsock calls.
+
+use crate::glue::{self, PollFd, errno};
+use core::ffi::c_int;
+use core::fmt;
+use core::net::SocketAddrV4;
+
+/// What Zephyr answered, as a negated errno value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub c_int);
+
+impl Errno {
+    /// Whether the call may succeed later without anything being wrong.
+    pub fn is_transient(self) -> bool {
+        [errno::EAGAIN, errno::EINPROGRESS].contains(&self.0) || self.is_out_of_buffers()
+    }
+
+    /// Whether a stream found no network buffer; they come back as the other side acknowledges.
+    pub fn is_out_of_buffers(self) -> bool {
+        [errno::ENOMEM, errno::ENOBUFS].contains(&self.0)
+    }
+
+    /// Whether all sockets are in use.
+    pub fn is_out_of_sockets(self) -> bool {
+        [errno::ENFILE, errno::EMFILE, errno::ENOMEM].contains(&self.0)
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "errno {}", self.0)
+    }
+}
+
+impl core::error::Error for Errno {}
+
+fn check(result: c_int) -> Result<c_int, Errno> {
+    if result < 0 { Err(Errno(-result)) } else { Ok(result) }
+}
+
+/// An open socket; dropping it closes it.
+#[derive(Debug)]
+pub struct Socket {
+    fd: c_int,
+}
+
+impl Socket {
+    /// A socket that listens on all addresses.
+    pub fn listen(port: u16, backlog: u8) -> Result<Self, Errno> {
+        // SAFETY: takes plain values.
+        let fd = check(unsafe { glue::zfl_tcp_listen(port, c_int::from(backlog)) })?;
+        Ok(Self { fd })
+    }
+
+    /// Starts to connect; the stream is up when it can be written to.
+    pub fn connect(peer: SocketAddrV4) -> Result<Self, Errno> {
+        let octets = peer.ip().octets();
+        // SAFETY: `octets` has the four bytes that the call reads.
+        let fd = check(unsafe { glue::zfl_tcp_connect(octets.as_ptr(), peer.port()) })?;
+        Ok(Self { fd })
+    }
+
+    /// The next stream that somebody opened to this listening socket.
+    pub fn accept(&self) -> Result<Self, Errno> {
+        // SAFETY: takes a plain value.
+        let fd = check(unsafe { glue::zfl_tcp_accept(self.fd) })?;
+        Ok(Self { fd })
+    }
+
+    /// Reads what has arrived; 0 is the end of the stream.
+    pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: the call writes at most `len` bytes into `buffer`.
+        let len = check(unsafe {
+            glue::zfl_tcp_read(self.fd, buffer.as_mut_ptr().cast(), buffer.len())
+        })?;
+        Ok(len as usize)
+    }
+
+    /// Writes what there is room for.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        // SAFETY: the call reads at most `len` bytes of `bytes`.
+        let len =
+            check(unsafe { glue::zfl_tcp_write(self.fd, bytes.as_ptr().cast(), bytes.len()) })?;
+        Ok(len as usize)
+    }
+
+    /// What to wait for on this socket, for [`wait`].
+    pub fn poll_fd(&self, events: i16) -> PollFd {
+        PollFd {
+            fd: self.fd,
+            events,
+            revents: 0,
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is this socket's own. An error would leave nothing to do.
+        unsafe { glue::zfl_tcp_close(self.fd) };
+    }
+}
+
+/// Waits until one of the sockets is ready or `timeout_ms` have passed; below zero is for ever.
+///
+/// # Errors
+/// Zephyr has no room to watch that many sockets (`CONFIG_ZVFS_POLL_MAX`).
+pub fn wait(fds: &mut [PollFd], timeout_ms: i32) -> Result<bool, Errno> {
+    // SAFETY: the call reads and writes `len` entries of the layout that glue.c asserts.
+    let ready =
+        check(unsafe { glue::zfl_tcp_poll(fds.as_mut_ptr(), fds.len() as c_int, timeout_ms) })?;
+    Ok(ready > 0)
+}
