@@ -28,7 +28,9 @@ compile_error!("zfl runs on Linux: it is made of namespaces, taps and /proc");
 pub mod board;
 mod event;
 mod fleet;
+mod network;
 pub mod sandbox;
+mod sys;
 
 pub use board::Board;
 pub use event::{BootReport, Booted, Death, FleetEvent};
