@@ -7,11 +7,20 @@ pub fn encode<T: Serialize>(message: &T, buffer: &mut [u8]) -> Option<usize> {
     serde_json_core::to_slice(message, buffer).ok()
 }
 
+/// Most `[` and `{` in a message, wherever they stand. The parser skips a field that it does not
+/// know by recursion, so this is what bounds its stack; no message has more than two.
+pub const MAX_BRACKETS: usize = 32;
+
 /// Reads one message; `None` for anything that is not exactly one such JSON object.
+///
+/// Strings are taken as they stand: an escape such as `\n` stays two characters.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    // Counted without regard to strings and closing brackets: the parser skips malformed values
+    // loosely, and a count that tried to follow it could be led astray.
+    let brackets = bytes.iter().filter(|&&byte| byte == b'[' || byte == b'{');
+    if brackets.count() > MAX_BRACKETS {
+        return None;
+    }
     let (message, used) = serde_json_core::from_slice(bytes).ok()?;
-    bytes[used..]
-        .iter()
-        .all(u8::is_ascii_whitespace)
-        .then_some(message)
+    (used == bytes.len()).then_some(message)
 }

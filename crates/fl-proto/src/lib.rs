@@ -6,7 +6,8 @@
 //! the JSON object (see [`compat`]). `docs/wire-format.md` shows both byte by byte.
 //!
 //! Invariants:
-//! - Without the `alloc` feature nothing here allocates; nothing ever panics on input, or trusts a length before checking it against a bound.
+//! - Without the `alloc` feature nothing here allocates. Nothing panics on input, recurses as deep as
+//!   input says, or trusts a length before checking it against a bound.
 //! - This crate knows no layers: parameters are one flat `[f32]`, and [`Welcome::layers`] is a tag
 //!   that the two ends interpret.
 
@@ -16,6 +17,7 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+mod checks;
 pub mod compat;
 pub mod frame;
 pub mod json;
@@ -28,7 +30,8 @@ pub use messages::{
 };
 pub use params::{ParamDecoder, ParamEncoder};
 
-/// Version of the messages and frames; a device of another version is refused at `GET /id`.
+/// Version of the messages and frames; a device of another version than [`Welcome::protocol`] does
+/// not join.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Longest control message in JSON, in bytes; longer ones are refused unread.

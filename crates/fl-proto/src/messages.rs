@@ -1,5 +1,9 @@
 //! The control messages. Field names are the wire's names.
+//!
+//! A reader ignores fields that it does not know, so that a later version can add some; it refuses a
+//! message in which a field is missing, of the wrong type, out of its bounds, or there twice.
 
+use crate::checks;
 use core::fmt;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -7,7 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Most entries in [`Welcome::layers`]: the inputs and up to eight weight layers.
 pub const MAX_LAYER_SIZES: usize = 9;
 
-/// A one-time word that ties an update to the `/start` that asked for it.
+/// A one-time word that ties an update to the `/start` that asked for it: 1 to 16 letters, digits,
+/// `-` or `_`.
 pub type Token = String<16>;
 
 /// The aggregator's answer to `GET /id`: who the device is and what it will train.
@@ -54,12 +59,14 @@ pub struct Start {
     /// The round, from 1.
     pub round: u32,
     /// To be sent back with the results.
+    #[serde(deserialize_with = "checks::token")]
     pub token: Token,
     /// Passes over the client's partition.
     pub local_epochs: u32,
     /// Examples per step of SGD.
     pub batch_size: u32,
-    /// Step size of SGD.
+    /// Step size of SGD; finite, and the same bits on both sides.
+    #[serde(deserialize_with = "checks::finite")]
     pub learning_rate: f32,
     /// How the first layer is computed; `fixed` if absent.
     #[serde(default)]
@@ -133,10 +140,12 @@ pub struct Results {
     /// The round of the [`Start`] that this answers.
     pub round: u32,
     /// The token of the [`Start`] that this answers.
+    #[serde(deserialize_with = "checks::token")]
     pub token: Token,
     /// Training examples of this client: the weight of its update.
     pub num_examples: u32,
-    /// Mean cross-entropy over the last local epoch.
+    /// Mean cross-entropy over the last local epoch; finite.
+    #[serde(deserialize_with = "checks::finite")]
     pub loss: f32,
     /// What the round cost.
     pub cost: Cost,

@@ -1,0 +1,240 @@
+//! Properties over generated messages, frames and bytes. The seed is fixed: a failure repeats.
+
+use crate::document::example;
+use crate::oracle::{self, Taken, check_chunks, check_round_trip};
+use fl_proto::frame::{self, Frame, Kind};
+use fl_proto::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+fn finite() -> impl Strategy<Value = f32> {
+    any::<u32>()
+        .prop_map(f32::from_bits)
+        .prop_filter("finite", |number| number.is_finite())
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    "[A-Za-z0-9_-]{1,16}".prop_map(|text| text.as_str().try_into().unwrap())
+}
+
+/// Text of at most `N` bytes, cut between characters.
+fn text<const N: usize>() -> impl Strategy<Value = heapless::String<N>> {
+    any::<String>().prop_map(|text| {
+        let mut cut = heapless::String::new();
+        let _ = text.chars().try_for_each(|c| cut.push(c));
+        cut
+    })
+}
+
+fn cost() -> impl Strategy<Value = Cost> {
+    let counts = any::<(u64, Option<u64>, Option<u32>, Option<u32>, u64, u64)>();
+    (counts, any::<[Option<u32>; 3]>()).prop_map(|((t, i, h, s, r, b), [out, inn, again])| Cost {
+        train_us: t,
+        instructions: i,
+        heap_peak_bytes: h,
+        stack_peak_bytes: s,
+        bytes_received: r,
+        bytes_sent: b,
+        segments_sent: out,
+        segments_received: inn,
+        retransmissions: again,
+    })
+}
+
+/// The same bits out as in, with one library writing and the other reading, both ways round.
+#[test]
+fn every_finite_f32_keeps_its_bits() {
+    // A prime, so that all exponents and varied mantissas come up. Tried once with 1, with the
+    // versions locked at the time: it held for all 4,278,190,080.
+    const STRIDE: usize = 10_007;
+    let mut results: Results = json::decode(&example("results")).unwrap();
+    let mut start: Start = json::decode(&example("start")).unwrap();
+    let mut buffer = [0; MAX_CONTROL_BYTES];
+    for bits in (0..=u32::MAX).step_by(STRIDE) {
+        let number = f32::from_bits(bits);
+        if !number.is_finite() {
+            continue;
+        }
+        start.learning_rate = number;
+        let to_device = serde_json::to_vec(&start).unwrap();
+        let read: Start = json::decode(&to_device).unwrap();
+        assert_eq!(
+            read.learning_rate.to_bits(),
+            bits,
+            "{number:e} to the device"
+        );
+        results.loss = number;
+        let n = json::encode(&results, &mut buffer).unwrap();
+        let read: Results = serde_json::from_slice(&buffer[..n]).unwrap();
+        assert_eq!(read.loss.to_bits(), bits, "{number:e} to the host");
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_written_as_null_and_refused() {
+    let mut results: Results = json::decode(&example("results")).unwrap();
+    for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        results.loss = number;
+        let mut buffer = [0; MAX_CONTROL_BYTES];
+        let n = json::encode(&results, &mut buffer).unwrap();
+        assert_eq!(buffer[..n], *serde_json::to_vec(&results).unwrap());
+        assert_eq!(json::decode::<Results>(&buffer[..n]), None);
+        let error = serde_json::from_slice::<Results>(&buffer[..n])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("expected a finite number"), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(config(512))]
+
+    #[test]
+    fn welcomes_round_trip(
+        (protocol, id, num_examples, seed) in any::<(u32, u32, u32, u64)>(),
+        layers in vec(any::<u32>(), 0..=MAX_LAYER_SIZES),
+        sigmoid in any::<bool>(),
+    ) {
+        let activation = if sigmoid { Activation::Sigmoid } else { Activation::Relu };
+        let layers = layers.into_iter().collect();
+        check_round_trip(&Welcome { protocol, id, num_examples, layers, activation, seed });
+    }
+
+    #[test]
+    fn starts_round_trip(
+        (round, local_epochs, batch_size) in any::<(u32, u32, u32)>(),
+        token in token(),
+        learning_rate in finite(),
+        float in any::<bool>(),
+    ) {
+        let arithmetic = if float { Arithmetic::Float } else { Arithmetic::Fixed };
+        check_round_trip(&Start { round, token, local_epochs, batch_size, learning_rate, arithmetic });
+    }
+
+    #[test]
+    fn readies_round_trip(
+        (id, round, done_examples, total_examples) in any::<(u32, u32, u32, u32)>(),
+        state in 0..4usize,
+        error in proptest::option::of(text()),
+    ) {
+        use DeviceState::*;
+        let state = [Ready, Training, Sending, Failed][state];
+        check_round_trip(&fl_proto::Ready { id, state, round, done_examples, total_examples, error });
+    }
+
+    #[test]
+    fn results_round_trip(
+        (round, num_examples) in any::<(u32, u32)>(),
+        token in token(),
+        loss in finite(),
+        cost in cost(),
+    ) {
+        check_round_trip(&Results { round, token, num_examples, loss, cost });
+    }
+
+    #[test]
+    fn error_replies_round_trip(reason in any::<String>()) {
+        let reply = ErrorReply::new(reason);
+        prop_assert!(!reply.error.contains(['"', '\\', '\n']));
+        check_round_trip(&reply);
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in vec(any::<u8>(), 0..600)) {
+        oracle::check(&bytes, &mut Taken::default());
+    }
+
+    #[test]
+    fn params_are_the_same_in_any_pieces(bytes in vec(any::<u8>(), 0..200), piece in 1..40usize) {
+        check_chunks(&bytes, piece);
+    }
+
+    #[test]
+    fn params_are_written_in_any_pieces(bits in vec(any::<u32>(), 0..60), buffer_len in 4..50usize) {
+        let params: Vec<f32> = bits.iter().map(|bits| f32::from_bits(*bits)).collect();
+        let (mut encoder, mut buffer) = (ParamEncoder::new(), vec![0; buffer_len]);
+        let mut written = Vec::new();
+        loop {
+            match encoder.fill(&params, &mut buffer) {
+                0 => break,
+                n => written.extend_from_slice(&buffer[..n]),
+            }
+        }
+        let expected: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+        prop_assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn both_forms_give_the_parameters_back(
+        bits in vec(any::<u32>(), 0..600),
+        control in "\\{\"a\":[0-9]{1,9}\\}",
+        round in any::<u32>(),
+        delta in any::<bool>(),
+        piece in 1..40usize,
+    ) {
+        let params: Vec<f32> = bits.iter().map(|bits| f32::from_bits(*bits)).collect();
+        let kind = if delta { Kind::Delta } else { Kind::Weights };
+        let body = frame::encode(kind, round, control.as_bytes(), &params).unwrap();
+        let frame = Frame::parse(&body).unwrap();
+        prop_assert_eq!((frame.header.kind, frame.header.round), (kind, round));
+        prop_assert_eq!(frame.control, control.as_bytes());
+        prop_assert!(frame.params().map(f32::to_bits).eq(bits.iter().copied()));
+        let (_, streamed) = oracle::stream_frame(&body, piece).unwrap();
+        prop_assert!(streamed.iter().map(|p| p.to_bits()).eq(bits.iter().copied()));
+
+        let body = compat::encode(control.as_bytes(), &params).unwrap();
+        prop_assert!(body.len() <= compat::max_body_len(params.len()).unwrap());
+        let mut read = vec![0.0; params.len()];
+        prop_assert!(compat::decode_weights(&body, &mut read));
+        prop_assert!(read.iter().map(|p| p.to_bits()).eq(bits.iter().copied()));
+        prop_assert!(!compat::decode_weights(&body, &mut vec![0.0; params.len() + 1]));
+    }
+
+    #[test]
+    fn a_burst_of_up_to_32_bits_is_detected(
+        bits in vec(any::<u32>(), 1..60),
+        at in any::<prop::sample::Index>(),
+        burst in 1..=u32::MAX,
+    ) {
+        let params: Vec<f32> = bits.iter().map(|bits| f32::from_bits(*bits)).collect();
+        let mut body = frame::encode(Kind::Weights, 1, b"{}", &params).unwrap();
+        let at = at.index(body.len() - 3);
+        for (byte, flip) in body[at..].iter_mut().zip(burst.to_le_bytes()) {
+            *byte ^= flip;
+        }
+        prop_assert!(Frame::parse(&body).is_err());
+        prop_assert!(oracle::stream_frame(&body, 5).is_none());
+    }
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_of_a_frame_is_detected() {
+    for name in ["start-frame", "results-frame"] {
+        let golden = example(name);
+        for bit in 0..8 * golden.len() {
+            let mut body = golden.clone();
+            body[bit / 8] ^= 1 << (bit % 8);
+            assert!(Frame::parse(&body).is_err(), "{name}: bit {bit}");
+            assert!(
+                oracle::stream_frame(&body, 7).is_none(),
+                "{name}: bit {bit}"
+            );
+        }
+        for len in 0..golden.len() {
+            assert!(
+                Frame::parse(&golden[..len]).is_err(),
+                "{name}: cut to {len}"
+            );
+        }
+    }
+}
