@@ -6,7 +6,9 @@
 
 use crate::document::examples;
 use crate::oracle::{self, Taken};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// About what a device gives its main thread; a debug build needs more of it than a device does.
@@ -77,18 +79,26 @@ fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or_else(|_| panic!("{name}={text}: expected a whole number"))
 }
 
-fn run_for(duration: Duration, seed: u64, file: &PathBuf) -> (u64, Taken) {
+fn run_for(duration: Duration, seed: u64, path: &Path) -> (u64, Taken) {
     let corpus: Vec<Vec<u8>> = examples().into_iter().map(|(_, bytes)| bytes).collect();
+    let mut file = File::create(path).unwrap();
     let mut random = Random(seed);
     let mut taken = Taken::default();
     let (begun, mut inputs) = (Instant::now(), 0);
     while begun.elapsed() < duration {
         let input = random.mutant(&corpus);
-        std::fs::write(file, &input).unwrap();
+        keep(&mut file, &input).unwrap();
         oracle::check(&input, &mut taken);
         inputs += 1;
     }
     (inputs, taken)
+}
+
+/// Makes `input` all that the file holds, faster than writing it anew.
+fn keep(file: &mut File, input: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(input)?;
+    file.set_len(input.len() as u64)
 }
 
 /// SplitMix64: Steele, Lea and Flood 2014.
