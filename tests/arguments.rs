@@ -1,0 +1,177 @@
+//! Nonsense is refused before anything starts: status 2, a message that says what to change, and no
+//! run directory.
+
+mod support;
+
+use std::fs;
+use support::{Said, finish, folder, root, zfl};
+
+/// Runs `zfl run` with these flags and a folder for results, which must stay away.
+#[track_caller]
+fn refused(flags: &[&str], advice: &str) {
+    let temp = folder();
+    let out = temp.path().join("run");
+    let said = finish(zfl().arg("run").args(flags).arg("--out").arg(&out));
+    assert_eq!(said.status, Some(2), "{flags:?}: {said:?}");
+    assert!(
+        said.err.contains(advice),
+        "{flags:?}: no {advice:?} in {said:?}"
+    );
+    assert!(!out.exists(), "{flags:?} left a run directory");
+}
+
+#[test]
+fn zero_of_anything() {
+    for flag in [
+        "--clients",
+        "--rounds",
+        "--epochs",
+        "--batch-size",
+        "--clients-per-round",
+    ] {
+        refused(&[flag, "0"], "give at least 1");
+    }
+    refused(&["--hidden", "16,0"], "give at least 1");
+    refused(&["--quorum", "0"], "give at least 1");
+}
+
+#[test]
+fn what_is_no_number() {
+    refused(&["--clients", "-1"], "unexpected argument");
+    refused(&["--clients", "many"], "whole number");
+    refused(&["--lr", "nan"], "above 0");
+    refused(&["--lr", "0"], "above 0");
+    refused(&["--deadline", "0"], "above 0");
+    refused(&["--seed", "x"], "invalid");
+}
+
+#[test]
+fn more_clients_than_there_are() {
+    refused(
+        &["--clients", "4", "--clients-per-round", "5"],
+        "--clients-per-round",
+    );
+    refused(&["--clients", "4", "--quorum", "5"], "--quorum");
+}
+
+#[test]
+fn a_data_set_too_small() {
+    refused(&["--clients", "60001"], "lower --clients");
+    refused(
+        &["--clients", "60", "--examples", "1001"],
+        "lower --examples to 1000",
+    );
+}
+
+#[test]
+fn networks_out_of_bounds() {
+    refused(&["--hidden", "100000", "--body", "native"], "--hidden");
+    refused(&["--hidden", "60000,60000", "--body", "native"], "--hidden");
+    refused(
+        &["--hidden", "1,1,1,1,1,1,1,1,1,1", "--body", "native"],
+        "--hidden",
+    );
+}
+
+#[test]
+fn what_does_not_fit_the_board() {
+    refused(
+        &["--clients", "2", "--examples", "30000"],
+        "MiB on a device",
+    );
+    refused(&["--hidden", "4000"], "MiB on a device");
+}
+
+#[test]
+fn boards_that_do_not_fit_the_body() {
+    refused(&["--board", "toaster"], "microvm");
+    refused(&["--body", "native", "--board", "q35"], "leave --board out");
+    refused(
+        &["--body", "native", "--network", "user"],
+        "leave --network out",
+    );
+    refused(&["--body", "qemu"], "possible values");
+}
+
+#[test]
+fn results_that_are_there_already() {
+    let out = folder();
+    fs::write(out.path().join("summary.json"), "mine").unwrap();
+    let said = finish(
+        zfl()
+            .args(["run", "--body", "native", "--out"])
+            .arg(out.path()),
+    );
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(said.err.contains("--out"), "{said:?}");
+    assert_eq!(
+        fs::read_to_string(out.path().join("summary.json")).unwrap(),
+        "mine"
+    );
+}
+
+fn run_on(data: &std::path::Path) -> Said {
+    finish(zfl().args(["run", "--body", "native", "--data"]).arg(data))
+}
+
+#[test]
+fn missing_data_are_named() {
+    let data = folder();
+    let said = run_on(data.path());
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(said.err.contains("train-images-idx3-ubyte"), "{said:?}");
+    assert!(said.err.contains("--data"), "{said:?}");
+}
+
+#[test]
+fn truncated_data_are_named_with_their_checksum() {
+    let data = folder();
+    for file in fs::read_dir(root().join("data/mnist")).unwrap().flatten() {
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), data.path().join(file.file_name())).unwrap();
+        }
+    }
+    let labels = "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5";
+    let sums = format!("{labels}  train-labels-idx1-ubyte\n");
+    fs::write(data.path().join("SHA256SUMS"), sums).unwrap();
+    let path = data.path().join("train-labels-idx1-ubyte.gz");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let said = run_on(data.path());
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(said.err.contains("train-labels-idx1-ubyte.gz"), "{said:?}");
+    assert!(said.err.contains(labels), "{said:?}");
+}
+
+#[test]
+fn a_dry_run_tells_all_and_starts_nothing() {
+    let temp = folder();
+    let out = temp.path().join("run");
+    let said = finish(
+        zfl()
+            .args(["run", "--dry-run", "--clients", "7", "--out"])
+            .arg(&out),
+    );
+    assert_eq!(said.status, Some(0), "{said:?}");
+    for line in [
+        "body = \"bare\"",
+        "board = \"microvm\"",
+        "clients = 7",
+        "clients_per_round = 7",
+    ] {
+        assert!(
+            said.out.lines().any(|l| l == line),
+            "no {line:?} in {said:?}"
+        );
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn help_has_examples() {
+    let said = finish(zfl().args(["run", "--help"]));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.out.contains("Examples:"), "{said:?}");
+    let said = finish(&mut zfl());
+    assert_eq!(said.status, Some(2), "no command at all: {said:?}");
+}
