@@ -27,6 +27,7 @@ compile_error!("zfl runs on Linux: it is made of namespaces, taps and /proc");
 
 pub mod board;
 mod event;
+pub mod faults;
 mod fleet;
 mod network;
 pub mod sandbox;

@@ -1,0 +1,242 @@
+//! Trouble on purpose: which device suffers what in which round.
+//!
+//! This module only decides, from one seed; the fleet carries it out. A fault comes by probability,
+//! by schedule or by an availability trace. Every decision is drawn from a stream of its own,
+//! `(seed, client, round, kind)`, so the same seed gives the same faults in the same rounds, whatever
+//! else the configuration holds and however the run went before.
+//!
+//! A device has at most one fault a round. Where several are drawn, a scheduled one goes first, then
+//! the trace, then the order of [`Fault`]'s variants.
+
+mod config;
+mod trace;
+
+pub use config::{Crash, FaultConfig, FaultError, Scheduled, Span};
+pub use trace::{Trace, TraceUnit};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One device's trouble in one round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// Away for the whole round: its link is cut before the cohort is chosen.
+    DropOut,
+    /// Killed while it trains, and booted again afterwards if `reboot` says so.
+    Crash {
+        /// Whether it comes back for the next round.
+        #[serde(default)]
+        reboot: bool,
+    },
+    /// Its memory runs out when training starts: it refuses the round.
+    OutOfMemory,
+    /// Sends an update damaged on the way.
+    Corrupt,
+    /// Stops (SIGSTOP) while it trains and goes on after a while.
+    Freeze {
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Its link is cut while it trains and healed after a while.
+    Cut {
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+}
+
+impl Fault {
+    /// The fault's name in logs and files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DropOut => "drop-out",
+            Self::Crash { .. } => "crash",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Corrupt => "corrupt",
+            Self::Freeze { .. } => "freeze",
+            Self::Cut { .. } => "cut",
+        }
+    }
+
+    /// Whether the device's update of this round is lost for certain.
+    pub fn loses_update(&self) -> bool {
+        !matches!(self, Self::Freeze { .. } | Self::Cut { .. })
+    }
+}
+
+/// The faults of a whole run.
+#[derive(Clone, Debug)]
+pub struct FaultPlan {
+    config: FaultConfig,
+    trace: Option<Trace>,
+    seed: u64,
+    clients: u32,
+}
+
+impl FaultPlan {
+    /// A plan for clients `0..clients`.
+    ///
+    /// # Errors
+    /// [`FaultError`] if the configuration makes no sense for this fleet.
+    pub fn new(
+        config: FaultConfig,
+        trace: Option<Trace>,
+        seed: u64,
+        clients: u32,
+    ) -> Result<Self, FaultError> {
+        config.validate(clients)?;
+        if let Some(trace) = &trace {
+            trace.validate(clients)?;
+        }
+        Ok(Self {
+            config,
+            trace,
+            seed,
+            clients,
+        })
+    }
+
+    /// Whether nothing ever happens.
+    pub fn is_empty(&self) -> bool {
+        self.trace.is_none() && self.config.is_empty()
+    }
+
+    /// The faults of a round, by client. `elapsed_s` is the time of the run at the round's start, for
+    /// a trace in seconds.
+    pub fn round(&self, round: u32, elapsed_s: f64) -> BTreeMap<u32, Fault> {
+        (0..self.clients)
+            .filter_map(|client| Some((client, self.fault(client, round, elapsed_s)?)))
+            .collect()
+    }
+
+    fn fault(&self, client: u32, round: u32, elapsed_s: f64) -> Option<Fault> {
+        let scheduled = self.config.schedule.iter();
+        if let Some(entry) = scheduled
+            .into_iter()
+            .find(|s| s.client == client && s.round == round)
+        {
+            return Some(entry.fault);
+        }
+        let trace = self.trace.as_ref();
+        if trace.is_some_and(|trace| !trace.is_on(client, round, elapsed_s)) {
+            return Some(Fault::DropOut);
+        }
+        let drawn = |kind: u64, probability: f64| {
+            uniform(mix(self.seed, client, round, kind)) < probability
+        };
+        let FaultConfig {
+            drop_out,
+            crash,
+            out_of_memory,
+            corrupt,
+            freeze,
+            cut,
+            ..
+        } = &self.config;
+        let for_ms = |span: &Span| span.for_ms;
+        [
+            drawn(1, *drop_out).then_some(Fault::DropOut),
+            drawn(2, crash.probability).then_some(Fault::Crash {
+                reboot: crash.reboot,
+            }),
+            drawn(3, *out_of_memory).then_some(Fault::OutOfMemory),
+            drawn(4, *corrupt).then_some(Fault::Corrupt),
+            drawn(5, freeze.probability).then_some(Fault::Freeze {
+                for_ms: for_ms(freeze),
+            }),
+            drawn(6, cut.probability).then_some(Fault::Cut {
+                for_ms: for_ms(cut),
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    }
+}
+
+/// One word for one decision: SplitMix64's finaliser (Steele, Lea, Flood 2014) over its four parts.
+fn mix(seed: u64, client: u32, round: u32, kind: u64) -> u64 {
+    let mut word = seed;
+    for part in [u64::from(client), u64::from(round), kind] {
+        word = word.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_add(part);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^= word >> 31;
+    }
+    word
+}
+
+/// In `[0, 1)`, from the upper 53 bits.
+fn uniform(word: u64) -> f64 {
+    (word >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(toml: &str, seed: u64) -> FaultPlan {
+        FaultPlan::new(toml::from_str(toml).unwrap(), None, seed, 50).unwrap()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_faults() {
+        let text = "drop_out = 0.3\ncrash = { probability = 0.05, reboot = true }";
+        let (one, two, other) = (plan(text, 7), plan(text, 7), plan(text, 8));
+        for round in 1..=20 {
+            assert_eq!(one.round(round, 0.0), two.round(round, 99.0));
+        }
+        assert_ne!(one.round(1, 0.0), other.round(1, 0.0));
+        // What one kind does is not moved by another that is added.
+        let drop_outs = |plan: &FaultPlan| {
+            let faults = plan.round(3, 0.0).into_iter();
+            faults
+                .filter(|(_, f)| *f == Fault::DropOut)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(drop_outs(&one), drop_outs(&plan("drop_out = 0.3", 7)));
+    }
+
+    #[test]
+    fn faults_come_as_often_as_asked() {
+        let plan = plan("drop_out = 0.3\ncrash = { probability = 0.05 }", 1);
+        let all: Vec<Fault> = (1..=400)
+            .flat_map(|r| plan.round(r, 0.0).into_values())
+            .collect();
+        let count = |fault: Fault| all.iter().filter(|f| **f == fault).count() as f64 / 20_000.0;
+        assert!((count(Fault::DropOut) - 0.3).abs() < 0.01);
+        // A crash shows only where no drop-out goes before it.
+        assert!((count(Fault::Crash { reboot: false }) - 0.7 * 0.05).abs() < 0.005);
+    }
+
+    #[test]
+    fn a_schedule_goes_first() {
+        let text =
+            "drop_out = 1.0\n[[schedule]]\nround = 3\nclient = 7\nfault = \"freeze\"\nfor_ms = 250";
+        let faults = plan(text, 1).round(3, 0.0);
+        assert_eq!(faults[&7], Fault::Freeze { for_ms: 250 });
+        assert_eq!(
+            faults.values().filter(|f| **f == Fault::DropOut).count(),
+            49
+        );
+    }
+
+    #[test]
+    fn a_trace_takes_devices_away() {
+        let trace = Trace::parse(
+            r#"{"unit":"rounds","devices":[{"client":2,"on":[[1,3],[5,9]]},{"client":4,"on":[]}]}"#,
+        );
+        let plan = FaultPlan::new(FaultConfig::default(), Some(trace.unwrap()), 1, 50).unwrap();
+        let away = |round| plan.round(round, 0.0).into_keys().collect::<Vec<_>>();
+        assert_eq!(
+            [away(1), away(3), away(4), away(5)],
+            [vec![4], vec![2, 4], vec![2, 4], vec![4]]
+        );
+    }
+
+    #[test]
+    fn nothing_configured_is_nothing_that_happens() {
+        let plan = plan("", 1);
+        assert!(plan.is_empty() && plan.round(1, 0.0).is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+//! Availability traces: when each device is there.
+//!
+//! ```json
+//! {"unit": "rounds", "devices": [{"client": 3, "on": [[1, 4], [8, 20]]}]}
+//! ```
+//!
+//! An interval `[from, to]` holds `from` and not `to`; `unit` is `rounds` or `seconds` since the start
+//! of the run. A device that is not listed is always there. In seconds of wall time two runs differ
+//! where a round begins near an edge; in rounds, or in simulated time, they never do.
+
+use super::config::{FaultError, check_client};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What the numbers of a trace count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TraceUnit {
+    /// Rounds, from 1.
+    Rounds,
+    /// Seconds since the start of the run.
+    Seconds,
+}
+
+/// When each device is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    unit: TraceUnit,
+    on: BTreeMap<u32, Vec<(f64, f64)>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    unit: TraceUnit,
+    devices: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    client: u32,
+    on: Vec<(f64, f64)>,
+}
+
+impl Trace {
+    /// Reads a trace.
+    ///
+    /// # Errors
+    /// [`FaultError::Trace`] with the place of the first fault.
+    pub fn parse(json: &str) -> Result<Self, FaultError> {
+        let refuse = |what: String| Err(FaultError::Trace(what));
+        let file: File = match serde_json::from_str(json) {
+            Ok(file) => file,
+            Err(error) => return refuse(error.to_string()),
+        };
+        let mut on = BTreeMap::new();
+        for Row { client, on: spans } in file.devices {
+            let mut end = 0.0;
+            for &(from, to) in &spans {
+                if !(from >= end && to > from) {
+                    return refuse(format!(
+                        "client {client}: [{from}, {to}] is empty or out of order"
+                    ));
+                }
+                end = to;
+            }
+            if on.insert(client, spans).is_some() {
+                return refuse(format!("client {client} is listed twice"));
+            }
+        }
+        Ok(Self {
+            unit: file.unit,
+            on,
+        })
+    }
+
+    /// Refuses clients that the fleet does not have.
+    ///
+    /// # Errors
+    /// [`FaultError::Client`].
+    pub fn validate(&self, clients: u32) -> Result<(), FaultError> {
+        self.on
+            .keys()
+            .try_for_each(|client| check_client(*client, clients))
+    }
+
+    /// Whether a device is there at the start of a round.
+    pub fn is_on(&self, client: u32, round: u32, elapsed_s: f64) -> bool {
+        let at = match self.unit {
+            TraceUnit::Rounds => f64::from(round),
+            TraceUnit::Seconds => elapsed_s,
+        };
+        let Some(spans) = self.on.get(&client) else {
+            return true;
+        };
+        spans.iter().any(|(from, to)| (*from..*to).contains(&at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_count_from_the_start() {
+        let trace =
+            Trace::parse(r#"{"unit":"seconds","devices":[{"client":0,"on":[[0,1.5],[2,3]]}]}"#)
+                .unwrap();
+        let on = |s| trace.is_on(0, 1, s);
+        assert_eq!(
+            [on(0.0), on(1.5), on(2.0), on(3.0)],
+            [true, false, true, false]
+        );
+        assert!(trace.is_on(1, 1, 99.0));
+    }
+
+    #[test]
+    fn a_bad_trace_is_named() {
+        for (json, part) in [
+            ("[]", "invalid"),
+            (r#"{"unit":"days","devices":[]}"#, "unknown variant `days`"),
+            (
+                r#"{"unit":"rounds","devices":[{"client":1,"on":[[3,2]]}]}"#,
+                "[3, 2] is empty",
+            ),
+            (
+                r#"{"unit":"rounds","devices":[{"client":1,"on":[[1,3],[2,4]]}]}"#,
+                "out of order",
+            ),
+            (
+                r#"{"unit":"rounds","devices":[{"client":1,"on":[]},{"client":1,"on":[]}]}"#,
+                "twice",
+            ),
+        ] {
+            let error = Trace::parse(json).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
