@@ -7,8 +7,9 @@ use std::process::Command;
 
 /// The repository's root.
 pub fn root() -> &'static Path {
-    // xtask is never installed: it runs where it was built.
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    // xtask is never installed: it runs where it was built, in a folder of the root.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
 /// The Cargo that started xtask, at the repository's root.
