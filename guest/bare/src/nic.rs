@@ -1,0 +1,296 @@
+//! The network card: virtio-net under smoltcp's `Device`.
+//!
+//! Frames are not copied: smoltcp reads a received frame in the buffer that the card filled, and
+//! writes a frame to send into the buffer that the card reads. A buffer belongs to the card from
+//! `*_begin` to `*_complete` and to nobody else meanwhile; this file upholds that by keeping it in
+//! `receiving` or `sending` under the card's token, where no method hands it out.
+
+mod find;
+mod memory;
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+use core::ops::Range;
+
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::time::Instant;
+use virtio_drivers::device::net::VirtIONetRaw;
+use virtio_drivers::transport::SomeTransport;
+use zfl_bare::segments::SegmentCounters;
+
+use crate::interrupts;
+use memory::IdentityMapped;
+
+/// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
+pub const QUEUE_FRAMES: usize = 16;
+/// The longest Ethernet frame, without its checksum.
+const FRAME_BYTES: usize = 1514;
+/// A frame and virtio's header of 12 bytes; the driver insists on at least 1526.
+const BUFFER_BYTES: usize = 1536;
+
+type Card = VirtIONetRaw<IdentityMapped, SomeTransport<'static>, QUEUE_FRAMES>;
+type Buffer = Box<[u8]>;
+
+/// Why there is no network.
+#[derive(Clone, Copy, Debug)]
+pub enum NicError {
+    /// No virtio network card on either bus.
+    Missing,
+    /// The card does not do what virtio asks of it.
+    Driver(virtio_drivers::Error),
+}
+
+impl fmt::Display for NicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str(
+                "no network card: give QEMU -device virtio-net-device (microvm) or virtio-net-pci",
+            ),
+            Self::Driver(error) => write!(f, "the network card cannot be set up: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for NicError {}
+
+impl From<virtio_drivers::Error> for NicError {
+    fn from(error: virtio_drivers::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// Totals since boot.
+#[derive(Debug, Default)]
+pub struct FrameCounters {
+    /// Frames received.
+    pub frames_in: u32,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Frames sent.
+    pub frames_out: u32,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// TCP segments in those frames.
+    pub segments: SegmentCounters,
+}
+
+/// A virtio network card with its buffers. The tokens that smoltcp takes for one frame each both
+/// need the card, hence the `RefCell`; it is borrowed only inside a method, never across a callback.
+pub struct Nic {
+    inner: RefCell<Inner>,
+    line: u8,
+}
+
+struct Inner {
+    card: Card,
+    /// Virtio's header before each frame: nothing asked of the card.
+    header: Vec<u8>,
+    /// Buffers that the card may fill, by its token.
+    receiving: [Option<Buffer>; QUEUE_FRAMES],
+    /// Buffers that the card may read, by its token.
+    sending: [Option<Buffer>; QUEUE_FRAMES],
+    /// Buffers to send in that nobody uses now.
+    spare: Vec<Buffer>,
+    counters: FrameCounters,
+}
+
+impl Nic {
+    /// Finds the machine's network card and readies it.
+    pub fn open() -> Result<Self, NicError> {
+        let found = find::network_card()?;
+        let mut card = Card::new(found.transport)?;
+        card.enable_interrupts();
+        let mut header = vec![0; BUFFER_BYTES];
+        let header_bytes = card.fill_buffer_header(&mut header)?;
+        header.truncate(header_bytes);
+        let mut inner = Inner {
+            card,
+            header,
+            receiving: [const { None }; QUEUE_FRAMES],
+            sending: [const { None }; QUEUE_FRAMES],
+            spare: vec![],
+            counters: FrameCounters::default(),
+        };
+        for _ in 0..QUEUE_FRAMES {
+            inner.receive_into(vec![0; BUFFER_BYTES].into_boxed_slice())?;
+        }
+        interrupts::unmask(found.line);
+        Ok(Self {
+            inner: RefCell::new(inner),
+            line: found.line,
+        })
+    }
+
+    /// The card's address.
+    pub fn mac_address(&self) -> [u8; 6] {
+        self.inner.borrow().card.mac_address()
+    }
+
+    /// The card's interrupt line.
+    pub fn line(&self) -> u8 {
+        self.line
+    }
+
+    /// Serves the card's interrupt: its frames are then to be taken, and it may interrupt again.
+    pub fn acknowledge(&mut self) {
+        self.inner.get_mut().card.ack_interrupt();
+        interrupts::unmask(self.line);
+    }
+
+    /// Whether a frame waits to be received.
+    pub fn has_received(&self) -> bool {
+        self.inner.borrow().card.poll_receive().is_some()
+    }
+
+    /// Totals since boot.
+    pub fn counters<R>(&self, look: impl FnOnce(&FrameCounters) -> R) -> R {
+        look(&self.inner.borrow().counters)
+    }
+}
+
+impl Inner {
+    /// Lends a buffer to the card, to be filled.
+    fn receive_into(&mut self, mut buffer: Buffer) -> virtio_drivers::Result {
+        // SAFETY: the buffer is put where only `receive` takes it out again, once complete. Moving
+        // the box does not move its memory.
+        let token = unsafe { self.card.receive_begin(&mut buffer)? };
+        self.receiving[usize::from(token)] = Some(buffer);
+        Ok(())
+    }
+
+    /// The next frame received: its buffer, and where in it.
+    fn receive(&mut self) -> Option<(Buffer, Range<usize>)> {
+        let token = self.card.poll_receive()?;
+        let mut buffer = self.receiving[usize::from(token)].take()?;
+        // SAFETY: this is the buffer lent under this token.
+        let (start, len) = unsafe { self.card.receive_complete(token, &mut buffer) }.ok()?;
+        let frame = start..(start + len).min(buffer.len());
+        self.counters.frames_in = self.counters.frames_in.wrapping_add(1);
+        self.counters.bytes_in += frame.len() as u64;
+        self.counters
+            .segments
+            .count_received(&buffer[frame.clone()]);
+        Some((buffer, frame))
+    }
+
+    /// Takes back what the card has sent.
+    fn reclaim(&mut self) {
+        while let Some(token) = self.card.poll_transmit() {
+            let Some(buffer) = self.sending[usize::from(token)].take() else {
+                return;
+            };
+            // SAFETY: this is the buffer lent under this token.
+            if unsafe { self.card.transmit_complete(token, &buffer) }.is_err() {
+                return;
+            }
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Whether another frame can be sent.
+    fn can_send(&mut self) -> bool {
+        if self.spare.is_empty() {
+            self.reclaim();
+        }
+        self.card.can_send()
+    }
+
+    fn buffer_to_send(&mut self) -> Buffer {
+        self.spare
+            .pop()
+            .unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice())
+    }
+
+    /// Lends a buffer with a header and `len` bytes of frame to the card, to be sent.
+    fn send(&mut self, mut buffer: Buffer, len: usize) {
+        let end = self.header.len() + len;
+        buffer[..self.header.len()].copy_from_slice(&self.header);
+        self.counters.frames_out = self.counters.frames_out.wrapping_add(1);
+        self.counters.bytes_out += len as u64;
+        self.counters
+            .segments
+            .count_sent(&buffer[self.header.len()..end]);
+        // SAFETY: on success the buffer is put where only `reclaim` takes it out again, once
+        // complete, which passes its whole length: the card writes nothing into it.
+        match unsafe { self.card.transmit_begin(&buffer[..end]) } {
+            Ok(token) => self.sending[usize::from(token)] = Some(buffer),
+            // The queue is full though `can_send` said otherwise: the frame is lost, as any may be.
+            Err(_) => self.spare.push(buffer),
+        }
+    }
+}
+
+/// A received frame. When it has been read, its buffer goes back to the card.
+pub struct Received<'a> {
+    nic: &'a RefCell<Inner>,
+    buffer: Buffer,
+    frame: Range<usize>,
+}
+
+impl RxToken for Received<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        read(&self.buffer[self.frame.clone()])
+    }
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        // A card that refuses a buffer it has had before is broken; it then has one less.
+        let _ = self
+            .nic
+            .borrow_mut()
+            .receive_into(core::mem::take(&mut self.buffer));
+    }
+}
+
+/// Leave to send one frame.
+pub struct ToSend<'a>(&'a RefCell<Inner>);
+
+impl TxToken for ToSend<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
+        let mut buffer = self.0.borrow_mut().buffer_to_send();
+        let start = self.0.borrow().header.len();
+        let result = write(&mut buffer[start..start + len]);
+        self.0.borrow_mut().send(buffer, len);
+        result
+    }
+}
+
+impl Device for Nic {
+    type RxToken<'a> = Received<'a>;
+    type TxToken<'a> = ToSend<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, ToSend<'_>)> {
+        let inner = self.inner.get_mut();
+        // Reading a frame may take sending an answer.
+        if !inner.can_send() {
+            return None;
+        }
+        let (buffer, frame) = inner.receive()?;
+        Some((
+            Received {
+                nic: &self.inner,
+                buffer,
+                frame,
+            },
+            ToSend(&self.inner),
+        ))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<ToSend<'_>> {
+        self.inner
+            .get_mut()
+            .can_send()
+            .then_some(ToSend(&self.inner))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = FRAME_BYTES;
+        capabilities
+    }
+}

@@ -1,0 +1,129 @@
+//! Where the network card is: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
+
+use core::ptr::{self, NonNull};
+
+use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::pci::bus::{Command, ConfigurationAccess, DeviceFunction, PciRoot};
+use virtio_drivers::transport::pci::{PciTransport, virtio_device_type};
+use virtio_drivers::transport::{DeviceType, SomeTransport, Transport};
+
+use super::NicError;
+use super::memory::IdentityMapped;
+use crate::{cpu, interrupts};
+
+/// A network card that nobody drives yet.
+pub struct Found {
+    /// The way to it.
+    pub transport: SomeTransport<'static>,
+    /// Its interrupt line.
+    pub line: u8,
+}
+
+/// Looks on both buses.
+pub fn network_card() -> Result<Found, NicError> {
+    if PortAccess::is_there() {
+        on_pci()
+    } else {
+        on_mmio()
+    }
+}
+
+/// microvm's slots: QEMU fills the last one first.
+fn on_mmio() -> Result<Found, NicError> {
+    const FIRST_SLOT: usize = 0xfeb0_0000;
+    const SLOT_BYTES: usize = 0x200;
+    const SLOTS: u8 = 8;
+    const FIRST_LINE: u8 = 5;
+    const MAGIC: u32 = u32::from_le_bytes(*b"virt");
+
+    for slot in 0..SLOTS {
+        let header = ptr::with_exposed_provenance_mut::<VirtIOHeader>(
+            FIRST_SLOT + usize::from(slot) * SLOT_BYTES,
+        );
+        // SAFETY: the address is mapped; where no device answers, a read gives ones.
+        if unsafe { header.cast::<u32>().read_volatile() } != MAGIC {
+            continue;
+        }
+        let header = NonNull::new(header).expect("the slots are not at address 0");
+        // SAFETY: a device that says `virt` is a virtio device, for as long as the machine runs;
+        // its slot is this long, and nobody else drives it.
+        let Ok(transport) = (unsafe { MmioTransport::new(header, SLOT_BYTES) }) else {
+            continue;
+        };
+        if transport.device_type() == DeviceType::Network {
+            return Ok(Found {
+                transport: transport.into(),
+                line: FIRST_LINE + slot,
+            });
+        }
+    }
+    Err(NicError::Missing)
+}
+
+fn on_pci() -> Result<Found, NicError> {
+    const INTERRUPT_LINE: u8 = 0x3c;
+
+    let mut root = PciRoot::new(PortAccess);
+    let mut devices = root.enumerate_bus(0);
+    let card = devices.find(|(_, info)| virtio_device_type(info) == Some(DeviceType::Network));
+    let (place, _) = card.ok_or(NicError::Missing)?;
+    let (_, command) = root.get_status_command(place);
+    root.set_command(place, command | Command::MEMORY_SPACE | Command::BUS_MASTER);
+    let transport = PciTransport::new::<IdentityMapped, _>(&mut root, place)
+        .map_err(|_| NicError::Driver(virtio_drivers::Error::Unsupported))?;
+    // The BIOS wrote here which line it wired the card to.
+    let line = PortAccess.read_word(place, INTERRUPT_LINE) as u8;
+    if line >= interrupts::TIMER {
+        return Err(NicError::Driver(virtio_drivers::Error::Unsupported));
+    }
+    interrupts::set_level_triggered(line);
+    Ok(Found {
+        transport: transport.into(),
+        line,
+    })
+}
+
+/// PCI's configuration space through the two ports of the first mechanism.
+struct PortAccess;
+
+impl PortAccess {
+    const ADDRESS: u16 = 0xcf8;
+    const DATA: u16 = 0xcfc;
+    const ENABLE: u32 = 1 << 31;
+
+    /// The address register keeps what is written; without PCI there is no register.
+    fn is_there() -> bool {
+        // SAFETY: choosing an address touches no memory.
+        unsafe { cpu::out32(Self::ADDRESS, Self::ENABLE) };
+        cpu::in32(Self::ADDRESS) == Self::ENABLE
+    }
+
+    fn select(place: DeviceFunction, offset: u8) {
+        let DeviceFunction {
+            bus,
+            device,
+            function,
+        } = place;
+        let place = u32::from(bus) << 16 | u32::from(device) << 11 | u32::from(function) << 8;
+        // SAFETY: choosing an address touches no memory.
+        unsafe { cpu::out32(Self::ADDRESS, Self::ENABLE | place | u32::from(offset & !3)) };
+    }
+}
+
+impl ConfigurationAccess for PortAccess {
+    fn read_word(&self, place: DeviceFunction, offset: u8) -> u32 {
+        Self::select(place, offset);
+        cpu::in32(Self::DATA)
+    }
+
+    fn write_word(&mut self, place: DeviceFunction, offset: u8, word: u32) {
+        Self::select(place, offset);
+        // SAFETY: configuration places a card's registers and lets it use memory; the driver gives
+        // the card only memory that it owns.
+        unsafe { cpu::out32(Self::DATA, word) };
+    }
+
+    unsafe fn unsafe_clone(&self) -> Self {
+        Self
+    }
+}

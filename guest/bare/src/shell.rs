@@ -1,0 +1,129 @@
+//! The shell on the serial line: reads lines, runs commands.
+
+use alloc::boxed::Box;
+use core::hint::black_box;
+use core::ptr;
+
+use zfl_bare::command::{self, Command, Crash, HELP, Run};
+use zfl_bare::line::{Edit, LINE_BYTES, LineEditor};
+
+use crate::console::{self, print};
+use crate::device::RunningDevice;
+use crate::{clock, heap, interrupts, stack};
+
+const PROMPT: &str = "zfl:~$ ";
+
+/// The shell.
+pub struct Shell {
+    line: LineEditor,
+}
+
+impl Shell {
+    /// Greets and prompts.
+    pub fn new() -> Self {
+        print!("{PROMPT}");
+        Self {
+            line: LineEditor::new(),
+        }
+    }
+
+    /// Takes what was typed. Commands return at once; `run` leaves a device in `device`.
+    pub fn poll(&mut self, device: &mut Option<Box<RunningDevice>>) {
+        while let Some(byte) = console::read() {
+            match self.line.push(byte) {
+                Edit::Nothing => {}
+                Edit::Append(byte) => print!("{}", char::from(byte)),
+                Edit::Erase => print!("\x08 \x08"),
+                Edit::Complete => self.execute(device),
+            }
+        }
+    }
+
+    fn execute(&mut self, device: &mut Option<Box<RunningDevice>>) {
+        print!("\n");
+        self.line.take(|line| match line.map(command::parse) {
+            Err(_) => print!("the line has more than {LINE_BYTES} characters\n"),
+            Ok(Err(error)) => print!("{error}\n"),
+            Ok(Ok(command)) => match command {
+                Command::Nothing => {}
+                Command::Help => print!("{HELP}"),
+                Command::Stat => print_counters(device.as_deref()),
+                Command::Run(run) => start(run, device),
+                Command::Crash(crash) => die(crash),
+            },
+        });
+        print!("{PROMPT}");
+    }
+}
+
+fn start(run: Run, device: &mut Option<Box<RunningDevice>>) {
+    if device.is_some() {
+        print!("this machine is a device already; reset it to change that\n");
+        return;
+    }
+    match RunningDevice::start(&run) {
+        Ok(started) => *device = Some(started),
+        Err(error) => print!("{error}\n"),
+    }
+}
+
+fn print_counters(device: Option<&RunningDevice>) {
+    let now_us = clock::now_us();
+    print!(
+        "uptime: {}.{:03} s\n",
+        now_us / 1_000_000,
+        now_us / 1000 % 1000
+    );
+    let heap = heap::usage();
+    print!(
+        "heap: {} used, {} peak, {} total\n",
+        heap.used_bytes, heap.peak_bytes, heap.size_bytes
+    );
+    print!(
+        "stack: {} peak, {} total\n",
+        stack::peak_bytes(),
+        stack::size_bytes()
+    );
+    print!("interrupts: timer {}", interrupts::count(interrupts::TIMER));
+    print!(", serial {}", interrupts::count(console::INTERRUPT_LINE));
+    let Some(nic) = device.map(RunningDevice::nic) else {
+        print!("\nnetwork: off\n");
+        return;
+    };
+    print!(", network {}\n", interrupts::count(nic.line()));
+    nic.counters(|counters| {
+        print!(
+            "received: {} frames, {} bytes",
+            counters.frames_in, counters.bytes_in
+        );
+        print!(", {} TCP segments\n", counters.segments.received);
+        print!(
+            "sent: {} frames, {} bytes",
+            counters.frames_out, counters.bytes_out
+        );
+        let (sent, again) = (counters.segments.sent, counters.segments.sent_again);
+        print!(", {sent} TCP segments, {again} of them again\n");
+    });
+}
+
+fn die(crash: Crash) {
+    match crash {
+        Crash::Panic => panic!("asked to"),
+        Crash::Fault => {
+            // SAFETY: not sound on purpose: page 0 is not mapped, so this read ends the firmware.
+            let _ = unsafe { ptr::with_exposed_provenance::<u32>(8).read_volatile() };
+        }
+        Crash::Stack => {
+            black_box(recurse(black_box(u32::MAX)));
+        }
+        Crash::Heap => {
+            black_box(alloc::vec![0u8; isize::MAX as usize]);
+        }
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is its purpose")]
+fn recurse(depth: u32) -> u32 {
+    let frame = black_box([depth; 64]);
+    recurse(depth - 1) + black_box(frame)[0]
+}
