@@ -21,6 +21,6 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     if brackets.count() > MAX_BRACKETS {
         return None;
     }
-    let (message, used) = serde_json_core::from_slice(bytes).ok()?;
-    (used == bytes.len()).then_some(message)
+    let (message, _all) = serde_json_core::from_slice(bytes).ok()?;
+    Some(message)
 }

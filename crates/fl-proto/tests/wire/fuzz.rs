@@ -6,6 +6,8 @@
 
 use crate::document::examples;
 use crate::oracle::{self, Taken};
+use fl_proto::compat;
+use fl_proto::frame::{self, HEADER_LEN, Kind};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -80,7 +82,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn run_for(duration: Duration, seed: u64, path: &Path) -> (u64, Taken) {
-    let corpus: Vec<Vec<u8>> = examples().into_iter().map(|(_, bytes)| bytes).collect();
+    let corpus = corpus();
     let mut file = File::create(path).unwrap();
     let mut random = Random(seed);
     let mut taken = Taken::default();
@@ -92,6 +94,18 @@ fn run_for(duration: Duration, seed: u64, path: &Path) -> (u64, Taken) {
         inputs += 1;
     }
     (inputs, taken)
+}
+
+/// The document's examples, and what it has no room for: fields from a later version, and parameters
+/// enough for several pieces.
+fn corpus() -> Vec<Vec<u8>> {
+    let mut corpus: Vec<Vec<u8>> = examples().into_iter().map(|(_, bytes)| bytes).collect();
+    corpus.push(br#"{"error":"x","later":[[1],[{"a":[null,"b"]}]]}"#.to_vec());
+    corpus.push(br#"{"later":{"a":{"a":{"a":1}}},"error":"x"}"#.to_vec());
+    let params: Vec<f32> = (0..257).map(|n| n as f32 / 8.0).collect();
+    corpus.push(frame::encode(Kind::Delta, 1, br#"{"round":1}"#, &params).unwrap());
+    corpus.push(compat::encode(br#"{"round":1}"#, &params).unwrap());
+    corpus
 }
 
 /// Makes `input` all that the file holds, faster than writing it anew.
@@ -144,8 +158,14 @@ impl Random {
             self.mutate(&mut bytes, corpus);
             bytes.truncate(MAX_INPUT_BYTES);
         }
-        if self.below(2) == 0 {
-            mend_frame(&mut bytes);
+        match self.below(4) {
+            0 => mend_length(&mut bytes),
+            1 => mend_checksum(&mut bytes),
+            2 => {
+                mend_length(&mut bytes);
+                mend_checksum(&mut bytes);
+            }
+            _ => {}
         }
         bytes
     }
@@ -153,7 +173,7 @@ impl Random {
     fn mutate(&mut self, bytes: &mut Vec<u8>, corpus: &[Vec<u8>]) {
         let range = self.range(bytes);
         let at = range.start;
-        match self.below(9) {
+        match self.below(10) {
             0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
             1 if at < bytes.len() => bytes[at] = *self.pick(&[0, 1, 0x7f, 0x80, 0xff, b'0', b'9']),
             2 => drop(bytes.drain(range)),
@@ -170,6 +190,18 @@ impl Random {
                 let copy = self.pick(&DICTIONARY).repeat(times);
                 drop(bytes.splice(at..at, copy));
             }
+            8 => {
+                let colons: Vec<usize> = (0..bytes.len()).filter(|&i| bytes[i] == b':').collect();
+                if let Some(colon) = (!colons.is_empty()).then(|| *self.pick(&colons)) {
+                    let rest = &bytes[colon + 1..];
+                    let len = rest
+                        .iter()
+                        .position(|b| b",}".contains(b))
+                        .unwrap_or(rest.len());
+                    let (value, times) = (*self.pick(&DICTIONARY), self.times());
+                    drop(bytes.splice(colon + 1..colon + 1 + len, value.repeat(times)));
+                }
+            }
             _ => {
                 let other = self.pick(corpus);
                 let piece = self.range(other);
@@ -179,15 +211,22 @@ impl Random {
     }
 }
 
-/// Makes length and checksum of a damaged frame right again, so that the damage is looked at.
-fn mend_frame(bytes: &mut Vec<u8>) {
-    if bytes.len() < 24 || !bytes.starts_with(b"zflw") {
+/// Makes the count of a damaged frame fit its length again, so that what comes later is looked at.
+fn mend_length(bytes: &mut Vec<u8>) {
+    if bytes.len() < HEADER_LEN || !bytes.starts_with(b"zflw") {
         return;
     }
-    let control_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]])).min(bytes.len() - 24);
-    let count = (bytes.len() - 24 - control_len) / 4;
-    bytes.truncate(24 + control_len + 4 * count);
+    let behind = bytes.len() - HEADER_LEN;
+    let control_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]])).min(behind);
+    let count = (behind - control_len) / 4;
+    bytes.truncate(HEADER_LEN + control_len + 4 * count);
     bytes[16..20].copy_from_slice(&(count as u32).to_le_bytes());
-    let crc = oracle::crc32(&[&bytes[..20], &bytes[24..]].concat());
-    bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Makes the checksum of a damaged frame right again.
+fn mend_checksum(bytes: &mut [u8]) {
+    if bytes.len() >= HEADER_LEN && bytes.starts_with(b"zflw") {
+        let crc = oracle::crc32(&[&bytes[..20], &bytes[HEADER_LEN..]].concat());
+        bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+    }
 }

@@ -77,6 +77,10 @@ fn ready() -> Ready {
     }
 }
 
+fn header() -> Header {
+    Header::new(Kind::Weights, 3, b"{}", &PARAMS).unwrap()
+}
+
 fn welcome() -> Welcome {
     Welcome {
         protocol: PROTOCOL_VERSION,
@@ -162,7 +166,7 @@ fn frames_are_as_documented() {
 
 #[test]
 fn a_delta_differs_in_kind_and_checksum_only() {
-    let weights = Header::new(Kind::Weights, 3, b"{}", &PARAMS).unwrap();
+    let weights = header();
     let delta = Header::new(Kind::Delta, 3, b"{}", &PARAMS).unwrap();
     let differ: Vec<usize> = (0..HEADER_LEN)
         .filter(|&i| weights.emit()[i] != delta.emit()[i])
@@ -183,6 +187,26 @@ fn the_compatible_form_is_as_documented() {
     assert_eq!(params, PARAMS);
     assert_eq!(json::decode::<Start>(&golden), Some(start()));
     assert_eq!(serde_json::from_slice::<Start>(&golden).unwrap(), start());
+}
+
+#[test]
+fn base64_padded_in_the_middle_is_refused() {
+    // 1,024 characters are decoded at a time, and these end in padding. Both parts together give
+    // the right number of bytes.
+    let text = format!("{}AA==AAA=", "A".repeat(1020));
+    let body = format!("{{\"weights\":\"{text}\"}}");
+    assert!(!compat::decode_weights(body.as_bytes(), &mut [0.0; 192]));
+}
+
+#[test]
+fn the_longest_body_is_64_mib_and_a_header() {
+    let header = Header {
+        control_len: 1024,
+        count: MAX_PARAMS,
+        ..header()
+    };
+    assert_eq!(header.body_len(), 24 + 1024 + (64 << 20));
+    assert_eq!(Header::parse(&header.emit()), Ok(header));
 }
 
 #[test]
@@ -375,9 +399,7 @@ fn error_replies_are_cut_and_need_no_escapes() {
 fn headers_are_refused_with_the_reason() {
     #[track_caller]
     fn check(at: usize, bytes: &[u8], expected: &str) {
-        let mut head = Header::new(Kind::Weights, 3, b"{}", &PARAMS)
-            .unwrap()
-            .emit();
+        let mut head = header().emit();
         head[at..at + bytes.len()].copy_from_slice(bytes);
         assert_eq!(Header::parse(&head).unwrap_err().to_string(), expected);
     }

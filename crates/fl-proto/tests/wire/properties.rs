@@ -155,12 +155,12 @@ proptest! {
     }
 
     #[test]
-    fn params_are_the_same_in_any_pieces(bytes in vec(any::<u8>(), 0..200), piece in 1..40usize) {
+    fn params_are_the_same_in_any_pieces(bytes in vec(any::<u8>(), 0..5000), piece in 1..5000usize) {
         check_chunks(&bytes, piece);
     }
 
     #[test]
-    fn params_are_written_in_any_pieces(bits in vec(any::<u32>(), 0..60), buffer_len in 4..50usize) {
+    fn params_are_written_in_any_pieces(bits in vec(any::<u32>(), 0..600), buffer_len in 4..2000usize) {
         let params: Vec<f32> = bits.iter().map(|bits| f32::from_bits(*bits)).collect();
         let (mut encoder, mut buffer) = (ParamEncoder::new(), vec![0; buffer_len]);
         let mut written = Vec::new();
