@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::machine::Version;
+
 /// The guests that an emulated machine can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -16,6 +18,15 @@ pub enum Guest {
     Bare,
     /// The Zephyr application.
     Zephyr,
+}
+
+impl std::fmt::Display for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bare => "bare",
+            Self::Zephyr => "zephyr",
+        })
+    }
 }
 
 /// One kind of machine.
@@ -71,6 +82,11 @@ pub struct Nic {
     pub options: BTreeMap<String, String>,
     /// The guest loses frames that arrive faster than this.
     pub max_kbit_per_s: Option<u32>,
+    /// The first version of QEMU whose card the guest's driver does not work with.
+    pub qemu_below: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub qemu_hint: String,
 }
 
 /// The firmware image.
@@ -91,6 +107,10 @@ pub struct Kernel {
 pub struct Shell {
     /// Printed when the shell has read its line and waits for the next.
     pub prompt: String,
+    /// What a line holds with which the guest reports its own end. It may go on to print a trace,
+    /// and it may never stop by itself.
+    #[serde(default)]
+    pub fatal: Vec<String>,
 }
 
 /// Why a board could not be read.
@@ -137,9 +157,13 @@ impl Board {
             source,
             known: known(root).join(", "),
         })?;
-        let mut board: Self = toml::from_str(&text)
-            .map_err(|error| BoardError::Parse { path: path.clone(), source: Box::new(error) })?;
-        board.check().map_err(|problem| BoardError::Invalid { path, problem })?;
+        let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
+            path: path.clone(),
+            source: Box::new(error),
+        })?;
+        board
+            .check()
+            .map_err(|problem| BoardError::Invalid { path, problem })?;
         board.kernel.image = root.join(&board.kernel.image);
         Ok(board)
     }
@@ -154,9 +178,30 @@ impl Board {
         if self.nic.max_kbit_per_s == Some(0) {
             return Err("nic.max_kbit_per_s is 0: leave it out if there is no limit".into());
         }
-        let texts = self.nic.options.iter().flat_map(|(key, value)| [key, value]);
-        match texts.into_iter().chain([&self.nic.model]).find(|text| text.contains(',')) {
-            Some(text) => Err(format!("nic: `{text}` has a comma, which would end the option")),
+        if self
+            .nic
+            .qemu_below
+            .as_deref()
+            .is_some_and(|text| Version::parse(text).is_none())
+        {
+            return Err("nic.qemu_below is not a version such as 8.0.50".into());
+        }
+        if self.shell.fatal.iter().any(|text| text.trim().is_empty()) {
+            return Err("shell.fatal has an empty text: every line would be fatal".into());
+        }
+        let texts = self
+            .nic
+            .options
+            .iter()
+            .flat_map(|(key, value)| [key, value]);
+        match texts
+            .into_iter()
+            .chain([&self.nic.model])
+            .find(|text| text.contains(','))
+        {
+            Some(text) => Err(format!(
+                "nic: `{text}` has a comma, which would end the option"
+            )),
             None => Ok(()),
         }
     }
@@ -164,7 +209,9 @@ impl Board {
 
 /// The names of the boards under `root/boards/`, in order.
 pub fn known(root: &Path) -> Vec<String> {
-    let Ok(folders) = std::fs::read_dir(root.join("boards")) else { return Vec::new() };
+    let Ok(folders) = std::fs::read_dir(root.join("boards")) else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = folders
         .flatten()
         .filter(|folder| folder.path().join("board.toml").is_file())
@@ -179,15 +226,24 @@ fn locate(root: &Path, name: &str) -> PathBuf {
         return root.join("boards").join(name).join("board.toml");
     }
     let path = PathBuf::from(name);
-    if path.is_dir() { path.join("board.toml") } else { path }
+    if path.is_dir() {
+        path.join("board.toml")
+    } else {
+        path
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn workspace() -> PathBuf {
+    pub(crate) fn workspace() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    /// A board of the repository.
+    pub(crate) fn board(name: &str) -> Board {
+        Board::load(&workspace(), name).unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
@@ -195,7 +251,7 @@ mod tests {
         let names = known(&workspace());
         assert!(names.contains(&"microvm".to_owned()), "{names:?}");
         for name in names {
-            let board = Board::load(&workspace(), &name).unwrap_or_else(|error| panic!("{error}"));
+            let board = board(&name);
             assert_eq!(board.name, name);
             assert!(board.kernel.image.starts_with(workspace()));
         }
@@ -203,8 +259,13 @@ mod tests {
 
     #[test]
     fn a_board_that_is_not_there_names_those_that_are() {
-        let error = Board::load(&workspace(), "toaster").unwrap_err().to_string();
-        assert!(error.contains("toaster") && error.contains("microvm"), "{error}");
+        let error = Board::load(&workspace(), "toaster")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("toaster") && error.contains("microvm"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -212,7 +273,12 @@ mod tests {
         let folder = workspace().join("boards/microvm");
         let file = folder.join("board.toml");
         for path in [folder, file] {
-            assert_eq!(Board::load(&workspace(), path.to_str().unwrap()).unwrap().name, "microvm");
+            assert_eq!(
+                Board::load(&workspace(), path.to_str().unwrap())
+                    .unwrap()
+                    .name,
+                "microvm"
+            );
         }
     }
 

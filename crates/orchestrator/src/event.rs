@@ -12,17 +12,22 @@ pub enum FleetEvent {
         /// From 1; more than 1 after a failed attempt or a reboot.
         attempt: u32,
     },
-    /// Its shell answers.
-    Booted(Booted),
     /// Its client was started with `run …`.
     Running {
         /// Which device.
         client: u32,
         /// Where the aggregator reaches it.
         address: SocketAddr,
+        /// From the start of its machine to its prompt, in milliseconds.
+        boot_ms: u64,
     },
     /// It died, or it did not boot, without being asked to.
     Died(Death),
+    /// The experiment is over for it (native devices only: a guest returns to its shell).
+    Finished {
+        /// Which device.
+        client: u32,
+    },
     /// It was killed because the caller asked for it.
     Stopped {
         /// Which device.
@@ -37,7 +42,7 @@ pub enum FleetEvent {
     },
 }
 
-/// A device whose shell answers.
+/// A device that runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Booted {
     /// Which device.

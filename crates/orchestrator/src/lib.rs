@@ -26,13 +26,20 @@
 compile_error!("zfl runs on Linux: it is made of namespaces, taps and /proc");
 
 pub mod board;
+mod device;
 mod event;
 pub mod faults;
 mod fleet;
+mod log;
+mod machine;
+mod native;
 mod network;
 pub mod sandbox;
+mod serial;
 mod sys;
 
 pub use board::Board;
 pub use event::{BootReport, Booted, Death, FleetEvent};
-pub use fleet::{BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, Usage};
+pub use fl_client::Overrides;
+pub use fleet::{BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError};
+pub use machine::{Qemu, QemuError, Usage, Version};

@@ -71,7 +71,10 @@ pub(crate) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
 /// descriptor. At most 15 bytes of `name` are used.
 pub(crate) fn open_tap(name: &str) -> io::Result<OwnedFd> {
     nix::ioctl_write_int!(tun_set_iff, b'T', 202);
-    let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?;
     // SAFETY: all fields of ifreq are integers, for which zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let room = request.ifr_name.len() - 1;
@@ -99,8 +102,16 @@ pub(crate) fn detached_tmpfs() -> io::Result<OwnedFd> {
         owned(unsafe { libc::syscall(libc::SYS_fsopen, TMPFS.as_ptr(), FSOPEN_CLOEXEC) })?;
     let fd = context.as_raw_fd();
     // SAFETY: the command `create` takes no key and no value; null is what it wants for them.
-    let created =
-        unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, NOTHING, NOTHING, 0) };
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            fd,
+            FSCONFIG_CMD_CREATE,
+            NOTHING,
+            NOTHING,
+            0,
+        )
+    };
     if created < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -33,12 +33,24 @@ impl Bridge {
         let netlink = netlink()?;
         up(&netlink, "lo").await?;
         let bridge = LinkBridge::new(NAME).build();
-        netlink.link().add(bridge).execute().await.map_err(failed("make the bridge"))?;
+        netlink
+            .link()
+            .add(bridge)
+            .execute()
+            .await
+            .map_err(failed("make the bridge"))?;
         let index = if_nametoindex(NAME)?;
         let server = subnet.server().into();
         let address = netlink.address().add(index, server, subnet.prefix);
-        address.execute().await.map_err(failed("give the bridge its address"))?;
-        Ok(Self { netlink, index, subnet })
+        address
+            .execute()
+            .await
+            .map_err(failed("give the bridge its address"))?;
+        Ok(Self {
+            netlink,
+            index,
+            subnet,
+        })
     }
 
     pub(super) fn server_ip(&self) -> Ipv4Addr {
@@ -67,19 +79,40 @@ impl Bridge {
             reached_at: SocketAddrV4::new(ip, DEVICE_PORT),
         };
         let netdev = format!("tap,id=n0,fd={},vhost=off", tap.as_raw_fd());
-        Ok(Attachment { netdev, inherited: Some(tap), mac: mac(index), guest })
+        Ok(Attachment {
+            netdev,
+            inherited: Some(tap),
+            mac: mac(index),
+            guest,
+        })
     }
 
     /// A tap that is an isolated port of the bridge, up.
     pub(crate) async fn add_tap(&self, name: &str) -> io::Result<OwnedFd> {
         let tap = sys::open_tap(name).map_err(|error| {
-            io::Error::new(error.kind(), format!("/dev/net/tun cannot be used: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("/dev/net/tun cannot be used: {error}"),
+            )
         })?;
         let index = if_nametoindex(name)?;
-        let plug = LinkUnspec::new_with_index(index).controller(self.index).up().build();
-        self.netlink.link().set(plug).execute().await.map_err(failed("plug in a tap"))?;
+        let plug = LinkUnspec::new_with_index(index)
+            .controller(self.index)
+            .up()
+            .build();
+        self.netlink
+            .link()
+            .set(plug)
+            .execute()
+            .await
+            .map_err(failed("plug in a tap"))?;
         let isolate = LinkBridgePort::new(index).isolated(true).build();
-        self.netlink.link().set_port(isolate).execute().await.map_err(failed("isolate a tap"))?;
+        self.netlink
+            .link()
+            .set_port(isolate)
+            .execute()
+            .await
+            .map_err(failed("isolate a tap"))?;
         Ok(tap)
     }
 
@@ -103,8 +136,15 @@ fn netlink() -> io::Result<Handle> {
 }
 
 async fn up(netlink: &Handle, name: &str) -> io::Result<()> {
-    let link = LinkUnspec::new_with_index(if_nametoindex(name)?).up().build();
-    netlink.link().set(link).execute().await.map_err(failed("bring up a link"))
+    let link = LinkUnspec::new_with_index(if_nametoindex(name)?)
+        .up()
+        .build();
+    netlink
+        .link()
+        .set(link)
+        .execute()
+        .await
+        .map_err(failed("bring up a link"))
 }
 
 fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> io::Error {

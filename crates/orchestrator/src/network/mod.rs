@@ -15,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
-pub(crate) use bridge::Bridge;
+pub(crate) use bridge::{Bridge, MAX_DEVICES as MAX_BRIDGE_PORTS};
 pub(crate) use subnet::Subnet;
 pub(crate) use user::UserNet;
 
@@ -80,9 +80,9 @@ impl Network {
         match self {
             Self::Bridge(bridge) => bridge.attach(index, client, max_kbit_per_s, server).await,
             Self::User(user) => user.attach(index, server.port()),
-            Self::Loopback => {
-                Err(io::Error::other("loopback is for native devices; choose bridge or user"))
-            }
+            Self::Loopback => Err(io::Error::other(
+                "loopback is for native devices; choose bridge or user",
+            )),
         }
     }
 

@@ -27,11 +27,17 @@ const QUEUE_BYTES: u32 = 128 * 1024;
 pub(super) async fn limit(netlink: &Handle, link: u32, kbit_per_s: u32) -> Result<(), Error> {
     let options = vec![
         TcOption::Other(DefaultNla::new(TCA_TBF_PARMS, parameters(kbit_per_s))),
-        TcOption::Other(DefaultNla::new(TCA_TBF_BURST, BURST_BYTES.to_ne_bytes().to_vec())),
+        TcOption::Other(DefaultNla::new(
+            TCA_TBF_BURST,
+            BURST_BYTES.to_ne_bytes().to_vec(),
+        )),
     ];
     let mut message = TcMessage::with_index(link.cast_signed());
     message.header.parent = TcHandle::ROOT;
-    message.attributes = vec![TcAttribute::Kind("tbf".into()), TcAttribute::Options(options)];
+    message.attributes = vec![
+        TcAttribute::Kind("tbf".into()),
+        TcAttribute::Options(options),
+    ];
     let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
     request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
     let mut netlink = netlink.clone();
@@ -55,7 +61,9 @@ pub(super) async fn unlimit(netlink: &Handle, link: u32) -> Result<(), Error> {
 
 /// `struct tc_tbf_qopt`: the rate, an absent peak rate, and the length of the queue.
 fn parameters(kbit_per_s: u32) -> Vec<u8> {
-    let bytes_per_s = (u64::from(kbit_per_s) * 1000 / 8).try_into().unwrap_or(u32::MAX);
+    let bytes_per_s = (u64::from(kbit_per_s) * 1000 / 8)
+        .try_into()
+        .unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(36);
     // tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate.
     bytes.extend([0, TC_LINKLAYER_ETHERNET, 0, 0, 0, 0]);

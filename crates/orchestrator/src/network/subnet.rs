@@ -10,15 +10,23 @@ pub(crate) struct Subnet {
 }
 
 /// For documentation (RFC 5737): 253 devices.
-const SMALL: Subnet = Subnet { network: Ipv4Addr::new(192, 0, 2, 0), prefix: 24 };
+const SMALL: Subnet = Subnet {
+    network: Ipv4Addr::new(192, 0, 2, 0),
+    prefix: 24,
+};
 
 /// For benchmarks of networks (RFC 2544): 131,069 devices.
-const LARGE: Subnet = Subnet { network: Ipv4Addr::new(198, 18, 0, 0), prefix: 15 };
+const LARGE: Subnet = Subnet {
+    network: Ipv4Addr::new(198, 18, 0, 0),
+    prefix: 15,
+};
 
 impl Subnet {
     /// A range with room for so many devices; `None` if there is none.
     pub(crate) fn for_devices(devices: usize) -> Option<Self> {
-        [SMALL, LARGE].into_iter().find(|subnet| devices <= subnet.capacity())
+        [SMALL, LARGE]
+            .into_iter()
+            .find(|subnet| devices <= subnet.capacity())
     }
 
     /// Without the network's own address, the broadcast address, and the aggregator's.

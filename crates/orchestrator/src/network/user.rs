@@ -36,7 +36,11 @@ impl UserNet {
     }
 
     pub(super) fn attach(&self, index: usize, server_port: u16) -> io::Result<Attachment> {
-        let port = if self.own_loopback { own_port(index)? } else { free_port()? };
+        let port = if self.own_loopback {
+            own_port(index)?
+        } else {
+            free_port()?
+        };
         let netdev = format!(
             "user,id=n0,ipv6=off,hostfwd=tcp:{}:{port}-{GUEST}:{DEVICE_PORT}",
             Ipv4Addr::LOCALHOST
@@ -47,22 +51,33 @@ impl UserNet {
             server: SocketAddrV4::new(HOST, server_port),
             reached_at: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
         };
-        Ok(Attachment { netdev, inherited: None, mac: mac(index), guest })
+        Ok(Attachment {
+            netdev,
+            inherited: None,
+            mac: mac(index),
+            guest,
+        })
     }
 }
 
 fn own_port(index: usize) -> io::Result<u16> {
-    let port = u16::try_from(index).ok().and_then(|index| FIRST_PORT.checked_add(index));
+    let port = u16::try_from(index)
+        .ok()
+        .and_then(|index| FIRST_PORT.checked_add(index));
     port.filter(|&port| port < EPHEMERAL).ok_or_else(|| {
         let most = EPHEMERAL - FIRST_PORT;
-        io::Error::other(format!("the user-mode network has ports for {most} devices"))
+        io::Error::other(format!(
+            "the user-mode network has ports for {most} devices"
+        ))
     })
 }
 
 /// A port that is free now. Somebody else may take it before QEMU does; QEMU then ends, and the
 /// next attempt to boot gets another one.
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 #[cfg(test)]
@@ -84,7 +99,12 @@ mod tests {
     fn ports_do_not_run_into_the_ephemeral_range() {
         assert_eq!(own_port(22_767).unwrap(), 32_767);
         for index in [22_768, 70_000] {
-            assert!(own_port(index).unwrap_err().to_string().contains("22768 devices"));
+            assert!(
+                own_port(index)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("22768 devices")
+            );
         }
     }
 

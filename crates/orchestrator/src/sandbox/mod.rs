@@ -118,7 +118,14 @@ fn enter_as_outer(
     let init = sys::fork(|| {
         // The copies of the outer process's ends: held here, they would outlive that process.
         outers_ends.take();
-        init(plan, folder.as_deref(), &alive.into(), ready.take(), mask, inner)
+        init(
+            plan,
+            folder.as_deref(),
+            &alive.into(),
+            ready.take(),
+            mask,
+            inner,
+        )
     })?;
     drop(ready.take());
     let mut problem = String::new();
@@ -127,7 +134,11 @@ fn enter_as_outer(
     if let Some(folder) = &folder {
         scratch::remove(folder);
     }
-    if problem.is_empty() { Ok(status) } else { Err(SandboxError::System(problem)) }
+    if problem.is_empty() {
+        Ok(status)
+    } else {
+        Err(SandboxError::System(problem))
+    }
 }
 
 /// The life of `init`: makes the namespaces, forks `inner`, and cleans up after it.
@@ -143,7 +154,11 @@ fn init(
 ) -> u8 {
     let me = nix::unistd::getpid();
     let child = settle(plan.isolation, folder, alive).and_then(|scratch| {
-        let sandbox = Sandbox { network: plan.network, isolation: plan.isolation, scratch };
+        let sandbox = Sandbox {
+            network: plan.network,
+            isolation: plan.isolation,
+            scratch,
+        };
         let child = sys::fork(|| {
             ready.take();
             become_inner(me, mask).map_or(1, |()| inner(sandbox))

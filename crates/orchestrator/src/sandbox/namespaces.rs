@@ -29,8 +29,14 @@ pub(super) fn unshare_rest() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
         .map_err(|error| named("new network and mount namespaces", error))?;
     let nothing = None::<&str>;
-    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
-        .map_err(|error| named("private mounts", error))?;
+    mount(
+        nothing,
+        "/",
+        nothing,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        nothing,
+    )
+    .map_err(|error| named("private mounts", error))?;
     // /proc then shows the processes of the fleet by the numbers that they have here.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), flags, nothing)
@@ -43,5 +49,8 @@ fn write_own(file: &str, text: &str) -> io::Result<()> {
 }
 
 fn named(what: &str, error: nix::Error) -> io::Error {
-    io::Error::new(io::Error::from(error).kind(), format!("{what}: {}", error.desc()))
+    io::Error::new(
+        io::Error::from(error).kind(),
+        format!("{what}: {}", error.desc()),
+    )
 }

@@ -60,7 +60,11 @@ pub struct Plan {
 impl Plan {
     /// The plan for a fleet of native devices only: loopback, no namespaces, no extra processes.
     pub fn native() -> Self {
-        Self { network: Network::Loopback, isolation: Isolation::None, reason: String::new() }
+        Self {
+            network: Network::Loopback,
+            isolation: Isolation::None,
+            reason: String::new(),
+        }
     }
 }
 
@@ -76,7 +80,11 @@ impl fmt::Display for Plan {
             (_, Isolation::Namespaces { .. }) => f.write_str(" in private namespaces")?,
             (_, Isolation::None) => f.write_str(" on the host's loopback")?,
         }
-        if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
+        if self.reason.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", self.reason)
+        }
     }
 }
 
@@ -96,7 +104,11 @@ enum Trial {
 /// [`SandboxError::Unavailable`] if the bridge was asked for and cannot be had; it says why.
 pub fn probe(requested: NetworkMode) -> Result<Plan, SandboxError> {
     // Root needs no user namespace, unless it is root of a container that took that right away.
-    let candidates: &[bool] = if geteuid().is_root() { &[false, true] } else { &[true] };
+    let candidates: &[bool] = if geteuid().is_root() {
+        &[false, true]
+    } else {
+        &[true]
+    };
     let mut best = (Isolation::None, Trial::NoNamespaces(String::new()));
     for &user in candidates {
         let trial = trial(user)?;
@@ -122,7 +134,13 @@ fn decide(
         Trial::NoBridge(why) => format!("no bridge, since {why}; as root it would work"),
         Trial::NoNamespaces(why) => format!("this machine allows no namespaces ({why})"),
     };
-    let plan = |network, reason| Ok(Plan { network, isolation, reason });
+    let plan = |network, reason| {
+        Ok(Plan {
+            network,
+            isolation,
+            reason,
+        })
+    };
     match (requested, reason.is_empty()) {
         (NetworkMode::Auto | NetworkMode::Bridge, true) => plan(Network::Bridge, reason),
         (NetworkMode::Auto, false) => plan(Network::User, reason),
@@ -141,7 +159,10 @@ fn trial(user: bool) -> io::Result<Trial> {
     let child = sys::fork(|| {
         let tried = try_namespaces(user, to_parent.as_ref());
         // What comes from process 1 of the namespace is already in the pipe.
-        let _ = to_parent.take().zip(tried.err()).map(|(mut to, error)| write!(to, "n{error}"));
+        let _ = to_parent
+            .take()
+            .zip(tried.err())
+            .map(|(mut to, error)| write!(to, "n{error}"));
         0
     });
     mask.thread_set_mask()?;
@@ -179,7 +200,9 @@ fn try_namespaces(user: bool, to_parent: Option<&io::PipeWriter>) -> io::Result<
 
 fn try_bridge() -> io::Result<()> {
     // A runtime on this thread alone, as a process that forks must be.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let subnet = Subnet::for_devices(1).expect("there is room for one device");
         Bridge::start(subnet).await?.add_tap("zfl0").await?;
@@ -209,8 +232,14 @@ mod tests {
 
         let trial = Trial::NoNamespaces("new PID namespace: No space left".into());
         let plan = decide(NetworkMode::Auto, Isolation::None, trial).unwrap();
-        assert_eq!((plan.network, plan.isolation), (Network::User, Isolation::None));
-        assert!(plan.to_string().contains("on the host's loopback"), "{plan}");
+        assert_eq!(
+            (plan.network, plan.isolation),
+            (Network::User, Isolation::None)
+        );
+        assert!(
+            plan.to_string().contains("on the host's loopback"),
+            "{plan}"
+        );
     }
 
     #[test]
@@ -218,7 +247,12 @@ mod tests {
         let plan = decide(NetworkMode::User, OWN, Trial::Bridge).unwrap();
         assert_eq!(plan.network, Network::User);
         let trial = Trial::NoBridge("there is no tun".into());
-        let error = decide(NetworkMode::Bridge, OWN, trial).unwrap_err().to_string();
-        assert!(error.contains("there is no tun") && error.contains("--network user"), "{error}");
+        let error = decide(NetworkMode::Bridge, OWN, trial)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("there is no tun") && error.contains("--network user"),
+            "{error}"
+        );
     }
 }

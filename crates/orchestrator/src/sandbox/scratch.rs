@@ -25,13 +25,17 @@ impl Scratch {
     }
 
     pub(super) fn detached() -> io::Result<Self> {
-        Ok(Self { root: Some(sys::detached_tmpfs()?) })
+        Ok(Self {
+            root: Some(sys::detached_tmpfs()?),
+        })
     }
 
     pub(super) fn in_folder(folder: &Path) -> io::Result<Self> {
         nix::unistd::mkdir(folder, Mode::S_IRWXU)?;
         let root = std::fs::File::open(folder)?;
-        Ok(Self { root: Some(root.into()) })
+        Ok(Self {
+            root: Some(root.into()),
+        })
     }
 
     /// The descriptor that a process must have for a [`Scratch::path`] to mean anything to it.
@@ -87,6 +91,12 @@ mod tests {
 
     #[test]
     fn a_native_sandbox_has_no_fifos() {
-        assert!(Scratch::absent().fifo("1.in").unwrap_err().to_string().contains("native"));
+        assert!(
+            Scratch::absent()
+                .fifo("1.in")
+                .unwrap_err()
+                .to_string()
+                .contains("native")
+        );
     }
 }

@@ -10,8 +10,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-const FORWARDED: [Signal; 4] =
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+const FORWARDED: [Signal; 4] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+];
 
 fn watched() -> SigSet {
     FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect()
@@ -38,7 +42,10 @@ pub(super) fn supervise(child: Pid, alive: Option<&OwnedFd>) -> io::Result<u8> {
             Err(Errno::EINTR) => continue,
             other => other?,
         };
-        if sources.get(1).is_some_and(|alive| alive.any() == Some(true)) {
+        if sources
+            .get(1)
+            .is_some_and(|alive| alive.any() == Some(true))
+        {
             // ESRCH means that it is dead already, which is what is wanted.
             let _ = kill(child, Signal::SIGKILL);
             return Ok(reap_until(child));
@@ -94,7 +101,9 @@ pub(super) fn hung_up(pipe: &OwnedFd) -> nix::Result<bool> {
 /// Kills every child, those that became children by losing their parent included, and waits.
 pub(super) fn kill_children() {
     while let Ok(children) = std::fs::read_to_string("/proc/thread-self/children") {
-        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        let pids = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
         pids.for_each(|pid| _ = kill(Pid::from_raw(pid), Signal::SIGKILL));
         // ECHILD: none is left.
         if waitpid(None, None) == Err(Errno::ECHILD) {

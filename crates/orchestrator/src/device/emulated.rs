@@ -1,0 +1,324 @@
+//! The task of an emulated device.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
+
+use super::session::{Output, Session};
+use super::{Command, Identity};
+use crate::board::Board;
+use crate::event::{Booted, Death, FleetEvent};
+use crate::machine::{Launch, Qemu, arguments};
+use crate::native::lock;
+use crate::network::{Attachment, GuestAddress};
+use crate::serial::{Action, Dialogue, Patience, Serial};
+
+/// How long a shell may take to answer, on an idle host.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long a guest that reported its own end may go on to print its trace.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A firmware image on an emulated machine.
+#[derive(Debug)]
+pub(crate) struct Emulated {
+    pub(crate) identity: Identity,
+    /// Which one of the fleet it is; decides on its addresses.
+    pub(crate) index: usize,
+    pub(crate) board: Arc<Board>,
+    pub(crate) qemu: Qemu,
+}
+
+/// A guest that answers.
+struct Guest {
+    session: Session,
+    booted: Booted,
+    address: SocketAddr,
+}
+
+impl Emulated {
+    /// Does what it is told until nobody can tell it anything any more.
+    pub(crate) async fn live(self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Boot(server, done) => {
+                    let outcome = tokio::select! {
+                        outcome = self.boot(server) => outcome,
+                        Some(answer) = killed(&mut commands) => {
+                            drop(done);
+                            self.stopped();
+                            let _ = answer.send(());
+                            continue;
+                        }
+                    };
+                    let guest = match outcome {
+                        Ok(guest) => guest,
+                        Err(death) => {
+                            self.identity.tell(FleetEvent::Died(death.clone()));
+                            let _ = done.send(Err(death));
+                            continue;
+                        }
+                    };
+                    let Guest {
+                        address,
+                        booted:
+                            Booted {
+                                client, boot_ms, ..
+                            },
+                        ..
+                    } = guest;
+                    self.identity.tell(FleetEvent::Running {
+                        client,
+                        address,
+                        boot_ms,
+                    });
+                    let _ = done.send(Ok(guest.booted));
+                    self.watch(guest.session, &mut commands).await;
+                }
+                Command::Kill(done) => _ = done.send(()),
+                Command::Freeze | Command::Thaw => {}
+            }
+        }
+    }
+
+    /// Boots, again if it fails, as often as the policy allows.
+    async fn boot(&self, server: SocketAddr) -> Result<Guest, Death> {
+        let shared = &self.identity.shared;
+        let mut attempt = 1;
+        loop {
+            // The semaphore is never closed.
+            let permit = shared.permits.acquire().await;
+            let outcome = self.attempt(server, attempt).await;
+            drop(permit);
+            match outcome {
+                Ok(guest) => return Ok(guest),
+                Err(reason) if attempt == shared.policy.attempts.max(1) => {
+                    return Err(self.identity.death(reason));
+                }
+                Err(reason) => self.identity.note(&format!("{reason}; booting again")),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, server: SocketAddr, attempt: u32) -> Result<Guest, String> {
+        let client = self.identity.client;
+        self.identity.tell(FleetEvent::Booting { client, attempt });
+        let start = Instant::now();
+        let (mut session, guest) = self.start(server).await?;
+        let boot_ms = match self.converse(&mut session, &guest, start).await {
+            Ok(boot_ms) => boot_ms,
+            Err(reason) => {
+                self.forget_pid();
+                session.kill().await;
+                return Err(reason);
+            }
+        };
+        let booted = Booted {
+            client,
+            boot_ms,
+            attempts: attempt,
+        };
+        Ok(Guest {
+            session,
+            booted,
+            address: guest.reached_at.into(),
+        })
+    }
+
+    /// Starts the machine.
+    async fn start(&self, server: SocketAddr) -> Result<(Session, GuestAddress), String> {
+        let shared = &self.identity.shared;
+        let limit = self.board.nic.max_kbit_per_s;
+        let client = self.identity.client;
+        let attachment = shared
+            .network
+            .attach(self.index, client, limit, server)
+            .await;
+        let attachment = attachment.map_err(|error| format!("no network: {error}"))?;
+        let guest = attachment.guest;
+        let session = self.launch(attachment).await.map_err(|error| {
+            format!(
+                "its machine {} cannot be started: {error}",
+                self.qemu.path.display()
+            )
+        })?;
+        shared.with_pids(|pids| pids.insert(client, session.pid()));
+        Ok((session, guest))
+    }
+
+    async fn launch(&self, attachment: Attachment) -> std::io::Result<Session> {
+        let Identity {
+            client,
+            shared,
+            log,
+            ..
+        } = &self.identity;
+        let (serial, path) = Serial::open(&shared.scratch, *client)?;
+        let launch = Launch {
+            program: self.qemu.path.clone(),
+            arguments: arguments(&self.board, &format!("zfl-{client}"), &attachment, &path),
+            given: attachment.inherited.into_iter().collect(),
+            shared: shared.scratch.fd().into_iter().collect(),
+        };
+        Session::new(
+            shared.machines.launch(launch).await?,
+            serial,
+            Arc::clone(log),
+        )
+    }
+
+    /// Waits for the prompt and starts the client; returns how long the prompt took.
+    async fn converse(
+        &self,
+        session: &mut Session,
+        guest: &GuestAddress,
+        start: Instant,
+    ) -> Result<u64, String> {
+        let prompt_timeout = self.identity.shared.policy.prompt_timeout;
+        let mut dialogue = Dialogue::new(&self.board.shell.prompt, &self.command_line(guest));
+        let mut patience = Patience::new(prompt_timeout);
+        let mut tick = tokio::time::interval(Patience::TICK);
+        let mut boot_ms = None;
+        loop {
+            let action = tokio::select! {
+                output = session.output() => match output {
+                    Output::Ended(how) => return Err(format!("{how} while it booted")),
+                    Output::Lines(lines) => {
+                        if let Some(reason) = self.fatal(&lines) {
+                            last_words(session).await;
+                            return Err(reason);
+                        }
+                        let partial = lock(&self.identity.log).partial();
+                        dialogue.hear(&lines, &partial)
+                    }
+                },
+                _ = tick.tick() => match (patience.is_over(), dialogue.has_begun()) {
+                    (false, _) => Action::Wait,
+                    (true, true) => dialogue.hear_nothing(),
+                    (true, false) => {
+                        return Err(format!("no prompt in {} s", prompt_timeout.as_secs_f32()));
+                    }
+                },
+            };
+            match action {
+                Action::Wait => {}
+                Action::Type { text, paced } => {
+                    boot_ms.get_or_insert_with(|| millis(start));
+                    let typed = session.serial.type_text(&text, paced).await;
+                    typed.map_err(|error| format!("its serial line is broken: {error}"))?;
+                    patience = Patience::new(ANSWER);
+                }
+                Action::Done => return Ok(boot_ms.unwrap_or_else(|| millis(start))),
+                Action::GiveUp(reason) => return Err(reason),
+            }
+        }
+    }
+
+    fn command_line(&self, guest: &GuestAddress) -> String {
+        let GuestAddress {
+            ip,
+            prefix,
+            server,
+            reached_at,
+        } = guest;
+        let mut line = format!("run {ip} server={server} mask={prefix}");
+        let mut add = |key: &str, value: Option<u32>| {
+            line.extend(value.map(|value| format!(" {key}={value}")));
+        };
+        add("client", self.identity.join_as);
+        add("epochs", self.identity.overrides.local_epochs);
+        add("batch", self.identity.overrides.batch_size);
+        if reached_at.ip() != ip {
+            line += &format!(" address={reached_at}");
+        }
+        line
+    }
+
+    /// The report of a guest's own end, if these lines hold one.
+    fn fatal(&self, lines: &[String]) -> Option<String> {
+        let texts = &self.board.shell.fatal;
+        let line = lines
+            .iter()
+            .find(|line| texts.iter().any(|text| line.contains(text)))?;
+        Some(format!("the guest failed: {}", line.trim()))
+    }
+
+    /// Keeps the log of a device that runs until it ends, one way or another.
+    async fn watch(&self, mut session: Session, commands: &mut mpsc::Receiver<Command>) {
+        loop {
+            tokio::select! {
+                output = session.output() => match output {
+                    Output::Lines(lines) => {
+                        self.identity.check_log();
+                        if let Some(reason) = self.fatal(&lines) {
+                            last_words(&mut session).await;
+                            self.forget_pid();
+                            session.kill().await;
+                            return self.identity.died(reason);
+                        }
+                    }
+                    Output::Ended(how) => {
+                        self.forget_pid();
+                        return self.identity.died(how);
+                    }
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Kill(done)) => {
+                        self.forget_pid();
+                        session.kill().await;
+                        self.stopped();
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(Command::Freeze) => session.signal(Signal::SIGSTOP),
+                    Some(Command::Thaw) => session.signal(Signal::SIGCONT),
+                    // It runs already: the answer to that is no answer.
+                    Some(Command::Boot(..)) => {}
+                    None => {
+                        self.forget_pid();
+                        return session.kill().await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn stopped(&self) {
+        self.forget_pid();
+        self.identity.note("killed on demand");
+        self.identity.tell(FleetEvent::Stopped {
+            client: self.identity.client,
+        });
+    }
+
+    fn forget_pid(&self) {
+        self.identity
+            .shared
+            .with_pids(|pids| pids.remove(&self.identity.client));
+    }
+}
+
+/// Waits for the command to end; every other one makes no sense to a device that boots.
+async fn killed(
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<tokio::sync::oneshot::Sender<()>> {
+    loop {
+        if let Command::Kill(answer) = commands.recv().await? {
+            return Some(answer);
+        }
+    }
+}
+
+/// Lets a guest that reported its own end print the rest.
+async fn last_words(session: &mut Session) {
+    let rest = async { while let Output::Lines(_) = session.output().await {} };
+    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+}
+
+fn millis(since: Instant) -> u64 {
+    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+}

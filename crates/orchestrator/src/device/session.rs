@@ -1,0 +1,141 @@
+//! A machine that runs, and everything that comes out of it.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use nix::sys::signal::Signal;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::machine::Machine;
+use crate::native::{SharedLog, lock};
+use crate::serial::Serial;
+
+/// What came out.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Lines that the guest completed; maybe none, if it has only begun one.
+    Lines(Vec<String>),
+    /// The end of the machine, in words. All that it wrote is in the log.
+    Ended(String),
+}
+
+/// A machine, its serial line, and the complaints of its emulator. Dropping it kills the machine.
+#[derive(Debug)]
+pub(super) struct Session {
+    machine: Machine,
+    pub(super) serial: Serial,
+    /// `None` once it is closed.
+    stderr: Option<Receiver>,
+    log: SharedLog,
+}
+
+impl Session {
+    pub(super) fn new(mut machine: Machine, serial: Serial, log: SharedLog) -> io::Result<Self> {
+        let stderr = machine.stderr.take();
+        let stderr = stderr
+            .map(|stderr| Receiver::from_owned_fd(stderr.into()))
+            .transpose()?;
+        Ok(Self {
+            machine,
+            serial,
+            stderr,
+            log,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.machine.pid
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        self.machine.signal(signal);
+    }
+
+    /// Waits for output. Can be dropped without losing any.
+    pub(super) async fn output(&mut self) -> Output {
+        let (mut serial, mut complaint) = ([0; 4096], [0; 1024]);
+        tokio::select! {
+            count = self.serial.read(&mut serial) => {
+                // A FIFO that is open here for both directions neither ends nor fails.
+                let count = count.unwrap_or(0);
+                Output::Lines(lock(&self.log).feed(&serial[..count]))
+            }
+            count = read(&mut self.stderr, &mut complaint) => {
+                self.complain(&complaint[..count]);
+                Output::Lines(Vec::new())
+            }
+            status = &mut self.machine.ended => {
+                self.drain();
+                Output::Ended(describe(status.ok()))
+            }
+        }
+    }
+
+    /// Kills the machine and waits until it is gone.
+    pub(super) async fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        // An error means that the thread of the machines is gone, and with it the machine.
+        let _ = (&mut self.machine.ended).await;
+        self.drain();
+    }
+
+    /// Reads what was written before the end.
+    fn drain(&mut self) {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.serial.read_now(&mut buffer) {
+                0 => break,
+                count => _ = lock(&self.log).feed(&buffer[..count]),
+            }
+        }
+        while let Some(stderr) = &self.stderr
+            && let Ok(count @ 1..) = stderr.try_read(&mut buffer)
+        {
+            self.complain(&buffer[..count]);
+        }
+        lock(&self.log).flush_partial();
+    }
+
+    fn complain(&self, text: &[u8]) {
+        for line in String::from_utf8_lossy(text).lines() {
+            lock(&self.log).line(&format!("qemu: {line}"));
+        }
+    }
+}
+
+/// Reads, or waits forever once there is nothing to read any more.
+async fn read(from: &mut Option<Receiver>, buffer: &mut [u8]) -> usize {
+    use tokio::io::AsyncReadExt;
+    if let Some(open) = from {
+        match open.read(buffer).await {
+            Ok(count @ 1..) => return count,
+            _ => *from = None,
+        }
+    }
+    std::future::pending().await
+}
+
+fn describe(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("its machine exited with status {code}"),
+        Some((None, Some(signal))) => match Signal::try_from(signal) {
+            Ok(signal) => format!("its machine was killed by {signal}"),
+            Err(_) => format!("its machine was killed by signal {signal}"),
+        },
+        _ => "its machine is gone".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_in_words() {
+        let exit = |code: i32| describe(Some(ExitStatus::from_raw(code << 8)));
+        assert_eq!(exit(35), "its machine exited with status 35");
+        let signal = describe(Some(ExitStatus::from_raw(11)));
+        assert_eq!(signal, "its machine was killed by SIGSEGV");
+    }
+}

@@ -1,0 +1,238 @@
+//! A device's log: `<client>.log`, and its last lines in memory.
+//!
+//! Readable rather than raw: each line starts with the seconds since the fleet was started, escape
+//! sequences and control characters are left out, and what the orchestrator has to say of the
+//! device stands between the lines, marked by `--`. What a device writes is bounded in every
+//! direction: a line, the lines kept, and the file.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+/// Lines kept for the report of a death: a stack trace and what came before it.
+const KEPT_LINES: usize = 30;
+
+/// A longer line is broken.
+const MAX_LINE_BYTES: usize = 1000;
+
+/// A guest that writes without end must not fill the disk.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// The log of one device.
+#[derive(Debug)]
+pub(crate) struct DeviceLog {
+    started: Instant,
+    file: Option<File>,
+    file_bytes: u64,
+    lost: Option<io::Error>,
+    kept: VecDeque<String>,
+    partial: Vec<u8>,
+    escape: Escape,
+}
+
+/// Where in an escape sequence (ECMA-48) the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    Outside,
+    /// After ESC.
+    Start,
+    /// After ESC [, up to a letter.
+    Sequence,
+}
+
+impl DeviceLog {
+    /// A log in the file at `path`, made anew.
+    ///
+    /// `started`: the moment from which its times count.
+    pub(crate) fn create(path: &Path, started: Instant) -> io::Result<Self> {
+        Ok(Self::new(Some(File::create(path)?), started))
+    }
+
+    fn new(file: Option<File>, started: Instant) -> Self {
+        Self {
+            started,
+            file,
+            file_bytes: 0,
+            lost: None,
+            kept: VecDeque::new(),
+            partial: Vec::new(),
+            escape: Escape::Outside,
+        }
+    }
+
+    /// Takes in raw output and returns the lines that it completed.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for &byte in bytes {
+            match self.filter(byte) {
+                Some(b'\n') => lines.push(self.complete()),
+                Some(byte) => {
+                    self.partial.push(byte);
+                    if self.partial.len() >= MAX_LINE_BYTES {
+                        lines.push(self.complete());
+                    }
+                }
+                None => {}
+            }
+        }
+        lines
+    }
+
+    /// The line that is not complete yet, such as a prompt.
+    pub(crate) fn partial(&self) -> String {
+        String::from_utf8_lossy(&self.partial).into_owned()
+    }
+
+    /// Writes a line of the device that came by another way than its serial line.
+    pub(crate) fn line(&mut self, text: &str) {
+        self.flush_partial();
+        self.feed(text.as_bytes());
+        self.flush_partial();
+    }
+
+    /// Writes what the orchestrator has to say of the device.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.flush_partial();
+        self.write(&format!("-- {text}"));
+    }
+
+    /// Ends the line that is not complete yet: nothing more comes.
+    pub(crate) fn flush_partial(&mut self) {
+        if !self.partial.is_empty() {
+            self.complete();
+        }
+    }
+
+    /// The last lines of the device, oldest first.
+    pub(crate) fn last_lines(&mut self) -> Vec<String> {
+        self.flush_partial();
+        self.kept.iter().cloned().collect()
+    }
+
+    /// Why nothing is written to the file any more; once.
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        self.lost.take()
+    }
+
+    /// Leaves out escape sequences and control characters other than the end of a line and tabs.
+    fn filter(&mut self, byte: u8) -> Option<u8> {
+        let (next, kept) = match (self.escape, byte) {
+            (_, 0x1b) => (Escape::Start, None),
+            // Whatever it is that was opened, a line ends it.
+            (_, b'\n') => (Escape::Outside, Some(byte)),
+            (Escape::Start, b'[') => (Escape::Sequence, None),
+            (Escape::Start, _) => (Escape::Outside, None),
+            (Escape::Sequence, 0x40..=0x7e) => (Escape::Outside, None),
+            (Escape::Sequence, _) => (Escape::Sequence, None),
+            (Escape::Outside, b'\t') => (Escape::Outside, Some(byte)),
+            (Escape::Outside, 0x00..=0x1f | 0x7f) => (Escape::Outside, None),
+            (Escape::Outside, _) => (Escape::Outside, Some(byte)),
+        };
+        self.escape = next;
+        kept
+    }
+
+    fn complete(&mut self) -> String {
+        let line = self.partial();
+        self.partial.clear();
+        self.write(&line);
+        if self.kept.len() == KEPT_LINES {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(line.clone());
+        line
+    }
+
+    fn write(&mut self, line: &str) {
+        let Some(file) = &mut self.file else { return };
+        let seconds = self.started.elapsed().as_secs_f64();
+        let text = format!("[{seconds:9.3}] {line}\n");
+        self.file_bytes += text.len() as u64;
+        let full = self.file_bytes > MAX_FILE_BYTES;
+        let text = if full {
+            "-- the device writes too much; its log ends here\n"
+        } else {
+            &text
+        };
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            self.lost = Some(error);
+            self.file = None;
+        } else if full {
+            self.file = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> DeviceLog {
+        DeviceLog::new(None, Instant::now())
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        let mut log = log();
+        assert!(log.feed(b"boo").is_empty());
+        assert_eq!(log.feed(b"ted\r\nready\r\nzfl:~$ "), ["booted", "ready"]);
+        assert_eq!(log.partial(), "zfl:~$ ");
+    }
+
+    #[test]
+    fn colours_and_control_characters_are_left_out() {
+        let mut log = log();
+        assert_eq!(
+            log.feed(b"\x1b[1;31mred\x1b[0m\x07 \xff\x1bcend\n"),
+            ["red \u{fffd}end"]
+        );
+        log.feed(b"\x1b[12");
+        assert_eq!(log.feed(b";3Hthere\n"), ["there"]);
+        assert_eq!(log.feed(b"\x1b[1\nnext\n"), ["", "next"]);
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut log = log();
+        let lines = log.feed(&[b'x'; 100_000]);
+        assert_eq!(lines.len(), 100);
+        assert_eq!(log.last_lines().len(), KEPT_LINES);
+    }
+
+    #[test]
+    fn the_file_has_times_and_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.log");
+        let mut log = DeviceLog::create(&path, Instant::now()).unwrap();
+        log.feed(b"hello\npartial");
+        log.note("killed");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("[") && lines[0].ends_with("] hello"),
+            "{text}"
+        );
+        assert!(
+            lines[1].ends_with("] partial") && lines[2].ends_with("] -- killed"),
+            "{text}"
+        );
+
+        log.file_bytes = MAX_FILE_BYTES;
+        log.feed(b"one too many\n");
+        log.feed(b"and more\n");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("its log ends here\n"), "{text}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_the_lines_are_kept() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut log = DeviceLog::new(Some(full), Instant::now());
+        log.feed(b"one\ntwo\n");
+        assert_eq!(log.take_error().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(log.take_error().is_none());
+        assert_eq!(log.last_lines(), ["one", "two"]);
+    }
+}

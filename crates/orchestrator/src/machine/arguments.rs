@@ -1,0 +1,147 @@
+//! QEMU's command line: all of it is made here.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::board::Board;
+use crate::network::Attachment;
+
+/// The arguments of a machine of this board.
+///
+/// `serial`: the path of the pipe, to which QEMU appends `.in` and `.out`.
+/// `name`: what `ps` shows; it has no meaning to QEMU.
+pub(crate) fn arguments(
+    board: &Board,
+    name: &str,
+    attachment: &Attachment,
+    serial: &Path,
+) -> Vec<OsString> {
+    let machine = &board.machine;
+    let mut arguments = Arguments::default();
+    arguments.pair("-name", name);
+    arguments.pair("-M", &machine.machine);
+    arguments.pair("-cpu", &machine.cpu);
+    arguments.pair("-m", format!("{}M", machine.memory_mib));
+    arguments
+        .0
+        .extend(machine.extra_args.iter().map(OsString::from));
+    arguments.pair("-kernel", &board.kernel.image);
+    if !board.kernel.command_line.is_empty() {
+        arguments.pair("-append", &board.kernel.command_line);
+    }
+    arguments.pair("-netdev", &attachment.netdev);
+    arguments.pair("-device", card(board, &attachment.mac));
+    let mut pipe = OsString::from("pipe,id=s0,path=");
+    pipe.push(serial);
+    arguments.pair("-chardev", pipe);
+    arguments.pair("-serial", "chardev:s0");
+    // Otherwise QEMU opens a monitor on its standard input.
+    arguments.pair("-monitor", "none");
+    arguments.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+        self.0.extend([option.into(), value.into()]);
+    }
+}
+
+fn card(board: &Board, mac: &str) -> String {
+    let own = format!("{},netdev=n0,mac={mac}", board.nic.model);
+    board
+        .nic
+        .options
+        .iter()
+        .fold(own, |card, (key, value)| format!("{card},{key}={value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use expect_test::{Expect, expect};
+
+    use crate::board::tests::{board, workspace};
+    use crate::network::GuestAddress;
+
+    fn attachment() -> Attachment {
+        let guest = GuestAddress {
+            ip: Ipv4Addr::new(192, 0, 2, 9),
+            prefix: 24,
+            server: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
+            reached_at: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 9), 80),
+        };
+        let netdev = "tap,id=n0,fd=11,vhost=off".into();
+        Attachment {
+            netdev,
+            inherited: None,
+            mac: "52:54:00:00:00:07".into(),
+            guest,
+        }
+    }
+
+    fn check(name: &str, expected: Expect) {
+        let root = workspace();
+        let mut board = board(name);
+        board.kernel.image = board.kernel.image.strip_prefix(root).unwrap().into();
+        let arguments = arguments(&board, "zfl-7", &attachment(), Path::new("/s/7"));
+        let lines = arguments.chunk_by(|_, next| !next.as_encoded_bytes().starts_with(b"-"));
+        let lines = lines.map(|line| line.join(" ".as_ref()).into_string().unwrap() + "\n");
+        expected.assert_eq(&lines.collect::<String>());
+    }
+
+    #[test]
+    fn microvm() {
+        check(
+            "microvm",
+            expect![[r#"
+            -name zfl-7
+            -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
+            -cpu qemu32,+ssse3,+sse4.1
+            -m 16M
+            -accel tcg
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -global virtio-mmio.force-legacy=false
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -kernel build/guest/bare/zfl-bare.elf
+            -netdev tap,id=n0,fd=11,vhost=off
+            -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+
+    #[test]
+    fn q35() {
+        check(
+            "q35",
+            expect![[r#"
+            -name zfl-7
+            -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
+            -cpu qemu32,+ssse3,+sse4.1
+            -m 16M
+            -accel tcg
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -kernel build/guest/bare/zfl-bare.elf
+            -netdev tap,id=n0,fd=11,vhost=off
+            -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,disable-legacy=on,romfile=,vectors=0
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! Typing one command into a guest's shell, and being sure that it was read.
+//!
+//! The shell prints a prompt, echoes what it reads, and prints the prompt again. A shell may lose
+//! characters (Zephyr's loses half of a burst that comes while it prints), and other output may
+//! come in between, so: the command is typed only after a prompt, it counts as read when its echo
+//! is a whole line, and it is typed again, more slowly, when it is not.
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Wait,
+    /// Type this.
+    Type {
+        text: String,
+        paced: bool,
+    },
+    /// The command was read.
+    Done,
+    /// It was not, however it was typed.
+    GiveUp(String),
+}
+
+/// The dialogue with one shell about one command.
+#[derive(Debug)]
+pub(crate) struct Dialogue {
+    prompt: String,
+    command: String,
+    state: State,
+    typed: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing was typed since the shell last had a prompt.
+    Prompt,
+    /// The command was typed; nothing came back yet.
+    Echo,
+    /// Lines came back, the echo was not among them.
+    Garbled,
+    /// The echo came back.
+    Echoed,
+    Done,
+}
+
+/// At once, and twice slowly.
+const MAX_TYPED: u32 = 3;
+
+impl Dialogue {
+    /// A shell that shows `prompt` is to read the line `command`.
+    pub(crate) fn new(prompt: &str, command: &str) -> Self {
+        let prompt = prompt.trim_end().to_owned();
+        Self {
+            prompt,
+            command: command.to_owned(),
+            state: State::Prompt,
+            typed: 0,
+        }
+    }
+
+    /// Whether the shell has shown its prompt.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.typed > 0
+    }
+
+    /// Takes in the lines that the guest completed, and the one that it has begun.
+    pub(crate) fn hear(&mut self, lines: &[String], partial: &str) -> Action {
+        for line in lines {
+            match self.state {
+                State::Echo | State::Garbled if line.contains(&self.command) => {
+                    self.state = State::Echoed;
+                }
+                State::Echo => self.state = State::Garbled,
+                _ => {}
+            }
+        }
+        if !partial.trim_end().ends_with(&self.prompt) {
+            return Action::Wait;
+        }
+        match self.state {
+            State::Prompt | State::Garbled => self.type_command(),
+            State::Echo | State::Done => Action::Wait,
+            State::Echoed => {
+                self.state = State::Done;
+                Action::Done
+            }
+        }
+    }
+
+    /// Takes in that the guest has been silent for long after something was typed.
+    pub(crate) fn hear_nothing(&mut self) -> Action {
+        // The end of the line was lost, or its beginning: an empty line brings a prompt.
+        self.state = State::Prompt;
+        if self.typed < MAX_TYPED {
+            Action::Type {
+                text: "\n".into(),
+                paced: false,
+            }
+        } else {
+            self.give_up()
+        }
+    }
+
+    fn type_command(&mut self) -> Action {
+        if self.typed == MAX_TYPED {
+            return self.give_up();
+        }
+        let paced = self.typed > 0;
+        self.typed += 1;
+        self.state = State::Echo;
+        Action::Type {
+            text: format!("{}\n", self.command),
+            paced,
+        }
+    }
+
+    fn give_up(&self) -> Action {
+        Action::GiveUp(format!(
+            "the shell did not read `{}` in {MAX_TYPED} tries",
+            self.command
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(paced: bool) -> Action {
+        Action::Type {
+            text: "run 10.0.2.15\n".into(),
+            paced,
+        }
+    }
+
+    fn dialogue() -> Dialogue {
+        Dialogue::new("zfl:~$ ", "run 10.0.2.15")
+    }
+
+    fn lines(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|&line| line.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_good_shell_needs_one_try() {
+        let mut shell = dialogue();
+        assert_eq!(shell.hear(&lines(&["booting"]), "zfl:"), Action::Wait);
+        assert!(!shell.has_begun());
+        assert_eq!(shell.hear(&[], "zfl:~$ "), typed(false));
+        assert!(shell.has_begun());
+        assert_eq!(shell.hear(&[], "zfl:~$ "), Action::Wait);
+        assert_eq!(shell.hear(&[], "zfl:~$ run 10"), Action::Wait);
+        assert_eq!(
+            shell.hear(&lines(&["zfl:~$ run 10.0.2.15"]), ""),
+            Action::Wait
+        );
+        assert_eq!(shell.hear(&lines(&["starting"]), "zfl:~$ "), Action::Done);
+    }
+
+    #[test]
+    fn output_before_the_echo_does_no_harm() {
+        let mut shell = dialogue();
+        shell.hear(&[], "zfl:~$ ");
+        assert_eq!(shell.hear(&lines(&["<inf> net: up"]), ""), Action::Wait);
+        assert_eq!(
+            shell.hear(&lines(&["zfl:~$ run 10.0.2.15"]), "zfl:~$ "),
+            Action::Done
+        );
+    }
+
+    #[test]
+    fn lost_characters_make_it_type_slowly() {
+        let mut shell = dialogue();
+        shell.hear(&[], "zfl:~$ ");
+        let garbled = lines(&["zfl:~$ rn 1.015", "rn: command not found"]);
+        assert_eq!(shell.hear(&garbled, "zfl:~$ "), typed(true));
+        assert_eq!(
+            shell.hear(&lines(&["zfl:~$ run 10.0.2.15"]), "zfl:~$ "),
+            Action::Done
+        );
+    }
+
+    #[test]
+    fn a_lost_end_of_the_line_is_typed_again() {
+        let mut shell = dialogue();
+        shell.hear(&[], "zfl:~$ ");
+        shell.hear(&[], "zfl:~$ run 10.0.2.");
+        assert_eq!(
+            shell.hear_nothing(),
+            Action::Type {
+                text: "\n".into(),
+                paced: false
+            }
+        );
+        assert_eq!(
+            shell.hear(&lines(&["zfl:~$ run 10.0.2."]), "zfl:~$ "),
+            typed(true)
+        );
+    }
+
+    #[test]
+    fn a_shell_that_never_understands_is_given_up() {
+        let mut shell = dialogue();
+        shell.hear(&[], "zfl:~$ ");
+        shell.hear(&lines(&["?"]), "zfl:~$ ");
+        assert_eq!(shell.hear(&lines(&["?"]), "zfl:~$ "), typed(true));
+        let Action::GiveUp(reason) = shell.hear(&lines(&["?"]), "zfl:~$ ") else {
+            panic!()
+        };
+        assert!(reason.contains("run 10.0.2.15"), "{reason}");
+        assert!(matches!(shell.hear_nothing(), Action::GiveUp(_)));
+    }
+}
