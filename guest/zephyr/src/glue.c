@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include <zephyr/kernel.h>
+#include <zephyr/kernel/mm.h>
 #include <zephyr/net/net_if.h>
 #include <zephyr/net/net_ip.h>
 #include <zephyr/net/net_mgmt.h>
@@ -20,6 +21,27 @@
 #include <zephyr/net/socket.h>
 #include <zephyr/shell/shell.h>
 #include <zephyr/sys/fdtable.h>
+
+/* --- Heap ------------------------------------------------------------------------------------ */
+
+/*
+ * Memory for the heap, not initialized, or NULL.
+ *
+ * With an MMU it is mapped at boot from what the image leaves free. As a static array it would lie
+ * in the middle of the image, where a loader fills it with zeros: an emulated device would cost its
+ * host all of the heap instead of the pages that it has touched.
+ */
+void *zfl_heap_memory(void)
+{
+#ifdef CONFIG_MMU
+	return k_mem_map(ROUND_UP(CONFIG_ZFL_HEAP_SIZE, CONFIG_MMU_PAGE_SIZE),
+			 K_MEM_PERM_RW | K_MEM_MAP_UNINIT);
+#else
+	static __noinit __aligned(16) uint8_t memory[CONFIG_ZFL_HEAP_SIZE];
+
+	return memory;
+#endif
+}
 
 /* --- Threads --------------------------------------------------------------------------------- */
 
@@ -121,7 +143,7 @@ int zfl_net_tcp_counters(struct zfl_tcp_counters *counters)
 /* src/glue.rs writes pollfd as a structure of its own. */
 BUILD_ASSERT(sizeof(struct zsock_pollfd) == 8 && offsetof(struct zsock_pollfd, events) == 4 &&
 	     offsetof(struct zsock_pollfd, revents) == 6);
-BUILD_ASSERT(ZSOCK_POLLIN == 1 && ZSOCK_POLLOUT == 4);
+BUILD_ASSERT(ZSOCK_POLLIN == 1);
 
 static int or_errno(int result)
 {
@@ -144,7 +166,7 @@ static int never_block(int fd)
 	return or_errno(zsock_fcntl(fd, ZVFS_F_SETFL, ZVFS_O_NONBLOCK));
 }
 
-static int tcp_socket(void)
+int zfl_tcp_open(void)
 {
 	int fd = zsock_socket(AF_INET, SOCK_STREAM, IPPROTO_TCP);
 
@@ -159,7 +181,7 @@ int zfl_tcp_listen(uint16_t port, int backlog)
 {
 	static const uint8_t any[4];
 	struct sockaddr_in address = to_sockaddr(any, port);
-	int fd = tcp_socket();
+	int fd = zfl_tcp_open();
 	int result;
 
 	if (fd < 0) {
@@ -188,23 +210,13 @@ int zfl_tcp_accept(int fd)
 	return accepted;
 }
 
-/* Starts to connect; the stream is up when it can be written to. */
-int zfl_tcp_connect(const uint8_t octets[4], uint16_t port)
+/* Starts to connect, or tells how far that is: 0 when the stream is up. */
+int zfl_tcp_connect(int fd, const uint8_t octets[4], uint16_t port)
 {
 	struct sockaddr_in address = to_sockaddr(octets, port);
-	int fd = tcp_socket();
+	int result = or_errno(zsock_connect(fd, (struct sockaddr *)&address, sizeof(address)));
 
-	if (fd < 0) {
-		return fd;
-	}
-	if (zsock_connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 &&
-	    errno != EINPROGRESS) {
-		int error = -errno;
-
-		zsock_close(fd);
-		return error;
-	}
-	return fd;
+	return result == -EISCONN ? 0 : result;
 }
 
 int zfl_tcp_read(int fd, void *buffer, size_t len)

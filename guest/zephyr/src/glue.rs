@@ -24,8 +24,6 @@ pub struct PollFd {
 
 /// There is something to read, or a stream to accept.
 pub const POLLIN: i16 = 1;
-/// There is room to write, or a stream has been established.
-pub const POLLOUT: i16 = 4;
 
 /// TCP segments since boot; the same layout as `struct zfl_tcp_counters`.
 #[repr(C)]
@@ -37,6 +35,8 @@ pub struct TcpCounters {
 }
 
 unsafe extern "C" {
+    pub fn zfl_heap_memory() -> *mut c_void;
+
     pub fn zfl_shell_line(shell: *const Shell, line: *const c_char);
 
     fn zfl_net_set_address(
@@ -46,9 +46,10 @@ unsafe extern "C" {
     ) -> c_int;
     fn zfl_net_tcp_counters(counters: *mut TcpCounters) -> c_int;
 
+    pub fn zfl_tcp_open() -> c_int;
     pub fn zfl_tcp_listen(port: u16, backlog: c_int) -> c_int;
     pub fn zfl_tcp_accept(fd: c_int) -> c_int;
-    pub fn zfl_tcp_connect(address: *const u8, port: u16) -> c_int;
+    pub fn zfl_tcp_connect(fd: c_int, address: *const u8, port: u16) -> c_int;
     pub fn zfl_tcp_read(fd: c_int, buffer: *mut c_void, len: usize) -> c_int;
     pub fn zfl_tcp_write(fd: c_int, buffer: *const c_void, len: usize) -> c_int;
     pub fn zfl_tcp_close(fd: c_int) -> c_int;
@@ -82,7 +83,6 @@ pub mod errno {
     pub const EAGAIN: c_int = raw::EAGAIN as c_int;
     pub const ENOMEM: c_int = raw::ENOMEM as c_int;
     pub const ENOBUFS: c_int = raw::ENOBUFS as c_int;
-    pub const ENFILE: c_int = raw::ENFILE as c_int;
-    pub const EMFILE: c_int = raw::EMFILE as c_int;
     pub const EINPROGRESS: c_int = raw::EINPROGRESS as c_int;
+    pub const EALREADY: c_int = raw::EALREADY as c_int;
 }

@@ -1,11 +1,10 @@
 //! The heap of the Rust code: one Zephyr heap over memory that is not initialized at boot.
 //!
-//! Invariants: [`init`] runs before the first allocation, an allocation before it fails; no
-//! allocation in an interrupt.
+//! Invariants: an allocation before [`init`] fails; nothing allocates in an interrupt.
 
+use crate::glue;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
-use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use zephyr::raw;
@@ -14,12 +13,6 @@ use zephyr::sys::K_NO_WAIT;
 /// The heap's size, from the board's Kconfig.
 pub const SIZE_BYTES: usize = zephyr::kconfig::CONFIG_ZFL_HEAP_SIZE as usize;
 
-#[repr(C, align(16))]
-struct Arena(UnsafeCell<MaybeUninit<[u8; SIZE_BYTES]>>);
-
-// SAFETY: only the Zephyr heap touches the arena, and it locks itself.
-unsafe impl Sync for Arena {}
-
 struct Heap {
     raw: UnsafeCell<MaybeUninit<raw::k_heap>>,
     ready: AtomicBool,
@@ -27,10 +20,6 @@ struct Heap {
 
 // SAFETY: after `init` the heap is reached only through Zephyr's functions, which lock it.
 unsafe impl Sync for Heap {}
-
-/// In .noinit, so that the host gets a page of an emulated device only when the device uses it.
-#[unsafe(link_section = ".noinit.zfl_heap")]
-static ARENA: Arena = Arena(UnsafeCell::new(MaybeUninit::uninit()));
 
 #[global_allocator]
 static HEAP: Heap = Heap {
@@ -62,10 +51,16 @@ impl Heap {
     }
 }
 
-/// Makes the heap ready; called once, before any other thread of Rust code runs.
+/// Makes the heap ready; called once, before any other thread of Rust code allocates.
+///
+/// # Panics
+/// If the board has not the memory that its Kconfig promises.
 pub fn init() {
-    let memory = ARENA.0.get().cast::<c_void>();
-    // SAFETY: nobody else uses the heap before `ready` is set, or the arena at all.
+    // SAFETY: takes nothing and is called once.
+    let memory = unsafe { glue::zfl_heap_memory() };
+    assert!(!memory.is_null(), "no memory for a heap of {SIZE_BYTES} bytes: lower ZFL_HEAP_SIZE");
+    // SAFETY: the memory is `SIZE_BYTES` long, nobody else has it, and nobody uses the heap before
+    // `ready` is set.
     unsafe { raw::k_heap_init(HEAP.get(), memory, SIZE_BYTES) };
     HEAP.ready.store(true, Ordering::Release);
 }
@@ -82,9 +77,11 @@ pub struct Usage {
 /// Measures the heap.
 pub fn usage() -> Usage {
     let mut stats = raw::sys_memory_stats::default();
-    // SAFETY: the heap is initialized (`init` is the first thing that the application does); the
-    // reading may be torn by an allocation on another thread, which a statistic can bear.
-    unsafe { raw::sys_heap_runtime_stats_get(&raw mut (*HEAP.get()).heap, &mut stats) };
+    if HEAP.ready.load(Ordering::Acquire) {
+        // SAFETY: the heap is initialized; the reading may be torn by an allocation on another
+        // thread, which a statistic can bear.
+        unsafe { raw::sys_heap_runtime_stats_get(&raw mut (*HEAP.get()).heap, &mut stats) };
+    }
     Usage {
         used_bytes: stats.allocated_bytes,
         peak_bytes: stats.max_allocated_bytes,

@@ -1,6 +1,6 @@
 //! The port of [`fl_client`] on Zephyr's network.
 
-use crate::glue::{self, POLLIN, POLLOUT, PollFd};
+use crate::glue::{self, PollFd};
 use crate::tcp::{self, Errno, Socket};
 use crate::{clock, console, heap, threads};
 use core::fmt;
@@ -14,30 +14,31 @@ const MAX_STREAMS: usize = 8;
 /// Streams that may wait to be accepted.
 const BACKLOG: u8 = 4;
 
-/// How long to leave a stream alone that could not write for want of buffers, in milliseconds:
-/// Zephyr does not say when a buffer comes back.
-const BUFFER_WAIT_MS: i32 = 5;
+/// How soon to try again what Zephyr cannot wake us for: to write where there was no room, and to
+/// ask whether a stream is up.
+const RETRY_MS: i32 = 2;
 
 /// Sockets, clock and log of this device.
 pub struct ZephyrPort {
     server: SocketAddrV4,
     listener: Socket,
     streams: [Option<Stream>; MAX_STREAMS],
-    /// A stream found no buffer to write to.
-    short_of_buffers: bool,
-}
-
-/// One stream and what it waits for.
-struct Stream {
-    socket: Socket,
-    /// The last read, or the last write, would have blocked.
-    wants: i16,
-    established: bool,
 }
 
 /// A stream of a [`ZephyrPort`], by its place in the port's table.
 #[derive(Debug)]
 pub struct Connection(usize);
+
+/// One stream, and what the last tries to use it met.
+struct Stream {
+    socket: Socket,
+    /// Whom it is being connected to; `None` once it is up.
+    connecting_to: Option<SocketAddrV4>,
+    /// There was nothing to read.
+    drained: bool,
+    /// There was no room to write.
+    blocked: bool,
+}
 
 impl ZephyrPort {
     /// A port that listens on `port` and connects to `server`.
@@ -46,46 +47,40 @@ impl ZephyrPort {
             server,
             listener: Socket::listen(port, BACKLOG)?,
             streams: [const { None }; MAX_STREAMS],
-            short_of_buffers: false,
         })
     }
 
     /// Sleeps until a stream can go on, somebody connects, or `until_us` of the port's clock.
     pub fn wait(&mut self, until_us: Option<u64>) {
-        let mut fds = [PollFd { fd: -1, events: 0, revents: 0 }; MAX_STREAMS + 1];
-        fds[0] = self.listener.poll_fd(POLLIN);
         // Zephyr passes over entries below zero.
-        for (entry, stream) in fds[1..].iter_mut().zip(&self.streams) {
-            match stream {
-                Some(stream) if stream.wants != 0 => *entry = stream.socket.poll_fd(stream.wants),
-                _ => {}
-            }
+        let mut fds = [PollFd { fd: -1, events: 0, revents: 0 }; MAX_STREAMS + 1];
+        fds[0] = self.listener.poll_fd();
+        let drained = self.streams.iter().flatten().filter(|stream| stream.drained);
+        for (entry, stream) in fds[1..].iter_mut().zip(drained) {
+            *entry = stream.socket.poll_fd();
         }
-        let timeout_ms = self.timeout_ms(until_us);
-        if tcp::wait(&mut fds, timeout_ms).is_err() {
-            threads::sleep_ms(1);
+        if tcp::wait(&mut fds, self.timeout_ms(until_us)).is_err() {
+            threads::sleep_ms(RETRY_MS.unsigned_abs().into());
         }
     }
 
-    fn timeout_ms(&mut self, until_us: Option<u64>) -> i32 {
-        let left_ms = until_us.map_or(-1, |until_us| {
-            let left_us = until_us.saturating_sub(clock::now_us());
-            i32::try_from(left_us.div_ceil(1000)).unwrap_or(i32::MAX)
-        });
-        if core::mem::take(&mut self.short_of_buffers) && !(0..BUFFER_WAIT_MS).contains(&left_ms) {
-            return BUFFER_WAIT_MS;
-        }
-        left_ms
+    fn timeout_ms(&self, until_us: Option<u64>) -> i32 {
+        let must_retry = self.streams.iter().flatten().any(Stream::must_retry);
+        let Some(until_us) = until_us else {
+            return if must_retry { RETRY_MS } else { -1 };
+        };
+        let left_us = until_us.saturating_sub(clock::now_us());
+        let left_ms = i32::try_from(left_us.div_ceil(1000)).unwrap_or(i32::MAX);
+        if must_retry { left_ms.min(RETRY_MS) } else { left_ms }
     }
 
-    fn add(&mut self, socket: Socket, established: bool) -> Result<Connection, PortError> {
-        let (index, slot) = self
-            .streams
-            .iter_mut()
-            .enumerate()
-            .find(|(_, slot)| slot.is_none())
-            .ok_or(PortError::Exhausted)?;
-        *slot = Some(Stream { socket, wants: 0, established });
+    fn add(
+        &mut self,
+        socket: Socket,
+        connecting_to: Option<SocketAddrV4>,
+    ) -> Result<Connection, PortError> {
+        let index = self.streams.iter().position(Option::is_none).ok_or(PortError::Exhausted)?;
+        self.streams[index] = Some(Stream { socket, connecting_to, drained: false, blocked: false });
         Ok(Connection(index))
     }
 
@@ -95,39 +90,41 @@ impl ZephyrPort {
 }
 
 impl Stream {
-    /// Finds out whether the stream is up; Zephyr answers a read before that with an error.
+    fn must_retry(&self) -> bool {
+        self.blocked || self.connecting_to.is_some()
+    }
+
+    /// Finds out whether the stream is up; to Zephyr, reading before that is an error.
     fn establish(&mut self) -> Result<(), PortError> {
-        if self.established {
-            return Ok(());
-        }
-        let mut fd = [self.socket.poll_fd(POLLOUT)];
-        tcp::wait(&mut fd, 0).map_err(|_| PortError::Reset)?;
-        match fd[0].revents {
-            0 => {
-                self.wants = POLLOUT;
-                Err(PortError::WouldBlock)
-            }
-            POLLOUT => {
-                self.established = true;
+        let Some(peer) = self.connecting_to else { return Ok(()) };
+        match self.socket.connect(peer) {
+            Ok(()) => {
+                self.connecting_to = None;
                 Ok(())
             }
-            // An error or the end before the beginning.
-            _ => Err(PortError::Refused),
+            Err(error) if error.is_transient() => Err(PortError::WouldBlock),
+            Err(_) => Err(PortError::Refused),
         }
     }
 
-    /// Notes what a call answered.
-    fn note(&mut self, result: Result<usize, Errno>, event: i16) -> Result<usize, PortError> {
-        self.wants &= !event;
-        result.map_err(|error| {
-            if error.is_transient() {
-                self.wants |= event;
-                PortError::WouldBlock
-            } else {
-                PortError::Reset
-            }
-        })
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
+        self.establish()?;
+        let result = self.socket.read(buffer).map_err(in_use);
+        self.drained = result == Err(PortError::WouldBlock);
+        result
     }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, PortError> {
+        self.establish()?;
+        let result = self.socket.write(bytes).map_err(in_use);
+        self.blocked = result == Err(PortError::WouldBlock);
+        result
+    }
+}
+
+/// What an error means on a stream that is up.
+fn in_use(error: Errno) -> PortError {
+    if error.is_transient() { PortError::WouldBlock } else { PortError::Reset }
 }
 
 impl Port for ZephyrPort {
@@ -139,14 +136,16 @@ impl Port for ZephyrPort {
             return None;
         }
         let socket = self.listener.accept().ok()?;
-        self.add(socket, true).ok()
+        self.add(socket, None).ok()
     }
 
     fn connect(&mut self) -> Result<Connection, PortError> {
-        let socket = Socket::connect(self.server).map_err(|error| {
-            if error.is_out_of_sockets() { PortError::Exhausted } else { PortError::Refused }
-        })?;
-        self.add(socket, false)
+        let socket = Socket::open().map_err(|_| PortError::Exhausted)?;
+        match socket.connect(self.server) {
+            Ok(()) => self.add(socket, None),
+            Err(error) if error.is_transient() => self.add(socket, Some(self.server)),
+            Err(_) => Err(PortError::Refused),
+        }
     }
 
     fn read(
@@ -154,20 +153,11 @@ impl Port for ZephyrPort {
         connection: &mut Connection,
         buffer: &mut [u8],
     ) -> Result<usize, PortError> {
-        let stream = self.stream(connection)?;
-        stream.establish()?;
-        let result = stream.socket.read(buffer);
-        stream.note(result, POLLIN)
+        self.stream(connection)?.read(buffer)
     }
 
     fn write(&mut self, connection: &mut Connection, bytes: &[u8]) -> Result<usize, PortError> {
-        let stream = self.stream(connection)?;
-        stream.establish()?;
-        let result = stream.socket.write(bytes);
-        let out_of_buffers = matches!(result, Err(error) if error.is_out_of_buffers());
-        let result = stream.note(result, POLLOUT);
-        self.short_of_buffers |= out_of_buffers;
-        result
+        self.stream(connection)?.write(bytes)
     }
 
     fn close(&mut self, connection: Connection) {

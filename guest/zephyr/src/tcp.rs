@@ -1,6 +1,6 @@
 //! TCP sockets that never block, over Zephyr's zsock calls.
 
-use crate::glue::{self, PollFd, errno};
+use crate::glue::{self, POLLIN, PollFd, errno};
 use core::ffi::c_int;
 use core::fmt;
 use core::net::SocketAddrV4;
@@ -12,17 +12,12 @@ pub struct Errno(pub c_int);
 impl Errno {
     /// Whether the call may succeed later without anything being wrong.
     pub fn is_transient(self) -> bool {
-        [errno::EAGAIN, errno::EINPROGRESS].contains(&self.0) || self.is_out_of_buffers()
+        [errno::EAGAIN, errno::EINPROGRESS, errno::EALREADY].contains(&self.0) || self.is_out_of_buffers()
     }
 
     /// Whether a stream found no network buffer; they come back as the other side acknowledges.
     pub fn is_out_of_buffers(self) -> bool {
         [errno::ENOMEM, errno::ENOBUFS].contains(&self.0)
-    }
-
-    /// Whether all sockets are in use.
-    pub fn is_out_of_sockets(self) -> bool {
-        [errno::ENFILE, errno::EMFILE, errno::ENOMEM].contains(&self.0)
     }
 }
 
@@ -52,12 +47,22 @@ impl Socket {
         Ok(Self { fd })
     }
 
-    /// Starts to connect; the stream is up when it can be written to.
-    pub fn connect(peer: SocketAddrV4) -> Result<Self, Errno> {
+    /// A socket that is not connected.
+    pub fn open() -> Result<Self, Errno> {
+        // SAFETY: takes nothing.
+        let fd = check(unsafe { glue::zfl_tcp_open() })?;
+        Ok(Self { fd })
+    }
+
+    /// Starts to connect, or tells how far that is: `Ok` when the stream is up.
+    ///
+    /// # Errors
+    /// A transient one while it goes on, another one when it has failed.
+    pub fn connect(&self, peer: SocketAddrV4) -> Result<(), Errno> {
         let octets = peer.ip().octets();
         // SAFETY: `octets` has the four bytes that the call reads.
-        let fd = check(unsafe { glue::zfl_tcp_connect(octets.as_ptr(), peer.port()) })?;
-        Ok(Self { fd })
+        check(unsafe { glue::zfl_tcp_connect(self.fd, octets.as_ptr(), peer.port()) })?;
+        Ok(())
     }
 
     /// The next stream that somebody opened to this listening socket.
@@ -84,11 +89,11 @@ impl Socket {
         Ok(len as usize)
     }
 
-    /// What to wait for on this socket, for [`wait`].
-    pub fn poll_fd(&self, events: i16) -> PollFd {
+    /// This socket for [`wait`].
+    pub fn poll_fd(&self) -> PollFd {
         PollFd {
             fd: self.fd,
-            events,
+            events: POLLIN,
             revents: 0,
         }
     }
@@ -101,7 +106,11 @@ impl Drop for Socket {
     }
 }
 
-/// Waits until one of the sockets is ready or `timeout_ms` have passed; below zero is for ever.
+/// Waits until there is something to read or accept on one of the sockets, or until `timeout_ms`
+/// have passed; below zero is for ever.
+///
+/// There is no waiting for room to write: what Zephyr would wait for is a semaphore in the TCP
+/// connection, which goes away under the waiter when the other side resets the connection.
 ///
 /// # Errors
 /// Zephyr has no room to watch that many sockets (`CONFIG_ZVFS_POLL_MAX`).
