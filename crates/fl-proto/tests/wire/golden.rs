@@ -199,6 +199,13 @@ fn base64_padded_in_the_middle_is_refused() {
 }
 
 #[test]
+fn base64_of_the_right_length_but_too_few_bytes_is_refused() {
+    // The length of 192 parameters in base64, and 767 bytes instead of 768.
+    let body = format!("{{\"weights\":\"{}=\"}}", "A".repeat(1023));
+    assert!(!compat::decode_weights(body.as_bytes(), &mut [0.0; 192]));
+}
+
+#[test]
 fn the_longest_body_is_64_mib_and_a_header() {
     let header = Header {
         control_len: 1024,
