@@ -1,1 +1,38 @@
-//! TODO
+//! The federated-learning server: hands out data, runs rounds, adds updates up, tests the model and
+//! keeps the run's files.
+//!
+//! [`Server::new`] takes a [`Config`], the data, its partition and a [`RunDir`]; [`Server::run`] serves
+//! the wire's endpoints (`docs/wire-format.md`) and runs the rounds. A [`Handle`] subscribes to
+//! [`Event`]s and tells the server what it cannot know: that a device is gone, that the run is to end.
+//!
+//! Invariants
+//! - The aggregator does not know whether a device is emulated.
+//! - A bad message is data, not a failure of the server: it is refused, logged and counted, and
+//!   changes nothing else.
+//! - An update counts only for the round, client and token that it was asked of, once.
+//! - The global model depends on the seed, the data and which updates are in it; never on their order
+//!   of arrival.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod device;
+mod evaluate;
+mod event;
+mod http;
+mod log;
+mod roster;
+mod rounds;
+mod run_dir;
+mod server;
+mod shared;
+mod strategy;
+
+pub use config::{Config, Weighting};
+pub use evaluate::evaluate;
+pub use event::{ClientRecord, Event, Phase, Record, RoundRecord};
+pub use rounds::Outlook;
+pub use run_dir::{RunDir, model_sha256};
+pub use server::{ClientFailure, Handle, Server, Summary, bind};
+pub use shared::Conditions;
+pub use strategy::{FedAvg, Strategy, Update};

@@ -1,0 +1,89 @@
+//! What the aggregator is told of the experiment.
+
+use std::time::Duration;
+
+use fl_nn::{Init, Network};
+use fl_proto::{Arithmetic, Start, Token};
+use serde::{Deserialize, Serialize};
+
+/// How much each update counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// By the client's number of examples, as in FedAvg.
+    #[default]
+    NumExamples,
+    /// All the same, as in the original system.
+    Uniform,
+}
+
+/// An experiment, as far as the aggregator goes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Clients that there may be: IDs `0..clients`.
+    pub clients: u32,
+    /// Rounds to complete.
+    pub rounds: u32,
+    /// The first round to run: 1, or more when a run is resumed.
+    pub first_round: u32,
+    /// Updates that a round is meant to have.
+    pub clients_per_round: u32,
+    /// Clients started beyond that, so that some may fail.
+    pub over_commit: u32,
+    /// Updates without which a round fails.
+    pub quorum: u32,
+    /// Whether an update that comes after its round is added to the next.
+    pub use_late: bool,
+    /// Ready devices to wait for before a round starts; those known to be lost are not waited for.
+    pub wait_for: u32,
+    /// Longest wait for them.
+    pub ready_deadline: Duration,
+    /// Longest duration of a round, from choosing the cohort to its last update.
+    pub round_deadline: Duration,
+    /// How often the devices of a round are asked how far they are; `None`: never.
+    pub progress_interval: Option<Duration>,
+    /// Passes over a client's data in a round.
+    pub local_epochs: u32,
+    /// Examples per step of SGD.
+    pub batch_size: u32,
+    /// Step size of SGD.
+    pub learning_rate: f32,
+    /// Arithmetic of the devices' first layer.
+    pub arithmetic: Arithmetic,
+    /// How much each update counts.
+    pub weighting: Weighting,
+    /// The model.
+    pub network: Network,
+    /// What every random stream is derived from.
+    pub seed: u64,
+    /// Whether a device may name any address for itself in `/id`, not only its own or a loopback one.
+    /// Off, so that a stranger cannot point the aggregator at a third machine.
+    pub any_address: bool,
+}
+
+impl Config {
+    /// The global model of round 0.
+    pub fn initial_params(&self) -> Vec<f32> {
+        let mut params = vec![0.0; self.network.shape().num_params()];
+        let init = match self.network.activation() {
+            fl_nn::Activation::Relu => Init::He,
+            fl_nn::Activation::Sigmoid => Init::Xavier,
+        };
+        self.network
+            .init_params(init, self.seed, &mut params)
+            .expect("the buffer was made for this shape");
+        params
+    }
+
+    /// The control message that starts a round on one device.
+    pub fn start(&self, round: u32, token: Token) -> Start {
+        Start {
+            round,
+            token,
+            local_epochs: self.local_epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            arithmetic: self.arithmetic,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The global model on the test set.
+
+use fl_data::Dataset;
+use fl_nn::{Evaluation, Network, TrainError, Workspace};
+
+/// Examples per piece of work. Fixed, so that the sum has the same order on every machine.
+const CHUNK: usize = 500;
+
+/// Loss and accuracy on a data set, by all processors.
+///
+/// # Errors
+/// [`TrainError`] if the model or the data do not fit, or the model has diverged.
+pub fn evaluate(
+    network: &Network,
+    params: &[f32],
+    data: &Dataset,
+) -> Result<Evaluation, TrainError> {
+    let chunks: Vec<(&[u8], &[u8])> = data
+        .inputs
+        .chunks(CHUNK * data.num_inputs)
+        .zip(data.labels.chunks(CHUNK))
+        .collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = chunks.len().div_ceil(threads).max(1);
+    let found: Result<Vec<Vec<Evaluation>>, TrainError> = std::thread::scope(|scope| {
+        let workers: Vec<_> = chunks
+            .chunks(share)
+            .map(|own| scope.spawn(move || own.iter().map(|c| one(network, params, c)).collect()))
+            .collect();
+        workers
+            .into_iter()
+            .map(|w| w.join().unwrap_or(Err(TrainError::Diverged)))
+            .collect()
+    });
+    let mut total = Evaluation::default();
+    for part in found?.into_iter().flatten() {
+        total.num_examples += part.num_examples;
+        total.correct += part.correct;
+        total.loss_sum += part.loss_sum;
+    }
+    Ok(total)
+}
+
+fn one(
+    network: &Network,
+    params: &[f32],
+    chunk: &(&[u8], &[u8]),
+) -> Result<Evaluation, TrainError> {
+    let plan = network.evaluation_plan()?;
+    let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
+    let mut order = vec![0; plan.order];
+    let workspace = Workspace {
+        floats: &mut floats,
+        ints: &mut ints,
+        order: &mut order,
+    };
+    network.evaluate(params, chunk.0, chunk.1, workspace)
+}

@@ -1,0 +1,180 @@
+//! Who takes part, and what each is doing.
+
+use std::net::SocketAddr;
+
+use fl_proto::Token;
+
+/// What the aggregator knows of a client.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// What it is doing.
+    pub standing: Standing,
+    /// Where it is reached, once it has joined.
+    pub address: Option<SocketAddr>,
+    /// HTTP bytes from it.
+    pub bytes_up: u64,
+    /// HTTP bytes to it.
+    pub bytes_down: u64,
+}
+
+/// What a client is doing, as far as the aggregator knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Never heard of.
+    #[default]
+    Absent,
+    /// Joined, fetching its data.
+    Joined,
+    /// Has its data; to be asked whether it is ready.
+    Fetched,
+    /// Waits for a round.
+    Ready,
+    /// Is in the cohort of this round.
+    Busy,
+    /// Did not do what it was asked; counts again once it answers `/ready`.
+    Suspect,
+    /// Gone, until it joins again.
+    Lost(String),
+}
+
+/// A place in the cohort of the open round.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// What the client must send back.
+    pub token: Token,
+    /// Set once the update is in, or will not come.
+    pub outcome: Option<Outcome>,
+    /// Whether an update is refused even if it comes: the device is known to fail this round.
+    pub doomed: bool,
+}
+
+/// How a place in the cohort ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The update is in.
+    Received,
+    /// It will not come.
+    Failed(String),
+}
+
+/// Why `/id` grants nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// No such ID.
+    #[error("client {0} is not part of this experiment, its clients are 0 to {1}")]
+    Unknown(u32, u32),
+    /// Taken by a live device elsewhere.
+    #[error("client {0} is another device, which is alive")]
+    Taken(u32),
+    /// No ID left.
+    #[error("all {0} clients have joined")]
+    Full(u32),
+}
+
+/// All clients.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    clients: Vec<Client>,
+}
+
+impl Roster {
+    /// `clients` that nothing is known of.
+    pub fn new(clients: u32) -> Self {
+        Self {
+            clients: vec![Client::default(); clients as usize],
+        }
+    }
+
+    /// The client of an ID.
+    pub fn get(&self, id: u32) -> Option<&Client> {
+        self.clients.get(id as usize)
+    }
+
+    /// The client of an ID.
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Client> {
+        self.clients.get_mut(id as usize)
+    }
+
+    /// All clients with their IDs.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Client)> {
+        (0..).zip(&self.clients)
+    }
+
+    /// How many clients stand so.
+    pub fn count(&self, standing: impl Fn(&Standing) -> bool) -> u32 {
+        self.clients
+            .iter()
+            .filter(|client| standing(&client.standing))
+            .count() as u32
+    }
+
+    /// Grants an ID: the one wished for, or the lowest that is free. Returns whether the client had
+    /// joined before.
+    ///
+    /// A device that wishes for the ID of another that has joined takes it over if it comes from the
+    /// same IP address (it has rebooted), or if the other is lost or suspect.
+    ///
+    /// # Errors
+    /// [`JoinError`]; nothing has then changed.
+    pub fn join(
+        &mut self,
+        wish: Option<u32>,
+        address: SocketAddr,
+    ) -> Result<(u32, bool), JoinError> {
+        let last = (self.clients.len() as u32).saturating_sub(1);
+        let id = match wish {
+            Some(id) => id,
+            None => {
+                let free = self
+                    .iter()
+                    .find(|(_, client)| client.standing == Standing::Absent);
+                free.map(|(id, _)| id).ok_or(JoinError::Full(last + 1))?
+            }
+        };
+        let client = self.get_mut(id).ok_or(JoinError::Unknown(id, last))?;
+        let again = client.standing != Standing::Absent;
+        let alive = !matches!(
+            client.standing,
+            Standing::Absent | Standing::Lost(_) | Standing::Suspect
+        );
+        if alive
+            && client
+                .address
+                .is_some_and(|known| known.ip() != address.ip())
+        {
+            return Err(JoinError::Taken(id));
+        }
+        client.standing = Standing::Joined;
+        client.address = Some(address);
+        Ok((id, again))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 80))
+    }
+
+    #[test]
+    fn ids_are_granted_once() {
+        let mut roster = Roster::new(3);
+        assert_eq!(roster.join(Some(1), at(1)), Ok((1, false)));
+        assert_eq!(roster.join(None, at(2)), Ok((0, false)));
+        assert_eq!(roster.join(Some(1), at(3)), Err(JoinError::Taken(1)));
+        assert_eq!(roster.join(Some(3), at(3)), Err(JoinError::Unknown(3, 2)));
+        assert_eq!(roster.join(None, at(3)), Ok((2, false)));
+        assert_eq!(roster.join(None, at(4)), Err(JoinError::Full(3)));
+    }
+
+    #[test]
+    fn a_device_that_comes_back_takes_its_own_place() {
+        let mut roster = Roster::new(2);
+        roster.join(Some(1), at(1)).unwrap();
+        assert_eq!(roster.join(Some(1), at(1)), Ok((1, true)));
+        roster.get_mut(1).unwrap().standing = Standing::Lost("crashed".into());
+        assert_eq!(roster.join(Some(1), at(9)), Ok((1, true)));
+    }
+}

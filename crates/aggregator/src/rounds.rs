@@ -1,0 +1,568 @@
+//! The rounds, as a state machine: waiting for ready devices, cohort chosen, training, aggregating,
+//! evaluating.
+//!
+//! No phase waits without a deadline, so no device can hang a round: who does not answer in time has
+//! failed the round, and the round completes if a quorum of updates is there.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use fl_data::Dataset;
+use fl_nn::Pcg32;
+use fl_proto::Token;
+use fl_proto::frame::{self, Kind};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+
+use crate::device::{DeviceError, Devices};
+use crate::evaluate::evaluate;
+use crate::event::{ClientRecord, Event, Phase, RoundRecord};
+use crate::roster::{Outcome, Standing, Ticket};
+use crate::run_dir::RunDir;
+use crate::shared::{Conditions, OpenRound, Shared, State};
+use crate::strategy::{Strategy, Update};
+
+/// `/start`s under way at once: more only makes all of them slower.
+const STARTS_AT_ONCE: usize = 12;
+
+/// Longest wait for the answer to one `/start`.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest wait for the answer to a `/ready`.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Tries of one `/start`, with a growing pause between them: about five seconds in all.
+const START_TRIES: u32 = 6;
+
+/// How often devices that have their data, or have failed, are asked whether they are ready.
+const READY_INTERVAL: Duration = Duration::from_millis(50);
+const SUSPECT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
+const COHORT_STREAM: u64 = 0x636f_686f_7274;
+
+/// Told before each round what will be wrong with devices in it.
+pub trait Outlook: Send + Sync {
+    /// The conditions of a round, `elapsed_s` seconds into the run.
+    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
+}
+
+/// Runs the rounds.
+pub(crate) struct Rounds {
+    pub shared: Arc<Shared>,
+    pub devices: Devices,
+    pub test: Arc<Dataset>,
+    pub run_dir: RunDir,
+    pub strategy: Box<dyn Strategy>,
+    pub outlook: Option<Arc<dyn Outlook>>,
+    pub params: Arc<Vec<f32>>,
+    pub table: Vec<RoundRecord>,
+    pub failures: Vec<ClientRecord>,
+}
+
+impl Rounds {
+    /// All rounds; on an error those that completed are in the table.
+    pub async fn run(&mut self) -> Result<()> {
+        let (first, last) = (self.shared.config.first_round, self.shared.config.rounds);
+        if first == 1 {
+            self.evaluate_initial().await?;
+        }
+        for round in first..=last {
+            self.round(round).await?;
+        }
+        Ok(())
+    }
+
+    async fn evaluate_initial(&mut self) -> Result<()> {
+        let (loss, accuracy, eval_s) = self.evaluate(0).await?;
+        let record = RoundRecord {
+            test_loss: loss,
+            test_accuracy: accuracy,
+            eval_s,
+            elapsed_s: self.shared.log.elapsed_s(),
+            ..RoundRecord::default()
+        };
+        self.finish_round(record, &[])
+    }
+
+    async fn round(&mut self, round: u32) -> Result<()> {
+        let began = Instant::now();
+        let bytes_before = self.traffic();
+        let rejected_before = self.shared.look(|state| state.rejected);
+        self.shared.enter(round, Phase::WaitingForReady);
+        let conditions = match &self.outlook {
+            Some(outlook) => {
+                outlook
+                    .before_round(round, self.shared.log.elapsed_s())
+                    .await
+            }
+            None => Conditions::default(),
+        };
+        self.wait_for_ready(round, &conditions).await?;
+        let waited = began.elapsed();
+
+        self.shared.enter(round, Phase::CohortChosen);
+        let chosen = Instant::now();
+        let deadline = chosen + self.shared.config.round_deadline;
+        let cohort = self.open_round(round, &conditions, chosen)?;
+        self.shared.log.emit(Event::RoundStarted {
+            round,
+            cohort: cohort.clone(),
+        });
+        let start_s = self.start_all(round, &cohort, deadline).await;
+
+        self.shared.enter(round, Phase::Training);
+        self.wait_for_updates(round, deadline).await;
+        let (updates, records, late) = self.close_round(round)?;
+        let train_s = chosen.elapsed().as_secs_f64();
+
+        self.shared.enter(round, Phase::Aggregating);
+        let aggregating = Instant::now();
+        let results = updates.len() as u32;
+        let train_loss = mean_loss(&records);
+        let slowest = records
+            .iter()
+            .filter_map(|r| Some(r.cost.as_ref()?.train_us))
+            .max();
+        let mut all = updates;
+        all.extend(late.iter().cloned());
+        self.params = Arc::new(self.strategy.aggregate(&self.params, &all));
+        let aggregate_s = aggregating.elapsed().as_secs_f64();
+
+        self.shared.enter(round, Phase::Evaluating);
+        let (test_loss, test_accuracy, eval_s) = self.evaluate(round).await?;
+        let (up, down) = self.traffic();
+        let rejected = self.shared.look(|state| state.rejected) - rejected_before;
+        let record = RoundRecord {
+            round,
+            cohort_size: cohort.len() as u32,
+            results,
+            failures: cohort.len() as u32 - results,
+            rejected,
+            late: late.len() as u32,
+            train_loss,
+            test_loss,
+            test_accuracy,
+            bytes_up: up - bytes_before.0,
+            bytes_down: down - bytes_before.1,
+            wait_s: waited.as_secs_f64(),
+            start_s,
+            train_s,
+            slowest_train_s: slowest.map(|us| us as f64 / 1e6),
+            aggregate_s,
+            eval_s,
+            round_s: began.elapsed().as_secs_f64(),
+            elapsed_s: self.shared.log.elapsed_s(),
+        };
+        self.finish_round(record, &records)
+    }
+
+    fn traffic(&self) -> (u64, u64) {
+        self.shared.look(|state| {
+            let sum = |(up, down): (u64, u64), (_, client): (u32, &crate::roster::Client)| {
+                (up + client.bytes_up, down + client.bytes_down)
+            };
+            state.roster.iter().fold((0, 0), sum)
+        })
+    }
+
+    /// Waits until everyone who can be there is, or the deadline; fails without a quorum.
+    async fn wait_for_ready(&self, round: u32, conditions: &Conditions) -> Result<()> {
+        let config = &self.shared.config;
+        let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
+        let deadline = Instant::now() + config.ready_deadline;
+        let enough = |state: &State| {
+            let out =
+                |standing: &Standing| matches!(standing, Standing::Lost(_) | Standing::Suspect);
+            let lost = state.roster.count(out);
+            let ready = state.roster.count(|standing| *standing == Standing::Ready);
+            state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - lost)
+        };
+        self.shared.wait_until(deadline, enough).await;
+        prober.abort();
+        self.check_cancelled()?;
+        let ready = self
+            .shared
+            .look(|state| available(state, conditions).count() as u32);
+        if ready < config.quorum {
+            let lost = self
+                .shared
+                .look(|state| state.roster.count(|s| matches!(s, Standing::Lost(_))));
+            bail!(
+                "round {round}: {ready} of {} devices are ready and {lost} are lost, the quorum is {}: \
+                 look at the devices' logs, or lower the quorum",
+                config.clients,
+                config.quorum
+            );
+        }
+        Ok(())
+    }
+
+    /// Chooses the cohort: the first that are available of a permutation of all IDs that the seed and
+    /// the round alone decide.
+    fn open_round(&self, round: u32, conditions: &Conditions, chosen: Instant) -> Result<Vec<u32>> {
+        let config = &self.shared.config;
+        let mut order: Vec<u32> = (0..config.clients).collect();
+        Pcg32::new(config.seed ^ (u64::from(round) << 32), COHORT_STREAM).shuffle(&mut order);
+        let size = (config.clients_per_round + config.over_commit) as usize;
+        self.shared.with(|state| {
+            let there: Vec<u32> = available(state, conditions).collect();
+            let mut cohort: Vec<u32> = order
+                .into_iter()
+                .filter(|id| there.binary_search(id).is_ok())
+                .take(size)
+                .collect();
+            cohort.sort_unstable();
+            let mut tickets = BTreeMap::new();
+            let mut bytes_before = BTreeMap::new();
+            for &id in &cohort {
+                let doomed = conditions.doomed.contains_key(&id);
+                tickets.insert(
+                    id,
+                    Ticket {
+                        token: token()?,
+                        outcome: None,
+                        doomed,
+                    },
+                );
+                if let Some(client) = state.roster.get_mut(id) {
+                    client.standing = Standing::Busy;
+                    bytes_before.insert(id, (client.bytes_up, client.bytes_down));
+                }
+            }
+            let (updates, records) = (Vec::new(), Vec::new());
+            state.open = Some(OpenRound {
+                round,
+                chosen,
+                tickets,
+                updates,
+                records,
+                bytes_before,
+            });
+            Ok(cohort)
+        })
+    }
+
+    /// Sends `/start` to the cohort; returns the seconds until the last took it or failed.
+    async fn start_all(&self, round: u32, cohort: &[u32], deadline: Instant) -> f64 {
+        let began = Instant::now();
+        let starts = cohort.iter().map(|&id| self.start_one(round, id, deadline));
+        futures::stream::iter(starts)
+            .buffer_unordered(STARTS_AT_ONCE)
+            .collect::<()>()
+            .await;
+        began.elapsed().as_secs_f64()
+    }
+
+    async fn start_one(&self, round: u32, id: u32, deadline: Instant) {
+        let mut pause = Duration::from_millis(50);
+        for attempt in 1.. {
+            let Some((address, token)) = self.shared.look(|state| place(state, id)) else {
+                return;
+            };
+            let reason = match self.try_start(round, id, address, token, deadline).await {
+                Ok(()) => {
+                    return self
+                        .shared
+                        .log
+                        .emit(Event::ClientStarted { client: id, round });
+                }
+                // The device took it, and the answer was lost: its update will come.
+                Err(DeviceError::Refused { status, .. })
+                    if attempt > 1 && status.as_u16() == 409 =>
+                {
+                    return;
+                }
+                Err(error @ DeviceError::Refused { status, .. }) if !retriable(status.as_u16()) => {
+                    return self.fail(round, id, &error.to_string());
+                }
+                Err(error) => error.to_string(),
+            };
+            if attempt >= START_TRIES || Instant::now() + pause >= deadline {
+                return self.fail(round, id, &reason);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    fn fail(&self, round: u32, id: u32, reason: &str) {
+        // The event goes out when the round is closed, with all the others.
+        let reason = format!("/start of round {round}: {reason}");
+        self.shared.failed(id, &reason);
+    }
+
+    async fn try_start(
+        &self,
+        round: u32,
+        id: u32,
+        device: SocketAddr,
+        token: Token,
+        deadline: Instant,
+    ) -> Result<(), DeviceError> {
+        let start = self.shared.config.start(round, token);
+        let control = serde_json::to_vec(&start).map_err(|_| DeviceError::Malformed)?;
+        let body = frame::encode(Kind::Weights, round, &control, &self.params)
+            .map_err(|_| DeviceError::Malformed)?;
+        let within = START_WITHIN.min(deadline.saturating_duration_since(Instant::now()));
+        let exchange = self.devices.start(device, body, within).await;
+        self.shared
+            .count(id, exchange.bytes_up, exchange.bytes_down);
+        exchange.answer.map(drop)
+    }
+
+    async fn wait_for_updates(&self, round: u32, deadline: Instant) {
+        let reporter = self.shared.config.progress_interval.map(|interval| {
+            tokio::spawn(report_progress(
+                self.shared.clone(),
+                self.devices.clone(),
+                round,
+                interval,
+            ))
+        });
+        let wanted = self.shared.config.clients_per_round as usize;
+        let over_commit = self.shared.config.over_commit > 0;
+        let over = move |state: &State| {
+            let Some(open) = &state.open else { return true };
+            let enough = over_commit && open.updates.len() >= wanted;
+            state.cancelled.is_some() || open.missing() == 0 || enough
+        };
+        self.shared.wait_until(deadline, over).await;
+        if let Some(reporter) = reporter {
+            reporter.abort();
+        }
+    }
+
+    /// Ends the round for updates; fails without a quorum.
+    fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Vec<Update>)> {
+        self.check_cancelled()?;
+        let deadline = self.shared.config.round_deadline;
+        let (open, late) = self.shared.with(|state| {
+            let mut open = state.open.take();
+            for (id, ticket) in open.iter_mut().flat_map(|open| &mut open.tickets) {
+                if ticket.outcome.is_some() {
+                    continue;
+                }
+                ticket.outcome = Some(Outcome::Failed(format!("no update within {deadline:?}")));
+                if let Some(client) = state.roster.get_mut(*id)
+                    && client.standing == Standing::Busy
+                {
+                    client.standing = Standing::Suspect;
+                }
+            }
+            state.previous = open.as_ref().map(|open| (round, open.tickets.clone()));
+            (open, std::mem::take(&mut state.late))
+        });
+        let mut open = open.context("the round was closed twice")?;
+        for (&client, ticket) in &open.tickets {
+            let Some(Outcome::Failed(reason)) = &ticket.outcome else {
+                continue;
+            };
+            self.shared.log.emit(Event::ClientFailed {
+                client,
+                round,
+                reason: reason.clone(),
+            });
+            let num_examples = self.shared.partition.indices(client as usize).len() as u32;
+            let record = ClientRecord {
+                round,
+                client,
+                outcome: reason.clone(),
+                num_examples,
+                loss: None,
+                round_s: None,
+                bytes_up: 0,
+                bytes_down: 0,
+                cost: None,
+            };
+            self.failures.push(record.clone());
+            open.records.push(record);
+        }
+        let (quorum, got) = (self.shared.config.quorum, open.updates.len());
+        if got < quorum as usize {
+            bail!(
+                "round {round}: {got} updates of {} devices within {deadline:?}, the quorum is {quorum}: \
+                 look at the devices' logs, give a longer --deadline or a lower --quorum",
+                open.tickets.len()
+            );
+        }
+        open.updates.sort_by_key(|update| update.client);
+        open.records.sort_by_key(|record| record.client);
+        let mut late = late;
+        late.sort_by_key(|update| update.client);
+        Ok((open.updates, open.records, late))
+    }
+
+    async fn evaluate(&self, round: u32) -> Result<(f64, f64, f64)> {
+        let began = Instant::now();
+        let (network, params, test) = (
+            self.shared.config.network,
+            self.params.clone(),
+            self.test.clone(),
+        );
+        let found = tokio::task::spawn_blocking(move || evaluate(&network, &params, &test)).await?;
+        let found = found.with_context(|| format!("test the model of round {round}"))?;
+        let (loss, accuracy) = (found.mean_loss(), found.accuracy());
+        self.shared.log.emit(Event::Evaluated {
+            round,
+            loss,
+            accuracy,
+        });
+        Ok((loss, accuracy, began.elapsed().as_secs_f64()))
+    }
+
+    /// Writes a round down, and the model that it left, before the next may begin.
+    fn finish_round(&mut self, record: RoundRecord, clients: &[ClientRecord]) -> Result<()> {
+        let round = record.round;
+        self.run_dir.model(
+            "model.safetensors",
+            &self.shared.config.network,
+            &self.params,
+            round,
+        )?;
+        self.run_dir.round(&record, clients)?;
+        self.table.push(record.clone());
+        self.shared.log.emit(Event::RoundFinished { record });
+        if let Some(failure) = self.shared.log.failure() {
+            bail!("{failure}");
+        }
+        self.check_cancelled()
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        match self.shared.look(|state| state.cancelled.clone()) {
+            Some(reason) => bail!("{reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Clients that may be chosen, in order.
+fn available<'a>(state: &'a State, conditions: &'a Conditions) -> impl Iterator<Item = u32> + 'a {
+    let ready = state
+        .roster
+        .iter()
+        .filter(|(_, client)| client.standing == Standing::Ready);
+    ready
+        .map(|(id, _)| id)
+        .filter(|id| !conditions.away.contains(id))
+}
+
+/// Where to send the `/start` of a client that still has its place in the round.
+fn place(state: &State, id: u32) -> Option<(SocketAddr, Token)> {
+    let ticket = state.open.as_ref()?.tickets.get(&id)?;
+    let address = state.roster.get(id)?.address?;
+    (ticket.outcome.is_none() && state.cancelled.is_none()).then(|| (address, ticket.token.clone()))
+}
+
+/// Whether a device that answers so may take the same `/start` a little later: it is still joining,
+/// or still busy with the round before.
+fn retriable(status: u16) -> bool {
+    matches!(status, 408 | 409 | 503)
+}
+
+/// A word that no device can guess.
+fn token() -> Result<Token> {
+    let word: u64 = rand::random();
+    Token::try_from(format!("{word:016x}").as_str())
+        .ok()
+        .context("a token of 16 digits")
+}
+
+/// Asks devices that have their data, or have failed, whether they are ready, for ever.
+async fn probe(shared: Arc<Shared>, devices: Devices) {
+    let mut turn = 0_u32;
+    let suspects_every = SUSPECT_INTERVAL.as_millis() / READY_INTERVAL.as_millis();
+    loop {
+        let suspects = u128::from(turn) % suspects_every == 0;
+        let asked: Vec<(u32, SocketAddr)> = shared.look(|state| {
+            let fits = |standing: &Standing| {
+                *standing == Standing::Fetched || (suspects && *standing == Standing::Suspect)
+            };
+            let those = state
+                .roster
+                .iter()
+                .filter(|(_, client)| fits(&client.standing));
+            those
+                .filter_map(|(id, client)| Some((id, client.address?)))
+                .collect()
+        });
+        let asks = asked
+            .into_iter()
+            .map(|(id, address)| ask_ready(&shared, &devices, id, address));
+        futures::stream::iter(asks)
+            .buffer_unordered(STARTS_AT_ONCE)
+            .collect::<()>()
+            .await;
+        tokio::time::sleep(READY_INTERVAL).await;
+        turn = turn.wrapping_add(1);
+    }
+}
+
+async fn ask_ready(shared: &Shared, devices: &Devices, id: u32, address: SocketAddr) {
+    let exchange = devices.ready(address, READY_WITHIN).await;
+    shared.count(id, exchange.bytes_up, exchange.bytes_down);
+    use fl_proto::DeviceState::{Failed, Ready};
+    if exchange
+        .answer
+        .is_ok_and(|ready| ready.id == id && matches!(ready.state, Ready | Failed))
+    {
+        shared.is_ready(id);
+    }
+}
+
+/// Asks the devices of the round how far they are, until the round is over. A device that says that
+/// it gave up has failed the round.
+async fn report_progress(shared: Arc<Shared>, devices: Devices, round: u32, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let asked: Vec<(u32, SocketAddr)> = shared.look(|state| {
+            let open = state.open.iter().flat_map(|open| &open.tickets);
+            let waiting = open.filter(|(_, ticket)| ticket.outcome.is_none());
+            waiting
+                .filter_map(|(id, _)| Some((*id, state.roster.get(*id)?.address?)))
+                .collect()
+        });
+        let asks = asked.into_iter().map(|(id, address)| {
+            let (shared, devices) = (&shared, &devices);
+            async move {
+                let exchange = devices.ready(address, READY_WITHIN).await;
+                shared.count(id, exchange.bytes_up, exchange.bytes_down);
+                let Ok(ready) = exchange.answer else { return };
+                if ready.round != round {
+                    return;
+                }
+                if ready.state == fl_proto::DeviceState::Failed {
+                    let why = ready
+                        .error
+                        .as_deref()
+                        .unwrap_or("no reason given")
+                        .to_owned();
+                    shared.failed(id, &format!("the device gave up: {why}"));
+                }
+                shared.log.emit(Event::ClientProgress {
+                    client: id,
+                    round,
+                    done_examples: ready.done_examples,
+                    total_examples: ready.total_examples,
+                });
+            }
+        });
+        futures::stream::iter(asks)
+            .buffer_unordered(4)
+            .collect::<()>()
+            .await;
+    }
+}
+
+/// Mean training loss of a round, weighted by examples.
+fn mean_loss(records: &[ClientRecord]) -> Option<f64> {
+    let weighted = records
+        .iter()
+        .filter_map(|r| Some((f64::from(r.loss?), f64::from(r.num_examples))));
+    let (sum, examples) = weighted.fold((0.0, 0.0), |(s, n), (loss, k)| (s + loss * k, n + k));
+    (examples > 0.0).then(|| sum / examples)
+}

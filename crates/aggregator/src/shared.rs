@@ -1,0 +1,391 @@
+//! What the endpoints and the rounds share: one state behind one lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use axum::http::StatusCode;
+use fl_data::{Dataset, Partition};
+use fl_proto::{Results, Token};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::event::{ClientRecord, Event, Phase};
+use crate::log::{Log, lock};
+use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
+use crate::strategy::Update;
+
+/// A request refused: the status and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub StatusCode, pub String);
+
+/// The state of a run.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) config: Config,
+    pub(crate) train: Dataset,
+    pub(crate) partition: Partition,
+    pub(crate) log: Log,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub roster: Roster,
+    pub phase: Phase,
+    pub open: Option<OpenRound>,
+    /// The round before, for updates that come late.
+    pub previous: Option<(u32, BTreeMap<u32, Ticket>)>,
+    /// Late updates, for the next round.
+    pub late: Vec<Update>,
+    pub rejected: u32,
+    pub cancelled: Option<String>,
+}
+
+/// The round that updates are taken for.
+#[derive(Debug)]
+pub(crate) struct OpenRound {
+    pub round: u32,
+    pub chosen: Instant,
+    pub tickets: BTreeMap<u32, Ticket>,
+    pub updates: Vec<Update>,
+    pub records: Vec<ClientRecord>,
+    /// Bytes up and down of each client of the cohort when it was chosen.
+    pub bytes_before: BTreeMap<u32, (u64, u64)>,
+}
+
+impl OpenRound {
+    /// Clients of the cohort of which nothing is known yet.
+    pub fn missing(&self) -> usize {
+        self.tickets
+            .values()
+            .filter(|ticket| ticket.outcome.is_none())
+            .count()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, train: Dataset, partition: Partition, log: Log) -> Self {
+        let state = State {
+            roster: Roster::new(config.clients),
+            phase: Phase::default(),
+            open: None,
+            previous: None,
+            late: Vec::new(),
+            rejected: 0,
+            cancelled: None,
+        };
+        Self {
+            config,
+            train,
+            partition,
+            log,
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Reads or changes the state, and wakes whoever waits for a change.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut lock(&self.state));
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        result
+    }
+
+    /// Reads the state.
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&lock(&self.state))
+    }
+
+    /// Waits until `done` or the deadline; returns whether it is done.
+    pub(crate) async fn wait_until(
+        &self,
+        deadline: Instant,
+        done: impl Fn(&State) -> bool,
+    ) -> bool {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if self.look(&done) {
+                return true;
+            }
+            if tokio::time::timeout_at(deadline.into(), changes.changed())
+                .await
+                .is_err()
+            {
+                return self.look(&done);
+            }
+        }
+    }
+
+    pub(crate) fn enter(&self, round: u32, phase: Phase) {
+        self.with(|state| state.phase = phase);
+        self.log.emit(Event::PhaseEntered { round, phase });
+    }
+
+    pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
+        let mut state = lock(&self.state);
+        if let Some(client) = state.roster.get_mut(id) {
+            client.bytes_up += up;
+            client.bytes_down += down;
+        }
+    }
+
+    pub(crate) fn rejected(&self) {
+        lock(&self.state).rejected += 1;
+    }
+
+    pub(crate) fn has_joined(&self, id: u32) -> bool {
+        self.look(|state| state.roster.get(id).is_some_and(|c| c.address.is_some()))
+    }
+
+    pub(crate) fn join(&self, wish: Option<u32>, address: SocketAddr) -> Result<u32, JoinError> {
+        let (id, again) = self.with(|state| {
+            let joined = state.roster.join(wish, address)?;
+            if let (id, true) = joined {
+                fail_ticket(
+                    state,
+                    id,
+                    "the device joined anew in the middle of the round",
+                );
+            }
+            Ok(joined)
+        })?;
+        self.log.emit(Event::ClientJoined {
+            client: id,
+            address: address.to_string(),
+            again,
+        });
+        Ok(id)
+    }
+
+    /// The client has all of its data, as soon as this answer has arrived.
+    pub(crate) fn fetched(&self, id: u32) {
+        self.with(|state| {
+            if let Some(client) = state.roster.get_mut(id)
+                && client.standing == Standing::Joined
+            {
+                client.standing = Standing::Fetched;
+            }
+        });
+    }
+
+    /// A device answered that it is ready.
+    pub(crate) fn is_ready(&self, id: u32) {
+        let news = self.with(|state| {
+            let Some(client) = state.roster.get_mut(id) else {
+                return false;
+            };
+            let waits = matches!(client.standing, Standing::Fetched | Standing::Suspect);
+            if waits {
+                client.standing = Standing::Ready;
+            }
+            waits
+        });
+        if news {
+            self.log.emit(Event::ClientReady { client: id });
+        }
+    }
+
+    /// A device is gone: its place in the round is given up.
+    pub(crate) fn lost(&self, id: u32, reason: &str) {
+        let news = self.with(|state| {
+            fail_ticket(state, id, reason);
+            let Some(client) = state.roster.get_mut(id) else {
+                return false;
+            };
+            let news = !matches!(client.standing, Standing::Lost(_));
+            client.standing = Standing::Lost(reason.to_owned());
+            news
+        });
+        if news {
+            self.log.emit(Event::ClientLost {
+                client: id,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    /// A device did not do its part of the round.
+    pub(crate) fn failed(&self, id: u32, reason: &str) {
+        self.with(|state| {
+            fail_ticket(state, id, reason);
+            if let Some(client) = state.roster.get_mut(id)
+                && client.standing == Standing::Busy
+            {
+                client.standing = Standing::Suspect;
+            }
+        });
+    }
+
+    /// Takes an update in, for the round, client and token that it was asked of, once.
+    pub(crate) fn take_update(
+        &self,
+        id: u32,
+        results: Results,
+        params: Vec<f32>,
+    ) -> Result<(), Refusal> {
+        let refuse = |status: StatusCode, why: String| Err(Refusal(status, why));
+        let expected = self.partition.indices(id as usize).len();
+        if results.num_examples as usize != expected {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "{} examples, this client has {expected}",
+                    results.num_examples
+                ),
+            );
+        }
+        let record = self.with(|state| self.place_update(state, id, results, params))?;
+        self.log.emit(Event::ResultReceived { record });
+        Ok(())
+    }
+
+    fn place_update(
+        &self,
+        state: &mut State,
+        id: u32,
+        results: Results,
+        params: Vec<f32>,
+    ) -> Result<ClientRecord, Refusal> {
+        let refuse = |status: StatusCode, why: String| Err(Refusal(status, why));
+        let Results {
+            round,
+            token,
+            num_examples,
+            loss,
+            cost,
+        } = results;
+        let mut record = ClientRecord {
+            round,
+            client: id,
+            outcome: "received".into(),
+            num_examples,
+            loss: Some(loss),
+            round_s: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            cost: Some(cost),
+        };
+        let update = Update {
+            client: id,
+            num_examples,
+            params,
+        };
+        let open = match &mut state.open {
+            Some(open) if open.round == round => open,
+            Some(open) if open.round < round => {
+                return refuse(StatusCode::CONFLICT, format!("round {round} has not begun"));
+            }
+            _ => {
+                if self.config.use_late && is_late(&mut state.previous, id, round, &token) {
+                    state.late.push(update);
+                    record.outcome = "late".into();
+                    make_ready(state, id);
+                    return Ok(record);
+                }
+                make_ready(state, id);
+                return refuse(StatusCode::GONE, format!("round {round} is over"));
+            }
+        };
+        let Some(ticket) = open.tickets.get_mut(&id) else {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                format!("client {id} is not in the cohort of round {round}"),
+            );
+        };
+        if ticket.token != token {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                "the token is not that of this /start".into(),
+            );
+        }
+        match &ticket.outcome {
+            Some(Outcome::Received) => {
+                return refuse(
+                    StatusCode::CONFLICT,
+                    format!("the update of round {round} is in already"),
+                );
+            }
+            Some(Outcome::Failed(why)) => {
+                return refuse(
+                    StatusCode::GONE,
+                    format!("given up in round {round}: {why}"),
+                );
+            }
+            None if ticket.doomed => {
+                return refuse(
+                    StatusCode::GONE,
+                    format!("this device fails in round {round}"),
+                );
+            }
+            None => ticket.outcome = Some(Outcome::Received),
+        }
+        record.round_s = Some(open.chosen.elapsed().as_secs_f64());
+        let before = open.bytes_before.get(&id).copied().unwrap_or_default();
+        if let Some(client) = state.roster.get(id) {
+            record.bytes_up = client.bytes_up - before.0;
+            record.bytes_down = client.bytes_down - before.1;
+        }
+        open.updates.push(update);
+        open.records.push(record.clone());
+        make_ready(state, id);
+        Ok(record)
+    }
+}
+
+/// A device that has delivered waits for the next round.
+fn make_ready(state: &mut State, id: u32) {
+    if let Some(client) = state.roster.get_mut(id)
+        && matches!(client.standing, Standing::Busy | Standing::Suspect)
+    {
+        client.standing = Standing::Ready;
+    }
+}
+
+fn is_late(
+    previous: &mut Option<(u32, BTreeMap<u32, Ticket>)>,
+    id: u32,
+    round: u32,
+    token: &Token,
+) -> bool {
+    let Some((last, tickets)) = previous else {
+        return false;
+    };
+    let Some(ticket) = tickets.get_mut(&id) else {
+        return false;
+    };
+    let late = *last == round
+        && ticket.token == *token
+        && !ticket.doomed
+        && ticket.outcome != Some(Outcome::Received);
+    if late {
+        ticket.outcome = Some(Outcome::Received);
+    }
+    late
+}
+
+/// Gives the place of a client in the open round up, if it still waits for an update.
+fn fail_ticket(state: &mut State, id: u32, reason: &str) {
+    if let Some(ticket) = state
+        .open
+        .as_mut()
+        .and_then(|open| open.tickets.get_mut(&id))
+    {
+        ticket
+            .outcome
+            .get_or_insert_with(|| Outcome::Failed(reason.to_owned()));
+    }
+}
+
+/// Devices that will not take part, as told before a round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Clients that cannot be reached in this round: they are not chosen.
+    pub away: BTreeSet<u32>,
+    /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
+    pub doomed: BTreeMap<u32, String>,
+}
