@@ -1,200 +1,224 @@
-//! What happens in a run, as it happens: broadcast to whoever watches, and a line of `events.jsonl`.
+//! What happens in a run, as told to subscribers and written to `events.jsonl`.
 
-use crate::phase::Phase;
-use crate::record::{RoundRecord, Summary};
 use fl_proto::Cost;
 use serde::{Deserialize, Serialize};
 
-/// An event and when it happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventRecord {
-    /// Counts the run's events from 0, without gaps.
-    pub seq: u64,
-    /// Milliseconds since the run's start.
+/// One line of `events.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Milliseconds since the start of the run.
     pub time_ms: u64,
-    /// The time of day: RFC 3339, UTC.
-    pub time: String,
+    /// The wall clock, RFC 3339 in UTC.
+    pub at: String,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What happened. `type` tells which in JSON; `round` is 0 before the first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+/// Where a round is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Waits until enough devices are ready.
+    #[default]
+    WaitingForReady,
+    /// Has chosen who trains, and starts them.
+    CohortChosen,
+    /// Waits for updates.
+    Training,
+    /// Adds the updates up.
+    Aggregating,
+    /// Tests the new model.
+    Evaluating,
+    /// No more rounds.
+    Finished,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The aggregator serves.
+    /// The aggregator listens.
     RunStarted {
-        /// Clients of the experiment.
+        /// Clients that there may be.
         clients: u32,
-        /// Rounds asked for.
+        /// Rounds to complete.
         rounds: u32,
-        /// Clients asked in each round.
-        clients_per_round: u32,
-        /// Units per layer, inputs first.
-        layers: Vec<u32>,
-        /// Parameters of the model.
-        num_params: u64,
-        /// Where it serves: `ip:port`.
+        /// Where it listens.
         address: String,
     },
-    /// The run went on to its next phase.
-    PhaseChanged {
-        /// The round.
+    /// A round came to its next phase.
+    PhaseEntered {
+        /// The round, from 1.
         round: u32,
         /// The phase.
         phase: Phase,
     },
-    /// A device was given an ID.
+    /// A device has an ID.
     ClientJoined {
         /// The ID.
         client: u32,
-        /// Where the device is reached: `ip:port`.
+        /// Where it is reached.
         address: String,
-        /// Whether the ID had been given out before.
-        rejoined: bool,
+        /// Whether it had joined before.
+        again: bool,
     },
-    /// A device has its data and waits for `/start`.
+    /// A device has its data and waits.
     ClientReady {
-        /// The client's ID.
+        /// The client.
         client: u32,
     },
-    /// A device does not answer, or the orchestrator says that it is gone.
+    /// A device is gone.
     ClientLost {
-        /// The client's ID.
+        /// The client.
         client: u32,
-        /// What is known.
+        /// Why.
         reason: String,
-        /// Whether it is expected back.
-        returns: bool,
     },
-    /// Who takes part is settled.
+    /// A cohort was chosen.
     RoundStarted {
         /// The round.
         round: u32,
-        /// The clients chosen, sorted.
+        /// Who trains.
         cohort: Vec<u32>,
     },
     /// A device took `/start`.
     ClientStarted {
-        /// The client's ID.
+        /// The client.
         client: u32,
         /// The round.
         round: u32,
-        /// From 1; more after a reboot.
-        attempt: u32,
     },
-    /// How far a device is.
+    /// A device told how far it is.
     ClientProgress {
-        /// The client's ID.
+        /// The client.
         client: u32,
         /// The round.
         round: u32,
-        /// Training passes done.
+        /// Training passes done, of `total_examples`.
         done_examples: u32,
-        /// Of so many.
+        /// Training passes to do.
         total_examples: u32,
     },
     /// An update was taken in.
     ResultReceived {
-        /// The client's ID.
-        client: u32,
-        /// The round.
-        round: u32,
-        /// Length of the body.
-        bytes: u64,
-        /// Training examples of the client.
-        num_examples: u32,
-        /// Loss over its last epoch.
-        loss: f32,
-        /// What the round cost the device.
-        cost: Cost,
+        /// What it was.
+        #[serde(flatten)]
+        record: ClientRecord,
     },
-    /// A post to `/results` was refused.
+    /// A message was refused.
     ResultRejected {
-        /// The ID that it came with.
+        /// Who sent it, if that is known.
         client: Option<u32>,
-        /// The run's round.
-        round: u32,
         /// The HTTP status.
         status: u16,
         /// Why.
         reason: String,
     },
-    /// The round goes on without a client of its cohort.
+    /// A client of the cohort has no update in this round.
     ClientFailed {
-        /// The client's ID.
+        /// The client.
         client: u32,
         /// The round.
         round: u32,
         /// Why.
         reason: String,
     },
-    /// The global model was evaluated.
+    /// The model was tested.
     Evaluated {
-        /// The round that it comes from.
+        /// The round; 0 is the initial model.
         round: u32,
-        /// Mean cross-entropy on the test set.
+        /// Mean cross-entropy on the test set, in nats.
         loss: f64,
-        /// Share of correct predictions.
+        /// Share of right predictions.
         accuracy: f64,
     },
     /// A round is complete.
     RoundFinished {
         /// Its row of `rounds.csv`.
+        #[serde(flatten)]
         record: RoundRecord,
     },
-    /// The run is over.
-    RunFinished {
-        /// What came out.
-        summary: Box<Summary>,
+    /// Something happened to the fleet: told by whoever runs it.
+    Fleet {
+        /// The client, if it is about one.
+        client: Option<u32>,
+        /// What, in one word: `booted`, `died`, `fault` …
+        what: String,
+        /// More of it.
+        detail: serde_json::Value,
     },
-    /// Something that the fleet's owner has to say; the aggregator only passes it on.
-    Fleet(FleetEvent),
+    /// No more rounds.
+    RunFinished {
+        /// Whether every round completed.
+        success: bool,
+        /// Why not.
+        reason: Option<String>,
+    },
 }
 
-/// What happened to a device outside of the learning: it booted, died, had a fault injected.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FleetEvent {
-    /// The client's ID, if it is about one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<u32>,
-    /// A word: `booted`, `died`, `fault`, …
-    pub what: String,
-    /// For a person.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub detail: String,
-    /// The last lines of the device's serial log.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub serial: Vec<String>,
+/// A row of `clients.csv`: one client in one round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientRecord {
+    /// The round.
+    pub round: u32,
+    /// The client.
+    pub client: u32,
+    /// `received`, `late`, or why there is no update.
+    pub outcome: String,
+    /// Examples that the update stands for.
+    pub num_examples: u32,
+    /// Mean training loss of the last local epoch.
+    pub loss: Option<f32>,
+    /// From choosing the cohort to the update, in seconds.
+    pub round_s: Option<f64>,
+    /// HTTP bytes of this round from the client.
+    pub bytes_up: u64,
+    /// HTTP bytes of this round to the client.
+    pub bytes_down: u64,
+    /// What the device paid.
+    pub cost: Option<Cost>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(event: Event) -> String {
-        let time = "2026-01-01T00:00:00.000Z".to_owned();
-        let record = EventRecord { seq: 3, time_ms: 1250, time, event };
-        let line = serde_json::to_string(&record).unwrap();
-        assert_eq!(serde_json::from_str::<EventRecord>(&line).unwrap(), record);
-        line
-    }
-
-    #[test]
-    fn an_event_is_one_flat_object() {
-        assert_eq!(
-            line(Event::ClientFailed { client: 7, round: 2, reason: "no \"update\"".into() }),
-            r#"{"seq":3,"time_ms":1250,"time":"2026-01-01T00:00:00.000Z","type":"client_failed","client":7,"round":2,"reason":"no \"update\""}"#
-        );
-        let died = FleetEvent { client: Some(1), what: "died".into(), ..FleetEvent::default() };
-        assert_eq!(
-            line(Event::Fleet(died)),
-            r#"{"seq":3,"time_ms":1250,"time":"2026-01-01T00:00:00.000Z","type":"fleet","client":1,"what":"died"}"#
-        );
-        line(Event::RunFinished { summary: Box::default() });
-        line(Event::RoundFinished { record: RoundRecord::default() });
-        let cost = Cost { instructions: Some(u64::MAX), ..Cost::default() };
-        line(Event::ResultReceived { client: 1, round: 2, bytes: 3, num_examples: 4, loss: 0.5, cost });
-    }
+/// A row of `rounds.csv`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RoundRecord {
+    /// The round; 0 is the initial evaluation.
+    pub round: u32,
+    /// Clients chosen.
+    pub cohort_size: u32,
+    /// Updates in the new model.
+    pub results: u32,
+    /// Clients of the cohort without one.
+    pub failures: u32,
+    /// Messages refused.
+    pub rejected: u32,
+    /// Updates of an earlier round that came late.
+    pub late: u32,
+    /// Mean training loss, weighted by examples.
+    pub train_loss: Option<f64>,
+    /// Mean cross-entropy on the test set, in nats.
+    pub test_loss: f64,
+    /// Share of right predictions on the test set.
+    pub test_accuracy: f64,
+    /// HTTP bytes from devices in this round, data fetching and joining before it included.
+    pub bytes_up: u64,
+    /// HTTP bytes to devices in this round.
+    pub bytes_down: u64,
+    /// Wait for ready devices, in seconds.
+    pub wait_s: f64,
+    /// From choosing the cohort to the last `/start` taken.
+    pub start_s: f64,
+    /// From choosing the cohort to the last update.
+    pub train_s: f64,
+    /// The slowest device's own training time.
+    pub slowest_train_s: Option<f64>,
+    /// Adding up.
+    pub aggregate_s: f64,
+    /// Testing.
+    pub eval_s: f64,
+    /// All of the round.
+    pub round_s: f64,
+    /// Since the start of the run, at the end of the round.
+    pub elapsed_s: f64,
 }

@@ -30,6 +30,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
         .route(path::TRAINING_LABELS, get(training_labels))
         .route(path::RESULTS, post(results))
         .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limit))
         .with_state(shared)
 }
@@ -44,6 +45,13 @@ async fn unknown() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
         "no such endpoint; see docs/wire-format.md",
+    )
+}
+
+async fn wrong_method() -> Response {
+    refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "GET /id, /training-data, /training-labels; POST /results",
     )
 }
 

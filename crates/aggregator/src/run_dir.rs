@@ -1,280 +1,302 @@
-//! The run directory: everything that a run leaves behind.
-//!
-//! | file | written |
-//! |---|---|
-//! | `config.toml` | before the run starts |
-//! | `events.jsonl`, `rounds.csv`, `clients.csv` | line by line, as it happens |
-//! | `checkpoint.safetensors` | after each round: the global model, its round in the metadata |
-//! | `model.safetensors`, `summary.json` | at the end |
-//!
-//! Files that are written as a whole appear as a whole: under another name first, then renamed. Every
-//! failure to write is an error that names the file; none is passed over.
+//! The files of a run.
 
-use crate::event::EventRecord;
-use crate::record::{ClientRecord, RoundRecord, Summary};
-use serde::Serialize;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
-/// Names of the files.
-pub mod file {
-    /// The experiment, every value resolved.
-    pub const CONFIG: &str = "config.toml";
-    /// One [`EventRecord`](crate::EventRecord) a line.
-    pub const EVENTS: &str = "events.jsonl";
-    /// One [`RoundRecord`](crate::RoundRecord) a row.
-    pub const ROUNDS: &str = "rounds.csv";
-    /// One [`ClientRecord`](crate::ClientRecord) a row.
-    pub const CLIENTS: &str = "clients.csv";
-    /// The global model after the last completed round.
-    pub const CHECKPOINT: &str = "checkpoint.safetensors";
-    /// The final global model.
-    pub const MODEL: &str = "model.safetensors";
-    /// One [`Summary`](crate::Summary).
-    pub const SUMMARY: &str = "summary.json";
-}
+use anyhow::{Context, Result, bail};
+use fl_nn::Network;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-/// Why the run directory could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RunDirError {
-    /// There is something in it already.
-    #[error(
-        "the run directory {0} is not empty: give --out another one, or remove it if its results are \
-         not needed"
-    )]
-    NotEmpty(PathBuf),
-    /// The system refused.
-    #[error("cannot write {path}: {source}; {advice}", advice = advice(source))]
-    Io {
-        /// What was to be written.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
+use crate::event::{ClientRecord, RoundRecord};
 
-fn advice(error: &io::Error) -> &'static str {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    match error.kind() {
-        StorageFull | QuotaExceeded => "free space there, or give --out a place that has some",
-        FileTooLarge => "raise the limit on file sizes (ulimit -f)",
-        _ => "give --out a directory that can be written to",
-    }
-}
+const ROUNDS_HEAD: &[&str] = &[
+    "round",
+    "cohort_size",
+    "results",
+    "failures",
+    "rejected",
+    "late",
+    "train_loss",
+    "test_loss",
+    "test_accuracy",
+    "bytes_up",
+    "bytes_down",
+    "wait_s",
+    "start_s",
+    "train_s",
+    "slowest_train_s",
+    "aggregate_s",
+    "eval_s",
+    "round_s",
+    "elapsed_s",
+];
 
-/// An open run directory; clones write to the same one.
-#[derive(Clone, Debug)]
-pub struct RunDir(Arc<Open>);
+const CLIENTS_HEAD: &[&str] = &[
+    "round",
+    "client",
+    "outcome",
+    "num_examples",
+    "loss",
+    "round_s",
+    "bytes_up",
+    "bytes_down",
+    "train_us",
+    "instructions",
+    "heap_peak_bytes",
+    "stack_peak_bytes",
+    "device_bytes_received",
+    "device_bytes_sent",
+    "segments_sent",
+    "segments_received",
+    "retransmissions",
+];
 
+/// A run directory being written.
 #[derive(Debug)]
-struct Open {
+pub struct RunDir {
     path: PathBuf,
-    events: Mutex<File>,
-    rounds: Mutex<csv::Writer<File>>,
-    clients: Mutex<csv::Writer<File>>,
+    rounds: csv::Writer<File>,
+    clients: csv::Writer<File>,
 }
 
 impl RunDir {
-    /// Makes the directory, and those above it, with empty files for events and rows.
+    /// Makes the directory and its tables; an existing one must be empty.
     ///
     /// # Errors
-    /// [`RunDirError`] if it has something in it, or the system refuses.
-    pub fn create(path: &Path) -> Result<Self, RunDirError> {
-        let io = |source| RunDirError::Io { path: path.into(), source };
-        fs::create_dir_all(path).map_err(io)?;
-        if fs::read_dir(path).map_err(io)?.next().is_some() {
-            return Err(RunDirError::NotEmpty(path.into()));
+    /// If it is in use or cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        if path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some())
+        {
+            bail!(
+                "{} is not empty: give another --out, or remove it",
+                path.display()
+            );
         }
-        Self::open(path)
+        fs::create_dir_all(path)
+            .with_context(|| format!("make the run directory {}", path.display()))?;
+        let table = |name: &str, head: &[&str]| -> Result<csv::Writer<File>> {
+            let mut table = csv::Writer::from_writer(File::create(path.join(name))?);
+            table.write_record(head)?;
+            table.flush()?;
+            Ok(table)
+        };
+        let rounds = table("rounds.csv", ROUNDS_HEAD).with_context(|| at(path, "rounds.csv"))?;
+        let clients =
+            table("clients.csv", CLIENTS_HEAD).with_context(|| at(path, "clients.csv"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            rounds,
+            clients,
+        })
     }
 
-    /// Opens the files for events and rows to append to.
-    fn open(path: &Path) -> Result<Self, RunDirError> {
-        let append = |name: &str| {
-            let path = path.join(name);
-            let file = OpenOptions::new().append(true).create(true).open(&path);
-            file.map_err(|source| RunDirError::Io { path, source })
+    /// Goes on with the directory of a run that was broken off.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn reopen(path: &Path) -> Result<Self> {
+        let table = |name: &str| -> Result<csv::Writer<File>> {
+            let file = File::options().append(true).open(path.join(name));
+            Ok(csv::WriterBuilder::new().from_writer(file.with_context(|| at(path, name))?))
         };
-        let csv = |name: &str| append(name).map(csv::Writer::from_writer).map(Mutex::new);
-        Ok(Self(Arc::new(Open {
-            path: path.into(),
-            events: Mutex::new(append(file::EVENTS)?),
-            rounds: csv(file::ROUNDS)?,
-            clients: csv(file::CLIENTS)?,
-        })))
+        Ok(Self {
+            path: path.to_owned(),
+            rounds: table("rounds.csv")?,
+            clients: table("clients.csv")?,
+        })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0.path
+        &self.path
     }
 
-    /// Writes `config.toml`. The caller's own configuration may hold more than the
-    /// [`Experiment`](crate::Experiment); one that is there already is kept by
-    /// [`Server::new`](crate::Server::new).
+    /// The file for events, appended to.
     ///
     /// # Errors
-    /// [`RunDirError`] if the system refuses, or TOML cannot hold a value.
-    pub fn write_config(&self, config: &impl Serialize) -> Result<(), RunDirError> {
-        let path = self.0.path.join(file::CONFIG);
-        let text = toml::to_string(config)
-            .map_err(|error| RunDirError::Io { path, source: io::Error::other(error) })?;
-        self.replace(file::CONFIG, text.as_bytes())
+    /// If it cannot be opened.
+    pub fn events(&self) -> Result<File> {
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .open(self.path.join("events.jsonl"));
+        file.with_context(|| at(&self.path, "events.jsonl"))
     }
 
-    /// Whether there is a `config.toml`.
-    pub(crate) fn has_config(&self) -> bool {
-        self.0.path.join(file::CONFIG).exists()
-    }
-
-    /// Appends a line to `events.jsonl`.
+    /// Adds a round and its clients to the tables.
     ///
     /// # Errors
-    /// [`RunDirError`] if the system refuses.
-    pub fn append_event(&self, record: &EventRecord) -> Result<(), RunDirError> {
-        let write = || {
-            let mut line = serde_json::to_vec(record)?;
-            line.push(b'\n');
-            self.0.events.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
-        };
-        write().map_err(|source| self.error(file::EVENTS, source))
-    }
-
-    /// Appends a row to `rounds.csv`.
-    ///
-    /// # Errors
-    /// [`RunDirError`] if the system refuses.
-    pub fn append_round(&self, record: &RoundRecord) -> Result<(), RunDirError> {
-        append_rows(&self.0.rounds, std::slice::from_ref(record))
-            .map_err(|source| self.error(file::ROUNDS, source))
-    }
-
-    /// Appends rows to `clients.csv`.
-    ///
-    /// # Errors
-    /// [`RunDirError`] if the system refuses.
-    pub fn append_clients(&self, records: &[ClientRecord]) -> Result<(), RunDirError> {
-        append_rows(&self.0.clients, records).map_err(|source| self.error(file::CLIENTS, source))
-    }
-
-    /// Writes `checkpoint.safetensors`.
-    ///
-    /// # Errors
-    /// [`RunDirError`] if the system refuses.
-    pub fn write_checkpoint(&self, bytes: &[u8]) -> Result<(), RunDirError> {
-        self.replace(file::CHECKPOINT, bytes)
-    }
-
-    /// Writes `model.safetensors`.
-    ///
-    /// # Errors
-    /// [`RunDirError`] if the system refuses.
-    pub fn write_model(&self, bytes: &[u8]) -> Result<(), RunDirError> {
-        self.replace(file::MODEL, bytes)
-    }
-
-    /// Writes `summary.json`, over an earlier one.
-    ///
-    /// # Errors
-    /// [`RunDirError`] if the system refuses.
-    pub fn write_summary(&self, summary: &Summary) -> Result<(), RunDirError> {
-        let mut text = serde_json::to_vec_pretty(summary)
-            .map_err(|error| self.error(file::SUMMARY, error.into()))?;
-        text.push(b'\n');
-        self.replace(file::SUMMARY, &text)
-    }
-
-    /// Puts a whole file in the place of an earlier one, or fails and leaves that as it was.
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirError> {
-        let temporary = self.0.path.join(format!(".{name}.new"));
-        let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(bytes)?;
-            // A full disk may tell only now.
-            file.sync_data()?;
-            fs::rename(&temporary, self.0.path.join(name))
-        };
-        write().map_err(|source| {
-            // Nothing more can be done about a file that is in the way of nothing.
-            let _ = fs::remove_file(&temporary);
-            self.error(name, source)
-        })
-    }
-
-    fn error(&self, name: &str, source: io::Error) -> RunDirError {
-        RunDirError::Io { path: self.0.path.join(name), source }
-    }
-}
-
-fn append_rows(
-    writer: &Mutex<csv::Writer<File>>,
-    records: &[impl Serialize],
-) -> Result<(), io::Error> {
-    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-    for record in records {
-        writer.serialize(record)?;
-    }
-    writer.flush()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Event;
-
-    fn event() -> EventRecord {
-        let event = Event::ClientReady { client: 1 };
-        EventRecord { seq: 0, time_ms: 0, time: String::new(), event }
-    }
-
-    #[test]
-    fn a_directory_with_something_in_it_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b");
-        RunDir::create(&path).unwrap();
-        let error = RunDir::create(&path).unwrap_err();
-        assert!(error.to_string().contains("--out"), "{error}");
-    }
-
-    #[test]
-    fn a_file_in_the_way_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        fs::write(&path, "").unwrap();
-        let error = RunDir::create(&path).unwrap_err().to_string();
-        assert!(error.contains("file") && error.contains("--out"), "{error}");
-    }
-
-    #[test]
-    fn a_full_disk_is_an_error_with_advice() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [file::EVENTS, file::ROUNDS, file::CLIENTS] {
-            std::os::unix::fs::symlink("/dev/full", dir.path().join(name)).unwrap();
+    /// If the disk does not take them.
+    pub fn round(&mut self, round: &RoundRecord, clients: &[ClientRecord]) -> Result<()> {
+        for client in clients {
+            self.clients.write_record(client_row(client))?;
         }
-        let run = RunDir::open(dir.path()).unwrap();
-        let errors = [
-            run.append_event(&event()).unwrap_err(),
-            run.append_round(&RoundRecord::default()).unwrap_err(),
+        self.clients
+            .flush()
+            .with_context(|| at(&self.path, "clients.csv"))?;
+        self.rounds.write_record(round_row(round))?;
+        self.rounds
+            .flush()
+            .with_context(|| at(&self.path, "rounds.csv"))
+    }
+
+    /// Writes the model as safetensors: `layers.N.weight` `[d_in, d_out]` and `layers.N.bias`.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn model(&self, name: &str, network: &Network, params: &[f32], round: u32) -> Result<()> {
+        let bytes = param_bytes(params);
+        let mut tensors = Vec::new();
+        let mut at_byte = 0;
+        for (i, pair) in network.shape().sizes().windows(2).enumerate() {
+            let (d_in, d_out) = (pair[0] as usize, pair[1] as usize);
+            for (part, shape) in [("weight", vec![d_in, d_out]), ("bias", vec![d_out])] {
+                let end = at_byte + 4 * shape.iter().product::<usize>();
+                let view = TensorView::new(Dtype::F32, shape, &bytes[at_byte..end])?;
+                tensors.push((format!("layers.{i}.{part}"), view));
+                at_byte = end;
+            }
+        }
+        let metadata = [
+            ("format".to_owned(), "zfl".to_owned()),
+            ("round".to_owned(), round.to_string()),
+            ("sha256".to_owned(), model_sha256(params)),
         ];
-        for error in errors {
-            let message = error.to_string();
-            assert!(message.contains("No space left on device"), "{message}");
-            assert!(message.contains("free space there"), "{message}");
-        }
+        let file = safetensors::serialize(tensors, Some(metadata.into_iter().collect()))?;
+        self.replace(name, &file)
     }
 
-    #[test]
-    fn a_whole_file_is_replaced_or_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunDir::create(dir.path()).unwrap();
-        run.write_model(b"one").unwrap();
-        run.write_model(b"two").unwrap();
-        assert_eq!(fs::read(dir.path().join(file::MODEL)).unwrap(), b"two");
-        std::os::unix::fs::symlink("/dev/full", dir.path().join(".model.safetensors.new")).unwrap();
-        assert!(run.write_model(b"three").is_err());
-        assert_eq!(fs::read(dir.path().join(file::MODEL)).unwrap(), b"two");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "nothing is left over");
+    /// Reads the parameters of a model that [`RunDir::model`] wrote, and its round.
+    ///
+    /// # Errors
+    /// If the file is not that of such a model.
+    pub fn read_model(path: &Path, network: &Network) -> Result<(Vec<f32>, u32)> {
+        let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
+        let round = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get("round")?.parse().ok());
+        let round = round.with_context(|| format!("{} names no round", path.display()))?;
+        let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
+        let mut params = Vec::with_capacity(network.shape().num_params());
+        for i in 0..network.shape().sizes().len() - 1 {
+            for part in ["weight", "bias"] {
+                let data = tensors.tensor(&format!("layers.{i}.{part}"))?;
+                params.extend(
+                    data.data()
+                        .as_chunks::<4>()
+                        .0
+                        .iter()
+                        .map(|b| f32::from_le_bytes(*b)),
+                );
+            }
+        }
+        if params.len() != network.shape().num_params() {
+            bail!("{} holds a model of another shape", path.display());
+        }
+        Ok((params, round))
     }
+
+    /// Writes a JSON file, whole or not at all.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(value)?;
+        text.push(b'\n');
+        self.replace(name, &text)
+    }
+
+    /// Writes a file, whole or not at all.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let (new, final_) = (self.path.join(format!(".{name}.new")), self.path.join(name));
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_data()
+        });
+        if let Err(error) = written.and_then(|()| fs::rename(&new, &final_)) {
+            let _ = fs::remove_file(&new);
+            return Err(error).with_context(|| at(&self.path, name));
+        }
+        Ok(())
+    }
+}
+
+fn at(path: &Path, name: &str) -> String {
+    format!("write {}", path.join(name).display())
+}
+
+fn param_bytes(params: &[f32]) -> Vec<u8> {
+    params
+        .iter()
+        .flat_map(|param| param.to_le_bytes())
+        .collect()
+}
+
+/// SHA-256 of the parameters as little-endian f32: what two runs are compared by.
+pub fn model_sha256(params: &[f32]) -> String {
+    let hash = Sha256::digest(param_bytes(params));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn maybe<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn round_row(r: &RoundRecord) -> Vec<String> {
+    let s = |seconds: f64| format!("{seconds:.6}");
+    vec![
+        r.round.to_string(),
+        r.cohort_size.to_string(),
+        r.results.to_string(),
+        r.failures.to_string(),
+        r.rejected.to_string(),
+        r.late.to_string(),
+        maybe(r.train_loss),
+        r.test_loss.to_string(),
+        r.test_accuracy.to_string(),
+        r.bytes_up.to_string(),
+        r.bytes_down.to_string(),
+        s(r.wait_s),
+        s(r.start_s),
+        s(r.train_s),
+        maybe(r.slowest_train_s.map(s)),
+        s(r.aggregate_s),
+        s(r.eval_s),
+        s(r.round_s),
+        s(r.elapsed_s),
+    ]
+}
+
+fn client_row(c: &ClientRecord) -> Vec<String> {
+    let cost = c.cost.clone();
+    let cost = |field: fn(&fl_proto::Cost) -> Option<u64>| maybe(cost.as_ref().and_then(field));
+    vec![
+        c.round.to_string(),
+        c.client.to_string(),
+        c.outcome.clone(),
+        c.num_examples.to_string(),
+        maybe(c.loss),
+        maybe(c.round_s.map(|s| format!("{s:.6}"))),
+        c.bytes_up.to_string(),
+        c.bytes_down.to_string(),
+        cost(|c| Some(c.train_us)),
+        cost(|c| c.instructions),
+        cost(|c| c.heap_peak_bytes.map(u64::from)),
+        cost(|c| c.stack_peak_bytes.map(u64::from)),
+        cost(|c| Some(c.bytes_received)),
+        cost(|c| Some(c.bytes_sent)),
+        cost(|c| c.segments_sent.map(u64::from)),
+        cost(|c| c.segments_received.map(u64::from)),
+        cost(|c| c.retransmissions.map(u64::from)),
+    ]
 }
