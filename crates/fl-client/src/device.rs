@@ -383,12 +383,7 @@ impl<P: Port> Device<P> {
             },
             Goal::Inputs => {}
             Goal::Labels => self.fetched(port),
-            Goal::Results => {
-                if let Some((_, results)) = self.state.results.take() {
-                    port.log(format_args!("round {}: update delivered", results.round));
-                }
-                self.state.phase = Phase::Ready;
-            }
+            Goal::Results => self.delivered(port),
         }
         self.backoff.reset();
         self.retry_at_us = now_us;
@@ -414,6 +409,14 @@ impl<P: Port> Device<P> {
         }
     }
 
+    /// The update is with the aggregator.
+    fn delivered(&mut self, port: &mut P) {
+        if let Some((_, results)) = self.state.results.take() {
+            port.log(format_args!("round {}: update delivered", results.round));
+        }
+        self.state.phase = Phase::Ready;
+    }
+
     /// All data is here.
     fn fetched(&mut self, port: &mut P) {
         self.state.phase = Phase::Ready;
@@ -437,6 +440,8 @@ impl<P: Port> Device<P> {
                 self.state.leave();
                 self.retry_at_us = now_us + self.backoff.next_us();
             }
+            // The first answer to the same update was lost on the way.
+            (Goal::Results, 409) if self.backoff.attempts() > 0 => self.delivered(port),
             (Goal::Results, 400..500) => self.state.fail(format_args!("{status}: {reason}")),
             _ => {
                 self.discard_download(goal);

@@ -490,6 +490,27 @@ fn results_are_sent_again_after_a_server_error() {
 }
 
 #[test]
+fn a_lost_answer_to_an_update_is_no_failure() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    let request = start_frame(&start(1, "abc"), &global_params());
+    sim.ask(&request, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    let mut tries = 0;
+    let mut answer = |request: &Message| {
+        tries += 1;
+        match tries {
+            1 => (500, Vec::new()),
+            _ => (
+                409,
+                format!("{{\"error\":\"in already: {}\"}}", request.body.len()).into_bytes(),
+            ),
+        }
+    };
+    sim.run_until(&mut answer, |sim| sim.logged("round 1: update delivered"));
+    assert_eq!(ready(&mut sim, &mut aggregator).state, DeviceState::Ready);
+}
+
+#[test]
 fn a_refused_update_is_dropped_and_the_device_stays_usable() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
     let request = start_frame(&start(1, "abc"), &global_params());
