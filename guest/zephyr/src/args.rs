@@ -115,7 +115,17 @@ impl RunArgs {
         }
         let server = server.ok_or(ArgsError::Missing("server=<ip>:<port>"))?;
         let MaskBits(mask_bits) = mask.unwrap_or(MaskBits(DEFAULT_MASK_BITS));
-        Self { ip, mask_bits, gateway, server, client, address, local_epochs, batch_size }.checked()
+        Self {
+            ip,
+            mask_bits,
+            gateway,
+            server,
+            client,
+            address,
+            local_epochs,
+            batch_size,
+        }
+        .checked()
     }
 
     fn checked<'a>(self) -> Result<Self, ArgsError<'a>> {
@@ -164,7 +174,11 @@ impl FromStr for MaskBits {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        text.parse().ok().filter(|bits| (1..=30).contains(bits)).map(Self).ok_or(())
+        text.parse()
+            .ok()
+            .filter(|bits| (1..=30).contains(bits))
+            .map(Self)
+            .ok_or(())
     }
 }
 
@@ -194,5 +208,7 @@ fn parse_value<'a, T: FromStr>(
     value: &str,
     expected: &'static str,
 ) -> Result<T, ArgsError<'a>> {
-    value.parse().map_err(|_| ArgsError::Value { word, expected })
+    value
+        .parse()
+        .map_err(|_| ArgsError::Value { word, expected })
 }

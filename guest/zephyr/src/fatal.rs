@@ -46,5 +46,7 @@ fn current_thread_name() -> &'static str {
         return "unknown";
     }
     // SAFETY: Zephyr keeps names terminated.
-    unsafe { CStr::from_ptr(name) }.to_str().unwrap_or("unknown")
+    unsafe { CStr::from_ptr(name) }
+        .to_str()
+        .unwrap_or("unknown")
 }

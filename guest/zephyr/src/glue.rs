@@ -39,11 +39,7 @@ unsafe extern "C" {
 
     pub fn zfl_shell_line(shell: *const Shell, line: *const c_char);
 
-    fn zfl_net_set_address(
-        address: *const u8,
-        netmask: *const u8,
-        gateway: *const u8,
-    ) -> c_int;
+    fn zfl_net_set_address(address: *const u8, netmask: *const u8, gateway: *const u8) -> c_int;
     fn zfl_net_tcp_counters(counters: *mut TcpCounters) -> c_int;
 
     pub fn zfl_tcp_open() -> c_int;
@@ -57,13 +53,23 @@ unsafe extern "C" {
 }
 
 /// Gives the network interface its address.
-pub fn set_address(ip: Ipv4Addr, netmask: Ipv4Addr, gateway: Option<Ipv4Addr>) -> Result<(), Errno> {
+pub fn set_address(
+    ip: Ipv4Addr,
+    netmask: Ipv4Addr,
+    gateway: Option<Ipv4Addr>,
+) -> Result<(), Errno> {
     let (ip, netmask) = (ip.octets(), netmask.octets());
     let gateway = gateway.map(|gateway| gateway.octets());
-    let gateway = gateway.as_ref().map_or(ptr::null(), |gateway| gateway.as_ptr());
+    let gateway = gateway
+        .as_ref()
+        .map_or(ptr::null(), |gateway| gateway.as_ptr());
     // SAFETY: each pointer is to four bytes that outlive the call, or null where that is allowed.
     let result = unsafe { zfl_net_set_address(ip.as_ptr(), netmask.as_ptr(), gateway) };
-    if result < 0 { Err(Errno(-result)) } else { Ok(()) }
+    if result < 0 {
+        Err(Errno(-result))
+    } else {
+        Ok(())
+    }
 }
 
 /// What TCP has counted since boot, if this build counts.

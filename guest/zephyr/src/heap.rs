@@ -58,7 +58,10 @@ impl Heap {
 pub fn init() {
     // SAFETY: takes nothing and is called once.
     let memory = unsafe { glue::zfl_heap_memory() };
-    assert!(!memory.is_null(), "no memory for a heap of {SIZE_BYTES} bytes: lower ZFL_HEAP_SIZE");
+    assert!(
+        !memory.is_null(),
+        "no memory for a heap of {SIZE_BYTES} bytes: lower ZFL_HEAP_SIZE"
+    );
     // SAFETY: the memory is `SIZE_BYTES` long, nobody else has it, and nobody uses the heap before
     // `ready` is set.
     unsafe { raw::k_heap_init(HEAP.get(), memory, SIZE_BYTES) };

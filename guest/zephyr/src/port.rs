@@ -53,9 +53,17 @@ impl ZephyrPort {
     /// Sleeps until a stream can go on, somebody connects, or `until_us` of the port's clock.
     pub fn wait(&mut self, until_us: Option<u64>) {
         // Zephyr passes over entries below zero.
-        let mut fds = [PollFd { fd: -1, events: 0, revents: 0 }; MAX_STREAMS + 1];
+        let mut fds = [PollFd {
+            fd: -1,
+            events: 0,
+            revents: 0,
+        }; MAX_STREAMS + 1];
         fds[0] = self.listener.poll_fd();
-        let drained = self.streams.iter().flatten().filter(|stream| stream.drained);
+        let drained = self
+            .streams
+            .iter()
+            .flatten()
+            .filter(|stream| stream.drained);
         for (entry, stream) in fds[1..].iter_mut().zip(drained) {
             *entry = stream.socket.poll_fd();
         }
@@ -71,7 +79,11 @@ impl ZephyrPort {
         };
         let left_us = until_us.saturating_sub(clock::now_us());
         let left_ms = i32::try_from(left_us.div_ceil(1000)).unwrap_or(i32::MAX);
-        if must_retry { left_ms.min(RETRY_MS) } else { left_ms }
+        if must_retry {
+            left_ms.min(RETRY_MS)
+        } else {
+            left_ms
+        }
     }
 
     fn add(
@@ -79,8 +91,17 @@ impl ZephyrPort {
         socket: Socket,
         connecting_to: Option<SocketAddrV4>,
     ) -> Result<Connection, PortError> {
-        let index = self.streams.iter().position(Option::is_none).ok_or(PortError::Exhausted)?;
-        self.streams[index] = Some(Stream { socket, connecting_to, drained: false, blocked: false });
+        let index = self
+            .streams
+            .iter()
+            .position(Option::is_none)
+            .ok_or(PortError::Exhausted)?;
+        self.streams[index] = Some(Stream {
+            socket,
+            connecting_to,
+            drained: false,
+            blocked: false,
+        });
         Ok(Connection(index))
     }
 
@@ -96,7 +117,9 @@ impl Stream {
 
     /// Finds out whether the stream is up; to Zephyr, reading before that is an error.
     fn establish(&mut self) -> Result<(), PortError> {
-        let Some(peer) = self.connecting_to else { return Ok(()) };
+        let Some(peer) = self.connecting_to else {
+            return Ok(());
+        };
         match self.socket.connect(peer) {
             Ok(()) => {
                 self.connecting_to = None;
@@ -124,7 +147,11 @@ impl Stream {
 
 /// What an error means on a stream that is up.
 fn in_use(error: Errno) -> PortError {
-    if error.is_transient() { PortError::WouldBlock } else { PortError::Reset }
+    if error.is_transient() {
+        PortError::WouldBlock
+    } else {
+        PortError::Reset
+    }
 }
 
 impl Port for ZephyrPort {
@@ -148,11 +175,7 @@ impl Port for ZephyrPort {
         }
     }
 
-    fn read(
-        &mut self,
-        connection: &mut Connection,
-        buffer: &mut [u8],
-    ) -> Result<usize, PortError> {
+    fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, PortError> {
         self.stream(connection)?.read(buffer)
     }
 

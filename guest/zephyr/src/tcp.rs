@@ -12,7 +12,8 @@ pub struct Errno(pub c_int);
 impl Errno {
     /// Whether the call may succeed later without anything being wrong.
     pub fn is_transient(self) -> bool {
-        [errno::EAGAIN, errno::EINPROGRESS, errno::EALREADY].contains(&self.0) || self.is_out_of_buffers()
+        [errno::EAGAIN, errno::EINPROGRESS, errno::EALREADY].contains(&self.0)
+            || self.is_out_of_buffers()
     }
 
     /// Whether a stream found no network buffer; they come back as the other side acknowledges.
@@ -30,7 +31,11 @@ impl fmt::Display for Errno {
 impl core::error::Error for Errno {}
 
 fn check(result: c_int) -> Result<c_int, Errno> {
-    if result < 0 { Err(Errno(-result)) } else { Ok(result) }
+    if result < 0 {
+        Err(Errno(-result))
+    } else {
+        Ok(result)
+    }
 }
 
 /// An open socket; dropping it closes it.
