@@ -23,13 +23,13 @@ impl Activation {
         }
     }
 
-    /// Multiplies `deltas` by the derivative, told from the outputs alone.
-    pub(crate) fn backward(self, outputs: &[f32], deltas: &mut [f32]) {
-        for (delta, &a) in deltas.iter_mut().zip(outputs) {
-            match self {
-                Self::Relu => *delta = if a > 0.0 { *delta } else { 0.0 },
-                Self::Sigmoid => *delta *= a * (1.0 - a),
-            }
+    /// The derivative by the weighted sum, told from the output alone.
+    #[inline(always)]
+    pub(crate) fn slope(self, output: f32) -> f32 {
+        match self {
+            Self::Relu if output > 0.0 => 1.0,
+            Self::Relu => 0.0,
+            Self::Sigmoid => output * (1.0 - output),
         }
     }
 }

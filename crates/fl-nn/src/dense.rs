@@ -1,7 +1,9 @@
 //! The layers behind the first: f32 in, f32 out, one example at a time.
 //!
-//! Zero inputs are skipped. With finite weights that changes no bit but the sign of a zero, and an
-//! infinite or NaN weight is found when the parameters are updated.
+//! A zero input and a unit without slope are skipped. With finite numbers that changes no bit but the
+//! sign of a zero; an infinite or NaN weight that is skipped is found at the end of the training.
+
+use crate::activation::Activation;
 
 /// Partial sums of a dot product, in one written order that vectorises without reassociation.
 const DOT_LANES: usize = 8;
@@ -31,13 +33,34 @@ pub(crate) fn add_gradient(gradient: &mut [f32], inputs: &[f32], deltas: &[f32])
             add_scaled(row, x, deltas);
         }
     }
-    add_scaled(bias, 1.0, deltas);
+    add(bias, deltas);
 }
 
-/// `previous = weights * deltas`, the derivative of the loss by the inputs.
-pub(crate) fn backward(params: &[f32], deltas: &[f32], previous: &mut [f32]) {
-    for (row, out) in params.chunks_exact(deltas.len()).zip(previous) {
-        *out = dot(row, deltas);
+/// Derivatives by the weighted sums of the layer below: `below = slope(inputs) * (weights * deltas)`.
+///
+/// # Shapes
+/// `params`, `inputs`: of [`forward`]; `deltas`: `[d_out]`; `below`: `[d_in]`.
+pub(crate) fn backward(
+    params: &[f32],
+    activation: Activation,
+    inputs: &[f32],
+    deltas: &[f32],
+    below: &mut [f32],
+) {
+    for ((row, &x), out) in params.chunks_exact(deltas.len()).zip(inputs).zip(below) {
+        let slope = activation.slope(x);
+        *out = if slope == 0.0 {
+            0.0
+        } else {
+            slope * dot(row, deltas)
+        };
+    }
+}
+
+/// `sum += terms`.
+pub(crate) fn add(sum: &mut [f32], terms: &[f32]) {
+    for (sum, &term) in sum.iter_mut().zip(terms) {
+        *sum += term;
     }
 }
 
@@ -56,9 +79,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
             lanes[lane] += a[lane] * b[lane];
         }
     }
-    let rest: f32 = a_rest
+    let [a, b, c, d, e, f, g, h] = lanes;
+    let whole = ((a + e) + (b + f)) + ((c + g) + (d + h));
+    a_rest
         .iter()
         .zip(b_rest)
-        .fold(0.0, |sum, (&a, &b)| sum + a * b);
-    lanes.iter().fold(rest, |sum, &lane| sum + lane)
+        .fold(whole, |sum, (&a, &b)| sum + a * b)
 }

@@ -1,6 +1,6 @@
 //! Loss and accuracy over a set of examples.
 
-use crate::error::TrainError;
+use crate::error::{PlanError, TrainError};
 use crate::network::Network;
 use crate::plan::Workspace;
 use crate::{fixed, loss, train};
@@ -47,29 +47,28 @@ impl Network {
     ) -> Result<Evaluation, TrainError> {
         let shape = self.shape();
         train::check_params(shape, params)?;
-        train::check_examples(shape, inputs, labels)?;
+        train::check_lengths(shape, inputs, labels)?;
+        train::check_labels(shape, labels)?;
+        let num_examples = u32::try_from(labels.len()).map_err(|_| PlanError::TooLarge)?;
         self.evaluation_plan()?.check(&workspace)?;
         let first = shape.layer(0);
         let (weights, bias) = params[first.params()].split_at(first.weights().len());
         let (units, rest) = workspace.floats.split_at_mut(first.d_out);
         let outputs = &mut rest[..self.num_outputs()];
-        fixed::quantise(weights, units, workspace.ints)?;
-        let mut found = Evaluation::default();
+        let mut ints = fixed::Ints::new(workspace.ints, first.d_in, 0);
+        fixed::quantise(weights, 1.0 / 255.0, units, &mut ints)?;
+        let mut found = Evaluation {
+            num_examples,
+            ..Evaluation::default()
+        };
         for (input, &label) in inputs.chunks_exact(first.d_in).zip(labels) {
-            fixed::forward(
-                workspace.ints,
-                units,
-                bias,
-                input,
-                &mut outputs[..first.d_out],
-            );
+            fixed::forward(&mut ints, units, bias, input, &mut outputs[..first.d_out]);
             self.finish_forward(params, outputs);
             let logits = &outputs[outputs.len() - shape.num_classes()..];
             let loss = loss::cross_entropy(logits, usize::from(label));
             if !loss.is_finite() {
                 return Err(TrainError::Diverged);
             }
-            found.num_examples += 1;
             found.correct += u32::from(loss::prediction(logits) == usize::from(label));
             found.loss_sum += f64::from(loss);
         }

@@ -16,25 +16,28 @@ pub(crate) fn forward(weights: &[f32], bias: &[f32], input: &[u8], sums: &mut [f
     }
 }
 
-/// One input's row of the batch's gradient, applied: `weights -= rate * sum_n (x_n / 255) * delta_n`.
+/// `weights -= rate * sum_n (x_n / 255) * delta_n` for one input.
 ///
 /// # Shapes
-/// `deltas`: row-major `[batch, d_out]`; `inputs`: this input in each example of the batch; `weights`:
-/// `[d_out]`.
+/// `deltas`: row-major `[batch, d_out]`; `octets`: this input in each example of the batch; `gradient`,
+/// which is scratch, and `weights`: `[d_out]`.
 pub(crate) fn update(
     deltas: &[f32],
     rate: f32,
-    inputs: impl Iterator<Item = u8> + Clone,
+    octets: impl Iterator<Item = u8>,
+    gradient: &mut [f32],
     weights: &mut [f32],
 ) {
-    let columns = weights.len();
-    for (column, weight) in weights.iter_mut().enumerate() {
-        let mut sum = 0.0;
-        for (row, x) in deltas.chunks_exact(columns).zip(inputs.clone()) {
-            if x != 0 {
-                sum += f32::from(x) / 255.0 * row[column];
+    gradient.fill(0.0);
+    for (row, x) in deltas.chunks_exact(weights.len()).zip(octets) {
+        if x != 0 {
+            let x = f32::from(x) / 255.0;
+            for (sum, delta) in gradient.iter_mut().zip(row) {
+                *sum += x * delta;
             }
         }
-        *weight -= rate * sum;
+    }
+    for (weight, sum) in weights.iter_mut().zip(gradient) {
+        *weight -= rate * *sum;
     }
 }

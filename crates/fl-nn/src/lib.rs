@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod batch;
 mod dense;
 mod error;
 mod eval;
@@ -31,7 +32,9 @@ mod loss;
 mod network;
 mod plan;
 mod rng;
+pub mod selftest;
 mod shape;
+mod sparse;
 mod train;
 
 pub use activation::Activation;

@@ -1,7 +1,8 @@
 //! How much memory training and evaluation take, told before any is taken.
 
+use crate::batch;
 use crate::error::{Buffer, PlanError, SizeError, TrainError};
-use crate::fixed;
+use crate::fixed::Ints;
 use crate::network::Network;
 
 /// Most examples of a batch: the bound under which the integer kernel's sums cannot overflow.
@@ -90,23 +91,17 @@ impl Network {
         if num_examples == 0 {
             return Err(PlanError::NoExamples);
         }
-        let batch = batch_size.min(num_examples);
-        if batch > MAX_BATCH {
+        let batch_size = batch_size.min(num_examples);
+        if batch_size > MAX_BATCH {
             return Err(PlanError::TooLarge);
         }
-        bounded(num_examples as u64 * self.shape().num_inputs() as u64)?;
+        let num_examples = u32::try_from(num_examples).map_err(|_| PlanError::TooLarge)?;
+        bounded(u64::from(num_examples) * self.shape().num_inputs() as u64)?;
         let first = self.shape().layer(0);
-        let widest = self
-            .shape()
-            .layers()
-            .map(|layer| layer.d_out)
-            .max()
-            .unwrap_or(0);
         let gradients = (self.shape().num_params() - first.weights().len()) as u64;
-        let activations =
-            (batch as u64 + 1) * first.d_out as u64 + self.num_outputs() as u64 + 2 * widest as u64;
-        let ints = fixed::len(first.d_in, first.d_out).max(fixed::len(batch, first.d_out));
-        self.plan(gradients, activations, ints, num_examples as u64)
+        let activations = batch::num_activations(self, batch_size);
+        let ints = Ints::words(first.d_in, first.d_out, batch_size);
+        self.plan(gradients, activations, ints, num_examples.into())
     }
 
     /// Memory to evaluate any number of examples.
@@ -116,7 +111,7 @@ impl Network {
     pub fn evaluation_plan(&self) -> Result<MemoryPlan, PlanError> {
         let first = self.shape().layer(0);
         let activations = (first.d_out + self.num_outputs()) as u64;
-        self.plan(0, activations, fixed::len(first.d_in, first.d_out), 0)
+        self.plan(0, activations, Ints::words(first.d_in, first.d_out, 0), 0)
     }
 
     fn plan(

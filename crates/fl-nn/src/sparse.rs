@@ -1,0 +1,115 @@
+//! Lists of the octets that are not zero, two by two: four of five pixels of an image are black.
+//!
+//! An entry is an `i32`: the index of a pair of octets in the upper half, the octets in the lower.
+
+/// A list under construction in a buffer of the caller.
+pub(crate) struct List<'a> {
+    entries: &'a mut [i32],
+    len: usize,
+}
+
+impl<'a> List<'a> {
+    /// An empty list with room for one entry per pair.
+    pub fn new(entries: &'a mut [i32]) -> Self {
+        Self { entries, len: 0 }
+    }
+
+    /// Names the pair `index` with the two `octets`, unless both are zero.
+    ///
+    /// The entry is always written and only sometimes kept: which pixels are black is hard to foresee,
+    /// and a store costs less than a mispredicted branch.
+    #[inline(always)]
+    fn push(&mut self, index: usize, octets: u32) {
+        if let Some(entry) = self.entries.get_mut(self.len) {
+            *entry = ((index as u32) << 16 | octets) as i32;
+            self.len += usize::from(octets != 0);
+        }
+    }
+
+    fn into_entries(self) -> &'a [i32] {
+        &self.entries[..self.len]
+    }
+}
+
+/// Index of the pair, and its octets in the low bits of the halves.
+#[inline(always)]
+pub(crate) fn decode(entry: i32) -> (usize, i32) {
+    (
+        (entry as u32 >> 16) as usize,
+        (entry & 0xff) | (entry & 0xff00) << 8,
+    )
+}
+
+/// Length of the buffer for [`of_input`].
+pub(crate) fn input_entries(num_inputs: usize) -> usize {
+    num_inputs.div_ceil(4) * 2
+}
+
+/// Length of the buffer for [`of_column`].
+pub(crate) fn column_entries(batch: usize) -> usize {
+    batch.div_ceil(2) * 4
+}
+
+/// Pairs of neighbouring octets of one input.
+pub(crate) fn of_input<'a>(input: &[u8], entries: &'a mut [i32]) -> &'a [i32] {
+    let mut list = List::new(entries);
+    let (words, rest) = input.as_chunks::<4>();
+    for (index, word) in words.iter().enumerate() {
+        push_word(&mut list, index, u32::from_le_bytes(*word));
+    }
+    push_word(&mut list, words.len(), word_at(rest, 0));
+    list.into_entries()
+}
+
+#[inline(always)]
+fn push_word(list: &mut List<'_>, index: usize, word: u32) {
+    if word != 0 {
+        list.push(2 * index, word & 0xffff);
+        list.push(2 * index + 1, word >> 16);
+    }
+}
+
+/// Pairs of neighbouring examples, for each of the four octets of the words that `word_of` gives.
+pub(crate) fn of_column(
+    batch: usize,
+    entries: &mut [i32],
+    word_of: impl Fn(usize) -> u32,
+) -> [&[i32]; 4] {
+    let (first, rest) = entries.split_at_mut(batch.div_ceil(2));
+    let (second, rest) = rest.split_at_mut(batch.div_ceil(2));
+    let (third, fourth) = rest.split_at_mut(batch.div_ceil(2));
+    let mut lists = [
+        List::new(first),
+        List::new(second),
+        List::new(third),
+        List::new(fourth),
+    ];
+    for index in 0..batch.div_ceil(2) {
+        let upper = word_of(2 * index);
+        let lower = if 2 * index + 1 < batch {
+            word_of(2 * index + 1)
+        } else {
+            0
+        };
+        if upper | lower != 0 {
+            for (octet, list) in lists.iter_mut().enumerate() {
+                let pair = (upper >> (8 * octet) & 0xff) | (lower >> (8 * octet) & 0xff) << 8;
+                list.push(index, pair);
+            }
+        }
+    }
+    lists.map(List::into_entries)
+}
+
+/// Four octets from `begin` on, the missing ones zero, the first in the lowest bits.
+#[inline(always)]
+pub(crate) fn word_at(octets: &[u8], begin: usize) -> u32 {
+    let rest = octets.get(begin..).unwrap_or(&[]);
+    match rest.first_chunk() {
+        Some(word) => u32::from_le_bytes(*word),
+        None => rest
+            .iter()
+            .rev()
+            .fold(0, |word, &octet| word << 8 | u32::from(octet)),
+    }
+}

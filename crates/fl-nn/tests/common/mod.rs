@@ -1,0 +1,153 @@
+//! Examples, buffers and an f64 oracle for the tests.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use fl_nn::{
+    Activation, Arithmetic, MemoryPlan, Network, Pcg32, Shape, Step, TrainConfig, TrainError,
+    Trainer, Workspace,
+};
+
+/// Both arithmetics.
+pub const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fixed, Arithmetic::Float];
+
+/// Both activations.
+pub const ACTIVATIONS: [Activation; 2] = [Activation::Relu, Activation::Sigmoid];
+
+pub fn network(sizes: &[usize], activation: Activation) -> Network {
+    Network::new(Shape::new(sizes).unwrap(), activation)
+}
+
+/// One epoch of one batch of everything at a rate of 0.1, to be changed where a test needs it.
+pub fn config(arithmetic: Arithmetic) -> TrainConfig {
+    TrainConfig {
+        local_epochs: 1,
+        batch_size: 1000,
+        learning_rate: 0.1,
+        seed: 9,
+        arithmetic,
+    }
+}
+
+/// Uniform in `[-limit, limit)`, biases included.
+pub fn random_params(network: &Network, seed: u64, limit: f32) -> Vec<f32> {
+    let mut rng = Pcg32::new(seed, 11);
+    (0..network.shape().num_params())
+        .map(|_| limit * rng.symmetric())
+        .collect()
+}
+
+pub struct Examples {
+    pub inputs: Vec<u8>,
+    pub labels: Vec<u8>,
+}
+
+impl Examples {
+    /// Noise on two thirds black, with a patch of white whose place is the label.
+    pub fn new(network: &Network, count: usize, seed: u64) -> Self {
+        let (d_in, classes) = (network.shape().num_inputs(), network.shape().num_classes());
+        let mut rng = Pcg32::new(seed, 12);
+        let mut set = Self {
+            inputs: Vec::new(),
+            labels: Vec::new(),
+        };
+        for _ in 0..count {
+            let label = rng.below(classes as u32) as usize;
+            let patch = label * d_in / classes..(label + 1) * d_in / classes;
+            set.inputs.extend((0..d_in).map(|i| match rng.below(3) {
+                _ if patch.contains(&i) => 255,
+                0 => rng.below(256) as u8,
+                _ => 0,
+            }));
+            set.labels.push(label as u8);
+        }
+        set
+    }
+}
+
+/// Buffers exactly as long as planned.
+pub struct Buffers {
+    pub floats: Vec<f32>,
+    pub ints: Vec<i32>,
+    pub order: Vec<u32>,
+}
+
+impl Buffers {
+    /// Filled with rubbish, since the contents must not matter.
+    pub fn new(plan: &MemoryPlan) -> Self {
+        Self {
+            floats: vec![f32::NAN; plan.floats],
+            ints: vec![i32::MIN; plan.ints],
+            order: vec![u32::MAX; plan.order],
+        }
+    }
+
+    pub fn workspace(&mut self) -> Workspace<'_> {
+        Workspace {
+            floats: &mut self.floats,
+            ints: &mut self.ints,
+            order: &mut self.order,
+        }
+    }
+}
+
+/// Trains to the end in steps of `max_examples`, and tells the mean loss of the last epoch.
+pub fn train(
+    network: &Network,
+    config: TrainConfig,
+    params: &mut [f32],
+    examples: &Examples,
+    max_examples: u32,
+) -> Result<f32, TrainError> {
+    let mut trainer = Trainer::new(network, config, examples.labels.len())?;
+    let mut buffers = Buffers::new(trainer.plan());
+    let mut workspace = buffers.workspace();
+    let (inputs, labels) = (&examples.inputs, &examples.labels);
+    while trainer.step(params, inputs, labels, &mut workspace, max_examples)? == Step::Working {}
+    Ok(trainer.mean_loss())
+}
+
+/// Bits of the parameters, since NaN equals nothing.
+pub fn bits(params: &[f32]) -> Vec<u32> {
+    params.iter().map(|param| param.to_bits()).collect()
+}
+
+/// Logits of one input in f64, by the definition and nothing else.
+pub fn oracle_logits(network: &Network, params: &[f64], input: &[u8]) -> Vec<f64> {
+    let mut values: Vec<f64> = input.iter().map(|&x| f64::from(x) / 255.0).collect();
+    let mut rest = params;
+    let layers = network.shape().sizes().windows(2);
+    let last = layers.len() - 1;
+    for (index, sizes) in layers.enumerate() {
+        let (d_in, d_out) = (sizes[0] as usize, sizes[1] as usize);
+        let (weights, tail) = rest.split_at(d_in * d_out);
+        let (bias, tail) = tail.split_at(d_out);
+        let sums = (0..d_out).map(|j| {
+            (0..d_in)
+                .map(|i| values[i] * weights[i * d_out + j])
+                .sum::<f64>()
+                + bias[j]
+        });
+        values = match network.activation() {
+            _ if index == last => sums.collect(),
+            Activation::Relu => sums.map(|z| z.max(0.0)).collect(),
+            Activation::Sigmoid => sums.map(|z| 1.0 / (1.0 + (-z).exp())).collect(),
+        };
+        rest = tail;
+    }
+    values
+}
+
+/// Cross-entropy of one example in f64.
+pub fn oracle_loss(network: &Network, params: &[f64], input: &[u8], label: u8) -> f64 {
+    let logits = oracle_logits(network, params, input);
+    logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[usize::from(label)]
+}
+
+/// Mean loss over all examples in f64.
+pub fn oracle_mean_loss(network: &Network, params: &[f64], examples: &Examples) -> f64 {
+    let inputs = examples.inputs.chunks_exact(network.shape().num_inputs());
+    let losses = inputs
+        .zip(&examples.labels)
+        .map(|(x, &y)| oracle_loss(network, params, x, y));
+    losses.sum::<f64>() / examples.labels.len() as f64
+}
