@@ -42,7 +42,8 @@ fn what_is_no_number() {
     refused(&["--lr", "nan"], "above 0");
     refused(&["--lr", "0"], "above 0");
     refused(&["--deadline", "0"], "above 0");
-    refused(&["--seed", "x"], "invalid");
+    refused(&["--seed", "x"], "whole number");
+    refused(&["--seed", "18446744073709551615"], "whole number");
 }
 
 #[test]

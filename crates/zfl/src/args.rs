@@ -145,7 +145,8 @@ pub struct LearningArgs {
     pub arithmetic: Arithmetic,
 
     /// What every random number is derived from; the same seed gives the same model, bit by bit
-    #[arg(long, value_name = "N", default_value = "1", help_heading = "Training")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = seed)]
+    #[arg(help_heading = "Training")]
     pub seed: u64,
 
     /// Folder with the four files of MNIST or a set like it, gzipped or not [default: data/mnist]
@@ -164,10 +165,15 @@ pub struct LearningArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Rounds")]
     pub quorum: Option<u32>,
 
-    /// Seconds after which a round goes on without the devices that have not answered
+    /// Longest wait for the updates of a round; it then goes on without those that are missing
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     #[arg(help_heading = "Rounds")]
     pub deadline: f64,
+
+    /// Longest wait for devices to be ready before a round, booting before the first included
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    #[arg(help_heading = "Rounds")]
+    pub ready_deadline: f64,
 
     /// Folder for the results, which must not exist or be empty [default: runs/<name>]
     #[arg(long, value_name = "DIR", help_heading = "Results")]
@@ -195,6 +201,10 @@ pub struct ClientArgs {
     /// Where the aggregator listens
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub server: SocketAddr,
+
+    /// Folder for the devices' logs [default: runs/<name>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
@@ -256,6 +266,14 @@ fn positive(text: &str) -> Result<u32, String> {
         Ok(0) => Err("give at least 1".to_owned()),
         Ok(number) => Ok(number),
         Err(_) => Err(format!("give a whole number from 1 to {}", u32::MAX)),
+    }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    // config.toml must hold it, and TOML's integers have a sign.
+    match text.parse::<u64>() {
+        Ok(seed) if i64::try_from(seed).is_ok() => Ok(seed),
+        _ => Err(format!("give a whole number from 0 to {}", i64::MAX)),
     }
 }
 

@@ -5,13 +5,16 @@ use crate::args::{
 };
 use crate::refusal::{Refusal, require};
 use crate::run_dir;
-use anyhow::Result;
-use fl_data::Splits;
+use anyhow::{Context, Result};
+use fl_data::{Partition, Splits};
 use fl_nn::Shape;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 use zfl_orchestrator::Board;
 use zfl_orchestrator::board::Guest;
+use zfl_orchestrator::sandbox::NetworkMode;
 
 /// The board of a bare device unless another is asked for.
 const DEFAULT_BOARD: &str = "microvm";
@@ -30,8 +33,11 @@ const DEFAULT_BATCH_SIZE: u32 = 600;
 /// Memory of a board that is certainly not free for data and model: code, stack, network buffers.
 const FIRMWARE_BYTES: u64 = 1 << 20;
 
+/// How often devices that train are asked how far they are.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Everything that decides how a run goes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Experiment {
     /// The run's name.
     pub name: String,
@@ -41,8 +47,8 @@ pub struct Experiment {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
     /// The machine of an emulated device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub board: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
+    pub board: Option<Arc<Board>>,
     /// How emulated devices were asked to reach the aggregator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
@@ -54,8 +60,10 @@ pub struct Experiment {
     pub clients_per_round: u32,
     /// Updates without which a round fails.
     pub quorum: u32,
-    /// Longest duration of a round's training, in seconds.
-    pub deadline_s: f64,
+    /// Longest wait for devices to be ready before a round, in seconds.
+    pub ready_deadline_s: f64,
+    /// Longest wait for updates in a round, in seconds.
+    pub round_deadline_s: f64,
     /// How updates are weighed.
     pub weighting: Weighting,
     /// Passes over a device's data in a round.
@@ -111,7 +119,7 @@ impl Experiment {
             experiment.network = Some(args.network);
         }
         experiment.body = Some(args.body);
-        experiment.board = board.map(|board| board.name);
+        experiment.board = board.map(Arc::new);
         Ok((experiment, data))
     }
 
@@ -171,7 +179,8 @@ impl Experiment {
             rounds,
             clients_per_round,
             quorum,
-            deadline_s: learning.deadline,
+            ready_deadline_s: learning.ready_deadline,
+            round_deadline_s: learning.deadline,
             weighting: learning.weighting,
             local_epochs: setting.local_epochs,
             batch_size: setting.batch_size,
@@ -188,8 +197,58 @@ impl Experiment {
         Ok((experiment, data))
     }
 
-    /// What a device needs for its data and the training, in bytes.
-    fn training_bytes(&self) -> Result<u64, Refusal> {
+    /// As in `config.toml`.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("the configuration cannot be written as TOML")
+    }
+
+    /// The experiment as far as the aggregator goes.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if there can be no such network.
+    pub fn aggregator(&self) -> Result<zfl_aggregator::Config, Refusal> {
+        Ok(zfl_aggregator::Config {
+            clients: self.clients,
+            rounds: self.rounds,
+            first_round: 1,
+            clients_per_round: self.clients_per_round,
+            over_commit: 0,
+            quorum: self.quorum,
+            use_late: false,
+            // A fleet is waited for as a whole, so that its cohorts do not depend on who boots first.
+            // Devices that are started elsewhere may be fewer than there is room for.
+            wait_for: if self.body.is_some() {
+                self.clients
+            } else {
+                self.clients_per_round
+            },
+            ready_deadline: Duration::from_secs_f64(self.ready_deadline_s),
+            round_deadline: Duration::from_secs_f64(self.round_deadline_s),
+            progress_interval: Some(PROGRESS_INTERVAL),
+            local_epochs: self.local_epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            arithmetic: self.arithmetic.into(),
+            weighting: self.weighting.into(),
+            network: self.neural_network()?,
+            seed: self.seed,
+            any_address: false,
+        })
+    }
+
+    /// The part of each client in `num_examples` training examples.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if they do not suffice.
+    pub fn partition(&self, num_examples: usize) -> Result<Partition, Refusal> {
+        let sizes = vec![self.examples_per_client as usize; self.clients as usize];
+        fl_data::iid(num_examples, &sizes, self.seed).map_err(|error| Refusal(error.to_string()))
+    }
+
+    fn neural_network(&self) -> Result<fl_nn::Network, Refusal> {
         let sizes: Vec<_> = self.layers.iter().map(|&size| size as usize).collect();
         let shape = Shape::new(&sizes).map_err(|error| {
             Refusal(format!(
@@ -197,21 +256,23 @@ impl Experiment {
                 self.layers
             ))
         })?;
-        let network = fl_nn::Network::new(shape, fl_nn::Activation::Relu);
-        let plan = network
+        let (params, most) = (shape.num_params(), fl_proto::MAX_PARAMS);
+        require(params <= most as usize, || {
+            format!("a network of {params} parameters, a message holds {most}: lower --hidden")
+        })?;
+        Ok(fl_nn::Network::new(shape, self.activation.into()))
+    }
+
+    /// What a device needs for its data and the training, in bytes.
+    fn training_bytes(&self) -> Result<u64, Refusal> {
+        let plan = self
+            .neural_network()?
             .training_plan(self.batch_size as usize, self.examples_per_client as usize)
             .map_err(|error| {
                 Refusal(format!(
                     "{error}; change --batch-size, --examples or --hidden"
                 ))
             })?;
-        require(shape.num_params() <= fl_proto::MAX_PARAMS as usize, || {
-            format!(
-                "a network of {} parameters, at most {} fit a message: lower --hidden",
-                shape.num_params(),
-                fl_proto::MAX_PARAMS
-            )
-        })?;
         let example_bytes = u64::from(self.layers[0]) + 1;
         Ok(plan.total_bytes() + example_bytes * u64::from(self.examples_per_client))
     }
@@ -229,6 +290,47 @@ impl Experiment {
                 board.name
             )
         })
+    }
+}
+
+fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
+    board.as_ref().map(|board| &board.name).serialize(to)
+}
+
+impl From<Activation> for fl_nn::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Relu => Self::Relu,
+            Activation::Sigmoid => Self::Sigmoid,
+        }
+    }
+}
+
+impl From<Arithmetic> for fl_proto::Arithmetic {
+    fn from(arithmetic: Arithmetic) -> Self {
+        match arithmetic {
+            Arithmetic::Fixed => Self::Fixed,
+            Arithmetic::Float => Self::Float,
+        }
+    }
+}
+
+impl From<Weighting> for zfl_aggregator::Weighting {
+    fn from(weighting: Weighting) -> Self {
+        match weighting {
+            Weighting::NumExamples => Self::NumExamples,
+            Weighting::Uniform => Self::Uniform,
+        }
+    }
+}
+
+impl From<Network> for NetworkMode {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Auto => Self::Auto,
+            Network::Bridge => Self::Bridge,
+            Network::User => Self::User,
+        }
     }
 }
 

@@ -7,10 +7,18 @@
 //! - Whatever can be refused is refused before a folder is made or a process is started.
 //! - No thread exists before the fleet's namespaces do: making them takes a single-threaded process.
 
+#![forbid(unsafe_code)]
+
 mod args;
+mod client;
 mod experiment;
 mod refusal;
+mod run;
 mod run_dir;
+mod server;
+mod session;
+mod summary;
+mod terminal;
 
 use anyhow::Result;
 use args::{Cli, Command};
@@ -18,9 +26,11 @@ use clap::Parser;
 use refusal::Refusal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 fn main() -> ExitCode {
-    match perform(Cli::parse().command) {
+    let began = Instant::now();
+    match perform(Cli::parse().command, began) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -29,15 +39,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(command: Command) -> Result<u8> {
+fn perform(command: Command, began: Instant) -> Result<u8> {
+    let root = root();
     match command {
-        Command::Run(args) => {
-            let (experiment, data) = experiment::Experiment::of_run(&args, &root())?;
-            drop(data);
-            print!("{}", toml::to_string(&experiment)?);
-            Ok(0)
-        }
-        Command::Server(_) | Command::Client(_) => anyhow::bail!("not built yet"),
+        Command::Run(args) => run::run(&args, &root, began),
+        Command::Server(args) => server::server(&args, &root, began),
+        Command::Client(args) => client::client(&args, &root),
     }
 }
 

@@ -1,16 +1,18 @@
 //! Where the results of a run go.
 
 use crate::refusal::{Refusal, require};
-use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `20260228-235959-bare-50x20`: sorts by time (UTC), and tells what was run.
+/// `20260228-235959-bare-50x20`: sorts by time, and tells what was run.
 pub fn default_name(kind: &str, clients: u32, rounds: u32) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    format!("{}-{kind}-{clients}x{rounds}", timestamp(now))
+    format!("{}-{kind}-{clients}x{rounds}", timestamp_now())
+}
+
+/// The time as `20260228-235959`, UTC.
+pub fn timestamp_now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    timestamp(now.map_or(0, |since| since.as_secs()))
 }
 
 /// The folder for a run: `out` if it is given, else `runs/<name>`, with a number behind it where
@@ -34,19 +36,6 @@ pub fn choose(out: Option<&Path>, root: &Path, name: &str) -> Result<PathBuf, Re
         .chain(numbered)
         .find(|path| is_vacant(path));
     free.ok_or_else(|| Refusal(format!("no free name in {}: clear it up", runs.display())))
-}
-
-/// Makes the folder.
-///
-/// # Errors
-/// If the system refuses; the message says where.
-pub fn create(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| {
-        format!(
-            "cannot make the run directory {}: give --out another place",
-            path.display()
-        )
-    })
 }
 
 /// Whether nothing is there, or an empty folder.
@@ -104,7 +93,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = choose(None, root.path(), "night").unwrap();
         assert_eq!(first, root.path().join("runs/night"));
-        create(&first).unwrap();
+        std::fs::create_dir_all(&first).unwrap();
         assert_eq!(
             choose(None, root.path(), "night").unwrap(),
             first,

@@ -1,0 +1,84 @@
+//! `zfl client`: only devices, as threads of this process, for an aggregator that runs elsewhere.
+
+use crate::args::ClientArgs;
+use crate::run::block_on;
+use crate::run_dir;
+use crate::session::Interrupts;
+use anyhow::Result;
+use std::path::Path;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
+use zfl_orchestrator::{
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides,
+};
+
+/// Carries `zfl client` out, and returns the exit status.
+///
+/// # Errors
+/// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; any other failure to begin.
+pub fn client(args: &ClientArgs, root: &Path) -> Result<u8> {
+    let name = format!("{}-client-{}", run_dir::timestamp_now(), args.clients);
+    let out = run_dir::choose(args.out.as_deref(), root, &name)?;
+    let mut outcome = Ok(1);
+    sandbox::enter(&Plan::native(), |sandbox| {
+        outcome = block_on(live(sandbox, args, &out));
+        0
+    })?;
+    outcome
+}
+
+async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
+    let mut interrupts = Interrupts::new()?;
+    let (tell, told) = mpsc::unbounded_channel();
+    let overrides = Overrides {
+        local_epochs: Some(args.epochs),
+        batch_size: Some(args.batch_size),
+    };
+    let device = |client| DeviceSpec {
+        client,
+        // Other devices may have joined before: whichever ID is free will do.
+        join_as: None,
+        body: DeviceBody::Native,
+        overrides,
+    };
+    let config = FleetConfig {
+        devices: (0..args.clients).map(device).collect(),
+        serial_dir: out.join("serial"),
+        boot: BootPolicy::default(),
+    };
+    let fleet = Fleet::start(sandbox, config, tell).await?;
+    let report = fleet.boot(args.server).await;
+    println!(
+        "{} devices run, aggregator at {}",
+        report.booted.len(),
+        args.server
+    );
+    println!("logs in {}", out.join("serial").display());
+    let status = tokio::select! {
+        died = ends(told, args.clients) => u8::from(died > 0),
+        interrupt = interrupts.next() => interrupt.status,
+    };
+    fleet.stop().await;
+    Ok(status)
+}
+
+/// Waits until every device has ended; returns how many died.
+async fn ends(mut told: UnboundedReceiver<FleetEvent>, clients: u32) -> u32 {
+    let (mut ended, mut died) = (0, 0);
+    while ended < clients {
+        match told.recv().await {
+            Some(FleetEvent::Died(death)) => {
+                eprintln!("warning: device {} died: {}", death.client, death.reason);
+                (ended, died) = (ended + 1, died + 1);
+            }
+            Some(FleetEvent::Finished { .. }) => ended += 1,
+            Some(_) => {}
+            None => break,
+        }
+    }
+    println!(
+        "the experiment is over for {} of {clients} devices",
+        ended - died
+    );
+    died
+}

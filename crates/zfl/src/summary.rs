@@ -1,0 +1,260 @@
+//! How a run ended: `summary.json`, and the block at the end of the terminal's output.
+
+use crate::experiment::Experiment;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+use zfl_orchestrator::{Death, Usage};
+
+/// The whole of a run, what the aggregator knows and what the orchestrator knows.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// The run's name.
+    pub name: String,
+    /// Whether every round completed.
+    pub success: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The signal that ended the run early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interrupted_by: Option<&'static str>,
+    /// What a device was; absent for a server, which does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<&'static str>,
+    /// The machine of an emulated device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
+    /// The network that emulated devices had, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Clients that there could be.
+    pub clients: u32,
+    /// Rounds that were to be.
+    pub rounds: u32,
+    /// Rounds that completed.
+    pub rounds_completed: u32,
+    /// Accuracy of the last model on the test set.
+    pub final_accuracy: Option<f64>,
+    /// Its mean cross-entropy on the test set, in nats.
+    pub final_loss: Option<f64>,
+    /// The best accuracy of any round.
+    pub best_accuracy: Option<f64>,
+    /// HTTP bytes from devices.
+    pub bytes_up: u64,
+    /// HTTP bytes to devices.
+    pub bytes_down: u64,
+    /// From the start of the program to the end of the fleet.
+    pub wall_s: f64,
+    /// From the start of the first machine until all devices ran; absent if that did not come.
+    pub boot_s: Option<f64>,
+    /// From the first wait for devices to the last evaluation.
+    pub train_s: f64,
+    /// Memory of the host that each device's machine had to itself at the end of the training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// SHA-256 of the last model's parameters as little-endian f32.
+    pub model_sha256: String,
+    /// What every random stream was derived from.
+    pub seed: u64,
+    /// Devices that died, and updates that were asked for and did not come.
+    pub failures: Vec<Failure>,
+}
+
+/// What went wrong with one device.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Failure {
+    /// It was asked for an update, and none came.
+    NoUpdate {
+        /// The device.
+        client: u32,
+        /// The round.
+        round: u32,
+        /// Why.
+        reason: String,
+    },
+    /// It ended without being asked to.
+    Died {
+        /// The device.
+        client: u32,
+        /// How.
+        reason: String,
+        /// The last lines that it wrote.
+        last_lines: Vec<String>,
+    },
+}
+
+/// Private memory of the emulated machines, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Machines that were measured.
+    pub devices: u32,
+    /// Of the largest.
+    pub private_bytes_max: u64,
+    /// Of the mean one.
+    pub private_bytes_mean: u64,
+}
+
+impl Memory {
+    /// Of these machines; `None` if there are none.
+    pub fn of(usages: impl IntoIterator<Item = Usage>) -> Option<Self> {
+        let bytes: Vec<u64> = usages
+            .into_iter()
+            .map(|usage| usage.private_bytes)
+            .collect();
+        Some(Self {
+            devices: bytes.len() as u32,
+            private_bytes_max: bytes.iter().copied().max()?,
+            private_bytes_mean: bytes.iter().sum::<u64>() / bytes.len() as u64,
+        })
+    }
+}
+
+/// What only the fleet's side knows.
+#[derive(Debug, Default)]
+pub struct FleetSide {
+    /// The network, in words.
+    pub network: Option<String>,
+    /// See [`Summary::boot_s`].
+    pub boot_s: Option<f64>,
+    /// See [`Summary::memory`].
+    pub memory: Option<Memory>,
+    /// Devices that died.
+    pub deaths: Vec<Death>,
+}
+
+impl Summary {
+    /// Both sides together.
+    pub fn new(
+        experiment: &Experiment,
+        learned: zfl_aggregator::Summary,
+        fleet: FleetSide,
+        interrupted_by: Option<&'static str>,
+        wall_s: f64,
+    ) -> Self {
+        let no_update = learned
+            .client_failures
+            .into_iter()
+            .map(|failure| Failure::NoUpdate {
+                client: failure.client,
+                round: failure.round,
+                reason: failure.reason,
+            });
+        let died = fleet.deaths.into_iter().map(|death| Failure::Died {
+            client: death.client,
+            reason: death.reason,
+            last_lines: death.last_lines,
+        });
+        Self {
+            name: experiment.name.clone(),
+            success: learned.success && interrupted_by.is_none(),
+            reason: learned.reason,
+            interrupted_by,
+            body: experiment.body.map(|body| body.name()),
+            board: experiment.board.as_ref().map(|board| board.name.clone()),
+            network: fleet.network,
+            clients: learned.clients,
+            rounds: learned.rounds,
+            rounds_completed: learned.rounds_completed,
+            final_accuracy: learned.final_accuracy,
+            final_loss: learned.final_loss,
+            best_accuracy: learned.best_accuracy,
+            bytes_up: learned.bytes_up,
+            bytes_down: learned.bytes_down,
+            wall_s,
+            boot_s: fleet.boot_s,
+            train_s: learned.train_s,
+            memory: fleet.memory,
+            model_sha256: learned.model_sha256,
+            seed: learned.seed,
+            failures: no_update.chain(died).collect(),
+        }
+    }
+
+    /// For people, with the run directory as they would type it.
+    pub fn describe(&self, out: &Path) -> String {
+        let mut text = String::from("\n");
+        let mut row = |name: &str, value: String| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {name:<10} {value}");
+        };
+        row(
+            "rounds",
+            format!("{} of {} completed", self.rounds_completed, self.rounds),
+        );
+        if let (Some(accuracy), Some(loss)) = (self.final_accuracy, self.final_loss) {
+            let best = self.best_accuracy.unwrap_or(accuracy);
+            let (accuracy, best) = (100.0 * accuracy, 100.0 * best);
+            row(
+                "accuracy",
+                format!("{accuracy:.2} % on the test images, best {best:.2} %"),
+            );
+            row("loss", format!("{loss:.4}"));
+        }
+        let (up, down) = (megabytes(self.bytes_up), megabytes(self.bytes_down));
+        row("traffic", format!("{up} from devices, {down} to devices"));
+        let boot = self
+            .boot_s
+            .map_or(String::new(), |boot_s| format!(", boot {boot_s:.1} s"));
+        row(
+            "time",
+            format!("{:.1} s, training {:.1} s{boot}", self.wall_s, self.train_s),
+        );
+        if let Some(memory) = self.memory {
+            let max = megabytes(memory.private_bytes_max);
+            row("memory", format!("{max} private to a device at most"));
+        }
+        for line in self.failures_in_short() {
+            row("failures", line);
+        }
+        row("model", format!("sha256 {}", self.model_sha256));
+        row("results", out.display().to_string());
+        if let Some(reason) = &self.reason {
+            row("stopped", reason.clone());
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn failures_in_short(&self) -> Vec<String> {
+        let missing = |failure: &&Failure| matches!(failure, Failure::NoUpdate { .. });
+        let missing = self.failures.iter().filter(missing).count();
+        let mut lines = Vec::new();
+        if missing > 0 {
+            lines.push(format!("{missing} updates did not come, see clients.csv"));
+        }
+        for failure in &self.failures {
+            if let Failure::Died { client, reason, .. } = failure {
+                lines.push(format!(
+                    "client {client} died: {reason}, see serial/{client}.log"
+                ));
+            }
+        }
+        lines
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_that_of_the_largest() {
+        let usage = |private_bytes| Usage {
+            private_bytes,
+            cpu_s: 0.0,
+        };
+        let memory = Memory::of([usage(10), usage(20)]);
+        let expected = Memory {
+            devices: 2,
+            private_bytes_max: 20,
+            private_bytes_mean: 15,
+        };
+        assert_eq!(memory, Some(expected));
+        assert_eq!(Memory::of([]), None);
+    }
+}
