@@ -20,7 +20,7 @@ use crate::{clock, cpu};
 /// Connections that can wait to be accepted.
 const BACKLOG: usize = 3;
 /// Sockets at most: those that listen, those in use, and a few that linger.
-const MAX_SOCKETS: usize = 10;
+const MAX_SOCKETS: usize = 8;
 /// What the other side may send before the device has read: all of the card's frames.
 const RECEIVE_BYTES: usize = 16 * 1024;
 /// What the device may send before the other side has acknowledged.

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{Ordering, fence};
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -141,7 +142,11 @@ impl Nic {
     }
 
     /// Whether a frame waits to be received.
+    ///
+    /// To be asked before sleeping. The card does not interrupt for a frame that it delivers before
+    /// it has seen that we took the one before; the fence makes us see such a frame.
     pub fn has_received(&self) -> bool {
+        fence(Ordering::SeqCst);
         self.inner.borrow().card.poll_receive().is_some()
     }
 

@@ -1,0 +1,324 @@
+//! Boots the image on its boards and holds the console to the transcripts in `expected/`.
+//!
+//! A transcript is what a person at the serial line would see. Each line is expected as it stands,
+//! but for spaces at its end, and:
+//!
+//! | in a transcript | means |
+//! |---|---|
+//! | `zfl:~$ words` | wait for the prompt, then type the words |
+//! | `{type} words` | type the words, prompt or not |
+//! | `{n}`, `{x}`, `{path}` | decimal digits, hexadecimal digits, a path |
+//! | `{many} line` | one or more lines like this |
+//! | `{status} n` | QEMU ends by itself with this status |
+//!
+//! Build the image first: `cargo xtask build-guest`, or name another one in `ZFL_IMAGE`.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+const BOARDS: [&str; 2] = ["microvm", "q35"];
+/// Long enough for a host that does much else; only a guest that hangs takes it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn shell() {
+    check("shell");
+}
+
+#[test]
+fn network() {
+    check("network");
+}
+
+#[test]
+fn crash_panic() {
+    check("crash-panic");
+}
+
+#[test]
+fn crash_fault() {
+    check("crash-fault");
+}
+
+#[test]
+fn crash_stack() {
+    check("crash-stack");
+}
+
+#[test]
+fn crash_heap() {
+    check("crash-heap");
+}
+
+/// Plays a transcript on every board.
+fn check(name: &str) {
+    let path = guest()
+        .join("tests/expected")
+        .join(name)
+        .with_extension("txt");
+    let transcript = std::fs::read_to_string(&path).expect("the transcript is in the repository");
+    for board in BOARDS {
+        let mut session = Session::boot(board);
+        for line in transcript.lines() {
+            session.play(line);
+        }
+    }
+}
+
+fn guest() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The part of `board.toml` that starts QEMU.
+#[derive(Deserialize)]
+struct Board {
+    machine: Machine,
+    nic: Nic,
+    kernel: Kernel,
+    shell: Shell,
+}
+
+#[derive(Deserialize)]
+struct Machine {
+    qemu: String,
+    machine: String,
+    cpu: String,
+    memory_mib: u32,
+    extra_args: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Nic {
+    model: String,
+    options: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Kernel {
+    image: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Shell {
+    prompt: String,
+}
+
+impl Board {
+    fn load(name: &str) -> Self {
+        let path = guest().join("../../boards").join(name).join("board.toml");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        toml::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"))
+    }
+
+    fn image(&self) -> PathBuf {
+        let named = std::env::var_os("ZFL_IMAGE").map(PathBuf::from);
+        let image = named.unwrap_or_else(|| guest().join("../..").join(&self.kernel.image));
+        assert!(
+            image.exists(),
+            "{image:?} is missing: run `cargo xtask build-guest` first"
+        );
+        image
+    }
+
+    fn command(&self) -> Command {
+        let mut device = format!("{},netdev=network", self.nic.model);
+        for (key, value) in &self.nic.options {
+            device += &format!(",{key}={value}");
+        }
+        let mut qemu = Command::new(&self.machine.qemu);
+        qemu.args(["-M", &self.machine.machine, "-cpu", &self.machine.cpu]);
+        qemu.args(["-m", &format!("{}M", self.machine.memory_mib)]);
+        qemu.args(&self.machine.extra_args);
+        qemu.args([
+            "-netdev",
+            "user,id=network",
+            "-device",
+            &device,
+            "-serial",
+            "stdio",
+        ]);
+        qemu.arg("-kernel").arg(self.image());
+        qemu
+    }
+}
+
+/// A guest in QEMU and what it has printed.
+struct Session {
+    board: &'static str,
+    prompt: String,
+    qemu: Child,
+    output: Receiver<Vec<u8>>,
+    /// Printed, and not matched yet.
+    pending: String,
+    /// Matched, for the message of a failure.
+    seen: String,
+}
+
+impl Session {
+    fn boot(name: &'static str) -> Self {
+        let board = Board::load(name);
+        let mut command = board.command();
+        let mut qemu = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{}: {e}: install QEMU first", board.machine.qemu));
+        let mut stdout = qemu.stdout.take().expect("it is piped");
+        let (sender, output) = channel();
+        // Ends with QEMU, which closes the pipe.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = stdout.read(&mut buffer) {
+                if sender.send(buffer[..len].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let (pending, seen) = (String::new(), String::new());
+        Self {
+            board: name,
+            prompt: board.shell.prompt,
+            qemu,
+            output,
+            pending,
+            seen,
+        }
+    }
+
+    fn play(&mut self, line: &str) {
+        if let Some(words) = line.strip_prefix("{type} ") {
+            return self.type_line(words);
+        }
+        if let Some(status) = line.strip_prefix("{status} ") {
+            return self.expect_end(status.parse().expect("a status is a number"));
+        }
+        if let Some(many) = line.strip_prefix("{many} ") {
+            return self.expect_many(many);
+        }
+        if let Some(words) = line.strip_prefix(&self.prompt).map(str::to_owned) {
+            self.wait_for_prompt();
+            self.type_line(&words);
+        }
+        let printed = self.read_line();
+        self.expect(line, &printed);
+    }
+
+    fn expect(&self, pattern: &str, line: &str) {
+        let Self {
+            board,
+            seen,
+            pending,
+            ..
+        } = self;
+        assert!(
+            matches(pattern, line),
+            "on {board}:\nexpected: {pattern}\n printed: {line}\n\n{seen}{pending}"
+        );
+    }
+
+    fn expect_many(&mut self, pattern: &str) {
+        let first = self.read_line();
+        self.expect(pattern, &first);
+        while self.has_line() && matches(pattern, self.peek_line()) {
+            self.read_line();
+        }
+    }
+
+    fn type_line(&mut self, words: &str) {
+        let stdin = self.qemu.stdin.as_mut().expect("it is piped");
+        write!(stdin, "{words}\r")
+            .and_then(|()| stdin.flush())
+            .expect("QEMU reads its input");
+    }
+
+    fn wait_for_prompt(&mut self) {
+        while !self.pending.ends_with(&self.prompt) {
+            assert!(self.receive(), "no prompt:\n{}{}", self.seen, self.pending);
+        }
+    }
+
+    /// Whether there is another line before the guest ends.
+    fn has_line(&mut self) -> bool {
+        while !self.pending.contains('\n') {
+            if !self.receive() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn peek_line(&self) -> &str {
+        self.pending.lines().next().unwrap_or("")
+    }
+
+    fn read_line(&mut self) -> String {
+        assert!(
+            self.has_line(),
+            "the console ended early:\n{}{}",
+            self.seen,
+            self.pending
+        );
+        let (line, rest) = self.pending.split_once('\n').expect("there is a line");
+        let (line, rest) = (line.trim_end().to_owned(), rest.to_owned());
+        self.seen += &format!("{line}\n");
+        self.pending = rest;
+        line
+    }
+
+    /// Takes what is printed next; `false` if the guest has ended.
+    fn receive(&mut self) -> bool {
+        match self.output.recv_timeout(PATIENCE) {
+            Ok(bytes) => {
+                self.pending += &String::from_utf8_lossy(&bytes);
+                true
+            }
+            Err(RecvTimeoutError::Disconnected) => false,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("{} hangs:\n{}{}", self.board, self.seen, self.pending)
+            }
+        }
+    }
+
+    fn expect_end(&mut self, expected: i32) {
+        while self.receive() {}
+        let Self { seen, pending, .. } = self;
+        assert_eq!(pending, "", "printed after its end:\n{seen}");
+        let status = self.qemu.wait().expect("QEMU is our child");
+        assert_eq!(status.code(), Some(expected), "{seen}");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is no failure.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// Whether a line is what a line of a transcript says.
+fn matches(pattern: &str, line: &str) -> bool {
+    let (pattern, line) = (pattern.trim_end(), line.trim_end());
+    let Some((before, rest)) = pattern.split_once('{') else {
+        return pattern == line;
+    };
+    let Some((name, pattern)) = rest.split_once('}') else {
+        return pattern == line;
+    };
+    let Some(line) = line.strip_prefix(before) else {
+        return false;
+    };
+    let belongs = |c: char| match name {
+        "n" => c.is_ascii_digit(),
+        "x" => c.is_ascii_hexdigit(),
+        "path" => c != ':',
+        other => panic!("a transcript has {{{other}}}"),
+    };
+    let len = line.find(|c| !belongs(c)).unwrap_or(line.len());
+    len > 0 && matches(pattern, &line[len..])
+}
