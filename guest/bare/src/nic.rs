@@ -1,11 +1,12 @@
 //! The network card: virtio-net under smoltcp's `Device`.
 //!
 //! Frames are not copied: smoltcp reads a received frame in the buffer that the card filled, and
-//! writes a frame to send into the buffer that the card reads. A buffer belongs to the card from
+//! writes a frame to send into the buffer that the card reads (`nic/frames.rs`). A buffer belongs to the card from
 //! `*_begin` to `*_complete` and to nobody else meanwhile; this file upholds that by keeping it in
 //! `receiving` or `sending` under the card's token, where no method hands it out.
 
 mod find;
+mod frames;
 mod memory;
 
 use alloc::boxed::Box;
@@ -16,8 +17,6 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::time::Instant;
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::SomeTransport;
 use zfl_bare::segments::SegmentCounters;
@@ -27,8 +26,6 @@ use memory::IdentityMapped;
 
 /// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
 pub const QUEUE_FRAMES: usize = 16;
-/// The longest Ethernet frame, without its checksum.
-const FRAME_BYTES: usize = 1514;
 /// A frame and virtio's header of 12 bytes; the driver insists on at least 1526.
 const BUFFER_BYTES: usize = 1536;
 
@@ -225,77 +222,5 @@ impl Inner {
             // The queue is full though `can_send` said otherwise: the frame is lost, as any may be.
             Err(_) => self.spare.push(buffer),
         }
-    }
-}
-
-/// A received frame. When it has been read, its buffer goes back to the card.
-pub struct Received<'a> {
-    nic: &'a RefCell<Inner>,
-    buffer: Buffer,
-    frame: Range<usize>,
-}
-
-impl RxToken for Received<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(&self.buffer[self.frame.clone()])
-    }
-}
-
-impl Drop for Received<'_> {
-    fn drop(&mut self) {
-        // A card that refuses a buffer it has had before is broken; it then has one less.
-        let _ = self
-            .nic
-            .borrow_mut()
-            .receive_into(core::mem::take(&mut self.buffer));
-    }
-}
-
-/// Leave to send one frame.
-pub struct ToSend<'a>(&'a RefCell<Inner>);
-
-impl TxToken for ToSend<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let mut buffer = self.0.borrow_mut().buffer_to_send();
-        let start = self.0.borrow().header.len();
-        let result = write(&mut buffer[start..start + len]);
-        self.0.borrow_mut().send(buffer, len);
-        result
-    }
-}
-
-impl Device for Nic {
-    type RxToken<'a> = Received<'a>;
-    type TxToken<'a> = ToSend<'a>;
-
-    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, ToSend<'_>)> {
-        let inner = self.inner.get_mut();
-        // Reading a frame may take sending an answer.
-        if !inner.can_send() {
-            return None;
-        }
-        let (buffer, frame) = inner.receive()?;
-        Some((
-            Received {
-                nic: &self.inner,
-                buffer,
-                frame,
-            },
-            ToSend(&self.inner),
-        ))
-    }
-
-    fn transmit(&mut self, _: Instant) -> Option<ToSend<'_>> {
-        self.inner
-            .get_mut()
-            .can_send()
-            .then_some(ToSend(&self.inner))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = FRAME_BYTES;
-        capabilities
     }
 }

@@ -1,154 +1,17 @@
-//! Boots the image on its boards and holds the console to the transcripts in `expected/`.
-//!
-//! A transcript is what a person at the serial line would see. Each line is expected as it stands,
-//! but for spaces at its end, and:
-//!
-//! | in a transcript | means |
-//! |---|---|
-//! | `zfl:~$ words` | wait for the prompt, then type the words |
-//! | `{type} words` | type the words, prompt or not |
-//! | `{n}`, `{x}`, `{path}` | decimal digits, hexadecimal digits, a path |
-//! | `{many} line` | one or more lines like this |
-//! | `{status} n` | QEMU ends by itself with this status |
-//!
-//! Build the image first: `cargo xtask build-guest`, or name another one in `ZFL_IMAGE`.
+//! A guest at the other end of a serial line, and what its transcript says of it.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use serde::Deserialize;
+use super::board::Board;
 
-const BOARDS: [&str; 2] = ["microvm", "q35"];
 /// Long enough for a host that does much else; only a guest that hangs takes it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[test]
-fn shell() {
-    check("shell");
-}
-
-#[test]
-fn network() {
-    check("network");
-}
-
-#[test]
-fn crash_panic() {
-    check("crash-panic");
-}
-
-#[test]
-fn crash_fault() {
-    check("crash-fault");
-}
-
-#[test]
-fn crash_stack() {
-    check("crash-stack");
-}
-
-#[test]
-fn crash_heap() {
-    check("crash-heap");
-}
-
-/// Plays a transcript on every board.
-fn check(name: &str) {
-    let path = guest()
-        .join("tests/expected")
-        .join(name)
-        .with_extension("txt");
-    let transcript = std::fs::read_to_string(&path).expect("the transcript is in the repository");
-    for board in BOARDS {
-        let mut session = Session::boot(board);
-        for line in transcript.lines() {
-            session.play(line);
-        }
-    }
-}
-
-fn guest() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The part of `board.toml` that starts QEMU.
-#[derive(Deserialize)]
-struct Board {
-    machine: Machine,
-    nic: Nic,
-    kernel: Kernel,
-    shell: Shell,
-}
-
-#[derive(Deserialize)]
-struct Machine {
-    qemu: String,
-    machine: String,
-    cpu: String,
-    memory_mib: u32,
-    extra_args: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Nic {
-    model: String,
-    options: std::collections::BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Kernel {
-    image: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Shell {
-    prompt: String,
-}
-
-impl Board {
-    fn load(name: &str) -> Self {
-        let path = guest().join("../../boards").join(name).join("board.toml");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-        toml::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"))
-    }
-
-    fn image(&self) -> PathBuf {
-        let named = std::env::var_os("ZFL_IMAGE").map(PathBuf::from);
-        let image = named.unwrap_or_else(|| guest().join("../..").join(&self.kernel.image));
-        assert!(
-            image.exists(),
-            "{image:?} is missing: run `cargo xtask build-guest` first"
-        );
-        image
-    }
-
-    fn command(&self) -> Command {
-        let mut device = format!("{},netdev=network", self.nic.model);
-        for (key, value) in &self.nic.options {
-            device += &format!(",{key}={value}");
-        }
-        let mut qemu = Command::new(&self.machine.qemu);
-        qemu.args(["-M", &self.machine.machine, "-cpu", &self.machine.cpu]);
-        qemu.args(["-m", &format!("{}M", self.machine.memory_mib)]);
-        qemu.args(&self.machine.extra_args);
-        qemu.args([
-            "-netdev",
-            "user,id=network",
-            "-device",
-            &device,
-            "-serial",
-            "stdio",
-        ]);
-        qemu.arg("-kernel").arg(self.image());
-        qemu
-    }
-}
-
 /// A guest in QEMU and what it has printed.
-struct Session {
+pub struct Session {
     board: &'static str,
     prompt: String,
     qemu: Child,
@@ -160,7 +23,8 @@ struct Session {
 }
 
 impl Session {
-    fn boot(name: &'static str) -> Self {
+    /// Starts QEMU.
+    pub fn boot(name: &'static str) -> Self {
         let board = Board::load(name);
         let mut command = board.command();
         let mut qemu = command
@@ -190,7 +54,8 @@ impl Session {
         }
     }
 
-    fn play(&mut self, line: &str) {
+    /// Plays one line of a transcript.
+    pub fn play(&mut self, line: &str) {
         if let Some(words) = line.strip_prefix("{type} ") {
             return self.type_line(words);
         }

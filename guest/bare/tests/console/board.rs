@@ -1,0 +1,84 @@
+//! Boards, as far as booting one takes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::guest;
+
+/// The part of `board.toml` that starts QEMU.
+#[derive(Deserialize)]
+pub struct Board {
+    pub machine: Machine,
+    nic: Nic,
+    kernel: Kernel,
+    pub shell: Shell,
+}
+
+#[derive(Deserialize)]
+pub struct Machine {
+    pub qemu: String,
+    machine: String,
+    cpu: String,
+    memory_mib: u32,
+    extra_args: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Nic {
+    model: String,
+    options: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Kernel {
+    image: PathBuf,
+}
+
+#[derive(Deserialize)]
+pub struct Shell {
+    pub prompt: String,
+}
+
+impl Board {
+    /// Reads a board of the repository.
+    pub fn load(name: &str) -> Self {
+        let path = guest().join("../../boards").join(name).join("board.toml");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        toml::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"))
+    }
+
+    fn image(&self) -> PathBuf {
+        let named = std::env::var_os("ZFL_IMAGE").map(PathBuf::from);
+        let image = named.unwrap_or_else(|| guest().join("../..").join(&self.kernel.image));
+        assert!(
+            image.exists(),
+            "{image:?} is missing: run `cargo xtask build-guest` first"
+        );
+        image
+    }
+
+    /// QEMU with a guest whose serial line is standard input and output.
+    pub fn command(&self) -> Command {
+        let mut device = format!("{},netdev=network", self.nic.model);
+        for (key, value) in &self.nic.options {
+            device += &format!(",{key}={value}");
+        }
+        let mut qemu = Command::new(&self.machine.qemu);
+        qemu.args(["-M", &self.machine.machine, "-cpu", &self.machine.cpu]);
+        qemu.args(["-m", &format!("{}M", self.machine.memory_mib)]);
+        qemu.args(&self.machine.extra_args);
+        qemu.args([
+            "-netdev",
+            "user,id=network",
+            "-device",
+            &device,
+            "-serial",
+            "stdio",
+        ]);
+        qemu.arg("-kernel").arg(self.image());
+        qemu
+    }
+}
