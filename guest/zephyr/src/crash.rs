@@ -1,8 +1,8 @@
 //! Ways to die on purpose, so that whoever watches over devices can be tested.
 
-use crate::args::Crash;
 use alloc::vec::Vec;
 use core::hint::black_box;
+use zfl_bare::command::Crash;
 
 /// Past the end of any board's memory.
 const UNMAPPED: *const u8 = core::ptr::without_provenance(0xf000_0000);

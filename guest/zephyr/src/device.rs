@@ -1,6 +1,5 @@
 //! The device's two threads: one moves the exchanges along, the other trains.
 
-use crate::args::RunArgs;
 use crate::mailbox::Mailbox;
 use crate::port::ZephyrPort;
 use crate::{clock, console};
@@ -8,6 +7,7 @@ use core::ffi::c_void;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 use fl_client::{Activity, Config, Device, Overrides, TrainJob};
+use zfl_bare::command::Run;
 
 /// Where the device listens at its own address.
 const HTTP_PORT: u16 = 80;
@@ -20,18 +20,20 @@ const STEP_EXAMPLES: u32 = 64;
 const TRAINING_LOOK_US: u64 = 5_000;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
-static TO_RUN: Mailbox<RunArgs> = Mailbox::new();
+static TO_RUN: Mailbox<Run> = Mailbox::new();
 static TO_TRAIN: Mailbox<TrainJob> = Mailbox::new();
 static TRAINED: Mailbox<TrainJob> = Mailbox::new();
 
-/// Sets the client's thread going; `false` if it goes already. A machine is one device until it is
-/// reset.
-pub fn start(args: RunArgs) -> bool {
-    if STARTED.swap(true, Ordering::AcqRel) {
-        return false;
+/// Whether the client's thread goes already. A machine is one device until it is reset.
+pub fn is_started() -> bool {
+    STARTED.load(Ordering::Acquire)
+}
+
+/// Sets the client's thread going, the first time that it is called.
+pub fn start(args: Run) {
+    if !STARTED.swap(true, Ordering::AcqRel) {
+        TO_RUN.put(args);
     }
-    TO_RUN.put(args);
-    true
 }
 
 /// The thread that trains; `glue.c` defines it.
@@ -54,7 +56,7 @@ extern "C" fn zfl_client_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) 
     }
 }
 
-fn config(args: &RunArgs) -> Config {
+fn config(args: &Run) -> Config {
     Config {
         client: args.client,
         address: args.address.map(|address| {

@@ -27,12 +27,10 @@ extern "C" fn k_sys_fatal_error_handler(reason: c_uint, _frame: *const c_void) -
         .get(reason as usize)
         .copied()
         .unwrap_or("error of the processor");
-    let heap = heap::usage();
     console::log(format_args!(
-        "fatal: {what} (reason {reason}) in thread '{}', heap {} of {} bytes in use",
+        "fatal: {what} (reason {reason}) in thread '{}', {}",
         current_thread_name(),
-        heap.used_bytes,
-        heap::SIZE_BYTES,
+        heap::usage(),
     ));
     // SAFETY: ends the machine; nothing runs after it.
     unsafe { raw::k_fatal_halt(reason) }

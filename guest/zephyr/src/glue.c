@@ -64,20 +64,19 @@ K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, 
 
 /* --- Shell ----------------------------------------------------------------------------------- */
 
-int zfl_shell_run(const struct shell *sh, size_t argc, char **argv);
-int zfl_shell_crash(const struct shell *sh, size_t argc, char **argv);
-int zfl_shell_stat(const struct shell *sh, size_t argc, char **argv);
+int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
 
 SHELL_CMD_ARG_REGISTER(run, NULL,
 		       "Join a federation.\n"
 		       "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] "
 		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>]",
-		       zfl_shell_run, 2, 7);
+		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(crash, NULL,
 		       "Die on purpose, to test who watches over this device.\n"
 		       "crash panic|fault|stack|heap",
-		       zfl_shell_crash, 2, 0);
-SHELL_CMD_ARG_REGISTER(stat, NULL, "Show heap and stack high-water marks.", zfl_shell_stat, 1, 0);
+		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
+SHELL_CMD_ARG_REGISTER(stat, NULL, "Show heap and stack high-water marks.", zfl_shell_command, 1,
+		       SHELL_OPT_ARG_CHECK_SKIP);
 
 void zfl_shell_line(const struct shell *sh, const char *line)
 {

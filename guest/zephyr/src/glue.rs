@@ -52,13 +52,11 @@ unsafe extern "C" {
     pub fn zfl_tcp_poll(fds: *mut PollFd, count: c_int, timeout_ms: c_int) -> c_int;
 }
 
-/// Gives the network interface its address.
-pub fn set_address(
-    ip: Ipv4Addr,
-    netmask: Ipv4Addr,
-    gateway: Option<Ipv4Addr>,
-) -> Result<(), Errno> {
-    let (ip, netmask) = (ip.octets(), netmask.octets());
+/// Gives the network interface its address, in a network whose prefix has `prefix_bits`.
+pub fn set_address(ip: Ipv4Addr, prefix_bits: u8, gateway: Option<Ipv4Addr>) -> Result<(), Errno> {
+    let host_bits = 32 - u32::from(prefix_bits.clamp(1, 32));
+    let netmask = (u32::MAX << host_bits).to_be_bytes();
+    let ip = ip.octets();
     let gateway = gateway.map(|gateway| gateway.octets());
     let gateway = gateway
         .as_ref()

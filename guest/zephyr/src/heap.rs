@@ -5,8 +5,9 @@
 use crate::glue;
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use zephyr::raw;
 use zephyr::sys::K_NO_WAIT;
 
@@ -16,6 +17,7 @@ pub const SIZE_BYTES: usize = zephyr::kconfig::CONFIG_ZFL_HEAP_SIZE as usize;
 struct Heap {
     raw: UnsafeCell<MaybeUninit<raw::k_heap>>,
     ready: AtomicBool,
+    refused_bytes: AtomicUsize,
 }
 
 // SAFETY: after `init` the heap is reached only through Zephyr's functions, which lock it.
@@ -25,6 +27,7 @@ unsafe impl Sync for Heap {}
 static HEAP: Heap = Heap {
     raw: UnsafeCell::new(MaybeUninit::zeroed()),
     ready: AtomicBool::new(false),
+    refused_bytes: AtomicUsize::new(0),
 };
 
 // SAFETY: `k_heap_aligned_alloc` returns memory of the size and alignment asked, or null.
@@ -34,9 +37,13 @@ unsafe impl GlobalAlloc for Heap {
             return core::ptr::null_mut();
         }
         // SAFETY: `ready` says that the heap is initialized; it locks itself.
-        unsafe {
-            raw::k_heap_aligned_alloc(self.get(), layout.align(), layout.size(), K_NO_WAIT).cast()
+        let block = unsafe {
+            raw::k_heap_aligned_alloc(self.get(), layout.align(), layout.size(), K_NO_WAIT)
+        };
+        if block.is_null() {
+            self.refused_bytes.store(layout.size(), Ordering::Relaxed);
         }
+        block.cast()
     }
 
     unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
@@ -75,6 +82,18 @@ pub struct Usage {
     pub used_bytes: usize,
     /// Most bytes ever in use.
     pub peak_bytes: usize,
+    /// Bytes last asked for in vain; 0 if there was always enough.
+    pub refused_bytes: usize,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "heap {} of {SIZE_BYTES} bytes in use", self.used_bytes)?;
+        match self.refused_bytes {
+            0 => Ok(()),
+            refused => write!(f, ", {refused} more refused"),
+        }
+    }
 }
 
 /// Measures the heap.
@@ -88,5 +107,6 @@ pub fn usage() -> Usage {
     Usage {
         used_bytes: stats.allocated_bytes,
         peak_bytes: stats.max_allocated_bytes,
+        refused_bytes: HEAP.refused_bytes.load(Ordering::Relaxed),
     }
 }

@@ -10,7 +10,6 @@
 
 extern crate alloc;
 
-mod args;
 mod clock;
 mod console;
 mod crash;

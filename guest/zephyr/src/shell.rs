@@ -1,50 +1,59 @@
-//! The shell's commands. `glue.c` registers them; both return to the prompt at once.
+//! The shell's commands, which are those of the bare firmware and parsed by its code. `glue.c`
+//! registers them; each returns to the prompt at once.
 
-use crate::args::{Crash, RunArgs};
 use crate::crash::crash;
 use crate::glue::{self, Shell, errno};
 use crate::{console, device, heap, threads};
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
+use zfl_bare::command::{self, Command, Run};
 
-/// `run <ip> server=<ip>:<port> ...`: sets the address and starts the client's thread.
-#[unsafe(no_mangle)]
-extern "C" fn zfl_shell_run(shell: *const Shell, argc: usize, argv: *const *const c_char) -> c_int {
-    // SAFETY: the shell passes its own arguments.
-    let words = unsafe { words(argc, argv) };
-    let args = match RunArgs::parse(words) {
-        Ok(args) => args,
-        Err(error) => return refuse(shell, format_args!("run: {error}")),
-    };
-    if let Err(error) = glue::set_address(args.ip, args.netmask(), args.gateway) {
-        return refuse(shell, format_args!("run: cannot set the address: {error}"));
-    }
-    if !device::start(args) {
-        return refuse(shell, format_args!("run: this device runs already"));
-    }
-    0
-}
+/// Zephyr's shell takes no longer line (`CONFIG_SHELL_CMD_BUFF_SIZE`).
+const LINE_BYTES: usize = 256;
 
-/// `crash panic|fault|stack|heap`: dies.
+type Line = heapless::String<LINE_BYTES>;
+
+/// Every command of this application.
 #[unsafe(no_mangle)]
-extern "C" fn zfl_shell_crash(
+extern "C" fn zfl_shell_command(
     shell: *const Shell,
     argc: usize,
     argv: *const *const c_char,
 ) -> c_int {
     // SAFETY: the shell passes its own arguments.
-    match Crash::parse(unsafe { words(argc, argv) }) {
-        Ok(way) => crash(way),
-        Err(error) => return refuse(shell, format_args!("crash: {error}")),
+    let Some(line) = (unsafe { line(argc, argv) }) else {
+        return refuse(shell, format_args!("the line is too long, or not UTF-8"));
+    };
+    match command::parse(&line) {
+        Ok(Command::Run(args)) => return run(shell, &args),
+        Ok(Command::Crash(way)) => crash(way),
+        Ok(Command::Stat) => stat(shell),
+        // The shell keeps these to itself.
+        Ok(Command::Help | Command::Nothing) => {}
+        Err(error) => return refuse(shell, format_args!("{error}")),
     }
     0
 }
 
-/// `stat`: high-water marks of heap and stacks, in bytes.
-#[unsafe(no_mangle)]
-extern "C" fn zfl_shell_stat(shell: *const Shell, _: usize, _: *const *const c_char) -> c_int {
+/// Sets the address and starts the client's thread.
+fn run(shell: *const Shell, args: &Run) -> c_int {
+    if device::is_started() {
+        return refuse(
+            shell,
+            format_args!("this machine is a device already; reset it to change that"),
+        );
+    }
+    if let Err(error) = glue::set_address(args.ip, args.mask, args.gateway) {
+        return refuse(shell, format_args!("cannot set the address: {error}"));
+    }
+    device::start(*args);
+    0
+}
+
+/// Prints the high-water marks of heap and stacks, in bytes.
+fn stat(shell: *const Shell) {
     let heap = heap::usage();
-    line(
+    print(
         shell,
         format_args!(
             "heap: {} used, {} peak, {} total",
@@ -54,7 +63,7 @@ extern "C" fn zfl_shell_stat(shell: *const Shell, _: usize, _: *const *const c_c
         ),
     );
     threads::for_each_stack(|stack| {
-        line(
+        print(
             shell,
             format_args!(
                 "stack {}: {} peak, {} total",
@@ -62,27 +71,29 @@ extern "C" fn zfl_shell_stat(shell: *const Shell, _: usize, _: *const *const c_c
             ),
         );
     });
-    0
 }
 
-/// The words after the command's name.
+/// The words of a command, with its name, as one line again.
 ///
 /// # Safety
-/// `argv` has `argc` pointers to terminated strings that outlive `'a`.
-unsafe fn words<'a>(argc: usize, argv: *const *const c_char) -> impl Iterator<Item = &'a str> {
-    (1..argc).map(move |index| {
+/// `argv` has `argc` pointers to terminated strings.
+unsafe fn line(argc: usize, argv: *const *const c_char) -> Option<Line> {
+    let mut line = Line::new();
+    for index in 0..argc {
         // SAFETY: the caller's promise.
         let word = unsafe { CStr::from_ptr(*argv.add(index)) };
-        word.to_str().unwrap_or("?")
-    })
+        line.push_str(word.to_str().ok()?).ok()?;
+        line.push(' ').ok()?;
+    }
+    Some(line)
 }
 
 fn refuse(shell: *const Shell, message: fmt::Arguments<'_>) -> c_int {
-    line(shell, message);
+    print(shell, message);
     -errno::EINVAL
 }
 
-fn line(shell: *const Shell, text: fmt::Arguments<'_>) {
+fn print(shell: *const Shell, text: fmt::Arguments<'_>) {
     console::with_c_str(text, |text| {
         // SAFETY: the shell is the one that called the command, the text is terminated.
         unsafe { glue::zfl_shell_line(shell, text.as_ptr()) };
