@@ -36,6 +36,7 @@ mod native;
 mod network;
 pub mod sandbox;
 mod serial;
+pub mod switch;
 mod sys;
 
 pub use board::Board;
