@@ -12,6 +12,7 @@ use core::ops::Range;
 use crate::error::TrainError;
 use crate::network::Network;
 use crate::plan::Workspace;
+use crate::quantise::{Ints, quantise};
 use crate::train::{Arithmetic, Trainer};
 use crate::{dense, fixed, float, loss, sparse};
 
@@ -92,8 +93,8 @@ impl Trainer {
         }
     }
 
-    fn ints<'a>(&self, words: &'a mut [i32]) -> fixed::Ints<'a> {
-        fixed::Ints::new(words, self.network.shape().num_inputs(), self.batch_size)
+    fn ints<'a>(&self, words: &'a mut [i32]) -> Ints<'a> {
+        Ints::new(words, self.network.shape().num_inputs(), self.batch_size)
     }
 
     /// Before the example pass.
@@ -106,7 +107,7 @@ impl Trainer {
         floats.gradients.fill(0.0);
         if self.config.arithmetic == Arithmetic::Fixed {
             let weights = &params[self.network.shape().layer(0).weights()];
-            fixed::quantise(
+            quantise(
                 weights,
                 1.0 / 255.0,
                 floats.units,
@@ -137,13 +138,7 @@ impl Trainer {
     }
 
     /// Leaves the outputs of all layers in `floats.outputs`.
-    fn forward(
-        &self,
-        params: &[f32],
-        input: &[u8],
-        floats: &mut Floats<'_>,
-        ints: &mut fixed::Ints<'_>,
-    ) {
+    fn forward(&self, params: &[f32], input: &[u8], floats: &mut Floats<'_>, ints: &mut Ints<'_>) {
         let first = self.network.shape().layer(0);
         let sums = &mut floats.outputs[..first.d_out];
         let (weights, bias) = params[first.params()].split_at(first.weights().len());
@@ -211,7 +206,7 @@ impl Trainer {
         }
         if self.config.arithmetic == Arithmetic::Fixed {
             let deltas = &floats.deltas[..self.batch_len() * first.d_out];
-            fixed::quantise(
+            quantise(
                 deltas,
                 rate / 255.0,
                 floats.units,

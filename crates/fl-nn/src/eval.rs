@@ -3,6 +3,7 @@
 use crate::error::{PlanError, TrainError};
 use crate::network::Network;
 use crate::plan::Workspace;
+use crate::quantise::{Ints, quantise};
 use crate::{fixed, loss, train};
 
 /// What an evaluation found.
@@ -55,8 +56,8 @@ impl Network {
         let (weights, bias) = params[first.params()].split_at(first.weights().len());
         let (units, rest) = workspace.floats.split_at_mut(first.d_out);
         let outputs = &mut rest[..self.num_outputs()];
-        let mut ints = fixed::Ints::new(workspace.ints, first.d_in, 0);
-        fixed::quantise(weights, 1.0 / 255.0, units, &mut ints)?;
+        let mut ints = Ints::new(workspace.ints, first.d_in, 0);
+        quantise(weights, 1.0 / 255.0, units, &mut ints)?;
         let mut found = Evaluation {
             num_examples,
             ..Evaluation::default()

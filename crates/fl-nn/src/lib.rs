@@ -31,6 +31,7 @@ mod init;
 mod loss;
 mod network;
 mod plan;
+mod quantise;
 mod rng;
 pub mod selftest;
 mod shape;

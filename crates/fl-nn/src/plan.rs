@@ -2,8 +2,8 @@
 
 use crate::batch;
 use crate::error::{Buffer, PlanError, SizeError, TrainError};
-use crate::fixed::Ints;
 use crate::network::Network;
+use crate::quantise::Ints;
 
 /// Most examples of a batch: the bound under which the integer kernel's sums cannot overflow.
 pub const MAX_BATCH: usize = 65_535;

@@ -113,3 +113,56 @@ pub(crate) fn word_at(octets: &[u8], begin: usize) -> u32 {
             .fold(0, |word, &octet| word << 8 | u32::from(octet)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Index and octets of each entry.
+    fn decoded(list: &[i32]) -> Vec<(usize, i32, i32)> {
+        list.iter()
+            .map(|&entry| decode(entry))
+            .map(|(index, x)| (index, x & 0xffff, x >> 16))
+            .collect()
+    }
+
+    #[test]
+    fn an_input_is_listed_pair_by_pair() {
+        let mut entries = [-1; 6];
+        assert_eq!(entries.len(), input_entries(11));
+        let list = of_input(&[0, 255, 0, 0, 0, 0, 0, 0, 128, 0, 1], &mut entries);
+        assert_eq!(decoded(list), [(0, 0, 255), (4, 128, 0), (5, 1, 0)]);
+        assert_eq!(decoded(of_input(&[0; 11], &mut entries)), []);
+        let all = [7; 11];
+        assert_eq!(decoded(of_input(&all, &mut entries)).len(), 6);
+    }
+
+    #[test]
+    fn a_column_is_listed_by_pairs_of_examples() {
+        let mut entries = [-1; 8];
+        assert_eq!(entries.len(), column_entries(3));
+        let words = [0x0000_00ff, 0x8000_0001, 0x0000_0200];
+        let [first, second, third, fourth] = of_column(3, &mut entries, |n| words[n]);
+        assert_eq!(decoded(first), [(0, 255, 1)]);
+        assert_eq!(decoded(second), [(1, 2, 0)]);
+        assert_eq!(decoded(third), []);
+        assert_eq!(decoded(fourth), [(0, 0, 128)]);
+    }
+
+    #[test]
+    fn the_largest_index_fits_an_entry() {
+        let mut entries = vec![0; input_entries(65_535)];
+        let input = vec![255; 65_535];
+        let list = decoded(of_input(&input, &mut entries));
+        assert_eq!(list.len(), 32_768);
+        assert_eq!((list[0], list[32_767]), ((0, 255, 255), (32_767, 255, 0)));
+    }
+
+    #[test]
+    fn a_word_ends_with_the_octets() {
+        let octets = [1, 2, 3, 4, 5];
+        assert_eq!(word_at(&octets, 0), 0x0403_0201);
+        assert_eq!(word_at(&octets, 3), 0x0504);
+        assert_eq!(word_at(&octets, 9), 0);
+    }
+}

@@ -1,0 +1,302 @@
+//! Matrices of f32 rounded to 16-bit integers, for [`crate::fixed`].
+//!
+//! # Layout
+//! Two rows of the matrix make a *pair* of 16 columns, side by side in the halves of 32-bit lanes, so that
+//! one `pmaddwd` (or its like) multiplies two inputs by four columns and adds up. Pairs of the first 16
+//! columns come first, then those of the next: a *tile* each. A missing last row and missing columns are
+//! zero.
+//!
+//! # Invariant: nothing overflows
+//! A column of `n <= 65,535` values `v` gets the power of two `u` as its unit, the smallest for which
+//! `max |v| / u < 2^15 - 2^7` and `sum |v| / u < 2^23 - 2^15` are sure. So every integer fits 16 bits;
+//! rounding adds at most `n / 2` to the sum of magnitudes, no octet is above 255, and every partial sum of
+//! octets times integers stays below `255 * 2^23 < 2^31`.
+
+use core::array;
+
+use bytemuck::cast;
+use wide::{f32x4, i32x4};
+
+use crate::error::TrainError;
+use crate::sparse;
+
+/// Columns of a tile: four SSE registers of sums.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen numbers in fours.
+pub(crate) type Fours<T> = [T; LANES / 4];
+
+/// Two rows of [`LANES`] columns: the upper row's integer in the low half of a lane, the lower's in the
+/// high half.
+pub(crate) type Pair = Fours<i32x4>;
+
+/// Words of `i32` under a [`Pair`].
+const PAIR_WORDS: usize = LANES;
+
+/// Words that may be lost to align a [`Pair`].
+const ALIGN_WORDS: usize = 3;
+
+/// The parts of [`crate::Workspace::ints`].
+pub(crate) struct Ints<'a> {
+    /// Room for the lists of [`sparse`].
+    pub lists: &'a mut [i32],
+    /// Pairs of the weights `[d_in, d_out]`, later of the deltas `[batch, d_out]`.
+    pub pairs: &'a mut [i32],
+}
+
+impl<'a> Ints<'a> {
+    /// Splits a buffer of [`Ints::words`] words.
+    pub fn new(words: &'a mut [i32], d_in: usize, batch: usize) -> Self {
+        let (lists, pairs) = words.split_at_mut(Self::list_words(d_in, batch));
+        Self { lists, pairs }
+    }
+
+    /// Words for a first layer `[d_in, d_out]` and batches of `batch`, 0 if there is only a forward pass.
+    pub fn words(d_in: usize, d_out: usize, batch: usize) -> u64 {
+        let pairs = d_in.max(batch).div_ceil(2) as u64 * d_out.div_ceil(LANES) as u64;
+        (Self::list_words(d_in, batch) + ALIGN_WORDS) as u64 + pairs * PAIR_WORDS as u64
+    }
+
+    /// The tiles of a quantised matrix of `rows` rows.
+    pub fn tiles(pairs: &[i32], rows: usize) -> impl Iterator<Item = &[Pair]> {
+        let (_, pairs, _) = bytemuck::pod_align_to::<i32, i32x4>(pairs);
+        pairs.as_chunks().0.chunks_exact(rows.div_ceil(2))
+    }
+
+    fn list_words(d_in: usize, batch: usize) -> usize {
+        sparse::input_entries(d_in).max(sparse::column_entries(batch))
+    }
+}
+
+/// Rounds `values` to integers, and tells what one unit of each column is worth, times `factor`.
+///
+/// # Shapes
+/// `values`: row-major `[rows, columns]`; `units`: `[columns]`; `ints`: room for that many.
+///
+/// # Errors
+/// [`TrainError::Diverged`] if a value or the sum of a column is not finite.
+pub(crate) fn quantise(
+    values: &[f32],
+    factor: f32,
+    units: &mut [f32],
+    ints: &mut Ints<'_>,
+) -> Result<(), TrainError> {
+    let columns = units.len();
+    let num_pairs = (values.len() / columns).div_ceil(2);
+    let (_, pairs, _) = bytemuck::pod_align_to_mut::<i32, i32x4>(ints.pairs);
+    let tiles = pairs.as_chunks_mut().0.chunks_exact_mut(num_pairs);
+    for ((tile, units), begin) in tiles.zip(units.chunks_mut(LANES)).zip((0..).step_by(LANES)) {
+        let mut rows = values.chunks_exact(columns).map(|row| load(&row[begin..]));
+        let mut scales = [1.0; LANES];
+        let bounds = column_bounds(rows.clone());
+        for ((unit, scale), (max, sum)) in units.iter_mut().zip(&mut scales).zip(bounds) {
+            let exponent = unit_exponent(max, sum)?;
+            *unit = power_of_two(exponent) * factor;
+            *scale = power_of_two(254 - exponent);
+        }
+        let scales = load(&scales);
+        for pair in tile {
+            let upper = rows.next().unwrap_or_default();
+            let lower = rows.next().unwrap_or_default();
+            *pair = round(upper, lower, scales);
+        }
+    }
+    Ok(())
+}
+
+/// The first [`LANES`] values, or what there is and zeros.
+#[inline(always)]
+pub(crate) fn load(values: &[f32]) -> Fours<f32x4> {
+    let fours = |values: &[f32; LANES]| {
+        let (fours, _) = values.as_chunks::<4>();
+        array::from_fn(|quarter| f32x4::new(fours[quarter]))
+    };
+    match values.first_chunk() {
+        Some(lanes) => fours(lanes),
+        None => {
+            let mut lanes = [0.0; LANES];
+            lanes[..values.len()].copy_from_slice(values);
+            fours(&lanes)
+        }
+    }
+}
+
+/// The largest magnitude and the sum of magnitudes of each column.
+fn column_bounds(rows: impl Iterator<Item = Fours<f32x4>>) -> [(f32, f32); LANES] {
+    let mut max = Pair::default();
+    let mut sum = Fours::<f32x4>::default();
+    for row in rows {
+        for quarter in 0..LANES / 4 {
+            let magnitude = row[quarter].abs();
+            // The bits of numbers that are not negative are in their order.
+            max[quarter] = max[quarter].max(cast(magnitude));
+            sum[quarter] += magnitude;
+        }
+    }
+    let (max, sum): ([f32; LANES], [f32; LANES]) = (cast(max), cast(sum));
+    array::from_fn(|lane| (max[lane], sum[lane]))
+}
+
+/// The biased exponent of a column's unit.
+fn unit_exponent(max: f32, sum: f32) -> Result<u32, TrainError> {
+    // The f32 sum of n values is below the true one by at most n * 2^-24 of it: less than 2^-7.
+    const MARGIN: f32 = 1.0 + 1.0 / 128.0;
+    // Below it a unit times a factor could leave the normal numbers; such columns lose precision.
+    const FINEST: u32 = 33;
+    let max = (max * MARGIN).to_bits() >> 23;
+    let sum = (sum * MARGIN).to_bits() >> 23;
+    if max == 255 || sum == 255 {
+        return Err(TrainError::Diverged);
+    }
+    // A number with the biased exponent e is below 2^(e - 126): below 2^15 units of 2^(e - 141), and
+    // below 2^23 units of 2^(e - 149). The margin keeps it clear of both.
+    Ok(max
+        .saturating_sub(14)
+        .max(sum.saturating_sub(22))
+        .max(FINEST))
+}
+
+/// The number with this biased exponent, in `1..=254`.
+fn power_of_two(exponent: u32) -> f32 {
+    f32::from_bits(exponent << 23)
+}
+
+/// The nearest integers, ties to even, of two rows.
+#[inline(always)]
+fn round(upper: Fours<f32x4>, lower: Fours<f32x4>, scales: Fours<f32x4>) -> Pair {
+    // Above 1.5 * 2^23 the spacing of f32 is 1, and the low bits of a sum are those of the integer.
+    let integers = |values: f32x4, scales| cast::<f32x4, i32x4>(values * scales + 12_582_912.0);
+    array::from_fn(|quarter| {
+        let upper = integers(upper[quarter], scales[quarter]);
+        let lower = integers(lower[quarter], scales[quarter]);
+        (upper & i32x4::splat(0xffff)) | lower << 16
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::fixed::forward;
+    use crate::rng::Pcg32;
+
+    /// A matrix, its integers and its units.
+    pub(crate) struct Case {
+        pub values: Vec<f32>,
+        pub units: Vec<f32>,
+        pub words: Vec<i32>,
+    }
+
+    fn case(rows: usize, columns: usize, values: Vec<f32>) -> Result<Case, TrainError> {
+        let mut units = vec![0.0; columns];
+        let mut words = vec![7; Ints::words(rows, columns, rows) as usize];
+        quantise(
+            &values,
+            1.0,
+            &mut units,
+            &mut Ints::new(&mut words, rows, rows),
+        )?;
+        Ok(Case {
+            values,
+            units,
+            words,
+        })
+    }
+
+    pub(crate) fn random(rows: usize, columns: usize) -> Case {
+        let mut rng = Pcg32::new(rows as u64, columns as u64);
+        case(
+            rows,
+            columns,
+            (0..rows * columns).map(|_| rng.symmetric()).collect(),
+        )
+        .unwrap()
+    }
+
+    /// Integers of a quantised matrix of one tile, row after row.
+    fn integers(case: &mut Case, rows: usize) -> Vec<[i16; LANES]> {
+        let ints = Ints::new(&mut case.words, rows, rows);
+        let pairs = Ints::tiles(ints.pairs, rows).next().unwrap();
+        let lanes = |pair: &Pair| cast::<Pair, [i32; LANES]>(*pair);
+        let halves = |pair| {
+            [
+                lanes(pair).map(|x| x as i16),
+                lanes(pair).map(|x| (x >> 16) as i16),
+            ]
+        };
+        pairs.iter().flat_map(halves).take(rows).collect()
+    }
+
+    #[test]
+    fn no_column_can_overflow() {
+        let mut rng = Pcg32::new(1, 1);
+        for rows in [1, 2, 3, 784, 65_535] {
+            // Per column: as random, all at the bound of a power of two or just below it, one giant.
+            let mut values: Vec<f32> = (0..rows * 5).map(|_| rng.symmetric()).collect();
+            for (index, row) in values.chunks_exact_mut(5).enumerate() {
+                row[1] = 1.0;
+                row[2] = -(1.0 - f32::EPSILON / 2.0);
+                row[3] = if index == rows / 2 { 3.0e30 } else { 1.0e-30 };
+                row[4] = f32::MAX / 2.0 / rows as f32;
+            }
+            let mut case = case(rows, 5, values).unwrap();
+            let integers = integers(&mut case, rows);
+            for column in 0..5 {
+                let magnitudes = || integers.iter().map(|row| i64::from(row[column]).abs());
+                let (largest, sum) = (magnitudes().max().unwrap(), magnitudes().sum::<i64>());
+                assert!(
+                    largest < 1 << 15 && 255 * sum < 1 << 31,
+                    "{rows} rows, column {column}"
+                );
+                // Nor is precision thrown away: one of the bounds is within a factor of four.
+                assert!(
+                    largest >= 1 << 13 || sum >= 1 << 21,
+                    "{rows} rows, column {column}"
+                );
+            }
+            let input = vec![255; rows];
+            let mut sums = [0.0; 5];
+            forward(
+                &mut Ints::new(&mut case.words, rows, rows),
+                &case.units,
+                &[0.0; 5],
+                &input,
+                &mut sums,
+            );
+            for (column, sign) in [(1, 255.0), (2, -255.0)] {
+                let expected = sign * rows as f32;
+                assert!(
+                    (sums[column] / expected - 1.0).abs() < 1e-3,
+                    "{} {expected}",
+                    sums[column]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn columns_of_nothing_and_of_almost_nothing_stay_what_they_are() {
+        let mut case = case(2, 3, vec![0.0, 1e-45, f32::MIN_POSITIVE, -0.0, 1e-45, 0.0]).unwrap();
+        assert!(
+            case.units.iter().all(|unit| unit.is_normal()),
+            "{:?}",
+            case.units
+        );
+        assert!(integers(&mut case, 2).iter().all(|row| row == &[0; LANES]));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in 0..6 {
+                let mut values = vec![0.5; 6];
+                values[place] = value;
+                assert_eq!(case(2, 3, values).err(), Some(TrainError::Diverged));
+            }
+        }
+        // Each is finite, the sum is not.
+        assert_eq!(
+            case(2, 1, vec![f32::MAX, f32::MAX]).err(),
+            Some(TrainError::Diverged)
+        );
+    }
+}
