@@ -241,10 +241,12 @@ impl Emulated {
     /// The report of a guest's own end, if these lines hold one.
     fn fatal(&self, lines: &[String]) -> Option<String> {
         let texts = &self.board.shell.fatal;
-        let line = lines
-            .iter()
-            .find(|line| texts.iter().any(|text| line.contains(text)))?;
-        Some(format!("the guest failed: {}", line.trim()))
+        // What stands before it is the prompt, most likely.
+        let report = lines.iter().find_map(|line| {
+            let start = texts.iter().find_map(|text| line.find(text))?;
+            line.get(start..)
+        })?;
+        Some(format!("the guest failed: {}", report.trim()))
     }
 
     /// Keeps the log of a device that runs until it ends, one way or another.

@@ -74,9 +74,11 @@ impl Session {
 
     /// Kills the machine and waits until it is gone.
     pub(super) async fn kill(mut self) {
-        self.signal(Signal::SIGKILL);
-        // An error means that the thread of the machines is gone, and with it the machine.
-        let _ = (&mut self.machine.ended).await;
+        if !self.machine.ended.is_terminated() {
+            self.signal(Signal::SIGKILL);
+            // An error means that the thread of the machines is gone, and with it the machine.
+            let _ = (&mut self.machine.ended).await;
+        }
         self.drain();
     }
 

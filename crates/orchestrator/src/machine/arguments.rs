@@ -99,24 +99,24 @@ mod tests {
         check(
             "microvm",
             expect![[r#"
-            -name zfl-7
-            -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
-            -cpu qemu32,+ssse3,+sse4.1
-            -m 16M
-            -accel tcg
-            -nodefaults
-            -no-user-config
-            -no-reboot
-            -display none
-            -global virtio-mmio.force-legacy=false
-            -device isa-debug-exit,iobase=0xf4,iosize=0x04
-            -kernel build/guest/bare/zfl-bare.elf
-            -netdev tap,id=n0,fd=11,vhost=off
-            -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
-            -chardev pipe,id=s0,path=/s/7
-            -serial chardev:s0
-            -monitor none
-        "#]],
+                -name zfl-7
+                -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
+                -cpu qemu32,+ssse3,+sse4.1
+                -m 64M
+                -accel tcg,tb-size=2
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -global virtio-mmio.force-legacy=false
+                -device isa-debug-exit,iobase=0xf4,iosize=0x04
+                -kernel build/guest/bare/zfl-bare.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+                -chardev pipe,id=s0,path=/s/7
+                -serial chardev:s0
+                -monitor none
+            "#]],
         );
     }
 
@@ -125,19 +125,44 @@ mod tests {
         check(
             "q35",
             expect![[r#"
+                -name zfl-7
+                -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
+                -cpu qemu32,+ssse3,+sse4.1
+                -m 64M
+                -accel tcg,tb-size=2
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -device isa-debug-exit,iobase=0xf4,iosize=0x04
+                -kernel build/guest/bare/zfl-bare.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,disable-legacy=on,romfile=,vectors=0
+                -chardev pipe,id=s0,path=/s/7
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
+    }
+
+    #[test]
+    fn qemu_x86() {
+        check(
+            "qemu_x86",
+            expect![[r#"
             -name zfl-7
-            -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
-            -cpu qemu32,+ssse3,+sse4.1
-            -m 16M
-            -accel tcg
+            -M q35,sata=off,smbus=off,usb=off,vmport=off
+            -cpu qemu32,+nx,+pae
+            -m 15M
+            -accel tcg,tb-size=16
             -nodefaults
             -no-user-config
             -no-reboot
             -display none
             -device isa-debug-exit,iobase=0xf4,iosize=0x04
-            -kernel build/guest/bare/zfl-bare.elf
+            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
             -netdev tap,id=n0,fd=11,vhost=off
-            -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,disable-legacy=on,romfile=,vectors=0
+            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
             -chardev pipe,id=s0,path=/s/7
             -serial chardev:s0
             -monitor none

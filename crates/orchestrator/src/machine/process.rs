@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
@@ -208,14 +208,14 @@ impl Keeper {
 
     fn signal(&self, pid: u32, signal: Signal) {
         if self.running.contains_key(&pid) {
-            // It is ours and not waited for, so the number is still its own.
-            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+            // It is ours and not waited for, so the number is still its own, and its group's.
+            let _ = killpg(Pid::from_raw(pid.cast_signed()), signal);
         }
     }
 
-    fn kill_all(mut self) {
-        for running in self.running.values_mut() {
-            let _ = running.child.kill();
+    fn kill_all(self) {
+        for &pid in self.running.keys() {
+            self.signal(pid, Signal::SIGKILL);
         }
         for (_, mut running) in self.running {
             let _ = running
@@ -230,6 +230,8 @@ impl Keeper {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+
+    use nix::sys::signal::kill;
 
     fn shell(script: &str) -> Launch {
         let arguments = vec!["-c".into(), script.into()];

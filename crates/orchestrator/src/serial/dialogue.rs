@@ -64,25 +64,26 @@ impl Dialogue {
 
     /// Takes in the lines that the guest completed, and the one that it has begun.
     pub(crate) fn hear(&mut self, lines: &[String], partial: &str) -> Action {
+        let mut prompted = false;
         for line in lines {
             match self.state {
                 State::Echo | State::Garbled if line.contains(&self.command) => {
                     self.state = State::Echoed;
                 }
+                // It begins with the prompt after which the command was typed.
                 State::Echo => self.state = State::Garbled,
-                _ => {}
+                // Other output may follow a prompt and complete its line.
+                _ => prompted |= line.trim_start().starts_with(&self.prompt),
             }
         }
-        if !partial.trim_end().ends_with(&self.prompt) {
-            return Action::Wait;
-        }
+        prompted |= partial.trim_end().ends_with(&self.prompt);
         match self.state {
-            State::Prompt | State::Garbled => self.type_command(),
-            State::Echo | State::Done => Action::Wait,
-            State::Echoed => {
+            State::Prompt | State::Garbled if prompted => self.type_command(),
+            State::Echoed if prompted => {
                 self.state = State::Done;
                 Action::Done
             }
+            _ => Action::Wait,
         }
     }
 
@@ -165,6 +166,15 @@ mod tests {
             shell.hear(&lines(&["zfl:~$ run 10.0.2.15"]), "zfl:~$ "),
             Action::Done
         );
+    }
+
+    #[test]
+    fn output_right_after_a_prompt_does_not_hide_it() {
+        let mut shell = dialogue();
+        let prompt_and_output = lines(&["zfl:~$ <inf> net: up"]);
+        assert_eq!(shell.hear(&prompt_and_output, ""), typed(false));
+        let all_at_once = lines(&["run 10.0.2.15", "zfl:~$ ", "zfl: join: connection refused"]);
+        assert_eq!(shell.hear(&all_at_once, ""), Action::Done);
     }
 
     #[test]

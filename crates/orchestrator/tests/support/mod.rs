@@ -1,0 +1,263 @@
+//! What the tests of the sandbox and of the fleet share: roles and a stand-in for QEMU.
+//!
+//! The sandbox must be entered by a process with a single thread, and a test is a thread. So each
+//! test starts this very program again in a *role*, which enters the sandbox first thing and checks
+//! what is to be checked from within; a check that fails makes it panic, and end with status 101.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+use tempfile::TempDir;
+use zfl_orchestrator::{Board, BootPolicy, DeviceBody, DeviceSpec, FleetConfig, Overrides};
+
+/// A role: does something in a process of its own and returns its exit status.
+pub type Role = (&'static str, fn() -> u8);
+
+/// The `main` of a test program.
+pub fn main(roles: &[Role], tests: Vec<Trial>) {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("role") {
+        let name = arguments.next().expect("the name of a role");
+        let (_, role) = roles
+            .iter()
+            .find(|(known, _)| *known == name)
+            .expect("a known role");
+        std::process::exit(role().into());
+    }
+    libtest_mimic::run(&Arguments::from_args(), tests).exit();
+}
+
+/// A test by the name of its function.
+pub fn test(name: &str, test: fn()) -> Trial {
+    Trial::test(name.to_owned(), move || {
+        test();
+        Ok(())
+    })
+}
+
+/// How long a test waits for what must happen; only a broken program takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What zfl promises of its end, whatever that was.
+pub const CLEAN_AFTER: Duration = Duration::from_secs(2);
+
+/// A process that plays a role, in an environment of its own.
+pub struct Actor {
+    pub child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// A place for an actor: a stand-in for QEMU in `PATH`, and a temporary folder to be left empty.
+pub struct Stage {
+    folder: TempDir,
+    /// Distinguishes the processes of this stage from all others.
+    pub marker: String,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["bin", "tmp", "serial"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let qemu = folder.path().join("bin/qemu-system-standin");
+        std::fs::write(&qemu, include_str!("standin.sh")).unwrap();
+        // Another user must be able to run all of it.
+        let everybody = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&qemu, everybody(0o755)).unwrap();
+        std::fs::set_permissions(folder.path(), everybody(0o755)).unwrap();
+        for name in ["tmp", "serial"] {
+            std::fs::set_permissions(folder.path().join(name), everybody(0o777)).unwrap();
+        }
+        let marker = folder.path().display().to_string();
+        Self { folder, marker }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The command that plays a role here.
+    pub fn role(&self, role: &str) -> Command {
+        self.dress(Command::new(std::env::current_exe().unwrap()), role)
+    }
+
+    /// The same through a program such as `unshare`, which gets the command as its last arguments.
+    pub fn role_through(&self, mut program: Command, role: &str) -> Command {
+        program.arg(std::env::current_exe().unwrap());
+        self.dress(program, role)
+    }
+
+    fn dress(&self, mut command: Command, role: &str) -> Command {
+        let path = std::env::var("PATH").unwrap();
+        command.args(["role", role, &self.marker]);
+        command.env("PATH", format!("{}:{path}", self.path("bin").display()));
+        command.env("TMPDIR", self.path("tmp"));
+        command.env("ZFL_TEST_STAGE", self.folder.path());
+        command
+    }
+
+    /// The processes of this stage that live: its marker is in their command line or environment.
+    pub fn processes(&self) -> Vec<u32> {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|&pid| pid != std::process::id() && self.is_ours(pid))
+            .collect()
+    }
+
+    fn is_ours(&self, pid: u32) -> bool {
+        let holds = |file| {
+            std::fs::read(format!("/proc/{pid}/{file}"))
+                .is_ok_and(|text| String::from_utf8_lossy(&text).contains(&self.marker))
+        };
+        holds("cmdline") || holds("environ")
+    }
+
+    /// Everything in the temporary folder of the actors.
+    pub fn temporary_files(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.path("tmp")).unwrap().flatten();
+        files
+            .map(|file| file.file_name().into_string().unwrap())
+            .collect()
+    }
+
+    /// The namespaces that processes of this stage are in, other than this process's own.
+    pub fn namespaces(&self) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = self.processes().into_iter().flat_map(namespaces).collect();
+        let own = namespaces(std::process::id());
+        all.retain(|namespace| !own.contains(namespace));
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Checks that within [`CLEAN_AFTER`] nothing of this stage is left anywhere.
+    pub fn check_empty(&self, namespaces: &[PathBuf]) {
+        let start = Instant::now();
+        loop {
+            let (processes, files) = (self.processes(), self.temporary_files());
+            let used = all_namespaces();
+            let namespaces: Vec<_> = namespaces
+                .iter()
+                .filter(|name| used.contains(name))
+                .collect();
+            if processes.is_empty() && files.is_empty() && namespaces.is_empty() {
+                return;
+            }
+            assert!(
+                start.elapsed() < CLEAN_AFTER,
+                "left: processes {processes:?}, files {files:?}, namespaces {namespaces:?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The namespaces in which some process is.
+fn all_namespaces() -> Vec<PathBuf> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.flat_map(namespaces).collect()
+}
+
+fn namespaces(pid: u32) -> Vec<PathBuf> {
+    let kinds = ["net", "pid", "mnt", "user"];
+    let links = kinds.map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")));
+    links.into_iter().flatten().collect()
+}
+
+impl Actor {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// Waits for the actor to print a line.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the actor ended: {:?}", self.child.wait());
+        line.trim_end().to_owned()
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Ends it as nothing can be ended more abruptly.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end; what it printed last, and how it ended.
+    pub fn end(mut self) -> (String, ExitStatus) {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (rest, self.child.wait().unwrap())
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The stage on which a role plays.
+pub fn stage() -> PathBuf {
+    std::env::var_os("ZFL_TEST_STAGE")
+        .expect("roles are played on a stage")
+        .into()
+}
+
+/// The board of the stand-in for QEMU; `script` tells the stand-in what to do.
+pub fn board(script: &str) -> Board {
+    let folder = stage().join(script);
+    let source = include_str!("board.toml").replace("SCRIPT", script);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("board.toml"), source).unwrap();
+    std::fs::write(folder.join("image"), "no firmware").unwrap();
+    let mut board = Board::load(Path::new("/"), folder.to_str().unwrap()).unwrap();
+    board.kernel.image = folder.join("image");
+    board
+}
+
+/// Devices 1 to `count` on one board.
+pub fn fleet(board: Board, count: u32) -> FleetConfig {
+    let board = Arc::new(board);
+    let body = DeviceBody::Emulated(board);
+    let device = |client| DeviceSpec {
+        client,
+        join_as: Some(client),
+        body: body.clone(),
+        overrides: Overrides::default(),
+    };
+    FleetConfig {
+        devices: (1..=count).map(device).collect(),
+        serial_dir: stage().join("serial"),
+        boot: BootPolicy::default(),
+    }
+}

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Stands in for QEMU: no machine and no guest, only a shell on the serial line. What it does comes
+# from the kernel's command line.
+
+if [ "$1" = --version ]; then
+    echo "QEMU emulator version 7.2.22 (a stand-in)"
+    exit
+fi
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        -append) script=$2 ;;
+        -chardev) serial=${2#pipe,id=s0,path=} ;;
+    esac
+    shift
+done
+
+exec <"$serial.in" >"$serial.out"
+
+prompt() { printf 'standin:~$ '; }
+
+# Echoes a line and takes it as a command.
+answer() {
+    printf '%s\r\n' "$1"
+    case $1 in
+        run*) printf 'running\r\n' ;;
+    esac
+    prompt
+}
+
+case $script in
+    dies)
+        printf 'panic at the disco\r\n  1: main\r\n'
+        echo "no such card" >&2
+        exit 35
+        ;;
+    silent) while :; do sleep 1000; done ;;
+    dies-once)
+        # The second attempt finds what the first one left.
+        if [ ! -e "$ZFL_TEST_STAGE/died" ]; then
+            : >"$ZFL_TEST_STAGE/died"
+            exit 1
+        fi
+        ;;
+esac
+
+printf '\033[1mbooting\033[0m\r\n'
+prompt
+
+case $script in
+    loses)
+        # Half of the first line is lost, and its end.
+        IFS= read -r line
+        printf '%s' "${line%????????}"
+        IFS= read -r line
+        answer ""
+        ;;
+    fails)
+        IFS= read -r line
+        answer "$line"
+        sleep 0.2
+        printf 'FATAL: stack overflow\r\n  in thread 3\r\n'
+        ;;
+esac
+
+while IFS= read -r line; do
+    answer "$line"
+done
