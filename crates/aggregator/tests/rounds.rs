@@ -1,0 +1,409 @@
+//! Rounds go on whatever devices do, and come out the same whatever the order of arrival.
+
+mod support;
+
+use fl_proto::DeviceState;
+use futures::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use support::{Device, Reply, Run, SHORT, config, get, num_params};
+use tokio::net::TcpListener;
+use zfl_aggregator::{Conditions, Event, Outlook};
+
+/// Weights of round 0 and what three rounds of the honest devices' training make of them: client `i`
+/// has `i + 1` examples and adds an eighth of `i + 1` to every parameter.
+fn three_rounds_by_hand(clients: u32) -> Vec<f32> {
+    let mut params = config(clients, 1).initial_params();
+    let total: f64 = (1..=clients).map(f64::from).sum();
+    for _ in 0..3 {
+        for param in &mut params {
+            let mean = |n: u32| f64::from(n) / total * f64::from(*param + 0.125 * n as f32);
+            *param = (1..=clients).map(mean).sum::<f64>() as f32;
+        }
+    }
+    params
+}
+
+#[tokio::test]
+async fn an_honest_fleet_completes_every_round() {
+    let run = Run::start(config(3, 3)).await;
+    let devices = run.devices(3).await;
+    let devices: Vec<_> = devices.into_iter().map(Device::obey_always).collect();
+    let finished = run.finish().await;
+    let summary = &finished.summary;
+    assert!(summary.success, "{:?}", summary.reason);
+    assert_eq!(
+        (summary.rounds_completed, summary.client_failures.len()),
+        (3, 0)
+    );
+    assert_eq!(finished.cohorts(), vec![vec![0, 1, 2]; 3]);
+    for device in devices {
+        assert_eq!(
+            device.await.unwrap().stops(),
+            1,
+            "told once that it is over"
+        );
+    }
+
+    let expected = three_rounds_by_hand(3);
+    assert_eq!(
+        summary.model_sha256,
+        zfl_aggregator::model_sha256(&expected)
+    );
+    let path = finished.dir.path().join("model.safetensors");
+    let (params, round) = zfl_aggregator::RunDir::read_model(&path, &support::network()).unwrap();
+    assert_eq!((params, round), (expected, 3));
+
+    let rows = finished.table(
+        "rounds.csv",
+        &["round", "cohort_size", "results", "failures", "late"],
+    );
+    let expected = [["0", "0", "0", "0", "0"], ["1", "3", "3", "0", "0"]];
+    assert_eq!(
+        rows[..2],
+        expected.map(|row| row.map(str::to_owned).to_vec())
+    );
+    assert_eq!(rows.len(), 4);
+    let rows = finished.table(
+        "clients.csv",
+        &["round", "client", "outcome", "num_examples", "loss"],
+    );
+    assert_eq!(rows.len(), 9);
+    assert_eq!(rows[5], ["2", "2", "received", "3", "0.5"]);
+}
+
+#[tokio::test]
+async fn every_order_of_arrival_gives_the_same_bits() {
+    let mut models = BTreeSet::new();
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let run = Run::start(config(3, 2)).await;
+        let mut devices = run.devices(3).await;
+        for _ in 0..2 {
+            for client in order {
+                devices[client].obey().await;
+            }
+        }
+        models.insert(run.finish().await.summary.model_sha256);
+    }
+    assert_eq!(models.len(), 1);
+}
+
+#[tokio::test]
+async fn cohorts_depend_on_the_seed_and_not_on_who_joins_first() {
+    let mut some = config(5, 6);
+    some.clients_per_round = 2;
+    let mut cohorts = Vec::new();
+    for joining in [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1]] {
+        let run = Run::start(some.clone()).await;
+        for client in joining {
+            Device::join(run.address, client).await.obey_always();
+        }
+        cohorts.push(run.finish().await.cohorts());
+    }
+    assert_eq!(cohorts[0], cohorts[1]);
+    assert!(
+        cohorts[0]
+            .iter()
+            .all(|cohort| cohort.len() == 2 && cohort.is_sorted())
+    );
+    let chosen: BTreeSet<u32> = cohorts[0].iter().flatten().copied().collect();
+    assert!(chosen.len() > 2, "not always the same: {cohorts:?}");
+}
+
+#[tokio::test]
+async fn a_device_killed_in_a_round_does_not_stop_it() {
+    let run = Run::start(config(3, 2)).await;
+    let mut devices = run.devices(3).await;
+    let mut victim = devices.remove(1);
+    victim.order().await;
+    victim.kill().await;
+    run.handle.client_lost(1, "exit status 137");
+    for device in devices {
+        device.obey_always();
+    }
+    let finished = run.finish().await;
+    assert_eq!(finished.summary.rounds_completed, 2);
+    assert_eq!(finished.failures(), [(1, 1, "exit status 137")]);
+    assert_eq!(
+        finished.cohorts(),
+        [vec![0, 1, 2], vec![0, 2]],
+        "the dead are not chosen again"
+    );
+    let lost = |event: &&Event| matches!(event, Event::ClientLost { client: 1, .. });
+    assert_eq!(finished.events.iter().filter(lost).count(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_never_delivers_costs_a_round_no_more_than_its_deadline() {
+    let mut short = config(2, 1);
+    short.round_deadline = SHORT;
+    let run = Run::start(short).await;
+    let mut devices = run.devices(2).await;
+    devices[0].obey().await;
+    devices[1].order().await;
+    let finished = run.finish().await;
+    assert!(finished.summary.success);
+    let [(1, 1, reason)] = finished.failures()[..] else {
+        panic!("{:?}", finished.failures())
+    };
+    assert!(reason.contains("no update within"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_device_that_never_answers_start_does_not_stop_a_round() {
+    let mut short = config(2, 1);
+    short.round_deadline = SHORT;
+    let run = Run::start(short).await;
+    let mut devices = run.devices(2).await;
+    devices[1].answer_next([Reply::Hang, Reply::Hang, Reply::Hang]);
+    devices[0].obey().await;
+    let finished = run.finish().await;
+    assert!(finished.summary.success);
+    assert_eq!(finished.failures().len(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_never_becomes_ready_is_left_out_after_the_deadline() {
+    let mut short = config(2, 1);
+    short.ready_deadline = SHORT;
+    let run = Run::start(short).await;
+    let mut device = Device::join(run.address, 0).await;
+    // Takes connections, for the kernel does, and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let answer = get(run.address, &format!("/id?client=1&address={address}")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(get(run.address, "/training-labels?id=1").await.status, 200);
+    device.obey().await;
+    let finished = run.finish().await;
+    assert_eq!(finished.cohorts(), [[0]]);
+    assert!(finished.summary.success);
+}
+
+#[tokio::test]
+async fn too_few_ready_devices_fail_the_run_with_a_reason() {
+    let mut short = config(3, 1);
+    (short.ready_deadline, short.quorum) = (SHORT, 2);
+    let run = Run::start(short).await;
+    let device = Device::join(run.address, 0).await;
+    let finished = run.finish().await;
+    let reason = finished.summary.reason.as_deref().unwrap_or_default();
+    assert!(!finished.summary.success);
+    assert!(
+        reason.contains("1 of 3 devices are ready") && reason.contains("quorum is 2"),
+        "{reason}"
+    );
+    assert_eq!(finished.summary.rounds_completed, 0);
+    assert_eq!(device.stops(), 1, "who was there is told all the same");
+}
+
+#[tokio::test]
+async fn too_few_updates_fail_the_run_with_a_reason() {
+    let mut short = config(2, 2);
+    (short.round_deadline, short.quorum) = (SHORT, 2);
+    let run = Run::start(short).await;
+    let mut devices = run.devices(2).await;
+    devices[0].obey().await;
+    devices[1].order().await;
+    let finished = run.finish().await;
+    let reason = finished.summary.reason.as_deref().unwrap_or_default();
+    assert!(!finished.summary.success);
+    assert!(
+        reason.contains("1 updates of 2") && reason.contains("--deadline"),
+        "{reason}"
+    );
+    assert_eq!(
+        finished.failures().len(),
+        1,
+        "the failure is told also of a failed round"
+    );
+}
+
+#[tokio::test]
+async fn without_a_device_left_a_run_ends_at_once() {
+    // The deadlines are LONG, and `finish` gives up before them.
+    let run = Run::start(config(2, 1)).await;
+    for client in 0..2 {
+        run.handle.client_lost(client, "never booted");
+    }
+    assert!(!run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_while_it_waits() {
+    let run = Run::start(config(1, 1)).await;
+    run.handle.cancel("interrupted");
+    assert_eq!(
+        run.finish().await.summary.reason.as_deref(),
+        Some("interrupted")
+    );
+
+    let run = Run::start(config(1, 1)).await;
+    let mut device = Device::join(run.address, 0).await;
+    device.order().await;
+    run.handle.cancel("interrupted");
+    assert_eq!(
+        run.finish().await.summary.reason.as_deref(),
+        Some("interrupted")
+    );
+    assert_eq!(device.stops(), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_says_it_gave_up_is_not_waited_for() {
+    let mut asking = config(2, 1);
+    asking.progress_interval = Some(std::time::Duration::from_millis(20));
+    let run = Run::start(asking).await;
+    let mut devices = run.devices(2).await;
+    devices[1].order().await;
+    devices[1].set_state(DeviceState::Failed, 1);
+    devices[0].obey().await;
+    let finished = run.finish().await;
+    let [(1, 1, reason)] = finished.failures()[..] else {
+        panic!("{:?}", finished.failures())
+    };
+    assert!(reason.contains("gave up"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_device_that_reboots_in_a_round_misses_it_and_is_in_the_next() {
+    let run = Run::start(config(2, 2)).await;
+    let mut devices = run.devices(2).await;
+    let mut old = devices.pop().unwrap();
+    let order = old.order().await;
+    let stale = old.update(&order);
+    old.kill().await;
+    let new = Device::join(run.address, 1).await;
+    let answer = new.post(&stale).await;
+    assert_eq!(
+        answer.status,
+        410,
+        "an update from before the reboot: {}",
+        answer.reason()
+    );
+    new.obey_always();
+    devices.pop().unwrap().obey_always();
+    let finished = run.finish().await;
+    assert_eq!(finished.cohorts(), [[0, 1], [0, 1]]);
+    let [(1, 1, reason)] = finished.failures()[..] else {
+        panic!("{:?}", finished.failures())
+    };
+    assert!(reason.contains("joined anew"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_busy_device_is_asked_again() {
+    let run = Run::start(config(1, 1)).await;
+    let mut device = Device::join(run.address, 0).await;
+    device.answer_next([Reply::Refuse(503), Reply::Refuse(503)]);
+    device.obey().await;
+    assert!(run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn late_updates_are_refused_or_go_into_the_next_round() {
+    for use_late in [false, true] {
+        let mut short = config(2, 2);
+        (short.round_deadline, short.use_late) = (SHORT, use_late);
+        let mut run = Run::start(short).await;
+        let mut devices = run.devices(2).await;
+        let late = devices[1].order().await;
+        devices[0].obey().await;
+        run.until(|event| matches!(event, Event::RoundStarted { round: 2, .. }).then_some(()))
+            .await;
+        let answer = devices[1].post(&devices[1].update(&late)).await;
+        assert_eq!(answer.status, if use_late { 200 } else { 410 });
+        if use_late {
+            let again = devices[1].post(&devices[1].update(&late)).await;
+            assert_eq!(again.status, 410, "late, and twice");
+        }
+        devices[0].obey().await;
+        let finished = run.finish().await;
+        let rows = finished.table("rounds.csv", &["results", "late"]);
+        assert_eq!(rows[1], ["1", "0"]);
+        assert_eq!(rows[2], ["1", if use_late { "1" } else { "0" }]);
+    }
+}
+
+/// Client 0 is away in round 1; client 1 fails in round 2.
+struct Trouble;
+
+impl Outlook for Trouble {
+    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
+        let conditions = match round {
+            1 => Conditions {
+                away: BTreeSet::from([0]),
+                doomed: BTreeMap::new(),
+            },
+            _ => Conditions {
+                away: BTreeSet::new(),
+                doomed: BTreeMap::from([(1, "crash".to_owned())]),
+            },
+        };
+        Box::pin(std::future::ready(conditions))
+    }
+}
+
+#[tokio::test]
+async fn who_is_away_is_not_chosen_and_who_is_doomed_does_not_count() {
+    let run = Run::with_outlook(config(3, 2), Arc::new(Trouble)).await;
+    let mut devices = run.devices(3).await;
+    for client in [1, 2] {
+        devices[client].obey().await;
+    }
+    let order = devices[1].order().await;
+    let answer = devices[1].post(&devices[1].update(&order)).await;
+    assert_eq!(
+        answer.status, 410,
+        "faster than its fault, and still not counted"
+    );
+    run.handle.client_lost(1, "crash");
+    for client in [0, 2] {
+        devices[client].obey().await;
+    }
+    let finished = run.finish().await;
+    assert_eq!(finished.cohorts(), [vec![1, 2], vec![0, 1, 2]]);
+    assert_eq!(finished.failures(), [(2, 1, "crash")]);
+}
+
+#[tokio::test]
+async fn over_commitment_ends_a_round_with_enough_updates() {
+    let mut more = config(3, 1);
+    (more.clients_per_round, more.over_commit) = (2, 1);
+    let run = Run::start(more).await;
+    let mut devices = run.devices(3).await;
+    // The round deadline is LONG, as is the patience of `finish`: who is missing is not waited for.
+    devices[2].order().await;
+    for device in &mut devices[..2] {
+        device.obey().await;
+    }
+    let finished = run.finish().await;
+    assert_eq!(
+        finished.table("rounds.csv", &["cohort_size", "results"])[1],
+        ["3", "2"]
+    );
+}
+
+#[tokio::test]
+async fn every_start_carries_the_model_and_the_hyper_parameters() {
+    let run = Run::start(config(1, 1)).await;
+    let mut device = Device::join(run.address, 0).await;
+    let order = device.obey().await;
+    let expected = config(1, 1);
+    assert_eq!(order.params, expected.initial_params());
+    assert_eq!(order.params.len(), num_params());
+    let start = order.start;
+    assert_eq!(
+        (start.round, start.local_epochs, start.batch_size),
+        (1, 1, 2)
+    );
+    assert_eq!((start.learning_rate, start.token.len()), (0.5, 16));
+    assert!(run.finish().await.summary.success);
+}

@@ -1,0 +1,241 @@
+//! A device that the test plays itself: it takes orders, and the test decides what becomes of them.
+
+use super::LONG;
+use super::http::{Answer, get, post};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get as on_get, post as on_post};
+use fl_proto::frame::{self, Frame, Kind};
+use fl_proto::{Cost, DeviceState, ErrorReply, OCTET_STREAM, Ready, Results, Start, Welcome};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// What a device says to a `/start` besides taking it.
+#[derive(Clone, Copy, Debug)]
+pub enum Reply {
+    /// Refuses with this status.
+    Refuse(u16),
+    /// Never answers.
+    Hang,
+}
+
+/// A `/start` that a device took.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub start: Start,
+    pub params: Vec<f32>,
+}
+
+/// A device that has joined.
+pub struct Device {
+    pub id: u32,
+    pub address: SocketAddr,
+    pub num_examples: u32,
+    server: SocketAddr,
+    inner: Arc<Inner>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    serving: JoinHandle<()>,
+}
+
+struct Inner {
+    id: u32,
+    ready: Mutex<(DeviceState, u32)>,
+    replies: Mutex<VecDeque<Reply>>,
+    stops: Mutex<u32>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Device {
+    /// Serves, joins as `client` and fetches its data.
+    pub async fn join(server: SocketAddr, client: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, orders) = mpsc::unbounded_channel();
+        let inner = Arc::new(Inner {
+            id: client,
+            ready: Mutex::new((DeviceState::Ready, 0)),
+            replies: Mutex::default(),
+            stops: Mutex::default(),
+            orders: sender,
+        });
+        let app = Router::new()
+            .route("/ready", on_get(ready))
+            .route("/start", on_post(start))
+            .route("/stop", on_post(stop))
+            .with_state(inner.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let welcome = get(server, &format!("/id?client={client}&address={address}")).await;
+        let welcome: Welcome = welcome.json();
+        assert_eq!(welcome.id, client);
+        for path in ["training-data", "training-labels"] {
+            assert_eq!(
+                get(server, &format!("/{path}?id={client}")).await.status,
+                200
+            );
+        }
+        let num_examples = welcome.num_examples;
+        Self {
+            id: client,
+            address,
+            num_examples,
+            server,
+            inner,
+            orders,
+            serving,
+        }
+    }
+
+    /// What to say to the next `/start`s, before any is taken.
+    pub fn answer_next(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.inner.replies.lock().unwrap().extend(replies);
+    }
+
+    /// What `/ready` says from now on.
+    pub fn set_state(&self, state: DeviceState, round: u32) {
+        *self.inner.ready.lock().unwrap() = (state, round);
+    }
+
+    /// Times that it was told that the experiment is over.
+    pub fn stops(&self) -> u32 {
+        *self.inner.stops.lock().unwrap()
+    }
+
+    /// The next `/start` that it takes.
+    pub async fn order(&mut self) -> Order {
+        let order = tokio::time::timeout(LONG, self.orders.recv()).await;
+        order.expect("a /start comes").expect("the device serves")
+    }
+
+    /// Stops serving: its port refuses connections from here on.
+    pub async fn kill(self) -> SocketAddr {
+        self.serving.abort();
+        let _ = self.serving.await;
+        self.address
+    }
+
+    /// The results that this device would send for an order.
+    pub fn results(&self, order: &Order) -> Results {
+        Results {
+            round: order.start.round,
+            token: order.start.token.clone(),
+            num_examples: self.num_examples,
+            loss: 0.5,
+            cost: Cost {
+                train_us: 1000,
+                bytes_sent: 7,
+                ..Cost::default()
+            },
+        }
+    }
+
+    /// A training that anyone can check: every parameter grows by an eighth per ID.
+    pub fn train(&self, order: &Order) -> Vec<f32> {
+        order
+            .params
+            .iter()
+            .map(|param| param + 0.125 * (self.id + 1) as f32)
+            .collect()
+    }
+
+    /// The frame of an honest update.
+    pub fn update(&self, order: &Order) -> Vec<u8> {
+        frame_of(&self.results(order), &self.train(order))
+    }
+
+    /// Posts a frame under its own ID.
+    pub async fn post(&self, body: &[u8]) -> Answer {
+        post(
+            self.server,
+            &format!("/results?id={}", self.id),
+            OCTET_STREAM,
+            body,
+        )
+        .await
+    }
+
+    /// Takes the next order and does what it says.
+    pub async fn obey(&mut self) -> Order {
+        let order = self.order().await;
+        let answer = self.post(&self.update(&order)).await;
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        order
+    }
+
+    /// Obeys until the run is over, in the background; gives itself back when told to stop.
+    pub fn obey_always(mut self) -> JoinHandle<Self> {
+        tokio::spawn(async move {
+            while self.stops() == 0 {
+                tokio::select! {
+                    order = self.orders.recv() => {
+                        let Some(order) = order else { break };
+                        self.post(&self.update(&order)).await;
+                    }
+                    () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+                }
+            }
+            self
+        })
+    }
+}
+
+/// A frame of `results` and `params`.
+pub fn frame_of(results: &Results, params: &[f32]) -> Vec<u8> {
+    let control = serde_json::to_vec(results).unwrap();
+    frame::encode(Kind::Weights, results.round, &control, params).unwrap()
+}
+
+async fn ready(State(inner): State<Arc<Inner>>) -> Response {
+    json_ready(&inner, 200)
+}
+
+async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
+    let reply = inner.replies.lock().unwrap().pop_front();
+    match reply {
+        Some(Reply::Refuse(status)) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            return (status, axum::Json(ErrorReply::new("told to refuse"))).into_response();
+        }
+        Some(Reply::Hang) => std::future::pending().await,
+        None => {}
+    }
+    let frame = Frame::parse(&body).expect("a well-formed frame");
+    let start: Start = fl_proto::json::decode(frame.control).expect("a start");
+    assert_eq!(start.round, frame.header.round);
+    let _ = inner.orders.send(Order {
+        start,
+        params: frame.params().collect(),
+    });
+    json_ready(&inner, 202)
+}
+
+async fn stop(State(inner): State<Arc<Inner>>) -> Response {
+    *inner.stops.lock().unwrap() += 1;
+    axum::Json(serde_json::json!({})).into_response()
+}
+
+fn json_ready(inner: &Inner, status: u16) -> Response {
+    let (state, round) = *inner.ready.lock().unwrap();
+    let (id, done_examples, total_examples) = (inner.id, 0, 0);
+    let error = None;
+    let ready = Ready {
+        id,
+        state,
+        round,
+        done_examples,
+        total_examples,
+        error,
+    };
+    (StatusCode::from_u16(status).unwrap(), axum::Json(ready)).into_response()
+}

@@ -1,0 +1,66 @@
+//! Requests by hand, so that a test can send what no client library would.
+
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A response: its status and its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The reason of an error: every one must have it as JSON.
+    pub fn reason(&self) -> String {
+        let reply: fl_proto::ErrorReply = serde_json::from_slice(&self.body).expect("a reason");
+        reply.error.to_string()
+    }
+
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+pub async fn get(server: SocketAddr, target: &str) -> Answer {
+    let stream = TcpStream::connect(server).await.unwrap();
+    exchange(stream, &format!("GET {target}"), "", &[]).await
+}
+
+/// A `GET` whose connection comes from the address `from`.
+pub async fn get_from(from: [u8; 4], server: SocketAddr, target: &str) -> Answer {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let stream = socket.connect(server).await.unwrap();
+    exchange(stream, &format!("GET {target}"), "", &[]).await
+}
+
+pub async fn post(server: SocketAddr, target: &str, media_type: &str, body: &[u8]) -> Answer {
+    let stream = TcpStream::connect(server).await.unwrap();
+    exchange(stream, &format!("POST {target}"), media_type, body).await
+}
+
+async fn exchange(mut stream: TcpStream, line: &str, media_type: &str, body: &[u8]) -> Answer {
+    let head = format!(
+        "{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {media_type}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The server may refuse early and stop reading; what it says is then read all the same.
+    let _ = stream.write_all(body).await;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    let end = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("a whole head")
+        + 4;
+    let status = std::str::from_utf8(&bytes[9..12]).unwrap().parse().unwrap();
+    Answer {
+        status,
+        body: bytes[end..].to_vec(),
+    }
+}

@@ -1,0 +1,228 @@
+//! What the tests stand on: a tiny data set, a running aggregator, and devices that do as they are told.
+//!
+//! Everything goes over real sockets on loopback. No test asserts how long something takes; deadlines
+//! are short only where a test needs one to pass.
+
+// Each test file uses its own part of this.
+#![allow(dead_code, unused_imports)]
+
+mod device;
+mod http;
+
+pub use device::{Device, Order, Reply, frame_of};
+pub use http::{Answer, get, get_from, post};
+
+use fl_data::{Dataset, Partition, Splits, iid};
+use fl_nn::{Activation, Network, Shape};
+use fl_proto::Arithmetic;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use zfl_aggregator::{
+    Config, Event, Handle, Outlook, Record, RunDir, Server, Summary, Weighting, bind,
+};
+
+/// Long enough that only a hang reaches it.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Long enough for a local exchange, short enough to wait for.
+pub const SHORT: Duration = Duration::from_millis(1500);
+
+/// 40 examples to train on and 8 to test with, of 4 octets and 2 classes.
+pub fn data() -> Splits {
+    let set = |len: usize| Dataset {
+        inputs: (0..4 * len).map(|i| (i * 37 % 251) as u8).collect(),
+        labels: (0..len).map(|i| (i % 2) as u8).collect(),
+        num_inputs: 4,
+        num_classes: 2,
+    };
+    Splits {
+        train: set(40),
+        test: set(8),
+    }
+}
+
+pub fn network() -> Network {
+    Network::new(Shape::new(&[4, 3, 2]).unwrap(), Activation::Relu)
+}
+
+/// Parameters of [`network`].
+pub fn num_params() -> usize {
+    network().shape().num_params()
+}
+
+/// `clients` for `rounds`, all of them in each, one update is enough, and nothing times out.
+pub fn config(clients: u32, rounds: u32) -> Config {
+    Config {
+        clients,
+        rounds,
+        first_round: 1,
+        clients_per_round: clients,
+        over_commit: 0,
+        quorum: 1,
+        use_late: false,
+        wait_for: clients,
+        ready_deadline: LONG,
+        round_deadline: LONG,
+        progress_interval: None,
+        local_epochs: 1,
+        batch_size: 2,
+        learning_rate: 0.5,
+        arithmetic: Arithmetic::Fixed,
+        weighting: Weighting::NumExamples,
+        network: network(),
+        seed: 7,
+        any_address: false,
+    }
+}
+
+/// Client `i` has `i + 1` examples, so that weights matter.
+pub fn partition(clients: u32) -> Partition {
+    let sizes: Vec<usize> = (1..=clients as usize).collect();
+    iid(40, &sizes, 7).unwrap()
+}
+
+/// A running aggregator.
+pub struct Run {
+    pub address: SocketAddr,
+    pub handle: Handle,
+    pub dir: tempfile::TempDir,
+    events: broadcast::Receiver<Record>,
+    summary: JoinHandle<Summary>,
+}
+
+impl Run {
+    pub async fn start(config: Config) -> Self {
+        Self::prepared(config, |_| {}, None).await
+    }
+
+    pub async fn with_outlook(config: Config, outlook: Arc<dyn Outlook>) -> Self {
+        Self::prepared(config, |_| {}, Some(outlook)).await
+    }
+
+    /// `prepare` sees the run directory before the server does.
+    pub async fn prepared(
+        config: Config,
+        prepare: impl FnOnce(&Path),
+        outlook: Option<Arc<dyn Outlook>>,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::create(dir.path()).unwrap();
+        prepare(dir.path());
+        let partition = partition(config.clients);
+        let mut server = Server::new(config, data(), partition, run_dir).unwrap();
+        if let Some(outlook) = outlook {
+            server = server.with_outlook(outlook);
+        }
+        let handle = server.handle();
+        let events = handle.subscribe();
+        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // On a thread of its own: the compiler cannot prove `Server::run` fit for `tokio::spawn`.
+        let runtime = tokio::runtime::Handle::current();
+        let summary =
+            tokio::task::spawn_blocking(move || runtime.block_on(server.run(listener)).unwrap());
+        Self {
+            address,
+            handle,
+            dir,
+            events,
+            summary,
+        }
+    }
+
+    /// Joins `clients` devices with the IDs `0..clients`.
+    pub async fn devices(&self, clients: u32) -> Vec<Device> {
+        let mut devices = Vec::new();
+        for client in 0..clients {
+            devices.push(Device::join(self.address, client).await);
+        }
+        devices
+    }
+
+    /// The first event from here on that `wanted` makes something of.
+    pub async fn until<T>(&mut self, wanted: impl Fn(&Event) -> Option<T>) -> T {
+        let search = async {
+            loop {
+                let record = self.events.recv().await.expect("the run goes on");
+                if let Some(found) = wanted(&record.event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, search)
+            .await
+            .expect("the event comes")
+    }
+
+    /// Waits for the end without a look at the files, which a test may have made unreadable.
+    pub async fn finish_unread(self) -> Summary {
+        tokio::time::timeout(LONG, self.summary)
+            .await
+            .expect("the run ends")
+            .unwrap()
+    }
+
+    /// Waits for the end; never for longer than [`LONG`], which is how a test notices a hang.
+    pub async fn finish(self) -> Finished {
+        let summary = tokio::time::timeout(LONG, self.summary)
+            .await
+            .expect("the run ends")
+            .unwrap();
+        let text =
+            std::fs::read_to_string(self.dir.path().join("events.jsonl")).unwrap_or_default();
+        let read = |line: &str| serde_json::from_str::<Record>(line).expect(line).event;
+        let events = text.lines().map(read).collect();
+        Finished {
+            summary,
+            events,
+            dir: self.dir,
+            handle: self.handle,
+        }
+    }
+}
+
+/// An aggregator that has run.
+pub struct Finished {
+    pub summary: Summary,
+    /// What `events.jsonl` holds.
+    pub events: Vec<Event>,
+    pub dir: tempfile::TempDir,
+    pub handle: Handle,
+}
+
+impl Finished {
+    /// The cohort of each round, the first at 0.
+    pub fn cohorts(&self) -> Vec<Vec<u32>> {
+        let cohort = |event: &Event| match event {
+            Event::RoundStarted { cohort, .. } => Some(cohort.clone()),
+            _ => None,
+        };
+        self.events.iter().filter_map(cohort).collect()
+    }
+
+    /// Round, client and reason of each failure.
+    pub fn failures(&self) -> Vec<(u32, u32, &str)> {
+        let failures = &self.summary.client_failures;
+        failures
+            .iter()
+            .map(|f| (f.round, f.client, f.reason.as_str()))
+            .collect()
+    }
+
+    /// Columns of a table in the run directory, row by row, by name.
+    pub fn table(&self, name: &str, columns: &[&str]) -> Vec<Vec<String>> {
+        let mut reader = csv::Reader::from_path(self.dir.path().join(name)).unwrap();
+        let head = reader.headers().unwrap().clone();
+        let places: Vec<usize> = columns
+            .iter()
+            .map(|name| head.iter().position(|column| column == *name).expect(name))
+            .collect();
+        let rows = reader.records().map(|row| row.unwrap());
+        rows.map(|row| places.iter().map(|&at| row[at].to_owned()).collect())
+            .collect()
+    }
+}

@@ -1,0 +1,326 @@
+//! Updates that must not count: each is refused with a reason, logged, and changes nothing else.
+
+mod support;
+
+use fl_proto::frame::{self, HEADER_LEN, Kind};
+use fl_proto::{JSON, OCTET_STREAM, compat};
+use support::{Device, Order, Run, config, frame_of, num_params, post};
+use zfl_aggregator::Event;
+
+/// Lets the other devices deliver, and the run end.
+async fn complete(run: Run, devices: &mut [Device]) -> support::Finished {
+    for device in devices {
+        device.obey().await;
+    }
+    run.finish().await
+}
+
+/// The model that two honest devices make in one round.
+async fn honest_model() -> String {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    complete(run, &mut devices).await.summary.model_sha256
+}
+
+/// The frame of an honest update with one thing changed in its results.
+fn with_results(
+    device: &Device,
+    order: &Order,
+    change: impl Fn(&mut fl_proto::Results),
+) -> Vec<u8> {
+    let mut results = device.results(order);
+    change(&mut results);
+    frame_of(&results, &device.train(order))
+}
+
+fn with_param(device: &Device, order: &Order, value: f32) -> Vec<u8> {
+    let mut params = device.train(order);
+    params[num_params() / 2] = value;
+    frame_of(&device.results(order), &params)
+}
+
+/// Bodies that are no update, the status each gets, and a word of the reason.
+fn bad_bodies(device: &Device, order: &Order) -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
+    let good = device.update(order);
+    let params = device.train(order);
+    let results = device.results(order);
+    let control = serde_json::to_vec(&results).unwrap();
+    let encode = |kind, round, control: &[u8], params: &[f32]| {
+        frame::encode(kind, round, control, params).unwrap()
+    };
+    let flipped = {
+        let mut body = good.clone();
+        *body.last_mut().unwrap() ^= 1;
+        body
+    };
+    let longer = [&params[..], &[0.0]].concat();
+    let shorter = &params[1..];
+    vec![
+        (
+            "NaN",
+            with_param(device, order, f32::NAN),
+            422,
+            "not finite",
+        ),
+        (
+            "infinity",
+            with_param(device, order, f32::NEG_INFINITY),
+            422,
+            "not finite",
+        ),
+        (
+            "one parameter too many",
+            frame_of(&results, &longer),
+            400,
+            "parameters",
+        ),
+        (
+            "one parameter too few",
+            frame_of(&results, shorter),
+            400,
+            "parameters",
+        ),
+        ("no parameters", frame_of(&results, &[]), 400, "parameters"),
+        (
+            "a later round",
+            with_results(device, order, |r| r.round += 1),
+            409,
+            "not begun",
+        ),
+        (
+            "an earlier round",
+            with_results(device, order, |r| r.round -= 1),
+            410,
+            "over",
+        ),
+        (
+            "a guessed token",
+            with_results(device, order, |r| {
+                r.token = "0123456789abcdef".try_into().unwrap()
+            }),
+            403,
+            "token",
+        ),
+        (
+            "too many examples",
+            with_results(device, order, |r| r.num_examples += 1),
+            400,
+            "examples",
+        ),
+        (
+            "all the weight there is",
+            with_results(device, order, |r| r.num_examples = u32::MAX),
+            400,
+            "examples",
+        ),
+        ("a flipped bit", flipped, 400, "CRC"),
+        ("a cut body", good[..good.len() - 1].to_vec(), 400, "byte"),
+        ("a cut header", good[..HEADER_LEN - 1].to_vec(), 400, "byte"),
+        ("an empty body", Vec::new(), 400, "byte"),
+        (
+            "another magic",
+            [b"zip!", &good[4..]].concat(),
+            400,
+            "magic",
+        ),
+        (
+            "a delta",
+            encode(Kind::Delta, 1, &control, &params),
+            400,
+            "delta",
+        ),
+        (
+            "control that is no JSON",
+            encode(Kind::Weights, 1, b"{\"round\":", &params),
+            400,
+            "control",
+        ),
+        (
+            "control without fields",
+            encode(Kind::Weights, 1, b"{}", &params),
+            400,
+            "control",
+        ),
+        (
+            "two rounds in one frame",
+            encode(Kind::Weights, 2, &control, &params),
+            400,
+            "round",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn bad_updates_are_refused_and_change_nothing() {
+    let mut run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    let order = devices[0].order().await;
+    let cases = bad_bodies(&devices[0], &order);
+    for (name, body, status, word) in &cases {
+        let answer = devices[0].post(body).await;
+        assert_eq!(answer.status, *status, "{name}: {}", answer.reason());
+        assert!(
+            answer.reason().contains(word),
+            "{name}: {}",
+            answer.reason()
+        );
+        let (client, logged, reason) = run
+            .until(|event| match event {
+                Event::ResultRejected {
+                    client,
+                    status,
+                    reason,
+                } => Some((*client, *status, reason.clone())),
+                _ => None,
+            })
+            .await;
+        assert_eq!((client, logged), (Some(0), *status), "{name}: {reason}");
+    }
+    // After all of that, the device may still deliver, and the model is what it would have been.
+    assert_eq!(
+        devices[0].post(&devices[0].update(&order)).await.status,
+        200
+    );
+    let finished = complete(run, &mut devices[1..]).await;
+    assert!(finished.summary.success, "{:?}", finished.summary.reason);
+    assert_eq!(finished.summary.model_sha256, honest_model().await);
+    let rows = finished.table("rounds.csv", &["round", "results", "failures", "rejected"]);
+    assert_eq!(rows[1], ["1", "2", "0", &cases.len().to_string()]);
+}
+
+#[tokio::test]
+async fn an_update_counts_once() {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    let order = devices[0].order().await;
+    let update = devices[0].update(&order);
+    assert_eq!(devices[0].post(&update).await.status, 200);
+    let again = devices[0].post(&update).await;
+    assert_eq!(
+        (again.status, again.reason().contains("already")),
+        (409, true)
+    );
+    let finished = complete(run, &mut devices[1..]).await;
+    assert_eq!(finished.summary.model_sha256, honest_model().await);
+}
+
+#[tokio::test]
+async fn of_two_posts_at_once_one_counts() {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    let order = devices[0].order().await;
+    let update = devices[0].update(&order);
+    let posts = (0..8).map(|_| devices[0].post(&update));
+    let mut statuses: Vec<u16> = futures::future::join_all(posts)
+        .await
+        .iter()
+        .map(|answer| answer.status)
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [[200].as_slice(), &[409; 7]].concat());
+    let finished = complete(run, &mut devices[1..]).await;
+    assert_eq!(finished.summary.model_sha256, honest_model().await);
+}
+
+#[tokio::test]
+async fn one_client_cannot_deliver_for_another() {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    let orders = [devices[0].order().await, devices[1].order().await];
+    assert_ne!(orders[0].start.token, orders[1].start.token);
+    // Under the ID of client 1, with its number of examples, but the token of client 0.
+    let mut results = devices[1].results(&orders[1]);
+    results.token = orders[0].start.token.clone();
+    let forged = frame_of(&results, &devices[1].train(&orders[1]));
+    assert_eq!(devices[1].post(&forged).await.status, 403);
+    for (device, order) in devices.iter().zip(&orders) {
+        assert_eq!(device.post(&device.update(order)).await.status, 200);
+    }
+    assert_eq!(
+        run.finish().await.summary.model_sha256,
+        honest_model().await
+    );
+}
+
+#[tokio::test]
+async fn who_was_not_asked_cannot_deliver() {
+    let mut only_one = config(2, 1);
+    only_one.clients_per_round = 1;
+    let mut run = Run::start(only_one).await;
+    let mut devices = run.devices(2).await;
+    let cohort = run
+        .until(|event| match event {
+            Event::RoundStarted { cohort, .. } => Some(cohort.clone()),
+            _ => None,
+        })
+        .await;
+    let chosen = cohort[0] as usize;
+    let order = devices[chosen].order().await;
+    let other = &devices[1 - chosen];
+    let answer = other.post(&other.update(&order)).await;
+    assert_eq!(answer.status, 403, "{}", answer.reason());
+    assert_eq!(
+        devices[chosen]
+            .post(&devices[chosen].update(&order))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(run.finish().await.summary.rounds_completed, 1);
+}
+
+#[tokio::test]
+async fn an_unknown_id_is_not_found() {
+    let run = Run::start(config(2, 1)).await;
+    let server = run.address;
+    let device = Device::join(server, 0).await;
+    for (target, status) in [
+        ("/results?id=1", 404),
+        ("/results?id=99", 404),
+        ("/results?id=4294967295", 404),
+        ("/results", 400),
+        ("/results?id=-1", 400),
+        ("/results?id=one", 400),
+    ] {
+        let answer = post(server, target, OCTET_STREAM, b"").await;
+        assert_eq!(answer.status, status, "{target}: {}", answer.reason());
+    }
+    let other = Device::join(server, 1).await;
+    let finished = complete(run, &mut [device, other]).await;
+    assert_eq!(finished.summary.model_sha256, honest_model().await);
+}
+
+#[tokio::test]
+async fn a_body_larger_than_any_update_is_refused() {
+    let run = Run::start(config(1, 1)).await;
+    let mut device = Device::join(run.address, 0).await;
+    let order = device.order().await;
+    let limit = compat::max_body_len(num_params()).unwrap();
+    let answer = device.post(&vec![0; limit + 1]).await;
+    assert_eq!(answer.status, 413, "{}", answer.reason());
+    assert_eq!(device.post(&device.update(&order)).await.status, 200);
+    assert!(run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn the_compatible_form_gives_the_same_model_and_other_media_types_none() {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    let order = devices[0].order().await;
+    let control = serde_json::to_vec(&devices[0].results(&order)).unwrap();
+    let body = compat::encode(&control, &devices[0].train(&order)).unwrap();
+    let short = compat::encode(&control, &devices[0].train(&order)[1..]).unwrap();
+    for (media_type, body, status) in [
+        ("text/plain", &body, 415),
+        ("", &body, 415),
+        (JSON, &short, 400),
+        (JSON, &control, 400),
+        (OCTET_STREAM, &body, 400),
+        ("application/json; charset=utf-8", &body, 200),
+    ] {
+        let answer = post(run.address, "/results?id=0", media_type, body).await;
+        assert_eq!(answer.status, status, "{media_type:?}");
+    }
+    let finished = complete(run, &mut devices[1..]).await;
+    assert_eq!(finished.summary.model_sha256, honest_model().await);
+}
