@@ -182,7 +182,11 @@ async fn results(
         Err(error) => Err(Refusal(error.status(), error.body_text())),
         Ok(body) => {
             shared.count(id, body.len() as u64 + head_len(&headers), 0);
-            take_update(&shared, id, &headers, &body)
+            if shared.is_corrupted(id) {
+                take_damaged(&shared, id, &headers, &body)
+            } else {
+                take_update(&shared, id, &headers, &body)
+            }
         }
     };
     let response = match accepted {
@@ -199,15 +203,27 @@ fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Re
     if let Some(at) = params.iter().position(|param| !param.is_finite()) {
         let why =
             format!("parameter {at} is not finite: the training diverged, lower the learning rate");
+        // The device has nothing better to send: its round need not be waited for.
+        shared.give_up(id, &results, &why);
         return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));
     }
-    if !results.loss.is_finite() {
-        return Err(Refusal(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "the loss is not finite".into(),
-        ));
-    }
     shared.take_update(id, results, params)
+}
+
+/// Takes an update in as if one bit of it had been turned on the way: a fault made on purpose.
+fn take_damaged(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+    let mut damaged = body.to_vec();
+    if let Some(byte) = damaged.last_mut() {
+        *byte ^= 1;
+    }
+    let taken = take_update(shared, id, headers, &damaged);
+    if let Err(Refusal(_, why)) = &taken {
+        shared.failed(
+            id,
+            &format!("its update was damaged on the way, as planned: {why}"),
+        );
+    }
+    taken
 }
 
 fn parse_update(

@@ -46,6 +46,8 @@ pub struct Ticket {
     pub outcome: Option<Outcome>,
     /// Whether an update is refused even if it comes: the device is known to fail this round.
     pub doomed: bool,
+    /// Whether what comes is damaged on the way.
+    pub corrupt: bool,
 }
 
 /// How a place in the cohort ended.

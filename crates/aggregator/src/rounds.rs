@@ -220,12 +220,14 @@ impl Rounds {
             let mut bytes_before = BTreeMap::new();
             for &id in &cohort {
                 let doomed = conditions.doomed.contains_key(&id);
+                let corrupt = conditions.corrupt.contains(&id);
                 tickets.insert(
                     id,
                     Ticket {
                         token: token()?,
                         outcome: None,
                         doomed,
+                        corrupt,
                     },
                 );
                 if let Some(client) = state.roster.get_mut(id) {

@@ -232,6 +232,11 @@ impl Handle {
         self.shared.lost(client, reason);
     }
 
+    /// Tells that a device which was lost is on its way back: rounds wait for it again.
+    pub fn client_expected(&self, client: u32) {
+        self.shared.expected(client);
+    }
+
     /// Puts something that happened to the fleet among the events.
     pub fn fleet_event(&self, client: Option<u32>, what: &str, detail: serde_json::Value) {
         self.shared.log.emit(Event::Fleet {

@@ -138,6 +138,25 @@ impl Shared {
         lock(&self.state).rejected += 1;
     }
 
+    /// Whether what this client sends in this round is damaged on the way.
+    pub(crate) fn is_corrupted(&self, id: u32) -> bool {
+        self.look(|state| {
+            let ticket = state.open.as_ref().and_then(|open| open.tickets.get(&id));
+            ticket.is_some_and(|ticket| ticket.corrupt)
+        })
+    }
+
+    /// A device that was lost is on its way back: rounds wait for it again.
+    pub(crate) fn expected(&self, id: u32) {
+        self.with(|state| {
+            if let Some(client) = state.roster.get_mut(id)
+                && matches!(client.standing, Standing::Lost(_))
+            {
+                client.standing = Standing::Absent;
+            }
+        });
+    }
+
     pub(crate) fn has_joined(&self, id: u32) -> bool {
         self.look(|state| state.roster.get(id).is_some_and(|c| c.address.is_some()))
     }
@@ -217,6 +236,21 @@ impl Shared {
                 && client.standing == Standing::Busy
             {
                 client.standing = Standing::Suspect;
+            }
+        });
+    }
+
+    /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
+    pub(crate) fn give_up(&self, id: u32, results: &Results, why: &str) {
+        self.with(|state| {
+            let open = state
+                .open
+                .as_ref()
+                .filter(|open| open.round == results.round);
+            let ticket = open.and_then(|open| open.tickets.get(&id));
+            if ticket.is_some_and(|ticket| ticket.token == results.token) {
+                fail_ticket(state, id, why);
+                make_ready(state, id);
             }
         });
     }
@@ -388,4 +422,6 @@ pub struct Conditions {
     pub away: BTreeSet<u32>,
     /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
     pub doomed: BTreeMap<u32, String>,
+    /// Clients whose update is damaged on the way: one bit of it is turned before it is read.
+    pub corrupt: BTreeSet<u32>,
 }
