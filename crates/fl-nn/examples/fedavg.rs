@@ -27,7 +27,7 @@ fn main() {
     let sizes = [vec![mnist::PIXELS], hidden, vec![10]].concat();
     let network = Network::new(Shape::new(&sizes).expect("a shape"), Activation::Relu);
     let (train, test) = (mnist::train(), mnist::test());
-    println!("{sizes:?}, {clients} clients, accuracy after rounds 1, 5, 10, 20, …");
+    println!("{sizes:?}, {clients} clients, test accuracy after round 1 and every fifth");
     for &learning_rate in &rates {
         for &seed in &seeds {
             let shares = partition(&train, clients, seed);

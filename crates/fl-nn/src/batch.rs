@@ -34,6 +34,20 @@ impl<'a> Examples<'a> {
         &self.inputs[n * self.d_in..][..self.d_in]
     }
 
+    /// Four octets of example `n` from `begin` on, those beyond its end zero.
+    #[inline(always)]
+    fn word(&self, n: u32, begin: usize) -> u32 {
+        let place = (n as usize).wrapping_mul(self.d_in).wrapping_add(begin);
+        match self
+            .inputs
+            .get(place..)
+            .and_then(|octets| octets.first_chunk())
+        {
+            Some(word) if begin + 4 <= self.d_in => u32::from_le_bytes(*word),
+            _ => sparse::word_at(self.input(n), begin),
+        }
+    }
+
     /// The class of example `n`, checked again since each step brings the labels anew.
     fn label(&self, n: u32) -> Result<usize, TrainError> {
         let label = self.labels[(n as usize).min(self.labels.len() - 1)];
@@ -234,8 +248,8 @@ impl Trainer {
             Arithmetic::Fixed => {
                 let mut ints = self.ints(workspace.ints);
                 for (begin, rows) in range.step_by(4).zip(weights.chunks_mut(4 * first.d_out)) {
-                    let word_of = |n: usize| sparse::word_at(examples.input(order[n]), begin);
-                    fixed::update(&mut ints, units, batch, word_of, rows);
+                    let word_of = |n| examples.word(n, begin);
+                    fixed::update(&mut ints, units, order, word_of, rows);
                 }
             }
             Arithmetic::Float => {

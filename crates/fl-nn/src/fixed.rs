@@ -17,7 +17,7 @@ use crate::sparse;
 /// `sums = input * weights + bias`.
 ///
 /// # Shapes
-/// `ints`, `units`: of [`crate::quantise::quantise`] for `[d_in, d_out]`; `input`: `[d_in]`; `bias`, `sums`: `[d_out]`.
+/// `ints`, `units`: quantised weights `[d_in, d_out]`; `input`: `[d_in]`; `bias`, `sums`: `[d_out]`.
 pub(crate) fn forward(
     ints: &mut Ints<'_>,
     units: &[f32],
@@ -42,22 +42,22 @@ pub(crate) fn forward(
 /// `weights -= sum_n x_n * delta_n`, for up to four inputs that follow each other.
 ///
 /// # Shapes
-/// `ints`, `units`: of [`crate::quantise::quantise`] for `[batch, d_out]`; `word_of(n)`: the inputs' octets in example `n`
-/// of the batch, the first in the lowest bits; `weights`: row-major `[inputs, d_out]`.
+/// `ints`, `units`: quantised deltas `[batch, d_out]`; `examples`: `[batch]`; `word_of(n)`: the inputs'
+/// octets in example `n`, the first in the lowest bits; `weights`: row-major `[inputs, d_out]`.
 pub(crate) fn update(
     ints: &mut Ints<'_>,
     units: &[f32],
-    batch: usize,
-    word_of: impl Fn(usize) -> u32,
+    examples: &[u32],
+    word_of: impl Fn(u32) -> u32,
     weights: &mut [f32],
 ) {
-    let lists = sparse::of_column(batch, ints.lists, word_of);
+    let lists = sparse::of_column(examples, ints.lists, word_of);
     for (row, list) in weights.chunks_exact_mut(units.len()).zip(lists) {
         if list.is_empty() {
             continue;
         }
         let columns = units.chunks(LANES).zip(row.chunks_mut(LANES));
-        for (tile, (units, weights)) in Ints::tiles(ints.pairs, batch).zip(columns) {
+        for (tile, (units, weights)) in Ints::tiles(ints.pairs, examples.len()).zip(columns) {
             let (exact, units, old) = (weighted_sum(tile, list), load(units), load(weights));
             store(
                 weights,
@@ -142,10 +142,11 @@ mod tests {
                 let octet = |n: usize, i: usize| {
                     ((n * 31 + i * 57) % 256 * usize::from(n % 3 != i % 3)) as u32
                 };
-                let word_of = |n| (0..4).fold(0, |word, i| word | octet(n, i) << (8 * i));
+                let word_of = |n| (0..4).fold(0, |word, i| word | octet(n as usize, i) << (8 * i));
+                let examples: Vec<u32> = (0..batch as u32).collect();
                 let mut weights = vec![1.0; inputs * columns];
                 let mut ints = Ints::new(&mut case.words, batch, batch);
-                update(&mut ints, &case.units, batch, word_of, &mut weights);
+                update(&mut ints, &case.units, &examples, word_of, &mut weights);
                 for (place, &weight) in weights.iter().enumerate() {
                     let (i, j) = (place / columns, place % columns);
                     let column = case.values.iter().skip(j).step_by(columns);

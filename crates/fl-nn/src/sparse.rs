@@ -70,26 +70,21 @@ fn push_word(list: &mut List<'_>, index: usize, word: u32) {
 }
 
 /// Pairs of neighbouring examples, for each of the four octets of the words that `word_of` gives.
-pub(crate) fn of_column(
-    batch: usize,
-    entries: &mut [i32],
-    word_of: impl Fn(usize) -> u32,
-) -> [&[i32]; 4] {
-    let (first, rest) = entries.split_at_mut(batch.div_ceil(2));
-    let (second, rest) = rest.split_at_mut(batch.div_ceil(2));
-    let (third, fourth) = rest.split_at_mut(batch.div_ceil(2));
-    let mut lists = [
-        List::new(first),
-        List::new(second),
-        List::new(third),
-        List::new(fourth),
-    ];
-    for index in 0..batch.div_ceil(2) {
-        let upper = word_of(2 * index);
-        let lower = if 2 * index + 1 < batch {
-            word_of(2 * index + 1)
-        } else {
-            0
+pub(crate) fn of_column<'a>(
+    examples: &[u32],
+    entries: &'a mut [i32],
+    word_of: impl Fn(u32) -> u32,
+) -> [&'a [i32]; 4] {
+    let pairs = examples.chunks(2);
+    let (first, rest) = entries.split_at_mut(pairs.len());
+    let (second, rest) = rest.split_at_mut(pairs.len());
+    let (third, fourth) = rest.split_at_mut(pairs.len());
+    let mut lists = [first, second, third, fourth].map(List::new);
+    for (index, pair) in pairs.enumerate() {
+        let (upper, lower) = match *pair {
+            [upper, lower] => (word_of(upper), word_of(lower)),
+            [upper] => (word_of(upper), 0),
+            _ => (0, 0),
         };
         if upper | lower != 0 {
             for (octet, list) in lists.iter_mut().enumerate() {
@@ -141,8 +136,9 @@ mod tests {
     fn a_column_is_listed_by_pairs_of_examples() {
         let mut entries = [-1; 8];
         assert_eq!(entries.len(), column_entries(3));
-        let words = [0x0000_00ff, 0x8000_0001, 0x0000_0200];
-        let [first, second, third, fourth] = of_column(3, &mut entries, |n| words[n]);
+        let words = [0x8000_0001, 0x0000_0200, 0x0000_00ff];
+        let [first, second, third, fourth] =
+            of_column(&[2, 0, 1], &mut entries, |n| words[n as usize]);
         assert_eq!(decoded(first), [(0, 255, 1)]);
         assert_eq!(decoded(second), [(1, 2, 0)]);
         assert_eq!(decoded(third), []);
