@@ -1,18 +1,26 @@
-//! What the end-to-end tests share: the built program, and folders for it to write to.
+//! What the end-to-end tests share: the built program, runs of it, and the processes that it starts.
+//!
+//! Time limits here end what hangs; no test asserts that something is fast.
 
 #![allow(
     dead_code,
     reason = "each test file is a program of its own and uses a part of this"
 )]
 
+mod process;
+mod run;
+
+pub use process::{descendants, is_alive, signal, wait_until};
+pub use run::{Live, Run};
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// The program under test, at the repository's root, with nobody at the keyboard.
 pub fn zfl() -> Command {
     let mut zfl = Command::new(env!("CARGO_BIN_EXE_zfl"));
-    zfl.current_dir(root()).stdin(std::process::Stdio::null());
+    zfl.current_dir(root()).stdin(Stdio::null());
     zfl
 }
 
@@ -23,7 +31,7 @@ pub fn root() -> PathBuf {
 
 /// A folder that goes when the test ends.
 pub fn folder() -> TempDir {
-    tempfile::tempdir().expect("a temporary folder can be made")
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder can be made")
 }
 
 /// What a finished program said.
@@ -34,7 +42,7 @@ pub struct Said {
     pub err: String,
 }
 
-/// Runs a program to its end.
+/// Runs a program that ends soon to its end.
 pub fn finish(command: &mut Command) -> Said {
     let Output {
         status,

@@ -9,9 +9,6 @@ use anyhow::{Result, bail};
 use std::ops::AddAssign;
 use std::process::Command;
 
-/// Test targets that boot each board once and talk to its shell.
-const QEMU_TESTS: [&str; 1] = ["boards"];
-
 /// Test targets that run whole fleets, and break them.
 const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
 
@@ -22,18 +19,18 @@ const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
 pub fn all() -> Result<()> {
     prepare()?;
     let mut tally = host()?;
-    tally += end_to_end(&QEMU_TESTS)?;
-    tally += end_to_end(&FLEET_TESTS)?;
+    tally += consoles()?;
+    tally += fleets()?;
     tally.conclude()
 }
 
-/// The boards' tests.
+/// The firmware's tests.
 ///
 /// # Errors
 /// As [`all`].
 pub fn qemu() -> Result<()> {
     prepare()?;
-    end_to_end(&QEMU_TESTS)?.conclude()
+    consoles()?.conclude()
 }
 
 /// The fleets' tests.
@@ -42,7 +39,7 @@ pub fn qemu() -> Result<()> {
 /// As [`all`].
 pub fn fleet() -> Result<()> {
     prepare()?;
-    end_to_end(&FLEET_TESTS)?.conclude()
+    fleets()?.conclude()
 }
 
 fn prepare() -> Result<()> {
@@ -56,8 +53,19 @@ fn host() -> Result<Tally> {
     count(cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
 }
 
+/// The firmware on every board, its console against the transcripts in `tests/expected`.
+fn consoles() -> Result<Tally> {
+    let folder = project::root().join("guest/bare");
+    let mut cargo = project::cargo();
+    // An alias of that folder, which knows the target of the host.
+    cargo
+        .current_dir(&folder)
+        .args(["host-test", "--locked", "--no-fail-fast", "--target-dir"]);
+    count(cargo.arg(folder.join("target")))
+}
+
 /// Optimised, as users run it; one test at a time, since each starts a fleet of its own.
-fn end_to_end(targets: &[&str]) -> Result<Tally> {
+fn fleets() -> Result<Tally> {
     let mut cargo = project::cargo();
     cargo.args([
         "test",
@@ -67,7 +75,7 @@ fn end_to_end(targets: &[&str]) -> Result<Tally> {
         "zfl",
         "--no-fail-fast",
     ]);
-    cargo.args(targets.iter().flat_map(|target| ["--test", target]));
+    cargo.args(FLEET_TESTS.iter().flat_map(|target| ["--test", target]));
     count(cargo.args(["--", "--test-threads=1"]))
 }
 

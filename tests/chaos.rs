@@ -1,0 +1,177 @@
+//! Fleets in QEMU that are broken on purpose: the rounds go on, the summary tells, nothing stays.
+//!
+//! Run by `cargo xtask test-fleet`.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+use support::{Live, finish, folder, is_alive, root, signal, wait_until, zfl};
+
+/// Rounds long enough to be in the middle of one when something is done to a device.
+const LONG_ROUNDS: [&str; 8] = [
+    "--clients",
+    "4",
+    "--rounds",
+    "3",
+    "--examples",
+    "600",
+    "--epochs",
+    "50",
+];
+
+#[test]
+fn a_device_that_is_killed_is_missed_and_named() {
+    let mut live = Live::start(&LONG_ROUNDS);
+    live.wait_for_round(2);
+    signal(live.machine(1).pid, "KILL");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    assert_eq!(run.summary()["rounds_completed"], 3);
+    let deaths = run.failures("died");
+    assert_eq!(deaths.len(), 1, "{deaths:?}");
+    assert_eq!(deaths[0]["client"], 1);
+    assert!(
+        deaths[0]["reason"].as_str().unwrap().contains("KILL"),
+        "{deaths:?}"
+    );
+    assert!(
+        !deaths[0]["last_lines"].as_array().unwrap().is_empty(),
+        "{deaths:?}"
+    );
+    let missing = run.failures("no_update");
+    assert_eq!(
+        missing.len(),
+        1,
+        "only in the round of its death: {missing:?}"
+    );
+    let rounds: Vec<_> = run
+        .events()
+        .into_iter()
+        .filter(|event| event["event"] == "round_finished")
+        .collect();
+    let results: Vec<_> = rounds
+        .iter()
+        .map(|round| round["results"].as_u64().unwrap())
+        .collect();
+    assert_eq!(results, [0, 4, 3, 3], "from the initial model to round 3");
+}
+
+#[test]
+fn a_device_that_stops_answering_delays_one_round_only() {
+    let mut live = Live::start(&[&LONG_ROUNDS[..], &["--deadline", "60"]].concat());
+    live.wait_for_round(2);
+    let frozen = live.machine(2);
+    signal(frozen.pid, "STOP");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    assert_eq!(run.summary()["rounds_completed"], 3);
+    let missing = run.failures("no_update");
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(
+        (&missing[0]["client"], &missing[0]["round"]),
+        (&2.into(), &2.into())
+    );
+    assert!(!is_alive(&frozen), "the frozen machine is still there");
+}
+
+#[test]
+fn without_a_quorum_the_run_fails_and_says_so() {
+    let mut live = Live::start(&[&LONG_ROUNDS[..], &["--quorum", "4"]].concat());
+    live.wait_for_round(2);
+    signal(live.machine(3).pid, "KILL");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(1), "{run:?}");
+    let summary = run.summary();
+    assert_eq!(
+        (&summary["success"], &summary["rounds_completed"]),
+        (&false.into(), &1.into())
+    );
+    assert!(
+        summary["reason"].as_str().unwrap().contains("quorum"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn ctrl_c_takes_the_fleet_with_it() {
+    let mut live = Live::start(&LONG_ROUNDS);
+    live.wait_for_round(1);
+    let machines = live.machines();
+    assert_eq!(machines.len(), 4);
+    signal(live.pid(), "INT");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(130), "{run:?}");
+    assert_eq!(run.summary()["interrupted_by"], "SIGINT");
+    for (client, machine) in machines {
+        assert!(
+            !is_alive(&machine),
+            "the machine of client {client} is still there"
+        );
+    }
+}
+
+#[test]
+fn sigkill_leaves_nothing_behind() {
+    let temp = || -> Vec<_> {
+        let entries = fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+        entries
+            .map(|entry| entry.file_name())
+            .filter(|n| n.as_encoded_bytes().starts_with(b"zfl-"))
+            .collect()
+    };
+    let before = temp();
+    let mut live = Live::start(&LONG_ROUNDS);
+    live.wait_for_round(1);
+    let all = support::descendants(live.pid());
+    assert!(all.len() >= 5, "four machines and what keeps them: {all:?}");
+    signal(live.pid(), "KILL");
+    wait_until("every process is gone", Duration::from_secs(60), || {
+        (!all.iter().any(is_alive)).then_some(())
+    });
+    let left: Vec<_> = temp()
+        .into_iter()
+        .filter(|name| !before.contains(name))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn without_qemu_the_run_is_refused_with_the_package() {
+    let temp = folder();
+    let out = temp.path().join("run");
+    let said = finish(
+        zfl()
+            .env("PATH", temp.path())
+            .args(["run", "--out"])
+            .arg(&out),
+    );
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.err.contains("apt-get install qemu-system-x86"),
+        "{said:?}"
+    );
+    assert!(!out.exists());
+}
+
+#[test]
+fn without_firmware_the_run_is_refused_with_the_command() {
+    let temp = folder();
+    let board = temp.path().join("boards/microvm");
+    fs::create_dir_all(&board).unwrap();
+    fs::copy(
+        root().join("boards/microvm/board.toml"),
+        board.join("board.toml"),
+    )
+    .unwrap();
+    let out = temp.path().join("run");
+    let said = finish(
+        zfl()
+            .current_dir(temp.path())
+            .args(["run", "--out"])
+            .arg(&out),
+    );
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.err.contains("cargo xtask build-guest"), "{said:?}");
+    assert!(!out.exists());
+}

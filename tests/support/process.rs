@@ -1,0 +1,97 @@
+//! Processes, as /proc and kill(1) see them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A process: its ID and the time of its start, which tells it from a later one with the same ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    pub command_line: String,
+    started: u64,
+}
+
+/// All processes that descend from `ancestor`, whatever namespaces they are in.
+pub fn descendants(ancestor: u32) -> Vec<Process> {
+    let mut children = BTreeMap::<u32, Vec<Process>>::new();
+    for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // A process that has ended since is none.
+        if let Some((parent, process)) = look(pid) {
+            children.entry(parent).or_default().push(process);
+        }
+    }
+    let mut found = Vec::new();
+    let mut pending = vec![ancestor];
+    while let Some(parent) = pending.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            pending.push(child.pid);
+            found.push(child);
+        }
+    }
+    found
+}
+
+/// Whether it still runs. One that has ended and waits to be collected does not.
+pub fn is_alive(process: &Process) -> bool {
+    look(process.pid).is_some_and(|(_, now)| now.started == process.started)
+}
+
+/// Sends a signal: `KILL`, `STOP`, `INT` …
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "no process {pid} to send {name} to"
+    );
+}
+
+/// Waits until `done` gives something.
+///
+/// # Panics
+/// If that takes longer than the limit.
+#[track_caller]
+pub fn wait_until<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(result) = done() {
+            return result;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "no sign of this within {limit:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The parent of a process, and the process; `None` if it has ended.
+fn look(pid: u32) -> Option<(u32, Process)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the name, may have anything in it, but the last bracket is its end.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let (state, parent, started) = (fields.first()?, fields.get(1)?, fields.get(19)?);
+    if matches!(*state, "Z" | "X") {
+        return None;
+    }
+    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let command_line = String::from_utf8_lossy(&words).replace('\0', " ");
+    Some((
+        parent.parse().ok()?,
+        Process {
+            pid,
+            command_line,
+            started: started.parse().ok()?,
+        },
+    ))
+}

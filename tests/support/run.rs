@@ -1,0 +1,211 @@
+//! A run of `zfl run` with its directory, finished or going on.
+
+use super::process::{Process, descendants, signal, wait_until};
+use super::{Said, folder, zfl};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Far more than any run of these tests takes, also on a machine that is busy.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// A run that goes on. It is killed when the test ends; its files stay if the test fails.
+pub struct Live {
+    child: Child,
+    folder: Option<TempDir>,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Run {
+    pub said: Said,
+    live: Live,
+}
+
+impl Live {
+    /// Starts `zfl run` with these arguments and a run directory of its own.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_as(zfl().arg("run").args(arguments))
+    }
+
+    /// Starts a command with `--out` and a run directory of its own behind it.
+    pub fn start_as(command: &mut Command) -> Self {
+        let folder = folder();
+        let file = |name: &str| File::create(folder.path().join(name)).expect("the disk has room");
+        let child = command
+            .arg("--out")
+            .arg(folder.path().join("run"))
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .expect("zfl starts");
+        Self {
+            child,
+            folder: Some(folder),
+        }
+    }
+
+    /// The process of zfl.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The run directory.
+    pub fn out(&self) -> PathBuf {
+        self.folder().join("run")
+    }
+
+    /// What is on standard output so far.
+    pub fn said_so_far(&self) -> String {
+        fs::read_to_string(self.folder().join("stdout")).unwrap_or_default()
+    }
+
+    /// Waits for an event of which `wanted` is true.
+    #[track_caller]
+    pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let events = self.out().join("events.jsonl");
+        wait_until(what, LIMIT, || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("zfl has ended ({status}) without this: {what}");
+            }
+            self::events(&events)
+                .into_iter()
+                .find(|event| wanted(event))
+        })
+    }
+
+    /// Waits until training of this round has begun.
+    #[track_caller]
+    pub fn wait_for_round(&mut self, round: u64) {
+        self.wait_for(&format!("round {round} has begun"), |event| {
+            event["event"] == "client_started" && event["round"] == round
+        });
+    }
+
+    /// The emulated machines, by client.
+    pub fn machines(&self) -> Vec<(u32, Process)> {
+        let machines = descendants(self.pid()).into_iter().filter_map(|process| {
+            // The orchestrator names a machine after its client, for people who look at `ps`.
+            let mut words = process
+                .command_line
+                .split(' ')
+                .skip_while(|word| *word != "-name");
+            let client = words.nth(1)?.strip_prefix("zfl-")?.parse().ok()?;
+            Some((client, process))
+        });
+        machines.collect()
+    }
+
+    /// The machine of one client.
+    #[track_caller]
+    pub fn machine(&self, client: u32) -> Process {
+        let machine = self.machines().into_iter().find(|(of, _)| *of == client);
+        machine
+            .unwrap_or_else(|| panic!("no machine of client {client} runs"))
+            .1
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn finish(mut self) -> Run {
+        let status = wait_until("zfl ends", LIMIT, || {
+            self.child.try_wait().expect("zfl is ours")
+        });
+        let text = |name: &str| fs::read_to_string(self.folder().join(name)).unwrap_or_default();
+        let said = Said {
+            status: status.code(),
+            out: text("stdout"),
+            err: text("stderr"),
+        };
+        Run { said, live: self }
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("it stays until the end").path()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            signal(self.child.id(), "KILL");
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            eprintln!("the files of this run stay in {}", folder.keep().display());
+        }
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Live").field(&self.folder).finish()
+    }
+}
+
+impl Run {
+    /// Runs `zfl run` to its end.
+    #[track_caller]
+    pub fn of(arguments: &[&str]) -> Self {
+        Live::start(arguments).finish()
+    }
+
+    /// Runs `zfl run` to its end and expects that every round completes.
+    #[track_caller]
+    pub fn succeeds(arguments: &[&str]) -> Self {
+        let run = Self::of(arguments);
+        assert_eq!(run.said.status, Some(0), "{arguments:?}: {run:?}");
+        run
+    }
+
+    /// The run directory.
+    pub fn out(&self) -> PathBuf {
+        self.live.out()
+    }
+
+    /// `summary.json`.
+    #[track_caller]
+    pub fn summary(&self) -> Value {
+        let path = self.out().join("summary.json");
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}: {self:?}"));
+        serde_json::from_str(&text).expect("summary.json is JSON")
+    }
+
+    /// The hash of the model.
+    #[track_caller]
+    pub fn model(&self) -> String {
+        let hash = self.summary()["model_sha256"]
+            .as_str()
+            .expect("it is a string")
+            .to_owned();
+        assert_eq!(hash.len(), 64, "{hash}");
+        hash
+    }
+
+    /// The failures of one kind, `died` or `no_update`, in the summary.
+    pub fn failures(&self, kind: &str) -> Vec<Value> {
+        let summary = self.summary();
+        let all = summary["failures"].as_array().expect("it is a list").iter();
+        all.filter(|failure| failure["kind"] == kind)
+            .cloned()
+            .collect()
+    }
+
+    /// All events.
+    pub fn events(&self) -> Vec<Value> {
+        events(&self.out().join("events.jsonl"))
+    }
+}
+
+/// The events that are written whole so far.
+fn events(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let parse = |line| serde_json::from_str(line).expect("each line of events.jsonl is JSON");
+    whole.lines().map(parse).collect()
+}
