@@ -106,6 +106,7 @@ pub enum FleetError {
 /// native devices.
 pub struct Fleet {
     shared: Arc<Shared>,
+    warnings: Vec<String>,
     devices: BTreeMap<u32, Handle>,
 }
 
@@ -130,13 +131,14 @@ impl Fleet {
         let serial_dir = &config.serial_dir;
         std::fs::create_dir_all(serial_dir).map_err(|e| system(serial_dir.display(), e))?;
         let network = start_network(&sandbox, config.devices.len()).await?;
-        check_pace(&network, &config.devices).await?;
+        let warning = pace_warning(&network, &config.devices).await;
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(Shared {
             network,
             scratch: sandbox.scratch,
             machines: Machines::start().map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
+            paces: warning.is_none(),
             permits: Semaphore::new(config.boot.parallel.unwrap_or(processors).max(1)),
             events,
             pids: Mutex::default(),
@@ -170,7 +172,16 @@ impl Fleet {
             };
             devices.insert(spec.client, Handle { commands, task });
         }
-        Ok(Self { shared, devices })
+        Ok(Self {
+            shared,
+            warnings: warning.into_iter().collect(),
+            devices,
+        })
+    }
+
+    /// What will not be as the boards want it, for people; most fleets have none.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The address on which the aggregator must listen, at any port.
@@ -348,17 +359,15 @@ async fn start_network(sandbox: &Sandbox, devices: usize) -> Result<Network, Fle
     })
 }
 
-/// A guest that loses frames above a rate must be paced, or it would seem to work and be slow.
-async fn check_pace(network: &Network, devices: &[DeviceSpec]) -> Result<(), FleetError> {
-    let Some(board) = boards(devices).find(|board| board.nic.max_kbit_per_s.is_some()) else {
-        return Ok(());
-    };
-    network.can_pace().await.map_err(|why| {
-        let name = &board.name;
-        FleetError::Config(format!(
-            "board {name} loses frames that come too fast, and nothing here can slow them: {why}"
-        ))
-    })
+/// A guest that loses frames above a rate and cannot be paced works, but is slow and retransmits.
+async fn pace_warning(network: &Network, devices: &[DeviceSpec]) -> Option<String> {
+    let limited = |board: &&Arc<Board>| board.nic.max_kbit_per_s.is_some();
+    let board = boards(devices).find(limited)?;
+    let why = network.can_pace().await.err()?;
+    let name = &board.name;
+    Some(format!(
+        "board {name} loses frames that come too fast, and nothing here slows them: {why}"
+    ))
 }
 
 fn open_log(folder: &Path, client: u32, started: Instant) -> Result<DeviceLog, FleetError> {

@@ -5,10 +5,44 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use rtnetlink::packet_route::tc::TcAttribute;
 use support::{Stage, board, fleet, stage, test};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zfl_orchestrator::sandbox::{NetworkMode, Sandbox, enter, probe};
 use zfl_orchestrator::{BootReport, Fleet, FleetConfig, FleetEvent};
+
+/// Frames that a link lets through slowly wait in its queue; the length of it, in bytes.
+async fn waiting_bytes(link: &str) -> Option<u32> {
+    let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
+    tokio::spawn(connection);
+    let index = nix::net::if_::if_nametoindex(link).unwrap().cast_signed();
+    let queues: Vec<_> = netlink.qdisc().get().index(index).execute().collect().await;
+    queues.into_iter().flatten().find_map(|queue| {
+        let is_tbf = |attribute: &_| matches!(attribute, TcAttribute::Kind(kind) if kind == "tbf");
+        queue
+            .attributes
+            .iter()
+            .find(|attribute| is_tbf(attribute))?;
+        queue
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                TcAttribute::Stats(stats) => Some(stats.backlog),
+                _ => None,
+            })
+    })
+}
+
+/// Tells the host where a guest is that answers no ARP.
+async fn introduce(ip: std::net::IpAddr) {
+    let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
+    tokio::spawn(connection);
+    let bridge = nix::net::if_::if_nametoindex("zfl").unwrap();
+    let neighbour = netlink.neighbours().add(bridge, ip);
+    let mac = [0x52, 0x54, 0, 0, 0, 0];
+    neighbour.link_layer_address(&mac).execute().await.unwrap();
+}
 
 macro_rules! roles {
     ($($name:ident),* $(,)?) => {
@@ -33,6 +67,7 @@ roles!(
     a_guest_that_reports_its_end_is_ended,
     a_fleet_can_be_stopped_while_it_boots,
     a_fleet_that_cannot_work_is_refused,
+    a_poor_card_is_paced,
 );
 
 /// Runs the role and expects it to succeed.
@@ -286,4 +321,36 @@ async fn a_fleet_that_cannot_work_is_refused(sandbox: Sandbox) {
         error.contains("cargo xtask build-guest --body bare"),
         "{error}"
     );
+}
+
+async fn a_poor_card_is_paced(sandbox: Sandbox) {
+    let mut board = board("good");
+    board.nic.max_kbit_per_s = Some(100);
+    let (fleet, server, mut events) = start(sandbox, fleet(board, 1)).await;
+    fleet.boot(server).await;
+    let address = |event| match event {
+        FleetEvent::Running { address, .. } => Some(address),
+        _ => None,
+    };
+    let address = next(&mut events, address).await;
+    if address.ip().is_loopback() {
+        assert!(
+            fleet.warnings()[0].contains("cannot pace"),
+            "{:?}",
+            fleet.warnings()
+        );
+    } else {
+        assert_eq!(fleet.warnings(), [""; 0]);
+        introduce(address.ip()).await;
+        let socket = tokio::net::UdpSocket::bind((fleet.server_ip(), 0))
+            .await
+            .unwrap();
+        // At that rate they take five seconds.
+        for _ in 0..50 {
+            socket.send_to(&[0; 1400], address).await.unwrap();
+        }
+        let waiting = waiting_bytes("zfl1").await.expect("a token bucket");
+        assert!(waiting > 0, "nothing waits");
+    }
+    fleet.stop().await;
 }

@@ -52,6 +52,10 @@ fn main() {
                 plain_killed,
             ),
             test("the_user_network_of_a_killed_fleet_is_gone", user_killed),
+            test(
+                "an_ordinary_users_killed_fleet_leaves_nothing",
+                nobody_killed,
+            ),
         ],
     );
 }
@@ -146,8 +150,11 @@ fn role_refused() -> u8 {
     0
 }
 
-/// A command that runs another as a user who may do nothing.
+/// A command that runs another as an ordinary user.
 fn as_nobody() -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return Command::new("env");
+    }
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command
@@ -163,10 +170,6 @@ fn without_any_namespaces() -> Command {
 }
 
 fn an_ordinary_user() {
-    if !nix::unistd::geteuid().is_root() {
-        // Then every other test shows it already.
-        return;
-    }
     let stage = Stage::new();
     let output = stage.role_through(as_nobody(), "plan").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -367,6 +370,18 @@ fn user_killed() {
     let mut command = stage.role("fleet");
     command.env("ZFL_TEST_NETWORK", "user");
     let (mut actor, namespaces) = running_fleet(&stage, command, 3);
+    actor.kill();
+    stage.check_empty(&namespaces);
+}
+
+fn nobody_killed() {
+    let stage = Stage::new();
+    let command = stage.role_through(as_nobody(), "fleet");
+    let (mut actor, namespaces) = running_fleet(&stage, command, 3);
+    assert!(
+        namespaces.len() >= 4,
+        "with a user namespace: {namespaces:?}"
+    );
     actor.kill();
     stage.check_empty(&namespaces);
 }

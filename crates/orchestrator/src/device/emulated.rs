@@ -132,7 +132,7 @@ impl Emulated {
     /// Starts the machine.
     async fn start(&self, server: SocketAddr) -> Result<(Session, GuestAddress), String> {
         let shared = &self.identity.shared;
-        let limit = self.board.nic.max_kbit_per_s;
+        let limit = self.board.nic.max_kbit_per_s.filter(|_| shared.paces);
         let client = self.identity.client;
         let attachment = shared
             .network

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) scratch: Scratch,
     pub(crate) machines: Machines,
     pub(crate) policy: BootPolicy,
+    /// Whether the network can hold a guest to the rate that its card takes.
+    pub(crate) paces: bool,
     /// A permit for each machine that may boot at the same time.
     pub(crate) permits: Semaphore,
     pub(crate) events: mpsc::UnboundedSender<FleetEvent>,

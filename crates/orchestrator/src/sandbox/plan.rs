@@ -132,7 +132,9 @@ fn decide(
     let reason = match trial {
         Trial::Bridge => String::new(),
         Trial::NoBridge(why) => format!("no bridge, since {why}; as root it would work"),
-        Trial::NoNamespaces(why) => format!("this machine allows no namespaces ({why})"),
+        Trial::NoNamespaces(why) => {
+            format!("this machine allows no namespaces ({why}); as root it might")
+        }
     };
     let plan = |network, reason| {
         Ok(Plan {

@@ -72,8 +72,7 @@ impl Stage {
         // Another user must be able to run all of it.
         let everybody = |mode| std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(&qemu, everybody(0o755)).unwrap();
-        std::fs::set_permissions(folder.path(), everybody(0o755)).unwrap();
-        for name in ["tmp", "serial"] {
+        for name in ["", "bin", "tmp", "serial"] {
             std::fs::set_permissions(folder.path().join(name), everybody(0o777)).unwrap();
         }
         let marker = folder.path().display().to_string();
@@ -91,7 +90,10 @@ impl Stage {
 
     /// The same through a program such as `unshare`, which gets the command as its last arguments.
     pub fn role_through(&self, mut program: Command, role: &str) -> Command {
-        program.arg(std::env::current_exe().unwrap());
+        // Where this program was built, another user may not be allowed to look.
+        let copy = self.path("bin/actor");
+        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        program.arg(copy);
         self.dress(program, role)
     }
 
