@@ -7,7 +7,7 @@ use crate::{process, project};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 #[derive(Deserialize)]
 struct DenyFile {
@@ -23,7 +23,7 @@ struct Licenses {
 ///
 /// # Errors
 /// If a crate's licence is missing, unreadable or not on the list; all such crates are named.
-pub fn check(manifests: &[&Path]) -> Result<()> {
+pub fn check(manifests: &[PathBuf]) -> Result<()> {
     let allowed = allowed()?;
     let mut crates = BTreeSet::new();
     for manifest in manifests {

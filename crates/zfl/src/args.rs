@@ -175,7 +175,7 @@ pub struct LearningArgs {
     #[arg(help_heading = "Rounds")]
     pub ready_deadline: f64,
 
-    /// Folder for the results, which must not exist or be empty [default: runs/<name>]
+    /// Folder for the results, which must not exist or be empty [default: runs/NAME]
     #[arg(long, value_name = "DIR", help_heading = "Results")]
     pub out: Option<PathBuf>,
 
@@ -202,7 +202,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub server: SocketAddr,
 
-    /// Folder for the devices' logs [default: runs/<name>]
+    /// Folder for the devices' logs [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

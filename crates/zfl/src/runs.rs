@@ -1,0 +1,223 @@
+//! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
+//!
+//! A run under way has a file `pid` in its directory, with the number of its outermost process and
+//! the time at which that was started, so that a number that the system has given to another process
+//! since is told apart.
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The file in a run directory that tells which process runs it.
+const PID_FILE: &str = "pid";
+
+/// How long a run may take to stop cleanly.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Marks a run directory as under way until it is dropped.
+#[derive(Debug)]
+pub struct Mark(PathBuf);
+
+impl Mark {
+    /// Marks `run` as run by this process.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn set(run: &Path) -> Result<Self> {
+        let path = run.join(PID_FILE);
+        let pid = std::process::id();
+        let started = started(pid).context("read this process's own /proc/PID/stat")?;
+        fs::write(&path, format!("{pid} {started}\n"))
+            .with_context(|| format!("write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // A directory that was removed meanwhile needs no mark taken away.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// When a process was started, in ticks since the system's boot: field 22 of `/proc/PID/stat`.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; behind it the fields count from 3.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// The process that runs a run directory, if one does.
+pub fn process_of(run: &Path) -> Option<u32> {
+    let text = fs::read_to_string(run.join(PID_FILE)).ok()?;
+    let (pid, since) = text.trim().split_once(' ')?;
+    let (pid, since) = (pid.parse().ok()?, since.parse().ok()?);
+    (started(pid) == Some(since)).then_some(pid)
+}
+
+/// The runs under way in a folder of runs.
+pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
+    let mut found: Vec<_> =
+        entries.filter_map(|entry| Some((entry.path(), process_of(&entry.path())?))).collect();
+    found.sort();
+    found
+}
+
+/// `zfl ps`.
+pub fn list(runs: &Path) {
+    let found = under_way(runs);
+    if found.is_empty() {
+        println!("no run is under way in {}", runs.display());
+        return;
+    }
+    println!("{:>8}  {:>9}  run", "process", "round");
+    for (run, pid) in found {
+        println!("{pid:>8}  {:>9}  {}", progress(&run), run.display());
+    }
+}
+
+/// How far a run is: the last round of its table.
+fn progress(run: &Path) -> String {
+    let table = fs::read_to_string(run.join("rounds.csv")).unwrap_or_default();
+    let last = table.lines().last().and_then(|line| line.split(',').next()?.parse::<u32>().ok());
+    last.map_or_else(|| "starting".to_owned(), |round| round.to_string())
+}
+
+/// The run that a person means: a directory, or the name of one in the folder of runs, or, if
+/// nothing is said, the only one under way, else the latest.
+///
+/// # Errors
+/// If there is no such run.
+pub fn find(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
+    if let Some(name) = named {
+        for candidate in [name.to_owned(), runs.join(name)] {
+            if candidate.join("config.toml").is_file() {
+                return Ok(candidate);
+            }
+        }
+        bail!("{} is no run directory, nor one in {}", name.display(), runs.display());
+    }
+    if let [(only, _)] = &under_way(runs)[..] {
+        return Ok(only.clone());
+    }
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
+    let latest = entries
+        .filter(|entry| entry.path().join("config.toml").is_file())
+        .max_by_key(|entry| entry.metadata().and_then(|m| m.modified()).ok());
+    latest
+        .map(|entry| entry.path())
+        .with_context(|| format!("there is no run in {}; name one", runs.display()))
+}
+
+/// `zfl stop`: ends a run as Ctrl-C would, and waits for it.
+///
+/// # Errors
+/// If it is not under way, or does not stop.
+pub fn stop(run: &Path) -> Result<()> {
+    let pid = process_of(run).with_context(|| format!("{} is not under way", run.display()))?;
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM).context("signal the run")?;
+    let deadline = Instant::now() + STOP_WITHIN;
+    while process_of(run).is_some() {
+        if Instant::now() > deadline {
+            bail!("process {pid} has not stopped after {STOP_WITHIN:?}; kill -9 {pid} leaves nothing behind");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("{} is stopped", run.display());
+    Ok(())
+}
+
+/// `zfl logs CLIENT`: the path of a device's serial log.
+///
+/// # Errors
+/// If the run has no such device.
+pub fn log_path(run: &Path, client: u32) -> Result<PathBuf> {
+    let path = run.join("serial").join(format!("{client}.log"));
+    if !path.is_file() {
+        bail!("{} has no log of a device {client}", run.display());
+    }
+    Ok(path)
+}
+
+/// Prints a log, and, if asked, what comes behind it until the run ends.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
+    use std::io::{Read, Write};
+    let path = log_path(run, client)?;
+    let mut file = fs::File::open(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut bytes = Vec::new();
+    loop {
+        // Asked before the read, so that nothing written before the end is missed.
+        let under_way = process_of(run).is_some();
+        bytes.clear();
+        file.read_to_end(&mut bytes)?;
+        std::io::stdout().write_all(&printable(&bytes))?;
+        if !follow || !under_way {
+            return Ok(());
+        }
+        std::io::stdout().flush()?;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// What a device wrote, without what would move a terminal's cursor or change its state.
+fn printable(bytes: &[u8]) -> Vec<u8> {
+    let keep = |byte: &u8| matches!(byte, b'\n' | b'\t' | 0x20..=0x7e | 0x80..);
+    bytes.iter().copied().filter(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_in(runs: &Path, name: &str) -> PathBuf {
+        let run = runs.join(name);
+        fs::create_dir(&run).unwrap();
+        fs::write(run.join("config.toml"), "").unwrap();
+        run
+    }
+
+    #[test]
+    fn a_run_is_under_way_while_its_mark_is_set() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_in(runs.path(), "a");
+        assert_eq!(process_of(&run), None);
+        let mark = Mark::set(&run).unwrap();
+        assert_eq!(under_way(runs.path()), [(run.clone(), std::process::id())]);
+        drop(mark);
+        assert_eq!(process_of(&run), None);
+        assert!(stop(&run).unwrap_err().to_string().contains("not under way"));
+    }
+
+    #[test]
+    fn a_number_given_to_another_process_is_told_apart() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = run_in(runs.path(), "a");
+        fs::write(run.join(PID_FILE), format!("{} 1\n", std::process::id())).unwrap();
+        assert_eq!(process_of(&run), None);
+    }
+
+    #[test]
+    fn runs_are_found_by_name_path_and_default() {
+        let runs = tempfile::tempdir().unwrap();
+        assert!(find(runs.path(), None).is_err());
+        let (a, b) = (run_in(runs.path(), "a"), run_in(runs.path(), "b"));
+        assert_eq!(find(runs.path(), Some(Path::new("a"))).unwrap(), a);
+        assert_eq!(find(runs.path(), Some(&b)).unwrap(), b);
+        assert!(find(runs.path(), Some(Path::new("c"))).is_err());
+        let _mark = Mark::set(&a).unwrap();
+        assert_eq!(find(runs.path(), None).unwrap(), a);
+    }
+
+    #[test]
+    fn a_log_cannot_drive_the_terminal() {
+        assert_eq!(printable(b"a\x1b[2Jb\r\n\x07"), b"a[2Jb\n");
+    }
+}
