@@ -167,9 +167,9 @@ impl Drop for Burners {
     }
 }
 
-/// When frames arrived, after how long.
+/// How long each frame was on its way, and when it arrived.
 #[derive(Clone, Default)]
-struct Arrivals(Arc<Mutex<Vec<Duration>>>);
+struct Arrivals(Arc<Mutex<Vec<(Duration, Duration)>>>);
 
 impl Arrivals {
     fn add(&self, frame: &[u8], at: Duration) {
@@ -177,10 +177,12 @@ impl Arrivals {
             return;
         };
         let sent = Duration::from_nanos(u64::from_le_bytes(stamp));
-        self.0
-            .lock()
-            .expect("nobody panics")
-            .push(at.saturating_sub(sent));
+        let mut arrivals = self.0.lock().expect("nobody panics");
+        arrivals.push((at.saturating_sub(sent), at));
+    }
+
+    fn take(&self) -> Vec<(Duration, Duration)> {
+        std::mem::take(&mut *self.0.lock().expect("nobody panics"))
     }
 }
 
@@ -224,8 +226,7 @@ fn measure(options: &Options, name: &str, impairment: Impairment) -> Result<()> 
         2 * sent
     );
     for (way, arrivals) in [("up", up), ("down", down)] {
-        let delays = std::mem::take(&mut *arrivals.0.lock().expect("nobody panics"));
-        let row = Row::new(options, delays, sent);
+        let row = Row::new(options, &arrivals.take(), sent);
         println!("| {name} | {way} | {row} | {late} | {:.1} % |", 100.0 * cpu);
     }
     Ok(())
@@ -309,8 +310,12 @@ struct Row {
 }
 
 impl Row {
-    fn new(options: &Options, mut delays: Vec<Duration>, sent: u64) -> Self {
+    fn new(options: &Options, arrivals: &[(Duration, Duration)], sent: u64) -> Self {
+        let (mut delays, mut times): (Vec<_>, Vec<_>) = arrivals.iter().copied().unzip();
         delays.sort();
+        times.sort();
+        let first = times.first().copied().unwrap_or_default();
+        let span = times.last().copied().unwrap_or_default() - first;
         let quantile = |q: f64| {
             let place = (delays.len() as f64 * q) as usize;
             delays
@@ -327,7 +332,7 @@ impl Row {
             late: quantile(0.99),
             worst: quantile(1.0),
             // Of one device.
-            kbit_per_s: bits / 1000.0 / options.seconds as f64 / f64::from(options.ports),
+            kbit_per_s: bits / 1000.0 / span.as_secs_f64() / f64::from(options.ports),
         }
     }
 }

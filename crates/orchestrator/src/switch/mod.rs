@@ -37,6 +37,7 @@ mod tcp;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -120,7 +121,7 @@ impl Switch {
     pub fn builder(seed: u64) -> SwitchBuilder {
         SwitchBuilder {
             seed,
-            host: End::Open,
+            host: End::Vacant,
             isolated: true,
             devices: Vec::new(),
             ends: Vec::new(),
@@ -134,7 +135,7 @@ pub struct SwitchBuilder {
     host: End,
     isolated: bool,
     devices: Vec<Device>,
-    ends: Vec<OwnedFd>,
+    ends: Vec<Option<OwnedFd>>,
 }
 
 impl SwitchBuilder {
@@ -154,17 +155,25 @@ impl SwitchBuilder {
 
     /// A device: its client, its address, and a datagram socket whose other end its machine has.
     pub fn port(mut self, client: u32, mac: Mac, fd: impl Into<OwnedFd>, link: Link) -> Self {
+        self = self.vacant_port(client, mac, link);
+        self.ends.pop();
+        self.ends.push(Some(fd.into()));
+        self
+    }
+
+    /// A device whose machine is not there yet: see [`SwitchHandle::plug`].
+    pub fn vacant_port(mut self, client: u32, mac: Mac, link: Link) -> Self {
         self.devices.push(Device {
             client,
             mac,
             link,
             pace: None,
         });
-        self.ends.push(fd.into());
+        self.ends.push(None);
         self
     }
 
-    /// Keeps frames to the device of the last [`SwitchBuilder::port`] apart, whatever its link, for
+    /// Keeps frames to the device of the last port apart, whatever its link, for
     /// a network card that needs it; see [`Rate::pace`].
     pub fn pace(mut self, rate: Rate) -> Self {
         if let Some(device) = self.devices.last_mut() {
@@ -230,7 +239,9 @@ impl SwitchBuilder {
             check_link(client, &link)?;
             let pace = pace.map_or(Ok(()), |pace| pace.check());
             pace.map_err(|problem| SwitchError::Link { client, problem })?;
-            check_device(client, end)?;
+            if let Some(end) = end {
+                check_device(client, end)?;
+            }
         }
         Ok(())
     }
@@ -265,7 +276,17 @@ impl SwitchHandle {
         self.with_device(client, |pump, device| pump.engine().heal(device))
     }
 
-    /// Gives a client's port another socket, as when its machine is started anew.
+    /// Makes a socket pair, gives one end to a client's port instead of what it has, and returns the
+    /// other: for the client's next machine, as `-netdev dgram,id=n0,local.type=fd,local.str=N`.
+    ///
+    /// The descriptor closes on exec; the machine's process has to be told to keep it.
+    pub fn plug(&self, client: u32) -> Result<OwnedFd, SwitchError> {
+        let (ours, theirs) = UnixDatagram::pair()?;
+        self.attach(client, ours)?;
+        Ok(theirs.into())
+    }
+
+    /// Gives a client's port another socket instead of what it has.
     pub fn attach(&self, client: u32, fd: impl Into<OwnedFd>) -> Result<(), SwitchError> {
         let fd = fd.into();
         check_device(client, &fd)?;

@@ -1,7 +1,7 @@
 //! The switch's thread: moves frames between sockets and the engine, by the monotonic clock.
 //!
-//! One epoll waits for every socket, for one timer that is set to the engine's next deadline, and
-//! for the handle. Sockets do not block: a frame that a port does not take at once waits in a short
+//! One epoll waits for every socket, for one timer that is set to the engine's next deadline (a
+//! timerfd, which has nanoseconds and no slack), and for the handle. Sockets do not block: a frame that a port does not take at once waits in a short
 //! queue of that port and is dropped if that is full, as a network card does. So a frozen guest
 //! harms itself only.
 //!
@@ -19,7 +19,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
-use nix::sys::prctl;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::unistd;
@@ -49,7 +48,7 @@ pub type HostHook = Box<dyn FnMut(&[u8]) + Send>;
 /// The far end of a port.
 pub(crate) enum End {
     /// Nothing is there: what comes for it is dropped.
-    Open,
+    Vacant,
     /// A tap, or a datagram socket.
     Fd(OwnedFd),
     /// A function.
@@ -86,7 +85,7 @@ impl Pump {
     pub fn new(
         engine: Engine,
         host: End,
-        ends: Vec<OwnedFd>,
+        ends: Vec<Option<OwnedFd>>,
         wake: Arc<EventFd>,
         commands: Receiver<Command>,
     ) -> io::Result<Self> {
@@ -101,7 +100,7 @@ impl Pump {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let line = || Line {
-            end: End::Open,
+            end: End::Vacant,
             unread: VecDeque::new(),
         };
         let mut pump = Self {
@@ -120,15 +119,13 @@ impl Pump {
         };
         pump.attach(Port::Host, host)?;
         for (device, end) in ends.into_iter().enumerate() {
-            pump.attach(Port::Device(device), End::Fd(end))?;
+            pump.attach(Port::Device(device), end.map_or(End::Vacant, End::Fd))?;
         }
         Ok(pump)
     }
 
     /// Moves frames until [`Pump::stop`].
     pub fn run(mut self) -> io::Result<()> {
-        // Both only make it more punctual.
-        let _ = prctl::set_timerslack(1);
         let real_time = sys::become_real_time().is_ok();
         self.engine.counters().set_real_time(real_time);
         let mut breath = real_time.then(Breath::default);
@@ -263,7 +260,7 @@ impl Pump {
         let Line { end, unread } = &mut self.lines[line];
         let sent = match end {
             _ if !unread.is_empty() => Err(Errno::EAGAIN),
-            End::Open => Err(Errno::ENOTCONN),
+            End::Vacant => Err(Errno::ENOTCONN),
             End::Hook(hook) => {
                 hook(frame.bytes());
                 Ok(0)
@@ -312,7 +309,7 @@ impl Pump {
     }
 
     fn detach(&mut self, line: usize) {
-        if let End::Fd(fd) = std::mem::replace(&mut self.lines[line].end, End::Open) {
+        if let End::Fd(fd) = std::mem::replace(&mut self.lines[line].end, End::Vacant) {
             let _ = self.epoll.delete(fd);
         }
         while let Some(frame) = self.lines[line].unread.pop_front() {

@@ -174,13 +174,25 @@ fn a_machine_that_is_gone_can_come_back() {
     let (switch, host, mut devices) = network(1, Link::default());
     drop(devices.remove(0));
     send_until_unread(&switch, &host);
-    let (device, end) = pair();
-    switch.attach(1, end).unwrap();
+    let device = UnixDatagram::from(switch.plug(1).unwrap());
     host.send(&ethernet(mac(1), HOST, 61)).unwrap();
     // Frames from before may still have been on their way to the switch.
     while receive(&device).len() != 61 {}
     device.send(&ethernet(HOST, mac(1), 62)).unwrap();
     assert_eq!(receive(&host).len(), 62);
+}
+
+#[test]
+fn a_vacant_port_waits_for_its_machine() {
+    let (host, end) = pair();
+    let switch = Switch::builder(1)
+        .host(end)
+        .vacant_port(1, mac(1), Link::default());
+    let switch = switch.spawn().unwrap();
+    send_until_unread(&switch, &host);
+    let device = UnixDatagram::from(switch.plug(1).unwrap());
+    device.send(&ethernet(HOST, mac(1), 60)).unwrap();
+    assert_eq!(receive(&host).len(), 60);
 }
 
 #[test]
