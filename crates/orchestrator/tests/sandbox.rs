@@ -123,15 +123,22 @@ fn role_signals() -> u8 {
 }
 
 fn a_signal_goes_down_once() {
+    use std::os::unix::process::CommandExt;
     let stage = Stage::new();
-    let mut actor = Actor::start(stage.role("signals"));
+    let mut command = stage.role("signals");
+    let mut actor = Actor::start({
+        command.process_group(0);
+        command
+    });
     assert_eq!(actor.line(), "ready");
-    for signal in [Signal::SIGINT, Signal::SIGHUP] {
-        actor.signal(signal);
-        assert_eq!(actor.line(), signal.as_str());
-    }
+    // As a terminal does it: to the whole foreground group.
+    let group = nix::unistd::Pid::from_raw(actor.child.id().cast_signed());
+    nix::sys::signal::killpg(group, Signal::SIGINT).unwrap();
+    assert_eq!(actor.line(), "SIGINT");
+    actor.signal(Signal::SIGHUP);
+    assert_eq!(actor.line(), "SIGHUP");
     actor.signal(Signal::SIGTERM);
-    assert_eq!(actor.end().1.code(), Some(2));
+    assert_eq!(actor.end().1.code(), Some(2), "how many came before the last");
     stage.check_empty(&[]);
 }
 
