@@ -1,0 +1,440 @@
+// The page: what it knows of the run, the views on it, and the stream that keeps it up to date.
+
+import { bytes, count, el, figures, fixed, percent, printable, seconds, table } from "./format.js";
+import * as charts from "./charts.js";
+import * as fleet from "./fleet.js";
+
+const $ = (id) => document.getElementById(id);
+const run = { info: null, rounds: [], devices: new Map(), faults: new Map() };
+const page = { view: "run", axis: "round", device: null, logOffset: null, logTimer: null, history: [] };
+
+// ---- What the server sends
+
+async function get(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function load() {
+  const [info, rounds, devices, faults] = await Promise.all(
+    [get("/api/run"), get("/api/rounds"), get("/api/devices"), get("/api/faults")]);
+  run.info = info; run.rounds = rounds;
+  run.faults = new Map(faults.map((f) => [f.number, f]));
+  run.devices = new Map(devices.map((d) => [d.client, d]));
+  document.body.dataset.loaded = "true";
+  showAll();
+}
+
+// What the stream brings. Each message holds its objects whole, so one that comes twice does no harm.
+const NEWS = {
+  run(info) { run.info = { ...run.info, ...info }; showRun(); },
+  rounds(changed) {
+    for (const round of changed) {
+      const at = run.rounds.findIndex((r) => r.round === round.round);
+      if (at >= 0) run.rounds[at] = round; else run.rounds.push(round);
+    }
+    showRounds();
+  },
+  devices(changed) {
+    for (const d of changed) run.devices.set(d.client, d);
+    showDevices(changed.map((d) => d.client));
+  },
+  faults(changed) {
+    for (const f of changed) run.faults.set(f.number, f);
+    if (page.view === "faults") showFaults();
+  },
+};
+
+function tell(name, text) {
+  const began = performance.now();
+  NEWS[name](JSON.parse(text));
+  // Read by the browser test: the longest that an update kept the page busy.
+  const took = performance.now() - began;
+  document.body.dataset.slowestUpdateMs = Math.max(took, Number(document.body.dataset.slowestUpdateMs ?? 0)).toFixed(1);
+}
+
+function follow() {
+  const stream = new EventSource("/api/events");
+  // The stream tells what changes from its opening on, so everything is asked for after that; what
+  // comes meanwhile waits.
+  let waiting = [];
+  for (const name of Object.keys(NEWS)) {
+    stream.addEventListener(name, (e) => { if (waiting) waiting.push([name, e.data]); else tell(name, e.data); });
+  }
+  const loadAll = () => load().then(() => {
+    for (const [name, text] of waiting) tell(name, text);
+    waiting = null;
+  }).catch((error) => { badge(`cannot load the run: ${error.message}`, "failed"); setTimeout(loadAll, 2000); });
+  stream.onopen = () => { waiting = []; loadAll(); };
+  stream.onerror = () => {
+    if (run.info == null || run.info.state === "running") badge("connection lost", "failed");
+    // A refusal ends the stream for good; anything else it tries again by itself.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+  };
+}
+
+// ---- The run
+
+function badge(text, state) {
+  const node = $("state");
+  if (node.textContent !== text) node.textContent = text;
+  node.dataset.state = state;
+}
+
+const PHASES = { waiting_for_ready: "waiting for devices", cohort_chosen: "cohort chosen", training: "training", aggregating: "aggregating", evaluating: "evaluating", finished: "finished" };
+
+function showRun() {
+  const i = run.info;
+  if (!i) return;
+  const phase = PHASES[i.phase] ?? i.phase;
+  badge(i.state === "running" ? `round ${i.round} of ${i.rounds}: ${phase}` : i.state, i.state);
+  document.title = i.state === "running" ? `${i.round}/${i.rounds} · zfl` : `${i.state} · zfl`;
+  $("run-name").textContent = i.name;
+  const done = run.rounds.filter((r) => r.round > 0).length;
+  $("progress-bar").style.width = `${(100 * done) / Math.max(1, i.rounds)}%`;
+  $("progress").setAttribute("aria-valuemax", i.rounds);
+  $("progress").setAttribute("aria-valuenow", done);
+  figures($("figures"), [
+    ["Round", `${i.round} of ${i.rounds}`], ["Phase", i.state === "running" ? phase : i.state],
+    ["Test accuracy", percent(i.accuracy)], ["Test loss", fixed(i.loss)], ["Best accuracy", percent(i.best_accuracy)],
+    ["Ready", i.ready], ["Training", i.training], ["Dead", i.dead],
+    ["Bytes up", bytes(i.bytes_up)], ["Bytes down", bytes(i.bytes_down)],
+    ["Elapsed", seconds(i.elapsed_s)], ["To go", i.state === "running" ? seconds(i.eta_s) : "–"],
+  ]);
+  const notes = [
+    i.reason,
+    i.state === "interrupted" && "The events end without a word: the run was broken off.",
+    i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,
+  ].filter(Boolean).join(" ");
+  $("note").hidden = notes === "";
+  if ($("note").textContent !== notes) $("note").textContent = notes;
+}
+
+const AXES = {
+  round: ["Round", (r) => r.round, (v) => String(Math.round(v * 100) / 100)],
+  bytes: ["Bytes up and down", (r) => r.total_bytes, bytes],
+  wall: ["Wall time", (r) => r.elapsed_s, seconds],
+  simulated: ["Device time", (r) => r.simulated_s, seconds],
+};
+
+function showRounds() {
+  if (page.view !== "run") return;
+  const rounds = [...run.rounds].sort((a, b) => a.round - b.round);
+  const [xLabel, x, xValues] = AXES[page.axis];
+  const shown = rounds.filter((r) => x(r) != null);
+  const xs = shown.map(x);
+  const empty = "The first evaluation is not done yet.";
+  const base = { xLabel, xValues, empty, xIncrs: page.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
+  charts.draw("chart-accuracy", { ...base, key: page.axis, yLabel: "Accuracy (%)", yValues: (v) => `${+v.toFixed(2)} %`,
+    series: [{ label: "test", color: "--accent", fill: true }] }, [xs, shown.map((r) => 100 * r.test_accuracy)]);
+  charts.draw("chart-loss", { ...base, key: page.axis, yLabel: "Cross-entropy (nats)", yValues: (v) => String(+v.toFixed(4)),
+    series: [{ label: "test", color: "--accent" }, { label: "training", color: "--accent-2", dash: [6, 4] }] },
+    [xs, shown.map((r) => r.test_loss), shown.map((r) => r.train_loss)]);
+  const trained = rounds.filter((r) => r.round > 0);
+  const n = trained.map((r) => r.round);
+  const perRound = { xLabel: "Round", key: "round", xIncrs: base.xIncrs, empty: "The first round is not done yet." };
+  charts.draw("chart-time", { ...perRound, yLabel: "Time (s)", yValues: (v) => String(+v.toFixed(3)), yScale: charts.FROM_ZERO,
+    series: [{ label: "whole round", color: "--accent", fill: true }, { label: "slowest device's training", color: "--accent-2" }] },
+    [n, trained.map((r) => r.round_s), trained.map((r) => r.slowest_train_s)]);
+  charts.draw("chart-bytes", { ...perRound, yLabel: "Bytes", yValues: bytes, yScale: charts.FROM_ZERO,
+    series: [{ label: "up (from devices)", color: "--accent" }, { label: "down (to devices)", color: "--accent-2" }] },
+    [n, trained.map((r) => r.bytes_up), trained.map((r) => r.bytes_down)]);
+  if ($("rounds-table").closest("details").open) showRoundsTable(rounds);
+  showRun();
+}
+
+function showRoundsTable(rounds) {
+  table($("rounds-table"),
+    [["Round"], ["Accuracy"], ["Test loss"], ["Train loss"], ["Cohort"], ["Results"], ["Failures"], ["Time"], ["Up"], ["Down"]],
+    rounds.map((r) => [r.round, percent(r.test_accuracy), fixed(r.test_loss), fixed(r.train_loss), r.cohort_size, r.results, r.failures, seconds(r.round_s), bytes(r.bytes_up), bytes(r.bytes_down)]));
+}
+
+// ---- The devices
+
+function showDevices(changed) {
+  if (page.view === "fleet") {
+    fleet.update(run.devices, changed, openDevice);
+    const state = $("filter").value;
+    if (state) fleet.applyFilter(run.devices, state);
+    showCounts();
+  }
+  if (page.view === "compare") showCompare();
+  if (page.device != null && changed.includes(page.device)) showDevice();
+}
+
+function showCounts() {
+  const counts = {};
+  for (const d of run.devices.values()) counts[d.state] = (counts[d.state] ?? 0) + 1;
+  for (const item of $("legend").children) {
+    const n = counts[item.dataset.state] ?? 0;
+    const text = `${fleet.STATES[item.dataset.state][1]} ${n}`;
+    if (item.textContent !== text) item.textContent = text;
+    item.hidden = n === 0;
+  }
+}
+
+const QUANTITIES = {
+  train_us: ["training time, last round", "Time (ms)", (d) => d.train_us && d.train_us / 1000, (v) => `${+v.toFixed(2)} ms`],
+  round_s: ["round time, last round", "Time (s)", (d) => d.round_s, (v) => seconds(v)],
+  instructions: ["instructions, last round", "Instructions", (d) => d.instructions, count],
+  heap_peak_bytes: ["peak heap", "Bytes", (d) => d.heap_peak_bytes, bytes],
+  host_bytes: ["host memory", "Bytes", (d) => d.host_bytes, bytes],
+  bytes: ["bytes up and down", "Bytes", (d) => d.bytes_up + d.bytes_down, bytes],
+  retransmissions: ["retransmissions", "Segments", (d) => d.retransmissions, (v) => String(v)],
+};
+
+function showCompare() {
+  const [name, yLabel, value, yValues] = QUANTITIES[$("quantity").value];
+  const ranked = [...run.devices.values()].map((d) => [d, value(d)]).filter(([, v]) => v != null && v > 0).sort((a, b) => b[1] - a[1]);
+  const chosen = $("compare-device").value === "" ? null : Number($("compare-device").value);
+  $("compare-caption").textContent = `Devices by ${name}, the largest first`;
+  const xs = ranked.map((_, i) => i + 1);
+  charts.draw("chart-compare", { key: `${name}`, xLabel: "Rank", yLabel, yValues, empty: `No device has told its ${name} yet.`,
+    xIncrs: [1, 2, 5, 10, 20, 50, 100], yScale: charts.FROM_ZERO,
+    series: [{ label: "fleet", color: "--accent", points: true, size: 6 }, { label: "chosen device", color: "--accent-2", scatter: true, points: true, size: 12 }] },
+    [xs, ranked.map(([, v]) => v), ranked.map(([d, v]) => (d.client === chosen ? v : null))]);
+  const values = ranked.map(([, v]) => v);
+  if (values.length) {
+    const median = values[Math.floor(values.length / 2)];
+    const slow = ranked.filter(([, v]) => v > 1.5 * median).length;
+    const at = ranked.findIndex(([d]) => d.client === chosen);
+    const mine = at < 0 ? "" : ` Device ${chosen} is number ${at + 1} of ${values.length}, ${(values[at] / median).toFixed(2)} times the median.`;
+    $("compare-text").textContent = `Median ${yValues(median)}, largest ${yValues(values[0])}; ${slow} of ${values.length} devices are over 1.5 times the median.${mine}`;
+  } else $("compare-text").textContent = "";
+  table($("compare-table"), [["Device"], ["State", "text"], [yLabel]],
+    ranked.slice(0, 10).map(([d, v]) => [d.client, fleet.STATES[d.state]?.[1] ?? d.state, yValues(v)]));
+}
+
+// ---- One device
+
+async function openDevice(client) {
+  page.device = client;
+  page.logOffset = null;
+  page.history = [];
+  $("device-log").textContent = "";
+  $("device").hidden = false;
+  fleet.select(client);
+  charts.drop("chart-device");
+  showDevice();
+  $("device-close").focus();
+  clearTimeout(page.logTimer);
+  readLog(client);
+  readHistory(client);
+}
+
+function closeDevice() {
+  page.device = null;
+  clearTimeout(page.logTimer);
+  $("device").hidden = true;
+  fleet.focusSelected();
+  fleet.select(null);
+}
+
+function showDevice() {
+  const d = run.devices.get(page.device);
+  if (!d) return;
+  $("device-title").textContent = `Device ${d.client}`;
+  figures($("device-figures"), [
+    ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
+    ["Last round", d.round || "–"], ["Training time", seconds(d.train_us && d.train_us / 1e6)], ["Loss", fixed(d.loss)],
+    ["Instructions", count(d.instructions)], ["Peak heap", bytes(d.heap_peak_bytes)], ["Peak stack", bytes(d.stack_peak_bytes)],
+    ["Host memory", bytes(d.host_bytes)], ["Bytes up", bytes(d.bytes_up)], ["Bytes down", bytes(d.bytes_down)],
+    ["Retransmissions", d.retransmissions ?? "–"], ["Boot", seconds(d.boot_ms && d.boot_ms / 1000)], ["Why", d.reason || "–"],
+  ]);
+  const last = page.history.at(-1)?.round ?? 0;
+  if (d.round > last && d.state !== "training") readHistory(d.client);
+}
+
+async function readHistory(client) {
+  const rows = await get(`/api/devices/${client}/history`).catch(() => []);
+  if (page.device !== client) return;
+  page.history = rows;
+  const done = rows.filter((r) => r.train_us != null);
+  charts.draw("chart-device", { key: client, xLabel: "Round", yLabel: "Time (ms)", yValues: (v) => `${+v.toFixed(2)} ms`, xIncrs: [1, 2, 5, 10, 20, 50],
+    empty: "This device has not finished a round yet.", yScale: charts.FROM_ZERO,
+    series: [{ label: "training", color: "--accent", fill: true }] }, [done.map((r) => r.round), done.map((r) => r.train_us / 1000)]);
+}
+
+async function readLog(client) {
+  try {
+    const from = page.logOffset == null ? "" : `?from=${page.logOffset}`;
+    const answer = await fetch(`/api/devices/${client}/log${from}`);
+    const text = answer.ok ? await answer.text() : "";
+    if (page.device !== client) return;
+    const log = $("device-log");
+    if (answer.ok) page.logOffset = Number(answer.headers.get("x-next-offset"));
+    else if (!log.hasChildNodes()) log.append("No log so far.");
+    if (text) {
+      const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
+      if (log.firstChild?.data === "No log so far.") log.replaceChildren();
+      // A text node: whatever the device wrote stays text.
+      log.append(document.createTextNode(printable(text)));
+      while (log.childNodes.length > 200) log.firstChild.remove();
+      if (atEnd) log.scrollTop = log.scrollHeight;
+    }
+  } catch { /* Tried again below. */ }
+  if (page.device === client) page.logTimer = setTimeout(readLog, 1000, client);
+}
+
+// ---- Faults
+
+function showFaults() {
+  const rounds = Math.max(1, run.info?.rounds ?? 1);
+  const faults = [...run.faults.values()].sort((a, b) => a.number - b.number);
+  const kinds = [...new Set(faults.map((f) => f.kind))].sort();
+  const timeline = $("timeline");
+  if (kinds.length === 0) {
+    timeline.replaceChildren(el("p", { class: "empty" }, "No failures and no faults so far."));
+    $("faults-table").replaceChildren();
+    return;
+  }
+  const svg = (name, attributes, text) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [k, v] of Object.entries(attributes)) node.setAttribute(k, v);
+    if (text != null) node.textContent = text;
+    return node;
+  };
+  const left = 130, row = 30, width = Math.max(timeline.clientWidth - 4, left + 40 + 14 * Math.min(rounds, 120));
+  const x = (round) => left + ((width - left - 20) * (round - 0.5)) / rounds;
+  const root = svg("svg", { width, height: row * kinds.length + 34, role: "img", "aria-label": "Failures and faults by round; the same is in the table below" });
+  const step = Math.ceil(rounds / 20);
+  for (let r = step === 1 ? 1 : step; r <= rounds; r += step) {
+    root.append(svg("line", { x1: x(r), x2: x(r), y1: 0, y2: row * kinds.length }));
+    root.append(svg("text", { x: x(r), y: row * kinds.length + 16, "text-anchor": "middle" }, r));
+  }
+  root.append(svg("text", { x: left, y: row * kinds.length + 30 }, "round"));
+  kinds.forEach((kind, i) => {
+    const y = row * i + row / 2;
+    root.append(svg("text", { x: 0, y: y + 4 }, kind));
+    const per = new Map();
+    for (const f of faults.filter((f) => f.kind === kind)) per.set(f.round, (per.get(f.round) ?? 0) + 1);
+    for (const [round, n] of per) {
+      const dot = svg("circle", { cx: x(round), cy: y, r: Math.min(13, 4 + Math.sqrt(n) * 2), fill: "var(--dead)", "fill-opacity": 0.75 });
+      dot.append(svg("title", {}, `${n} × ${kind} in round ${round}`));
+      root.append(dot);
+    }
+  });
+  timeline.replaceChildren(root);
+  table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "text"], ["Reason", "text"]],
+    faults.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, f.reason ?? ""]));
+}
+
+// ---- Data and configuration
+
+function showData() {
+  const split = run.info?.split;
+  const canvas = $("split");
+  if (!split?.length) { $("split-text").textContent = "The split is not known."; canvas.hidden = true; return; }
+  canvas.hidden = false;
+  const classes = split[0].length, most = Math.max(...split.flat(), 1);
+  const totals = split.map((row) => row.reduce((a, b) => a + b, 0));
+  $("split-text").textContent = `${split.length} clients, ${classes} labels, ${totals.reduce((a, b) => a + b, 0)} examples; a client holds ${Math.min(...totals)} to ${Math.max(...totals)}. The darkest cell holds ${most}.`;
+  const left = 46, top = 6, bottom = 34, cell = Math.max(3, Math.min(18, Math.floor((canvas.parentElement.clientWidth - left - 10) / split.length))), height = 20;
+  const scale = window.devicePixelRatio || 1, w = left + cell * split.length + 6, h = top + height * classes + bottom;
+  canvas.width = w * scale; canvas.height = h * scale; canvas.style.width = `${w}px`; canvas.style.height = `${h}px`;
+  const g = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+  g.scale(scale, scale);
+  g.font = "12px system-ui";
+  const ink = style.getPropertyValue("--accent"), muted = style.getPropertyValue("--muted");
+  split.forEach((row, i) => row.forEach((n, label) => {
+    g.globalAlpha = 0.06 + (0.94 * n) / most;
+    g.fillStyle = ink;
+    g.fillRect(left + i * cell, top + label * height, cell - (cell > 4 ? 1 : 0), height - 1);
+  }));
+  g.globalAlpha = 1;
+  g.fillStyle = muted;
+  for (let label = 0; label < classes; label += 1) g.fillText(String(label), left - 16, top + label * height + 14);
+  const step = Math.max(1, Math.ceil(split.length / 12));
+  for (let i = 0; i < split.length; i += step) g.fillText(String(i), left + i * cell, top + height * classes + 14);
+  g.fillText("client", left, top + height * classes + 29);
+  g.save(); g.translate(12, top + height * classes / 2 + 14); g.rotate(-Math.PI / 2); g.fillText("label", 0, 0); g.restore();
+}
+
+function flat(value, prefix = "") {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return [[prefix, Array.isArray(value) ? JSON.stringify(value) : String(value)]];
+  return Object.entries(value).flatMap(([k, v]) => flat(v, prefix ? `${prefix}.${k}` : k));
+}
+
+function showConfig() {
+  const i = run.info;
+  if (!i) return;
+  $("command").textContent = i.command ?? "";
+  $("command").hidden = i.command == null;
+  const { body, board, network, link, zfl_version: zfl } = i;
+  const about = Object.entries({ body, board, network, link, "version.zfl": zfl }).filter(([, v]) => v != null);
+  const versions = Object.entries(i.versions ?? {}).map(([k, v]) => [`version.${k}`, v]);
+  const known = new Set(Object.keys(i.config ?? {}));
+  table($("config-table"), [["Setting", "text"], ["Value", "text"]],
+    [...about.filter(([k]) => !known.has(k)), ...versions, ...flat(i.config ?? {})]);
+}
+
+// ---- The page itself
+
+function showView(view, push = true) {
+  if (!$(`view-${view}`)) view = "run";
+  page.view = view;
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const on = tab.dataset.view === view;
+    tab.setAttribute("aria-selected", String(on));
+    tab.tabIndex = on ? 0 : -1;
+    $(`view-${tab.dataset.view}`).hidden = !on;
+  }
+  if (push) history.replaceState(null, "", `#${view}`);
+  showAll();
+}
+
+function showAll() {
+  showRun();
+  const all = [...run.devices.keys()];
+  ({ run: showRounds, fleet: () => showDevices(all), compare: showCompare, faults: showFaults, data: showData, config: showConfig })[page.view]();
+  const chooser = $("compare-device");
+  if (chooser.length !== all.length + 1) {
+    chooser.replaceChildren(el("option", { value: "" }, "none"), ...all.sort((a, b) => a - b).map((c) => el("option", { value: c }, c)));
+  }
+  $("axis-simulated").hidden = !run.rounds.some((r) => r.simulated_s != null);
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  try { localStorage.setItem("zfl-theme", theme); } catch { /* Private windows have no storage. */ }
+  charts.dropAll();
+  showAll();
+}
+
+function wire() {
+  const wanted = new URLSearchParams(location.search).get("theme");
+  let stored = null;
+  try { stored = localStorage.getItem("zfl-theme"); } catch { /* As above. */ }
+  document.documentElement.dataset.theme = wanted ?? stored ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  for (const tab of tabs) tab.addEventListener("click", () => showView(tab.dataset.view));
+  document.querySelector("[role=tablist]").addEventListener("keydown", (e) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+    if (!step) return;
+    const next = tabs[(tabs.findIndex((t) => t.dataset.view === page.view) + step + tabs.length) % tabs.length];
+    showView(next.dataset.view);
+    next.focus();
+  });
+  for (const radio of document.querySelectorAll("[name=axis]")) radio.addEventListener("change", () => { page.axis = radio.value; showRounds(); });
+  $("rounds-table").closest("details").addEventListener("toggle", showRounds);
+  for (const [state, [sign, name]] of Object.entries(fleet.STATES)) {
+    $("legend").append(el("li", { "data-state": state, "data-sign": sign }, name));
+    $("filter").append(el("option", { value: state }, name));
+  }
+  $("filter").addEventListener("change", () => fleet.applyFilter(run.devices, $("filter").value));
+  for (const [key, [name]] of Object.entries(QUANTITIES)) $("quantity").append(el("option", { value: key }, name));
+  $("quantity").addEventListener("change", showCompare);
+  $("compare-device").addEventListener("change", showCompare);
+  fleet.keys($("fleet"));
+  $("device-close").addEventListener("click", closeDevice);
+  document.addEventListener("keydown", (e) => { if (e.key === "Escape" && page.device != null) closeDevice(); });
+  let resizing;
+  addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(showAll, 150); });
+  addEventListener("hashchange", () => showView(location.hash.slice(1), false));
+}
+
+wire();
+showView(location.hash.slice(1) || "run", false);
+follow();

@@ -1,0 +1,70 @@
+// Charts by uPlot, coloured from the page's own variables.
+/* global uPlot */
+
+const charts = new Map();
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** A vertical axis that begins at 0, also where nothing is known yet. */
+export const FROM_ZERO = { range: (_, lo, hi) => [0, hi ? hi * 1.1 : 1] };
+
+function options(node, spec) {
+  const axis = (more) => ({ stroke: css("--muted"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid") }, font: "12px system-ui", labelFont: "12px system-ui", labelSize: 18, ...more });
+  return {
+    width: Math.max(200, node.clientWidth),
+    height: Math.max(120, node.clientHeight - 30),
+    cursor: { drag: { x: true, y: false } },
+    legend: { live: true },
+    scales: { x: { time: false, ...(spec.xScale ?? {}) }, y: spec.yScale ?? {} },
+    axes: [
+      axis({ label: spec.xLabel, values: spec.xValues && ((_, ticks) => ticks.map(spec.xValues)), incrs: spec.xIncrs }),
+      axis({ label: spec.yLabel, size: 62, values: spec.yValues && ((_, ticks) => ticks.map(spec.yValues)) }),
+    ],
+    series: [
+      { label: spec.xLabel, value: spec.xValues && ((_, v) => (v == null ? "–" : spec.xValues(v))) },
+      ...spec.series.map((s) => ({
+        label: s.label, stroke: css(s.color), fill: s.fill && `${css(s.color)}22`, width: 2, dash: s.dash,
+        points: { show: s.points ?? ((u) => u.data[0].length < 60), size: s.size ?? 5, fill: css(s.color) },
+        paths: s.scatter ? () => null : undefined,
+        value: (_, v) => (v == null ? "–" : (spec.yValues ?? String)(v)),
+      })),
+    ],
+  };
+}
+
+/** Draws or redraws a chart; `spec.key` tells when its axes or series changed. */
+export function draw(id, spec, data) {
+  const node = document.getElementById(id);
+  if (node.offsetParent === null) return;
+  // Read by the browser test.
+  node.dataset.points = data[0].length;
+  if (data[0].length === 0) {
+    drop(id);
+    if (!node.querySelector(".empty")) {
+      const p = document.createElement("p");
+      p.className = "empty"; p.textContent = spec.empty ?? "Nothing to show yet.";
+      node.replaceChildren(p);
+    }
+    return;
+  }
+  const known = charts.get(id);
+  if (known && known.key === spec.key && known.width === node.clientWidth) {
+    known.plot.setData(data);
+    return;
+  }
+  drop(id);
+  node.replaceChildren();
+  const plot = new uPlot(options(node, spec), data, node);
+  plot.root.setAttribute("role", "img");
+  plot.root.setAttribute("aria-label", `${spec.yLabel} against ${spec.xLabel}`);
+  charts.set(id, { plot, key: spec.key, width: node.clientWidth });
+}
+
+export function drop(id) {
+  charts.get(id)?.plot.destroy();
+  charts.delete(id);
+}
+
+export function dropAll() {
+  for (const id of [...charts.keys()]) drop(id);
+}

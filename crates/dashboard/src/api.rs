@@ -1,0 +1,187 @@
+//! The endpoints; `docs/openapi.json` documents them.
+
+use crate::follow::{Message, Shared};
+use crate::model::RunView;
+use crate::{assets, guard, metrics, serial};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The paths that are answered; `docs/openapi.json` has the same.
+pub const ROUTES: [&str; 11] = [
+    "/",
+    "/assets/{name}",
+    "/api/run",
+    "/api/rounds",
+    "/api/devices",
+    "/api/devices/{client}/history",
+    "/api/devices/{client}/log",
+    "/api/faults",
+    "/api/events",
+    "/api/openapi.json",
+    "/metrics",
+];
+
+/// How soon a page that lost its stream tries again.
+const RETRY: Duration = Duration::from_secs(1);
+
+type Model = State<Arc<Shared>>;
+
+pub fn router(shared: Arc<Shared>, bound: Option<SocketAddr>) -> Router {
+    let handlers = [
+        get(assets::index),
+        get(assets::asset),
+        get(run),
+        get(rounds),
+        get(devices),
+        get(history),
+        get(log),
+        get(faults),
+        get(events),
+        get(openapi),
+        get(open_metrics),
+    ];
+    let paths = ROUTES.into_iter().zip(handlers);
+    let router = paths.fold(Router::new(), |router, (path, handler)| {
+        router.route(path, handler)
+    });
+    router
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing here") })
+        .layer(axum::middleware::from_fn_with_state(bound, guard::guard))
+        .with_state(shared)
+}
+
+/// An answer that says what is wrong.
+fn refusal(status: StatusCode, error: &str) -> Response {
+    (status, Json(BTreeMap::from([("error", error)]))).into_response()
+}
+
+/// `/api/run`: the run, and what does not change in it.
+#[derive(Serialize)]
+struct FullRun<'a> {
+    #[serde(flatten)]
+    run: RunView,
+    config: &'a serde_json::Value,
+    split: &'a [Vec<u32>],
+    versions: &'a BTreeMap<String, String>,
+}
+
+async fn run(State(shared): Model) -> Response {
+    shared.look(|model, now_ms| {
+        let meta = model.meta();
+        let (config, split, versions) = (&meta.config, &meta.split, &meta.versions);
+        Json(FullRun {
+            run: model.run(now_ms),
+            config,
+            split,
+            versions,
+        })
+        .into_response()
+    })
+}
+
+async fn rounds(State(shared): Model) -> Response {
+    shared.look(|model, _| Json(model.rounds().collect::<Vec<_>>()).into_response())
+}
+
+async fn devices(State(shared): Model) -> Response {
+    shared.look(|model, _| Json(model.devices().collect::<Vec<_>>()).into_response())
+}
+
+async fn faults(State(shared): Model) -> Response {
+    shared.look(|model, _| Json(model.faults().collect::<Vec<_>>()).into_response())
+}
+
+async fn history(State(shared): Model, Path(client): Path<u32>) -> Response {
+    shared.look(|model, _| match model.device(client) {
+        Some(device) => Json(&device.history).into_response(),
+        None => refusal(StatusCode::NOT_FOUND, "there is no such device"),
+    })
+}
+
+#[derive(Deserialize)]
+struct From {
+    from: Option<u64>,
+}
+
+async fn log(
+    State(shared): Model,
+    Path(client): Path<u32>,
+    Query(From { from }): Query<From>,
+) -> Response {
+    match serial::read(shared.run_dir(), client, from).await {
+        Ok(piece) => {
+            let headers = [
+                (
+                    header::CONTENT_TYPE.as_str(),
+                    "text/plain; charset=utf-8".to_owned(),
+                ),
+                ("x-next-offset", piece.next.to_string()),
+            ];
+            (headers, piece.text).into_response()
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            refusal(StatusCode::NOT_FOUND, "there is no log of this device")
+        }
+        Err(error) => refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &format!("the log: {error}"),
+        ),
+    }
+}
+
+async fn openapi() -> Response {
+    let text = include_str!("../../../docs/openapi.json");
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn open_metrics(State(shared): Model) -> Response {
+    match shared.look(metrics::text) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// `/api/events`. A page that cannot keep up is cut off: it loads everything when it comes back.
+async fn events(State(shared): Model) -> Response {
+    let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
+        return refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many pages are open: close some",
+        );
+    };
+    let messages = shared.subscribe();
+    let first = Event::default().retry(RETRY).comment("the run's events");
+    let stream = futures::stream::unfold(
+        (Some(first), messages, permit),
+        |(first, mut messages, permit)| async move {
+            let event = match first {
+                Some(first) => first,
+                None => sent(messages.recv().await.ok()?),
+            };
+            Some((Ok::<_, Infallible>(event), (None, messages, permit)))
+        },
+    );
+    keep_alive(stream).into_response()
+}
+
+fn sent(message: Message) -> Event {
+    Event::default().event(message.event).data(&*message.data)
+}
+
+fn keep_alive<S>(stream: S) -> impl IntoResponse
+where
+    S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}

@@ -1,0 +1,200 @@
+//! Keeping up with a run, and telling those who watch what is new.
+
+use crate::model::{Changes, Device, Fault, RoundRow};
+use crate::tail::Tail;
+use crate::{Meta, Model};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Semaphore, broadcast};
+
+/// How often the file is read on, and so how often a page hears of something.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often a page is told of a run in which nothing happens: its clock goes on.
+const AT_LEAST: u32 = 4;
+
+/// Messages that a slow page may fall behind before it has to load everything anew.
+const BACKLOG: usize = 256;
+
+/// Pages that can watch at once.
+const MAX_STREAMS: usize = 64;
+
+/// A recorded run without an end, whose events are as old as this, is taken to be broken off. The
+/// devices of a round that goes on are asked for their progress far more often.
+const BROKEN_OFF: Duration = Duration::from_secs(60);
+
+/// One server-sent event.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// `run`, `rounds`, `devices` or `faults`.
+    pub event: &'static str,
+    /// JSON: an object for `run`, arrays of what is new or changed for the others.
+    pub data: Arc<str>,
+}
+
+/// What the endpoints and the thread that keeps up share.
+#[derive(Debug)]
+pub struct Shared {
+    run_dir: PathBuf,
+    /// Whether it is this process that makes the run: it cannot be broken off then.
+    live: bool,
+    inner: Mutex<Inner>,
+    messages: broadcast::Sender<Message>,
+    pub streams: Arc<Semaphore>,
+    following: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    model: Model,
+    tail: Tail,
+}
+
+impl Shared {
+    pub fn new(meta: Meta, run_dir: &Path, live: bool) -> Self {
+        Self {
+            run_dir: run_dir.to_owned(),
+            live,
+            inner: Mutex::new(Inner {
+                model: Model::new(meta),
+                tail: Tail::new(run_dir),
+            }),
+            messages: broadcast::Sender::new(BACKLOG),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            following: AtomicBool::new(false),
+        }
+    }
+
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    pub fn subscribe(&self) -> broadcast::Receiver<Message> {
+        self.messages.subscribe()
+    }
+
+    /// Reads on; returns how many events were new.
+    ///
+    /// # Errors
+    /// If the file cannot be read. One that is not there yet is none for a run of this process.
+    pub fn catch_up(&self) -> io::Result<usize> {
+        let mut inner = self.lock();
+        let Inner { model, tail } = &mut *inner;
+        let events = match tail.poll(|record| model.apply(record)) {
+            Err(error) if self.live && error.kind() == io::ErrorKind::NotFound => Ok(0),
+            read => read,
+        };
+        model.set_unreadable(tail.unreadable());
+        let still = age(tail) > BROKEN_OFF;
+        model.set_interrupted(!self.live && !model.is_over() && still);
+        events
+    }
+
+    /// Looks at the model; `now_ms` is the run's clock.
+    pub fn look<T>(&self, read: impl FnOnce(&Model, u64) -> T) -> T {
+        let inner = self.lock();
+        read(&inner.model, now_ms(&inner))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while an event was taken in leaves a model that may lack it, and nothing worse.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who watch what has changed, and `anyway` how the run stands.
+    fn publish(&self, anyway: bool) {
+        let messages = {
+            let mut inner = self.lock();
+            let changes = inner.model.take_changes();
+            if self.messages.receiver_count() == 0 {
+                return;
+            }
+            messages(&inner.model, now_ms(&inner), &changes, anyway)
+        };
+        for message in messages {
+            // Whoever left since does not miss it.
+            let _ = self.messages.send(message);
+        }
+    }
+}
+
+fn age(tail: &Tail) -> Duration {
+    tail.modified()
+        .and_then(|at| SystemTime::now().duration_since(at).ok())
+        .unwrap_or_default()
+}
+
+fn now_ms(inner: &Inner) -> u64 {
+    let since = u64::try_from(age(&inner.tail).as_millis()).unwrap_or(u64::MAX);
+    inner.model.time_ms().saturating_add(since)
+}
+
+fn messages(model: &Model, now_ms: u64, changes: &Changes, anyway: bool) -> Vec<Message> {
+    let mut messages = Vec::new();
+    if changes.run || anyway {
+        messages.extend(message("run", &model.run(now_ms)));
+    }
+    let rounds: Vec<&RoundRow> = changes
+        .rounds
+        .iter()
+        .filter_map(|&round| model.round(round))
+        .collect();
+    let devices: Vec<&Device> = changes
+        .devices
+        .iter()
+        .filter_map(|&client| model.device(client))
+        .collect();
+    let faults: Vec<&Fault> = changes
+        .faults
+        .iter()
+        .filter_map(|&number| model.fault(number))
+        .collect();
+    if !rounds.is_empty() {
+        messages.extend(message("rounds", &rounds));
+    }
+    if !devices.is_empty() {
+        messages.extend(message("devices", &devices));
+    }
+    if !faults.is_empty() {
+        messages.extend(message("faults", &faults));
+    }
+    messages
+}
+
+fn message(event: &'static str, data: &impl Serialize) -> Option<Message> {
+    let data = serde_json::to_string(data).ok()?.into();
+    Some(Message { event, data })
+}
+
+/// Starts the thread, once.
+pub fn spawn(shared: &Arc<Shared>) -> Result<()> {
+    if shared.following.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let weak = Arc::downgrade(shared);
+    let thread = thread::Builder::new()
+        .name("dashboard".into())
+        .spawn(move || keep_up(&weak));
+    thread
+        .map(drop)
+        .context("start the thread of the dashboard")
+}
+
+fn keep_up(shared: &Weak<Shared>) {
+    for tick in 0u32.. {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        // A file that cannot be read now is tried again; the run itself reports a disk that fails.
+        let _ = shared.catch_up();
+        shared.publish(tick % AT_LEAST == 0);
+        drop(shared);
+        thread::sleep(INTERVAL);
+    }
+}

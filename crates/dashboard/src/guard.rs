@@ -1,0 +1,144 @@
+//! Who is answered, and what a browser may do with the answer.
+//!
+//! A page of any web site can make a browser ask 127.0.0.1. It cannot read the answer, unless its own
+//! name is made to point there (DNS rebinding): the browser then asks with that name in `Host`. So
+//! only requests are answered whose `Host`, and `Origin` if there is one, name this machine.
+
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::{IpAddr, SocketAddr};
+
+/// What the page may do: run its own script, use its own style, ask its own origin.
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+];
+
+/// Refuses what does not name this machine, and says on every answer what a browser may do with it.
+pub async fn guard(
+    State(bound): State<Option<SocketAddr>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let asset = request.uri().path().starts_with("/assets/");
+    let mut response = if names_this_machine(request.headers(), bound) {
+        next.run(request).await
+    } else {
+        let reason = "this address serves requests to this machine's own name only: open the \
+                      dashboard by the address that zfl printed\n";
+        (StatusCode::FORBIDDEN, reason).into_response()
+    };
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let cache = if asset { "no-cache" } else { "no-store" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    response
+}
+
+fn names_this_machine(headers: &HeaderMap, bound: Option<SocketAddr>) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    let Some(host) = host.to_str().ok() else {
+        return false;
+    };
+    let origins = headers.get_all(header::ORIGIN);
+    is_own(host, bound)
+        && origins.iter().all(|origin| {
+            let origin = origin
+                .to_str()
+                .ok()
+                .and_then(|origin| origin.strip_prefix("http://"));
+            origin.is_some_and(|origin| is_own(origin, bound))
+        })
+}
+
+/// Whether `host[:port]` is loopback, on any port (it may be forwarded by SSH), or what was bound.
+fn is_own(authority: &str, bound: Option<SocketAddr>) -> bool {
+    if authority.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    if let Some((host, port)) = authority.rsplit_once(':')
+        && host.eq_ignore_ascii_case("localhost")
+    {
+        return port.parse::<u16>().is_ok();
+    }
+    let address = authority.parse::<SocketAddr>().ok();
+    let ip = address
+        .map(|address| address.ip())
+        .or_else(|| ip(authority));
+    let is_bound = address.is_some() && address == bound;
+    ip.is_some_and(|ip| ip.is_loopback()) || is_bound
+}
+
+/// `127.0.0.1`, `[::1]`.
+fn ip(host: &str) -> Option<IpAddr> {
+    match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(v6) => v6.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_what_was_bound_are_this_machine() {
+        let bound = Some(SocketAddr::from(([192, 0, 2, 1], 8080)));
+        for own in [
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "127.1.2.3:80",
+            "[::1]",
+            "[::1]:80",
+            "192.0.2.1:8080",
+        ] {
+            assert!(is_own(own, bound), "{own}");
+        }
+        for other in [
+            "",
+            ":80",
+            "evil.example",
+            "evil.example:80",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "localhost:evil",
+            "localhost:80:80",
+            "192.0.2.1:8081",
+            "192.0.2.1",
+            "192.0.2.2:8080",
+            "0.0.0.0:8080",
+            "::1",
+            "[::2]:80",
+            "user@localhost",
+        ] {
+            assert!(!is_own(other, bound), "{other}");
+        }
+    }
+}

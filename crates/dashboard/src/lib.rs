@@ -1,0 +1,132 @@
+//! The dashboard: a page about a run, live or finished, and the same facts as JSON and OpenMetrics.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! use zfl_dashboard::{Dashboard, Meta};
+//! let run_dir = std::path::Path::new("runs/night");
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! // A run of this process; `zfl view` has `Dashboard::from_run_dir(run_dir)?` instead.
+//! let dashboard = Dashboard::new(Meta::default(), run_dir);
+//! dashboard.follow()?;
+//! tokio::spawn(dashboard.serve(listener)?);
+//! # Ok(()) }) }
+//! ```
+//!
+//! # Where it gets its knowledge
+//! From the run directory alone: `events.jsonl`, read on as it grows, four times a second, by a thread
+//! of its own. The file holds every event before any subscriber hears of it, so there is no backlog
+//! that could overflow, a run can be watched from another process or namespace, and a finished run
+//! goes the very same way. The serial logs are read from `serial/<client>.log` when asked for.
+//!
+//! What the aggregator does not know arrives as `Event::Fleet { client, what, detail }`; [`model`]
+//! lists the words that are understood.
+//!
+//! # Invariants
+//! - It looks and never touches: only GET and HEAD are answered, no file is written, nothing in the
+//!   run waits for it. So there is no token either; an endpoint that changes something would need one.
+//! - Only who names this machine is answered ([`guard`]): `Host` must be loopback or the address that
+//!   was bound, `Origin` likewise, so that no web page elsewhere can read the run by DNS rebinding.
+//! - Whatever a device wrote stays data: JSON or plain text on the way, a text node in the page, and
+//!   a content security policy that runs nothing but the page's own script.
+//! - No file is read as a whole because it is there: lines, pieces of a log, faults and streams have
+//!   bounds.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod assets;
+mod follow;
+pub mod guard;
+mod meta;
+mod metrics;
+pub mod model;
+mod serial;
+mod tail;
+
+pub use api::ROUTES;
+pub use meta::Meta;
+pub use model::Model;
+pub use tail::replay;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use follow::Shared;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A dashboard; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Dashboard {
+    shared: Arc<Shared>,
+}
+
+impl Dashboard {
+    /// Of the run that this process is about to make in `run_dir`, which need not exist yet.
+    pub fn new(meta: Meta, run_dir: &Path) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(meta, run_dir, true)),
+        }
+    }
+
+    /// Of a run that was, or that another process makes.
+    ///
+    /// # Errors
+    /// If there is no `events.jsonl`, or no file there can be read.
+    pub fn from_run_dir(run_dir: &Path) -> Result<Self> {
+        let shared = Shared::new(Meta::load(run_dir)?, run_dir, false);
+        shared.catch_up().with_context(|| {
+            format!(
+                "{} is not the directory of a run: give the folder that holds events.jsonl",
+                run_dir.display()
+            )
+        })?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Keeps up with the run by a thread that ends when the last clone of this is dropped.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn follow(&self) -> Result<()> {
+        follow::spawn(&self.shared)
+    }
+
+    /// The endpoints of [`ROUTES`]. `bound` is where they are served, if not only on loopback.
+    pub fn router(&self, bound: Option<SocketAddr>) -> Router {
+        api::router(self.shared.clone(), bound)
+    }
+
+    /// Serves until it is dropped. The listener is bound by the caller, who may have to do so before
+    /// it enters another network namespace. Needs Tokio's runtime.
+    ///
+    /// # Errors
+    /// If the listener cannot be used; the future's, if it breaks later.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+    ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+        let bound = listener
+            .local_addr()
+            .context("the dashboard's listener has no address")?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let router = self.router(Some(bound));
+        Ok(async move {
+            axum::serve(listener, router)
+                .await
+                .context("serve the dashboard")
+        })
+    }
+
+    /// Reads on now instead of within a quarter of a second; returns how many events were new.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn catch_up(&self) -> Result<usize> {
+        Ok(self.shared.catch_up()?)
+    }
+}

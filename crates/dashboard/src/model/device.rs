@@ -1,0 +1,200 @@
+//! One device.
+
+use crate::Meta;
+use serde::Serialize;
+use zfl_aggregator::ClientRecord;
+
+/// What a device does, as far as that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Has not said that it is ready.
+    #[default]
+    Joining,
+    /// Its machine starts.
+    Booting,
+    /// Has its data and waits.
+    Ready,
+    /// Trains.
+    Training,
+    /// Has trained, and its update is on the way.
+    Sending,
+    /// Its update was taken in.
+    Done,
+    /// Has no update in the round.
+    Failed,
+    /// Is not there, and expected back.
+    Away,
+    /// Is gone.
+    Dead,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Joining,
+        Self::Booting,
+        Self::Ready,
+        Self::Training,
+        Self::Sending,
+        Self::Done,
+        Self::Failed,
+        Self::Away,
+        Self::Dead,
+    ];
+
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Booting => "booting",
+            Self::Ready => "ready",
+            Self::Training => "training",
+            Self::Sending => "sending",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Away => "away",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether it waits for work.
+    pub fn is_ready(self) -> bool {
+        matches!(self, Self::Ready | Self::Done)
+    }
+
+    /// Whether it is at work.
+    pub fn is_training(self) -> bool {
+        matches!(self, Self::Training | Self::Sending)
+    }
+}
+
+/// A device as it is now. What is missing is not known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Device {
+    /// The client's ID.
+    pub client: u32,
+    /// What it does.
+    pub state: State,
+    /// Why it is dead, away or has failed.
+    pub reason: Option<String>,
+    /// Its board, or its body if it has none.
+    pub board: Option<String>,
+    /// Its link profile.
+    pub link: Option<String>,
+    /// The last round that it took part in; 0 is none.
+    pub round: u32,
+    /// Training passes done in that round, of `total_examples`.
+    pub done_examples: u32,
+    /// Training passes to do.
+    pub total_examples: u32,
+    /// Its own training time in the last round that it finished, by its own clock, in microseconds.
+    pub train_us: Option<u64>,
+    /// From choosing the cohort to its update in that round, in seconds.
+    pub round_s: Option<f64>,
+    /// Mean training loss of the last local epoch of that round.
+    pub loss: Option<f32>,
+    /// Instructions of that round's training.
+    pub instructions: Option<u64>,
+    /// Most heap ever in use, in bytes.
+    pub heap_peak_bytes: Option<u32>,
+    /// Most stack ever in use, in bytes.
+    pub stack_peak_bytes: Option<u32>,
+    /// TCP segments sent again since its boot.
+    pub retransmissions: Option<u32>,
+    /// HTTP bytes from it in the rounds that it finished.
+    pub bytes_up: u64,
+    /// HTTP bytes to it in those rounds.
+    pub bytes_down: u64,
+    /// Memory of the host that is its alone, in bytes.
+    pub host_bytes: Option<u64>,
+    /// Processor time of the host, in seconds.
+    pub cpu_s: Option<f64>,
+    /// From the start of its machine to its prompt, in milliseconds.
+    pub boot_ms: Option<u64>,
+    /// The last lines that it printed before it died.
+    pub last_lines: Vec<String>,
+    /// Its rounds, the first first.
+    #[serde(skip)]
+    pub history: Vec<HistoryRow>,
+}
+
+/// A device in one round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HistoryRow {
+    /// The round.
+    pub round: u32,
+    /// `received`, `late` or `failed`.
+    pub outcome: &'static str,
+    /// Its own training time, by its own clock, in microseconds.
+    pub train_us: Option<u64>,
+    /// From choosing the cohort to its update, in seconds.
+    pub round_s: Option<f64>,
+    /// Mean training loss of the last local epoch.
+    pub loss: Option<f32>,
+    /// Instructions of the training.
+    pub instructions: Option<u64>,
+    /// Most heap in use so far, in bytes.
+    pub heap_peak_bytes: Option<u32>,
+    /// Most stack in use so far, in bytes.
+    pub stack_peak_bytes: Option<u32>,
+    /// TCP segments sent again since its boot.
+    pub retransmissions: Option<u32>,
+    /// HTTP bytes from it.
+    pub bytes_up: u64,
+    /// HTTP bytes to it.
+    pub bytes_down: u64,
+}
+
+impl Device {
+    pub(super) fn new(client: u32, meta: &Meta) -> Self {
+        Self {
+            client,
+            board: meta.board.clone().or_else(|| meta.body.clone()),
+            link: meta.link.clone(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn received(&mut self, record: &ClientRecord) {
+        let cost = record.cost.as_ref();
+        let row = HistoryRow {
+            round: record.round,
+            outcome: if record.outcome == "late" {
+                "late"
+            } else {
+                "received"
+            },
+            train_us: cost.map(|cost| cost.train_us),
+            round_s: record.round_s,
+            loss: record.loss,
+            instructions: cost.and_then(|cost| cost.instructions),
+            heap_peak_bytes: cost.and_then(|cost| cost.heap_peak_bytes),
+            stack_peak_bytes: cost.and_then(|cost| cost.stack_peak_bytes),
+            retransmissions: cost.and_then(|cost| cost.retransmissions),
+            bytes_up: record.bytes_up,
+            bytes_down: record.bytes_down,
+        };
+        self.round = self.round.max(row.round);
+        self.done_examples = self.total_examples;
+        self.train_us = row.train_us;
+        self.round_s = row.round_s;
+        self.loss = row.loss;
+        self.instructions = row.instructions;
+        self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
+        self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
+        self.retransmissions = row.retransmissions;
+        self.bytes_up = self.bytes_up.saturating_add(row.bytes_up);
+        self.bytes_down = self.bytes_down.saturating_add(row.bytes_down);
+        self.history.push(row);
+    }
+
+    pub(super) fn missed(&mut self, round: u32) {
+        self.round = self.round.max(round);
+        self.history.push(HistoryRow {
+            round,
+            outcome: "failed",
+            ..HistoryRow::default()
+        });
+    }
+}

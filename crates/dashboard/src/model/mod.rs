@@ -1,0 +1,365 @@
+//! What is known of a run: its events, folded.
+//!
+//! Pure: no clock, no file. [`Model::apply`] takes one event after another, in the order of
+//! `events.jsonl`; [`Model::take_changes`] tells what to send to those who watch.
+//!
+//! # Fleet events
+//! `Event::Fleet { client, what, detail }` tells what only the fleet's owner knows. Understood are
+//! these, each with the `client` that it is about; `detail` is an object, every field of which may be
+//! missing, or a text, which is then the reason. Other words are passed over.
+//!
+//! | `what` | `detail` | the device is then |
+//! |---|---|---|
+//! | `device` | `board`, `link` | as before |
+//! | `booting` | `attempt` | booting |
+//! | `booted`, `running` | `boot_ms`, `address` | joining, until it is ready |
+//! | `away` | `reason` | away: not there, and expected back |
+//! | `back` | | joining |
+//! | `died` | `reason`, `last_lines` | dead, and among the faults |
+//! | `stopped` | `reason` | dead, unless the run is over |
+//! | `fault` | `kind`, `reason` | as before, and among the faults as `kind` |
+//! | `log_lost` | `error` | as before, and among the faults |
+//! | `usage` | `host_bytes`, `cpu_s` | as before |
+//!
+//! # Bounds
+//! The events are this program's own, yet a device can make many of them (messages that are refused):
+//! of the faults the newest [`MAX_FAULTS`] are kept, of a reason its first [`MAX_REASON`] bytes.
+
+mod device;
+mod fault;
+mod fleet;
+mod run;
+
+pub use device::{Device, HistoryRow, State};
+pub use fault::{Fault, MAX_FAULTS};
+pub use run::{RoundRow, RunState, RunView};
+
+use crate::Meta;
+use fault::Faults;
+use std::collections::{BTreeMap, BTreeSet};
+use zfl_aggregator::{ClientRecord, Event, Phase, Record, RoundRecord};
+
+/// Most of a reason that is kept, in bytes.
+pub const MAX_REASON: usize = 1000;
+
+/// Everything that is known of a run.
+#[derive(Clone, Debug)]
+pub struct Model {
+    meta: Meta,
+    /// Milliseconds since the start of the run, of the last event.
+    time_ms: u64,
+    phase: Phase,
+    round: u32,
+    end: Option<End>,
+    interrupted: bool,
+    unreadable: u64,
+    rounds: BTreeMap<u32, RoundRow>,
+    devices: BTreeMap<u32, Device>,
+    faults: Faults,
+    changes: Changes,
+}
+
+/// How the run ended.
+#[derive(Clone, Debug)]
+struct End {
+    success: bool,
+    reason: Option<String>,
+}
+
+/// What is different since it was last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The run itself: phase, round, counts.
+    pub run: bool,
+    /// Rounds.
+    pub rounds: BTreeSet<u32>,
+    /// Devices.
+    pub devices: BTreeSet<u32>,
+    /// Faults, by number.
+    pub faults: BTreeSet<u64>,
+}
+
+impl Model {
+    /// Of a run of which no event is known yet.
+    pub fn new(meta: Meta) -> Self {
+        let mut model = Self {
+            time_ms: 0,
+            phase: Phase::default(),
+            round: 0,
+            end: None,
+            interrupted: false,
+            unreadable: 0,
+            rounds: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            faults: Faults::default(),
+            changes: Changes::default(),
+            meta,
+        };
+        model.expect_devices(model.meta.clients);
+        model
+    }
+
+    /// What was known before the first event.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The rounds that are complete, by number; 0 is the initial evaluation.
+    pub fn rounds(&self) -> impl Iterator<Item = &RoundRow> {
+        self.rounds.values()
+    }
+
+    /// One round.
+    pub fn round(&self, round: u32) -> Option<&RoundRow> {
+        self.rounds.get(&round)
+    }
+
+    /// The devices, by client.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// One device.
+    pub fn device(&self, client: u32) -> Option<&Device> {
+        self.devices.get(&client)
+    }
+
+    /// Failures and faults, the oldest first.
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.iter()
+    }
+
+    /// How many faults of each kind there were, those no longer kept included.
+    pub fn fault_counts(&self) -> &BTreeMap<String, u64> {
+        self.faults.counts()
+    }
+
+    /// One fault, by number.
+    pub fn fault(&self, number: u64) -> Option<&Fault> {
+        self.faults.get(number)
+    }
+
+    /// Milliseconds since the start of the run, of the last event.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Whether the run is over, as its events have it.
+    pub fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Notes that whoever wrote the events seems to be gone, or not.
+    pub fn set_interrupted(&mut self, interrupted: bool) {
+        self.changes.run |= self.interrupted != interrupted;
+        self.interrupted = interrupted;
+    }
+
+    /// Notes how many lines were no event.
+    pub fn set_unreadable(&mut self, unreadable: u64) {
+        self.changes.run |= self.unreadable != unreadable;
+        self.unreadable = unreadable;
+    }
+
+    /// What is different since this was last called.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Takes in the next event.
+    pub fn apply(&mut self, record: Record) {
+        self.time_ms = record.time_ms;
+        match record.event {
+            Event::RunStarted {
+                clients, rounds, ..
+            } => self.run_started(clients, rounds),
+            Event::PhaseEntered { round, phase } => {
+                self.phase = phase;
+                self.round = self.round.max(round);
+                self.changes.run = true;
+            }
+            Event::ClientJoined { client, .. } => self.set_state(client, State::Joining),
+            Event::ClientReady { client } => self.set_state(client, State::Ready),
+            Event::ClientLost { client, reason } => self.lost(client, &reason, "lost"),
+            Event::RoundStarted { round, .. } => self.round_started(round),
+            Event::ClientStarted { client, round } => self.started(client, round),
+            Event::ClientProgress {
+                client,
+                round,
+                done_examples,
+                total_examples,
+            } => {
+                self.progress(client, round, done_examples, total_examples);
+            }
+            Event::ResultReceived { record } => self.received(&record),
+            Event::ResultRejected { client, reason, .. } => {
+                self.add_fault(client, "rejected", &reason);
+            }
+            Event::ClientFailed { client, reason, .. } => self.failed(client, &reason),
+            Event::Evaluated { .. } => {}
+            Event::RoundFinished { record } => self.round_finished(record),
+            Event::Fleet {
+                client,
+                what,
+                detail,
+            } => self.fleet(client, &what, &detail),
+            Event::RunFinished { success, reason } => {
+                self.end = Some(End {
+                    success,
+                    reason: reason.as_deref().map(bounded),
+                });
+                self.changes.run = true;
+            }
+        }
+    }
+
+    fn run_started(&mut self, clients: u32, rounds: u32) {
+        self.meta.clients = clients;
+        self.meta.rounds = rounds;
+        // A run that goes on after it was broken off.
+        self.end = None;
+        self.expect_devices(clients);
+        self.changes.run = true;
+    }
+
+    /// Makes the devices `0..clients`. A number that no fleet can have makes none: they come with
+    /// their events then.
+    fn expect_devices(&mut self, clients: u32) {
+        const MOST: u32 = 100_000;
+        if clients <= MOST {
+            for client in 0..clients {
+                self.device_mut(client);
+            }
+        }
+    }
+
+    fn device_mut(&mut self, client: u32) -> &mut Device {
+        self.changes.devices.insert(client);
+        self.devices
+            .entry(client)
+            .or_insert_with(|| Device::new(client, &self.meta))
+    }
+
+    fn set_state(&mut self, client: u32, state: State) {
+        let device = self.device_mut(client);
+        device.state = state;
+        if !matches!(state, State::Dead | State::Failed | State::Away) {
+            device.reason = None;
+        }
+        self.changes.run = true;
+    }
+
+    fn round_started(&mut self, round: u32) {
+        self.round = round;
+        let rested: Vec<u32> = self
+            .devices
+            .values()
+            .filter(|device| device.state == State::Done)
+            .map(|device| device.client)
+            .collect();
+        for client in rested {
+            self.set_state(client, State::Ready);
+        }
+        self.changes.run = true;
+    }
+
+    fn started(&mut self, client: u32, round: u32) {
+        self.set_state(client, State::Training);
+        let device = self.device_mut(client);
+        (device.round, device.done_examples, device.total_examples) = (round, 0, 0);
+    }
+
+    fn progress(&mut self, client: u32, round: u32, done: u32, total: u32) {
+        let device = self.device_mut(client);
+        let trains = matches!(device.state, State::Training | State::Sending);
+        if !trains || device.round != round {
+            return;
+        }
+        (device.done_examples, device.total_examples) = (done, total);
+        let state = if total > 0 && done >= total {
+            State::Sending
+        } else {
+            State::Training
+        };
+        if device.state != state {
+            self.set_state(client, state);
+        }
+    }
+
+    fn received(&mut self, record: &ClientRecord) {
+        self.set_state(record.client, State::Done);
+        self.device_mut(record.client).received(record);
+        self.changes.run = true;
+    }
+
+    fn failed(&mut self, client: u32, reason: &str) {
+        let round = self.round;
+        let reason = bounded(reason);
+        let device = self.device_mut(client);
+        device.missed(round);
+        let told = matches!(device.state, State::Dead | State::Away);
+        if !told {
+            device.reason = Some(reason.clone());
+            self.set_state(client, State::Failed);
+        }
+        self.add_fault(Some(client), "failed", &reason);
+    }
+
+    /// A device is gone. Two may tell of the same: who has seen it die, and who has missed it.
+    fn lost(&mut self, client: u32, reason: &str, kind: &str) {
+        let was_dead = self.device_mut(client).state == State::Dead;
+        self.set_state(client, State::Dead);
+        let reason = bounded(reason);
+        let round = self.round;
+        let twice = was_dead
+            && self
+                .faults
+                .last_of(client, round, &["died", "lost"])
+                .is_some();
+        match self.faults.last_of(client, round, &["lost"]) {
+            Some(number) if twice && kind == "died" => {
+                self.faults.replace(number, kind, &reason);
+                self.changes.faults.insert(number);
+            }
+            _ if twice => return,
+            _ => self.add_fault(Some(client), kind, &reason),
+        }
+        self.device_mut(client).reason = Some(reason);
+    }
+
+    fn add_fault(&mut self, client: Option<u32>, kind: &str, reason: &str) {
+        let elapsed_s = self.time_ms as f64 / 1e3;
+        let number = self
+            .faults
+            .add(self.round, client, kind, elapsed_s, &bounded(reason));
+        self.changes.faults.insert(number);
+        self.changes.run = true;
+    }
+
+    fn round_finished(&mut self, record: RoundRecord) {
+        let before = self
+            .rounds
+            .range(..record.round)
+            .next_back()
+            .map(|(_, row)| row);
+        let row = RoundRow::after(before, record);
+        self.changes.rounds.insert(row.record.round);
+        self.changes.run = true;
+        self.rounds.insert(row.record.round, row);
+    }
+}
+
+/// A reason's first [`MAX_REASON`] bytes.
+fn bounded(reason: &str) -> String {
+    if reason.len() <= MAX_REASON {
+        return reason.to_owned();
+    }
+    let mut end = MAX_REASON;
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{} …", &reason[..end])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+use super::*;
+use fl_proto::Cost;
+use serde_json::{Value, json};
+
+fn model(clients: u32) -> Model {
+    let meta = Meta {
+        name: "night".into(),
+        board: Some("microvm".into()),
+        ..Meta::default()
+    };
+    let mut model = Model::new(meta);
+    tell(
+        &mut model,
+        Event::RunStarted {
+            clients,
+            rounds: 4,
+            address: "127.0.0.1:80".into(),
+        },
+    );
+    model.take_changes();
+    model
+}
+
+fn at(model: &mut Model, time_ms: u64, event: Event) {
+    model.apply(Record {
+        time_ms,
+        at: String::new(),
+        event,
+    });
+}
+
+fn tell(model: &mut Model, event: Event) {
+    at(model, model.time_ms(), event);
+}
+
+fn fleet(model: &mut Model, client: u32, what: &str, detail: Value) {
+    tell(
+        model,
+        Event::Fleet {
+            client: Some(client),
+            what: what.into(),
+            detail,
+        },
+    );
+}
+
+fn state(model: &Model, client: u32) -> State {
+    model.device(client).unwrap().state
+}
+
+fn result(round: u32, client: u32) -> Event {
+    let cost = Cost {
+        train_us: 1500,
+        instructions: Some(9),
+        heap_peak_bytes: Some(70),
+        ..Cost::default()
+    };
+    let record = ClientRecord {
+        round,
+        client,
+        outcome: "received".into(),
+        num_examples: 600,
+        loss: Some(0.5),
+        round_s: Some(0.25),
+        bytes_up: 100,
+        bytes_down: 200,
+        cost: Some(cost),
+    };
+    Event::ResultReceived { record }
+}
+
+fn finished(round: u32, elapsed_s: f64) -> Event {
+    let record = RoundRecord {
+        round,
+        test_accuracy: f64::from(round) / 10.0,
+        bytes_up: 10,
+        bytes_down: 20,
+        round_s: 2.0,
+        slowest_train_s: (round > 0).then_some(0.5),
+        elapsed_s,
+        ..RoundRecord::default()
+    };
+    Event::RoundFinished { record }
+}
+
+#[test]
+fn a_device_goes_through_a_round() {
+    let mut model = model(2);
+    assert_eq!(model.device(0).unwrap().board.as_deref(), Some("microvm"));
+    let mut seen = Vec::new();
+    let progress = |done_examples| Event::ClientProgress {
+        client: 0,
+        round: 1,
+        done_examples,
+        total_examples: 600,
+    };
+    for event in [
+        Event::ClientJoined {
+            client: 0,
+            address: String::new(),
+            again: false,
+        },
+        Event::ClientReady { client: 0 },
+        Event::RoundStarted {
+            round: 1,
+            cohort: vec![0],
+        },
+        Event::ClientStarted {
+            client: 0,
+            round: 1,
+        },
+        progress(300),
+        progress(600),
+        result(1, 0),
+        Event::RoundStarted {
+            round: 2,
+            cohort: vec![0],
+        },
+    ] {
+        tell(&mut model, event);
+        seen.push(state(&model, 0));
+    }
+    use State::{Done, Joining, Ready, Sending, Training};
+    assert_eq!(
+        seen,
+        [
+            Joining, Ready, Ready, Training, Training, Sending, Done, Ready
+        ]
+    );
+    let device = model.device(0).unwrap();
+    assert_eq!(
+        (device.train_us, device.instructions, device.round),
+        (Some(1500), Some(9), 1)
+    );
+    assert_eq!(
+        (device.bytes_up, device.bytes_down, device.history.len()),
+        (100, 200, 1)
+    );
+    assert_eq!(state(&model, 1), Joining);
+}
+
+#[test]
+fn progress_of_another_round_or_of_a_dead_device_is_old_news() {
+    let mut model = model(1);
+    let progress = Event::ClientProgress {
+        client: 0,
+        round: 1,
+        done_examples: 1,
+        total_examples: 9,
+    };
+    tell(&mut model, progress.clone());
+    assert_eq!(state(&model, 0), State::Joining);
+    tell(
+        &mut model,
+        Event::ClientStarted {
+            client: 0,
+            round: 2,
+        },
+    );
+    tell(&mut model, progress);
+    assert_eq!(model.device(0).unwrap().done_examples, 0);
+}
+
+#[test]
+fn a_death_that_two_tell_of_is_one_fault() {
+    for first in ["died", "lost"] {
+        let mut model = model(1);
+        let lost = Event::ClientLost {
+            client: 0,
+            reason: "no answer".into(),
+        };
+        if first == "lost" {
+            tell(&mut model, lost.clone());
+        }
+        fleet(
+            &mut model,
+            0,
+            "died",
+            json!({"reason": "page fault", "last_lines": ["oops"]}),
+        );
+        if first == "died" {
+            tell(&mut model, lost);
+        }
+        tell(
+            &mut model,
+            Event::ClientFailed {
+                client: 0,
+                round: 1,
+                reason: "gone".into(),
+            },
+        );
+        let device = model.device(0).unwrap();
+        assert_eq!(
+            (device.state, device.reason.as_deref()),
+            (State::Dead, Some("page fault"))
+        );
+        assert_eq!(device.last_lines, ["oops"]);
+        let kinds: Vec<&str> = model.faults().map(|fault| fault.kind.as_str()).collect();
+        assert_eq!(kinds, ["died", "failed"], "{first} first");
+    }
+}
+
+#[test]
+fn the_same_device_can_die_twice() {
+    let mut model = model(1);
+    fleet(&mut model, 0, "died", json!("first"));
+    fleet(&mut model, 0, "booting", json!({}));
+    fleet(&mut model, 0, "booted", json!({"boot_ms": 40}));
+    assert_eq!(state(&model, 0), State::Joining);
+    fleet(&mut model, 0, "died", json!("second"));
+    assert_eq!(model.faults().count(), 2);
+    assert_eq!(model.device(0).unwrap().reason.as_deref(), Some("second"));
+    assert_eq!(model.device(0).unwrap().boot_ms, Some(40));
+}
+
+#[test]
+fn fleet_events_may_hold_anything() {
+    let mut model = model(1);
+    for detail in [
+        Value::Null,
+        json!(7),
+        json!([]),
+        json!({"boot_ms": -1, "reason": 5}),
+    ] {
+        for what in [
+            "device", "booting", "booted", "away", "back", "died", "fault", "usage", "?",
+        ] {
+            fleet(&mut model, 0, what, detail.clone());
+            tell(
+                &mut model,
+                Event::Fleet {
+                    client: None,
+                    what: what.into(),
+                    detail: detail.clone(),
+                },
+            );
+        }
+    }
+    fleet(
+        &mut model,
+        0,
+        "usage",
+        json!({"host_bytes": 13_000_000u64, "cpu_s": 1.5}),
+    );
+    fleet(
+        &mut model,
+        0,
+        "device",
+        json!({"board": "q35", "link": "lora"}),
+    );
+    let device = model.device(0).unwrap();
+    assert_eq!(
+        (device.host_bytes, device.cpu_s),
+        (Some(13_000_000), Some(1.5))
+    );
+    assert_eq!(
+        (device.board.as_deref(), device.link.as_deref()),
+        (Some("q35"), Some("lora"))
+    );
+}
+
+#[test]
+fn a_device_that_is_stopped_after_the_end_has_not_died() {
+    let mut model = model(2);
+    fleet(&mut model, 0, "stopped", json!("fault plan"));
+    tell(
+        &mut model,
+        Event::RunFinished {
+            success: true,
+            reason: None,
+        },
+    );
+    fleet(&mut model, 1, "stopped", Value::Null);
+    assert_eq!(
+        (state(&model, 0), state(&model, 1)),
+        (State::Dead, State::Joining)
+    );
+    assert_eq!(model.state(), RunState::Finished);
+}
+
+#[test]
+fn rounds_are_summed_up() {
+    let mut model = model(1);
+    at(&mut model, 1000, finished(0, 1.0));
+    at(&mut model, 3000, finished(1, 3.0));
+    at(&mut model, 5000, finished(2, 5.0));
+    let totals: Vec<_> = model
+        .rounds()
+        .map(|row| (row.total_bytes, row.simulated_s))
+        .collect();
+    assert_eq!(totals, [(30, Some(0.0)), (60, Some(0.5)), (90, Some(1.0))]);
+    let run = model.run(6000);
+    assert_eq!(
+        (run.rounds_completed, run.bytes_up, run.bytes_down),
+        (2, 30, 60)
+    );
+    assert_eq!((run.accuracy, run.best_accuracy), (Some(0.2), Some(0.2)));
+    // Two rounds of two seconds to go, one second of the first is over.
+    assert_eq!((run.elapsed_s, run.eta_s), (6.0, Some(3.0)));
+    tell(
+        &mut model,
+        Event::RunFinished {
+            success: false,
+            reason: Some("quorum".into()),
+        },
+    );
+    let run = model.run(60_000);
+    assert_eq!(
+        (run.state, run.reason.as_deref()),
+        (RunState::Failed, Some("quorum"))
+    );
+    assert_eq!((run.elapsed_s, run.eta_s), (5.0, None));
+}
+
+#[test]
+fn only_what_changed_is_told() {
+    let mut model = model(3);
+    assert_eq!(model.take_changes(), Changes::default());
+    tell(&mut model, Event::ClientReady { client: 1 });
+    tell(&mut model, Event::ClientReady { client: 1 });
+    let changes = model.take_changes();
+    assert_eq!(changes.devices, BTreeSet::from([1]));
+    assert!(changes.run && changes.rounds.is_empty() && changes.faults.is_empty());
+    assert_eq!(model.take_changes(), Changes::default());
+}
+
+#[test]
+fn absurd_numbers_take_no_memory() {
+    let mut model = model(1);
+    tell(
+        &mut model,
+        Event::RunStarted {
+            clients: u32::MAX,
+            rounds: 1,
+            address: String::new(),
+        },
+    );
+    tell(&mut model, Event::ClientReady { client: u32::MAX });
+    assert_eq!(model.devices().count(), 2);
+    let reason = "ä".repeat(MAX_REASON);
+    tell(
+        &mut model,
+        Event::ClientFailed {
+            client: 0,
+            round: 1,
+            reason,
+        },
+    );
+    assert!(model.device(0).unwrap().reason.as_ref().unwrap().len() < MAX_REASON + 8);
+}
+
+#[test]
+fn an_interrupted_run_may_turn_out_to_go_on() {
+    let mut model = model(1);
+    model.set_interrupted(true);
+    assert_eq!(model.state(), RunState::Interrupted);
+    model.set_interrupted(false);
+    assert_eq!(model.state(), RunState::Running);
+}

@@ -1,0 +1,187 @@
+//! `events.jsonl`, read on as it grows.
+
+use crate::{Meta, Model};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use zfl_aggregator::Record;
+
+/// The file's name in the run directory.
+pub const EVENTS: &str = "events.jsonl";
+
+/// Longest line that is read: a cohort of every client that a fleet can have fits many times over.
+const MAX_LINE: usize = 4 << 20;
+
+/// Bytes read at once.
+const PIECE: usize = 64 << 10;
+
+/// A file of events, and how far it has been read.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    /// The start of a line whose end is not there yet.
+    pending: Vec<u8>,
+    /// Whether the line under way is too long, and passed over.
+    skipping: bool,
+    unreadable: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Tail {
+    pub fn new(run_dir: &Path) -> Self {
+        Self {
+            path: run_dir.join(EVENTS),
+            file: None,
+            pending: Vec::new(),
+            skipping: false,
+            unreadable: 0,
+            modified: None,
+        }
+    }
+
+    /// Reads the events that are new; returns how many.
+    ///
+    /// # Errors
+    /// If there is no such file, or it cannot be read.
+    pub fn poll(&mut self, mut apply: impl FnMut(Record)) -> io::Result<usize> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => open(&self.path)?,
+        };
+        let mut piece = vec![0; PIECE];
+        let mut events = 0;
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            events += self.take_in(&piece[..read], &mut apply);
+        }
+        self.modified = file.metadata()?.modified().ok();
+        self.file = Some(file);
+        Ok(events)
+    }
+
+    /// When the file last grew.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
+    /// Lines that were no event: of another version, or cut off by a crash.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    fn take_in(&mut self, mut bytes: &[u8], apply: &mut impl FnMut(Record)) -> usize {
+        let mut events = 0;
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            self.keep(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            let line = std::mem::take(&mut self.pending);
+            let skipped = std::mem::take(&mut self.skipping);
+            match serde_json::from_slice(&line) {
+                Ok(record) if !skipped => {
+                    apply(record);
+                    events += 1;
+                }
+                _ => self.unreadable += 1,
+            }
+        }
+        self.keep(bytes);
+        events
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.skipping |= self.pending.len() + bytes.len() > MAX_LINE;
+        if self.skipping {
+            self.pending = Vec::new();
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Opens a file that can be read to its end: not a pipe, which would make the reader wait.
+fn open(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a file",
+        ));
+    }
+    File::open(path)
+}
+
+/// Everything that the events of a run directory tell.
+///
+/// # Errors
+/// If there are none, or a file there cannot be read.
+pub fn replay(run_dir: &Path) -> Result<Model> {
+    let mut model = Model::new(Meta::load(run_dir)?);
+    let mut tail = Tail::new(run_dir);
+    tail.poll(|record| model.apply(record)).with_context(|| {
+        format!(
+            "{} is not the directory of a run: read {EVENTS}",
+            run_dir.display()
+        )
+    })?;
+    model.set_unreadable(tail.unreadable());
+    if !model.is_over() {
+        model.set_interrupted(true);
+    }
+    Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use zfl_aggregator::Event;
+
+    const READY: &str = r#"{"time_ms":1,"at":"","event":"client_ready","client":7}"#;
+
+    fn read(tail: &mut Tail) -> usize {
+        tail.poll(|record| assert!(matches!(record.event, Event::ClientReady { client: 7 })))
+            .unwrap()
+    }
+
+    #[test]
+    fn lines_come_when_they_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::new(dir.path());
+        assert_eq!(
+            tail.poll(|_| ()).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        let mut file = File::create(dir.path().join(EVENTS)).unwrap();
+        write!(file, "{READY}\n{}", &READY[..20]).unwrap();
+        assert_eq!(read(&mut tail), 1);
+        assert_eq!(read(&mut tail), 0);
+        writeln!(file, "{}\n{READY}", &READY[20..]).unwrap();
+        assert_eq!(read(&mut tail), 2);
+        assert_eq!(tail.unreadable(), 0);
+    }
+
+    #[test]
+    fn what_is_no_event_is_passed_over_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::new(dir.path());
+        let long = "x".repeat(MAX_LINE + 1);
+        let text = format!("\n{{}}\n\u{fffd}\n{long}\n{READY}\n");
+        std::fs::write(dir.path().join(EVENTS), text).unwrap();
+        assert_eq!(read(&mut tail), 1);
+        assert_eq!(tail.unreadable(), 4);
+        assert!(tail.pending.capacity() <= MAX_LINE);
+    }
+
+    #[test]
+    fn a_folder_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(EVENTS)).unwrap();
+        assert!(Tail::new(dir.path()).poll(|_| ()).is_err());
+        assert!(replay(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,377 @@
+//! The page in a real browser, over the real router, while a scripted run goes on.
+//!
+//! Needs Debian's chromium and chromium-driver; without them every test here is *ignored*, with the
+//! reason, and none counts as passed. Timings are printed, and held to their limits only where
+//! `ZFL_HOLD_TIMINGS` is set: a machine that does other work besides would break them.
+
+#[path = "support/browser.rs"]
+mod browser;
+mod support;
+
+use browser::Browser;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::PathBuf;
+use std::time::Duration;
+use support::Script;
+use zfl_dashboard::Dashboard;
+
+type Found = (PathBuf, PathBuf);
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each has a browser of its own.
+    arguments.test_threads = Some(1);
+    let found = browser::find();
+    if let Err(reason) = &found {
+        eprintln!("not run: {reason}");
+    }
+    macro_rules! trials {
+        ($($test:ident)*) => { vec![$(trial(stringify!($test), &found, async |b, s| $test(b, s).await)),*] };
+    }
+    let trials = trials! {
+        curves_grow_and_a_killed_device_turns_dead
+        what_a_device_writes_stays_text
+        five_hundred_devices_are_quickly_up_to_date
+        it_can_be_used_by_keyboard
+        a_page_that_lost_its_stream_finds_out_what_it_missed
+        a_finished_run_opens_the_same_way
+    };
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trial(
+    name: &str,
+    found: &Result<Found, String>,
+    test: impl AsyncFnOnce(&Browser, &Stage) + Send + 'static,
+) -> Trial {
+    let browser = found.clone().ok();
+    let ignored = browser.is_none();
+    Trial::test(name, move || perform(browser, test)).with_ignored_flag(ignored)
+}
+
+fn perform(found: Option<Found>, test: impl AsyncFnOnce(&Browser, &Stage)) -> Result<(), Failed> {
+    let Some(found) = found else {
+        return Err(browser::find().unwrap_err().into());
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let browser = Browser::start(&found).await;
+        let stage = Stage {
+            run_dir: tempfile::tempdir().unwrap(),
+        };
+        test(&browser, &stage).await;
+        browser.assert_sound().await;
+        browser.quit().await;
+    });
+    Ok(())
+}
+
+/// Where a run is made and served.
+struct Stage {
+    run_dir: tempfile::TempDir,
+}
+
+impl Stage {
+    fn script(&self, clients: u32, rounds: u32) -> Script {
+        Script::new(self.run_dir.path(), clients, rounds)
+    }
+
+    /// Serves the run as one of this process; returns the page's address.
+    fn serve(&self, script: &Script) -> String {
+        let meta = support::meta(script.clients, script.rounds);
+        let dashboard = Dashboard::new(meta, self.run_dir.path());
+        dashboard.follow().unwrap();
+        serve(
+            &dashboard,
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+        )
+    }
+}
+
+fn serve(dashboard: &Dashboard, listener: std::net::TcpListener) -> String {
+    let address = listener.local_addr().unwrap();
+    // It keeps the dashboard, and so its thread, as long as it serves.
+    let (serving, kept) = (dashboard.serve(listener).unwrap(), dashboard.clone());
+    tokio::spawn(async move { (serving.await, drop(kept)).0 });
+    format!("http://{address}/")
+}
+
+/// Prints a timing, and fails if it is to be held to its limit and is over it.
+fn told(what: &str, took: Duration, limit: Duration) {
+    println!(
+        "{what}: {} ms, the limit is {} ms",
+        took.as_millis(),
+        limit.as_millis()
+    );
+    if std::env::var_os("ZFL_HOLD_TIMINGS").is_some() {
+        assert!(
+            took <= limit,
+            "{what} took {took:?}, the limit is {limit:?}"
+        );
+    }
+}
+
+const POINTS: &str = "Number(document.getElementById('chart-accuracy').dataset.points)";
+
+/// Pixels of a chart that are not its background.
+const DRAWN: &str = "(() => {
+    const canvas = document.querySelector('#chart-accuracy canvas');
+    const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    let drawn = 0;
+    for (let i = 3; i < data.length; i += 4) drawn += data[i] > 128;
+    return drawn;
+})()";
+
+async fn curves_grow_and_a_killed_device_turns_dead(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(8, 20);
+    script.boot();
+    let url = stage.serve(&script);
+    browser.open(&format!("{url}#run")).await;
+    browser.until(&format!("{POINTS} === 1")).await;
+    for round in 1..=3 {
+        script.round(round);
+        browser.until(&format!("{POINTS} === {}", round + 1)).await;
+    }
+    assert!(
+        browser.eval(DRAWN).await.as_u64().unwrap() > 1000,
+        "a curve is drawn"
+    );
+    let progress = "document.getElementById('progress').getAttribute('aria-valuenow')";
+    assert_eq!(browser.eval(progress).await, "3");
+
+    browser.click("[data-view=fleet]").await;
+    let state = |client: u32| {
+        format!("document.querySelector('.tile[data-client=\"{client}\"]').dataset.state")
+    };
+    script.begin_round(4);
+    browser.until(&format!("{} === 'training'", state(2))).await;
+    script.dies(2, "page fault at 0x0010f2a4");
+    let took = browser.until(&format!("{} === 'dead'", state(2))).await;
+    told("from a death to its tile", took, Duration::from_secs(2));
+    browser.click(".tile[data-client='2']").await;
+    let log = "document.getElementById('device-log').textContent";
+    browser
+        .until(&format!("{log}.includes('EIP 0x0010f2a4')"))
+        .await;
+    script.prints(2, "a line that came later\n");
+    browser
+        .until(&format!("{log}.includes('a line that came later')"))
+        .await;
+    let why = "document.getElementById('device-figures').textContent.includes('page fault')";
+    browser.until(why).await;
+}
+
+const EVIL: &str = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>";
+
+async fn what_a_device_writes_stays_text(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(3, 20);
+    script.boot();
+    script.begin_round(1);
+    script.prints(
+        1,
+        &format!("{EVIL}\n\u{1b}[31mred\u{1b}[0m \u{202e}txt\u{7}\n"),
+    );
+    script.dies(1, EVIL);
+    script.fleet(
+        0,
+        "device",
+        serde_json::json!({"board": EVIL, "link": EVIL}),
+    );
+    script.fleet(
+        0,
+        "fault",
+        serde_json::json!({"kind": EVIL, "reason": EVIL}),
+    );
+    let reason = EVIL.to_owned();
+    script.emit(zfl_aggregator::Event::ResultRejected {
+        client: None,
+        status: 400,
+        reason,
+    });
+    let reason = Some(EVIL.to_owned());
+    script.emit(zfl_aggregator::Event::RunFinished {
+        success: false,
+        reason,
+    });
+    let url = stage.serve(&script);
+    browser.open(&format!("{url}#fleet")).await;
+    let elements = "document.querySelectorAll('script, img').length";
+    let before = browser.eval(elements).await;
+    browser.click(".tile[data-client='1']").await;
+    let log = "document.getElementById('device-log').textContent";
+    browser
+        .until(&format!(
+            "{log}.includes(\"<script>window.pwned = 1</script><img\")"
+        ))
+        .await;
+    browser
+        .until(&format!("{log}.includes('\\nred \u{b7}txt\u{b7}\\n')"))
+        .await;
+    browser.click("#device-close").await;
+    for view in ["run", "compare", "faults", "data", "config"] {
+        browser.click(&format!("[data-view={view}]")).await;
+        browser
+            .until(&format!("!document.getElementById('view-{view}').hidden"))
+            .await;
+    }
+    browser.click("[data-view=faults]").await;
+    browser
+        .until("document.getElementById('faults-table').textContent.includes('<img src=x')")
+        .await;
+    assert_eq!(
+        browser.eval(elements).await,
+        before,
+        "no element came of it"
+    );
+    assert_eq!(browser.eval("window.pwned === undefined").await, true);
+}
+
+async fn five_hundred_devices_are_quickly_up_to_date(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(500, 20);
+    script.boot();
+    let url = stage.serve(&script);
+    for view in ["fleet", "compare", "run", "faults"] {
+        browser.open(&format!("{url}#{view}")).await;
+        let round = script_rounds(browser).await;
+        browser
+            .until("document.body.dataset.slowestUpdateMs !== undefined")
+            .await;
+        browser
+            .eval("(document.body.dataset.slowestUpdateMs = '0', window.__longest = 0)")
+            .await;
+        script.round(round);
+        let done = "document.getElementById('progress').getAttribute('aria-valuenow')";
+        browser.until(&format!("{done} === '{round}'")).await;
+        // The devices come right behind the round.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let slowest = browser
+            .eval("Number(document.body.dataset.slowestUpdateMs)")
+            .await;
+        let longest = browser.eval("window.__longest").await;
+        let ms = |value: serde_json::Value| Duration::from_secs_f64(value.as_f64().unwrap() / 1e3);
+        told(
+            &format!("{view}: the slowest update of 500 devices"),
+            ms(slowest),
+            Duration::from_millis(100),
+        );
+        println!(
+            "{view}: the longest task, painting included: {} ms",
+            ms(longest).as_millis()
+        );
+    }
+    browser.click("[data-view=fleet]").await;
+    browser
+        .until("document.querySelectorAll('.tile').length === 500")
+        .await;
+}
+
+/// The number of the next round.
+async fn script_rounds(browser: &Browser) -> u32 {
+    let shown =
+        browser.eval("Number(document.getElementById('progress').getAttribute('aria-valuenow'))");
+    shown.await.as_u64().unwrap() as u32 + 1
+}
+
+async fn it_can_be_used_by_keyboard(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(8, 20);
+    script.boot();
+    let url = stage.serve(&script);
+    browser.open(&format!("{url}#run")).await;
+    let press = async |keys: &str| {
+        browser
+            .page
+            .active_element()
+            .await
+            .unwrap()
+            .send_keys(keys)
+            .await
+            .unwrap()
+    };
+    let right = thirtyfour::Key::Right.value();
+    browser
+        .eval("document.getElementById('tab-run').focus()")
+        .await;
+    press(&right.to_string()).await;
+    browser
+        .until("location.hash === '#fleet' && document.activeElement.id === 'tab-fleet'")
+        .await;
+    browser
+        .eval("document.querySelector('.tile').focus()")
+        .await;
+    press(&format!("{right}{right}")).await;
+    browser
+        .until("document.activeElement.dataset.client === '2'")
+        .await;
+    press(&thirtyfour::Key::Enter.value().to_string()).await;
+    browser
+        .until("!document.getElementById('device').hidden")
+        .await;
+    browser
+        .until("document.getElementById('device-title').textContent === 'Device 2'")
+        .await;
+    press(&thirtyfour::Key::Escape.value().to_string()).await;
+    browser
+        .until("document.getElementById('device').hidden")
+        .await;
+    browser
+        .until("document.activeElement.dataset.client === '2'")
+        .await;
+    let unnamed = "[...document.querySelectorAll('button, select, input')].filter((node) =>
+        !node.getAttribute('aria-label') && !node.textContent.trim() && !node.labels?.length).length";
+    assert_eq!(browser.eval(unnamed).await, 0, "controls without a name");
+}
+
+async fn a_page_that_lost_its_stream_finds_out_what_it_missed(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(4, 20);
+    script.boot();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let dashboard = Dashboard::new(support::meta(4, 20), stage.run_dir.path());
+    dashboard.follow().unwrap();
+    // On a runtime of its own, so that its connections can be cut.
+    let serving = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    serving.spawn({
+        let dashboard = dashboard.clone();
+        async move { dashboard.serve(listener).unwrap().await }
+    });
+    browser.open(&format!("http://{address}/#run")).await;
+    browser.until(&format!("{POINTS} === 1")).await;
+    serving.shutdown_background();
+    browser
+        .until("document.getElementById('state').textContent === 'connection lost'")
+        .await;
+    script.round(1);
+    script.round(2);
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    serve(&dashboard, listener);
+    browser.until(&format!("{POINTS} === 3")).await;
+    browser.eval("window.__errors.length = 0").await;
+}
+
+async fn a_finished_run_opens_the_same_way(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(8, 6);
+    script.boot();
+    (1..=6).for_each(|round| script.round(round));
+    script.finish();
+    let dashboard = Dashboard::from_run_dir(stage.run_dir.path()).unwrap();
+    dashboard.follow().unwrap();
+    let url = serve(
+        &dashboard,
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    browser.open(&url).await;
+    browser
+        .until("document.getElementById('state').textContent === 'finished'")
+        .await;
+    browser.until(&format!("{POINTS} === 7")).await;
+    browser.click("[data-view=config]").await;
+    browser
+        .until("document.getElementById('config-table').textContent.includes('learning_rate')")
+        .await;
+    browser
+        .until("document.getElementById('command').textContent.startsWith('zfl run')")
+        .await;
+}

@@ -1,0 +1,412 @@
+//! A run that a script makes: the files that a real one leaves behind, with events of the real types.
+//!
+//! The numbers are invented, with the spread of a real fleet: quick and slow boards, a few bad links,
+//! a crash, injected faults. The same seed gives the same run.
+
+#![allow(dead_code, reason = "each test target uses its own part")]
+
+use fl_proto::Cost;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use zfl_aggregator::{ClientRecord, Event, Phase, Record, RoundRecord};
+use zfl_dashboard::Meta;
+
+const EXAMPLES: u32 = 600;
+const EPOCHS: u32 = 5;
+
+/// A run being written.
+pub struct Script {
+    pub path: PathBuf,
+    pub clients: u32,
+    pub rounds: u32,
+    events: File,
+    clock_ms: u64,
+    random: u64,
+    dead: Vec<u32>,
+}
+
+impl Script {
+    /// Makes the directory, and says that the run has started.
+    pub fn new(path: &Path, clients: u32, rounds: u32) -> Self {
+        fs::create_dir_all(path.join("serial")).unwrap();
+        let meta = meta(clients, rounds);
+        fs::write(path.join(Meta::FILE), serde_json::to_vec(&meta).unwrap()).unwrap();
+        let events = File::options()
+            .append(true)
+            .create(true)
+            .open(path.join("events.jsonl"));
+        let mut script = Self {
+            path: path.to_owned(),
+            clients,
+            rounds,
+            events: events.unwrap(),
+            clock_ms: 0,
+            random: 7,
+            dead: Vec::new(),
+        };
+        script.emit(Event::RunStarted {
+            clients,
+            rounds,
+            address: "192.0.2.1:8080".into(),
+        });
+        script
+    }
+
+    /// Writes one event, now.
+    pub fn emit(&mut self, event: Event) {
+        let at = "2026-01-01T00:00:00.000Z".to_owned();
+        let record = Record {
+            time_ms: self.clock_ms,
+            at,
+            event,
+        };
+        let mut line = serde_json::to_vec(&record).unwrap();
+        line.push(b'\n');
+        self.events.write_all(&line).unwrap();
+    }
+
+    pub fn fleet(&mut self, client: u32, what: &str, detail: Value) {
+        self.emit(Event::Fleet {
+            client: Some(client),
+            what: what.into(),
+            detail,
+        });
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        self.clock_ms += ms;
+    }
+
+    /// Appends to a serial log.
+    pub fn prints(&self, client: u32, text: &str) {
+        let path = self.path.join(format!("serial/{client}.log"));
+        let mut log = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        log.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Every device boots and joins, and the first model is tested.
+    pub fn boot(&mut self) {
+        for client in 0..self.clients {
+            let (board, link) = kind(client);
+            self.fleet(client, "device", json!({"board": board, "link": link}));
+            self.fleet(client, "booting", json!({"attempt": 1}));
+            self.pass(3);
+            let boot_ms = 40 + self.up_to(30);
+            self.fleet(client, "booted", json!({"boot_ms": boot_ms}));
+            self.emit(Event::ClientJoined {
+                client,
+                address: format!("192.0.2.{}:80", client % 250),
+                again: false,
+            });
+            self.emit(Event::ClientReady { client });
+            let memory = if board == "microvm" {
+                12_700_000
+            } else {
+                18_900_000
+            };
+            let host_bytes = memory + self.up_to(900_000);
+            self.fleet(
+                client,
+                "usage",
+                json!({"host_bytes": host_bytes, "cpu_s": 0.06}),
+            );
+            self.prints(
+                client,
+                &format!("[00:00:00.0{boot_ms}] zfl: joined as client {client}\n"),
+            );
+        }
+        self.finish_round(0, 0, 0, &[]);
+    }
+
+    /// One whole round.
+    pub fn round(&mut self, round: u32) {
+        self.begin_round(round);
+        for client in self.alive() {
+            self.trains(round, client, EXAMPLES * EPOCHS);
+        }
+        let failing = self.faults(round);
+        let cohort = self.alive();
+        let results: Vec<u32> = cohort
+            .into_iter()
+            .filter(|c| !failing.contains(c))
+            .collect();
+        let costs: Vec<u64> = results
+            .iter()
+            .map(|&client| self.delivers(round, client))
+            .collect();
+        for &client in &failing {
+            let reason = "no update within 30s".to_owned();
+            self.emit(Event::ClientFailed {
+                client,
+                round,
+                reason,
+            });
+        }
+        self.finish_round(round, results.len() as u32, failing.len() as u32, &costs);
+        for client in failing {
+            if !self.dead.contains(&client) {
+                self.emit(Event::ClientReady { client });
+            }
+        }
+    }
+
+    /// Waits, chooses, and starts everyone.
+    pub fn begin_round(&mut self, round: u32) {
+        let cohort = self.alive();
+        self.emit(Event::PhaseEntered {
+            round,
+            phase: Phase::WaitingForReady,
+        });
+        self.emit(Event::PhaseEntered {
+            round,
+            phase: Phase::CohortChosen,
+        });
+        self.emit(Event::RoundStarted {
+            round,
+            cohort: cohort.clone(),
+        });
+        for client in cohort {
+            self.emit(Event::ClientStarted { client, round });
+            self.pass(2);
+        }
+        self.emit(Event::PhaseEntered {
+            round,
+            phase: Phase::Training,
+        });
+    }
+
+    /// A device tells how far it is.
+    pub fn trains(&mut self, round: u32, client: u32, done_examples: u32) {
+        let total_examples = EXAMPLES * EPOCHS;
+        self.emit(Event::ClientProgress {
+            client,
+            round,
+            done_examples,
+            total_examples,
+        });
+    }
+
+    /// A device's update comes; returns its training time in microseconds.
+    pub fn delivers(&mut self, round: u32, client: u32) -> u64 {
+        let (board, link) = kind(client);
+        let slow = if board == "microvm" { 1 } else { 3 };
+        let straggler = if client % 17 == 5 { 2 } else { 1 };
+        let train_us = (180_000 + self.up_to(40_000)) * slow * straggler;
+        let retransmissions = if link == "lossy" {
+            round * (client % 5)
+        } else {
+            0
+        };
+        let cost = Cost {
+            train_us,
+            instructions: (board == "microvm").then_some(61_000_000 + self.up_to(90_000)),
+            heap_peak_bytes: Some(1_180_000 + self.up_to(20_000) as u32),
+            stack_peak_bytes: Some(5_900),
+            retransmissions: Some(retransmissions),
+            ..Cost::default()
+        };
+        let loss = (2.2 * (-f64::from(round) / 5.0).exp() + 0.2) as f32;
+        let record = ClientRecord {
+            round,
+            client,
+            outcome: "received".into(),
+            num_examples: EXAMPLES,
+            loss: Some(loss + self.up_to(100) as f32 / 1000.0),
+            round_s: Some(train_us as f64 / 1e6 + 0.2),
+            bytes_up: 51_400 + self.up_to(300),
+            bytes_down: 51_900 + self.up_to(300),
+            cost: Some(cost),
+        };
+        self.emit(Event::ResultReceived { record });
+        self.pass(1);
+        let line = format!("[00:00:{round:02}.000] zfl: round {round}: loss {loss:.4}, sent\n");
+        self.prints(client, &line);
+        train_us
+    }
+
+    /// A device dies, as the fleet and then the aggregator tell.
+    pub fn dies(&mut self, client: u32, reason: &str) {
+        self.prints(client, &format!("E: {reason}\nE: EIP 0x0010f2a4\n"));
+        let last_lines = [format!("E: {reason}"), "E: EIP 0x0010f2a4".to_owned()];
+        self.fleet(
+            client,
+            "died",
+            json!({"reason": reason, "last_lines": last_lines}),
+        );
+        self.emit(Event::ClientLost {
+            client,
+            reason: reason.into(),
+        });
+        self.dead.push(client);
+    }
+
+    /// Ends a round with a model that is better than the one before.
+    pub fn finish_round(&mut self, round: u32, results: u32, failures: u32, train_us: &[u64]) {
+        for phase in [Phase::Aggregating, Phase::Evaluating] {
+            self.emit(Event::PhaseEntered { round, phase });
+        }
+        let slowest = train_us.iter().max().map(|&us| us as f64 / 1e6);
+        self.pass(slowest.map_or(120, |s| (s * 1e3) as u64 + 420));
+        let n = f64::from(round);
+        let wobble = self.up_to(100) as f64 / 1e4;
+        let record = RoundRecord {
+            round,
+            cohort_size: results + failures,
+            results,
+            failures,
+            train_loss: (round > 0).then(|| 2.2 * (-n / 5.0).exp() + 0.25 + wobble),
+            test_loss: 2.1 * (-n / 5.0).exp() + 0.24 + wobble,
+            test_accuracy: 0.93 - 0.83 * (-n / 3.5).exp() - wobble,
+            bytes_up: u64::from(results) * 51_500,
+            bytes_down: u64::from(results + failures) * if round == 0 { 0 } else { 52_000 },
+            wait_s: 0.05,
+            start_s: 0.08,
+            train_s: slowest.unwrap_or(0.0) + 0.3,
+            slowest_train_s: slowest,
+            aggregate_s: 0.002,
+            eval_s: 0.06,
+            round_s: slowest.unwrap_or(0.0) + 0.42,
+            elapsed_s: self.clock_ms as f64 / 1e3,
+            ..RoundRecord::default()
+        };
+        let (loss, accuracy) = (record.test_loss, record.test_accuracy);
+        self.emit(Event::Evaluated {
+            round,
+            loss,
+            accuracy,
+        });
+        self.emit(Event::RoundFinished { record });
+    }
+
+    pub fn finish(&mut self) {
+        self.emit(Event::PhaseEntered {
+            round: self.rounds,
+            phase: Phase::Finished,
+        });
+        self.emit(Event::RunFinished {
+            success: true,
+            reason: None,
+        });
+    }
+
+    /// Everything up to the middle of round `round`, in all the states that there are.
+    pub fn up_to_the_middle_of(&mut self, round: u32) {
+        self.boot();
+        for earlier in 1..round {
+            self.round(earlier);
+        }
+        self.begin_round(round);
+        for (at, client) in self.alive().into_iter().enumerate() {
+            match at % 8 {
+                0..=2 => drop(self.delivers(round, client)),
+                3 => self.trains(round, client, EXAMPLES * EPOCHS),
+                other => self.trains(round, client, EXAMPLES * other as u32 / 2),
+            }
+        }
+        let last = self.clients - 1;
+        self.fleet(
+            last,
+            "away",
+            json!({"reason": "leaves for round 7 (fault plan)"}),
+        );
+    }
+
+    /// What goes wrong in a round; returns who fails it.
+    fn faults(&mut self, round: u32) -> Vec<u32> {
+        let mut failing = Vec::new();
+        for client in self.alive() {
+            let (_, link) = kind(client);
+            if link == "lossy" && (round + client) % 7 == 3 {
+                let detail =
+                    json!({"kind": "partition", "reason": "link cut for 40 s (fault plan)"});
+                self.fleet(client, "fault", detail);
+                failing.push(client);
+            }
+        }
+        let unlucky = self.clients / 2 + round;
+        if round % 4 == 2 && unlucky < self.clients {
+            self.dies(unlucky, "page fault at 0x0010f2a4, status 35");
+        }
+        if round % 5 == 1 {
+            let reason = "weights: a NaN at parameter 812".to_owned();
+            self.emit(Event::ResultRejected {
+                client: Some(1),
+                status: 400,
+                reason,
+            });
+        }
+        failing.retain(|client| !self.dead.contains(client));
+        failing
+    }
+
+    fn alive(&self) -> Vec<u32> {
+        (0..self.clients)
+            .filter(|client| !self.dead.contains(client))
+            .collect()
+    }
+
+    /// A random number below `limit`: xorshift64, Marsaglia 2003.
+    fn up_to(&mut self, limit: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % limit
+    }
+}
+
+fn kind(client: u32) -> (&'static str, &'static str) {
+    let board = if client % 4 == 3 {
+        "qemu_x86"
+    } else {
+        "microvm"
+    };
+    let link = match client % 6 {
+        4 => "lossy",
+        2 => "lte-m",
+        _ => "wifi",
+    };
+    (board, link)
+}
+
+pub fn meta(clients: u32, rounds: u32) -> Meta {
+    // Each client has two labels that it sees most of.
+    let row = |client: u32| {
+        let share = |label: u32| {
+            let likes = label == client % 10 || label == (client * 7 + 3) % 10;
+            if likes {
+                220
+            } else {
+                15 + (client * 13 + label * 7) % 12
+            }
+        };
+        (0..10).map(share).collect()
+    };
+    let command =
+        format!("zfl run --clients {clients} --rounds {rounds} --faults faults.toml --seed 1");
+    Meta {
+        name: format!("20260101-120000-bare-{clients}x{rounds}"),
+        command: Some(command),
+        zfl_version: Some("0.1.0".into()),
+        body: Some("bare".into()),
+        board: Some("microvm".into()),
+        network: Some("switch".into()),
+        link: Some("wifi".into()),
+        clients,
+        rounds,
+        config: json!({
+            "name": format!("20260101-120000-bare-{clients}x{rounds}"),
+            "clients": clients, "rounds": rounds, "clients_per_round": clients,
+            "local_epochs": EPOCHS, "batch_size": 600, "learning_rate": 0.1, "arithmetic": "fixed",
+            "layers": [784, 16, 10], "activation": "relu", "seed": 1,
+            "faults": {"partition": {"probability": 0.1, "seconds": 40}},
+        }),
+        split: (0..clients).map(row).collect(),
+        versions: [("qemu".to_owned(), "7.2.0".to_owned())].into(),
+    }
+}
