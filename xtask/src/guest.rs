@@ -1,44 +1,49 @@
 //! Building firmware.
 
+use crate::project::Board;
 use crate::{GuestBody, process, project, setup};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// The body that this file builds.
 const BARE: &str = "bare";
 
 /// Builds the firmware of a body, or what one board boots, and puts the images where the boards
 /// expect them. Cargo itself finds out whether there is anything to do.
 ///
 /// # Errors
-/// If there is no such board, no toolchain, or the build fails.
+/// If there is no such board, it boots something else, there is no toolchain, or the build fails.
 pub fn build(body: GuestBody, board: Option<&str>) -> Result<()> {
-    let boards = project::boards()?;
-    if let Some(name) = board
-        && !boards.iter().any(|board| board.name == name)
-    {
-        let names: Vec<_> = boards.iter().map(|board| board.name.as_str()).collect();
-        bail!("there is no board {name:?}; there are {}", names.join(", "));
+    let GuestBody::Bare = body;
+    let mut boards = project::boards()?;
+    match board {
+        Some(name) => boards = vec![take(boards, name)?],
+        None => boards.retain(|board| board.body == BARE),
     }
-    let wanted = |b: &&project::Board| match board {
-        Some(name) => b.name == name,
-        None => b.body == BARE || body == GuestBody::All,
-    };
-    let chosen: Vec<_> = boards.iter().filter(wanted).collect();
-    if let Some(other) = chosen.iter().find(|board| board.body != BARE) {
-        bail!(
-            "board {} boots {}, which this command does not build yet",
-            other.name,
-            other.body
-        );
-    }
-    let images: BTreeSet<_> = chosen.iter().map(|board| &board.kernel.image).collect();
     build_bare()?;
+    // Boards may share an image.
+    let images: BTreeSet<_> = boards.iter().map(|board| &board.kernel.image).collect();
     for image in images {
         place_bare(image)?;
         println!("firmware: {}", image.display());
     }
     Ok(())
+}
+
+/// The board of this name, if the bare-metal firmware is what it boots.
+fn take(boards: Vec<Board>, name: &str) -> Result<Board> {
+    let known: Vec<_> = boards.iter().map(|board| board.name.clone()).collect();
+    let Some(board) = boards.into_iter().find(|board| board.name == name) else {
+        bail!("there is no board {name:?}; there are {}", known.join(", "));
+    };
+    if board.body != BARE {
+        bail!(
+            "board {name} boots {}, and only {BARE} can be built so far",
+            board.body
+        );
+    }
+    Ok(board)
 }
 
 fn build_bare() -> Result<()> {

@@ -66,14 +66,12 @@ enum Chore {
     Ci,
 }
 
-/// A firmware, or all of them.
+/// A firmware.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum GuestBody {
     /// The bare-metal firmware
     #[default]
     Bare,
-    /// Every firmware
-    All,
 }
 
 fn main() -> ExitCode {
