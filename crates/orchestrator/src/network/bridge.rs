@@ -16,6 +16,10 @@ use crate::sys;
 
 const NAME: &str = "zfl";
 
+/// Without one of its own, a bridge takes the lowest of its ports' and changes it as ports come; a
+/// device that has asked for the aggregator's before (and Zephyr asks once) then sends into the void.
+const HARDWARE_ADDRESS: [u8; 6] = [0x52, 0x54, 0x00, 0xff, 0xff, 0xff];
+
 /// A Linux bridge has 1,024 port numbers, and 0 is none.
 pub(crate) const MAX_DEVICES: usize = 1023;
 
@@ -32,7 +36,9 @@ impl Bridge {
     pub(crate) async fn start(subnet: Subnet) -> io::Result<Self> {
         let netlink = netlink()?;
         up(&netlink, "lo").await?;
-        let bridge = LinkBridge::new(NAME).build();
+        let bridge = LinkBridge::new(NAME)
+            .address(HARDWARE_ADDRESS.to_vec())
+            .build();
         netlink
             .link()
             .add(bridge)
