@@ -139,7 +139,12 @@ impl Devices {
             .map_err(|error| DeviceError::Connection(error.to_string()))?;
         *down += body_len + head_len(request.headers()) + path.len() as u64;
         let answer = self.client.request(request).await;
-        let answer = answer.map_err(|error| DeviceError::Connection(cause(&error)))?;
+        let answer = answer.map_err(|error| {
+            if error.is_connect() {
+                *down = 0;
+            }
+            DeviceError::Connection(cause(&error))
+        })?;
         let status = answer.status();
         *up += head_len(answer.headers());
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,9 +15,13 @@ use bytes::Bytes;
 use fl_proto::frame::{Frame, HEADER_LEN, Kind};
 use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Welcome, compat, json, path};
 
-use crate::device::head_len;
+use crate::device::{Devices, head_len};
 use crate::event::Event;
+use crate::roster::JoinError;
 use crate::shared::{Refusal, Shared};
+
+/// Longest wait for a device whose ID another one wishes for.
+const OCCUPANT_WITHIN: Duration = Duration::from_secs(1);
 
 type Asked = Result<Query<fl_proto::Query>, QueryRejection>;
 type Peer = ConnectInfo<SocketAddr>;
@@ -69,6 +74,14 @@ async fn join(
         Ok(address) => address,
         Err(refusal) => return rejected(&shared, query.client, refusal),
     };
+    // On one machine many devices share an IP address: who answers as that client keeps its ID.
+    if let (Some(wish), Some(known)) = (query.client, shared.occupant(query.client, address)) {
+        let exchange = Devices::default().ready(known, OCCUPANT_WITHIN).await;
+        if exchange.answer.is_ok_and(|ready| ready.id == wish) {
+            let refusal = Refusal(StatusCode::CONFLICT, JoinError::Taken(wish).to_string());
+            return rejected(&shared, query.client, refusal);
+        }
+    }
     match shared.join(query.client, address) {
         Ok(id) => {
             let response = ok_json(&welcome(&shared, id));

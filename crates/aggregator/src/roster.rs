@@ -110,7 +110,7 @@ impl Roster {
             .count() as u32
     }
 
-    /// Grants an ID: the one wished for, or the lowest that is free. Returns whether the client had
+    /// Grants an ID: the one wished for, the one that this address has, or the lowest that is free. Returns whether the client had
     /// joined before.
     ///
     /// A device that wishes for the ID of another that has joined takes it over if it comes from the
@@ -127,10 +127,15 @@ impl Roster {
         let id = match wish {
             Some(id) => id,
             None => {
-                let free = self
-                    .iter()
-                    .find(|(_, client)| client.standing == Standing::Absent);
-                free.map(|(id, _)| id).ok_or(JoinError::Full(last + 1))?
+                let find = |fits: &dyn Fn(&Client) -> bool| {
+                    self.iter()
+                        .find(|(_, client)| fits(client))
+                        .map(|(id, _)| id)
+                };
+                // The same device asks again if the answer was lost on its way.
+                find(&|client| client.address == Some(address))
+                    .or_else(|| find(&|client| client.standing == Standing::Absent))
+                    .ok_or(JoinError::Full(last + 1))?
             }
         };
         let client = self.get_mut(id).ok_or(JoinError::Unknown(id, last))?;

@@ -14,8 +14,8 @@ use fl_data::Dataset;
 use fl_nn::Pcg32;
 use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
-use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
@@ -34,7 +34,10 @@ const START_WITHIN: Duration = Duration::from_secs(30);
 /// Longest wait for the answer to a `/ready`.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
-/// Tries of one `/start`, with a growing pause between them: about five seconds in all.
+/// Longest wait for a device that failed before, which may be gone: every round pays it.
+const SUSPECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
 
 /// How often devices that have their data, or have failed, are asked whether they are ready.
@@ -61,6 +64,8 @@ pub(crate) struct Rounds {
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
+    /// Bytes up and down that are in the table.
+    pub counted: (u64, u64),
 }
 
 impl Rounds {
@@ -90,7 +95,6 @@ impl Rounds {
 
     async fn round(&mut self, round: u32) -> Result<()> {
         let began = Instant::now();
-        let bytes_before = self.traffic();
         let rejected_before = self.shared.look(|state| state.rejected);
         self.shared.enter(round, Phase::WaitingForReady);
         let conditions = match &self.outlook {
@@ -135,6 +139,7 @@ impl Rounds {
         self.shared.enter(round, Phase::Evaluating);
         let (test_loss, test_accuracy, eval_s) = self.evaluate(round).await?;
         let (up, down) = self.traffic();
+        let bytes_before = std::mem::replace(&mut self.counted, (up, down));
         let rejected = self.shared.look(|state| state.rejected) - rejected_before;
         let record = RoundRecord {
             round,
@@ -160,7 +165,8 @@ impl Rounds {
         self.finish_round(record, &records)
     }
 
-    fn traffic(&self) -> (u64, u64) {
+    /// Bytes of all clients so far, up and down.
+    pub fn traffic(&self) -> (u64, u64) {
         self.shared.look(|state| {
             let sum = |(up, down): (u64, u64), (_, client): (u32, &crate::roster::Client)| {
                 (up + client.bytes_up, down + client.bytes_down)
@@ -172,8 +178,11 @@ impl Rounds {
     /// Waits until everyone who can be there is, or the deadline; fails without a quorum.
     async fn wait_for_ready(&self, round: u32, conditions: &Conditions) -> Result<()> {
         let config = &self.shared.config;
-        let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
         let deadline = Instant::now() + config.ready_deadline;
+        // Those that failed are asked once before the count, or nobody ever would where all others
+        // are ready at once.
+        self.ask_suspects().await;
+        let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
         let enough = |state: &State| {
             let out =
                 |standing: &Standing| matches!(standing, Standing::Lost(_) | Standing::Suspect);
@@ -199,6 +208,21 @@ impl Rounds {
             );
         }
         Ok(())
+    }
+
+    async fn ask_suspects(&self) {
+        let (shared, devices) = (self.shared.clone(), self.devices.clone());
+        let asks = asked(&shared, |standing| *standing == Standing::Suspect)
+            .into_iter()
+            .map(|(id, address)| {
+                let (shared, devices) = (shared.clone(), devices.clone());
+                async move { ask_ready(&shared, &devices, id, address, SUSPECT_WITHIN).await }
+            });
+        futures::stream::iter(asks)
+            .buffer_unordered(STARTS_AT_ONCE)
+            .collect::<()>()
+            .boxed()
+            .await;
     }
 
     /// Chooses the cohort: the first that are available of a permutation of all IDs that the seed and
@@ -251,16 +275,25 @@ impl Rounds {
     /// Sends `/start` to the cohort; returns the seconds until the last took it or failed.
     async fn start_all(&self, round: u32, cohort: &[u32], deadline: Instant) -> f64 {
         let began = Instant::now();
-        let starts = cohort.iter().map(|&id| self.start_one(round, id, deadline));
-        futures::stream::iter(starts)
+        let starts: Vec<_> = cohort
+            .iter()
+            .map(|&id| self.start_one(round, id, deadline).boxed())
+            .collect();
+        let starts = futures::stream::iter(starts)
             .buffer_unordered(STARTS_AT_ONCE)
-            .collect::<()>()
-            .await;
+            .collect::<()>();
+        let cancelled = |state: &State| state.cancelled.is_some();
+        tokio::select! {
+            () = starts => {}
+            _ = self.shared.wait_until(deadline, cancelled) => {}
+        }
         began.elapsed().as_secs_f64()
     }
 
     async fn start_one(&self, round: u32, id: u32, deadline: Instant) {
         let mut pause = Duration::from_millis(50);
+        // Whether this token may have reached the device in a try that got no answer.
+        let mut unanswered = false;
         for attempt in 1.. {
             let Some((address, token)) = self.shared.look(|state| place(state, id)) else {
                 return;
@@ -274,14 +307,17 @@ impl Rounds {
                 }
                 // The device took it, and the answer was lost: its update will come.
                 Err(DeviceError::Refused { status, .. })
-                    if attempt > 1 && status.as_u16() == 409 =>
+                    if unanswered && status.as_u16() == 409 =>
                 {
                     return;
                 }
                 Err(error @ DeviceError::Refused { status, .. }) if !retriable(status.as_u16()) => {
                     return self.fail(round, id, &error.to_string());
                 }
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    unanswered |= !matches!(error, DeviceError::Refused { .. });
+                    error.to_string()
+                }
             };
             if attempt >= START_TRIES || Instant::now() + pause >= deadline {
                 return self.fail(round, id, &reason);
@@ -385,6 +421,8 @@ impl Rounds {
         }
         let (quorum, got) = (self.shared.config.quorum, open.updates.len());
         if got < quorum as usize {
+            open.records.sort_by_key(|record| record.client);
+            self.run_dir.clients(&open.records)?;
             bail!(
                 "round {round}: {got} updates of {} devices within {deadline:?}, the quorum is {quorum}: \
                  look at the devices' logs, give a longer --deadline or a lower --quorum",
@@ -480,21 +518,12 @@ async fn probe(shared: Arc<Shared>, devices: Devices) {
     let suspects_every = SUSPECT_INTERVAL.as_millis() / READY_INTERVAL.as_millis();
     loop {
         let suspects = u128::from(turn) % suspects_every == 0;
-        let asked: Vec<(u32, SocketAddr)> = shared.look(|state| {
-            let fits = |standing: &Standing| {
-                *standing == Standing::Fetched || (suspects && *standing == Standing::Suspect)
-            };
-            let those = state
-                .roster
-                .iter()
-                .filter(|(_, client)| fits(&client.standing));
-            those
-                .filter_map(|(id, client)| Some((id, client.address?)))
-                .collect()
-        });
-        let asks = asked
+        let fits = |standing: &Standing| {
+            *standing == Standing::Fetched || (suspects && *standing == Standing::Suspect)
+        };
+        let asks = asked(&shared, fits)
             .into_iter()
-            .map(|(id, address)| ask_ready(&shared, &devices, id, address));
+            .map(|(id, address)| ask_ready(&shared, &devices, id, address, READY_WITHIN));
         futures::stream::iter(asks)
             .buffer_unordered(STARTS_AT_ONCE)
             .collect::<()>()
@@ -504,8 +533,25 @@ async fn probe(shared: Arc<Shared>, devices: Devices) {
     }
 }
 
-async fn ask_ready(shared: &Shared, devices: &Devices, id: u32, address: SocketAddr) {
-    let exchange = devices.ready(address, READY_WITHIN).await;
+/// Clients that stand so, and where each is reached.
+fn asked(shared: &Shared, fits: impl Fn(&Standing) -> bool) -> Vec<(u32, SocketAddr)> {
+    shared.look(|state| {
+        let those = state.roster.iter();
+        let those = those.filter(|(_, client)| fits(&client.standing));
+        those
+            .filter_map(|(id, client)| Some((id, client.address?)))
+            .collect()
+    })
+}
+
+async fn ask_ready(
+    shared: &Shared,
+    devices: &Devices,
+    id: u32,
+    address: SocketAddr,
+    within: Duration,
+) {
+    let exchange = devices.ready(address, within).await;
     shared.count(id, exchange.bytes_up, exchange.bytes_down);
     use fl_proto::DeviceState::{Failed, Ready};
     if exchange

@@ -133,16 +133,24 @@ impl RunDir {
     /// # Errors
     /// If the disk does not take them.
     pub fn round(&mut self, round: &RoundRecord, clients: &[ClientRecord]) -> Result<()> {
+        self.clients(clients)?;
+        self.rounds.write_record(round_row(round))?;
+        self.rounds
+            .flush()
+            .with_context(|| at(&self.path, "rounds.csv"))
+    }
+
+    /// Adds clients to their table; those of a round that failed have no round to go with.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn clients(&mut self, clients: &[ClientRecord]) -> Result<()> {
         for client in clients {
             self.clients.write_record(client_row(client))?;
         }
         self.clients
             .flush()
-            .with_context(|| at(&self.path, "clients.csv"))?;
-        self.rounds.write_record(round_row(round))?;
-        self.rounds
-            .flush()
-            .with_context(|| at(&self.path, "rounds.csv"))
+            .with_context(|| at(&self.path, "clients.csv"))
     }
 
     /// Writes the model as safetensors: `layers.N.weight` `[d_in, d_out]` and `layers.N.bias`.
@@ -162,11 +170,9 @@ impl RunDir {
                 at_byte = end;
             }
         }
-        let metadata = [
-            ("format".to_owned(), "zfl".to_owned()),
-            ("round".to_owned(), round.to_string()),
-            ("sha256".to_owned(), model_sha256(params)),
-        ];
+        // One entry: more would come in a random order, and the file be another each time.
+        let about = serde_json::json!({ "round": round, "sha256": model_sha256(params) });
+        let metadata = [("zfl".to_owned(), about.to_string())];
         let file = safetensors::serialize(tensors, Some(metadata.into_iter().collect()))?;
         self.replace(name, &file)
     }
@@ -181,7 +187,8 @@ impl RunDir {
         let round = metadata
             .metadata()
             .as_ref()
-            .and_then(|m| m.get("round")?.parse().ok());
+            .and_then(|m| serde_json::from_str::<serde_json::Value>(m.get("zfl")?).ok())
+            .and_then(|about| about["round"].as_u64()?.try_into().ok());
         let round = round.with_context(|| format!("{} names no round", path.display()))?;
         let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
         let mut params = Vec::with_capacity(network.shape().num_params());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -106,6 +106,7 @@ impl Server {
             params,
             table: Vec::new(),
             failures: Vec::new(),
+            counted: (0, 0),
         };
         Ok(Self { rounds })
     }
@@ -166,17 +167,18 @@ impl Server {
 
     async fn say_goodbye(&self) {
         let addresses: Vec<SocketAddr> = self.rounds.shared.look(|state| {
-            let alive =
-                |standing: &Standing| !matches!(standing, Standing::Lost(_) | Standing::Suspect);
+            // A suspect may well be there, and would wait for ever.
+            let alive = |standing: &Standing| !matches!(standing, Standing::Lost(_));
             let those = state
                 .roster
                 .iter()
                 .filter(|(_, client)| alive(&client.standing));
             those.filter_map(|(_, client)| client.address).collect()
         });
-        let stops = addresses
+        let stops: Vec<_> = addresses
             .into_iter()
-            .map(|address| self.rounds.devices.stop(address, STOP_WITHIN));
+            .map(|address| self.rounds.devices.stop(address, STOP_WITHIN).boxed())
+            .collect();
         futures::stream::iter(stops)
             .buffer_unordered(32)
             .map(drop)
@@ -197,6 +199,10 @@ impl Server {
             .iter()
             .map(|record| record.test_accuracy)
             .reduce(f64::max);
+        // What the table has not seen: the rounds that failed, and what came after the last one.
+        let (up, down) = self.rounds.traffic();
+        let rest = (up - self.rounds.counted.0, down - self.rounds.counted.1);
+        let sum = |bytes: fn(&RoundRecord) -> u64| table.iter().map(bytes).sum::<u64>();
         let failure = |f: &ClientRecord| ClientFailure {
             round: f.round,
             client: f.client,
@@ -211,8 +217,8 @@ impl Server {
             final_accuracy: table.last().map(|record| record.test_accuracy),
             final_loss: table.last().map(|record| record.test_loss),
             best_accuracy: best,
-            bytes_up: table.iter().map(|record| record.bytes_up).sum(),
-            bytes_down: table.iter().map(|record| record.bytes_down).sum(),
+            bytes_up: sum(|record| record.bytes_up) + rest.0,
+            bytes_down: sum(|record| record.bytes_down) + rest.1,
             train_s,
             model_sha256: model_sha256(params),
             seed: shared.config.seed,

@@ -161,6 +161,15 @@ impl Shared {
         self.look(|state| state.roster.get(id).is_some_and(|c| c.address.is_some()))
     }
 
+    /// Where the client that a device wishes to be is already, if that is elsewhere.
+    pub(crate) fn occupant(&self, wish: Option<u32>, address: SocketAddr) -> Option<SocketAddr> {
+        self.look(|state| {
+            let client = state.roster.get(wish?)?;
+            let gone = matches!(client.standing, Standing::Lost(_) | Standing::Absent);
+            client.address.filter(|known| *known != address && !gone)
+        })
+    }
+
     pub(crate) fn join(&self, wish: Option<u32>, address: SocketAddr) -> Result<u32, JoinError> {
         let (id, again) = self.with(|state| {
             let joined = state.roster.join(wish, address)?;
@@ -318,10 +327,12 @@ impl Shared {
                 if self.config.use_late && is_late(&mut state.previous, id, round, &token) {
                     state.late.push(update);
                     record.outcome = "late".into();
-                    make_ready(state, id);
+                    recover(state, id);
                     return Ok(record);
                 }
-                make_ready(state, id);
+                if knows_token(&state.previous, id, round, &token) {
+                    recover(state, id);
+                }
                 return refuse(StatusCode::GONE, format!("round {round} is over"));
             }
         };
@@ -378,6 +389,28 @@ fn make_ready(state: &mut State, id: u32) {
     {
         client.standing = Standing::Ready;
     }
+}
+
+/// A suspect that shows up after its round is there after all; a client of this round has to deliver.
+fn recover(state: &mut State, id: u32) {
+    if let Some(client) = state.roster.get_mut(id)
+        && client.standing == Standing::Suspect
+    {
+        client.standing = Standing::Ready;
+    }
+}
+
+/// Whether this is the token that the client was given in the round before.
+fn knows_token(
+    previous: &Option<(u32, BTreeMap<u32, Ticket>)>,
+    id: u32,
+    round: u32,
+    token: &Token,
+) -> bool {
+    previous.as_ref().is_some_and(|(last, tickets)| {
+        let ticket = tickets.get(&id);
+        *last == round && ticket.is_some_and(|ticket| ticket.token == *token)
+    })
 }
 
 fn is_late(

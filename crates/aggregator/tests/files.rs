@@ -155,3 +155,17 @@ async fn events_have_a_time_that_never_goes_back() {
         );
     }
 }
+
+#[test]
+fn the_same_model_gives_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::create(dir.path()).unwrap();
+    let params = config(1, 1).initial_params();
+    let files: std::collections::BTreeSet<Vec<u8>> = (0..20)
+        .map(|_| {
+            run.model("m", &network(), &params, 1).unwrap();
+            fs::read(dir.path().join("m")).unwrap()
+        })
+        .collect();
+    assert_eq!(files.len(), 1, "different bytes for one model");
+}

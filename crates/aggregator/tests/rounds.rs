@@ -6,9 +6,10 @@ use fl_proto::DeviceState;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use support::{Device, Reply, Run, SHORT, config, get, num_params};
+use std::time::Duration;
+use support::{Device, Reply, Run, SHORT, config, data, frame_of, get, num_params, partition};
 use tokio::net::TcpListener;
-use zfl_aggregator::{Conditions, Event, Outlook};
+use zfl_aggregator::{Conditions, Event, Outlook, Phase, RunDir, Server, bind};
 
 /// Weights of round 0 and what three rounds of the honest devices' training make of them: client `i`
 /// has `i + 1` examples and adds an eighth of `i + 1` to every parameter.
@@ -259,7 +260,7 @@ async fn a_run_is_cancelled_while_it_waits() {
 #[tokio::test]
 async fn a_device_that_says_it_gave_up_is_not_waited_for() {
     let mut asking = config(2, 1);
-    asking.progress_interval = Some(std::time::Duration::from_millis(20));
+    asking.progress_interval = Some(Duration::from_millis(20));
     let run = Run::start(asking).await;
     let mut devices = run.devices(2).await;
     devices[1].order().await;
@@ -332,45 +333,71 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
     }
 }
 
-/// Client 0 is away in round 1; client 1 fails in round 2.
+/// Client 0 is away in round 1; client 1 fails in round 2; client 2's update is damaged in round 3.
 struct Trouble;
 
 impl Outlook for Trouble {
     fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
-        let conditions = match round {
-            1 => Conditions {
-                away: BTreeSet::from([0]),
-                doomed: BTreeMap::new(),
-            },
-            _ => Conditions {
-                away: BTreeSet::new(),
-                doomed: BTreeMap::from([(1, "crash".to_owned())]),
-            },
-        };
+        let mut conditions = Conditions::default();
+        match round {
+            1 => conditions.away = BTreeSet::from([0]),
+            2 => conditions.doomed = BTreeMap::from([(1, "crash".to_owned())]),
+            _ => conditions.corrupt = BTreeSet::from([2]),
+        }
         Box::pin(std::future::ready(conditions))
     }
 }
 
 #[tokio::test]
-async fn who_is_away_is_not_chosen_and_who_is_doomed_does_not_count() {
-    let run = Run::with_outlook(config(3, 2), Arc::new(Trouble)).await;
+async fn planned_trouble_happens_as_planned() {
+    let run = Run::with_outlook(config(3, 3), Arc::new(Trouble)).await;
     let mut devices = run.devices(3).await;
     for client in [1, 2] {
         devices[client].obey().await;
     }
     let order = devices[1].order().await;
     let answer = devices[1].post(&devices[1].update(&order)).await;
-    assert_eq!(
-        answer.status, 410,
-        "faster than its fault, and still not counted"
-    );
+    assert_eq!(answer.status, 410, "faster than its fault, and not counted");
     run.handle.client_lost(1, "crash");
     for client in [0, 2] {
         devices[client].obey().await;
     }
+    let order = devices[2].order().await;
+    let answer = devices[2].post(&devices[2].update(&order)).await;
+    assert_eq!(answer.status, 400, "{}", answer.reason());
+    devices[0].obey().await;
     let finished = run.finish().await;
-    assert_eq!(finished.cohorts(), [vec![1, 2], vec![0, 1, 2]]);
-    assert_eq!(finished.failures(), [(2, 1, "crash")]);
+    assert_eq!(finished.cohorts(), [vec![1, 2], vec![0, 1, 2], vec![0, 2]]);
+    let [(2, 1, "crash"), (3, 2, damaged)] = finished.failures()[..] else {
+        panic!("{:?}", finished.failures())
+    };
+    assert!(damaged.contains("damaged"), "{damaged}");
+}
+
+#[tokio::test]
+async fn a_lost_device_that_is_expected_back_is_waited_for() {
+    let mut run = Run::start(config(2, 2)).await;
+    let mut devices = run.devices(2).await;
+    let mut old = devices.pop().unwrap();
+    old.order().await;
+    old.kill().await;
+    run.handle.client_lost(1, "reboots");
+    run.handle.client_expected(1);
+    devices[0].obey().await;
+    run.until(|event| match event {
+        Event::PhaseEntered {
+            round: 2,
+            phase: Phase::WaitingForReady,
+        } => Some(()),
+        _ => None,
+    })
+    .await;
+    // Round 2 has not begun without it: only now does it come back.
+    Device::join(run.address, 1).await.obey_always();
+    devices.pop().unwrap().obey_always();
+    let finished = run.finish().await;
+    assert_eq!(finished.cohorts(), [[0, 1], [0, 1]]);
+    assert_eq!(finished.failures(), [(1, 1, "reboots")]);
 }
 
 #[tokio::test]
@@ -406,4 +433,121 @@ async fn every_start_carries_the_model_and_the_hyper_parameters() {
     );
     assert_eq!((start.learning_rate, start.token.len()), (0.5, 16));
     assert!(run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn a_device_that_was_busy_twice_is_asked_a_third_time() {
+    let mut short = config(1, 1);
+    short.round_deadline = SHORT * 4;
+    let run = Run::start(short).await;
+    let mut device = Device::join(run.address, 0).await;
+    device.answer_next([Reply::Refuse(409), Reply::Refuse(409), Reply::Refuse(409)]);
+    let started = tokio::time::timeout(SHORT * 3, device.order()).await;
+    assert!(
+        started.is_ok(),
+        "never started: the second 409 was taken for a lost answer"
+    );
+    drop(run);
+}
+
+#[tokio::test]
+async fn a_device_that_failed_once_is_chosen_again_once_it_is_ready() {
+    let run = Run::start(config(2, 6)).await;
+    let devices = run.devices(2).await;
+    devices[1].answer_next([Reply::Refuse(400)]);
+    for device in devices {
+        tokio::spawn(async move {
+            let mut device = device;
+            loop {
+                let order = device.order().await;
+                tokio::time::sleep(SHORT / 2).await;
+                device.post(&device.update(&order)).await;
+            }
+        });
+    }
+    let cohorts = run.finish().await.cohorts();
+    assert!(
+        cohorts[2..].iter().any(|cohort| cohort.contains(&1)),
+        "{cohorts:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_stale_update_leaves_the_client_as_it_was() {
+    let mut short = config(2, 3);
+    short.round_deadline = SHORT;
+    let mut run = Run::start(short).await;
+    let mut devices = run.devices(2).await;
+    for device in &mut devices {
+        device.obey().await;
+    }
+    let order = devices[1].order().await;
+    devices[0].obey().await;
+    // Client 1 stays silent in round 2; someone else posts an old round in its name.
+    let mut results = devices[1].results(&order);
+    results.round = 1;
+    results.token = "forged".try_into().unwrap();
+    let forged = frame_of(&results, &devices[1].train(&order));
+    assert_eq!(devices[1].post(&forged).await.status, 410);
+    devices[1].set_state(fl_proto::DeviceState::Training, 2);
+    run.until(|e| matches!(e, Event::RoundStarted { round: 3, .. }).then_some(()))
+        .await;
+    devices[0].obey().await;
+    let cohorts = run.finish().await.cohorts();
+    assert_eq!(
+        cohorts[2],
+        [0],
+        "client 1 never answered in round 2, and is not ready"
+    );
+}
+
+#[tokio::test]
+async fn a_device_that_failed_its_last_start_is_told_that_it_is_over() {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    devices[1].answer_next([Reply::Refuse(400)]);
+    devices[0].obey().await;
+    run.finish().await;
+    assert_eq!(devices[1].stops(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_round_leaves_its_rows_in_clients_csv() {
+    let mut short = config(2, 1);
+    (short.round_deadline, short.quorum) = (SHORT, 2);
+    let run = Run::start(short).await;
+    let mut devices = run.devices(2).await;
+    devices[0].obey().await;
+    devices[1].order().await;
+    assert_eq!(
+        run.finish().await.table("clients.csv", &["client"]).len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn cancelling_does_not_wait_for_a_device_that_hangs() {
+    let run = Run::start(config(1, 1)).await;
+    let device = Device::join(run.address, 0).await;
+    device.answer_next([Reply::Hang]);
+    while device.replies_left() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    run.handle.cancel("interrupted");
+    let ended = tokio::time::timeout(SHORT * 4, run.finish_unread()).await;
+    assert!(ended.is_ok(), "still waits for the answer to /start");
+}
+
+#[tokio::test]
+async fn a_server_can_be_spawned() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = RunDir::create(dir.path()).unwrap();
+    let partition = partition(1);
+    let server = Server::new(config(1, 1), data(), partition, run_dir);
+    let server = server.unwrap();
+    let handle = server.handle();
+    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let run = tokio::spawn(server.run(listener));
+    handle.cancel("enough");
+    assert!(!run.await.unwrap().unwrap().success);
 }

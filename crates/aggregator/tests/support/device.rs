@@ -97,6 +97,11 @@ impl Device {
         self.inner.replies.lock().unwrap().extend(replies);
     }
 
+    /// Replies not given yet.
+    pub fn replies_left(&self) -> usize {
+        self.inner.replies.lock().unwrap().len()
+    }
+
     /// What `/ready` says from now on.
     pub fn set_state(&self, state: DeviceState, round: u32) {
         *self.inner.ready.lock().unwrap() = (state, round);

@@ -19,8 +19,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
     Config, Event, Handle, Outlook, Record, RunDir, Server, Summary, Weighting, bind,
 };
@@ -91,7 +90,7 @@ pub struct Run {
     pub handle: Handle,
     pub dir: tempfile::TempDir,
     events: broadcast::Receiver<Record>,
-    summary: JoinHandle<Summary>,
+    summary: oneshot::Receiver<Summary>,
 }
 
 impl Run {
@@ -119,12 +118,20 @@ impl Run {
         }
         let handle = server.handle();
         let events = handle.subscribe();
-        let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        // On a thread of its own: the compiler cannot prove `Server::run` fit for `tokio::spawn`.
-        let runtime = tokio::runtime::Handle::current();
-        let summary =
-            tokio::task::spawn_blocking(move || runtime.block_on(server.run(listener)).unwrap());
+        // On a thread and a runtime of its own, which a test that fails can leave behind: a run that
+        // hangs must fail its test and not hang it as well.
+        let (tell_address, address) = oneshot::channel();
+        let (tell_summary, summary) = oneshot::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let ended = runtime.block_on(async {
+                let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+                let _ = tell_address.send(listener.local_addr().unwrap());
+                server.run(listener).await.unwrap()
+            });
+            let _ = tell_summary.send(ended);
+        });
+        let address = address.await.expect("the server listens");
         Self {
             address,
             handle,
