@@ -198,6 +198,7 @@ fn fleet_config(experiment: &Experiment) -> FleetConfig {
 /// Boots the fleet; returns how long that took, in seconds.
 async fn boot(fleet: &Fleet, server: SocketAddr, terminal: &Terminal) -> f64 {
     let began = Instant::now();
+    terminal.booting();
     let report = fleet.boot(server).await;
     let boot_s = began.elapsed().as_secs_f64();
     terminal.line(&format!(
@@ -223,11 +224,14 @@ async fn watch(
                 client,
                 address,
                 boot_ms,
-            } => (
-                client,
-                "running",
-                json!({"address": address.to_string(), "boot_ms": boot_ms}),
-            ),
+            } => {
+                terminal.booted();
+                (
+                    client,
+                    "running",
+                    json!({"address": address.to_string(), "boot_ms": boot_ms}),
+                )
+            }
             FleetEvent::Finished { client } => (client, "finished", json!({})),
             FleetEvent::Stopped { client } => (client, "stopped", json!({})),
             FleetEvent::LogLost { client, error } => {

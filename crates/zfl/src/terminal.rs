@@ -5,10 +5,12 @@
 
 use crate::experiment::Experiment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use zfl_aggregator::{Event, RoundRecord};
 
-const BAR: &str = "{msg:28} {bar:32} {pos}/{len} {prefix}";
+/// How often the bar is drawn anew, so that people see that the run is alive.
+const TICK: Duration = Duration::from_millis(200);
 
 /// The terminal of one run.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub struct Terminal {
     clients: u32,
     clients_per_round: u32,
     bar: ProgressBar,
+    training_since: OnceLock<Instant>,
 }
 
 impl Terminal {
@@ -29,13 +32,18 @@ impl Terminal {
             ..
         } = experiment;
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template(BAR).expect("the template is a constant");
-        bar.set_style(style.progress_chars("━╸─"));
+        let style = ProgressStyle::with_template("{msg:30} {bar:30} {prefix}");
+        bar.set_style(
+            style
+                .expect("the template is a constant")
+                .progress_chars("━╸─"),
+        );
         Self {
             rounds,
             clients,
             clients_per_round,
             bar,
+            training_since: OnceLock::new(),
         }
     }
 
@@ -49,18 +57,21 @@ impl Terminal {
         self.bar.suspend(|| eprintln!("warning: {text}"));
     }
 
-    /// Begins to count what has to happen `total` times.
-    pub fn count(&self, what: &str, total: u64) {
-        self.bar.reset();
-        self.bar.set_length(total);
-        self.bar.set_message(what.to_owned());
-        self.bar.set_prefix("");
-        self.bar.enable_steady_tick(Duration::from_millis(200));
+    /// The fleet begins to boot.
+    pub fn booting(&self) {
+        self.bar.set_length(self.clients.into());
+        self.bar.set_message("booting");
+        self.bar.enable_steady_tick(TICK);
     }
 
-    /// One of those things happened.
-    pub fn step(&self) {
-        self.bar.inc(1);
+    /// A device runs.
+    pub fn booted(&self) {
+        // A device may also come back later, when the bar counts something else.
+        if self.training_since.get().is_none() {
+            self.bar.inc(1);
+            self.bar
+                .set_prefix(format!("{} of {}", self.bar.position(), self.clients));
+        }
     }
 
     /// Shows one event of the aggregator.
@@ -74,12 +85,10 @@ impl Terminal {
                 let accuracy = 100.0 * accuracy;
                 self.line(&format!("[INIT] accuracy {accuracy:.2} %, loss {loss:.4}"));
             }
-            Event::RoundStarted { round, cohort } => {
-                self.count(&self.head(*round), cohort.len() as u64);
-            }
-            Event::ResultReceived { .. } => self.step(),
+            Event::RoundStarted { round, cohort } => self.training(*round, cohort.len()),
+            Event::ResultReceived { .. } => self.update(),
             Event::ClientFailed { client, reason, .. } => {
-                self.step();
+                self.update();
                 self.warn(&format!("client {client}: {reason}"));
             }
             Event::ResultRejected {
@@ -92,7 +101,7 @@ impl Terminal {
                     "refused a message of {sender} ({status}): {reason}"
                 ));
             }
-            Event::RoundFinished { record } if record.round > 0 => self.round(record),
+            Event::RoundFinished { record } if record.round > 0 => self.finished(record),
             _ => {}
         }
     }
@@ -102,7 +111,35 @@ impl Terminal {
         self.bar.finish_and_clear();
     }
 
-    fn round(&self, record: &RoundRecord) {
+    /// A round begins.
+    fn training(&self, round: u32, cohort: usize) {
+        self.training_since.get_or_init(|| {
+            self.bar.reset();
+            self.bar
+                .set_length(u64::from(self.rounds) * u64::from(self.clients_per_round));
+            self.bar.set_prefix("");
+            self.bar.enable_steady_tick(TICK);
+            Instant::now()
+        });
+        self.bar
+            .set_position(u64::from(round - 1) * u64::from(self.clients_per_round));
+        self.bar
+            .set_message(format!("{} {cohort} devices train", self.head(round)));
+    }
+
+    /// An update came, or will not come.
+    fn update(&self) {
+        self.bar.inc(1);
+        let Some(since) = self.training_since.get() else {
+            return;
+        };
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let left_s = since.elapsed().as_secs_f64() * all.saturating_sub(done) as f64 / done as f64;
+        let left = humantime::format_duration(Duration::from_secs(left_s as u64));
+        self.bar.set_prefix(format!("ETA {left}"));
+    }
+
+    fn finished(&self, record: &RoundRecord) {
         let RoundRecord {
             round,
             results,
@@ -123,11 +160,6 @@ impl Terminal {
              and {failures} failures, {round_s:.1} s",
             self.head(*round)
         ));
-        let left = self.rounds.saturating_sub(*round);
-        let mean_s = record.elapsed_s / f64::from(*round);
-        let eta =
-            humantime::format_duration(Duration::from_secs((mean_s * f64::from(left)) as u64));
-        self.bar.set_prefix(format!("ETA {eta}"));
     }
 
     fn head(&self, round: u32) -> String {
