@@ -1,49 +1,85 @@
 //! Building firmware.
 
 use crate::project::Board;
+use crate::zephyr::{self, Zephyr};
 use crate::{GuestBody, process, project, setup};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The body that this file builds.
-const BARE: &str = "bare";
-
 /// Builds the firmware of a body, or what one board boots, and puts the images where the boards
-/// expect them. Cargo itself finds out whether there is anything to do.
+/// expect them. The builds themselves find out whether there is anything to do.
+///
+/// Without a body it is Zephyr where a Zephyr is found, else bare; which and why is said.
 ///
 /// # Errors
-/// If there is no such board, it boots something else, there is no toolchain, or the build fails.
-pub fn build(body: GuestBody, board: Option<&str>) -> Result<()> {
-    let GuestBody::Bare = body;
+/// If there is no such board, it boots something else, something is missing, or a build fails.
+pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
     let mut boards = project::boards()?;
-    match board {
-        Some(name) => boards = vec![take(boards, name)?],
-        None => boards.retain(|board| board.body == BARE),
+    if let Some(name) = board {
+        boards = vec![take(boards, name)?];
+        let board = &boards[0].body;
+        if body.is_some_and(|body| body != GuestBody::All && body.name() != board) {
+            bail!("board {name} boots {board}: leave --body out, or name another board");
+        }
+    } else {
+        let body = body.unwrap_or_else(choose);
+        boards.retain(|board| body == GuestBody::All || board.body == body.name());
     }
-    build_bare()?;
+    let (bare, zephyr): (Vec<_>, Vec<_>) = boards
+        .iter()
+        .partition(|board| board.body == GuestBody::Bare.name());
+    if !bare.is_empty() {
+        build_bare()?;
+    }
     // Boards may share an image.
-    let images: BTreeSet<_> = boards.iter().map(|board| &board.kernel.image).collect();
+    let images: BTreeSet<_> = bare.iter().map(|board| &board.kernel.image).collect();
     for image in images {
         place_bare(image)?;
         println!("firmware: {}", image.display());
     }
+    for board in zephyr {
+        zephyr::build(&board.name, &board.kernel.image)?;
+        println!("firmware: {}", board.kernel.image.display());
+    }
     Ok(())
 }
 
-/// The board of this name, if the bare-metal firmware is what it boots.
+/// Which body to build where none was named.
+fn choose() -> GuestBody {
+    match Zephyr::find() {
+        Some(_) => {
+            println!("building for Zephyr, since there is one; --body bare builds the other");
+            GuestBody::Zephyr
+        }
+        None => {
+            println!(
+                "building bare, since there is no Zephyr here; {} brings one",
+                zephyr::SETUP
+            );
+            GuestBody::Bare
+        }
+    }
+}
+
+impl GuestBody {
+    /// As in a `board.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Zephyr => "zephyr",
+            Self::All => "all",
+        }
+    }
+}
+
+/// The board of this name.
 fn take(boards: Vec<Board>, name: &str) -> Result<Board> {
     let known: Vec<_> = boards.iter().map(|board| board.name.clone()).collect();
-    let Some(board) = boards.into_iter().find(|board| board.name == name) else {
-        bail!("there is no board {name:?}; there are {}", known.join(", "));
-    };
-    if board.body != BARE {
-        bail!(
-            "board {name} boots {}, and only {BARE} can be built so far",
-            board.body
-        );
-    }
-    Ok(board)
+    boards
+        .into_iter()
+        .find(|board| board.name == name)
+        .with_context(|| format!("there is no board {name:?}; there are {}", known.join(", ")))
 }
 
 fn build_bare() -> Result<()> {

@@ -16,8 +16,10 @@ mod process;
 mod project;
 mod run;
 mod setup;
+mod sizes;
 mod tiers;
 mod toolchain;
+mod zephyr;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -39,12 +41,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Install what is missing: QEMU, and a toolchain that can build firmware
-    Setup,
+    Setup {
+        /// Also a Zephyr workspace: west, the trees of west.yml, and what their build needs
+        #[arg(long)]
+        zephyr: bool,
+    },
     /// Build the firmware that boards boot
     BuildGuest {
-        /// Which firmware
-        #[arg(long, value_enum, default_value_t)]
-        body: GuestBody,
+        /// Which firmware [default: zephyr where a Zephyr is found, else bare]
+        #[arg(long, value_enum)]
+        body: Option<GuestBody>,
         /// Only what this board boots (a folder of boards/)
         #[arg(long)]
         board: Option<String>,
@@ -60,6 +66,8 @@ enum Chore {
     Test,
     /// The tests of the firmware, each in QEMU
     TestQemu,
+    /// What each firmware takes of its board's memory, against the board's limits
+    Sizes,
     /// The end-to-end tests: fleets in QEMU, and what goes wrong with them
     TestFleet,
     /// Formatting, lints, documentation, licences and the `no_std` builds
@@ -67,11 +75,14 @@ enum Chore {
 }
 
 /// A firmware.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GuestBody {
     /// The bare-metal firmware
-    #[default]
     Bare,
+    /// The Zephyr application
+    Zephyr,
+    /// Both
+    All,
 }
 
 fn main() -> ExitCode {
@@ -86,12 +97,15 @@ fn main() -> ExitCode {
 
 fn perform(chore: Chore) -> Result<ExitCode> {
     match chore {
-        Chore::Setup => setup::all(),
+        Chore::Setup { zephyr } => {
+            setup::all().and_then(|()| if zephyr { zephyr::setup() } else { Ok(()) })
+        }
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
         Chore::Run { args } => return run::run(&args),
         Chore::Test => tiers::all(),
         Chore::TestQemu => tiers::qemu(),
         Chore::TestFleet => tiers::fleet(),
+        Chore::Sizes => sizes::all(),
         Chore::Ci => ci::check(),
     }
     .map(|()| ExitCode::SUCCESS)

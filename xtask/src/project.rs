@@ -36,6 +36,21 @@ pub struct Board {
     pub body: String,
     /// Its kernel.
     pub kernel: Kernel,
+    /// What the firmware may take.
+    pub limits: Limits,
+}
+
+/// What a firmware may take of its board, in KiB.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Limits {
+    /// Code, constants and initialised data.
+    pub image_kib: u64,
+    /// Data and bss.
+    pub static_kib: u64,
+    /// Most stack in use.
+    pub stack_kib: u64,
+    /// Memory that its QEMU may have to itself on the host.
+    pub host_private_kib: u64,
 }
 
 /// A board's kernel.

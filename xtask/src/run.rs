@@ -48,7 +48,11 @@ fn prepare(plan: &str) -> Result<()> {
         "native" => Ok(()),
         "bare" => {
             setup::qemu()?;
-            guest::build(GuestBody::Bare, plan.board.as_deref())
+            guest::build(Some(GuestBody::Bare), plan.board.as_deref())
+        }
+        "zephyr" => {
+            setup::qemu()?;
+            guest::build(Some(GuestBody::Zephyr), plan.board.as_deref())
         }
         body => bail!("no firmware is built for body {body:?}"),
     }

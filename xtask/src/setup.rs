@@ -99,7 +99,19 @@ fn with_rustup(target: &'static str) -> Option<Toolchain> {
     Toolchain::find(target)
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Debian's Rust with its sources.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_debian_rust() -> Result<()> {
+    install(&DEBIAN_RUST)
+}
+
+/// Installs packages by apt, if there are any to install.
+///
+/// # Errors
+/// If there is no apt, or no right to use it; the message has the command.
+pub fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }

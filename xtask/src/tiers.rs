@@ -44,7 +44,7 @@ pub fn fleet() -> Result<()> {
 
 fn prepare() -> Result<()> {
     setup::all()?;
-    guest::build(GuestBody::Bare, None)
+    guest::build(Some(GuestBody::Bare), None)
 }
 
 /// Tests that need nothing but Cargo, with documentation examples.

@@ -86,19 +86,56 @@ impl Toolchain {
     }
 }
 
+/// A Rust with its sources, for a build that makes `core` itself: Zephyr's.
+#[derive(Debug)]
+pub struct Sources {
+    /// Where its programs are, if not in the `PATH` already.
+    folder: Option<&'static Path>,
+}
+
+impl Sources {
+    /// The first of the Rust in use and Debian's own that has its sources.
+    pub fn find() -> Option<Self> {
+        let debian = Path::new("/usr/bin");
+        if has_sources(None) {
+            return Some(Self { folder: None });
+        }
+        has_sources(Some(&debian.join("rustc"))).then_some(Self {
+            folder: Some(debian),
+        })
+    }
+
+    /// What goes in front of the `PATH`.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder
+    }
+}
+
+fn has_sources(rustc: Option<&Path>) -> bool {
+    is_recent(rustc).is_some() && sources_of(rustc).is_some()
+}
+
+/// `Some` if it is recent enough to build zfl.
+fn is_recent(rustc: Option<&Path>) -> Option<()> {
+    let version = rustc_says(rustc, &["--version"]).ok()?;
+    let version = numbers(version.split_whitespace().nth(1)?);
+    (version >= numbers(RUST_VERSION)).then_some(())
+}
+
+fn sources_of(rustc: Option<&Path>) -> Option<PathBuf> {
+    let sysroot = rustc_says(rustc, &["--print", "sysroot"]).ok()?;
+    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock");
+    sources.exists().then_some(sources)
+}
+
 fn core_of(rustc: Option<&Path>, target: &str) -> Option<Core> {
     let ask = |arguments: &[&str]| rustc_says(rustc, arguments).ok();
-    let version = ask(&["--version"])?;
-    if numbers(version.split_whitespace().nth(1)?) < numbers(RUST_VERSION) {
-        return None;
-    }
+    is_recent(rustc)?;
     let libraries = ask(&["--print", "target-libdir", "--target", target])?;
     if has_core(Path::new(libraries.trim())) {
         return Some(Core::Prebuilt);
     }
-    let sysroot = ask(&["--print", "sysroot"])?;
-    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/Cargo.lock");
-    sources.exists().then_some(Core::FromSource)
+    sources_of(rustc).map(|_| Core::FromSource)
 }
 
 fn rustc_says(rustc: Option<&Path>, arguments: &[&str]) -> Result<String> {
