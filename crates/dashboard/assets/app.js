@@ -126,15 +126,15 @@ function showRounds() {
   const xs = shown.map(x);
   const empty = "The first evaluation is not done yet.";
   const base = { xLabel, xValues, empty, xIncrs: page.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
-  charts.draw("chart-accuracy", { ...base, key: page.axis, yLabel: "Accuracy (%)", yValues: (v) => `${+v.toFixed(2)} %`,
+  charts.draw("chart-accuracy", { ...base, key: page.axis, yLabel: "Accuracy (%)", yValues: (v) => `${v.toFixed(2)} %`, yTicks: String,
     series: [{ label: "test", color: "--accent", fill: true }] }, [xs, shown.map((r) => 100 * r.test_accuracy)]);
-  charts.draw("chart-loss", { ...base, key: page.axis, yLabel: "Cross-entropy (nats)", yValues: (v) => String(+v.toFixed(4)),
+  charts.draw("chart-loss", { ...base, key: page.axis, yLabel: "Cross-entropy (nats)", yValues: (v) => v.toFixed(4), yTicks: String,
     series: [{ label: "test", color: "--accent" }, { label: "training", color: "--accent-2", dash: [6, 4] }] },
     [xs, shown.map((r) => r.test_loss), shown.map((r) => r.train_loss)]);
   const trained = rounds.filter((r) => r.round > 0);
   const n = trained.map((r) => r.round);
   const perRound = { xLabel: "Round", key: "round", xIncrs: base.xIncrs, empty: "The first round is not done yet." };
-  charts.draw("chart-time", { ...perRound, yLabel: "Time (s)", yValues: (v) => String(+v.toFixed(3)), yScale: charts.FROM_ZERO,
+  charts.draw("chart-time", { ...perRound, yLabel: "Time (s)", yValues: (v) => `${v.toFixed(2)} s`, yTicks: (v) => String(+v.toFixed(3)), yScale: charts.FROM_ZERO,
     series: [{ label: "whole round", color: "--accent", fill: true }, { label: "slowest device's training", color: "--accent-2" }] },
     [n, trained.map((r) => r.round_s), trained.map((r) => r.slowest_train_s)]);
   charts.draw("chart-bytes", { ...perRound, yLabel: "Bytes", yValues: bytes, yScale: charts.FROM_ZERO,
@@ -175,7 +175,7 @@ function showCounts() {
 }
 
 const QUANTITIES = {
-  train_us: ["training time, last round", "Time (ms)", (d) => d.train_us && d.train_us / 1000, (v) => `${+v.toFixed(2)} ms`],
+  train_us: ["training time, last round", "Time (ms)", (d) => d.train_us && d.train_us / 1000, (v) => `${+v.toPrecision(4)} ms`],
   round_s: ["round time, last round", "Time (s)", (d) => d.round_s, (v) => seconds(v)],
   instructions: ["instructions, last round", "Instructions", (d) => d.instructions, count],
   heap_peak_bytes: ["peak heap", "Bytes", (d) => d.heap_peak_bytes, bytes],
@@ -202,7 +202,7 @@ function showCompare() {
     const mine = at < 0 ? "" : ` Device ${chosen} is number ${at + 1} of ${values.length}, ${(values[at] / median).toFixed(2)} times the median.`;
     $("compare-text").textContent = `Median ${yValues(median)}, largest ${yValues(values[0])}; ${slow} of ${values.length} devices are over 1.5 times the median.${mine}`;
   } else $("compare-text").textContent = "";
-  table($("compare-table"), [["Device"], ["State", "text"], [yLabel]],
+  table($("compare-table"), [["Device"], ["State", "word"], [yLabel]],
     ranked.slice(0, 10).map(([d, v]) => [d.client, fleet.STATES[d.state]?.[1] ?? d.state, yValues(v)]));
 }
 
@@ -250,10 +250,9 @@ async function readHistory(client) {
   const rows = await get(`/api/devices/${client}/history`).catch(() => []);
   if (page.device !== client) return;
   page.history = rows;
-  const done = rows.filter((r) => r.train_us != null);
-  charts.draw("chart-device", { key: client, xLabel: "Round", yLabel: "Time (ms)", yValues: (v) => `${+v.toFixed(2)} ms`, xIncrs: [1, 2, 5, 10, 20, 50],
+    charts.draw("chart-device", { key: client, xLabel: "Round", yLabel: "Time (ms)", yValues: (v) => `${v.toFixed(1)} ms`, yTicks: String, xIncrs: [1, 2, 5, 10, 20, 50],
     empty: "This device has not finished a round yet.", yScale: charts.FROM_ZERO,
-    series: [{ label: "training", color: "--accent", fill: true }] }, [done.map((r) => r.round), done.map((r) => r.train_us / 1000)]);
+    series: [{ label: "training", color: "--accent", fill: true }] }, [rows.map((r) => r.round), rows.map((r) => r.train_us && r.train_us / 1000)]);
 }
 
 async function readLog(client) {
@@ -279,6 +278,11 @@ async function readLog(client) {
 
 // ---- Faults
 
+/** The least of 1, 2, 5, 10, 20, … that is no less. */
+function nice(least) {
+  for (let unit = 1; ; unit *= 10) for (const step of [1, 2, 5]) if (step * unit >= least) return step * unit;
+}
+
 function showFaults() {
   const rounds = Math.max(1, run.info?.rounds ?? 1);
   const faults = [...run.faults.values()].sort((a, b) => a.number - b.number);
@@ -295,28 +299,29 @@ function showFaults() {
     if (text != null) node.textContent = text;
     return node;
   };
-  const left = 130, row = 30, width = Math.max(timeline.clientWidth - 4, left + 40 + 14 * Math.min(rounds, 120));
-  const x = (round) => left + ((width - left - 20) * (round - 0.5)) / rounds;
+  const longest = Math.min(24, Math.max(...kinds.map((kind) => kind.length)));
+  const left = 14 + 7 * longest, row = 30, width = Math.max(timeline.clientWidth - 4, left + 40 + 8 * Math.min(rounds, 200));
+  const gap = (width - left - 20) / rounds, x = (round) => left + gap * (round - 0.5);
   const root = svg("svg", { width, height: row * kinds.length + 34, role: "img", "aria-label": "Failures and faults by round; the same is in the table below" });
-  const step = Math.ceil(rounds / 20);
+  const step = nice(26 / gap);
   for (let r = step === 1 ? 1 : step; r <= rounds; r += step) {
     root.append(svg("line", { x1: x(r), x2: x(r), y1: 0, y2: row * kinds.length }));
     root.append(svg("text", { x: x(r), y: row * kinds.length + 16, "text-anchor": "middle" }, r));
   }
-  root.append(svg("text", { x: left, y: row * kinds.length + 30 }, "round"));
+  root.append(svg("text", { x: (left + width) / 2, y: row * kinds.length + 32, "text-anchor": "middle" }, "round"));
   kinds.forEach((kind, i) => {
     const y = row * i + row / 2;
-    root.append(svg("text", { x: 0, y: y + 4 }, kind));
+    root.append(svg("text", { x: 0, y: y + 4 }, kind.length > longest ? `${kind.slice(0, longest - 1)}…` : kind));
     const per = new Map();
     for (const f of faults.filter((f) => f.kind === kind)) per.set(f.round, (per.get(f.round) ?? 0) + 1);
     for (const [round, n] of per) {
-      const dot = svg("circle", { cx: x(round), cy: y, r: Math.min(13, 4 + Math.sqrt(n) * 2), fill: "var(--dead)", "fill-opacity": 0.75 });
+      const dot = svg("circle", { cx: x(round), cy: y, r: Math.min(13, 0.48 * gap, 4 + Math.sqrt(n) * 2), fill: "var(--dead)", "fill-opacity": 0.75 });
       dot.append(svg("title", {}, `${n} × ${kind} in round ${round}`));
       root.append(dot);
     }
   });
   timeline.replaceChildren(root);
-  table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "text"], ["Reason", "text"]],
+  table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "word"], ["Reason", "text"]],
     faults.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, f.reason ?? ""]));
 }
 
@@ -329,8 +334,8 @@ function showData() {
   canvas.hidden = false;
   const classes = split[0].length, most = Math.max(...split.flat(), 1);
   const totals = split.map((row) => row.reduce((a, b) => a + b, 0));
-  $("split-text").textContent = `${split.length} clients, ${classes} labels, ${totals.reduce((a, b) => a + b, 0)} examples; a client holds ${Math.min(...totals)} to ${Math.max(...totals)}. The darkest cell holds ${most}.`;
-  const left = 46, top = 6, bottom = 34, cell = Math.max(3, Math.min(18, Math.floor((canvas.parentElement.clientWidth - left - 10) / split.length))), height = 20;
+  $("split-text").textContent = `${split.length} clients, ${classes} labels, ${totals.reduce((a, b) => a + b, 0)} examples; a client holds ${Math.min(...totals)} to ${Math.max(...totals)}. The strongest colour is ${most} examples.`;
+  const left = 46, top = 6, bottom = 34, cell = Math.max(2, Math.min(60, (canvas.parentElement.clientWidth - left - 10) / split.length)), height = 24;
   const scale = window.devicePixelRatio || 1, w = left + cell * split.length + 6, h = top + height * classes + bottom;
   canvas.width = w * scale; canvas.height = h * scale; canvas.style.width = `${w}px`; canvas.style.height = `${h}px`;
   const g = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
@@ -340,14 +345,14 @@ function showData() {
   split.forEach((row, i) => row.forEach((n, label) => {
     g.globalAlpha = 0.06 + (0.94 * n) / most;
     g.fillStyle = ink;
-    g.fillRect(left + i * cell, top + label * height, cell - (cell > 4 ? 1 : 0), height - 1);
+    g.fillRect(left + i * cell, top + label * height, Math.max(cell - (cell > 4 ? 1 : 0), 1), height - 1);
   }));
   g.globalAlpha = 1;
   g.fillStyle = muted;
-  for (let label = 0; label < classes; label += 1) g.fillText(String(label), left - 16, top + label * height + 14);
-  const step = Math.max(1, Math.ceil(split.length / 12));
+  for (let label = 0; label < classes; label += 1) g.fillText(String(label), left - 16, top + label * height + 16);
+  const step = nice(34 / cell);
   for (let i = 0; i < split.length; i += step) g.fillText(String(i), left + i * cell, top + height * classes + 14);
-  g.fillText("client", left, top + height * classes + 29);
+  g.fillText("client", left + (cell * split.length) / 2 - 16, top + height * classes + 30);
   g.save(); g.translate(12, top + height * classes / 2 + 14); g.rotate(-Math.PI / 2); g.fillText("label", 0, 0); g.restore();
 }
 

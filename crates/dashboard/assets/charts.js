@@ -9,19 +9,21 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 export const FROM_ZERO = { range: (_, lo, hi) => [0, hi ? hi * 1.1 : 1] };
 
 function options(node, spec) {
-  const axis = (more) => ({ stroke: css("--muted"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid") }, font: "12px system-ui", labelFont: "12px system-ui", labelSize: 18, ...more });
+  // As wide as the longest number; 7 is the width of a digit.
+  const width = (_, values) => 16 + 7 * Math.max(2, ...(values ?? []).map((v) => String(v).length));
+  const axis = (more) => ({ stroke: css("--muted"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid") }, font: "12px system-ui", labelFont: "12px system-ui", labelSize: 16, labelGap: 0, ...more });
   return {
     width: Math.max(200, node.clientWidth),
-    height: Math.max(120, node.clientHeight - 30),
+    height: node.classList.contains("tall") ? 320 : 236,
     cursor: { drag: { x: true, y: false } },
     legend: { live: true },
     scales: { x: { time: false, ...(spec.xScale ?? {}) }, y: spec.yScale ?? {} },
     axes: [
-      axis({ label: spec.xLabel, values: spec.xValues && ((_, ticks) => ticks.map(spec.xValues)), incrs: spec.xIncrs }),
-      axis({ label: spec.yLabel, size: 62, values: spec.yValues && ((_, ticks) => ticks.map(spec.yValues)) }),
+      axis({ label: spec.xLabel, size: 32, space: 44, values: spec.xValues && ((_, ticks) => ticks.map(spec.xValues)), incrs: spec.xIncrs }),
+      axis({ label: spec.yLabel, size: width, space: 26, values: (_, ticks) => ticks.map(spec.yTicks ?? spec.yValues ?? String) }),
     ],
     series: [
-      { label: spec.xLabel, value: spec.xValues && ((_, v) => (v == null ? "–" : spec.xValues(v))) },
+      { label: spec.xLabel, value: (_, v) => (v == null ? "–" : (spec.xValues ?? String)(v)) },
       ...spec.series.map((s) => ({
         label: s.label, stroke: css(s.color), fill: s.fill && `${css(s.color)}22`, width: 2, dash: s.dash,
         points: { show: s.points ?? ((u) => u.data[0].length < 60), size: s.size ?? 5, fill: css(s.color) },
@@ -30,6 +32,14 @@ function options(node, spec) {
       })),
     ],
   };
+}
+
+/** Where nobody points at a place, the legend tells the last values. */
+function showLast(plot) {
+  // After the plot's own update, which empties the legend.
+  requestAnimationFrame(() => {
+    if (plot.cursor.idx == null && plot.root.isConnected) plot.setLegend({ idx: plot.data[0].length - 1 });
+  });
 }
 
 /** Draws or redraws a chart; `spec.key` tells when its axes or series changed. */
@@ -50,11 +60,14 @@ export function draw(id, spec, data) {
   const known = charts.get(id);
   if (known && known.key === spec.key && known.width === node.clientWidth) {
     known.plot.setData(data);
+    showLast(known.plot);
     return;
   }
   drop(id);
   node.replaceChildren();
   const plot = new uPlot(options(node, spec), data, node);
+  plot.over.addEventListener("mouseleave", () => showLast(plot));
+  showLast(plot);
   plot.root.setAttribute("role", "img");
   plot.root.setAttribute("aria-label", `${spec.yLabel} against ${spec.xLabel}`);
   charts.set(id, { plot, key: spec.key, width: node.clientWidth });

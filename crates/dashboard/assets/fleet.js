@@ -13,13 +13,14 @@ let selected = null;
 
 const detail = (d) => [
   [d.board, d.link].filter(Boolean).join(" · "),
-  [d.heap_peak_bytes && bytes(d.heap_peak_bytes), d.instructions && `${count(d.instructions)} instr.`].filter(Boolean).join(" · "),
-  `↑ ${bytes(d.bytes_up)} ↓ ${bytes(d.bytes_down)}${d.train_us ? ` · ${seconds(d.train_us / 1e6)}` : ""}`,
+  [d.train_us && seconds(d.train_us / 1e6), d.instructions && `${count(d.instructions)} instr.`].filter(Boolean).join(" · "),
+  [d.heap_peak_bytes && `heap ${bytes(d.heap_peak_bytes)}`, d.retransmissions && `${d.retransmissions} resent`].filter(Boolean).join(" · "),
+  `↑ ${bytes(d.bytes_up)} ↓ ${bytes(d.bytes_down)}`,
 ];
 
 function makeTile(d, open) {
   const tile = el("button", { class: "tile", type: "button", role: "option", "aria-selected": "false", tabindex: tiles.size === 0 ? "0" : "-1" },
-    el("span", { class: "sign", "aria-hidden": "true" }), el("b", {}, d.client), el("small"), el("small"), el("small"));
+    el("span", { class: "sign", "aria-hidden": "true" }), el("b", {}, d.client), el("small"), el("small"), el("small"), el("small"));
   tile.addEventListener("click", () => open(d.client));
   return { tile, state: null, texts: [], part: null };
 }

@@ -6,7 +6,7 @@ function scaled(value, unit, digits = 1) {
   if (value == null || !Number.isFinite(value)) return "–";
   let power = 0;
   while (Math.abs(value) >= 1000 && power < UNITS.length - 1) { value /= 1000; power += 1; }
-  const text = power === 0 && Number.isInteger(value) ? String(value) : value.toFixed(digits);
+  const text = power === 0 && Number.isInteger(value) ? String(value) : value.toFixed(Math.abs(value) < 100 ? digits : 0);
   return unit || UNITS[power] ? `${text} ${UNITS[power]}${unit}` : text;
 }
 
@@ -54,8 +54,8 @@ export function figures(list, pairs) {
 }
 
 export function table(node, head, rows) {
-  const cell = (tag, value, text) => el(tag, text ? { class: "text" } : {}, value);
-  const textual = head.map(([, kind]) => kind === "text");
+  const cell = (tag, value, kind) => el(tag, { class: kind }, value);
+  const textual = head.map(([, kind]) => kind);
   const thead = el("thead", {}, el("tr", {}, ...head.map(([name], i) => {
     const th = cell("th", name, textual[i]); th.scope = "col"; return th;
   })));

@@ -377,7 +377,8 @@ mod openapi {
             .map(String::as_str)
             .collect();
         let mut routes = ROUTES.to_vec();
-        (documented.sort_unstable(), routes.sort_unstable());
+        documented.sort_unstable();
+        routes.sort_unstable();
         assert_eq!(documented, routes);
         for (path, item) in document["paths"].as_object().unwrap() {
             assert_eq!(
@@ -486,10 +487,7 @@ mod openapi {
             "object" => value.is_object(),
             other => panic!("{at}: type {other}"),
         };
-        assert!(
-            types.iter().any(|name| is(name)),
-            "{at}: {value} is not {types:?}"
-        );
+        assert!(types.iter().any(is), "{at}: {value} is not {types:?}");
         for (index, item) in value.as_array().into_iter().flatten().enumerate() {
             check(document, &schema["items"], item, &format!("{at}[{index}]"));
         }
@@ -520,7 +518,8 @@ mod openapi {
     ) {
         let (mut known, mut told): (Vec<_>, Vec<_>) =
             (properties.keys().collect(), object.keys().collect());
-        (known.sort(), told.sort());
+        known.sort();
+        told.sort();
         assert_eq!(known, told, "{at}: documented and told");
         for (name, schema) in properties {
             check(document, schema, &object[name], &format!("{at}.{name}"));

@@ -1,5 +1,10 @@
 //! Debian's chromium, without a window, driven by its chromedriver.
 
+#![allow(
+    dead_code,
+    reason = "the tests and the screenshots each use their own part"
+)]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
