@@ -1,5 +1,6 @@
 //! Devices: one task each, which boots the device, watches over it, and does what it is told.
 
+mod conversation;
 mod emulated;
 mod native;
 mod session;

@@ -209,4 +209,37 @@ mod tests {
         assert_eq!(ended.blocking_recv(), Ok(End::Stopped));
         assert!(lock(&log).last_lines()[0].contains("connection refused"));
     }
+
+    #[test]
+    fn a_frozen_device_can_be_stopped() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let spec = Spec {
+            client: 3,
+            join_as: None,
+            overrides: Overrides::default(),
+        };
+        let (device, ended) = Thread::start(&spec, nobody, log()).unwrap();
+        device.freeze();
+        device.stop();
+        assert_eq!(ended.blocking_recv(), Ok(End::Stopped));
+    }
+
+    #[test]
+    fn a_gate_holds_until_it_is_opened() {
+        let gate = Arc::new(Gate::default());
+        assert!(gate.pass());
+        gate.set(Order::Stand);
+        let waiting = {
+            let gate = Arc::clone(&gate);
+            std::thread::spawn(move || gate.pass())
+        };
+        assert!(!waiting.is_finished());
+        gate.set(Order::Go);
+        assert!(waiting.join().unwrap());
+        gate.set(Order::Stop);
+        assert!(!gate.pass());
+    }
 }

@@ -1,104 +1,27 @@
 //! The fleet: all devices of one run, behind one handle.
 
+mod checks;
+mod config;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use fl_client::Overrides;
 use futures::future::join_all;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::board::Board;
+pub use config::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, FleetError};
+
 use crate::device::{Command, Emulated, Identity, Native, Shared};
-use crate::event::{BootReport, FleetEvent};
+use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::log::DeviceLog;
-use crate::machine::{Machines, Qemu, QemuError, Usage};
+use crate::machine::{Machines, Qemu, Usage};
 use crate::network::{Bridge, MAX_BRIDGE_PORTS, Network, Subnet, UserNet};
 use crate::sandbox::{self, Isolation, Sandbox};
-
-/// What a device is.
-#[derive(Clone, Debug)]
-pub enum DeviceBody {
-    /// A thread of this process.
-    Native,
-    /// A firmware image on an emulated machine.
-    Emulated(Arc<Board>),
-}
-
-/// One device to be.
-#[derive(Clone, Debug)]
-pub struct DeviceSpec {
-    /// Its number in the fleet: of its log, in events, and for [`Fleet::kill`]. Unique.
-    pub client: u32,
-    /// The ID that it asks the aggregator for; `None` if it takes whatever it gets.
-    pub join_as: Option<u32>,
-    /// What it is made of.
-    pub body: DeviceBody,
-    /// Values that go before those that the aggregator sends.
-    pub overrides: Overrides,
-}
-
-/// How devices are booted.
-#[derive(Clone, Copy, Debug)]
-pub struct BootPolicy {
-    /// How many machines boot at a time; `None`: as many as there are processors.
-    pub parallel: Option<usize>,
-    /// How long a guest may take to show its prompt on an idle host; more on a loaded one.
-    pub prompt_timeout: Duration,
-    /// How often a device is booted before it counts as dead.
-    pub attempts: u32,
-}
-
-impl Default for BootPolicy {
-    fn default() -> Self {
-        Self {
-            parallel: None,
-            prompt_timeout: Duration::from_secs(20),
-            attempts: 2,
-        }
-    }
-}
-
-/// What a fleet is made of.
-#[derive(Clone, Debug)]
-pub struct FleetConfig {
-    /// The devices.
-    pub devices: Vec<DeviceSpec>,
-    /// Where `<client>.log` of every device goes; made if it is not there.
-    pub serial_dir: PathBuf,
-    /// How devices are booted.
-    pub boot: BootPolicy,
-}
-
-/// Why a fleet could not be made, or a device not be reached.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    /// The configuration cannot be carried out; the text says what to change.
-    #[error("{0}")]
-    Config(String),
-    /// The emulator of a board is missing or does not fit it.
-    #[error(transparent)]
-    Qemu(#[from] QemuError),
-    /// The system refused something.
-    #[error("{what}: {source}")]
-    System {
-        /// What was attempted.
-        what: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// There is no such device.
-    #[error("the fleet has no device {0}")]
-    Unknown(u32),
-    /// The device is in no state for that.
-    #[error("device {0} is not in a state for that")]
-    State(u32),
-}
 
 /// The devices of one run.
 ///
@@ -125,13 +48,13 @@ impl Fleet {
         config: FleetConfig,
         events: mpsc::UnboundedSender<FleetEvent>,
     ) -> Result<Self, FleetError> {
-        check_devices(&config.devices)?;
-        let emulators = find_emulators(&config.devices)?;
-        make_room_for_files(config.devices.len())?;
+        checks::devices(&config.devices)?;
+        let emulators = checks::emulators(&config.devices)?;
+        checks::open_files(config.devices.len())?;
         let serial_dir = &config.serial_dir;
         std::fs::create_dir_all(serial_dir).map_err(|e| system(serial_dir.display(), e))?;
         let network = start_network(&sandbox, config.devices.len()).await?;
-        let warning = pace_warning(&network, &config.devices).await;
+        let warning = checks::pace(&network, &config.devices).await;
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(Shared {
             network,
@@ -143,40 +66,50 @@ impl Fleet {
             events,
             pids: Mutex::default(),
         });
-        let started = Instant::now();
-        let mut devices = BTreeMap::new();
-        for (index, spec) in config.devices.into_iter().enumerate() {
-            let log = open_log(serial_dir, spec.client, started)?;
-            let identity = Identity {
-                client: spec.client,
-                join_as: spec.join_as,
-                overrides: spec.overrides,
-                log: Arc::new(Mutex::new(log)),
-                shared: Arc::clone(&shared),
-            };
-            let (commands, receiver) = mpsc::channel(8);
-            let task = match spec.body {
-                DeviceBody::Native => tokio::spawn(Native { identity }.live(receiver)),
-                DeviceBody::Emulated(board) => {
-                    let qemu = emulators[&board.name].clone();
-                    tokio::spawn(
-                        Emulated {
-                            identity,
-                            index,
-                            board,
-                            qemu,
-                        }
-                        .live(receiver),
-                    )
-                }
-            };
-            devices.insert(spec.client, Handle { commands, task });
-        }
-        Ok(Self {
+        let mut fleet = Self {
             shared,
             warnings: warning.into_iter().collect(),
-            devices,
-        })
+            devices: BTreeMap::new(),
+        };
+        let started = Instant::now();
+        for (index, spec) in config.devices.into_iter().enumerate() {
+            let log = open_log(serial_dir, spec.client, started)?;
+            fleet.add(index, spec, log, &emulators);
+        }
+        Ok(fleet)
+    }
+
+    /// Starts the task of a device, which waits to be told to boot.
+    fn add(
+        &mut self,
+        index: usize,
+        spec: DeviceSpec,
+        log: DeviceLog,
+        emulators: &BTreeMap<String, Qemu>,
+    ) {
+        let client = spec.client;
+        let identity = Identity {
+            client,
+            join_as: spec.join_as,
+            overrides: spec.overrides,
+            log: Arc::new(Mutex::new(log)),
+            shared: Arc::clone(&self.shared),
+        };
+        let (commands, told) = mpsc::channel(8);
+        let task = match spec.body {
+            DeviceBody::Native => tokio::spawn(Native { identity }.live(told)),
+            DeviceBody::Emulated(board) => {
+                let qemu = emulators[&board.name].clone();
+                let device = Emulated {
+                    identity,
+                    index,
+                    board,
+                    qemu,
+                };
+                tokio::spawn(device.live(told))
+            }
+        };
+        self.devices.insert(client, Handle { commands, task });
     }
 
     /// What will not be as the boards want it, for people; most fleets have none.
@@ -214,7 +147,7 @@ impl Fleet {
         &self,
         client: u32,
         server: SocketAddr,
-    ) -> Result<Result<crate::Booted, crate::Death>, FleetError> {
+    ) -> Result<Result<Booted, Death>, FleetError> {
         let (done, outcome) = oneshot::channel();
         self.command(client, Command::Boot(server, done)).await?;
         outcome.await.map_err(|_| FleetError::State(client))
@@ -279,64 +212,6 @@ impl fmt::Debug for Fleet {
     }
 }
 
-fn check_devices(devices: &[DeviceSpec]) -> Result<(), FleetError> {
-    let mut seen = std::collections::BTreeSet::new();
-    match devices.iter().find(|spec| !seen.insert(spec.client)) {
-        Some(spec) => Err(FleetError::Config(format!(
-            "there are two devices {}",
-            spec.client
-        ))),
-        None if devices.is_empty() => Err(FleetError::Config("a fleet of no devices".into())),
-        None => Ok(()),
-    }
-}
-
-fn boards(devices: &[DeviceSpec]) -> impl Iterator<Item = &Arc<Board>> {
-    devices.iter().filter_map(|spec| match &spec.body {
-        DeviceBody::Native => None,
-        DeviceBody::Emulated(board) => Some(board),
-    })
-}
-
-/// Finds the image and the emulator of every board before anything is started.
-fn find_emulators(devices: &[DeviceSpec]) -> Result<BTreeMap<String, Qemu>, FleetError> {
-    let mut emulators = BTreeMap::new();
-    for board in boards(devices) {
-        if emulators.contains_key(&board.name) {
-            continue;
-        }
-        let image = &board.kernel.image;
-        if !image.is_file() {
-            let (image, guest) = (image.display(), board.body);
-            return Err(FleetError::Config(format!(
-                "the firmware {image} is not there; build it with: \
-                 cargo xtask build-guest --body {guest}"
-            )));
-        }
-        emulators.insert(board.name.clone(), Qemu::find(board)?);
-    }
-    Ok(emulators)
-}
-
-/// Raises the number of files that may be open as far as it goes, and checks that it is enough.
-fn make_room_for_files(devices: usize) -> Result<(), FleetError> {
-    /// A native device with all of its streams; an emulated one needs six.
-    const PER_DEVICE: u64 = 10;
-    /// The data set, the aggregator and its connections.
-    const OTHERS: u64 = 256;
-    let limit = Resource::RLIMIT_NOFILE;
-    let (_, most) = getrlimit(limit).map_err(|e| system("open files", e.into()))?;
-    setrlimit(limit, most, most).map_err(|e| system("open files", e.into()))?;
-    let needed = PER_DEVICE * devices as u64 + OTHERS;
-    if needed > most {
-        return Err(FleetError::Config(format!(
-            "{devices} devices need {needed} open files, this process may have {most}; \
-             raise the limit (`ulimit -Hn`, as root) or take fewer devices"
-        )));
-    }
-    Ok(())
-}
-
 async fn start_network(sandbox: &Sandbox, devices: usize) -> Result<Network, FleetError> {
     let failed = |error| system("the fleet's network", error);
     Ok(match sandbox.network {
@@ -357,17 +232,6 @@ async fn start_network(sandbox: &Sandbox, devices: usize) -> Result<Network, Fle
             Network::Bridge(Bridge::start(subnet).await.map_err(failed)?)
         }
     })
-}
-
-/// A guest that loses frames above a rate and cannot be paced works, but is slow and retransmits.
-async fn pace_warning(network: &Network, devices: &[DeviceSpec]) -> Option<String> {
-    let limited = |board: &&Arc<Board>| board.nic.max_kbit_per_s.is_some();
-    let board = boards(devices).find(limited)?;
-    let why = network.can_pace().await.err()?;
-    let name = &board.name;
-    Some(format!(
-        "board {name} loses frames that come too fast, and nothing here slows them: {why}"
-    ))
 }
 
 fn open_log(folder: &Path, client: u32, started: Instant) -> Result<DeviceLog, FleetError> {

@@ -1,0 +1,105 @@
+//! What is said between the orchestrator and a guest: the prompt, the command, and last words.
+
+use std::time::{Duration, Instant};
+
+use super::Emulated;
+use super::session::{Output, Session};
+use crate::native::lock;
+use crate::network::GuestAddress;
+use crate::serial::{Action, Dialogue, Patience};
+
+/// How long a shell may take to answer, on an idle host.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long a guest that reported its own end may go on to print its trace.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+impl Emulated {
+    /// Waits for the prompt and starts the client; returns how long the prompt took.
+    pub(super) async fn converse(
+        &self,
+        session: &mut Session,
+        guest: &GuestAddress,
+        start: Instant,
+    ) -> Result<u64, String> {
+        let prompt_timeout = self.identity.shared.policy.prompt_timeout;
+        let mut dialogue = Dialogue::new(&self.board.shell.prompt, &self.command_line(guest));
+        let mut patience = Patience::new(prompt_timeout);
+        let mut tick = tokio::time::interval(Patience::TICK);
+        let mut boot_ms = None;
+        loop {
+            let action = tokio::select! {
+                output = session.output() => match output {
+                    Output::Ended(how) => return Err(format!("{how} while it booted")),
+                    Output::Lines(lines) => {
+                        if let Some(reason) = self.fatal(&lines) {
+                            last_words(session).await;
+                            return Err(reason);
+                        }
+                        let partial = lock(&self.identity.log).partial();
+                        dialogue.hear(&lines, &partial)
+                    }
+                },
+                _ = tick.tick() => match (patience.is_over(), dialogue.has_begun()) {
+                    (false, _) => Action::Wait,
+                    (true, true) => dialogue.hear_nothing(),
+                    (true, false) => {
+                        return Err(format!("no prompt in {} s", prompt_timeout.as_secs_f32()));
+                    }
+                },
+            };
+            match action {
+                Action::Wait => {}
+                Action::Type { text, paced } => {
+                    boot_ms.get_or_insert_with(|| millis(start));
+                    let typed = session.serial.type_text(&text, paced).await;
+                    typed.map_err(|error| format!("its serial line is broken: {error}"))?;
+                    patience = Patience::new(ANSWER);
+                }
+                Action::Done => return Ok(boot_ms.unwrap_or_else(|| millis(start))),
+                Action::GiveUp(reason) => return Err(reason),
+            }
+        }
+    }
+
+    fn command_line(&self, guest: &GuestAddress) -> String {
+        let GuestAddress {
+            ip,
+            prefix,
+            server,
+            reached_at,
+        } = guest;
+        let mut line = format!("run {ip} server={server} mask={prefix}");
+        let mut add = |key: &str, value: Option<u32>| {
+            line.extend(value.map(|value| format!(" {key}={value}")));
+        };
+        add("client", self.identity.join_as);
+        add("epochs", self.identity.overrides.local_epochs);
+        add("batch", self.identity.overrides.batch_size);
+        if reached_at.ip() != ip {
+            line += &format!(" address={reached_at}");
+        }
+        line
+    }
+
+    /// The report of a guest's own end, if these lines hold one.
+    pub(super) fn fatal(&self, lines: &[String]) -> Option<String> {
+        let texts = &self.board.shell.fatal;
+        // What stands before it is the prompt, most likely.
+        let report = lines.iter().find_map(|line| {
+            let start = texts.iter().find_map(|text| line.find(text))?;
+            line.get(start..)
+        })?;
+        Some(format!("the guest failed: {}", report.trim()))
+    }
+}
+
+/// Lets a guest that reported its own end print the rest.
+pub(super) async fn last_words(session: &mut Session) {
+    let rest = async { while let Output::Lines(_) = session.output().await {} };
+    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+}
+
+fn millis(since: Instant) -> u64 {
+    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+}
