@@ -75,6 +75,11 @@ impl Script {
         });
     }
 
+    /// The run of another seed.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = 7 ^ (seed << 8);
+    }
+
     pub fn pass(&mut self, ms: u64) {
         self.clock_ms += ms;
     }

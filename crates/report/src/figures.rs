@@ -1,0 +1,459 @@
+//! The figures of a report.
+
+use crate::draw::{Axes, Figure, area, boxes, color, curve, heat, stacks};
+use crate::group::Group;
+use crate::numbers::Mean;
+use crate::run::Run;
+use kuva::render::plots::Plot;
+use std::collections::BTreeMap;
+use zfl_aggregator::RoundRecord;
+use zfl_dashboard::model::{Fault, HistoryRow, RoundRow};
+
+/// Cells of a split beyond which its figure would be too large to look at.
+const MAX_CELLS: usize = 50_000;
+
+const BAND: &str = "Lines are means over the runs of a group, bands one standard deviation of the \
+                    sample each way.";
+
+/// Every figure that these groups have the numbers for.
+pub fn all(groups: &[Group]) -> Vec<Figure> {
+    let mut figures = learning(groups);
+    figures.extend(time(groups));
+    figures.extend(traffic(groups));
+    figures.extend(devices(groups));
+    figures.extend(faults(groups));
+    figures.extend(splits(groups));
+    figures
+}
+
+fn round(row: &RoundRow) -> Option<f64> {
+    Some(f64::from(row.record.round))
+}
+
+/// Test accuracy in per cent.
+fn accuracy(row: &RoundRow) -> Option<f64> {
+    Some(100.0 * row.record.test_accuracy)
+}
+
+/// One curve of each group.
+fn curves(
+    groups: &[Group],
+    x: fn(&RoundRow) -> Option<f64>,
+    y: fn(&RoundRow) -> Option<f64>,
+) -> Vec<Plot> {
+    let of = |(at, group): (usize, &Group)| {
+        let points = group.curve(x, y);
+        if points.is_empty() {
+            Vec::new()
+        } else {
+            curve(&points, &group.label, color(at), false)
+        }
+    };
+    groups.iter().enumerate().flat_map(of).collect()
+}
+
+fn figure(
+    name: &'static str,
+    caption: String,
+    plots: Vec<Plot>,
+    axes: &Axes<'_>,
+) -> Option<Figure> {
+    (!plots.is_empty()).then(|| Figure::new(name, caption, plots, axes))
+}
+
+fn learning(groups: &[Group]) -> Vec<Figure> {
+    let axes = |x, y, counts| Axes {
+        x,
+        y,
+        from_zero: false,
+        counts,
+    };
+    let mut figures = Vec::new();
+    figures.extend(figure(
+        "accuracy-rounds",
+        format!("Accuracy of the global model on the test set after each round. {BAND}"),
+        curves(groups, round, accuracy),
+        &axes("Round", "Test accuracy (%)", true),
+    ));
+    figures.extend(figure(
+        "accuracy-bytes",
+        "The same against the HTTP bytes that had been sent both ways.".to_owned(),
+        curves(groups, |row| Some(row.total_bytes as f64 / 1e6), accuracy),
+        &axes("Bytes sent, both ways (MB)", "Test accuracy (%)", false),
+    ));
+    figures.extend(figure(
+        "accuracy-time",
+        "The same against the time on the wall, emulation and all.".to_owned(),
+        curves(groups, |row| Some(row.record.elapsed_s), accuracy),
+        &axes("Wall time (s)", "Test accuracy (%)", false),
+    ));
+    figures.extend(figure(
+        "accuracy-device-time",
+        "The same against the slowest device's training time of every round, summed, by the devices' \
+         own clocks."
+            .to_owned(),
+        curves(groups, |row| row.simulated_s, accuracy),
+        &axes("Training time of the slowest devices (s)", "Test accuracy (%)", false),
+    ));
+    figures.extend(loss(groups));
+    figures
+}
+
+fn loss(groups: &[Group]) -> Option<Figure> {
+    let mut plots = Vec::new();
+    for (at, group) in groups.iter().enumerate() {
+        let test = group.curve(round, |row| Some(row.record.test_loss));
+        let training = group.curve(round, |row| row.record.train_loss);
+        for (points, what, dashed) in [(test, "test", false), (training, "training", true)] {
+            if !points.is_empty() {
+                let label = if groups.len() == 1 {
+                    what.to_owned()
+                } else {
+                    format!("{}, {what}", group.label)
+                };
+                plots.extend(curve(&points, &label, color(at), dashed));
+            }
+        }
+    }
+    let caption = format!(
+        "Mean cross-entropy of the global model on the test set (solid), and of the devices on their \
+         own data in their last local epoch, weighted by examples (dashed). {BAND}"
+    );
+    let axes = Axes {
+        x: "Round",
+        y: "Cross-entropy (nats)",
+        from_zero: true,
+        counts: true,
+    };
+    figure("loss-rounds", caption, plots, &axes)
+}
+
+const PARTS: [&str; 4] = [
+    "slowest device's training",
+    "network and the rest",
+    "waiting for devices",
+    "aggregator",
+];
+
+/// What a round's time went to, in seconds, as [`PARTS`].
+fn parts(record: &RoundRecord) -> [f64; 4] {
+    let compute = record.slowest_train_s.unwrap_or(0.0).min(record.train_s);
+    let waiting = record.wait_s;
+    let rest = (record.round_s - record.train_s - waiting).max(0.0);
+    [compute, record.train_s - compute, waiting, rest]
+}
+
+fn time(groups: &[Group]) -> Vec<Figure> {
+    let caption = "What a round's time went to: the slowest device's training by its own clock; the \
+                   rest of the time from choosing the cohort to the last update, which is sending, \
+                   starting, and the host's own slowness where it emulates more devices than it has \
+                   cores; waiting until devices are ready; adding up and testing.";
+    let mut figures = Vec::new();
+    if let [group] = groups {
+        let mean = |record_part: usize| {
+            let points = group.curve(round, |row| {
+                (row.record.round > 0).then(|| parts(&row.record)[record_part])
+            });
+            points
+                .iter()
+                .map(|point| point.y.mean)
+                .collect::<Vec<f64>>()
+        };
+        let points = group.curve(round, |row| (row.record.round > 0).then_some(0.0));
+        let x: Vec<f64> = points.iter().map(|point| point.x).collect();
+        if x.len() > 1 {
+            let series: Vec<_> = PARTS
+                .iter()
+                .enumerate()
+                .map(|(at, part)| (*part, mean(at)))
+                .collect();
+            let axes = Axes {
+                x: "Round",
+                y: "Time (s)",
+                from_zero: true,
+                counts: true,
+            };
+            let plots = vec![area(&x, &series)];
+            figures.push(Figure::new("time-rounds", caption.to_owned(), plots, &axes));
+        }
+    }
+    let bar = |group: &Group| {
+        let rounds: Vec<[f64; 4]> = group
+            .runs
+            .iter()
+            .flat_map(Run::trained)
+            .map(parts)
+            .collect();
+        let mean =
+            |at: usize| Mean::of(rounds.iter().map(|parts| parts[at])).map_or(0.0, |m| m.mean);
+        (!rounds.is_empty()).then(|| (group.label.clone(), (0..4).map(mean).collect()))
+    };
+    let bars: Vec<(String, Vec<f64>)> = groups.iter().filter_map(bar).collect();
+    if !bars.is_empty() {
+        let axes = Axes {
+            x: "",
+            y: "Mean time of a round (s)",
+            from_zero: true,
+            counts: false,
+        };
+        let caption = if figures.is_empty() {
+            caption.to_owned()
+        } else {
+            "The same, as the mean over all rounds.".to_owned()
+        };
+        figures.push(Figure::new(
+            "time-mean",
+            caption,
+            vec![stacks(&bars, &PARTS)],
+            &axes,
+        ));
+    }
+    figures
+}
+
+fn traffic(groups: &[Group]) -> Option<Figure> {
+    let mut plots = Vec::new();
+    for (at, group) in groups.iter().enumerate() {
+        let trained = |row: &RoundRow| row.record.round > 0;
+        let up = group.curve(round, |row| {
+            trained(row).then(|| row.record.bytes_up as f64 / 1e6)
+        });
+        let down = group.curve(round, |row| {
+            trained(row).then(|| row.record.bytes_down as f64 / 1e6)
+        });
+        for (points, way, dashed) in [(up, "up", false), (down, "down", true)] {
+            if !points.is_empty() {
+                let label = if groups.len() == 1 {
+                    way.to_owned()
+                } else {
+                    format!("{}, {way}", group.label)
+                };
+                plots.extend(curve(&points, &label, color(at), dashed));
+            }
+        }
+    }
+    let caption = "HTTP bytes of each round from devices (up, solid) and to them (down, dashed); the \
+                   first round has the training data in it.";
+    let axes = Axes {
+        x: "Round",
+        y: "Bytes per round (MB)",
+        from_zero: true,
+        counts: true,
+    };
+    figure("bytes-rounds", caption.to_owned(), plots, &axes)
+}
+
+/// A quantity of a device: name of the figure, what it is, the axis, and its value in a round.
+type Quantity = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&HistoryRow) -> Option<f64>,
+);
+
+const QUANTITIES: [Quantity; 7] = [
+    (
+        "device-training",
+        "training time, by its own clock",
+        "Training time per round (ms)",
+        |row| row.train_us.map(|us| us as f64 / 1e3),
+    ),
+    (
+        "device-round",
+        "time from the choice of the cohort to its update",
+        "Time to the update (s)",
+        |row| row.round_s,
+    ),
+    (
+        "device-instructions",
+        "instructions",
+        "Instructions per round (millions)",
+        |row| row.instructions.map(|n| n as f64 / 1e6),
+    ),
+    ("device-heap", "peak of its heap", "Peak heap (kB)", |row| {
+        row.heap_peak_bytes.map(|bytes| f64::from(bytes) / 1e3)
+    }),
+    (
+        "device-stack",
+        "peak of its stack",
+        "Peak stack (kB)",
+        |row| row.stack_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
+    ),
+    (
+        "device-bytes",
+        "HTTP bytes, both ways",
+        "Bytes per round (kB)",
+        |row| (row.outcome != "failed").then(|| (row.bytes_up + row.bytes_down) as f64 / 1e3),
+    ),
+    (
+        "device-retransmissions",
+        "TCP segments sent again since its boot",
+        "Segments sent again",
+        |row| row.retransmissions.map(f64::from),
+    ),
+];
+
+fn devices(groups: &[Group]) -> Vec<Figure> {
+    let per_round = |(name, what, axis, value): &Quantity| {
+        let values = |group: &Group| {
+            group
+                .runs
+                .iter()
+                .flat_map(|run| run.per_device(value))
+                .collect()
+        };
+        let caption = format!(
+            "Devices' cost: {what}. A dot is a device's mean over its rounds; boxes are quartiles, \
+             whiskers reach to 1.5 times their distance."
+        );
+        distribution(groups, name, caption, axis, values)
+    };
+    let mut figures: Vec<Figure> = QUANTITIES.iter().filter_map(per_round).collect();
+    figures.extend(distribution(
+        groups,
+        "device-host-memory",
+        "What a device costs its host: memory that is its alone.".to_owned(),
+        "Host memory (MB)",
+        |group| {
+            let devices = group.runs.iter().flat_map(|run| run.model.devices());
+            devices
+                .filter_map(|device| Some(device.host_bytes? as f64 / 1e6))
+                .collect()
+        },
+    ));
+    figures
+}
+
+fn distribution(
+    groups: &[Group],
+    name: &'static str,
+    caption: String,
+    axis: &str,
+    values: impl Fn(&Group) -> Vec<f64>,
+) -> Option<Figure> {
+    let plot = boxes(groups, values)?;
+    let axes = Axes {
+        x: "",
+        y: axis,
+        from_zero: true,
+        counts: false,
+    };
+    Some(Figure::new(name, caption, vec![plot], &axes))
+}
+
+/// Faults by round and kind, as the mean over runs.
+fn faults(groups: &[Group]) -> Option<Figure> {
+    let [group] = groups else {
+        return totals(groups);
+    };
+    let mut counts = BTreeMap::<(&str, u32), f64>::new();
+    let all = group.runs.iter().flat_map(|run| run.model.faults());
+    for fault in all {
+        *counts.entry((&fault.kind, fault.round)).or_default() += 1.0 / group.runs.len() as f64;
+    }
+    let mut kinds: Vec<&str> = counts.keys().map(|&(kind, _)| kind).collect();
+    kinds.dedup();
+    let last = group.runs.iter().map(|run| run.view.round).max()?;
+    if kinds.is_empty() {
+        return None;
+    }
+    // Only some rounds are named where there are many.
+    let step = (last / 20 + 1).max(1);
+    let bar = |round: u32| {
+        let label = if round % step == 0 {
+            round.to_string()
+        } else {
+            String::new()
+        };
+        let values = kinds
+            .iter()
+            .map(|kind| counts.get(&(*kind, round)).copied().unwrap_or(0.0));
+        (label, values.collect())
+    };
+    let bars: Vec<(String, Vec<f64>)> = (0..=last).map(bar).collect();
+    let axes = Axes {
+        x: "Round",
+        y: "Failures and faults per run",
+        from_zero: true,
+        counts: false,
+    };
+    let caption =
+        "Failures and injected faults by round; before the first round they count as 0's.";
+    Some(Figure::new(
+        "faults-rounds",
+        caption.to_owned(),
+        vec![stacks(&bars, &kinds)],
+        &axes,
+    ))
+}
+
+/// Faults by group and kind, as the mean over runs.
+fn totals(groups: &[Group]) -> Option<Figure> {
+    let kind = |fault: &Fault| fault.kind.clone();
+    let runs = groups.iter().flat_map(|group| &group.runs);
+    let mut kinds: Vec<String> = runs.flat_map(|run| run.model.faults().map(kind)).collect();
+    kinds.sort();
+    kinds.dedup();
+    if kinds.is_empty() {
+        return None;
+    }
+    let bar = |group: &Group| {
+        let mean = |kind: &String| {
+            let counts = group
+                .runs
+                .iter()
+                .map(|run| run.model.fault_counts().get(kind).copied().unwrap_or(0) as f64);
+            Mean::of(counts).map_or(0.0, |mean| mean.mean)
+        };
+        (group.label.clone(), kinds.iter().map(mean).collect())
+    };
+    let bars: Vec<(String, Vec<f64>)> = groups.iter().map(bar).collect();
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let axes = Axes {
+        x: "",
+        y: "Failures and faults per run",
+        from_zero: true,
+        counts: false,
+    };
+    let caption = "Failures and injected faults by kind, as the mean over the runs of a group.";
+    Some(Figure::new(
+        "faults-total",
+        caption.to_owned(),
+        vec![stacks(&bars, &kinds)],
+        &axes,
+    ))
+}
+
+/// The split of the first group that has one; the others' are in their run directories.
+fn splits(groups: &[Group]) -> Option<Figure> {
+    let mut runs = groups.iter().flat_map(|group| &group.runs);
+    let run = runs.find(|run| !run.model.meta().split.is_empty())?;
+    let split = &run.model.meta().split;
+    let classes = split.iter().map(Vec::len).max()?;
+    if classes == 0 || classes * split.len() > MAX_CELLS {
+        return None;
+    }
+    let row = |label: usize| {
+        split
+            .iter()
+            .map(|row| row.get(label).copied().unwrap_or(0))
+            .collect()
+    };
+    let cells: Vec<Vec<u32>> = (0..classes).map(row).collect();
+    let caption = format!(
+        "How many examples of each label each client has, in {}.",
+        run.view.name
+    );
+    let axes = Axes {
+        x: "Client",
+        y: "Label",
+        from_zero: false,
+        counts: false,
+    };
+    Some(Figure::new(
+        "split",
+        caption,
+        vec![heat(&cells, "Examples")],
+        &axes,
+    ))
+}

@@ -1,0 +1,128 @@
+//! Runs that repeat each other.
+
+use crate::numbers::Mean;
+use crate::run::Run;
+use std::collections::{BTreeMap, BTreeSet};
+use zfl_dashboard::model::RoundRow;
+
+/// Longest label of a group in a legend, in characters.
+const LABEL: usize = 40;
+
+/// Runs that differ in their seed only.
+#[derive(Debug)]
+pub struct Group {
+    /// What sets it apart from the others, in a word or two.
+    pub label: String,
+    pub settings: BTreeMap<String, String>,
+    pub runs: Vec<Run>,
+}
+
+/// A point of a curve: where, and what the runs that got there have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    pub x: f64,
+    pub y: Mean,
+}
+
+impl Group {
+    /// The groups of these runs, in the order in which their first runs were given.
+    pub fn of(runs: Vec<Run>) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for run in runs {
+            let settings = run.settings();
+            match groups.iter_mut().find(|group| group.settings == settings) {
+                Some(group) => group.runs.push(run),
+                None => groups.push(Self {
+                    label: String::new(),
+                    settings,
+                    runs: vec![run],
+                }),
+            }
+        }
+        let differing = differing(&groups);
+        for group in &mut groups {
+            group.label = label(group, &differing);
+        }
+        tell_apart(&mut groups);
+        groups
+    }
+
+    /// A curve over rounds: of each round the mean over the runs that completed it. `x` of a point is
+    /// a mean, too: the bytes that runs have used by a round differ a little.
+    pub fn curve(
+        &self,
+        x: impl Fn(&RoundRow) -> Option<f64>,
+        y: impl Fn(&RoundRow) -> Option<f64>,
+    ) -> Vec<Point> {
+        let rounds: BTreeSet<u32> = self
+            .runs
+            .iter()
+            .flat_map(|run| run.model.rounds().map(|row| row.record.round))
+            .collect();
+        let point = |round: u32| {
+            let rows: Vec<&RoundRow> = self
+                .runs
+                .iter()
+                .filter_map(|run| run.model.round(round))
+                .collect();
+            let x = Mean::of(rows.iter().filter_map(|row| x(row)))?.mean;
+            let y = Mean::of(rows.iter().filter_map(|row| y(row)))?;
+            Some(Point { x, y })
+        };
+        rounds.into_iter().filter_map(point).collect()
+    }
+
+    /// The mean of a quantity of its runs.
+    pub fn mean(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<Mean> {
+        Mean::of(self.runs.iter().filter_map(value))
+    }
+}
+
+/// Names of the settings in which groups differ.
+pub fn differing(groups: &[Group]) -> BTreeSet<String> {
+    let names: BTreeSet<&String> = groups
+        .iter()
+        .flat_map(|group| group.settings.keys())
+        .collect();
+    let differs = |name: &str| {
+        groups
+            .windows(2)
+            .any(|pair| pair[0].settings.get(name) != pair[1].settings.get(name))
+    };
+    names
+        .into_iter()
+        .filter(|name| differs(name))
+        .cloned()
+        .collect()
+}
+
+fn label(group: &Group, differing: &BTreeSet<String>) -> String {
+    let parts = differing.iter().filter_map(|name| {
+        let value = group.settings.get(name)?;
+        let last = name.rsplit('.').next().unwrap_or(name).replace('_', " ");
+        Some(format!("{last} {value}"))
+    });
+    let label = parts.collect::<Vec<_>>().join(", ");
+    let label = if label.is_empty() {
+        group.runs[0].view.name.clone()
+    } else {
+        label
+    };
+    match label.char_indices().nth(LABEL) {
+        Some((end, _)) => format!("{}…", &label[..end]),
+        None => label,
+    }
+}
+
+/// Labels that were cut off at the same place get a number.
+fn tell_apart(groups: &mut [Group]) {
+    for at in 1..groups.len() {
+        let same = groups[..at]
+            .iter()
+            .filter(|other| other.label == groups[at].label)
+            .count();
+        if same > 0 {
+            groups[at].label = format!("{} ({})", groups[at].label, same + 1);
+        }
+    }
+}

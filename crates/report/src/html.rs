@@ -1,0 +1,298 @@
+//! The page.
+
+use crate::draw::Figure;
+use crate::group::{Group, differing};
+use crate::numbers::{Mean, show};
+use crate::run::Run;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use zfl_dashboard::model::RunState;
+
+/// Nothing is loaded and nothing runs; the figures and the style are in the page.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                      base-uri 'none'; form-action 'none'";
+
+const STYLE: &str = "
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff; margin: 0 auto; max-width: 72rem; padding: 1rem 1.2rem 3rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; border-bottom: 1px solid #d0d7de; padding-bottom: .2rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1.2rem; }
+figure { margin: 0; border: 1px solid #d0d7de; border-radius: 8px; padding: .6rem; break-inside: avoid; }
+figure img { width: 100%; height: auto; display: block; }
+figcaption { font-size: .88rem; color: #424a53; padding: .3rem .2rem 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #d0d7de; vertical-align: top; }
+th:first-child, td:first-child, .text { text-align: left; }
+th { color: #57606a; } tr.differs td { background: #fff8c5; }
+code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; } pre { background: #f6f8fa; border: 1px solid #d0d7de; border-radius: 8px; padding: .6rem .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+p.note { color: #57606a; margin: .2rem 0 1rem; }
+";
+
+/// The whole page.
+pub fn page(groups: &[Group], figures: &[Figure]) -> String {
+    let runs = groups.iter().map(|group| group.runs.len()).sum::<usize>();
+    let title = match groups {
+        [group] if runs == 1 => group.runs[0].view.name.clone(),
+        _ => format!("{runs} runs in {} groups", groups.len()),
+    };
+    let mut page = String::new();
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} · zfl</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
+         <p class=\"note\">Written by zfl {version}. Groups are runs that differ in nothing but their \
+         seed; ± is the standard deviation of the sample.</p>\n",
+        title = escape(&title),
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    section(&mut page, "Results", &results(groups));
+    section(&mut page, "Figures", &drawings(figures));
+    section(&mut page, "Runs", &each_run(groups));
+    section(&mut page, "Configuration", &configuration(groups));
+    section(&mut page, "To repeat it", &commands(groups));
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+fn section(page: &mut String, title: &str, content: &str) {
+    let _ = write!(page, "<section>\n<h2>{title}</h2>\n{content}</section>\n");
+}
+
+/// Text, whatever it is.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// A table; the columns of which the head begins with `<` are text.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = String::from("<div class=\"scroll\"><table>\n<thead><tr>");
+    let class = |name: &str| {
+        if name.starts_with('<') {
+            " class=\"text\""
+        } else {
+            ""
+        }
+    };
+    for name in head {
+        let _ = write!(
+            table,
+            "<th scope=\"col\"{}>{}</th>",
+            class(name),
+            escape(name.trim_start_matches('<'))
+        );
+    }
+    table.push_str("</tr></thead>\n<tbody>\n");
+    for row in rows {
+        table.push_str("<tr>");
+        for (name, cell) in head.iter().zip(row) {
+            let _ = write!(table, "<td{}>{}</td>", class(name), escape(cell));
+        }
+        table.push_str("</tr>\n");
+    }
+    table.push_str("</tbody>\n</table></div>\n");
+    table
+}
+
+fn results(groups: &[Group]) -> String {
+    let row = |group: &Group| {
+        let per_cent = |value: Option<f64>| value.map(|share| 100.0 * share);
+        let mega = |bytes: u64| bytes as f64 / 1e6;
+        vec![
+            group.label.clone(),
+            group.runs.len().to_string(),
+            show(group.mean(|run| per_cent(run.view.accuracy)), 2),
+            show(group.mean(|run| per_cent(run.view.best_accuracy)), 2),
+            show(group.mean(|run| run.view.loss), 4),
+            show(
+                group.mean(|run| Some(f64::from(run.view.rounds_completed))),
+                0,
+            ),
+            show(group.mean(|run| Some(mega(run.view.bytes_up))), 2),
+            show(group.mean(|run| Some(mega(run.view.bytes_down))), 2),
+            show(
+                Mean::of(
+                    group
+                        .runs
+                        .iter()
+                        .flat_map(Run::trained)
+                        .map(|round| round.round_s),
+                ),
+                2,
+            ),
+            show(group.mean(|run| Some(run.view.elapsed_s)), 1),
+            show(group.mean(|run| Some(run.view.faults as f64)), 1),
+        ]
+    };
+    let head = [
+        "Group",
+        "Runs",
+        "Accuracy (%)",
+        "Best (%)",
+        "Loss (nats)",
+        "Rounds",
+        "Up (MB)",
+        "Down (MB)",
+        "Round (s)",
+        "Run (s)",
+        "Faults",
+    ];
+    table(&head, &groups.iter().map(row).collect::<Vec<_>>())
+}
+
+fn drawings(figures: &[Figure]) -> String {
+    let mut html = String::from("<div class=\"figures\">\n");
+    for (at, figure) in figures.iter().enumerate() {
+        let caption = escape(&figure.caption);
+        let image = STANDARD.encode(&figure.svg);
+        let _ = write!(
+            html,
+            "<figure id=\"{name}\"><img alt=\"{caption}\" src=\"data:image/svg+xml;base64,{image}\">\
+             <figcaption><b>Figure {number}.</b> {caption} <code>figures/{name}</code></figcaption>\
+             </figure>\n",
+            name = figure.name,
+            number = at + 1,
+        );
+    }
+    html.push_str("</div>\n");
+    html
+}
+
+fn each_run(groups: &[Group]) -> String {
+    let row = |group: &Group, run: &Run| {
+        let per_cent =
+            |share: Option<f64>| share.map_or("–".into(), |s| format!("{:.2}", 100.0 * s));
+        vec![
+            run.view.name.clone(),
+            group.label.clone(),
+            run.seed().map_or("–".into(), |seed| seed.to_string()),
+            state(run),
+            per_cent(run.view.accuracy),
+            run.view
+                .loss
+                .map_or("–".into(), |loss| format!("{loss:.4}")),
+            format!("{} of {}", run.view.rounds_completed, run.view.rounds),
+            run.model_sha256
+                .as_ref()
+                .map_or("–".into(), |sha| sha.chars().take(16).collect()),
+            run.versions(),
+        ]
+    };
+    let rows: Vec<_> = groups
+        .iter()
+        .flat_map(|group| group.runs.iter().map(move |run| row(group, run)))
+        .collect();
+    let head = [
+        "Run",
+        "<Group",
+        "Seed",
+        "<State",
+        "Accuracy (%)",
+        "Loss (nats)",
+        "Rounds",
+        "<Model (SHA-256)",
+        "<Versions",
+    ];
+    table(&head, &rows)
+}
+
+fn state(run: &Run) -> String {
+    let state = match run.view.state {
+        RunState::Finished => "finished",
+        RunState::Failed => "failed",
+        RunState::Interrupted | RunState::Running => "broken off",
+    };
+    match &run.view.reason {
+        Some(reason) => format!("{state}: {reason}"),
+        None => state.to_owned(),
+    }
+}
+
+/// Every setting, those that differ first and marked.
+fn configuration(groups: &[Group]) -> String {
+    let differing = differing(groups);
+    let names: BTreeSet<&String> = groups
+        .iter()
+        .flat_map(|group| group.settings.keys())
+        .collect();
+    let (first, rest): (Vec<&String>, Vec<&String>) = names
+        .into_iter()
+        .partition(|name| differing.contains(*name));
+    let mut html =
+        String::from("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Setting</th>");
+    for group in groups {
+        let _ = write!(
+            html,
+            "<th scope=\"col\" class=\"text\">{}</th>",
+            escape(&group.label)
+        );
+    }
+    html.push_str("</tr></thead>\n<tbody>\n");
+    for name in first.into_iter().chain(rest) {
+        let class = if differing.contains(name) {
+            " class=\"differs\""
+        } else {
+            ""
+        };
+        let _ = write!(html, "<tr{class}><td>{}</td>", escape(name));
+        for group in groups {
+            let value = group.settings.get(name).map_or("–", String::as_str);
+            let _ = write!(html, "<td class=\"text\">{}</td>", escape(value));
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody>\n</table></div>\n");
+    html
+}
+
+fn commands(groups: &[Group]) -> String {
+    let mut html = String::new();
+    let runs = groups.iter().flat_map(|group| &group.runs);
+    let commands: Vec<&String> = runs.filter_map(|run| run.view.command.as_ref()).collect();
+    if commands.is_empty() {
+        html.push_str(
+            "<p>The runs did not note their commands; their configuration is above.</p>\n",
+        );
+    } else {
+        let lines = commands.into_iter().map(|command| escape(command));
+        let _ = write!(
+            html,
+            "<pre><code>{}</code></pre>\n",
+            lines.collect::<Vec<_>>().join("\n")
+        );
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_stays_text() {
+        assert_eq!(
+            escape("<a href=\"x\">'&'</a>"),
+            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;"
+        );
+        let html = table(&["A", "<B"], &[vec!["<i>".into(), "b".into()]]);
+        assert!(
+            html.contains("<td>&lt;i&gt;</td><td class=\"text\">b</td>"),
+            "{html}"
+        );
+    }
+}

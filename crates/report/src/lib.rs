@@ -1,0 +1,65 @@
+//! The report: what one run came to, or several side by side, as one self-contained HTML page and its
+//! figures as SVG and PNG.
+//!
+//! Runs that differ in nothing but their seed (and in where they were kept) are one *group*: a curve of
+//! it is the mean over its runs, the band around it one standard deviation of a sample (n − 1) each
+//! way. A group of one run has no band. Everything is read from the run directories, `events.jsonl`
+//! first; a run that was broken off is reported as far as it came, and said to be so.
+//!
+//! Invariants
+//! - The page loads nothing and runs nothing: figures are in it as images, and it carries a policy that
+//!   says so. Whatever a run directory holds reaches it as text.
+//! - Every axis has its quantity and its unit.
+//! - What was not measured is left out, not drawn as zero.
+
+#![forbid(unsafe_code)]
+
+mod draw;
+mod figures;
+mod group;
+mod html;
+mod numbers;
+mod run;
+
+use anyhow::{Context, Result, ensure};
+use group::Group;
+use run::Run;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The page's name in the folder that [`write`] makes.
+pub const PAGE: &str = "report.html";
+
+/// Reports on these run directories into the folder `out`: [`PAGE`], and `figures/` with every figure
+/// as SVG and as PNG. Files of an earlier report there are overwritten. Returns where the page is.
+///
+/// # Errors
+/// If there is no run, one of them cannot be read, or `out` cannot be written.
+pub fn write(runs: &[PathBuf], out: &Path) -> Result<PathBuf> {
+    ensure!(
+        !runs.is_empty(),
+        "no run to report on: give at least one run directory"
+    );
+    let runs = runs
+        .iter()
+        .map(|path| Run::load(path))
+        .collect::<Result<Vec<_>>>()?;
+    let groups = Group::of(runs);
+    let figures = figures::all(&groups);
+    let folder = out.join("figures");
+    fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    for figure in &figures {
+        save(
+            &folder.join(format!("{}.svg", figure.name)),
+            figure.svg.as_bytes(),
+        )?;
+        save(&folder.join(format!("{}.png", figure.name)), &figure.png()?)?;
+    }
+    let page = out.join(PAGE);
+    save(&page, html::page(&groups, &figures).as_bytes())?;
+    Ok(page)
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
+}

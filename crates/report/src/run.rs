@@ -1,0 +1,115 @@
+//! One run, as its directory has it.
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use zfl_aggregator::RoundRecord;
+use zfl_dashboard::Model;
+use zfl_dashboard::model::{HistoryRow, RunView};
+
+/// Settings that say where a run was and which, not what it was.
+const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
+
+/// One run.
+#[derive(Debug)]
+pub struct Run {
+    pub model: Model,
+    pub view: RunView,
+    /// SHA-256 of the final model's parameters.
+    pub model_sha256: Option<String>,
+}
+
+impl Run {
+    pub fn load(path: &Path) -> Result<Self> {
+        let model =
+            zfl_dashboard::replay(path).with_context(|| format!("report on {}", path.display()))?;
+        let summary = std::fs::read(path.join("summary.json")).ok();
+        let summary: Option<Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
+        let sha256 = summary
+            .as_ref()
+            .and_then(|summary| summary.get("model_sha256")?.as_str());
+        Ok(Self {
+            view: model.run(model.time_ms()),
+            model_sha256: sha256.map(str::to_owned),
+            model,
+        })
+    }
+
+    pub fn seed(&self) -> Option<u64> {
+        self.model.meta().config.get("seed")?.as_u64()
+    }
+
+    /// The settings that make it what it is, by dotted name.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let meta = self.model.meta();
+        let mut settings = BTreeMap::new();
+        let about = [
+            ("body", &meta.body),
+            ("board", &meta.board),
+            ("network", &meta.network),
+            ("link", &meta.link),
+        ];
+        for (name, value) in about {
+            if let Some(value) = value {
+                settings.insert(name.to_owned(), value.clone());
+            }
+        }
+        if let Some(config) = meta.config.as_object() {
+            flatten("", config, &mut settings);
+        }
+        settings.insert("clients".into(), self.view.clients.to_string());
+        settings.insert("rounds".into(), self.view.rounds.to_string());
+        settings.retain(|name, _| !IDENTITY.contains(&name.as_str()));
+        settings
+    }
+
+    /// Versions of zfl and of what else was run.
+    pub fn versions(&self) -> String {
+        let meta = self.model.meta();
+        let zfl = meta
+            .zfl_version
+            .iter()
+            .map(|version| format!("zfl {version}"));
+        let others = meta
+            .versions
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"));
+        zfl.chain(others).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The rounds in which devices trained.
+    pub fn trained(&self) -> impl Iterator<Item = &RoundRecord> {
+        self.model
+            .rounds()
+            .map(|row| &row.record)
+            .filter(|record| record.round > 0)
+    }
+
+    /// A quantity of each device, as the mean over the rounds that it finished.
+    pub fn per_device(&self, value: impl Fn(&HistoryRow) -> Option<f64>) -> Vec<f64> {
+        let mean = |rows: &[HistoryRow]| {
+            let values: Vec<f64> = rows.iter().filter_map(&value).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        self.model
+            .devices()
+            .filter_map(|device| mean(&device.history))
+            .collect()
+    }
+}
+
+fn flatten(prefix: &str, config: &Map<String, Value>, settings: &mut BTreeMap<String, String>) {
+    for (name, value) in config {
+        let name = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        match value {
+            Value::Object(inner) => flatten(&name, inner, settings),
+            Value::String(text) => drop(settings.insert(name, text.clone())),
+            other => drop(settings.insert(name, other.to_string())),
+        }
+    }
+}

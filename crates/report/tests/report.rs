@@ -1,0 +1,191 @@
+//! Reports on scripted runs.
+
+#[path = "../../dashboard/tests/support/mod.rs"]
+mod support;
+
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::Script;
+use zfl_dashboard::Meta;
+
+const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
+
+/// A finished run of this seed and learning rate.
+fn run(root: &Path, name: &str, seed: u64, learning_rate: f64) -> PathBuf {
+    let path = root.join(name);
+    let mut script = Script::new(&path, 8, 6);
+    script.reseed(seed);
+    script.boot();
+    (1..=6).for_each(|round| script.round(round));
+    script.finish();
+    change(&path, |meta| {
+        meta["name"] = json!(name);
+        meta["config"]["seed"] = json!(seed);
+        meta["config"]["learning_rate"] = json!(learning_rate);
+    });
+    fs::write(
+        path.join("summary.json"),
+        r#"{"model_sha256":"0123456789abcdef0123"}"#,
+    )
+    .unwrap();
+    path
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Value)) {
+    let file = path.join(Meta::FILE);
+    let mut meta: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    change(&mut meta);
+    fs::write(file, meta.to_string()).unwrap();
+}
+
+fn figures(out: &Path) -> Vec<String> {
+    let entries = fs::read_dir(out.join("figures")).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn one_run_has_every_figure_that_it_has_the_numbers_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("report");
+    let page = zfl_report::write(&[run(dir.path(), "night", 1, 0.1)], &out).unwrap();
+    assert_eq!(page, out.join("report.html"));
+    let names = figures(&out);
+    for name in [
+        "accuracy-bytes",
+        "accuracy-device-time",
+        "accuracy-rounds",
+        "accuracy-time",
+        "bytes-rounds",
+        "device-bytes",
+        "device-heap",
+        "device-host-memory",
+        "device-instructions",
+        "device-retransmissions",
+        "device-round",
+        "device-stack",
+        "device-training",
+        "faults-rounds",
+        "loss-rounds",
+        "split",
+        "time-mean",
+        "time-rounds",
+    ] {
+        for kind in ["svg", "png"] {
+            assert!(
+                names.contains(&format!("{name}.{kind}")),
+                "{name}.{kind} is not in {names:?}"
+            );
+        }
+        let svg = fs::read_to_string(out.join(format!("figures/{name}.svg"))).unwrap();
+        assert!(svg.contains("<svg") && !svg.contains("NaN"), "{name}");
+        let png = fs::read(out.join(format!("figures/{name}.png"))).unwrap();
+        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "{name}");
+    }
+    let html = fs::read_to_string(page).unwrap();
+    for text in [
+        "night",
+        "learning_rate",
+        "zfl run --clients 8",
+        "qemu 7.2.0",
+        "0123456789abcdef",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn runs_of_other_seeds_are_one_group_and_other_settings_are_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = [
+        run(dir.path(), "a1", 1, 0.1),
+        run(dir.path(), "a2", 2, 0.1),
+        run(dir.path(), "b1", 1, 0.5),
+    ];
+    let out = dir.path().join("report");
+    let html = fs::read_to_string(zfl_report::write(&runs, &out).unwrap()).unwrap();
+    assert!(html.contains("3 runs in 2 groups"), "title");
+    assert!(
+        html.contains("<td>learning rate 0.1</td><td>2</td>"),
+        "two runs in the first group"
+    );
+    assert!(
+        html.contains("<td>learning rate 0.5</td><td>1</td>"),
+        "one in the second"
+    );
+    assert!(
+        html.contains("<tr class=\"differs\"><td>learning_rate</td>"),
+        "the difference is marked"
+    );
+    assert_eq!(
+        html.matches("class=\"differs\"").count(),
+        1,
+        "nothing else differs"
+    );
+    assert!(html.contains(" ± "), "a deviation");
+    assert!(figures(&out).contains(&"faults-total.svg".to_owned()));
+}
+
+#[test]
+fn the_page_loads_nothing_and_runs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = run(dir.path(), "night", 1, 0.1);
+    change(&path, |meta| {
+        meta["name"] = json!(EVIL);
+        meta["command"] = json!(EVIL);
+        meta["board"] = json!(EVIL);
+        meta["versions"] = json!({EVIL: EVIL});
+        meta["config"][EVIL] = json!(EVIL);
+    });
+    let out = dir.path().join("report");
+    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap()).unwrap();
+    assert!(html.contains("&lt;script&gt;") && !html.contains("<script"));
+    assert_eq!(
+        html.matches("<img").count(),
+        html.matches("<img alt=\"").count()
+    );
+    // Every source and link is an image in the page; what is escaped is text.
+    let images = html.matches("src=\"data:image/svg+xml;base64,").count();
+    let others = html.matches("src=x").count();
+    assert_eq!(
+        html.matches("src=").count() + html.matches("href=").count(),
+        images + others
+    );
+    for name in figures(&out).iter().filter(|name| name.ends_with(".svg")) {
+        let svg = fs::read_to_string(out.join("figures").join(name)).unwrap();
+        assert!(!svg.contains("<script") && !svg.contains("<img"), "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_was_broken_off_is_reported_as_far_as_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("short");
+    Script::new(&path, 3, 5).boot();
+    let out = dir.path().join("report");
+    let html = fs::read_to_string(zfl_report::write(&[path.clone()], &out).unwrap()).unwrap();
+    assert!(html.contains("broken off") && html.contains("0 of 5"));
+    // Not even a first model.
+    let empty = dir.path().join("empty");
+    drop(Script::new(&empty, 3, 5));
+    zfl_report::write(&[empty, path], &out).unwrap();
+}
+
+#[test]
+fn what_is_no_run_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(zfl_report::write(&[], dir.path()).is_err());
+    let nothing = dir.path().join("nothing");
+    let error = format!(
+        "{:#}",
+        zfl_report::write(&[nothing], dir.path()).unwrap_err()
+    );
+    assert!(
+        error.contains("nothing") && error.contains("events.jsonl"),
+        "{error}"
+    );
+}
