@@ -5,6 +5,7 @@
 
 use crate::experiment::Experiment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use zfl_aggregator::{Event, RoundRecord};
@@ -49,12 +50,15 @@ impl Terminal {
 
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        // That nobody reads any more (`| head`) ends no run.
+        let _ = self.bar.suspend(|| writeln!(io::stdout(), "{text}"));
     }
 
     /// Prints a warning above the bar.
     pub fn warn(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("warning: {text}"));
+        let _ = self
+            .bar
+            .suspend(|| writeln!(io::stderr(), "warning: {text}"));
     }
 
     /// The fleet begins to boot.
