@@ -1,6 +1,6 @@
 //! `cargo xtask run`: `zfl run` on a machine where nothing is prepared.
 
-use crate::{GuestBody, guest, process, project, setup};
+use crate::{GuestBody, guest, process, project, setup, zephyr};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -21,6 +21,7 @@ struct Plan {
 /// If the arguments are refused, or something cannot be set up or built.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let zfl = build_zfl()?;
+    let args = &with_body(args);
     let mut command = Command::new(&zfl);
     command.arg("run").args(args);
     if !args.iter().any(|arg| arg == "--help" || arg == "-h") {
@@ -52,10 +53,41 @@ fn prepare(plan: &str) -> Result<()> {
         }
         "zephyr" => {
             setup::qemu()?;
-            guest::build(Some(GuestBody::Zephyr), plan.board.as_deref())
+            prepare_zephyr(&plan)
         }
         body => bail!("no firmware is built for body {body:?}"),
     }
+}
+
+/// The arguments, with `--body zephyr` where nothing is said and a Zephyr guest can be built.
+fn with_body(args: &[OsString]) -> Vec<OsString> {
+    let says = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        let flag = arg.split('=').next().unwrap_or_default().to_owned();
+        matches!(flag.as_str(), "--body" | "--board" | "--help" | "-h")
+    };
+    let mut args = args.to_vec();
+    if !args.iter().any(says) && zephyr::check().is_ok() {
+        println!("Zephyr is here, so devices are Zephyr's; --body bare takes the other");
+        args.extend(["--body", "zephyr"].map(OsString::from));
+    }
+    args
+}
+
+/// Builds the Zephyr guest, or takes the image that is there where nothing can be built.
+fn prepare_zephyr(plan: &Plan) -> Result<()> {
+    let Err(missing) = zephyr::check() else {
+        return guest::build(Some(GuestBody::Zephyr), plan.board.as_deref());
+    };
+    let boards = project::boards()?;
+    let image = boards
+        .iter()
+        .find(|board| Some(&board.name) == plan.board.as_ref());
+    if !image.is_some_and(|board| project::root().join(&board.kernel.image).is_file()) {
+        return Err(missing);
+    }
+    println!("the Zephyr firmware is taken as it is: it cannot be built again here");
+    Ok(())
 }
 
 /// Builds the command line as it is used, optimised, and returns its path.

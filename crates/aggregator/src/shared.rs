@@ -218,9 +218,13 @@ impl Shared {
         }
     }
 
-    /// A device is gone: its place in the round is given up.
+    /// A device is gone: its place in the round is given up. After the last round devices go as they
+    /// should, and nothing is lost.
     pub(crate) fn lost(&self, id: u32, reason: &str) {
         let news = self.with(|state| {
+            if state.phase == Phase::Finished {
+                return false;
+            }
             fail_ticket(state, id, reason);
             let Some(client) = state.roster.get_mut(id) else {
                 return false;

@@ -54,6 +54,73 @@ pub enum Command {
     /// Only devices, as tasks of this process, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),
+    /// Show a run in the browser: one under way, or one that is over
+    View(ViewArgs),
+    /// List the runs under way
+    Ps,
+    /// Print what a device wrote on its serial line
+    Logs(LogsArgs),
+    /// Stop a run as Ctrl-C would
+    Stop(StopArgs),
+    /// What each device of a run paid: time, instructions, memory, bytes
+    Devices(DevicesArgs),
+    /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
+    Report(ReportArgs),
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Run directories, or names of runs in runs/; those of one configuration are shown as a band
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+
+    /// The folder for the report
+    #[arg(long, value_name = "DIR", default_value = "report")]
+    pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ViewArgs {
+    /// The run directory, or the name of a run in runs/
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// Where to serve the page; port 0 takes a free one and prints it
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+#[derive(Args)]
+pub struct LogsArgs {
+    /// The device
+    #[arg(value_name = "CLIENT")]
+    pub client: u32,
+
+    /// The run [default: the one under way, else the latest]
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<PathBuf>,
+
+    /// Go on until the run ends
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Args)]
+pub struct StopArgs {
+    /// The run [default: the only one under way]
+    #[arg(value_name = "RUN")]
+    pub run: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct DevicesArgs {
+    /// The run [default: the one under way, else the latest]
+    #[arg(value_name = "RUN")]
+    pub run: Option<PathBuf>,
+
+    /// JSON, for machines
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]
@@ -76,7 +143,7 @@ pub struct RunArgs {
 
     /// What a device is
     #[arg(long, value_enum, default_value_t, help_heading = "Fleet")]
-    pub body: Body,
+    pub body: BodyChoice,
 
     /// The machine of an emulated device, a folder of boards/ [default: microvm]
     #[arg(long, value_name = "NAME", help_heading = "Fleet")]
@@ -96,8 +163,22 @@ pub struct RunArgs {
     #[arg(help_heading = "Training")]
     pub batch_size: u32,
 
+    /// Where to serve the live page about the run; `off` for none
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
+    #[arg(help_heading = "Results")]
+    pub dashboard: DashboardChoice,
+
     #[command(flatten)]
     pub learning: LearningArgs,
+}
+
+/// Whether and where a run shows itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DashboardChoice {
+    /// Nowhere.
+    Off,
+    /// At this address of this machine.
+    At(SocketAddr),
 }
 
 #[derive(Args)]
@@ -207,15 +288,29 @@ pub struct ClientArgs {
     pub out: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Body {
-    /// A bare-metal firmware in QEMU
+/// What a device is, as asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BodyChoice {
+    /// What --board boots; without it zephyr where its firmware is built, else bare
     #[default]
+    Auto,
+    /// A bare-metal firmware in QEMU
     Bare,
     /// A Zephyr application in QEMU
     Zephyr,
     /// A task of this process: no emulation, for debugging and for scale
+    Native,
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// A bare-metal firmware in QEMU.
+    Bare,
+    /// A Zephyr application in QEMU.
+    Zephyr,
+    /// A task of this process.
     Native,
 }
 
@@ -275,6 +370,14 @@ fn seed(text: &str) -> Result<u64, String> {
         Ok(seed) if i64::try_from(seed).is_ok() => Ok(seed),
         _ => Err(format!("give a whole number from 0 to {}", i64::MAX)),
     }
+}
+
+fn dashboard(text: &str) -> Result<DashboardChoice, String> {
+    if text == "off" {
+        return Ok(DashboardChoice::Off);
+    }
+    let at = text.parse().map(DashboardChoice::At);
+    at.map_err(|_| "give an address and port, such as 127.0.0.1:8000, or off".to_owned())
 }
 
 fn learning_rate(text: &str) -> Result<f32, String> {

@@ -97,11 +97,16 @@ impl Device {
 /// If the folder is no run directory.
 pub fn read(run: &Path) -> Result<Vec<Device>> {
     let path = run.join("clients.csv");
-    let mut rows = csv::Reader::from_path(&path)
-        .with_context(|| format!("{} is no run directory: no clients.csv in it", run.display()))?;
+    let mut rows = csv::Reader::from_path(&path).with_context(|| {
+        format!(
+            "{} is no run directory: no clients.csv in it",
+            run.display()
+        )
+    })?;
     let mut devices: BTreeMap<u32, Device> = BTreeMap::new();
     for row in rows.deserialize() {
-        let row: Row = row.with_context(|| format!("{} is not as zfl writes it", path.display()))?;
+        let row: Row =
+            row.with_context(|| format!("{} is not as zfl writes it", path.display()))?;
         devices.entry(row.client).or_default().add(row);
     }
     Ok(devices.into_values().map(Device::finish).collect())
@@ -122,8 +127,17 @@ pub fn show(run: &Path, json: bool) -> Result<()> {
 }
 
 const HEAD: [&str; 11] = [
-    "client", "rounds", "failed", "train ms", "M instr.", "heap kB", "stack kB", "up kB", "down kB",
-    "segments", "sent again",
+    "client",
+    "rounds",
+    "failed",
+    "train ms",
+    "M instr.",
+    "heap kB",
+    "stack kB",
+    "up kB",
+    "down kB",
+    "segments",
+    "sent again",
 ];
 
 fn table(devices: &[Device]) -> String {
@@ -139,7 +153,10 @@ fn table(devices: &[Device]) -> String {
     line(HEAD.map(str::to_owned));
     let kilo = |bytes: Option<u64>| maybe(bytes, |n| format!("{:.1}", n as f64 / 1e3));
     for d in devices {
-        let segments = d.segments_sent.zip(d.segments_received).map(|(sent, received)| sent + received);
+        let segments = d
+            .segments_sent
+            .zip(d.segments_received)
+            .map(|(sent, received)| sent + received);
         line([
             d.client.to_string(),
             d.rounds.to_string(),
@@ -178,19 +195,41 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
         let run = tempfile::tempdir().unwrap();
         std::fs::write(run.path().join("clients.csv"), CSV).unwrap();
         let devices = read(run.path()).unwrap();
-        let [one, three] = &devices[..] else { panic!("{devices:?}") };
-        assert_eq!((one.client, one.rounds, one.mean_instructions), (1, 1, None));
-        assert_eq!((three.rounds, three.failures, three.mean_train_us), (2, 1, Some(5000)));
-        assert_eq!((three.mean_instructions, three.retransmissions), (Some(10_000_000), Some(2)));
-        assert_eq!((three.bytes_up, three.heap_peak_bytes), (2000, Some(950_000)));
+        let [one, three] = &devices[..] else {
+            panic!("{devices:?}")
+        };
+        assert_eq!(
+            (one.client, one.rounds, one.mean_instructions),
+            (1, 1, None)
+        );
+        assert_eq!(
+            (three.rounds, three.failures, three.mean_train_us),
+            (2, 1, Some(5000))
+        );
+        assert_eq!(
+            (three.mean_instructions, three.retransmissions),
+            (Some(10_000_000), Some(2))
+        );
+        assert_eq!(
+            (three.bytes_up, three.heap_peak_bytes),
+            (2000, Some(950_000))
+        );
         let text = table(&devices);
-        assert!(text.lines().nth(2).unwrap().contains("    5.00     10.00"), "{text}");
+        assert!(
+            text.lines().nth(2).unwrap().contains("    5.00     10.00"),
+            "{text}"
+        );
         assert!(text.lines().all(|line| line.len() < 120), "{text}");
     }
 
     #[test]
     fn another_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(read(folder.path()).unwrap_err().to_string().contains("no run directory"));
+        assert!(
+            read(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no run directory")
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved: what `config.toml` of a run holds.
 
 use crate::args::{
-    Activation, Arithmetic, Body, LearningArgs, Network, RunArgs, ServerArgs, Weighting,
+    Activation, Arithmetic, Body, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Weighting,
 };
 use crate::refusal::{Refusal, require};
 use crate::run_dir;
@@ -104,9 +104,10 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if the arguments do not fit each other, the data or the board.
     pub fn of_run(args: &RunArgs, root: &Path) -> Result<(Self, Splits)> {
-        let board = board_of(args, root)?;
+        let body = body_of(args, root)?;
+        let board = board_of(body, args, root)?;
         let setting = Setting {
-            kind: args.body.name(),
+            kind: body.name(),
             clients: args.clients,
             rounds: args.rounds,
             clients_per_round: args.clients_per_round.unwrap_or(args.clients),
@@ -118,7 +119,7 @@ impl Experiment {
             experiment.fits(board)?;
             experiment.network = Some(args.network);
         }
-        experiment.body = Some(args.body);
+        experiment.body = Some(body);
         experiment.board = board.map(Arc::new);
         Ok((experiment, data))
     }
@@ -344,6 +345,13 @@ impl Body {
         }
     }
 
+    fn of(guest: Guest) -> Self {
+        match guest {
+            Guest::Bare => Self::Bare,
+            Guest::Zephyr => Self::Zephyr,
+        }
+    }
+
     fn guest(self) -> Option<Guest> {
         match self {
             Self::Bare => Some(Guest::Bare),
@@ -353,9 +361,31 @@ impl Body {
     }
 }
 
+/// The body asked for, or what a board boots, or the best that is built.
+fn body_of(args: &RunArgs, root: &Path) -> Result<Body, Refusal> {
+    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
+    Ok(match (args.body, &args.board) {
+        (BodyChoice::Bare, _) => Body::Bare,
+        (BodyChoice::Zephyr, _) => Body::Zephyr,
+        (BodyChoice::Native, _) => Body::Native,
+        (BodyChoice::Auto, Some(name)) => Body::of(load(name)?.body),
+        (BodyChoice::Auto, None) => {
+            let built = |name: String| {
+                let board = load(&name).ok();
+                board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
+            };
+            if zfl_orchestrator::board::known(root).into_iter().any(built) {
+                Body::Zephyr
+            } else {
+                Body::Bare
+            }
+        }
+    })
+}
+
 /// The board asked for, or the body's own; none for native devices.
-fn board_of(args: &RunArgs, root: &Path) -> Result<Option<Board>, Refusal> {
-    let Some(guest) = args.body.guest() else {
+fn board_of(body: Body, args: &RunArgs, root: &Path) -> Result<Option<Board>, Refusal> {
+    let Some(guest) = body.guest() else {
         require(args.board.is_none(), || {
             "native devices run on no board: leave --board out, or take --body bare".to_owned()
         })?;
@@ -370,7 +400,7 @@ fn board_of(args: &RunArgs, root: &Path) -> Result<Option<Board>, Refusal> {
         require(board.body == guest, || {
             format!(
                 "board {name} does not boot --body {}: leave one of the two out",
-                args.body.name()
+                body.name()
             )
         })?;
         return Ok(Some(board));
@@ -386,7 +416,7 @@ fn board_of(args: &RunArgs, root: &Path) -> Result<Option<Board>, Refusal> {
     }
     Err(Refusal(format!(
         "there is no board for --body {} under {}: take --body bare or native",
-        args.body.name(),
+        body.name(),
         root.join("boards").display()
     )))
 }

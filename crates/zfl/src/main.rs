@@ -11,14 +11,17 @@
 
 mod args;
 mod client;
+mod devices;
 mod experiment;
 mod refusal;
 mod run;
 mod run_dir;
+mod runs;
 mod server;
 mod session;
 mod summary;
 mod terminal;
+mod view;
 
 use anyhow::Result;
 use args::{Cli, Command};
@@ -27,6 +30,9 @@ use refusal::Refusal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// The folder that runs are in, unless `--out` says otherwise.
+const RUNS: &str = "runs";
 
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -45,6 +51,30 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Run(args) => run::run(&args, &root, began),
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
+        Command::View(args) => {
+            view::view(&runs::find(&root.join(RUNS), Some(&args.run))?, args.listen)
+        }
+        Command::Ps => {
+            runs::list(&root.join(RUNS));
+            Ok(0)
+        }
+        Command::Logs(args) => {
+            let run = runs::find(&root.join(RUNS), args.run.as_deref())?;
+            runs::print_log(&run, args.client, args.follow).map(|()| 0)
+        }
+        Command::Stop(args) => {
+            runs::stop(&runs::find(&root.join(RUNS), args.run.as_deref())?).map(|()| 0)
+        }
+        Command::Devices(args) => {
+            let run = runs::find(&root.join(RUNS), args.run.as_deref())?;
+            devices::show(&run, args.json).map(|()| 0)
+        }
+        Command::Report(args) => {
+            let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));
+            let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
+            println!("{}", zfl_report::write(&found, &args.out)?.display());
+            Ok(0)
+        }
     }
 }
 

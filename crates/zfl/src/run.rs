@@ -3,15 +3,17 @@
 //! The order matters: everything is checked, then the run directory made, then the fleet's
 //! namespaces entered (a fork, which takes a single thread), and only then a runtime started.
 
-use crate::args::RunArgs;
+use crate::args::{Body, BodyChoice, RunArgs};
 use crate::experiment::Experiment;
+use crate::runs::Mark;
 use crate::session::{Interrupt, aggregate};
 use crate::summary::{FleetSide, Memory, Summary};
 use crate::terminal::Terminal;
+use crate::view;
 use anyhow::{Context, Result, ensure};
 use fl_data::Splits;
 use serde_json::json;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +23,9 @@ use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{
     BootPolicy, Death, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, Qemu,
 };
+
+/// What brings a Zephyr firmware.
+const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --body zephyr";
 
 /// Carries `zfl run` out, and returns the exit status.
 ///
@@ -33,10 +38,25 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         return Ok(0);
     }
     let plan = prepare(&experiment, args)?;
+    let dashboard = view::open(args.dashboard)?;
     let run_dir = create(&experiment)?;
+    // In the outer process, so that it is gone whenever this process ends in good order.
+    let _mark = Mark::set(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan));
+    if args.body == BodyChoice::Auto && args.board.is_none() && experiment.body == Some(Body::Bare)
+    {
+        println!("bare, since no Zephyr firmware is built; get it by: {ZEPHYR}");
+    }
     let status = sandbox::enter(&plan, |sandbox| {
-        let conducted = block_on(conduct(sandbox, &experiment, data, run_dir, &plan, began));
+        let conducted = block_on(conduct(
+            sandbox,
+            &experiment,
+            data,
+            run_dir,
+            &plan,
+            dashboard,
+            began,
+        ));
         conducted.unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             1
@@ -135,6 +155,7 @@ async fn conduct(
     data: Splits,
     run_dir: RunDir,
     plan: &Plan,
+    dashboard: Option<TcpListener>,
     began: Instant,
 ) -> Result<u8> {
     let terminal = Arc::new(Terminal::of(experiment));
@@ -145,6 +166,16 @@ async fn conduct(
         .local_addr()
         .context("the listener has no address")?;
     let partition = experiment.partition(data.train.len())?;
+    if let Some(listener) = dashboard {
+        let at = view::serve(
+            listener,
+            experiment,
+            plan.to_string(),
+            &data.train,
+            &partition,
+        )?;
+        terminal.line(&format!("dashboard: http://{at}/"));
+    }
     let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
     let watching = tokio::spawn(watch(told, server.handle(), Arc::clone(&terminal)));
 
@@ -232,7 +263,11 @@ async fn watch(
                     json!({"address": address.to_string(), "boot_ms": boot_ms}),
                 )
             }
-            FleetEvent::Finished { client } => (client, "finished", json!({})),
+            FleetEvent::Finished { client } => {
+                // After the last round this is how it should be; before, no round waits for it.
+                aggregator.client_lost(client, "its client ended by itself, see its log");
+                (client, "finished", json!({}))
+            }
             FleetEvent::Stopped { client } => (client, "stopped", json!({})),
             FleetEvent::LogLost { client, error } => {
                 terminal.warn(&format!("client {client}: its log is lost: {error}"));

@@ -62,8 +62,9 @@ pub fn process_of(run: &Path) -> Option<u32> {
 /// The runs under way in a folder of runs.
 pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
     let entries = fs::read_dir(runs).into_iter().flatten().flatten();
-    let mut found: Vec<_> =
-        entries.filter_map(|entry| Some((entry.path(), process_of(&entry.path())?))).collect();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Some((entry.path(), process_of(&entry.path())?)))
+        .collect();
     found.sort();
     found
 }
@@ -84,7 +85,10 @@ pub fn list(runs: &Path) {
 /// How far a run is: the last round of its table.
 fn progress(run: &Path) -> String {
     let table = fs::read_to_string(run.join("rounds.csv")).unwrap_or_default();
-    let last = table.lines().last().and_then(|line| line.split(',').next()?.parse::<u32>().ok());
+    let last = table
+        .lines()
+        .last()
+        .and_then(|line| line.split(',').next()?.parse::<u32>().ok());
     last.map_or_else(|| "starting".to_owned(), |round| round.to_string())
 }
 
@@ -100,7 +104,11 @@ pub fn find(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
                 return Ok(candidate);
             }
         }
-        bail!("{} is no run directory, nor one in {}", name.display(), runs.display());
+        bail!(
+            "{} is no run directory, nor one in {}",
+            name.display(),
+            runs.display()
+        );
     }
     if let [(only, _)] = &under_way(runs)[..] {
         return Ok(only.clone());
@@ -124,7 +132,9 @@ pub fn stop(run: &Path) -> Result<()> {
     let deadline = Instant::now() + STOP_WITHIN;
     while process_of(run).is_some() {
         if Instant::now() > deadline {
-            bail!("process {pid} has not stopped after {STOP_WITHIN:?}; kill -9 {pid} leaves nothing behind");
+            bail!(
+                "process {pid} has not stopped after {STOP_WITHIN:?}; kill -9 {pid} leaves nothing behind"
+            );
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -193,7 +203,12 @@ mod tests {
         assert_eq!(under_way(runs.path()), [(run.clone(), std::process::id())]);
         drop(mark);
         assert_eq!(process_of(&run), None);
-        assert!(stop(&run).unwrap_err().to_string().contains("not under way"));
+        assert!(
+            stop(&run)
+                .unwrap_err()
+                .to_string()
+                .contains("not under way")
+        );
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! The dashboard: of a run under way, and of one that is over.
+
+use crate::args::DashboardChoice;
+use crate::experiment::Experiment;
+use crate::run::block_on;
+use crate::session::Interrupts;
+use anyhow::{Context, Result};
+use fl_data::{Dataset, Partition};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use zfl_dashboard::{Dashboard, Meta};
+
+/// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
+/// served on this machine's own loopback.
+///
+/// # Errors
+/// If the address is taken or not this machine's.
+pub fn open(choice: DashboardChoice) -> Result<Option<TcpListener>> {
+    let DashboardChoice::At(address) = choice else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("the dashboard cannot listen on {address}: give another --dashboard, or off")
+    })?;
+    Ok(Some(listener))
+}
+
+/// Serves the page about the run that is about to begin, in the background.
+///
+/// # Errors
+/// If the run directory cannot be written.
+pub fn serve(
+    listener: TcpListener,
+    experiment: &Experiment,
+    network: String,
+    train: &Dataset,
+    partition: &Partition,
+) -> Result<SocketAddr> {
+    let address = listener
+        .local_addr()
+        .context("the dashboard has no address")?;
+    let mut meta = Meta::load(&experiment.out)?;
+    meta.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
+    meta.network = Some(network);
+    meta.split = Meta::split_of(train, partition);
+    let file = experiment.out.join(Meta::FILE);
+    std::fs::write(&file, serde_json::to_vec(&meta)?)
+        .with_context(|| format!("write {}", file.display()))?;
+    let dashboard = Dashboard::new(meta, &experiment.out);
+    dashboard.follow()?;
+    tokio::spawn(dashboard.serve(listener)?);
+    Ok(address)
+}
+
+/// `zfl view`: serves the page about a run until Ctrl-C.
+///
+/// # Errors
+/// If there is no such run, or the address is taken.
+pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
+    let listener = open(DashboardChoice::At(listen))?.context("no address to serve at")?;
+    let address = listener.local_addr()?;
+    let dashboard = Dashboard::from_run_dir(run)?;
+    block_on(async move {
+        let mut interrupts = Interrupts::new()?;
+        dashboard.follow()?;
+        let serving = tokio::spawn(dashboard.serve(listener)?);
+        println!("{} at http://{address}/ until Ctrl-C", run.display());
+        interrupts.next().await;
+        serving.abort();
+        Ok(0)
+    })
+}
