@@ -150,7 +150,15 @@ fn a_dry_run_tells_all_and_starts_nothing() {
     let out = temp.path().join("run");
     let said = finish(
         zfl()
-            .args(["run", "--dry-run", "--clients", "7", "--out"])
+            .args([
+                "run",
+                "--dry-run",
+                "--body",
+                "bare",
+                "--clients",
+                "7",
+                "--out",
+            ])
             .arg(&out),
     );
     assert_eq!(said.status, Some(0), "{said:?}");

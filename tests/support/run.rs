@@ -28,7 +28,16 @@ pub struct Run {
 impl Live {
     /// Starts `zfl run` with these arguments and a run directory of its own.
     pub fn start(arguments: &[&str]) -> Self {
-        Self::start_as(zfl().arg("run").args(arguments))
+        let mut command = zfl();
+        command.arg("run").args(arguments);
+        // Which body is the default depends on what is built on this machine.
+        if !arguments
+            .iter()
+            .any(|arg| matches!(*arg, "--body" | "--board"))
+        {
+            command.args(["--body", "bare"]);
+        }
+        Self::start_as(&mut command)
     }
 
     /// Starts a command with `--out` and a run directory of its own behind it.

@@ -4,10 +4,14 @@
 //! if that is impossible the failure says why. What `zfl`'s manifest lists with `test = false` is
 //! left out by a plain `cargo test` and named here.
 
+use crate::zephyr::{self, Zephyr};
 use crate::{GuestBody, guest, process, project, setup};
 use anyhow::{Result, bail};
 use std::ops::AddAssign;
 use std::process::Command;
+
+/// Tests in tests/zephyr.rs.
+const ZEPHYR_TESTS: u32 = 2;
 
 /// Test targets that run whole fleets, and break them.
 const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
@@ -21,6 +25,7 @@ pub fn all() -> Result<()> {
     let mut tally = host()?;
     tally += consoles()?;
     tally += fleets()?;
+    tally += zephyr()?;
     tally.conclude()
 }
 
@@ -76,6 +81,33 @@ fn fleets() -> Result<Tally> {
         "--no-fail-fast",
     ]);
     cargo.args(FLEET_TESTS.iter().flat_map(|target| ["--test", target]));
+    count(cargo.args(["--", "--test-threads=1"]))
+}
+
+/// Devices that are Zephyr applications, where there is a Zephyr to build them against.
+fn zephyr() -> Result<Tally> {
+    if Zephyr::find().is_none() {
+        println!(
+            "\nnot run: no Zephyr: tests/zephyr.rs, {ZEPHYR_TESTS} tests ({} brings one, or set \
+             ZEPHYR_BASE)",
+            zephyr::SETUP
+        );
+        return Ok(Tally {
+            skipped: ZEPHYR_TESTS,
+            ..Tally::default()
+        });
+    }
+    guest::build(Some(GuestBody::Zephyr), None)?;
+    let mut cargo = project::cargo();
+    cargo.args([
+        "test",
+        "--release",
+        "--locked",
+        "--package",
+        "zfl",
+        "--test",
+        "zephyr",
+    ]);
     count(cargo.args(["--", "--test-threads=1"]))
 }
 
