@@ -19,8 +19,14 @@ fn main() -> Result<()> {
             paths.push(run(runs.path(), seed, learning_rate)?);
         }
     }
-    println!("{}", zfl_report::write(&paths[..1], &out.join("one"))?.display());
-    println!("{}", zfl_report::write(&paths, &out.join("several"))?.display());
+    println!(
+        "{}",
+        zfl_report::write(&paths[..1], &out.join("one"))?.display()
+    );
+    println!(
+        "{}",
+        zfl_report::write(&paths, &out.join("several"))?.display()
+    );
     Ok(())
 }
 

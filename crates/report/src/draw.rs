@@ -9,6 +9,7 @@ use kuva::plot::{
 use kuva::render::layout::{Layout, TickFormat};
 use kuva::render::plots::Plot;
 use kuva::render::render::render_multiple;
+use std::sync::Arc;
 
 /// Colours that people with any colour vision can tell apart: Okabe and Ito 2008,
 /// <https://jfly.uni-koeln.de/color/>.
@@ -20,7 +21,6 @@ pub const COLORS: [&str; 7] = [
 const PNG_SCALE: f32 = 3.0;
 
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 400.0;
 
 /// A finished figure.
 pub struct Figure {
@@ -36,26 +36,144 @@ pub struct Figure {
 pub struct Axes<'a> {
     pub x: &'a str,
     pub y: &'a str,
-    /// Whether the vertical axis begins at 0.
-    pub from_zero: bool,
-    /// Whether the horizontal axis counts.
+    /// Ends of the horizontal axis; otherwise it is as long as the data and a little longer.
+    pub x_range: Option<(f64, f64)>,
+    /// Ends of the vertical axis, likewise.
+    pub y_range: Option<(Option<f64>, Option<f64>)>,
+    /// Whether only whole numbers stand at the axes.
     pub counts: bool,
 }
 
+impl<'a> Axes<'a> {
+    pub fn new(x: &'a str, y: &'a str) -> Self {
+        Self {
+            x,
+            y,
+            x_range: None,
+            y_range: None,
+            counts: false,
+        }
+    }
+
+    /// Counts rounds from `first` to `last`.
+    pub fn rounds(y: &'a str, first: u32, last: u32) -> Self {
+        let range = (f64::from(first), f64::from(last.max(first + 1)));
+        Self {
+            x_range: Some(range),
+            counts: true,
+            ..Self::new("Round", y)
+        }
+    }
+
+    /// Begins at 0.
+    pub fn with_zero(self) -> Self {
+        Self {
+            y_range: Some((Some(0.0), None)),
+            ..self
+        }
+    }
+
+    /// Goes from 0 to a little over `most`.
+    pub fn zero_to(self, most: f64) -> Self {
+        let top = if most > 0.0 { most * 1.2 } else { 1.0 };
+        Self {
+            y_range: Some((Some(0.0), Some(top))),
+            ..self
+        }
+    }
+
+    fn apply(&self, mut layout: Layout) -> Layout {
+        if let Some((first, last)) = self.x_range {
+            layout = layout.with_x_axis_min(first).with_x_axis_max(last);
+        }
+        let (low, high) = self.y_range.unwrap_or_default();
+        if let Some(low) = low {
+            layout = layout.with_y_axis_min(low);
+        }
+        if let Some(high) = high {
+            layout = layout.with_y_axis_max(high);
+        }
+        if self.counts {
+            layout.with_x_tick_format(whole())
+        } else {
+            layout
+        }
+    }
+}
+
+/// Whole numbers; between them an axis stays bare.
+fn whole() -> TickFormat {
+    TickFormat::Custom(Arc::new(|value: f64| {
+        if value.fract().abs() < 1e-9 {
+            format!("{value:.0}")
+        } else {
+            String::new()
+        }
+    }))
+}
+
 impl Figure {
-    pub fn new(name: &'static str, caption: String, plots: Vec<Plot>, axes: &Axes<'_>) -> Self {
-        let mut layout = Layout::auto_from_plots(&plots)
+    /// `entries`: how many the legend has.
+    pub fn new(
+        name: &'static str,
+        caption: String,
+        plots: Vec<Plot>,
+        axes: &Axes<'_>,
+        entries: usize,
+    ) -> Self {
+        // Below the plot a legend is cut off from its third line on.
+        let position = if entries > 4 {
+            LegendPosition::OutsideRightTop
+        } else {
+            LegendPosition::OutsideBottomColumns
+        };
+        let layout = Layout::auto_from_plots(&plots)
             .with_width(WIDTH)
-            .with_height(HEIGHT)
             .with_x_label(axes.x)
             .with_y_label(axes.y)
-            .with_legend_position(LegendPosition::OutsideBottomColumns);
-        if axes.from_zero {
-            layout = layout.with_y_axis_min(0.0);
-        }
-        if axes.counts {
-            layout = layout.with_x_tick_format(TickFormat::Integer);
-        }
+            .with_legend_box(false)
+            .with_legend_position(position);
+        Self::drawn(name, caption, plots, axes.apply(layout))
+    }
+
+    /// Cells of one colour scale, `[rows][columns]`, counted from 0 both ways.
+    pub fn heat(
+        name: &'static str,
+        caption: String,
+        cells: &[Vec<u32>],
+        (x, y, what): (&str, &str, &str),
+    ) -> Self {
+        let columns = cells.iter().map(Vec::len).max().unwrap_or(0) as f64;
+        let rows = cells.len() as f64;
+        let values = cells
+            .iter()
+            .map(|row| row.iter().map(|&cell| f64::from(cell)));
+        let plot = Heatmap::new()
+            .with_data(values)
+            .with_color_map(ColorMap::Viridis)
+            .with_cell_size(1.0)
+            .with_x_range(-0.5, columns - 0.5)
+            .with_y_range(-0.5, rows - 0.5);
+        let plots = vec![plot.into()];
+        let axes = Axes {
+            x_range: Some((-0.5, columns - 0.5)),
+            y_range: Some((Some(-0.5), Some(rows - 0.5))),
+            counts: true,
+            ..Axes::new(x, y)
+        };
+        let layout = Layout::auto_from_plots(&plots)
+            .with_width(WIDTH)
+            .with_title(what)
+            .with_title_size(14)
+            .with_x_label(x)
+            .with_y_label(y)
+            .with_show_grid(false)
+            .with_ticks(10)
+            .with_y_tick_format(whole());
+        Self::drawn(name, caption, plots, axes.apply(layout))
+    }
+
+    fn drawn(name: &'static str, caption: String, plots: Vec<Plot>, layout: Layout) -> Self {
         let scene = render_multiple(plots, layout);
         let svg = kuva::backend::svg::SvgBackend::new().render_scene(&scene);
         Self {
@@ -80,27 +198,47 @@ pub fn color(at: usize) -> &'static str {
 }
 
 /// A curve, with its band where there is one.
-pub fn curve(points: &[Point], label: &str, color: &str, dashed: bool) -> Vec<Plot> {
-    let mut plots = Vec::new();
-    if points.iter().any(|point| point.y.std.is_some()) {
-        let edge = |sign: f64| {
-            let at = move |point: &Point| point.y.mean + sign * point.y.std.unwrap_or(0.0);
-            points.iter().map(at).collect::<Vec<f64>>()
-        };
-        let x: Vec<f64> = points.iter().map(|point| point.x).collect();
-        plots.push(
-            BandPlot::new(x, edge(-1.0), edge(1.0))
-                .with_color(color)
-                .into(),
-        );
-    }
-    let line = LinePlot::new()
-        .with_data(points.iter().map(|point| (point.x, point.y.mean)))
-        .with_color(color)
-        .with_stroke_width(2.0)
+pub fn curve(points: &[Point], label: &str, color: &str) -> Vec<Plot> {
+    let line = line(points, color)
+        .with_stroke_width(2.2)
         .with_legend(label);
-    plots.push(if dashed { line.with_dashed() } else { line }.into());
-    plots
+    band(points, color)
+        .into_iter()
+        .chain([line.into()])
+        .collect()
+}
+
+/// A curve that goes with another: dashed, and thinner, since a PNG has no dashes. Without a label it
+/// is left to the caption.
+pub fn companion(points: &[Point], label: Option<&str>, color: &str) -> Vec<Plot> {
+    let line = line(points, color).with_stroke_width(1.1).with_dashed();
+    let line = match label {
+        Some(label) => line.with_legend(label),
+        None => line,
+    };
+    band(points, color)
+        .into_iter()
+        .chain([line.into()])
+        .collect()
+}
+
+fn line(points: &[Point], color: &str) -> LinePlot {
+    let points = points.iter().map(|point| (point.x, point.y.mean));
+    LinePlot::new().with_data(points).with_color(color)
+}
+
+fn band(points: &[Point], color: &str) -> Option<Plot> {
+    points.iter().find(|point| point.y.std.is_some())?;
+    let edge = |sign: f64| {
+        let at = move |point: &Point| point.y.mean + sign * point.y.std.unwrap_or(0.0);
+        points.iter().map(at).collect::<Vec<f64>>()
+    };
+    let x: Vec<f64> = points.iter().map(|point| point.x).collect();
+    Some(
+        BandPlot::new(x, edge(-1.0), edge(1.0))
+            .with_color(color)
+            .into(),
+    )
 }
 
 /// A box for each group, each over the same quantity of its devices.
@@ -108,7 +246,8 @@ pub fn boxes(groups: &[Group], values: impl Fn(&Group) -> Vec<f64>) -> Option<Pl
     let mut plot = BoxPlot::new()
         .with_width(0.5)
         .with_strip(0.25)
-        .with_overlay_size(2.5);
+        .with_overlay_size(2.5)
+        .with_overlay_color("#222222");
     let mut colors = Vec::new();
     for (at, group) in groups.iter().enumerate() {
         let values = values(group);
@@ -147,18 +286,5 @@ pub fn stacks(bars: &[(String, Vec<f64>)], parts: &[&str]) -> Plot {
     plot.with_stacked()
         .with_width(0.6)
         .with_legend(parts.to_vec())
-        .into()
-}
-
-/// Cells of one colour scale: `[rows][columns]`.
-pub fn heat(cells: &[Vec<u32>], label: &str) -> Plot {
-    let rows = cells
-        .iter()
-        .map(|row| row.iter().map(|&cell| f64::from(cell)).collect::<Vec<_>>());
-    Heatmap::new()
-        .with_data(rows.collect::<Vec<_>>())
-        .with_color_map(ColorMap::Viridis)
-        .with_legend(label)
-        .with_cell_size(1.0)
         .into()
 }

@@ -1,6 +1,6 @@
 //! The figures of a report.
 
-use crate::draw::{Axes, Figure, area, boxes, color, curve, heat, stacks};
+use crate::draw::{Axes, Figure, area, boxes, color, companion, curve, stacks};
 use crate::group::Group;
 use crate::numbers::Mean;
 use crate::run::Run;
@@ -30,6 +30,14 @@ fn round(row: &RoundRow) -> Option<f64> {
     Some(f64::from(row.record.round))
 }
 
+fn last_round(groups: &[Group]) -> u32 {
+    let rounds = groups
+        .iter()
+        .flat_map(|group| &group.runs)
+        .flat_map(Run::trained);
+    rounds.map(|record| record.round).max().unwrap_or(0)
+}
+
 /// Test accuracy in per cent.
 fn accuracy(row: &RoundRow) -> Option<f64> {
     Some(100.0 * row.record.test_accuracy)
@@ -46,86 +54,95 @@ fn curves(
         if points.is_empty() {
             Vec::new()
         } else {
-            curve(&points, &group.label, color(at), false)
+            curve(&points, &group.label, color(at))
         }
     };
     groups.iter().enumerate().flat_map(of).collect()
 }
 
 fn figure(
+    groups: &[Group],
     name: &'static str,
     caption: String,
     plots: Vec<Plot>,
     axes: &Axes<'_>,
 ) -> Option<Figure> {
-    (!plots.is_empty()).then(|| Figure::new(name, caption, plots, axes))
+    (!plots.is_empty()).then(|| Figure::new(name, caption, plots, axes, groups.len()))
+}
+
+/// A solid curve of each group and a dashed one beside it; of one group, each with its own name.
+fn pairs(
+    groups: &[Group],
+    solid: (&str, fn(&RoundRow) -> Option<f64>),
+    dashed: (&str, fn(&RoundRow) -> Option<f64>),
+) -> Vec<Plot> {
+    let alone = groups.len() == 1;
+    let mut plots = Vec::new();
+    for (at, group) in groups.iter().enumerate() {
+        let (first, second) = (group.curve(round, solid.1), group.curve(round, dashed.1));
+        if !first.is_empty() {
+            let label = if alone { solid.0 } else { &group.label };
+            plots.extend(curve(&first, label, color(at)));
+        }
+        if !second.is_empty() {
+            let beside = if alone { color(at + 1) } else { color(at) };
+            plots.extend(companion(&second, alone.then_some(dashed.0), beside));
+        }
+    }
+    plots
 }
 
 fn learning(groups: &[Group]) -> Vec<Figure> {
-    let axes = |x, y, counts| Axes {
-        x,
-        y,
-        from_zero: false,
-        counts,
-    };
+    let (rounds, share) = (last_round(groups), "Test accuracy (%)");
+    let against = |x| Axes::new(x, share);
     let mut figures = Vec::new();
     figures.extend(figure(
+        groups,
         "accuracy-rounds",
         format!("Accuracy of the global model on the test set after each round. {BAND}"),
         curves(groups, round, accuracy),
-        &axes("Round", "Test accuracy (%)", true),
+        &Axes::rounds(share, 0, rounds),
     ));
     figures.extend(figure(
+        groups,
         "accuracy-bytes",
         "The same against the HTTP bytes that had been sent both ways.".to_owned(),
         curves(groups, |row| Some(row.total_bytes as f64 / 1e6), accuracy),
-        &axes("Bytes sent, both ways (MB)", "Test accuracy (%)", false),
+        &against("Bytes sent, both ways (MB)"),
     ));
     figures.extend(figure(
+        groups,
         "accuracy-time",
         "The same against the time on the wall, emulation and all.".to_owned(),
         curves(groups, |row| Some(row.record.elapsed_s), accuracy),
-        &axes("Wall time (s)", "Test accuracy (%)", false),
+        &against("Wall time (s)"),
     ));
     figures.extend(figure(
+        groups,
         "accuracy-device-time",
         "The same against the slowest device's training time of every round, summed, by the devices' \
          own clocks."
             .to_owned(),
         curves(groups, |row| row.simulated_s, accuracy),
-        &axes("Training time of the slowest devices (s)", "Test accuracy (%)", false),
+        &against("Training time of the slowest devices (s)"),
     ));
     figures.extend(loss(groups));
     figures
 }
 
 fn loss(groups: &[Group]) -> Option<Figure> {
-    let mut plots = Vec::new();
-    for (at, group) in groups.iter().enumerate() {
-        let test = group.curve(round, |row| Some(row.record.test_loss));
-        let training = group.curve(round, |row| row.record.train_loss);
-        for (points, what, dashed) in [(test, "test", false), (training, "training", true)] {
-            if !points.is_empty() {
-                let label = if groups.len() == 1 {
-                    what.to_owned()
-                } else {
-                    format!("{}, {what}", group.label)
-                };
-                plots.extend(curve(&points, &label, color(at), dashed));
-            }
-        }
-    }
+    let test = |row: &RoundRow| Some(row.record.test_loss);
+    let plots = pairs(
+        groups,
+        ("test", test),
+        ("training", |row| row.record.train_loss),
+    );
     let caption = format!(
         "Mean cross-entropy of the global model on the test set (solid), and of the devices on their \
-         own data in their last local epoch, weighted by examples (dashed). {BAND}"
+         own data in their last local epoch, weighted by examples (dashed, thinner). {BAND}"
     );
-    let axes = Axes {
-        x: "Round",
-        y: "Cross-entropy (nats)",
-        from_zero: true,
-        counts: true,
-    };
-    figure("loss-rounds", caption, plots, &axes)
+    let axes = Axes::rounds("Cross-entropy (nats)", 0, last_round(groups)).with_zero();
+    figure(groups, "loss-rounds", caption, plots, &axes)
 }
 
 const PARTS: [&str; 4] = [
@@ -167,14 +184,15 @@ fn time(groups: &[Group]) -> Vec<Figure> {
                 .enumerate()
                 .map(|(at, part)| (*part, mean(at)))
                 .collect();
-            let axes = Axes {
-                x: "Round",
-                y: "Time (s)",
-                from_zero: true,
-                counts: true,
-            };
+            let axes = Axes::rounds("Time (s)", 1, last_round(groups)).with_zero();
             let plots = vec![area(&x, &series)];
-            figures.push(Figure::new("time-rounds", caption.to_owned(), plots, &axes));
+            figures.push(Figure::new(
+                "time-rounds",
+                caption.to_owned(),
+                plots,
+                &axes,
+                PARTS.len(),
+            ));
         }
     }
     let bar = |group: &Group| {
@@ -190,12 +208,7 @@ fn time(groups: &[Group]) -> Vec<Figure> {
     };
     let bars: Vec<(String, Vec<f64>)> = groups.iter().filter_map(bar).collect();
     if !bars.is_empty() {
-        let axes = Axes {
-            x: "",
-            y: "Mean time of a round (s)",
-            from_zero: true,
-            counts: false,
-        };
+        let axes = Axes::new("", "Mean time of a round (s)").with_zero();
         let caption = if figures.is_empty() {
             caption.to_owned()
         } else {
@@ -206,41 +219,26 @@ fn time(groups: &[Group]) -> Vec<Figure> {
             caption,
             vec![stacks(&bars, &PARTS)],
             &axes,
+            PARTS.len(),
         ));
     }
     figures
 }
 
 fn traffic(groups: &[Group]) -> Option<Figure> {
-    let mut plots = Vec::new();
-    for (at, group) in groups.iter().enumerate() {
-        let trained = |row: &RoundRow| row.record.round > 0;
-        let up = group.curve(round, |row| {
-            trained(row).then(|| row.record.bytes_up as f64 / 1e6)
-        });
-        let down = group.curve(round, |row| {
-            trained(row).then(|| row.record.bytes_down as f64 / 1e6)
-        });
-        for (points, way, dashed) in [(up, "up", false), (down, "down", true)] {
-            if !points.is_empty() {
-                let label = if groups.len() == 1 {
-                    way.to_owned()
-                } else {
-                    format!("{}, {way}", group.label)
-                };
-                plots.extend(curve(&points, &label, color(at), dashed));
-            }
-        }
-    }
-    let caption = "HTTP bytes of each round from devices (up, solid) and to them (down, dashed); the \
-                   first round has the training data in it.";
-    let axes = Axes {
-        x: "Round",
-        y: "Bytes per round (MB)",
-        from_zero: true,
-        counts: true,
-    };
-    figure("bytes-rounds", caption.to_owned(), plots, &axes)
+    let plots = pairs(
+        groups,
+        ("up", |row| {
+            (row.record.round > 0).then_some(row.record.bytes_up as f64 / 1e6)
+        }),
+        ("down", |row| {
+            (row.record.round > 0).then_some(row.record.bytes_down as f64 / 1e6)
+        }),
+    );
+    let caption = "HTTP bytes of each round from devices (up, solid) and to them (down, dashed, \
+                   thinner); the first round has the training data in it.";
+    let axes = Axes::rounds("Bytes per round (MB)", 1, last_round(groups)).with_zero();
+    figure(groups, "bytes-rounds", caption.to_owned(), plots, &axes)
 }
 
 /// A quantity of a device: name of the figure, what it is, the axis, and its value in a round.
@@ -329,16 +327,12 @@ fn distribution(
     name: &'static str,
     caption: String,
     axis: &str,
-    values: impl Fn(&Group) -> Vec<f64>,
+    values: impl Fn(&Group) -> Vec<f64> + Copy,
 ) -> Option<Figure> {
+    let most = groups.iter().flat_map(&values).fold(0.0, f64::max);
     let plot = boxes(groups, values)?;
-    let axes = Axes {
-        x: "",
-        y: axis,
-        from_zero: true,
-        counts: false,
-    };
-    Some(Figure::new(name, caption, vec![plot], &axes))
+    let axes = Axes::new("", axis).zero_to(most);
+    Some(Figure::new(name, caption, vec![plot], &axes, 0))
 }
 
 /// Faults by round and kind, as the mean over runs.
@@ -360,7 +354,7 @@ fn faults(groups: &[Group]) -> Option<Figure> {
     // Only some rounds are named where there are many.
     let step = (last / 20 + 1).max(1);
     let bar = |round: u32| {
-        let label = if round % step == 0 {
+        let label = if round.is_multiple_of(step) {
             round.to_string()
         } else {
             String::new()
@@ -371,12 +365,7 @@ fn faults(groups: &[Group]) -> Option<Figure> {
         (label, values.collect())
     };
     let bars: Vec<(String, Vec<f64>)> = (0..=last).map(bar).collect();
-    let axes = Axes {
-        x: "Round",
-        y: "Failures and faults per run",
-        from_zero: true,
-        counts: false,
-    };
+    let axes = Axes::new("Round", "Failures and faults per run").with_zero();
     let caption =
         "Failures and injected faults by round; before the first round they count as 0's.";
     Some(Figure::new(
@@ -384,6 +373,7 @@ fn faults(groups: &[Group]) -> Option<Figure> {
         caption.to_owned(),
         vec![stacks(&bars, &kinds)],
         &axes,
+        kinds.len(),
     ))
 }
 
@@ -409,18 +399,14 @@ fn totals(groups: &[Group]) -> Option<Figure> {
     };
     let bars: Vec<(String, Vec<f64>)> = groups.iter().map(bar).collect();
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    let axes = Axes {
-        x: "",
-        y: "Failures and faults per run",
-        from_zero: true,
-        counts: false,
-    };
+    let axes = Axes::new("", "Failures and faults per run").with_zero();
     let caption = "Failures and injected faults by kind, as the mean over the runs of a group.";
     Some(Figure::new(
         "faults-total",
         caption.to_owned(),
         vec![stacks(&bars, &kinds)],
         &axes,
+        kinds.len(),
     ))
 }
 
@@ -444,16 +430,6 @@ fn splits(groups: &[Group]) -> Option<Figure> {
         "How many examples of each label each client has, in {}.",
         run.view.name
     );
-    let axes = Axes {
-        x: "Client",
-        y: "Label",
-        from_zero: false,
-        counts: false,
-    };
-    Some(Figure::new(
-        "split",
-        caption,
-        vec![heat(&cells, "Examples")],
-        &axes,
-    ))
+    let words = ("Client", "Label", "Number of examples");
+    Some(Figure::heat("split", caption, &cells, words))
 }

@@ -126,13 +126,7 @@ fn results(groups: &[Group]) -> String {
             show(group.mean(|run| Some(mega(run.view.bytes_up))), 2),
             show(group.mean(|run| Some(mega(run.view.bytes_down))), 2),
             show(
-                Mean::of(
-                    group
-                        .runs
-                        .iter()
-                        .flat_map(Run::trained)
-                        .map(|round| round.round_s),
-                ),
+                group.mean(|run| Some(Mean::of(run.trained().map(|round| round.round_s))?.mean)),
                 2,
             ),
             show(group.mean(|run| Some(run.view.elapsed_s)), 1),
@@ -160,11 +154,11 @@ fn drawings(figures: &[Figure]) -> String {
     for (at, figure) in figures.iter().enumerate() {
         let caption = escape(&figure.caption);
         let image = STANDARD.encode(&figure.svg);
-        let _ = write!(
+        let _ = writeln!(
             html,
             "<figure id=\"{name}\"><img alt=\"{caption}\" src=\"data:image/svg+xml;base64,{image}\">\
              <figcaption><b>Figure {number}.</b> {caption} <code>figures/{name}</code></figcaption>\
-             </figure>\n",
+             </figure>",
             name = figure.name,
             number = at + 1,
         );
@@ -270,9 +264,9 @@ fn commands(groups: &[Group]) -> String {
         );
     } else {
         let lines = commands.into_iter().map(|command| escape(command));
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<pre><code>{}</code></pre>\n",
+            "<pre><code>{}</code></pre>",
             lines.collect::<Vec<_>>().join("\n")
         );
     }

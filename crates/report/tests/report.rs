@@ -167,7 +167,8 @@ fn a_run_that_was_broken_off_is_reported_as_far_as_it_came() {
     let path = dir.path().join("short");
     Script::new(&path, 3, 5).boot();
     let out = dir.path().join("report");
-    let html = fs::read_to_string(zfl_report::write(&[path.clone()], &out).unwrap()).unwrap();
+    let html =
+        fs::read_to_string(zfl_report::write(std::slice::from_ref(&path), &out).unwrap()).unwrap();
     assert!(html.contains("broken off") && html.contains("0 of 5"));
     // Not even a first model.
     let empty = dir.path().join("empty");
