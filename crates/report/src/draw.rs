@@ -208,7 +208,7 @@ pub fn curve(points: &[Point], label: &str, color: &str) -> Vec<Plot> {
         .collect()
 }
 
-/// A curve that goes with another: dashed, and thinner, since a PNG has no dashes. Without a label it
+/// A curve that goes with another: dashed, and thinner, since the dashes of a PNG are small. Without a label it
 /// is left to the caption.
 pub fn companion(points: &[Point], label: Option<&str>, color: &str) -> Vec<Plot> {
     let line = line(points, color).with_stroke_width(1.1).with_dashed();
