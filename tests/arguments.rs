@@ -76,11 +76,23 @@ fn networks_out_of_bounds() {
 
 #[test]
 fn what_does_not_fit_the_board() {
+    let board = fs::read_to_string(root().join("boards/microvm/board.toml")).unwrap();
+    let memory = board
+        .lines()
+        .find(|line| line.starts_with("memory_mib"))
+        .unwrap();
+    let tiny = folder();
+    let path = tiny.path().join("board.toml");
+    fs::write(&path, board.replace(memory, "memory_mib = 3")).unwrap();
+    let path = path.to_str().unwrap();
     refused(
-        &["--clients", "2", "--examples", "30000"],
+        &["--board", path, "--clients", "2", "--examples", "3000"],
         "MiB on a device",
     );
-    refused(&["--hidden", "4000"], "MiB on a device");
+    refused(
+        &["--board", path, "--clients", "2", "--hidden", "500"],
+        "MiB on a device",
+    );
 }
 
 #[test]

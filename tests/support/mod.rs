@@ -14,8 +14,10 @@ mod run;
 pub use process::{descendants, is_alive, signal, wait_until};
 pub use run::{Live, Run};
 
+use process::Guarded;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// The program under test, at the repository's root, with nobody at the keyboard.
@@ -43,16 +45,20 @@ pub struct Said {
     pub err: String,
 }
 
-/// Runs a program that ends soon to its end.
+/// Runs a program to its end.
+///
+/// # Panics
+/// If it hangs.
+#[track_caller]
 pub fn finish(command: &mut Command) -> Said {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program starts");
+    let folder = folder();
+    let file = |name: &str| File::create(folder.path().join(name)).expect("the disk has room");
+    let mut child = Guarded::start(command.stdout(file("stdout")).stderr(file("stderr")));
+    let status = child.finish().code();
+    let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
     Said {
-        status: status.code(),
-        out: String::from_utf8_lossy(&stdout).into_owned(),
-        err: String::from_utf8_lossy(&stderr).into_owned(),
+        status,
+        out: text("stdout"),
+        err: text("stderr"),
     }
 }

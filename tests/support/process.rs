@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
+
+/// Far more than any run of these tests takes, also on a machine that is busy.
+pub const LIMIT: Duration = Duration::from_secs(900);
 
 /// A process: its ID and the time of its start, which tells it from a later one with the same ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,48 @@ pub struct Process {
     pub pid: u32,
     pub command_line: String,
     started: u64,
+}
+
+/// A child that is killed when the test ends.
+#[derive(Debug)]
+pub struct Guarded(Child);
+
+impl Guarded {
+    /// Starts a command.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        let started = command.spawn();
+        Self(started.unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("the child is ours")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it hangs.
+    #[track_caller]
+    pub fn finish(&mut self) -> ExitStatus {
+        wait_until("the program ends", LIMIT, || self.ended())
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            // Either may fail only because it has just ended by itself.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
 }
 
 /// All processes that descend from `ancestor`, whatever namespaces they are in.

@@ -1,20 +1,17 @@
 //! A run of `zfl run` with its directory, finished or going on.
 
-use super::process::{Process, descendants, signal, wait_until};
+use super::process::{Guarded, LIMIT, Process, descendants, wait_until};
 use super::{Said, folder, zfl};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::Duration;
+use std::process::Command;
 use tempfile::TempDir;
 
-/// Far more than any run of these tests takes, also on a machine that is busy.
-const LIMIT: Duration = Duration::from_secs(900);
-
 /// A run that goes on. It is killed when the test ends; its files stay if the test fails.
+#[derive(Debug)]
 pub struct Live {
-    child: Child,
+    child: Guarded,
     folder: Option<TempDir>,
 }
 
@@ -44,13 +41,13 @@ impl Live {
     pub fn start_as(command: &mut Command) -> Self {
         let folder = folder();
         let file = |name: &str| File::create(folder.path().join(name)).expect("the disk has room");
-        let child = command
-            .arg("--out")
-            .arg(folder.path().join("run"))
-            .stdout(file("stdout"))
-            .stderr(file("stderr"))
-            .spawn()
-            .expect("zfl starts");
+        let child = Guarded::start(
+            command
+                .arg("--out")
+                .arg(folder.path().join("run"))
+                .stdout(file("stdout"))
+                .stderr(file("stderr")),
+        );
         Self {
             child,
             folder: Some(folder),
@@ -59,7 +56,7 @@ impl Live {
 
     /// The process of zfl.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid()
     }
 
     /// The run directory.
@@ -77,7 +74,7 @@ impl Live {
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let events = self.out().join("events.jsonl");
         wait_until(what, LIMIT, || {
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Some(status) = self.child.ended() {
                 panic!("zfl has ended ({status}) without this: {what}");
             }
             self::events(&events)
@@ -120,9 +117,7 @@ impl Live {
     /// Waits for the end.
     #[track_caller]
     pub fn finish(mut self) -> Run {
-        let status = wait_until("zfl ends", LIMIT, || {
-            self.child.try_wait().expect("zfl is ours")
-        });
+        let status = self.child.finish();
         let text = |name: &str| fs::read_to_string(self.folder().join(name)).unwrap_or_default();
         let said = Said {
             status: status.code(),
@@ -139,21 +134,11 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            signal(self.child.id(), "KILL");
-            let _ = self.child.wait();
-        }
         if std::thread::panicking()
             && let Some(folder) = self.folder.take()
         {
             eprintln!("the files of this run stay in {}", folder.keep().display());
         }
-    }
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Live").field(&self.folder).finish()
     }
 }
 
