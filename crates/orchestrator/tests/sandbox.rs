@@ -138,7 +138,11 @@ fn a_signal_goes_down_once() {
     actor.signal(Signal::SIGHUP);
     assert_eq!(actor.line(), "SIGHUP");
     actor.signal(Signal::SIGTERM);
-    assert_eq!(actor.end().1.code(), Some(2), "how many came before the last");
+    assert_eq!(
+        actor.end().1.code(),
+        Some(2),
+        "how many came before the last"
+    );
     stage.check_empty(&[]);
 }
 

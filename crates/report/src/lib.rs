@@ -27,7 +27,7 @@ use run::Run;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The page's name in the folder that [`write`] makes.
+/// The page's name in the folder that [`write()`] makes.
 pub const PAGE: &str = "report.html";
 
 /// Reports on these run directories into the folder `out`: [`PAGE`], and `figures/` with every figure
