@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use rtnetlink::packet_route::tc::TcAttribute;
 use support::{Stage, board, fleet, stage, test};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use zfl_orchestrator::sandbox::{NetworkMode, Sandbox, enter, probe};
+use zfl_orchestrator::sandbox::{Needs, NetworkMode, Sandbox, enter, probe};
 use zfl_orchestrator::{BootReport, Fleet, FleetConfig, FleetEvent};
 
 /// Frames that a link lets through slowly wait in its queue; the length of it, in bytes.
@@ -80,7 +80,7 @@ fn passes(role: &str) {
 }
 
 fn play<F: Future<Output = ()>>(role: fn(Sandbox) -> F) -> u8 {
-    let plan = probe(NetworkMode::Auto).unwrap();
+    let plan = probe(NetworkMode::Auto, Needs::default()).unwrap();
     enter(&plan, |sandbox| {
         tokio::runtime::Runtime::new()
             .unwrap()
