@@ -52,7 +52,8 @@ impl RunningDevice {
         };
         let network = Network::new(Nic::open()?, addressing, HTTP_PORT);
         // SAFETY: one thread, and no reference to the value is ever made.
-        let instruction_shift = unsafe { INSTRUCTION_SHIFT.get().read() };
+        let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
+        let instruction_shift = run.icount.map(u32::from).or(told_at_boot);
         let port = GuestPort::new(network, run.server, instruction_shift);
         Ok(Box::new(Self {
             device: Device::new(config(run)),
