@@ -93,7 +93,11 @@ fn train(board: &'static str, job: Job, shift: u8, host: Host) -> Update {
     std::thread::scope(|scope| {
         if host == Host::Busy {
             for _ in 0..2 {
-                scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
         }
         let update = round(&aggregator, &mut session, host);
