@@ -251,9 +251,9 @@ impl FromStr for Bits {
     }
 }
 
-/// What QEMU takes as `-icount shift=`.
-#[derive(Clone, Copy)]
-struct Shift(u8);
+/// What QEMU takes as `-icount shift=`: 0 to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift(pub u8);
 
 impl FromStr for Shift {
     type Err = ();
