@@ -7,12 +7,12 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
-use super::conversation::last_words;
+use super::conversation::{Unheard, last_words};
 use super::session::{Output, Session};
 use super::{Command, Identity};
 use crate::board::Board;
 use crate::event::{Booted, Death, FleetEvent};
-use crate::machine::{Launch, Qemu, arguments};
+use crate::machine::{Launch, Qemu, Tuning, arguments};
 use crate::network::{Attachment, GuestAddress};
 use crate::serial::Serial;
 
@@ -23,6 +23,7 @@ pub(crate) struct Emulated {
     /// Which one of the fleet it is; decides on its addresses.
     pub(crate) index: usize,
     pub(crate) board: Arc<Board>,
+    pub(crate) tuning: Tuning,
     pub(crate) qemu: Qemu,
 }
 
@@ -74,6 +75,7 @@ impl Emulated {
                 }
                 Command::Kill(done) => _ = done.send(()),
                 Command::Freeze | Command::Thaw => {}
+                Command::Type(_, done) => _ = done.send(Err("it does not run".into())),
             }
         }
     }
@@ -154,7 +156,13 @@ impl Emulated {
         let (serial, path) = Serial::open(&shared.scratch, *client)?;
         let launch = Launch {
             program: self.qemu.path.clone(),
-            arguments: arguments(&self.board, &format!("zfl-{client}"), &attachment, &path),
+            arguments: arguments(
+                &self.board,
+                self.tuning,
+                &format!("zfl-{client}"),
+                &attachment,
+                &path,
+            ),
             given: attachment.inherited.into_iter().collect(),
             shared: shared.scratch.fd().into_iter().collect(),
         };
@@ -194,6 +202,21 @@ impl Emulated {
                     }
                     Some(Command::Freeze) => session.signal(Signal::SIGSTOP),
                     Some(Command::Thaw) => session.signal(Signal::SIGCONT),
+                    Some(Command::Type(line, done)) => {
+                        let typed = self.type_line(&mut session, &line).await;
+                        let (answer, end) = match typed {
+                            Ok(()) => (Ok(()), None),
+                            Err(Unheard::Refused(why)) => (Err(why), None),
+                            Err(Unheard::Ended(how)) => (Err(how.clone()), Some(how)),
+                            Err(Unheard::Fatal(why)) => (Err(why.clone()), Some(why)),
+                        };
+                        let _ = done.send(answer);
+                        if let Some(reason) = end {
+                            self.forget_pid();
+                            session.kill().await;
+                            return self.identity.died(reason);
+                        }
+                    }
                     // It runs already: the answer to that is no answer.
                     Some(Command::Boot(..)) => {}
                     None => {
