@@ -135,17 +135,26 @@ mod tests {
     fn coefficients_are_finite_and_positive() {
         assert_eq!(ENERGY.check(), Ok(()));
         for bad in [0.0, -1e-9, f64::NAN, f64::INFINITY] {
-            let cases: [(&str, fn(&mut Energy) -> &mut f64); 4] = [
-                ("joule_per_instruction", |e| &mut e.joule_per_instruction),
-                ("joule_per_byte_sent", |e| &mut e.joule_per_byte_sent),
-                ("joule_per_byte_received", |e| {
-                    &mut e.joule_per_byte_received
-                }),
-                ("idle_watt", |e| &mut e.idle_watt),
+            let broken = [
+                Energy {
+                    joule_per_instruction: bad,
+                    ..ENERGY
+                },
+                Energy {
+                    joule_per_byte_sent: bad,
+                    ..ENERGY
+                },
+                Energy {
+                    joule_per_byte_received: bad,
+                    ..ENERGY
+                },
+                Energy {
+                    idle_watt: bad,
+                    ..ENERGY
+                },
             ];
-            for (name, field) in cases {
-                let mut energy = ENERGY;
-                *field(&mut energy) = bad;
+            let names = ["instruction", "byte_sent", "byte_received", "idle_watt"];
+            for (energy, name) in broken.into_iter().zip(names) {
                 let problem = energy.check().unwrap_err();
                 assert!(problem.contains(name), "{problem}");
             }
