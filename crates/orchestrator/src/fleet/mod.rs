@@ -249,7 +249,7 @@ impl Fleet {
     }
 
     /// The processor time of an emulated device since its machine started, in seconds; `None` if it
-    /// does not run or is native. Cheaper than [`Fleet::usage`], which has it too.
+    /// does not run or is native.
     pub fn cpu_s(&self, client: u32) -> Option<f64> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
         Usage::cpu_s_of(pid)

@@ -249,6 +249,7 @@ fn decide(
              /dev/net/tun (as root: chmod 666 /dev/net/tun), or leave them out",
             needs.names()
         )),
+        (NetworkMode::Auto, Some(why)) if trial.namespaces.is_err() => Ok((Network::User, why)),
         (NetworkMode::Auto, Some(why)) => Ok((Network::User, format!("no bridge, since {why}"))),
         (NetworkMode::Bridge, Some(why)) => Err(cannot("bridge", &why, needs)),
         (NetworkMode::Switch, Some(why)) => Err(cannot("switch", &why, needs)),
@@ -433,9 +434,7 @@ mod tests {
              no bridge, since /dev/net/tun cannot be used: Permission denied; as root it would work"
         );
         let none = Trial::no_namespaces("new PID namespace: No space left".into());
-        assert!(
-            auto(NOTHING, &none).contains("on the host's loopback: no bridge, since this machine")
-        );
+        assert!(auto(NOTHING, &none).contains("on the host's loopback: this machine allows no"));
         let no_bridge = Trial {
             bridge: Err("cannot make the bridge: Not supported".into()),
             ..Trial::WORKS
