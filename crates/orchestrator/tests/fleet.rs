@@ -10,9 +10,13 @@ use rtnetlink::packet_route::tc::TcAttribute;
 use support::{Stage, board, fleet, stage, test};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zfl_orchestrator::admission::Capacity;
+use zfl_orchestrator::board::Guest;
 use zfl_orchestrator::sandbox::{Needs, NetworkMode, Sandbox, enter, probe};
 use zfl_orchestrator::switch::{Impairment, LaneStats, Link, Loss};
-use zfl_orchestrator::{BootReport, Fleet, FleetConfig, FleetError, FleetEvent, PcapConfig};
+use zfl_orchestrator::{
+    BootReport, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, FleetEvent, PcapConfig,
+    Speed,
+};
 
 /// Frames that a link lets through slowly wait in its queue; the length of it, in bytes.
 async fn waiting_bytes(link: &str) -> Option<u32> {
@@ -77,6 +81,7 @@ roles!(
         a_tap_is_taken_down_and_up;
     Switch:
         a_machine_gets_what_its_device_has_of_its_own,
+        a_guest_is_told_its_speed,
         frames_are_counted_and_captured,
         a_link_is_cut_and_healed_and_changed,
         on_the_switch_a_poor_card_is_paced;
@@ -432,7 +437,6 @@ async fn downlink(fleet: &Fleet, frames: u64) -> (u64, u64, u64) {
 
 async fn a_machine_gets_what_its_device_has_of_its_own(sandbox: Sandbox) {
     let mut config = fleet(board("tells"), 1);
-    // Otherwise the script would be another one; it is the firmware's way to learn its speed.
     config.devices[0].memory_mib = Some(3);
     let (fleet, server, _events) = start(sandbox, config).await;
     let report = fleet.boot(server).await;
@@ -448,6 +452,29 @@ async fn a_machine_gets_what_its_device_has_of_its_own(sandbox: Sandbox) {
         log.contains("run 192.0.2.2 server=192.0.2.1:8080 mask=24 client=1"),
         "{log}"
     );
+    fleet.stop().await;
+}
+
+async fn a_guest_is_told_its_speed(sandbox: Sandbox) {
+    let mut config = fleet(board("tells"), 1);
+    let mut zephyr = board("tells");
+    zephyr.name = "zephyr".into();
+    zephyr.body = Guest::Zephyr;
+    config
+        .devices
+        .push(DeviceSpec::new(2, DeviceBody::Emulated(zephyr.into())));
+    for spec in &mut config.devices {
+        spec.speed = Some(Speed::of_mips(125.0, false).unwrap());
+    }
+    let (fleet, server, _events) = start(sandbox, config).await;
+    let report = fleet.boot(server).await;
+    assert_eq!(report.booted.len(), 2, "{:?}", report.failed);
+    // The stand-in takes the bare firmware's words for another script and stays silent.
+    assert!(log_of(1).contains("mask=24 client=1\n"), "{}", log_of(1));
+    let log = log_of(2);
+    assert!(log.contains(" -icount shift=3,sleep=on "), "{log}");
+    assert!(log.contains(" -append tells "), "{log}");
+    assert!(log.contains("mask=24 client=2 icount=3\n"), "{log}");
     fleet.stop().await;
 }
 
