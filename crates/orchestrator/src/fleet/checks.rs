@@ -10,7 +10,7 @@ use super::{DeviceBody, DeviceSpec, FleetConfig, FleetError};
 use crate::admission::Capacity;
 use crate::board::{Board, Guest};
 use crate::machine::{Qemu, Version};
-use crate::network::Network;
+use crate::network::{Bridge, Network, Outlet, check_netem};
 use crate::sandbox;
 
 /// No two devices may be one, and none is no fleet.
@@ -106,6 +106,25 @@ pub(super) fn network(
         )),
         None => Ok(()),
     }
+}
+
+/// A bridge must be able to impair the links that are to be impaired from the start.
+pub(super) async fn bridge(bridge: &Bridge, outlets: &[Outlet]) -> Result<(), FleetError> {
+    let impaired = outlets.iter().find(|outlet| !outlet.link.is_perfect());
+    let Some(Outlet { client, .. }) = impaired else {
+        return Ok(());
+    };
+    let can = bridge.has_netem().await;
+    can.map_err(|why| {
+        FleetError::Config(format!(
+            "the link of device {client} is impaired, and {why}; take `--network switch`"
+        ))
+    })?;
+    for Outlet { client, link, .. } in outlets {
+        check_netem(link)
+            .map_err(|problem| FleetError::Config(format!("device {client}: {problem}")))?;
+    }
+    Ok(())
 }
 
 /// No more devices than this machine has memory for.

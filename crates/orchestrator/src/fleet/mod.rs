@@ -331,7 +331,11 @@ async fn start_network(sandbox: &Sandbox, config: &FleetConfig) -> Result<Networ
         }
         sandbox::Network::Bridge => {
             let subnet = subnet_for(devices)?;
-            Network::Bridge(Bridge::start(subnet).await.map_err(failed)?)
+            let outlets = outlets(&config.devices);
+            let bridge = Bridge::start(subnet, config.seed, &outlets).await;
+            let bridge = bridge.map_err(failed)?;
+            checks::bridge(&bridge, &outlets).await?;
+            Network::Bridge(bridge)
         }
         sandbox::Network::Switch => {
             let subnet = subnet_for(devices)?;

@@ -339,7 +339,7 @@ fn try_networks() -> io::Result<Trial> {
         let subnet = Subnet::for_devices(1).expect("there is room for one device");
         let text = |error: io::Error| error.to_string();
         let tap = Switchboard::try_tap(subnet).await.map_err(text);
-        let (bridge, netem) = match Bridge::start(subnet).await {
+        let (bridge, netem) = match Bridge::start(subnet, 0, &[]).await {
             Ok(bridge) => {
                 let tapped = bridge.add_tap("zfl0").await.map(drop).map_err(text);
                 (tapped, bridge.can_impair().await)
