@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use rtnetlink::packet_route::tc::{TcAttribute, TcStats};
+use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcStats};
 use support::{Stage, board, fleet, stage, test};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zfl_orchestrator::admission::Capacity;
@@ -24,17 +24,24 @@ async fn queue(link: &str, kind: &str) -> Option<TcStats> {
     tokio::spawn(connection);
     let index = nix::net::if_::if_nametoindex(link).unwrap().cast_signed();
     let queues: Vec<_> = netlink.qdisc().get().index(index).execute().collect().await;
-    queues.into_iter().flatten().find_map(|queue| {
-        let is_it = |attribute: &_| matches!(attribute, TcAttribute::Kind(name) if name == kind);
-        queue.attributes.iter().find(|attribute| is_it(attribute))?;
-        queue
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                TcAttribute::Stats(stats) => Some(*stats),
-                _ => None,
-            })
-    })
+    // The kernel tells of all links, whatever it was asked.
+    let of_link = |queue: &TcMessage| queue.header.index == index;
+    queues
+        .into_iter()
+        .flatten()
+        .filter(of_link)
+        .find_map(|queue| {
+            let is_it =
+                |attribute: &_| matches!(attribute, TcAttribute::Kind(name) if name == kind);
+            queue.attributes.iter().find(|attribute| is_it(attribute))?;
+            queue
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    TcAttribute::Stats(stats) => Some(*stats),
+                    _ => None,
+                })
+        })
 }
 
 /// Tells the host where a guest is that answers no ARP.

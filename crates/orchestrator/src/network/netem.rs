@@ -158,17 +158,12 @@ fn options(way: &Impairment, seed: u64) -> Vec<u8> {
         attribute(&mut bytes, TCA_NETEM_LOSS | NLA_F_NESTED, &model);
     }
     if let Some(rate) = rate {
-        // Bytes a second, or all ones if the 64 bits count; the length added; no cells.
-        attribute(
-            &mut bytes,
-            TCA_NETEM_RATE,
-            &words([u32::MAX, rate.overhead_bytes, 0, 0]),
-        );
-        attribute(
-            &mut bytes,
-            TCA_NETEM_RATE64,
-            &(rate.bits_per_s / 8).to_ne_bytes(),
-        );
+        let bytes_per_s = rate.bits_per_s / 8;
+        let in_a_word = u32::try_from(bytes_per_s).unwrap_or(u32::MAX);
+        // The kernel takes the larger of the two rates; then the length added, and no cells.
+        let parameters = words([in_a_word, rate.overhead_bytes, 0, 0]);
+        attribute(&mut bytes, TCA_NETEM_RATE, &parameters);
+        attribute(&mut bytes, TCA_NETEM_RATE64, &bytes_per_s.to_ne_bytes());
     }
     bytes
 }
@@ -269,7 +264,7 @@ mod tests {
             of(&all, TCA_NETEM_CORRUPT).unwrap()[..4],
             (1u32 << 31).to_ne_bytes()
         );
-        assert_eq!(of(&all, TCA_NETEM_RATE).unwrap()[4..8], 7u32.to_ne_bytes());
+        assert_eq!(of(&all, TCA_NETEM_RATE).unwrap(), words([100_000, 7, 0, 0]));
         assert_eq!(
             of(&all, TCA_NETEM_RATE64).unwrap(),
             100_000u64.to_ne_bytes()
