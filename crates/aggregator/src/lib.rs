@@ -21,6 +21,7 @@ mod evaluate;
 mod event;
 mod http;
 mod log;
+mod resume;
 mod roster;
 mod rounds;
 mod run_dir;
@@ -30,7 +31,8 @@ mod strategy;
 
 pub use config::{Config, Weighting};
 pub use evaluate::evaluate;
-pub use event::{ClientRecord, Event, Phase, Record, RoundRecord};
+pub use event::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
+pub use resume::Resumed;
 pub use rounds::Outlook;
 pub use run_dir::{RunDir, model_sha256};
 pub use server::{ClientFailure, Handle, Server, Summary, bind};

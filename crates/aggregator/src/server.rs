@@ -16,6 +16,7 @@ use crate::device::Devices;
 use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
 use crate::http::app;
 use crate::log::Log;
+use crate::resume::Resumed;
 use crate::roster::Standing;
 use crate::rounds::{Outlook, Rounds};
 use crate::run_dir::{RunDir, model_sha256};
@@ -93,7 +94,7 @@ impl Server {
         run_dir: RunDir,
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
-        let log = Log::new(run_dir.events()?);
+        let log = Log::new(run_dir.events()?, config.elapsed_before);
         let weighting = config.weighting;
         let shared = Arc::new(Shared::new(config, data.train, partition, log));
         let rounds = Rounds {
@@ -102,7 +103,6 @@ impl Server {
             test: Arc::new(data.test),
             run_dir,
             strategy: Box::new(FedAvg { weighting }),
-            outlook: None,
             params,
             table: Vec::new(),
             failures: Vec::new(),
@@ -113,16 +113,17 @@ impl Server {
 
     /// Asks before each round what will be wrong with devices in it.
     #[must_use]
-    pub fn with_outlook(mut self, outlook: Arc<dyn Outlook>) -> Self {
-        self.rounds.outlook = Some(outlook);
+    pub fn with_outlook(self, outlook: Arc<dyn Outlook>) -> Self {
+        self.rounds.shared.watch_with(outlook);
         self
     }
 
-    /// Goes on from these rounds and this model instead of from nothing.
+    /// Goes on from there instead of from nothing. [`Config::first_round`] is the round after it.
     #[must_use]
-    pub fn resumed(mut self, table: Vec<RoundRecord>, params: Vec<f32>) -> Self {
-        self.rounds.table = table;
-        self.rounds.params = Arc::new(params);
+    pub fn resumed(mut self, from: Resumed) -> Self {
+        self.rounds.table = from.table;
+        self.rounds.failures = from.failures;
+        self.rounds.params = Arc::new(from.params);
         self
     }
 
