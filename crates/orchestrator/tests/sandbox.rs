@@ -240,7 +240,7 @@ fn without_tun() {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        text.starts_with("impaired links need the network `switch`") && text.contains("chmod 666"),
+        text.starts_with("impaired links need the network `switch`") && text.contains("mknod"),
         "{text}"
     );
 }

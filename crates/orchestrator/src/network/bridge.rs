@@ -173,7 +173,10 @@ impl Bridge {
     pub(crate) async fn has_netem(&self) -> Result<(), String> {
         let tried = netem::impair(&self.netlink, self.index, &Impairment::default(), 0).await;
         let _ = queue::remove(&self.netlink, self.index).await;
-        tried.map_err(|error| format!("this kernel has no netem (sch_netem): {error}"))
+        tried.map_err(|error| {
+            let error = plain(error);
+            format!("this kernel has no netem (sch_netem): {error}")
+        })
     }
 
     /// The same for both directions; the bridge is of no use after that.
@@ -182,6 +185,7 @@ impl Bridge {
         let tried = netem::redirect(&self.netlink, self.index, "zfi").await;
         let parts = "ifb, sch_ingress, cls_u32, act_mirred";
         tried.map(drop).map_err(|error| {
+            let error = plain(error);
             format!("this kernel cannot redirect what a device sends ({parts}): {error}")
         })
     }
@@ -275,12 +279,16 @@ pub(super) async fn up(netlink: &Handle, name: &str) -> io::Result<()> {
 }
 
 pub(super) fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> io::Error {
-    move |error| match &error {
-        // Its Display has the error twice.
-        rtnetlink::Error::NetlinkError(message) => {
-            let error = message.to_io();
-            io::Error::new(error.kind(), format!("cannot {what}: {error}"))
-        }
-        other => io::Error::other(format!("cannot {what}: {other}")),
+    move |error| {
+        let error = plain(error);
+        io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+    }
+}
+
+/// What the system said, without that it said it over netlink.
+fn plain(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
     }
 }
