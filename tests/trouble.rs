@@ -307,7 +307,8 @@ fn a_run_that_was_killed_goes_on_to_the_same_model() {
     assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(broken.model(), whole.model());
     let summary = broken.summary();
-    assert!(summary["resumed_from"].as_u64().unwrap() >= 4, "{summary}");
+    // The last row of the table may be that of a round whose model was not in place yet.
+    assert!(summary["resumed_from"].as_u64().unwrap() >= 3, "{summary}");
     assert_eq!(summary["failures"], whole.summary()["failures"]);
     for table in ["rounds.csv", "clients.csv"] {
         let (of, to) = (out.join(table), whole.out().join(table));
