@@ -210,7 +210,7 @@ fn a_machine_that_hangs_is_killed_and_comes_back() {
         "--epochs",
         "100",
         "--watchdog",
-        "3",
+        "10",
         "--dashboard",
         "off",
     ]);
@@ -228,7 +228,7 @@ fn a_machine_that_hangs_is_killed_and_comes_back() {
                 && death["reason"]
                     .as_str()
                     .unwrap()
-                    .contains("no progress in 3 s")
+                    .contains("no progress in 10 s")
         }),
         "{deaths:?}"
     );
