@@ -32,6 +32,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// # Errors
 /// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
+    args.display.check()?;
     let (experiment, data) = Experiment::of_run(args, root)?;
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
@@ -42,6 +43,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     let run_dir = create(&experiment)?;
     // In the outer process, so that it is gone whenever this process ends in good order.
     let _mark = Mark::set(&experiment.out)?;
+    let _shown = args.display.open(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan));
     if args.body == BodyChoice::Auto && args.board.is_none() && experiment.body == Some(Body::Bare)
     {
