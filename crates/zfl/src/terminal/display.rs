@@ -5,11 +5,12 @@
 //! fleet's process could not do it, since it is no longer in the terminal's foreground and may read no
 //! keys. The child learns of the end of the run by the end of a pipe, which comes whatever ends the
 //! run, SIGKILL included; it then gives the terminal back. What the run says meanwhile goes down that
-//! pipe. And if it is the child that dies, this process gives the terminal back at the end.
+//! pipe. And if it is the child that dies, whoever next has something to say gives the terminal back.
 
 use crate::refusal::{Refusal, require};
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdout};
 use std::fs::File;
@@ -189,22 +190,41 @@ impl Follower {
     /// Gives everything back.
     fn end(mut self, patience: Option<Duration>) -> Result<()> {
         // With these, the last ends of the pipe that the child reads are gone.
-        io::stdout().flush()?;
-        dup2_stdout(&self.out)?;
-        dup2_stderr(&self.err)?;
+        self.restore_output()?;
         self.alive.take();
-        let well = self.wait(patience)?;
+        if !self.wait(patience)? {
+            self.leave_screen()?;
+        }
+        Ok(())
+    }
+
+    fn restore_output(&self) -> nix::Result<()> {
+        // Nobody may read any more what is buffered.
+        let _ = io::stdout().flush();
+        dup2_stdout(&self.out)?;
+        dup2_stderr(&self.err)
+    }
+
+    /// Does what a child that was killed could not do.
+    fn leave_screen(&self) -> Result<()> {
         let Some(terminal) = &self.terminal else {
             return Ok(());
         };
-        tcsetattr(io::stdin(), SetArg::TCSANOW, terminal)?;
-        if !well {
-            File::from(self.out).write_all(LEAVE_SCREEN)?;
-            eprintln!(
-                "warning: the display ended early; the results are in {}",
-                self.run.display()
-            );
+        if tcgetattr(&self.out)? == *terminal {
+            return Ok(());
         }
+        // The fleet's process is in the terminal's background, and would be stopped by this signal.
+        let stop = SigSet::from(Signal::SIGTTOU);
+        let mask = stop.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let restored = tcsetattr(&self.out, SetArg::TCSANOW, terminal);
+        mask.thread_set_mask()?;
+        restored?;
+        File::from(self.out.try_clone()?).write_all(LEAVE_SCREEN)?;
+        let run = self.run.display();
+        writeln!(
+            io::stderr(),
+            "warning: the full screen is gone, the run {run} is not"
+        )?;
         Ok(())
     }
 
@@ -224,6 +244,17 @@ impl Follower {
         self.child.wait()?;
         Ok(false)
     }
+}
+
+/// Gives the terminal back if the child that had it is dead, in the fleet's process, too; returns
+/// whether lines can be printed again.
+pub fn recover() -> bool {
+    let follower = lock().take_if(|follower| follower.terminal.is_some());
+    let recovered = follower.map(|follower| {
+        follower.restore_output()?;
+        follower.leave_screen()
+    });
+    matches!(recovered, Some(Ok(())))
 }
 
 fn end(patience: Option<Duration>) {

@@ -62,17 +62,24 @@ impl Terminal {
 
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
-        // That nobody reads any more (`| head`) ends no run.
-        let _ = self
-            .bar
-            .suspend(|| writeln!(io::stdout(), "{}", clean_lines(text)));
+        let line = format!("{}\n", clean_lines(text));
+        self.print(|| io::stdout().write_all(line.as_bytes()));
     }
 
     /// Prints a warning above the bar.
     pub fn warn(&self, text: &str) {
-        let _ = self
-            .bar
-            .suspend(|| writeln!(io::stderr(), "warning: {}", clean_lines(text)));
+        let line = format!("warning: {}\n", clean_lines(text));
+        self.print(|| io::stderr().write_all(line.as_bytes()));
+    }
+
+    fn print(&self, write: impl Fn() -> io::Result<()>) {
+        self.bar.suspend(|| {
+            let nobody_reads = write().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
+            // That nobody reads any more (`| head`) ends no run.
+            if nobody_reads && display::recover() {
+                let _ = write();
+            }
+        });
     }
 
     /// The fleet begins to boot.

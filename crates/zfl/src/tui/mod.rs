@@ -50,7 +50,8 @@ enum End {
 /// # Errors
 /// If the run directory cannot be read.
 pub fn follow(run: &Path) -> Result<u8> {
-    let mut show = Show::of(run, Source::Words(Words::of_stdin()))?;
+    let signals = signals()?;
+    let mut show = Show::of(run, Source::Words(Words::of_stdin()), signals)?;
     let ended = show.on_screen();
     let mut out = io::stdout();
     if let Err(error) = &ended {
@@ -80,8 +81,19 @@ pub fn view(run: &Path) -> Result<u8> {
             run.display()
         );
     }
-    Show::of(run, Source::Events)?.on_screen()?;
+    Show::of(run, Source::Events, signals()?)?.on_screen()?;
     Ok(0)
+}
+
+/// The signals that end this process, which are from now on looked for between two pictures: none may
+/// end it half way. No other thread may be there yet.
+fn signals() -> Result<SignalFd> {
+    let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    mask.thread_block()?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok(SignalFd::with_flags(&mask, flags)?)
 }
 
 /// Where the lines of the log come from.
@@ -101,13 +113,7 @@ struct Show {
 }
 
 impl Show {
-    fn of(run: &Path, source: Source) -> Result<Self> {
-        // Signals are looked for between two pictures: none may end this process half way.
-        let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-            .into_iter()
-            .collect();
-        mask.thread_block()?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    fn of(run: &Path, source: Source, signals: SignalFd) -> Result<Self> {
         let owned = matches!(source, Source::Words(_));
         let mut app = App::new(Model::new(Meta::load(run)?), run, owned);
         // The clock runs.

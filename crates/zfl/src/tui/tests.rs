@@ -199,6 +199,11 @@ fn a_few_devices_on_a_large_screen() {
 }
 
 #[test]
+fn some_devices_on_a_small_screen() {
+    check(100, 80, 24, expect_file!["snapshots/100-80x24.txt"]);
+}
+
+#[test]
 fn many_devices_on_a_small_screen() {
     check(500, 80, 24, expect_file!["snapshots/500-80x24.txt"]);
 }

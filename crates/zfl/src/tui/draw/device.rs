@@ -34,7 +34,7 @@ pub fn facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let rounds = device.history.len().min(room);
     if rounds > 0 {
         lines.push(Line::default());
-        lines.push(Line::from(" round  outcome      time    loss").bold());
+        lines.push(Line::from(" round outcome    time    loss").bold());
         lines.extend(device.history.iter().rev().take(rounds).map(history));
     }
     let text = Paragraph::new(lines).wrap(Wrap { trim: false });
@@ -61,13 +61,7 @@ fn state(device: &Device) -> Line<'static> {
 
 /// The facts that are known, by name.
 fn known(device: &Device) -> Vec<(&'static str, String)> {
-    let traffic = (device.bytes_up > 0 || device.bytes_down > 0).then(|| {
-        format!(
-            "{} up, {} down",
-            bytes(device.bytes_up),
-            bytes(device.bytes_down)
-        )
-    });
+    let traffic = |number: u64| (number > 0).then(|| bytes(number));
     let size = |number: Option<u32>| number.map(|number| bytes(number.into()));
     let host = device.host_bytes.map(bytes).map(|text| match device.cpu_s {
         Some(cpu_s) => format!("{text}, {cpu_s:.1} s of CPU"),
@@ -83,11 +77,9 @@ fn known(device: &Device) -> Vec<(&'static str, String)> {
         ("instructions", device.instructions.map(quantity)),
         ("heap peak", size(device.heap_peak_bytes)),
         ("stack peak", size(device.stack_peak_bytes)),
-        (
-            "sent again",
-            device.retransmissions.map(|n| format!("{n} segments")),
-        ),
-        ("traffic", traffic),
+        ("retransmits", device.retransmissions.map(|n| n.to_string())),
+        ("bytes up", traffic(device.bytes_up)),
+        ("bytes down", traffic(device.bytes_down)),
         ("on the host", host),
     ];
     let known = facts
@@ -104,7 +96,7 @@ fn history(row: &HistoryRow) -> Line<'static> {
     let time = row.round_s.map_or(String::new(), |s| format!("{s:.2} s"));
     let loss = row.loss.map_or(String::new(), |loss| format!("{loss:.4}"));
     let line = Line::from(format!(
-        " {:>5}  {:<9} {time:>7}  {loss:>6}",
+        "{:>6} {:<8}{time:>7} {loss:>7}",
         row.round, row.outcome
     ));
     if row.outcome == "received" {

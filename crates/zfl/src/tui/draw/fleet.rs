@@ -59,6 +59,8 @@ enum Size {
     Middle,
     /// A letter, with a gap after every tenth.
     Narrow,
+    /// A letter.
+    Dense,
 }
 
 impl Size {
@@ -68,6 +70,7 @@ impl Size {
             Self::Wide => width / 11,
             Self::Middle => width / 3 / 5 * 5,
             Self::Narrow => (width + 1) / 11 * 10,
+            Self::Dense => width / 10 * 10,
         };
         columns.max(1)
     }
@@ -95,11 +98,12 @@ pub fn grid(frame: &mut Frame<'_>, area: Rect, app: &mut App) {
         (Size::Wide, width),
         (Size::Middle, width.saturating_sub(digits + 2)),
         (Size::Narrow, width.saturating_sub(digits + 2)),
+        (Size::Dense, width.saturating_sub(digits + 2)),
     ]
     .map(|(size, width)| (size, size.columns(width)))
     .into_iter()
-    .find(|(size, columns)| *size == Size::Narrow || devices.len().div_ceil(*columns) <= room)
-    .unwrap_or((Size::Narrow, 1));
+    .find(|(size, columns)| *size == Size::Dense || devices.len().div_ceil(*columns) <= room)
+    .unwrap_or((Size::Dense, 1));
 
     let selected = devices
         .iter()
@@ -155,7 +159,7 @@ fn cell(device: &Device, size: Size, is_selected: bool) -> Vec<Span<'static>> {
             let part = Span::from(block(device)).style(letter.style);
             vec![marked(letter), part, Span::from(" ")]
         }
-        Size::Narrow => vec![marked(letter)],
+        Size::Narrow | Size::Dense => vec![marked(letter)],
     }
 }
 
@@ -182,7 +186,7 @@ fn counts(app: &App) -> Line<'static> {
     for (state, count) in counts {
         parts.push(Span::from(" "));
         parts.push(letter(state));
-        parts.push(Span::from(format!(" {}\u{a0}{count} ", state.name())));
+        parts.push(Span::from(format!("\u{a0}{}\u{a0}{count} ", state.name())));
     }
     Line::from(parts)
 }

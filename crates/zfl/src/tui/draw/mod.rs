@@ -90,7 +90,7 @@ fn header(frame: &mut Frame<'_>, area: Rect, app: &App, view: &RunView) {
     frame.render_widget(times, right);
     frame.render_widget(Paragraph::new(glance(view)), second);
 
-    let tabs = tabs(app);
+    let tabs = tabs(app, view);
     let (left, right) = sides(third, usize::from(third.width).saturating_sub(tabs.width()));
     frame.render_widget(Paragraph::new(tabs), left);
     frame.render_widget(Paragraph::new(bar(progress(app, view), right.width)), right);
@@ -125,15 +125,14 @@ fn phase(app: &App, view: &RunView) -> Span<'static> {
 
 /// The run in one line.
 fn glance(view: &RunView) -> Line<'static> {
-    let mut parts = vec![Span::from(format!(" round {}/{}", view.round, view.rounds)).bold()];
+    let mut parts = vec![Span::from(" ")];
     if let (Some(accuracy), Some(loss)) = (view.accuracy, view.loss) {
         let accuracy = 100.0 * accuracy;
-        parts.push(Span::from(format!(
-            "  accuracy {accuracy:.2} %  loss {loss:.4}"
-        )));
+        let learned = format!("accuracy {accuracy:.2} %  loss {loss:.4}  ");
+        parts.push(Span::from(learned).bold());
     }
     let mut devices = format!(
-        "  {} devices: {} ready, {} training",
+        "{} devices: {} ready, {} training",
         view.clients, view.ready, view.training
     );
     if view.dead > 0 {
@@ -143,7 +142,7 @@ fn glance(view: &RunView) -> Line<'static> {
     Line::from(parts)
 }
 
-fn tabs(app: &App) -> Line<'static> {
+fn tabs(app: &App, view: &RunView) -> Line<'static> {
     let mut parts = vec![Span::from(" ")];
     for (number, tab) in (1..).zip(Tab::ALL) {
         let text = format!(" {number} {} ", tab.name());
@@ -153,7 +152,8 @@ fn tabs(app: &App) -> Line<'static> {
             Span::from(text)
         });
     }
-    parts.push(Span::from("  "));
+    let round = format!("   round {}/{} ", view.round, view.rounds);
+    parts.push(Span::from(round).bold());
     Line::from(parts)
 }
 

@@ -92,7 +92,7 @@ fn curve(
     let dim = Style::new().dark_gray();
     let last = f64::from(rounds.max(1));
     let label = |value: f64| {
-        let digits = if top < 10.0 { 1 } else { 0 };
+        let digits = if top < 10.0 { 2 } else { 0 };
         Line::from(format!("{value:.digits$}"))
     };
     let x = Axis::default()
@@ -111,11 +111,11 @@ fn curve(
     frame.render_widget(chart, area);
 }
 
-/// The next of 1, 2, 5, 10, 20 … that is not below.
+/// The next number for the end of an axis that is not below.
 fn round_up(top: f64) -> f64 {
     let mut step = 0.1;
     while step < 1e9 {
-        for factor in [1.0, 2.0, 5.0] {
+        for factor in [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0] {
             if step * factor >= top {
                 return step * factor;
             }
@@ -138,7 +138,7 @@ fn rounds(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let widths = [5, 9, 7, 7, 8, 7, 6, 6].map(Constraint::Length);
     let table = Table::new(shown, widths)
         .header(head.bold())
-        .column_spacing(1)
+        .column_spacing((area.width.saturating_sub(57) / 7).clamp(1, 4))
         .block(panel(title("Rounds, the newest first")));
     frame.render_widget(table, area);
 }
