@@ -59,7 +59,7 @@ fn the_screen_shows_the_run_and_q_stops_it() {
     pty.press("?");
     pty.wait_for("stop the run; once more: at once");
     pty.press("q");
-    assert_eq!(pty.finish().code(), Some(130));
+    assert_eq!(pty.finish(), 130);
     pty.wait_until_restored();
     // The normal screen has what a run without --tui prints.
     for text in ["SIGINT: stopping", "accuracy ", "interrupted by SIGINT"] {
@@ -72,14 +72,14 @@ fn ctrl_c_is_a_key_and_stops_it_as_well() {
     let (mut pty, _folder) = start("100000");
     pty.wait_for("[ROUND");
     pty.press("\x03");
-    assert_eq!(pty.finish().code(), Some(130));
+    assert_eq!(pty.finish(), 130);
     pty.wait_until_restored();
 }
 
 #[test]
 fn the_end_of_the_run_ends_the_screen() {
-    let (mut pty, folder) = start("3");
-    assert_eq!(pty.finish().code(), Some(0));
+    let (pty, folder) = start("3");
+    assert_eq!(pty.finish(), 0);
     pty.wait_until_restored();
     for text in ["[ROUND 1/3]", "[ROUND 3/3]", "3 of 3 completed"] {
         pty.wait_for(text);
@@ -91,10 +91,10 @@ fn the_end_of_the_run_ends_the_screen() {
 #[test]
 fn signals_end_the_run_and_give_the_terminal_back() {
     for (name, status) in [("TERM", 143), ("KILL", 137)] {
-        let (mut pty, _folder) = start("100000");
+        let (pty, _folder) = start("100000");
         pty.wait_for("[ROUND");
         signal(pty.processes()[0].pid, name);
-        assert_eq!(pty.finish().code(), Some(status), "{name}");
+        assert_eq!(pty.finish(), status, "{name}");
         pty.wait_until_restored();
     }
 }
@@ -108,7 +108,7 @@ fn a_screen_that_is_killed_ends_no_run() {
     pty.wait_until_restored();
     pty.wait_for("the full screen is gone");
     pty.press("\x03");
-    assert_eq!(pty.finish().code(), Some(130));
+    assert_eq!(pty.finish(), 130);
     pty.wait_for("interrupted by SIGINT");
 }
 
@@ -120,7 +120,7 @@ fn a_screen_that_is_asked_to_go_leaves_the_run_its_lines() {
     pty.wait_until_restored();
     // Now it is a signal that Ctrl-C makes.
     pty.press("\x03");
-    assert_eq!(pty.finish().code(), Some(130));
+    assert_eq!(pty.finish(), 130);
     pty.wait_for("interrupted by SIGINT");
 }
 
@@ -133,8 +133,8 @@ fn a_terminal_too_dumb_for_a_screen_is_refused() {
         .arg(zfl.get_program());
     zfl = dumb;
     zfl.args(["run", "--tui"]).args(SMALL);
-    let mut pty = Pty::start(&zfl);
-    assert_eq!(pty.finish().code(), Some(2));
+    let pty = Pty::start(&zfl);
+    assert_eq!(pty.finish(), 2);
     pty.wait_for("leave it out");
 }
 

@@ -1,18 +1,21 @@
 //! A program in a terminal of its own, of which one sees the screen.
 
+use super::folder;
 use super::process::{Guarded, LIMIT, Process, descendants, wait_until};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::num::NonZero;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
 use vt100::{Parser, Screen};
 
 /// A terminal of 80 x 24 characters with a program in its foreground.
 pub struct Pty {
-    child: Guarded,
+    shell: Guarded,
+    folder: TempDir,
     keyboard: File,
     screen: Arc<Mutex<Parser>>,
 }
@@ -29,18 +32,20 @@ impl Pty {
         };
         let pty = openpty(Some(&size), None).expect("a terminal can be made");
         let slave = || File::from(pty.slave.try_clone().expect("there are descriptors"));
-        // A shell leads the session: when a session's leader dies, its terminal goes with it. setsid
-        // becomes that shell, since it is no leader of a group and so does not fork.
-        let script = "trap : INT; \"$@\"; exit $?";
+        // A shell leads the session and stays, as a person's would: when a session's leader dies, its
+        // terminal goes with it. setsid becomes that shell, since it leads no group and need not fork.
+        let script = "trap : INT; \"$@\"; echo $? > \"$STATUS\"; exec sleep infinity";
+        let folder = folder();
         let mut inside = Command::new("setsid");
         inside.args(["--ctty", "sh", "-c", script, "sh"]);
         inside.arg(command.get_program());
         inside
             .args(command.get_args())
             .env("TERM", "xterm-256color");
+        inside.env("STATUS", folder.path().join("status"));
         inside.current_dir(command.get_current_dir().expect("it is set"));
         inside.stdin(slave()).stdout(slave()).stderr(slave());
-        let child = Guarded::start(&mut inside);
+        let shell = Guarded::start(&mut inside);
         let keyboard = File::from(pty.master);
         let screen = Arc::new(Mutex::new(parser(size)));
         let (seen, mut output) = (Arc::clone(&screen), keyboard.try_clone().unwrap());
@@ -52,7 +57,8 @@ impl Pty {
             }
         });
         Self {
-            child,
+            shell,
+            folder,
             keyboard,
             screen,
         }
@@ -60,7 +66,7 @@ impl Pty {
 
     /// The processes in the terminal, the program first.
     pub fn processes(&self) -> Vec<Process> {
-        let mut processes = descendants(self.child.pid());
+        let mut processes = descendants(self.shell.pid());
         processes.sort_by_key(|process| process.pid);
         processes
     }
@@ -93,8 +99,11 @@ impl Pty {
 
     /// Waits for the end of the program; the status as a shell has it.
     #[track_caller]
-    pub fn finish(&mut self) -> ExitStatus {
-        self.child.finish()
+    pub fn finish(&self) -> u8 {
+        let status = self.folder.path().join("status");
+        wait_until("the program ends", LIMIT, || {
+            fs::read_to_string(&status).ok()?.trim().parse().ok()
+        })
     }
 
     /// Whether lines are edited and echoed, as a shell leaves a terminal.
