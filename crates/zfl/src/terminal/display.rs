@@ -98,7 +98,7 @@ impl DisplayArgs {
         LOOK.get_or_init(|| Look {
             quiet: self.quiet,
             // Events in the same terminal would be written across it.
-            bar: !self.quiet && !(self.json && io::stdout().is_terminal()),
+            bar: !(self.quiet || self.json && io::stdout().is_terminal()),
         });
         if self.tui || self.json {
             let follower = Follower::start(self, run).context("cannot show the run")?;

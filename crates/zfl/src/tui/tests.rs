@@ -168,9 +168,9 @@ fn press(app: &mut App, code: KeyCode) -> Option<Wish> {
 
 fn say(app: &mut App) {
     for line in [
-        "[ROUND  5/20] accuracy 83.78 %, loss 0.5055, received 7 results and 1 failures, 2.0 s",
+        "[ROUND  5/20] accuracy 83.78 %, loss 0.5055, received 49 results and 1 failures, 2.0 s",
         "warning: client 2 died: QEMU was killed by SIGKILL",
-        "[ROUND  6/20] accuracy 86.27 %, loss 0.4433, received 8 results and 0 failures, 2.0 s",
+        "[ROUND  6/20] accuracy 86.27 %, loss 0.4433, received 50 results and 0 failures, 2.0 s",
     ] {
         app.log.push(line);
     }
@@ -211,6 +211,13 @@ fn many_devices_on_a_small_screen() {
 #[test]
 fn many_devices_on_a_large_screen() {
     check(500, 120, 40, expect_file!["snapshots/500-120x40.txt"]);
+}
+
+#[test]
+fn the_picture_in_the_documentation() {
+    let mut app = app(50);
+    say(&mut app);
+    expect_file!["../../../../docs/terminal.txt"].assert_eq(&picture(&mut app, 110, 36));
 }
 
 #[test]

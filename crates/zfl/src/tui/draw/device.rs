@@ -71,7 +71,7 @@ fn known(device: &Device) -> Vec<(&'static str, String)> {
         ("board", device.board.as_deref().map(clean)),
         ("link", device.link.as_deref().map(clean)),
         ("boot", device.boot_ms.map(|ms| format!("{ms} ms"))),
-        ("training", device.train_us.map(|us| milliseconds(us))),
+        ("training", device.train_us.map(milliseconds)),
         ("round time", device.round_s.map(|s| format!("{s:.2} s"))),
         ("train loss", device.loss.map(|loss| format!("{loss:.4}"))),
         ("instructions", device.instructions.map(quantity)),

@@ -152,7 +152,7 @@ fn cell(device: &Device, size: Size, is_selected: bool) -> Vec<Span<'static>> {
             let mark = if is_selected { "›" } else { " " };
             let number = Span::from(format!("{mark}{:>4} ", device.client));
             let percent = percent(device).map_or(String::new(), |percent| format!("{percent}%"));
-            let more = Span::from(format!(" {percent:>4}")).style(letter.style);
+            let more = Span::from(format!("{percent:>4}")).style(letter.style);
             vec![marked(number), marked(letter), marked(more)]
         }
         Size::Middle => {
