@@ -152,7 +152,12 @@ fn tabs(app: &App, view: &RunView) -> Line<'static> {
             Span::from(text)
         });
     }
-    let round = format!("   round {}/{} ", view.round, view.rounds);
+    // The last phase of a run bears the number of the last round, also if it ended before that.
+    let round = match view.state {
+        RunState::Running => view.round,
+        _ => view.rounds_completed,
+    };
+    let round = format!("   round {round}/{} ", view.rounds);
     parts.push(Span::from(round).bold());
     Line::from(parts)
 }
