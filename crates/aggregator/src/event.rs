@@ -178,6 +178,45 @@ pub struct ClientRecord {
     pub bytes_down: u64,
     /// What the device paid.
     pub cost: Option<Cost>,
+    /// What whoever runs the fleet saw of it, if somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostCost>,
+}
+
+/// What whoever runs the fleet saw of a client in a round; what cannot be known is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostCost {
+    /// From the start of its machine to its prompt, at its last boot, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_ms: Option<u64>,
+    /// Training time at the clock rate that its board names: instructions over instructions a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_s: Option<f64>,
+    /// Time that `/start` and the update take on its link, by the link's numbers, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_s: Option<f64>,
+    /// An estimate by its board's energy model, in joules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_j: Option<f64>,
+    /// Processor time of the host that its machine took since its last update, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_s: Option<f64>,
+    /// Memory of the host that is its machine's alone, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_bytes: Option<u64>,
+    /// TCP segments that it sent since its last update, as its link counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_segments_up: Option<u64>,
+    /// TCP segments sent to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_segments_down: Option<u64>,
+    /// Segments among both whose data were sent before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_retransmissions: Option<u64>,
+    /// Segments among both that the link dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_dropped: Option<u64>,
 }
 
 /// A row of `rounds.csv`.
@@ -221,4 +260,11 @@ pub struct RoundRecord {
     pub round_s: f64,
     /// Since the start of the run, at the end of the round.
     pub elapsed_s: f64,
+    /// What the round would take on the devices themselves: that of the slowest, its computing and its
+    /// link; absent unless known of every update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated_s: Option<f64>,
+    /// The sum of that over the rounds so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated_elapsed_s: Option<f64>,
 }

@@ -30,7 +30,7 @@ mod strategy;
 
 pub use config::{Config, Weighting};
 pub use evaluate::evaluate;
-pub use event::{ClientRecord, Event, Phase, Record, RoundRecord};
+pub use event::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
 pub use rounds::Outlook;
 pub use run_dir::{RunDir, model_sha256};
 pub use server::{ClientFailure, Handle, Server, Summary, bind};

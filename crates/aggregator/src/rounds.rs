@@ -19,7 +19,7 @@ use futures::{FutureExt, StreamExt};
 
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
-use crate::event::{ClientRecord, Event, Phase, RoundRecord};
+use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
 use crate::roster::{Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
 use crate::shared::{Conditions, OpenRound, Shared, State};
@@ -51,6 +51,11 @@ const COHORT_STREAM: u64 = 0x636f_686f_7274;
 pub trait Outlook: Send + Sync {
     /// The conditions of a round, `elapsed_s` seconds into the run.
     fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
+
+    /// What was seen of a client whose update has come. It must be quick: the client waits for it.
+    fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
+        None
+    }
 }
 
 /// Runs the rounds.
@@ -60,7 +65,6 @@ pub(crate) struct Rounds {
     pub test: Arc<Dataset>,
     pub run_dir: RunDir,
     pub strategy: Box<dyn Strategy>,
-    pub outlook: Option<Arc<dyn Outlook>>,
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
@@ -97,7 +101,7 @@ impl Rounds {
         let began = Instant::now();
         let rejected_before = self.shared.look(|state| state.rejected);
         self.shared.enter(round, Phase::WaitingForReady);
-        let conditions = match &self.outlook {
+        let conditions = match self.shared.outlook() {
             Some(outlook) => {
                 outlook
                     .before_round(round, self.shared.log.elapsed_s())
@@ -131,6 +135,9 @@ impl Rounds {
             .iter()
             .filter_map(|r| Some(r.cost.as_ref()?.train_us))
             .max();
+        let simulated_s = simulated_s(&records);
+        let before = self.table.last().and_then(|last| last.simulated_elapsed_s);
+        let simulated_before = before.unwrap_or(0.0);
         let mut all = updates;
         all.extend(late.iter().cloned());
         self.params = Arc::new(self.strategy.aggregate(&self.params, &all));
@@ -161,6 +168,8 @@ impl Rounds {
             eval_s,
             round_s: began.elapsed().as_secs_f64(),
             elapsed_s: self.shared.log.elapsed_s(),
+            simulated_s,
+            simulated_elapsed_s: simulated_s.map(|s| s + simulated_before),
         };
         self.finish_round(record, &records)
     }
@@ -415,6 +424,7 @@ impl Rounds {
                 bytes_up: 0,
                 bytes_down: 0,
                 cost: None,
+                host: None,
             };
             self.failures.push(record.clone());
             open.records.push(record);
@@ -604,6 +614,16 @@ async fn report_progress(shared: Arc<Shared>, devices: Devices, round: u32, inte
             .collect::<()>()
             .await;
     }
+}
+
+/// What a round takes on the devices themselves, in seconds: that of the slowest whose update is in it.
+fn simulated_s(records: &[ClientRecord]) -> Option<f64> {
+    let received = records.iter().filter(|record| record.cost.is_some());
+    let each = received.map(|record| {
+        let host = record.host?;
+        Some(host.virtual_s? + host.link_s.unwrap_or(0.0))
+    });
+    each.reduce(|slowest, one| Some(slowest?.max(one?)))?
 }
 
 /// Mean training loss of a round, weighted by examples.

@@ -32,6 +32,8 @@ const ROUNDS_HEAD: &[&str] = &[
     "eval_s",
     "round_s",
     "elapsed_s",
+    "simulated_s",
+    "simulated_elapsed_s",
 ];
 
 const CLIENTS_HEAD: &[&str] = &[
@@ -52,6 +54,16 @@ const CLIENTS_HEAD: &[&str] = &[
     "segments_sent",
     "segments_received",
     "retransmissions",
+    "boot_ms",
+    "virtual_s",
+    "link_s",
+    "energy_j",
+    "host_cpu_s",
+    "host_private_bytes",
+    "link_segments_up",
+    "link_segments_down",
+    "link_retransmissions",
+    "link_dropped",
 ];
 
 /// A run directory being written.
@@ -281,11 +293,14 @@ fn round_row(r: &RoundRecord) -> Vec<String> {
         s(r.eval_s),
         s(r.round_s),
         s(r.elapsed_s),
+        maybe(r.simulated_s.map(s)),
+        maybe(r.simulated_elapsed_s.map(s)),
     ]
 }
 
 fn client_row(c: &ClientRecord) -> Vec<String> {
     let cost = c.cost.clone();
+    let host = c.host.unwrap_or_default();
     let cost = |field: fn(&fl_proto::Cost) -> Option<u64>| maybe(cost.as_ref().and_then(field));
     vec![
         c.round.to_string(),
@@ -305,5 +320,15 @@ fn client_row(c: &ClientRecord) -> Vec<String> {
         cost(|c| c.segments_sent.map(u64::from)),
         cost(|c| c.segments_received.map(u64::from)),
         cost(|c| c.retransmissions.map(u64::from)),
+        maybe(host.boot_ms),
+        maybe(host.virtual_s),
+        maybe(host.link_s),
+        maybe(host.energy_j),
+        maybe(host.cpu_s),
+        maybe(host.private_bytes),
+        maybe(host.link_segments_up),
+        maybe(host.link_segments_down),
+        maybe(host.link_retransmissions),
+        maybe(host.link_dropped),
     ]
 }

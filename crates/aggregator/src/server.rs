@@ -102,7 +102,6 @@ impl Server {
             test: Arc::new(data.test),
             run_dir,
             strategy: Box::new(FedAvg { weighting }),
-            outlook: None,
             params,
             table: Vec::new(),
             failures: Vec::new(),
@@ -113,8 +112,8 @@ impl Server {
 
     /// Asks before each round what will be wrong with devices in it.
     #[must_use]
-    pub fn with_outlook(mut self, outlook: Arc<dyn Outlook>) -> Self {
-        self.rounds.outlook = Some(outlook);
+    pub fn with_outlook(self, outlook: Arc<dyn Outlook>) -> Self {
+        self.rounds.shared.watch_with(outlook);
         self
     }
 

@@ -1,8 +1,9 @@
 //! What the endpoints and the rounds share: one state behind one lock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use axum::http::StatusCode;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::event::{ClientRecord, Event, Phase};
 use crate::log::{Log, lock};
 use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
+use crate::rounds::Outlook;
 use crate::strategy::Update;
 
 /// A request refused: the status and the reason.
@@ -21,8 +23,8 @@ use crate::strategy::Update;
 pub struct Refusal(pub StatusCode, pub String);
 
 /// The state of a run.
-#[derive(Debug)]
 pub struct Shared {
+    outlook: OnceLock<Arc<dyn Outlook>>,
     pub(crate) config: Config,
     pub(crate) train: Dataset,
     pub(crate) partition: Partition,
@@ -67,6 +69,14 @@ impl OpenRound {
     }
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     pub(crate) fn new(config: Config, train: Dataset, partition: Partition, log: Log) -> Self {
         let state = State {
@@ -79,6 +89,7 @@ impl Shared {
             cancelled: None,
         };
         Self {
+            outlook: OnceLock::new(),
             config,
             train,
             partition,
@@ -86,6 +97,16 @@ impl Shared {
             state: Mutex::new(state),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// Sets whom to ask about the fleet; the first one stays.
+    pub(crate) fn watch_with(&self, outlook: Arc<dyn Outlook>) {
+        let _ = self.outlook.set(outlook);
+    }
+
+    /// Whom to ask about the fleet, if anybody.
+    pub(crate) fn outlook(&self) -> Option<&Arc<dyn Outlook>> {
+        self.outlook.get()
     }
 
     /// Reads or changes the state, and wakes whoever waits for a change.
@@ -316,6 +337,7 @@ impl Shared {
             bytes_up: 0,
             bytes_down: 0,
             cost: Some(cost),
+            host: None,
         };
         let update = Update {
             client: id,
@@ -379,6 +401,7 @@ impl Shared {
             record.bytes_up = client.bytes_up - before.0;
             record.bytes_down = client.bytes_down - before.1;
         }
+        record.host = self.outlook.get().and_then(|outlook| outlook.seen(&record));
         open.updates.push(update);
         open.records.push(record.clone());
         make_ready(state, id);

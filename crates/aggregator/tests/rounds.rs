@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Device, Reply, Run, SHORT, config, data, frame_of, get, num_params, partition};
 use tokio::net::TcpListener;
-use zfl_aggregator::{Conditions, Event, Outlook, Phase, RunDir, Server, bind};
+use zfl_aggregator::{
+    ClientRecord, Conditions, Event, HostCost, Outlook, Phase, RunDir, Server, bind,
+};
 
 /// Weights of round 0 and what three rounds of the honest devices' training make of them: client `i`
 /// has `i + 1` examples and adds an eighth of `i + 1` to every parameter.
@@ -382,6 +384,41 @@ async fn planned_trouble_happens_as_planned() {
         panic!("{:?}", finished.failures())
     };
     assert!(damaged.contains("damaged"), "{damaged}");
+}
+
+/// A fleet in which client n computes for n seconds and its link takes half a second.
+struct Meter;
+
+impl Outlook for Meter {
+    fn before_round(&self, _round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
+        Box::pin(std::future::ready(Conditions::default()))
+    }
+
+    fn seen(&self, update: &ClientRecord) -> Option<HostCost> {
+        Some(HostCost {
+            boot_ms: Some(40),
+            virtual_s: (update.client < 2 || update.round < 2).then_some(update.client.into()),
+            link_s: Some(0.5),
+            ..HostCost::default()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_round_lasts_as_long_as_its_slowest_device() {
+    let run = Run::with_outlook(config(3, 2), Arc::new(Meter)).await;
+    for device in run.devices(3).await {
+        device.obey_always();
+    }
+    let finished = run.finish().await;
+    let simulated = finished.table("rounds.csv", &["simulated_s", "simulated_elapsed_s"]);
+    assert_eq!(simulated[1], ["2.500000", "2.500000"]);
+    assert_eq!(simulated[2], ["", ""], "not known of client 2");
+    let clients = finished.table(
+        "clients.csv",
+        &["client", "boot_ms", "virtual_s", "energy_j"],
+    );
+    assert_eq!(clients[1], ["1", "40", "1", ""]);
 }
 
 #[tokio::test]

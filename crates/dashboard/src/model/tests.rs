@@ -65,6 +65,7 @@ fn result(round: u32, client: u32) -> Event {
         bytes_up: 100,
         bytes_down: 200,
         cost: Some(cost),
+        host: None,
     };
     Event::ResultReceived { record }
 }

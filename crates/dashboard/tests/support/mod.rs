@@ -227,6 +227,7 @@ impl Script {
             bytes_up: 51_400 + self.up_to(300),
             bytes_down: 51_900 + self.up_to(300),
             cost: Some(cost),
+            host: None,
         };
         self.emit(Event::ResultReceived { record });
         self.pass(1);
