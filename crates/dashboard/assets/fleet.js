@@ -1,6 +1,6 @@
 // The fleet: a tile per device, kept up to date in place.
 
-import { bytes, count, el, seconds } from "./format.js";
+import { bytes, count, el, mips, seconds } from "./format.js";
 
 export const STATES = {
   joining: ["…", "joining"], booting: ["↑", "booting"], ready: ["✓", "ready"], training: ["▶", "training"],
@@ -11,10 +11,13 @@ export const STATES = {
 const tiles = new Map();
 let selected = null;
 
+const memory = (d) => (d.heap_peak_bytes ? `heap ${bytes(d.heap_peak_bytes)}` : d.host_bytes && `host ${bytes(d.host_bytes)}`);
+const resent = (d) => d.link_retransmissions ?? d.retransmissions;
+
 const detail = (d) => [
-  [d.board, d.link].filter(Boolean).join(" · "),
+  [d.board, d.link, d.speed_mips && mips(d.speed_mips)].filter(Boolean).join(" · "),
   [d.train_us && seconds(d.train_us / 1e6), d.instructions && `${count(d.instructions)} instr.`].filter(Boolean).join(" · "),
-  [d.heap_peak_bytes && `heap ${bytes(d.heap_peak_bytes)}`, d.retransmissions && `${d.retransmissions} resent`].filter(Boolean).join(" · "),
+  [memory(d), resent(d) && `${resent(d)} resent`].filter(Boolean).join(" · "),
   `↑ ${bytes(d.bytes_up)} ↓ ${bytes(d.bytes_down)}`,
 ];
 
@@ -59,8 +62,11 @@ export function update(devices, changed, open) {
   }
 }
 
-export function applyFilter(devices, state) {
-  for (const [client, { tile }] of tiles) tile.hidden = state !== "" && devices.get(client)?.state !== state;
+export function applyFilter(devices, state, group) {
+  for (const [client, { tile }] of tiles) {
+    const d = devices.get(client);
+    tile.hidden = (state !== "" && d?.state !== state) || (group !== "" && (d?.group ?? d?.board) !== group);
+  }
 }
 
 export function select(client) {

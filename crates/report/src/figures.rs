@@ -123,7 +123,7 @@ fn learning(groups: &[Group]) -> Vec<Figure> {
         "The same against the slowest device's training time of every round, summed, by the devices' \
          own clocks."
             .to_owned(),
-        curves(groups, |row| row.simulated_s, accuracy),
+        curves(groups, |row| row.device_elapsed_s, accuracy),
         &against("Training time of the slowest devices (s)"),
     ));
     figures.extend(loss(groups));
