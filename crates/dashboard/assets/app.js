@@ -203,6 +203,12 @@ const GROUP_COLORS = ["--accent", "--group-2", "--group-3", "--group-4", "--grou
 const groupOf = (d) => d.group ?? d.board ?? "other";
 const groupsOf = (devices) => [...new Set([...devices.values()].map(groupOf))];
 
+/** Tells which device the pointer is at. */
+function showPoint(entry, at, yValues) {
+  const [d, v] = entry ?? [];
+  $("compare-point").textContent = d ? `Number ${at + 1}: device ${d.client}, ${groupOf(d)}, ${yValues(v)}. A click opens it.` : "\u00a0";
+}
+
 function showCompare() {
   const [name, yLabel, value, yValues] = QUANTITIES[$("quantity").value];
   const ranked = [...run.devices.values()].map((d) => [d, value(d)]).filter(([, v]) => v != null && v > 0).sort((a, b) => b[1] - a[1]);
@@ -216,7 +222,8 @@ function showCompare() {
   const kinds = groups.length > 1 && groups.length <= GROUP_COLORS.length ? groups : [null];
   const points = (kind, i) => ({ label: kind ?? "fleet", color: GROUP_COLORS[i], points: true, size: 6, scatter: kind != null });
   charts.draw("chart-compare", { key: `${name} ${kinds}`, xLabel: "Rank", yLabel, yValues, empty: `No device has told its ${name} yet.`,
-    xIncrs: [1, 2, 5, 10, 20, 50, 100], yScale: charts.FROM_ZERO,
+    xIncrs: [1, 2, 5, 10, 20, 50, 100], yScale: charts.FROM_ZERO, legend: false,
+    onPoint: (at) => showPoint(ranked[at], at, yValues), onClick: (at) => ranked[at] && openDevice(ranked[at][0].client),
     series: [...kinds.map(points), { label: "chosen device", color: "--accent-2", scatter: true, points: true, size: 12 }] },
     [xs, ...kinds.map((kind) => ranked.map(([d, v]) => (kind == null || groupOf(d) === kind ? v : null))), ranked.map(([d, v]) => (d.client === chosen ? v : null))]);
   const values = ranked.map(([, v]) => v);
@@ -227,8 +234,8 @@ function showCompare() {
     const mine = at < 0 ? "" : ` Device ${chosen} is number ${at + 1} of ${values.length}, ${(values[at] / median).toFixed(2)} times the median.`;
     $("compare-text").textContent = `Median ${yValues(median)}, largest ${yValues(values[0])}; ${slow} of ${values.length} devices are over 1.5 times the median.${mine}`;
   } else $("compare-text").textContent = "";
-  table($("compare-table"), [["Device"], ["State", "word"], ["Group", "word"], ["Board", "word"], ["Link", "word"], [yLabel]],
-    ranked.slice(0, 10).map(([d, v]) => [d.client, fleet.STATES[d.state]?.[1] ?? d.state, d.group ?? "–", d.board ?? "–", d.link ?? "–", yValues(v)]));
+  table($("compare-table"), [["Device"], ["State", "word"], [yLabel], ["Group", "word"], ["Board", "word wide"], ["Link", "word wide"]],
+    ranked.slice(0, 10).map(([d, v]) => [d.client, fleet.STATES[d.state]?.[1] ?? d.state, yValues(v), d.group ?? "–", d.board ?? "–", d.link ?? "–"]));
 }
 
 // ---- One device
@@ -309,9 +316,9 @@ function showFaults() {
   const all = [...run.faults.values()].sort((a, b) => a.number - b.number);
   faults.draw($("timeline"), all, Math.max(1, run.info?.rounds ?? 1), run.info?.elapsed_s ?? 0, page.faultAxis);
   if (all.length === 0) { $("faults-table").replaceChildren(); return; }
-  const until = (f) => (f.over_s == null ? "" : `–${seconds(f.over_s)}`);
-  table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "word"], ["Cause", "word"], ["Reason", "text"]],
-    all.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", `${seconds(f.elapsed_s)}${until(f)}`, f.kind, f.injected ? "injected" : "happened", f.reason ?? ""]));
+  const about = (f) => [f.injected && "injected", f.reason, f.over_s != null && `over at ${seconds(f.over_s)}`].filter(Boolean).join("; ");
+  table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "word"], ["Reason", "text"]],
+    all.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, about(f)]));
 }
 
 // ---- Data and configuration
@@ -345,12 +352,15 @@ function showData() {
   g.save(); g.translate(12, top + height * classes / 2 + 14); g.rotate(-Math.PI / 2); g.fillText("label", 0, 0); g.restore();
 }
 
+const GROUP_WORDS = { name: "Group", count: "Devices", board: "Board", body: "Body", link: "Link", mips: "MIPS", speed_mips: "MIPS", memory_mib: "MiB", examples: "Examples" };
+
 /** The groups of a mixed fleet as a table, if it is one. */
 function showGroups(groups) {
   const known = Array.isArray(groups) ? groups.filter((g) => g !== null && typeof g === "object") : [];
   $("groups").hidden = known.length === 0;
   const keys = [...new Set(known.flatMap(Object.keys))];
-  table($("groups-table"), keys.map((key) => [key.replaceAll("_", " "), known.some((g) => typeof g[key] === "number") ? undefined : "word"]),
+  const words = (key) => (known.some((g) => typeof g[key] === "number") ? undefined : key === "body" ? "word wide" : "word");
+  table($("groups-table"), keys.map((key) => [GROUP_WORDS[key] ?? key.replaceAll("_", " "), words(key)]),
     known.map((g) => keys.map((key) => (g[key] === undefined ? "–" : typeof g[key] === "object" ? JSON.stringify(g[key]) : g[key]))));
 }
 

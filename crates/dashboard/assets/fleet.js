@@ -15,15 +15,16 @@ const memory = (d) => (d.heap_peak_bytes ? `heap ${bytes(d.heap_peak_bytes)}` : 
 const resent = (d) => d.link_retransmissions ?? d.retransmissions;
 
 const detail = (d) => [
-  [d.board, d.link, d.speed_mips && mips(d.speed_mips)].filter(Boolean).join(" · "),
+  [d.board, d.speed_mips && mips(d.speed_mips)].filter(Boolean).join(" · "),
+  [d.link, resent(d) && `${resent(d)} resent`].filter(Boolean).join(" · "),
   [d.train_us && seconds(d.train_us / 1e6), d.instructions && `${count(d.instructions)} instr.`].filter(Boolean).join(" · "),
-  [memory(d), resent(d) && `${resent(d)} resent`].filter(Boolean).join(" · "),
+  memory(d) || "",
   `↑ ${bytes(d.bytes_up)} ↓ ${bytes(d.bytes_down)}`,
 ];
 
 function makeTile(d, open) {
   const tile = el("button", { class: "tile", type: "button", role: "option", "aria-selected": "false", tabindex: tiles.size === 0 ? "0" : "-1" },
-    el("span", { class: "sign", "aria-hidden": "true" }), el("b", {}, d.client), el("small"), el("small"), el("small"), el("small"));
+    el("span", { class: "sign", "aria-hidden": "true" }), el("b", {}, d.client), el("small"), el("small"), el("small"), el("small"), el("small"));
   tile.addEventListener("click", () => open(d.client));
   return { tile, state: null, texts: [], part: null };
 }

@@ -25,7 +25,7 @@ const WIDTH: f64 = 640.0;
 /// A finished figure.
 pub struct Figure {
     /// The name of its files.
-    pub name: &'static str,
+    pub name: String,
     /// What it shows, for the page.
     pub caption: String,
     pub svg: String,
@@ -115,7 +115,7 @@ fn whole() -> TickFormat {
 impl Figure {
     /// `entries`: how many the legend has.
     pub fn new(
-        name: &'static str,
+        name: &str,
         caption: String,
         plots: Vec<Plot>,
         axes: &Axes<'_>,
@@ -138,7 +138,7 @@ impl Figure {
 
     /// Cells of one colour scale, `[rows][columns]`, counted from 0 both ways.
     pub fn heat(
-        name: &'static str,
+        name: &str,
         caption: String,
         cells: &[Vec<u32>],
         (x, y, what): (&str, &str, &str),
@@ -173,11 +173,11 @@ impl Figure {
         Self::drawn(name, caption, plots, axes.apply(layout))
     }
 
-    fn drawn(name: &'static str, caption: String, plots: Vec<Plot>, layout: Layout) -> Self {
+    fn drawn(name: &str, caption: String, plots: Vec<Plot>, layout: Layout) -> Self {
         let scene = render_multiple(plots, layout);
         let svg = kuva::backend::svg::SvgBackend::new().render_scene(&scene);
         Self {
-            name,
+            name: name.to_owned(),
             caption,
             svg,
             scene,

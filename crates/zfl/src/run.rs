@@ -13,6 +13,7 @@ use crate::view;
 use anyhow::{Context, Result, ensure};
 use fl_data::Splits;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_aggregator::{Handle, RunDir, Server, bind};
 use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{
-    BootPolicy, Death, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, Qemu,
+    Board, BootPolicy, Death, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides,
+    Qemu,
 };
 
 /// What brings a Zephyr firmware.
@@ -166,14 +168,11 @@ async fn conduct(
         .local_addr()
         .context("the listener has no address")?;
     let partition = experiment.partition(data.train.len())?;
+    let versions = versions(experiment.board.as_deref());
+    let network = plan.to_string();
+    let meta = view::describe(experiment, network, versions, &data.train, &partition)?;
     if let Some(listener) = dashboard {
-        let at = view::serve(
-            listener,
-            experiment,
-            plan.to_string(),
-            &data.train,
-            &partition,
-        )?;
+        let at = view::serve(listener, meta, &experiment.out)?;
         terminal.line(&format!("dashboard: http://{at}/"));
     }
     let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
@@ -206,6 +205,18 @@ async fn conduct(
     let signal = interrupt.map(|interrupt| interrupt.name);
     let summary = Summary::new(experiment, learned, fleet_side, signal, wall_s);
     conclude(&summary, interrupt, &experiment.out, &terminal)
+}
+
+/// Versions of what a run depends on besides zfl: QEMU, and the system below it.
+fn versions(board: Option<&Board>) -> BTreeMap<String, String> {
+    let qemu = board.and_then(|board| Some(Qemu::find(board).ok()?.version.to_string()));
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    let system = release.map(|release| format!("{} {}", release.trim(), std::env::consts::ARCH));
+    let known = [("qemu", qemu), ("linux", system)];
+    known
+        .into_iter()
+        .filter_map(|(name, version)| Some((name.to_owned(), version?)))
+        .collect()
 }
 
 fn fleet_config(experiment: &Experiment) -> FleetConfig {

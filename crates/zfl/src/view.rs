@@ -6,6 +6,7 @@ use crate::run::block_on;
 use crate::session::Interrupts;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use zfl_dashboard::{Dashboard, Meta};
@@ -25,28 +26,37 @@ pub fn open(choice: DashboardChoice) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Serves the page about the run that is about to begin, in the background.
+/// Writes down what is known of a run before its first event, for the page and for reports.
 ///
 /// # Errors
 /// If the run directory cannot be written.
-pub fn serve(
-    listener: TcpListener,
+pub fn describe(
     experiment: &Experiment,
     network: String,
+    versions: BTreeMap<String, String>,
     train: &Dataset,
     partition: &Partition,
-) -> Result<SocketAddr> {
-    let address = listener
-        .local_addr()
-        .context("the dashboard has no address")?;
+) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
     meta.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
     meta.network = Some(network);
     meta.split = Meta::split_of(train, partition);
+    meta.versions = versions;
     let file = experiment.out.join(Meta::FILE);
     std::fs::write(&file, serde_json::to_vec(&meta)?)
         .with_context(|| format!("write {}", file.display()))?;
-    let dashboard = Dashboard::new(meta, &experiment.out);
+    Ok(meta)
+}
+
+/// Serves the page about the run that is about to begin, in the background.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn serve(listener: TcpListener, meta: Meta, run_dir: &Path) -> Result<SocketAddr> {
+    let address = listener
+        .local_addr()
+        .context("the dashboard has no address")?;
+    let dashboard = Dashboard::new(meta, run_dir);
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
     Ok(address)

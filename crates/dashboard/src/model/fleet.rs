@@ -119,16 +119,19 @@ fn kind(detail: &Value) -> String {
     bounded(kind.unwrap_or("fault"))
 }
 
-/// What else is told of a fault, as `name value`.
+/// What else is told of a fault, as `name value`, and `for 600 ms`.
 fn more(detail: &Value) -> String {
     let known = ["fault", "kind", "round", "reason", "client"];
     let fields = detail.as_object().into_iter().flatten();
     let others = fields.filter(|(name, value)| {
         !known.contains(&name.as_str()) && !value.is_null() && !value.is_object()
     });
-    let words = others.map(|(name, value)| match value.as_str() {
-        Some(text) => format!("{name} {text}"),
-        None => format!("{name} {value}"),
-    });
+    let words = others.map(
+        |(name, value)| match (value.as_str(), name.strip_suffix("_ms")) {
+            (Some(text), _) => format!("{name} {text}"),
+            (None, Some(name)) => format!("{name} {value} ms"),
+            (None, None) => format!("{name} {value}"),
+        },
+    );
     words.collect::<Vec<_>>().join(", ")
 }

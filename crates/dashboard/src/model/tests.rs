@@ -300,7 +300,7 @@ fn an_injected_fault_has_its_own_round_and_may_end() {
     };
     assert_eq!(told(faults[0]), ("cut".into(), 3, true, Some(1.4)));
     assert_eq!(told(faults[1]), ("watchdog".into(), 0, false, None));
-    assert_eq!(faults[0].reason, "for_ms 400");
+    assert_eq!(faults[0].reason, "for 400 ms");
     // The end of what never began, or of what nobody knows.
     model.apply(at_ms(1500, "fault_over", &cut));
     model.apply(at_ms(1500, "fault_over", &Value::Null));
