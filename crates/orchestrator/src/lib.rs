@@ -25,6 +25,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("zfl runs on Linux: it is made of namespaces, taps and /proc");
 
+pub mod admission;
 pub mod board;
 mod device;
 mod event;
@@ -42,5 +43,5 @@ mod sys;
 pub use board::Board;
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fl_client::Overrides;
-pub use fleet::{BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError};
-pub use machine::{Qemu, QemuError, Usage, Version};
+pub use fleet::{BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, PcapConfig};
+pub use machine::{Qemu, QemuError, Speed, SpeedError, Usage, Version};

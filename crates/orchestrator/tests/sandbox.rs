@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::{SigSet, Signal, raise};
 use support::{Actor, Stage, board, fleet, stage, test};
-use zfl_orchestrator::sandbox::{NetworkMode, Plan, enter, probe};
+use zfl_orchestrator::sandbox::{Needs, NetworkMode, Plan, enter, probe};
 use zfl_orchestrator::{Fleet, FleetEvent};
 
 fn main() {
@@ -72,7 +72,7 @@ fn plan() -> Plan {
         Ok("bridge") => NetworkMode::Bridge,
         _ => NetworkMode::Auto,
     };
-    probe(mode).unwrap()
+    probe(mode, Needs::default()).unwrap()
 }
 
 fn role_status() -> u8 {
@@ -157,7 +157,7 @@ fn role_plan() -> u8 {
 }
 
 fn role_refused() -> u8 {
-    say(probe(NetworkMode::Bridge).unwrap_err());
+    say(probe(NetworkMode::Bridge, Needs::default()).unwrap_err());
     0
 }
 

@@ -8,9 +8,7 @@ use anyhow::Result;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
-use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides,
-};
+use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
@@ -35,17 +33,13 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
         batch_size: Some(args.batch_size),
     };
     let device = |client| DeviceSpec {
-        client,
         // Other devices may have joined before: whichever ID is free will do.
         join_as: None,
-        body: DeviceBody::Native,
         overrides,
+        ..DeviceSpec::new(client, DeviceBody::Native)
     };
-    let config = FleetConfig {
-        devices: (0..args.clients).map(device).collect(),
-        serial_dir: out.join("serial"),
-        boot: BootPolicy::default(),
-    };
+    let devices = (0..args.clients).map(device).collect();
+    let config = FleetConfig::new(devices, out.join("serial"));
     let fleet = Fleet::start(sandbox, config, tell).await?;
     let report = fleet.boot(args.server).await;
     println!(

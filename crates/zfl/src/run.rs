@@ -20,10 +20,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_aggregator::{Handle, RunDir, Server, bind};
-use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
+use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
-    Board, BootPolicy, Death, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides,
-    Qemu,
+    Board, Death, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Qemu,
 };
 
 /// What brings a Zephyr firmware.
@@ -122,7 +121,7 @@ fn prepare(experiment: &Experiment, args: &RunArgs) -> Result<Plan> {
         image.display(),
         board.name
     );
-    Ok(sandbox::probe(args.network.into())?)
+    Ok(sandbox::probe(args.network.into(), Needs::default())?)
 }
 
 fn introduction(experiment: &Experiment, plan: &Plan) -> String {
@@ -224,17 +223,9 @@ fn fleet_config(experiment: &Experiment) -> FleetConfig {
         Some(board) => DeviceBody::Emulated(Arc::clone(board)),
         None => DeviceBody::Native,
     };
-    let device = |client| DeviceSpec {
-        client,
-        join_as: Some(client),
-        body: body.clone(),
-        overrides: Overrides::default(),
-    };
-    FleetConfig {
-        devices: (0..experiment.clients).map(device).collect(),
-        serial_dir: experiment.out.join("serial"),
-        boot: BootPolicy::default(),
-    }
+    let device = |client| DeviceSpec::new(client, body.clone());
+    let devices = (0..experiment.clients).map(device).collect();
+    FleetConfig::new(devices, experiment.out.join("serial"))
 }
 
 /// Boots the fleet; returns how long that took, in seconds.

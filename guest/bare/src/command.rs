@@ -14,6 +14,7 @@ run <ip> server=<ip>:<port> [key=<value> ...]
     mask     length of the network's prefix in bits, 24 unless given
     epochs   passes over the data in a round, whatever the aggregator says
     batch    examples per step, whatever the aggregator says
+    icount   N where QEMU runs with -icount shift=N: then instructions are counted
 stat
     uptime, memory, network and interrupt counters
 crash panic|fault|stack|heap
@@ -23,7 +24,7 @@ help
 ";
 
 const RUN_USAGE: &str = "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] \
-                         [gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>]";
+                         [gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>] [icount=<shift>]";
 
 /// A line that was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct Run {
     pub local_epochs: Option<u32>,
     /// Examples per step, over what the aggregator says.
     pub batch_size: Option<u32>,
+    /// Where QEMU runs with `-icount shift=N`, that N: an instruction then takes 2^N ns.
+    pub icount: Option<u8>,
 }
 
 /// A way to die.
@@ -180,6 +183,7 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
     let (mut mask, mut gateway, mut server) = (None, None, None);
     let (mut client, mut address) = (None, None);
     let (mut local_epochs, mut batch_size) = (None, None);
+    let mut icount = None;
     for word in words {
         match word.split_once('=') {
             Some(("server", text)) => once(&mut server, "server", text, ENDPOINT)?,
@@ -189,6 +193,7 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
             Some(("mask", text)) => once(&mut mask, "mask", text, "a number of bits, 1 to 30")?,
             Some(("epochs", text)) => once(&mut local_epochs, "epochs", text, NUMBER)?,
             Some(("batch", text)) => once(&mut batch_size, "batch", text, NUMBER)?,
+            Some(("icount", text)) => once(&mut icount, "icount", text, "a shift, 0 to 10")?,
             _ => {
                 return Err(CommandError::Unexpected {
                     word,
@@ -208,6 +213,7 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
         address,
         local_epochs,
         batch_size,
+        icount: icount.map(|Shift(shift)| shift),
     }
     .checked()
 }
@@ -240,6 +246,22 @@ impl FromStr for Bits {
         text.parse()
             .ok()
             .filter(|bits| (1..=30).contains(bits))
+            .map(Self)
+            .ok_or(())
+    }
+}
+
+/// What QEMU takes as `-icount shift=`: 0 to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift(pub u8);
+
+impl FromStr for Shift {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse()
+            .ok()
+            .filter(|shift| (0..=10).contains(shift))
             .map(Self)
             .ok_or(())
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Emulated;
 use super::session::{Output, Session};
+use crate::board::Guest;
 use crate::native::lock;
 use crate::network::GuestAddress;
 use crate::serial::{Action, Dialogue, Patience};
@@ -76,6 +77,9 @@ impl Emulated {
         add("client", self.identity.join_as);
         add("epochs", self.identity.overrides.local_epochs);
         add("batch", self.identity.overrides.batch_size);
+        let told_here = self.board.body == Guest::Zephyr;
+        let speed = self.tuning.speed.filter(|_| told_here);
+        add("icount", speed.map(|speed| speed.shift.into()));
         if reached_at.ip() != ip {
             line += &format!(" address={reached_at}");
         }

@@ -12,7 +12,7 @@ use super::session::{Output, Session};
 use super::{Command, Identity};
 use crate::board::Board;
 use crate::event::{Booted, Death, FleetEvent};
-use crate::machine::{Launch, Qemu, arguments};
+use crate::machine::{Launch, Qemu, Tuning, arguments};
 use crate::network::{Attachment, GuestAddress};
 use crate::serial::Serial;
 
@@ -23,6 +23,7 @@ pub(crate) struct Emulated {
     /// Which one of the fleet it is; decides on its addresses.
     pub(crate) index: usize,
     pub(crate) board: Arc<Board>,
+    pub(crate) tuning: Tuning,
     pub(crate) qemu: Qemu,
 }
 
@@ -154,7 +155,13 @@ impl Emulated {
         let (serial, path) = Serial::open(&shared.scratch, *client)?;
         let launch = Launch {
             program: self.qemu.path.clone(),
-            arguments: arguments(&self.board, &format!("zfl-{client}"), &attachment, &path),
+            arguments: arguments(
+                &self.board,
+                self.tuning,
+                &format!("zfl-{client}"),
+                &attachment,
+                &path,
+            ),
             given: attachment.inherited.into_iter().collect(),
             shared: shared.scratch.fd().into_iter().collect(),
         };

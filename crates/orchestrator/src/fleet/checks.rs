@@ -6,10 +6,12 @@ use std::sync::Arc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::system;
-use super::{DeviceBody, DeviceSpec, FleetError};
-use crate::board::Board;
-use crate::machine::Qemu;
+use super::{DeviceBody, DeviceSpec, FleetConfig, FleetError};
+use crate::admission::Capacity;
+use crate::board::{Board, Guest};
+use crate::machine::{Qemu, Version};
 use crate::network::Network;
+use crate::sandbox;
 
 /// No two devices may be one, and none is no fleet.
 pub(super) fn devices(devices: &[DeviceSpec]) -> Result<(), FleetError> {
@@ -22,6 +24,100 @@ pub(super) fn devices(devices: &[DeviceSpec]) -> Result<(), FleetError> {
         None if devices.is_empty() => Err(FleetError::Config("a fleet of no devices".into())),
         None => Ok(()),
     }
+}
+
+/// A device must be able to have what is asked of it, whatever the others are.
+pub(super) fn tuning(devices: &[DeviceSpec]) -> Result<(), FleetError> {
+    for spec in devices {
+        let client = spec.client;
+        tuned(spec).map_err(|problem| FleetError::Config(format!("device {client}: {problem}")))?;
+    }
+    Ok(())
+}
+
+fn tuned(spec: &DeviceSpec) -> Result<(), String> {
+    spec.link.check()?;
+    spec.speed.map_or(Ok(()), |speed| speed.check())?;
+    let asked = [
+        ("a link", !spec.link.is_perfect()),
+        ("a memory size", spec.memory_mib.is_some()),
+        ("a speed", spec.speed.is_some()),
+    ];
+    let asked = asked.iter().find(|(_, asked)| *asked);
+    match (&spec.body, asked) {
+        (DeviceBody::Native, Some((what, _))) => Err(format!(
+            "a native device cannot be given {what}; emulate it, or leave that out"
+        )),
+        (DeviceBody::Native, None) => Ok(()),
+        (DeviceBody::Emulated(board), _) => {
+            spec.memory_mib.map_or(Ok(()), |mib| memory(board, mib))
+        }
+    }
+}
+
+fn memory(board: &Board, mib: u32) -> Result<(), String> {
+    let least = match board.body {
+        // The image is linked for a DRAM of this size and does not look how much there is.
+        Guest::Zephyr => board.machine.memory_mib,
+        Guest::Bare => 1,
+    };
+    if mib < least {
+        let (name, guest) = (&board.name, board.body);
+        return Err(format!(
+            "{mib} MiB of memory are too few: the {guest} guest of board {name} needs {least}"
+        ));
+    }
+    Ok(())
+}
+
+/// The network must be able to do what the devices' links and the captures ask of it.
+pub(super) fn network(
+    network: sandbox::Network,
+    config: &FleetConfig,
+    emulators: &BTreeMap<String, Qemu>,
+) -> Result<(), FleetError> {
+    /// The first with `-netdev dgram`.
+    const DGRAM: Version = Version(7, 2, 0);
+    let refused = |text: String| Err(FleetError::Config(text));
+    let impaired = config.devices.iter().find(|spec| !spec.link.is_perfect());
+    match (network, impaired) {
+        (sandbox::Network::Bridge | sandbox::Network::Switch, _) | (_, None) => {}
+        (_, Some(spec)) => {
+            return refused(format!(
+                "the link of device {} is impaired, which this network cannot do; take `--network \
+                 switch`",
+                spec.client
+            ));
+        }
+    }
+    if network != sandbox::Network::Switch {
+        return match config.pcap {
+            Some(_) => {
+                refused("only the network `switch` captures; take `--network switch`".into())
+            }
+            None => Ok(()),
+        };
+    }
+    match emulators.values().find(|qemu| qemu.version < DGRAM) {
+        Some(qemu) => refused(format!(
+            "the network `switch` needs QEMU {DGRAM}, and {} is {}; take `--network bridge`",
+            qemu.path.display(),
+            qemu.version
+        )),
+        None => Ok(()),
+    }
+}
+
+/// No more devices than this machine has memory for.
+pub(super) fn memory_of_the_host(devices: &[DeviceSpec]) -> Result<(), FleetError> {
+    let capacity = Capacity::of(devices).map_err(|e| system("the free memory", e))?;
+    if capacity.suffices() {
+        return Ok(());
+    }
+    Err(FleetError::Config(format!(
+        "{capacity}. Take fewer devices, end other programs, or ask for it all the same \
+         (oversubscribe)"
+    )))
 }
 
 fn boards(devices: &[DeviceSpec]) -> impl Iterator<Item = &Arc<Board>> {
@@ -87,12 +183,7 @@ mod tests {
 
     #[test]
     fn a_fleet_has_devices_and_each_once() {
-        let device = |client| DeviceSpec {
-            client,
-            join_as: None,
-            body: DeviceBody::Native,
-            overrides: Default::default(),
-        };
+        let device = |client| DeviceSpec::new(client, DeviceBody::Native);
         assert!(devices(&[device(1), device(2)]).is_ok());
         let twice = devices(&[device(7), device(2), device(7)]).unwrap_err();
         assert_eq!(twice.to_string(), "there are two devices 7");

@@ -7,7 +7,8 @@ use std::time::Duration;
 use fl_client::Overrides;
 
 use crate::board::Board;
-use crate::machine::QemuError;
+use crate::machine::{QemuError, Speed};
+use crate::switch::Link;
 
 /// What a device is.
 #[derive(Clone, Debug)]
@@ -29,6 +30,28 @@ pub struct DeviceSpec {
     pub body: DeviceBody,
     /// Values that go before those that the aggregator sends.
     pub overrides: Overrides,
+    /// What its link does to frames. Other than the default it needs the network `switch`, or a
+    /// `bridge` on a kernel with netem.
+    pub link: Link,
+    /// The memory of its machine, instead of its board's.
+    pub memory_mib: Option<u32>,
+    /// The speed of its processor; `None`: as fast as the host is, and no two runs alike.
+    pub speed: Option<Speed>,
+}
+
+impl DeviceSpec {
+    /// A device that asks for the ID `client`, behind a perfect link, on its board as it is.
+    pub fn new(client: u32, body: DeviceBody) -> Self {
+        Self {
+            client,
+            join_as: Some(client),
+            body,
+            overrides: Overrides::default(),
+            link: Link::default(),
+            memory_mib: None,
+            speed: None,
+        }
+    }
 }
 
 /// How devices are booted.
@@ -61,6 +84,36 @@ pub struct FleetConfig {
     pub serial_dir: PathBuf,
     /// How devices are booted.
     pub boot: BootPolicy,
+    /// Where the chance in links comes from: the same seed, the same losses.
+    pub seed: u64,
+    /// Which devices' frames are kept; needs the network `switch`.
+    pub pcap: Option<PcapConfig>,
+    /// Start more devices than fit into this machine's memory all the same.
+    pub oversubscribe: bool,
+}
+
+impl FleetConfig {
+    /// These devices, booted by the default policy: seed 0, no captures, no more than fit.
+    pub fn new(devices: Vec<DeviceSpec>, serial_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            devices,
+            serial_dir: serial_dir.into(),
+            boot: BootPolicy::default(),
+            seed: 0,
+            pcap: None,
+            oversubscribe: false,
+        }
+    }
+}
+
+/// Captures of what devices send and receive, complete when [`Fleet::stop`](crate::Fleet::stop)
+/// returns.
+#[derive(Clone, Debug)]
+pub struct PcapConfig {
+    /// Where `<client>.pcapng` goes; made if it is not there.
+    pub dir: PathBuf,
+    /// Whose; `None`: everybody's.
+    pub clients: Option<Vec<u32>>,
 }
 
 /// Why a fleet could not be made, or a device not be reached.
@@ -83,6 +136,14 @@ pub enum FleetError {
     /// There is no such device.
     #[error("the fleet has no device {0}")]
     Unknown(u32),
+    /// The network cannot do that to the link of this device; the text says which can.
+    #[error("the link of device {client}: {problem}")]
+    Link {
+        /// Which device.
+        client: u32,
+        /// Why not, and what would help.
+        problem: String,
+    },
     /// The device is in no state for that.
     #[error("device {0} is not in a state for that")]
     State(u32),

@@ -14,14 +14,15 @@ use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use config::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, FleetError};
+pub use config::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, FleetError, PcapConfig};
 
 use crate::device::{Command, Emulated, Identity, Native, Shared};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::log::DeviceLog;
-use crate::machine::{Machines, Qemu, Usage};
-use crate::network::{Bridge, MAX_BRIDGE_PORTS, Network, Subnet, UserNet};
+use crate::machine::{Machines, Qemu, Tuning, Usage};
+use crate::network::{Bridge, MAX_BRIDGE_PORTS, Network, Outlet, Subnet, Switchboard, UserNet};
 use crate::sandbox::{self, Isolation, Sandbox};
+use crate::switch::{ClientStats, Link, SwitchStats};
 
 /// The devices of one run.
 ///
@@ -29,6 +30,8 @@ use crate::sandbox::{self, Isolation, Sandbox};
 /// native devices.
 pub struct Fleet {
     shared: Arc<Shared>,
+    /// Whose frames are captured.
+    captured: Vec<u32>,
     warnings: Vec<String>,
     devices: BTreeMap<u32, Handle>,
 }
@@ -36,6 +39,8 @@ pub struct Fleet {
 struct Handle {
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
+    /// Whether it is a thread of this process, and so has no link.
+    is_native: bool,
 }
 
 impl Fleet {
@@ -49,11 +54,17 @@ impl Fleet {
         events: mpsc::UnboundedSender<FleetEvent>,
     ) -> Result<Self, FleetError> {
         checks::devices(&config.devices)?;
+        checks::tuning(&config.devices)?;
         let emulators = checks::emulators(&config.devices)?;
+        checks::network(sandbox.network, &config, &emulators)?;
         checks::open_files(config.devices.len())?;
+        if !config.oversubscribe {
+            checks::memory_of_the_host(&config.devices)?;
+        }
         let serial_dir = &config.serial_dir;
         std::fs::create_dir_all(serial_dir).map_err(|e| system(serial_dir.display(), e))?;
-        let network = start_network(&sandbox, config.devices.len()).await?;
+        let network = start_network(&sandbox, &config).await?;
+        let captured = start_captures(&network, &config)?;
         let warning = checks::pace(&network, &config.devices).await;
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(Shared {
@@ -68,6 +79,7 @@ impl Fleet {
         });
         let mut fleet = Self {
             shared,
+            captured,
             warnings: warning.into_iter().collect(),
             devices: BTreeMap::new(),
         };
@@ -96,6 +108,11 @@ impl Fleet {
             shared: Arc::clone(&self.shared),
         };
         let (commands, told) = mpsc::channel(8);
+        let is_native = matches!(spec.body, DeviceBody::Native);
+        let tuning = Tuning {
+            memory_mib: spec.memory_mib,
+            speed: spec.speed,
+        };
         let task = match spec.body {
             DeviceBody::Native => tokio::spawn(Native { identity }.live(told)),
             DeviceBody::Emulated(board) => {
@@ -104,12 +121,18 @@ impl Fleet {
                     identity,
                     index,
                     board,
+                    tuning,
                     qemu,
                 };
                 tokio::spawn(device.live(told))
             }
         };
-        self.devices.insert(client, Handle { commands, task });
+        let handle = Handle {
+            commands,
+            task,
+            is_native,
+        };
+        self.devices.insert(client, handle);
     }
 
     /// What will not be as the boards want it, for people; most fleets have none.
@@ -170,6 +193,68 @@ impl Fleet {
         self.command(client, Command::Thaw).await
     }
 
+    /// Whether links can be cut: on the networks `switch` and `bridge`.
+    pub fn can_cut(&self) -> bool {
+        self.shared.network.can_cut()
+    }
+
+    /// Cuts the link of an emulated device: nothing passes until [`Fleet::heal`], not even after a
+    /// reboot. In force when it returns.
+    ///
+    /// # Errors
+    /// [`FleetError::Link`] if the network has no links, or the device is native.
+    pub async fn cut(&self, client: u32) -> Result<(), FleetError> {
+        self.has_link(client)?;
+        link_error(client, self.shared.network.cut(client).await)
+    }
+
+    /// Heals a link that was cut.
+    ///
+    /// # Errors
+    /// As of [`Fleet::cut`].
+    pub async fn heal(&self, client: u32) -> Result<(), FleetError> {
+        self.has_link(client)?;
+        link_error(client, self.shared.network.heal(client).await)
+    }
+
+    /// Gives an emulated device another link, for the frames to come.
+    ///
+    /// # Errors
+    /// [`FleetError::Link`] if the network cannot impair links, the device is native, or there can be
+    /// no such link.
+    pub async fn set_link(&self, client: u32, link: Link) -> Result<(), FleetError> {
+        self.has_link(client)?;
+        let checked = link.check();
+        link_error(client, checked)?;
+        link_error(client, self.shared.network.set_link(client, link).await)
+    }
+
+    /// What passed the link of a device so far, and what did not; `None` where no switch counts.
+    pub fn link_stats(&self, client: u32) -> Option<ClientStats> {
+        self.shared.network.link_stats(client)
+    }
+
+    /// Everything that the switch has counted so far; `None` where there is none.
+    pub fn switch_stats(&self) -> Option<SwitchStats> {
+        self.shared.network.switch_stats()
+    }
+
+    fn has_link(&self, client: u32) -> Result<(), FleetError> {
+        let device = self.devices.get(&client);
+        if device.ok_or(FleetError::Unknown(client))?.is_native {
+            let problem = "a native device has none; emulate it".to_owned();
+            return Err(FleetError::Link { client, problem });
+        }
+        Ok(())
+    }
+
+    /// The processor time of an emulated device since its machine started, in seconds; `None` if it
+    /// does not run or is native. Cheaper than [`Fleet::usage`], which has it too.
+    pub fn cpu_s(&self, client: u32) -> Option<f64> {
+        let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
+        Usage::cpu_s_of(pid)
+    }
+
     /// What an emulated device costs its host now; `None` if it does not run or is native.
     pub fn usage(&self, client: u32) -> Option<Usage> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
@@ -182,13 +267,30 @@ impl Fleet {
     }
 
     /// Kills every device and waits until all are gone, booting ones included.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         join_all(self.devices.keys().map(|&client| self.kill(client))).await;
-        let tasks = self.devices.into_values().map(|Handle { task, .. }| task);
+        let devices = std::mem::take(&mut self.devices);
+        let tasks = devices.into_values().map(|Handle { task, .. }| task);
         // The tasks end when nobody can command them any more; none is cancelled.
         join_all(tasks).await;
+        self.stop_captures().await;
         // The last owner: its drop waits for whatever machine was about to start.
         let _ = tokio::task::spawn_blocking(move || drop(self.shared)).await;
+    }
+
+    /// Completes the captures; one that could not be written to its end is told as a lost log.
+    async fn stop_captures(&mut self) {
+        let (shared, captured) = (Arc::clone(&self.shared), std::mem::take(&mut self.captured));
+        let stop = move || {
+            for client in captured {
+                if let Err(error) = shared.network.stop_capture(client) {
+                    // A caller that dropped its end does not want to know.
+                    let _ = shared.events.send(FleetEvent::LogLost { client, error });
+                }
+            }
+        };
+        // It waits for the disk. It does not panic.
+        let _ = tokio::task::spawn_blocking(stop).await;
     }
 
     async fn command(&self, client: u32, command: Command) -> Result<(), FleetError> {
@@ -212,8 +314,9 @@ impl fmt::Debug for Fleet {
     }
 }
 
-async fn start_network(sandbox: &Sandbox, devices: usize) -> Result<Network, FleetError> {
+async fn start_network(sandbox: &Sandbox, config: &FleetConfig) -> Result<Network, FleetError> {
     let failed = |error| system("the fleet's network", error);
+    let devices = config.devices.len();
     Ok(match sandbox.network {
         sandbox::Network::Loopback => Network::Loopback,
         sandbox::Network::User => {
@@ -223,15 +326,64 @@ async fn start_network(sandbox: &Sandbox, devices: usize) -> Result<Network, Fle
         sandbox::Network::Bridge if devices > MAX_BRIDGE_PORTS => {
             return Err(FleetError::Config(format!(
                 "a Linux bridge has {MAX_BRIDGE_PORTS} ports, not {devices}; \
-                 take fewer devices or `--network user`"
+                 take fewer devices or `--network switch`"
             )));
         }
         sandbox::Network::Bridge => {
-            let subnet = Subnet::for_devices(devices);
-            let subnet = subnet.expect("the range is larger than any bridge");
+            let subnet = subnet_for(devices)?;
             Network::Bridge(Bridge::start(subnet).await.map_err(failed)?)
         }
+        sandbox::Network::Switch => {
+            let subnet = subnet_for(devices)?;
+            let switch = Switchboard::start(subnet, config.seed, &outlets(&config.devices)).await;
+            Network::Switch(switch.map_err(failed)?)
+        }
     })
+}
+
+fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
+    let none = || FleetError::Config(format!("there are no addresses for {devices} devices"));
+    Subnet::for_devices(devices).ok_or_else(none)
+}
+
+/// The places of the emulated devices in the network.
+fn outlets(devices: &[DeviceSpec]) -> Vec<Outlet> {
+    let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
+        DeviceBody::Native => None,
+        DeviceBody::Emulated(board) => Some(Outlet {
+            index,
+            client: spec.client,
+            link: spec.link,
+            max_kbit_per_s: board.nic.max_kbit_per_s,
+        }),
+    };
+    devices.iter().enumerate().filter_map(outlet).collect()
+}
+
+/// Begins the captures that are asked for; returns whose.
+fn start_captures(network: &Network, config: &FleetConfig) -> Result<Vec<u32>, FleetError> {
+    let Some(PcapConfig { dir, clients }) = &config.pcap else {
+        return Ok(Vec::new());
+    };
+    let emulated: Vec<u32> = outlets(&config.devices)
+        .iter()
+        .map(|outlet| outlet.client)
+        .collect();
+    let captured = clients.clone().unwrap_or_else(|| emulated.clone());
+    for &client in &captured {
+        if !emulated.contains(&client) {
+            return Err(FleetError::Config(format!(
+                "there is no emulated device {client} to capture"
+            )));
+        }
+        let failed = |problem| FleetError::Config(format!("cannot capture: {problem}"));
+        network.capture(client, dir).map_err(failed)?;
+    }
+    Ok(captured)
+}
+
+fn link_error(client: u32, result: Result<(), String>) -> Result<(), FleetError> {
+    result.map_err(|problem| FleetError::Link { client, problem })
 }
 
 fn open_log(folder: &Path, client: u32, started: Instant) -> Result<DeviceLog, FleetError> {

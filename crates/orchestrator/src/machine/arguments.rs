@@ -3,8 +3,16 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::board::Board;
+use super::Speed;
+use crate::board::{Board, Guest};
 use crate::network::Attachment;
+
+/// What one device has otherwise than its board.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tuning {
+    pub(crate) memory_mib: Option<u32>,
+    pub(crate) speed: Option<Speed>,
+}
 
 /// The arguments of a machine of this board.
 ///
@@ -12,6 +20,7 @@ use crate::network::Attachment;
 /// `name`: what `ps` shows; it has no meaning to QEMU.
 pub(crate) fn arguments(
     board: &Board,
+    tuning: Tuning,
     name: &str,
     attachment: &Attachment,
     serial: &Path,
@@ -21,13 +30,18 @@ pub(crate) fn arguments(
     arguments.pair("-name", name);
     arguments.pair("-M", &machine.machine);
     arguments.pair("-cpu", &machine.cpu);
-    arguments.pair("-m", format!("{}M", machine.memory_mib));
+    let memory_mib = tuning.memory_mib.unwrap_or(machine.memory_mib);
+    arguments.pair("-m", format!("{memory_mib}M"));
     arguments
         .0
         .extend(machine.extra_args.iter().map(OsString::from));
+    if let Some(speed) = tuning.speed {
+        arguments.pair("-icount", speed.argument());
+    }
     arguments.pair("-kernel", &board.kernel.image);
-    if !board.kernel.command_line.is_empty() {
-        arguments.pair("-append", &board.kernel.command_line);
+    let command_line = command_line(board, tuning.speed);
+    if !command_line.is_empty() {
+        arguments.pair("-append", command_line);
     }
     arguments.pair("-netdev", &attachment.netdev);
     arguments.pair("-device", card(board, &attachment.mac));
@@ -46,6 +60,18 @@ struct Arguments(Vec<OsString>);
 impl Arguments {
     fn pair(&mut self, option: &str, value: impl Into<OsString>) {
         self.0.extend([option.into(), value.into()]);
+    }
+}
+
+/// The bare firmware learns here how fast its clock runs; Zephyr reads no command line of the kernel
+/// and is told in its shell.
+fn command_line(board: &Board, speed: Option<Speed>) -> String {
+    let own = board.kernel.command_line.clone();
+    match (board.body, speed) {
+        (Guest::Bare, Some(Speed { shift, .. })) => {
+            format!("{own} icount={shift}").trim_start().to_owned()
+        }
+        _ => own,
     }
 }
 
@@ -68,6 +94,11 @@ mod tests {
     use crate::board::tests::{board, workspace};
     use crate::network::GuestAddress;
 
+    const AS_THE_BOARD: Tuning = Tuning {
+        memory_mib: None,
+        speed: None,
+    };
+
     fn attachment() -> Attachment {
         let guest = GuestAddress {
             ip: Ipv4Addr::new(192, 0, 2, 9),
@@ -85,10 +116,14 @@ mod tests {
     }
 
     fn check(name: &str, expected: Expect) {
+        check_tuned(name, AS_THE_BOARD, &attachment(), expected);
+    }
+
+    fn check_tuned(name: &str, tuning: Tuning, attachment: &Attachment, expected: Expect) {
         let root = workspace();
         let mut board = board(name);
         board.kernel.image = board.kernel.image.strip_prefix(root).unwrap().into();
-        let arguments = arguments(&board, "zfl-7", &attachment(), Path::new("/s/7"));
+        let arguments = arguments(&board, tuning, "zfl-7", attachment, Path::new("/s/7"));
         let lines = arguments.chunk_by(|_, next| !next.as_encoded_bytes().starts_with(b"-"));
         let lines = lines.map(|line| line.join(" ".as_ref()).into_string().unwrap() + "\n");
         expected.assert_eq(&lines.collect::<String>());
@@ -160,6 +195,76 @@ mod tests {
             -no-reboot
             -display none
             -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
+            -netdev tap,id=n0,fd=11,vhost=off
+            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_slow_small_device_behind_the_switch() {
+        let tuning = Tuning {
+            memory_mib: Some(8),
+            speed: Some(Speed::of_mips(125.0, true).unwrap()),
+        };
+        let attachment = Attachment {
+            netdev: "dgram,id=n0,local.type=fd,local.str=12".into(),
+            ..attachment()
+        };
+        check_tuned(
+            "microvm",
+            tuning,
+            &attachment,
+            expect![[r#"
+            -name zfl-7
+            -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
+            -cpu qemu32,+ssse3,+sse4.1
+            -m 8M
+            -accel tcg,tb-size=2
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -global virtio-mmio.force-legacy=false
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -icount shift=3,sleep=on,align=on
+            -kernel build/guest/bare/zfl-bare.elf
+            -append icount=3
+            -netdev dgram,id=n0,local.type=fd,local.str=12
+            -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+
+    #[test]
+    fn zephyr_is_told_its_speed_in_its_shell() {
+        let tuning = Tuning {
+            memory_mib: Some(16),
+            speed: Some(Speed::of_mips(1000.0, false).unwrap()),
+        };
+        check_tuned(
+            "qemu_x86",
+            tuning,
+            &attachment(),
+            expect![[r#"
+            -name zfl-7
+            -M q35,sata=off,smbus=off,usb=off,vmport=off
+            -cpu qemu32,+nx,+pae
+            -m 16M
+            -accel tcg,tb-size=16
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -icount shift=0,sleep=on
             -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
             -netdev tap,id=n0,fd=11,vhost=off
             -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=

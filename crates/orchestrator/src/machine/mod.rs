@@ -3,9 +3,11 @@
 mod arguments;
 mod process;
 mod qemu;
+mod speed;
 mod usage;
 
-pub(crate) use arguments::arguments;
+pub(crate) use arguments::{Tuning, arguments};
 pub(crate) use process::{Launch, Machine, Machines};
 pub use qemu::{Qemu, QemuError, Version};
+pub use speed::{Speed, SpeedError};
 pub use usage::Usage;

@@ -2,22 +2,27 @@
 //!
 //! | network  | aggregator       | a device                  | seen by the aggregator at |
 //! |----------|------------------|---------------------------|---------------------------|
-//! | bridge   | 192.0.2.1        | 192.0.2.2 and up, port 80 | the device's own address  |
+//! | bridge, switch | 192.0.2.1  | 192.0.2.2 and up, port 80 | the device's own address  |
 //! | user     | 127.0.0.1 (for devices 10.0.2.2) | 10.0.2.15, port 80 | a port on 127.0.0.1 |
 //! | loopback | 127.0.0.1        | native devices only       | a port on 127.0.0.1       |
 
 mod bridge;
 mod pace;
 mod subnet;
+mod switchboard;
 mod user;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 pub(crate) use bridge::{Bridge, MAX_DEVICES as MAX_BRIDGE_PORTS};
 pub(crate) use subnet::Subnet;
+pub(crate) use switchboard::Switchboard;
 pub(crate) use user::UserNet;
+
+use crate::switch::{ClientStats, Link, SwitchStats};
 
 /// The port on which a device serves.
 pub(crate) const DEVICE_PORT: u16 = 80;
@@ -26,8 +31,19 @@ pub(crate) const DEVICE_PORT: u16 = 80;
 #[derive(Debug)]
 pub(crate) enum Network {
     Bridge(Bridge),
+    Switch(Switchboard),
     User(UserNet),
     Loopback,
+}
+
+/// A device's place in the network, known before it has a machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outlet {
+    pub(crate) index: usize,
+    pub(crate) client: u32,
+    pub(crate) link: Link,
+    /// The most that the guest can take without losing frames.
+    pub(crate) max_kbit_per_s: Option<u32>,
 }
 
 /// One machine's connection to the network, good for one boot.
@@ -59,6 +75,7 @@ impl Network {
     pub(crate) fn server_ip(&self) -> Ipv4Addr {
         match self {
             Self::Bridge(bridge) => bridge.server_ip(),
+            Self::Switch(switch) => switch.server_ip(),
             Self::User(_) | Self::Loopback => Ipv4Addr::LOCALHOST,
         }
     }
@@ -79,10 +96,74 @@ impl Network {
         let server = SocketAddrV4::new(server_ip, server.port());
         match self {
             Self::Bridge(bridge) => bridge.attach(index, client, max_kbit_per_s, server).await,
+            Self::Switch(switch) => switch.attach(index, client, server),
             Self::User(user) => user.attach(index, server.port()),
             Self::Loopback => Err(io::Error::other(
-                "loopback is for native devices; choose bridge or user",
+                "loopback is for native devices; choose bridge, switch or user",
             )),
+        }
+    }
+
+    /// Whether links can be cut here.
+    pub(crate) fn can_cut(&self) -> bool {
+        matches!(self, Self::Bridge(_) | Self::Switch(_))
+    }
+
+    pub(crate) async fn cut(&self, client: u32) -> Result<(), String> {
+        match self {
+            Self::Bridge(bridge) => bridge.cut(client).await.map_err(text),
+            Self::Switch(switch) => switch.cut(client).map_err(text),
+            Self::User(_) | Self::Loopback => Err(NO_LINKS.into()),
+        }
+    }
+
+    pub(crate) async fn heal(&self, client: u32) -> Result<(), String> {
+        match self {
+            Self::Bridge(bridge) => bridge.heal(client).await.map_err(text),
+            Self::Switch(switch) => switch.heal(client).map_err(text),
+            Self::User(_) | Self::Loopback => Err(NO_LINKS.into()),
+        }
+    }
+
+    pub(crate) async fn set_link(&self, client: u32, link: Link) -> Result<(), String> {
+        match self {
+            Self::Switch(switch) => switch.set_link(client, link).map_err(text),
+            Self::Bridge(bridge) => {
+                bridge.can_impair().await?;
+                Ok(())
+            }
+            Self::User(_) | Self::Loopback => Err(NO_LINKS.into()),
+        }
+    }
+
+    /// What the switch has counted of a client, where there is a switch.
+    pub(crate) fn link_stats(&self, client: u32) -> Option<ClientStats> {
+        match self {
+            Self::Switch(switch) => switch.client_stats(client),
+            Self::Bridge(_) | Self::User(_) | Self::Loopback => None,
+        }
+    }
+
+    pub(crate) fn switch_stats(&self) -> Option<SwitchStats> {
+        match self {
+            Self::Switch(switch) => Some(switch.stats()),
+            Self::Bridge(_) | Self::User(_) | Self::Loopback => None,
+        }
+    }
+
+    /// Begins the capture of a client.
+    pub(crate) fn capture(&self, client: u32, folder: &Path) -> Result<(), String> {
+        match self {
+            Self::Switch(switch) => switch.capture(client, folder).map_err(text),
+            Self::Bridge(_) | Self::User(_) | Self::Loopback => Err(NO_CAPTURES.into()),
+        }
+    }
+
+    /// Completes the capture of a client, if it has one.
+    pub(crate) fn stop_capture(&self, client: u32) -> Result<(), String> {
+        match self {
+            Self::Switch(switch) => switch.stop_capture(client).map_err(text),
+            Self::Bridge(_) | Self::User(_) | Self::Loopback => Ok(()),
         }
     }
 
@@ -90,9 +171,18 @@ impl Network {
     pub(crate) async fn can_pace(&self) -> Result<(), String> {
         match self {
             Self::Bridge(bridge) => bridge.can_pace().await,
+            Self::Switch(_) => Ok(()),
             Self::User(_) | Self::Loopback => Err("QEMU's user-mode network cannot pace".into()),
         }
     }
+}
+
+const NO_LINKS: &str = "this network has no links of its own; take `--network switch` with \
+                        emulated devices";
+const NO_CAPTURES: &str = "only the network `switch` captures; take `--network switch`";
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 /// The hardware address of device `index`: locally administered, in QEMU's range.

@@ -33,7 +33,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid, setpgid};
 
-pub use plan::{Isolation, Network, NetworkMode, Plan, probe};
+pub use plan::{Isolation, Needs, Network, NetworkMode, Plan, probe};
 pub(crate) use scratch::Scratch;
 
 use crate::sys;

@@ -1,5 +1,5 @@
 //! What this machine allows, found out by doing it: a child process makes the namespaces and the
-//! network on a small scale, says how far it came, and is gone with all of it.
+//! networks on a small scale, says how far it came, and is gone with all of it.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -8,17 +8,19 @@ use nix::sys::wait::waitpid;
 use nix::unistd::geteuid;
 
 use super::{SandboxError, Scratch, namespaces, supervise};
-use crate::network::{Bridge, Subnet};
+use crate::network::{Bridge, Subnet, Switchboard};
 use crate::sys;
 
 /// The networks that can be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NetworkMode {
-    /// The best that this machine allows.
+    /// The best that this machine allows for what is needed.
     #[default]
     Auto,
     /// A Linux bridge and a tap per device, inside namespaces.
     Bridge,
+    /// The switch of this crate and one tap, inside namespaces.
+    Switch,
     /// QEMU's user-mode network (slirp) with a forwarded port per device.
     User,
 }
@@ -28,10 +30,44 @@ pub enum NetworkMode {
 pub enum Network {
     /// A Linux bridge and a tap per device, inside namespaces.
     Bridge,
+    /// The switch of this crate and one tap, inside namespaces.
+    Switch,
     /// QEMU's user-mode network (slirp) with a forwarded port per device.
     User,
     /// The host's loopback, for native devices only.
     Loopback,
+}
+
+/// What a run asks of its network beside carrying frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Links that lose, delay or limit, from the start or by [`Fleet::set_link`](crate::Fleet::set_link).
+    pub links: bool,
+    /// Links that can be cut.
+    pub cuts: bool,
+    /// Captures, or counts of frames and retransmissions.
+    pub pcap: bool,
+}
+
+impl Needs {
+    /// Whether anything is asked for at all.
+    pub fn any(self) -> bool {
+        self.links || self.cuts || self.pcap
+    }
+
+    /// For example `impaired links and captures`.
+    fn names(self) -> String {
+        let asked = [
+            (self.links, "impaired links"),
+            (self.cuts, "links that can be cut"),
+            (self.pcap, "captures and counts of frames"),
+        ];
+        let names = asked.iter().filter(|(asked, _)| *asked);
+        names
+            .map(|(_, name)| *name)
+            .collect::<Vec<_>>()
+            .join(" and ")
+    }
 }
 
 /// What keeps a fleet apart from its host.
@@ -72,6 +108,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.network {
             Network::Bridge => "bridge (a Linux bridge and a tap per device)",
+            Network::Switch => "switch (zfl's own switch, a link per device)",
             Network::User => "user (QEMU's user-mode network, a forwarded port per device)",
             Network::Loopback => "loopback",
         })?;
@@ -88,69 +125,168 @@ impl fmt::Display for Plan {
     }
 }
 
-/// How far the child came.
+/// What works in the namespaces, and why what does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Trial {
-    NoNamespaces(String),
-    NoBridge(String),
-    Bridge,
+struct Trial {
+    namespaces: Result<(), String>,
+    tap: Result<(), String>,
+    bridge: Result<(), String>,
+    netem: Result<(), String>,
 }
 
-/// Finds out, by trying it in a child process, which network this machine allows.
+impl Trial {
+    const WORKS: Self = Self {
+        namespaces: Ok(()),
+        tap: Ok(()),
+        bridge: Ok(()),
+        netem: Ok(()),
+    };
+
+    /// Of a child that came to nothing, for this reason.
+    fn no_namespaces(why: String) -> Self {
+        Self {
+            namespaces: Err(why),
+            ..Self::WORKS
+        }
+    }
+
+    /// Why neither bridge nor switch can be had, and what would change that.
+    fn no_tap(&self) -> Option<String> {
+        match (&self.namespaces, &self.tap) {
+            (Err(why), _) => Some(format!(
+                "this machine allows no namespaces ({why}); as root it might"
+            )),
+            (_, Err(why)) => Some(format!("{why}; as root it would work")),
+            _ => None,
+        }
+    }
+
+    /// One line for each thing that does not work, and a last one.
+    fn to_text(&self) -> String {
+        let parts = [
+            ("namespaces", &self.namespaces),
+            ("tap", &self.tap),
+            ("bridge", &self.bridge),
+            ("netem", &self.netem),
+        ];
+        let failed = parts.into_iter().filter_map(|(name, tried)| {
+            let why = tried.as_ref().err()?.replace('\n', " ");
+            Some(format!("{name} {why}\n"))
+        });
+        failed.chain([END.to_owned()]).collect()
+    }
+
+    fn from_text(text: &str) -> Self {
+        let Some(lines) = text.strip_suffix(END) else {
+            return Self::no_namespaces("the trial of it ended early".into());
+        };
+        let why = |name: &str| {
+            let reason = lines
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            reason.map_or(Ok(()), |reason| Err(reason.to_owned()))
+        };
+        Self {
+            namespaces: why("namespaces"),
+            tap: why("tap"),
+            bridge: why("bridge"),
+            netem: why("netem"),
+        }
+    }
+}
+
+/// What the child says last.
+const END: &str = "end\n";
+
+/// Finds out, by trying it in a child process, which network this machine allows, and chooses the
+/// best for what is needed.
 ///
 /// The process must have a single thread.
 ///
 /// # Errors
-/// [`SandboxError::Unavailable`] if the bridge was asked for and cannot be had; it says why.
-pub fn probe(requested: NetworkMode) -> Result<Plan, SandboxError> {
+/// [`SandboxError::Unavailable`] if what was asked for cannot be had; it says why and what to do.
+pub fn probe(requested: NetworkMode, needs: Needs) -> Result<Plan, SandboxError> {
     // Root needs no user namespace, unless it is root of a container that took that right away.
     let candidates: &[bool] = if geteuid().is_root() {
         &[false, true]
     } else {
         &[true]
     };
-    let mut best = (Isolation::None, Trial::NoNamespaces(String::new()));
+    let mut best = (Isolation::None, Trial::no_namespaces(String::new()));
     for &user in candidates {
         let trial = trial(user)?;
-        let isolation = match trial {
-            Trial::NoNamespaces(_) => Isolation::None,
-            _ => Isolation::Namespaces { user },
+        let isolation = match trial.namespaces {
+            Err(_) => Isolation::None,
+            Ok(()) => Isolation::Namespaces { user },
         };
         best = (isolation, trial);
         if isolation != Isolation::None {
             break;
         }
     }
-    decide(requested, best.0, best.1)
+    let (network, reason) = decide(requested, needs, &best.1).map_err(SandboxError::Unavailable)?;
+    Ok(Plan {
+        network,
+        isolation: best.0,
+        reason,
+    })
 }
 
+/// The network and the reason for it, or why there is none.
 fn decide(
     requested: NetworkMode,
-    isolation: Isolation,
-    trial: Trial,
-) -> Result<Plan, SandboxError> {
-    let reason = match trial {
-        Trial::Bridge => String::new(),
-        Trial::NoBridge(why) => format!("no bridge, since {why}; as root it would work"),
-        Trial::NoNamespaces(why) => {
-            format!("this machine allows no namespaces ({why}); as root it might")
+    needs: Needs,
+    trial: &Trial,
+) -> Result<(Network, String), String> {
+    match (requested, trial.no_tap()) {
+        (NetworkMode::User, _) if needs.any() => Err(format!(
+            "the network `user` has no {}: take `--network auto` or `switch`, or leave them out",
+            needs.names()
+        )),
+        (NetworkMode::User, _) => Ok((Network::User, "as asked for".into())),
+        (NetworkMode::Auto, Some(why)) if needs.any() => Err(format!(
+            "{} need the network `switch`, which cannot be had: {why}. Give this user \
+             /dev/net/tun (as root: chmod 666 /dev/net/tun), or leave them out",
+            needs.names()
+        )),
+        (NetworkMode::Auto, Some(why)) => Ok((Network::User, format!("no bridge, since {why}"))),
+        (NetworkMode::Bridge, Some(why)) => Err(cannot("bridge", &why, needs)),
+        (NetworkMode::Switch, Some(why)) => Err(cannot("switch", &why, needs)),
+        (NetworkMode::Switch, None) => Ok((Network::Switch, "as asked for".into())),
+        (NetworkMode::Bridge, None) => bridge_or_switch(needs, trial),
+        (NetworkMode::Auto, None) if needs.any() => {
+            Ok((Network::Switch, format!("it has {}", needs.names())))
         }
-    };
-    let plan = |network, reason| {
-        Ok(Plan {
-            network,
-            isolation,
-            reason,
-        })
-    };
-    match (requested, reason.is_empty()) {
-        (NetworkMode::Auto | NetworkMode::Bridge, true) => plan(Network::Bridge, reason),
-        (NetworkMode::Auto, false) => plan(Network::User, reason),
-        (NetworkMode::User, _) => plan(Network::User, "as asked for".into()),
-        (NetworkMode::Bridge, false) => Err(SandboxError::Unavailable(format!(
-            "the network `bridge` cannot be had: {reason}. `--network user` needs no privileges"
-        ))),
+        (NetworkMode::Auto, None) => Ok(match &trial.bridge {
+            Ok(()) => (Network::Bridge, String::new()),
+            Err(why) => (Network::Switch, format!("no bridge, since {why}")),
+        }),
     }
+}
+
+/// What comes of a bridge that was asked for on a machine that has taps.
+fn bridge_or_switch(needs: Needs, trial: &Trial) -> Result<(Network, String), String> {
+    let instead = |why: &str| format!("in place of the bridge that was asked for, since {why}");
+    match (&trial.bridge, &trial.netem) {
+        (Err(why), _) => Err(format!(
+            "the network `bridge` cannot be had: {why}. `--network switch` needs no bridge"
+        )),
+        _ if needs.pcap => Ok((
+            Network::Switch,
+            instead("only the switch captures and counts frames"),
+        )),
+        (_, Err(why)) if needs.links => Ok((Network::Switch, instead(why))),
+        _ => Ok((Network::Bridge, String::new())),
+    }
+}
+
+fn cannot(network: &str, why: &str, needs: Needs) -> String {
+    let way_out = if needs.any() {
+        format!("Without {} `--network user` would do", needs.names())
+    } else {
+        "`--network user` needs no privileges".to_owned()
+    };
+    format!("the network `{network}` cannot be had: {why}. {way_out}")
 }
 
 /// Makes everything once, in a child, and lets the kernel take it away again.
@@ -161,10 +297,11 @@ fn trial(user: bool) -> io::Result<Trial> {
     let child = sys::fork(|| {
         let tried = try_namespaces(user, to_parent.as_ref());
         // What comes from process 1 of the namespace is already in the pipe.
-        let _ = to_parent
-            .take()
-            .zip(tried.err())
-            .map(|(mut to, error)| write!(to, "n{error}"));
+        if let (Some(mut to), Err(error)) = (to_parent.take(), tried) {
+            let text = Trial::no_namespaces(error.to_string()).to_text();
+            // The parent takes silence for "no namespaces", too.
+            let _ = to.write_all(text.as_bytes());
+        }
         0
     });
     mask.thread_set_mask()?;
@@ -173,42 +310,47 @@ fn trial(user: bool) -> io::Result<Trial> {
     let mut text = String::new();
     answer.read_to_string(&mut text)?;
     waitpid(child, None)?;
-    let why = || text.get(1..).unwrap_or_default().to_owned();
-    Ok(match text.as_bytes().first() {
-        Some(b'+') => Trial::Bridge,
-        Some(b'b') => Trial::NoBridge(why()),
-        _ => Trial::NoNamespaces(why()),
-    })
+    Ok(Trial::from_text(&text))
 }
 
 fn try_namespaces(user: bool, to_parent: Option<&io::PipeWriter>) -> io::Result<()> {
     namespaces::unshare_pid(user)?;
     let init = sys::fork(|| {
-        let letter_and_reason = match namespaces::unshare_rest().and_then(|()| Scratch::detached())
-        {
-            Err(error) => format!("n{error}"),
-            Ok(_) => match try_bridge() {
-                Err(error) => format!("b{error}"),
-                Ok(()) => "+".to_owned(),
-            },
+        let made = namespaces::unshare_rest().and_then(|()| Scratch::detached());
+        let tried = match made.and_then(|_| try_networks()) {
+            Err(error) => Trial::no_namespaces(error.to_string()),
+            Ok(trial) => trial,
         };
         // The parent reads nothing if this fails, and takes it for "no namespaces".
-        let _ = to_parent.map(|mut to| to.write_all(letter_and_reason.as_bytes()));
+        let _ = to_parent.map(|mut to| to.write_all(tried.to_text().as_bytes()));
         0
     })?;
     waitpid(init, None)?;
     Ok(())
 }
 
-fn try_bridge() -> io::Result<()> {
+fn try_networks() -> io::Result<Trial> {
     // A runtime on this thread alone, as a process that forks must be.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let subnet = Subnet::for_devices(1).expect("there is room for one device");
-        Bridge::start(subnet).await?.add_tap("zfl0").await?;
-        Ok(())
+        let text = |error: io::Error| error.to_string();
+        let tap = Switchboard::try_tap(subnet).await.map_err(text);
+        let (bridge, netem) = match Bridge::start(subnet).await {
+            Ok(bridge) => {
+                let tapped = bridge.add_tap("zfl0").await.map(drop).map_err(text);
+                (tapped, bridge.can_impair().await)
+            }
+            Err(error) => (Err(text(error)), Ok(())),
+        };
+        Ok(Trial {
+            namespaces: Ok(()),
+            tap,
+            bridge,
+            netem,
+        })
     })
 }
 
@@ -216,45 +358,149 @@ fn try_bridge() -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const OWN: Isolation = Isolation::Namespaces { user: true };
+    const NOTHING: Needs = Needs {
+        links: false,
+        cuts: false,
+        pcap: false,
+    };
+    const LINKS: Needs = Needs {
+        links: true,
+        ..NOTHING
+    };
+    const CUTS: Needs = Needs {
+        cuts: true,
+        ..NOTHING
+    };
+    const PCAP: Needs = Needs {
+        pcap: true,
+        ..NOTHING
+    };
+
+    fn no_tap() -> Trial {
+        let why = "/dev/net/tun cannot be used: Permission denied".to_owned();
+        Trial {
+            tap: Err(why.clone()),
+            bridge: Err(why),
+            ..Trial::WORKS
+        }
+    }
+
+    fn no_netem() -> Trial {
+        Trial {
+            netem: Err("this kernel has no netem".into()),
+            ..Trial::WORKS
+        }
+    }
+
+    fn network(requested: NetworkMode, needs: Needs, trial: &Trial) -> Network {
+        decide(requested, needs, trial).unwrap().0
+    }
+
+    fn plan_text(requested: NetworkMode, needs: Needs, trial: &Trial) -> String {
+        let (network, reason) = decide(requested, needs, trial).unwrap();
+        let isolation = match trial.namespaces {
+            Ok(()) => Isolation::Namespaces { user: true },
+            Err(_) => Isolation::None,
+        };
+        Plan {
+            network,
+            isolation,
+            reason,
+        }
+        .to_string()
+    }
 
     #[test]
     fn the_default_is_the_best_and_says_why() {
-        let plan = decide(NetworkMode::Auto, OWN, Trial::Bridge).unwrap();
-        assert_eq!(plan.network, Network::Bridge);
-
-        let trial = Trial::NoBridge("/dev/net/tun cannot be used: Permission denied".into());
-        let plan = decide(NetworkMode::Auto, OWN, trial).unwrap();
-        assert_eq!(plan.network, Network::User);
+        let auto = |needs, trial: &Trial| plan_text(NetworkMode::Auto, needs, trial);
         assert_eq!(
-            plan.to_string(),
+            auto(NOTHING, &Trial::WORKS),
+            "bridge (a Linux bridge and a tap per device) in private namespaces"
+        );
+        assert_eq!(
+            auto(LINKS, &Trial::WORKS),
+            "switch (zfl's own switch, a link per device) in private namespaces: \
+             it has impaired links"
+        );
+        let both = Needs { pcap: true, ..CUTS };
+        assert!(
+            auto(both, &Trial::WORKS)
+                .ends_with("it has links that can be cut and captures and counts of frames")
+        );
+        assert_eq!(
+            auto(NOTHING, &no_tap()),
             "user (QEMU's user-mode network, a forwarded port per device) in private namespaces: \
              no bridge, since /dev/net/tun cannot be used: Permission denied; as root it would work"
         );
-
-        let trial = Trial::NoNamespaces("new PID namespace: No space left".into());
-        let plan = decide(NetworkMode::Auto, Isolation::None, trial).unwrap();
-        assert_eq!(
-            (plan.network, plan.isolation),
-            (Network::User, Isolation::None)
-        );
+        let none = Trial::no_namespaces("new PID namespace: No space left".into());
         assert!(
-            plan.to_string().contains("on the host's loopback"),
-            "{plan}"
+            auto(NOTHING, &none).contains("on the host's loopback: no bridge, since this machine")
+        );
+        let no_bridge = Trial {
+            bridge: Err("cannot make the bridge: Not supported".into()),
+            ..Trial::WORKS
+        };
+        assert!(auto(NOTHING, &no_bridge).starts_with("switch"));
+        assert!(auto(NOTHING, &no_bridge).contains("cannot make the bridge"));
+    }
+
+    #[test]
+    fn a_bridge_does_what_the_kernel_can_and_the_switch_the_rest() {
+        let asked = NetworkMode::Bridge;
+        for needs in [NOTHING, CUTS, LINKS] {
+            assert_eq!(network(asked, needs, &Trial::WORKS), Network::Bridge);
+        }
+        assert_eq!(network(asked, CUTS, &no_netem()), Network::Bridge);
+        assert_eq!(network(asked, PCAP, &Trial::WORKS), Network::Switch);
+        let text = plan_text(asked, LINKS, &no_netem());
+        assert!(
+            text.starts_with("switch")
+                && text.contains("in place of the bridge that was asked for")
+                && text.contains("this kernel has no netem"),
+            "{text}"
         );
     }
 
     #[test]
     fn what_is_asked_for_is_done_or_refused() {
-        let plan = decide(NetworkMode::User, OWN, Trial::Bridge).unwrap();
-        assert_eq!(plan.network, Network::User);
-        let trial = Trial::NoBridge("there is no tun".into());
-        let error = decide(NetworkMode::Bridge, OWN, trial)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("there is no tun") && error.contains("--network user"),
-            "{error}"
+        let error = |requested, needs, trial: &Trial| decide(requested, needs, trial).unwrap_err();
+        for trial in [Trial::WORKS, no_tap()] {
+            assert_eq!(network(NetworkMode::User, NOTHING, &trial), Network::User);
+            for needs in [LINKS, CUTS, PCAP] {
+                let text = error(NetworkMode::User, needs, &trial);
+                assert!(text.contains("--network auto"), "{text}");
+            }
+        }
+        assert_eq!(
+            network(NetworkMode::Switch, NOTHING, &no_netem()),
+            Network::Switch
         );
+        for asked in [NetworkMode::Bridge, NetworkMode::Switch] {
+            let text = error(asked, NOTHING, &no_tap());
+            assert!(
+                text.contains("Permission denied") && text.contains("--network user"),
+                "{text}"
+            );
+            let text = error(asked, LINKS, &no_tap());
+            assert!(text.contains("Without impaired links"), "{text}");
+        }
+        let text = error(NetworkMode::Auto, LINKS, &no_tap());
+        assert!(text.contains("chmod 666 /dev/net/tun"), "{text}");
+    }
+
+    #[test]
+    fn a_trial_comes_back_from_the_child_as_it_was() {
+        let torn = Trial {
+            netem: Err("two\nlines".into()),
+            ..no_tap()
+        };
+        let flat = Trial {
+            netem: Err("two lines".into()),
+            ..no_tap()
+        };
+        assert_eq!(Trial::from_text(&torn.to_text()), flat);
+        assert_eq!(Trial::from_text(&Trial::WORKS.to_text()), Trial::WORKS);
+        let silent = Trial::from_text("");
+        assert!(silent.namespaces.unwrap_err().contains("ended early"));
     }
 }

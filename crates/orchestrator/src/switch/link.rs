@@ -156,6 +156,11 @@ impl Link {
         }
     }
 
+    /// Whether it does nothing to frames.
+    pub fn is_perfect(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The impairment of one direction.
     pub fn direction(&self, direction: super::Direction) -> &Impairment {
         match direction {

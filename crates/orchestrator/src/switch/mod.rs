@@ -330,6 +330,11 @@ impl SwitchHandle {
         self.counters.snapshot()
     }
 
+    /// What it has counted so far of one client; `None` if no port has it.
+    pub fn client_stats(&self, client: u32) -> Option<ClientStats> {
+        self.counters.client(client)
+    }
+
     /// Stops the switch and waits until its thread has ended and every capture is complete.
     ///
     /// # Errors
@@ -383,6 +388,14 @@ impl SwitchHandle {
             Ok(ended) => ended.map_err(SwitchError::Io).and(asked),
             Err(_) => Err(SwitchError::Stopped),
         }
+    }
+}
+
+impl std::fmt::Debug for SwitchHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SwitchHandle")
+            .field("ports", &self.macs.len())
+            .finish_non_exhaustive()
     }
 }
 

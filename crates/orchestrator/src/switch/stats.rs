@@ -178,6 +178,13 @@ impl Counters {
         }
     }
 
+    pub fn client(&self, client: u32) -> Option<ClientStats> {
+        let of_client = |(number, counters): &(u32, ClientCounters)| {
+            (*number == client).then(|| counters.snapshot())
+        };
+        self.clients.iter().find_map(of_client)
+    }
+
     pub fn snapshot(&self) -> SwitchStats {
         let of_client = |(client, counters): &(u32, ClientCounters)| (*client, counters.snapshot());
         SwitchStats {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
-use zfl_orchestrator::{Board, BootPolicy, DeviceBody, DeviceSpec, FleetConfig, Overrides};
+use zfl_orchestrator::{Board, DeviceBody, DeviceSpec, FleetConfig};
 
 /// A role: does something in a process of its own and returns its exit status.
 pub type Role = (&'static str, fn() -> u8);
@@ -251,15 +251,6 @@ pub fn board(script: &str) -> Board {
 pub fn fleet(board: Board, count: u32) -> FleetConfig {
     let board = Arc::new(board);
     let body = DeviceBody::Emulated(board);
-    let device = |client| DeviceSpec {
-        client,
-        join_as: Some(client),
-        body: body.clone(),
-        overrides: Overrides::default(),
-    };
-    FleetConfig {
-        devices: (1..=count).map(device).collect(),
-        serial_dir: stage().join("serial"),
-        boot: BootPolicy::default(),
-    }
+    let device = |client| DeviceSpec::new(client, body.clone());
+    FleetConfig::new((1..=count).map(device).collect(), stage().join("serial"))
 }

@@ -37,6 +37,25 @@ fn the_mask_is_24_unless_given() {
 }
 
 #[test]
+fn icount_is_a_shift_that_qemu_takes() {
+    assert_eq!(run("run 10.0.0.2 server=10.0.0.1:80").icount, None);
+    assert_eq!(
+        run("run 10.0.0.2 server=10.0.0.1:80 icount=0").icount,
+        Some(0)
+    );
+    assert_eq!(
+        run("run 10.0.0.2 server=10.0.0.1:80 icount=10").icount,
+        Some(10)
+    );
+    for shift in ["11", "-1", "256", "auto", ""] {
+        let refused = refusal(&std::format!(
+            "run 10.0.0.2 server=10.0.0.1:80 icount={shift}"
+        ));
+        assert!(refused.starts_with(&std::format!("icount '{shift}' is not a shift, 0 to 10")));
+    }
+}
+
+#[test]
 fn a_server_elsewhere_needs_a_gateway_that_is_near() {
     assert!(refusal("run 10.0.0.2 server=10.0.1.1:80").contains("give gateway=<ip>"));
     assert!(refusal("run 10.0.0.2 server=10.0.1.1:80 gateway=10.0.2.1").contains("outside"));

@@ -13,7 +13,9 @@
 //!
 //! Build the image first: `cargo xtask build-guest`, or name another one in `ZFL_IMAGE`.
 
+mod aggregator;
 mod board;
+mod counts;
 mod session;
 
 use std::path::Path;
