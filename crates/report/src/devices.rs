@@ -2,7 +2,8 @@
 
 use crate::draw::{Axes, Figure, boxes};
 use crate::group::Group;
-use zfl_dashboard::model::HistoryRow;
+use crate::numbers::Mean;
+use zfl_dashboard::model::{Device, HistoryRow};
 
 /// A quantity of a device: name of the figure, what it is, the axis, and its value in a round.
 type Quantity = (
@@ -90,59 +91,82 @@ const QUANTITIES: [Quantity; 13] = [
     ),
 ];
 
+/// Devices under one label: those of a group of runs or, of one group of a mixed fleet, those of each
+/// group of the fleet.
+struct Population<'a> {
+    label: String,
+    devices: Vec<&'a Device>,
+}
+
+impl<'a> Population<'a> {
+    fn of(groups: &'a [Group]) -> Vec<Self> {
+        let mut populations: Vec<Self> = Vec::new();
+        for group in groups {
+            for device in group.runs.iter().flat_map(|run| run.model.devices()) {
+                let own = device.group.as_ref().filter(|_| groups.len() == 1);
+                let label = own.unwrap_or(&group.label);
+                match populations.iter_mut().find(|known| known.label == *label) {
+                    Some(known) => known.devices.push(device),
+                    None => populations.push(Self {
+                        label: label.clone(),
+                        devices: vec![device],
+                    }),
+                }
+            }
+        }
+        populations
+    }
+}
+
+/// A quantity of a device, as the mean over the rounds that it finished.
+fn mean(device: &Device, value: impl Fn(&HistoryRow) -> Option<f64>) -> Option<f64> {
+    Some(Mean::of(device.history.iter().filter_map(value))?.mean)
+}
+
 /// A figure of each quantity that these groups have the numbers for.
 pub fn devices(groups: &[Group]) -> Vec<Figure> {
+    let populations = Population::of(groups);
     let per_round = |(name, what, axis, value): &Quantity| {
-        let values = |group: &Group| {
-            group
-                .runs
-                .iter()
-                .flat_map(|run| run.per_device(value))
-                .collect()
-        };
         let caption = format!(
             "Devices' cost: {what}. A dot is a device's mean over its rounds; boxes are quartiles, \
              whiskers reach to 1.5 times their distance."
         );
-        distribution(groups, name, caption, axis, values)
+        distribution(&populations, name, caption, axis, |device| {
+            mean(device, value)
+        })
     };
     let mut figures: Vec<Figure> = QUANTITIES.iter().filter_map(per_round).collect();
     figures.extend(distribution(
-        groups,
+        &populations,
         "device-host-memory",
         "What a device costs its host: memory that is its alone.".to_owned(),
         "Host memory (MB)",
-        |group| {
-            let devices = group.runs.iter().flat_map(|run| run.model.devices());
-            devices
-                .filter_map(|device| Some(device.host_bytes? as f64 / 1e6))
-                .collect()
-        },
+        |device| Some(device.host_bytes? as f64 / 1e6),
     ));
     figures.extend(distribution(
-        groups,
+        &populations,
         "device-boot",
         "From the start of a device's machine to its prompt, at its last boot.".to_owned(),
         "Boot time (ms)",
-        |group| {
-            let devices = group.runs.iter().flat_map(|run| run.model.devices());
-            devices
-                .filter_map(|device| Some(device.boot_ms? as f64))
-                .collect()
-        },
+        |device| Some(device.boot_ms? as f64),
     ));
     figures
 }
 
 fn distribution(
-    groups: &[Group],
-    name: &'static str,
+    populations: &[Population<'_>],
+    name: &str,
     caption: String,
     axis: &str,
-    values: impl Fn(&Group) -> Vec<f64> + Copy,
+    value: impl Fn(&Device) -> Option<f64>,
 ) -> Option<Figure> {
-    let most = groups.iter().flat_map(&values).fold(0.0, f64::max);
-    let plot = boxes(groups, values)?;
+    let values = |population: &Population<'_>| {
+        let values = population.devices.iter().filter_map(|device| value(device));
+        (population.label.clone(), values.collect::<Vec<f64>>())
+    };
+    let values: Vec<_> = populations.iter().map(values).collect();
+    let most = values.iter().flat_map(|(_, values)| values);
+    let most = most.copied().fold(0.0, f64::max);
     let axes = Axes::new("", axis).zero_to(most);
-    Some(Figure::new(name, caption, vec![plot], &axes, 0))
+    Some(Figure::new(name, caption, vec![boxes(&values)?], &axes, 0))
 }

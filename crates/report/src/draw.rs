@@ -1,6 +1,6 @@
 //! A figure, and the plots that figures are made of.
 
-use crate::group::{Group, Point};
+use crate::group::Point;
 use anyhow::Result;
 use kuva::backend::png::PngBackend;
 use kuva::plot::{
@@ -241,18 +241,17 @@ fn band(points: &[Point], color: &str) -> Option<Plot> {
     )
 }
 
-/// A box for each group, each over the same quantity of its devices.
-pub fn boxes(groups: &[Group], values: impl Fn(&Group) -> Vec<f64>) -> Option<Plot> {
+/// A box for each label that has values.
+pub fn boxes(groups: &[(String, Vec<f64>)]) -> Option<Plot> {
     let mut plot = BoxPlot::new()
         .with_width(0.5)
         .with_strip(0.25)
         .with_overlay_size(2.5)
         .with_overlay_color("#222222");
     let mut colors = Vec::new();
-    for (at, group) in groups.iter().enumerate() {
-        let values = values(group);
+    for (at, (label, values)) in groups.iter().enumerate() {
         if !values.is_empty() {
-            plot = plot.with_group(group.label.as_str(), values);
+            plot = plot.with_group(label.as_str(), values.clone());
             colors.push(color(at));
         }
     }

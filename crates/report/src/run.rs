@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use zfl_aggregator::RoundRecord;
 use zfl_dashboard::Model;
-use zfl_dashboard::model::{HistoryRow, RunView};
+use zfl_dashboard::model::RunView;
 
 /// Settings that say where a run was and which, not what it was.
 const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
@@ -103,18 +103,6 @@ impl Run {
             Some((record.round, [computing, link, waiting]))
         });
         parts.collect()
-    }
-
-    /// A quantity of each device, as the mean over the rounds that it finished.
-    pub fn per_device(&self, value: impl Fn(&HistoryRow) -> Option<f64>) -> Vec<f64> {
-        let mean = |rows: &[HistoryRow]| {
-            let values: Vec<f64> = rows.iter().filter_map(&value).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-        };
-        self.model
-            .devices()
-            .filter_map(|device| mean(&device.history))
-            .collect()
     }
 }
 
