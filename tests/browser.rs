@@ -256,6 +256,7 @@ fn aggregator() -> zfl_aggregator::Config {
         clients: 8,
         rounds: 100_000,
         first_round: 1,
+        elapsed_before: Duration::ZERO,
         clients_per_round: 8,
         over_commit: 0,
         quorum: 4,

@@ -467,13 +467,14 @@ impl Rounds {
     /// Writes a round down, and the model that it left, before the next may begin.
     fn finish_round(&mut self, record: RoundRecord, clients: &[ClientRecord]) -> Result<()> {
         let round = record.round;
+        self.run_dir.round(&record, clients)?;
+        // Last, since a resumed run goes on from the round of the model.
         self.run_dir.model(
-            "model.safetensors",
+            RunDir::MODEL,
             &self.shared.config.network,
             &self.params,
             round,
         )?;
-        self.run_dir.round(&record, clients)?;
         self.table.push(record.clone());
         self.shared.log.emit(Event::RoundFinished { record });
         if let Some(failure) = self.shared.log.failure() {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use zfl_dashboard::{Dashboard, Meta};
+use zfl_orchestrator::Qemu;
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -33,7 +34,6 @@ pub fn open(choice: DashboardChoice) -> Result<Option<TcpListener>> {
 pub fn describe(
     experiment: &Experiment,
     network: String,
-    versions: BTreeMap<String, String>,
     train: &Dataset,
     partition: &Partition,
 ) -> Result<Meta> {
@@ -41,11 +41,23 @@ pub fn describe(
     meta.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
     meta.network = Some(network);
     meta.split = Meta::split_of(train, partition);
-    meta.versions = versions;
+    meta.versions = versions(experiment);
     let file = experiment.out.join(Meta::FILE);
     std::fs::write(&file, serde_json::to_vec(&meta)?)
         .with_context(|| format!("write {}", file.display()))?;
     Ok(meta)
+}
+
+/// Versions of what a run depends on besides zfl: QEMU, and the system below it.
+fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
+    let board = experiment.groups.iter().find_map(|g| g.board.as_ref());
+    let qemu = board.and_then(|board| Some(Qemu::find(board).ok()?.version.to_string()));
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    let system = release.map(|release| format!("{} {}", release.trim(), std::env::consts::ARCH));
+    [("qemu", qemu), ("linux", system)]
+        .into_iter()
+        .filter_map(|(name, version)| Some((name.to_owned(), version?)))
+        .collect()
 }
 
 /// Serves the page about the run that is about to begin, in the background.

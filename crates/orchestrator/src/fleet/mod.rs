@@ -255,6 +255,18 @@ impl Fleet {
         Usage::cpu_s_of(pid)
     }
 
+    /// Types a line into an emulated device's shell while its client runs; returns when it was read.
+    ///
+    /// # Errors
+    /// [`FleetError::Shell`] if the device is native, does not run, or its shell does not take it.
+    pub async fn type_line(&self, client: u32, line: &str) -> Result<(), FleetError> {
+        let (done, typed) = oneshot::channel();
+        self.command(client, Command::Type(line.to_owned(), done))
+            .await?;
+        let typed = typed.await.map_err(|_| FleetError::State(client))?;
+        typed.map_err(|problem| FleetError::Shell { client, problem })
+    }
+
     /// What an emulated device costs its host now; `None` if it does not run or is native.
     pub fn usage(&self, client: u32) -> Option<Usage> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
