@@ -109,7 +109,12 @@ fn told(took: Duration) {
 const EVIL: &str = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>";
 
 async fn a_run_of_native_devices_is_watched_while_it_goes_on(browser: &Browser) {
+    let folder = support::folder();
+    let file = folder.path().join("crash.toml");
+    let crash = "[[faults.schedule]]\nround = 40\nclient = 5\nfault = \"crash\"\n";
+    std::fs::write(&file, crash).unwrap();
     let live = Live::start(&[
+        file.to_str().unwrap(),
         "--body",
         "native",
         "--clients",
@@ -136,6 +141,15 @@ async fn a_run_of_native_devices_is_watched_while_it_goes_on(browser: &Browser) 
         .await;
     browser.click(".tile[data-client='3']").await;
     browser.until(&format!("{LOG}.includes('round 1')")).await;
+    browser.click("#device-close").await;
+    browser.until(&is(5, "dead")).await;
+    browser.click("[data-view=faults]").await;
+    let table = "document.getElementById('faults-table').textContent";
+    browser
+        .until(&format!(
+            "/crash/.test({table}) && /injected/.test({table})"
+        ))
+        .await;
     signal(live.pid(), "INT");
     let run = live.finish();
     assert_eq!(run.said.status, Some(130), "{run:?}");

@@ -30,6 +30,10 @@ impl Model {
             }
             "fault" => self.injected(Some(client), detail),
             "fault_over" => self.over(client, detail),
+            "fault_failed" => {
+                let error = text(detail, "error").unwrap_or_default();
+                self.add_fault(Some(client), "fault failed", error);
+            }
             "watchdog" => {
                 self.add_fault(Some(client), "watchdog", &reason(detail, "it was reset"));
             }

@@ -19,6 +19,7 @@
 //! | `stopped` | `reason` | dead, unless the run is over |
 //! | `fault` | `fault` or `kind`, `round`, `reason` | as before, and among the faults as an injected one |
 //! | `fault_over` | `fault` | as before; the last such fault of it has an end |
+//! | `fault_failed` | `error` | as before, and among the faults |
 //! | `watchdog` | `reason` | as before, and among the faults |
 //! | `log_lost` | `error` | as before, and among the faults |
 //! | `usage` | `host_bytes`, `cpu_s` | as before |
