@@ -206,7 +206,7 @@ const groupsOf = (devices) => [...new Set([...devices.values()].map(groupOf))];
 /** Tells which device the pointer is at. */
 function showPoint(entry, at, yValues) {
   const [d, v] = entry ?? [];
-  $("compare-point").textContent = d ? `Number ${at + 1}: device ${d.client}, ${groupOf(d)}, ${yValues(v)}. A click opens it.` : "\u00a0";
+  $("compare-point").textContent = d ? `Number ${at + 1}: device ${d.client}, ${groupOf(d)}, ${yValues(v)}. A click opens it.` : "Point at a mark to see whose it is.";
 }
 
 function showCompare() {

@@ -16,6 +16,9 @@ export function nice(least) {
 
 const ROW = 30;
 
+/** Seconds between ticks, as clocks count. */
+const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+
 /** Where a round or a second is, and what stands at the axis. */
 function scale(by, last, left, width) {
   const room = width - left - 24;
@@ -27,9 +30,10 @@ function scale(by, last, left, width) {
     return { x: (round) => left + gap * (round - 0.5), gap, ticks, label: "round" };
   }
   const end = Math.max(last, 1e-3);
-  const step = end < 20 ? end / Math.max(1, Math.floor(room / 90)) : nice(end / (room / 90));
+  const least = end / Math.max(1, room / 80);
+  const step = STEPS_S.find((s) => s >= least) ?? 3600 * nice(least / 3600);
   const ticks = [];
-  for (let s = 0; s <= end * 1.0001; s += step) ticks.push([s, seconds(s)]);
+  for (let s = 0; s <= end; s += step) ticks.push([s, s === 0 ? "0" : seconds(s)]);
   return { x: (s) => left + (room * s) / end, gap: 26, ticks, label: "time since the start of the run" };
 }
 

@@ -17,8 +17,15 @@ use std::path::{Path, PathBuf};
 use support::Script;
 use zfl_dashboard::Dashboard;
 
-const VIEWS: [&str; 7] = [
-    "run", "fleet", "device", "compare", "faults", "data", "config",
+const VIEWS: [&str; 8] = [
+    "run",
+    "fleet",
+    "device",
+    "compare",
+    "faults",
+    "faults-time",
+    "data",
+    "config",
 ];
 
 /// Views that look different with more devices.
@@ -99,7 +106,11 @@ fn serve(run_dir: &Path, script: &Script) -> Result<String> {
 }
 
 async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
-    let tab = if view == "device" { "fleet" } else { view };
+    let tab = match view {
+        "device" => "fleet",
+        "faults-time" => "faults",
+        other => other,
+    };
     browser.open(&format!("{url}?theme={theme}#{tab}")).await;
     if view == "compare" {
         browser
@@ -107,6 +118,9 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
             .await;
         let change = "document.querySelector('#compare-device').dispatchEvent(new Event('change'))";
         browser.eval(change).await;
+    }
+    if view == "faults-time" {
+        browser.click("[name=fault-axis][value=time]").await;
     }
     if view == "device" {
         browser.click(".tile[data-client='4']").await;

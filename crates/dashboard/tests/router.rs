@@ -258,6 +258,66 @@ async fn metrics_are_open_metrics() {
     assert!(text.ends_with("# EOF\n"));
 }
 
+/// The exposition format, as OpenMetrics 1.0 has it in
+/// <https://prometheus.io/docs/specs/om/open_metrics_spec/>: families one after another, their
+/// metadata first, names and units as the types ask, and an end.
+#[tokio::test]
+async fn metrics_can_be_parsed() {
+    let (_dir, _script, dashboard) = run(8);
+    let text = text(ask(&dashboard, get("/metrics")).await).await;
+    let body = text.strip_suffix("# EOF\n").expect("an end");
+    let mut kinds = std::collections::BTreeMap::new();
+    let mut samples = std::collections::BTreeSet::new();
+    let (mut family, mut unit) = (String::new(), None);
+    for line in body.lines() {
+        if let Some(metadata) = line.strip_prefix("# ") {
+            let words: Vec<&str> = metadata.splitn(3, ' ').collect();
+            let [what, name, value] = words[..] else {
+                panic!("{line}")
+            };
+            if name != family {
+                (family, unit) = (name.to_owned(), None);
+                let known = kinds.contains_key(name);
+                assert!(!known, "{line}: a family in two places");
+            }
+            match what {
+                "TYPE" => drop(kinds.insert(family.clone(), value.to_owned())),
+                "UNIT" => unit = Some(value.to_owned()),
+                "HELP" => assert!(!value.is_empty(), "{line}"),
+                other => panic!("{line}: {other}"),
+            }
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').expect(line);
+        value.parse::<f64>().expect(line);
+        assert!(samples.insert(series.to_owned()), "{line}: twice");
+        let (name, labels) = series
+            .split_once('{')
+            .map_or((series, None), |(n, l)| (n, Some(l)));
+        let suffix = name.strip_prefix(family.as_str()).expect(line);
+        let expected = match kinds[&family].as_str() {
+            "counter" => "_total",
+            "info" => "_info",
+            "gauge" => "",
+            other => panic!("{line}: {other}"),
+        };
+        assert_eq!(suffix, expected, "{line}");
+        if let Some(unit) = &unit {
+            assert!(family.ends_with(&format!("_{unit}")), "{line}: {unit}");
+        }
+        for label in labels.map(|l| l.strip_suffix('}').expect(line)).into_iter() {
+            for pair in label.split("\",").filter(|pair| !pair.is_empty()) {
+                let (key, value) = pair.split_once("=\"").expect(line);
+                assert!(!key.is_empty() && !value.contains('\n'), "{line}");
+            }
+        }
+    }
+    assert!(kinds.len() > 15 && samples.len() > 60, "{text}");
+    for family in ["zfl_device_energy_joules", "zfl_simulated_seconds"] {
+        assert!(kinds.contains_key(family), "{family}: {kinds:?}");
+    }
+}
+
 /// One server-sent event.
 async fn next(body: &mut Body) -> (String, Value) {
     loop {

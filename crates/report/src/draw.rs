@@ -40,8 +40,10 @@ pub struct Axes<'a> {
     pub x_range: Option<(f64, f64)>,
     /// Ends of the vertical axis, likewise.
     pub y_range: Option<(Option<f64>, Option<f64>)>,
-    /// Whether only whole numbers stand at the axes.
+    /// Whether only whole numbers stand at the horizontal axis.
     pub counts: bool,
+    /// Whether only whole numbers stand at the vertical axis.
+    pub whole: bool,
 }
 
 impl<'a> Axes<'a> {
@@ -52,6 +54,7 @@ impl<'a> Axes<'a> {
             x_range: None,
             y_range: None,
             counts: false,
+            whole: false,
         }
     }
 
@@ -62,6 +65,14 @@ impl<'a> Axes<'a> {
             x_range: Some(range),
             counts: true,
             ..Self::new("Round", y)
+        }
+    }
+
+    /// Counts what can be counted.
+    pub fn in_wholes(self) -> Self {
+        Self {
+            whole: true,
+            ..self
         }
     }
 
@@ -94,10 +105,12 @@ impl<'a> Axes<'a> {
             layout = layout.with_y_axis_max(high);
         }
         if self.counts {
-            layout.with_x_tick_format(whole())
-        } else {
-            layout
+            layout = layout.with_x_tick_format(whole());
         }
+        if self.whole {
+            layout = layout.with_y_tick_format(whole());
+        }
+        layout
     }
 }
 

@@ -354,6 +354,11 @@ fn faults(groups: &[Group]) -> Option<Figure> {
     };
     let bars: Vec<(String, Vec<f64>)> = (0..=last).map(bar).collect();
     let axes = Axes::new("Round", "Failures and faults per run").with_zero();
+    let axes = if group.runs.len() == 1 {
+        axes.in_wholes()
+    } else {
+        axes
+    };
     let caption =
         "Failures and injected faults by round; before the first round they count as 0's.";
     Some(Figure::new(
@@ -387,7 +392,9 @@ fn totals(groups: &[Group]) -> Option<Figure> {
     };
     let bars: Vec<(String, Vec<f64>)> = groups.iter().map(bar).collect();
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    let axes = Axes::new("", "Failures and faults per run").with_zero();
+    let axes = Axes::new("", "Failures and faults per run")
+        .with_zero()
+        .in_wholes();
     let caption = "Failures and injected faults by kind, as the mean over the runs of a group.";
     Some(Figure::new(
         "faults-total",

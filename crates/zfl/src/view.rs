@@ -38,7 +38,7 @@ pub fn describe(
     partition: &Partition,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
-    meta.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
+    meta.command = Some(command(std::env::args().skip(1)));
     meta.network = Some(network);
     meta.split = Meta::split_of(train, partition);
     meta.versions = versions(experiment);
@@ -46,6 +46,20 @@ pub fn describe(
     std::fs::write(&file, serde_json::to_vec(&meta)?)
         .with_context(|| format!("write {}", file.display()))?;
     Ok(meta)
+}
+
+/// The command with these arguments, as a shell takes it.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let quoted = |argument: String| {
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let words = std::iter::once("zfl".to_owned()).chain(arguments.map(quoted));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Versions of what a run depends on besides zfl: QEMU, and the system below it.
@@ -91,4 +105,16 @@ pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
         serving.abort();
         Ok(0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn a_command_can_be_repeated() {
+        let words = ["run", "--lr=0.5", "", "it's a $HOME"].map(str::to_owned);
+        let expected = r"zfl run --lr=0.5 '' 'it'\''s a $HOME'";
+        assert_eq!(command(words.into_iter()), expected);
+    }
 }
