@@ -6,34 +6,42 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use rtnetlink::packet_route::tc::TcAttribute;
+use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcStats};
 use support::{Stage, board, fleet, stage, test};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zfl_orchestrator::admission::Capacity;
+use zfl_orchestrator::board::Guest;
 use zfl_orchestrator::sandbox::{Needs, NetworkMode, Sandbox, enter, probe};
 use zfl_orchestrator::switch::{Impairment, LaneStats, Link, Loss};
-use zfl_orchestrator::{BootReport, Fleet, FleetConfig, FleetError, FleetEvent, PcapConfig};
+use zfl_orchestrator::{
+    BootReport, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, FleetEvent, PcapConfig,
+    Speed,
+};
 
-/// Frames that a link lets through slowly wait in its queue; the length of it, in bytes.
-async fn waiting_bytes(link: &str) -> Option<u32> {
+/// What the kernel says of a queue of this kind at a link, if there is one.
+async fn queue(link: &str, kind: &str) -> Option<TcStats> {
     let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
     tokio::spawn(connection);
     let index = nix::net::if_::if_nametoindex(link).unwrap().cast_signed();
     let queues: Vec<_> = netlink.qdisc().get().index(index).execute().collect().await;
-    queues.into_iter().flatten().find_map(|queue| {
-        let is_tbf = |attribute: &_| matches!(attribute, TcAttribute::Kind(kind) if kind == "tbf");
-        queue
-            .attributes
-            .iter()
-            .find(|attribute| is_tbf(attribute))?;
-        queue
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                TcAttribute::Stats(stats) => Some(stats.backlog),
-                _ => None,
-            })
-    })
+    // The kernel tells of all links, whatever it was asked.
+    let of_link = |queue: &TcMessage| queue.header.index == index;
+    queues
+        .into_iter()
+        .flatten()
+        .filter(of_link)
+        .find_map(|queue| {
+            let is_it =
+                |attribute: &_| matches!(attribute, TcAttribute::Kind(name) if name == kind);
+            queue.attributes.iter().find(|attribute| is_it(attribute))?;
+            queue
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    TcAttribute::Stats(stats) => Some(*stats),
+                    _ => None,
+                })
+        })
 }
 
 /// Tells the host where a guest is that answers no ARP.
@@ -47,10 +55,10 @@ async fn introduce(ip: std::net::IpAddr) {
 }
 
 macro_rules! roles {
-    ($($network:ident: $($name:ident),* $(,)?;)*) => {
+    ($($network:ident $needs:expr => $($name:ident),* $(,)?;)*) => {
         fn main() {
             support::main(
-                &[$($((stringify!($name), || play(NetworkMode::$network, $name))),*),*],
+                &[$($((stringify!($name), || play(NetworkMode::$network, $needs, $name))),*),*],
                 vec![$($(test(stringify!($name), || passes(stringify!($name)))),*),*],
             );
         }
@@ -58,7 +66,7 @@ macro_rules! roles {
 }
 
 roles!(
-    Auto:
+    Auto NOTHING =>
         devices_boot_and_are_measured,
         a_device_is_killed_and_boots_again,
         a_device_that_dies_is_told_with_its_last_lines,
@@ -73,14 +81,18 @@ roles!(
         a_fleet_that_does_not_fit_is_refused,
         a_poor_card_is_paced,
         a_tap_that_is_still_held_is_waited_for;
-    Bridge:
+    Bridge NOTHING =>
         a_tap_is_taken_down_and_up;
-    Switch:
+    Bridge LINKS =>
+        a_bridge_impairs_links_or_the_switch_does,
+        on_a_bridge_a_poor_card_is_paced_behind_its_link;
+    Switch NOTHING =>
         a_machine_gets_what_its_device_has_of_its_own,
+        a_guest_is_told_its_speed,
         frames_are_counted_and_captured,
         a_link_is_cut_and_healed_and_changed,
         on_the_switch_a_poor_card_is_paced;
-    User:
+    User NOTHING =>
         without_links_none_is_cut_or_spoilt;
 );
 
@@ -93,8 +105,18 @@ fn passes(role: &str) {
     stage.check_empty(&[]);
 }
 
-fn play<F: Future<Output = ()>>(network: NetworkMode, role: fn(Sandbox) -> F) -> u8 {
-    let plan = probe(network, Needs::default()).unwrap();
+const NOTHING: Needs = Needs {
+    links: false,
+    cuts: false,
+    pcap: false,
+};
+const LINKS: Needs = Needs {
+    links: true,
+    ..NOTHING
+};
+
+fn play<F: Future<Output = ()>>(network: NetworkMode, needs: Needs, role: fn(Sandbox) -> F) -> u8 {
+    let plan = probe(network, needs).unwrap();
     enter(&plan, |sandbox| {
         tokio::runtime::Runtime::new()
             .unwrap()
@@ -359,12 +381,15 @@ async fn a_poor_card_is_paced(sandbox: Sandbox) {
         let socket = tokio::net::UdpSocket::bind((fleet.server_ip(), 0))
             .await
             .unwrap();
-        // At that rate they take five seconds.
-        for _ in 0..50 {
-            socket.send_to(&[0; 1400], address).await.unwrap();
+        // At that rate they take five seconds. A bridge whose first port has just come up may drop
+        // the first frames, so they are sent until some wait.
+        let start = std::time::Instant::now();
+        while queue("zfl1", "tbf").await.expect("a token bucket").backlog == 0 {
+            assert!(start.elapsed() < support::PATIENCE, "nothing waits");
+            for _ in 0..50 {
+                socket.send_to(&[0; 1400], address).await.unwrap();
+            }
         }
-        let waiting = waiting_bytes("zfl1").await.expect("a token bucket");
-        assert!(waiting > 0, "nothing waits");
     }
     fleet.stop().await;
 }
@@ -429,7 +454,6 @@ async fn downlink(fleet: &Fleet, frames: u64) -> (u64, u64, u64) {
 
 async fn a_machine_gets_what_its_device_has_of_its_own(sandbox: Sandbox) {
     let mut config = fleet(board("tells"), 1);
-    // Otherwise the script would be another one; it is the firmware's way to learn its speed.
     config.devices[0].memory_mib = Some(3);
     let (fleet, server, _events) = start(sandbox, config).await;
     let report = fleet.boot(server).await;
@@ -445,6 +469,29 @@ async fn a_machine_gets_what_its_device_has_of_its_own(sandbox: Sandbox) {
         log.contains("run 192.0.2.2 server=192.0.2.1:8080 mask=24 client=1"),
         "{log}"
     );
+    fleet.stop().await;
+}
+
+async fn a_guest_is_told_its_speed(sandbox: Sandbox) {
+    let mut config = fleet(board("tells"), 1);
+    let mut zephyr = board("tells");
+    zephyr.name = "zephyr".into();
+    zephyr.body = Guest::Zephyr;
+    config
+        .devices
+        .push(DeviceSpec::new(2, DeviceBody::Emulated(zephyr.into())));
+    for spec in &mut config.devices {
+        spec.speed = Some(Speed::of_mips(125.0, false).unwrap());
+    }
+    let (fleet, server, _events) = start(sandbox, config).await;
+    let report = fleet.boot(server).await;
+    assert_eq!(report.booted.len(), 2, "{:?}", report.failed);
+    // The stand-in takes the bare firmware's words for another script and stays silent.
+    assert!(log_of(1).contains("mask=24 client=1\n"), "{}", log_of(1));
+    let log = log_of(2);
+    assert!(log.contains(" -icount shift=3,sleep=on "), "{log}");
+    assert!(log.contains(" -append tells "), "{log}");
+    assert!(log.contains("mask=24 client=2 icount=3\n"), "{log}");
     fleet.stop().await;
 }
 
@@ -587,6 +634,73 @@ async fn a_tap_is_taken_down_and_up(sandbox: Sandbox) {
     fleet.boot_one(1, server).await.unwrap().unwrap();
     assert!(!is_up("zfl1").await);
     assert_eq!(fleet.link_stats(1), None);
+    fleet.stop().await;
+}
+
+/// A link that loses everything that the device gets.
+fn deaf() -> Link {
+    let mut link = Link::default();
+    link.downlink.loss = Loss::independent(1.0);
+    link
+}
+
+/// Where the kernel has netem it loses the frames; where it has not, the plan took the switch.
+async fn a_bridge_impairs_links_or_the_switch_does(sandbox: Sandbox) {
+    let mut config = fleet(board("good"), 2);
+    config.devices[0].link = deaf();
+    let (fleet, server, _events) = start(sandbox, config).await;
+    let report = fleet.boot(server).await;
+    assert_eq!(report.booted.len(), 2, "{:?}", report.failed);
+    if fleet.switch_stats().is_some() {
+        send(&fleet, 10).await;
+        assert_eq!(downlink(&fleet, 10).await, (0, 0, 10));
+        return fleet.stop().await;
+    }
+    wait_for_drops(&fleet, 10).await;
+    assert!(queue("zfi1", "netem").await.is_some(), "its uplink");
+    assert!(
+        queue("zfl2", "netem").await.is_none(),
+        "no link was asked for"
+    );
+    fleet.kill(1).await.unwrap();
+    fleet.boot_one(1, server).await.unwrap().unwrap();
+    wait_for_drops(&fleet, 10).await;
+    fleet.set_link(1, Link::default()).await.unwrap();
+    let before = queue("zfl1", "netem").await.unwrap().drops;
+    send(&fleet, 10).await;
+    assert_eq!(queue("zfl1", "netem").await.unwrap().drops, before);
+    fleet.set_link(2, deaf()).await.unwrap();
+    assert!(queue("zfl2", "netem").await.is_some());
+    fleet.stop().await;
+}
+
+/// Sends to the first device until netem has lost so many frames.
+async fn wait_for_drops(fleet: &Fleet, count: u32) {
+    let start = std::time::Instant::now();
+    while queue("zfl1", "netem")
+        .await
+        .expect("netem on the tap")
+        .drops
+        < count
+    {
+        assert!(start.elapsed() < support::PATIENCE, "nothing is lost");
+        send(fleet, 10).await;
+    }
+}
+
+async fn on_a_bridge_a_poor_card_is_paced_behind_its_link(sandbox: Sandbox) {
+    let mut board = board("good");
+    board.nic.max_kbit_per_s = Some(100);
+    let mut config = fleet(board, 1);
+    config.devices[0].link.downlink.delay = Duration::from_millis(1);
+    let (fleet, server, _events) = start(sandbox, config).await;
+    let report = fleet.boot(server).await;
+    assert_eq!(report.booted.len(), 1, "{:?}", report.failed);
+    assert_eq!(fleet.warnings(), [""; 0]);
+    if fleet.switch_stats().is_none() {
+        assert!(queue("zfl1", "netem").await.is_some());
+        assert!(queue("zfl1", "tbf").await.is_some());
+    }
     fleet.stop().await;
 }
 

@@ -95,8 +95,6 @@ pub struct DeviceSettings {
     pub throttle: Option<bool>,
     /// Its memory.
     pub memory_mib: Option<u32>,
-    /// Its share of a processor of the host.
-    pub cpu_percent: Option<u32>,
 }
 
 /// Like devices.
@@ -295,17 +293,12 @@ impl DeviceSettings {
         if flags.body.is_some_and(|body| Some(body) != other.body) && flags.board.is_none() {
             other.board = None;
         }
-        merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib,
-            cpu_percent);
+        merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
         other
     }
 
     fn check(&self, place: &str) -> Result<(), Refusal> {
-        let counts = [
-            ("memory_mib", self.memory_mib),
-            ("cpu_percent", self.cpu_percent),
-        ];
-        positive(place, &counts)?;
+        positive(place, &[("memory_mib", self.memory_mib)])?;
         require(self.loss.is_none_or(|p| (0.0..=1.0).contains(&p)), || {
             format!("{place}loss: give a probability from 0 to 1")
         })?;

@@ -99,7 +99,10 @@ impl Stage {
                 Ok(Event::ClientStarted { client, round }) => {
                     self.begin(&mut acts, round, Some(client))
                 }
-                Ok(Event::PhaseEntered { phase, .. }) if phase == Phase::Finished => {
+                Ok(Event::PhaseEntered {
+                    phase: Phase::Finished,
+                    ..
+                }) => {
                     return self.restore().await;
                 }
                 Ok(_) => {}

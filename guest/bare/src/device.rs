@@ -62,6 +62,11 @@ impl RunningDevice {
         }))
     }
 
+    /// Takes all the memory that the network may ever need, if it is there.
+    pub fn reserve_network(&mut self) {
+        self.port.network.reserve();
+    }
+
     /// The network card.
     pub fn nic(&self) -> &Nic {
         self.port.network.nic()

@@ -137,12 +137,10 @@ impl Aggregator {
         );
         stream.write_all(head.as_bytes()).ok()?;
         stream.write_all(body).ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        let (head, body) = text.split_once("\r\n\r\n")?;
+        let (head, body) = read_message(&mut stream).ok()?;
         Some(Answer {
             status: head.split(' ').nth(1)?.parse().ok()?,
-            body: body.to_owned(),
+            body: String::from_utf8(body).ok()?,
         })
     }
 }
@@ -171,7 +169,7 @@ fn noise(index: u32) -> u32 {
 /// Answers one request.
 fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    let (head, body) = read_request(&mut stream)?;
+    let (head, body) = read_message(&mut stream)?;
     let path = head.split(' ').nth(1).unwrap_or("");
     let path = path.split('?').next().unwrap_or("");
     let examples = job.num_examples;
@@ -208,7 +206,8 @@ fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::
     stream.write_all(&answer)
 }
 
-fn read_request(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+/// Reads one head and the body behind it.
+fn read_message(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     let end = loop {
@@ -220,16 +219,14 @@ fn read_request(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
             len => bytes.extend(&buffer[..len]),
         }
     };
-    let body = bytes.split_off(end);
+    let mut body = bytes.split_off(end);
     let head = String::from_utf8_lossy(&bytes).into_owned();
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok())
         .unwrap_or(0);
-    let mut body = body;
-    let missing = length - body.len().min(length);
     let start = body.len();
-    body.resize(start + missing, 0);
+    body.resize(length.max(start), 0);
     stream.read_exact(&mut body[start..])?;
     Ok((head, body))
 }

@@ -16,6 +16,7 @@
 mod aggregator;
 mod board;
 mod counts;
+mod memory;
 mod session;
 
 use std::path::Path;
@@ -32,6 +33,11 @@ fn shell() {
 #[test]
 fn network() {
     check("network");
+}
+
+#[test]
+fn hog() {
+    check("hog");
 }
 
 #[test]

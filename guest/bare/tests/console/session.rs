@@ -107,6 +107,11 @@ impl Session {
             .expect("QEMU reads its input");
     }
 
+    /// Waits until a line holds this, and passes over it.
+    pub fn wait_for(&mut self, text: &str) {
+        while !self.read_line().contains(text) {}
+    }
+
     fn wait_for_prompt(&mut self) {
         while !self.pending.ends_with(&self.prompt) {
             assert!(self.receive(), "no prompt:\n{}{}", self.seen, self.pending);
