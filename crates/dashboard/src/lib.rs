@@ -37,6 +37,7 @@
 mod api;
 mod assets;
 mod follow;
+mod groups;
 pub mod guard;
 mod meta;
 mod metrics;

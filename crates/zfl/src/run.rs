@@ -309,9 +309,10 @@ impl Production<'_> {
             .local_addr()
             .context("the listener has no address")?;
         let partition = experiment.partition(data.train.len())?;
+        let network = self.plan.to_string();
+        let meta = view::describe(experiment, network, &data.train, &partition)?;
         if let Some(listener) = dashboard {
-            let network = self.plan.to_string();
-            let at = view::serve(listener, experiment, network, &data.train, &partition)?;
+            let at = view::serve(listener, meta, &experiment.out)?;
             terminal.line(&format!("dashboard: http://{at}/"));
         }
         let (mut server, lost, first_round) =
