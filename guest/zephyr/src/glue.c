@@ -21,6 +21,7 @@
 #include <zephyr/net/socket.h>
 #include <zephyr/shell/shell.h>
 #include <zephyr/sys/fdtable.h>
+#include <zephyr/timing/timing.h>
 
 /* --- Heap ------------------------------------------------------------------------------------ */
 
@@ -62,6 +63,13 @@ K_THREAD_DEFINE(zfl_client, CONFIG_ZFL_CLIENT_STACK_SIZE, zfl_client_thread, NUL
 K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, NULL, NULL, NULL,
 		TRAINER_PRIORITY, 0, 0);
 
+/* --- Time ------------------------------------------------------------------------------------ */
+
+uint64_t zfl_timing_counter(void)
+{
+	return timing_counter_get();
+}
+
 /* --- Shell ----------------------------------------------------------------------------------- */
 
 int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
@@ -69,7 +77,7 @@ int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
 SHELL_CMD_ARG_REGISTER(run, NULL,
 		       "Join a federation.\n"
 		       "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] "
-		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>]",
+		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>] [icount=<shift>]",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(crash, NULL,
 		       "Die on purpose, to test who watches over this device.\n"
