@@ -132,17 +132,27 @@ struct zfl_tcp_counters {
 /* src/glue.rs writes it as a structure of its own. */
 BUILD_ASSERT(sizeof(struct zfl_tcp_counters) == 12);
 
+/*
+ * Segments are counted as IP packets that are not ICMP's, since nothing but TCP and ICMP is built in:
+ * Zephyr's own counters of segments leave out those that carry no data, and count received data
+ * twice. What is sent again is TCP's own count, in which only data is.
+ */
 int zfl_net_tcp_counters(struct zfl_tcp_counters *counters)
 {
-	struct net_stats_tcp stats;
-	int result = net_mgmt(NET_REQUEST_STATS_GET_TCP, NULL, &stats, sizeof(stats));
+	struct net_stats_tcp tcp;
+	struct net_stats_ip ip;
+	struct net_stats_icmp icmp;
 
-	if (result == 0) {
-		counters->sent = stats.sent;
-		counters->received = stats.recv;
-		counters->sent_again = stats.rexmit;
+	BUILD_ASSERT(!IS_ENABLED(CONFIG_NET_UDP), "datagrams would be taken for segments");
+	if (net_mgmt(NET_REQUEST_STATS_GET_TCP, NULL, &tcp, sizeof(tcp)) != 0 ||
+	    net_mgmt(NET_REQUEST_STATS_GET_IPV4, NULL, &ip, sizeof(ip)) != 0 ||
+	    net_mgmt(NET_REQUEST_STATS_GET_ICMP, NULL, &icmp, sizeof(icmp)) != 0) {
+		return -ENOTSUP;
 	}
-	return result;
+	counters->sent = ip.sent - icmp.sent;
+	counters->received = ip.recv - icmp.recv;
+	counters->sent_again = tcp.rexmit;
+	return 0;
 }
 
 /* --- TCP: sockets that never block ----------------------------------------------------------- */
