@@ -26,6 +26,8 @@ pub struct Config {
     pub rounds: u32,
     /// The first round to run: 1, or more when a run is resumed.
     pub first_round: u32,
+    /// Time of the run before this process, when it is resumed.
+    pub elapsed_before: Duration,
     /// Updates that a round is meant to have.
     pub clients_per_round: u32,
     /// Clients started beyond that, so that some may fail.

@@ -75,6 +75,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A device that is gone is on its way back.
+    ClientExpected {
+        /// The client.
+        client: u32,
+    },
     /// A cohort was chosen.
     RoundStarted {
         /// The round.

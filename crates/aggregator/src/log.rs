@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::broadcast;
 
@@ -16,16 +16,18 @@ const BACKLOG: usize = 8192;
 #[derive(Debug)]
 pub struct Log {
     started: Instant,
+    elapsed_before: Duration,
     subscribers: broadcast::Sender<Record>,
     file: Mutex<File>,
     failure: Mutex<Option<String>>,
 }
 
 impl Log {
-    /// A log into `file`, its clock at 0.
-    pub fn new(file: File) -> Self {
+    /// A log into `file`, its clock at `elapsed_before`.
+    pub fn new(file: File, elapsed_before: Duration) -> Self {
         Self {
             started: Instant::now(),
+            elapsed_before,
             subscribers: broadcast::Sender::new(BACKLOG),
             file: Mutex::new(file),
             failure: Mutex::new(None),
@@ -39,13 +41,17 @@ impl Log {
 
     /// Seconds since the start of the run.
     pub fn elapsed_s(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        self.elapsed().as_secs_f64()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.elapsed_before + self.started.elapsed()
     }
 
     /// Tells one thing.
     pub fn emit(&self, event: Event) {
         let record = Record {
-            time_ms: self.started.elapsed().as_millis() as u64,
+            time_ms: self.elapsed().as_millis() as u64,
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             event,
         };

@@ -20,7 +20,7 @@ use futures::{FutureExt, StreamExt};
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
-use crate::roster::{Outcome, Standing, Ticket};
+use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
 use crate::shared::{Conditions, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
@@ -193,11 +193,14 @@ impl Rounds {
         self.ask_suspects().await;
         let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
         let enough = |state: &State| {
-            let out =
-                |standing: &Standing| matches!(standing, Standing::Lost(_) | Standing::Suspect);
-            let lost = state.roster.count(out);
-            let ready = state.roster.count(|standing| *standing == Standing::Ready);
-            state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - lost)
+            // Those that are away cannot come, even if they are on their way back from a crash.
+            let is_out = |(id, client): &(u32, &Client)| {
+                conditions.away.contains(id)
+                    || matches!(client.standing, Standing::Lost(_) | Standing::Suspect)
+            };
+            let out = state.roster.iter().filter(is_out).count() as u32;
+            let ready = available(state, conditions).count() as u32;
+            state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - out)
         };
         self.shared.wait_until(deadline, enough).await;
         prober.abort();
@@ -467,13 +470,14 @@ impl Rounds {
     /// Writes a round down, and the model that it left, before the next may begin.
     fn finish_round(&mut self, record: RoundRecord, clients: &[ClientRecord]) -> Result<()> {
         let round = record.round;
+        self.run_dir.round(&record, clients)?;
+        // Last, since a resumed run goes on from the round of the model.
         self.run_dir.model(
-            "model.safetensors",
+            RunDir::MODEL,
             &self.shared.config.network,
             &self.params,
             round,
         )?;
-        self.run_dir.round(&record, clients)?;
         self.table.push(record.clone());
         self.shared.log.emit(Event::RoundFinished { record });
         if let Some(failure) = self.shared.log.failure() {

@@ -75,6 +75,9 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// The model's file.
+    pub const MODEL: &str = "model.safetensors";
+
     /// Makes the directory and its tables; an existing one must be empty.
     ///
     /// # Errors
@@ -250,7 +253,7 @@ impl RunDir {
     }
 }
 
-fn at(path: &Path, name: &str) -> String {
+pub(crate) fn at(path: &Path, name: &str) -> String {
     format!("write {}", path.join(name).display())
 }
 

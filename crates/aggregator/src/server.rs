@@ -16,6 +16,7 @@ use crate::device::Devices;
 use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
 use crate::http::app;
 use crate::log::Log;
+use crate::resume::Resumed;
 use crate::roster::Standing;
 use crate::rounds::{Outlook, Rounds};
 use crate::run_dir::{RunDir, model_sha256};
@@ -93,7 +94,7 @@ impl Server {
         run_dir: RunDir,
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
-        let log = Log::new(run_dir.events()?);
+        let log = Log::new(run_dir.events()?, config.elapsed_before);
         let weighting = config.weighting;
         let shared = Arc::new(Shared::new(config, data.train, partition, log));
         let rounds = Rounds {
@@ -117,11 +118,12 @@ impl Server {
         self
     }
 
-    /// Goes on from these rounds and this model instead of from nothing.
+    /// Goes on from there instead of from nothing. [`Config::first_round`] is the round after it.
     #[must_use]
-    pub fn resumed(mut self, table: Vec<RoundRecord>, params: Vec<f32>) -> Self {
-        self.rounds.table = table;
-        self.rounds.params = Arc::new(params);
+    pub fn resumed(mut self, from: Resumed) -> Self {
+        self.rounds.table = from.table;
+        self.rounds.failures = from.failures;
+        self.rounds.params = Arc::new(from.params);
         self
     }
 

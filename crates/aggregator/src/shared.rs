@@ -169,13 +169,14 @@ impl Shared {
 
     /// A device that was lost is on its way back: rounds wait for it again.
     pub(crate) fn expected(&self, id: u32) {
-        self.with(|state| {
-            if let Some(client) = state.roster.get_mut(id)
-                && matches!(client.standing, Standing::Lost(_))
-            {
-                client.standing = Standing::Absent;
-            }
+        let news = self.with(|state| {
+            let client = state.roster.get_mut(id);
+            let lost = client.filter(|client| matches!(client.standing, Standing::Lost(_)));
+            lost.map(|client| client.standing = Standing::Absent)
         });
+        if news.is_some() {
+            self.log.emit(Event::ClientExpected { client: id });
+        }
     }
 
     pub(crate) fn has_joined(&self, id: u32) -> bool {

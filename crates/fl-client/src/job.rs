@@ -16,7 +16,7 @@ pub(crate) struct Partition {
     pub labels: Vec<u8>,
 }
 
-/// The memory that training needs besides parameters and data, kept between rounds.
+/// The memory that training needs besides parameters and data, held only while it lasts.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     floats: Vec<f32>,
@@ -25,11 +25,13 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes room for a plan; `false` if the device has not enough memory.
-    fn fit(&mut self, plan: &fl_nn::MemoryPlan) -> bool {
-        resize(&mut self.floats, plan.floats)
-            && resize(&mut self.ints, plan.ints)
-            && resize(&mut self.order, plan.order)
+    /// Makes room for a plan; `None` if the device has not enough memory.
+    fn new(plan: &fl_nn::MemoryPlan) -> Option<Self> {
+        let mut scratch = Self::default();
+        let fits = resize(&mut scratch.floats, plan.floats)
+            && resize(&mut scratch.ints, plan.ints)
+            && resize(&mut scratch.order, plan.order);
+        fits.then_some(scratch)
     }
 }
 
@@ -55,7 +57,7 @@ pub(crate) enum Outcome {
 pub struct TrainJob {
     pub(crate) start: Start,
     pub(crate) params: Vec<f32>,
-    pub(crate) scratch: Scratch,
+    scratch: Scratch,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) started_us: u64,
     pub(crate) usage_at_start: Usage,
@@ -72,7 +74,7 @@ pub(crate) enum JobError {
 }
 
 impl TrainJob {
-    /// Takes memory for one round; on failure the buffers come back.
+    /// Takes memory for one round; on failure the parameters come back.
     #[expect(
         clippy::too_many_arguments,
         reason = "all of them differ in kind, called once"
@@ -83,20 +85,19 @@ impl TrainJob {
         start: Start,
         partition: Arc<Partition>,
         params: Vec<f32>,
-        mut scratch: Scratch,
         done_examples: Arc<AtomicU32>,
         started_us: u64,
         usage_at_start: Usage,
-    ) -> Result<Self, (JobError, Vec<f32>, Scratch)> {
+    ) -> Result<Self, (JobError, Vec<f32>)> {
         let num_examples = partition.labels.len();
         let trainer = match Trainer::new(network, config, num_examples) {
             Ok(trainer) => trainer,
-            Err(error) => return Err((JobError::Train(error), params, scratch)),
+            Err(error) => return Err((JobError::Train(error), params)),
         };
-        if !scratch.fit(trainer.plan()) {
+        let Some(scratch) = Scratch::new(trainer.plan()) else {
             let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, params, Scratch::default()));
-        }
+            return Err((JobError::OutOfMemory { bytes }, params));
+        };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
             start,

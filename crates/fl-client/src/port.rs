@@ -49,7 +49,8 @@ pub trait Port {
 /// A device's counters since boot; `None` where the body cannot count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Instructions retired.
+    /// Instructions retired in the steps of training, those of the body's loop left out: how often
+    /// somebody asks `/ready` must not show here.
     pub instructions: Option<u64>,
     /// Most heap ever in use, in bytes.
     pub heap_peak_bytes: Option<u32>,

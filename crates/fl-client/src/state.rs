@@ -1,7 +1,7 @@
 //! What a device knows, apart from its connections.
 
 use crate::http::{BodyForm, Refusal, Request};
-use crate::job::{JobError, Outcome, Partition, Scratch, TrainJob, resize};
+use crate::job::{JobError, Outcome, Partition, TrainJob, resize};
 use crate::meter::{Metered, Traffic};
 use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
@@ -55,7 +55,6 @@ pub(crate) struct State {
     overrides: Overrides,
     /// The model's parameters; `None` while a `/start` being received or a job holds them.
     pub params: Option<Vec<f32>>,
-    scratch: Scratch,
     last_start: Option<Start>,
     last_form: BodyForm,
     done_examples: Arc<AtomicU32>,
@@ -71,7 +70,6 @@ impl State {
             results: None,
             overrides,
             params: None,
-            scratch: Scratch::default(),
             last_start: None,
             last_form: BodyForm::Frame,
             done_examples: Arc::new(AtomicU32::new(0)),
@@ -239,7 +237,6 @@ impl State {
             start.clone(),
             session.partition.clone(),
             params,
-            core::mem::take(&mut self.scratch),
             self.done_examples.clone(),
             wire.now_us,
             wire.port.usage(),
@@ -260,15 +257,22 @@ impl State {
                 self.phase = Phase::Training;
                 self.ready()
             }
-            Err((error, params, scratch)) => {
+            Err((error, params)) => {
                 self.params = Some(params);
-                self.scratch = scratch;
                 Err(match error {
                     JobError::Train(error) => Refusal::new(400, error),
-                    JobError::OutOfMemory { bytes } => Refusal::new(
-                        507,
-                        format_args!("training needs {bytes} bytes, this device has not so many"),
-                    ),
+                    JobError::OutOfMemory { bytes } => {
+                        let round = start.round;
+                        wire.port.log(format_args!(
+                            "round {round}: refused: training needs {bytes} bytes, not so many are free"
+                        ));
+                        Refusal::new(
+                            507,
+                            format_args!(
+                                "training needs {bytes} bytes, this device has not so many"
+                            ),
+                        )
+                    }
                 })
             }
         }
@@ -299,14 +303,12 @@ impl State {
         let TrainJob {
             start,
             params,
-            scratch,
             outcome,
             started_us,
             usage_at_start,
             ..
         } = job;
         self.params = Some(params);
-        self.scratch = scratch;
         let loss = match (outcome, &self.session) {
             (Some(Outcome::Trained { loss }), Some(_)) => loss,
             (Some(Outcome::Failed(error)), _) => return self.fail(error),

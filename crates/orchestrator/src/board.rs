@@ -3,6 +3,10 @@
 //! `boards/microvm/README.md` describes the format. It is read strictly: an unknown key is an
 //! error, so that a misspelt option is not a silent default.
 
+mod cost;
+
+pub use cost::{Clock, Energy};
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +53,10 @@ pub struct Board {
     pub kernel: Kernel,
     /// The guest's shell on the serial line.
     pub shell: Shell,
+    /// The clock rate at which virtual time is told.
+    pub clock: Option<Clock>,
+    /// The energy model of the device that the board stands for.
+    pub energy: Option<Energy>,
     /// Size budgets, in KiB; the build checks them.
     #[serde(default)]
     pub limits: BTreeMap<String, u32>,
@@ -189,6 +197,8 @@ impl Board {
         if self.shell.fatal.iter().any(|text| text.trim().is_empty()) {
             return Err("shell.fatal has an empty text: every line would be fatal".into());
         }
+        self.clock.as_ref().map_or(Ok(()), Clock::check)?;
+        self.energy.as_ref().map_or(Ok(()), Energy::check)?;
         let texts = self
             .nic
             .options
@@ -254,6 +264,7 @@ pub(crate) mod tests {
             let board = board(&name);
             assert_eq!(board.name, name);
             assert!(board.kernel.image.starts_with(workspace()));
+            assert!(board.clock.is_some() && board.energy.is_some(), "{name}");
         }
     }
 
@@ -288,6 +299,18 @@ pub(crate) mod tests {
         let text = text.replace("memory_mib", "memory_mb");
         let error = toml::from_str::<Board>(&text).unwrap_err().to_string();
         assert!(error.contains("memory_mb"), "{error}");
+    }
+
+    #[test]
+    fn a_clock_and_an_energy_model_are_checked_and_may_be_absent() {
+        let mut board = board("microvm");
+        board.clock = Some(Clock { mips: 100.0 });
+        assert!(board.check().unwrap_err().contains("clock.mips"));
+        board.clock = None;
+        board.energy.as_mut().unwrap().idle_watt = -1.0;
+        assert!(board.check().unwrap_err().contains("energy.idle_watt"));
+        board.energy = None;
+        assert_eq!(board.check(), Ok(()));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The command line.
 //!
-//! What one flag alone can tell to be nonsense is refused here; what takes several flags, the data
-//! or a board is refused by [`crate::experiment`]. Either way before anything starts, with status 2.
+//! What one flag alone can tell to be nonsense is refused by [`crate::values`]; what takes several
+//! flags, the data or a board is refused by [`crate::experiment`]. Either way before anything starts, with status 2.
 
+use crate::values::{
+    capture, dashboard, learning_rate, milliseconds, name, positive, probability, seconds, seed,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -25,6 +28,9 @@ Examples:
   zfl run --body native                       the same devices as tasks of this process
   zfl run --hidden 200,200 --body native      a deeper network
   zfl run --clients-per-round 10 --seed 7     10 of the 50 devices in each round
+  zfl run --link wifi --drop-out 30%          over Wi-Fi, with three of ten devices away at any time
+  zfl run experiments/mixed.toml              a fleet of several kinds of devices, from a file
+  zfl run --resume runs/NAME                  goes on with a run that was broken off
   zfl run --dry-run --clients 8               print the resolved configuration, start nothing
 
 The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, events.jsonl, the model, and
@@ -125,13 +131,21 @@ pub struct DevicesArgs {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Devices in the fleet
-    #[arg(long, value_name = "N", default_value = "50", value_parser = positive)]
-    pub clients: u32,
+    /// Experiment file (TOML); flags go before what it says [default: none]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
 
-    /// Rounds of federated averaging
-    #[arg(long, value_name = "N", default_value = "20", value_parser = positive)]
-    pub rounds: u32,
+    /// Go on with a run that was broken off, from its last complete round
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["file", "out", "name"])]
+    pub resume: Option<PathBuf>,
+
+    /// Devices in the fleet [default: 50]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub clients: Option<u32>,
+
+    /// Rounds of federated averaging [default: 20]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub rounds: Option<u32>,
 
     /// Devices asked to train in each round [default: all]
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -141,35 +155,101 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// What a device is
-    #[arg(long, value_enum, default_value_t, help_heading = "Fleet")]
-    pub body: BodyChoice,
+    #[command(flatten)]
+    pub fleet: FleetArgs,
 
-    /// The machine of an emulated device, a folder of boards/ [default: microvm]
-    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
-    pub board: Option<String>,
+    #[command(flatten)]
+    pub faults: FaultArgs,
 
-    /// How emulated devices reach the aggregator
-    #[arg(long, value_enum, default_value_t, help_heading = "Fleet")]
-    pub network: Network,
+    /// Passes over a device's own data in each round [default: 5]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
+    pub epochs: Option<u32>,
 
-    /// Passes over a device's own data in each round
-    #[arg(long, value_name = "N", default_value = "5", value_parser = positive)]
-    #[arg(help_heading = "Training")]
-    pub epochs: u32,
-
-    /// Examples in each step of gradient descent
-    #[arg(long, value_name = "N", default_value = "600", value_parser = positive)]
-    #[arg(help_heading = "Training")]
-    pub batch_size: u32,
+    /// Examples in each step of gradient descent [default: 600]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
+    pub batch_size: Option<u32>,
 
     /// Where to serve the live page about the run; `off` for none
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
     #[arg(help_heading = "Results")]
     pub dashboard: DashboardChoice,
 
+    /// Write down the frames of these devices, `all` or 0,3,7, as pcap/CLIENT.pcapng [default: none]
+    #[arg(long, value_name = "CLIENTS", value_parser = capture, help_heading = "Results")]
+    pub pcap: Option<Capture>,
+
     #[command(flatten)]
     pub learning: LearningArgs,
+}
+
+/// What the devices are, and what is between them and the aggregator.
+#[derive(Args)]
+pub struct FleetArgs {
+    /// What a device is [default: auto]
+    #[arg(long, value_enum, help_heading = "Fleet")]
+    pub body: Option<BodyChoice>,
+
+    /// The machine of an emulated device, a folder of boards/ [default: microvm]
+    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
+    pub board: Option<String>,
+
+    /// How emulated devices reach the aggregator [default: auto]
+    #[arg(long, value_enum, help_heading = "Fleet")]
+    pub network: Option<Network>,
+
+    /// What is between a device and the aggregator, a file of links/ [default: nothing]
+    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
+    pub link: Option<String>,
+
+    /// Frames that each direction of a link loses: 0.05 or 5% [default: as the link has it]
+    #[arg(long, value_name = "P", value_parser = probability, help_heading = "Fleet")]
+    pub loss: Option<f64>,
+
+    /// What each direction of a link delays a frame by [default: as the link has it]
+    #[arg(long, value_name = "MS", value_parser = milliseconds, help_heading = "Fleet")]
+    pub delay: Option<f64>,
+
+    /// What time is on emulated devices [default: host]
+    #[arg(long, value_enum, help_heading = "Fleet")]
+    pub time: Option<Time>,
+
+    /// Million instructions a second of emulated devices: 1000, 500, 250, 125 … [default: the board's,
+    /// with --time icount]
+    #[arg(long, value_name = "N", help_heading = "Fleet")]
+    pub mips: Option<f64>,
+
+    /// Machines that boot at the same time [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
+    pub boot_parallel: Option<u32>,
+
+    /// Start more devices than this machine has memory for
+    #[arg(long, help_heading = "Fleet")]
+    pub oversubscribe: bool,
+}
+
+/// Trouble on purpose; an experiment file can ask for more kinds of it.
+#[derive(Args)]
+pub struct FaultArgs {
+    /// Devices that are away for a round: 0.3 or 30% [default: none]
+    #[arg(long, value_name = "P", value_parser = probability, help_heading = "Faults")]
+    pub drop_out: Option<f64>,
+
+    /// Devices that are killed while they train in a round: 0.05 or 5% [default: none]
+    #[arg(long, value_name = "P", value_parser = probability, help_heading = "Faults")]
+    pub crash: Option<f64>,
+
+    /// Crashed devices boot again and rejoin
+    #[arg(long, help_heading = "Faults")]
+    pub reboot: bool,
+}
+
+/// Whose frames are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Those of every device.
+    All,
+    /// Those of these clients.
+    Of(Vec<u32>),
 }
 
 /// Whether and where a run shows itself.
@@ -207,28 +287,28 @@ pub struct ServerArgs {
 /// What `run` and `server` have in common.
 #[derive(Args)]
 pub struct LearningArgs {
-    /// Step size of gradient descent
-    #[arg(long, value_name = "X", default_value = "0.5", value_parser = learning_rate)]
-    #[arg(help_heading = "Training")]
-    pub lr: f32,
+    /// Step size of gradient descent [default: 0.5]
+    #[arg(long, value_name = "X", value_parser = learning_rate, help_heading = "Training")]
+    pub lr: Option<f32>,
 
-    /// Units of the hidden layers, separated by commas: 200,200
-    #[arg(long, value_name = "N,…", default_value = "16", value_delimiter = ',')]
+    /// Units of the hidden layers, separated by commas: 200,200 [default: 16]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
     #[arg(value_parser = positive, help_heading = "Training")]
-    pub hidden: Vec<u32>,
+    pub hidden: Option<Vec<u32>>,
 
-    /// Activation of the hidden layers
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
-    pub activation: Activation,
+    /// Activation of the hidden layers [default: relu]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub activation: Option<Activation>,
 
     /// Arithmetic of the first layer: fixed point is several times faster on emulated devices
-    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
-    pub arithmetic: Arithmetic,
+    /// [default: fixed]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub arithmetic: Option<Arithmetic>,
 
     /// What every random number is derived from; the same seed gives the same model, bit by bit
-    #[arg(long, value_name = "N", default_value = "1", value_parser = seed)]
-    #[arg(help_heading = "Training")]
-    pub seed: u64,
+    /// [default: 1]
+    #[arg(long, value_name = "N", value_parser = seed, help_heading = "Training")]
+    pub seed: Option<u64>,
 
     /// Folder with the four files of MNIST or a set like it, gzipped or not [default: data/mnist]
     #[arg(long, value_name = "DIR", help_heading = "Training")]
@@ -238,23 +318,35 @@ pub struct LearningArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub examples: Option<u32>,
 
-    /// How the updates of a round are weighed against each other
-    #[arg(long, value_enum, default_value_t, help_heading = "Rounds")]
-    pub weighting: Weighting,
+    /// How the updates of a round are weighed against each other [default: num-examples]
+    #[arg(long, value_enum, help_heading = "Rounds")]
+    pub weighting: Option<Weighting>,
 
     /// Updates without which a round fails [default: half of those asked for]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Rounds")]
     pub quorum: Option<u32>,
 
+    /// Devices asked beyond --clients-per-round; the round ends when enough have answered [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Rounds")]
+    pub over_commit: Option<u32>,
+
+    /// Use an update that comes too late in the next round, instead of only counting it
+    #[arg(long, help_heading = "Rounds")]
+    pub use_late: bool,
+
     /// Longest wait for the updates of a round; it then goes on without those that are missing
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
-    #[arg(help_heading = "Rounds")]
-    pub deadline: f64,
+    /// [default: 120]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
+    pub deadline: Option<f64>,
 
     /// Longest wait for devices to be ready before a round, booting before the first included
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
-    #[arg(help_heading = "Rounds")]
-    pub ready_deadline: f64,
+    /// [default: 120]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
+    pub ready_deadline: Option<f64>,
+
+    /// A device that makes no progress in a round for so long is killed and booted again [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
+    pub watchdog: Option<f64>,
 
     /// Folder for the results, which must not exist or be empty [default: runs/NAME]
     #[arg(long, value_name = "DIR", help_heading = "Results")]
@@ -289,7 +381,8 @@ pub struct ClientArgs {
 }
 
 /// What a device is, as asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BodyChoice {
     /// What --board boots; without it zephyr where its firmware is built, else bare
     #[default]
@@ -314,7 +407,7 @@ pub enum Body {
     Native,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// The best that this machine allows
@@ -322,11 +415,24 @@ pub enum Network {
     Auto,
     /// A bridge and a tap per device, in namespaces of their own
     Bridge,
+    /// A switch of zfl's own, which can lose, delay, cut and record, in namespaces of their own
+    Switch,
     /// QEMU's own network per device; needs no privilege
     User,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+/// What time is on emulated devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Time {
+    /// The host's: a device computes as fast as QEMU does
+    #[default]
+    Host,
+    /// Counted instructions at the board's named clock rate: repeatable, whatever else the host does
+    Icount,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// max(0, x)
@@ -336,7 +442,7 @@ pub enum Activation {
     Sigmoid,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arithmetic {
     /// Integers
@@ -346,7 +452,7 @@ pub enum Arithmetic {
     Float,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
     /// By the number of examples that a device trained on
@@ -354,53 +460,6 @@ pub enum Weighting {
     NumExamples,
     /// All alike
     Uniform,
-}
-
-fn positive(text: &str) -> Result<u32, String> {
-    match text.trim().parse() {
-        Ok(0) => Err("give at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(_) => Err(format!("give a whole number from 1 to {}", u32::MAX)),
-    }
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    // config.toml must hold it, and TOML's integers have a sign.
-    match text.parse::<u64>() {
-        Ok(seed) if i64::try_from(seed).is_ok() => Ok(seed),
-        _ => Err(format!("give a whole number from 0 to {}", i64::MAX)),
-    }
-}
-
-fn dashboard(text: &str) -> Result<DashboardChoice, String> {
-    if text == "off" {
-        return Ok(DashboardChoice::Off);
-    }
-    let at = text.parse().map(DashboardChoice::At);
-    at.map_err(|_| "give an address and port, such as 127.0.0.1:8000, or off".to_owned())
-}
-
-fn learning_rate(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err("give a number above 0, such as 0.5".to_owned()),
-    }
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    // A day: beyond it, Duration and Instant would have to be checked for overflow.
-    match text.parse::<f64>() {
-        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
-        _ => Err("give a number of seconds above 0 and up to 86400".to_owned()),
-    }
-}
-
-fn name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if text.is_empty() || text.starts_with('.') || !text.chars().all(plain) {
-        return Err("take letters, digits, '-', '_' and '.', and no '.' in front".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -411,21 +470,5 @@ mod tests {
     #[test]
     fn clap_agrees() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn names_stay_in_the_runs_folder() {
-        assert!(name("night-7_b.2").is_ok());
-        for bad in ["", "..", "a/b", ".hidden", "a b"] {
-            assert!(name(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn rates_are_positive_and_finite() {
-        assert_eq!(learning_rate("0.25"), Ok(0.25));
-        for bad in ["0", "-1", "nan", "inf", "1e-60", "x"] {
-            assert!(learning_rate(bad).is_err(), "{bad:?}");
-        }
     }
 }

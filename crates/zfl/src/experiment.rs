@@ -1,10 +1,10 @@
 //! An experiment with every value resolved: what `config.toml` of a run holds.
 
-use crate::args::{
-    Activation, Arithmetic, Body, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Weighting,
-};
+use crate::args::{Activation, Arithmetic, Body, Network, Time, Weighting};
+use crate::groups::{self, Group};
 use crate::refusal::{Refusal, require};
 use crate::run_dir;
+use crate::settings::Settings;
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use fl_nn::Shape;
@@ -14,21 +14,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use zfl_orchestrator::Board;
 use zfl_orchestrator::board::Guest;
+use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 use zfl_orchestrator::sandbox::NetworkMode;
 
-/// The board of a bare device unless another is asked for.
-const DEFAULT_BOARD: &str = "microvm";
-
-/// Most examples that a device gets unless more are asked for: the share of each of 50 devices in
-/// MNIST, which fits every board.
-const DEFAULT_MAX_EXAMPLES: u32 = 1200;
+/// Rounds of a run that nobody counted.
+const DEFAULT_ROUNDS: u32 = 20;
 
 /// Partitions of a server that is not told how many devices there may be: 600 images each of MNIST.
 const DEFAULT_SERVER_CLIENTS: u32 = 100;
 
-/// The passes and batches of a server whose devices do not set their own.
+/// Passes and batches that nobody set: those of the original system.
 const DEFAULT_LOCAL_EPOCHS: u32 = 5;
 const DEFAULT_BATCH_SIZE: u32 = 600;
+
+/// Chosen by measuring: the largest that still gains on MNIST with the other defaults.
+const DEFAULT_LEARNING_RATE: f32 = 0.5;
+
+/// Units of the original system's hidden layer.
+const DEFAULT_HIDDEN: u32 = 16;
+
+/// Longest waits, in seconds.
+const DEFAULT_DEADLINE_S: f64 = 120.0;
+const DEFAULT_WATCHDOG_S: f64 = 60.0;
 
 /// Memory of a board that is certainly not free for data and model: code, stack, network buffers.
 const FIRMWARE_BYTES: u64 = 1 << 20;
@@ -43,27 +50,39 @@ pub struct Experiment {
     pub name: String,
     /// The version of zfl that resolved it.
     pub zfl_version: &'static str,
-    /// What a device is; absent for a server, which does not know.
+    /// What every device is; absent if they differ, and for a server, which does not know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Body>,
-    /// The machine of an emulated device.
+    /// The machine of every device, if it is one.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
     pub board: Option<Arc<Board>>,
+    /// The link profile of every device, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// How emulated devices were asked to reach the aggregator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// What time is on emulated devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
     /// Devices, and partitions of the data.
     pub clients: u32,
     /// Rounds.
     pub rounds: u32,
-    /// Devices chosen for a round.
+    /// Devices whose updates a round is meant to have.
     pub clients_per_round: u32,
+    /// Devices chosen beyond that.
+    pub over_commit: u32,
+    /// Whether a late update counts in the next round.
+    pub use_late: bool,
     /// Updates without which a round fails.
     pub quorum: u32,
     /// Longest wait for devices to be ready before a round, in seconds.
     pub ready_deadline_s: f64,
     /// Longest wait for updates in a round, in seconds.
     pub round_deadline_s: f64,
+    /// Longest time in a round that a device may make no progress, in seconds.
+    pub watchdog_s: f64,
     /// How updates are weighed.
     pub weighting: Weighting,
     /// Passes over a device's data in a round.
@@ -74,128 +93,188 @@ pub struct Experiment {
     pub learning_rate: f32,
     /// Arithmetic of the first layer on the devices.
     pub arithmetic: Arithmetic,
-    /// Units per layer, inputs first.
+    /// Units of the hidden layers.
+    pub hidden: Vec<u32>,
+    /// Units per layer, inputs first: what follows from that and the data.
     pub layers: Vec<u32>,
     /// Activation of the hidden layers.
     pub activation: Activation,
     /// What every random stream is derived from.
     pub seed: u64,
-    /// Training examples of each device.
-    pub examples_per_client: u32,
+    /// Training examples of each device, if they all have as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples_per_client: Option<u32>,
     /// Where the data set is.
     pub data: PathBuf,
     /// The run directory.
     pub out: PathBuf,
+    /// Trouble on purpose.
+    #[serde(skip_serializing_if = "FaultConfig::is_empty")]
+    pub faults: FaultConfig,
+    /// What the devices are; empty for a server.
+    #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
+    pub groups: Vec<Group>,
 }
 
-/// What `run` and `server` arrive at in their own ways.
-struct Setting {
-    kind: &'static str,
-    clients: u32,
-    rounds: u32,
-    clients_per_round: u32,
-    local_epochs: u32,
-    batch_size: u32,
+/// Where a run's results go.
+#[derive(Clone, Copy, Debug)]
+pub enum Out<'a> {
+    /// To this folder, or one that follows from the name.
+    New(Option<&'a Path>),
+    /// To the folder of the run that goes on.
+    Resumed(&'a Path),
 }
 
 impl Experiment {
-    /// Resolves `zfl run`'s arguments, and loads the data that they ask for.
+    /// Resolves what `zfl run` was asked for, and loads the data that it needs.
     ///
     /// # Errors
-    /// A [`Refusal`] if the arguments do not fit each other, the data or the board.
-    pub fn of_run(args: &RunArgs, root: &Path) -> Result<(Self, Splits)> {
-        let body = body_of(args, root)?;
-        let board = board_of(body, args, root)?;
-        let setting = Setting {
-            kind: body.name(),
-            clients: args.clients,
-            rounds: args.rounds,
-            clients_per_round: args.clients_per_round.unwrap_or(args.clients),
-            local_epochs: args.epochs,
-            batch_size: args.batch_size,
-        };
-        let (mut experiment, data) = Self::resolve(&setting, &args.learning, root)?;
-        if let Some(board) = &board {
-            experiment.fits(board)?;
-            experiment.network = Some(args.network);
-        }
-        experiment.body = Some(body);
-        experiment.board = board.map(Arc::new);
+    /// A [`Refusal`] if the settings do not fit each other, the data or the board.
+    pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
+        let (data, dir) = load(settings)?;
+        let groups = groups::resolve(settings, root, data.train.len())?;
+        let clients = groups.iter().map(|group| group.count).sum();
+        let body = common(&groups, |group| Some(group.body), Body::eq);
+        let kind = body.map_or("mixed", Body::name);
+        let mut experiment = Self::resolve(settings, clients, kind, (&data, dir), out, root)?;
+        let emulated = groups.iter().any(|group| group.board.is_some());
+        let counted = groups.iter().any(|group| group.speed.is_some());
+        experiment.body = body;
+        experiment.board = common(
+            &groups,
+            |group| group.board.clone(),
+            |a, b| a.name == b.name,
+        );
+        experiment.link = common(&groups, |group| group.link.clone(), String::eq);
+        experiment.network = emulated.then(|| settings.network.unwrap_or_default());
+        experiment.time = counted.then_some(Time::Icount);
+        experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
+        experiment.groups = groups;
+        experiment.fits()?;
+        experiment.fault_plan()?;
         Ok((experiment, data))
     }
 
-    /// Resolves `zfl server`'s arguments, and loads the data that they ask for.
+    /// Resolves what `zfl server` was asked for, and loads the data that it needs.
     ///
     /// # Errors
-    /// A [`Refusal`] if the arguments do not fit each other or the data.
-    pub fn of_server(args: &ServerArgs, root: &Path) -> Result<(Self, Splits)> {
-        let clients = args
-            .clients
-            .unwrap_or(DEFAULT_SERVER_CLIENTS.max(args.clients_per_round));
-        let setting = Setting {
-            kind: "server",
-            clients,
-            rounds: args.rounds,
-            clients_per_round: args.clients_per_round,
-            local_epochs: DEFAULT_LOCAL_EPOCHS,
-            batch_size: DEFAULT_BATCH_SIZE,
-        };
-        Self::resolve(&setting, &args.learning, root)
+    /// A [`Refusal`] if the settings do not fit each other or the data.
+    pub fn of_server(
+        settings: &Settings,
+        out: Option<&Path>,
+        root: &Path,
+    ) -> Result<(Self, Splits)> {
+        let (data, dir) = load(settings)?;
+        let least = settings.clients_per_round.unwrap_or(1);
+        let clients = settings.clients;
+        let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
+        let out = Out::New(out);
+        let mut experiment = Self::resolve(settings, clients, "server", (&data, dir), out, root)?;
+        let examples = groups::equal_examples(settings, clients, data.train.len())?;
+        experiment.examples_per_client = Some(examples);
+        experiment.training_bytes(experiment.batch_size, examples)?;
+        Ok((experiment, data))
     }
 
-    fn resolve(setting: &Setting, learning: &LearningArgs, root: &Path) -> Result<(Self, Splits)> {
-        let Setting {
-            clients,
-            clients_per_round,
-            rounds,
-            ..
-        } = *setting;
+    fn resolve(
+        settings: &Settings,
+        clients: u32,
+        kind: &str,
+        (data, dir): (&Splits, PathBuf),
+        out: Out<'_>,
+        root: &Path,
+    ) -> Result<Self> {
+        let clients_per_round = settings.clients_per_round.unwrap_or(clients);
+        let over_commit = settings.over_commit.unwrap_or(0);
         require(clients_per_round <= clients, || {
             format!(
                 "{clients_per_round} clients per round of {clients} clients: lower \
                  --clients-per-round or raise --clients"
             )
         })?;
-        let quorum = learning.quorum.unwrap_or(clients_per_round.div_ceil(2));
+        require(
+            clients_per_round.saturating_add(over_commit) <= clients,
+            || {
+                format!(
+                    "{clients_per_round} clients per round and {over_commit} more of {clients} clients: \
+                 lower --over-commit or --clients-per-round"
+                )
+            },
+        )?;
+        let quorum = settings.quorum.unwrap_or(clients_per_round.div_ceil(2));
         require(quorum <= clients_per_round, || {
             format!(
                 "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
                  lower --quorum or raise --clients-per-round"
             )
         })?;
-        let dir = learning.data.clone().unwrap_or_else(fl_data::default_dir);
-        let data = fl_data::load(learning.data.as_deref()).map_err(|e| Refusal(e.to_string()))?;
-        let examples_per_client = examples(learning.examples, clients, data.train.len())?;
-        let layers = layers(&learning.hidden, &data)?;
-        let name = learning.name.clone();
-        let name = name.unwrap_or_else(|| run_dir::default_name(setting.kind, clients, rounds));
-        let out = run_dir::choose(learning.out.as_deref(), root, &name)?;
-        let experiment = Self {
+        let rounds = settings.rounds.unwrap_or(DEFAULT_ROUNDS);
+        let hidden = settings.hidden.clone();
+        let hidden = hidden.unwrap_or_else(|| vec![DEFAULT_HIDDEN]);
+        let layers = layers(&hidden, data)?;
+        let name = settings.name.clone();
+        let name = name.unwrap_or_else(|| run_dir::default_name(kind, clients, rounds));
+        let out = match out {
+            Out::New(out) => run_dir::choose(out, root, &name)?,
+            Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
+        };
+        let deadline = |asked: Option<f64>| asked.unwrap_or(DEFAULT_DEADLINE_S);
+        Ok(Self {
             name,
             zfl_version: env!("CARGO_PKG_VERSION"),
             body: None,
             board: None,
+            link: None,
             network: None,
+            time: None,
             clients,
             rounds,
             clients_per_round,
+            over_commit,
+            use_late: settings.use_late.unwrap_or(false),
             quorum,
-            ready_deadline_s: learning.ready_deadline,
-            round_deadline_s: learning.deadline,
-            weighting: learning.weighting,
-            local_epochs: setting.local_epochs,
-            batch_size: setting.batch_size,
-            learning_rate: learning.lr,
-            arithmetic: learning.arithmetic,
+            ready_deadline_s: deadline(settings.ready_deadline_s),
+            round_deadline_s: deadline(settings.round_deadline_s),
+            watchdog_s: settings.watchdog_s.unwrap_or(DEFAULT_WATCHDOG_S),
+            weighting: settings.weighting.unwrap_or_default(),
+            local_epochs: settings.local_epochs.unwrap_or(DEFAULT_LOCAL_EPOCHS),
+            batch_size: settings.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            learning_rate: settings.learning_rate.unwrap_or(DEFAULT_LEARNING_RATE),
+            arithmetic: settings.arithmetic.unwrap_or_default(),
+            hidden,
             layers,
-            activation: learning.activation,
-            seed: learning.seed,
-            examples_per_client,
+            activation: settings.activation.unwrap_or_default(),
+            seed: settings.seed.unwrap_or(1),
+            examples_per_client: None,
             data: std::path::absolute(&dir).unwrap_or(dir),
             out,
-        };
-        experiment.training_bytes()?;
-        Ok((experiment, data))
+            faults: settings.faults.clone(),
+            groups: Vec::new(),
+        })
+    }
+
+    /// The group of a client, if there are groups.
+    pub fn group(&self, client: u32) -> Option<&Group> {
+        let mut first = 0;
+        self.groups.iter().find(|group| {
+            first += group.count;
+            client < first
+        })
+    }
+
+    /// The faults of the run.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
+    pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
+        let trace = self.faults.trace.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
+            Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
+        });
+        let trace = trace.transpose()?;
+        FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
+            .map_err(|error| Refusal(error.to_string()))
     }
 
     /// As in `config.toml`.
@@ -215,16 +294,17 @@ impl Experiment {
             clients: self.clients,
             rounds: self.rounds,
             first_round: 1,
+            elapsed_before: Duration::ZERO,
             clients_per_round: self.clients_per_round,
-            over_commit: 0,
+            over_commit: self.over_commit,
             quorum: self.quorum,
-            use_late: false,
+            use_late: self.use_late,
             // A fleet is waited for as a whole, so that its cohorts do not depend on who boots first.
             // Devices that are started elsewhere may be fewer than there is room for.
-            wait_for: if self.body.is_some() {
-                self.clients
-            } else {
+            wait_for: if self.groups.is_empty() {
                 self.clients_per_round
+            } else {
+                self.clients
             },
             ready_deadline: Duration::from_secs_f64(self.ready_deadline_s),
             round_deadline: Duration::from_secs_f64(self.round_deadline_s),
@@ -234,7 +314,7 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic.into(),
             weighting: self.weighting.into(),
-            network: self.neural_network()?,
+            network: self.network()?,
             seed: self.seed,
             any_address: false,
         })
@@ -245,11 +325,29 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if they do not suffice.
     pub fn partition(&self, num_examples: usize) -> Result<Partition, Refusal> {
-        let sizes = vec![self.examples_per_client as usize; self.clients as usize];
+        let one = |client| match self.group(client) {
+            Some(group) => group.examples,
+            None => self.examples_per_client.unwrap_or(0),
+        };
+        let sizes: Vec<usize> = (0..self.clients)
+            .map(|client| one(client) as usize)
+            .collect();
         fl_data::iid(num_examples, &sizes, self.seed).map_err(|error| Refusal(error.to_string()))
     }
 
-    fn neural_network(&self) -> Result<fl_nn::Network, Refusal> {
+    /// Parameters of the model.
+    pub fn num_params(&self) -> u64 {
+        let layers = self.layers.windows(2);
+        layers
+            .map(|pair| (u64::from(pair[0]) + 1) * u64::from(pair[1]))
+            .sum()
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if there can be no such network.
+    pub fn network(&self) -> Result<fl_nn::Network, Refusal> {
         let sizes: Vec<_> = self.layers.iter().map(|&size| size as usize).collect();
         let shape = Shape::new(&sizes).map_err(|error| {
             Refusal(format!(
@@ -265,33 +363,60 @@ impl Experiment {
     }
 
     /// What a device needs for its data and the training, in bytes.
-    fn training_bytes(&self) -> Result<u64, Refusal> {
+    fn training_bytes(&self, batch_size: u32, examples: u32) -> Result<u64, Refusal> {
         let plan = self
-            .neural_network()?
-            .training_plan(self.batch_size as usize, self.examples_per_client as usize)
+            .network()?
+            .training_plan(batch_size as usize, examples as usize)
             .map_err(|error| {
                 Refusal(format!(
                     "{error}; change --batch-size, --examples or --hidden"
                 ))
             })?;
         let example_bytes = u64::from(self.layers[0]) + 1;
-        Ok(plan.total_bytes() + example_bytes * u64::from(self.examples_per_client))
+        Ok(plan.total_bytes() + example_bytes * u64::from(examples))
     }
 
     /// Refuses what certainly does not fit a board, before it is booted to find out.
-    fn fits(&self, board: &Board) -> Result<(), Refusal> {
-        let needed = self.training_bytes()?;
-        let memory_mib = board.machine.memory_mib;
-        let available = (u64::from(memory_mib) << 20).saturating_sub(FIRMWARE_BYTES);
-        require(needed <= available, || {
-            format!(
-                "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
-                 --examples, --batch-size or --hidden, or take --body native",
-                needed as f64 / f64::from(1 << 20),
-                board.name
-            )
+    fn fits(&self) -> Result<(), Refusal> {
+        self.groups.iter().try_for_each(|group| {
+            let batch_size = group.batch_size.unwrap_or(self.batch_size);
+            let needed = self.training_bytes(batch_size, group.examples)?;
+            let Some(memory_mib) = group.memory_mib() else {
+                return Ok(());
+            };
+            let available = (u64::from(memory_mib) << 20).saturating_sub(FIRMWARE_BYTES);
+            require(needed <= available, || {
+                format!(
+                    "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
+                     --examples, --batch-size or --hidden, or take --body native",
+                    needed as f64 / f64::from(1 << 20),
+                    group.kind()
+                )
+            })
         })
     }
+}
+
+/// The data set asked for, and where it is.
+fn load(settings: &Settings) -> Result<(Splits, PathBuf), Refusal> {
+    let asked = settings.data.as_deref();
+    let data = fl_data::load(asked).map_err(|error| Refusal(error.to_string()))?;
+    Ok((
+        data,
+        settings.data.clone().unwrap_or_else(fl_data::default_dir),
+    ))
+}
+
+/// What all groups have in common, if they do.
+fn common<T>(
+    groups: &[Group],
+    of: impl Fn(&Group) -> Option<T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Option<T> {
+    let mut each = groups.iter().map(of);
+    let first = each.next()??;
+    each.all(|other| other.is_some_and(|other| same(&other, &first)))
+        .then_some(first)
 }
 
 fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
@@ -330,6 +455,7 @@ impl From<Network> for NetworkMode {
         match network {
             Network::Auto => Self::Auto,
             Network::Bridge => Self::Bridge,
+            Network::Switch => Self::Switch,
             Network::User => Self::User,
         }
     }
@@ -345,99 +471,22 @@ impl Body {
         }
     }
 
-    fn of(guest: Guest) -> Self {
+    /// What a board boots.
+    pub fn of(guest: Guest) -> Self {
         match guest {
             Guest::Bare => Self::Bare,
             Guest::Zephyr => Self::Zephyr,
         }
     }
 
-    fn guest(self) -> Option<Guest> {
+    /// What a board has to boot for it; none for native devices.
+    pub fn guest(self) -> Option<Guest> {
         match self {
             Self::Bare => Some(Guest::Bare),
             Self::Zephyr => Some(Guest::Zephyr),
             Self::Native => None,
         }
     }
-}
-
-/// The body asked for, or what a board boots, or the best that is built.
-fn body_of(args: &RunArgs, root: &Path) -> Result<Body, Refusal> {
-    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
-    Ok(match (args.body, &args.board) {
-        (BodyChoice::Bare, _) => Body::Bare,
-        (BodyChoice::Zephyr, _) => Body::Zephyr,
-        (BodyChoice::Native, _) => Body::Native,
-        (BodyChoice::Auto, Some(name)) => Body::of(load(name)?.body),
-        (BodyChoice::Auto, None) => {
-            let built = |name: String| {
-                let board = load(&name).ok();
-                board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
-            };
-            if zfl_orchestrator::board::known(root).into_iter().any(built) {
-                Body::Zephyr
-            } else {
-                Body::Bare
-            }
-        }
-    })
-}
-
-/// The board asked for, or the body's own; none for native devices.
-fn board_of(body: Body, args: &RunArgs, root: &Path) -> Result<Option<Board>, Refusal> {
-    let Some(guest) = body.guest() else {
-        require(args.board.is_none(), || {
-            "native devices run on no board: leave --board out, or take --body bare".to_owned()
-        })?;
-        require(args.network == Network::Auto, || {
-            "native devices use this machine's loopback: leave --network out".to_owned()
-        })?;
-        return Ok(None);
-    };
-    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
-    if let Some(name) = &args.board {
-        let board = load(name)?;
-        require(board.body == guest, || {
-            format!(
-                "board {name} does not boot --body {}: leave one of the two out",
-                body.name()
-            )
-        })?;
-        return Ok(Some(board));
-    }
-    // The default of bare is by name: the others are slower to boot.
-    let mut names = zfl_orchestrator::board::known(root);
-    names.sort_by_key(|name| name != DEFAULT_BOARD);
-    for name in names {
-        let board = load(&name)?;
-        if board.body == guest {
-            return Ok(Some(board));
-        }
-    }
-    Err(Refusal(format!(
-        "there is no board for --body {} under {}: take --body bare or native",
-        body.name(),
-        root.join("boards").display()
-    )))
-}
-
-/// How many examples each device gets.
-fn examples(asked: Option<u32>, clients: u32, available: usize) -> Result<u32, Refusal> {
-    let share = fl_data::equal_share(available, clients);
-    let share = u32::try_from(share).unwrap_or(u32::MAX);
-    require(share > 0, || {
-        format!(
-            "{available} training examples do not suffice for {clients} clients: lower --clients"
-        )
-    })?;
-    let examples = asked.unwrap_or(share.min(DEFAULT_MAX_EXAMPLES));
-    require(examples <= share, || {
-        format!(
-            "{clients} clients with {examples} examples each, but the data set has {available}: \
-             lower --examples to {share} or less, or lower --clients"
-        )
-    })?;
-    Ok(examples)
 }
 
 /// Units per layer, inputs and classes as the data have them.

@@ -3,24 +3,34 @@
 //! The order matters: everything is checked, then the run directory made, then the fleet's
 //! namespaces entered (a fork, which takes a single thread), and only then a runtime started.
 
-use crate::args::{Body, BodyChoice, RunArgs};
-use crate::experiment::Experiment;
-use crate::runs::Mark;
+use crate::args::{Body, BodyChoice, Capture, RunArgs};
+use crate::experiment::{Experiment, Out};
+use crate::groups::Group;
+use crate::refusal::{Refusal, require};
+use crate::runs::{self, Mark};
 use crate::session::{Interrupt, aggregate};
+use crate::settings::Settings;
+use crate::stage::Stage;
 use crate::summary::{FleetSide, Memory, Summary};
 use crate::terminal::Terminal;
-use crate::view;
+use crate::watch::{Watchdog, watch};
+use crate::{RUNS, view};
 use anyhow::{Context, Result, ensure};
 use fl_data::Splits;
-use serde_json::json;
+use futures::future::join_all;
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use zfl_aggregator::{Handle, RunDir, Server, bind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use zfl_aggregator::{Handle, Resumed, RunDir, Server, bind};
+use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
-use zfl_orchestrator::{Death, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Qemu};
+use zfl_orchestrator::{
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, Overrides, PcapConfig, Qemu,
+};
 
 /// What brings a Zephyr firmware.
 const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --body zephyr";
@@ -30,37 +40,93 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// # Errors
 /// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
-    let (experiment, data) = Experiment::of_run(args, root)?;
+    let (experiment, data, resumed) = resolve(args, root)?;
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
         return Ok(0);
     }
-    let plan = prepare(&experiment, args)?;
+    let fleet = fleet_config(&experiment, args, resumed.as_ref());
+    let plan = prepare(&experiment, &fleet)?;
     let dashboard = view::open(args.dashboard)?;
-    let run_dir = create(&experiment)?;
+    let run_dir = match &resumed {
+        Some(resumed) => RunDir::resume(&experiment.out, resumed.round)?,
+        None => create(&experiment)?,
+    };
     // In the outer process, so that it is gone whenever this process ends in good order.
     let _mark = Mark::set(&experiment.out)?;
-    println!("{}", introduction(&experiment, &plan));
-    if args.body == BodyChoice::Auto && args.board.is_none() && experiment.body == Some(Body::Bare)
-    {
+    println!("{}", introduction(&experiment, &plan, &fleet)?);
+    if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
         println!("bare, since no Zephyr firmware is built; get it by: {ZEPHYR}");
     }
+    let production = Production {
+        experiment: &experiment,
+        plan: &plan,
+        began,
+        resumed,
+        fleet,
+    };
     let status = sandbox::enter(&plan, |sandbox| {
-        let conducted = block_on(conduct(
-            sandbox,
-            &experiment,
-            data,
-            run_dir,
-            &plan,
-            dashboard,
-            began,
-        ));
+        let conducted = block_on(production.conduct(sandbox, data, run_dir, dashboard));
         conducted.unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             1
         })
     })?;
     Ok(status)
+}
+
+/// Whether the body was left to what is built.
+fn wants_zephyr(args: &RunArgs) -> bool {
+    let fleet = &args.fleet;
+    fleet.body.unwrap_or_default() == BodyChoice::Auto
+        && fleet.board.is_none()
+        && args.file.is_none()
+}
+
+/// The experiment that is asked for, its data, and where it goes on if it is resumed.
+fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Resumed>)> {
+    let flags = Settings::of_run(args);
+    if let Some(named) = &args.resume {
+        return resume(flags, named, root);
+    }
+    let settings = match &args.file {
+        Some(file) => flags.over(Settings::read(file)?)?,
+        None => flags,
+    };
+    let out = Out::New(args.learning.out.as_deref());
+    let (experiment, data) = Experiment::of_run(&settings, out, root)?;
+    Ok((experiment, data, None))
+}
+
+/// The experiment of a run that was broken off. Flags may change how it is run, not what.
+fn resume(
+    flags: Settings,
+    named: &Path,
+    root: &Path,
+) -> Result<(Experiment, Splits, Option<Resumed>)> {
+    let run = runs::find(&root.join(RUNS), Some(named))?;
+    require(runs::process_of(&run).is_none(), || {
+        format!("{} is under way: zfl stop it first", run.display())
+    })?;
+    let settings = flags.over(Settings::read(&run.join("config.toml"))?)?;
+    let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(&run), root)?;
+    let before = std::fs::read_to_string(run.join("config.toml"))?;
+    require(experiment.to_toml()? == before, || {
+        format!(
+            "{} was run with other settings: leave out the flags that change them",
+            run.display()
+        )
+    })?;
+    let resumed = RunDir::broken_off(&run, &experiment.network()?)
+        .map_err(|error| Refusal(format!("{error:#}")))?;
+    require(resumed.round < experiment.rounds, || {
+        format!(
+            "{} is over: all {} rounds are complete",
+            run.display(),
+            experiment.rounds
+        )
+    })?;
+    Ok((experiment, data, Some(resumed)))
 }
 
 /// Runs a future on a runtime of its own.
@@ -106,178 +172,279 @@ pub fn conclude(
 }
 
 /// Checks that what is to be booted is there, and finds out what this machine allows.
-fn prepare(experiment: &Experiment, args: &RunArgs) -> Result<Plan> {
-    let Some(board) = &experiment.board else {
-        return Ok(Plan::native());
-    };
-    Qemu::find(board)?;
-    let image = &board.kernel.image;
-    ensure!(
-        image.is_file(),
-        "the firmware {} is not there; build it with: cargo xtask build-guest --board {}",
-        image.display(),
-        board.name
-    );
-    Ok(sandbox::probe(args.network.into(), Needs::default())?)
-}
-
-fn introduction(experiment: &Experiment, plan: &Plan) -> String {
-    let Experiment {
-        clients,
-        rounds,
-        examples_per_client,
-        ..
-    } = experiment;
-    let layers: Vec<_> = experiment.layers.iter().map(u32::to_string).collect();
-    let devices = match (&experiment.board, experiment.body) {
-        (Some(board), _) => format!("devices on {}, network {plan}", board.name),
-        (None, Some(_)) => "native devices, nothing emulated".to_owned(),
-        (None, None) => "clients".to_owned(),
-    };
-    format!(
-        "{clients} {devices}\n{rounds} rounds of federated averaging, network {} with {} parameters, \
-         {examples_per_client} examples a device",
-        layers.join("-"),
-        experiment
-            .layers
-            .windows(2)
-            .map(|pair| u64::from(pair[0] + 1) * u64::from(pair[1]))
-            .sum::<u64>(),
-    )
-}
-
-/// The inside of the sandbox, from the network to the summary.
-async fn conduct(
-    sandbox: Sandbox,
-    experiment: &Experiment,
-    data: Splits,
-    run_dir: RunDir,
-    plan: &Plan,
-    dashboard: Option<TcpListener>,
-    began: Instant,
-) -> Result<u8> {
-    let terminal = Arc::new(Terminal::of(experiment));
-    let (tell, told) = mpsc::unbounded_channel();
-    let fleet = Fleet::start(sandbox, fleet_config(experiment), tell).await?;
-    let listener = bind(SocketAddr::new(fleet.server_ip(), 0)).await?;
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
-    let partition = experiment.partition(data.train.len())?;
-    if let Some(listener) = dashboard {
-        let at = view::serve(
-            listener,
-            experiment,
-            plan.to_string(),
-            &data.train,
-            &partition,
-        )?;
-        terminal.line(&format!("dashboard: http://{at}/"));
+fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
+    let mut emulated = false;
+    for board in experiment.groups.iter().filter_map(|g| g.board.as_ref()) {
+        emulated = true;
+        Qemu::find(board)?;
+        let image = &board.kernel.image;
+        ensure!(
+            image.is_file(),
+            "the firmware {} is not there; build it with: cargo xtask build-guest --board {}",
+            image.display(),
+            board.name
+        );
     }
-    let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
-    let watching = tokio::spawn(watch(told, server.handle(), Arc::clone(&terminal)));
-
-    let aggregating = aggregate(server, listener, &terminal);
-    tokio::pin!(aggregating);
-    let (boot_s, ended) = tokio::select! {
-        ended = &mut aggregating => (None, ended),
-        boot_s = boot(&fleet, address, &terminal) => (Some(boot_s), aggregating.await),
+    if !emulated {
+        require(fleet.pcap.is_none(), || {
+            "native devices send no frames that could be captured: leave --pcap out".to_owned()
+        })?;
+        return Ok(Plan::native());
+    }
+    let needs = Needs {
+        links: fleet.devices.iter().any(|spec| !spec.link.is_perfect()),
+        cuts: experiment.fault_plan()?.cuts_links(),
+        pcap: fleet.pcap.is_some(),
     };
-    let memory = Memory::of(
-        fleet
-            .pids()
-            .into_keys()
-            .filter_map(|client| fleet.usage(client)),
-    );
-    fleet.stop().await;
-    let deaths = watching.await.context("the fleet's watch failed")?;
-    let (learned, interrupt) = ended?;
-
-    let network = experiment.board.as_ref().map(|_| plan.to_string());
-    let fleet_side = FleetSide {
-        network,
-        boot_s,
-        memory,
-        deaths,
-    };
-    let wall_s = began.elapsed().as_secs_f64();
-    let signal = interrupt.map(|interrupt| interrupt.name);
-    let summary = Summary::new(experiment, learned, fleet_side, signal, wall_s);
-    conclude(&summary, interrupt, &experiment.out, &terminal)
+    let network = experiment.network.unwrap_or_default();
+    Ok(sandbox::probe(network.into(), needs)?)
 }
 
-fn fleet_config(experiment: &Experiment) -> FleetConfig {
-    let body = match &experiment.board {
+fn introduction(experiment: &Experiment, plan: &Plan, fleet: &FleetConfig) -> Result<String> {
+    let &Experiment {
+        clients, rounds, ..
+    } = experiment;
+    let devices = match &experiment.groups[..] {
+        [only] if only.board.is_none() => "native devices, nothing emulated".to_owned(),
+        [only] => format!("devices on {}, network {plan}", only.kind()),
+        groups => {
+            let each = groups
+                .iter()
+                .map(|g| format!("{} {} on {}", g.count, g.name, g.kind()));
+            let each = each.collect::<Vec<_>>().join(", ");
+            format!("devices ({each}), network {plan}")
+        }
+    };
+    let examples = match experiment.examples_per_client {
+        Some(examples) => format!("{examples} examples a device"),
+        None => "as many examples a device as its group says".to_owned(),
+    };
+    let layers: Vec<_> = experiment.layers.iter().map(u32::to_string).collect();
+    let mut text = format!(
+        "{clients} {devices}\n{rounds} rounds of federated averaging, network {} with {} parameters, \
+         {examples}",
+        layers.join("-"),
+        experiment.num_params(),
+    );
+    if experiment.board.is_some() || experiment.groups.len() > 1 {
+        text += &format!("\n{}", Capacity::of(&fleet.devices)?);
+    }
+    Ok(text)
+}
+
+fn fleet_config(experiment: &Experiment, args: &RunArgs, resumed: Option<&Resumed>) -> FleetConfig {
+    let lost = |client: &u32| resumed.is_some_and(|from| from.lost.contains_key(client));
+    let devices = (0..experiment.clients)
+        .filter(|client| !lost(client))
+        .filter_map(|client| Some(device(client, experiment.group(client)?)));
+    let mut config = FleetConfig::new(devices.collect(), experiment.out.join("serial"));
+    config.boot = BootPolicy {
+        parallel: args.fleet.boot_parallel.map(|count| count as usize),
+        ..BootPolicy::default()
+    };
+    config.seed = experiment.seed;
+    config.oversubscribe = args.fleet.oversubscribe;
+    config.pcap = args.pcap.as_ref().map(|capture| PcapConfig {
+        dir: experiment.out.join("pcap"),
+        clients: match capture {
+            Capture::All => None,
+            Capture::Of(clients) => Some(clients.clone()),
+        },
+    });
+    config
+}
+
+fn device(client: u32, group: &Group) -> DeviceSpec {
+    let body = match &group.board {
         Some(board) => DeviceBody::Emulated(Arc::clone(board)),
         None => DeviceBody::Native,
     };
-    let device = |client| DeviceSpec::new(client, body.clone());
-    let devices = (0..experiment.clients).map(device).collect();
-    FleetConfig::new(devices, experiment.out.join("serial"))
+    DeviceSpec {
+        overrides: Overrides {
+            local_epochs: group.local_epochs,
+            batch_size: group.batch_size,
+        },
+        link: group.wire,
+        memory_mib: group.memory_mib,
+        speed: group.speed,
+        ..DeviceSpec::new(client, body)
+    }
 }
 
-/// Boots the fleet; returns how long that took, in seconds.
-async fn boot(fleet: &Fleet, server: SocketAddr, terminal: &Terminal) -> f64 {
+/// A run that is about to begin.
+struct Production<'a> {
+    experiment: &'a Experiment,
+    plan: &'a Plan,
+    began: Instant,
+    resumed: Option<Resumed>,
+    fleet: FleetConfig,
+}
+
+impl Production<'_> {
+    /// Runs aggregator and fleet side by side to the end; returns the exit status.
+    async fn conduct(
+        self,
+        sandbox: Sandbox,
+        data: Splits,
+        run_dir: RunDir,
+        dashboard: Option<TcpListener>,
+    ) -> Result<u8> {
+        let experiment = self.experiment;
+        let terminal = Arc::new(Terminal::of(experiment));
+        let serial_dir = self.fleet.serial_dir.clone();
+        let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
+        let (tell, told) = mpsc::unbounded_channel();
+        let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
+        for warning in fleet.warnings() {
+            terminal.warn(warning);
+        }
+        let listener = bind(SocketAddr::new(fleet.server_ip(), 0)).await?;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        let partition = experiment.partition(data.train.len())?;
+        if let Some(listener) = dashboard {
+            let network = self.plan.to_string();
+            let at = view::serve(listener, experiment, network, &data.train, &partition)?;
+            terminal.line(&format!("dashboard: http://{at}/"));
+        }
+        let (mut server, lost, first_round) =
+            server(experiment, data, partition, run_dir, self.resumed)?;
+        let stage = Arc::new(Stage::new(
+            Arc::downgrade(&fleet),
+            server.handle(),
+            address,
+            experiment,
+            experiment.fault_plan()?,
+        ));
+        server = server.with_outlook(stage.clone());
+        for (client, reason) in lost {
+            server.handle().client_lost(client, &reason);
+        }
+        let background = Background::start(
+            &server.handle(),
+            &stage,
+            &terminal,
+            experiment,
+            serial_dir,
+            told,
+        );
+
+        let aggregating = aggregate(server, listener, &terminal);
+        tokio::pin!(aggregating);
+        let (boot_s, ended) = tokio::select! {
+            ended = &mut aggregating => (None, ended),
+            boot_s = boot(&fleet, &clients, address, &terminal) => (Some(boot_s), aggregating.await),
+        };
+        let pids = fleet.pids().into_keys();
+        let memory = Memory::of(pids.filter_map(|client| fleet.usage(client)));
+        let deaths = background.end(fleet).await?;
+        let (learned, interrupt) = ended?;
+
+        let fleet_side = FleetSide {
+            network: experiment.network.map(|_| self.plan.to_string()),
+            boot_s,
+            memory,
+            deaths,
+            faults: stage.counts(),
+            resumed_from: (first_round > 1).then(|| first_round - 1),
+        };
+        let wall_s = self.began.elapsed().as_secs_f64();
+        let signal = interrupt.map(|interrupt| interrupt.name);
+        let summary = Summary::new(experiment, learned, fleet_side, signal, wall_s);
+        conclude(&summary, interrupt, &experiment.out, &terminal)
+    }
+}
+
+/// The aggregator, at its beginning or where it goes on; who is gone by then; its first round.
+fn server(
+    experiment: &Experiment,
+    data: Splits,
+    partition: fl_data::Partition,
+    run_dir: RunDir,
+    resumed: Option<Resumed>,
+) -> Result<(Server, std::collections::BTreeMap<u32, String>, u32)> {
+    let mut config = experiment.aggregator()?;
+    let Some(mut resumed) = resumed else {
+        let server = Server::new(config, data, partition, run_dir)?;
+        return Ok((server, Default::default(), 1));
+    };
+    config.first_round = resumed.round + 1;
+    config.elapsed_before = Duration::try_from_secs_f64(resumed.elapsed_s).unwrap_or_default();
+    let (lost, first_round) = (std::mem::take(&mut resumed.lost), config.first_round);
+    let server = Server::new(config, data, partition, run_dir)?;
+    Ok((server.resumed(resumed), lost, first_round))
+}
+
+/// What goes on beside the rounds.
+struct Background {
+    tasks: Vec<JoinHandle<()>>,
+    watching: JoinHandle<()>,
+    deaths: crate::watch::Deaths,
+}
+
+impl Background {
+    fn start(
+        aggregator: &Handle,
+        stage: &Arc<Stage>,
+        terminal: &Arc<Terminal>,
+        experiment: &Experiment,
+        serial_dir: PathBuf,
+        told: mpsc::UnboundedReceiver<zfl_orchestrator::FleetEvent>,
+    ) -> Self {
+        let deaths = crate::watch::Deaths::default();
+        let watchdog = Watchdog {
+            stage: Arc::clone(stage),
+            aggregator: aggregator.clone(),
+            terminal: Arc::clone(terminal),
+            deaths: Arc::clone(&deaths),
+            serial_dir,
+            patience: Duration::from_secs_f64(experiment.watchdog_s),
+        };
+        let watching = watch(
+            told,
+            aggregator.clone(),
+            Arc::clone(stage),
+            Arc::clone(terminal),
+            Arc::clone(&deaths),
+        );
+        Self {
+            tasks: vec![
+                tokio::spawn(Arc::clone(stage).perform(aggregator.subscribe())),
+                tokio::spawn(watchdog.watch(aggregator.subscribe())),
+            ],
+            watching: tokio::spawn(watching),
+            deaths,
+        }
+    }
+
+    /// Ends the fleet, and waits for all of it; returns who died.
+    async fn end(self, fleet: Arc<Fleet>) -> Result<Vec<zfl_orchestrator::Death>> {
+        for task in &self.tasks {
+            task.abort();
+        }
+        // What they were doing to the fleet is over when they are.
+        join_all(self.tasks).await;
+        let fleet = Arc::into_inner(fleet).context("somebody still holds the fleet")?;
+        fleet.stop().await;
+        self.watching.await.context("the fleet's watch failed")?;
+        let mut deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *deaths))
+    }
+}
+
+/// Boots these devices; returns how long that took, in seconds.
+async fn boot(
+    fleet: &Fleet,
+    clients: &BTreeSet<u32>,
+    server: SocketAddr,
+    terminal: &Terminal,
+) -> f64 {
     let began = Instant::now();
     terminal.booting();
-    let report = fleet.boot(server).await;
+    let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
+    let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
-    terminal.line(&format!(
-        "{} devices run after {boot_s:.1} s",
-        report.booted.len()
-    ));
+    terminal.line(&format!("{count} devices run after {boot_s:.1} s"));
     boot_s
-}
-
-/// Passes on what happens in the fleet, until there is no fleet; returns who died.
-async fn watch(
-    mut told: UnboundedReceiver<FleetEvent>,
-    aggregator: Handle,
-    terminal: Arc<Terminal>,
-) -> Vec<Death> {
-    let mut deaths = Vec::new();
-    while let Some(event) = told.recv().await {
-        let (client, what, detail) = match event {
-            FleetEvent::Booting { client, attempt } => {
-                (client, "booting", json!({"attempt": attempt}))
-            }
-            FleetEvent::Running {
-                client,
-                address,
-                boot_ms,
-            } => {
-                terminal.booted();
-                (
-                    client,
-                    "running",
-                    json!({"address": address.to_string(), "boot_ms": boot_ms}),
-                )
-            }
-            FleetEvent::Finished { client } => {
-                // After the last round this is how it should be; before, no round waits for it.
-                aggregator.client_lost(client, "its client ended by itself, see its log");
-                (client, "finished", json!({}))
-            }
-            FleetEvent::Stopped { client } => (client, "stopped", json!({})),
-            FleetEvent::LogLost { client, error } => {
-                terminal.warn(&format!("client {client}: its log is lost: {error}"));
-                (client, "log_lost", json!({"error": error}))
-            }
-            FleetEvent::Died(death) => {
-                let Death {
-                    client,
-                    reason,
-                    last_lines,
-                } = &death;
-                terminal.warn(&format!("client {client} died: {reason}"));
-                aggregator.client_lost(*client, reason);
-                let detail = json!({"reason": reason, "last_lines": last_lines});
-                let client = *client;
-                deaths.push(death);
-                (client, "died", detail)
-            }
-        };
-        aggregator.fleet_event(Some(client), what, detail);
-    }
-    deaths
 }

@@ -4,6 +4,7 @@ use crate::args::ServerArgs;
 use crate::experiment::Experiment;
 use crate::run::{block_on, conclude, create};
 use crate::session::aggregate;
+use crate::settings::Settings;
 use crate::summary::{FleetSide, Summary};
 use crate::terminal::Terminal;
 use anyhow::{Context, Result};
@@ -18,7 +19,9 @@ use zfl_aggregator::{Server, bind};
 /// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; that the address is taken; any
 /// other failure to begin.
 pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
-    let (experiment, data) = Experiment::of_server(args, root)?;
+    let settings = Settings::of_server(args);
+    let out = args.learning.out.as_deref();
+    let (experiment, data) = Experiment::of_server(&settings, out, root)?;
     block_on(async {
         // Before a folder is made: whoever forgot a server in another terminal leaves no trace.
         let listener = bind(args.listen).await?;

@@ -2,6 +2,7 @@
 
 use crate::experiment::Experiment;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use zfl_orchestrator::{Death, Usage};
@@ -57,6 +58,12 @@ pub struct Summary {
     pub model_sha256: String,
     /// What every random stream was derived from.
     pub seed: u64,
+    /// How often each kind of planned fault happened.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<&'static str, u32>,
+    /// The last round of the run before it was broken off, if it was resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<u32>,
     /// Devices that died, and updates that were asked for and did not come.
     pub failures: Vec<Failure>,
 }
@@ -122,6 +129,10 @@ pub struct FleetSide {
     pub memory: Option<Memory>,
     /// Devices that died.
     pub deaths: Vec<Death>,
+    /// See [`Summary::faults`].
+    pub faults: BTreeMap<&'static str, u32>,
+    /// See [`Summary::resumed_from`].
+    pub resumed_from: Option<u32>,
 }
 
 impl Summary {
@@ -151,7 +162,10 @@ impl Summary {
             success: learned.success && interrupted_by.is_none(),
             reason: learned.reason,
             interrupted_by,
-            body: experiment.body.map(|body| body.name()),
+            body: match experiment.body {
+                None if !experiment.groups.is_empty() => Some("mixed"),
+                body => body.map(|body| body.name()),
+            },
             board: experiment.board.as_ref().map(|board| board.name.clone()),
             network: fleet.network,
             clients: learned.clients,
@@ -168,6 +182,8 @@ impl Summary {
             memory: fleet.memory,
             model_sha256: learned.model_sha256,
             seed: learned.seed,
+            faults: fleet.faults,
+            resumed_from: fleet.resumed_from,
             failures: no_update.chain(died).collect(),
         }
     }
@@ -204,6 +220,13 @@ impl Summary {
         if let Some(memory) = self.memory {
             let max = megabytes(memory.private_bytes_max);
             row("memory", format!("{max} private to a device at most"));
+        }
+        if !self.faults.is_empty() {
+            let each = self
+                .faults
+                .iter()
+                .map(|(name, count)| format!("{count} {name}"));
+            row("faults", each.collect::<Vec<_>>().join(", "));
         }
         for line in self.failures_in_short() {
             row("failures", line);

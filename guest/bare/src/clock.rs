@@ -35,13 +35,11 @@ const READINGS: usize = 16;
 struct Clock {
     ticks_per_ms: u32,
     boot_ticks: u64,
-    asleep_ticks: u64,
 }
 
 static CLOCK: BootCell<Clock> = BootCell::new(Clock {
     ticks_per_ms: 1,
     boot_ticks: 0,
-    asleep_ticks: 0,
 });
 
 fn clock() -> &'static mut Clock {
@@ -78,7 +76,6 @@ pub unsafe fn init() {
     *clock() = Clock {
         ticks_per_ms,
         boot_ticks: cpu::timestamp(),
-        asleep_ticks: 0,
     };
 }
 
@@ -129,19 +126,8 @@ pub fn now_us() -> u64 {
     let Clock {
         ticks_per_ms,
         boot_ticks,
-        ..
     } = *clock();
     (cpu::timestamp() - boot_ticks) * 1000 / u64::from(ticks_per_ms)
-}
-
-/// Ticks of the time-stamp counter since boot in which the CPU did not sleep.
-pub fn awake_ticks() -> u64 {
-    let Clock {
-        boot_ticks,
-        asleep_ticks,
-        ..
-    } = *clock();
-    cpu::timestamp() - boot_ticks - asleep_ticks
 }
 
 /// Sleeps until an interrupt is pending or the clock reads `wake_at_us`.
@@ -153,15 +139,10 @@ pub fn sleep_until(wake_at_us: Option<u64>) {
         },
         None => None,
     };
-    let mut start = None;
     interrupts::sleep(|| {
         // 128 ns a count; a longer sleep than the 9 minutes that fit is cut into several. Zero
         // stops the timer.
         let count = delay_us.map_or(0, |us| (us.saturating_mul(1000) / 128).max(1));
         apic_write(INITIAL_COUNT, u32::try_from(count).unwrap_or(u32::MAX));
-        start = Some(cpu::timestamp());
     });
-    if let Some(start) = start {
-        clock().asleep_ticks += cpu::timestamp() - start;
-    }
 }

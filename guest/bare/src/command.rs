@@ -17,6 +17,8 @@ run <ip> server=<ip>:<port> [key=<value> ...]
     icount   N where QEMU runs with -icount shift=N: then instructions are counted
 stat
     uptime, memory, network and interrupt counters
+hog <KiB>|all
+    take so much heap away from the device, to test what it does without; hog 0 gives it back
 crash panic|fault|stack|heap
     die on purpose, to test who watches over this device
 help
@@ -37,6 +39,8 @@ pub enum Command {
     Stat,
     /// Become a device.
     Run(Run),
+    /// Take heap away.
+    Hog(Hog),
     /// Die on purpose.
     Crash(Crash),
 }
@@ -64,6 +68,15 @@ pub struct Run {
     pub icount: Option<u8>,
 }
 
+/// How much heap to take away, in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hog {
+    /// All but a little.
+    All,
+    /// So many KiB; none gives back what was taken.
+    Kib(u32),
+}
+
 /// A way to die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
@@ -89,6 +102,8 @@ pub enum CommandError<'a> {
         /// What would have been right.
         usage: &'static str,
     },
+    /// A command without the words that it needs.
+    Bare(&'static str),
     /// A part of `run` that has to be there.
     Missing(&'static str),
     /// A `key=value` of `run` given twice.
@@ -113,6 +128,7 @@ impl fmt::Display for CommandError<'_> {
         match self {
             Self::Unknown(word) => write!(f, "no command '{word}'; try 'help'"),
             Self::Unexpected { word, usage } => write!(f, "unexpected '{word}'; usage: {usage}"),
+            Self::Bare(usage) => write!(f, "usage: {usage}"),
             Self::Missing(part) => write!(f, "{part} is missing; usage: {RUN_USAGE}"),
             Self::Twice(key) => write!(f, "{key} is given twice; usage: {RUN_USAGE}"),
             Self::Value {
@@ -149,6 +165,7 @@ pub fn parse(line: &str) -> Result<Command, CommandError<'_>> {
         "stat" => nothing_more(words, "stat").map(|()| Command::Stat),
         "crash" => parse_crash(words).map(Command::Crash),
         "run" => parse_run(words).map(Command::Run),
+        "hog" => parse_hog(words).map(Command::Hog),
         other => Err(CommandError::Unknown(other)),
     }
 }
@@ -172,6 +189,17 @@ fn parse_crash<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Crash, Co
         Some(word) => return Err(CommandError::Unexpected { word, usage: USAGE }),
     };
     nothing_more(words, USAGE).map(|()| crash)
+}
+
+fn parse_hog<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Hog, CommandError<'a>> {
+    const USAGE: &str = "hog <KiB>|all";
+    let word = words.next().ok_or(CommandError::Bare(USAGE))?;
+    let hog = match (word, word.parse()) {
+        ("all", _) => Hog::All,
+        (_, Ok(kib)) => Hog::Kib(kib),
+        _ => return Err(CommandError::Unexpected { word, usage: USAGE }),
+    };
+    nothing_more(words, USAGE).map(|()| hog)
 }
 
 fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, CommandError<'a>> {
@@ -251,9 +279,9 @@ impl FromStr for Bits {
     }
 }
 
-/// What QEMU takes as `-icount shift=`.
-#[derive(Clone, Copy)]
-struct Shift(u8);
+/// What QEMU takes as `-icount shift=`: 0 to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift(pub u8);
 
 impl FromStr for Shift {
     type Err = ();

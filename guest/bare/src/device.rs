@@ -17,10 +17,10 @@ const HTTP_PORT: u16 = 80;
 /// Examples between two looks at the network and the serial line: some 2 ms under emulation.
 const STEP_EXAMPLES: u32 = 16;
 
-static INSTRUCTION_SHIFT: BootCell<Option<u32>> = BootCell::new(None);
+static INSTRUCTION_SHIFT: BootCell<Option<u8>> = BootCell::new(None);
 
 /// Tells what QEMU was told by `-icount shift=<shift>`, which makes instructions countable.
-pub fn set_instruction_shift(shift: Option<u32>) {
+pub fn set_instruction_shift(shift: Option<u8>) {
     // SAFETY: one thread, and no reference to the value is ever made.
     unsafe { INSTRUCTION_SHIFT.get().write(shift) }
 }
@@ -53,13 +53,18 @@ impl RunningDevice {
         let network = Network::new(Nic::open()?, addressing, HTTP_PORT);
         // SAFETY: one thread, and no reference to the value is ever made.
         let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
-        let instruction_shift = run.icount.map(u32::from).or(told_at_boot);
+        let instruction_shift = run.icount.or(told_at_boot);
         let port = GuestPort::new(network, run.server, instruction_shift);
         Ok(Box::new(Self {
             device: Device::new(config(run)),
             port,
             is_over: false,
         }))
+    }
+
+    /// Takes all the memory that the network may ever need, if it is there.
+    pub fn reserve_network(&mut self) {
+        self.port.network.reserve();
     }
 
     /// The network card.
@@ -89,7 +94,7 @@ impl RunningDevice {
             Activity::Idle { .. } | Activity::Busy => {}
         }
         if let Some(job) = self.device.job() {
-            job.step(STEP_EXAMPLES);
+            self.port.counted(|| job.step(STEP_EXAMPLES));
         }
         Next::Poll
     }

@@ -143,7 +143,7 @@ fn finish(death: Death, fault: Option<u32>, frame_pointer: u32) -> ! {
     report(format_args!(
         "uptime {} us, heap {} of {} bytes, stack peak {} of {} bytes",
         clock::now_us(),
-        heap.used_bytes,
+        heap.size_bytes - heap.free_bytes(),
         heap.size_bytes,
         stack::peak_bytes(),
         stack::size_bytes(),

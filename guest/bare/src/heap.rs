@@ -4,6 +4,7 @@
 //! fits, so the pages touched are those at the bottom, and only those cost the host memory. Memory
 //! is never cleared wholesale for the same reason.
 
+use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
@@ -12,28 +13,51 @@ use linked_list_allocator::Heap;
 use crate::boot_cell::BootCell;
 use crate::image;
 
+/// What is left of the heap when [`take`] takes all: enough for messages, too little for a model.
+const SPARED_BYTES: usize = 16 * 1024;
+
 struct Allocator(BootCell<State>);
 
 struct State {
     heap: Heap,
     peak_bytes: usize,
+    /// What [`take`] took: a list through the blocks themselves.
+    taken: Option<NonNull<Taken>>,
+    taken_bytes: usize,
+}
+
+/// The head of a block that was taken away.
+struct Taken {
+    next: Option<NonNull<Self>>,
+    layout: Layout,
 }
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator(BootCell::new(State {
     heap: Heap::empty(),
     peak_bytes: 0,
+    taken: None,
+    taken_bytes: 0,
 }));
 
 /// How full the heap is.
 #[derive(Clone, Copy, Debug)]
 pub struct HeapUsage {
-    /// Bytes in use.
+    /// Bytes in use, without those taken away.
     pub used_bytes: usize,
-    /// Most bytes ever in use.
+    /// Most bytes ever in use, without those taken away.
     pub peak_bytes: usize,
+    /// Bytes taken away by [`take`].
+    pub taken_bytes: usize,
     /// Bytes there are.
     pub size_bytes: usize,
+}
+
+impl HeapUsage {
+    /// Bytes that can still be had, in pieces.
+    pub fn free_bytes(self) -> usize {
+        self.size_bytes - self.used_bytes - self.taken_bytes
+    }
 }
 
 /// Gives the heap its memory, from behind the stacks to `memory_end`.
@@ -62,10 +86,67 @@ pub fn usage() -> HeapUsage {
     // SAFETY: one thread, and no allocator call is in progress here.
     let state = unsafe { &*ALLOCATOR.0.get() };
     HeapUsage {
-        used_bytes: state.heap.used(),
+        used_bytes: state.heap.used() - state.taken_bytes,
         peak_bytes: state.peak_bytes,
+        taken_bytes: state.taken_bytes,
         size_bytes: state.heap.size(),
     }
+}
+
+/// `len` zeros; `None` if there is no memory for them.
+pub fn zeros(len: usize) -> Option<Vec<u8>> {
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(len).ok()?;
+    zeros.resize(len, 0);
+    Some(zeros)
+}
+
+/// How much [`take`] could take.
+pub fn available_bytes() -> usize {
+    usage().free_bytes().saturating_sub(SPARED_BYTES)
+}
+
+/// Takes memory away from everything else, in the largest blocks there are; how much was taken.
+///
+/// The memory is not touched but for a few words a block, so it costs the host next to nothing.
+pub fn take(bytes: usize) -> usize {
+    // SAFETY: one thread, and no other reference to the state exists: nothing here allocates but
+    // through it.
+    let state = unsafe { &mut *ALLOCATOR.0.get() };
+    let (mut missing, mut size) = (bytes, bytes);
+    while missing >= size_of::<Taken>() && size >= size_of::<Taken>() {
+        let Ok(layout) = Layout::from_size_align(size.min(missing), align_of::<Taken>()) else {
+            break;
+        };
+        let layout = layout.pad_to_align();
+        match state.heap.allocate_first_fit(layout) {
+            Ok(block) => {
+                let block = block.cast::<Taken>();
+                let next = state.taken.replace(block);
+                // SAFETY: the block is ours, aligned, and no smaller than what is written.
+                unsafe { block.write(Taken { next, layout }) };
+                state.taken_bytes += layout.size();
+                missing = missing.saturating_sub(layout.size());
+            }
+            Err(()) => size /= 2,
+        }
+    }
+    bytes - missing
+}
+
+/// Gives back all that [`take`] took.
+pub fn release() {
+    // SAFETY: as in `take`.
+    let state = unsafe { &mut *ALLOCATOR.0.get() };
+    while let Some(block) = state.taken {
+        // SAFETY: `take` wrote the head of this block, and the block has been nobody's since.
+        unsafe {
+            let Taken { next, layout } = block.read();
+            state.taken = next;
+            state.heap.deallocate(block.cast(), layout);
+        }
+    }
+    state.taken_bytes = 0;
 }
 
 // SAFETY: `Heap` hands out distinct, aligned blocks, and null when it has none. There is one thread,
@@ -75,7 +156,7 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the only reference, as said above.
         let state = unsafe { &mut *self.0.get() };
         let block = state.heap.allocate_first_fit(layout);
-        state.peak_bytes = state.peak_bytes.max(state.heap.used());
+        state.peak_bytes = state.peak_bytes.max(state.heap.used() - state.taken_bytes);
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 

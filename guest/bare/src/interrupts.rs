@@ -92,6 +92,15 @@ pub fn set_level_triggered(line: u8) {
     unsafe { cpu::out8(port, cpu::in8(port) | 1 << (line % 8)) };
 }
 
+/// Does something short with interrupts off; they stay pending meanwhile.
+pub fn held_off<R>(work: impl FnOnce() -> R) -> R {
+    cpu::disable_interrupts();
+    let result = work();
+    // SAFETY: interrupts were on, with their table loaded: no caller holds them off already.
+    unsafe { cpu::enable_interrupts() };
+    result
+}
+
 /// What came since the last call.
 pub fn take_pending() -> Sources {
     Sources(PENDING.swap(0, Ordering::Relaxed))

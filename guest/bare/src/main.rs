@@ -42,6 +42,7 @@ use core::arch::global_asm;
 use device::{Next, RunningDevice};
 use multiboot::BootInformation;
 use shell::Shell;
+use zfl_bare::command::Shift;
 
 global_asm!(include_str!("boot.s"), start = sym start);
 global_asm!(include_str!("memory.s"));
@@ -65,8 +66,15 @@ unsafe extern "C" fn start(magic: u32, information: *const u32) -> ! {
         information
     };
     interrupts::unmask(console::INTERRUPT_LINE);
-    let icount = information.option("icount");
-    device::set_instruction_shift(icount.and_then(|shift| shift.parse().ok()));
+    if let Some(icount) = information.option("icount") {
+        match icount.parse() {
+            Ok(Shift(shift)) => device::set_instruction_shift(Some(shift)),
+            Err(()) => console::log(format_args!(
+                "zfl: icount={icount} on the kernel's command line is no shift from 0 to 10: \
+                 instructions are not counted"
+            )),
+        }
+    }
     run()
 }
 

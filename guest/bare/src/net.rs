@@ -5,7 +5,6 @@
 //! Sockets keep their buffers and are used again, the one that was closed longest ago first, so the
 //! pool takes the memory of the most that were ever needed at once.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
@@ -15,7 +14,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
 use crate::nic::{Nic, QUEUE_FRAMES};
-use crate::{clock, cpu};
+use crate::{clock, cpu, heap};
 
 /// Connections that can wait to be accepted.
 const BACKLOG: usize = 3;
@@ -93,8 +92,9 @@ impl Network {
         let mut network = Self {
             nic,
             interface,
-            sockets: SocketSet::new(vec![]),
-            slots: vec![],
+            // As large as they will be: they never ask for memory again.
+            sockets: SocketSet::new(Vec::with_capacity(MAX_SOCKETS)),
+            slots: Vec::with_capacity(MAX_SOCKETS),
             listen_port,
             next_port: FIRST_EPHEMERAL_PORT + (cpu::timestamp() / 64 % ports) as u16,
         };
@@ -137,6 +137,12 @@ impl Network {
         }
         self.tidy();
         self.listen();
+    }
+
+    /// Takes the memory of every socket and frame now, as far as there is some.
+    pub fn reserve(&mut self) {
+        while self.slots.len() < MAX_SOCKETS && self.add_socket().is_some() {}
+        self.nic.reserve();
     }
 
     /// When [`Network::poll`] is to be called next, unless the card interrupts before.
@@ -236,13 +242,10 @@ impl Network {
         if let Some(index) = self.slots.iter().position(|slot| slot.role == Role::Free) {
             return Some(index);
         }
-        if self.slots.len() < MAX_SOCKETS {
-            let handle = self.sockets.add(new_socket());
-            self.slots.push(Slot {
-                handle,
-                role: Role::Free,
-            });
-            return Some(self.slots.len() - 1);
+        if self.slots.len() < MAX_SOCKETS
+            && let Some(index) = self.add_socket()
+        {
+            return Some(index);
         }
         let index = (0..self.slots.len())
             .filter(|&index| self.socket(index).state() == State::TimeWait)
@@ -253,15 +256,26 @@ impl Network {
         self.socket_mut(SlotIndex(index)).abort();
         Some(index)
     }
+
+    /// Adds a socket to the pool; `None` if there is no memory for one.
+    fn add_socket(&mut self) -> Option<usize> {
+        let handle = self.sockets.add(new_socket()?);
+        self.slots.push(Slot {
+            handle,
+            role: Role::Free,
+        });
+        Some(self.slots.len() - 1)
+    }
 }
 
-fn new_socket() -> Socket<'static> {
-    let buffer = |bytes| SocketBuffer::new(vec![0; bytes]);
-    let mut socket = Socket::new(buffer(RECEIVE_BYTES), buffer(SEND_BYTES));
+/// `None` if there is no memory for its buffers.
+fn new_socket() -> Option<Socket<'static>> {
+    let buffer = |bytes| heap::zeros(bytes).map(SocketBuffer::new);
+    let mut socket = Socket::new(buffer(RECEIVE_BYTES)?, buffer(SEND_BYTES)?);
     socket.set_timeout(Some(TIMEOUT));
     // Requests and answers are written as a whole: waiting for more only adds delay.
     socket.set_nagle_enabled(false);
-    socket
+    Some(socket)
 }
 
 fn now() -> Instant {

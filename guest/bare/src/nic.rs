@@ -21,7 +21,7 @@ use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::SomeTransport;
 use zfl_bare::segments::SegmentCounters;
 
-use crate::interrupts;
+use crate::{heap, interrupts};
 use memory::IdentityMapped;
 
 /// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
@@ -109,7 +109,7 @@ impl Nic {
             header,
             receiving: [const { None }; QUEUE_FRAMES],
             sending: [const { None }; QUEUE_FRAMES],
-            spare: vec![],
+            spare: Vec::with_capacity(QUEUE_FRAMES),
             counters: FrameCounters::default(),
         };
         for _ in 0..QUEUE_FRAMES {
@@ -145,6 +145,16 @@ impl Nic {
     pub fn has_received(&self) -> bool {
         fence(Ordering::SeqCst);
         self.inner.borrow().card.poll_receive().is_some()
+    }
+
+    /// Takes the memory of every buffer to send in now, as far as there is some.
+    pub fn reserve(&mut self) {
+        let inner = self.inner.get_mut();
+        let in_flight = inner.sending.iter().flatten().count();
+        let missing = QUEUE_FRAMES.saturating_sub(inner.spare.len() + in_flight);
+        for _ in 0..missing {
+            inner.add_spare();
+        }
     }
 
     /// Totals since boot.
@@ -192,18 +202,21 @@ impl Inner {
         }
     }
 
-    /// Whether another frame can be sent.
+    /// Whether another frame can be sent: there is then a spare buffer.
     fn can_send(&mut self) -> bool {
         if self.spare.is_empty() {
             self.reclaim();
         }
-        self.card.can_send()
+        if self.spare.is_empty() && self.card.can_send() {
+            self.add_spare();
+        }
+        self.card.can_send() && !self.spare.is_empty()
     }
 
-    fn buffer_to_send(&mut self) -> Buffer {
-        self.spare
-            .pop()
-            .unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice())
+    /// Takes memory for one more buffer to send in, if there is some.
+    fn add_spare(&mut self) {
+        let buffer = heap::zeros(BUFFER_BYTES);
+        self.spare.extend(buffer.map(Vec::into_boxed_slice));
     }
 
     /// Lends a buffer with a header and `len` bytes of frame to the card, to be sent.

@@ -7,7 +7,7 @@ use fl_client::{Port, PortError, Usage};
 use smoltcp::socket::tcp::{RecvError, State};
 
 use crate::net::{Network, SlotIndex};
-use crate::{clock, console, heap, stack};
+use crate::{clock, console, cpu, heap, interrupts, stack};
 
 /// What the device sees of the machine.
 pub struct GuestPort {
@@ -15,7 +15,9 @@ pub struct GuestPort {
     pub network: Network,
     server: SocketAddrV4,
     /// With `-icount shift=N`, a tick of the time-stamp counter is 2^-N instructions.
-    instruction_shift: Option<u32>,
+    instruction_shift: Option<u8>,
+    /// Ticks in [`GuestPort::counted`].
+    counted_ticks: u64,
 }
 
 /// One TCP connection.
@@ -27,12 +29,29 @@ pub struct Connection {
 
 impl GuestPort {
     /// A port to the aggregator at `server`.
-    pub fn new(network: Network, server: SocketAddrV4, instruction_shift: Option<u32>) -> Self {
+    pub fn new(network: Network, server: SocketAddrV4, instruction_shift: Option<u8>) -> Self {
         Self {
             network,
             server,
             instruction_shift,
+            counted_ticks: 0,
         }
+    }
+
+    /// Does a step of training, and counts its instructions where they can be counted.
+    ///
+    /// Interrupts wait meanwhile, some 2 ms, so that the count is of the step and of nothing else:
+    /// the same in every run, whatever the network and the host do.
+    pub fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        if self.instruction_shift.is_none() {
+            return step();
+        }
+        interrupts::held_off(|| {
+            let start = cpu::timestamp();
+            let result = step();
+            self.counted_ticks += cpu::timestamp() - start;
+            result
+        })
     }
 
     /// Why a connection takes or gives no bytes.
@@ -104,7 +123,7 @@ impl Port for GuestPort {
         let bytes = |bytes: usize| u32::try_from(bytes).ok();
         let instructions = self
             .instruction_shift
-            .map(|shift| clock::awake_ticks() >> shift);
+            .map(|shift| self.counted_ticks >> shift);
         self.network.nic().counters(|counters| Usage {
             instructions,
             heap_peak_bytes: bytes(heap::usage().peak_bytes),

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::hint::black_box;
 use core::ptr;
 
-use zfl_bare::command::{self, Command, Crash, HELP, Run};
+use zfl_bare::command::{self, Command, Crash, HELP, Hog, Run};
 use zfl_bare::line::{Edit, LINE_BYTES, LineEditor};
 
 use crate::console::{self, print};
@@ -49,6 +49,7 @@ impl Shell {
                 Command::Help => print!("{HELP}"),
                 Command::Stat => print_counters(device.as_deref()),
                 Command::Run(run) => start(run, device),
+                Command::Hog(amount) => hog(amount, device.as_deref_mut()),
                 Command::Crash(crash) => die(crash),
             },
         });
@@ -67,6 +68,28 @@ fn start(run: Run, device: &mut Option<Box<RunningDevice>>) {
     }
 }
 
+/// Takes heap away from the device, or gives it back.
+fn hog(amount: Hog, device: Option<&mut RunningDevice>) {
+    let Some(device) = device else {
+        print!("nothing runs here that could lack memory; try 'run' first\n");
+        return;
+    };
+    device.reserve_network();
+    heap::release();
+    let available_kib = heap::available_bytes() / 1024;
+    let wanted_kib = match amount {
+        Hog::All => available_kib,
+        Hog::Kib(kib) => kib as usize,
+    };
+    if wanted_kib > available_kib {
+        print!("only {available_kib} KiB could be taken; nothing is\n");
+        return;
+    }
+    let taken_kib = heap::take(wanted_kib * 1024).div_ceil(1024);
+    let left_kib = heap::usage().free_bytes() / 1024;
+    print!("{taken_kib} KiB taken, {left_kib} KiB left\n");
+}
+
 fn print_counters(device: Option<&RunningDevice>) {
     let now_us = clock::now_us();
     print!(
@@ -76,9 +99,13 @@ fn print_counters(device: Option<&RunningDevice>) {
     );
     let heap = heap::usage();
     print!(
-        "heap: {} used, {} peak, {} total\n",
+        "heap: {} used, {} peak, {} total",
         heap.used_bytes, heap.peak_bytes, heap.size_bytes
     );
+    match heap.taken_bytes {
+        0 => print!("\n"),
+        taken => print!(", {taken} taken away\n"),
+    }
     print!(
         "stack: {} peak, {} total\n",
         stack::peak_bytes(),

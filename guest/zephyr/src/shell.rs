@@ -28,6 +28,7 @@ extern "C" fn zfl_shell_command(
         Ok(Command::Run(args)) => return run(shell, &args),
         Ok(Command::Crash(way)) => crash(way),
         Ok(Command::Stat) => stat(shell),
+        Ok(Command::Hog(_)) => return refuse(shell, format_args!("this guest cannot do that")),
         // The shell keeps these to itself.
         Ok(Command::Help | Command::Nothing) => {}
         Err(error) => return refuse(shell, format_args!("{error}")),

@@ -59,6 +59,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         clients,
         rounds,
         first_round: 1,
+        elapsed_before: Duration::ZERO,
         clients_per_round: clients,
         over_commit: 0,
         quorum: 1,

@@ -181,6 +181,7 @@ impl Model {
             Event::ClientJoined { client, .. } => self.set_state(client, State::Joining),
             Event::ClientReady { client } => self.set_state(client, State::Ready),
             Event::ClientLost { client, reason } => self.lost(client, &reason, "lost"),
+            Event::ClientExpected { client } => self.set_state(client, State::Away),
             Event::RoundStarted { round, .. } => self.round_started(round),
             Event::ClientStarted { client, round } => self.started(client, round),
             Event::ClientProgress {

@@ -15,6 +15,17 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// How long a guest that reported its own end may go on to print its trace.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Why a command was not read.
+#[derive(Debug)]
+pub(super) enum Unheard {
+    /// The machine has ended, in words.
+    Ended(String),
+    /// The guest reported its own end.
+    Fatal(String),
+    /// The guest goes on, and the shell did not take it.
+    Refused(String),
+}
+
 impl Emulated {
     /// Waits for the prompt and starts the client; returns how long the prompt took.
     pub(super) async fn converse(
@@ -23,42 +34,75 @@ impl Emulated {
         guest: &GuestAddress,
         start: Instant,
     ) -> Result<u64, String> {
+        let command = self.command_line(guest);
         let prompt_timeout = self.identity.shared.policy.prompt_timeout;
-        let mut dialogue = Dialogue::new(&self.board.shell.prompt, &self.command_line(guest));
+        match self.say(session, &command, prompt_timeout, start).await {
+            Ok(boot_ms) => Ok(boot_ms),
+            Err(Unheard::Ended(how)) => Err(format!("{how} while it booted")),
+            Err(Unheard::Fatal(reason) | Unheard::Refused(reason)) => Err(reason),
+        }
+    }
+
+    /// Types a line into the shell while the client runs.
+    pub(super) async fn type_line(&self, session: &mut Session, line: &str) -> Result<(), Unheard> {
+        let said = self.say(session, line, ANSWER, Instant::now()).await;
+        said.map(drop)
+    }
+
+    /// Types a command after the next prompt, and waits until it was read; returns how long the
+    /// prompt took, in milliseconds since `start`.
+    async fn say(
+        &self,
+        session: &mut Session,
+        command: &str,
+        prompt_timeout: Duration,
+        start: Instant,
+    ) -> Result<u64, Unheard> {
+        let mut dialogue = Dialogue::new(&self.board.shell.prompt, command);
         let mut patience = Patience::new(prompt_timeout);
         let mut tick = tokio::time::interval(Patience::TICK);
         let mut boot_ms = None;
+        // A shell that is there already shows no other prompt.
+        let partial = lock(&self.identity.log).partial();
+        let mut next = Some(dialogue.hear(&[], &partial));
         loop {
-            let action = tokio::select! {
-                output = session.output() => match output {
-                    Output::Ended(how) => return Err(format!("{how} while it booted")),
-                    Output::Lines(lines) => {
-                        if let Some(reason) = self.fatal(&lines) {
-                            last_words(session).await;
-                            return Err(reason);
+            let action = if let Some(action) = next.take() {
+                action
+            } else {
+                tokio::select! {
+                    output = session.output() => match output {
+                        Output::Ended(how) => return Err(Unheard::Ended(how)),
+                        Output::Lines(lines) => {
+                            if let Some(reason) = self.fatal(&lines) {
+                                last_words(session).await;
+                                return Err(Unheard::Fatal(reason));
+                            }
+                            let partial = lock(&self.identity.log).partial();
+                            dialogue.hear(&lines, &partial)
                         }
-                        let partial = lock(&self.identity.log).partial();
-                        dialogue.hear(&lines, &partial)
-                    }
-                },
-                _ = tick.tick() => match (patience.is_over(), dialogue.has_begun()) {
-                    (false, _) => Action::Wait,
-                    (true, true) => dialogue.hear_nothing(),
-                    (true, false) => {
-                        return Err(format!("no prompt in {} s", prompt_timeout.as_secs_f32()));
-                    }
-                },
+                    },
+                    _ = tick.tick() => match (patience.is_over(), dialogue.has_begun()) {
+                        (false, _) => Action::Wait,
+                        (true, true) => dialogue.hear_nothing(),
+                        (true, false) => {
+                            let seconds = prompt_timeout.as_secs_f32();
+                            return Err(Unheard::Refused(format!("no prompt in {seconds} s")));
+                        }
+                    },
+                }
             };
             match action {
                 Action::Wait => {}
                 Action::Type { text, paced } => {
                     boot_ms.get_or_insert_with(|| millis(start));
                     let typed = session.serial.type_text(&text, paced).await;
-                    typed.map_err(|error| format!("its serial line is broken: {error}"))?;
+                    typed.map_err(|error| {
+                        Unheard::Refused(format!("its serial line is broken: {error}"))
+                    })?;
                     patience = Patience::new(ANSWER);
                 }
                 Action::Done => return Ok(boot_ms.unwrap_or_else(|| millis(start))),
-                Action::GiveUp(reason) => return Err(reason),
+                Action::GiveUp(reason) => return Err(Unheard::Refused(reason)),
             }
         }
     }

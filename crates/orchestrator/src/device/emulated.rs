@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 
-use super::conversation::last_words;
+use super::conversation::{Unheard, last_words};
 use super::session::{Output, Session};
 use super::{Command, Identity};
 use crate::board::Board;
@@ -75,6 +75,7 @@ impl Emulated {
                 }
                 Command::Kill(done) => _ = done.send(()),
                 Command::Freeze | Command::Thaw => {}
+                Command::Type(_, done) => _ = done.send(Err("it does not run".into())),
             }
         }
     }
@@ -201,6 +202,21 @@ impl Emulated {
                     }
                     Some(Command::Freeze) => session.signal(Signal::SIGSTOP),
                     Some(Command::Thaw) => session.signal(Signal::SIGCONT),
+                    Some(Command::Type(line, done)) => {
+                        let typed = self.type_line(&mut session, &line).await;
+                        let (answer, end) = match typed {
+                            Ok(()) => (Ok(()), None),
+                            Err(Unheard::Refused(why)) => (Err(why), None),
+                            Err(Unheard::Ended(how)) => (Err(how.clone()), Some(how)),
+                            Err(Unheard::Fatal(why)) => (Err(why.clone()), Some(why)),
+                        };
+                        let _ = done.send(answer);
+                        if let Some(reason) = end {
+                            self.forget_pid();
+                            session.kill().await;
+                            return self.identity.died(reason);
+                        }
+                    }
                     // It runs already: the answer to that is no answer.
                     Some(Command::Boot(..)) => {}
                     None => {

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Freeze,
     /// Go on.
     Thaw,
+    /// Type a line into the shell.
+    Type(String, oneshot::Sender<Result<(), String>>),
 }
 
 /// What every device of a fleet shares.

@@ -10,6 +10,8 @@ use super::{Command, Identity};
 use crate::event::{Booted, FleetEvent};
 use crate::native::{End, Spec, Thread};
 
+const NO_SHELL: &str = "a native device has no shell; emulate it";
+
 /// A device as a thread of this process.
 #[derive(Debug)]
 pub(crate) struct Native {
@@ -36,6 +38,7 @@ impl Native {
                 },
                 Command::Kill(done) => _ = done.send(()),
                 Command::Freeze | Command::Thaw => {}
+                Command::Type(_, done) => _ = done.send(Err(NO_SHELL.into())),
             }
         }
     }
@@ -92,6 +95,7 @@ impl Native {
                     Some(Command::Kill(done)) => break Some(done),
                     Some(Command::Freeze) => thread.freeze(),
                     Some(Command::Thaw) => thread.thaw(),
+                    Some(Command::Type(_, done)) => _ = done.send(Err(NO_SHELL.into())),
                     // It runs already: the answer to that is no answer.
                     Some(Command::Boot(..)) => {}
                     None => break None,

@@ -101,6 +101,15 @@ impl FaultPlan {
         self.trace.is_none() && self.config.is_empty()
     }
 
+    /// Whether links are cut in the middle of a round.
+    pub fn cuts_links(&self) -> bool {
+        let scheduled = self.config.schedule.iter();
+        self.config.cut.probability > 0.0
+            || scheduled
+                .into_iter()
+                .any(|entry| matches!(entry.fault, Fault::Cut { .. }))
+    }
+
     /// The faults of a round, by client. `elapsed_s` is the time of the run at the round's start, for
     /// a trace in seconds.
     pub fn round(&self, round: u32, elapsed_s: f64) -> BTreeMap<u32, Fault> {

@@ -136,6 +136,14 @@ pub enum FleetError {
     /// There is no such device.
     #[error("the fleet has no device {0}")]
     Unknown(u32),
+    /// The shell of this device did not take a line.
+    #[error("the shell of device {client}: {problem}")]
+    Shell {
+        /// Which device.
+        client: u32,
+        /// Why not.
+        problem: String,
+    },
     /// The network cannot do that to the link of this device; the text says which can.
     #[error("the link of device {client}: {problem}")]
     Link {

@@ -215,7 +215,32 @@ mod tests {
             netdev: "dgram,id=n0,local.type=fd,local.str=12".into(),
             ..attachment()
         };
-        check_tuned("microvm", tuning, &attachment, expect![[]]);
+        check_tuned(
+            "microvm",
+            tuning,
+            &attachment,
+            expect![[r#"
+            -name zfl-7
+            -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
+            -cpu qemu32,+ssse3,+sse4.1
+            -m 8M
+            -accel tcg,tb-size=2
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -global virtio-mmio.force-legacy=false
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -icount shift=3,sleep=on,align=on
+            -kernel build/guest/bare/zfl-bare.elf
+            -append icount=3
+            -netdev dgram,id=n0,local.type=fd,local.str=12
+            -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
     }
 
     #[test]
@@ -224,6 +249,29 @@ mod tests {
             memory_mib: Some(16),
             speed: Some(Speed::of_mips(1000.0, false).unwrap()),
         };
-        check_tuned("qemu_x86", tuning, &attachment(), expect![[]]);
+        check_tuned(
+            "qemu_x86",
+            tuning,
+            &attachment(),
+            expect![[r#"
+            -name zfl-7
+            -M q35,sata=off,smbus=off,usb=off,vmport=off
+            -cpu qemu32,+nx,+pae
+            -m 16M
+            -accel tcg,tb-size=16
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -icount shift=0,sleep=on
+            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
+            -netdev tap,id=n0,fd=11,vhost=off
+            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
     }
 }

@@ -33,6 +33,7 @@ mod pump;
 mod stats;
 mod sys;
 mod tcp;
+mod transfer;
 
 use std::collections::HashMap;
 use std::io;
@@ -57,6 +58,7 @@ pub use self::frame::{MAX_FRAME_BYTES, Mac};
 pub use self::link::{Impairment, Link, Loss, Queue, Rate};
 pub use self::pump::HostHook;
 pub use self::stats::{ClientStats, LATE, LaneStats, PortStats, Punctuality, SwitchStats};
+pub use self::transfer::ROUND_TRIPS_PER_EXCHANGE;
 
 /// Why the switch could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -7,9 +7,11 @@ if [ "$1" = --version ]; then
     exit
 fi
 
+given=$*
 while [ $# -gt 0 ]; do
     case $1 in
         -append) script=$2 ;;
+        -netdev) socket=${2##*local.str=} ;;
         -chardev) serial=${2#pipe,id=s0,path=} ;;
     esac
     shift
@@ -29,6 +31,22 @@ answer() {
 }
 
 case $script in
+    tells) printf '%s\r\n' "$given" ;;
+    # Asks for the aggregator's hardware address, as the first device of a fleet on the switch.
+    # (bash, since dash knows descriptors up to 9 only.)
+    speaks)
+        ethernet='\xff\xff\xff\xff\xff\xff\x52\x54\0\0\0\0\x08\x06'
+        arp='\0\x01\x08\0\x06\x04\0\x01\x52\x54\0\0\0\0\xc0\0\x02\x02\0\0\0\0\0\0\xc0\0\x02\x01'
+        bash -c "printf '$ethernet$arp' >&$socket"
+        ;;
+    holds)
+        # What it has started outlives it a little, with its tap.
+        if [ ! -e "$ZFL_TEST_STAGE/held" ]; then
+            : >"$ZFL_TEST_STAGE/held"
+            setsid sleep 0.5 &
+            exit 1
+        fi
+        ;;
     dies)
         printf 'panic at the disco\r\n  1: main\r\n'
         echo "no such card" >&2

@@ -22,6 +22,18 @@ fn words_may_be_apart() {
 }
 
 #[test]
+fn hog_takes_an_amount_or_all() {
+    assert_eq!(parse("hog all"), Ok(Command::Hog(Hog::All)));
+    assert_eq!(parse("hog 0"), Ok(Command::Hog(Hog::Kib(0))));
+    assert_eq!(parse("hog 4194303"), Ok(Command::Hog(Hog::Kib(4_194_303))));
+    assert_eq!(refusal("hog"), "usage: hog <KiB>|all");
+    for word in ["-1", "4294967296", "1k", "ALL"] {
+        assert!(refusal(&std::format!("hog {word}")).starts_with("unexpected '"));
+    }
+    assert!(refusal("hog 1 2").starts_with("unexpected '2'; usage: hog <KiB>|all"));
+}
+
+#[test]
 fn run_takes_its_keys_in_any_order() {
     let run = run("run 10.0.2.15 client=7 address=127.0.0.1:5001 server=10.0.2.2:8080 mask=16");
     assert_eq!(run.ip, Ipv4Addr::new(10, 0, 2, 15));

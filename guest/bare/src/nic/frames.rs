@@ -39,7 +39,9 @@ pub struct ToSend<'a>(&'a RefCell<Inner>);
 
 impl TxToken for ToSend<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let mut buffer = self.0.borrow_mut().buffer_to_send();
+        let spare = self.0.borrow_mut().spare.pop();
+        let mut buffer =
+            spare.expect("`can_send` saw a spare buffer, and tokens are used one by one");
         let start = self.0.borrow().header.len();
         let result = write(&mut buffer[start..start + len]);
         self.0.borrow_mut().send(buffer, len);

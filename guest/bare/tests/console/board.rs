@@ -42,6 +42,15 @@ pub struct Shell {
     pub prompt: String,
 }
 
+/// What a test asks of QEMU besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// A port of the host's loopback, forwarded to the device's HTTP port.
+    pub forward: Option<u16>,
+    /// Count instructions; each takes 2^shift ns.
+    pub icount: Option<u8>,
+}
+
 impl Board {
     /// Reads a board of the repository.
     pub fn load(name: &str) -> Self {
@@ -61,7 +70,7 @@ impl Board {
     }
 
     /// QEMU with a guest whose serial line is standard input and output.
-    pub fn command(&self) -> Command {
+    pub fn command(&self, extras: &Extras) -> Command {
         let mut device = format!("{},netdev=network", self.nic.model);
         for (key, value) in &self.nic.options {
             device += &format!(",{key}={value}");
@@ -70,14 +79,14 @@ impl Board {
         qemu.args(["-M", &self.machine.machine, "-cpu", &self.machine.cpu]);
         qemu.args(["-m", &format!("{}M", self.machine.memory_mib)]);
         qemu.args(&self.machine.extra_args);
-        qemu.args([
-            "-netdev",
-            "user,id=network",
-            "-device",
-            &device,
-            "-serial",
-            "stdio",
-        ]);
+        let mut network = "user,id=network".to_owned();
+        if let Some(port) = extras.forward {
+            network += &format!(",hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:80");
+        }
+        if let Some(shift) = extras.icount {
+            qemu.args(["-icount", &format!("shift={shift},sleep=on")]);
+        }
+        qemu.args(["-netdev", &network, "-device", &device, "-serial", "stdio"]);
         qemu.arg("-kernel").arg(self.image());
         qemu
     }

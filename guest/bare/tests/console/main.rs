@@ -13,7 +13,10 @@
 //!
 //! Build the image first: `cargo xtask build-guest`, or name another one in `ZFL_IMAGE`.
 
+mod aggregator;
 mod board;
+mod counts;
+mod memory;
 mod session;
 
 use std::path::Path;
@@ -30,6 +33,11 @@ fn shell() {
 #[test]
 fn network() {
     check("network");
+}
+
+#[test]
+fn hog() {
+    check("hog");
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::board::Board;
+use super::board::{Board, Extras};
 
 /// Long enough for a host that does much else; only a guest that hangs takes it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A guest in QEMU and what it has printed.
 pub struct Session {
@@ -23,10 +23,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts QEMU.
+    /// Starts QEMU as the board says.
     pub fn boot(name: &'static str) -> Self {
+        Self::boot_with(name, &Extras::default())
+    }
+
+    /// Starts QEMU with something besides.
+    pub fn boot_with(name: &'static str, extras: &Extras) -> Self {
         let board = Board::load(name);
-        let mut command = board.command();
+        let mut command = board.command(extras);
         let mut qemu = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -94,11 +99,17 @@ impl Session {
         }
     }
 
-    fn type_line(&mut self, words: &str) {
+    /// Types a line, prompt or not.
+    pub fn type_line(&mut self, words: &str) {
         let stdin = self.qemu.stdin.as_mut().expect("it is piped");
         write!(stdin, "{words}\r")
             .and_then(|()| stdin.flush())
             .expect("QEMU reads its input");
+    }
+
+    /// Waits until a line holds this, and passes over it.
+    pub fn wait_for(&mut self, text: &str) {
+        while !self.read_line().contains(text) {}
     }
 
     fn wait_for_prompt(&mut self) {

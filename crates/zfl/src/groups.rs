@@ -1,0 +1,331 @@
+//! Groups of like devices, with every value resolved: what each client of a fleet is.
+
+use crate::args::{Body, BodyChoice, Time};
+use crate::refusal::{Refusal, require};
+use crate::settings::{DeviceSettings, GroupSettings, Settings};
+use serde::{Serialize, Serializer};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use zfl_orchestrator::board::Guest;
+use zfl_orchestrator::switch::{Link, Loss, profile::Profile};
+use zfl_orchestrator::{Board, Speed};
+
+/// The board of a bare device unless another is asked for.
+const DEFAULT_BOARD: &str = "microvm";
+
+/// Devices of a fleet that nobody counted.
+const DEFAULT_CLIENTS: u32 = 50;
+
+/// Most examples that a device gets unless more are asked for: the share of each of 50 devices in
+/// MNIST, which fits every board.
+const DEFAULT_MAX_EXAMPLES: u32 = 1200;
+
+/// Like devices.
+#[derive(Clone, Debug, Serialize)]
+pub struct Group {
+    /// What people call them.
+    pub name: String,
+    /// How many they are.
+    pub count: u32,
+    /// What they are.
+    pub body: Body,
+    /// Their machine, if they are emulated.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
+    pub board: Option<Arc<Board>>,
+    /// Their link profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// What their links lose, over the profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// What their links delay by, over the profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<f64>,
+    /// Million instructions a second, if instructions are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mips: Option<f64>,
+    /// Whether that holds in the host's time too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub throttle: bool,
+    /// Their memory, if it is not the board's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Training examples of each.
+    pub examples: u32,
+    /// Passes over their data, if not the experiment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_epochs: Option<u32>,
+    /// Examples per step, if not the experiment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// All that is between one of them and the aggregator.
+    #[serde(skip)]
+    pub wire: Link,
+    /// How fast their machines are, if instructions are counted.
+    #[serde(skip)]
+    pub speed: Option<Speed>,
+}
+
+fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
+    board.as_ref().map(|board| &board.name).serialize(to)
+}
+
+impl Group {
+    /// Memory of each device's machine, in MiB; none for native ones.
+    pub fn memory_mib(&self) -> Option<u32> {
+        let board = self.board.as_ref()?;
+        Some(self.memory_mib.unwrap_or(board.machine.memory_mib))
+    }
+
+    /// For people: `microvm`, or `native devices`.
+    pub fn kind(&self) -> String {
+        let board = self.board.as_ref();
+        board.map_or_else(|| "native".to_owned(), |board| board.name.clone())
+    }
+}
+
+/// The groups of a fleet.
+///
+/// # Errors
+/// A [`Refusal`] of what cannot be meant, or does not fit the data.
+pub fn resolve(settings: &Settings, root: &Path, available: usize) -> Result<Vec<Group>, Refusal> {
+    let asked = asked(settings)?;
+    let share = share(settings, &asked, available)?;
+    let groups = asked.into_iter().enumerate();
+    groups
+        .map(|(at, group)| resolve_one(settings, root, at, group, share))
+        .collect()
+}
+
+/// The groups as asked for: one of all devices, where there is no `[[fleet]]`.
+fn asked(settings: &Settings) -> Result<Vec<GroupSettings>, Refusal> {
+    if settings.fleet.is_empty() {
+        return Ok(vec![GroupSettings {
+            name: Some("all".to_owned()),
+            count: Some(settings.clients.unwrap_or(DEFAULT_CLIENTS)),
+            device: settings.device.clone(),
+            ..GroupSettings::default()
+        }]);
+    }
+    let counts = settings.fleet.iter().map(|group| group.count.unwrap_or(0));
+    let sum = counts.fold(0_u32, u32::saturating_add);
+    require(
+        settings.clients.is_none_or(|clients| clients == sum),
+        || {
+            format!(
+                "clients = {}, but the groups of [[fleet]] are {sum} devices: leave `clients` out",
+                settings.clients.unwrap_or(0)
+            )
+        },
+    )?;
+    let with_defaults = |group: &GroupSettings| GroupSettings {
+        device: group.device.clone().over(settings.device.clone()),
+        ..group.clone()
+    };
+    Ok(settings.fleet.iter().map(with_defaults).collect())
+}
+
+/// Examples of each device whose group does not say how many.
+fn share(settings: &Settings, groups: &[GroupSettings], available: usize) -> Result<u32, Refusal> {
+    let all = |with: bool| {
+        let those = groups
+            .iter()
+            .filter(move |group| group.examples.is_some() == with);
+        those.map(|group| {
+            u64::from(group.count.unwrap_or(0)) * u64::from(group.examples.unwrap_or(1))
+        })
+    };
+    let (taken, open): (u64, u64) = (all(true).sum(), all(false).sum());
+    require(taken <= available as u64, || {
+        format!("the groups ask for {taken} training examples in all, the data set has {available}")
+    })?;
+    let left = available as u64 - taken;
+    let Some(share) = left.checked_div(open) else {
+        // Every group says how many.
+        return Ok(0);
+    };
+    require(share > 0, || {
+        format!("{left} training examples do not suffice for {open} clients: lower --clients")
+    })?;
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    let examples = settings.examples_per_client;
+    let examples = examples.unwrap_or(share.min(DEFAULT_MAX_EXAMPLES));
+    require(examples <= share, || {
+        format!(
+            "{open} clients with {examples} examples each, but the data set has {left}: lower \
+             --examples to {share} or less, or lower --clients"
+        )
+    })?;
+    Ok(examples)
+}
+
+/// Examples of each of the devices of a server, which has no groups.
+///
+/// # Errors
+/// A [`Refusal`] if the data do not suffice.
+pub fn equal_examples(settings: &Settings, clients: u32, available: usize) -> Result<u32, Refusal> {
+    let all = GroupSettings {
+        count: Some(clients),
+        ..GroupSettings::default()
+    };
+    share(settings, &[all], available)
+}
+
+fn resolve_one(
+    settings: &Settings,
+    root: &Path,
+    at: usize,
+    asked: GroupSettings,
+    share: u32,
+) -> Result<Group, Refusal> {
+    let device = &asked.device;
+    let body = body_of(device, root)?;
+    let board = board_of(body, device, root)?.map(Arc::new);
+    require(
+        board.is_some() || settings.network.unwrap_or_default() == Default::default(),
+        || "native devices use this machine's loopback: leave --network out".to_owned(),
+    )?;
+    let speed = speed_of(settings, device, board.as_deref())?;
+    Ok(Group {
+        name: asked.name.unwrap_or_else(|| format!("group-{}", at + 1)),
+        count: asked.count.unwrap_or(1),
+        body,
+        link: device.link.clone(),
+        loss: device.loss,
+        delay_ms: device.delay_ms,
+        mips: speed.map(|speed| speed.mips()),
+        throttle: device.throttle.unwrap_or(false),
+        memory_mib: device.memory_mib,
+        examples: asked.examples.unwrap_or(share),
+        local_epochs: asked.local_epochs,
+        batch_size: asked.batch_size,
+        wire: wire_of(device, root)?,
+        speed,
+        board,
+    })
+}
+
+/// The link of a device: its profile, with what is said of loss and delay in place of the profile's.
+fn wire_of(device: &DeviceSettings, root: &Path) -> Result<Link, Refusal> {
+    let mut link = match &device.link {
+        Some(name) => {
+            Profile::load(root, name)
+                .map_err(|error| Refusal(error.to_string()))?
+                .link
+        }
+        None => Link::default(),
+    };
+    for way in [&mut link.uplink, &mut link.downlink] {
+        if let Some(probability) = device.loss {
+            way.loss = Loss {
+                probability,
+                ..Loss::default()
+            };
+        }
+        if let Some(ms) = device.delay_ms {
+            way.delay = Duration::from_secs_f64(ms / 1000.0);
+            way.jitter = way.jitter.min(way.delay);
+        }
+    }
+    link.check().map(|()| link).map_err(Refusal)
+}
+
+fn speed_of(
+    settings: &Settings,
+    device: &DeviceSettings,
+    board: Option<&Board>,
+) -> Result<Option<Speed>, Refusal> {
+    let throttle = device.throttle.unwrap_or(false);
+    let counted = settings.time.unwrap_or_default() == Time::Icount;
+    let Some(board) = board else {
+        require(device.mips.is_none() && !throttle, || {
+            "native devices run at the host's speed: leave --mips and throttle out".to_owned()
+        })?;
+        return Ok(None);
+    };
+    let mips = match (device.mips, &board.clock) {
+        (None, _) if !counted && !throttle => return Ok(None),
+        (Some(mips), _) => mips,
+        (None, Some(clock)) => clock.mips,
+        (None, None) => {
+            return Err(Refusal(format!(
+                "board {} names no clock rate: give --mips, or a [clock] in its board.toml",
+                board.name
+            )));
+        }
+    };
+    let speed = Speed::of_mips(mips, throttle);
+    speed.map(Some).map_err(|error| Refusal(error.to_string()))
+}
+
+/// The body asked for, or what a board boots, or the best that is built.
+fn body_of(device: &DeviceSettings, root: &Path) -> Result<Body, Refusal> {
+    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
+    Ok(match (device.body.unwrap_or_default(), &device.board) {
+        (BodyChoice::Bare, _) => Body::Bare,
+        (BodyChoice::Zephyr, _) => Body::Zephyr,
+        (BodyChoice::Native, _) => Body::Native,
+        (BodyChoice::Auto, Some(name)) => Body::of(load(name)?.body),
+        (BodyChoice::Auto, None) => {
+            let built = |name: String| {
+                let board = load(&name).ok();
+                board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
+            };
+            if zfl_orchestrator::board::known(root).into_iter().any(built) {
+                Body::Zephyr
+            } else {
+                Body::Bare
+            }
+        }
+    })
+}
+
+/// The board asked for, or the body's own; none for native devices.
+fn board_of(body: Body, device: &DeviceSettings, root: &Path) -> Result<Option<Board>, Refusal> {
+    let Some(guest) = body.guest() else {
+        refuse_for_native(device)?;
+        return Ok(None);
+    };
+    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
+    if let Some(name) = &device.board {
+        let board = load(name)?;
+        require(board.body == guest, || {
+            format!(
+                "board {name} does not boot --body {}: leave one of the two out",
+                body.name()
+            )
+        })?;
+        return Ok(Some(board));
+    }
+    // The default of bare is by name: the others are slower to boot.
+    let mut names = zfl_orchestrator::board::known(root);
+    names.sort_by_key(|name| name != DEFAULT_BOARD);
+    for name in names {
+        let board = load(&name)?;
+        if board.body == guest {
+            return Ok(Some(board));
+        }
+    }
+    Err(Refusal(format!(
+        "there is no board for --body {} under {}: take --body bare or native",
+        body.name(),
+        root.join("boards").display()
+    )))
+}
+
+fn refuse_for_native(device: &DeviceSettings) -> Result<(), Refusal> {
+    require(device.board.is_none(), || {
+        "native devices run on no board: leave --board out, or take --body bare".to_owned()
+    })?;
+    require(device.memory_mib.is_none(), || {
+        "native devices share this process's memory: leave memory_mib out, or take --body bare"
+            .to_owned()
+    })?;
+    let linked = device.link.is_some() || device.loss.is_some() || device.delay_ms.is_some();
+    require(!linked, || {
+        "native devices use this machine's loopback, which loses and delays nothing: leave --link, \
+         --loss and --delay out, or take --body bare"
+            .to_owned()
+    })
+}

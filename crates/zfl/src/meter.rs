@@ -1,0 +1,119 @@
+//! What a device costs, as its host sees it: what the device itself cannot know.
+
+use crate::experiment::Experiment;
+use crate::groups::Group;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use zfl_aggregator::{ClientRecord, HostCost};
+use zfl_orchestrator::Fleet;
+use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
+
+/// HTTP's head and the control part of `/start` or of an update: both are 200 to 400 bytes.
+const HEAD_BYTES: u64 = 300;
+
+/// Reads off what devices cost, from one update to the next.
+pub struct Meter {
+    /// The group of each client.
+    groups: Vec<Group>,
+    params: u64,
+    clients: Mutex<BTreeMap<u32, Seen>>,
+}
+
+/// What was read at a client's last update.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    boot_ms: Option<u64>,
+    cpu_s: f64,
+    link: ClientStats,
+}
+
+impl Meter {
+    /// For the devices of an experiment.
+    pub fn new(experiment: &Experiment) -> Self {
+        let clients = 0..experiment.clients;
+        Self {
+            groups: clients
+                .filter_map(|client| experiment.group(client).cloned())
+                .collect(),
+            params: experiment.num_params(),
+            clients: Mutex::default(),
+        }
+    }
+
+    /// A device runs, after so long a boot. Its machine's processor time begins anew.
+    pub fn booted(&self, client: u32, boot_ms: u64) {
+        self.with(client, |seen| {
+            (seen.boot_ms, seen.cpu_s) = (Some(boot_ms), 0.0);
+        });
+    }
+
+    /// What is to be seen of a client whose update has come.
+    pub fn seen(&self, fleet: &Fleet, update: &ClientRecord) -> Option<HostCost> {
+        let client = update.client;
+        let group = self.groups.get(client as usize)?;
+        let usage = fleet.usage(client);
+        let link = fleet.link_stats(client);
+        let mut cost = self.with(client, |seen| {
+            let mut cost = HostCost {
+                boot_ms: seen.boot_ms,
+                ..HostCost::default()
+            };
+            if let Some(usage) = usage {
+                cost.private_bytes = Some(usage.private_bytes);
+                cost.cpu_s = Some((usage.cpu_s - seen.cpu_s).max(0.0));
+                seen.cpu_s = usage.cpu_s;
+            }
+            if let Some(link) = link {
+                count(&mut cost, &seen.link, &link);
+                seen.link = link;
+            }
+            cost
+        });
+        let instructions = update.cost.as_ref().and_then(|cost| cost.instructions);
+        cost.virtual_s = group
+            .speed
+            .zip(instructions)
+            .map(|(speed, instructions)| instructions as f64 / (speed.mips() * 1e6));
+        if let Some(board) = &group.board {
+            let link_s = self.link_s(group);
+            cost.link_s = Some(link_s);
+            let bytes = self.message_bytes();
+            cost.energy_j = board
+                .energy
+                .as_ref()
+                .zip(instructions)
+                .map(|(model, instructions)| model.estimate(instructions, bytes, bytes, link_s));
+        }
+        Some(cost)
+    }
+
+    /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how
+    /// often it was asked how far it is, and so on the host.
+    fn message_bytes(&self) -> u64 {
+        4 * self.params + HEAD_BYTES
+    }
+
+    /// Time on the link of what a round sends there and back.
+    fn link_s(&self, group: &Group) -> f64 {
+        let bytes = self.message_bytes();
+        let round_trips = 2 * ROUND_TRIPS_PER_EXCHANGE;
+        let (up, down) = group.wire.transfer_time(bytes, bytes, round_trips);
+        // A link over which nothing ever arrives takes for ever, which TOML and JSON cannot say.
+        (up.as_secs_f64() + down.as_secs_f64()).min(f64::MAX)
+    }
+
+    fn with<T>(&self, client: u32, read: impl FnOnce(&mut Seen) -> T) -> T {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        read(clients.entry(client).or_default())
+    }
+}
+
+/// The link's counts since the last time.
+fn count(cost: &mut HostCost, before: &ClientStats, now: &ClientStats) {
+    let since = |of: fn(&ClientStats) -> u64| Some(of(now).saturating_sub(of(before)));
+    cost.link_segments_up = since(|link| link.uplink.tcp_segments);
+    cost.link_segments_down = since(|link| link.downlink.tcp_segments);
+    cost.link_retransmissions =
+        since(|link| link.uplink.tcp_retransmissions + link.downlink.tcp_retransmissions);
+    cost.link_dropped = since(|link| link.uplink.tcp_dropped + link.downlink.tcp_dropped);
+}

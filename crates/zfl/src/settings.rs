@@ -1,0 +1,401 @@
+//! What was asked for: by flags, and by an experiment file. Nothing here has a default yet.
+//!
+//! An experiment file is TOML; `experiments/README.md` documents its keys. The `config.toml` of a run
+//! is one too, with every value resolved. Where both a flag and the file say something, the flag
+//! goes first.
+
+use crate::args::{
+    Activation, Arithmetic, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Time, Weighting,
+};
+use crate::refusal::{Refusal, require};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::path::{Path, PathBuf};
+use zfl_orchestrator::faults::FaultConfig;
+
+/// Everything that can be asked for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The run's name.
+    pub name: Option<String>,
+    /// Devices, unless `fleet` says it.
+    pub clients: Option<u32>,
+    /// Rounds.
+    pub rounds: Option<u32>,
+    /// Devices whose updates a round is meant to have.
+    pub clients_per_round: Option<u32>,
+    /// Devices asked beyond that.
+    pub over_commit: Option<u32>,
+    /// Whether late updates count in the next round.
+    pub use_late: Option<bool>,
+    /// Updates without which a round fails.
+    pub quorum: Option<u32>,
+    /// Longest wait for devices to be ready, in seconds.
+    pub ready_deadline_s: Option<f64>,
+    /// Longest wait for updates, in seconds.
+    pub round_deadline_s: Option<f64>,
+    /// Longest time without progress, in seconds.
+    pub watchdog_s: Option<f64>,
+    /// How updates are weighed.
+    pub weighting: Option<Weighting>,
+    /// Passes over a device's data.
+    pub local_epochs: Option<u32>,
+    /// Examples per step of SGD.
+    pub batch_size: Option<u32>,
+    /// Step size of SGD.
+    pub learning_rate: Option<f32>,
+    /// Arithmetic of the first layer.
+    pub arithmetic: Option<Arithmetic>,
+    /// Units of the hidden layers.
+    pub hidden: Option<Vec<u32>>,
+    /// Activation of the hidden layers.
+    pub activation: Option<Activation>,
+    /// What every random stream is derived from.
+    pub seed: Option<u64>,
+    /// Examples of each device, unless its group says it.
+    pub examples_per_client: Option<u32>,
+    /// Folder of the data set.
+    pub data: Option<PathBuf>,
+    /// How devices reach the aggregator.
+    pub network: Option<Network>,
+    /// What time is on emulated devices.
+    pub time: Option<Time>,
+    /// Of every group that does not say it.
+    #[serde(flatten)]
+    pub device: DeviceSettings,
+    /// Groups of like devices; clients are numbered through them in order.
+    pub fleet: Vec<GroupSettings>,
+    /// Trouble on purpose.
+    pub faults: FaultConfig,
+
+    // What `config.toml` tells besides.
+    zfl_version: IgnoredAny,
+    layers: IgnoredAny,
+    out: IgnoredAny,
+}
+
+/// What a device is made of.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceSettings {
+    /// What it is.
+    pub body: Option<BodyChoice>,
+    /// Its machine.
+    pub board: Option<String>,
+    /// The link profile between it and the aggregator.
+    pub link: Option<String>,
+    /// Share of frames that each direction of its link loses.
+    pub loss: Option<f64>,
+    /// One-way delay of its link, in milliseconds.
+    pub delay_ms: Option<f64>,
+    /// Million instructions a second.
+    pub mips: Option<f64>,
+    /// Whether it is slowed to that in the host's time too.
+    pub throttle: Option<bool>,
+    /// Its memory.
+    pub memory_mib: Option<u32>,
+}
+
+/// Like devices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupSettings {
+    /// What people call them.
+    pub name: Option<String>,
+    /// How many they are.
+    pub count: Option<u32>,
+    /// Training examples of each.
+    pub examples: Option<u32>,
+    /// Passes over their data, instead of the experiment's.
+    pub local_epochs: Option<u32>,
+    /// Examples per step, instead of the experiment's.
+    pub batch_size: Option<u32>,
+    /// What they are made of.
+    #[serde(flatten)]
+    pub device: DeviceSettings,
+}
+
+/// `flags` where it says something, else `file`.
+macro_rules! merged {
+    ($flags:ident over $file:ident: $($field:ident),* $(,)?) => {
+        $($file.$field = $flags.$field.or($file.$field);)*
+    };
+}
+
+impl Settings {
+    /// Reads an experiment file. Relative paths in it are meant from its folder.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with the place of the first mistake.
+    pub fn read(path: &Path) -> Result<Self, Refusal> {
+        let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let mut settings = Self::parse(&text).map_err(refused)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for path in [&mut settings.data, &mut settings.faults.trace]
+            .into_iter()
+            .flatten()
+        {
+            *path = folder.join(&*path);
+        }
+        Ok(settings)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        settings.check().map_err(|Refusal(problem)| problem)?;
+        Ok(settings)
+    }
+
+    /// What `zfl run`'s flags say.
+    pub fn of_run(args: &RunArgs) -> Self {
+        let fleet = &args.fleet;
+        let mut settings = Self {
+            clients: args.clients,
+            rounds: args.rounds,
+            clients_per_round: args.clients_per_round,
+            local_epochs: args.epochs,
+            batch_size: args.batch_size,
+            network: fleet.network,
+            time: fleet.time,
+            device: DeviceSettings {
+                body: fleet.body,
+                board: fleet.board.clone(),
+                link: fleet.link.clone(),
+                loss: fleet.loss,
+                delay_ms: fleet.delay,
+                mips: fleet.mips,
+                ..DeviceSettings::default()
+            },
+            ..Self::of_learning(&args.learning)
+        };
+        settings.faults.drop_out = args.faults.drop_out.unwrap_or(0.0);
+        settings.faults.crash.probability = args.faults.crash.unwrap_or(0.0);
+        settings.faults.crash.reboot = args.faults.reboot;
+        settings
+    }
+
+    /// What `zfl server`'s flags say.
+    pub fn of_server(args: &ServerArgs) -> Self {
+        Self {
+            clients: args.clients,
+            rounds: Some(args.rounds),
+            clients_per_round: Some(args.clients_per_round),
+            ..Self::of_learning(&args.learning)
+        }
+    }
+
+    fn of_learning(args: &LearningArgs) -> Self {
+        Self {
+            name: args.name.clone(),
+            over_commit: args.over_commit,
+            use_late: args.use_late.then_some(true),
+            quorum: args.quorum,
+            ready_deadline_s: args.ready_deadline,
+            round_deadline_s: args.deadline,
+            watchdog_s: args.watchdog,
+            weighting: args.weighting,
+            learning_rate: args.lr,
+            arithmetic: args.arithmetic,
+            hidden: args.hidden.clone(),
+            activation: args.activation,
+            seed: args.seed,
+            examples_per_client: args.examples,
+            data: args.data.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// These, which are flags, and behind them what a file says.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if they contradict each other.
+    pub fn over(self, mut file: Self) -> Result<Self, Refusal> {
+        let flags = self;
+        require(file.fleet.is_empty() || flags.clients.is_none(), || {
+            "the experiment file has a [[fleet]], which says how many devices there are: leave \
+             --clients out"
+                .to_owned()
+        })?;
+        merged!(flags over file: name, clients, rounds, clients_per_round, over_commit, use_late,
+            quorum, ready_deadline_s, round_deadline_s, watchdog_s, weighting, local_epochs,
+            batch_size, learning_rate, arithmetic, hidden, activation, seed, examples_per_client,
+            data, network, time);
+        for group in &mut file.fleet {
+            group.device = flags.device.clone().over(group.device.clone());
+        }
+        file.device = flags.device.over(file.device);
+        let (asked, faults) = (&flags.faults, &mut file.faults);
+        if asked.drop_out > 0.0 {
+            faults.drop_out = asked.drop_out;
+        }
+        if asked.crash.probability > 0.0 {
+            faults.crash.probability = asked.crash.probability;
+        }
+        faults.crash.reboot |= asked.crash.reboot;
+        Ok(file)
+    }
+
+    /// Refuses values that flags could not have.
+    fn check(&self) -> Result<(), Refusal> {
+        let counts = [
+            ("clients", self.clients),
+            ("rounds", self.rounds),
+            ("clients_per_round", self.clients_per_round),
+            ("quorum", self.quorum),
+            ("local_epochs", self.local_epochs),
+            ("batch_size", self.batch_size),
+            ("examples_per_client", self.examples_per_client),
+        ];
+        positive("", &counts)?;
+        for (key, value) in [
+            ("ready_deadline_s", self.ready_deadline_s),
+            ("round_deadline_s", self.round_deadline_s),
+            ("watchdog_s", self.watchdog_s),
+        ] {
+            require(value.is_none_or(|s| s > 0.0 && s <= 86_400.0), || {
+                format!("{key}: give a number of seconds above 0 and up to 86400")
+            })?;
+        }
+        let rate = self.learning_rate;
+        require(
+            rate.is_none_or(|rate| rate.is_finite() && rate > 0.0),
+            || "learning_rate: give a number above 0, such as 0.5".to_owned(),
+        )?;
+        let hidden = self.hidden.iter().flatten();
+        require(hidden.into_iter().all(|&units| units > 0), || {
+            "hidden: give at least 1 unit a layer".to_owned()
+        })?;
+        if let Some(name) = &self.name {
+            crate::values::name(name).map_err(|advice| Refusal(format!("name: {advice}")))?;
+        }
+        self.device.check("")?;
+        self.fleet.iter().enumerate().try_for_each(|(at, group)| {
+            let place = format!("fleet {}: ", at + 1);
+            let counts = [
+                ("count", Some(group.count.unwrap_or(0))),
+                ("examples", group.examples),
+                ("local_epochs", group.local_epochs),
+                ("batch_size", group.batch_size),
+            ];
+            positive(&place, &counts)?;
+            group.device.check(&place)
+        })
+    }
+}
+
+impl DeviceSettings {
+    /// These, and what they leave open as `other` has it.
+    pub fn over(self, mut other: Self) -> Self {
+        let flags = self;
+        // A board belongs to a body: whoever asks for another body does not mean the old board.
+        if flags.body.is_some_and(|body| Some(body) != other.body) && flags.board.is_none() {
+            other.board = None;
+        }
+        merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
+        other
+    }
+
+    fn check(&self, place: &str) -> Result<(), Refusal> {
+        positive(place, &[("memory_mib", self.memory_mib)])?;
+        require(self.loss.is_none_or(|p| (0.0..=1.0).contains(&p)), || {
+            format!("{place}loss: give a probability from 0 to 1")
+        })?;
+        let delay = self.delay_ms;
+        require(
+            delay.is_none_or(|ms| (0.0..=60_000.0).contains(&ms)),
+            || format!("{place}delay_ms: give a number from 0 to 60000"),
+        )
+    }
+}
+
+fn positive(place: &str, counts: &[(&str, Option<u32>)]) -> Result<(), Refusal> {
+    counts.iter().try_for_each(|(key, count)| {
+        require(*count != Some(0), || {
+            format!("{place}{key}: give at least 1")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+rounds = 4
+link = \"wifi\"
+[[fleet]]
+count = 3
+board = \"q35\"
+[[fleet]]
+name = \"slow\"
+count = 2
+mips = 31.25
+loss = 0.1
+[faults]
+drop_out = 0.3
+crash = { probability = 0.1, reboot = true }
+";
+
+    #[test]
+    fn a_file_is_read() {
+        let file = Settings::parse(FILE).unwrap();
+        assert_eq!((file.rounds, file.fleet.len()), (Some(4), 2));
+        assert_eq!(file.device.link.as_deref(), Some("wifi"));
+        let slow = &file.fleet[1];
+        assert_eq!((slow.count, slow.device.mips), (Some(2), Some(31.25)));
+        assert!(file.faults.crash.reboot);
+    }
+
+    #[test]
+    fn flags_go_first() {
+        let flags = Settings {
+            rounds: Some(9),
+            device: DeviceSettings {
+                body: Some(BodyChoice::Native),
+                loss: Some(0.2),
+                ..DeviceSettings::default()
+            },
+            ..Settings::default()
+        };
+        let both = flags.over(Settings::parse(FILE).unwrap()).unwrap();
+        assert_eq!(both.rounds, Some(9));
+        let first = &both.fleet[0].device;
+        assert_eq!(
+            (first.body, &first.board),
+            (Some(BodyChoice::Native), &None)
+        );
+        assert_eq!(both.fleet[1].device.loss, Some(0.2));
+        assert_eq!(
+            (both.faults.drop_out, both.faults.crash.probability),
+            (0.3, 0.1)
+        );
+    }
+
+    #[test]
+    fn a_fleet_says_how_many_it_is() {
+        let flags = Settings {
+            clients: Some(9),
+            ..Settings::default()
+        };
+        let Refusal(reason) = flags.over(Settings::parse(FILE).unwrap()).unwrap_err();
+        assert!(reason.contains("leave --clients out"), "{reason}");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let refused = |text: &str, part: &str| {
+            let reason = Settings::parse(text).unwrap_err();
+            assert!(reason.contains(part), "{reason}");
+        };
+        refused("round = 3", "unknown field `round`");
+        refused("rounds = 0", "rounds: give at least 1");
+        refused("[[fleet]]\nname = \"x\"", "fleet 1: count: give at least 1");
+        refused("[[fleet]]\ncount = 1\nloss = 5", "fleet 1: loss");
+        refused("[[fleet]]\ncount = 1\nspeed = 5", "unknown field `speed`");
+        refused("learning_rate = nan", "learning_rate");
+        refused("name = \"../x\"", "name: take letters");
+        refused("[faults]\ndropout = 1", "unknown field `dropout`");
+    }
+}

@@ -1,0 +1,272 @@
+//! The fleet as the aggregator is told of it: what is planned to go wrong in a round, carried out, and
+//! what each device costs its host.
+//!
+//! The plan says what happens to whom in which round ([`zfl_orchestrator::faults`]). What takes a
+//! device out of a round is told to the aggregator before it chooses the cohort, so that the outcome
+//! does not depend on who is faster; the device itself then suffers it for real.
+
+use crate::experiment::Experiment;
+use crate::meter::Meter;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use zfl_aggregator::{ClientRecord, Conditions, Event, Handle, HostCost, Outlook, Phase, Record};
+use zfl_orchestrator::Fleet;
+use zfl_orchestrator::faults::{Fault, FaultPlan};
+
+/// The fleet, and what happens to it on purpose.
+pub struct Stage {
+    fleet: Weak<Fleet>,
+    aggregator: Handle,
+    server: SocketAddr,
+    plan: FaultPlan,
+    meter: Meter,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Clients whose links are cut for a round.
+    away: BTreeSet<u32>,
+    /// Clients whose memory is taken for a round.
+    starved: BTreeSet<u32>,
+    /// What the clients of this round have before them.
+    due: BTreeMap<u32, Fault>,
+    round: u32,
+    /// How often each kind of fault happened.
+    counts: BTreeMap<&'static str, u32>,
+}
+
+impl Stage {
+    /// Of a fleet that serves `aggregator`, which listens at `server`.
+    pub fn new(
+        fleet: Weak<Fleet>,
+        aggregator: Handle,
+        server: SocketAddr,
+        experiment: &Experiment,
+        plan: FaultPlan,
+    ) -> Self {
+        Self {
+            meter: Meter::new(experiment),
+            fleet,
+            aggregator,
+            server,
+            plan,
+            state: Mutex::default(),
+        }
+    }
+
+    /// How often each kind of fault happened.
+    pub fn counts(&self) -> BTreeMap<&'static str, u32> {
+        self.state().counts.clone()
+    }
+
+    /// A device runs, after so long a boot.
+    pub fn booted(&self, client: u32, boot_ms: u64) {
+        self.meter.booted(client, boot_ms);
+    }
+
+    /// Kills a device, and boots it again if it is to come back. The aggregator is told.
+    pub async fn kill(&self, client: u32, reason: &str, reboot: bool) {
+        // Without a fleet the run is over, and its devices are gone with it.
+        let Some(fleet) = self.fleet.upgrade() else {
+            return;
+        };
+        if fleet.kill(client).await.is_err() {
+            return;
+        }
+        self.aggregator.client_lost(client, reason);
+        if reboot {
+            self.aggregator.client_expected(client);
+            // A boot that fails is told as a death.
+            let _ = fleet.boot_one(client, self.server).await;
+        }
+    }
+
+    /// Carries out what is planned, until the run is over.
+    pub async fn perform(self: Arc<Self>, mut events: Receiver<Record>) {
+        // Whatever is under way ends with this.
+        let mut acts = JoinSet::new();
+        loop {
+            match events.recv().await.map(|record| record.event) {
+                Ok(Event::ClientStarted { client, round }) => {
+                    self.begin(&mut acts, round, Some(client))
+                }
+                Ok(Event::PhaseEntered {
+                    phase: Phase::Finished,
+                    ..
+                }) => {
+                    return self.restore().await;
+                }
+                Ok(_) => {}
+                // Who has started is not known any more: everybody who should have.
+                Err(RecvError::Lagged(_)) => {
+                    let round = self.state().round;
+                    self.begin(&mut acts, round, None);
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Lets what is due happen to a client that has begun to train, or to all.
+    fn begin(self: &Arc<Self>, acts: &mut JoinSet<()>, round: u32, client: Option<u32>) {
+        let due: Vec<(u32, Fault)> = {
+            let mut state = self.state();
+            if state.round != round {
+                return;
+            }
+            match client {
+                Some(client) => state.due.remove_entry(&client).into_iter().collect(),
+                None => std::mem::take(&mut state.due).into_iter().collect(),
+            }
+        };
+        for (client, fault) in due {
+            let stage = Arc::clone(self);
+            acts.spawn(async move { stage.inflict(round, client, fault).await });
+        }
+    }
+
+    async fn inflict(&self, round: u32, client: u32, fault: Fault) {
+        self.tell(round, client, fault);
+        let Some(fleet) = self.fleet.upgrade() else {
+            return;
+        };
+        match fault {
+            Fault::Crash { reboot } => self.kill(client, &reason(fault), reboot).await,
+            Fault::Freeze { for_ms } => {
+                let _ = fleet.freeze(client).await;
+                self.over_after(for_ms, client, fault).await;
+                let _ = fleet.thaw(client).await;
+            }
+            Fault::Cut { for_ms } => {
+                self.complain(client, fleet.cut(client).await);
+                self.over_after(for_ms, client, fault).await;
+                self.complain(client, fleet.heal(client).await);
+            }
+            Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
+        }
+    }
+
+    async fn over_after(&self, ms: u64, client: u32, fault: Fault) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        let detail = json!({ "fault": fault.name() });
+        self.aggregator
+            .fleet_event(Some(client), "fault_over", detail);
+    }
+
+    fn tell(&self, round: u32, client: u32, fault: Fault) {
+        *self.state().counts.entry(fault.name()).or_default() += 1;
+        let mut detail = serde_json::to_value(fault).unwrap_or_default();
+        detail["round"] = round.into();
+        self.aggregator.fleet_event(Some(client), "fault", detail);
+    }
+
+    /// A fault that could not be carried out is no secret.
+    fn complain(&self, client: u32, done: Result<(), zfl_orchestrator::FleetError>) {
+        if let Err(error) = done {
+            let detail = json!({ "error": error.to_string() });
+            self.aggregator
+                .fleet_event(Some(client), "fault_failed", detail);
+        }
+    }
+
+    /// Undoes what lasts for a round.
+    async fn restore(&self) {
+        let (away, starved) = {
+            let mut state = self.state();
+            (
+                std::mem::take(&mut state.away),
+                std::mem::take(&mut state.starved),
+            )
+        };
+        let Some(fleet) = self.fleet.upgrade() else {
+            return;
+        };
+        for client in away {
+            self.complain(client, fleet.heal(client).await);
+        }
+        for client in starved {
+            self.complain(client, fleet.type_line(client, "hog 0").await);
+        }
+    }
+
+    async fn prepare(&self, round: u32, elapsed_s: f64) -> Conditions {
+        self.restore().await;
+        let faults = self.plan.round(round, elapsed_s);
+        let mut conditions = Conditions::default();
+        for (&client, &fault) in &faults {
+            match fault {
+                Fault::DropOut => {
+                    conditions.away.insert(client);
+                    self.take_away(round, client).await;
+                }
+                Fault::Crash { .. } => {
+                    conditions.doomed.insert(client, reason(fault));
+                }
+                Fault::OutOfMemory => {
+                    self.tell(round, client, fault);
+                    self.starve(client).await;
+                }
+                Fault::Corrupt => {
+                    self.tell(round, client, fault);
+                    conditions.corrupt.insert(client);
+                }
+                Fault::Freeze { .. } | Fault::Cut { .. } => {}
+            }
+        }
+        let mut state = self.state();
+        (state.round, state.due) = (round, faults);
+        state.due.retain(|_, fault| {
+            matches!(
+                fault,
+                Fault::Crash { .. } | Fault::Freeze { .. } | Fault::Cut { .. }
+            )
+        });
+        conditions
+    }
+
+    async fn take_away(&self, round: u32, client: u32) {
+        self.tell(round, client, Fault::DropOut);
+        // Where links cannot be cut, it is away in that nobody asks it.
+        if let Some(fleet) = self.fleet.upgrade()
+            && fleet.cut(client).await.is_ok()
+        {
+            self.state().away.insert(client);
+        }
+    }
+
+    /// Takes a device's memory, so that it has none left for the round's training.
+    async fn starve(&self, client: u32) {
+        if let Some(fleet) = self.fleet.upgrade() {
+            self.complain(client, fleet.type_line(client, "hog all").await);
+            self.state().starved.insert(client);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outlook for Stage {
+    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions> {
+        self.prepare(round, elapsed_s).boxed()
+    }
+
+    fn seen(&self, update: &ClientRecord) -> Option<HostCost> {
+        self.meter.seen(&*self.fleet.upgrade()?, update)
+    }
+}
+
+/// Why a client has no update, in the tables: the same words in every run.
+fn reason(fault: Fault) -> String {
+    format!("{} on purpose", fault.name())
+}

@@ -1,0 +1,153 @@
+//! Values of flags: what one alone can tell to be nonsense is refused here, with what to give instead.
+
+use crate::args::{Capture, DashboardChoice};
+
+/// A whole number above 0.
+///
+/// # Errors
+/// What to give instead.
+pub fn positive(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(0) => Err("give at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("give a whole number from 1 to {}", u32::MAX)),
+    }
+}
+
+/// A seed.
+///
+/// # Errors
+/// What to give instead.
+pub fn seed(text: &str) -> Result<u64, String> {
+    // config.toml must hold it, and TOML's integers have a sign.
+    match text.parse::<u64>() {
+        Ok(seed) if i64::try_from(seed).is_ok() => Ok(seed),
+        _ => Err(format!("give a whole number from 0 to {}", i64::MAX)),
+    }
+}
+
+/// Where the dashboard is, or `off`.
+///
+/// # Errors
+/// What to give instead.
+pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
+    if text == "off" {
+        return Ok(DashboardChoice::Off);
+    }
+    let at = text.parse().map(DashboardChoice::At);
+    at.map_err(|_| "give an address and port, such as 127.0.0.1:8000, or off".to_owned())
+}
+
+/// A step size.
+///
+/// # Errors
+/// What to give instead.
+pub fn learning_rate(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("give a number above 0, such as 0.5".to_owned()),
+    }
+}
+
+/// A time limit in seconds.
+///
+/// # Errors
+/// What to give instead.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    // A day: beyond it, Duration and Instant would have to be checked for overflow.
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => Err("give a number of seconds above 0 and up to 86400".to_owned()),
+    }
+}
+
+/// A run's name.
+///
+/// # Errors
+/// What to give instead.
+pub fn name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.starts_with('.') || !text.chars().all(plain) {
+        return Err("take letters, digits, '-', '_' and '.', and no '.' in front".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A share of 1, also as percents.
+///
+/// # Errors
+/// What to give instead.
+pub fn probability(text: &str) -> Result<f64, String> {
+    let (digits, whole) = match text.strip_suffix('%') {
+        Some(percents) => (percents.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    match digits.parse::<f64>() {
+        Ok(number) if (0.0..=whole).contains(&number) => Ok(number / whole),
+        _ => Err("give a probability from 0 to 1, or a percentage: 0.05 or 5%".to_owned()),
+    }
+}
+
+/// A time on a link.
+///
+/// # Errors
+/// What to give instead.
+pub fn milliseconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ms) if (0.0..=60_000.0).contains(&ms) => Ok(ms),
+        _ => Err("give a number of milliseconds from 0 to 60000".to_owned()),
+    }
+}
+
+/// `all`, or clients separated by commas.
+///
+/// # Errors
+/// What to give instead.
+pub fn capture(text: &str) -> Result<Capture, String> {
+    if text == "all" {
+        return Ok(Capture::All);
+    }
+    let clients = text.split(',').map(|client| client.trim().parse());
+    let clients = clients.collect::<Result<Vec<u32>, _>>().map(Capture::Of);
+    clients.map_err(|_| "give `all`, or clients separated by commas: 0,3,7".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_the_runs_folder() {
+        assert!(name("night-7_b.2").is_ok());
+        for bad in ["", "..", "a/b", ".hidden", "a b"] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_positive_and_finite() {
+        assert_eq!(learning_rate("0.25"), Ok(0.25));
+        for bad in ["0", "-1", "nan", "inf", "1e-60", "x"] {
+            assert!(learning_rate(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_probability_is_a_share_or_a_percentage() {
+        assert_eq!(probability("0.3"), Ok(0.3));
+        assert_eq!(probability("30%"), Ok(0.3));
+        assert_eq!(probability("1"), Ok(1.0));
+        for bad in ["30", "-0.1", "101%", "nan", "%", ""] {
+            assert!(probability(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn captures_are_of_all_or_of_some() {
+        assert_eq!(capture("all"), Ok(Capture::All));
+        assert_eq!(capture("3, 7"), Ok(Capture::Of(vec![3, 7])));
+        for bad in ["", "some", "1,,2", "-1"] {
+            assert!(capture(bad).is_err(), "{bad:?}");
+        }
+    }
+}

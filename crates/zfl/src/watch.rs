@@ -1,0 +1,237 @@
+//! Watching a fleet: what happens to devices goes to the aggregator, and one that hangs is ended.
+
+use crate::stage::Stage;
+use crate::terminal::Terminal;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use zfl_aggregator::{Event, Handle, Record};
+use zfl_orchestrator::{Death, FleetEvent};
+
+/// How often the watchdog looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Lines of a device's log that tell what it did last.
+const LAST_LINES: usize = 30;
+
+/// Devices that died.
+pub type Deaths = Arc<Mutex<Vec<Death>>>;
+
+/// Notes a death.
+fn note(deaths: &Deaths, death: Death) {
+    let mut deaths = deaths.lock().unwrap_or_else(PoisonError::into_inner);
+    deaths.push(death);
+}
+
+/// Passes on what happens in the fleet, until there is no fleet.
+pub async fn watch(
+    mut told: UnboundedReceiver<FleetEvent>,
+    aggregator: Handle,
+    stage: Arc<Stage>,
+    terminal: Arc<Terminal>,
+    deaths: Deaths,
+) {
+    while let Some(event) = told.recv().await {
+        let (client, what, detail) = match event {
+            FleetEvent::Booting { client, attempt } => {
+                (client, "booting", json!({"attempt": attempt}))
+            }
+            FleetEvent::Running {
+                client,
+                address,
+                boot_ms,
+            } => {
+                terminal.booted();
+                stage.booted(client, boot_ms);
+                (
+                    client,
+                    "running",
+                    json!({"address": address.to_string(), "boot_ms": boot_ms}),
+                )
+            }
+            FleetEvent::Finished { client } => {
+                // After the last round this is how it should be; before, no round waits for it.
+                aggregator.client_lost(client, "its client ended by itself, see its log");
+                (client, "finished", json!({}))
+            }
+            FleetEvent::Stopped { client } => (client, "stopped", json!({})),
+            FleetEvent::LogLost { client, error } => {
+                terminal.warn(&format!("client {client}: its log is lost: {error}"));
+                (client, "log_lost", json!({"error": error}))
+            }
+            FleetEvent::Died(death) => {
+                let Death {
+                    client,
+                    reason,
+                    last_lines,
+                } = &death;
+                terminal.warn(&format!("client {client} died: {reason}"));
+                aggregator.client_lost(*client, reason);
+                let detail = json!({"reason": reason, "last_lines": last_lines});
+                let client = *client;
+                note(&deaths, death);
+                (client, "died", detail)
+            }
+        };
+        aggregator.fleet_event(Some(client), what, detail);
+    }
+}
+
+/// Ends devices that make no progress in a round.
+///
+/// A device counts as stuck if it has begun to train and has trained nothing more for `patience`. One
+/// that has trained and is sending is not: its link may be slow, and the round's deadline ends that.
+pub struct Watchdog {
+    pub stage: Arc<Stage>,
+    pub aggregator: Handle,
+    pub terminal: Arc<Terminal>,
+    pub deaths: Deaths,
+    pub serial_dir: PathBuf,
+    pub patience: Duration,
+}
+
+/// A device in a round.
+struct Trainee {
+    done_examples: u32,
+    since: Instant,
+}
+
+impl Watchdog {
+    /// Watches until the run is over.
+    pub async fn watch(self, mut events: Receiver<Record>) {
+        let mut training: BTreeMap<u32, Trainee> = BTreeMap::new();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        // Whatever is under way ends with this.
+        let mut ends = JoinSet::new();
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(record) => follow(&mut training, record.event),
+                    // What was missed may have been progress.
+                    Err(RecvError::Lagged(_)) => training.clear(),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = look.tick() => {
+                    let is_stuck = |one: &Trainee| one.since.elapsed() > self.patience;
+                    let stuck = training.iter().filter(|(_, one)| is_stuck(one));
+                    for client in stuck.map(|(&client, _)| client).collect::<Vec<_>>() {
+                        training.remove(&client);
+                        self.end(&mut ends, client);
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&self, ends: &mut JoinSet<()>, client: u32) {
+        let seconds = self.patience.as_secs_f64();
+        let reason = format!("no progress in {seconds} s of training: killed by the watchdog");
+        self.terminal.warn(&format!("client {client}: {reason}"));
+        let last_lines = last_lines(&self.serial_dir.join(format!("{client}.log")));
+        let detail = json!({"reason": reason, "last_lines": last_lines});
+        self.aggregator
+            .fleet_event(Some(client), "watchdog", detail);
+        let death = Death {
+            client,
+            reason: reason.clone(),
+            last_lines,
+        };
+        note(&self.deaths, death);
+        let stage = Arc::clone(&self.stage);
+        ends.spawn(async move { stage.kill(client, &reason, true).await });
+    }
+}
+
+fn follow(training: &mut BTreeMap<u32, Trainee>, event: Event) {
+    match event {
+        Event::ClientStarted { client, .. } => {
+            let begins = Trainee {
+                done_examples: 0,
+                since: Instant::now(),
+            };
+            training.insert(client, begins);
+        }
+        Event::ClientProgress {
+            client,
+            done_examples,
+            total_examples,
+            ..
+        } => {
+            if done_examples >= total_examples {
+                training.remove(&client);
+            } else if let Some(one) = training.get_mut(&client)
+                && one.done_examples != done_examples
+            {
+                (one.done_examples, one.since) = (done_examples, Instant::now());
+            }
+        }
+        Event::ResultReceived { record } => _ = training.remove(&record.client),
+        Event::ClientFailed { client, .. } | Event::ClientLost { client, .. } => {
+            training.remove(&client);
+        }
+        Event::RoundFinished { .. } => training.clear(),
+        _ => {}
+    }
+}
+
+/// The end of a device's log; nothing if it cannot be read.
+fn last_lines(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(LAST_LINES);
+    lines[from..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(client: u32) -> Event {
+        Event::ClientStarted { client, round: 1 }
+    }
+
+    fn progress(done_examples: u32) -> Event {
+        Event::ClientProgress {
+            client: 1,
+            round: 1,
+            done_examples,
+            total_examples: 100,
+        }
+    }
+
+    #[test]
+    fn only_progress_counts_as_progress() {
+        let mut training = BTreeMap::new();
+        follow(&mut training, started(1));
+        let began = training[&1].since;
+        follow(&mut training, progress(0));
+        assert_eq!(training[&1].since, began, "alive, and stuck");
+        follow(&mut training, progress(10));
+        assert!(training[&1].since > began);
+        follow(&mut training, progress(100));
+        assert!(
+            training.is_empty(),
+            "it has trained, and may take its time to send"
+        );
+    }
+
+    #[test]
+    fn who_is_out_of_the_round_is_not_watched() {
+        let mut training = BTreeMap::new();
+        for client in [1, 2] {
+            follow(&mut training, started(client));
+        }
+        let reason = String::new();
+        follow(&mut training, Event::ClientLost { client: 1, reason });
+        assert_eq!(training.keys().collect::<Vec<_>>(), [&2]);
+    }
+}

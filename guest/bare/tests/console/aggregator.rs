@@ -1,0 +1,232 @@
+//! The aggregator's side of a round with one device, as small as these tests can have it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use fl_proto::{OCTET_STREAM, Results, frame, json};
+
+use super::session::PATIENCE;
+
+/// Inputs, hidden units and classes of the network that is trained: those of the default model.
+const LAYERS: [usize; 3] = [784, 16, 10];
+/// The first free port, as the system picks it.
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Between two tries to reach a device that still boots.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What the device is to train.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// Examples of the device.
+    pub num_examples: usize,
+    /// Passes over them.
+    pub local_epochs: u32,
+    /// Examples per step.
+    pub batch_size: u32,
+}
+
+/// What the device sent back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// The control message.
+    pub results: Results,
+    /// The model.
+    pub params: Vec<f32>,
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// 200 and the like.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
+}
+
+/// Serves one device until the test is over.
+pub struct Aggregator {
+    /// Where it listens, on the host's loopback.
+    pub port: u16,
+    /// Where QEMU is to forward to the device, on the host's loopback.
+    pub device_port: u16,
+    job: Job,
+    updates: Receiver<Update>,
+}
+
+impl Aggregator {
+    /// Listens.
+    pub fn new(job: Job) -> Self {
+        let listener = TcpListener::bind(ANY).expect("the loopback has a free port");
+        let port = port_of(&listener);
+        // Free again at once, for QEMU to take.
+        let device_port = port_of(&TcpListener::bind(ANY).expect("it has another"));
+        let (sender, updates) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A device that gives a connection up tries again.
+                let _ = serve(stream, job, &sender);
+            }
+        });
+        Self {
+            port,
+            device_port,
+            job,
+            updates,
+        }
+    }
+
+    /// The shell's command that makes the machine this aggregator's device.
+    pub fn run_command(&self) -> String {
+        let Self {
+            port, device_port, ..
+        } = self;
+        format!("run 10.0.2.15 server=10.0.2.2:{port} address=127.0.0.1:{device_port}")
+    }
+
+    /// Asks the device to train, as soon as it takes requests; its answer.
+    pub fn start(&self, round: u32) -> Answer {
+        let Job {
+            local_epochs,
+            batch_size,
+            ..
+        } = self.job;
+        let control = format!(
+            r#"{{"round":{round},"token":"t{round}","local_epochs":{local_epochs},"batch_size":{batch_size},"learning_rate":0.1}}"#
+        );
+        let params: Vec<f32> = (0..num_params())
+            .map(|i| noise(i as u32) as f32 / 65_536.0 - 0.5)
+            .map(|param| param / 10.0)
+            .collect();
+        let body = frame::encode(frame::Kind::Weights, round, control.as_bytes(), &params);
+        let body = body.expect("it is small");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.ask("POST", "/start", &body) {
+                Some(answer) if answer.status != 503 => return answer,
+                other => assert!(Instant::now() < deadline, "not ready: {other:?}"),
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// Asks how far the device is; `None` if it cannot be reached.
+    pub fn ready(&self) -> Option<Answer> {
+        self.ask("GET", "/ready", &[])
+    }
+
+    /// Waits for the device's update.
+    pub fn update(&self) -> Update {
+        let update = self.updates.recv_timeout(PATIENCE);
+        update.expect("the device sends its update")
+    }
+
+    /// The device's update, if it has sent one.
+    pub fn try_update(&self) -> Option<Update> {
+        self.updates.try_recv().ok()
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.device_port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let len = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\
+             Content-Type: {OCTET_STREAM}\r\nContent-Length: {len}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        stream.write_all(body).ok()?;
+        let (head, body) = read_message(&mut stream).ok()?;
+        Some(Answer {
+            status: head.split(' ').nth(1)?.parse().ok()?,
+            body: String::from_utf8(body).ok()?,
+        })
+    }
+}
+
+fn port_of(listener: &TcpListener) -> u16 {
+    listener.local_addr().expect("it is bound").port()
+}
+
+fn num_params() -> usize {
+    LAYERS
+        .windows(2)
+        .map(|pair| pair[0] * pair[1] + pair[1])
+        .sum()
+}
+
+/// 16 bits that look like chance, the same for the same `index`.
+fn noise(index: u32) -> u32 {
+    (index ^ index >> 7)
+        .wrapping_mul(0x9e37_79b1)
+        .wrapping_add(0x7f4a)
+        .rotate_left(13)
+        .wrapping_mul(0x85eb_ca6b)
+        >> 16
+}
+
+/// Answers one request.
+fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (head, body) = read_message(&mut stream)?;
+    let path = head.split(' ').nth(1).unwrap_or("");
+    let path = path.split('?').next().unwrap_or("");
+    let examples = job.num_examples;
+    let answer = match path {
+        "/id" => {
+            let layers = LAYERS;
+            format!(
+                r#"{{"protocol":1,"id":0,"num_examples":{examples},"layers":{layers:?},"activation":"relu","seed":7}}"#
+            )
+            .into_bytes()
+        }
+        // Four of five inputs are zero, as in handwriting.
+        "/training-data" => (0..examples * LAYERS[0])
+            .map(|i| noise(i as u32))
+            .map(|x| if x % 5 == 0 { (x >> 8) as u8 } else { 0 })
+            .collect(),
+        "/training-labels" => (0..examples)
+            .map(|i| (noise(i as u32) % 10) as u8)
+            .collect(),
+        "/results" => {
+            let frame = frame::Frame::parse(&body).expect("the update is a frame");
+            let update = Update {
+                results: json::decode(frame.control).expect("its control message is whole"),
+                params: frame.params().collect(),
+            };
+            let _ = updates.send(update);
+            b"{}".to_vec()
+        }
+        other => panic!("the device asks for {other:?}"),
+    };
+    let len = answer.len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(&answer)
+}
+
+/// Reads one head and the body behind it.
+fn read_message(stream: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            len => bytes.extend(&buffer[..len]),
+        }
+    };
+    let mut body = bytes.split_off(end);
+    let head = String::from_utf8_lossy(&bytes).into_owned();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok())
+        .unwrap_or(0);
+    let start = body.len();
+    body.resize(length.max(start), 0);
+    stream.read_exact(&mut body[start..])?;
+    Ok((head, body))
+}
