@@ -16,7 +16,7 @@ use std::time::Duration;
 use support::{Live, Run, root, wait_until, zfl};
 
 const BOARD: &str = "qemu_x86";
-const PROMPT: &[u8] = b"uart:~$ ";
+const PROMPT: &str = "uart:~$ ";
 
 /// Ways to die, and what the device's last line says of each.
 const DEATHS: [(&str, &str); 4] = [
@@ -100,6 +100,34 @@ fn instructions_do_not_depend_on_what_the_host_does() {
     assert_eq!(instructions(5, Host::Quiet), quiet, "with a slower clock");
 }
 
+#[test]
+fn without_memory_a_round_is_refused_and_the_device_lives_on() {
+    let (mut server, port) = serve("-r 1 -c 2");
+    let (mut device, forwarded) = Device::boot_reachable(&[]);
+    device.type_line(&format!(
+        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0"
+    ));
+    server.wait_for("the device is ready", |event| {
+        event["event"] == "client_ready" && event["client"] == 0
+    });
+    device.type_line("hog all");
+    device.wait_for(" KiB left");
+    let mut other = zfl();
+    let arguments = format!("client -c 1 --server 127.0.0.1:{port}");
+    let other = Live::start_as(other.args(arguments.split(' ')));
+    let run = server.finish();
+    other.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let missing = run.failures("no_update");
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0]["client"], 0);
+    let reason = missing[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("training needs"), "{reason}");
+    device.wait_for("refused: training needs");
+    device.type_line("hog 0");
+    device.wait_for("0 KiB taken");
+}
+
 /// The pipe that a device of a run reads what is typed from, as its emulator has it open: the file
 /// itself is in namespaces of the run's own.
 #[track_caller]
@@ -120,23 +148,25 @@ enum Host {
     Busy,
 }
 
-/// What each of two rounds takes a device alone, whose emulator counts instructions.
-fn instructions(shift: u8, host: Host) -> Vec<u64> {
+/// `zfl server` with these arguments besides, and the port that it listens on.
+fn serve(more: &str) -> (Live, u16) {
     let mut server = zfl();
-    let arguments = "server -r 2 -c 1 --clients 100 --listen 127.0.0.1:0";
-    let mut server = Live::start_as(server.args(arguments.split(' ')));
+    let arguments = "server --clients 100 --listen 127.0.0.1:0";
+    server.args(arguments.split(' ')).args(more.split(' '));
+    let server = Live::start_as(&mut server);
     let port = wait_until("the server's port", Duration::from_secs(60), || {
         let said = server.said_so_far();
         let address = said.split("listening on 127.0.0.1:").nth(1)?;
         address.split(' ').next()?.parse::<u16>().ok()
     });
-    // Free again at once, for QEMU to take.
-    let forwarded = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let forwarded = forwarded.expect("the loopback has a free port");
-    let mut device = Device::boot(
-        &["-icount", &format!("shift={shift},sleep=on")],
-        &format!("hostfwd=tcp:{forwarded}-10.0.2.15:80"),
-    );
+    (server, port)
+}
+
+/// What each of two rounds takes a device alone, whose emulator counts instructions.
+fn instructions(shift: u8, host: Host) -> Vec<u64> {
+    let (mut server, port) = serve("-r 2 -c 1");
+    let (mut device, forwarded) =
+        Device::boot_reachable(&["-icount", &format!("shift={shift},sleep=on")]);
     device.type_line(&format!(
         "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0 epochs=30 icount={shift}"
     ));
@@ -235,16 +265,34 @@ impl Device {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut qemu = qemu.spawn().expect("QEMU starts");
-        let mut console = BufReader::new(qemu.stdout.take().unwrap());
+        let console = BufReader::new(qemu.stdout.take().unwrap());
         let input = qemu.stdin.take().unwrap();
-        let mut text = Vec::new();
-        while !text.ends_with(PROMPT) {
-            let more = console.read_until(b' ', &mut text).unwrap();
-            assert_ne!(more, 0, "it ended before its prompt");
-        }
-        Self {
+        let mut device = Self {
             qemu,
             pipes: Some((console, input)),
+        };
+        device.wait_for(PROMPT);
+        device
+    }
+
+    /// Boots a device whose HTTP port is one of the host's, which is returned too.
+    fn boot_reachable(more: &[&str]) -> (Self, SocketAddr) {
+        // Free again at once, for QEMU to take.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let free = free.expect("the loopback has a free port");
+        let device = Self::boot(more, &format!("hostfwd=tcp:{free}-10.0.2.15:80"));
+        (device, free)
+    }
+
+    /// Reads on until the device has written this.
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) {
+        let (console, _) = self.pipes.as_mut().expect("they are still here");
+        let (mut seen, last) = (Vec::new(), *text.as_bytes().last().unwrap());
+        while !seen.ends_with(text.as_bytes()) {
+            let more = console.read_until(last, &mut seen).unwrap();
+            let seen = String::from_utf8_lossy(&seen);
+            assert_ne!(more, 0, "it ended before {text:?}: {seen}");
         }
     }
 

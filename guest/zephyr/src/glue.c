@@ -83,6 +83,10 @@ SHELL_CMD_ARG_REGISTER(crash, NULL,
 		       "Die on purpose, to test who watches over this device.\n"
 		       "crash panic|fault|stack|heap",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
+SHELL_CMD_ARG_REGISTER(hog, NULL,
+		       "Take heap away from the device, to test what it does without.\n"
+		       "hog <KiB>|all; hog 0 gives it back",
+		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(stat, NULL, "Show heap and stack high-water marks.", zfl_shell_command, 1,
 		       SHELL_OPT_ARG_CHECK_SKIP);
 
