@@ -274,10 +274,10 @@ impl Experiment {
             },
         )?;
         require(
-            !plan.takes_memory() || all(|body| body == Body::Bare),
+            !plan.takes_memory() || all(|body| body != Body::Native),
             || {
-                "faults.out_of_memory takes a device's memory by a command of the bare firmware's shell: \
-             leave it out, or take --body bare"
+                "faults.out_of_memory takes a device's memory by a command of its shell, which native \
+                 devices do not have: leave it out, or take --body bare"
                 .to_owned()
             },
         )
