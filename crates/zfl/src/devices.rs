@@ -209,29 +209,37 @@ const NOTE: &str = "* an estimate: docs/cost.md has the model, and what each num
 
 const NOTHING: &str = "-";
 
+/// A column as text: its head, and a cell for each device.
+struct Filled {
+    head: &'static str,
+    cells: Vec<String>,
+}
+
+impl Filled {
+    fn is_told(&self) -> bool {
+        self.cells.iter().any(|cell| cell != NOTHING)
+    }
+
+    fn width(&self) -> usize {
+        let widest = self.cells.iter().map(String::len).max();
+        self.head.len().max(widest.unwrap_or(0))
+    }
+}
+
 fn table(devices: &[Device]) -> String {
-    let columns = COLUMNS.map(|(head, cell)| {
-        let cells: Vec<String> = devices.iter().map(cell).collect();
-        (head, cells)
+    let columns = COLUMNS.map(|(head, cell)| Filled {
+        head,
+        cells: devices.iter().map(cell).collect(),
     });
-    let told = |(_, cells): &(&str, Vec<String>)| cells.iter().any(|cell| cell != NOTHING);
-    let columns: Vec<_> = columns.into_iter().filter(told).collect();
-    let width = |(head, cells): &(&str, Vec<String>)| {
-        let widest = cells.iter().map(String::len).max();
-        head.len().max(widest.unwrap_or(0))
-    };
-    let mut text = String::new();
-    let mut line = |cell: &dyn Fn(&(&'static str, Vec<String>)) -> String| {
+    let columns: Vec<_> = columns.into_iter().filter(Filled::is_told).collect();
+    let line = |cell: &dyn Fn(&Filled) -> &str| {
         let cells = columns
             .iter()
-            .map(|column| format!("{:>1$}", cell(column), width(column)));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
+            .map(|column| format!("{:>1$}", cell(column), column.width()));
+        cells.collect::<Vec<_>>().join("  ") + "\n"
     };
-    line(&|(head, _)| (*head).to_owned());
-    for row in 0..devices.len() {
-        line(&|(_, cells)| cells[row].clone());
-    }
+    let mut text = line(&|column| column.head);
+    text.extend((0..devices.len()).map(|row| line(&|column| &column.cells[row])));
     if text.contains('*') {
         text += NOTE;
         text.push('\n');
