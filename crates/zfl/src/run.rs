@@ -38,7 +38,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// Carries `zfl run` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; any other failure to begin.
+/// A [`Refusal`] of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     let (experiment, data, resumed) = resolve(args, root)?;
     if args.dry_run {
