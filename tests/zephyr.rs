@@ -1,15 +1,30 @@
-//! Devices that are Zephyr applications: they train to the bit what native devices do, and die
-//! readably.
+//! Devices that are Zephyr applications: they train to the bit what native devices do, count their
+//! instructions exactly, and die readably.
 //!
 //! Run by `cargo xtask test` where there is a Zephyr, after it has built the guest.
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use support::{Run, root};
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+use support::{Live, Run, root, wait_until, zfl};
 
 const BOARD: &str = "qemu_x86";
+const PROMPT: &str = "uart:~$ ";
+
+/// Ways to die, and what the device's last line says of each.
+const DEATHS: [(&str, &str); 4] = [
+    ("panic", "panic"),
+    ("fault", "CPU exception"),
+    ("stack", "stack overflow"),
+    ("heap", "10485760 more refused"),
+];
 
 #[test]
 fn zephyr_devices_agree_with_native_and_bare_ones() {
@@ -20,82 +35,309 @@ fn zephyr_devices_agree_with_native_and_bare_ones() {
     assert_eq!(model("bare"), native, "bare");
 }
 
-/// A Zephyr device alone, its shell on this test's pipes. It ends with the test.
-struct Device(Child);
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // Either may fail only because it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Device {
-    fn boot() -> Self {
-        let text =
-            std::fs::read_to_string(root().join(format!("boards/{BOARD}/board.toml"))).unwrap();
-        let board: toml::Table = toml::from_str(&text).unwrap();
-        let (machine, nic) = (&board["machine"], &board["nic"]);
-        let word = |value: &toml::Value| value.as_str().unwrap().to_owned();
-        let mut card = format!("{},netdev=n0", word(&nic["model"]));
-        for (key, value) in nic["options"].as_table().unwrap() {
-            card += &format!(",{key}={}", word(value));
-        }
-        let mut qemu = Command::new(word(&machine["qemu"]));
-        qemu.current_dir(root());
-        qemu.args([
-            "-machine",
-            &word(&machine["machine"]),
-            "-cpu",
-            &word(&machine["cpu"]),
-        ]);
-        qemu.args([
-            "-m",
-            &machine["memory_mib"].as_integer().unwrap().to_string(),
-        ]);
-        qemu.args(machine["extra_args"].as_array().unwrap().iter().map(word));
-        qemu.args([
-            "-kernel",
-            &word(&board["kernel"]["image"]),
-            "-serial",
-            "stdio",
-        ]);
-        qemu.args(["-netdev", "user,id=n0,restrict=on", "-device", &card]);
-        let qemu = qemu
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        Self(qemu.spawn().expect("QEMU starts"))
-    }
-
-    /// Types a line once the shell is there, and returns all that the device wrote until it ended.
-    fn type_and_die(&mut self, line: &str) -> String {
-        let mut out = BufReader::new(self.0.stdout.take().unwrap());
-        let mut input = self.0.stdin.take().unwrap();
-        let mut text = Vec::new();
-        while !text.ends_with(b"uart:~$ ") {
-            assert_ne!(
-                out.read_until(b' ', &mut text).unwrap(),
-                0,
-                "it ended before its prompt"
-            );
-        }
-        writeln!(input, "{line}").unwrap();
-        // The machine ends with the device, and the pipe with it.
-        while out.read_until(b'\n', &mut text).unwrap() != 0 {}
-        String::from_utf8_lossy(&text).into_owned()
+#[test]
+fn every_fatal_error_ends_the_machine_with_a_line_that_says_so() {
+    for (how, what) in DEATHS {
+        let mut device = Device::boot(&[], "restrict=on");
+        device.type_line(&format!("crash {how}"));
+        let console = device.read_to_the_end();
+        let fatal = console.lines().rfind(|line| line.contains("zfl: fatal: "));
+        assert!(
+            fatal.is_some_and(|line| line.contains(what)),
+            "crash {how}: {console}"
+        );
+        let status = device.qemu.wait().unwrap();
+        assert!(!status.success(), "crash {how}: QEMU ended with {status}");
     }
 }
 
 #[test]
-fn every_fatal_error_ends_the_machine_with_a_line_that_says_so() {
-    for how in ["panic", "fault", "stack", "heap"] {
-        let mut device = Device::boot();
-        let console = device.type_and_die(&format!("crash {how}"));
-        let fatal = console.lines().rfind(|line| line.contains("zfl: fatal: "));
-        assert!(fatal.is_some(), "crash {how}: {console}");
-        let status = device.0.wait().unwrap();
-        assert!(!status.success(), "crash {how}: QEMU ended with {status}");
+fn fatal_errors_in_a_run_are_failures_of_their_devices_and_not_of_the_run() {
+    let clients = (DEATHS.len() + 1).to_string();
+    let mut live = Live::start(&[
+        "--body",
+        "zephyr",
+        "--clients",
+        &clients,
+        "--rounds",
+        "3",
+        "--examples",
+        "600",
+        "--epochs",
+        "50",
+        "--quorum",
+        "1",
+    ]);
+    live.wait_for_round(2);
+    for (client, (how, _)) in (0..).zip(DEATHS) {
+        let shell = serial_input(live.machine(client).pid, client);
+        let mut shell = OpenOptions::new().write(true).open(shell).unwrap();
+        writeln!(shell, "crash {how}").unwrap();
     }
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    assert_eq!(run.summary()["rounds_completed"], 3);
+    let deaths = run.failures("died");
+    assert_eq!(deaths.len(), DEATHS.len(), "{deaths:?}");
+    for (client, (how, what)) in (0_u32..).zip(DEATHS) {
+        let death = deaths.iter().find(|death| death["client"] == client);
+        let reason = death.expect("it died")["reason"].as_str().unwrap();
+        assert!(reason.contains(what), "crash {how}: {reason}");
+        let log = run.out().join(format!("serial/{client}.log"));
+        let log = fs::read_to_string(log).unwrap();
+        for expected in ["call trace:", "ZEPHYR FATAL ERROR", "zfl: fatal: "] {
+            assert!(log.contains(expected), "crash {how}: {expected}: {log}");
+        }
+    }
+}
+
+#[test]
+fn instructions_do_not_depend_on_what_the_host_does() {
+    let quiet = instructions(3, Host::Quiet);
+    assert_eq!(quiet.len(), 2, "{quiet:?}");
+    assert!(quiet.iter().all(|&count| count > 1_000_000), "{quiet:?}");
+    assert_eq!(instructions(3, Host::Busy), quiet, "on a busy host");
+    assert_eq!(instructions(5, Host::Quiet), quiet, "with a slower clock");
+}
+
+#[test]
+fn without_memory_a_round_is_refused_and_the_device_lives_on() {
+    let (mut server, port) = serve("-r 1 -c 2");
+    let (mut device, forwarded) = Device::boot_reachable(&[]);
+    device.type_line(&format!(
+        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0"
+    ));
+    server.wait_for("the device is ready", |event| {
+        event["event"] == "client_ready" && event["client"] == 0
+    });
+    device.type_line("hog all");
+    device.wait_for(" KiB left");
+    let mut other = zfl();
+    let arguments = format!("client -c 1 --server 127.0.0.1:{port}");
+    let other = Live::start_as(other.args(arguments.split(' ')));
+    let run = server.finish();
+    other.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let missing = run.failures("no_update");
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0]["client"], 0);
+    let reason = missing[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("training needs"), "{reason}");
+    device.wait_for("refused: training needs");
+    device.type_line("hog 0");
+    device.wait_for("0 KiB taken");
+}
+
+/// The pipe that a device of a run reads what is typed from, as its emulator has it open: the file
+/// itself is in namespaces of the run's own.
+#[track_caller]
+fn serial_input(pid: u32, client: u32) -> PathBuf {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("the machine runs");
+    let name = format!("{client}.in");
+    let mut files = files.flatten().map(|file| file.path());
+    let input = files.find(|file| fs::read_link(file).is_ok_and(|to| to.ends_with(&name)));
+    input.expect("a machine has a serial line")
+}
+
+/// How the host behaves while a device trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    /// It waits.
+    Quiet,
+    /// It computes, asks `/ready` all the time, and types into the shell.
+    Busy,
+}
+
+/// `zfl server` with these arguments besides, and the port that it listens on.
+fn serve(more: &str) -> (Live, u16) {
+    let mut server = zfl();
+    let arguments = "server --clients 100 --listen 127.0.0.1:0";
+    server.args(arguments.split(' ')).args(more.split(' '));
+    let server = Live::start_as(&mut server);
+    let port = wait_until("the server's port", Duration::from_secs(60), || {
+        let said = server.said_so_far();
+        let address = said.split("listening on 127.0.0.1:").nth(1)?;
+        address.split(' ').next()?.parse::<u16>().ok()
+    });
+    (server, port)
+}
+
+/// What each of two rounds takes a device alone, whose emulator counts instructions.
+fn instructions(shift: u8, host: Host) -> Vec<u64> {
+    let (mut server, port) = serve("-r 2 -c 1");
+    let (mut device, forwarded) =
+        Device::boot_reachable(&["-icount", &format!("shift={shift},sleep=on")]);
+    device.type_line(&format!(
+        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0 epochs=30 icount={shift}"
+    ));
+    let (mut console, input) = device.take_pipes();
+    // A pipe that nobody reads would stop the machine in the end.
+    std::thread::spawn(move || io::copy(&mut console, &mut io::sink()));
+    let disturbance = (host == Host::Busy).then(|| {
+        server.wait_for_round(1);
+        Disturbance::start(input, forwarded)
+    });
+    let run = server.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    if let Some(disturbance) = disturbance {
+        let times = disturbance.times.load(Ordering::Relaxed);
+        assert!(times > 0, "the training was over before it was disturbed");
+    }
+    let table = fs::read_to_string(run.out().join("clients.csv")).unwrap();
+    let mut lines = table.lines().map(|line| line.split(','));
+    let at = lines
+        .next()
+        .unwrap()
+        .position(|name| name == "instructions");
+    let column = lines.map(|mut line| line.nth(at.unwrap()).unwrap().to_owned());
+    column
+        .map(|count| count.parse().expect("it is counted"))
+        .collect()
+}
+
+/// Threads that keep the host and a device busy, until this is dropped.
+struct Disturbance {
+    is_over: Arc<AtomicBool>,
+    /// How often the device answered that it trains.
+    times: Arc<AtomicU32>,
+}
+
+impl Drop for Disturbance {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Disturbance {
+    fn start(mut shell: ChildStdin, device: SocketAddr) -> Self {
+        let (is_over, times) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let done = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let (done, answered) = (Arc::clone(&is_over), Arc::clone(&times));
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                // It fails once the machine is gone.
+                let _ = writeln!(shell, "stat");
+                answered.fetch_add(u32::from(is_training(device)), Ordering::Relaxed);
+            }
+        });
+        Self { is_over, times }
+    }
+}
+
+/// Asks a device how it is; whether it says that it trains.
+fn is_training(device: SocketAddr) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(device)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.write_all(b"GET /ready HTTP/1.1\r\nHost: device\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    // It fails once the machine is gone.
+    ask().is_ok_and(|answer| answer.contains("training"))
+}
+
+/// A Zephyr device alone, its shell on this test's pipes. It ends with the test.
+struct Device {
+    qemu: Child,
+    pipes: Option<(BufReader<ChildStdout>, ChildStdin)>,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Device {
+    /// Boots a device up to its prompt, with more arguments for QEMU and its user network.
+    fn boot(more: &[&str], network: &str) -> Self {
+        let mut qemu = machine();
+        qemu.args(more)
+            .args(["-netdev", &format!("user,id=n0,{network}")]);
+        let qemu = qemu
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut qemu = qemu.spawn().expect("QEMU starts");
+        let console = BufReader::new(qemu.stdout.take().unwrap());
+        let input = qemu.stdin.take().unwrap();
+        let mut device = Self {
+            qemu,
+            pipes: Some((console, input)),
+        };
+        device.wait_for(PROMPT);
+        device
+    }
+
+    /// Boots a device whose HTTP port is one of the host's, which is returned too.
+    fn boot_reachable(more: &[&str]) -> (Self, SocketAddr) {
+        // Free again at once, for QEMU to take.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let free = free.expect("the loopback has a free port");
+        let device = Self::boot(more, &format!("hostfwd=tcp:{free}-10.0.2.15:80"));
+        (device, free)
+    }
+
+    /// Reads on until the device has written this.
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) {
+        let (console, _) = self.pipes.as_mut().expect("they are still here");
+        let (mut seen, last) = (Vec::new(), *text.as_bytes().last().unwrap());
+        while !seen.ends_with(text.as_bytes()) {
+            let more = console.read_until(last, &mut seen).unwrap();
+            let seen = String::from_utf8_lossy(&seen);
+            assert_ne!(more, 0, "it ended before {text:?}: {seen}");
+        }
+    }
+
+    /// Types a line into the shell.
+    fn type_line(&mut self, line: &str) {
+        let (_, input) = self.pipes.as_mut().expect("they are still here");
+        writeln!(input, "{line}").unwrap();
+    }
+
+    /// All that the device writes until the machine ends, and the pipe with it.
+    fn read_to_the_end(&mut self) -> String {
+        let (mut console, _input) = self.take_pipes();
+        let mut text = Vec::new();
+        console.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn take_pipes(&mut self) -> (BufReader<ChildStdout>, ChildStdin) {
+        self.pipes.take().expect("they are taken once")
+    }
+
+    fn end(&mut self) {
+        // Either may fail only because it has ended already.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// QEMU as the board says, but for the network behind its card.
+fn machine() -> Command {
+    let text = fs::read_to_string(root().join(format!("boards/{BOARD}/board.toml"))).unwrap();
+    let board: toml::Table = toml::from_str(&text).unwrap();
+    let (machine, nic) = (&board["machine"], &board["nic"]);
+    let word = |value: &toml::Value| value.as_str().unwrap().to_owned();
+    let mut card = format!("{},netdev=n0", word(&nic["model"]));
+    for (key, value) in nic["options"].as_table().unwrap() {
+        card += &format!(",{key}={}", word(value));
+    }
+    let memory_mib = machine["memory_mib"].as_integer().unwrap().to_string();
+    let mut qemu = Command::new(word(&machine["qemu"]));
+    qemu.current_dir(root());
+    qemu.args(["-machine", &word(&machine["machine"])]);
+    qemu.args(["-cpu", &word(&machine["cpu"]), "-m", &memory_mib]);
+    qemu.args(machine["extra_args"].as_array().unwrap().iter().map(word));
+    qemu.args(["-kernel", &word(&board["kernel"]["image"])]);
+    qemu.args(["-serial", "stdio", "-device", &card]);
+    qemu
 }

@@ -48,8 +48,11 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
 /// Which body to build where none was named.
 fn choose() -> GuestBody {
     match Zephyr::find() {
-        Some(_) => {
-            println!("building for Zephyr, since there is one; --body bare builds the other");
+        Some(zephyr) => {
+            println!(
+                "building for Zephyr, since there is one at {}; --body bare builds the other",
+                zephyr.base().display()
+            );
             GuestBody::Zephyr
         }
         None => {

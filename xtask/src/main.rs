@@ -14,6 +14,7 @@ mod guest;
 mod licences;
 mod process;
 mod project;
+mod responsiveness;
 mod run;
 mod setup;
 mod sizes;
@@ -68,6 +69,12 @@ enum Chore {
     TestQemu,
     /// What each firmware takes of its board's memory, against the board's limits
     Sizes,
+    /// How soon a device answers while it trains, and how long its training data takes to it
+    Responsiveness {
+        /// Only this board (a folder of boards/)
+        #[arg(long)]
+        board: Option<String>,
+    },
     /// The end-to-end tests: fleets in QEMU, and what goes wrong with them
     TestFleet,
     /// Formatting, lints, documentation, licences and the `no_std` builds
@@ -106,6 +113,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::TestQemu => tiers::qemu(),
         Chore::TestFleet => tiers::fleet(),
         Chore::Sizes => sizes::all(),
+        Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Ci => ci::check(),
     }
     .map(|()| ExitCode::SUCCESS)

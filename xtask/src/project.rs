@@ -47,6 +47,8 @@ pub struct Limits {
     pub image_kib: u64,
     /// Data and bss.
     pub static_kib: u64,
+    /// Most heap in use.
+    pub heap_kib: u64,
     /// Most stack in use.
     pub stack_kib: u64,
     /// Memory that its QEMU may have to itself on the host.

@@ -2,7 +2,7 @@
 //! `board.toml`.
 //!
 //! What is in the image is read from its ELF file; heap, stack and the host's memory are measured on
-//! a device that trains two rounds.
+//! devices that train two rounds of the default model on 600 examples each.
 
 use crate::project::{self, Board, Limits};
 use crate::run::build_zfl;
@@ -42,8 +42,8 @@ pub fn all() -> Result<()> {
     setup::qemu()?;
     let zfl = build_zfl()?;
     println!(
-        "{:<12}{:>16}{:>16}{:>12}{:>16}{:>20}",
-        "board", "image KiB", "static KiB", "heap KiB", "stack KiB", "host private KiB"
+        "{:<12}{:>18}{:>18}{:>16}{:>16}{:>20}",
+        "board", "ROM: image KiB", "RAM: static KiB", "heap KiB", "stack KiB", "host private KiB"
     );
     let mut passed = Vec::new();
     for board in &boards {
@@ -85,7 +85,7 @@ fn of_image(path: &Path) -> Result<Sizes> {
     })
 }
 
-/// Lets one device train two rounds and reads what it told.
+/// Lets two devices train two rounds and reads what they told; the larger counts.
 fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
     let out = project::target_dir().join("sizes").join(&board.name);
     if out.exists() {
@@ -94,12 +94,15 @@ fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
     }
     let mut run = Command::new(zfl);
     run.current_dir(project::root()).stdout(Stdio::null());
+    // Two devices, so that neither has QEMU's own code to itself.
     run.args([
         "run",
         "--clients",
-        "1",
+        "2",
         "--rounds",
         "2",
+        "--examples",
+        "600",
         "--body",
         &board.body,
         "--board",
@@ -131,6 +134,7 @@ fn over(sizes: &Sizes, limits: &Limits) -> Vec<String> {
     let all = [
         ("image", Some(sizes.image), limits.image_kib),
         ("static", Some(sizes.statics), limits.static_kib),
+        ("heap", sizes.heap, limits.heap_kib),
         ("stack", sizes.stack, limits.stack_kib),
         ("host memory", sizes.host, limits.host_private_kib),
     ];
@@ -147,12 +151,10 @@ fn row(name: &str, sizes: &Sizes, limits: &Limits) -> String {
         None => format!("- of {limit}"),
     };
     format!(
-        "{name:<12}{:>16}{:>16}{:>12}{:>16}{:>20}",
+        "{name:<12}{:>18}{:>18}{:>16}{:>16}{:>20}",
         of(Some(sizes.image), limits.image_kib),
         of(Some(sizes.statics), limits.static_kib),
-        sizes
-            .heap
-            .map_or_else(|| "-".to_owned(), |bytes| kib(bytes).to_string()),
+        of(sizes.heap, limits.heap_kib),
         of(sizes.stack, limits.stack_kib),
         of(sizes.host, limits.host_private_kib),
     )
@@ -167,25 +169,31 @@ mod tests {
         let limits = Limits {
             image_kib: 10,
             static_kib: 10,
+            heap_kib: 10,
             stack_kib: 10,
             host_private_kib: 10,
         };
         let fits = Sizes {
             image: 10_240,
             statics: 1,
-            heap: None,
+            heap: Some(10_240),
             stack: Some(10_240),
             host: None,
         };
         assert_eq!(over(&fits, &limits), Vec::<String>::new());
         let large = Sizes {
             image: 10_241,
+            heap: Some(20_000),
             host: Some(99_999),
             ..fits
         };
         assert_eq!(
             over(&large, &limits),
-            ["image 11 KiB of 10", "host memory 98 KiB of 10"]
+            [
+                "image 11 KiB of 10",
+                "heap 20 KiB of 10",
+                "host memory 98 KiB of 10"
+            ]
         );
     }
 }

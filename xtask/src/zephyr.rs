@@ -73,6 +73,11 @@ impl Zephyr {
         })
     }
 
+    /// The tree.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// What is missing to build against it.
     pub fn missing(&self) -> Vec<Missing> {
         let mut missing = missing_tools();
@@ -355,6 +360,13 @@ fn workspace(west: &Path) -> Result<()> {
     let top = project::root()
         .parent()
         .context("the repository has no parent folder")?;
+    if project::root() == top.join("zephyr") {
+        bail!(
+            "{} has the name that the Zephyr tree gets beside it: rename the folder, or set \
+             ZEPHYR_BASE to a tree elsewhere",
+            project::root().display()
+        );
+    }
     if !top.join(".west").is_dir() {
         println!(
             "setup: west init -l, which makes {} a west workspace",
@@ -367,8 +379,39 @@ fn workspace(west: &Path) -> Result<()> {
     update
         .current_dir(project::root())
         .args(["update", "--narrow", "--fetch-opt=--depth=1"]);
-    process::run(&mut update).context(
-        "west could not fetch Zephyr (is GitHub reachable from here?); with a tree of your own, set \
-         ZEPHYR_BASE to it and ZEPHYR_MODULES to zephyr-lang-rust",
-    )
+    process::run(&mut update).with_context(|| {
+        format!(
+            "west could not fetch what west.yml names, {}: is GitHub reachable from here? With trees \
+             of your own, set ZEPHYR_BASE to Zephyr's and ZEPHYR_MODULES to that of zephyr-lang-rust",
+            pinned().unwrap_or_default().join(" and ")
+        )
+    })
+}
+
+/// What `west.yml` pins, each with its revision.
+fn pinned() -> Result<Vec<String>> {
+    let manifest = std::fs::read_to_string(project::root().join("west.yml"))?;
+    let projects = manifest.split("projects:").nth(1).unwrap_or_default();
+    let values = |key: &'static str| {
+        let lines = projects.lines();
+        lines.filter_map(move |line| Some(line.split_once(key)?.1.trim().to_owned()))
+    };
+    let named = values("- name:").zip(values("revision:"));
+    Ok(named.map(|(name, at)| format!("{name} {at}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_manifest_says_what_is_pinned() {
+        let pinned = super::pinned().unwrap();
+        let names: Vec<_> = pinned
+            .iter()
+            .filter_map(|one| one.split_once(' '))
+            .collect();
+        assert!(
+            matches!(names[..], [("zephyr", _), ("zephyr-lang-rust", _)]),
+            "{pinned:?}"
+        );
+    }
 }

@@ -40,6 +40,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// # Errors
 /// A [`Refusal`] of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
+    args.display.check()?;
     let (experiment, data, resumed) = resolve(args, root)?;
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
@@ -54,6 +55,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     };
     // In the outer process, so that it is gone whenever this process ends in good order.
     let _mark = Mark::set(&experiment.out)?;
+    let _shown = args.display.open(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan, &fleet)?);
     if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
         println!("bare, since no Zephyr firmware is built; get it by: {ZEPHYR}");

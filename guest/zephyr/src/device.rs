@@ -1,5 +1,6 @@
 //! The device's two threads: one moves the exchanges along, the other trains.
 
+use crate::instructions::Counter;
 use crate::mailbox::Mailbox;
 use crate::port::ZephyrPort;
 use crate::{clock, console};
@@ -15,14 +16,36 @@ const HTTP_PORT: u16 = 80;
 /// Examples a training thread works through between two looks at whether it is done.
 const STEP_EXAMPLES: u32 = 64;
 
+/// The same where instructions are counted and interrupts wait for the end of a step, some 5 ms.
+const COUNTED_STEP_EXAMPLES: u32 = 16;
+
 /// How often the client looks whether the training is done, in microseconds. Nothing else wakes it:
 /// a thread that waits for sockets cannot wait for a mailbox as well.
 const TRAINING_LOOK_US: u64 = 5_000;
 
 static STARTED: AtomicBool = AtomicBool::new(false);
 static TO_RUN: Mailbox<Run> = Mailbox::new();
-static TO_TRAIN: Mailbox<TrainJob> = Mailbox::new();
-static TRAINED: Mailbox<TrainJob> = Mailbox::new();
+static TO_TRAIN: Mailbox<Work> = Mailbox::new();
+static TRAINED: Mailbox<Work> = Mailbox::new();
+
+/// What the threads pass to each other.
+struct Work {
+    job: TrainJob,
+    counter: Counter,
+}
+
+impl Work {
+    /// Trains to the end.
+    fn finish(&mut self) {
+        let Self { job, counter } = self;
+        let examples = if counter.counts() {
+            COUNTED_STEP_EXAMPLES
+        } else {
+            STEP_EXAMPLES
+        };
+        while counter.counted(|| job.step(examples)) {}
+    }
+}
 
 /// Whether the client's thread goes already. A machine is one device until it is reset.
 pub fn is_started() -> bool {
@@ -40,9 +63,9 @@ pub fn start(args: Run) {
 #[unsafe(no_mangle)]
 extern "C" fn zfl_trainer_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) {
     loop {
-        let mut job = TO_TRAIN.take();
-        while job.step(STEP_EXAMPLES) {}
-        TRAINED.put(job);
+        let mut work = TO_TRAIN.take();
+        work.finish();
+        TRAINED.put(work);
     }
 }
 
@@ -50,8 +73,8 @@ extern "C" fn zfl_trainer_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void)
 #[unsafe(no_mangle)]
 extern "C" fn zfl_client_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) {
     let args = TO_RUN.take();
-    match ZephyrPort::new(args.server, HTTP_PORT) {
-        Ok(port) => run(Device::new(config(&args)), port),
+    match ZephyrPort::new(args.server, HTTP_PORT, args.icount.is_some()) {
+        Ok(port) => run(Device::new(config(&args)), port, args.icount),
         Err(error) => console::log(format_args!("cannot listen on port {HTTP_PORT}: {error}")),
     }
 }
@@ -74,16 +97,18 @@ fn config(args: &Run) -> Config {
 }
 
 /// Moves the device along until its experiment is over.
-fn run(mut device: Device<ZephyrPort>, mut port: ZephyrPort) {
+fn run(mut device: Device<ZephyrPort>, mut port: ZephyrPort, icount: Option<u8>) {
     let mut training = false;
     loop {
         let activity = device.poll(&mut port);
         if let Some(job) = device.take_job() {
             training = true;
-            TO_TRAIN.put(job);
+            let counter = Counter::new(icount);
+            TO_TRAIN.put(Work { job, counter });
         }
-        if let Some(job) = TRAINED.try_take() {
+        if let Some(Work { job, counter }) = TRAINED.try_take() {
             training = false;
+            port.add_instructions(&counter);
             device.finish_job(job);
             continue;
         }

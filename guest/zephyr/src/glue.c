@@ -21,6 +21,7 @@
 #include <zephyr/net/socket.h>
 #include <zephyr/shell/shell.h>
 #include <zephyr/sys/fdtable.h>
+#include <zephyr/timing/timing.h>
 
 /* --- Heap ------------------------------------------------------------------------------------ */
 
@@ -62,6 +63,13 @@ K_THREAD_DEFINE(zfl_client, CONFIG_ZFL_CLIENT_STACK_SIZE, zfl_client_thread, NUL
 K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, NULL, NULL, NULL,
 		TRAINER_PRIORITY, 0, 0);
 
+/* --- Time ------------------------------------------------------------------------------------ */
+
+uint64_t zfl_timing_counter(void)
+{
+	return timing_counter_get();
+}
+
 /* --- Shell ----------------------------------------------------------------------------------- */
 
 int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
@@ -69,11 +77,15 @@ int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
 SHELL_CMD_ARG_REGISTER(run, NULL,
 		       "Join a federation.\n"
 		       "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] "
-		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>]",
+		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>] [icount=<shift>]",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(crash, NULL,
 		       "Die on purpose, to test who watches over this device.\n"
 		       "crash panic|fault|stack|heap",
+		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
+SHELL_CMD_ARG_REGISTER(hog, NULL,
+		       "Take heap away from the device, to test what it does without.\n"
+		       "hog <KiB>|all; hog 0 gives it back",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(stat, NULL, "Show heap and stack high-water marks.", zfl_shell_command, 1,
 		       SHELL_OPT_ARG_CHECK_SKIP);
@@ -124,17 +136,27 @@ struct zfl_tcp_counters {
 /* src/glue.rs writes it as a structure of its own. */
 BUILD_ASSERT(sizeof(struct zfl_tcp_counters) == 12);
 
+/*
+ * Segments are counted as IP packets that are not ICMP's, since nothing but TCP and ICMP is built in:
+ * Zephyr's own counters of segments leave out those that carry no data, and count received data
+ * twice. What is sent again is TCP's own count, in which only data is.
+ */
 int zfl_net_tcp_counters(struct zfl_tcp_counters *counters)
 {
-	struct net_stats_tcp stats;
-	int result = net_mgmt(NET_REQUEST_STATS_GET_TCP, NULL, &stats, sizeof(stats));
+	struct net_stats_tcp tcp;
+	struct net_stats_ip ip;
+	struct net_stats_icmp icmp;
 
-	if (result == 0) {
-		counters->sent = stats.sent;
-		counters->received = stats.recv;
-		counters->sent_again = stats.rexmit;
+	BUILD_ASSERT(!IS_ENABLED(CONFIG_NET_UDP), "datagrams would be taken for segments");
+	if (net_mgmt(NET_REQUEST_STATS_GET_TCP, NULL, &tcp, sizeof(tcp)) != 0 ||
+	    net_mgmt(NET_REQUEST_STATS_GET_IPV4, NULL, &ip, sizeof(ip)) != 0 ||
+	    net_mgmt(NET_REQUEST_STATS_GET_ICMP, NULL, &icmp, sizeof(icmp)) != 0) {
+		return -ENOTSUP;
 	}
-	return result;
+	counters->sent = ip.sent - icmp.sent;
+	counters->received = ip.recv - icmp.recv;
+	counters->sent_again = tcp.rexmit;
+	return 0;
 }
 
 /* --- TCP: sockets that never block ----------------------------------------------------------- */

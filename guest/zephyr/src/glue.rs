@@ -37,6 +37,8 @@ pub struct TcpCounters {
 unsafe extern "C" {
     pub fn zfl_heap_memory() -> *mut c_void;
 
+    fn zfl_timing_counter() -> u64;
+
     pub fn zfl_shell_line(shell: *const Shell, line: *const c_char);
 
     fn zfl_net_set_address(address: *const u8, netmask: *const u8, gateway: *const u8) -> c_int;
@@ -76,6 +78,12 @@ pub fn tcp_counters() -> Option<TcpCounters> {
     // SAFETY: the call fills in the structure, whose layout glue.c asserts.
     let result = unsafe { zfl_net_tcp_counters(&mut counters) };
     (result == 0).then_some(counters)
+}
+
+/// The counter of Zephyr's timing functions, the finest that the machine has.
+pub fn timing_counter() -> u64 {
+    // SAFETY: reads a counter and takes nothing.
+    unsafe { zfl_timing_counter() }
 }
 
 /// The errno values that a decision hangs on.

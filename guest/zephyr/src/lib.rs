@@ -17,6 +17,7 @@ mod device;
 mod fatal;
 mod glue;
 mod heap;
+mod instructions;
 mod mailbox;
 mod port;
 mod shell;

@@ -1,6 +1,7 @@
 //! The port of [`fl_client`] on Zephyr's network.
 
 use crate::glue::{self, PollFd};
+use crate::instructions::Counter;
 use crate::tcp::{self, Errno, Socket};
 use crate::{clock, console, heap, threads};
 use core::fmt;
@@ -23,6 +24,8 @@ pub struct ZephyrPort {
     server: SocketAddrV4,
     listener: Socket,
     streams: [Option<Stream>; MAX_STREAMS],
+    /// What all training since boot has taken; `None` where instructions are not counted.
+    instructions: Option<u64>,
 }
 
 /// A stream of a [`ZephyrPort`], by its place in the port's table.
@@ -41,13 +44,21 @@ struct Stream {
 }
 
 impl ZephyrPort {
-    /// A port that listens on `port` and connects to `server`.
-    pub fn new(server: SocketAddrV4, port: u16) -> Result<Self, Errno> {
+    /// A port that listens on `port` and connects to `server`; `counts` says whether instructions
+    /// are counted.
+    pub fn new(server: SocketAddrV4, port: u16, counts: bool) -> Result<Self, Errno> {
         Ok(Self {
             server,
             listener: Socket::listen(port, BACKLOG)?,
             streams: [const { None }; MAX_STREAMS],
+            instructions: counts.then_some(0),
         })
+    }
+
+    /// Adds what a job took, where that was counted.
+    pub fn add_instructions(&mut self, counter: &Counter) {
+        let taken = self.instructions.zip(counter.instructions());
+        self.instructions = taken.map(|(before, more)| before + more);
     }
 
     /// Sleeps until a stream can go on, somebody connects, or `until_us` of the port's clock.
@@ -199,7 +210,7 @@ impl Port for ZephyrPort {
         let heap = heap::usage();
         let tcp = glue::tcp_counters();
         Usage {
-            instructions: None,
+            instructions: self.instructions,
             heap_peak_bytes: u32::try_from(heap.peak_bytes).ok(),
             stack_peak_bytes: u32::try_from(threads::stack_peak_bytes()).ok(),
             segments_sent: tcp.map(|tcp| tcp.sent),

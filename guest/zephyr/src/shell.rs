@@ -6,7 +6,7 @@ use crate::glue::{self, Shell, errno};
 use crate::{console, device, heap, threads};
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
-use zfl_bare::command::{self, Command, Run};
+use zfl_bare::command::{self, Command, Hog, Run};
 
 /// Zephyr's shell takes no longer line (`CONFIG_SHELL_CMD_BUFF_SIZE`).
 const LINE_BYTES: usize = 256;
@@ -28,7 +28,7 @@ extern "C" fn zfl_shell_command(
         Ok(Command::Run(args)) => return run(shell, &args),
         Ok(Command::Crash(way)) => crash(way),
         Ok(Command::Stat) => stat(shell),
-        Ok(Command::Hog(_)) => return refuse(shell, format_args!("this guest cannot do that")),
+        Ok(Command::Hog(amount)) => return hog(shell, amount),
         // The shell keeps these to itself.
         Ok(Command::Help | Command::Nothing) => {}
         Err(error) => return refuse(shell, format_args!("{error}")),
@@ -51,16 +51,46 @@ fn run(shell: *const Shell, args: &Run) -> c_int {
     0
 }
 
+/// Takes heap away from the device, or gives it back.
+fn hog(shell: *const Shell, amount: Hog) -> c_int {
+    if !device::is_started() {
+        return refuse(
+            shell,
+            format_args!("nothing runs here that could lack memory; try 'run' first"),
+        );
+    }
+    heap::release();
+    let available_kib = heap::available_bytes() / 1024;
+    let wanted_kib = match amount {
+        Hog::All => available_kib,
+        Hog::Kib(kib) => kib as usize,
+    };
+    if wanted_kib > available_kib {
+        return refuse(
+            shell,
+            format_args!("only {available_kib} KiB could be taken; nothing is"),
+        );
+    }
+    let taken_kib = heap::take(wanted_kib * 1024).div_ceil(1024);
+    let left_kib = heap::free_bytes() / 1024;
+    print(
+        shell,
+        format_args!("{taken_kib} KiB taken, {left_kib} KiB left"),
+    );
+    0
+}
+
 /// Prints the high-water marks of heap and stacks, in bytes.
 fn stat(shell: *const Shell) {
     let heap = heap::usage();
     print(
         shell,
         format_args!(
-            "heap: {} used, {} peak, {} total",
+            "heap: {} used, {} peak, {} total, {} taken away",
             heap.used_bytes,
             heap.peak_bytes,
-            heap::SIZE_BYTES
+            heap::SIZE_BYTES,
+            heap.taken_bytes
         ),
     );
     threads::for_each_stack(|stack| {
