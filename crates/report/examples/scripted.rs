@@ -1,5 +1,5 @@
 //! A report on one scripted run, and one on seven in three groups, to look at:
-//! `cargo run -p zfl-report --example demo OUT`.
+//! `cargo run -p zfl-report --example scripted OUT`.
 
 #[path = "../../dashboard/tests/support/mod.rs"]
 mod support;
