@@ -107,6 +107,12 @@ fn boards_that_do_not_fit_the_body() {
 }
 
 #[test]
+fn a_full_screen_without_a_terminal() {
+    refused(&["--tui"], "--tui needs a terminal");
+    refused(&["--tui", "--json"], "cannot be used with");
+}
+
+#[test]
 fn results_that_are_there_already() {
     let out = folder();
     fs::write(out.path().join("summary.json"), "mine").unwrap();

@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::Run;
+use support::{Pty, Run, folder, signal, zfl};
 
 /// The model of a run.
 #[track_caller]
@@ -106,4 +106,42 @@ fn some_of_the_fleet_in_each_round() {
         "1",
     ];
     assert_eq!(model(&BARE, &arguments), model(&NATIVE, &arguments));
+}
+
+/// The fleet's process is in the terminal's background: what works natively may not work there.
+#[test]
+fn a_full_screen_shows_an_emulated_run_and_q_stops_it() {
+    let (mut pty, _folder) = on_screen();
+    pty.wait_for("[ROUND");
+    pty.press("2l");
+    pty.wait_for("update delivered");
+    pty.press("q");
+    assert_eq!(pty.finish(), 130);
+    pty.wait_until_restored();
+    pty.wait_for("interrupted by SIGINT");
+}
+
+#[test]
+fn a_full_screen_that_is_killed_ends_no_emulated_run() {
+    let (mut pty, _folder) = on_screen();
+    pty.wait_for("[ROUND");
+    let processes = pty.processes();
+    let display = processes
+        .iter()
+        .find(|process| process.command_line.contains("follow"));
+    signal(display.expect("it is shown").pid, "KILL");
+    pty.wait_until_restored();
+    pty.wait_for("the full screen is gone");
+    pty.press("\x03");
+    assert_eq!(pty.finish(), 130);
+    pty.wait_for("interrupted by SIGINT");
+}
+
+fn on_screen() -> (Pty, tempfile::TempDir) {
+    let folder = folder();
+    let mut zfl = zfl();
+    zfl.args(["run", "--tui", "--body", "bare", "--clients", "2"]);
+    zfl.args(["--rounds", "100000", "--examples", "120", "--out"]);
+    zfl.arg(folder.path().join("run"));
+    (Pty::start(&zfl), folder)
 }

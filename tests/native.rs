@@ -32,7 +32,17 @@ fn rows(path: &Path) -> usize {
 
 #[test]
 fn a_run_leaves_its_directory() {
-    let run = Run::succeeds(&small(&["--clients", "3", "--rounds", "2", "--seed", "9"]));
+    let more = [
+        "--clients",
+        "3",
+        "--rounds",
+        "2",
+        "--seed",
+        "9",
+        "--dashboard",
+        "off",
+    ];
+    let run = Run::succeeds(&small(&more));
     let out = run.out();
     assert_eq!(
         rows(&out.join("rounds.csv")),
@@ -54,6 +64,15 @@ fn a_run_leaves_its_directory() {
         assert!(config.lines().any(|l| l == line), "no {line:?} in {config}");
     }
     assert!(out.join("model.safetensors").exists());
+    // For reports, whether or not there was a dashboard.
+    let meta = fs::read_to_string(out.join("meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    assert!(
+        meta["command"].as_str().unwrap().contains("--seed 9"),
+        "{meta}"
+    );
+    assert_eq!(meta["split"].as_array().unwrap().len(), 3);
+    assert!(meta["versions"]["linux"].is_string(), "{meta}");
     let summary = run.summary();
     for key in [
         "body",

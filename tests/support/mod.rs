@@ -9,9 +9,11 @@
 )]
 
 mod process;
+mod pty;
 mod run;
 
 pub use process::{descendants, is_alive, signal, wait_until};
+pub use pty::Pty;
 pub use run::{Live, Run};
 
 use process::Guarded;

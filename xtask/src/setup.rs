@@ -17,6 +17,12 @@ pub const GUEST_TARGET: &str = "i686-unknown-linux-gnu";
 /// Debian's Rust that is recent enough, and its sources.
 const DEBIAN_RUST: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
+/// The browser that the dashboard is tested in: programs, and Debian's packages of them.
+const BROWSER: [(&str, &str); 2] = [
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+];
+
 /// How long rustup may try before Debian's packages are taken instead.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(90);
 
@@ -69,6 +75,25 @@ pub fn qemu() -> Result<()> {
     } else {
         install(&["qemu-system-x86"])
     }
+}
+
+/// Checks that the browser of the dashboard's tests and its driver are there, installs them if not.
+///
+/// # Errors
+/// As [`all`].
+pub fn browser() -> Result<()> {
+    let missing = BROWSER
+        .into_iter()
+        .filter(|(program, _)| !in_path(program))
+        .map(|(_, package)| package)
+        .collect::<Vec<_>>();
+    install(&missing)
+}
+
+/// Whether a program is in a folder of `PATH`: a browser is not to be started just to find out.
+fn in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn installed(target: &'static str) -> Result<Toolchain> {

@@ -1,8 +1,9 @@
 //! The test tiers, and how many tests ran.
 //!
 //! A tier that is asked for runs or fails: where QEMU or a toolchain is missing it is installed, and
-//! if that is impossible the failure says why. What `zfl`'s manifest lists with `test = false` is
-//! left out by a plain `cargo test` and named here.
+//! if that is impossible the failure says why. Tests in a browser and tests of Zephyr are counted as
+//! skipped where what they need cannot be had, and the reason is said. What `zfl`'s manifest lists
+//! with `test = false` is left out by a plain `cargo test` and named here.
 
 use crate::zephyr::{self, Zephyr};
 use crate::{GuestBody, guest, process, project, setup};
@@ -11,7 +12,7 @@ use std::ops::AddAssign;
 use std::process::Command;
 
 /// Test targets that run whole fleets, and break them.
-const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
+const FLEET_TESTS: [&str; 3] = ["fleet", "chaos", "realistic"];
 
 /// Set-up, then every tier.
 ///
@@ -19,6 +20,7 @@ const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
 /// If a test fails, or a tier cannot run.
 pub fn all() -> Result<()> {
     prepare()?;
+    browser();
     let mut tally = host()?;
     tally += consoles()?;
     tally += fleets()?;
@@ -49,7 +51,17 @@ fn prepare() -> Result<()> {
     guest::build(Some(GuestBody::Bare), None)
 }
 
-/// Tests that need nothing but Cargo, with documentation examples.
+/// Installs what the dashboard's tests in a browser need. Where that is impossible they are reported
+/// as ignored, by their names, and counted as skipped.
+fn browser() {
+    match setup::browser() {
+        Ok(()) => println!("setup: a browser is there"),
+        Err(error) => println!("not run: the dashboard's tests in a browser: {error:#}"),
+    }
+}
+
+/// Tests that need nothing but Cargo, with documentation examples, and those of the dashboard in a
+/// browser.
 fn host() -> Result<Tally> {
     let mut cargo = project::cargo();
     count(cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]))

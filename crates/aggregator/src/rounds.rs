@@ -52,6 +52,11 @@ pub trait Outlook: Send + Sync {
     /// The conditions of a round, `elapsed_s` seconds into the run.
     fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
 
+    /// Called between the choice of the cohort and the first `/start`, which waits for it.
+    fn before_start<'a>(&'a self, _round: u32, _cohort: &'a [u32]) -> BoxFuture<'a, ()> {
+        std::future::ready(()).boxed()
+    }
+
     /// What was seen of a client whose update has come. It must be quick: the client waits for it.
     fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
         None
@@ -120,6 +125,9 @@ impl Rounds {
             round,
             cohort: cohort.clone(),
         });
+        if let Some(outlook) = self.shared.outlook() {
+            outlook.before_start(round, &cohort).await;
+        }
         let start_s = self.start_all(round, &cohort, deadline).await;
 
         self.shared.enter(round, Phase::Training);

@@ -156,7 +156,8 @@ impl Server {
         let outcome = self.rounds.run().await;
         let reason = outcome.err().map(|error| format!("{error:#}"));
         let summary = self.summary(reason.clone(), shared.log.elapsed_s() - began);
-        shared.enter(rounds, Phase::Finished);
+        let last = self.rounds.table.last().map_or(0, |record| record.round);
+        shared.enter(last, Phase::Finished);
         shared.log.emit(Event::RunFinished {
             success: summary.success,
             reason,

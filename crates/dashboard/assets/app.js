@@ -1,12 +1,13 @@
 // The page: what it knows of the run, the views on it, and the stream that keeps it up to date.
 
-import { bytes, count, el, figures, fixed, percent, printable, seconds, table } from "./format.js";
+import { bytes, count, el, figures, fixed, joules, mips, percent, printable, seconds, table } from "./format.js";
 import * as charts from "./charts.js";
+import * as faults from "./faults.js";
 import * as fleet from "./fleet.js";
 
 const $ = (id) => document.getElementById(id);
 const run = { info: null, rounds: [], devices: new Map(), faults: new Map() };
-const page = { view: "run", axis: "round", device: null, logOffset: null, logTimer: null, history: [] };
+const page = { view: "run", axis: "round", faultAxis: "round", device: null, logOffset: null, logTimer: null, history: [] };
 
 // ---- What the server sends
 
@@ -17,10 +18,10 @@ async function get(path) {
 }
 
 async function load() {
-  const [info, rounds, devices, faults] = await Promise.all(
+  const [info, rounds, devices, known] = await Promise.all(
     [get("/api/run"), get("/api/rounds"), get("/api/devices"), get("/api/faults")]);
   run.info = info; run.rounds = rounds;
-  run.faults = new Map(faults.map((f) => [f.number, f]));
+  run.faults = new Map(known.map((f) => [f.number, f]));
   run.devices = new Map(devices.map((d) => [d.client, d]));
   document.body.dataset.loaded = "true";
   showAll();
@@ -95,12 +96,15 @@ function showRun() {
   $("progress-bar").style.width = `${(100 * done) / Math.max(1, i.rounds)}%`;
   $("progress").setAttribute("aria-valuemax", i.rounds);
   $("progress").setAttribute("aria-valuenow", done);
+  const simulated = i.simulated_s == null && i.energy_j == null ? [] :
+    [["Simulated time", seconds(i.simulated_s)], ["Energy (estimate)", joules(i.energy_j)]];
+  $("figures").classList.toggle("more", simulated.length > 0);
   figures($("figures"), [
     ["Round", `${i.round} of ${i.rounds}`], ["Phase", i.state === "running" ? phase : i.state],
     ["Test accuracy", percent(i.accuracy)], ["Test loss", fixed(i.loss)], ["Best accuracy", percent(i.best_accuracy)],
     ["Ready", i.ready], ["Training", i.training], ["Dead", i.dead],
     ["Bytes up", bytes(i.bytes_up)], ["Bytes down", bytes(i.bytes_down)],
-    ["Elapsed", seconds(i.elapsed_s)], ["To go", i.state === "running" ? seconds(i.eta_s) : "–"],
+    ["Elapsed", seconds(i.elapsed_s)], ["To go", i.state === "running" ? seconds(i.eta_s) : "–"], ...simulated,
   ]);
   const notes = [
     i.reason,
@@ -115,7 +119,8 @@ const AXES = {
   round: ["Round", (r) => r.round, (v) => String(Math.round(v * 100) / 100)],
   bytes: ["Bytes up and down", (r) => r.total_bytes, bytes],
   wall: ["Wall time", (r) => r.elapsed_s, seconds],
-  simulated: ["Device time", (r) => r.simulated_s, seconds],
+  simulated: ["Simulated time", (r) => (r.round === 0 ? 0 : r.simulated_elapsed_s), seconds],
+  device: ["Device time", (r) => r.device_elapsed_s, seconds],
 };
 
 function showRounds() {
@@ -155,12 +160,15 @@ function showRoundsTable(rounds) {
 function showDevices(changed) {
   if (page.view === "fleet") {
     fleet.update(run.devices, changed, openDevice);
-    const state = $("filter").value;
-    if (state) fleet.applyFilter(run.devices, state);
+    applyFilter();
     showCounts();
   }
   if (page.view === "compare") showCompare();
   if (page.device != null && changed.includes(page.device)) showDevice();
+}
+
+function applyFilter() {
+  fleet.applyFilter(run.devices, $("filter").value, $("filter-group").value);
 }
 
 function showCounts() {
@@ -177,23 +185,47 @@ function showCounts() {
 const QUANTITIES = {
   train_us: ["training time, last round", "Time (ms)", (d) => d.train_us && d.train_us / 1000, (v) => `${+v.toPrecision(4)} ms`],
   round_s: ["round time, last round", "Time (s)", (d) => d.round_s, (v) => seconds(v)],
+  virtual_s: ["training at the board's clock, last round", "Simulated time (s)", (d) => d.virtual_s, (v) => seconds(v)],
+  link_s: ["time on its link, last round", "Simulated time (s)", (d) => d.link_s, (v) => seconds(v)],
+  energy_j: ["energy, last round (estimate)", "Energy (J), estimate", (d) => d.energy_j, joules],
   instructions: ["instructions, last round", "Instructions", (d) => d.instructions, count],
   heap_peak_bytes: ["peak heap", "Bytes", (d) => d.heap_peak_bytes, bytes],
   host_bytes: ["host memory", "Bytes", (d) => d.host_bytes, bytes],
+  cpu_s: ["host processor time", "Time (s)", (d) => d.cpu_s, (v) => seconds(v)],
   bytes: ["bytes up and down", "Bytes", (d) => d.bytes_up + d.bytes_down, bytes],
-  retransmissions: ["retransmissions", "Segments", (d) => d.retransmissions, (v) => String(v)],
+  retransmissions: ["retransmissions", "Segments", (d) => d.link_retransmissions ?? d.retransmissions, (v) => String(v)],
+  link_dropped: ["segments dropped by its link", "Segments", (d) => d.link_dropped, (v) => String(v)],
 };
+
+const GROUP_COLORS = ["--accent", "--group-2", "--group-3", "--group-4", "--group-5", "--group-6"];
+
+/** What a device is alike with: the name of its group, else its board. */
+const groupOf = (d) => d.group ?? d.board ?? "other";
+const groupsOf = (devices) => [...new Set([...devices.values()].map(groupOf))];
+
+/** Tells which device the pointer is at. */
+function showPoint(entry, at, yValues) {
+  const [d, v] = entry ?? [];
+  $("compare-point").textContent = d ? `Number ${at + 1}: device ${d.client}, ${groupOf(d)}, ${yValues(v)}. A click opens it.` : "Point at a mark to see whose it is.";
+}
 
 function showCompare() {
   const [name, yLabel, value, yValues] = QUANTITIES[$("quantity").value];
   const ranked = [...run.devices.values()].map((d) => [d, value(d)]).filter(([, v]) => v != null && v > 0).sort((a, b) => b[1] - a[1]);
   const chosen = $("compare-device").value === "" ? null : Number($("compare-device").value);
   $("compare-caption").textContent = `Devices by ${name}, the largest first`;
+  for (const option of $("quantity").options) {
+    option.disabled = option.value !== $("quantity").value && ![...run.devices.values()].some((d) => QUANTITIES[option.value][2](d) > 0);
+  }
   const xs = ranked.map((_, i) => i + 1);
-  charts.draw("chart-compare", { key: `${name}`, xLabel: "Rank", yLabel, yValues, empty: `No device has told its ${name} yet.`,
-    xIncrs: [1, 2, 5, 10, 20, 50, 100], yScale: charts.FROM_ZERO,
-    series: [{ label: "fleet", color: "--accent", points: true, size: 6 }, { label: "chosen device", color: "--accent-2", scatter: true, points: true, size: 12 }] },
-    [xs, ranked.map(([, v]) => v), ranked.map(([d, v]) => (d.client === chosen ? v : null))]);
+  const groups = groupsOf(run.devices);
+  const kinds = groups.length > 1 && groups.length <= GROUP_COLORS.length ? groups : [null];
+  const points = (kind, i) => ({ label: kind ?? "fleet", color: GROUP_COLORS[i], points: true, size: 6, scatter: kind != null });
+  charts.draw("chart-compare", { key: `${name} ${kinds}`, xLabel: "Rank", yLabel, yValues, empty: `No device has told its ${name} yet.`,
+    xIncrs: [1, 2, 5, 10, 20, 50, 100], yScale: charts.FROM_ZERO, legend: false,
+    onPoint: (at) => showPoint(ranked[at], at, yValues), onClick: (at) => ranked[at] && openDevice(ranked[at][0].client),
+    series: [...kinds.map(points), { label: "chosen device", color: "--accent-2", scatter: true, points: true, size: 12 }] },
+    [xs, ...kinds.map((kind) => ranked.map(([d, v]) => (kind == null || groupOf(d) === kind ? v : null))), ranked.map(([d, v]) => (d.client === chosen ? v : null))]);
   const values = ranked.map(([, v]) => v);
   if (values.length) {
     const median = values[Math.floor(values.length / 2)];
@@ -202,8 +234,8 @@ function showCompare() {
     const mine = at < 0 ? "" : ` Device ${chosen} is number ${at + 1} of ${values.length}, ${(values[at] / median).toFixed(2)} times the median.`;
     $("compare-text").textContent = `Median ${yValues(median)}, largest ${yValues(values[0])}; ${slow} of ${values.length} devices are over 1.5 times the median.${mine}`;
   } else $("compare-text").textContent = "";
-  table($("compare-table"), [["Device"], ["State", "word"], [yLabel]],
-    ranked.slice(0, 10).map(([d, v]) => [d.client, fleet.STATES[d.state]?.[1] ?? d.state, yValues(v)]));
+  table($("compare-table"), [["Device"], ["State", "word"], [yLabel], ["Group", "word"], ["Board", "word wide"], ["Link", "word wide"]],
+    ranked.slice(0, 10).map(([d, v]) => [d.client, fleet.STATES[d.state]?.[1] ?? d.state, yValues(v), d.group ?? "–", d.board ?? "–", d.link ?? "–"]));
 }
 
 // ---- One device
@@ -236,12 +268,14 @@ function showDevice() {
   if (!d) return;
   $("device-title").textContent = `Device ${d.client}`;
   figures($("device-figures"), [
-    ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
-    ["Last round", d.round || "–"], ["Training time", seconds(d.train_us && d.train_us / 1e6)], ["Loss", fixed(d.loss)],
-    ["Instructions", count(d.instructions)], ["Peak heap", bytes(d.heap_peak_bytes)], ["Peak stack", bytes(d.stack_peak_bytes)],
-    ["Host memory", bytes(d.host_bytes)], ["Bytes up", bytes(d.bytes_up)], ["Bytes down", bytes(d.bytes_down)],
-    ["Retransmissions", d.retransmissions ?? "–"], ["Boot", seconds(d.boot_ms && d.boot_ms / 1000)], ["Why", d.reason || "–"],
-  ]);
+    ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Why", d.reason], ["Group", d.group], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
+    ["Speed", d.speed_mips && mips(d.speed_mips)], ["Memory", d.memory_mib && `${d.memory_mib} MiB`], ["Boot", d.boot_ms && seconds(d.boot_ms / 1000)],
+    ["Last round", d.round || "–"], ["Loss", fixed(d.loss)], ["Training time", seconds(d.train_us && d.train_us / 1e6)],
+    ["At the board's clock", d.virtual_s && seconds(d.virtual_s)], ["On its link", d.link_s && seconds(d.link_s)], ["Energy (estimate)", d.energy_j && joules(d.energy_j)],
+    ["Instructions", d.instructions && count(d.instructions)], ["Peak heap", d.heap_peak_bytes && bytes(d.heap_peak_bytes)], ["Peak stack", d.stack_peak_bytes && bytes(d.stack_peak_bytes)],
+    ["Bytes up", bytes(d.bytes_up)], ["Bytes down", bytes(d.bytes_down)], ["Retransmissions", d.link_retransmissions ?? d.retransmissions], ["Dropped by its link", d.link_dropped],
+    ["Host memory", d.host_bytes && bytes(d.host_bytes)], ["Host processor", d.cpu_s && seconds(d.cpu_s)],
+  ].filter(([, value]) => value != null && value !== ""));
   const last = page.history.at(-1)?.round ?? 0;
   if (d.round > last && d.state !== "training") readHistory(d.client);
 }
@@ -278,51 +312,13 @@ async function readLog(client) {
 
 // ---- Faults
 
-/** The least of 1, 2, 5, 10, 20, … that is no less. */
-function nice(least) {
-  for (let unit = 1; ; unit *= 10) for (const step of [1, 2, 5]) if (step * unit >= least) return step * unit;
-}
-
 function showFaults() {
-  const rounds = Math.max(1, run.info?.rounds ?? 1);
-  const faults = [...run.faults.values()].sort((a, b) => a.number - b.number);
-  const kinds = [...new Set(faults.map((f) => f.kind))].sort();
-  const timeline = $("timeline");
-  if (kinds.length === 0) {
-    timeline.replaceChildren(el("p", { class: "empty" }, "No failures and no faults so far."));
-    $("faults-table").replaceChildren();
-    return;
-  }
-  const svg = (name, attributes, text) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [k, v] of Object.entries(attributes)) node.setAttribute(k, v);
-    if (text != null) node.textContent = text;
-    return node;
-  };
-  const longest = Math.min(24, Math.max(...kinds.map((kind) => kind.length)));
-  const left = 14 + 7 * longest, row = 30, width = Math.max(timeline.clientWidth - 4, left + 40 + 8 * Math.min(rounds, 200));
-  const gap = (width - left - 20) / rounds, x = (round) => left + gap * (round - 0.5);
-  const root = svg("svg", { width, height: row * kinds.length + 34, role: "img", "aria-label": "Failures and faults by round; the same is in the table below" });
-  const step = nice(26 / gap);
-  for (let r = step === 1 ? 1 : step; r <= rounds; r += step) {
-    root.append(svg("line", { x1: x(r), x2: x(r), y1: 0, y2: row * kinds.length }));
-    root.append(svg("text", { x: x(r), y: row * kinds.length + 16, "text-anchor": "middle" }, r));
-  }
-  root.append(svg("text", { x: (left + width) / 2, y: row * kinds.length + 32, "text-anchor": "middle" }, "round"));
-  kinds.forEach((kind, i) => {
-    const y = row * i + row / 2;
-    root.append(svg("text", { x: 0, y: y + 4 }, kind.length > longest ? `${kind.slice(0, longest - 1)}…` : kind));
-    const per = new Map();
-    for (const f of faults.filter((f) => f.kind === kind)) per.set(f.round, (per.get(f.round) ?? 0) + 1);
-    for (const [round, n] of per) {
-      const dot = svg("circle", { cx: x(round), cy: y, r: Math.min(13, 0.48 * gap, 4 + Math.sqrt(n) * 2), fill: "var(--dead)", "fill-opacity": 0.75 });
-      dot.append(svg("title", {}, `${n} × ${kind} in round ${round}`));
-      root.append(dot);
-    }
-  });
-  timeline.replaceChildren(root);
+  const all = [...run.faults.values()].sort((a, b) => a.number - b.number);
+  faults.draw($("timeline"), all, Math.max(1, run.info?.rounds ?? 1), run.info?.elapsed_s ?? 0, page.faultAxis);
+  if (all.length === 0) { $("faults-table").replaceChildren(); return; }
+  const about = (f) => [f.injected && "injected", f.reason, f.over_s != null && `over at ${seconds(f.over_s)}`].filter(Boolean).join("; ");
   table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "word"], ["Reason", "text"]],
-    faults.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, f.reason ?? ""]));
+    all.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, about(f)]));
 }
 
 // ---- Data and configuration
@@ -350,10 +346,22 @@ function showData() {
   g.globalAlpha = 1;
   g.fillStyle = muted;
   for (let label = 0; label < classes; label += 1) g.fillText(String(label), left - 16, top + label * height + 16);
-  const step = nice(34 / cell);
+  const step = faults.nice(34 / cell);
   for (let i = 0; i < split.length; i += step) g.fillText(String(i), left + i * cell, top + height * classes + 14);
   g.fillText("client", left + (cell * split.length) / 2 - 16, top + height * classes + 30);
   g.save(); g.translate(12, top + height * classes / 2 + 14); g.rotate(-Math.PI / 2); g.fillText("label", 0, 0); g.restore();
+}
+
+const GROUP_WORDS = { name: "Group", count: "Devices", board: "Board", body: "Body", link: "Link", mips: "MIPS", speed_mips: "MIPS", memory_mib: "MiB", examples: "Examples" };
+
+/** The groups of a mixed fleet as a table, if it is one. */
+function showGroups(groups) {
+  const known = Array.isArray(groups) ? groups.filter((g) => g !== null && typeof g === "object") : [];
+  $("groups").hidden = known.length === 0;
+  const keys = [...new Set(known.flatMap(Object.keys))];
+  const words = (key) => (known.some((g) => typeof g[key] === "number") ? undefined : key === "body" ? "word wide" : "word");
+  table($("groups-table"), keys.map((key) => [GROUP_WORDS[key] ?? key.replaceAll("_", " "), words(key)]),
+    known.map((g) => keys.map((key) => (g[key] === undefined ? "–" : typeof g[key] === "object" ? JSON.stringify(g[key]) : g[key]))));
 }
 
 function flat(value, prefix = "") {
@@ -370,8 +378,10 @@ function showConfig() {
   const about = Object.entries({ body, board, network, link, "version.zfl": zfl }).filter(([, v]) => v != null);
   const versions = Object.entries(i.versions ?? {}).map(([k, v]) => [`version.${k}`, v]);
   const known = new Set(Object.keys(i.config ?? {}));
+  const { fleet: groups, ...settings } = i.config ?? {};
+  showGroups(groups);
   table($("config-table"), [["Setting", "text"], ["Value", "text"]],
-    [...about.filter(([k]) => !known.has(k)), ...versions, ...flat(i.config ?? {})]);
+    [...about.filter(([k]) => !known.has(k)), ...versions, ...flat(Array.isArray(groups) ? settings : i.config ?? {})]);
 }
 
 // ---- The page itself
@@ -393,11 +403,18 @@ function showAll() {
   showRun();
   const all = [...run.devices.keys()];
   ({ run: showRounds, fleet: () => showDevices(all), compare: showCompare, faults: showFaults, data: showData, config: showConfig })[page.view]();
+  const groups = groupsOf(run.devices), filter = $("filter-group");
+  filter.parentElement.hidden = groups.length < 2;
+  if (filter.length !== groups.length + 1) {
+    filter.replaceChildren(el("option", { value: "" }, "all groups"), ...groups.map((g) => el("option", { value: g }, g)));
+  }
   const chooser = $("compare-device");
   if (chooser.length !== all.length + 1) {
     chooser.replaceChildren(el("option", { value: "" }, "none"), ...all.sort((a, b) => a - b).map((c) => el("option", { value: c }, c)));
   }
-  $("axis-simulated").hidden = !run.rounds.some((r) => r.simulated_s != null);
+  const known = (value) => run.rounds.some((r) => r.round > 0 && value(r) != null);
+  $("axis-simulated").hidden = !known((r) => r.simulated_elapsed_s);
+  $("axis-device").hidden = !known((r) => r.device_elapsed_s);
 }
 
 function setTheme(theme) {
@@ -423,12 +440,13 @@ function wire() {
     next.focus();
   });
   for (const radio of document.querySelectorAll("[name=axis]")) radio.addEventListener("change", () => { page.axis = radio.value; showRounds(); });
+  for (const radio of document.querySelectorAll("[name=fault-axis]")) radio.addEventListener("change", () => { page.faultAxis = radio.value; showFaults(); });
   $("rounds-table").closest("details").addEventListener("toggle", showRounds);
   for (const [state, [sign, name]] of Object.entries(fleet.STATES)) {
     $("legend").append(el("li", { "data-state": state, "data-sign": sign }, name));
     $("filter").append(el("option", { value: state }, name));
   }
-  $("filter").addEventListener("change", () => fleet.applyFilter(run.devices, $("filter").value));
+  for (const id of ["filter", "filter-group"]) $(id).addEventListener("change", applyFilter);
   for (const [key, [name]] of Object.entries(QUANTITIES)) $("quantity").append(el("option", { value: key }, name));
   $("quantity").addEventListener("change", showCompare);
   $("compare-device").addEventListener("change", showCompare);

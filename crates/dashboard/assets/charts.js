@@ -10,13 +10,15 @@ export const FROM_ZERO = { range: (_, lo, hi) => [0, hi ? hi * 1.1 : 1] };
 
 function options(node, spec) {
   // As wide as the longest number; 7 is the width of a digit.
-  const width = (_, values) => 16 + 7 * Math.max(2, ...(values ?? []).map((v) => String(v).length));
+  const width = (_, values) => 20 + 7 * Math.max(2, ...(values ?? []).map((v) => String(v).length));
   const axis = (more) => ({ stroke: css("--muted"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid") }, font: "12px system-ui", labelFont: "12px system-ui", labelSize: 16, labelGap: 0, ...more });
   return {
     width: Math.max(200, node.clientWidth),
     height: node.classList.contains("tall") ? 320 : 236,
     cursor: { drag: { x: true, y: false } },
-    legend: { live: true },
+    legend: { live: spec.legend ?? true },
+    // Looked up when it happens: what stands where changes with the data.
+    hooks: { setCursor: [(u) => charts.get(node.id)?.spec.onPoint?.(u.cursor.idx)] },
     scales: { x: { time: false, ...(spec.xScale ?? {}) }, y: spec.yScale ?? {} },
     axes: [
       axis({ label: spec.xLabel, size: 32, space: 44, values: spec.xValues && ((_, ticks) => ticks.map(spec.xValues)), incrs: spec.xIncrs }),
@@ -38,7 +40,7 @@ function options(node, spec) {
 function showLast(plot) {
   // After the plot's own update, which empties the legend.
   requestAnimationFrame(() => {
-    if (plot.cursor.idx == null && plot.root.isConnected) plot.setLegend({ idx: plot.data[0].length - 1 });
+    if (plot.legend.live && plot.cursor.idx == null && plot.root.isConnected) plot.setLegend({ idx: plot.data[0].length - 1 });
   });
 }
 
@@ -59,6 +61,7 @@ export function draw(id, spec, data) {
   }
   const known = charts.get(id);
   if (known && known.key === spec.key && known.width === node.clientWidth) {
+    known.spec = spec;
     known.plot.setData(data);
     showLast(known.plot);
     return;
@@ -67,10 +70,11 @@ export function draw(id, spec, data) {
   node.replaceChildren();
   const plot = new uPlot(options(node, spec), data, node);
   plot.over.addEventListener("mouseleave", () => showLast(plot));
+  plot.over.addEventListener("click", () => charts.get(id)?.spec.onClick?.(plot.cursor.idx));
   showLast(plot);
   plot.root.setAttribute("role", "img");
   plot.root.setAttribute("aria-label", `${spec.yLabel} against ${spec.xLabel}`);
-  charts.set(id, { plot, key: spec.key, width: node.clientWidth });
+  charts.set(id, { plot, spec, key: spec.key, width: node.clientWidth });
 }
 
 export function drop(id) {

@@ -1,6 +1,6 @@
 // The fleet: a tile per device, kept up to date in place.
 
-import { bytes, count, el, seconds } from "./format.js";
+import { bytes, count, el, mips, seconds } from "./format.js";
 
 export const STATES = {
   joining: ["…", "joining"], booting: ["↑", "booting"], ready: ["✓", "ready"], training: ["▶", "training"],
@@ -11,16 +11,20 @@ export const STATES = {
 const tiles = new Map();
 let selected = null;
 
+const memory = (d) => (d.heap_peak_bytes ? `heap ${bytes(d.heap_peak_bytes)}` : d.host_bytes && `host ${bytes(d.host_bytes)}`);
+const resent = (d) => d.link_retransmissions ?? d.retransmissions;
+
 const detail = (d) => [
-  [d.board, d.link].filter(Boolean).join(" · "),
+  [d.board, d.speed_mips && mips(d.speed_mips)].filter(Boolean).join(" · "),
+  [d.link, resent(d) && `${resent(d)} resent`].filter(Boolean).join(" · "),
   [d.train_us && seconds(d.train_us / 1e6), d.instructions && `${count(d.instructions)} instr.`].filter(Boolean).join(" · "),
-  [d.heap_peak_bytes && `heap ${bytes(d.heap_peak_bytes)}`, d.retransmissions && `${d.retransmissions} resent`].filter(Boolean).join(" · "),
+  memory(d) || "",
   `↑ ${bytes(d.bytes_up)} ↓ ${bytes(d.bytes_down)}`,
 ];
 
 function makeTile(d, open) {
   const tile = el("button", { class: "tile", type: "button", role: "option", "aria-selected": "false", tabindex: tiles.size === 0 ? "0" : "-1" },
-    el("span", { class: "sign", "aria-hidden": "true" }), el("b", {}, d.client), el("small"), el("small"), el("small"), el("small"));
+    el("span", { class: "sign", "aria-hidden": "true" }), el("b", {}, d.client), el("small"), el("small"), el("small"), el("small"), el("small"));
   tile.addEventListener("click", () => open(d.client));
   return { tile, state: null, texts: [], part: null };
 }
@@ -59,8 +63,11 @@ export function update(devices, changed, open) {
   }
 }
 
-export function applyFilter(devices, state) {
-  for (const [client, { tile }] of tiles) tile.hidden = state !== "" && devices.get(client)?.state !== state;
+export function applyFilter(devices, state, group) {
+  for (const [client, { tile }] of tiles) {
+    const d = devices.get(client);
+    tile.hidden = (state !== "" && d?.state !== state) || (group !== "" && (d?.group ?? d?.board) !== group);
+  }
 }
 
 export function select(client) {

@@ -12,6 +12,8 @@ function scaled(value, unit, digits = 1) {
 
 export const bytes = (n) => scaled(n, "B");
 export const count = (n) => scaled(n, "", 1);
+export const joules = (n) => (n != null && n > 0 && n < 1 ? `${(1000 * n).toFixed(n < 0.01 ? 2 : 0)} mJ` : scaled(n, "J"));
+export const mips = (n) => `${+n.toPrecision(3)} MIPS`;
 export const percent = (x, digits = 2) => (x == null ? "–" : `${(100 * x).toFixed(digits)} %`);
 export const fixed = (x, digits = 4) => (x == null || !Number.isFinite(x) ? "–" : x.toFixed(digits));
 

@@ -17,8 +17,15 @@ use std::path::{Path, PathBuf};
 use support::Script;
 use zfl_dashboard::Dashboard;
 
-const VIEWS: [&str; 7] = [
-    "run", "fleet", "device", "compare", "faults", "data", "config",
+const VIEWS: [&str; 8] = [
+    "run",
+    "fleet",
+    "device",
+    "compare",
+    "faults",
+    "faults-time",
+    "data",
+    "config",
 ];
 
 /// Views that look different with more devices.
@@ -65,11 +72,17 @@ async fn shoot(
     let dir = tempfile::tempdir()?;
     let mut script = Script::new(dir.path(), clients, 20);
     script.up_to_the_middle_of(14);
-    let url = serve(dir.path(), &script)?;
+    let (url, dashboard) = serve(dir.path(), &script)?;
     for &(size, width, height, highest, phone) in sizes {
         browser.resize(width, height, phone).await;
         for theme in themes {
             for view in views {
+                // The run's clock goes on from its last event: the pictures are to have the same.
+                let events = std::fs::File::options()
+                    .append(true)
+                    .open(dir.path().join("events.jsonl"))?;
+                events.set_modified(std::time::SystemTime::now())?;
+                dashboard.catch_up()?;
                 show(browser, &url, view, theme).await;
                 let name = format!("{view}-{clients}-{theme}-{size}.png");
                 take(
@@ -88,18 +101,22 @@ async fn shoot(
     Ok(())
 }
 
-fn serve(run_dir: &Path, script: &Script) -> Result<String> {
+fn serve(run_dir: &Path, script: &Script) -> Result<(String, Dashboard)> {
     let meta = support::meta(script.clients, script.rounds);
     let dashboard = Dashboard::new(meta, run_dir);
     dashboard.catch_up()?;
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     tokio::spawn(dashboard.serve(listener)?);
-    Ok(format!("http://{address}/"))
+    Ok((format!("http://{address}/"), dashboard))
 }
 
 async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
-    let tab = if view == "device" { "fleet" } else { view };
+    let tab = match view {
+        "device" => "fleet",
+        "faults-time" => "faults",
+        other => other,
+    };
     browser.open(&format!("{url}?theme={theme}#{tab}")).await;
     if view == "compare" {
         browser
@@ -107,6 +124,9 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
             .await;
         let change = "document.querySelector('#compare-device').dispatchEvent(new Event('change'))";
         browser.eval(change).await;
+    }
+    if view == "faults-time" {
+        browser.click("[name=fault-axis][value=time]").await;
     }
     if view == "device" {
         browser.click(".tile[data-client='4']").await;

@@ -37,6 +37,7 @@
 mod api;
 mod assets;
 mod follow;
+mod groups;
 pub mod guard;
 mod meta;
 mod metrics;
@@ -47,7 +48,7 @@ mod tail;
 pub use api::ROUTES;
 pub use meta::Meta;
 pub use model::Model;
-pub use tail::replay;
+pub use tail::{Tail, replay};
 
 use anyhow::{Context, Result};
 use axum::Router;

@@ -74,6 +74,18 @@ fn run(metrics: &mut Metrics, model: &Model, now_ms: u64) {
         last.map(|row| row.record.round_s),
     );
     value(
+        "simulated",
+        "What the rounds so far would take on the devices themselves",
+        Some(Unit::Seconds),
+        run.simulated_s,
+    );
+    value(
+        "energy",
+        "Estimate of the energy that the rounds so far took of all devices",
+        Some(Unit::Joules),
+        run.energy_j,
+    );
+    value(
         "accuracy",
         "Of the last model on the test set",
         Some(Unit::Ratios),
@@ -120,6 +132,30 @@ fn devices(metrics: &mut Metrics, model: &Model) {
         "From choosing the cohort to a device's last update",
         seconds.clone(),
         |device| device.round_s,
+    );
+    gauge(
+        "device_virtual_training",
+        "A device's last training by the clock that its board is given",
+        seconds.clone(),
+        |device| device.virtual_s,
+    );
+    gauge(
+        "device_link",
+        "Simulated time that a device's link took in its last round",
+        seconds.clone(),
+        |device| device.link_s,
+    );
+    gauge(
+        "device_energy",
+        "Estimate of the energy that a device's last round took",
+        Some(Unit::Joules),
+        |device| device.energy_j,
+    );
+    gauge(
+        "device_link_dropped",
+        "TCP segments that a device's link dropped",
+        None,
+        |device| device.link_dropped.map(|n| n as f64),
     );
     gauge(
         "device_instructions",

@@ -31,6 +31,7 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Of a run directory, from its first event on; nothing needs to be there yet.
     pub fn new(run_dir: &Path) -> Self {
         Self {
             path: run_dir.join(EVENTS),

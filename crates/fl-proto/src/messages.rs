@@ -110,7 +110,7 @@ pub struct Ready {
 pub struct Cost {
     /// Microseconds from `/start` taken to training done, by the device's own clock.
     pub train_us: u64,
-    /// Instructions retired while training.
+    /// Instructions retired in the steps of this round's training, and in nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u64>,
     /// Most heap ever in use, in bytes.

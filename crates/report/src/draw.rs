@@ -1,6 +1,6 @@
 //! A figure, and the plots that figures are made of.
 
-use crate::group::{Group, Point};
+use crate::group::Point;
 use anyhow::Result;
 use kuva::backend::png::PngBackend;
 use kuva::plot::{
@@ -25,7 +25,7 @@ const WIDTH: f64 = 640.0;
 /// A finished figure.
 pub struct Figure {
     /// The name of its files.
-    pub name: &'static str,
+    pub name: String,
     /// What it shows, for the page.
     pub caption: String,
     pub svg: String,
@@ -40,8 +40,10 @@ pub struct Axes<'a> {
     pub x_range: Option<(f64, f64)>,
     /// Ends of the vertical axis, likewise.
     pub y_range: Option<(Option<f64>, Option<f64>)>,
-    /// Whether only whole numbers stand at the axes.
+    /// Whether only whole numbers stand at the horizontal axis.
     pub counts: bool,
+    /// Whether only whole numbers stand at the vertical axis.
+    pub whole: bool,
 }
 
 impl<'a> Axes<'a> {
@@ -52,6 +54,7 @@ impl<'a> Axes<'a> {
             x_range: None,
             y_range: None,
             counts: false,
+            whole: false,
         }
     }
 
@@ -62,6 +65,14 @@ impl<'a> Axes<'a> {
             x_range: Some(range),
             counts: true,
             ..Self::new("Round", y)
+        }
+    }
+
+    /// Counts what can be counted.
+    pub fn in_wholes(self) -> Self {
+        Self {
+            whole: true,
+            ..self
         }
     }
 
@@ -94,10 +105,12 @@ impl<'a> Axes<'a> {
             layout = layout.with_y_axis_max(high);
         }
         if self.counts {
-            layout.with_x_tick_format(whole())
-        } else {
-            layout
+            layout = layout.with_x_tick_format(whole());
         }
+        if self.whole {
+            layout = layout.with_y_tick_format(whole());
+        }
+        layout
     }
 }
 
@@ -115,7 +128,7 @@ fn whole() -> TickFormat {
 impl Figure {
     /// `entries`: how many the legend has.
     pub fn new(
-        name: &'static str,
+        name: &str,
         caption: String,
         plots: Vec<Plot>,
         axes: &Axes<'_>,
@@ -138,7 +151,7 @@ impl Figure {
 
     /// Cells of one colour scale, `[rows][columns]`, counted from 0 both ways.
     pub fn heat(
-        name: &'static str,
+        name: &str,
         caption: String,
         cells: &[Vec<u32>],
         (x, y, what): (&str, &str, &str),
@@ -173,11 +186,11 @@ impl Figure {
         Self::drawn(name, caption, plots, axes.apply(layout))
     }
 
-    fn drawn(name: &'static str, caption: String, plots: Vec<Plot>, layout: Layout) -> Self {
+    fn drawn(name: &str, caption: String, plots: Vec<Plot>, layout: Layout) -> Self {
         let scene = render_multiple(plots, layout);
         let svg = kuva::backend::svg::SvgBackend::new().render_scene(&scene);
         Self {
-            name,
+            name: name.to_owned(),
             caption,
             svg,
             scene,
@@ -241,18 +254,17 @@ fn band(points: &[Point], color: &str) -> Option<Plot> {
     )
 }
 
-/// A box for each group, each over the same quantity of its devices.
-pub fn boxes(groups: &[Group], values: impl Fn(&Group) -> Vec<f64>) -> Option<Plot> {
+/// A box for each label that has values.
+pub fn boxes(groups: &[(String, Vec<f64>)]) -> Option<Plot> {
     let mut plot = BoxPlot::new()
         .with_width(0.5)
         .with_strip(0.25)
         .with_overlay_size(2.5)
         .with_overlay_color("#222222");
     let mut colors = Vec::new();
-    for (at, group) in groups.iter().enumerate() {
-        let values = values(group);
+    for (at, (label, values)) in groups.iter().enumerate() {
         if !values.is_empty() {
-            plot = plot.with_group(group.label.as_str(), values);
+            plot = plot.with_group(label.as_str(), values.clone());
             colors.push(color(at));
         }
     }

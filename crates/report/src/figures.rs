@@ -1,13 +1,14 @@
 //! The figures of a report.
 
-use crate::draw::{Axes, Figure, area, boxes, color, companion, curve, stacks};
+use crate::devices::devices;
+use crate::draw::{Axes, Figure, area, color, companion, curve, stacks};
 use crate::group::Group;
 use crate::numbers::Mean;
 use crate::run::Run;
 use kuva::render::plots::Plot;
 use std::collections::BTreeMap;
 use zfl_aggregator::RoundRecord;
-use zfl_dashboard::model::{Fault, HistoryRow, RoundRow};
+use zfl_dashboard::model::{Fault, RoundRow};
 
 /// Cells of a split beyond which its figure would be too large to look at.
 const MAX_CELLS: usize = 50_000;
@@ -19,6 +20,7 @@ const BAND: &str = "Lines are means over the runs of a group, bands one standard
 pub fn all(groups: &[Group]) -> Vec<Figure> {
     let mut figures = learning(groups);
     figures.extend(time(groups));
+    figures.extend(simulated_time(groups));
     figures.extend(traffic(groups));
     figures.extend(devices(groups));
     figures.extend(faults(groups));
@@ -38,6 +40,15 @@ fn last_round(groups: &[Group]) -> u32 {
     rounds.map(|record| record.round).max().unwrap_or(0)
 }
 
+/// Simulated time up to the end of a round, of a run that knows it.
+fn simulated(row: &RoundRow) -> Option<f64> {
+    if row.record.round == 0 {
+        Some(0.0)
+    } else {
+        row.record.simulated_elapsed_s
+    }
+}
+
 /// Test accuracy in per cent.
 fn accuracy(row: &RoundRow) -> Option<f64> {
     Some(100.0 * row.record.test_accuracy)
@@ -51,7 +62,9 @@ fn curves(
 ) -> Vec<Plot> {
     let of = |(at, group): (usize, &Group)| {
         let points = group.curve(x, y);
-        if points.is_empty() {
+        // Where only the initial model has a place, there is nothing to see.
+        let placed = points.iter().any(|point| point.x > 0.0);
+        if !placed {
             Vec::new()
         } else {
             curve(&points, &group.label, color(at))
@@ -119,11 +132,20 @@ fn learning(groups: &[Group]) -> Vec<Figure> {
     ));
     figures.extend(figure(
         groups,
+        "accuracy-simulated-time",
+        "The same against simulated time: what the rounds would take on the devices themselves, of each \
+         round the slowest device's computing at its board's clock and its link."
+            .to_owned(),
+        curves(groups, simulated, accuracy),
+        &against("Simulated time (s)"),
+    ));
+    figures.extend(figure(
+        groups,
         "accuracy-device-time",
         "The same against the slowest device's training time of every round, summed, by the devices' \
          own clocks."
             .to_owned(),
-        curves(groups, |row| row.simulated_s, accuracy),
+        curves(groups, |row| row.device_elapsed_s, accuracy),
         &against("Training time of the slowest devices (s)"),
     ));
     figures.extend(loss(groups));
@@ -225,6 +247,66 @@ fn time(groups: &[Group]) -> Vec<Figure> {
     figures
 }
 
+const SIMULATED_PARTS: [&str; 3] = ["computing", "its link", "waiting for the slowest"];
+
+/// What a device does with a round's simulated time.
+fn simulated_time(groups: &[Group]) -> Vec<Figure> {
+    let caption = "What a round's simulated time goes to, as the mean over devices: computing at the \
+                   board's clock, the link, and waiting for the slowest device of the round.";
+    let mut figures = Vec::new();
+    if let [group] = groups {
+        let mut rounds = BTreeMap::<u32, Vec<[f64; 3]>>::new();
+        for (round, parts) in group.runs.iter().flat_map(Run::simulated_parts) {
+            rounds.entry(round).or_default().push(parts);
+        }
+        let x: Vec<f64> = rounds.keys().copied().map(f64::from).collect();
+        let series = |at: usize| -> Vec<f64> {
+            let mean = |runs: &Vec<[f64; 3]>| Mean::of(runs.iter().map(|parts| parts[at]));
+            let means = rounds
+                .values()
+                .map(|runs| mean(runs).map_or(0.0, |m| m.mean));
+            means.collect()
+        };
+        let parts = [0, 1, 2].map(|at| (SIMULATED_PARTS[at], series(at)));
+        if x.len() > 1 {
+            figures.push(Figure::new(
+                "simulated-time-rounds",
+                caption.to_owned(),
+                vec![area(&x, &parts)],
+                &Axes::rounds("Simulated time (s)", 1, last_round(groups)).with_zero(),
+                SIMULATED_PARTS.len(),
+            ));
+        }
+    }
+    let bar = |group: &Group| {
+        let parts: Vec<[f64; 3]> = group
+            .runs
+            .iter()
+            .flat_map(Run::simulated_parts)
+            .map(|(_, parts)| parts)
+            .collect();
+        let mean =
+            |at: usize| Mean::of(parts.iter().map(|parts| parts[at])).map_or(0.0, |m| m.mean);
+        (!parts.is_empty()).then(|| (group.label.clone(), (0..3).map(mean).collect()))
+    };
+    let bars: Vec<(String, Vec<f64>)> = groups.iter().filter_map(bar).collect();
+    if !bars.is_empty() {
+        let caption = if figures.is_empty() {
+            caption.to_owned()
+        } else {
+            "The same, as the mean over all rounds.".to_owned()
+        };
+        figures.push(Figure::new(
+            "simulated-time-mean",
+            caption,
+            vec![stacks(&bars, &SIMULATED_PARTS)],
+            &Axes::new("", "Mean simulated time of a round (s)").with_zero(),
+            SIMULATED_PARTS.len(),
+        ));
+    }
+    figures
+}
+
 fn traffic(groups: &[Group]) -> Option<Figure> {
     let plots = pairs(
         groups,
@@ -239,100 +321,6 @@ fn traffic(groups: &[Group]) -> Option<Figure> {
                    thinner); the first round has the training data in it.";
     let axes = Axes::rounds("Bytes per round (MB)", 1, last_round(groups)).with_zero();
     figure(groups, "bytes-rounds", caption.to_owned(), plots, &axes)
-}
-
-/// A quantity of a device: name of the figure, what it is, the axis, and its value in a round.
-type Quantity = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&HistoryRow) -> Option<f64>,
-);
-
-const QUANTITIES: [Quantity; 7] = [
-    (
-        "device-training",
-        "training time, by its own clock",
-        "Training time per round (ms)",
-        |row| row.train_us.map(|us| us as f64 / 1e3),
-    ),
-    (
-        "device-round",
-        "time from the choice of the cohort to its update",
-        "Time to the update (s)",
-        |row| row.round_s,
-    ),
-    (
-        "device-instructions",
-        "instructions",
-        "Instructions per round (millions)",
-        |row| row.instructions.map(|n| n as f64 / 1e6),
-    ),
-    ("device-heap", "peak of its heap", "Peak heap (kB)", |row| {
-        row.heap_peak_bytes.map(|bytes| f64::from(bytes) / 1e3)
-    }),
-    (
-        "device-stack",
-        "peak of its stack",
-        "Peak stack (kB)",
-        |row| row.stack_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
-    ),
-    (
-        "device-bytes",
-        "HTTP bytes, both ways",
-        "Bytes per round (kB)",
-        |row| (row.outcome != "failed").then(|| (row.bytes_up + row.bytes_down) as f64 / 1e3),
-    ),
-    (
-        "device-retransmissions",
-        "TCP segments sent again since its boot",
-        "Segments sent again",
-        |row| row.retransmissions.map(f64::from),
-    ),
-];
-
-fn devices(groups: &[Group]) -> Vec<Figure> {
-    let per_round = |(name, what, axis, value): &Quantity| {
-        let values = |group: &Group| {
-            group
-                .runs
-                .iter()
-                .flat_map(|run| run.per_device(value))
-                .collect()
-        };
-        let caption = format!(
-            "Devices' cost: {what}. A dot is a device's mean over its rounds; boxes are quartiles, \
-             whiskers reach to 1.5 times their distance."
-        );
-        distribution(groups, name, caption, axis, values)
-    };
-    let mut figures: Vec<Figure> = QUANTITIES.iter().filter_map(per_round).collect();
-    figures.extend(distribution(
-        groups,
-        "device-host-memory",
-        "What a device costs its host: memory that is its alone.".to_owned(),
-        "Host memory (MB)",
-        |group| {
-            let devices = group.runs.iter().flat_map(|run| run.model.devices());
-            devices
-                .filter_map(|device| Some(device.host_bytes? as f64 / 1e6))
-                .collect()
-        },
-    ));
-    figures
-}
-
-fn distribution(
-    groups: &[Group],
-    name: &'static str,
-    caption: String,
-    axis: &str,
-    values: impl Fn(&Group) -> Vec<f64> + Copy,
-) -> Option<Figure> {
-    let most = groups.iter().flat_map(&values).fold(0.0, f64::max);
-    let plot = boxes(groups, values)?;
-    let axes = Axes::new("", axis).zero_to(most);
-    Some(Figure::new(name, caption, vec![plot], &axes, 0))
 }
 
 /// Faults by round and kind, as the mean over runs.
@@ -366,6 +354,11 @@ fn faults(groups: &[Group]) -> Option<Figure> {
     };
     let bars: Vec<(String, Vec<f64>)> = (0..=last).map(bar).collect();
     let axes = Axes::new("Round", "Failures and faults per run").with_zero();
+    let axes = if group.runs.len() == 1 {
+        axes.in_wholes()
+    } else {
+        axes
+    };
     let caption =
         "Failures and injected faults by round; before the first round they count as 0's.";
     Some(Figure::new(
@@ -399,7 +392,9 @@ fn totals(groups: &[Group]) -> Option<Figure> {
     };
     let bars: Vec<(String, Vec<f64>)> = groups.iter().map(bar).collect();
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    let axes = Axes::new("", "Failures and faults per run").with_zero();
+    let axes = Axes::new("", "Failures and faults per run")
+        .with_zero()
+        .in_wholes();
     let caption = "Failures and injected faults by kind, as the mean over the runs of a group.";
     Some(Figure::new(
         "faults-total",
@@ -410,11 +405,29 @@ fn totals(groups: &[Group]) -> Option<Figure> {
     ))
 }
 
-/// The split of the first group that has one; the others' are in their run directories.
-fn splits(groups: &[Group]) -> Option<Figure> {
-    let mut runs = groups.iter().flat_map(|group| &group.runs);
-    let run = runs.find(|run| !run.model.meta().split.is_empty())?;
-    let split = &run.model.meta().split;
+/// The split of each group, where it is another than that of those before it.
+fn splits(groups: &[Group]) -> Vec<Figure> {
+    let mut drawn: Vec<&Vec<Vec<u32>>> = Vec::new();
+    let mut figures = Vec::new();
+    for group in groups {
+        let splits = group.runs.iter().map(|run| &run.model.meta().split);
+        let Some(split) = splits.into_iter().find(|split| !split.is_empty()) else {
+            continue;
+        };
+        if drawn.contains(&split) {
+            continue;
+        }
+        drawn.push(split);
+        let name = match drawn.len() {
+            1 => "split".to_owned(),
+            n => format!("split-{n}"),
+        };
+        figures.extend(heat(&name, &group.label, split));
+    }
+    figures
+}
+
+fn heat(name: &str, label: &str, split: &[Vec<u32>]) -> Option<Figure> {
     let classes = split.iter().map(Vec::len).max()?;
     if classes == 0 || classes * split.len() > MAX_CELLS {
         return None;
@@ -426,10 +439,7 @@ fn splits(groups: &[Group]) -> Option<Figure> {
             .collect()
     };
     let cells: Vec<Vec<u32>> = (0..classes).map(row).collect();
-    let caption = format!(
-        "How many examples of each label each client has, in {}.",
-        run.view.name
-    );
+    let caption = format!("How many examples of each label each client has, in {label}.");
     let words = ("Client", "Label", "Number of examples");
-    Some(Figure::heat("split", caption, &cells, words))
+    Some(Figure::heat(name, caption, &cells, words))
 }

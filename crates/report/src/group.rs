@@ -96,21 +96,45 @@ pub fn differing(groups: &[Group]) -> BTreeSet<String> {
         .collect()
 }
 
+/// What sets a group apart: as many of the settings that differ as a legend has room for, those that
+/// say most first.
 fn label(group: &Group, differing: &BTreeSet<String>) -> String {
-    let parts = differing.iter().filter_map(|name| {
-        let value = group.settings.get(name)?;
+    let mut names: Vec<&String> = differing.iter().collect();
+    names.sort_by_key(|name| rank(name));
+    let mut label = String::new();
+    for name in names {
+        let Some(value) = group.settings.get(name) else {
+            continue;
+        };
         let last = name.rsplit('.').next().unwrap_or(name).replace('_', " ");
-        Some(format!("{last} {value}"))
-    });
-    let label = parts.collect::<Vec<_>>().join(", ");
-    let label = if label.is_empty() {
-        group.runs[0].view.name.clone()
-    } else {
-        label
-    };
+        let word = match name.as_str() {
+            "body" | "board" => value.clone(),
+            _ => format!("{last} {value}"),
+        };
+        if label.is_empty() {
+            label = word;
+        } else if label.chars().count() + word.chars().count() + 2 <= LABEL {
+            label = format!("{label}, {word}");
+        }
+    }
+    if label.is_empty() {
+        label.clone_from(&group.runs[0].view.name);
+    }
     match label.char_indices().nth(LABEL) {
         Some((end, _)) => format!("{}…", &label[..end]),
         None => label,
+    }
+}
+
+/// The sooner in a label, the less. What a group of the fleet is, and what follows from the body, says
+/// least: it is told by the body and the board already, in most experiments.
+fn rank(name: &str) -> u8 {
+    match name {
+        "body" => 0,
+        "board" => 1,
+        "network" | "hidden" | "zfl_version" => 3,
+        name if name.starts_with("fleet.") => 4,
+        _ => 2,
     }
 }
 
@@ -124,5 +148,17 @@ fn tell_apart(groups: &mut [Group]) {
         if same > 0 {
             groups[at].label = format!("{} ({})", groups[at].label, same + 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_most_comes_first_and_whole() {
+        assert!(rank("body") < rank("board") && rank("board") < rank("learning_rate"));
+        assert!(rank("learning_rate") < rank("network"));
+        assert!(rank("network") < rank("fleet.all.body"));
     }
 }

@@ -130,6 +130,8 @@ fn results(groups: &[Group]) -> String {
                 2,
             ),
             show(group.mean(|run| Some(run.view.elapsed_s)), 1),
+            show(group.mean(|run| run.view.simulated_s), 1),
+            show(group.mean(|run| run.view.energy_j), 1),
             show(group.mean(|run| Some(run.view.faults as f64)), 1),
         ]
     };
@@ -144,6 +146,8 @@ fn results(groups: &[Group]) -> String {
         "Down (MB)",
         "Round (s)",
         "Run (s)",
+        "Simulated (s)",
+        "Energy (J, estimate)",
         "Faults",
     ];
     table(&head, &groups.iter().map(row).collect::<Vec<_>>())

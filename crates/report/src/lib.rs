@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod devices;
 mod draw;
 mod figures;
 mod group;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use zfl_aggregator::RoundRecord;
 use zfl_dashboard::Model;
-use zfl_dashboard::model::{HistoryRow, RunView};
+use zfl_dashboard::model::RunView;
 
 /// Settings that say where a run was and which, not what it was.
 const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
@@ -86,16 +86,23 @@ impl Run {
             .filter(|record| record.round > 0)
     }
 
-    /// A quantity of each device, as the mean over the rounds that it finished.
-    pub fn per_device(&self, value: impl Fn(&HistoryRow) -> Option<f64>) -> Vec<f64> {
-        let mean = |rows: &[HistoryRow]| {
-            let values: Vec<f64> = rows.iter().filter_map(&value).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-        };
-        self.model
-            .devices()
-            .filter_map(|device| mean(&device.history))
-            .collect()
+    /// Of each round of which it is known, in simulated time and as the mean over devices: what a device
+    /// computes, what its link takes, and how long it waits for the slowest.
+    pub fn simulated_parts(&self) -> Vec<(u32, [f64; 3])> {
+        let mut sums = BTreeMap::<u32, (f64, f64, f64)>::new();
+        for row in self.model.devices().flat_map(|device| &device.history) {
+            if let (Some(virtual_s), Some(link_s)) = (row.virtual_s, row.link_s) {
+                let sum = sums.entry(row.round).or_default();
+                *sum = (sum.0 + 1.0, sum.1 + virtual_s, sum.2 + link_s);
+            }
+        }
+        let parts = self.trained().filter_map(|record| {
+            let (n, computing, link) = sums.get(&record.round)?;
+            let (computing, link) = (computing / n, link / n);
+            let waiting = (record.simulated_s? - computing - link).max(0.0);
+            Some((record.round, [computing, link, waiting]))
+        });
+        parts.collect()
     }
 }
 
@@ -108,8 +115,21 @@ fn flatten(prefix: &str, config: &Map<String, Value>, settings: &mut BTreeMap<St
         };
         match value {
             Value::Object(inner) => flatten(&name, inner, settings),
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                flatten(&name, &named(items), settings);
+            }
             Value::String(text) => drop(settings.insert(name, text.clone())),
             other => drop(settings.insert(name, other.to_string())),
         }
     }
+}
+
+/// The tables of an array, each by its name, else by its place.
+fn named(items: &[Value]) -> Map<String, Value> {
+    let name = |(at, item): (usize, &Value)| {
+        let name = item.get("name").and_then(Value::as_str);
+        name.map_or_else(|| at.to_string(), str::to_owned)
+    };
+    let items = items.iter().enumerate();
+    items.map(|item| (name(item), item.1.clone())).collect()
 }

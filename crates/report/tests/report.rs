@@ -59,18 +59,28 @@ fn one_run_has_every_figure_that_it_has_the_numbers_for() {
         "accuracy-bytes",
         "accuracy-device-time",
         "accuracy-rounds",
+        "accuracy-simulated-time",
         "accuracy-time",
         "bytes-rounds",
+        "device-boot",
         "device-bytes",
+        "device-computing",
+        "device-energy",
         "device-heap",
         "device-host-memory",
+        "device-host-processor",
         "device-instructions",
+        "device-link",
+        "device-link-dropped",
+        "device-link-retransmissions",
         "device-retransmissions",
         "device-round",
         "device-stack",
         "device-training",
         "faults-rounds",
         "loss-rounds",
+        "simulated-time-mean",
+        "simulated-time-rounds",
         "split",
         "time-mean",
         "time-rounds",
@@ -86,8 +96,14 @@ fn one_run_has_every_figure_that_it_has_the_numbers_for() {
         let png = fs::read(out.join(format!("figures/{name}.png"))).unwrap();
         assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "{name}");
     }
+    let energy = fs::read_to_string(out.join("figures/device-energy.svg")).unwrap();
+    for text in ["cameras", "meters", "sensors", "estimate"] {
+        assert!(energy.contains(text), "{text}: the groups of the fleet");
+    }
     let html = fs::read_to_string(page).unwrap();
     for text in [
+        "Energy (J, estimate)",
+        "fleet.meters.link",
         "night",
         "learning_rate",
         "zfl run --clients 8",
@@ -189,4 +205,35 @@ fn what_is_no_run_is_named() {
         error.contains("nothing") && error.contains("events.jsonl"),
         "{error}"
     );
+}
+
+#[test]
+fn what_was_not_measured_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = run(dir.path(), "native", 1, 0.1);
+    let file = path.join("events.jsonl");
+    let strip = |line: &str| {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        let event_of = event.as_object_mut().unwrap();
+        for key in ["host", "simulated_s", "simulated_elapsed_s"] {
+            event_of.remove(key);
+        }
+        format!("{event}\n")
+    };
+    let events: String = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(strip)
+        .collect();
+    fs::write(&file, events).unwrap();
+    let out = dir.path().join("report");
+    zfl_report::write(&[path], &out).unwrap();
+    let names = figures(&out);
+    for name in ["simulated", "energy", "computing", "link", "processor"] {
+        assert!(
+            !names.iter().any(|known| known.contains(name)),
+            "{name}: {names:?}"
+        );
+    }
+    assert!(names.contains(&"device-training.svg".to_owned()));
 }

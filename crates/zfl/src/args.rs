@@ -3,8 +3,10 @@
 //! What one flag alone can tell to be nonsense is refused by [`crate::values`]; what takes several
 //! flags, the data or a board is refused by [`crate::experiment`]. Either way before anything starts, with status 2.
 
+use crate::terminal::display::DisplayArgs;
 use crate::values::{
-    capture, dashboard, learning_rate, milliseconds, name, positive, probability, seconds, seed,
+    capture, dashboard, learning_rate, milliseconds, name, patience, positive, probability,
+    seconds, seed,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -60,8 +62,11 @@ pub enum Command {
     /// Only devices, as tasks of this process, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),
-    /// Show a run in the browser: one under way, or one that is over
+    /// Show a run in the browser or on the terminal: one under way, or one that is over
     View(ViewArgs),
+    /// What --tui and --json of a run start
+    #[command(hide = true)]
+    Follow(FollowArgs),
     /// List the runs under way
     Ps,
     /// Print what a device wrote on its serial line
@@ -94,6 +99,25 @@ pub struct ViewArgs {
     /// Where to serve the page; port 0 takes a free one and prints it
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+
+    /// Show it on the full screen of this terminal instead
+    #[arg(long, conflicts_with = "listen")]
+    pub tui: bool,
+}
+
+#[derive(Args)]
+pub struct FollowArgs {
+    /// The run directory
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// On the full screen
+    #[arg(long, conflicts_with = "json", required_unless_present = "json")]
+    pub tui: bool,
+
+    /// Event by event
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]
@@ -180,6 +204,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub learning: LearningArgs,
+
+    #[command(flatten)]
+    pub display: DisplayArgs,
 }
 
 /// What the devices are, and what is between them and the aggregator.
@@ -282,6 +309,9 @@ pub struct ServerArgs {
 
     #[command(flatten)]
     pub learning: LearningArgs,
+
+    #[command(flatten)]
+    pub display: DisplayArgs,
 }
 
 /// What `run` and `server` have in common.
@@ -345,7 +375,7 @@ pub struct LearningArgs {
     pub ready_deadline: Option<f64>,
 
     /// A device that makes no progress in a round for so long is killed and booted again [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
+    #[arg(long, value_name = "SECONDS", value_parser = patience, help_heading = "Rounds")]
     pub watchdog: Option<f64>,
 
     /// Folder for the results, which must not exist or be empty [default: runs/NAME]

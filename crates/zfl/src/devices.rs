@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// A row of `clients.csv`, as far as it goes in here.
@@ -21,6 +20,14 @@ struct Row {
     segments_sent: Option<u64>,
     segments_received: Option<u64>,
     retransmissions: Option<u64>,
+    boot_ms: Option<u64>,
+    virtual_s: Option<f64>,
+    link_s: Option<f64>,
+    energy_j: Option<f64>,
+    host_cpu_s: Option<f64>,
+    host_private_bytes: Option<u64>,
+    link_retransmissions: Option<u64>,
+    link_dropped: Option<u64>,
 }
 
 /// What one device paid over all rounds.
@@ -52,6 +59,22 @@ pub struct Device {
     pub segments_received: Option<u64>,
     /// TCP segments that it sent again.
     pub retransmissions: Option<u64>,
+    /// From the start of its machine to its prompt, at its last boot, in milliseconds.
+    pub boot_ms: Option<u64>,
+    /// Training time of all its rounds at its clock rate, in seconds.
+    pub virtual_s: Option<f64>,
+    /// Time on its link of all its rounds, by the link's numbers, in seconds.
+    pub link_s: Option<f64>,
+    /// An estimate of the energy of all its rounds, in joules.
+    pub energy_j: Option<f64>,
+    /// Processor time of the host that its machine took, in seconds.
+    pub host_cpu_s: Option<f64>,
+    /// Most memory of the host that was its machine's alone, in bytes.
+    pub host_private_bytes: Option<u64>,
+    /// TCP segments, up or down, that its link saw sent again.
+    pub link_retransmissions: Option<u64>,
+    /// TCP segments, up or down, that its link dropped.
+    pub link_dropped: Option<u64>,
     #[serde(skip)]
     train_us: u64,
     #[serde(skip)]
@@ -82,6 +105,23 @@ impl Device {
         self.segments_sent = row.segments_sent.max(self.segments_sent);
         self.segments_received = row.segments_received.max(self.segments_received);
         self.retransmissions = row.retransmissions.max(self.retransmissions);
+        self.boot_ms = row.boot_ms.or(self.boot_ms);
+        self.host_private_bytes = row.host_private_bytes.max(self.host_private_bytes);
+        // These are each round's own.
+        for (sum, more) in [
+            (&mut self.virtual_s, row.virtual_s),
+            (&mut self.link_s, row.link_s),
+            (&mut self.energy_j, row.energy_j),
+            (&mut self.host_cpu_s, row.host_cpu_s),
+        ] {
+            *sum = more.map(|more| sum.unwrap_or(0.0) + more).or(*sum);
+        }
+        for (sum, more) in [
+            (&mut self.link_retransmissions, row.link_retransmissions),
+            (&mut self.link_dropped, row.link_dropped),
+        ] {
+            *sum = more.map(|more| sum.unwrap_or(0) + more).or(*sum);
+        }
     }
 
     fn finish(mut self) -> Self {
@@ -126,56 +166,89 @@ pub fn show(run: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-const HEAD: [&str; 11] = [
-    "client",
-    "rounds",
-    "failed",
-    "train ms",
-    "M instr.",
-    "heap kB",
-    "stack kB",
-    "up kB",
-    "down kB",
-    "segments",
-    "sent again",
+/// A column of the table: its head, and what stands in it.
+type Column = (&'static str, fn(&Device) -> String);
+
+/// The columns for people; those in which no device has anything are left out.
+const COLUMNS: [Column; 18] = [
+    ("client", |d| d.client.to_string()),
+    ("rounds", |d| d.rounds.to_string()),
+    ("failed", |d| d.failures.to_string()),
+    ("train ms", |d| {
+        maybe(d.mean_train_us, |us| decimals(us as f64 / 1e3, 2))
+    }),
+    ("M instr.", |d| {
+        maybe(d.mean_instructions, |n| decimals(n as f64 / 1e6, 2))
+    }),
+    ("virtual s", |d| maybe(d.virtual_s, |s| decimals(s, 3))),
+    ("link s", |d| maybe(d.link_s, |s| decimals(s, 3))),
+    ("energy J*", |d| maybe(d.energy_j, |j| decimals(j, 3))),
+    ("heap kB", |d| kilo(d.heap_peak_bytes)),
+    ("stack kB", |d| kilo(d.stack_peak_bytes)),
+    ("up kB", |d| kilo(Some(d.bytes_up))),
+    ("down kB", |d| kilo(Some(d.bytes_down))),
+    ("segments", |d| {
+        let both = d.segments_sent.zip(d.segments_received);
+        maybe(both, |(sent, received)| (sent + received).to_string())
+    }),
+    ("again", |d| {
+        maybe(d.link_retransmissions.or(d.retransmissions), |n| {
+            n.to_string()
+        })
+    }),
+    ("dropped", |d| maybe(d.link_dropped, |n| n.to_string())),
+    ("boot ms", |d| maybe(d.boot_ms, |ms| ms.to_string())),
+    ("host s", |d| maybe(d.host_cpu_s, |s| decimals(s, 2))),
+    ("host MB", |d| {
+        maybe(d.host_private_bytes, |n| decimals(n as f64 / 1e6, 1))
+    }),
 ];
 
+/// What the table cannot say of itself.
+const NOTE: &str = "* an estimate: docs/cost.md has the model, and what each number means";
+
+const NOTHING: &str = "-";
+
 fn table(devices: &[Device]) -> String {
+    let columns = COLUMNS.map(|(head, cell)| {
+        let cells: Vec<String> = devices.iter().map(cell).collect();
+        (head, cells)
+    });
+    let told = |(_, cells): &(&str, Vec<String>)| cells.iter().any(|cell| cell != NOTHING);
+    let columns: Vec<_> = columns.into_iter().filter(told).collect();
+    let width = |(head, cells): &(&str, Vec<String>)| {
+        let widest = cells.iter().map(String::len).max();
+        head.len().max(widest.unwrap_or(0))
+    };
     let mut text = String::new();
-    let mut line = |cells: [String; 11]| {
-        for (cell, head) in cells.iter().zip(HEAD) {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{cell:>width$}  ", width = head.len().max(8));
-        }
-        text.truncate(text.trim_end().len());
+    let mut line = |cell: &dyn Fn(&(&'static str, Vec<String>)) -> String| {
+        let cells = columns
+            .iter()
+            .map(|column| format!("{:>1$}", cell(column), width(column)));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     };
-    line(HEAD.map(str::to_owned));
-    let kilo = |bytes: Option<u64>| maybe(bytes, |n| format!("{:.1}", n as f64 / 1e3));
-    for d in devices {
-        let segments = d
-            .segments_sent
-            .zip(d.segments_received)
-            .map(|(sent, received)| sent + received);
-        line([
-            d.client.to_string(),
-            d.rounds.to_string(),
-            d.failures.to_string(),
-            maybe(d.mean_train_us, |us| format!("{:.2}", us as f64 / 1e3)),
-            maybe(d.mean_instructions, |n| format!("{:.2}", n as f64 / 1e6)),
-            kilo(d.heap_peak_bytes),
-            kilo(d.stack_peak_bytes),
-            kilo(Some(d.bytes_up)),
-            kilo(Some(d.bytes_down)),
-            maybe(segments, |n| n.to_string()),
-            maybe(d.retransmissions, |n| n.to_string()),
-        ]);
+    line(&|(head, _)| (*head).to_owned());
+    for row in 0..devices.len() {
+        line(&|(_, cells)| cells[row].clone());
+    }
+    if text.contains('*') {
+        text += NOTE;
+        text.push('\n');
     }
     text
 }
 
-fn maybe(value: Option<u64>, show: impl Fn(u64) -> String) -> String {
-    value.map_or_else(|| "-".to_owned(), show)
+fn kilo(bytes: Option<u64>) -> String {
+    maybe(bytes, |n| decimals(n as f64 / 1e3, 1))
+}
+
+fn decimals(value: f64, count: usize) -> String {
+    format!("{value:.count$}")
+}
+
+fn maybe<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| NOTHING.to_owned(), show)
 }
 
 #[cfg(test)]
@@ -183,11 +256,11 @@ mod tests {
     use super::*;
 
     const CSV: &str = "\
-round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,instructions,heap_peak_bytes,stack_peak_bytes,device_bytes_received,device_bytes_sent,segments_sent,segments_received,retransmissions
-1,3,received,600,0.9,0.5,1000,2000,4000,10000000,900000,,1,1,10,20,0
-2,3,\"/start of round 2: connection refused\",600,,,0,0,,,,,,,,,
-3,3,received,600,0.5,0.5,1000,2000,6000,10000000,950000,,1,1,30,50,2
-3,1,received,600,0.4,0.5,7,8,100,,,,1,1,,,
+round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,instructions,heap_peak_bytes,stack_peak_bytes,device_bytes_received,device_bytes_sent,segments_sent,segments_received,retransmissions,boot_ms,virtual_s,link_s,energy_j,host_cpu_s,host_private_bytes,link_retransmissions,link_dropped
+1,3,received,600,0.9,0.5,1000,2000,4000,10000000,900000,,1,1,10,20,0,40,0.5,0.1,0.25,0.2,9000000,3,4
+2,3,\"/start of round 2: connection refused\",600,,,0,0,,,,,,,,,,,,,,,,,
+3,3,received,600,0.5,0.5,1000,2000,6000,10000000,950000,,1,1,30,50,2,41,0.5,0.1,0.25,0.3,8000000,1,0
+3,1,received,600,0.4,0.5,7,8,100,,,,1,1,,,,,,,,,,,
 ";
 
     #[test]
@@ -214,12 +287,18 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
             (three.bytes_up, three.heap_peak_bytes),
             (2000, Some(950_000))
         );
-        let text = table(&devices);
-        assert!(
-            text.lines().nth(2).unwrap().contains("    5.00     10.00"),
-            "{text}"
+        assert_eq!((three.boot_ms, three.virtual_s), (Some(41), Some(1.0)));
+        assert_eq!((three.energy_j, three.host_cpu_s), (Some(0.5), Some(0.5)));
+        assert_eq!(
+            (three.link_retransmissions, three.link_dropped),
+            (Some(4), Some(4))
         );
-        assert!(text.lines().all(|line| line.len() < 120), "{text}");
+        assert_eq!((one.energy_j, one.link_dropped), (None, None));
+        let text = table(&devices);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[2].contains("5.00     10.00      1.000"), "{text}");
+        assert!(!lines[0].contains("stack kB"), "no device has any: {text}");
+        assert_eq!(lines.last(), Some(&NOTE));
     }
 
     #[test]

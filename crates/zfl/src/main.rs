@@ -12,6 +12,7 @@
 mod args;
 mod client;
 mod devices;
+mod events;
 mod experiment;
 mod groups;
 mod meter;
@@ -25,9 +26,11 @@ mod settings;
 mod stage;
 mod summary;
 mod terminal;
+mod tui;
 mod values;
 mod view;
 mod watch;
+mod words;
 
 use anyhow::Result;
 use args::{Cli, Command};
@@ -58,8 +61,15 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
-            view::view(&runs::find(&root.join(RUNS), Some(&args.run))?, args.listen)
+            let run = runs::find(&root.join(RUNS), Some(&args.run))?;
+            if args.tui {
+                tui::view(&run)
+            } else {
+                view::view(&run, args.listen)
+            }
         }
+        Command::Follow(args) if args.json => events::follow(&args.run),
+        Command::Follow(args) => tui::follow(&args.run),
         Command::Ps => {
             runs::list(&root.join(RUNS));
             Ok(0)

@@ -40,6 +40,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// # Errors
 /// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
+    args.display.check()?;
     let (experiment, data, resumed) = resolve(args, root)?;
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
@@ -54,6 +55,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     };
     // In the outer process, so that it is gone whenever this process ends in good order.
     let _mark = Mark::set(&experiment.out)?;
+    let _shown = args.display.open(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan, &fleet)?);
     if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
         println!("bare, since no Zephyr firmware is built; get it by: {ZEPHYR}");
@@ -185,6 +187,10 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
             board.name
         );
     }
+    let capacity = Capacity::of(&fleet.devices)?;
+    require(fleet.oversubscribe || capacity.suffices(), || {
+        format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
+    })?;
     if !emulated {
         require(fleet.pcap.is_none(), || {
             "native devices send no frames that could be captured: leave --pcap out".to_owned()
@@ -303,9 +309,10 @@ impl Production<'_> {
             .local_addr()
             .context("the listener has no address")?;
         let partition = experiment.partition(data.train.len())?;
+        let network = self.plan.to_string();
+        let meta = view::describe(experiment, network, &data.train, &partition)?;
         if let Some(listener) = dashboard {
-            let network = self.plan.to_string();
-            let at = view::serve(listener, experiment, network, &data.train, &partition)?;
+            let at = view::serve(listener, meta, &experiment.out)?;
             terminal.line(&format!("dashboard: http://{at}/"));
         }
         let (mut server, lost, first_round) =

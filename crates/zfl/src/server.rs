@@ -19,6 +19,7 @@ use zfl_aggregator::{Server, bind};
 /// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; that the address is taken; any
 /// other failure to begin.
 pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
+    args.display.check()?;
     let settings = Settings::of_server(args);
     let out = args.learning.out.as_deref();
     let (experiment, data) = Experiment::of_server(&settings, out, root)?;
@@ -29,6 +30,7 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
             .local_addr()
             .context("the listener has no address")?;
         let run_dir = create(&experiment)?;
+        let _shown = args.display.open(&experiment.out)?;
         let terminal = Arc::new(Terminal::of(&experiment));
         let partition = experiment.partition(data.train.len())?;
         let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;

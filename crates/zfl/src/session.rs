@@ -1,6 +1,6 @@
 //! An aggregator at work: what happens goes to the terminal, and signals end it.
 
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, display};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -61,7 +61,7 @@ pub async fn aggregate(
 ) -> Result<(Summary, Option<Interrupt>)> {
     let mut interrupts = Interrupts::new()?;
     let handle = server.handle();
-    let display = tokio::spawn(display(handle.subscribe(), Arc::clone(terminal)));
+    let shown = tokio::spawn(show(handle.subscribe(), Arc::clone(terminal)));
     let running = server.run(listener);
     tokio::pin!(running);
     let mut interrupt: Option<Interrupt> = None;
@@ -70,6 +70,7 @@ pub async fn aggregate(
             summary = &mut running => break summary?,
             signal = interrupts.next() => {
                 if interrupt.is_some() {
+                    display::abandon();
                     std::process::exit(i32::from(signal.status));
                 }
                 terminal.line(&format!("{}: stopping; once more to stop at once", signal.name));
@@ -79,11 +80,11 @@ pub async fn aggregate(
         }
     };
     // It ends with the last event, which has been told.
-    display.await.context("the display failed")?;
+    shown.await.context("the display failed")?;
     Ok((summary, interrupt))
 }
 
-async fn display(mut events: Receiver<Record>, terminal: Arc<Terminal>) {
+async fn show(mut events: Receiver<Record>, terminal: Arc<Terminal>) {
     loop {
         match events.recv().await {
             Ok(Record {

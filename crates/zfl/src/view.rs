@@ -6,9 +6,11 @@ use crate::run::block_on;
 use crate::session::Interrupts;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use zfl_dashboard::{Dashboard, Meta};
+use zfl_orchestrator::Qemu;
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -25,28 +27,62 @@ pub fn open(choice: DashboardChoice) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Serves the page about the run that is about to begin, in the background.
+/// Writes down what is known of a run before its first event, for the page and for reports.
 ///
 /// # Errors
 /// If the run directory cannot be written.
-pub fn serve(
-    listener: TcpListener,
+pub fn describe(
     experiment: &Experiment,
     network: String,
     train: &Dataset,
     partition: &Partition,
-) -> Result<SocketAddr> {
-    let address = listener
-        .local_addr()
-        .context("the dashboard has no address")?;
+) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
-    meta.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
+    meta.command = Some(command(std::env::args().skip(1)));
     meta.network = Some(network);
     meta.split = Meta::split_of(train, partition);
+    meta.versions = versions(experiment);
     let file = experiment.out.join(Meta::FILE);
     std::fs::write(&file, serde_json::to_vec(&meta)?)
         .with_context(|| format!("write {}", file.display()))?;
-    let dashboard = Dashboard::new(meta, &experiment.out);
+    Ok(meta)
+}
+
+/// The command with these arguments, as a shell takes it.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let quoted = |argument: String| {
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let words = std::iter::once("zfl".to_owned()).chain(arguments.map(quoted));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Versions of what a run depends on besides zfl: QEMU, and the system below it.
+fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
+    let board = experiment.groups.iter().find_map(|g| g.board.as_ref());
+    let qemu = board.and_then(|board| Some(Qemu::find(board).ok()?.version.to_string()));
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    let system = release.map(|release| format!("{} {}", release.trim(), std::env::consts::ARCH));
+    [("qemu", qemu), ("linux", system)]
+        .into_iter()
+        .filter_map(|(name, version)| Some((name.to_owned(), version?)))
+        .collect()
+}
+
+/// Serves the page about the run that is about to begin, in the background.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn serve(listener: TcpListener, meta: Meta, run_dir: &Path) -> Result<SocketAddr> {
+    let address = listener
+        .local_addr()
+        .context("the dashboard has no address")?;
+    let dashboard = Dashboard::new(meta, run_dir);
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
     Ok(address)
@@ -69,4 +105,16 @@ pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
         serving.abort();
         Ok(0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn a_command_can_be_repeated() {
+        let words = ["run", "--lr=0.5", "", "it's a $HOME"].map(str::to_owned);
+        let expected = r"zfl run --lr=0.5 '' 'it'\''s a $HOME'";
+        assert_eq!(command(words.into_iter()), expected);
+    }
 }

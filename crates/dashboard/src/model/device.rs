@@ -1,6 +1,7 @@
 //! One device.
 
 use crate::Meta;
+use crate::groups::Group;
 use serde::Serialize;
 use zfl_aggregator::ClientRecord;
 
@@ -82,6 +83,12 @@ pub struct Device {
     pub board: Option<String>,
     /// Its link profile.
     pub link: Option<String>,
+    /// Its group of a mixed fleet.
+    pub group: Option<String>,
+    /// What its processor is slowed down to, in million instructions a second.
+    pub speed_mips: Option<f64>,
+    /// Its memory, in MiB.
+    pub memory_mib: Option<u64>,
     /// The last round that it took part in; 0 is none.
     pub round: u32,
     /// Training passes done in that round, of `total_examples`.
@@ -92,6 +99,12 @@ pub struct Device {
     pub train_us: Option<u64>,
     /// From choosing the cohort to its update in that round, in seconds.
     pub round_s: Option<f64>,
+    /// That round's training by the clock that its board is given, in seconds.
+    pub virtual_s: Option<f64>,
+    /// Simulated time that its link took in that round, in seconds.
+    pub link_s: Option<f64>,
+    /// What that round took of its battery, in joules: an estimate.
+    pub energy_j: Option<f64>,
     /// Mean training loss of the last local epoch of that round.
     pub loss: Option<f32>,
     /// Instructions of that round's training.
@@ -102,13 +115,17 @@ pub struct Device {
     pub stack_peak_bytes: Option<u32>,
     /// TCP segments sent again since its boot.
     pub retransmissions: Option<u32>,
+    /// Segments that its link carried twice in the rounds that it finished.
+    pub link_retransmissions: Option<u64>,
+    /// Segments that its link dropped in those rounds.
+    pub link_dropped: Option<u64>,
     /// HTTP bytes from it in the rounds that it finished.
     pub bytes_up: u64,
     /// HTTP bytes to it in those rounds.
     pub bytes_down: u64,
     /// Memory of the host that is its alone, in bytes.
     pub host_bytes: Option<u64>,
-    /// Processor time of the host, in seconds.
+    /// Processor time of the host that it took so far, in seconds.
     pub cpu_s: Option<f64>,
     /// From the start of its machine to its prompt, in milliseconds.
     pub boot_ms: Option<u64>,
@@ -130,6 +147,12 @@ pub struct HistoryRow {
     pub train_us: Option<u64>,
     /// From choosing the cohort to its update, in seconds.
     pub round_s: Option<f64>,
+    /// Training by the clock that its board is given, in seconds.
+    pub virtual_s: Option<f64>,
+    /// Simulated time that its link took, in seconds.
+    pub link_s: Option<f64>,
+    /// What it took of its battery, in joules: an estimate.
+    pub energy_j: Option<f64>,
     /// Mean training loss of the last local epoch.
     pub loss: Option<f32>,
     /// Instructions of the training.
@@ -140,6 +163,14 @@ pub struct HistoryRow {
     pub stack_peak_bytes: Option<u32>,
     /// TCP segments sent again since its boot.
     pub retransmissions: Option<u32>,
+    /// Segments that its link carried twice.
+    pub link_retransmissions: Option<u64>,
+    /// Segments that its link dropped.
+    pub link_dropped: Option<u64>,
+    /// Processor time of the host, in seconds.
+    pub cpu_s: Option<f64>,
+    /// Memory of the host that is its alone, in bytes.
+    pub host_bytes: Option<u64>,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.
@@ -147,17 +178,22 @@ pub struct HistoryRow {
 }
 
 impl Device {
-    pub(super) fn new(client: u32, meta: &Meta) -> Self {
+    /// What its group says of it, else what is said of the whole fleet.
+    pub(super) fn new(client: u32, group: Group, meta: &Meta) -> Self {
+        let board = group.board.or_else(|| meta.board.clone());
         Self {
             client,
-            board: meta.board.clone().or_else(|| meta.body.clone()),
-            link: meta.link.clone(),
+            board: board.or_else(|| meta.body.clone()),
+            link: group.link.or_else(|| meta.link.clone()),
+            group: group.name,
+            speed_mips: group.speed_mips,
+            memory_mib: group.memory_mib,
             ..Self::default()
         }
     }
 
     pub(super) fn received(&mut self, record: &ClientRecord) {
-        let cost = record.cost.as_ref();
+        let (cost, host) = (record.cost.as_ref(), record.host.as_ref());
         let row = HistoryRow {
             round: record.round,
             outcome: if record.outcome == "late" {
@@ -167,11 +203,18 @@ impl Device {
             },
             train_us: cost.map(|cost| cost.train_us),
             round_s: record.round_s,
+            virtual_s: host.and_then(|host| host.virtual_s),
+            link_s: host.and_then(|host| host.link_s),
+            energy_j: host.and_then(|host| host.energy_j),
             loss: record.loss,
             instructions: cost.and_then(|cost| cost.instructions),
             heap_peak_bytes: cost.and_then(|cost| cost.heap_peak_bytes),
             stack_peak_bytes: cost.and_then(|cost| cost.stack_peak_bytes),
             retransmissions: cost.and_then(|cost| cost.retransmissions),
+            link_retransmissions: host.and_then(|host| host.link_retransmissions),
+            link_dropped: host.and_then(|host| host.link_dropped),
+            cpu_s: host.and_then(|host| host.cpu_s),
+            host_bytes: host.and_then(|host| host.private_bytes),
             bytes_up: record.bytes_up,
             bytes_down: record.bytes_down,
         };
@@ -179,11 +222,22 @@ impl Device {
         self.done_examples = self.total_examples;
         self.train_us = row.train_us;
         self.round_s = row.round_s;
+        self.virtual_s = row.virtual_s;
+        self.link_s = row.link_s;
+        self.energy_j = row.energy_j;
         self.loss = row.loss;
         self.instructions = row.instructions;
         self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
         self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
         self.retransmissions = row.retransmissions;
+        self.link_retransmissions = sum(self.link_retransmissions, row.link_retransmissions);
+        self.link_dropped = sum(self.link_dropped, row.link_dropped);
+        self.cpu_s = row
+            .cpu_s
+            .map(|s| s + self.cpu_s.unwrap_or(0.0))
+            .or(self.cpu_s);
+        self.host_bytes = row.host_bytes.or(self.host_bytes);
+        self.boot_ms = host.and_then(|host| host.boot_ms).or(self.boot_ms);
         self.bytes_up = self.bytes_up.saturating_add(row.bytes_up);
         self.bytes_down = self.bytes_down.saturating_add(row.bytes_down);
         self.history.push(row);
@@ -197,4 +251,10 @@ impl Device {
             ..HistoryRow::default()
         });
     }
+}
+
+/// The sum of what is known.
+fn sum(before: Option<u64>, more: Option<u64>) -> Option<u64> {
+    more.map(|more| before.unwrap_or(0).saturating_add(more))
+        .or(before)
 }

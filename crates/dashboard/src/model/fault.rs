@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub const MAX_FAULTS: usize = 10_000;
 
 /// Something that went wrong, by itself or because it was asked for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Fault {
     /// Counts the run's faults from 0.
     pub number: u64,
@@ -15,10 +15,14 @@ pub struct Fault {
     pub round: u32,
     /// The device, if it is about one.
     pub client: Option<u32>,
-    /// `died`, `lost`, `failed`, `rejected`, or the kind of an injected fault.
+    /// `died`, `lost`, `failed`, `rejected`, `watchdog`, or the kind of an injected fault: `crash`, `cut` …
     pub kind: String,
+    /// Whether it was asked for, by the experiment.
+    pub injected: bool,
     /// Seconds since the start of the run.
     pub elapsed_s: f64,
+    /// When it was over, for one that lasts: seconds since the start of the run.
+    pub over_s: Option<f64>,
     /// What is known.
     pub reason: String,
 }
@@ -32,30 +36,27 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub fn add(
-        &mut self,
-        round: u32,
-        client: Option<u32>,
-        kind: &str,
-        elapsed_s: f64,
-        reason: &str,
-    ) -> u64 {
+    /// Takes one in, and gives it its number.
+    pub fn add(&mut self, fault: Fault) -> u64 {
         let number = self.next;
         self.next += 1;
-        *self.counts.entry(kind.to_owned()).or_default() += 1;
+        *self.counts.entry(fault.kind.clone()).or_default() += 1;
         if self.kept.len() == MAX_FAULTS {
             self.kept.pop_front();
         }
-        let (kind, reason) = (kind.to_owned(), reason.to_owned());
-        self.kept.push_back(Fault {
-            number,
-            round,
-            client,
-            kind,
-            elapsed_s,
-            reason,
-        });
+        self.kept.push_back(Fault { number, ..fault });
         number
+    }
+
+    /// Ends the last fault of this kind that a device has; returns its number.
+    pub fn over(&mut self, client: u32, kind: &str, over_s: f64) -> Option<u64> {
+        let mut own =
+            self.kept.iter_mut().rev().filter(|fault| {
+                fault.client == Some(client) && fault.injected && fault.kind == kind
+            });
+        let fault = own.next().filter(|fault| fault.over_s.is_none())?;
+        fault.over_s = Some(over_s);
+        Some(fault.number)
     }
 
     /// Of another kind and reason than was thought.
@@ -104,11 +105,38 @@ impl Faults {
 mod tests {
     use super::*;
 
+    fn fault(round: u32, client: u32, kind: &str, reason: &str) -> Fault {
+        Fault {
+            round,
+            client: Some(client),
+            kind: kind.into(),
+            reason: reason.into(),
+            ..Fault::default()
+        }
+    }
+
+    #[test]
+    fn a_fault_that_lasts_ends_once() {
+        let mut faults = Faults::default();
+        let cut = |client| Fault {
+            injected: true,
+            ..fault(2, client, "cut", "")
+        };
+        let (first, second) = (faults.add(cut(1)), faults.add(cut(1)));
+        faults.add(cut(2));
+        assert_eq!(faults.over(1, "freeze", 8.0), None);
+        assert_eq!(faults.over(1, "cut", 9.0), Some(second));
+        assert_eq!(faults.over(1, "cut", 10.0), None);
+        let ends = [first, second].map(|number| faults.get(number).unwrap().over_s);
+        assert_eq!(ends, [None, Some(9.0)]);
+    }
+
     #[test]
     fn the_newest_are_kept_and_all_are_counted() {
         let mut faults = Faults::default();
         for number in 0..MAX_FAULTS as u64 + 5 {
-            assert_eq!(faults.add(1, Some(0), "rejected", 0.0, ""), number);
+            let fault = fault(1, 0, "rejected", "");
+            assert_eq!(faults.add(fault), number);
         }
         assert_eq!(faults.iter().count(), MAX_FAULTS);
         assert_eq!(faults.counts()["rejected"], MAX_FAULTS as u64 + 5);
@@ -119,7 +147,7 @@ mod tests {
     #[test]
     fn a_fault_can_turn_out_to_be_another() {
         let mut faults = Faults::default();
-        let number = faults.add(2, Some(7), "lost", 1.0, "no answer");
+        let number = faults.add(fault(2, 7, "lost", "no answer"));
         assert_eq!(faults.last_of(7, 2, &["lost"]), Some(number));
         assert_eq!(faults.last_of(7, 1, &["lost"]), None);
         assert_eq!(faults.last_of(8, 2, &["lost"]), None);

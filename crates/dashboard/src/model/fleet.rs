@@ -1,6 +1,6 @@
 //! What the fleet's owner tells; the table of words is in the [module above](super).
 
-use super::{Model, State, bounded};
+use super::{Fault, Model, State, bounded};
 use serde_json::Value;
 
 /// Lines of a serial log that a death may bring with it.
@@ -11,7 +11,7 @@ impl Model {
         let Some(client) = client else {
             // A fault of the whole network, say.
             if what == "fault" {
-                self.add_fault(None, &kind(detail), &reason(detail, ""));
+                self.injected(None, detail);
             }
             return;
         };
@@ -28,7 +28,15 @@ impl Model {
             "stopped" if !self.is_over() => {
                 self.lost(client, &reason(detail, "stopped"), "stopped")
             }
-            "fault" => self.add_fault(Some(client), &kind(detail), &reason(detail, "")),
+            "fault" => self.injected(Some(client), detail),
+            "fault_over" => self.over(client, detail),
+            "fault_failed" => {
+                let error = text(detail, "error").unwrap_or_default();
+                self.add_fault(Some(client), "fault failed", error);
+            }
+            "watchdog" => {
+                self.add_fault(Some(client), "watchdog", &reason(detail, "it was reset"));
+            }
             "log_lost" => {
                 let error = text(detail, "error").unwrap_or_default();
                 self.add_fault(Some(client), "log lost", error);
@@ -67,6 +75,25 @@ impl Model {
         self.device_mut(client).last_lines = lines;
     }
 
+    /// A fault that the experiment asked for.
+    fn injected(&mut self, client: Option<u32>, detail: &Value) {
+        let round = number(detail, "round").and_then(|round| round.try_into().ok());
+        self.note(Fault {
+            round: round.unwrap_or(0),
+            client,
+            kind: kind(detail),
+            injected: true,
+            reason: reason(detail, &more(detail)),
+            ..Fault::default()
+        });
+    }
+
+    fn over(&mut self, client: u32, detail: &Value) {
+        let now_s = self.time_ms() as f64 / 1e3;
+        let ended = self.faults.over(client, &kind(detail), now_s);
+        self.changes.faults.extend(ended);
+    }
+
     fn usage(&mut self, client: u32, detail: &Value) {
         let device = self.device_mut(client);
         let bytes = number(detail, "host_bytes").or_else(|| number(detail, "private_bytes"));
@@ -92,5 +119,23 @@ fn reason(detail: &Value, otherwise: &str) -> String {
 }
 
 fn kind(detail: &Value) -> String {
-    bounded(text(detail, "kind").unwrap_or("fault"))
+    let kind = text(detail, "fault").or_else(|| text(detail, "kind"));
+    bounded(kind.unwrap_or("fault"))
+}
+
+/// What else is told of a fault, as `name value`, and `for 600 ms`.
+fn more(detail: &Value) -> String {
+    let known = ["fault", "kind", "round", "reason", "client"];
+    let fields = detail.as_object().into_iter().flatten();
+    let others = fields.filter(|(name, value)| {
+        !known.contains(&name.as_str()) && !value.is_null() && !value.is_object()
+    });
+    let words = others.map(
+        |(name, value)| match (value.as_str(), name.strip_suffix("_ms")) {
+            (Some(text), _) => format!("{name} {text}"),
+            (None, Some(name)) => format!("{name} {value} ms"),
+            (None, None) => format!("{name} {value}"),
+        },
+    );
+    words.collect::<Vec<_>>().join(", ")
 }

@@ -17,7 +17,10 @@
 //! | `back` | | joining |
 //! | `died` | `reason`, `last_lines` | dead, and among the faults |
 //! | `stopped` | `reason` | dead, unless the run is over |
-//! | `fault` | `kind`, `reason` | as before, and among the faults as `kind` |
+//! | `fault` | `fault` or `kind`, `round`, `reason` | as before, and among the faults as an injected one |
+//! | `fault_over` | `fault` | as before; the last such fault of it has an end |
+//! | `fault_failed` | `error` | as before, and among the faults |
+//! | `watchdog` | `reason` | as before, and among the faults |
 //! | `log_lost` | `error` | as before, and among the faults |
 //! | `usage` | `host_bytes`, `cpu_s` | as before |
 //!
@@ -35,6 +38,7 @@ pub use fault::{Fault, MAX_FAULTS};
 pub use run::{RoundRow, RunState, RunView};
 
 use crate::Meta;
+use crate::groups::{self, Group};
 use fault::Faults;
 use std::collections::{BTreeMap, BTreeSet};
 use zfl_aggregator::{ClientRecord, Event, Phase, Record, RoundRecord};
@@ -46,6 +50,7 @@ pub const MAX_REASON: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Model {
     meta: Meta,
+    groups: Vec<Group>,
     /// Milliseconds since the start of the run, of the last event.
     time_ms: u64,
     phase: Phase,
@@ -56,6 +61,8 @@ pub struct Model {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
+    /// Of all devices in all rounds, if it is known of any.
+    energy_j: Option<f64>,
     changes: Changes,
 }
 
@@ -83,6 +90,7 @@ impl Model {
     /// Of a run of which no event is known yet.
     pub fn new(meta: Meta) -> Self {
         let mut model = Self {
+            groups: groups::of(&meta.config),
             time_ms: 0,
             phase: Phase::default(),
             round: 0,
@@ -92,6 +100,7 @@ impl Model {
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
             faults: Faults::default(),
+            energy_j: None,
             changes: Changes::default(),
             meta,
         };
@@ -236,9 +245,10 @@ impl Model {
 
     fn device_mut(&mut self, client: u32) -> &mut Device {
         self.changes.devices.insert(client);
-        self.devices
-            .entry(client)
-            .or_insert_with(|| Device::new(client, &self.meta))
+        self.devices.entry(client).or_insert_with(|| {
+            let group = groups::find(&self.groups, client);
+            Device::new(client, group.cloned().unwrap_or_default(), &self.meta)
+        })
     }
 
     fn set_state(&mut self, client: u32, state: State) {
@@ -290,6 +300,9 @@ impl Model {
     fn received(&mut self, record: &ClientRecord) {
         self.set_state(record.client, State::Done);
         self.device_mut(record.client).received(record);
+        if let Some(more) = record.host.as_ref().and_then(|host| host.energy_j) {
+            self.energy_j = Some(self.energy_j.unwrap_or(0.0) + more);
+        }
         self.changes.run = true;
     }
 
@@ -329,10 +342,27 @@ impl Model {
     }
 
     fn add_fault(&mut self, client: Option<u32>, kind: &str, reason: &str) {
+        self.note(Fault {
+            client,
+            kind: kind.to_owned(),
+            reason: bounded(reason),
+            ..Fault::default()
+        });
+    }
+
+    /// Adds a fault of this moment; one that names no round is of the current one.
+    fn note(&mut self, fault: Fault) {
+        let round = if fault.round == 0 {
+            self.round
+        } else {
+            fault.round
+        };
         let elapsed_s = self.time_ms as f64 / 1e3;
-        let number = self
-            .faults
-            .add(self.round, client, kind, elapsed_s, &bounded(reason));
+        let number = self.faults.add(Fault {
+            round,
+            elapsed_s,
+            ..fault
+        });
         self.changes.faults.insert(number);
         self.changes.run = true;
     }

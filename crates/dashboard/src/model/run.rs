@@ -19,13 +19,13 @@ pub struct RoundRow {
     /// The slowest device's training time of every round so far, summed, by the devices' own clocks:
     /// how long the rounds would have taken had the devices had nothing to wait for but each other.
     /// Missing from the first round on of which that time is not known.
-    pub simulated_s: Option<f64>,
+    pub device_elapsed_s: Option<f64>,
 }
 
 impl RoundRow {
     pub(super) fn after(before: Option<&Self>, record: RoundRecord) -> Self {
         let bytes = record.bytes_up.saturating_add(record.bytes_down);
-        let simulated_before = before.map_or(Some(0.0), |row| row.simulated_s);
+        let before_s = before.map_or(Some(0.0), |row| row.device_elapsed_s);
         let own = if record.round == 0 {
             Some(0.0)
         } else {
@@ -35,7 +35,7 @@ impl RoundRow {
             total_bytes: before
                 .map_or(0, |row| row.total_bytes)
                 .saturating_add(bytes),
-            simulated_s: simulated_before.zip(own).map(|(before, own)| before + own),
+            device_elapsed_s: before_s.zip(own).map(|(before, own)| before + own),
             record,
         }
     }
@@ -98,6 +98,10 @@ pub struct RunView {
     pub unreadable_events: u64,
     /// Since the start of the run, in seconds.
     pub elapsed_s: f64,
+    /// Simulated time up to the end of the last round, in seconds.
+    pub simulated_s: Option<f64>,
+    /// What the rounds took of the devices' batteries so far, in joules: an estimate.
+    pub energy_j: Option<f64>,
     /// Until its end as far as can be told, in seconds.
     pub eta_s: Option<f64>,
     /// `bare`, `zephyr`, `native`.
@@ -161,6 +165,8 @@ impl Model {
             faults: self.fault_counts().values().sum(),
             unreadable_events: self.unreadable,
             elapsed_s: now_ms as f64 / 1e3,
+            simulated_s: last.and_then(|record| record.simulated_elapsed_s),
+            energy_j: self.energy_j,
             eta_s: (state == RunState::Running)
                 .then(|| self.eta_s(now_ms))
                 .flatten(),

@@ -1,6 +1,7 @@
 use super::*;
 use fl_proto::Cost;
 use serde_json::{Value, json};
+use zfl_aggregator::HostCost;
 
 fn model(clients: u32) -> Model {
     let meta = Meta {
@@ -224,7 +225,17 @@ fn fleet_events_may_hold_anything() {
         json!({"boot_ms": -1, "reason": 5}),
     ] {
         for what in [
-            "device", "booting", "booted", "away", "back", "died", "fault", "usage", "?",
+            "device",
+            "booting",
+            "booted",
+            "away",
+            "back",
+            "died",
+            "fault",
+            "fault_over",
+            "watchdog",
+            "usage",
+            "?",
         ] {
             fleet(&mut model, 0, what, detail.clone());
             tell(
@@ -261,6 +272,96 @@ fn fleet_events_may_hold_anything() {
 }
 
 #[test]
+fn an_injected_fault_has_its_own_round_and_may_end() {
+    let mut model = model(2);
+    let cut = json!({"fault": "cut", "round": 3, "for_ms": 400});
+    let at_ms = |time_ms, what: &str, detail: &Value| Record {
+        time_ms,
+        at: String::new(),
+        event: Event::Fleet {
+            client: Some(1),
+            what: what.into(),
+            detail: detail.clone(),
+        },
+    };
+    model.apply(at_ms(1000, "fault", &cut));
+    model.apply(at_ms(1100, "watchdog", &json!({})));
+    model.take_changes();
+    model.apply(at_ms(1400, "fault_over", &cut));
+    assert_eq!(model.take_changes().faults, BTreeSet::from([0]));
+    let faults: Vec<&Fault> = model.faults().collect();
+    let told = |fault: &Fault| {
+        (
+            fault.kind.clone(),
+            fault.round,
+            fault.injected,
+            fault.over_s,
+        )
+    };
+    assert_eq!(told(faults[0]), ("cut".into(), 3, true, Some(1.4)));
+    assert_eq!(told(faults[1]), ("watchdog".into(), 0, false, None));
+    assert_eq!(faults[0].reason, "for 400 ms");
+    // The end of what never began, or of what nobody knows.
+    model.apply(at_ms(1500, "fault_over", &cut));
+    model.apply(at_ms(1500, "fault_over", &Value::Null));
+    assert!(model.take_changes().faults.is_empty());
+}
+
+#[test]
+fn what_the_host_saw_is_kept_and_summed_up() {
+    let mut model = model(2);
+    for round in 1..=2 {
+        let Event::ResultReceived { mut record } = result(round, 1) else {
+            unreachable!()
+        };
+        record.host = Some(HostCost {
+            virtual_s: Some(0.5),
+            energy_j: Some(1.5),
+            cpu_s: Some(0.25),
+            private_bytes: Some(13_000_000),
+            link_dropped: Some(3),
+            boot_ms: Some(40),
+            ..HostCost::default()
+        });
+        tell(&mut model, Event::ResultReceived { record });
+    }
+    tell(&mut model, result(2, 0));
+    let device = model.device(1).unwrap();
+    assert_eq!((device.virtual_s, device.energy_j), (Some(0.5), Some(1.5)));
+    assert_eq!((device.link_dropped, device.link_s), (Some(6), None));
+    assert_eq!(
+        (device.host_bytes, device.cpu_s, device.boot_ms),
+        (Some(13_000_000), Some(0.5), Some(40))
+    );
+    assert_eq!(device.history[1].cpu_s, Some(0.25));
+    assert_eq!(model.run(0).energy_j, Some(3.0));
+}
+
+#[test]
+fn devices_of_a_mixed_fleet_are_what_their_groups_are() {
+    let config = json!({"fleet": [
+        {"name": "cameras", "count": 1, "board": "q35", "link": "wifi", "mips": 168},
+        {"name": "meters", "count": 1},
+    ]});
+    let meta = Meta {
+        board: Some("microvm".into()),
+        clients: 3,
+        config,
+        ..Meta::default()
+    };
+    let model = Model::new(meta);
+    let told = |client| {
+        let device = model.device(client).unwrap();
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        [text(&device.group), text(&device.board), text(&device.link)]
+    };
+    assert_eq!(told(0), ["cameras", "q35", "wifi"]);
+    assert_eq!(told(1), ["meters", "microvm", ""]);
+    assert_eq!(told(2), ["", "microvm", ""]);
+    assert_eq!(model.device(0).unwrap().speed_mips, Some(168.0));
+}
+
+#[test]
 fn a_device_that_is_stopped_after_the_end_has_not_died() {
     let mut model = model(2);
     fleet(&mut model, 0, "stopped", json!("fault plan"));
@@ -287,7 +388,7 @@ fn rounds_are_summed_up() {
     at(&mut model, 5000, finished(2, 5.0));
     let totals: Vec<_> = model
         .rounds()
-        .map(|row| (row.total_bytes, row.simulated_s))
+        .map(|row| (row.total_bytes, row.device_elapsed_s))
         .collect();
     assert_eq!(totals, [(30, Some(0.0)), (60, Some(0.5)), (90, Some(1.0))]);
     let run = model.run(6000);

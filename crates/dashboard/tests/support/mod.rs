@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use zfl_aggregator::{ClientRecord, Event, Phase, Record, RoundRecord};
+use zfl_aggregator::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
 use zfl_dashboard::Meta;
 
 const EXAMPLES: u32 = 600;
@@ -25,6 +25,9 @@ pub struct Script {
     clock_ms: u64,
     random: u64,
     dead: Vec<u32>,
+    /// Simulated time that the slowest device of the round has taken, and up to its start.
+    simulated_s: f64,
+    simulated_elapsed_s: f64,
 }
 
 impl Script {
@@ -45,6 +48,8 @@ impl Script {
             clock_ms: 0,
             random: 7,
             dead: Vec::new(),
+            simulated_s: 0.0,
+            simulated_elapsed_s: 0.0,
         };
         script.emit(Event::RunStarted {
             clients,
@@ -98,8 +103,7 @@ impl Script {
     /// Every device boots and joins, and the first model is tested.
     pub fn boot(&mut self) {
         for client in 0..self.clients {
-            let (board, link) = kind(client);
-            self.fleet(client, "device", json!({"board": board, "link": link}));
+            let board = group(client, self.clients).board;
             self.fleet(client, "booting", json!({"attempt": 1}));
             self.pass(3);
             let boot_ms = 40 + self.up_to(30);
@@ -156,6 +160,7 @@ impl Script {
         self.finish_round(round, results.len() as u32, failing.len() as u32, &costs);
         for client in failing {
             if !self.dead.contains(&client) {
+                self.fleet(client, "fault_over", json!({"fault": "cut"}));
                 self.emit(Event::ClientReady { client });
             }
         }
@@ -199,18 +204,40 @@ impl Script {
 
     /// A device's update comes; returns its training time in microseconds.
     pub fn delivers(&mut self, round: u32, client: u32) -> u64 {
-        let (board, link) = kind(client);
-        let slow = if board == "microvm" { 1 } else { 3 };
+        let Group {
+            board,
+            link,
+            mips,
+            kbit_per_s,
+            ..
+        } = *group(client, self.clients);
         let straggler = if client % 17 == 5 { 2 } else { 1 };
-        let train_us = (180_000 + self.up_to(40_000)) * slow * straggler;
-        let retransmissions = if link == "lossy" {
+        let instructions = (30_000_000 + self.up_to(4_000_000)) * straggler;
+        let train_us = instructions / mips;
+        let retransmissions = if link == "nb-iot" {
             round * (client % 5)
         } else {
             0
         };
+        let (bytes_up, bytes_down) = (51_400 + self.up_to(300), 51_900 + self.up_to(300));
+        let virtual_s = train_us as f64 / 1e6;
+        let link_s = (bytes_up + bytes_down) as f64 * 8e-3 / kbit_per_s;
+        self.simulated_s = self.simulated_s.max(virtual_s + link_s);
+        let host = HostCost {
+            virtual_s: Some(virtual_s),
+            link_s: Some(link_s),
+            energy_j: Some(0.4 * virtual_s + 0.6 * link_s),
+            cpu_s: Some(0.2 + self.up_to(50) as f64 / 1e3),
+            private_bytes: Some(12_700_000 + self.up_to(900_000)),
+            link_segments_up: Some(70),
+            link_segments_down: Some(72),
+            link_retransmissions: Some(retransmissions.into()),
+            link_dropped: Some(retransmissions.into()),
+            ..HostCost::default()
+        };
         let cost = Cost {
             train_us,
-            instructions: (board == "microvm").then_some(61_000_000 + self.up_to(90_000)),
+            instructions: (board == "microvm").then_some(instructions),
             heap_peak_bytes: Some(1_180_000 + self.up_to(20_000) as u32),
             stack_peak_bytes: Some(5_900),
             retransmissions: Some(retransmissions),
@@ -224,10 +251,10 @@ impl Script {
             num_examples: EXAMPLES,
             loss: Some(loss + self.up_to(100) as f32 / 1000.0),
             round_s: Some(train_us as f64 / 1e6 + 0.2),
-            bytes_up: 51_400 + self.up_to(300),
-            bytes_down: 51_900 + self.up_to(300),
+            bytes_up,
+            bytes_down,
             cost: Some(cost),
-            host: None,
+            host: Some(host),
         };
         self.emit(Event::ResultReceived { record });
         self.pass(1);
@@ -260,6 +287,8 @@ impl Script {
         let slowest = train_us.iter().max().map(|&us| us as f64 / 1e6);
         self.pass(slowest.map_or(120, |s| (s * 1e3) as u64 + 420));
         let n = f64::from(round);
+        let simulated_s = std::mem::take(&mut self.simulated_s);
+        self.simulated_elapsed_s += simulated_s;
         let wobble = self.up_to(100) as f64 / 1e4;
         let record = RoundRecord {
             round,
@@ -279,6 +308,8 @@ impl Script {
             eval_s: 0.06,
             round_s: slowest.unwrap_or(0.0) + 0.42,
             elapsed_s: self.clock_ms as f64 / 1e3,
+            simulated_s: (round > 0).then_some(simulated_s),
+            simulated_elapsed_s: (round > 0).then_some(self.simulated_elapsed_s),
             ..RoundRecord::default()
         };
         let (loss, accuracy) = (record.test_loss, record.test_accuracy);
@@ -327,10 +358,9 @@ impl Script {
     fn faults(&mut self, round: u32) -> Vec<u32> {
         let mut failing = Vec::new();
         for client in self.alive() {
-            let (_, link) = kind(client);
-            if link == "lossy" && (round + client) % 7 == 3 {
-                let detail =
-                    json!({"kind": "partition", "reason": "link cut for 40 s (fault plan)"});
+            let link = group(client, self.clients).link;
+            if link == "nb-iot" && (round + client) % 7 == 3 {
+                let detail = json!({"fault": "cut", "round": round, "for_ms": 600});
                 self.fleet(client, "fault", detail);
                 failing.push(client);
             }
@@ -366,18 +396,63 @@ impl Script {
     }
 }
 
-fn kind(client: u32) -> (&'static str, &'static str) {
-    let board = if client % 4 == 3 {
-        "qemu_x86"
-    } else {
-        "microvm"
+/// Devices that are alike.
+struct Group {
+    name: &'static str,
+    board: &'static str,
+    link: &'static str,
+    mips: u64,
+    memory_mib: u32,
+    kbit_per_s: f64,
+}
+
+const GROUPS: [Group; 3] = [
+    Group {
+        name: "cameras",
+        board: "microvm",
+        link: "wifi",
+        mips: 168,
+        memory_mib: 64,
+        kbit_per_s: 20_000.0,
+    },
+    Group {
+        name: "meters",
+        board: "microvm",
+        link: "lte-m",
+        mips: 48,
+        memory_mib: 16,
+        kbit_per_s: 375.0,
+    },
+    Group {
+        name: "sensors",
+        board: "qemu_x86",
+        link: "nb-iot",
+        mips: 100,
+        memory_mib: 32,
+        kbit_per_s: 60.0,
+    },
+];
+
+/// How many devices each group has: a half, three tenths and the rest.
+fn counts(clients: u32) -> [u32; 3] {
+    let (half, some) = (clients.div_ceil(2), clients * 3 / 10);
+    [half, some, clients - half - some]
+}
+
+fn group(client: u32, clients: u32) -> &'static Group {
+    let [half, some, _] = counts(clients);
+    &GROUPS[usize::from(client >= half) + usize::from(client >= half + some)]
+}
+
+/// `[[fleet]]` of the configuration.
+fn fleet_of(clients: u32) -> Value {
+    let table = |(group, count): (&Group, u32)| {
+        json!({
+            "name": group.name, "count": count, "board": group.board, "body": "bare",
+            "link": group.link, "mips": group.mips, "memory_mib": group.memory_mib,
+        })
     };
-    let link = match client % 6 {
-        4 => "lossy",
-        2 => "lte-m",
-        _ => "wifi",
-    };
-    (board, link)
+    GROUPS.iter().zip(counts(clients)).map(table).collect()
 }
 
 pub fn meta(clients: u32, rounds: u32) -> Meta {
@@ -394,7 +469,7 @@ pub fn meta(clients: u32, rounds: u32) -> Meta {
         (0..10).map(share).collect()
     };
     let command =
-        format!("zfl run --clients {clients} --rounds {rounds} --faults faults.toml --seed 1");
+        format!("zfl run --clients {clients} --rounds {rounds} --experiment mixed.toml --seed 1");
     Meta {
         name: format!("20260101-120000-bare-{clients}x{rounds}"),
         command: Some(command),
@@ -402,7 +477,7 @@ pub fn meta(clients: u32, rounds: u32) -> Meta {
         body: Some("bare".into()),
         board: Some("microvm".into()),
         network: Some("switch".into()),
-        link: Some("wifi".into()),
+        link: None,
         clients,
         rounds,
         config: json!({
@@ -410,7 +485,7 @@ pub fn meta(clients: u32, rounds: u32) -> Meta {
             "clients": clients, "rounds": rounds, "clients_per_round": clients,
             "local_epochs": EPOCHS, "batch_size": 600, "learning_rate": 0.1, "arithmetic": "fixed",
             "layers": [784, 16, 10], "activation": "relu", "seed": 1,
-            "faults": {"partition": {"probability": 0.1, "seconds": 40}},
+            "fleet": fleet_of(clients), "faults": {"cut": {"probability": 0.1, "for_ms": 600}},
         }),
         split: (0..clients).map(row).collect(),
         versions: [("qemu".to_owned(), "7.2.0".to_owned())].into(),

@@ -224,7 +224,7 @@ mod tests {
         all
     }
 
-    fn of<'a>(all: &'a [(u16, Vec<u8>)], kind: u16) -> Option<&'a [u8]> {
+    fn of(all: &[(u16, Vec<u8>)], kind: u16) -> Option<&[u8]> {
         let found = all.iter().find(|(known, _)| *known & !NLA_F_NESTED == kind);
         found.map(|(_, value)| &value[..])
     }

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod play;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;

@@ -25,7 +25,7 @@ enum Host {
 
 #[test]
 fn instructions_do_not_depend_on_what_the_host_does() {
-    for board in BOARDS {
+    let boards = BOARDS.map(|board| {
         let quiet = train(board, JOB, 3, Host::Quiet);
         let busy = train(board, JOB, 3, Host::Busy);
         let slow = train(board, JOB, 5, Host::Quiet);
@@ -39,7 +39,9 @@ fn instructions_do_not_depend_on_what_the_host_does() {
             quiet, slow,
             "{board}: the speed of the clock shows in the count"
         );
-    }
+        quiet
+    });
+    assert_eq!(boards[0], boards[1], "the machine shows in the count");
 }
 
 #[test]

@@ -1,14 +1,20 @@
 //! What a run shows while it goes on: one line per round, and a progress bar on a terminal.
 //!
 //! Lines go to standard output and are all there is where that is no terminal; the bar goes to
-//! standard error, and only if that is one.
+//! standard error, and only if that is one. [`display`] puts something else behind both, if asked to.
+
+pub mod display;
+mod lines;
+pub mod text;
+
+pub use lines::{Line, Lines};
 
 use crate::experiment::Experiment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use zfl_aggregator::{Event, RoundRecord};
+use zfl_aggregator::Event;
 
 /// How often the bar is drawn anew, so that people see that the run is alive.
 const TICK: Duration = Duration::from_millis(200);
@@ -16,9 +22,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// The terminal of one run.
 #[derive(Debug)]
 pub struct Terminal {
-    rounds: u32,
-    clients: u32,
+    lines: Lines,
     clients_per_round: u32,
+    quiet: bool,
     bar: ProgressBar,
     training_since: OnceLock<Instant>,
 }
@@ -32,7 +38,13 @@ impl Terminal {
             clients_per_round,
             ..
         } = experiment;
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let look = display::look();
+        let target = if look.bar {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
         let style = ProgressStyle::with_template("{msg:30} {bar:30} {prefix}");
         bar.set_style(
             style
@@ -40,9 +52,9 @@ impl Terminal {
                 .progress_chars("━╸─"),
         );
         Self {
-            rounds,
-            clients,
+            lines: Lines { rounds, clients },
             clients_per_round,
+            quiet: look.quiet,
             bar,
             training_since: OnceLock::new(),
         }
@@ -50,20 +62,29 @@ impl Terminal {
 
     /// Prints a line above the bar.
     pub fn line(&self, text: &str) {
-        // That nobody reads any more (`| head`) ends no run.
-        let _ = self.bar.suspend(|| writeln!(io::stdout(), "{text}"));
+        let line = format!("{}\n", clean_lines(text));
+        self.print(|| io::stdout().write_all(line.as_bytes()));
     }
 
     /// Prints a warning above the bar.
     pub fn warn(&self, text: &str) {
-        let _ = self
-            .bar
-            .suspend(|| writeln!(io::stderr(), "warning: {text}"));
+        let line = format!("warning: {}\n", clean_lines(text));
+        self.print(|| io::stderr().write_all(line.as_bytes()));
+    }
+
+    fn print(&self, write: impl Fn() -> io::Result<()>) {
+        self.bar.suspend(|| {
+            let nobody_reads = write().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
+            // That nobody reads any more (`| head`) ends no run.
+            if nobody_reads && display::recover() {
+                let _ = write();
+            }
+        });
     }
 
     /// The fleet begins to boot.
     pub fn booting(&self) {
-        self.bar.set_length(self.clients.into());
+        self.bar.set_length(self.lines.clients.into());
         self.bar.set_message("booting");
         self.bar.enable_steady_tick(TICK);
     }
@@ -74,38 +95,20 @@ impl Terminal {
         if self.training_since.get().is_none() {
             self.bar.inc(1);
             self.bar
-                .set_prefix(format!("{} of {}", self.bar.position(), self.clients));
+                .set_prefix(format!("{} of {}", self.bar.position(), self.lines.clients));
         }
     }
 
     /// Shows one event of the aggregator.
     pub fn show(&self, event: &Event) {
         match event {
-            Event::Evaluated {
-                round: 0,
-                loss,
-                accuracy,
-            } => {
-                let accuracy = 100.0 * accuracy;
-                self.line(&format!("[INIT] accuracy {accuracy:.2} %, loss {loss:.4}"));
-            }
             Event::RoundStarted { round, cohort } => self.training(*round, cohort.len()),
-            Event::ResultReceived { .. } => self.update(),
-            Event::ClientFailed { client, reason, .. } => {
-                self.update();
-                self.warn(&format!("client {client}: {reason}"));
-            }
-            Event::ResultRejected {
-                client,
-                status,
-                reason,
-            } => {
-                let sender = client.map_or("someone".to_owned(), |id| format!("client {id}"));
-                self.warn(&format!(
-                    "refused a message of {sender} ({status}): {reason}"
-                ));
-            }
-            Event::RoundFinished { record } if record.round > 0 => self.finished(record),
+            Event::ResultReceived { .. } | Event::ClientFailed { .. } => self.update(),
+            _ => {}
+        }
+        match self.lines.of(event) {
+            Some(Line::Said(text)) if !self.quiet => self.line(&text),
+            Some(Line::Warning(text)) => self.warn(&text),
             _ => {}
         }
     }
@@ -120,7 +123,7 @@ impl Terminal {
         self.training_since.get_or_init(|| {
             self.bar.reset();
             self.bar
-                .set_length(u64::from(self.rounds) * u64::from(self.clients_per_round));
+                .set_length(u64::from(self.lines.rounds) * u64::from(self.clients_per_round));
             self.bar.set_prefix("");
             self.bar.enable_steady_tick(TICK);
             Instant::now()
@@ -128,7 +131,7 @@ impl Terminal {
         self.bar
             .set_position(u64::from(round - 1) * u64::from(self.clients_per_round));
         self.bar
-            .set_message(format!("{} {cohort} devices train", self.head(round)));
+            .set_message(format!("{} {cohort} devices train", self.lines.head(round)));
     }
 
     /// An update came, or will not come.
@@ -142,32 +145,10 @@ impl Terminal {
         let left = humantime::format_duration(Duration::from_secs(left_s as u64));
         self.bar.set_prefix(format!("ETA {left}"));
     }
+}
 
-    fn finished(&self, record: &RoundRecord) {
-        let RoundRecord {
-            round,
-            results,
-            failures,
-            test_accuracy,
-            test_loss,
-            round_s,
-            ..
-        } = record;
-        let accuracy = 100.0 * test_accuracy;
-        let sampled = if self.clients_per_round < self.clients {
-            format!("sampled {} of {}, ", record.cohort_size, self.clients)
-        } else {
-            String::new()
-        };
-        self.line(&format!(
-            "{} accuracy {accuracy:5.2} %, loss {test_loss:.4}, {sampled}received {results} results \
-             and {failures} failures, {round_s:.1} s",
-            self.head(*round)
-        ));
-    }
-
-    fn head(&self, round: u32) -> String {
-        let width = self.rounds.to_string().len();
-        format!("[ROUND {round:width$}/{}]", self.rounds)
-    }
+/// Reasons may quote what a device wrote: none of it may steer the terminal.
+fn clean_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(text::clean).collect();
+    lines.join("\n")
 }

@@ -1,0 +1,87 @@
+//! Events as lines for people, in the habit of the field: `[ROUND 3/20] … received 10 results and 0
+//! failures`.
+
+use zfl_aggregator::{Event, RoundRecord};
+
+/// A line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// How it goes.
+    Said(String),
+    /// Something that should not be.
+    Warning(String),
+}
+
+/// What the lines of a run need to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lines {
+    /// Rounds to complete.
+    pub rounds: u32,
+    /// Devices.
+    pub clients: u32,
+}
+
+impl Lines {
+    /// The line of an event that has one.
+    pub fn of(self, event: &Event) -> Option<Line> {
+        match event {
+            Event::Evaluated {
+                round: 0,
+                loss,
+                accuracy,
+            } => {
+                let accuracy = 100.0 * accuracy;
+                Some(Line::Said(format!(
+                    "[INIT] accuracy {accuracy:.2} %, loss {loss:.4}"
+                )))
+            }
+            Event::ClientFailed { client, reason, .. } => {
+                Some(Line::Warning(format!("client {client}: {reason}")))
+            }
+            Event::ResultRejected {
+                client,
+                status,
+                reason,
+            } => {
+                let sender = client.map_or("someone".to_owned(), |id| format!("client {id}"));
+                Some(Line::Warning(format!(
+                    "refused a message of {sender} ({status}): {reason}"
+                )))
+            }
+            Event::RoundFinished { record } if record.round > 0 => {
+                Some(Line::Said(self.finished(record)))
+            }
+            _ => None,
+        }
+    }
+
+    /// How a line of a round begins.
+    pub fn head(self, round: u32) -> String {
+        let width = self.rounds.to_string().len();
+        format!("[ROUND {round:width$}/{}]", self.rounds)
+    }
+
+    fn finished(self, record: &RoundRecord) -> String {
+        let RoundRecord {
+            round,
+            cohort_size,
+            results,
+            failures,
+            test_accuracy,
+            test_loss,
+            round_s,
+            ..
+        } = record;
+        let accuracy = 100.0 * test_accuracy;
+        let sampled = if *cohort_size < self.clients {
+            format!("sampled {cohort_size} of {}, ", self.clients)
+        } else {
+            String::new()
+        };
+        format!(
+            "{} accuracy {accuracy:5.2} %, loss {test_loss:.4}, {sampled}received {results} results \
+             and {failures} failures, {round_s:.1} s",
+            self.head(*round)
+        )
+    }
+}

@@ -1,0 +1,203 @@
+//! A run on the full screen of a terminal.
+//!
+//! It shows what [`zfl_dashboard::Model`] makes of `events.jsonl`, as the page in the browser does, and
+//! like that page it only reads the run directory. [`follow`] is the process behind `zfl run --tui`:
+//! its standard input is what the run says, and the end of that is the end of the run. [`view`] shows
+//! any run, until a key ends it.
+//!
+//! Invariants:
+//! - The screen is drawn ten times a second at most, and only if something is different.
+//! - The terminal is given back whatever ends this process, a panic included; after SIGKILL the
+//!   process that started it does so.
+//! - What devices wrote goes through [`crate::terminal::text::clean`].
+
+mod app;
+mod draw;
+mod serial;
+#[cfg(test)]
+mod tests;
+
+use crate::runs;
+use crate::terminal::display::need_terminal;
+use crate::terminal::text::clean;
+use crate::terminal::{Line, Lines};
+use crate::words::Words;
+use anyhow::{Context, Result, bail};
+use app::{App, Wish};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use zfl_dashboard::{Meta, Model, Tail};
+
+/// The shortest time from one picture to the next.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Why the screen is left.
+enum End {
+    /// The run is over.
+    Over,
+    /// A person or a signal asked for it.
+    Left,
+}
+
+/// Shows the run that standard input tells of until it ends, then prints what it said.
+///
+/// # Errors
+/// If the run directory cannot be read.
+pub fn follow(run: &Path) -> Result<u8> {
+    let signals = signals()?;
+    let mut show = Show::of(run, Source::Words(Words::of_stdin()), signals)?;
+    let ended = show.on_screen();
+    let mut out = io::stdout();
+    if let Err(error) = &ended {
+        let _ = writeln!(out, "warning: no full screen: {error:#}");
+    }
+    // From here on the run is shown as without --tui. That nobody reads any more ends no run.
+    for line in show.app.log.kept() {
+        let _ = writeln!(out, "{}", clean(line));
+    }
+    if let Source::Words(words) = show.source {
+        for line in words.rest() {
+            let _ = writeln!(out, "{}", clean(&line));
+        }
+    }
+    Ok(0)
+}
+
+/// Shows a run until a key ends it.
+///
+/// # Errors
+/// If there is no terminal, or the run directory cannot be read.
+pub fn view(run: &Path) -> Result<u8> {
+    need_terminal("--tui")?;
+    if !run.join("events.jsonl").is_file() {
+        bail!(
+            "{} has no events.jsonl: the run has not begun",
+            run.display()
+        );
+    }
+    Show::of(run, Source::Events, signals()?)?.on_screen()?;
+    Ok(0)
+}
+
+/// The signals that end this process, which are from now on looked for between two pictures: none may
+/// end it half way. No other thread may be there yet.
+fn signals() -> Result<SignalFd> {
+    let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    mask.thread_block()?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok(SignalFd::with_flags(&mask, flags)?)
+}
+
+/// Where the lines of the log come from.
+enum Source {
+    /// From the run itself.
+    Words(Words),
+    /// From its events.
+    Events,
+}
+
+/// A run on the screen.
+struct Show {
+    app: App,
+    tail: Tail,
+    source: Source,
+    signals: SignalFd,
+}
+
+impl Show {
+    fn of(run: &Path, source: Source, signals: SignalFd) -> Result<Self> {
+        let owned = matches!(source, Source::Words(_));
+        let mut app = App::new(Model::new(Meta::load(run)?), run, owned);
+        // The clock runs.
+        app.took_in(1);
+        Ok(Self {
+            app,
+            tail: Tail::new(run),
+            source,
+            signals,
+        })
+    }
+
+    /// Shows the run on the screen, and gives that back.
+    fn on_screen(&mut self) -> Result<End> {
+        // Restores the terminal on a panic, too.
+        let mut terminal = ratatui::try_init().context("take the terminal")?;
+        let ended = self.turn(&mut terminal);
+        drop(terminal);
+        ratatui::try_restore().context("give the terminal back")?;
+        ended
+    }
+
+    fn turn(&mut self, terminal: &mut DefaultTerminal) -> Result<End> {
+        let mut drawn = Instant::now();
+        terminal.draw(|frame| draw::draw(frame, &mut self.app))?;
+        loop {
+            let more = self.refresh()?;
+            if self.app.is_changed() {
+                terminal.draw(|frame| draw::draw(frame, &mut self.app))?;
+            }
+            if !more {
+                return Ok(End::Over);
+            }
+            // Keys that come meanwhile are taken at once and seen in the next picture.
+            drawn = (drawn + FRAME).max(Instant::now());
+            while event::poll(drawn.saturating_duration_since(Instant::now()))? {
+                match self.app.on_event(&event::read()?) {
+                    Some(Wish::Leave) => return Ok(End::Left),
+                    Some(Wish::Stop) => self.stop(),
+                    None => {}
+                }
+            }
+            if self.signals.read_signal()?.is_some() {
+                return Ok(End::Left);
+            }
+        }
+    }
+
+    /// Takes in what is new; returns whether more may come.
+    fn refresh(&mut self) -> Result<bool> {
+        let more = match &self.source {
+            Source::Words(words) => words.drain(|line| self.app.log.push(&line)),
+            Source::Events => true,
+        };
+        let (app, from_events) = (&mut self.app, matches!(self.source, Source::Events));
+        let lines = Lines {
+            rounds: app.model.meta().rounds,
+            clients: app.model.meta().clients,
+        };
+        let read = self.tail.poll(|record| {
+            let line = from_events.then(|| lines.of(&record.event)).flatten();
+            match line {
+                Some(Line::Said(text)) => app.log.push(&text),
+                Some(Line::Warning(text)) => app.log.push(&format!("warning: {text}")),
+                None => {}
+            }
+            app.model.apply(record);
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => app.took_in(read.context("read events.jsonl")?),
+        }
+        if from_events && !app.model.is_over() {
+            app.model
+                .set_interrupted(runs::process_of(&app.run).is_none());
+        }
+        app.refresh_serial();
+        Ok(more)
+    }
+
+    /// Asks the run to end, as Ctrl-C does.
+    fn stop(&self) {
+        let run = Pid::from_raw(std::os::unix::process::parent_id() as i32);
+        // It may have ended by itself just now.
+        let _ = kill(run, Signal::SIGINT);
+    }
+}

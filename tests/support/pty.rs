@@ -1,0 +1,129 @@
+//! A program in a terminal of its own, of which one sees the screen.
+
+use super::folder;
+use super::process::{Guarded, LIMIT, Process, descendants, wait_until};
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::num::NonZero;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use vt100::{Parser, Screen};
+
+/// A terminal of 80 x 24 characters with a program in its foreground.
+pub struct Pty {
+    shell: Guarded,
+    folder: TempDir,
+    keyboard: File,
+    screen: Arc<Mutex<Parser>>,
+}
+
+impl Pty {
+    /// Starts a command in a terminal and session of its own.
+    #[track_caller]
+    pub fn start(command: &Command) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(Some(&size), None).expect("a terminal can be made");
+        let slave = || File::from(pty.slave.try_clone().expect("there are descriptors"));
+        // A shell leads the session and stays, as a person's would: when a session's leader dies, its
+        // terminal goes with it. setsid becomes that shell, since it leads no group and need not fork.
+        let script = "trap : INT; \"$@\"; echo $? > \"$STATUS\"; exec sleep infinity";
+        let folder = folder();
+        let mut inside = Command::new("setsid");
+        inside.args(["--ctty", "sh", "-c", script, "sh"]);
+        inside.arg(command.get_program());
+        inside
+            .args(command.get_args())
+            .env("TERM", "xterm-256color");
+        inside.env("STATUS", folder.path().join("status"));
+        inside.current_dir(command.get_current_dir().expect("it is set"));
+        inside.stdin(slave()).stdout(slave()).stderr(slave());
+        let shell = Guarded::start(&mut inside);
+        let keyboard = File::from(pty.master);
+        let screen = Arc::new(Mutex::new(parser(size)));
+        let (seen, mut output) = (Arc::clone(&screen), keyboard.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            // An error is how a terminal tells that nobody has it open any more.
+            while let Ok(read @ 1..) = output.read(&mut piece) {
+                seen.lock().unwrap().process(&piece[..read]);
+            }
+        });
+        Self {
+            shell,
+            folder,
+            keyboard,
+            screen,
+        }
+    }
+
+    /// The processes in the terminal, the program first.
+    pub fn processes(&self) -> Vec<Process> {
+        let mut processes = descendants(self.shell.pid());
+        processes.sort_by_key(|process| process.pid);
+        processes
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard
+            .write_all(keys.as_bytes())
+            .expect("the terminal is there");
+    }
+
+    /// The screen now.
+    pub fn screen(&self) -> Screen {
+        self.screen.lock().unwrap().screen().clone()
+    }
+
+    /// Waits until the screen shows this.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str) {
+        let shows = || self.screen().contents().contains(what).then_some(());
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(what, LIMIT, shows);
+        }));
+        assert!(
+            result.is_ok(),
+            "no {what:?} on\n{}",
+            self.screen().contents()
+        );
+    }
+
+    /// Waits for the end of the program; the status as a shell has it.
+    #[track_caller]
+    pub fn finish(&self) -> u8 {
+        let status = self.folder.path().join("status");
+        wait_until("the program ends", LIMIT, || {
+            fs::read_to_string(&status).ok()?.trim().parse().ok()
+        })
+    }
+
+    /// Whether lines are edited and echoed, as a shell leaves a terminal.
+    pub fn is_sane(&self) -> bool {
+        let termios: Termios = tcgetattr(&self.keyboard).expect("it is a terminal");
+        let wanted = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
+        termios.local_flags.contains(wanted)
+    }
+
+    /// Waits until the terminal is as a shell leaves it.
+    #[track_caller]
+    pub fn wait_until_restored(&self) {
+        wait_until("the terminal is given back", LIMIT, || {
+            let screen = self.screen();
+            (self.is_sane() && !screen.alternate_screen() && !screen.hide_cursor()).then_some(())
+        });
+    }
+}
+
+fn parser(size: Winsize) -> Parser {
+    let of = |number| NonZero::new(number).expect("it is not zero");
+    Parser::new(of(size.ws_row), of(size.ws_col), 0)
+}
