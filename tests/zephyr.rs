@@ -105,22 +105,22 @@ fn without_memory_a_round_is_refused_and_the_device_lives_on() {
     let (mut server, port) = serve("-r 1 -c 2");
     let (mut device, forwarded) = Device::boot_reachable(&[]);
     device.type_line(&format!(
-        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0"
+        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=1"
     ));
     server.wait_for("the device is ready", |event| {
-        event["event"] == "client_ready" && event["client"] == 0
+        event["event"] == "client_ready" && event["client"] == 1
     });
     device.type_line("hog all");
     device.wait_for(" KiB left");
     let mut other = zfl();
-    let arguments = format!("client -c 1 --server 127.0.0.1:{port}");
+    let arguments = format!("client -c 1 -e 1 -b 100 --server 127.0.0.1:{port}");
     let other = Live::start_as(other.args(arguments.split(' ')));
     let run = server.finish();
     other.finish();
     assert_eq!(run.said.status, Some(0), "{run:?}");
     let missing = run.failures("no_update");
     assert_eq!(missing.len(), 1, "{missing:?}");
-    assert_eq!(missing[0]["client"], 0);
+    assert_eq!(missing[0]["client"], 1);
     let reason = missing[0]["reason"].as_str().unwrap();
     assert!(reason.contains("training needs"), "{reason}");
     device.wait_for("refused: training needs");

@@ -67,6 +67,8 @@ enum Chore {
     Test,
     /// The tests of the firmware, each in QEMU
     TestQemu,
+    /// The tests of the Zephyr guest
+    TestZephyr,
     /// What each firmware takes of its board's memory, against the board's limits
     Sizes,
     /// How soon a device answers while it trains, and how long its training data takes to it
@@ -112,6 +114,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::Test => tiers::all(),
         Chore::TestQemu => tiers::qemu(),
         Chore::TestFleet => tiers::fleet(),
+        Chore::TestZephyr => tiers::zephyr_alone(),
         Chore::Sizes => sizes::all(),
         Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Ci => ci::check(),

@@ -46,6 +46,16 @@ pub fn fleet() -> Result<()> {
     fleets()?.conclude()
 }
 
+/// The tests of the Zephyr guest, which are skipped by [`all`] where there is no Zephyr.
+///
+/// # Errors
+/// If there is no Zephyr or something to build it with is missing; as [`all`].
+pub fn zephyr_alone() -> Result<()> {
+    zephyr::check()?;
+    prepare()?;
+    zephyr()?.conclude()
+}
+
 fn prepare() -> Result<()> {
     setup::all()?;
     guest::build(Some(GuestBody::Bare), None)
