@@ -2,11 +2,14 @@
 
 use super::folder;
 use super::process::{Guarded, LIMIT, Process, descendants, wait_until};
-use nix::pty::{Winsize, openpty};
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::num::NonZero;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -24,17 +27,24 @@ impl Pty {
     /// Starts a command in a terminal and session of its own.
     #[track_caller]
     pub fn start(command: &Command) -> Self {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
+        // Both ends close on exec from the start: a program that is started beside this one, by another
+        // test, would otherwise keep the terminal, and who writes to it would wait for ever.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags).expect("a terminal can be made");
+        grantpt(&master)
+            .and_then(|()| unlockpt(&master))
+            .expect("it is ours");
+        let name = ptsname_r(&master).expect("it has a name");
+        let slave = || {
+            let mut options = File::options();
+            options.read(true).write(true);
+            options.custom_flags(OFlag::O_NOCTTY.bits());
+            options.open(&name).expect("its other end can be opened")
         };
-        let pty = openpty(Some(&size), None).expect("a terminal can be made");
-        let slave = || File::from(pty.slave.try_clone().expect("there are descriptors"));
         // A shell leads the session and stays, as a person's would: when a session's leader dies, its
         // terminal goes with it. setsid becomes that shell, since it leads no group and need not fork.
-        let script = "trap : INT; \"$@\"; echo $? > \"$STATUS\"; exec sleep infinity";
+        let script =
+            "stty rows 24 cols 80; trap : INT; \"$@\"; echo $? > \"$STATUS\"; exec sleep infinity";
         let folder = folder();
         let mut inside = Command::new("setsid");
         inside.args(["--ctty", "sh", "-c", script, "sh"]);
@@ -46,8 +56,8 @@ impl Pty {
         inside.current_dir(command.get_current_dir().expect("it is set"));
         inside.stdin(slave()).stdout(slave()).stderr(slave());
         let shell = Guarded::start(&mut inside);
-        let keyboard = File::from(pty.master);
-        let screen = Arc::new(Mutex::new(parser(size)));
+        let keyboard = File::from(OwnedFd::from(master));
+        let screen = Arc::new(Mutex::new(parser()));
         let (seen, mut output) = (Arc::clone(&screen), keyboard.try_clone().unwrap());
         std::thread::spawn(move || {
             let mut piece = [0; 4096];
@@ -123,7 +133,7 @@ impl Pty {
     }
 }
 
-fn parser(size: Winsize) -> Parser {
+fn parser() -> Parser {
     let of = |number| NonZero::new(number).expect("it is not zero");
-    Parser::new(of(size.ws_row), of(size.ws_col), 0)
+    Parser::new(of(24), of(80), 0)
 }
