@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: all that is checked besides tests.
 
-use crate::{licences, process, project, setup, toolchain::Toolchain};
+use crate::{licences, links, process, project, setup, toolchain::Toolchain};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +12,8 @@ const NO_STD_TARGET: &str = "x86_64-unknown-none";
 const NO_STD_CRATES: [(&str, &[&str]); 3] =
     [("fl-nn", &[]), ("fl-proto", &["alloc"]), ("fl-client", &[])];
 
-/// Formatting, lints, documentation, licences, and the device's crates without the standard library.
+/// Formatting, lints, documentation, links, licences, and the device's crates without the standard
+/// library.
 ///
 /// # Errors
 /// If a check fails; the others are made all the same.
@@ -26,6 +27,7 @@ pub fn check() -> Result<()> {
         ("formatting", formatting(&guest)),
         ("lints", lints(&guest)),
         ("documentation", documentation()),
+        ("links", links::check()),
         ("licences", licences::check(&manifests)),
         ("no_std", without_std()),
     ];
