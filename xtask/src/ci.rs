@@ -70,12 +70,16 @@ impl Guest {
 }
 
 fn formatting(guest: &Guest) -> Result<()> {
-    step(project::cargo().args(["fmt", "--all", "--check"]))?;
-    step(
-        project::cargo()
-            .current_dir(&guest.folder)
-            .args(["fmt", "--all", "--check"]),
-    )
+    // The Zephyr guest as well: its text can be read where it cannot be built.
+    let zephyr = project::root().join("guest/zephyr");
+    for folder in [project::root(), &guest.folder, &zephyr] {
+        step(
+            project::cargo()
+                .current_dir(folder)
+                .args(["fmt", "--all", "--check"]),
+        )?;
+    }
+    Ok(())
 }
 
 fn lints(guest: &Guest) -> Result<()> {
