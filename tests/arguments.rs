@@ -46,6 +46,38 @@ fn what_is_no_number() {
     refused(&["--seed", "18446744073709551615"], "whole number");
 }
 
+/// The original's two commands: a short flag is held to what its long name is held to.
+#[test]
+fn nonsense_for_server_and_client() {
+    for (command, advice) in [
+        ("server -r 0 -c 1", "give at least 1"),
+        ("server -r 1 -c 0", "give at least 1"),
+        ("server -r 1 -c 5 --clients 4", "lower --clients-per-round"),
+        ("server -r 1 -c 60001", "lower --clients"),
+        ("server -r 1", "--clients-per-round <N>"),
+        ("server -r 1 -c 1 --watchdog 60", "unexpected argument"),
+        ("client -c 0 -e 1 -b 1", "give at least 1"),
+        ("client -c 1 -e 0 -b 1", "give at least 1"),
+        ("client -c 1 -e 1 -b 0", "give at least 1"),
+        ("client -c 1 -e 1", "--batch-size <N>"),
+        (
+            "client -c 1 -e 1 -b 1 --server nowhere",
+            "invalid socket address",
+        ),
+    ] {
+        let temp = folder();
+        let out = temp.path().join("run");
+        let words = command.split(' ');
+        let said = finish(zfl().args(words).arg("--out").arg(&out));
+        assert_eq!(said.status, Some(2), "{command}: {said:?}");
+        assert!(
+            said.err.contains(advice),
+            "{command}: no {advice:?} in {said:?}"
+        );
+        assert!(!out.exists(), "{command} left a folder");
+    }
+}
+
 #[test]
 fn more_clients_than_there_are() {
     refused(
