@@ -226,6 +226,25 @@ fn a_dry_run_tells_all_and_starts_nothing() {
     assert!(!out.exists());
 }
 
+/// What `cargo xtask run` goes by: the kinds of devices there will be, group by group.
+#[test]
+fn a_dry_run_tells_the_body_of_every_group() {
+    let temp = folder();
+    let file = temp.path().join("bodies.toml");
+    let text = "[[fleet]]\nname = \"a\"\ncount = 1\nbody = \"native\"\n\
+                [[fleet]]\nname = \"b\"\ncount = 1\nboard = \"q35\"\n";
+    fs::write(&file, text).unwrap();
+    let said = finish(zfl().args(["run", "--dry-run"]).arg(&file));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let groups: Vec<_> = said.out.split("[[fleet]]").skip(1).collect();
+    assert_eq!(groups.len(), 2, "{said:?}");
+    assert!(groups[0].contains("body = \"native\"") && !groups[0].contains("board = "));
+    assert!(
+        groups[1].contains("body = \"bare\"\nboard = \"q35\"\n"),
+        "{said:?}"
+    );
+}
+
 #[test]
 fn help_has_examples() {
     let said = finish(zfl().args(["run", "--help"]));
