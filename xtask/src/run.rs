@@ -28,7 +28,8 @@ struct Kind {
 /// If the arguments are refused, or something cannot be set up or built.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let zfl = build_zfl()?;
-    if !has_flag(args, &["--help", "-h"]) {
+    // Nothing is prepared for what starts nothing.
+    if !has_flag(args, &["--help", "-h", "--dry-run"]) {
         // Arguments are checked before anything is installed for them.
         let mut plan = match Plan::of(&zfl, args)? {
             Ok(plan) => plan,
