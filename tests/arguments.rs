@@ -46,6 +46,38 @@ fn what_is_no_number() {
     refused(&["--seed", "18446744073709551615"], "whole number");
 }
 
+/// The original's two commands: a short flag is held to what its long name is held to.
+#[test]
+fn nonsense_for_server_and_client() {
+    for (command, advice) in [
+        ("server -r 0 -c 1", "give at least 1"),
+        ("server -r 1 -c 0", "give at least 1"),
+        ("server -r 1 -c 5 --clients 4", "lower --clients-per-round"),
+        ("server -r 1 -c 60001", "lower --clients"),
+        ("server -r 1", "--clients-per-round <N>"),
+        ("server -r 1 -c 1 --watchdog 60", "unexpected argument"),
+        ("client -c 0 -e 1 -b 1", "give at least 1"),
+        ("client -c 1 -e 0 -b 1", "give at least 1"),
+        ("client -c 1 -e 1 -b 0", "give at least 1"),
+        ("client -c 1 -e 1", "--batch-size <N>"),
+        (
+            "client -c 1 -e 1 -b 1 --server nowhere",
+            "invalid socket address",
+        ),
+    ] {
+        let temp = folder();
+        let out = temp.path().join("run");
+        let words = command.split(' ');
+        let said = finish(zfl().args(words).arg("--out").arg(&out));
+        assert_eq!(said.status, Some(2), "{command}: {said:?}");
+        assert!(
+            said.err.contains(advice),
+            "{command}: no {advice:?} in {said:?}"
+        );
+        assert!(!out.exists(), "{command} left a folder");
+    }
+}
+
 #[test]
 fn more_clients_than_there_are() {
     refused(
@@ -192,6 +224,25 @@ fn a_dry_run_tells_all_and_starts_nothing() {
         );
     }
     assert!(!out.exists());
+}
+
+/// What `cargo xtask run` goes by: the kinds of devices there will be, group by group.
+#[test]
+fn a_dry_run_tells_the_body_of_every_group() {
+    let temp = folder();
+    let file = temp.path().join("bodies.toml");
+    let text = "[[fleet]]\nname = \"a\"\ncount = 1\nbody = \"native\"\n\
+                [[fleet]]\nname = \"b\"\ncount = 1\nboard = \"q35\"\n";
+    fs::write(&file, text).unwrap();
+    let said = finish(zfl().args(["run", "--dry-run"]).arg(&file));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let groups: Vec<_> = said.out.split("[[fleet]]").skip(1).collect();
+    assert_eq!(groups.len(), 2, "{said:?}");
+    assert!(groups[0].contains("body = \"native\"") && !groups[0].contains("board = "));
+    assert!(
+        groups[1].contains("body = \"bare\"\nboard = \"q35\"\n"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -79,9 +79,14 @@ fn a_device_that_stops_answering_delays_one_round_only() {
 fn without_a_quorum_the_run_fails_and_says_so() {
     let mut live = Live::start(&[&LONG_ROUNDS[..], &["--quorum", "4"]].concat());
     live.wait_for_round(2);
+    let all = support::descendants(live.pid());
     signal(live.machine(3).pid, "KILL");
     let run = live.finish();
     assert_eq!(run.said.status, Some(1), "{run:?}");
+    assert!(all.len() >= 5, "four machines and what keeps them: {all:?}");
+    for process in all {
+        assert!(!is_alive(&process), "still there: {process:?}");
+    }
     let summary = run.summary();
     assert_eq!(
         (&summary["success"], &summary["rounds_completed"]),

@@ -217,6 +217,22 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
+fn a_port_that_is_taken_from_the_dashboard() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let temp = folder();
+    let out = temp.path().join("run");
+    let more = ["--clients", "2", "--dashboard", &address];
+    let said = finish(zfl().arg("run").args(small(&more)).arg("--out").arg(&out));
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.err.contains(&address) && said.err.contains("another --dashboard"),
+        "{said:?}"
+    );
+    assert!(!out.exists());
+}
+
+#[test]
 fn a_server_that_nobody_joins_gives_up() {
     let mut server = zfl();
     server.args(["server", "-r", "1", "-c", "2", "--listen", "127.0.0.1:0"]);

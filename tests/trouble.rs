@@ -231,6 +231,24 @@ fn groups_have_what_they_ask_for() {
     );
 }
 
+/// The original's unweighted mean is another model as soon as devices have unlike amounts of data.
+#[test]
+fn weighting_is_by_examples_or_uniform() {
+    let folder = folder();
+    let path = folder.path().join("groups.toml");
+    let with = |poor: u32, weighting: &str| {
+        let text = format!(
+            "rounds = 1\n[[fleet]]\nname = \"rich\"\ncount = 1\nexamples = 300\n\
+             [[fleet]]\nname = \"poor\"\ncount = 2\nexamples = {poor}\n"
+        );
+        fs::write(&path, text).unwrap();
+        let flags = ["--body", "native", "--dashboard", "off", "--weighting"];
+        Run::succeeds(&[&[path.to_str().unwrap()], &flags[..], &[weighting]].concat()).model()
+    };
+    assert_ne!(with(40, "uniform"), with(40, "num-examples"));
+    assert_eq!(with(300, "uniform"), with(300, "num-examples"));
+}
+
 #[test]
 fn mistakes_in_a_file_are_named() {
     let folder = folder();

@@ -12,6 +12,7 @@
 mod ci;
 mod guest;
 mod licences;
+mod links;
 mod process;
 mod project;
 mod responsiveness;
@@ -79,7 +80,7 @@ enum Chore {
     },
     /// The end-to-end tests: fleets in QEMU, and what goes wrong with them
     TestFleet,
-    /// Formatting, lints, documentation, licences and the `no_std` builds
+    /// Formatting, lints, documentation, links, licences and the `no_std` builds
     Ci,
 }
 

@@ -3,14 +3,21 @@
 use crate::{GuestBody, guest, process, project, setup, zephyr};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 /// The part of `zfl run --dry-run`'s answer that decides what is to be prepared.
 #[derive(Deserialize)]
 struct Plan {
+    fleet: BTreeSet<Kind>,
+}
+
+/// What devices are; a fleet may have several kinds.
+#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
     body: String,
     board: Option<String>,
 }
@@ -21,68 +28,98 @@ struct Plan {
 /// If the arguments are refused, or something cannot be set up or built.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let zfl = build_zfl()?;
-    let args = &with_body(args);
-    let mut command = Command::new(&zfl);
-    command.arg("run").args(args);
-    if !args.iter().any(|arg| arg == "--help" || arg == "-h") {
+    // Nothing is prepared for what starts nothing.
+    if !has_flag(args, &["--help", "-h", "--dry-run"]) {
         // Arguments are checked before anything is installed for them.
-        let plan = Command::new(&zfl)
+        let mut plan = match Plan::of(&zfl, args)? {
+            Ok(plan) => plan,
+            Err(status) => return Ok(status),
+        };
+        if plan.has_body("bare") && !has_flag(args, &["--body", "--board"]) && build_default()? {
+            plan = match Plan::of(&zfl, args)? {
+                Ok(plan) => plan,
+                Err(status) => return Ok(status),
+            };
+        }
+        plan.fleet.iter().try_for_each(prepare)?;
+    }
+    // Replaces this process, so that signals reach zfl and its exit status is this command's.
+    let mut command = Command::new(&zfl);
+    let error = command.arg("run").args(args).exec();
+    bail!("cannot start {}: {error}", process::line(&command))
+}
+
+/// Whether one of these flags is among the arguments, by itself or with its value behind `=`.
+fn has_flag(args: &[OsString], flags: &[&str]) -> bool {
+    args.iter().any(|arg| {
+        let arg = arg.to_string_lossy();
+        flags.contains(&arg.split('=').next().unwrap_or_default())
+    })
+}
+
+/// Builds the Zephyr guest where that can be done: zfl takes it for each device of which neither a
+/// flag nor a file says what it is.
+fn build_default() -> Result<bool> {
+    if zephyr::check().is_err() {
+        return Ok(false);
+    }
+    println!(
+        "Zephyr is here, so devices are Zephyr's unless told otherwise; --body bare takes the other"
+    );
+    guest::build(Some(GuestBody::Zephyr), None)?;
+    Ok(true)
+}
+
+impl Plan {
+    /// What zfl makes of these arguments, or the status with which it refuses them.
+    fn of(zfl: &Path, args: &[OsString]) -> Result<Result<Self, ExitCode>> {
+        let output = Command::new(zfl)
             .args(["run", "--dry-run"])
             .args(args)
             .stderr(Stdio::inherit())
             .output()
             .with_context(|| format!("cannot start {}", zfl.display()))?;
-        if !plan.status.success() {
-            let code = plan.status.code().and_then(|code| u8::try_from(code).ok());
-            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        if !output.status.success() {
+            let code = output
+                .status
+                .code()
+                .and_then(|code| u8::try_from(code).ok());
+            return Ok(Err(code.map_or(ExitCode::FAILURE, ExitCode::from)));
         }
-        prepare(&String::from_utf8_lossy(&plan.stdout))?;
+        Self::parse(&String::from_utf8_lossy(&output.stdout)).map(Ok)
     }
-    // Replaces this process, so that signals reach zfl and its exit status is this command's.
-    let error = command.exec();
-    bail!("cannot start {}: {error}", process::line(&command))
+
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).context("`zfl run --dry-run` did not print its plan")
+    }
+
+    fn has_body(&self, body: &str) -> bool {
+        self.fleet.iter().any(|kind| kind.body == body)
+    }
 }
 
-fn prepare(plan: &str) -> Result<()> {
-    let plan: Plan = toml::from_str(plan).context("`zfl run --dry-run` did not print its plan")?;
-    match plan.body.as_str() {
+fn prepare(kind: &Kind) -> Result<()> {
+    match kind.body.as_str() {
         "native" => Ok(()),
         "bare" => {
             setup::qemu()?;
-            guest::build(Some(GuestBody::Bare), plan.board.as_deref())
+            guest::build(Some(GuestBody::Bare), kind.board.as_deref())
         }
         "zephyr" => {
             setup::qemu()?;
-            prepare_zephyr(&plan)
+            prepare_zephyr(kind.board.as_ref())
         }
         body => bail!("no firmware is built for body {body:?}"),
     }
 }
 
-/// The arguments, with `--body zephyr` where nothing is said and a Zephyr guest can be built.
-fn with_body(args: &[OsString]) -> Vec<OsString> {
-    let says = |arg: &OsString| {
-        let arg = arg.to_string_lossy();
-        let flag = arg.split('=').next().unwrap_or_default().to_owned();
-        matches!(flag.as_str(), "--body" | "--board" | "--help" | "-h")
-    };
-    let mut args = args.to_vec();
-    if !args.iter().any(says) && zephyr::check().is_ok() {
-        println!("Zephyr is here, so devices are Zephyr's; --body bare takes the other");
-        args.extend(["--body", "zephyr"].map(OsString::from));
-    }
-    args
-}
-
 /// Builds the Zephyr guest, or takes the image that is there where nothing can be built.
-fn prepare_zephyr(plan: &Plan) -> Result<()> {
+fn prepare_zephyr(name: Option<&String>) -> Result<()> {
     let Err(missing) = zephyr::check() else {
-        return guest::build(Some(GuestBody::Zephyr), plan.board.as_deref());
+        return guest::build(Some(GuestBody::Zephyr), name.map(String::as_str));
     };
     let boards = project::boards()?;
-    let image = boards
-        .iter()
-        .find(|board| Some(&board.name) == plan.board.as_ref());
+    let image = boards.iter().find(|board| Some(&board.name) == name);
     if !image.is_some_and(|board| project::root().join(&board.kernel.image).is_file()) {
         return Err(missing);
     }
@@ -99,4 +136,42 @@ pub fn build_zfl() -> Result<PathBuf> {
     process::run(cargo.args(["build", "--release", "--locked", "--package", "zfl"]))
         .context("zfl does not build")?;
     Ok(project::target_dir().join("release/zfl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, Plan, has_flag};
+
+    #[test]
+    fn every_kind_of_a_fleet_is_prepared_once() {
+        let group =
+            |body: &str, more: &str| format!("[[fleet]]\ncount = 2\nbody = \"{body}\"\n{more}\n");
+        let text = [
+            "clients = 8\n".to_owned(),
+            group("native", ""),
+            group("bare", "board = \"q35\""),
+            group("bare", "board = \"q35\""),
+            group("zephyr", "board = \"qemu_x86\""),
+        ];
+        let plan = Plan::parse(&text.concat()).unwrap();
+        let kind = |body: &str, board: Option<&str>| Kind {
+            body: body.to_owned(),
+            board: board.map(str::to_owned),
+        };
+        let expected = [
+            kind("bare", Some("q35")),
+            kind("native", None),
+            kind("zephyr", Some("qemu_x86")),
+        ];
+        assert!(plan.fleet.iter().eq(&expected), "{:?}", plan.fleet);
+        assert!(plan.has_body("bare") && !plan.has_body("mixed"));
+        assert!(Plan::parse("body = \"bare\"").is_err());
+    }
+
+    #[test]
+    fn a_flag_is_seen_with_its_value_and_nothing_else_is() {
+        let has = |arg: &str| has_flag(&[arg.into()], &["--body", "-h"]);
+        assert!(has("--body") && has("--body=bare") && has("-h"));
+        assert!(!has("--boards") && !has("body") && !has("-hidden"));
+    }
 }

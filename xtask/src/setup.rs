@@ -147,7 +147,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
              your system calls them, then run this again"
         );
     }
-    let by_hand = format!("sudo apt-get update && sudo apt-get install -y {wanted}");
+    let by_hand = by_hand(&wanted);
     let Some(apt) = Apt::new() else {
         bail!(
             "missing: {wanted}; installing them takes root, so run\n\n    {by_hand}\n\nand then this again"
@@ -162,6 +162,15 @@ pub fn install(packages: &[&str]) -> Result<()> {
     apt.update()?;
     apt.install(packages)
         .with_context(|| format!("by hand it would be\n\n    {by_hand}\n\n"))
+}
+
+/// The command that installs `wanted` for a user who may become root.
+fn by_hand(wanted: &str) -> String {
+    if in_path("sudo") {
+        format!("sudo apt-get update && sudo apt-get install -y {wanted}")
+    } else {
+        format!("su -c 'apt-get update && apt-get install -y {wanted}'")
+    }
 }
 
 /// The package manager, with the right to install.

@@ -68,17 +68,26 @@ impl Capacity {
 
 impl fmt::Display for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: f64 = (1u64 << 20) as f64;
-        const GIB: f64 = (1u64 << 30) as f64;
         write!(
             f,
-            "this machine has {:.1} GiB free; {} devices of about {:.0} MiB need {:.1} GiB; {} fit",
-            self.free_bytes as f64 / GIB,
+            "this machine has {} free; {} devices of about {} need {}; {} fit",
+            size(self.free_bytes),
             self.devices,
-            self.each_bytes() as f64 / MIB,
-            self.needed_bytes as f64 / GIB,
+            size(self.each_bytes()),
+            size(self.needed_bytes),
             self.fit()
         )
+    }
+}
+
+/// A size in the unit that leaves something of it to see.
+fn size(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    if bytes < GIB {
+        format!("{} MiB", bytes.div_ceil(MIB))
+    } else {
+        format!("{:.1} GiB", bytes as f64 / GIB as f64)
     }
 }
 
@@ -120,8 +129,9 @@ mod tests {
         let capacity = Capacity::with(22 << 30, &devices(50));
         assert_eq!(
             capacity.to_string(),
-            "this machine has 22.0 GiB free; 50 devices of about 16 MiB need 0.8 GiB; 1376 fit"
+            "this machine has 22.0 GiB free; 50 devices of about 16 MiB need 800 MiB; 1376 fit"
         );
+        assert_eq!(size(1 << 30), "1.0 GiB");
         assert!(capacity.suffices());
     }
 

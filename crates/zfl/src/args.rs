@@ -27,7 +27,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   zfl run                                     50 emulated devices, 20 rounds, MNIST
   zfl run --clients 8 --rounds 3              a smaller fleet, done in seconds
-  zfl run --body native                       the same devices as tasks of this process
+  zfl run --body native                       the same devices, not emulated
   zfl run --hidden 200,200 --body native      a deeper network
   zfl run --clients-per-round 10 --seed 7     10 of the 50 devices in each round
   zfl run --link wifi --drop-out 30%          over Wi-Fi, with three of ten devices away at any time
@@ -59,7 +59,7 @@ pub enum Command {
     /// Only the aggregator, for devices that are started elsewhere
     #[command(after_help = SERVER_EXAMPLES)]
     Server(Box<ServerArgs>),
-    /// Only devices, as tasks of this process, for an aggregator that runs already
+    /// Only devices, not emulated, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),
     /// Show a run in the browser or on the terminal: one under way, or one that is over
@@ -155,7 +155,7 @@ pub struct DevicesArgs {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Experiment file (TOML); flags go before what it says [default: none]
+    /// Experiment file (TOML), see experiments/; flags override what it says [default: none]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
 
@@ -204,6 +204,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub learning: LearningArgs,
+
+    /// A device that makes no progress in a round for so long is killed and booted again [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = patience, help_heading = "Rounds")]
+    pub watchdog: Option<f64>,
 
     #[command(flatten)]
     pub display: DisplayArgs,
@@ -352,7 +356,7 @@ pub struct LearningArgs {
     #[arg(long, value_enum, help_heading = "Rounds")]
     pub weighting: Option<Weighting>,
 
-    /// Updates without which a round fails [default: half of those asked for]
+    /// Fewest updates that a round needs; with fewer the run fails [default: half of those asked for]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Rounds")]
     pub quorum: Option<u32>,
 
@@ -373,10 +377,6 @@ pub struct LearningArgs {
     /// [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
     pub ready_deadline: Option<f64>,
-
-    /// A device that makes no progress in a round for so long is killed and booted again [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = patience, help_heading = "Rounds")]
-    pub watchdog: Option<f64>,
 
     /// Folder for the results, which must not exist or be empty [default: runs/NAME]
     #[arg(long, value_name = "DIR", help_heading = "Results")]
@@ -414,14 +414,14 @@ pub struct ClientArgs {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BodyChoice {
-    /// What --board boots; without it zephyr where its firmware is built, else bare
+    /// The one that --board boots; without --board zephyr if its firmware is built, else bare
     #[default]
     Auto,
     /// A bare-metal firmware in QEMU
     Bare,
     /// A Zephyr application in QEMU
     Zephyr,
-    /// A task of this process: no emulation, for debugging and for scale
+    /// The same device code in threads of this machine: no emulation, for debugging and for scale
     Native,
 }
 
@@ -433,7 +433,7 @@ pub enum Body {
     Bare,
     /// A Zephyr application in QEMU.
     Zephyr,
-    /// A task of this process.
+    /// A thread of the host.
     Native,
 }
 

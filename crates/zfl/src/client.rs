@@ -43,7 +43,7 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
     let fleet = Fleet::start(sandbox, config, tell).await?;
     let report = fleet.boot(args.server).await;
     println!(
-        "{} devices run, aggregator at {}",
+        "{} devices run and ask the aggregator at {} until it answers; Ctrl-C ends them",
         report.booted.len(),
         args.server
     );

@@ -169,6 +169,7 @@ impl Settings {
                 mips: fleet.mips,
                 ..DeviceSettings::default()
             },
+            watchdog_s: args.watchdog,
             ..Self::of_learning(&args.learning)
         };
         settings.faults.drop_out = args.faults.drop_out.unwrap_or(0.0);
@@ -195,7 +196,6 @@ impl Settings {
             quorum: args.quorum,
             ready_deadline_s: args.ready_deadline,
             round_deadline_s: args.deadline,
-            watchdog_s: args.watchdog,
             weighting: args.weighting,
             learning_rate: args.lr,
             arithmetic: args.arithmetic,
