@@ -3,6 +3,9 @@
 //! `cargo run -p zfl-dashboard --example screenshots [OUT [CLIENTS…]]`; OUT is `docs/screenshots`
 //! unless told otherwise. Without CLIENTS it takes the pictures that the documentation has: every view
 //! of 50 devices, and of the views that depend on it also one of 8 and of 500.
+//!
+//! `… --example screenshots -- --run RUN FILE` takes one picture of a real run, over or under way: that in
+//! the README is `docs/run.png`.
 
 #[path = "../tests/support/browser.rs"]
 mod browser;
@@ -39,7 +42,11 @@ const SIZES: [(&str, u32, u32, f64, bool); 2] = [
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|first| first == "--run").is_some() {
+        let mut path = || arguments.next().context("give --run RUN FILE");
+        return shoot_run(Path::new(&path()?), Path::new(&path()?)).await;
+    }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/screenshots");
     let out = arguments.next().map_or(default, PathBuf::from);
     std::fs::create_dir_all(&out)?;
@@ -55,6 +62,20 @@ async fn main() -> Result<()> {
     for clients in clients {
         shoot(&browser, &out, clients, &VIEWS, &["light", "dark"], &SIZES).await?;
     }
+    browser.assert_sound().await;
+    browser.quit().await;
+    Ok(())
+}
+
+/// Takes one picture of a real run.
+async fn shoot_run(run_dir: &Path, out: &Path) -> Result<()> {
+    let url = open(&Dashboard::from_run_dir(run_dir)?)?;
+    let found = browser::find().map_err(anyhow::Error::msg)?;
+    let browser = Browser::start(&found).await;
+    let (_, width, height, highest, phone) = SIZES[0];
+    browser.resize(width, height, phone).await;
+    show(&browser, &url, "run", "light").await;
+    take(&browser, out, width, height, highest, false).await?;
     browser.assert_sound().await;
     browser.quit().await;
     Ok(())
@@ -105,10 +126,15 @@ fn serve(run_dir: &Path, script: &Script) -> Result<(String, Dashboard)> {
     let meta = support::meta(script.clients, script.rounds);
     let dashboard = Dashboard::new(meta, run_dir);
     dashboard.catch_up()?;
+    Ok((open(&dashboard)?, dashboard))
+}
+
+/// Serves a page on a free port; returns its address.
+fn open(dashboard: &Dashboard) -> Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     tokio::spawn(dashboard.serve(listener)?);
-    Ok((format!("http://{address}/"), dashboard))
+    Ok(format!("http://{address}/"))
 }
 
 async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {

@@ -151,6 +151,7 @@ impl Stage {
                 self.over_after(for_ms, client, fault).await;
                 self.complain(client, fleet.heal(client).await);
             }
+            // These have happened before the start.
             Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
         }
     }
@@ -211,18 +212,13 @@ impl Stage {
                 Fault::Crash { .. } => {
                     conditions.doomed.insert(client, reason(fault));
                 }
-                Fault::Corrupt => {
-                    self.tell(round, client, fault);
-                    conditions.corrupt.insert(client);
-                }
+                Fault::Corrupt => _ = conditions.corrupt.insert(client),
                 Fault::OutOfMemory | Fault::Freeze { .. } | Fault::Cut { .. } => {}
             }
         }
         let mut state = self.state();
         (state.round, state.due) = (round, faults);
-        state
-            .due
-            .retain(|_, fault| !matches!(fault, Fault::DropOut | Fault::Corrupt));
+        state.due.retain(|_, fault| *fault != Fault::DropOut);
         conditions
     }
 
@@ -256,12 +252,22 @@ impl Outlook for Stage {
     }
 
     fn before_start<'a>(&'a self, round: u32, cohort: &'a [u32]) -> BoxFuture<'a, ()> {
+        // Whoever was not chosen has nothing to suffer.
+        let mut due = std::mem::take(&mut self.state().due);
+        due.retain(|client, _| cohort.contains(client));
         let mut starved = Vec::new();
-        self.state().due.retain(|client, fault| {
-            let takes = *fault == Fault::OutOfMemory;
-            starved.extend((takes && cohort.contains(client)).then_some(*client));
-            !takes
+        due.retain(|&client, fault| match fault {
+            Fault::Corrupt => {
+                self.tell(round, client, *fault);
+                false
+            }
+            Fault::OutOfMemory => {
+                starved.push(client);
+                false
+            }
+            _ => true,
         });
+        self.state().due = due;
         let starving = starved
             .into_iter()
             .map(move |client| self.starve(round, client));
