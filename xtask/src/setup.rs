@@ -91,7 +91,7 @@ pub fn browser() -> Result<()> {
 }
 
 /// Whether a program is in a folder of `PATH`: a browser is not to be started just to find out.
-fn in_path(program: &str) -> bool {
+pub fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
