@@ -114,6 +114,16 @@ impl Live {
             .1
     }
 
+    /// Waits until every process of it has ended.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) {
+        let all = descendants(self.pid());
+        self.child.finish();
+        wait_until("every process is gone", LIMIT, || {
+            (!all.iter().any(super::is_alive)).then_some(())
+        });
+    }
+
     /// Waits for the end.
     #[track_caller]
     pub fn finish(mut self) -> Run {

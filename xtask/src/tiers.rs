@@ -14,7 +14,7 @@ use std::process::Command;
 const ZEPHYR_TESTS: u32 = 2;
 
 /// Test targets that run whole fleets, and break them.
-const FLEET_TESTS: [&str; 2] = ["fleet", "chaos"];
+const FLEET_TESTS: [&str; 3] = ["fleet", "chaos", "realistic"];
 
 /// Set-up, then every tier.
 ///

@@ -20,7 +20,7 @@ use futures::{FutureExt, StreamExt};
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
-use crate::roster::{Outcome, Standing, Ticket};
+use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
 use crate::shared::{Conditions, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
@@ -51,6 +51,11 @@ const COHORT_STREAM: u64 = 0x636f_686f_7274;
 pub trait Outlook: Send + Sync {
     /// The conditions of a round, `elapsed_s` seconds into the run.
     fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
+
+    /// Called between the choice of the cohort and the first `/start`, which waits for it.
+    fn before_start<'a>(&'a self, _round: u32, _cohort: &'a [u32]) -> BoxFuture<'a, ()> {
+        std::future::ready(()).boxed()
+    }
 
     /// What was seen of a client whose update has come. It must be quick: the client waits for it.
     fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
@@ -120,6 +125,9 @@ impl Rounds {
             round,
             cohort: cohort.clone(),
         });
+        if let Some(outlook) = self.shared.outlook() {
+            outlook.before_start(round, &cohort).await;
+        }
         let start_s = self.start_all(round, &cohort, deadline).await;
 
         self.shared.enter(round, Phase::Training);
@@ -193,11 +201,14 @@ impl Rounds {
         self.ask_suspects().await;
         let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
         let enough = |state: &State| {
-            let out =
-                |standing: &Standing| matches!(standing, Standing::Lost(_) | Standing::Suspect);
-            let lost = state.roster.count(out);
-            let ready = state.roster.count(|standing| *standing == Standing::Ready);
-            state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - lost)
+            // Those that are away cannot come, even if they are on their way back from a crash.
+            let is_out = |(id, client): &(u32, &Client)| {
+                conditions.away.contains(id)
+                    || matches!(client.standing, Standing::Lost(_) | Standing::Suspect)
+            };
+            let out = state.roster.iter().filter(is_out).count() as u32;
+            let ready = available(state, conditions).count() as u32;
+            state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - out)
         };
         self.shared.wait_until(deadline, enough).await;
         prober.abort();

@@ -447,6 +447,41 @@ async fn a_lost_device_that_is_expected_back_is_waited_for() {
     assert_eq!(finished.failures(), [(1, 1, "reboots")]);
 }
 
+/// Client 1 crashes in round 1 and is away in round 2.
+struct AwayAfterCrash;
+
+impl Outlook for AwayAfterCrash {
+    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
+        let mut conditions = Conditions::default();
+        match round {
+            1 => conditions.doomed = BTreeMap::from([(1, "crash".to_owned())]),
+            2 => conditions.away = BTreeSet::from([1]),
+            _ => {}
+        }
+        Box::pin(std::future::ready(conditions))
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_expected_but_away_is_not_waited_for() {
+    let mut run = Run::with_outlook(config(2, 3), Arc::new(AwayAfterCrash)).await;
+    let mut devices = run.devices(2).await;
+    let mut old = devices.pop().unwrap();
+    old.order().await;
+    old.kill().await;
+    run.handle.client_lost(1, "crash");
+    run.handle.client_expected(1);
+    devices.pop().unwrap().obey_always();
+    // It cannot be reached before round 3, and the deadline of `config` is longer than any patience.
+    run.until(|event| {
+        matches!(event, Event::RoundFinished { record } if record.round == 2).then_some(())
+    })
+    .await;
+    Device::join(run.address, 1).await.obey_always();
+    let finished = run.finish().await;
+    assert_eq!(finished.cohorts(), [vec![0, 1], vec![0], vec![0, 1]]);
+}
+
 #[tokio::test]
 async fn over_commitment_ends_a_round_with_enough_updates() {
     let mut more = config(3, 1);

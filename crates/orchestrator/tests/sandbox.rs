@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::Command;
 
 use nix::sys::signal::{SigSet, Signal, raise};
-use support::{Actor, Stage, board, fleet, stage, test};
+use support::{Actor, Namespace, Stage, board, fleet, stage, test};
 use zfl_orchestrator::sandbox::{Needs, NetworkMode, Plan, enter, probe};
 use zfl_orchestrator::{Fleet, FleetEvent};
 
@@ -19,6 +19,7 @@ fn main() {
             ("signals", role_signals),
             ("plan", role_plan),
             ("refused", role_refused),
+            ("links_refused", role_links_refused),
             ("inside", role_inside),
             ("fleet", role_fleet),
         ],
@@ -30,6 +31,7 @@ fn main() {
                 "without_namespaces_there_is_still_a_network",
                 without_namespaces,
             ),
+            test("without_a_tun_there_is_still_a_network", without_tun),
             test("inside_it_is_another_world", inside_it_is_another_world),
             test(
                 "a_fleet_that_is_stopped_leaves_nothing",
@@ -52,6 +54,11 @@ fn main() {
                 plain_killed,
             ),
             test("the_user_network_of_a_killed_fleet_is_gone", user_killed),
+            test("the_switch_of_a_killed_fleet_is_gone", switch_killed),
+            test(
+                "without_a_tun_an_ordinary_users_fleet_runs",
+                without_tun_a_fleet_runs,
+            ),
             test(
                 "an_ordinary_users_killed_fleet_leaves_nothing",
                 nobody_killed,
@@ -70,6 +77,7 @@ fn plan() -> Plan {
     let mode = match std::env::var("ZFL_TEST_NETWORK").as_deref() {
         Ok("user") => NetworkMode::User,
         Ok("bridge") => NetworkMode::Bridge,
+        Ok("switch") => NetworkMode::Switch,
         _ => NetworkMode::Auto,
     };
     probe(mode, Needs::default()).unwrap()
@@ -161,6 +169,15 @@ fn role_refused() -> u8 {
     0
 }
 
+fn role_links_refused() -> u8 {
+    let links = Needs {
+        links: true,
+        ..Needs::default()
+    };
+    say(probe(NetworkMode::Auto, links).unwrap_err());
+    0
+}
+
 /// A command that runs another as an ordinary user.
 fn as_nobody() -> Command {
     if !nix::unistd::geteuid().is_root() {
@@ -178,6 +195,54 @@ fn without_any_namespaces() -> Command {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
     command
+}
+
+/// The same where there is no /dev/net/tun, as an ordinary user (or as a user who only seems to be
+/// root, where this program is none: to hide a file one must be allowed to mount).
+fn without_tun_command() -> Command {
+    let script = "mount -t tmpfs none /dev/net && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    if nix::unistd::geteuid().is_root() {
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        let ordinary = as_nobody();
+        command
+            .arg(ordinary.get_program())
+            .args(ordinary.get_args());
+    } else {
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+    }
+    command
+}
+
+fn without_tun() {
+    let stage = Stage::new();
+    let output = stage
+        .role_through(without_tun_command(), "plan")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("User Namespaces")
+            && text.contains("/dev/net/tun cannot be used: No such"),
+        "{text}"
+    );
+    let output = stage
+        .role_through(without_tun_command(), "links_refused")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("impaired links need the network `switch`") && text.contains("mknod"),
+        "{text}"
+    );
 }
 
 fn an_ordinary_user() {
@@ -316,7 +381,7 @@ fn running_fleet(
     stage: &Stage,
     command: Command,
     inner_processes: usize,
-) -> (Actor, Vec<std::path::PathBuf>) {
+) -> (Actor, Vec<Namespace>) {
     let mut actor = Actor::start(command);
     actor.line();
     let processes = stage.processes();
@@ -394,5 +459,24 @@ fn nobody_killed() {
         "with a user namespace: {namespaces:?}"
     );
     actor.kill();
+    stage.check_empty(&namespaces);
+}
+
+fn switch_killed() {
+    let stage = Stage::new();
+    let mut command = stage.role("fleet");
+    command.env("ZFL_TEST_NETWORK", "switch");
+    let (mut actor, namespaces) = running_fleet(&stage, command, 3);
+    actor.kill();
+    stage.check_empty(&namespaces);
+}
+
+fn without_tun_a_fleet_runs() {
+    let stage = Stage::new();
+    let command = stage.role_through(without_tun_command(), "fleet");
+    let (actor, namespaces) = running_fleet(&stage, command, 3);
+    actor.signal(Signal::SIGTERM);
+    let (rest, status) = actor.end();
+    assert!(status.success(), "{rest}");
     stage.check_empty(&namespaces);
 }

@@ -4,7 +4,8 @@
 //! flags, the data or a board is refused by [`crate::experiment`]. Either way before anything starts, with status 2.
 
 use crate::values::{
-    capture, dashboard, learning_rate, milliseconds, name, positive, probability, seconds, seed,
+    capture, dashboard, learning_rate, milliseconds, name, patience, positive, probability,
+    seconds, seed,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -345,7 +346,7 @@ pub struct LearningArgs {
     pub ready_deadline: Option<f64>,
 
     /// A device that makes no progress in a round for so long is killed and booted again [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
+    #[arg(long, value_name = "SECONDS", value_parser = patience, help_heading = "Rounds")]
     pub watchdog: Option<f64>,
 
     /// Folder for the results, which must not exist or be empty [default: runs/NAME]

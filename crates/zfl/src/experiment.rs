@@ -151,7 +151,7 @@ impl Experiment {
         experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
         experiment.groups = groups;
         experiment.fits()?;
-        experiment.fault_plan()?;
+        experiment.can_suffer()?;
         Ok((experiment, data))
     }
 
@@ -260,6 +260,27 @@ impl Experiment {
             first += group.count;
             client < first
         })
+    }
+
+    /// Refuses faults that these devices cannot have.
+    fn can_suffer(&self) -> Result<(), Refusal> {
+        let plan = self.fault_plan()?;
+        let all = |is: fn(Body) -> bool| self.groups.iter().all(|group| is(group.body));
+        require(
+            !plan.cuts_links() || all(|body| body != Body::Native),
+            || {
+                "faults.cut cuts links, and native devices have none: leave it out, or take --body bare"
+                .to_owned()
+            },
+        )?;
+        require(
+            !plan.takes_memory() || all(|body| body == Body::Bare),
+            || {
+                "faults.out_of_memory takes a device's memory by a command of the bare firmware's shell: \
+             leave it out, or take --body bare"
+                .to_owned()
+            },
+        )
     }
 
     /// The faults of the run.

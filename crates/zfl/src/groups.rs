@@ -51,9 +51,6 @@ pub struct Group {
     /// Their memory, if it is not the board's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
-    /// Their share of a processor of the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_percent: Option<u32>,
     /// Training examples of each.
     pub examples: u32,
     /// Passes over their data, if not the experiment's.
@@ -200,7 +197,6 @@ fn resolve_one(
         mips: speed.map(|speed| speed.mips()),
         throttle: device.throttle.unwrap_or(false),
         memory_mib: device.memory_mib,
-        cpu_percent: device.cpu_percent,
         examples: asked.examples.unwrap_or(share),
         local_epochs: asked.local_epochs,
         batch_size: asked.batch_size,
@@ -248,17 +244,19 @@ fn speed_of(
         })?;
         return Ok(None);
     };
-    let mips = device
-        .mips
-        .or((counted || throttle).then(|| mips_of(board)));
-    let Some(mips) = mips else { return Ok(None) };
+    let mips = match (device.mips, &board.clock) {
+        (None, _) if !counted && !throttle => return Ok(None),
+        (Some(mips), _) => mips,
+        (None, Some(clock)) => clock.mips,
+        (None, None) => {
+            return Err(Refusal(format!(
+                "board {} names no clock rate: give --mips, or a [clock] in its board.toml",
+                board.name
+            )));
+        }
+    };
     let speed = Speed::of_mips(mips, throttle);
     speed.map(Some).map_err(|error| Refusal(error.to_string()))
-}
-
-/// The clock rate that a board names, at one instruction a cycle.
-fn mips_of(_board: &Board) -> f64 {
-    125.0
 }
 
 /// The body asked for, or what a board boots, or the best that is built.
@@ -320,14 +318,10 @@ fn refuse_for_native(device: &DeviceSettings) -> Result<(), Refusal> {
     require(device.board.is_none(), || {
         "native devices run on no board: leave --board out, or take --body bare".to_owned()
     })?;
-    require(
-        device.memory_mib.is_none() && device.cpu_percent.is_none(),
-        || {
-            "native devices share this process's memory and processors: leave memory_mib and \
-         cpu_percent out, or take --body bare"
-                .to_owned()
-        },
-    )?;
+    require(device.memory_mib.is_none(), || {
+        "native devices share this process's memory: leave memory_mib out, or take --body bare"
+            .to_owned()
+    })?;
     let linked = device.link.is_some() || device.loss.is_some() || device.delay_ms.is_some();
     require(!linked, || {
         "native devices use this machine's loopback, which loses and delays nothing: leave --link, \

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zfl_aggregator::{ClientRecord, HostCost};
 use zfl_orchestrator::Fleet;
-use zfl_orchestrator::switch::ClientStats;
+use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 
 /// HTTP's head and the control part of `/start` or of an update: both are 200 to 400 bytes.
 const HEAD_BYTES: u64 = 300;
@@ -74,17 +74,32 @@ impl Meter {
             .speed
             .zip(instructions)
             .map(|(speed, instructions)| instructions as f64 / (speed.mips() * 1e6));
-        if group.board.is_some() {
-            cost.link_s = Some(self.link_s(group));
+        if let Some(board) = &group.board {
+            let link_s = self.link_s(group);
+            cost.link_s = Some(link_s);
+            let bytes = self.message_bytes();
+            cost.energy_j = board
+                .energy
+                .as_ref()
+                .zip(instructions)
+                .map(|(model, instructions)| model.estimate(instructions, bytes, bytes, link_s));
         }
         Some(cost)
     }
 
+    /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how
+    /// often it was asked how far it is, and so on the host.
+    fn message_bytes(&self) -> u64 {
+        4 * self.params + HEAD_BYTES
+    }
+
     /// Time on the link of what a round sends there and back.
     fn link_s(&self, group: &Group) -> f64 {
-        let bytes = 4 * self.params + HEAD_BYTES;
-        let _ = (group, bytes);
-        0.0
+        let bytes = self.message_bytes();
+        let round_trips = 2 * ROUND_TRIPS_PER_EXCHANGE;
+        let (up, down) = group.wire.transfer_time(bytes, bytes, round_trips);
+        // A link over which nothing ever arrives takes for ever, which TOML and JSON cannot say.
+        (up.as_secs_f64() + down.as_secs_f64()).min(f64::MAX)
     }
 
     fn with<T>(&self, client: u32, read: impl FnOnce(&mut Seen) -> T) -> T {

@@ -185,6 +185,10 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
             board.name
         );
     }
+    let capacity = Capacity::of(&fleet.devices)?;
+    require(fleet.oversubscribe || capacity.suffices(), || {
+        format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
+    })?;
     if !emulated {
         require(fleet.pcap.is_none(), || {
             "native devices send no frames that could be captured: leave --pcap out".to_owned()

@@ -43,12 +43,19 @@ impl Drop for Mark {
     }
 }
 
-/// When a process was started, in ticks since the system's boot: field 22 of `/proc/PID/stat`.
+/// When a process was started, in ticks since the system's boot; none if it is gone.
 fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    started_by(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Fields 3 and 22 of `/proc/PID/stat`: the state, and the start.
+fn started_by(stat: &str) -> Option<u64> {
     // The name, in parentheses, may hold anything; behind it the fields count from 3.
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(22 - 3)?.parse().ok()
+    let mut fields = fields.split_whitespace();
+    // What has ended and was not waited for yet runs nothing any more.
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    fields.nth(22 - 4)?.parse().ok().filter(|_| alive)
 }
 
 /// The process that runs a run directory, if one does.
@@ -192,6 +199,16 @@ mod tests {
         fs::create_dir(&run).unwrap();
         fs::write(run.join("config.toml"), "").unwrap();
         run
+    }
+
+    #[test]
+    fn a_process_that_nobody_waits_for_runs_nothing() {
+        let stat = |state: &str| {
+            format!("7 (a) b) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20\n")
+        };
+        assert_eq!(started_by(&stat("S")), Some(4711));
+        assert_eq!(started_by(&stat("Z")), None);
+        assert!(started(std::process::id()).is_some());
     }
 
     #[test]

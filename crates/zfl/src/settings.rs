@@ -8,6 +8,7 @@ use crate::args::{
     Activation, Arithmetic, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Time, Weighting,
 };
 use crate::refusal::{Refusal, require};
+use crate::values::{PATIENCE, is_patience};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
@@ -95,8 +96,6 @@ pub struct DeviceSettings {
     pub throttle: Option<bool>,
     /// Its memory.
     pub memory_mib: Option<u32>,
-    /// Its share of a processor of the host.
-    pub cpu_percent: Option<u32>,
 }
 
 /// Like devices.
@@ -224,6 +223,9 @@ impl Settings {
             quorum, ready_deadline_s, round_deadline_s, watchdog_s, weighting, local_epochs,
             batch_size, learning_rate, arithmetic, hidden, activation, seed, examples_per_client,
             data, network, time);
+        if flags.device.body == Some(BodyChoice::Native) && flags.network.is_none() {
+            file.network = None;
+        }
         for group in &mut file.fleet {
             group.device = flags.device.clone().over(group.device.clone());
         }
@@ -254,12 +256,14 @@ impl Settings {
         for (key, value) in [
             ("ready_deadline_s", self.ready_deadline_s),
             ("round_deadline_s", self.round_deadline_s),
-            ("watchdog_s", self.watchdog_s),
         ] {
             require(value.is_none_or(|s| s > 0.0 && s <= 86_400.0), || {
                 format!("{key}: give a number of seconds above 0 and up to 86400")
             })?;
         }
+        require(self.watchdog_s.is_none_or(is_patience), || {
+            format!("watchdog_s: give a number of seconds {PATIENCE}")
+        })?;
         let rate = self.learning_rate;
         require(
             rate.is_none_or(|rate| rate.is_finite() && rate > 0.0),
@@ -291,21 +295,20 @@ impl DeviceSettings {
     /// These, and what they leave open as `other` has it.
     pub fn over(self, mut other: Self) -> Self {
         let flags = self;
+        // The same experiment without emulation: what only a machine can have is left out.
+        if flags.body == Some(BodyChoice::Native) {
+            other = Self::default();
+        }
         // A board belongs to a body: whoever asks for another body does not mean the old board.
         if flags.body.is_some_and(|body| Some(body) != other.body) && flags.board.is_none() {
             other.board = None;
         }
-        merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib,
-            cpu_percent);
+        merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
         other
     }
 
     fn check(&self, place: &str) -> Result<(), Refusal> {
-        let counts = [
-            ("memory_mib", self.memory_mib),
-            ("cpu_percent", self.cpu_percent),
-        ];
-        positive(place, &counts)?;
+        positive(place, &[("memory_mib", self.memory_mib)])?;
         require(self.loss.is_none_or(|p| (0.0..=1.0).contains(&p)), || {
             format!("{place}loss: give a probability from 0 to 1")
         })?;
@@ -374,6 +377,10 @@ crash = { probability = 0.1, reboot = true }
             (Some(BodyChoice::Native), &None)
         );
         assert_eq!(both.fleet[1].device.loss, Some(0.2));
+        assert_eq!(
+            both.fleet[1].device.mips, None,
+            "native devices have no speed of their own"
+        );
         assert_eq!(
             (both.faults.drop_out, both.faults.crash.probability),
             (0.3, 0.1)

@@ -8,7 +8,7 @@
 use crate::experiment::Experiment;
 use crate::meter::Meter;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -99,7 +99,10 @@ impl Stage {
                 Ok(Event::ClientStarted { client, round }) => {
                     self.begin(&mut acts, round, Some(client))
                 }
-                Ok(Event::PhaseEntered { phase, .. }) if phase == Phase::Finished => {
+                Ok(Event::PhaseEntered {
+                    phase: Phase::Finished,
+                    ..
+                }) => {
                     return self.restore().await;
                 }
                 Ok(_) => {}
@@ -208,25 +211,18 @@ impl Stage {
                 Fault::Crash { .. } => {
                     conditions.doomed.insert(client, reason(fault));
                 }
-                Fault::OutOfMemory => {
-                    self.tell(round, client, fault);
-                    self.starve(client).await;
-                }
                 Fault::Corrupt => {
                     self.tell(round, client, fault);
                     conditions.corrupt.insert(client);
                 }
-                Fault::Freeze { .. } | Fault::Cut { .. } => {}
+                Fault::OutOfMemory | Fault::Freeze { .. } | Fault::Cut { .. } => {}
             }
         }
         let mut state = self.state();
         (state.round, state.due) = (round, faults);
-        state.due.retain(|_, fault| {
-            matches!(
-                fault,
-                Fault::Crash { .. } | Fault::Freeze { .. } | Fault::Cut { .. }
-            )
-        });
+        state
+            .due
+            .retain(|_, fault| !matches!(fault, Fault::DropOut | Fault::Corrupt));
         conditions
     }
 
@@ -241,7 +237,8 @@ impl Stage {
     }
 
     /// Takes a device's memory, so that it has none left for the round's training.
-    async fn starve(&self, client: u32) {
+    async fn starve(&self, round: u32, client: u32) {
+        self.tell(round, client, Fault::OutOfMemory);
         if let Some(fleet) = self.fleet.upgrade() {
             self.complain(client, fleet.type_line(client, "hog all").await);
             self.state().starved.insert(client);
@@ -256,6 +253,19 @@ impl Stage {
 impl Outlook for Stage {
     fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions> {
         self.prepare(round, elapsed_s).boxed()
+    }
+
+    fn before_start<'a>(&'a self, round: u32, cohort: &'a [u32]) -> BoxFuture<'a, ()> {
+        let mut starved = Vec::new();
+        self.state().due.retain(|client, fault| {
+            let takes = *fault == Fault::OutOfMemory;
+            starved.extend((takes && cohort.contains(client)).then_some(*client));
+            !takes
+        });
+        let starving = starved
+            .into_iter()
+            .map(move |client| self.starve(round, client));
+        join_all(starving).map(drop).boxed()
     }
 
     fn seen(&self, update: &ClientRecord) -> Option<HostCost> {

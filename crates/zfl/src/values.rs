@@ -73,6 +73,25 @@ pub fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A patience of the watchdog in seconds.
+///
+/// # Errors
+/// What to give instead.
+pub fn patience(text: &str) -> Result<f64, String> {
+    match seconds(text) {
+        Ok(seconds) if is_patience(seconds) => Ok(seconds),
+        _ => Err(format!("give a number of seconds {PATIENCE}")),
+    }
+}
+
+/// Devices are asked every two seconds how far they are, and one that hangs delays that by five.
+pub fn is_patience(seconds: f64) -> bool {
+    (10.0..=86_400.0).contains(&seconds)
+}
+
+/// What [`is_patience`] takes.
+pub const PATIENCE: &str = "from 10 to 86400";
+
 /// A share of 1, also as percents.
 ///
 /// # Errors

@@ -36,7 +36,10 @@ impl Emulated {
     ) -> Result<u64, String> {
         let command = self.command_line(guest);
         let prompt_timeout = self.identity.shared.policy.prompt_timeout;
-        match self.say(session, &command, prompt_timeout, start).await {
+        match self
+            .say(session, &command, false, prompt_timeout, start)
+            .await
+        {
             Ok(boot_ms) => Ok(boot_ms),
             Err(Unheard::Ended(how)) => Err(format!("{how} while it booted")),
             Err(Unheard::Fatal(reason) | Unheard::Refused(reason)) => Err(reason),
@@ -45,16 +48,18 @@ impl Emulated {
 
     /// Types a line into the shell while the client runs.
     pub(super) async fn type_line(&self, session: &mut Session, line: &str) -> Result<(), Unheard> {
-        let said = self.say(session, line, ANSWER, Instant::now()).await;
+        let said = self.say(session, line, true, ANSWER, Instant::now()).await;
         said.map(drop)
     }
 
-    /// Types a command after the next prompt, and waits until it was read; returns how long the
-    /// prompt took, in milliseconds since `start`.
+    /// Types a command after a prompt, and waits until it was read; returns how long the prompt took,
+    /// in milliseconds since `start`. A shell that `is_awake` is asked for its prompt, any other is
+    /// waited for.
     async fn say(
         &self,
         session: &mut Session,
         command: &str,
+        is_awake: bool,
         prompt_timeout: Duration,
         start: Instant,
     ) -> Result<u64, Unheard> {
@@ -62,9 +67,13 @@ impl Emulated {
         let mut patience = Patience::new(prompt_timeout);
         let mut tick = tokio::time::interval(Patience::TICK);
         let mut boot_ms = None;
-        // A shell that is there already shows no other prompt.
-        let partial = lock(&self.identity.log).partial();
-        let mut next = Some(dialogue.hear(&[], &partial));
+        let mut next = is_awake.then(|| {
+            let partial = lock(&self.identity.log).partial();
+            match dialogue.hear(&[], &partial) {
+                Action::Wait => dialogue.ask(),
+                action => action,
+            }
+        });
         loop {
             let action = if let Some(action) = next.take() {
                 action

@@ -103,11 +103,17 @@ impl FaultPlan {
 
     /// Whether links are cut in the middle of a round.
     pub fn cuts_links(&self) -> bool {
-        let scheduled = self.config.schedule.iter();
-        self.config.cut.probability > 0.0
-            || scheduled
-                .into_iter()
-                .any(|entry| matches!(entry.fault, Fault::Cut { .. }))
+        let scheduled = |fault: &Fault| matches!(fault, Fault::Cut { .. });
+        self.config.cut.probability > 0.0 || self.schedules(scheduled)
+    }
+
+    /// Whether devices run out of memory.
+    pub fn takes_memory(&self) -> bool {
+        self.config.out_of_memory > 0.0 || self.schedules(|fault| *fault == Fault::OutOfMemory)
+    }
+
+    fn schedules(&self, what: impl Fn(&Fault) -> bool) -> bool {
+        self.config.schedule.iter().any(|entry| what(&entry.fault))
     }
 
     /// The faults of a round, by client. `elapsed_s` is the time of the run at the round's start, for

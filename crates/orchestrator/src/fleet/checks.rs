@@ -10,7 +10,7 @@ use super::{DeviceBody, DeviceSpec, FleetConfig, FleetError};
 use crate::admission::Capacity;
 use crate::board::{Board, Guest};
 use crate::machine::{Qemu, Version};
-use crate::network::Network;
+use crate::network::{Bridge, Network, Outlet, check_netem};
 use crate::sandbox;
 
 /// No two devices may be one, and none is no fleet.
@@ -108,6 +108,25 @@ pub(super) fn network(
     }
 }
 
+/// A bridge must be able to impair the links that are to be impaired from the start.
+pub(super) async fn bridge(bridge: &Bridge, outlets: &[Outlet]) -> Result<(), FleetError> {
+    let impaired = outlets.iter().find(|outlet| !outlet.link.is_perfect());
+    let Some(Outlet { client, .. }) = impaired else {
+        return Ok(());
+    };
+    let can = bridge.has_netem().await;
+    can.map_err(|why| {
+        FleetError::Config(format!(
+            "the link of device {client} is impaired, and {why}; take `--network switch`"
+        ))
+    })?;
+    for Outlet { client, link, .. } in outlets {
+        check_netem(link)
+            .map_err(|problem| FleetError::Config(format!("device {client}: {problem}")))?;
+    }
+    Ok(())
+}
+
 /// No more devices than this machine has memory for.
 pub(super) fn memory_of_the_host(devices: &[DeviceSpec]) -> Result<(), FleetError> {
     let capacity = Capacity::of(devices).map_err(|e| system("the free memory", e))?;
@@ -180,6 +199,10 @@ pub(super) async fn pace(network: &Network, devices: &[DeviceSpec]) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::tests::board;
+    use crate::fleet::PcapConfig;
+    use crate::machine::Speed;
+    use crate::switch::{Impairment, Link, Loss};
 
     #[test]
     fn a_fleet_has_devices_and_each_once() {
@@ -188,6 +211,114 @@ mod tests {
         let twice = devices(&[device(7), device(2), device(7)]).unwrap_err();
         assert_eq!(twice.to_string(), "there are two devices 7");
         assert!(devices(&[]).is_err());
+    }
+
+    fn refused(board_name: Option<&str>, change: impl FnOnce(&mut DeviceSpec)) -> Option<String> {
+        let body = match board_name {
+            Some(name) => DeviceBody::Emulated(Arc::new(board(name))),
+            None => DeviceBody::Native,
+        };
+        let mut spec = DeviceSpec::new(7, body);
+        change(&mut spec);
+        tuning(&[spec]).err().map(|error| error.to_string())
+    }
+
+    fn lossy() -> Link {
+        Link::symmetric(Impairment {
+            loss: Loss::independent(0.1),
+            ..Impairment::default()
+        })
+    }
+
+    #[test]
+    fn a_device_gets_what_it_can_have() {
+        let allowed = |board, change: fn(&mut DeviceSpec)| assert_eq!(refused(board, change), None);
+        allowed(None, |_| {});
+        allowed(Some("microvm"), |spec| spec.memory_mib = Some(2));
+        allowed(Some("microvm"), |spec| spec.link = lossy());
+        allowed(Some("qemu_x86"), |spec| spec.memory_mib = Some(15));
+        allowed(Some("qemu_x86"), |spec| {
+            spec.speed = Speed::of_mips(125.0, true).ok();
+        });
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_is_refused_with_what_to_change() {
+        let check = |board, change: fn(&mut DeviceSpec), part: &str| {
+            let text = refused(board, change).expect("it is refused");
+            assert!(
+                text.starts_with("device 7: ") && text.contains(part),
+                "{text}"
+            );
+        };
+        check(None, |spec| spec.link = lossy(), "emulate it");
+        check(None, |spec| spec.memory_mib = Some(1), "a memory size");
+        check(
+            None,
+            |spec| spec.speed = Speed::of_mips(1000.0, false).ok(),
+            "a speed",
+        );
+        check(Some("microvm"), |spec| spec.memory_mib = Some(0), "needs 1");
+        check(
+            Some("qemu_x86"),
+            |spec| spec.memory_mib = Some(14),
+            "needs 15",
+        );
+        let too_slow = |spec: &mut DeviceSpec| {
+            spec.speed = Some(Speed {
+                shift: 11,
+                throttle: false,
+            });
+        };
+        check(Some("microvm"), too_slow, "give 0 to 10");
+        let impossible = |spec: &mut DeviceSpec| {
+            spec.link.uplink.loss = Loss::independent(2.0);
+        };
+        check(Some("microvm"), impossible, "uplink: loss is 2");
+    }
+
+    #[test]
+    fn a_network_does_what_is_asked_of_it_or_is_refused() {
+        let emulated = DeviceBody::Emulated(Arc::new(board("microvm")));
+        let mut config = FleetConfig::new(vec![DeviceSpec::new(7, emulated)], "serial");
+        let qemu = |version| {
+            let path = "/bin/qemu".into();
+            BTreeMap::from([("microvm".to_owned(), Qemu { path, version })])
+        };
+        let check = |config: &FleetConfig, kind, version| {
+            network(kind, config, &qemu(version)).map_err(|error| error.to_string())
+        };
+        let (new, old) = (Version(7, 2, 0), Version(7, 1, 0));
+        use sandbox::Network::{Bridge, Switch, User};
+        for kind in [Bridge, Switch, User] {
+            assert_eq!(check(&config, kind, new), Ok(()));
+        }
+        assert_eq!(check(&config, Bridge, old), Ok(()));
+        let text = check(&config, Switch, old).unwrap_err();
+        assert!(
+            text.contains("needs QEMU 7.2.0, and /bin/qemu is 7.1.0"),
+            "{text}"
+        );
+        config.devices[0].link = lossy();
+        assert_eq!(check(&config, Switch, new), Ok(()));
+        let text = check(&config, User, new).unwrap_err();
+        assert!(
+            text.contains("device 7") && text.contains("--network switch"),
+            "{text}"
+        );
+        config.devices[0].link = Link::default();
+        config.pcap = Some(PcapConfig {
+            dir: "pcap".into(),
+            clients: None,
+        });
+        assert_eq!(check(&config, Switch, new), Ok(()));
+        for kind in [Bridge, User] {
+            assert!(
+                check(&config, kind, new)
+                    .unwrap_err()
+                    .contains("--network switch")
+            );
+        }
     }
 
     #[test]

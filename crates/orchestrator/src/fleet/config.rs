@@ -22,7 +22,7 @@ pub enum DeviceBody {
 /// One device to be.
 #[derive(Clone, Debug)]
 pub struct DeviceSpec {
-    /// Its number in the fleet: of its log, in events, and for [`Fleet::kill`]. Unique.
+    /// Its number in the fleet: of its log, in events, and for [`Fleet::kill`](crate::Fleet::kill). Unique.
     pub client: u32,
     /// The ID that it asks the aggregator for; `None` if it takes whatever it gets.
     pub join_as: Option<u32>,

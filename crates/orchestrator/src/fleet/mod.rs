@@ -249,7 +249,7 @@ impl Fleet {
     }
 
     /// The processor time of an emulated device since its machine started, in seconds; `None` if it
-    /// does not run or is native. Cheaper than [`Fleet::usage`], which has it too.
+    /// does not run or is native.
     pub fn cpu_s(&self, client: u32) -> Option<f64> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
         Usage::cpu_s_of(pid)
@@ -343,7 +343,11 @@ async fn start_network(sandbox: &Sandbox, config: &FleetConfig) -> Result<Networ
         }
         sandbox::Network::Bridge => {
             let subnet = subnet_for(devices)?;
-            Network::Bridge(Bridge::start(subnet).await.map_err(failed)?)
+            let outlets = outlets(&config.devices);
+            let bridge = Bridge::start(subnet, config.seed, &outlets).await;
+            let bridge = bridge.map_err(failed)?;
+            checks::bridge(&bridge, &outlets).await?;
+            Network::Bridge(bridge)
         }
         sandbox::Network::Switch => {
             let subnet = subnet_for(devices)?;

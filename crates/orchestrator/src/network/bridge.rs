@@ -4,17 +4,19 @@
 //! isolated ports: devices reach the aggregator and not each other, which spares each one the ARP
 //! requests of all others (a third of the cost of booting a large fleet).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
 
-use super::{Attachment, DEVICE_PORT, GuestAddress, Subnet, mac, pace};
+use super::{Attachment, DEVICE_PORT, GuestAddress, Outlet, Subnet, mac, netem, pace, queue};
+use crate::switch::{Impairment, Link};
 use crate::sys;
 
 pub(super) const NAME: &str = "zfl";
@@ -32,13 +34,25 @@ pub(crate) struct Bridge {
     netlink: Handle,
     index: u32,
     subnet: Subnet,
-    /// The clients whose links are cut, whether they have a machine or not.
-    cut: Mutex<BTreeSet<u32>>,
+    seed: u64,
+    /// What became of the links, by client, whether it has a machine or not.
+    states: Mutex<BTreeMap<u32, State>>,
+}
+
+/// What a device's tap is to be like, and that of its next machine.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    cut: bool,
+    /// `None`: nobody ever asked for impairments.
+    link: Option<Link>,
+    max_kbit_per_s: Option<u32>,
 }
 
 impl Bridge {
     /// Makes the bridge in the network namespace of the caller.
-    pub(crate) async fn start(subnet: Subnet) -> io::Result<Self> {
+    ///
+    /// `seed`: of the chance in links, as far as the kernel takes one.
+    pub(crate) async fn start(subnet: Subnet, seed: u64, outlets: &[Outlet]) -> io::Result<Self> {
         let netlink = netlink()?;
         up(&netlink, "lo").await?;
         let bridge = LinkBridge::new(NAME)
@@ -61,7 +75,8 @@ impl Bridge {
             netlink,
             index,
             subnet,
-            cut: Mutex::default(),
+            seed,
+            states: Mutex::new(outlets.iter().map(of_outlet).collect()),
         })
     }
 
@@ -76,16 +91,11 @@ impl Bridge {
         max_kbit_per_s: Option<u32>,
         server: SocketAddrV4,
     ) -> io::Result<Attachment> {
-        let name = tap_name(client);
-        let tap = self.add_tap(&name).await?;
-        if lock(&self.cut).contains(&client) {
-            self.set_up(client, false).await?;
-        }
-        if let Some(kbit_per_s) = max_kbit_per_s {
-            pace::limit(&self.netlink, if_nametoindex(name.as_str())?, kbit_per_s)
-                .await
-                .map_err(failed("pace the tap"))?;
-        }
+        let tap = self.add_tap(&tap_name(client)).await?;
+        let state = self.state(client, |state| {
+            state.max_kbit_per_s = max_kbit_per_s;
+        });
+        self.apply(client, state).await?;
         let ip = self.subnet.device(index);
         let guest = GuestAddress {
             ip,
@@ -104,29 +114,80 @@ impl Bridge {
 
     /// Takes a device's tap down, and that of its next machine, until [`Bridge::heal`].
     pub(super) async fn cut(&self, client: u32) -> io::Result<()> {
-        lock(&self.cut).insert(client);
-        self.set_up(client, false).await
+        let state = self.state(client, |state| state.cut = true);
+        self.apply(client, state).await
     }
 
     pub(super) async fn heal(&self, client: u32) -> io::Result<()> {
-        lock(&self.cut).remove(&client);
-        self.set_up(client, true).await
+        let state = self.state(client, |state| state.cut = false);
+        self.apply(client, state).await
     }
 
-    /// Takes a tap up or down. A device without a machine has none, and that is no error.
-    async fn set_up(&self, client: u32, up: bool) -> io::Result<()> {
-        let Ok(index) = if_nametoindex(tap_name(client).as_str()) else {
+    pub(super) async fn set_link(&self, client: u32, link: Link) -> io::Result<()> {
+        netem::check(&link).map_err(io::Error::other)?;
+        let state = self.state(client, |state| state.link = Some(link));
+        self.apply(client, state).await
+    }
+
+    /// Changes what a device's tap is to be like, and returns all of it.
+    fn state(&self, client: u32, change: impl FnOnce(&mut State)) -> State {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = states.entry(client).or_default();
+        change(state);
+        *state
+    }
+
+    /// Makes a device's tap as it is to be. Without a machine it has none, and that is no error.
+    async fn apply(&self, client: u32, state: State) -> io::Result<()> {
+        let Ok(tap) = if_nametoindex(tap_name(client).as_str()) else {
             return Ok(());
         };
-        let link = LinkUnspec::new_with_index(index);
-        let link = if up { link.up() } else { link.down() };
+        if let Some(link) = state.link {
+            let impaired = self.impair(client, tap, &link).await;
+            impaired.map_err(failed(
+                "impair a link by netem (`--network switch` needs none)",
+            ))?;
+        }
+        if let Some(kbit_per_s) = state.max_kbit_per_s {
+            let parent = state.link.map_or(TcHandle::ROOT, |_| netem::BELOW);
+            let paced = pace::limit(&self.netlink, tap, parent, kbit_per_s).await;
+            paced.map_err(failed("pace the tap"))?;
+        }
+        let link = LinkUnspec::new_with_index(tap);
+        let link = if state.cut { link.down() } else { link.up() };
         let set = self.netlink.link().set(link.build()).execute().await;
         set.map_err(failed("take a tap up or down"))
     }
 
-    /// Whether links can lose and delay here; if not, why.
-    pub(crate) async fn can_impair(&self) -> Result<(), String> {
-        Err("a bridge does not impair links yet".into())
+    async fn impair(&self, client: u32, tap: u32, link: &Link) -> Result<(), rtnetlink::Error> {
+        let netlink = &self.netlink;
+        netem::single_segments(netlink, self.index).await?;
+        // Two directions of many devices must not share their chance.
+        let seed = self.seed ^ (u64::from(client) << 32);
+        netem::impair(netlink, tap, &link.downlink, seed).await?;
+        let ifb = netem::redirect(netlink, tap, &format!("zfi{client}")).await?;
+        netem::impair(netlink, ifb, &link.uplink, seed ^ 1).await
+    }
+
+    /// Whether links can lose and delay here, tried on the bridge itself; if not, why.
+    pub(crate) async fn has_netem(&self) -> Result<(), String> {
+        let tried = netem::impair(&self.netlink, self.index, &Impairment::default(), 0).await;
+        let _ = queue::remove(&self.netlink, self.index).await;
+        tried.map_err(|error| {
+            let error = plain(error);
+            format!("this kernel has no netem (sch_netem): {error}")
+        })
+    }
+
+    /// The same for both directions; the bridge is of no use after that.
+    pub(crate) async fn can_impair(self) -> Result<(), String> {
+        self.has_netem().await?;
+        let tried = netem::redirect(&self.netlink, self.index, "zfi").await;
+        let parts = "ifb, sch_ingress, cls_u32, act_mirred";
+        tried.map(drop).map_err(|error| {
+            let error = plain(error);
+            format!("this kernel cannot redirect what a device sends ({parts}): {error}")
+        })
     }
 
     /// A tap that is an isolated port of the bridge, up.
@@ -155,8 +216,8 @@ impl Bridge {
 
     /// Tries the queue that paces on the bridge itself, where it does no harm.
     pub(super) async fn can_pace(&self) -> Result<(), String> {
-        let tried = pace::limit(&self.netlink, self.index, 1_000_000).await;
-        let _ = pace::unlimit(&self.netlink, self.index).await;
+        let tried = pace::limit(&self.netlink, self.index, TcHandle::ROOT, 1_000_000).await;
+        let _ = queue::remove(&self.netlink, self.index).await;
         tried.map_err(|error| format!("this kernel has no token bucket (sch_tbf): {error}"))
     }
 }
@@ -165,8 +226,12 @@ fn tap_name(client: u32) -> String {
     format!("{NAME}{client}")
 }
 
-fn lock(cut: &Mutex<BTreeSet<u32>>) -> MutexGuard<'_, BTreeSet<u32>> {
-    cut.lock().unwrap_or_else(PoisonError::into_inner)
+fn of_outlet(outlet: &Outlet) -> (u32, State) {
+    let state = State {
+        link: Some(outlet.link).filter(|link| !link.is_perfect()),
+        ..State::default()
+    };
+    (outlet.client, state)
 }
 
 /// A new tap. One of the same name that is about to go is waited for: a descendant of a machine that
@@ -214,12 +279,16 @@ pub(super) async fn up(netlink: &Handle, name: &str) -> io::Result<()> {
 }
 
 pub(super) fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> io::Error {
-    move |error| match &error {
-        // Its Display has the error twice.
-        rtnetlink::Error::NetlinkError(message) => {
-            let error = message.to_io();
-            io::Error::new(error.kind(), format!("cannot {what}: {error}"))
-        }
-        other => io::Error::other(format!("cannot {what}: {other}")),
+    move |error| {
+        let error = plain(error);
+        io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+    }
+}
+
+/// What the system said, without that it said it over netlink.
+fn plain(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
     }
 }

@@ -7,7 +7,9 @@
 //! | loopback | 127.0.0.1        | native devices only       | a port on 127.0.0.1       |
 
 mod bridge;
+mod netem;
 mod pace;
+mod queue;
 mod subnet;
 mod switchboard;
 mod user;
@@ -18,6 +20,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 pub(crate) use bridge::{Bridge, MAX_DEVICES as MAX_BRIDGE_PORTS};
+pub(crate) use netem::check as check_netem;
 pub(crate) use subnet::Subnet;
 pub(crate) use switchboard::Switchboard;
 pub(crate) use user::UserNet;
@@ -127,11 +130,8 @@ impl Network {
 
     pub(crate) async fn set_link(&self, client: u32, link: Link) -> Result<(), String> {
         match self {
+            Self::Bridge(bridge) => bridge.set_link(client, link).await.map_err(text),
             Self::Switch(switch) => switch.set_link(client, link).map_err(text),
-            Self::Bridge(bridge) => {
-                bridge.can_impair().await?;
-                Ok(())
-            }
             Self::User(_) | Self::Loopback => Err(NO_LINKS.into()),
         }
     }

@@ -1,13 +1,10 @@
 //! Pacing what a guest receives: a token bucket (tc's `tbf`) on the host's end of its tap.
 
-use futures::StreamExt;
-use rtnetlink::packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
-};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
+use rtnetlink::packet_core::DefaultNla;
+use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcOption};
 use rtnetlink::{Error, Handle};
+
+use super::queue;
 
 // Of <linux/pkt_sched.h>.
 const TCA_TBF_PARMS: u16 = 1;
@@ -24,39 +21,22 @@ const BURST_BYTES: u32 = 1600;
 const QUEUE_BYTES: u32 = 128 * 1024;
 
 /// Holds what leaves on the link to `kbit_per_s`, instead of any former limit.
-pub(super) async fn limit(netlink: &Handle, link: u32, kbit_per_s: u32) -> Result<(), Error> {
-    let options = vec![
+///
+/// `parent`: the root of the link, or a place below another queue.
+pub(super) async fn limit(
+    netlink: &Handle,
+    link: u32,
+    parent: TcHandle,
+    kbit_per_s: u32,
+) -> Result<(), Error> {
+    let options = TcAttribute::Options(vec![
         TcOption::Other(DefaultNla::new(TCA_TBF_PARMS, parameters(kbit_per_s))),
         TcOption::Other(DefaultNla::new(
             TCA_TBF_BURST,
             BURST_BYTES.to_ne_bytes().to_vec(),
         )),
-    ];
-    let mut message = TcMessage::with_index(link.cast_signed());
-    message.header.parent = TcHandle::ROOT;
-    message.attributes = vec![
-        TcAttribute::Kind("tbf".into()),
-        TcAttribute::Options(options),
-    ];
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
-    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-    let mut netlink = netlink.clone();
-    let mut answers = netlink.request(request)?;
-    while let Some(answer) = answers.next().await {
-        if let NetlinkPayload::Error(error) = answer.payload
-            && error.code.is_some()
-        {
-            return Err(Error::NetlinkError(error));
-        }
-    }
-    Ok(())
-}
-
-/// Takes the limit away.
-pub(super) async fn unlimit(netlink: &Handle, link: u32) -> Result<(), Error> {
-    let mut delete = netlink.qdisc().del(link.cast_signed());
-    delete.message_mut().header.parent = TcHandle::ROOT;
-    delete.execute().await
+    ]);
+    queue::put(netlink, link, parent, TcHandle::UNSPEC, "tbf", options).await
 }
 
 /// `struct tc_tbf_qopt`: the rate, an absent peak rate, and the length of the queue.

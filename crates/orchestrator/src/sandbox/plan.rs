@@ -156,7 +156,7 @@ impl Trial {
             (Err(why), _) => Some(format!(
                 "this machine allows no namespaces ({why}); as root it might"
             )),
-            (_, Err(why)) => Some(format!("{why}; as root it would work")),
+            (_, Err(why)) => Some(why.clone()),
             _ => None,
         }
     }
@@ -245,10 +245,10 @@ fn decide(
         )),
         (NetworkMode::User, _) => Ok((Network::User, "as asked for".into())),
         (NetworkMode::Auto, Some(why)) if needs.any() => Err(format!(
-            "{} need the network `switch`, which cannot be had: {why}. Give this user \
-             /dev/net/tun (as root: chmod 666 /dev/net/tun), or leave them out",
+            "{} need the network `switch`, which cannot be had: {why}. Do that, or leave them out",
             needs.names()
         )),
+        (NetworkMode::Auto, Some(why)) if trial.namespaces.is_err() => Ok((Network::User, why)),
         (NetworkMode::Auto, Some(why)) => Ok((Network::User, format!("no bridge, since {why}"))),
         (NetworkMode::Bridge, Some(why)) => Err(cannot("bridge", &why, needs)),
         (NetworkMode::Switch, Some(why)) => Err(cannot("switch", &why, needs)),
@@ -337,8 +337,9 @@ fn try_networks() -> io::Result<Trial> {
     runtime.block_on(async {
         let subnet = Subnet::for_devices(1).expect("there is room for one device");
         let text = |error: io::Error| error.to_string();
-        let tap = Switchboard::try_tap(subnet).await.map_err(text);
-        let (bridge, netem) = match Bridge::start(subnet).await {
+        let tap = Switchboard::try_tap(subnet).await;
+        let tap = tap.map_err(|error| format!("{error}; {}", way_to_a_tap(error.kind())));
+        let (bridge, netem) = match Bridge::start(subnet, 0, &[]).await {
             Ok(bridge) => {
                 let tapped = bridge.add_tap("zfl0").await.map(drop).map_err(text);
                 (tapped, bridge.can_impair().await)
@@ -352,6 +353,19 @@ fn try_networks() -> io::Result<Trial> {
             netem,
         })
     })
+}
+
+/// What root can do about a tap that cannot be had.
+fn way_to_a_tap(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::NotFound => {
+            "it has to be made, as root: mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "as root it would work, and for this user after, as root: chmod 666 /dev/net/tun"
+        }
+        _ => "as root it might work",
+    }
 }
 
 #[cfg(test)]
@@ -378,8 +392,9 @@ mod tests {
 
     fn no_tap() -> Trial {
         let why = "/dev/net/tun cannot be used: Permission denied".to_owned();
+        let way = way_to_a_tap(io::ErrorKind::PermissionDenied);
         Trial {
-            tap: Err(why.clone()),
+            tap: Err(format!("{why}; {way}")),
             bridge: Err(why),
             ..Trial::WORKS
         }
@@ -430,12 +445,11 @@ mod tests {
         assert_eq!(
             auto(NOTHING, &no_tap()),
             "user (QEMU's user-mode network, a forwarded port per device) in private namespaces: \
-             no bridge, since /dev/net/tun cannot be used: Permission denied; as root it would work"
+             no bridge, since /dev/net/tun cannot be used: Permission denied; as root it would work, \
+             and for this user after, as root: chmod 666 /dev/net/tun"
         );
         let none = Trial::no_namespaces("new PID namespace: No space left".into());
-        assert!(
-            auto(NOTHING, &none).contains("on the host's loopback: no bridge, since this machine")
-        );
+        assert!(auto(NOTHING, &none).contains("on the host's loopback: this machine allows no"));
         let no_bridge = Trial {
             bridge: Err("cannot make the bridge: Not supported".into()),
             ..Trial::WORKS

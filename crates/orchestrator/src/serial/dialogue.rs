@@ -87,16 +87,22 @@ impl Dialogue {
         }
     }
 
+    /// Asks a shell for a prompt that has shown one, with other output behind it.
+    pub(crate) fn ask(&mut self) -> Action {
+        self.state = State::Prompt;
+        Action::Type {
+            text: "\n".into(),
+            paced: false,
+        }
+    }
+
     /// Takes in that the guest has been silent for long after something was typed.
     pub(crate) fn hear_nothing(&mut self) -> Action {
         // The end of the line was lost, or its beginning: an empty line brings a prompt.
-        self.state = State::Prompt;
         if self.typed < MAX_TYPED {
-            Action::Type {
-                text: "\n".into(),
-                paced: false,
-            }
+            self.ask()
         } else {
+            self.state = State::Prompt;
             self.give_up()
         }
     }
@@ -155,6 +161,17 @@ mod tests {
             Action::Wait
         );
         assert_eq!(shell.hear(&lines(&["starting"]), "zfl:~$ "), Action::Done);
+    }
+
+    #[test]
+    fn a_shell_whose_prompt_is_long_gone_is_asked_for_another() {
+        let mut shell = dialogue();
+        assert_eq!(shell.hear(&[], ""), Action::Wait);
+        let Action::Type { text, .. } = shell.ask() else {
+            panic!()
+        };
+        assert_eq!(text, "\n");
+        assert_eq!(shell.hear(&[], "zfl:~$ "), typed(false));
     }
 
     #[test]

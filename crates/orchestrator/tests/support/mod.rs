@@ -6,6 +6,9 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod play;
+
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -59,6 +62,15 @@ pub struct Stage {
     folder: TempDir,
     /// Distinguishes the processes of this stage from all others.
     pub marker: String,
+}
+
+/// A namespace that must come to have no process in it.
+#[derive(Debug)]
+pub struct Namespace {
+    /// For example `net:[4026532250]`.
+    name: PathBuf,
+    /// As long as it is open, no other namespace gets this name.
+    _held: File,
 }
 
 impl Stage {
@@ -131,24 +143,29 @@ impl Stage {
     }
 
     /// The namespaces that processes of this stage are in, other than this process's own.
-    pub fn namespaces(&self) -> Vec<PathBuf> {
-        let mut all: Vec<PathBuf> = self.processes().into_iter().flat_map(namespaces).collect();
+    pub fn namespaces(&self) -> Vec<Namespace> {
         let own = namespaces(std::process::id());
-        all.retain(|namespace| !own.contains(namespace));
-        all.sort();
-        all.dedup();
+        let mut all: Vec<Namespace> = Vec::new();
+        for path in self.processes().into_iter().flat_map(namespace_files) {
+            let (Ok(name), Ok(hold)) = (std::fs::read_link(&path), File::open(&path)) else {
+                continue;
+            };
+            if !own.contains(&name) && all.iter().all(|known| known.name != name) {
+                all.push(Namespace { name, _held: hold });
+            }
+        }
         all
     }
 
     /// Checks that within [`CLEAN_AFTER`] nothing of this stage is left anywhere.
-    pub fn check_empty(&self, namespaces: &[PathBuf]) {
+    pub fn check_empty(&self, namespaces: &[Namespace]) {
         let start = Instant::now();
         loop {
             let (processes, files) = (self.processes(), self.temporary_files());
             let used = all_namespaces();
             let namespaces: Vec<_> = namespaces
                 .iter()
-                .filter(|name| used.contains(name))
+                .filter(|namespace| used.contains(&namespace.name))
                 .collect();
             if processes.is_empty() && files.is_empty() && namespaces.is_empty() {
                 return;
@@ -170,9 +187,12 @@ fn all_namespaces() -> Vec<PathBuf> {
 }
 
 fn namespaces(pid: u32) -> Vec<PathBuf> {
-    let kinds = ["net", "pid", "mnt", "user"];
-    let links = kinds.map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")));
+    let links = namespace_files(pid).map(std::fs::read_link);
     links.into_iter().flatten().collect()
+}
+
+fn namespace_files(pid: u32) -> [PathBuf; 4] {
+    ["net", "pid", "mnt", "user"].map(|kind| format!("/proc/{pid}/ns/{kind}").into())
 }
 
 impl Actor {
