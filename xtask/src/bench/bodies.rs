@@ -3,7 +3,7 @@
 use super::faults::short;
 use super::results::Run;
 use super::table::{Table, largest, median, number};
-use super::{Bench, same_model};
+use super::{Bench, networks, same_model};
 use crate::project;
 use anyhow::{Result, ensure};
 
@@ -32,7 +32,11 @@ pub fn measure(bench: &Bench) -> Result<String> {
         bench.folder.display()
     );
     let size = format!("{clients} devices, {examples} examples each, {rounds} rounds.");
-    let same = format!("The model is the same in all {}.", runs.len());
+    let same = format!(
+        "The model is the same in all {}.\n{}",
+        runs.len(),
+        networks(runs.iter().map(|(_, run)| run))
+    );
     Ok(format!("{size}\n\n{}\n{same}{notes}", table(&runs)))
 }
 

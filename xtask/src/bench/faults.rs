@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 /// # Errors
 /// If a run fails, a round does not complete, or the two differ.
 pub fn measure(bench: &Bench) -> Result<String> {
-    let (clients, rounds, examples) = bench.size((50, 20, 600), (4, 4, 100));
+    let (clients, rounds, examples) = bench.size((50, 20, 600), (10, 4, 100));
     let arguments = format!(
         "--body bare --network switch --clients {clients} --rounds {rounds} --examples {examples}"
     );

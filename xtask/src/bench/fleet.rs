@@ -1,8 +1,8 @@
 //! Fleets of 50, 100 and 200 devices: how long, and what a device takes of the host.
 
-use super::Bench;
 use super::results::Run;
 use super::table::{Table, largest, number};
+use super::{Bench, networks};
 use anyhow::Result;
 
 /// Name, and the arguments that make it; those for `--quick`.
@@ -41,13 +41,15 @@ pub fn measure(bench: &Bench) -> Result<String> {
         "host CPU s a device: mean",
         "largest",
     ]);
+    let mut runs = Vec::new();
     for (name, full, quick) in FLEETS {
         let arguments = format!("--body bare {}", bench.size(full, quick));
         let folder = arguments.split_whitespace().nth(3).unwrap_or("fleet");
         let run = bench.run(folder, &arguments)?;
         table.row(row(bench.size(name, quick), &run));
+        runs.push(run);
     }
-    Ok(table.markdown())
+    Ok(format!("{}\n{}", table.markdown(), networks(&runs)))
 }
 
 fn row(name: &str, run: &Run) -> Vec<String> {

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use machine::Machine;
 use results::Run;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -197,7 +198,16 @@ fn same_model<'a>(runs: impl IntoIterator<Item = &'a Run>) -> bool {
     hashes.all(|hash| Some(hash) == first)
 }
 
-/// The run directory's files as they are written: whether there is one that has begun this round.
+/// The networks that these runs had, in words.
+fn networks<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
+    let named = runs
+        .into_iter()
+        .filter_map(|run| run.summary.network.as_deref());
+    let names: BTreeSet<&str> = named.collect();
+    format!("Network: {}.", Vec::from_iter(names).join("; "))
+}
+
+/// Whether a device of a run that goes on has begun this round.
 fn has_begun(out: &Path, round: u64) -> bool {
     let text = fs::read_to_string(out.join("events.jsonl")).unwrap_or_default();
     results::events(&text)

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 /// The namespaces that zfl makes.
@@ -22,7 +22,7 @@ pub struct Footprint {
     pub processes: BTreeSet<Process>,
     /// As `/proc` names them: `net:[4026532000]`.
     pub namespaces: BTreeSet<String>,
-    /// Open FIFOs, pipes and sockets, by name: `socket:[123]`, or a path.
+    /// Open FIFOs, pipes and sockets: name, device and inode, for names alone are not unique.
     pub channels: BTreeSet<String>,
     /// What was on the host before the run, and is not of it.
     before: Visible,
@@ -81,7 +81,8 @@ impl Footprint {
             // Looking at every descriptor takes a while, and is of no use yet.
             return Ok(left);
         }
-        for pid in pids()? {
+        // A namespace of processes is kept by one that has ended and was not collected, too.
+        for pid in pids()?.into_iter().filter(|pid| look(*pid).is_some()) {
             let held = namespaces(pid).into_iter().chain(channels(pid));
             let held =
                 held.filter(|name| self.namespaces.contains(name) || self.channels.contains(name));
@@ -92,6 +93,14 @@ impl Footprint {
         left.extend(mounted.map(|name| format!("{name}, mounted")));
         left.extend(Visible::now()?.beyond(&self.before));
         Ok(left)
+    }
+
+    /// Whether the system still lists a process of it, as one that has ended and that its parent,
+    /// by now the system's process 1, has not asked for yet.
+    pub fn is_listed(&self) -> bool {
+        let listed =
+            |process: &Process| stat(process.pid).is_some_and(|now| now.started == process.started);
+        self.processes.iter().any(listed)
     }
 }
 
@@ -162,18 +171,32 @@ fn is_alive(process: Process) -> bool {
 
 /// The parent of a process, and the process; `None` if it has ended.
 fn look(pid: u32) -> Option<(u32, Process)> {
-    let (parent, started) = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-    Some((parent, Process { pid, started }))
+    let stat = stat(pid)?;
+    let started = stat.started;
+    (!stat.ended).then_some((stat.parent, Process { pid, started }))
 }
 
-/// Parent and start of a process that has not ended.
-fn parse_stat(stat: &str) -> Option<(u32, u64)> {
+/// What `/proc/PID/stat` tells.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    /// Whether it only waits for its parent to ask how it ended. It holds nothing then.
+    ended: bool,
+    parent: u32,
+    started: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(stat: &str) -> Option<Stat> {
     // The second field, the name, may have anything in it, but the last bracket is its end.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    if matches!(*fields.first()?, "Z" | "X") {
-        return None;
-    }
-    Some((fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?))
+    Some(Stat {
+        ended: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
 }
 
 /// The namespaces that a process is in or holds open. What cannot be read has ended.
@@ -197,9 +220,12 @@ fn channels(pid: u32) -> BTreeSet<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
     let channel = |entry: fs::DirEntry| {
         // Through the link, to what is open.
-        let kind = fs::metadata(entry.path()).ok()?.file_type();
+        let open = fs::metadata(entry.path()).ok()?;
+        let kind = open.file_type();
         let name = fs::read_link(entry.path()).ok()?;
-        (kind.is_fifo() || kind.is_socket()).then(|| name.to_string_lossy().into_owned())
+        // Each run has FIFOs of the same names, in a file system of its own.
+        let name = format!("{} ({}:{})", name.display(), open.dev(), open.ino());
+        (kind.is_fifo() || kind.is_socket()).then_some(name)
     };
     entries
         .into_iter()
@@ -220,13 +246,19 @@ fn descriptors(pid: u32) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
     use std::process::{Command, Stdio};
 
     #[test]
     fn reads_a_process() {
         let stat = |state: &str| format!("7 (a) b) {state} 1 {}4711 20\n", "0 ".repeat(17));
-        assert_eq!(parse_stat(&stat("S")), Some((1, 4711)));
-        assert_eq!(parse_stat(&stat("Z")), None);
+        let expected = |ended| Stat {
+            ended,
+            parent: 1,
+            started: 4711,
+        };
+        assert_eq!(parse_stat(&stat("S")), Some(expected(false)));
+        assert_eq!(parse_stat(&stat("Z")), Some(expected(true)));
         assert_eq!(parse_stat(""), None);
     }
 
@@ -259,11 +291,10 @@ mod tests {
     fn who_holds_a_pipe_is_named() {
         let (_here, there) = std::io::pipe().unwrap();
         let own = std::process::id();
-        let name = descriptors(own)
-            .into_iter()
-            .find(|name| name.to_string_lossy().starts_with("pipe:["));
-        let name = name.unwrap().to_string_lossy().into_owned();
-        assert!(channels(own).contains(&name));
+        let link = fs::read_link(format!("/proc/self/fd/{}", there.as_raw_fd())).unwrap();
+        let link = link.to_string_lossy();
+        let mut open = channels(own).into_iter();
+        let name = open.find(|name| name.starts_with(&*link)).unwrap();
         let print = Footprint {
             channels: [name.clone()].into(),
             before: Visible::now().unwrap(),

@@ -26,6 +26,7 @@ pub struct Summary {
     pub rounds: u32,
     pub rounds_completed: u32,
     pub final_accuracy: Option<f64>,
+    pub network: Option<String>,
     pub wall_s: f64,
     pub boot_s: Option<f64>,
     pub train_s: f64,
