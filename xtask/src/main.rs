@@ -9,6 +9,7 @@
 //! - Whatever is already in place is left alone, and no package manager is called for it.
 //! - A chore that cannot be done ends with a non-zero status and the command that would help.
 
+mod bench;
 mod ci;
 mod guest;
 mod licences;
@@ -80,6 +81,8 @@ enum Chore {
     },
     /// The end-to-end tests: fleets in QEMU, and what goes wrong with them
     TestFleet,
+    /// Measure the numbers that docs/ states
+    Bench(bench::BenchArgs),
     /// Formatting, lints, documentation, links, licences and the `no_std` builds
     Ci,
 }
@@ -117,7 +120,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::TestFleet => tiers::fleet(),
         Chore::TestZephyr => tiers::zephyr_alone(),
         Chore::Sizes => sizes::all(),
-        Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
+        Chore::Bench(args) => bench::bench(&args),
         Chore::Ci => ci::check(),
     }
     .map(|()| ExitCode::SUCCESS)

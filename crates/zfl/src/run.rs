@@ -11,7 +11,7 @@ use crate::runs::{self, Mark};
 use crate::session::{Interrupt, aggregate};
 use crate::settings::Settings;
 use crate::stage::Stage;
-use crate::summary::{FleetSide, Memory, Summary};
+use crate::summary::{FleetSide, Memory, NetworkStats, Summary};
 use crate::terminal::Terminal;
 use crate::watch::{Watchdog, watch};
 use crate::{RUNS, view};
@@ -345,6 +345,7 @@ impl Production<'_> {
         };
         let pids = fleet.pids().into_keys();
         let memory = Memory::of(pids.filter_map(|client| fleet.usage(client)));
+        let network_stats = fleet.switch_stats().as_ref().map(NetworkStats::of);
         let deaths = background.end(fleet).await?;
         let (learned, interrupt) = ended?;
 
@@ -352,6 +353,7 @@ impl Production<'_> {
             network: experiment.network.map(|_| self.plan.to_string()),
             boot_s,
             memory,
+            network_stats,
             deaths,
             faults: stage.counts(),
             resumed_from: (first_round > 1).then(|| first_round - 1),

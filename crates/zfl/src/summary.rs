@@ -5,6 +5,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use zfl_orchestrator::switch::{LaneStats, SwitchStats};
 use zfl_orchestrator::{Death, Usage};
 
 /// The whole of a run, what the aggregator knows and what the orchestrator knows.
@@ -54,6 +55,9 @@ pub struct Summary {
     /// Memory of the host that each device's machine had to itself at the end of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What became of the fleet's frames; absent where no switch counted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_stats: Option<NetworkStats>,
     /// SHA-256 of the last model's parameters as little-endian f32.
     pub model_sha256: String,
     /// What every random stream was derived from.
@@ -118,6 +122,75 @@ impl Memory {
     }
 }
 
+/// Frames on all links together, as the switch counted them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NetworkStats {
+    /// From devices.
+    pub up: Frames,
+    /// To devices.
+    pub down: Frames,
+    /// Mean time by which a frame left its link later than it should have.
+    pub mean_late_ms: f64,
+    /// The worst.
+    pub worst_late_ms: f64,
+    /// Frames that left more than a millisecond late.
+    pub late_frames: u64,
+    /// Whether the switch ran in a real-time class; if not, a busy host made it later.
+    pub real_time: bool,
+}
+
+/// Frames of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// Handed to a link.
+    pub offered: u64,
+    /// Their bytes, with Ethernet headers.
+    pub offered_bytes: u64,
+    /// Taken by the loss that was asked for.
+    pub lost: u64,
+    /// Dropped for a full queue or a cut link.
+    pub dropped: u64,
+    /// TCP segments among those offered.
+    pub tcp_segments: u64,
+    /// TCP segments whose data, SYN or FIN were sent before.
+    pub tcp_retransmissions: u64,
+    /// TCP segments among those lost and dropped.
+    pub tcp_dropped: u64,
+}
+
+impl NetworkStats {
+    /// Of all links of a switch.
+    pub fn of(switch: &SwitchStats) -> Self {
+        let (mut up, mut down) = (Frames::default(), Frames::default());
+        for client in switch.clients.values() {
+            up.add(&client.uplink);
+            down.add(&client.downlink);
+        }
+        let punctuality = switch.punctuality;
+        Self {
+            up,
+            down,
+            // A fleet without frames was never late.
+            mean_late_ms: punctuality.late_ns as f64 / punctuality.timed_frames.max(1) as f64 / 1e6,
+            worst_late_ms: punctuality.worst_late_ns as f64 / 1e6,
+            late_frames: punctuality.late_frames,
+            real_time: switch.real_time,
+        }
+    }
+}
+
+impl Frames {
+    fn add(&mut self, lane: &LaneStats) {
+        self.offered += lane.frames;
+        self.offered_bytes += lane.bytes;
+        self.lost += lane.lost;
+        self.dropped += lane.queue_drops + lane.cut_drops;
+        self.tcp_segments += lane.tcp_segments;
+        self.tcp_retransmissions += lane.tcp_retransmissions;
+        self.tcp_dropped += lane.tcp_dropped;
+    }
+}
+
 /// What only the fleet's side knows.
 #[derive(Debug, Default)]
 pub struct FleetSide {
@@ -127,6 +200,8 @@ pub struct FleetSide {
     pub boot_s: Option<f64>,
     /// See [`Summary::memory`].
     pub memory: Option<Memory>,
+    /// See [`Summary::network_stats`].
+    pub network_stats: Option<NetworkStats>,
     /// Devices that died.
     pub deaths: Vec<Death>,
     /// See [`Summary::faults`].
@@ -180,6 +255,7 @@ impl Summary {
             boot_s: fleet.boot_s,
             train_s: learned.train_s,
             memory: fleet.memory,
+            network_stats: fleet.network_stats,
             model_sha256: learned.model_sha256,
             seed: learned.seed,
             faults: fleet.faults,
@@ -264,6 +340,35 @@ fn megabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zfl_orchestrator::switch::ClientStats;
+
+    #[test]
+    fn frames_are_those_of_all_links() {
+        let lane = |frames, lost| LaneStats {
+            frames,
+            lost,
+            cut_drops: 1,
+            ..LaneStats::default()
+        };
+        let client = |frames| ClientStats {
+            uplink: lane(frames, 2),
+            downlink: lane(1, 0),
+            ..ClientStats::default()
+        };
+        let mut switch = SwitchStats {
+            clients: [(0, client(10)), (1, client(20))].into(),
+            ..SwitchStats::default()
+        };
+        assert_eq!(NetworkStats::of(&switch).mean_late_ms, 0.0);
+        (switch.punctuality.timed_frames, switch.punctuality.late_ns) = (4, 2_000_000);
+        let stats = NetworkStats::of(&switch);
+        assert_eq!(
+            (stats.up.offered, stats.up.lost, stats.up.dropped),
+            (30, 4, 2)
+        );
+        assert_eq!(stats.down.offered, 2);
+        assert_eq!(stats.mean_late_ms, 0.5);
+    }
 
     #[test]
     fn memory_is_that_of_the_largest() {

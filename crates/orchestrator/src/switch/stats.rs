@@ -83,6 +83,10 @@ counters! {
 counters! {
     /// The switch as a whole.
     Punctuality by PunctualityCounters {
+        /// Frames that left their link, in time or not.
+        timed_frames,
+        /// How far behind their time they left, summed up, in nanoseconds.
+        late_ns,
         /// Frames that left their link more than [`LATE`] behind their time: the host was busy.
         late_frames,
         /// The worst such delay, in nanoseconds, of all frames.
@@ -245,6 +249,8 @@ impl PunctualityCounters {
     /// A frame left its link `by` behind its time.
     pub fn late(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        count(&self.timed_frames);
+        self.late_ns.fetch_add(nanos, Ordering::Relaxed);
         self.worst_late_ns.fetch_max(nanos, Ordering::Relaxed);
         if by > LATE {
             count(&self.late_frames);
