@@ -120,6 +120,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::TestFleet => tiers::fleet(),
         Chore::TestZephyr => tiers::zephyr_alone(),
         Chore::Sizes => sizes::all(),
+        Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Bench(args) => bench::bench(&args),
         Chore::Ci => ci::check(),
     }
