@@ -139,6 +139,14 @@ fn boards_that_do_not_fit_the_body() {
 }
 
 #[test]
+fn captures_of_nobody() {
+    refused(
+        &["--body", "bare", "--clients", "2", "--pcap", "99"],
+        "device 99",
+    );
+}
+
+#[test]
 fn a_full_screen_without_a_terminal() {
     refused(&["--tui"], "--tui needs a terminal");
     refused(&["--tui", "--json"], "cannot be used with");

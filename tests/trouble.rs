@@ -356,3 +356,29 @@ fn what_cannot_go_on_says_so() {
     let said = finish(zfl().args(["run", "--resume", "never-was"]));
     assert!(said.err.contains("no run directory"), "{said:?}");
 }
+
+#[test]
+fn a_configuration_read_again_says_the_same() {
+    let folder = folder();
+    let trace = "{\"unit\":\"rounds\",\"devices\":[{\"client\":0,\"on\":[[2,9]]}]}";
+    fs::write(folder.path().join("phones.json"), trace).unwrap();
+    let dry = |file: &str, flags: &[&str]| {
+        let mut zfl = zfl();
+        let said = finish(
+            zfl.current_dir(folder.path())
+                .args(["run", "--dry-run", file])
+                .args(flags),
+        );
+        assert_eq!(said.status, Some(0), "{said:?}");
+        said.out
+    };
+    let text = "out = \"x\"\n[[fleet]]\ncount = 1\nbody = \"bare\"\nmips = 1000\n\
+                [[fleet]]\ncount = 1\nbody = \"bare\"\n[[fleet]]\ncount = 1\nbody = \"native\"\n\
+                [faults]\ntrace = \"phones.json\"\n";
+    fs::write(folder.path().join("mixed.toml"), text).unwrap();
+    let first = dry("mixed.toml", &["--name", "n", "--network", "switch"]);
+    let run = folder.path().join("run");
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("config.toml"), &first).unwrap();
+    assert_eq!(dry("run/config.toml", &[]), first);
+}

@@ -81,7 +81,8 @@ impl Rounds {
     /// All rounds; on an error those that completed are in the table.
     pub async fn run(&mut self) -> Result<()> {
         let (first, last) = (self.shared.config.first_round, self.shared.config.rounds);
-        if first == 1 {
+        // A run that was broken off in its first round has this row already.
+        if self.table.is_empty() {
             self.evaluate_initial().await?;
         }
         for round in first..=last {
@@ -144,8 +145,7 @@ impl Rounds {
             .filter_map(|r| Some(r.cost.as_ref()?.train_us))
             .max();
         let simulated_s = simulated_s(&records);
-        let before = self.table.last().and_then(|last| last.simulated_elapsed_s);
-        let simulated_before = before.unwrap_or(0.0);
+        let simulated_elapsed_s = simulated_elapsed_s(self.table.last(), simulated_s);
         let mut all = updates;
         all.extend(late.iter().cloned());
         self.params = Arc::new(self.strategy.aggregate(&self.params, &all));
@@ -177,7 +177,7 @@ impl Rounds {
             round_s: began.elapsed().as_secs_f64(),
             elapsed_s: self.shared.log.elapsed_s(),
             simulated_s,
-            simulated_elapsed_s: simulated_s.map(|s| s + simulated_before),
+            simulated_elapsed_s,
         };
         self.finish_round(record, &records)
     }
@@ -221,9 +221,10 @@ impl Rounds {
                 .shared
                 .look(|state| state.roster.count(|s| matches!(s, Standing::Lost(_))));
             bail!(
-                "round {round}: {ready} of {} devices are ready and {lost} are lost, the quorum is {}: \
-                 look at the devices' logs, or lower the quorum",
+                "round {round}: {ready} of {} devices are ready, {lost} are lost and {} away on purpose, \
+                 the quorum is {}: look at the devices' logs, or lower the quorum",
                 config.clients,
+                conditions.away.len(),
                 config.quorum
             );
         }
@@ -319,17 +320,12 @@ impl Rounds {
                 return;
             };
             let reason = match self.try_start(round, id, address, token, deadline).await {
-                Ok(()) => {
-                    return self
-                        .shared
-                        .log
-                        .emit(Event::ClientStarted { client: id, round });
-                }
+                Ok(()) => return self.started(round, id),
                 // The device took it, and the answer was lost: its update will come.
                 Err(DeviceError::Refused { status, .. })
                     if unanswered && status.as_u16() == 409 =>
                 {
-                    return;
+                    return self.started(round, id);
                 }
                 Err(error @ DeviceError::Refused { status, .. }) if !retriable(status.as_u16()) => {
                     return self.fail(round, id, &error.to_string());
@@ -345,6 +341,13 @@ impl Rounds {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
+    }
+
+    /// Faults, the watchdog and the displays go by this: it is told however the answer came.
+    fn started(&self, round: u32, id: u32) {
+        self.shared
+            .log
+            .emit(Event::ClientStarted { client: id, round });
     }
 
     fn fail(&self, round: u32, id: u32, reason: &str) {
@@ -636,6 +639,15 @@ fn simulated_s(records: &[ClientRecord]) -> Option<f64> {
         Some(host.virtual_s? + host.link_s.unwrap_or(0.0))
     });
     each.reduce(|slowest, one| Some(slowest?.max(one?)))?
+}
+
+/// Simulated time of the run, if it is known of every round so far: `last` and one of `round_s`.
+fn simulated_elapsed_s(last: Option<&RoundRecord>, round_s: Option<f64>) -> Option<f64> {
+    let before = match last {
+        Some(last) if last.round > 0 => last.simulated_elapsed_s?,
+        _ => 0.0,
+    };
+    Some(before + round_s?)
 }
 
 /// Mean training loss of a round, weighted by examples.

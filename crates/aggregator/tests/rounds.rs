@@ -10,7 +10,8 @@ use std::time::Duration;
 use support::{Device, Reply, Run, SHORT, config, data, frame_of, get, num_params, partition};
 use tokio::net::TcpListener;
 use zfl_aggregator::{
-    ClientRecord, Conditions, Event, HostCost, Outlook, Phase, RunDir, Server, bind,
+    ClientRecord, Conditions, Event, HostCost, Outlook, Phase, Resumed, RoundRecord, RunDir,
+    Server, bind,
 };
 
 /// Weights of round 0 and what three rounds of the honest devices' training make of them: client `i`
@@ -210,7 +211,8 @@ async fn too_few_ready_devices_fail_the_run_with_a_reason() {
     let reason = finished.summary.reason.as_deref().unwrap_or_default();
     assert!(!finished.summary.success);
     assert!(
-        reason.contains("1 of 3 devices are ready") && reason.contains("quorum is 2"),
+        reason.contains("1 of 3 devices are ready, 0 are lost and 0 away on purpose")
+            && reason.contains("quorum is 2"),
         "{reason}"
     );
     assert_eq!(finished.summary.rounds_completed, 0);
@@ -321,6 +323,45 @@ async fn a_busy_device_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_device_whose_answer_to_start_was_lost_has_started() {
+    let run = Run::start(config(1, 1)).await;
+    let mut device = Device::join(run.address, 0).await;
+    device.answer_next([Reply::Garble, Reply::Refuse(409)]);
+    let order = device.order().await;
+    while device.replies_left() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The refusal is on its way to the aggregator, which asks whom it has not heard of again.
+    tokio::time::sleep(SHORT).await;
+    device.post(&device.update(&order)).await;
+    let finished = run.finish().await;
+    let is_start = |event: &&Event| matches!(event, Event::ClientStarted { .. });
+    assert_eq!(finished.events.iter().filter(is_start).count(), 1);
+}
+
+#[tokio::test]
+async fn a_run_broken_off_in_its_first_round_has_one_row_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = RunDir::create(dir.path()).unwrap();
+    let config = config(1, 1);
+    let from = Resumed {
+        params: config.initial_params(),
+        table: vec![RoundRecord::default()],
+        ..Resumed::default()
+    };
+    let server = Server::new(config, data(), partition(1), run_dir).unwrap();
+    let server = server.resumed(from);
+    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let run = tokio::spawn(server.run(listener));
+    Device::join(address, 0).await.obey_always();
+    assert!(run.await.unwrap().unwrap().success);
+    let rows = std::fs::read_to_string(dir.path().join("rounds.csv")).unwrap();
+    let rounds: Vec<_> = rows.lines().map(|row| row.split(',').next()).collect();
+    assert_eq!(rounds, [Some("round"), Some("1")], "row 0 is there already");
+}
+
+#[tokio::test]
 async fn late_updates_are_refused_or_go_into_the_next_round() {
     for use_late in [false, true] {
         let mut short = config(2, 2);
@@ -397,7 +438,7 @@ impl Outlook for Meter {
     fn seen(&self, update: &ClientRecord) -> Option<HostCost> {
         Some(HostCost {
             boot_ms: Some(40),
-            virtual_s: (update.client < 2 || update.round < 2).then_some(update.client.into()),
+            virtual_s: (update.client < 2 || update.round != 2).then_some(update.client.into()),
             link_s: Some(0.5),
             ..HostCost::default()
         })
@@ -406,7 +447,7 @@ impl Outlook for Meter {
 
 #[tokio::test]
 async fn a_round_lasts_as_long_as_its_slowest_device() {
-    let run = Run::with_outlook(config(3, 2), Arc::new(Meter)).await;
+    let run = Run::with_outlook(config(3, 3), Arc::new(Meter)).await;
     for device in run.devices(3).await {
         device.obey_always();
     }
@@ -414,6 +455,11 @@ async fn a_round_lasts_as_long_as_its_slowest_device() {
     let simulated = finished.table("rounds.csv", &["simulated_s", "simulated_elapsed_s"]);
     assert_eq!(simulated[1], ["2.500000", "2.500000"]);
     assert_eq!(simulated[2], ["", ""], "not known of client 2");
+    assert_eq!(
+        simulated[3],
+        ["2.500000", ""],
+        "a sum with a part unknown is unknown"
+    );
     let clients = finished.table(
         "clients.csv",
         &["client", "boot_ms", "virtual_s", "energy_j"],

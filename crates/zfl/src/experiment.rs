@@ -138,7 +138,9 @@ impl Experiment {
         let kind = body.map_or("mixed", Body::name);
         let mut experiment = Self::resolve(settings, clients, kind, (&data, dir), out, root)?;
         let emulated = groups.iter().any(|group| group.board.is_some());
-        let counted = groups.iter().any(|group| group.speed.is_some());
+        // Said for all only if it is so of all: read again, it would give every group a speed.
+        let mut machines = groups.iter().filter(|group| group.board.is_some());
+        let counted = emulated && machines.all(|group| group.speed.is_some());
         experiment.body = body;
         experiment.board = common(
             &groups,

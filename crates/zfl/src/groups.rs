@@ -93,9 +93,15 @@ pub fn resolve(settings: &Settings, root: &Path, available: usize) -> Result<Vec
     let asked = asked(settings)?;
     let share = share(settings, &asked, available)?;
     let groups = asked.into_iter().enumerate();
-    groups
+    let groups: Vec<Group> = groups
         .map(|(at, group)| resolve_one(settings, root, at, group, share))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let emulated = groups.iter().any(|group| group.board.is_some());
+    require(
+        emulated || settings.network.unwrap_or_default() == Default::default(),
+        || "native devices use this machine's loopback: leave --network out".to_owned(),
+    )?;
+    Ok(groups)
 }
 
 /// The groups as asked for: one of all devices, where there is no `[[fleet]]`.
@@ -182,10 +188,6 @@ fn resolve_one(
     let device = &asked.device;
     let body = body_of(device, root)?;
     let board = board_of(body, device, root)?.map(Arc::new);
-    require(
-        board.is_some() || settings.network.unwrap_or_default() == Default::default(),
-        || "native devices use this machine's loopback: leave --network out".to_owned(),
-    )?;
     let speed = speed_of(settings, device, board.as_deref())?;
     Ok(Group {
         name: asked.name.unwrap_or_else(|| format!("group-{}", at + 1)),

@@ -35,6 +35,9 @@ use zfl_orchestrator::{
 /// What brings a Zephyr firmware.
 const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --body zephyr";
 
+/// How often it is looked whether the fleet is held by nobody else.
+const LET_GO: Duration = Duration::from_millis(2);
+
 /// Carries `zfl run` out, and returns the exit status.
 ///
 /// # Errors
@@ -113,10 +116,12 @@ fn resume(
     let settings = flags.over(Settings::read(&run.join("config.toml"))?)?;
     let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(&run), root)?;
     let before = std::fs::read_to_string(run.join("config.toml"))?;
-    require(experiment.to_toml()? == before, || {
+    let other = differences(&before, &experiment.to_toml()?)?;
+    require(other.is_empty(), || {
         format!(
-            "{} was run with other settings: leave out the flags that change them",
-            run.display()
+            "{} was run with other settings ({}): leave out the flags that change them",
+            run.display(),
+            other.join(", ")
         )
     })?;
     let resumed = RunDir::broken_off(&run, &experiment.network()?)
@@ -129,6 +134,27 @@ fn resume(
         )
     })?;
     Ok((experiment, data, Some(resumed)))
+}
+
+/// Keys of which two configurations say different things. Where the run lies is none: it may have
+/// been moved.
+fn differences(before: &str, now: &str) -> Result<Vec<String>> {
+    let [before, now] = [before, now].map(toml::from_str::<toml::Table>);
+    let (before, now) = (before?, now?);
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let differs = |key: &&String| *key != "out" && before.get(*key) != now.get(*key);
+    Ok(keys.into_iter().filter(differs).cloned().collect())
+}
+
+/// Waits until nobody else holds it: what was told to end lets go of it a little later.
+async fn sole<T>(mut shared: Arc<T>) -> T {
+    loop {
+        shared = match Arc::try_unwrap(shared) {
+            Ok(alone) => return alone,
+            Err(shared) => shared,
+        };
+        tokio::time::sleep(LET_GO).await;
+    }
 }
 
 /// Runs a future on a runtime of its own.
@@ -196,6 +222,13 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
             "native devices send no frames that could be captured: leave --pcap out".to_owned()
         })?;
         return Ok(Plan::native());
+    }
+    let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
+    for &client in captured {
+        let group = experiment.group(client);
+        require(group.is_some_and(|group| group.board.is_some()), || {
+            format!("--pcap {client}: there is no emulated device {client} to capture")
+        })?;
     }
     let needs = Needs {
         links: fleet.devices.iter().any(|spec| !spec.link.is_perfect()),
@@ -434,8 +467,7 @@ impl Background {
         }
         // What they were doing to the fleet is over when they are.
         join_all(self.tasks).await;
-        let fleet = Arc::into_inner(fleet).context("somebody still holds the fleet")?;
-        fleet.stop().await;
+        sole(fleet).await.stop().await;
         self.watching.await.context("the fleet's watch failed")?;
         let mut deaths = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(std::mem::take(&mut *deaths))
@@ -456,4 +488,28 @@ async fn boot(
     let boot_s = began.elapsed().as_secs_f64();
     terminal.line(&format!("{count} devices run after {boot_s:.1} s"));
     boot_s
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_moved_has_the_same_settings() {
+        let differ = |one: &str, two: &str| differences(one, two).unwrap();
+        assert!(differ("out = 'a'\nseed = 1", "seed = 1 # mine\nout = 'b'").is_empty());
+        assert_eq!(differ("seed = 1\nx = 1", "seed = 2"), ["seed", "x"]);
+    }
+
+    #[tokio::test]
+    async fn who_lets_go_late_is_waited_for() {
+        let fleet = Arc::new(7);
+        let held = Arc::clone(&fleet);
+        let act = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(held);
+        });
+        assert_eq!(sole(fleet).await, 7);
+        act.await.unwrap();
+    }
 }

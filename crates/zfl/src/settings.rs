@@ -139,6 +139,8 @@ impl Settings {
             .flatten()
         {
             *path = folder.join(&*path);
+            // `config.toml` holds them, and is read from another folder.
+            *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
         }
         Ok(settings)
     }

@@ -24,6 +24,8 @@ pub enum Reply {
     Refuse(u16),
     /// Never answers.
     Hang,
+    /// Takes it, and its answer is lost on the way.
+    Garble,
 }
 
 /// A `/start` that a device took.
@@ -213,7 +215,7 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
             return (status, axum::Json(ErrorReply::new("told to refuse"))).into_response();
         }
         Some(Reply::Hang) => std::future::pending().await,
-        None => {}
+        Some(Reply::Garble) | None => {}
     }
     let frame = Frame::parse(&body).expect("a well-formed frame");
     let start: Start = fl_proto::json::decode(frame.control).expect("a start");
@@ -222,6 +224,9 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
         start,
         params: frame.params().collect(),
     });
+    if let Some(Reply::Garble) = reply {
+        return (StatusCode::ACCEPTED, "{").into_response();
+    }
     json_ready(&inner, 202)
 }
 
