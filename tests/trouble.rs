@@ -170,6 +170,7 @@ fn what_native_devices_cannot_have_is_refused() {
     refused(&["--loss", "30"], "a probability");
     let folder = folder();
     for (fault, advice) in [
+        ("freeze\"\nfor_ms = 90000", "--watchdog"),
         ("cut\"\nfor_ms = 5", "links"),
         ("out-of-memory\"", "memory"),
     ] {

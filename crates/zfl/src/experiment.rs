@@ -275,6 +275,14 @@ impl Experiment {
                 .to_owned()
             },
         )?;
+        let longest_s = plan.longest_ms() as f64 / 1000.0;
+        require(longest_s < self.watchdog_s, || {
+            format!(
+                "faults: a freeze or cut of {longest_s} s, and the watchdog kills what does nothing for \
+                 {} s: shorten the one or give a longer --watchdog",
+                self.watchdog_s
+            )
+        })?;
         require(
             !plan.takes_memory() || all(|body| body != Body::Native),
             || {

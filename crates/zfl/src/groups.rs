@@ -138,11 +138,13 @@ fn share(settings: &Settings, groups: &[GroupSettings], available: usize) -> Res
         let those = groups
             .iter()
             .filter(move |group| group.examples.is_some() == with);
-        those.map(|group| {
+        let each = those.map(|group| {
+            // Both are 32 bits, so their product has room; the sum of many may not.
             u64::from(group.count.unwrap_or(0)) * u64::from(group.examples.unwrap_or(1))
-        })
+        });
+        each.fold(0, u64::saturating_add)
     };
-    let (taken, open): (u64, u64) = (all(true).sum(), all(false).sum());
+    let (taken, open) = (all(true), all(false));
     require(taken <= available as u64, || {
         format!("the groups ask for {taken} training examples in all, the data set has {available}")
     })?;

@@ -2,6 +2,7 @@
 
 use super::Fault;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Faults by probability (per device and round) and by schedule.
@@ -86,6 +87,14 @@ pub enum FaultError {
     /// Rounds count from 1.
     #[error("faults: round 0 is scheduled, rounds count from 1")]
     Round,
+    /// A device has at most one fault a round.
+    #[error("faults: round {round} has two scheduled faults of client {client}, leave one out")]
+    Twice {
+        /// The round.
+        round: u32,
+        /// The client.
+        client: u32,
+    },
     /// Not a trace.
     #[error("faults: the trace is not as documented: {0}")]
     Trace(String),
@@ -124,10 +133,22 @@ impl FaultConfig {
                 return Err(FaultError::NoLength(name));
             }
         }
-        for entry in &self.schedule {
-            check_client(entry.client, clients)?;
-            if entry.round == 0 {
+        let mut seen = BTreeSet::new();
+        for &Scheduled {
+            round,
+            client,
+            fault,
+        } in &self.schedule
+        {
+            check_client(client, clients)?;
+            if round == 0 {
                 return Err(FaultError::Round);
+            }
+            if !seen.insert((round, client)) {
+                return Err(FaultError::Twice { round, client });
+            }
+            if let Fault::Freeze { for_ms: 0 } | Fault::Cut { for_ms: 0 } = fault {
+                return Err(FaultError::NoLength(fault.name()));
             }
         }
         Ok(())
@@ -175,6 +196,15 @@ mod tests {
         assert_eq!(
             refused("[[schedule]]\nround = 0\nclient = 1\nfault = \"drop-out\""),
             "faults: round 0 is scheduled, rounds count from 1"
+        );
+        let twice = "[[schedule]]\nround = 1\nclient = 1\nfault = \"crash\"\n";
+        assert_eq!(
+            refused(&twice.repeat(2)),
+            "faults: round 1 has two scheduled faults of client 1, leave one out"
+        );
+        assert_eq!(
+            refused("[[schedule]]\nround = 1\nclient = 1\nfault = \"cut\"\nfor_ms = 0"),
+            "faults: cut needs for_ms, how long it lasts"
         );
         assert!(toml::from_str::<FaultConfig>("dropout = 0.1").is_err());
         assert!(

@@ -112,6 +112,23 @@ impl FaultPlan {
         self.config.out_of_memory > 0.0 || self.schedules(|fault| *fault == Fault::OutOfMemory)
     }
 
+    /// The longest that a device is frozen or its link cut in the middle of a round, in milliseconds.
+    pub fn longest_ms(&self) -> u64 {
+        let FaultConfig { freeze, cut, .. } = &self.config;
+        let drawn = [freeze, cut].map(|span| {
+            if span.probability > 0.0 {
+                span.for_ms
+            } else {
+                0
+            }
+        });
+        let scheduled = self.config.schedule.iter().map(|entry| match entry.fault {
+            Fault::Freeze { for_ms } | Fault::Cut { for_ms } => for_ms,
+            _ => 0,
+        });
+        scheduled.chain(drawn).max().unwrap_or(0)
+    }
+
     fn schedules(&self, what: impl Fn(&Fault) -> bool) -> bool {
         self.config.schedule.iter().any(|entry| what(&entry.fault))
     }
