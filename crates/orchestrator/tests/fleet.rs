@@ -255,7 +255,7 @@ async fn a_fleet_that_does_not_fit_is_refused(sandbox: Sandbox) {
         .unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("2 devices of about 4194304 MiB") && text.contains("0 fit"),
+        text.contains("2 devices of about 4096.0 GiB") && text.contains("0 fit"),
         "{text}"
     );
 }
