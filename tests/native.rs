@@ -8,19 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::{Live, Run, finish, folder, signal, wait_until, zfl};
-
-/// Small enough for a debug build.
-const SMALL: [&str; 8] = [
-    "--body",
-    "native",
-    "--examples",
-    "120",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "60",
-];
+use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL, more].concat()

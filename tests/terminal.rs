@@ -5,27 +5,17 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
-use support::{Pty, Run, folder, signal, zfl};
-
-const SMALL: [&str; 10] = [
-    "--body",
-    "native",
-    "--examples",
-    "120",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "60",
-    "--clients",
-    "4",
-];
+use support::{Pty, Run, SMALL, folder, signal, zfl};
 
 /// `zfl run --tui` in a terminal, and the folder that its results are in.
 fn start(rounds: &str) -> (Pty, tempfile::TempDir) {
     let folder = folder();
     let mut zfl = zfl();
     zfl.args(["run", "--tui", "--dashboard", "off", "--rounds", rounds]);
-    zfl.args(SMALL).arg("--out").arg(folder.path().join("run"));
+    zfl.args(SMALL)
+        .args(["--clients", "4"])
+        .arg("--out")
+        .arg(folder.path().join("run"));
     (Pty::start(&zfl), folder)
 }
 
@@ -140,7 +130,7 @@ fn a_terminal_too_dumb_for_a_screen_is_refused() {
 
 #[test]
 fn programs_get_every_event_and_the_summary() {
-    let run = Run::succeeds(&[&SMALL[..], &["--rounds", "2", "--json"]].concat());
+    let run = Run::succeeds(&[&SMALL[..], &["--clients", "4", "--rounds", "2", "--json"]].concat());
     let file = fs::read_to_string(run.out().join("events.jsonl")).unwrap();
     let (events, last) = run.said.out.split_at(file.len().min(run.said.out.len()));
     assert_eq!(events, file, "standard output begins with events.jsonl");
@@ -158,7 +148,8 @@ fn programs_get_every_event_and_the_summary() {
 
 #[test]
 fn quiet_is_the_summary_only() {
-    let run = Run::succeeds(&[&SMALL[..], &["--rounds", "1", "--quiet"]].concat());
+    let run =
+        Run::succeeds(&[&SMALL[..], &["--clients", "4", "--rounds", "1", "--quiet"]].concat());
     assert!(run.said.out.contains("1 of 1 completed"), "{run:?}");
     assert!(
         !run.said.out.contains("[ROUND") && run.said.err.is_empty(),

@@ -5,24 +5,10 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use support::{Live, Run, finish, folder, signal, wait_until, zfl};
-
-/// Small enough for a debug build.
-const SMALL: [&str; 10] = [
-    "--body",
-    "native",
-    "--examples",
-    "120",
-    "--epochs",
-    "2",
-    "--batch-size",
-    "60",
-    "--dashboard",
-    "off",
-];
+use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&SMALL, more].concat()
+    [&SMALL[..], &["--dashboard", "off"], more].concat()
 }
 
 /// The columns of a table that do not tell the time.

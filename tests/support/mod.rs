@@ -29,6 +29,18 @@ pub fn zfl() -> Command {
     zfl
 }
 
+/// Flags of a run on native devices that is small enough for a debug build.
+pub const SMALL: [&str; 8] = [
+    "--body",
+    "native",
+    "--examples",
+    "120",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "60",
+];
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -188,6 +188,24 @@ pub struct ClientRecord {
     pub host: Option<HostCost>,
 }
 
+impl ClientRecord {
+    /// Of a client that has no update in the round, and why.
+    pub(crate) fn without_update(round: u32, client: u32, num_examples: u32, why: String) -> Self {
+        Self {
+            round,
+            client,
+            outcome: why,
+            num_examples,
+            loss: None,
+            round_s: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            cost: None,
+            host: None,
+        }
+    }
+}
+
 /// What whoever runs the fleet saw of a client in a round; what cannot be known is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -142,17 +142,8 @@ fn failures(path: &Path, text: &str) -> Result<Vec<ClientRecord>> {
         .into_iter()
         .filter(|row| !matches!(row.outcome.as_str(), "received" | "late"));
     Ok(failed
-        .map(|row| ClientRecord {
-            round: row.round,
-            client: row.client,
-            outcome: row.outcome,
-            num_examples: row.num_examples,
-            loss: None,
-            round_s: None,
-            bytes_up: 0,
-            bytes_down: 0,
-            cost: None,
-            host: None,
+        .map(|row| {
+            ClientRecord::without_update(row.round, row.client, row.num_examples, row.outcome)
         })
         .collect())
 }

@@ -428,18 +428,7 @@ impl Rounds {
                 reason: reason.clone(),
             });
             let num_examples = self.shared.partition.indices(client as usize).len() as u32;
-            let record = ClientRecord {
-                round,
-                client,
-                outcome: reason.clone(),
-                num_examples,
-                loss: None,
-                round_s: None,
-                bytes_up: 0,
-                bytes_down: 0,
-                cost: None,
-                host: None,
-            };
+            let record = ClientRecord::without_update(round, client, num_examples, reason.clone());
             self.failures.push(record.clone());
             open.records.push(record);
         }
