@@ -75,6 +75,11 @@ impl Shared {
         &self.run_dir
     }
 
+    /// Whether it is this process that makes the run.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     pub fn subscribe(&self) -> broadcast::Receiver<Message> {
         self.messages.subscribe()
     }

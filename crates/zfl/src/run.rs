@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::summary::{FleetSide, Memory, NetworkStats, Summary};
 use crate::terminal::Terminal;
+use crate::touch::{self, Asked, Wish};
 use crate::watch::{Watchdog, watch};
 use crate::{RUNS, view};
 use anyhow::{Context, Result, ensure};
@@ -44,6 +45,11 @@ const LET_GO: Duration = Duration::from_millis(2);
 /// A [`Refusal`] of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
+    let token = touch::asked(
+        args.dashboard_token.as_ref(),
+        std::env::var_os(touch::VARIABLE),
+        args.dashboard,
+    )?;
     let (experiment, data, resumed) = resolve(args, root)?;
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
@@ -69,6 +75,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         began,
         resumed,
         fleet,
+        token,
     };
     let status = sandbox::enter(&plan, |sandbox| {
         let conducted = block_on(production.conduct(sandbox, data, run_dir, dashboard));
@@ -317,6 +324,7 @@ struct Production<'a> {
     began: Instant,
     resumed: Option<Resumed>,
     fleet: FleetConfig,
+    token: Option<Asked>,
 }
 
 impl Production<'_> {
@@ -344,9 +352,10 @@ impl Production<'_> {
         let partition = experiment.partition(data.train.len())?;
         let network = self.plan.to_string();
         let meta = view::describe(experiment, network, &data.train, &partition)?;
+        let (hand, wishes) = touch::hand(fleet.can_cut());
         if let Some(listener) = dashboard {
-            let at = view::serve(listener, meta, &experiment.out)?;
-            terminal.line(&format!("dashboard: http://{at}/"));
+            let touch = self.token.map(|token| (token, hand));
+            terminal.line(&view::serve(listener, meta, &experiment.out, touch)?);
         }
         let (mut server, lost, first_round) =
             server(experiment, data, partition, run_dir, self.resumed)?;
@@ -357,6 +366,9 @@ impl Production<'_> {
             experiment,
             experiment.fault_plan()?,
         ));
+        if first_round > 1 {
+            stage.add_by_hand(zfl_dashboard::replay(&experiment.out)?.by_hand());
+        }
         server = server.with_outlook(stage.clone());
         for (client, reason) in lost {
             server.handle().client_lost(client, &reason);
@@ -368,6 +380,7 @@ impl Production<'_> {
             experiment,
             serial_dir,
             told,
+            wishes,
         );
 
         let aggregating = aggregate(server, listener, &terminal);
@@ -389,6 +402,7 @@ impl Production<'_> {
             network_stats,
             deaths,
             faults: stage.counts(),
+            by_hand: stage.by_hand(),
             resumed_from: (first_round > 1).then(|| first_round - 1),
         };
         let wall_s = self.began.elapsed().as_secs_f64();
@@ -433,6 +447,7 @@ impl Background {
         experiment: &Experiment,
         serial_dir: PathBuf,
         told: mpsc::UnboundedReceiver<zfl_orchestrator::FleetEvent>,
+        wishes: mpsc::Receiver<Wish>,
     ) -> Self {
         let deaths = crate::watch::Deaths::default();
         let watchdog = Watchdog {
@@ -454,6 +469,7 @@ impl Background {
             tasks: vec![
                 tokio::spawn(Arc::clone(stage).perform(aggregator.subscribe())),
                 tokio::spawn(watchdog.watch(aggregator.subscribe())),
+                tokio::spawn(touch::obey(wishes, Arc::clone(stage), Arc::clone(terminal))),
             ],
             watching: tokio::spawn(watching),
             deaths,

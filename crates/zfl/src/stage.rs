@@ -5,10 +5,13 @@
 //! device out of a round is told to the aggregator before it chooses the cohort, so that the outcome
 //! does not depend on who is faster; the device itself then suffers it for real.
 
+mod hand;
+
 use crate::experiment::Experiment;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use hand::Hands;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -42,6 +45,7 @@ struct State {
     round: u32,
     /// How often each kind of fault happened.
     counts: BTreeMap<&'static str, u32>,
+    hands: Hands,
 }
 
 impl Stage {
@@ -83,11 +87,20 @@ impl Stage {
             return;
         }
         self.aggregator.client_lost(client, reason);
+        drop(fleet);
         if reboot {
-            self.aggregator.client_expected(client);
-            // A boot that fails is told as a death.
-            let _ = fleet.boot_one(client, self.server).await;
+            self.bring_back(client).await;
         }
+    }
+
+    /// Boots a device again. The aggregator is told.
+    pub async fn bring_back(&self, client: u32) {
+        let Some(fleet) = self.fleet.upgrade() else {
+            return;
+        };
+        self.aggregator.client_expected(client);
+        // A boot that fails is told as a death.
+        let _ = fleet.boot_one(client, self.server).await;
     }
 
     /// Carries out what is planned, until the run is over.
@@ -144,12 +157,16 @@ impl Stage {
             Fault::Freeze { for_ms } => {
                 let _ = fleet.freeze(client).await;
                 self.over_after(for_ms, client, fault).await;
-                let _ = fleet.thaw(client).await;
+                if !self.state().hands.freezes(client) {
+                    let _ = fleet.thaw(client).await;
+                }
             }
             Fault::Cut { for_ms } => {
                 self.complain(client, fleet.cut(client).await);
                 self.over_after(for_ms, client, fault).await;
-                self.complain(client, fleet.heal(client).await);
+                if !self.state().hands.cuts(client) {
+                    self.complain(client, fleet.heal(client).await);
+                }
             }
             // These have happened before the start.
             Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
@@ -183,10 +200,9 @@ impl Stage {
     async fn restore(&self) {
         let (away, starved) = {
             let mut state = self.state();
-            (
-                std::mem::take(&mut state.away),
-                std::mem::take(&mut state.starved),
-            )
+            let mut away = std::mem::take(&mut state.away);
+            away.retain(|&client| !state.hands.cuts(client));
+            (away, std::mem::take(&mut state.starved))
         };
         let Some(fleet) = self.fleet.upgrade() else {
             return;

@@ -65,6 +65,9 @@ pub struct Summary {
     /// How often each kind of planned fault happened.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<&'static str, u32>,
+    /// How often a hand did what from the dashboard: with any, the command does not repeat this run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_hand: BTreeMap<String, u64>,
     /// The last round of the run before it was broken off, if it was resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resumed_from: Option<u32>,
@@ -206,6 +209,8 @@ pub struct FleetSide {
     pub deaths: Vec<Death>,
     /// See [`Summary::faults`].
     pub faults: BTreeMap<&'static str, u32>,
+    /// See [`Summary::by_hand`].
+    pub by_hand: BTreeMap<String, u64>,
     /// See [`Summary::resumed_from`].
     pub resumed_from: Option<u32>,
 }
@@ -259,6 +264,7 @@ impl Summary {
             model_sha256: learned.model_sha256,
             seed: learned.seed,
             faults: fleet.faults,
+            by_hand: fleet.by_hand,
             resumed_from: fleet.resumed_from,
             failures: no_update.chain(died).collect(),
         }
@@ -303,6 +309,17 @@ impl Summary {
                 .iter()
                 .map(|(name, count)| format!("{count} {name}"));
             row("faults", each.collect::<Vec<_>>().join(", "));
+        }
+        if !self.by_hand.is_empty() {
+            let each = self
+                .by_hand
+                .iter()
+                .map(|(action, count)| format!("{count} {action}"));
+            let each = each.collect::<Vec<_>>().join(", ");
+            row(
+                "by hand",
+                format!("{each}, from the dashboard: the command does not repeat this run"),
+            );
         }
         for line in self.failures_in_short() {
             row("failures", line);

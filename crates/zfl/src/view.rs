@@ -4,11 +4,13 @@ use crate::args::DashboardChoice;
 use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
+use crate::touch::{Asked, Hand, without_token};
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use zfl_dashboard::{Dashboard, Meta};
 use zfl_orchestrator::Qemu;
 
@@ -38,7 +40,7 @@ pub fn describe(
     partition: &Partition,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
-    meta.command = Some(command(std::env::args().skip(1)));
+    meta.command = Some(command(std::env::args().skip(1).map(without_token)));
     meta.network = Some(network);
     meta.split = Meta::split_of(train, partition);
     meta.versions = versions(experiment);
@@ -74,18 +76,30 @@ fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Serves the page about the run that is about to begin, in the background.
+/// Serves the page about the run that is about to begin, in the background; returns what to say of it.
+/// With a token the run can be touched by the hand that comes with it.
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub fn serve(listener: TcpListener, meta: Meta, run_dir: &Path) -> Result<SocketAddr> {
+pub fn serve(
+    listener: TcpListener,
+    meta: Meta,
+    run_dir: &Path,
+    touch: Option<(Asked, Arc<Hand>)>,
+) -> Result<String> {
     let address = listener
         .local_addr()
         .context("the dashboard has no address")?;
-    let dashboard = Dashboard::new(meta, run_dir);
+    let address = format!("http://{address}/");
+    let mut dashboard = Dashboard::new(meta, run_dir);
+    let mut said = format!("dashboard: {address}");
+    if let Some((asked, hand)) = touch {
+        said = asked.describe(&address);
+        dashboard = dashboard.touchable(asked.token, hand);
+    }
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
-    Ok(address)
+    Ok(said)
 }
 
 /// `zfl view`: serves the page about a run until Ctrl-C.
@@ -110,6 +124,13 @@ pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::command;
+
+    #[test]
+    fn a_token_is_not_written_down() {
+        let words = ["run", "--dashboard-token=correct-horse-battery", "--lr=1"].map(str::to_owned);
+        let words = words.into_iter().map(crate::touch::without_token);
+        assert_eq!(command(words), "zfl run --dashboard-token --lr=1");
+    }
 
     #[test]
     fn a_command_can_be_repeated() {

@@ -21,8 +21,13 @@
 //! | `fault_over` | `fault` | as before; the last such fault of it has an end |
 //! | `fault_failed` | `error` | as before, and among the faults |
 //! | `watchdog` | `reason` | as before, and among the faults |
+//! | `boot` | | as before: it was asked to boot, by hand |
+//! | `stop` | | (of no client) the run was asked to end, by hand |
 //! | `log_lost` | `error` | as before, and among the faults |
 //! | `usage` | `host_bytes`, `cpu_s` | as before |
+//!
+//! What was done by hand, from the dashboard, has `by` and `action` in `detail`: `fault`, `fault_over`,
+//! `boot` and `stop`. Faults of that kind are none of the experiment's.
 //!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
@@ -61,6 +66,8 @@ pub struct Model {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
+    /// How often a hand did what.
+    by_hand: BTreeMap<String, u64>,
     /// Of all devices in all rounds, if it is known of any.
     energy_j: Option<f64>,
     changes: Changes,
@@ -100,6 +107,7 @@ impl Model {
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
             faults: Faults::default(),
+            by_hand: BTreeMap::new(),
             energy_j: None,
             changes: Changes::default(),
             meta,
@@ -141,6 +149,11 @@ impl Model {
     /// How many faults of each kind there were, those no longer kept included.
     pub fn fault_counts(&self) -> &BTreeMap<String, u64> {
         self.faults.counts()
+    }
+
+    /// How often a hand did what, by action.
+    pub fn by_hand(&self) -> &BTreeMap<String, u64> {
+        &self.by_hand
     }
 
     /// One fault, by number.
@@ -257,6 +270,10 @@ impl Model {
         if !matches!(state, State::Dead | State::Failed | State::Away) {
             device.reason = None;
         }
+        // A machine that is gone or begins anew does not stand still.
+        if matches!(state, State::Dead | State::Booting) {
+            device.frozen = false;
+        }
         self.changes.run = true;
     }
 
@@ -322,6 +339,14 @@ impl Model {
     /// A device is gone. Two may tell of the same: who has seen it die, and who has missed it.
     fn lost(&mut self, client: u32, reason: &str, kind: &str) {
         let was_dead = self.device_mut(client).state == State::Dead;
+        // What a hand did has been told, and more than once if it is told again.
+        let by_hand = self.faults.last_of(client, self.round, &["crash by hand"]);
+        let told = by_hand.and_then(|number| Some(self.faults.get(number)?.reason.clone()));
+        if kind != "died" && told.is_some() {
+            self.set_state(client, State::Dead);
+            self.device_mut(client).reason = told;
+            return;
+        }
         self.set_state(client, State::Dead);
         let reason = bounded(reason);
         let round = self.round;
