@@ -1,59 +1,23 @@
 //! Touching a run over the real router: who may, what it does, and how everybody else is refused.
 
+#[path = "support/hand.rs"]
+mod hand;
 mod support;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, header};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use hand::{Fake, TOKEN};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use support::Script;
 use tower::ServiceExt;
-use zfl_dashboard::{Action, Dashboard, MAX_BODY, TOUCH_ROUTES, Token, Touch};
+use zfl_dashboard::{Action, Dashboard, MAX_BODY, TOUCH_ROUTES};
 
-const TOKEN: &str = "correct-horse-battery";
 const HOST: &str = "127.0.0.1:4242";
 const ORIGIN: &str = "http://127.0.0.1:4242";
 const DEVICE: &str = "/api/touch/devices/3";
 const KILL: &str = r#"{"action":"kill"}"#;
-
-/// A run that only remembers what was done to it.
-#[derive(Default)]
-struct Fake {
-    done: Mutex<Vec<String>>,
-}
-
-impl Fake {
-    fn note(&self, what: String) -> BoxFuture<'_, Result<String, String>> {
-        self.done.lock().unwrap().push(what.clone());
-        async move { Ok(what) }.boxed()
-    }
-
-    #[track_caller]
-    fn has_done(&self, what: &[&str]) {
-        assert_eq!(*self.done.lock().unwrap(), what);
-    }
-}
-
-impl Touch for Fake {
-    fn actions(&self) -> Vec<Action> {
-        vec![Action::Kill, Action::Reboot]
-    }
-
-    fn stop(&self) -> BoxFuture<'_, Result<String, String>> {
-        self.note("stop".to_owned())
-    }
-
-    fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
-        if action == Action::Cut {
-            let refused = Err("a native device has no link".to_owned());
-            return std::future::ready(refused).boxed();
-        }
-        self.note(format!("{} {client}", action.name()))
-    }
-}
 
 struct Stage {
     _dir: tempfile::TempDir,
@@ -68,9 +32,8 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let mut script = Script::new(dir.path(), 8, 20);
         script.up_to_the_middle_of(3);
-        let fake = Arc::new(Fake::default());
         let dashboard = Dashboard::new(support::meta(8, 20), dir.path());
-        let dashboard = dashboard.touchable(Token::parse(TOKEN).unwrap(), fake.clone());
+        let (dashboard, fake) = Fake::behind(dashboard);
         dashboard.catch_up().unwrap();
         Self {
             _dir: dir,
@@ -160,7 +123,9 @@ async fn answer(dashboard: &Dashboard, asked: &Asked) -> Response<Body> {
 #[tokio::test]
 async fn whoever_shows_the_token_touches() {
     let stage = Stage::new();
-    let possible = json!({"stop": true, "actions": ["kill", "reboot"]});
+    let possible = json!({
+        "stop": true, "actions": ["kill", "reboot", "freeze", "thaw", "cut", "heal"],
+    });
     let asked = stage.ask(&Asked::get("/api/touch")).await;
     assert_eq!(asked, (StatusCode::OK, possible));
     for (path, body, done) in [
@@ -171,7 +136,7 @@ async fn whoever_shows_the_token_touches() {
         let asked = stage.ask(&Asked::post(path, body)).await;
         assert_eq!(asked, (StatusCode::OK, json!({ "done": done })), "{path}");
     }
-    stage.fake.has_done(&["kill 3", "heal 0", "stop"]);
+    assert_eq!(stage.fake.done(), ["kill 3", "heal 0", "stop"]);
     // As behind a tunnel, and as a library may write it.
     let tunnel = Asked::post(DEVICE, KILL)
         .with(header::HOST, "localhost:9000")
@@ -294,7 +259,7 @@ async fn everybody_else_is_refused_with_the_reason() {
         ..Asked::get("/api/touch").without(header::AUTHORIZATION)
     };
     assert_eq!(stage.ask(&query).await.0, StatusCode::UNAUTHORIZED);
-    stage.fake.has_done(&[]);
+    assert!(stage.fake.done().is_empty());
 }
 
 #[tokio::test]
@@ -350,7 +315,7 @@ async fn what_is_over_is_not_touched() {
         assert_eq!(status, StatusCode::CONFLICT);
         assert_eq!(told["error"], "the run is over");
     }
-    stage.fake.has_done(&[]);
+    assert!(stage.fake.done().is_empty());
 }
 
 #[tokio::test]
