@@ -110,7 +110,7 @@ function showRun() {
     ["Elapsed", seconds(i.elapsed_s)], ["To go", i.state === "running" ? seconds(i.eta_s) : "–"], ...simulated,
   ]);
   const notes = [
-    i.reason,
+    i.reason?.replace(/[^.!?]$/, "$&."),
     i.state === "interrupted" && "The events end without a word: the run was broken off.",
     Object.keys(i.by_hand).length > 0 && `Touched by hand (${Object.entries(i.by_hand).map(([action, n]) => `${n} ${action}`).join(", ")}): the command does not repeat this run.`,
     i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,

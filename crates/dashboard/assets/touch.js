@@ -82,6 +82,7 @@ function update() {
   const { info, device: d } = shown;
   const can = actions != null && info?.state === "running";
   $("stop").hidden = !can;
+  document.body.classList.toggle("touchable", can);
   $("device-touch").hidden = !can || d == null;
   if (!can && $("confirm").open) $("confirm").close();
   if (!can || d == null) return;

@@ -215,10 +215,18 @@ fn state(run: &Run) -> String {
         RunState::Failed => "failed",
         RunState::Interrupted | RunState::Running => "broken off",
     };
-    match &run.view.reason {
-        Some(reason) => format!("{state}: {reason}"),
-        None => state.to_owned(),
-    }
+    let reason = run.view.reason.as_ref();
+    let state = reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}"));
+    by_hand(run).map_or(state.clone(), |acts| {
+        format!("{state}; touched by hand: {acts}")
+    })
+}
+
+/// What was done to a run by hand, if anything was.
+fn by_hand(run: &Run) -> Option<String> {
+    let acts = run.view.by_hand.iter();
+    let acts: Vec<String> = acts.map(|(act, count)| format!("{count} {act}")).collect();
+    (!acts.is_empty()).then(|| acts.join(", "))
 }
 
 /// Every setting, those that differ first and marked.
@@ -261,6 +269,7 @@ fn configuration(groups: &[Group]) -> String {
 fn commands(groups: &[Group]) -> String {
     let mut html = String::new();
     let runs = groups.iter().flat_map(|group| &group.runs);
+    let touched = runs.clone().any(|run| by_hand(run).is_some());
     let commands: Vec<&String> = runs.filter_map(|run| run.view.command.as_ref()).collect();
     if commands.is_empty() {
         html.push_str(
@@ -272,6 +281,12 @@ fn commands(groups: &[Group]) -> String {
             html,
             "<pre><code>{}</code></pre>",
             lines.collect::<Vec<_>>().join("\n")
+        );
+    }
+    if touched {
+        html.push_str(
+            "<p>A run that was touched by hand is not repeated by its command: what was done is among \
+             its faults.</p>\n",
         );
     }
     html
