@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use support::{Live, Page, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL, more].concat()
@@ -291,87 +291,56 @@ fn a_disk_that_fills_up_ends_the_run() {
     assert!(all.contains("disk/run/"), "the file is not named: {said:?}");
 }
 
-/// A request to the page of a run, as a browser would send it; returns the answer.
-fn post(page: &str, path: &str, token: &str, body: &str) -> String {
-    use std::io::{Read, Write};
-    let host = page.strip_prefix("http://").unwrap().trim_end_matches('/');
-    let mut connection = std::net::TcpStream::connect(host).unwrap();
-    let length = body.len();
-    write!(
-        connection,
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nAuthorization: Bearer \
-         {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: \
-         close\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn page(live: &Live) -> String {
-    wait_until("the page's address", Duration::from_secs(60), || {
-        let said = live.said_so_far();
-        let line = said.lines().find_map(|l| l.strip_prefix("dashboard: "));
-        line.map(str::to_owned)
-    })
-}
+const TOKEN: &str = "correct-horse-battery";
 
 #[test]
 fn a_token_in_the_environment_opens_the_run_and_is_shown_nowhere() {
-    let token = "correct-horse-battery";
     let mut command = zfl();
     let more = ["--clients", "4", "--rounds", "100000"];
     command.arg("run").args(small(&more));
-    command.env("ZFL_DASHBOARD_TOKEN", token);
+    command.env("ZFL_DASHBOARD_TOKEN", TOKEN);
     let mut live = Live::start_as(&mut command);
-    let page = page(&live);
+    let page = Page::of(&live);
     live.wait_for_round(2);
-    let kill = |token: &str| post(&page, "/api/touch/devices/3", token, r#"{"action":"kill"}"#);
-    let refused = kill("another-token-than-that");
-    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
-    let killed = kill(token);
-    assert!(killed.contains("device 3 is killed"), "{killed}");
+    page.act(3, "another-token-than-that", "kill", "HTTP/1.1 401 ");
+    page.act(3, TOKEN, "kill", "device 3 is killed");
     live.wait_for("the device is lost", |event| {
         event["event"] == "client_lost" && event["client"] == 3
     });
-    let freeze = r#"{"action":"freeze"}"#;
-    let refused = post(&page, "/api/touch/devices/3", token, freeze);
-    assert!(refused.contains("device 3 does not run"), "{refused}");
-    let stopped = post(&page, "/api/touch/stop", token, "{}");
+    page.act(3, TOKEN, "freeze", "device 3 does not run");
+    page.act(2, TOKEN, "cut", "a native device has none");
+    let stopped = page.touch("stop", TOKEN, "{}");
     assert!(stopped.starts_with("HTTP/1.1 200 "), "{stopped}");
     let run = live.finish();
     assert_eq!(run.said.status, Some(1), "{run:?}");
-    let summary = run.summary();
     let by_hand = serde_json::json!({"kill": 1, "stop": 1});
-    assert_eq!(summary["by_hand"], by_hand);
-    let told = run
-        .events()
-        .into_iter()
-        .find(|event| event["what"] == "fault")
-        .unwrap();
-    assert_eq!(
-        (&told["client"], &told["detail"]["by"]),
-        (&3.into(), &"dashboard".into())
-    );
+    assert_eq!(run.summary()["by_hand"], by_hand);
+    let told = run.events();
+    let told = told.iter().find(|event| event["what"] == "fault").unwrap();
+    assert_eq!(told["client"], 3);
+    assert_eq!(told["detail"]["by"], "dashboard");
     let said = format!("{}{}", run.said.out, run.said.err);
     assert!(
-        said.contains("ZFL_DASHBOARD_TOKEN") && !said.contains(token),
+        said.contains("ZFL_DASHBOARD_TOKEN") && !said.contains(TOKEN),
         "{said}"
     );
     let mut grep = Command::new("grep");
-    let found = grep.args(["-rlF", token]).arg(run.out()).output().unwrap();
+    let found = grep.args(["-rlF", TOKEN]).arg(run.out()).output().unwrap();
     assert!(found.stdout.is_empty(), "{found:?}");
 }
 
 #[test]
 fn a_run_without_a_token_is_not_touched() {
     let mut live = Live::start(&small(&["--clients", "2", "--rounds", "100000"]));
-    let page = page(&live);
+    let page = Page::of(&live);
     live.wait_for_round(1);
-    let refused = post(&page, "/api/touch/stop", "correct-horse-battery", "{}");
-    assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
-    assert!(refused.contains("--dashboard-token"), "{refused}");
+    for refused in [
+        page.touch("stop", TOKEN, "{}"),
+        page.touch("devices/1", TOKEN, r#"{"action":"kill"}"#),
+    ] {
+        assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+        assert!(refused.contains("--dashboard-token"), "{refused}");
+    }
     signal(live.pid(), "INT");
     let run = live.finish();
     assert!(run.summary()["by_hand"].is_null(), "{run:?}");
@@ -380,20 +349,13 @@ fn a_run_without_a_token_is_not_touched() {
 #[test]
 fn what_was_done_by_hand_is_still_told_after_a_resume() {
     let mut command = zfl();
-    let more = [
-        "--clients",
-        "4",
-        "--rounds",
-        "100000",
-        "--dashboard-token=correct-horse-battery",
-    ];
+    let token = format!("--dashboard-token={TOKEN}");
+    let more = ["--clients", "4", "--rounds", "100000", &token];
     command.arg("run").args(small(&more));
     let mut live = Live::start_as(&mut command);
-    let page = page(&live).replace("#token=correct-horse-battery", "");
+    let page = Page::of(&live);
     live.wait_for_round(2);
-    let kill = r#"{"action":"kill"}"#;
-    let killed = post(&page, "/api/touch/devices/1", "correct-horse-battery", kill);
-    assert!(killed.contains("device 1 is killed"), "{killed}");
+    page.act(1, TOKEN, "kill", "device 1 is killed");
     let event = live.wait_for("the kill", |event| event["what"] == "fault");
     let round = event["detail"]["round"].as_u64().unwrap();
     // Complete rounds are what a resumed run has of the one before.
