@@ -431,16 +431,16 @@ async fn whoever_has_the_token_touches_the_run(browser: &Browser, stage: &Stage)
     assert_eq!(browser.eval(cleared).await, true, "the token is put away");
     browser.click(".tile[data-client='2']").await;
     browser.click("#touch-kill").await;
-    browser.until(&is_said("Kill 2")).await;
+    browser.until(&is_said("Device 2 is killed")).await;
     let detail = serde_json::json!({"fault": "freeze", "by": "dashboard", "action": "freeze"});
     browser.click("#touch-hold").await;
-    browser.until(&is_said("Freeze 2")).await;
+    browser.until(&is_said("Device 2 is frozen")).await;
     script.fleet(2, "fault", detail);
     let label =
         |id: &str, text: &str| format!("document.getElementById('{id}').textContent === '{text}'");
     browser.until(&label("touch-hold", "Thaw")).await;
     browser.click("#touch-hold").await;
-    browser.until(&is_said("Thaw 2")).await;
+    browser.until(&is_said("Device 2 goes on")).await;
     browser.click("#touch-link").await;
     browser
         .until(&is_said("Refused: device 2 has no link"))
@@ -452,7 +452,7 @@ async fn whoever_has_the_token_touches_the_run(browser: &Browser, stage: &Stage)
         .eval("document.getElementById('touch-kill').click()")
         .await;
     browser.click("#touch-boot").await;
-    browser.until(&is_said("Reboot 2")).await;
+    browser.until(&is_said("Device 2 boots again")).await;
     browser.click("#device-close").await;
     // The tab keeps the token while it is open.
     browser.open(&url).await;
@@ -463,7 +463,7 @@ async fn whoever_has_the_token_touches_the_run(browser: &Browser, stage: &Stage)
     browser.click("#confirm-no").await;
     browser.click("#stop").await;
     browser.click("#confirm-yes").await;
-    browser.until(&is_said("Stop")).await;
+    browser.until(&is_said("The run is stopping")).await;
     assert_eq!(
         fake.done(),
         ["kill 2", "freeze 2", "thaw 2", "reboot 2", "stop"]
@@ -496,14 +496,14 @@ async fn by_keyboard_too(browser: &Browser, stage: &Stage) {
     press(thirtyfour::Key::Tab).await;
     browser.until(&is_focused("confirm-yes")).await;
     press(thirtyfour::Key::Enter).await;
-    browser.until(&is_said("Stop")).await;
+    browser.until(&is_said("The run is stopping")).await;
     browser.click("[data-view=fleet]").await;
     browser.click(".tile[data-client='1']").await;
     browser.until(&is_focused("device-close")).await;
     press(thirtyfour::Key::Tab).await;
     browser.until(&is_focused("touch-kill")).await;
     press(thirtyfour::Key::Enter).await;
-    browser.until(&is_said("Kill 1")).await;
+    browser.until(&is_said("Device 1 is killed")).await;
     browser.until(&is_focused("touch-kill")).await;
     assert_eq!(fake.done(), ["stop", "kill 1"]);
     let live = "document.getElementById('said').getAttribute('aria-live') === 'polite'";

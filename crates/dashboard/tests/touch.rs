@@ -128,10 +128,11 @@ async fn whoever_shows_the_token_touches() {
     });
     let asked = stage.ask(&Asked::get("/api/touch")).await;
     assert_eq!(asked, (StatusCode::OK, possible));
+    let heal = r#"{"action":"heal"}"#;
     for (path, body, done) in [
-        (DEVICE, KILL, "kill 3"),
-        ("/api/touch/devices/0", r#"{"action":"heal"}"#, "heal 0"),
-        ("/api/touch/stop", "{}", "stop"),
+        (DEVICE, KILL, "device 3 is killed"),
+        ("/api/touch/devices/0", heal, "device 0 has its link healed"),
+        ("/api/touch/stop", "{}", "the run is stopping"),
     ] {
         let asked = stage.ask(&Asked::post(path, body)).await;
         assert_eq!(asked, (StatusCode::OK, json!({ "done": done })), "{path}");

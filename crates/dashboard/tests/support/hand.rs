@@ -28,9 +28,9 @@ impl Fake {
         self.done.lock().unwrap().clone()
     }
 
-    fn note(&self, what: String) -> BoxFuture<'_, Result<String, String>> {
-        self.done.lock().unwrap().push(what.clone());
-        async move { Ok(what) }.boxed()
+    fn note(&self, what: String, said: String) -> BoxFuture<'_, Result<String, String>> {
+        self.done.lock().unwrap().push(what);
+        async move { Ok(said) }.boxed()
     }
 }
 
@@ -41,14 +41,22 @@ impl Touch for Fake {
     }
 
     fn stop(&self) -> BoxFuture<'_, Result<String, String>> {
-        self.note("stop".to_owned())
+        self.note("stop".to_owned(), "the run is stopping".to_owned())
     }
 
     fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
-        if action == Action::Cut {
-            let refused = Err(format!("device {client} has no link"));
-            return std::future::ready(refused).boxed();
-        }
-        self.note(format!("{} {client}", action.name()))
+        let said = match action {
+            Action::Cut => {
+                let refused = Err(format!("device {client} has no link"));
+                return std::future::ready(refused).boxed();
+            }
+            Action::Kill => "is killed",
+            Action::Reboot => "boots again",
+            Action::Freeze => "is frozen",
+            Action::Thaw => "goes on",
+            Action::Heal => "has its link healed",
+        };
+        let what = format!("{} {client}", action.name());
+        self.note(what, format!("device {client} {said}"))
     }
 }
