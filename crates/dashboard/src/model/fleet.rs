@@ -100,12 +100,15 @@ impl Model {
     /// A fault that the experiment or a hand asked for.
     fn injected(&mut self, client: Option<u32>, detail: &Value) {
         client.inspect(|&client| self.hold(client, detail, true));
-        let round = number(detail, "round").and_then(|round| round.try_into().ok());
+        // A hand does it now; the plan may be told a little before its round.
+        let planned = by(detail).is_none();
+        let round = number(detail, "round").filter(|_| planned);
+        let round = round.and_then(|round| round.try_into().ok());
         self.note(Fault {
             round: round.unwrap_or(0),
             client,
             kind: kind(detail),
-            injected: by(detail).is_none(),
+            injected: planned,
             by: by(detail).map(bounded),
             reason: reason(detail, &more(detail)),
             ..Fault::default()
