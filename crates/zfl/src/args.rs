@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use zfl_orchestrator::board::Guest;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
 
@@ -216,11 +217,11 @@ pub struct RunArgs {
 /// What the devices are, and what is between them and the aggregator.
 #[derive(Args)]
 pub struct FleetArgs {
-    /// What a device is [default: auto]
+    /// What a device is; boards of FILE that boot it stay [default: auto]
     #[arg(long, value_enum, help_heading = "Fleet")]
     pub body: Option<BodyChoice>,
 
-    /// The machine of an emulated device, a folder of boards/ [default: microvm]
+    /// The machine of an emulated device, a folder of boards/; it says the body, too [default: microvm]
     #[arg(long, value_name = "NAME", help_heading = "Fleet")]
     pub board: Option<String>,
 
@@ -423,6 +424,17 @@ pub enum BodyChoice {
     Zephyr,
     /// The same device code in threads of this machine: no emulation, for debugging and for scale
     Native,
+}
+
+impl BodyChoice {
+    /// What a board has to boot for it, if that is said.
+    pub fn guest(self) -> Option<Guest> {
+        match self {
+            Self::Bare => Some(Guest::Bare),
+            Self::Zephyr => Some(Guest::Zephyr),
+            Self::Auto | Self::Native => None,
+        }
+    }
 }
 
 /// What a device is.

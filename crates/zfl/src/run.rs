@@ -95,7 +95,13 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
         return resume(flags, named, root);
     }
     let settings = match &args.file {
-        Some(file) => flags.over(Settings::read(file)?)?,
+        Some(file) => {
+            let file = Settings::read(file)?;
+            for line in flags.put_aside(&file, root) {
+                eprintln!("{line}");
+            }
+            flags.over(file, root)?
+        }
         None => flags,
     };
     let out = Out::New(args.learning.out.as_deref());
@@ -113,7 +119,7 @@ fn resume(
     require(runs::process_of(&run).is_none(), || {
         format!("{} is under way: zfl stop it first", run.display())
     })?;
-    let settings = flags.over(Settings::read(&run.join("config.toml"))?)?;
+    let settings = flags.over(Settings::read(&run.join("config.toml"))?, root)?;
     let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(&run), root)?;
     let before = std::fs::read_to_string(run.join("config.toml"))?;
     let other = differences(&before, &experiment.to_toml()?)?;
