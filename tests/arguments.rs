@@ -56,6 +56,10 @@ fn nonsense_for_server_and_client() {
         ("server -r 1 -c 60001", "lower --clients"),
         ("server -r 1", "--clients-per-round <N>"),
         ("server -r 1 -c 1 --watchdog 60", "unexpected argument"),
+        (
+            "server -r 1 -c 1 --dashboard here",
+            "127.0.0.1:8000, or off",
+        ),
         ("client -c 0 -e 1 -b 1", "give at least 1"),
         ("client -c 1 -e 0 -b 1", "give at least 1"),
         ("client -c 1 -e 1 -b 0", "give at least 1"),

@@ -42,7 +42,10 @@ what each device printed. The exit status is 0 only if every round completed.";
 const SERVER_EXAMPLES: &str = "\
 Examples:
   zfl server -r 20 -c 10                      waits at 127.0.0.1:8080 for devices
-  zfl client -c 10 -e 5 -b 600                in another terminal: ten devices";
+  zfl client -c 10 -e 5 -b 600                in another terminal: ten devices
+  zfl server -r 20 -c 3 --listen 192.0.2.1:8080   for three devices on the network of that address
+
+The server's page about the run is on this machine alone unless --dashboard says otherwise.";
 
 #[derive(Parser)]
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
@@ -193,11 +196,6 @@ pub struct RunArgs {
     /// Examples in each step of gradient descent [default: 600]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub batch_size: Option<u32>,
-
-    /// Where to serve the live page about the run; `off` for none
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
-    #[arg(help_heading = "Results")]
-    pub dashboard: DashboardChoice,
 
     /// Write down the frames of these devices, `all` or 0,3,7, as pcap/CLIENT.pcapng [default: none]
     #[arg(long, value_name = "CLIENTS", value_parser = capture, help_heading = "Results")]
@@ -378,6 +376,11 @@ pub struct LearningArgs {
     /// [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
     pub ready_deadline: Option<f64>,
+
+    /// Where to serve the live page about the run; `off` for none
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
+    #[arg(help_heading = "Results")]
+    pub dashboard: DashboardChoice,
 
     /// Folder for the results, which must not exist or be empty [default: runs/NAME]
     #[arg(long, value_name = "DIR", help_heading = "Results")]

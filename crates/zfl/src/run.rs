@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     }
     let fleet = fleet_config(&experiment, args, resumed.as_ref());
     let plan = prepare(&experiment, &fleet)?;
-    let dashboard = view::open(args.dashboard)?;
+    let dashboard = view::open(args.learning.dashboard)?;
     let run_dir = match &resumed {
         Some(resumed) => RunDir::resume(&experiment.out, resumed.round)?,
         None => create(&experiment)?,
@@ -349,11 +349,8 @@ impl Production<'_> {
             .context("the listener has no address")?;
         let partition = experiment.partition(data.train.len())?;
         let network = self.plan.to_string();
-        let meta = view::describe(experiment, network, &data.train, &partition)?;
-        if let Some(listener) = dashboard {
-            let at = view::serve(listener, meta, &experiment.out)?;
-            terminal.line(&format!("dashboard: http://{at}/"));
-        }
+        let meta = view::describe(experiment, Some(network), &data.train, &partition)?;
+        view::serve(dashboard, meta, &experiment.out, &terminal)?;
         let (mut server, lost, first_round) =
             server(experiment, data, partition, run_dir, self.resumed)?;
         let stage = Arc::new(Stage::new(
