@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 
+use crate::config::Config;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
@@ -367,12 +368,10 @@ impl Rounds {
                 interval,
             ))
         });
-        let wanted = self.shared.config.clients_per_round as usize;
-        let over_commit = self.shared.config.over_commit > 0;
-        let over = move |state: &State| {
+        let config = &self.shared.config;
+        let over = |state: &State| {
             let Some(open) = &state.open else { return true };
-            let enough = over_commit && open.updates.len() >= wanted;
-            state.cancelled.is_some() || open.missing() == 0 || enough
+            state.cancelled.is_some() || open.missing() == 0 || is_enough(config, open)
         };
         self.shared.wait_until(deadline, over).await;
         if let Some(reporter) = reporter {
@@ -383,14 +382,24 @@ impl Rounds {
     /// Ends the round for updates; fails without a quorum.
     fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Vec<Update>)> {
         self.check_cancelled()?;
-        let deadline = self.shared.config.round_deadline;
+        let config = &self.shared.config;
+        let deadline = config.round_deadline;
         let (open, late) = self.shared.with(|state| {
             let mut open = state.open.take();
+            let enough = open.as_ref().is_some_and(|open| is_enough(config, open));
+            let why = if enough {
+                format!(
+                    "not waited for: {} updates were in",
+                    config.clients_per_round
+                )
+            } else {
+                format!("no update within {deadline:?}")
+            };
             for (id, ticket) in open.iter_mut().flat_map(|open| &mut open.tickets) {
                 if ticket.outcome.is_some() {
                     continue;
                 }
-                ticket.outcome = Some(Outcome::Failed(format!("no update within {deadline:?}")));
+                ticket.outcome = Some(Outcome::Failed(why.clone()));
                 if let Some(client) = state.roster.get_mut(*id)
                     && client.standing == Standing::Busy
                 {
@@ -475,6 +484,11 @@ impl Rounds {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a round that asked more devices than it needs has the updates that it needs.
+fn is_enough(config: &Config, open: &OpenRound) -> bool {
+    config.over_commit > 0 && open.updates.len() >= config.clients_per_round as usize
 }
 
 /// Clients that may be chosen, in order.
