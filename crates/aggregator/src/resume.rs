@@ -94,7 +94,7 @@ impl RunDir {
         cut(path, "events.jsonl", events.bytes).with_context(|| at(path, "events.jsonl"))?;
         match fs::remove_file(path.join("summary.json")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| at(path, "summary.json"));
+                Err(error).with_context(|| at(path, "summary.json"))
             }
             _ => Self::reopen(path),
         }

@@ -24,6 +24,9 @@
 //! | `log_lost` | `error` | as before, and among the faults |
 //! | `usage` | `host_bytes`, `cpu_s` | as before |
 //!
+//! `fleet_booted` (`devices`, `boot_s`), without a client, is for those who sum a run up; here it is passed
+//! over.
+//!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
 //! of the faults the newest [`MAX_FAULTS`] are kept, of a reason its first [`MAX_REASON`] bytes.
