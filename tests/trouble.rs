@@ -323,12 +323,33 @@ fn a_run_that_was_killed_goes_on_to_the_same_model() {
         let columns = if table == "rounds.csv" { COUNTS } else { 4 };
         assert_eq!(timeless(&of, columns), timeless(&to, columns), "{table}");
     }
-    let finished = broken.events().into_iter();
-    let finished = finished.filter(|event| event["event"] == "round_finished");
-    let rounds: Vec<_> = finished
+    assert_eq!(finished(&broken), (0..=12).collect::<Vec<_>>(), "each once");
+}
+
+/// The rounds whose end is told, in that order.
+fn finished(run: &Run) -> Vec<u64> {
+    let events = run.events().into_iter();
+    let finished = events.filter(|event| event["event"] == "round_finished");
+    finished
         .map(|event| event["round"].as_u64().unwrap())
-        .collect();
-    assert_eq!(rounds, (0..=12).collect::<Vec<_>>(), "each round once");
+        .collect()
+}
+
+#[test]
+fn a_round_that_was_complete_and_not_told_of_is_told_of() {
+    let mut live = Live::start(&LONG);
+    live.wait_for_round(3);
+    signal(live.pid(), "KILL");
+    live.wait_for_end();
+    let broken = live.finish();
+    // As a kill between the model and the event leaves it.
+    let events = broken.out().join("events.jsonl");
+    let text = fs::read_to_string(&events).unwrap();
+    let last = text.rfind(r#""event":"round_finished""#).unwrap();
+    let end = text[..last].rfind('\n').unwrap() + 1;
+    fs::write(&events, &text[..end]).unwrap();
+    let run = go_on(broken);
+    assert_eq!(finished(&run), (0..=12).collect::<Vec<_>>(), "each once");
 }
 
 /// Failures and faults of a run as its page and its report have them.

@@ -308,10 +308,11 @@ impl Summary {
         );
         if let Some(lost_s) = self.lost_s {
             let rounds: Vec<_> = self.resumed_from.iter().map(u32::to_string).collect();
+            let word = if rounds.len() == 1 { "round" } else { "rounds" };
             let rounds = rounds.join(", ");
             row(
                 "resumed",
-                format!("after round {rounds}; {lost_s:.1} s of the time were lost"),
+                format!("after {word} {rounds}; {lost_s:.1} s went into what was broken off"),
             );
         }
         if let Some(memory) = self.memory {

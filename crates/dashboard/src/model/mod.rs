@@ -60,6 +60,8 @@ pub struct Model {
     round: u32,
     end: Option<End>,
     interrupted: bool,
+    /// The last complete round at each time that the run was resumed.
+    resumed_from: Vec<u32>,
     /// Between the parts of a run, when it is told anew who is gone.
     resuming: bool,
     unreadable: u64,
@@ -101,6 +103,7 @@ impl Model {
             round: 0,
             end: None,
             interrupted: false,
+            resumed_from: Vec::new(),
             resuming: false,
             unreadable: 0,
             rounds: BTreeMap::new(),
@@ -188,7 +191,7 @@ impl Model {
             Event::RunStarted {
                 clients, rounds, ..
             } => self.run_started(clients, rounds),
-            Event::RunResumed { .. } => self.run_resumed(),
+            Event::RunResumed { round, .. } => self.run_resumed(round),
             Event::PhaseEntered { round, phase } => {
                 self.phase = phase;
                 self.round = self.round.max(round);
@@ -240,7 +243,8 @@ impl Model {
     }
 
     /// A run that was broken off goes on: its devices went with it, and boot anew.
-    fn run_resumed(&mut self) {
+    fn run_resumed(&mut self, round: u32) {
+        self.resumed_from.push(round);
         self.end = None;
         self.resuming = true;
         let there = self.devices.values();

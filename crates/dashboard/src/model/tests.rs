@@ -455,6 +455,7 @@ fn a_run_that_goes_on_has_each_fault_once_and_no_device_of_before() {
     }
     let faults: Vec<_> = model.faults().map(|fault| fault.reason.as_str()).collect();
     assert_eq!(faults, ["page fault"]);
+    assert_eq!(model.run(3000).resumed_from, [1, 1]);
     let reason = model.device(2).unwrap().reason.as_deref();
     assert_eq!(reason, Some("page fault"));
     // What is lost later is.
