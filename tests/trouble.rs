@@ -398,15 +398,15 @@ fn what_a_resumed_run_tells_is_of_all_of_it() {
         "{of}"
     );
     // All of the run but what each part took to start; events are told to the millisecond.
-    let mut starting = 0.0;
-    let mut part = 0.0;
+    let (mut starting, mut part, mut before) = (0.0, 0.0, 0.0);
     for event in &events {
         let time_s = event["time_ms"].as_f64().unwrap() / 1e3;
         match event["event"].as_str().unwrap() {
-            "run_resumed" => part = time_s,
+            "run_resumed" => part = before,
             "run_started" => starting += time_s - part,
             _ => {}
         }
+        before = time_s;
     }
     let train_s = number("train_s");
     assert!(
