@@ -16,13 +16,16 @@ use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use tokio::task::JoinSet;
 
+use crate::config::Config;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
+use crate::probe;
 use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
-use crate::shared::{Conditions, OpenRound, Shared, State};
+use crate::shared::{Conditions, Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
 
 /// `/start`s under way at once: more only makes all of them slower.
@@ -31,18 +34,8 @@ const STARTS_AT_ONCE: usize = 12;
 /// Longest wait for the answer to one `/start`.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
-/// Longest wait for the answer to a `/ready`.
-const READY_WITHIN: Duration = Duration::from_secs(5);
-
-/// Longest wait for a device that failed before, which may be gone: every round pays it.
-const SUSPECT_WITHIN: Duration = Duration::from_secs(1);
-
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
-
-/// How often devices that have their data, or have failed, are asked whether they are ready.
-const READY_INTERVAL: Duration = Duration::from_millis(50);
-const SUSPECT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
 const COHORT_STREAM: u64 = 0x636f_686f_7274;
@@ -80,6 +73,10 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// All rounds; on an error those that completed are in the table.
     pub async fn run(&mut self) -> Result<()> {
+        // Whoever asks stops with this.
+        let mut asking = JoinSet::new();
+        asking.spawn(probe::fetched(self.shared.clone(), self.devices.clone()));
+        asking.spawn(probe::suspects(self.shared.clone(), self.devices.clone()));
         let (first, last) = (self.shared.config.first_round, self.shared.config.rounds);
         // A run that was broken off in its first round has this row already.
         if self.table.is_empty() {
@@ -92,7 +89,8 @@ impl Rounds {
     }
 
     async fn evaluate_initial(&mut self) -> Result<()> {
-        let (loss, accuracy, eval_s) = self.evaluate(0).await?;
+        let params = self.params.clone();
+        let (loss, accuracy, eval_s) = self.evaluate(0, &params).await?;
         let record = RoundRecord {
             test_loss: loss,
             test_accuracy: accuracy,
@@ -115,6 +113,7 @@ impl Rounds {
             }
             None => Conditions::default(),
         };
+        self.shared.set_away(&conditions.away);
         self.wait_for_ready(round, &conditions).await?;
         let waited = began.elapsed();
 
@@ -133,7 +132,7 @@ impl Rounds {
 
         self.shared.enter(round, Phase::Training);
         self.wait_for_updates(round, deadline).await;
-        let (updates, records, late) = self.close_round(round)?;
+        let (updates, mut records, late) = self.close_round(round)?;
         let train_s = chosen.elapsed().as_secs_f64();
 
         self.shared.enter(round, Phase::Aggregating);
@@ -147,12 +146,15 @@ impl Rounds {
         let simulated_s = simulated_s(&records);
         let simulated_elapsed_s = simulated_elapsed_s(self.table.last(), simulated_s);
         let mut all = updates;
-        all.extend(late.iter().cloned());
-        self.params = Arc::new(self.strategy.aggregate(&self.params, &all));
+        all.extend(late.updates);
+        let params = Arc::new(self.strategy.aggregate(&self.params, &all));
         let aggregate_s = aggregating.elapsed().as_secs_f64();
 
         self.shared.enter(round, Phase::Evaluating);
-        let (test_loss, test_accuracy, eval_s) = self.evaluate(round).await?;
+        let evaluated = self.evaluate(round, &params).await;
+        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&all))?;
+        // Only now: the model of a run is one that has been tested.
+        self.params = params;
         let (up, down) = self.traffic();
         let bytes_before = std::mem::replace(&mut self.counted, (up, down));
         let rejected = self.shared.look(|state| state.rejected) - rejected_before;
@@ -162,7 +164,7 @@ impl Rounds {
             results,
             failures: cohort.len() as u32 - results,
             rejected,
-            late: late.len() as u32,
+            late: late.records.len() as u32,
             train_loss,
             test_loss,
             test_accuracy,
@@ -179,6 +181,8 @@ impl Rounds {
             simulated_s,
             simulated_elapsed_s,
         };
+        // The row of a late update stands beside that of its failure.
+        records.extend(late.records);
         self.finish_round(record, &records)
     }
 
@@ -198,8 +202,7 @@ impl Rounds {
         let deadline = Instant::now() + config.ready_deadline;
         // Those that failed are asked once before the count, or nobody ever would where all others
         // are ready at once.
-        self.ask_suspects().await;
-        let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
+        probe::before_round(&self.shared, &self.devices).await;
         let enough = |state: &State| {
             // Those that are away cannot come, even if they are on their way back from a crash.
             let is_out = |(id, client): &(u32, &Client)| {
@@ -210,8 +213,7 @@ impl Rounds {
             let ready = available(state, conditions).count() as u32;
             state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - out)
         };
-        self.shared.wait_until(deadline, enough).await;
-        prober.abort();
+        let all_there = self.shared.wait_until(deadline, enough).await;
         self.check_cancelled()?;
         let ready = self
             .shared
@@ -228,22 +230,10 @@ impl Rounds {
                 config.quorum
             );
         }
+        if !all_there {
+            self.shared.overdue(conditions);
+        }
         Ok(())
-    }
-
-    async fn ask_suspects(&self) {
-        let (shared, devices) = (self.shared.clone(), self.devices.clone());
-        let asks = asked(&shared, |standing| *standing == Standing::Suspect)
-            .into_iter()
-            .map(|(id, address)| {
-                let (shared, devices) = (shared.clone(), devices.clone());
-                async move { ask_ready(&shared, &devices, id, address, SUSPECT_WITHIN).await }
-            });
-        futures::stream::iter(asks)
-            .buffer_unordered(STARTS_AT_ONCE)
-            .collect::<()>()
-            .boxed()
-            .await;
     }
 
     /// Chooses the cohort: the first that are available of a permutation of all IDs that the seed and
@@ -377,19 +367,17 @@ impl Rounds {
 
     async fn wait_for_updates(&self, round: u32, deadline: Instant) {
         let reporter = self.shared.config.progress_interval.map(|interval| {
-            tokio::spawn(report_progress(
+            tokio::spawn(probe::progress(
                 self.shared.clone(),
                 self.devices.clone(),
                 round,
                 interval,
             ))
         });
-        let wanted = self.shared.config.clients_per_round as usize;
-        let over_commit = self.shared.config.over_commit > 0;
-        let over = move |state: &State| {
+        let config = &self.shared.config;
+        let over = |state: &State| {
             let Some(open) = &state.open else { return true };
-            let enough = over_commit && open.updates.len() >= wanted;
-            state.cancelled.is_some() || open.missing() == 0 || enough
+            state.cancelled.is_some() || open.missing() == 0 || is_enough(config, open)
         };
         self.shared.wait_until(deadline, over).await;
         if let Some(reporter) = reporter {
@@ -398,16 +386,28 @@ impl Rounds {
     }
 
     /// Ends the round for updates; fails without a quorum.
-    fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Vec<Update>)> {
+    fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Late)> {
         self.check_cancelled()?;
-        let deadline = self.shared.config.round_deadline;
-        let (open, late) = self.shared.with(|state| {
+        let config = &self.shared.config;
+        let deadline = config.round_deadline;
+        let (open, late, too_slow) = self.shared.with(|state| {
             let mut open = state.open.take();
+            let enough = open.as_ref().is_some_and(|open| is_enough(config, open));
+            let why = if enough {
+                format!(
+                    "not waited for: {} updates were in",
+                    config.clients_per_round
+                )
+            } else {
+                format!("no update within {deadline:?}")
+            };
+            let mut too_slow = false;
             for (id, ticket) in open.iter_mut().flat_map(|open| &mut open.tickets) {
                 if ticket.outcome.is_some() {
                     continue;
                 }
-                ticket.outcome = Some(Outcome::Failed(format!("no update within {deadline:?}")));
+                too_slow = !enough;
+                ticket.outcome = Some(Outcome::Failed(why.clone()));
                 if let Some(client) = state.roster.get_mut(*id)
                     && client.standing == Standing::Busy
                 {
@@ -415,7 +415,8 @@ impl Rounds {
                 }
             }
             state.previous = open.as_ref().map(|open| (round, open.tickets.clone()));
-            (open, std::mem::take(&mut state.late))
+            let late = std::mem::take(&mut state.late);
+            (open, late, too_slow)
         });
         let mut open = open.context("the round was closed twice")?;
         for (&client, ticket) in &open.tickets {
@@ -432,28 +433,35 @@ impl Rounds {
             self.failures.push(record.clone());
             open.records.push(record);
         }
+        open.records.sort_by_key(|record| record.client);
         let (quorum, got) = (self.shared.config.quorum, open.updates.len());
         if got < quorum as usize {
-            open.records.sort_by_key(|record| record.client);
+            open.records.extend(late.records);
             self.run_dir.clients(&open.records)?;
             bail!(
-                "round {round}: {got} updates of {} devices within {deadline:?}, the quorum is {quorum}: \
-                 look at the devices' logs, give a longer --deadline or a lower --quorum",
-                open.tickets.len()
+                "round {round}: {got} updates of {} devices, the quorum is {quorum}: {}; look at the \
+                 devices' logs{}, or lower the quorum",
+                open.tickets.len(),
+                reasons(&open.tickets),
+                if too_slow {
+                    ", give a longer --deadline"
+                } else {
+                    ""
+                }
             );
         }
         open.updates.sort_by_key(|update| update.client);
-        open.records.sort_by_key(|record| record.client);
         let mut late = late;
-        late.sort_by_key(|update| update.client);
+        late.updates.sort_by_key(|update| update.client);
+        late.records.sort_by_key(|record| record.client);
         Ok((open.updates, open.records, late))
     }
 
-    async fn evaluate(&self, round: u32) -> Result<(f64, f64, f64)> {
+    async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
         let began = Instant::now();
         let (network, params, test) = (
             self.shared.config.network,
-            self.params.clone(),
+            params.clone(),
             self.test.clone(),
         );
         let found = tokio::task::spawn_blocking(move || evaluate(&network, &params, &test)).await?;
@@ -494,6 +502,41 @@ impl Rounds {
     }
 }
 
+/// Whether a round that asked more devices than it needs has the updates that it needs.
+fn is_enough(config: &Config, open: &OpenRound) -> bool {
+    config.over_commit > 0 && open.updates.len() >= config.clients_per_round as usize
+}
+
+/// Why places in a cohort have no update, the most frequent reason first, three at most.
+fn reasons(tickets: &BTreeMap<u32, Ticket>) -> String {
+    let mut counts = BTreeMap::<&str, u32>::new();
+    for ticket in tickets.values() {
+        if let Some(Outcome::Failed(why)) = &ticket.outcome {
+            *counts.entry(why).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let told = counts.iter().take(3);
+    let told: Vec<_> = told
+        .map(|(why, count)| format!("{count} x {why}"))
+        .collect();
+    told.join("; ")
+}
+
+/// Where to look if the mean of updates is of no use, though each of them seemed to be.
+fn largest(updates: &[Update]) -> String {
+    let magnitude = |update: &Update| {
+        let params = update.params.iter();
+        params.fold(0.0_f32, |most, param| most.max(param.abs()))
+    };
+    let each = updates
+        .iter()
+        .map(|update| (magnitude(update), update.client));
+    let (most, client) = each.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    format!("the largest parameter, {most:e}, is of client {client}: look at its log")
+}
+
 /// Clients that may be chosen, in order.
 fn available<'a>(state: &'a State, conditions: &'a Conditions) -> impl Iterator<Item = u32> + 'a {
     let ready = state
@@ -524,100 +567,6 @@ fn token() -> Result<Token> {
     Token::try_from(format!("{word:016x}").as_str())
         .ok()
         .context("a token of 16 digits")
-}
-
-/// Asks devices that have their data, or have failed, whether they are ready, for ever.
-async fn probe(shared: Arc<Shared>, devices: Devices) {
-    let mut turn = 0_u32;
-    let suspects_every = SUSPECT_INTERVAL.as_millis() / READY_INTERVAL.as_millis();
-    loop {
-        let suspects = u128::from(turn) % suspects_every == 0;
-        let fits = |standing: &Standing| {
-            *standing == Standing::Fetched || (suspects && *standing == Standing::Suspect)
-        };
-        let asks = asked(&shared, fits)
-            .into_iter()
-            .map(|(id, address)| ask_ready(&shared, &devices, id, address, READY_WITHIN));
-        futures::stream::iter(asks)
-            .buffer_unordered(STARTS_AT_ONCE)
-            .collect::<()>()
-            .await;
-        tokio::time::sleep(READY_INTERVAL).await;
-        turn = turn.wrapping_add(1);
-    }
-}
-
-/// Clients that stand so, and where each is reached.
-fn asked(shared: &Shared, fits: impl Fn(&Standing) -> bool) -> Vec<(u32, SocketAddr)> {
-    shared.look(|state| {
-        let those = state.roster.iter();
-        let those = those.filter(|(_, client)| fits(&client.standing));
-        those
-            .filter_map(|(id, client)| Some((id, client.address?)))
-            .collect()
-    })
-}
-
-async fn ask_ready(
-    shared: &Shared,
-    devices: &Devices,
-    id: u32,
-    address: SocketAddr,
-    within: Duration,
-) {
-    let exchange = devices.ready(address, within).await;
-    shared.count(id, exchange.bytes_up, exchange.bytes_down);
-    use fl_proto::DeviceState::{Failed, Ready};
-    if exchange
-        .answer
-        .is_ok_and(|ready| ready.id == id && matches!(ready.state, Ready | Failed))
-    {
-        shared.is_ready(id);
-    }
-}
-
-/// Asks the devices of the round how far they are, until the round is over. A device that says that
-/// it gave up has failed the round.
-async fn report_progress(shared: Arc<Shared>, devices: Devices, round: u32, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        let asked: Vec<(u32, SocketAddr)> = shared.look(|state| {
-            let open = state.open.iter().flat_map(|open| &open.tickets);
-            let waiting = open.filter(|(_, ticket)| ticket.outcome.is_none());
-            waiting
-                .filter_map(|(id, _)| Some((*id, state.roster.get(*id)?.address?)))
-                .collect()
-        });
-        let asks = asked.into_iter().map(|(id, address)| {
-            let (shared, devices) = (&shared, &devices);
-            async move {
-                let exchange = devices.ready(address, READY_WITHIN).await;
-                shared.count(id, exchange.bytes_up, exchange.bytes_down);
-                let Ok(ready) = exchange.answer else { return };
-                if ready.round != round {
-                    return;
-                }
-                if ready.state == fl_proto::DeviceState::Failed {
-                    let why = ready
-                        .error
-                        .as_deref()
-                        .unwrap_or("no reason given")
-                        .to_owned();
-                    shared.failed(id, &format!("the device gave up: {why}"));
-                }
-                shared.log.emit(Event::ClientProgress {
-                    client: id,
-                    round,
-                    done_examples: ready.done_examples,
-                    total_examples: ready.total_examples,
-                });
-            }
-        });
-        futures::stream::iter(asks)
-            .buffer_unordered(4)
-            .collect::<()>()
-            .await;
-    }
 }
 
 /// What a round takes on the devices themselves, in seconds: that of the slowest whose update is in it.

@@ -12,11 +12,18 @@ use fl_proto::{Results, Token};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::evaluate::evaluate_chunk;
 use crate::event::{ClientRecord, Event, Phase};
 use crate::log::{Log, lock};
 use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
 use crate::rounds::Outlook;
 use crate::strategy::Update;
+
+/// The outcome of an update that came after its round.
+const LATE: &str = "late";
+
+/// Examples that an update must do on: enough to find nonsense, too few to take time.
+const CHECKED_EXAMPLES: usize = 32;
 
 /// A request refused: the status and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +48,21 @@ pub(crate) struct State {
     pub open: Option<OpenRound>,
     /// The round before, for updates that come late.
     pub previous: Option<(u32, BTreeMap<u32, Ticket>)>,
-    /// Late updates, for the next round.
-    pub late: Vec<Update>,
+    /// What came too late since the last round was closed.
+    pub late: Late,
+    /// Clients that cannot be reached in this round: nobody asks them.
+    pub away: BTreeSet<u32>,
     pub rejected: u32,
     pub cancelled: Option<String>,
+}
+
+/// Updates that came too late.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    /// Those that count in the next round; none unless that is wanted.
+    pub updates: Vec<Update>,
+    /// All of them.
+    pub records: Vec<ClientRecord>,
 }
 
 /// The round that updates are taken for.
@@ -84,7 +102,8 @@ impl Shared {
             phase: Phase::default(),
             open: None,
             previous: None,
-            late: Vec::new(),
+            late: Late::default(),
+            away: BTreeSet::new(),
             rejected: 0,
             cancelled: None,
         };
@@ -152,6 +171,57 @@ impl Shared {
         if let Some(client) = state.roster.get_mut(id) {
             client.bytes_up += up;
             client.bytes_down += down;
+        }
+    }
+
+    /// Something came from a client: it is there.
+    pub(crate) fn heard(&self, id: u32) {
+        if let Some(client) = lock(&self.state).roster.get_mut(id) {
+            client.silent_since = None;
+        }
+    }
+
+    /// A client was asked in vain.
+    pub(crate) fn unheard(&self, id: u32) {
+        let mut state = lock(&self.state);
+        let away = state.away.contains(&id);
+        if let Some(client) = state.roster.get_mut(id)
+            && !away
+        {
+            client.silent_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Who cannot be reached in this round: that they are silent says nothing.
+    pub(crate) fn set_away(&self, away: &BTreeSet<u32>) {
+        self.with(|state| {
+            for &id in state.away.iter().chain(away) {
+                if let Some(client) = state.roster.get_mut(id) {
+                    client.silent_since = None;
+                }
+            }
+            state.away.clone_from(away);
+        });
+    }
+
+    /// Who was waited for long enough: rounds do not wait again for those that never came, nor for those
+    /// that have not got ready.
+    pub(crate) fn overdue(&self, conditions: &Conditions) {
+        let absent = self.with(|state| {
+            let mut absent = Vec::new();
+            for (id, client) in state.roster.iter_mut() {
+                match client.standing {
+                    _ if conditions.away.contains(&id) => {}
+                    Standing::Absent => absent.push(id),
+                    Standing::Joined | Standing::Fetched => client.standing = Standing::Suspect,
+                    _ => {}
+                }
+            }
+            absent
+        });
+        let within = self.config.ready_deadline;
+        for id in absent {
+            self.lost(id, &format!("did not join within {within:?}"));
         }
     }
 
@@ -251,6 +321,7 @@ impl Shared {
             let Some(client) = state.roster.get_mut(id) else {
                 return false;
             };
+            client.silent_since = None;
             let news = !matches!(client.standing, Standing::Lost(_));
             client.standing = Standing::Lost(reason.to_owned());
             news
@@ -308,9 +379,39 @@ impl Shared {
                 ),
             );
         }
-        let record = self.with(|state| self.place_update(state, id, results, params))?;
-        self.log.emit(Event::ResultReceived { record });
+        let placed = self.with(|state| self.place_update(state, id, results, params))?;
+        let too_late = placed.outcome == LATE && !self.config.use_late;
+        let round = placed.round;
+        self.log.emit(Event::ResultReceived { record: placed });
+        if too_late {
+            return refuse(StatusCode::GONE, format!("round {round} is over"));
+        }
         Ok(())
+    }
+
+    /// Whether an update is one that a model can be made of.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn check(&self, id: u32, params: &[f32]) -> Result<(), String> {
+        if let Some(at) = params.iter().position(|param| !param.is_finite()) {
+            return Err(format!(
+                "parameter {at} is not finite: the training diverged, lower the learning rate"
+            ));
+        }
+        // Numbers may be finite and still too large for a single forward pass.
+        let own = self.partition.indices(id as usize);
+        let some = &own[..own.len().min(CHECKED_EXAMPLES)];
+        let (inputs, labels) = (
+            self.train.gather_inputs(some),
+            self.train.gather_labels(some),
+        );
+        match evaluate_chunk(&self.config.network, params, &inputs, &labels) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!(
+                "these parameters give no finite loss on the client's own examples: {error}"
+            )),
+        }
     }
 
     fn place_update(
@@ -351,9 +452,13 @@ impl Shared {
                 return refuse(StatusCode::CONFLICT, format!("round {round} has not begun"));
             }
             _ => {
-                if self.config.use_late && is_late(&mut state.previous, id, round, &token) {
-                    state.late.push(update);
-                    record.outcome = "late".into();
+                if is_late(&mut state.previous, id, round, &token) {
+                    record.outcome = LATE.into();
+                    record.host = self.outlook.get().and_then(|outlook| outlook.seen(&record));
+                    if self.config.use_late {
+                        state.late.updates.push(update);
+                    }
+                    state.late.records.push(record.clone());
                     recover(state, id);
                     return Ok(record);
                 }
