@@ -11,20 +11,21 @@ fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL[..], &["--dashboard", "off"], more].concat()
 }
 
-/// The columns of a table that do not tell the time.
-fn timeless(table: &Path, columns: usize) -> Vec<String> {
-    let text = fs::read_to_string(table).unwrap();
-    let cut = |line: &str| {
-        line.splitn(columns + 1, ',')
-            .take(columns)
-            .collect::<Vec<_>>()
-            .join(",")
-    };
-    text.lines().map(cut).collect()
+/// These columns of a table, row by row.
+fn columns(table: &Path, names: &[&str]) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(table).unwrap();
+    let head = reader.headers().unwrap().clone();
+    let place = |name: &&str| head.iter().position(|column| column == *name).expect(name);
+    let places: Vec<usize> = names.iter().map(place).collect();
+    let rows = reader.records().map(|row| row.unwrap());
+    rows.map(|row| places.iter().map(|&at| row[at].to_owned()).collect())
+        .collect()
 }
 
-/// Columns of `rounds.csv` from `round` to `late`.
-const COUNTS: usize = 6;
+/// What the seed decides of a round and of its clients. How many messages were refused it does not: a
+/// device may send its update before it crashes.
+const OF_ROUNDS: [&str; 5] = ["round", "cohort_size", "results", "failures", "late"];
+const OF_CLIENTS: [&str; 4] = ["round", "client", "outcome", "num_examples"];
 
 /// How often each kind of fault was put among the events.
 fn faults(run: &Run) -> Vec<(u64, u64, String)> {
@@ -205,11 +206,7 @@ fn groups_have_what_they_ask_for() {
         "--dashboard",
         "off",
     ]);
-    let rows = timeless(&run.out().join("clients.csv"), 4);
-    let examples: Vec<_> = rows[1..]
-        .iter()
-        .map(|row| row.rsplit(',').next().unwrap())
-        .collect();
+    let examples = columns(&run.out().join("clients.csv"), &["num_examples"]).concat();
     assert_eq!(examples, ["300", "300", "40", "40", "40"]);
     assert!(
         run.said.out.contains("2 rich on native, 3 poor on native"),
@@ -257,7 +254,8 @@ fn mistakes_in_a_file_are_named() {
     assert!(said.err.contains("no/such.toml"), "{said:?}");
 }
 
-/// Waits until so many rounds of a run are in its table, and ends it without warning.
+/// Waits until so many rounds of a run are in its table, and ends it without warning. The run must
+/// have far more before it than rounds pass from one look at the table to the next.
 fn break_off(mut live: Live, rounds: usize) -> Run {
     let table = live.out().join("rounds.csv");
     wait_until(
@@ -270,39 +268,42 @@ fn break_off(mut live: Live, rounds: usize) -> Run {
     );
     signal(live.pid(), "KILL");
     live.wait_for_end();
-    live.finish()
+    let broken = live.finish();
+    let summary = broken.out().join("summary.json");
+    assert!(!summary.exists(), "it was over before it was killed");
+    broken
 }
 
 #[test]
 fn a_run_that_was_killed_goes_on_to_the_same_model() {
-    // Crashes for good are the hard part: who is gone must stay gone.
+    let folder = folder();
+    let path = folder.path().join("long.toml");
+    // Crashes for good are the hard part: who is gone must stay gone. One is before the run is broken
+    // off, one after.
+    let text = "rounds = 40\n[[fleet]]\ncount = 6\nexamples = 120\n\
+                [[faults.schedule]]\nround = 2\nclient = 1\nfault = \"crash\"\n\
+                [[faults.schedule]]\nround = 38\nclient = 4\nfault = \"crash\"\n";
+    fs::write(&path, text).unwrap();
     let flags = [
+        path.to_str().unwrap(),
         "--body",
         "native",
-        "--examples",
-        "120",
         "--batch-size",
         "60",
         "--dashboard",
         "off",
-        "--clients",
-        "6",
-        "--rounds",
-        "12",
         "--epochs",
-        "20",
+        "2",
         "--seed",
         "2",
         "--drop-out",
         "0.2",
         "--quorum",
         "1",
-        "--crash",
-        "0.05",
     ];
     let whole = Run::succeeds(&flags);
+    assert_eq!(whole.summary()["faults"]["crash"], 2);
     let broken = break_off(Live::start(&flags), 4);
-    assert!(!broken.out().join("summary.json").exists());
     let out = broken.out();
     let said = finish(
         zfl()
@@ -315,17 +316,19 @@ fn a_run_that_was_killed_goes_on_to_the_same_model() {
     // The last row of the table may be that of a round whose model was not in place yet.
     assert!(summary["resumed_from"].as_u64().unwrap() >= 3, "{summary}");
     assert_eq!(summary["failures"], whole.summary()["failures"]);
-    for table in ["rounds.csv", "clients.csv"] {
-        let (of, to) = (out.join(table), whole.out().join(table));
-        let columns = if table == "rounds.csv" { COUNTS } else { 4 };
-        assert_eq!(timeless(&of, columns), timeless(&to, columns), "{table}");
+    for (table, names) in [
+        ("rounds.csv", &OF_ROUNDS[..]),
+        ("clients.csv", &OF_CLIENTS[..]),
+    ] {
+        let [of, to] = [&out, &whole.out()].map(|run| columns(&run.join(table), names));
+        assert_eq!(of, to, "{table}");
     }
     let finished = broken.events().into_iter();
     let finished = finished.filter(|event| event["event"] == "round_finished");
     let rounds: Vec<_> = finished
         .map(|event| event["round"].as_u64().unwrap())
         .collect();
-    assert_eq!(rounds, (0..=12).collect::<Vec<_>>(), "each round once");
+    assert_eq!(rounds, (0..=40).collect::<Vec<_>>(), "each round once");
 }
 
 #[test]
