@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::play::{NOTHING, booted, log_of, next, start};
-use support::{board, fleet};
+use support::{board, fleet, stage};
 use tokio::sync::mpsc::unbounded_channel;
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::board::Guest;
@@ -191,6 +191,7 @@ async fn lost_characters_are_typed_again(sandbox: Sandbox) {
 async fn a_guest_that_reports_its_end_is_ended(sandbox: Sandbox) {
     let (fleet, report, mut events) = booted(sandbox, "fails", 1).await;
     assert_eq!(report.booted.len(), 1);
+    std::fs::write(stage().join("fail"), "").unwrap();
     let death = next(&mut events, |event| match event {
         FleetEvent::Died(death) => Some(death),
         _ => None,
@@ -212,9 +213,19 @@ async fn a_fleet_can_be_stopped_while_it_boots(sandbox: Sandbox) {
         report = booting => panic!("{report:?}"),
         () = first => {}
     }
+    support::wait_until("a machine boots", || !children().is_empty());
     fleet.stop().await;
-    let children = std::fs::read_to_string("/proc/self/task/2/children").unwrap();
-    assert_eq!(children, "");
+    assert_eq!(children(), "");
+}
+
+/// The processes that threads of this one have started and not waited for.
+fn children() -> String {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let children = threads.map(|thread| thread.path().join("children"));
+    // A thread that has ended since has none.
+    children
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect()
 }
 
 async fn a_fleet_that_cannot_work_is_refused(sandbox: Sandbox) {
