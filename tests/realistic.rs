@@ -278,12 +278,13 @@ fn a_killed_run_goes_on_to_the_same_model() {
     let flags = [
         "--clients",
         "6",
+        // Far more than pass from one look at the table to the next.
         "--rounds",
-        "6",
+        "40",
         "--examples",
         "600",
         "--epochs",
-        "30",
+        "5",
         "--seed",
         "5",
         "--crash",
@@ -307,6 +308,8 @@ fn a_killed_run_goes_on_to_the_same_model() {
     signal(live.pid(), "KILL");
     live.wait_for_end();
     let broken = live.finish();
+    let summary = broken.out().join("summary.json");
+    assert!(!summary.exists(), "it was over before it was killed");
     let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
     assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(broken.model(), whole.model());
