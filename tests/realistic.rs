@@ -280,7 +280,7 @@ fn a_killed_run_goes_on_to_the_same_model() {
         "6",
         // Far more than pass from one look at the table to the next.
         "--rounds",
-        "40",
+        "30",
         "--examples",
         "600",
         "--epochs",
@@ -292,8 +292,14 @@ fn a_killed_run_goes_on_to_the_same_model() {
         "--drop-out",
         "0.2",
         "--reboot",
+        "--quorum",
+        "1",
     ];
     let whole = Run::succeeds(&flags);
+    assert!(
+        !whole.failures("no_update").is_empty(),
+        "a device has crashed"
+    );
     let mut live = Live::start(&flags);
     let table = live.out().join("rounds.csv");
     let complete = |table: &Path| {
