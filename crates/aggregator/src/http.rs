@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use fl_proto::frame::{Frame, HEADER_LEN, Kind};
 use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Welcome, compat, json, path};
+use http_body_util::BodyExt;
 
 use crate::device::{Devices, head_len};
 use crate::event::Event;
@@ -181,17 +182,13 @@ fn serve_partition(
     response
 }
 
-async fn results(
-    State(shared): State<Arc<Shared>>,
-    asked: Asked,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+async fn results(State(shared): State<Arc<Shared>>, asked: Asked, request: Request) -> Response {
     let id = match query(asked).and_then(|query| known(&shared, &query)) {
         Ok(id) => id,
         Err(refusal) => return rejected(&shared, None, refusal),
     };
-    let accepted = match body {
+    let headers = request.headers().clone();
+    let accepted = match whole_body(&shared, id, request).await {
         Err(error) => Err(Refusal(error.status(), error.body_text())),
         Ok(body) => {
             shared.count(id, body.len() as u64 + head_len(&headers), 0);
@@ -208,6 +205,23 @@ async fn results(
     };
     shared.count(id, 0, response_len(&response));
     response
+}
+
+/// The body of a client's request. Every piece of it shows that the client is there: over a slow link
+/// an update takes minutes, and nothing else comes through.
+async fn whole_body(
+    shared: &Arc<Shared>,
+    id: u32,
+    request: Request,
+) -> Result<Bytes, BytesRejection> {
+    let shared = Arc::clone(shared);
+    let request = request.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            shared.heard(id);
+            frame
+        }))
+    });
+    Bytes::from_request(request, &()).await
 }
 
 fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {

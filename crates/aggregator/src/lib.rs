@@ -21,6 +21,7 @@ mod evaluate;
 mod event;
 mod http;
 mod log;
+mod probe;
 mod resume;
 mod roster;
 mod rounds;

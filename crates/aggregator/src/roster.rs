@@ -1,6 +1,7 @@
 //! Who takes part, and what each is doing.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use fl_proto::Token;
 
@@ -15,6 +16,8 @@ pub struct Client {
     pub bytes_up: u64,
     /// HTTP bytes to it.
     pub bytes_down: u64,
+    /// Since when it has been asked in vain.
+    pub silent_since: Option<Instant>,
 }
 
 /// What a client is doing, as far as the aggregator knows.
@@ -97,9 +100,26 @@ impl Roster {
         self.clients.get_mut(id as usize)
     }
 
+    /// All clients with their IDs, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Client)> {
+        (0..).zip(&mut self.clients)
+    }
+
     /// All clients with their IDs.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Client)> {
         (0..).zip(&self.clients)
+    }
+
+    /// Clients that failed or did not come, and for how long each has been asked in vain.
+    ///
+    /// One that has a round's work to do is not among them: its link may be full with its update.
+    pub fn silent(&self) -> Vec<(u32, Duration)> {
+        let suspects = self
+            .iter()
+            .filter(|(_, client)| client.standing == Standing::Suspect);
+        suspects
+            .filter_map(|(id, client)| Some((id, client.silent_since?.elapsed())))
+            .collect()
     }
 
     /// How many clients stand so.
@@ -110,8 +130,8 @@ impl Roster {
             .count() as u32
     }
 
-    /// Grants an ID: the one wished for, the one that this address has, or the lowest that is free. Returns whether the client had
-    /// joined before.
+    /// Grants an ID: the one wished for, the one that this address has, or the lowest that nobody has
+    /// had. Returns whether the client had joined before.
     ///
     /// A device that wishes for the ID of another that has joined takes it over if it comes from the
     /// same IP address (it has rebooted), or if the other is lost or suspect.
@@ -134,12 +154,12 @@ impl Roster {
                 };
                 // The same device asks again if the answer was lost on its way.
                 find(&|client| client.address == Some(address))
-                    .or_else(|| find(&|client| client.standing == Standing::Absent))
+                    .or_else(|| find(&|client| client.address.is_none()))
                     .ok_or(JoinError::Full(last + 1))?
             }
         };
         let client = self.get_mut(id).ok_or(JoinError::Unknown(id, last))?;
-        let again = client.standing != Standing::Absent;
+        let again = client.address.is_some();
         let alive = !matches!(
             client.standing,
             Standing::Absent | Standing::Lost(_) | Standing::Suspect
@@ -153,6 +173,7 @@ impl Roster {
         }
         client.standing = Standing::Joined;
         client.address = Some(address);
+        client.silent_since = None;
         Ok((id, again))
     }
 }

@@ -16,10 +16,13 @@ use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
+use tokio::task::JoinSet;
 
+use crate::config::Config;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
+use crate::probe;
 use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
 use crate::shared::{Conditions, OpenRound, Shared, State};
@@ -31,18 +34,8 @@ const STARTS_AT_ONCE: usize = 12;
 /// Longest wait for the answer to one `/start`.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
-/// Longest wait for the answer to a `/ready`.
-const READY_WITHIN: Duration = Duration::from_secs(5);
-
-/// Longest wait for a device that failed before, which may be gone: every round pays it.
-const SUSPECT_WITHIN: Duration = Duration::from_secs(1);
-
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
-
-/// How often devices that have their data, or have failed, are asked whether they are ready.
-const READY_INTERVAL: Duration = Duration::from_millis(50);
-const SUSPECT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
 const COHORT_STREAM: u64 = 0x636f_686f_7274;
@@ -80,6 +73,10 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// All rounds; on an error those that completed are in the table.
     pub async fn run(&mut self) -> Result<()> {
+        // Whoever asks stops with this.
+        let mut asking = JoinSet::new();
+        asking.spawn(probe::fetched(self.shared.clone(), self.devices.clone()));
+        asking.spawn(probe::suspects(self.shared.clone(), self.devices.clone()));
         let (first, last) = (self.shared.config.first_round, self.shared.config.rounds);
         // A run that was broken off in its first round has this row already.
         if self.table.is_empty() {
@@ -115,6 +112,7 @@ impl Rounds {
             }
             None => Conditions::default(),
         };
+        self.shared.set_away(&conditions.away);
         self.wait_for_ready(round, &conditions).await?;
         let waited = began.elapsed();
 
@@ -198,8 +196,7 @@ impl Rounds {
         let deadline = Instant::now() + config.ready_deadline;
         // Those that failed are asked once before the count, or nobody ever would where all others
         // are ready at once.
-        self.ask_suspects().await;
-        let prober = tokio::spawn(probe(self.shared.clone(), self.devices.clone()));
+        probe::before_round(&self.shared, &self.devices).await;
         let enough = |state: &State| {
             // Those that are away cannot come, even if they are on their way back from a crash.
             let is_out = |(id, client): &(u32, &Client)| {
@@ -210,8 +207,7 @@ impl Rounds {
             let ready = available(state, conditions).count() as u32;
             state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - out)
         };
-        self.shared.wait_until(deadline, enough).await;
-        prober.abort();
+        let all_there = self.shared.wait_until(deadline, enough).await;
         self.check_cancelled()?;
         let ready = self
             .shared
@@ -228,22 +224,10 @@ impl Rounds {
                 config.quorum
             );
         }
+        if !all_there {
+            self.shared.overdue(conditions);
+        }
         Ok(())
-    }
-
-    async fn ask_suspects(&self) {
-        let (shared, devices) = (self.shared.clone(), self.devices.clone());
-        let asks = asked(&shared, |standing| *standing == Standing::Suspect)
-            .into_iter()
-            .map(|(id, address)| {
-                let (shared, devices) = (shared.clone(), devices.clone());
-                async move { ask_ready(&shared, &devices, id, address, SUSPECT_WITHIN).await }
-            });
-        futures::stream::iter(asks)
-            .buffer_unordered(STARTS_AT_ONCE)
-            .collect::<()>()
-            .boxed()
-            .await;
     }
 
     /// Chooses the cohort: the first that are available of a permutation of all IDs that the seed and
@@ -377,19 +361,17 @@ impl Rounds {
 
     async fn wait_for_updates(&self, round: u32, deadline: Instant) {
         let reporter = self.shared.config.progress_interval.map(|interval| {
-            tokio::spawn(report_progress(
+            tokio::spawn(probe::progress(
                 self.shared.clone(),
                 self.devices.clone(),
                 round,
                 interval,
             ))
         });
-        let wanted = self.shared.config.clients_per_round as usize;
-        let over_commit = self.shared.config.over_commit > 0;
-        let over = move |state: &State| {
+        let config = &self.shared.config;
+        let over = |state: &State| {
             let Some(open) = &state.open else { return true };
-            let enough = over_commit && open.updates.len() >= wanted;
-            state.cancelled.is_some() || open.missing() == 0 || enough
+            state.cancelled.is_some() || open.missing() == 0 || is_enough(config, open)
         };
         self.shared.wait_until(deadline, over).await;
         if let Some(reporter) = reporter {
@@ -400,14 +382,24 @@ impl Rounds {
     /// Ends the round for updates; fails without a quorum.
     fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Vec<Update>)> {
         self.check_cancelled()?;
-        let deadline = self.shared.config.round_deadline;
+        let config = &self.shared.config;
+        let deadline = config.round_deadline;
         let (open, late) = self.shared.with(|state| {
             let mut open = state.open.take();
+            let enough = open.as_ref().is_some_and(|open| is_enough(config, open));
+            let why = if enough {
+                format!(
+                    "not waited for: {} updates were in",
+                    config.clients_per_round
+                )
+            } else {
+                format!("no update within {deadline:?}")
+            };
             for (id, ticket) in open.iter_mut().flat_map(|open| &mut open.tickets) {
                 if ticket.outcome.is_some() {
                     continue;
                 }
-                ticket.outcome = Some(Outcome::Failed(format!("no update within {deadline:?}")));
+                ticket.outcome = Some(Outcome::Failed(why.clone()));
                 if let Some(client) = state.roster.get_mut(*id)
                     && client.standing == Standing::Busy
                 {
@@ -494,6 +486,11 @@ impl Rounds {
     }
 }
 
+/// Whether a round that asked more devices than it needs has the updates that it needs.
+fn is_enough(config: &Config, open: &OpenRound) -> bool {
+    config.over_commit > 0 && open.updates.len() >= config.clients_per_round as usize
+}
+
 /// Clients that may be chosen, in order.
 fn available<'a>(state: &'a State, conditions: &'a Conditions) -> impl Iterator<Item = u32> + 'a {
     let ready = state
@@ -524,100 +521,6 @@ fn token() -> Result<Token> {
     Token::try_from(format!("{word:016x}").as_str())
         .ok()
         .context("a token of 16 digits")
-}
-
-/// Asks devices that have their data, or have failed, whether they are ready, for ever.
-async fn probe(shared: Arc<Shared>, devices: Devices) {
-    let mut turn = 0_u32;
-    let suspects_every = SUSPECT_INTERVAL.as_millis() / READY_INTERVAL.as_millis();
-    loop {
-        let suspects = u128::from(turn) % suspects_every == 0;
-        let fits = |standing: &Standing| {
-            *standing == Standing::Fetched || (suspects && *standing == Standing::Suspect)
-        };
-        let asks = asked(&shared, fits)
-            .into_iter()
-            .map(|(id, address)| ask_ready(&shared, &devices, id, address, READY_WITHIN));
-        futures::stream::iter(asks)
-            .buffer_unordered(STARTS_AT_ONCE)
-            .collect::<()>()
-            .await;
-        tokio::time::sleep(READY_INTERVAL).await;
-        turn = turn.wrapping_add(1);
-    }
-}
-
-/// Clients that stand so, and where each is reached.
-fn asked(shared: &Shared, fits: impl Fn(&Standing) -> bool) -> Vec<(u32, SocketAddr)> {
-    shared.look(|state| {
-        let those = state.roster.iter();
-        let those = those.filter(|(_, client)| fits(&client.standing));
-        those
-            .filter_map(|(id, client)| Some((id, client.address?)))
-            .collect()
-    })
-}
-
-async fn ask_ready(
-    shared: &Shared,
-    devices: &Devices,
-    id: u32,
-    address: SocketAddr,
-    within: Duration,
-) {
-    let exchange = devices.ready(address, within).await;
-    shared.count(id, exchange.bytes_up, exchange.bytes_down);
-    use fl_proto::DeviceState::{Failed, Ready};
-    if exchange
-        .answer
-        .is_ok_and(|ready| ready.id == id && matches!(ready.state, Ready | Failed))
-    {
-        shared.is_ready(id);
-    }
-}
-
-/// Asks the devices of the round how far they are, until the round is over. A device that says that
-/// it gave up has failed the round.
-async fn report_progress(shared: Arc<Shared>, devices: Devices, round: u32, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        let asked: Vec<(u32, SocketAddr)> = shared.look(|state| {
-            let open = state.open.iter().flat_map(|open| &open.tickets);
-            let waiting = open.filter(|(_, ticket)| ticket.outcome.is_none());
-            waiting
-                .filter_map(|(id, _)| Some((*id, state.roster.get(*id)?.address?)))
-                .collect()
-        });
-        let asks = asked.into_iter().map(|(id, address)| {
-            let (shared, devices) = (&shared, &devices);
-            async move {
-                let exchange = devices.ready(address, READY_WITHIN).await;
-                shared.count(id, exchange.bytes_up, exchange.bytes_down);
-                let Ok(ready) = exchange.answer else { return };
-                if ready.round != round {
-                    return;
-                }
-                if ready.state == fl_proto::DeviceState::Failed {
-                    let why = ready
-                        .error
-                        .as_deref()
-                        .unwrap_or("no reason given")
-                        .to_owned();
-                    shared.failed(id, &format!("the device gave up: {why}"));
-                }
-                shared.log.emit(Event::ClientProgress {
-                    client: id,
-                    round,
-                    done_examples: ready.done_examples,
-                    total_examples: ready.total_examples,
-                });
-            }
-        });
-        futures::stream::iter(asks)
-            .buffer_unordered(4)
-            .collect::<()>()
-            .await;
-    }
 }
 
 /// What a round takes on the devices themselves, in seconds: that of the slowest whose update is in it.

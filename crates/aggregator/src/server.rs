@@ -245,6 +245,12 @@ impl Handle {
         self.shared.expected(client);
     }
 
+    /// Clients that failed a round or never got ready, and for how long each has answered nothing though
+    /// it was asked.
+    pub fn silent(&self) -> Vec<(u32, Duration)> {
+        self.shared.look(|state| state.roster.silent())
+    }
+
     /// Puts something that happened to the fleet among the events.
     pub fn fleet_event(&self, client: Option<u32>, what: &str, detail: serde_json::Value) {
         self.shared.log.emit(Event::Fleet {

@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub previous: Option<(u32, BTreeMap<u32, Ticket>)>,
     /// Late updates, for the next round.
     pub late: Vec<Update>,
+    /// Clients that cannot be reached in this round: nobody asks them.
+    pub away: BTreeSet<u32>,
     pub rejected: u32,
     pub cancelled: Option<String>,
 }
@@ -85,6 +87,7 @@ impl Shared {
             open: None,
             previous: None,
             late: Vec::new(),
+            away: BTreeSet::new(),
             rejected: 0,
             cancelled: None,
         };
@@ -152,6 +155,57 @@ impl Shared {
         if let Some(client) = state.roster.get_mut(id) {
             client.bytes_up += up;
             client.bytes_down += down;
+        }
+    }
+
+    /// Something came from a client: it is there.
+    pub(crate) fn heard(&self, id: u32) {
+        if let Some(client) = lock(&self.state).roster.get_mut(id) {
+            client.silent_since = None;
+        }
+    }
+
+    /// A client was asked in vain.
+    pub(crate) fn unheard(&self, id: u32) {
+        let mut state = lock(&self.state);
+        let away = state.away.contains(&id);
+        if let Some(client) = state.roster.get_mut(id)
+            && !away
+        {
+            client.silent_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Who cannot be reached in this round: that they are silent says nothing.
+    pub(crate) fn set_away(&self, away: &BTreeSet<u32>) {
+        self.with(|state| {
+            for &id in state.away.iter().chain(away) {
+                if let Some(client) = state.roster.get_mut(id) {
+                    client.silent_since = None;
+                }
+            }
+            state.away.clone_from(away);
+        });
+    }
+
+    /// Who was waited for long enough: rounds do not wait again for those that never came, nor for those
+    /// that have not got ready.
+    pub(crate) fn overdue(&self, conditions: &Conditions) {
+        let absent = self.with(|state| {
+            let mut absent = Vec::new();
+            for (id, client) in state.roster.iter_mut() {
+                match client.standing {
+                    _ if conditions.away.contains(&id) => {}
+                    Standing::Absent => absent.push(id),
+                    Standing::Joined | Standing::Fetched => client.standing = Standing::Suspect,
+                    _ => {}
+                }
+            }
+            absent
+        });
+        let within = self.config.ready_deadline;
+        for id in absent {
+            self.lost(id, &format!("did not join within {within:?}"));
         }
     }
 
@@ -251,6 +305,7 @@ impl Shared {
             let Some(client) = state.roster.get_mut(id) else {
                 return false;
             };
+            client.silent_since = None;
             let news = !matches!(client.standing, Standing::Lost(_));
             client.standing = Standing::Lost(reason.to_owned());
             news

@@ -544,6 +544,8 @@ async fn over_commitment_ends_a_round_with_enough_updates() {
         finished.table("rounds.csv", &["cohort_size", "results"])[1],
         ["3", "2"]
     );
+    let reason = "not waited for: 2 updates were in";
+    assert_eq!(finished.failures(), [(1, 2, reason)]);
 }
 
 #[tokio::test]

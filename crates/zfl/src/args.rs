@@ -205,7 +205,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub learning: LearningArgs,
 
-    /// A device that makes no progress in a round for so long is killed and booted again [default: 60]
+    /// A device that trains nothing in a round, or failed one and answers nothing, for so long is killed
+    /// and booted again [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = patience, help_heading = "Rounds")]
     pub watchdog: Option<f64>,
 
@@ -373,7 +374,8 @@ pub struct LearningArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
     pub deadline: Option<f64>,
 
-    /// Longest wait for devices to be ready before a round, booting before the first included
+    /// Longest wait for devices to be ready before a round, booting before the first included; rounds
+    /// do not wait again for those that did not come
     /// [default: 120]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
     pub ready_deadline: Option<f64>,

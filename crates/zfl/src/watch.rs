@@ -83,10 +83,12 @@ pub async fn watch(
     }
 }
 
-/// Ends devices that make no progress in a round.
+/// Ends devices that make no progress, and boots them again.
 ///
 /// A device counts as stuck if it has begun to train and has trained nothing more for `patience`. One
 /// that has trained and is sending is not: its link may be slow, and the round's deadline ends that.
+/// One that has failed a round, or has not got ready in time, counts as stuck if it is asked and answers
+/// nothing for `patience`.
 pub struct Watchdog {
     pub stage: Arc<Stage>,
     pub aggregator: Handle,
@@ -122,21 +124,27 @@ impl Watchdog {
                     let stuck = training.iter().filter(|(_, one)| is_stuck(one));
                     for client in stuck.map(|(&client, _)| client).collect::<Vec<_>>() {
                         training.remove(&client);
-                        self.end(&mut ends, client);
+                        self.end(&mut ends, client, "no progress in training");
+                    }
+                    let silent = self.aggregator.silent();
+                    for (client, _) in silent.into_iter().filter(|(_, long)| *long > self.patience) {
+                        self.end(&mut ends, client, "no answer");
                     }
                 }
             }
         }
     }
 
-    fn end(&self, ends: &mut JoinSet<()>, client: u32) {
+    fn end(&self, ends: &mut JoinSet<()>, client: u32, what: &str) {
         let seconds = self.patience.as_secs_f64();
-        let reason = format!("no progress in {seconds} s of training: killed by the watchdog");
+        let reason = format!("{what} for {seconds} s: killed by the watchdog");
         self.terminal.warn(&format!("client {client}: {reason}"));
         let last_lines = last_lines(&self.serial_dir.join(format!("{client}.log")));
         let detail = json!({"reason": reason, "last_lines": last_lines});
         self.aggregator
             .fleet_event(Some(client), "watchdog", detail);
+        // At once, or it would be found stuck again before it has ended.
+        self.aggregator.client_lost(client, &reason);
         let death = Death {
             client,
             reason: reason.clone(),

@@ -12,7 +12,8 @@ use fl_proto::frame::{self, Frame, Kind};
 use fl_proto::{Cost, DeviceState, ErrorReply, OCTET_STREAM, Ready, Results, Start, Welcome};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -26,6 +27,8 @@ pub enum Reply {
     Hang,
     /// Takes it, and its answer is lost on the way.
     Garble,
+    /// Refuses, and answers nothing from then on.
+    Vanish,
 }
 
 /// A `/start` that a device took.
@@ -47,24 +50,38 @@ pub struct Device {
 }
 
 struct Inner {
-    id: u32,
+    /// Set once it has joined; nobody asks before.
+    id: OnceLock<u32>,
     ready: Mutex<(DeviceState, u32)>,
     replies: Mutex<VecDeque<Reply>>,
     stops: Mutex<u32>,
+    vanished: AtomicBool,
     orders: mpsc::UnboundedSender<Order>,
 }
 
 impl Device {
     /// Serves, joins as `client` and fetches its data.
     pub async fn join(server: SocketAddr, client: u32) -> Self {
+        let device = Self::join_with(server, &format!("client={client}&")).await;
+        assert_eq!(device.id, client);
+        device
+    }
+
+    /// Serves, joins as whoever the server makes it and fetches its data.
+    pub async fn join_without_wish(server: SocketAddr) -> Self {
+        Self::join_with(server, "").await
+    }
+
+    async fn join_with(server: SocketAddr, wish: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, orders) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
-            id: client,
+            id: OnceLock::new(),
             ready: Mutex::new((DeviceState::Ready, 0)),
             replies: Mutex::default(),
             stops: Mutex::default(),
+            vanished: AtomicBool::new(false),
             orders: sender,
         });
         let app = Router::new()
@@ -73,18 +90,15 @@ impl Device {
             .route("/stop", on_post(stop))
             .with_state(inner.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        let welcome = get(server, &format!("/id?client={client}&address={address}")).await;
+        let welcome = get(server, &format!("/id?{wish}address={address}")).await;
         let welcome: Welcome = welcome.json();
-        assert_eq!(welcome.id, client);
+        let id = *inner.id.get_or_init(|| welcome.id);
         for path in ["training-data", "training-labels"] {
-            assert_eq!(
-                get(server, &format!("/{path}?id={client}")).await.status,
-                200
-            );
+            assert_eq!(get(server, &format!("/{path}?id={id}")).await.status, 200);
         }
         let num_examples = welcome.num_examples;
         Self {
-            id: client,
+            id,
             address,
             num_examples,
             server,
@@ -107,6 +121,11 @@ impl Device {
     /// What `/ready` says from now on.
     pub fn set_state(&self, state: DeviceState, round: u32) {
         *self.inner.ready.lock().unwrap() = (state, round);
+    }
+
+    /// Answers again after [`Reply::Vanish`].
+    pub fn come_back(&self) {
+        self.inner.vanished.store(false, Ordering::SeqCst);
     }
 
     /// Times that it was told that the experiment is over.
@@ -204,15 +223,19 @@ pub fn frame_of(results: &Results, params: &[f32]) -> Vec<u8> {
 }
 
 async fn ready(State(inner): State<Arc<Inner>>) -> Response {
+    if inner.vanished.load(Ordering::SeqCst) {
+        return std::future::pending().await;
+    }
     json_ready(&inner, 200)
 }
 
 async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
     let reply = inner.replies.lock().unwrap().pop_front();
     match reply {
-        Some(Reply::Refuse(status)) => {
-            let status = StatusCode::from_u16(status).unwrap();
-            return (status, axum::Json(ErrorReply::new("told to refuse"))).into_response();
+        Some(Reply::Refuse(status)) => return refuse(status),
+        Some(Reply::Vanish) => {
+            inner.vanished.store(true, Ordering::SeqCst);
+            return refuse(400);
         }
         Some(Reply::Hang) => std::future::pending().await,
         Some(Reply::Garble) | None => {}
@@ -230,6 +253,11 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
     json_ready(&inner, 202)
 }
 
+fn refuse(status: u16) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, axum::Json(ErrorReply::new("told to refuse"))).into_response()
+}
+
 async fn stop(State(inner): State<Arc<Inner>>) -> Response {
     *inner.stops.lock().unwrap() += 1;
     axum::Json(serde_json::json!({})).into_response()
@@ -237,7 +265,7 @@ async fn stop(State(inner): State<Arc<Inner>>) -> Response {
 
 fn json_ready(inner: &Inner, status: u16) -> Response {
     let (state, round) = *inner.ready.lock().unwrap();
-    let (id, done_examples, total_examples) = (inner.id, 0, 0);
+    let (id, done_examples, total_examples) = (*inner.id.get().expect("it has joined"), 0, 0);
     let error = None;
     let ready = Ready {
         id,
