@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use support::play::{NOTHING, booted, log_of, next, start};
@@ -23,6 +24,7 @@ roles!(
         a_silent_device_is_given_up,
         lost_characters_are_typed_again,
         a_guest_that_reports_its_end_is_ended,
+        a_guest_that_reports_its_end_and_ends_is_told_by_it,
         a_fleet_can_be_stopped_while_it_boots,
         a_fleet_that_cannot_work_is_refused,
         a_fleet_that_does_not_fit_is_refused;
@@ -201,6 +203,45 @@ async fn a_guest_that_reports_its_end_is_ended(sandbox: Sandbox) {
     assert_eq!(death.last_lines.last().unwrap(), "  in thread 3");
     assert!(fleet.pids().is_empty());
     fleet.stop().await;
+}
+
+/// Nothing is read before it has ended: all that it wrote counts all the same.
+async fn a_guest_that_reports_its_end_and_ends_is_told_by_it(sandbox: Sandbox) {
+    let (fleet, report, mut events) = booted(sandbox, "falls", 2).await;
+    assert_eq!(report.booted.len(), 2);
+    let go_on = hold_the_runtime();
+    std::fs::write(stage().join("fail"), "").unwrap();
+    support::wait_until("the machines have ended", || children().is_empty());
+    go_on();
+    for _ in 0..2 {
+        let death = next(&mut events, |event| match event {
+            FleetEvent::Died(death) => Some(death),
+            _ => None,
+        });
+        let death = death.await;
+        assert_eq!(death.reason, "the guest failed: FATAL: stack overflow");
+        for line in ["FATAL: stack overflow", "qemu: no such page"] {
+            let told = death.last_lines.iter().any(|told| told.ends_with(line));
+            assert!(told, "{line}: {death:?}");
+        }
+    }
+    fleet.stop().await;
+}
+
+/// Keeps every thread of the runtime busy; what is returned lets them go on.
+fn hold_the_runtime() -> impl FnOnce() {
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    let barrier = || Arc::new(Barrier::new(workers + 1));
+    let (held, go_on) = (barrier(), barrier());
+    for _ in 0..workers {
+        let (held, go_on) = (Arc::clone(&held), Arc::clone(&go_on));
+        tokio::spawn(async move {
+            held.wait();
+            go_on.wait();
+        });
+    }
+    held.wait();
+    move || _ = go_on.wait()
 }
 
 async fn a_fleet_can_be_stopped_while_it_boots(sandbox: Sandbox) {

@@ -80,6 +80,14 @@ case $script in
         while [ ! -e "$ZFL_TEST_STAGE/fail" ]; do sleep 0.05; done
         printf 'FATAL: stack overflow\r\n  in thread 3\r\n'
         ;;
+    falls)
+        IFS= read -r line
+        answer "$line"
+        while [ ! -e "$ZFL_TEST_STAGE/fail" ]; do sleep 0.05; done
+        printf 'FATAL: stack overflow\r\n'
+        echo "no such page" >&2
+        exit 35
+        ;;
 esac
 
 while IFS= read -r line; do
