@@ -28,7 +28,10 @@ roles!(
         a_fleet_can_be_stopped_while_it_boots,
         a_fleet_that_cannot_work_is_refused,
         a_fleet_that_does_not_fit_is_refused;
+    Bridge NOTHING => on_the_bridge_a_machine_knows_nothing_of_its_owner;
+    User NOTHING => on_the_user_network_a_machine_knows_nothing_of_its_owner;
     Switch NOTHING =>
+        on_the_switch_a_machine_knows_nothing_of_its_owner,
         a_machine_gets_what_its_device_has_of_its_own,
         a_guest_is_told_its_speed;
 );
@@ -310,6 +313,35 @@ async fn a_fleet_that_does_not_fit_is_refused(sandbox: Sandbox) {
         text.contains("2 devices of about 4096.0 GiB") && text.contains("0 fit"),
         "{text}"
     );
+}
+
+async fn on_the_bridge_a_machine_knows_nothing_of_its_owner(sandbox: Sandbox) {
+    knows_nothing_of_its_owner(sandbox).await;
+}
+
+async fn on_the_user_network_a_machine_knows_nothing_of_its_owner(sandbox: Sandbox) {
+    knows_nothing_of_its_owner(sandbox).await;
+}
+
+async fn on_the_switch_a_machine_knows_nothing_of_its_owner(sandbox: Sandbox) {
+    knows_nothing_of_its_owner(sandbox).await;
+}
+
+/// The variable that tells this process of its stage must not reach a machine, as no other does that
+/// a user's shell may hold.
+async fn knows_nothing_of_its_owner(sandbox: Sandbox) {
+    assert!(std::env::var_os("ZFL_TEST_STAGE").is_some());
+    let (fleet, report, _events) = booted(sandbox, "good", 1).await;
+    assert_eq!(report.booted.len(), 1, "{:?}", report.failed);
+    let environment = std::fs::read(format!("/proc/{}/environ", fleet.pids()[&1])).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    let name = |variable: &str| variable.split('=').next().unwrap().to_owned();
+    let names: Vec<String> = environment.split_terminator('\0').map(name).collect();
+    assert!(names.contains(&"PATH".to_owned()), "{names:?}");
+    let harmless = ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
+    let is_harmless = |name: &String| harmless.contains(&name.as_str());
+    assert!(names.iter().all(is_harmless), "{names:?}");
+    fleet.stop().await;
 }
 
 async fn a_machine_gets_what_its_device_has_of_its_own(sandbox: Sandbox) {

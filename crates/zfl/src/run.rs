@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     }
     let fleet = fleet_config(&experiment, args, resumed.as_ref());
     let plan = prepare(&experiment, &fleet)?;
-    let dashboard = view::open(args.dashboard)?;
+    let dashboard = view::open(args.learning.dashboard)?;
     let run_dir = match &resumed {
         Some(resumed) => RunDir::resume(&experiment.out, resumed.round)?,
         None => create(&experiment)?,
@@ -95,7 +95,13 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
         return resume(flags, named, root);
     }
     let settings = match &args.file {
-        Some(file) => flags.over(Settings::read(file)?)?,
+        Some(file) => {
+            let file = Settings::read(file)?;
+            for line in flags.put_aside(&file, root) {
+                eprintln!("{line}");
+            }
+            flags.over(file, root)?
+        }
         None => flags,
     };
     let out = Out::New(args.learning.out.as_deref());
@@ -113,7 +119,7 @@ fn resume(
     require(runs::process_of(&run).is_none(), || {
         format!("{} is under way: zfl stop it first", run.display())
     })?;
-    let settings = flags.over(Settings::read(&run.join("config.toml"))?)?;
+    let settings = flags.over(Settings::read(&run.join("config.toml"))?, root)?;
     let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(&run), root)?;
     let before = std::fs::read_to_string(run.join("config.toml"))?;
     let other = differences(&before, &experiment.to_toml()?)?;
@@ -343,11 +349,8 @@ impl Production<'_> {
             .context("the listener has no address")?;
         let partition = experiment.partition(data.train.len())?;
         let network = self.plan.to_string();
-        let meta = view::describe(experiment, network, &data.train, &partition)?;
-        if let Some(listener) = dashboard {
-            let at = view::serve(listener, meta, &experiment.out)?;
-            terminal.line(&format!("dashboard: http://{at}/"));
-        }
+        let meta = view::describe(experiment, Some(network), &data.train, &partition)?;
+        view::serve(dashboard, meta, &experiment.out, &terminal)?;
         let (mut server, lost, first_round) =
             server(experiment, data, partition, run_dir, self.resumed)?;
         let stage = Arc::new(Stage::new(

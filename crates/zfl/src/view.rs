@@ -4,11 +4,13 @@ use crate::args::DashboardChoice;
 use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
+use crate::terminal::Terminal;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use zfl_aggregator::RunDir;
 use zfl_dashboard::{Dashboard, Meta};
 use zfl_orchestrator::Qemu;
 
@@ -33,18 +35,18 @@ pub fn open(choice: DashboardChoice) -> Result<Option<TcpListener>> {
 /// If the run directory cannot be written.
 pub fn describe(
     experiment: &Experiment,
-    network: String,
+    network: Option<String>,
     train: &Dataset,
     partition: &Partition,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
     meta.command = Some(command(std::env::args().skip(1)));
-    meta.network = Some(network);
+    meta.network = network;
+    meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);
     meta.versions = versions(experiment);
-    let file = experiment.out.join(Meta::FILE);
-    std::fs::write(&file, serde_json::to_vec(&meta)?)
-        .with_context(|| format!("write {}", file.display()))?;
+    // Whole or not at all: what shows the run reads it, too.
+    RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
 }
 
@@ -74,18 +76,27 @@ fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Serves the page about the run that is about to begin, in the background.
+/// Serves the page about the run that is about to begin, in the background, and says where.
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub fn serve(listener: TcpListener, meta: Meta, run_dir: &Path) -> Result<SocketAddr> {
+pub fn serve(
+    listener: Option<TcpListener>,
+    meta: Meta,
+    run_dir: &Path,
+    terminal: &Terminal,
+) -> Result<()> {
+    let Some(listener) = listener else {
+        return Ok(());
+    };
     let address = listener
         .local_addr()
         .context("the dashboard has no address")?;
     let dashboard = Dashboard::new(meta, run_dir);
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
-    Ok(address)
+    terminal.line(&format!("dashboard: http://{address}/"));
+    Ok(())
 }
 
 /// `zfl view`: serves the page about a run until Ctrl-C.

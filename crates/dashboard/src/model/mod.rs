@@ -232,11 +232,11 @@ impl Model {
         self.changes.run = true;
     }
 
-    /// Makes the devices `0..clients`. A number that no fleet can have makes none: they come with
-    /// their events then.
+    /// Makes the devices `0..clients`. Those that are started elsewhere come with their events, and so
+    /// do those of a number that no fleet can have.
     fn expect_devices(&mut self, clients: u32) {
         const MOST: u32 = 100_000;
-        if clients <= MOST {
+        if clients <= MOST && !self.meta.devices_elsewhere {
             for client in 0..clients {
                 self.device_mut(client);
             }

@@ -72,8 +72,10 @@ pub struct RunView {
     pub rounds: u32,
     /// Rounds that are complete.
     pub rounds_completed: u32,
-    /// Devices.
+    /// Devices, of those that are started elsewhere the ones that have come.
     pub clients: u32,
+    /// Whether devices are started elsewhere; their logs are there, too.
+    pub devices_elsewhere: bool,
     /// Devices that wait for work.
     pub ready: u32,
     /// Devices at work.
@@ -149,7 +151,11 @@ impl Model {
             round: self.round,
             rounds: meta.rounds,
             rounds_completed: self.completed().count() as u32,
-            clients: meta.clients,
+            clients: match meta.devices_elsewhere {
+                true => self.devices.len() as u32,
+                false => meta.clients,
+            },
+            devices_elsewhere: meta.devices_elsewhere,
             ready: count(State::is_ready),
             training: count(State::is_training),
             dead: count(|state| state == State::Dead),

@@ -362,6 +362,28 @@ fn devices_of_a_mixed_fleet_are_what_their_groups_are() {
 }
 
 #[test]
+fn devices_from_elsewhere_are_those_that_have_come() {
+    let meta = Meta {
+        clients: 100,
+        devices_elsewhere: true,
+        ..Meta::default()
+    };
+    let mut model = Model::new(meta);
+    tell(
+        &mut model,
+        Event::RunStarted {
+            clients: 100,
+            rounds: 4,
+            address: "127.0.0.1:80".into(),
+        },
+    );
+    assert_eq!((model.run(0).clients, model.devices().count()), (0, 0));
+    tell(&mut model, Event::ClientReady { client: 7 });
+    assert_eq!((model.run(0).clients, model.run(0).ready), (1, 1));
+    assert_eq!(model.devices().next().unwrap().client, 7);
+}
+
+#[test]
 fn a_device_that_is_stopped_after_the_end_has_not_died() {
     let mut model = model(2);
     fleet(&mut model, 0, "stopped", json!("fault plan"));
