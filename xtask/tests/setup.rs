@@ -28,10 +28,7 @@ struct Said {
 fn setup(programs: &[(&str, &str)]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in programs {
-        install(
-            &folder.path().join(name),
-            &format!("#!/bin/sh\n{script}\n"),
-        );
+        install(&folder.path().join(name), &format!("#!/bin/sh\n{script}\n"));
     }
     let calls = folder.path().join("calls");
     let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_xtask"))

@@ -232,7 +232,9 @@ async fn five_hundred_devices_are_quickly_up_to_date(browser: &Browser, stage: &
     let url = stage.serve(&script);
     browser.open(&url).await;
     // A page that is busy is noticed.
-    browser.eval(&format!("(setTimeout(() => {BUSY}), 0)")).await;
+    browser
+        .eval(&format!("(setTimeout(() => {BUSY}), 0)"))
+        .await;
     browser.until("window.__longest >= 150").await;
     for view in ["fleet", "compare", "run", "faults"] {
         browser.open(&format!("{url}#{view}")).await;

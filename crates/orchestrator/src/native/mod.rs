@@ -204,7 +204,8 @@ mod tests {
             overrides: Overrides::default(),
         };
         let log = log();
-        let (device, ended) = Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log)).unwrap();
+        let (device, ended) =
+            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log)).unwrap();
         assert!(device.address.ip().is_loopback());
         while lock(&log).last_lines().is_empty() {
             std::thread::yield_now();

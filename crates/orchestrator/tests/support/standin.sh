@@ -79,13 +79,13 @@ case $script in
         IFS= read -r line
         answer "$line"
         # The test says when: what it says of a guest that runs must not come while it boots.
-        while [ ! -e "$ZFL_TEST_STAGE/fail" ]; do sleep 0.05; done
+        while [ ! -e "$stage/fail" ]; do sleep 0.05; done
         printf 'FATAL: stack overflow\r\n  in thread 3\r\n'
         ;;
     falls)
         IFS= read -r line
         answer "$line"
-        while [ ! -e "$ZFL_TEST_STAGE/fail" ]; do sleep 0.05; done
+        while [ ! -e "$stage/fail" ]; do sleep 0.05; done
         printf 'FATAL: stack overflow\r\n'
         echo "no such page" >&2
         exit 35
