@@ -56,6 +56,10 @@ fn nonsense_for_server_and_client() {
         ("server -r 1 -c 60001", "lower --clients"),
         ("server -r 1", "--clients-per-round <N>"),
         ("server -r 1 -c 1 --watchdog 60", "unexpected argument"),
+        (
+            "server -r 1 -c 1 --dashboard here",
+            "127.0.0.1:8000, or off",
+        ),
         ("client -c 0 -e 1 -b 1", "give at least 1"),
         ("client -c 1 -e 0 -b 1", "give at least 1"),
         ("client -c 1 -e 1 -b 0", "give at least 1"),
@@ -292,6 +296,101 @@ fn a_dry_run_tells_the_body_of_every_group() {
         groups[1].contains("body = \"bare\"\nboard = \"q35\"\n"),
         "{said:?}"
     );
+}
+
+/// What a dry run makes of this file and these flags.
+#[track_caller]
+fn resolved(file: &str, flags: &[&str]) -> Said {
+    let temp = folder();
+    let path = temp.path().join("experiment.toml");
+    fs::write(&path, file).unwrap();
+    let said = finish(zfl().args(["run", "--dry-run"]).arg(&path).args(flags));
+    assert_eq!(said.status, Some(0), "{flags:?} over {file:?}: {said:?}");
+    said
+}
+
+const BARE_ON_Q35: &str = "body = \"bare\"\nboard = \"q35\"\n";
+
+/// Whoever names a board gets it, wherever its body is named.
+#[test]
+fn a_board_stays_with_a_body_that_it_boots() {
+    for (file, flags) in [
+        ("board = \"q35\"", &["--body", "bare"][..]),
+        ("board = \"q35\"", &["--body", "auto"]),
+        ("[[fleet]]\ncount = 2\nboard = \"q35\"", &["--body", "bare"]),
+        ("board = \"q35\"\n[[fleet]]\ncount = 2", &["--body", "bare"]),
+        (
+            "body = \"zephyr\"\n[[fleet]]\ncount = 2\nboard = \"q35\"",
+            &["--body", "bare"],
+        ),
+        (
+            "board = \"q35\"\n[[fleet]]\ncount = 2\nbody = \"bare\"",
+            &[],
+        ),
+        (
+            "body = \"zephyr\"\n[[fleet]]\ncount = 2\nboard = \"q35\"",
+            &[],
+        ),
+    ] {
+        let said = resolved(file, flags);
+        let groups: Vec<_> = said.out.split("[[fleet]]").skip(1).collect();
+        assert!(
+            groups.len() == 1 && groups[0].contains(BARE_ON_Q35),
+            "{flags:?} over {file:?}: {said:?}"
+        );
+        assert_eq!(said.err, "", "{flags:?} over {file:?}");
+    }
+}
+
+#[test]
+fn a_flag_that_contradicts_the_file_goes_first_and_says_so() {
+    let zephyr = "body = \"zephyr\"\nboard = \"qemu_x86\"\n";
+    let group = "[[fleet]]\ncount = 2\nboard = \"qemu_x86\"\n";
+    for (file, flag, expected, note) in [
+        (
+            zephyr,
+            ["--body", "bare"],
+            "body = \"bare\"\nboard = \"microvm\"\n",
+            "--body bare: microvm instead of the file's board qemu_x86, which boots zephyr\n",
+        ),
+        (
+            &[group, group].concat(),
+            ["--body", "bare"],
+            "body = \"bare\"\nboard = \"microvm\"\n",
+            "--body bare: microvm instead of the file's board qemu_x86, which boots zephyr\n",
+        ),
+        (
+            "board = \"q35\"",
+            ["--body", "zephyr"],
+            zephyr,
+            "--body zephyr: qemu_x86 instead of the file's board q35, which boots bare\n",
+        ),
+        (
+            zephyr,
+            ["--board", "q35"],
+            BARE_ON_Q35,
+            "--board q35: bare, which it boots, instead of the file's body zephyr\n",
+        ),
+    ] {
+        let said = resolved(file, &flag);
+        let mut groups = said.out.split("[[fleet]]").skip(1);
+        assert!(
+            groups.all(|group| group.contains(expected)),
+            "{flag:?} over {file:?}: {said:?}"
+        );
+        assert_eq!(said.err, note, "{flag:?} over {file:?}");
+    }
+    // Without emulation there is no board at all, and nobody expects one.
+    let said = resolved("board = \"q35\"", &["--body", "native"]);
+    assert!(!said.out.contains("board = ") && said.err.is_empty());
+}
+
+#[test]
+fn a_board_that_is_not_there_is_named_whatever_the_body() {
+    let temp = folder();
+    let path = temp.path().join("experiment.toml");
+    fs::write(&path, "board = \"toaster\"").unwrap();
+    refused(&[path.to_str().unwrap(), "--body", "bare"], "board toaster");
 }
 
 #[test]

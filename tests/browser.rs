@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{Live, signal, wait_until};
+use support::{Live, signal, wait_until, zfl};
 use tokio::sync::{Mutex, mpsc};
 use zfl_aggregator::{RunDir, Server, Weighting, bind};
 use zfl_dashboard::{Dashboard, Meta};
@@ -46,6 +46,7 @@ fn main() {
     let trials = vec![
         trial!(a_run_of_native_devices_is_watched_while_it_goes_on, true),
         trial!(a_native_device_that_is_killed_turns_dead, true),
+        trial!(devices_from_elsewhere_appear_as_they_join, true),
         trial!(a_machine_that_is_killed_turns_dead, machines.is_ok()),
         trial!(whoever_has_the_token_kills_a_device_and_stops_the_run, true),
     ];
@@ -89,6 +90,15 @@ fn address(live: &Live) -> String {
     })
 }
 
+/// Where a server waits for devices, as it says.
+fn listening(live: &Live) -> String {
+    wait_until("the server's address", Duration::from_secs(60), || {
+        let said = live.said_so_far();
+        let line = said.lines().find_map(|l| l.strip_prefix("listening on "))?;
+        Some(line.split(' ').next()?.to_owned())
+    })
+}
+
 const POINTS: &str = "Number(document.getElementById('chart-accuracy').dataset.points)";
 
 const LOG: &str = "document.getElementById('device-log').textContent";
@@ -112,7 +122,7 @@ const EVIL: &str = "<script>window.pwned = 1</script><img src=x onerror='window.
 async fn a_run_of_native_devices_is_watched_while_it_goes_on(browser: &Browser) {
     let folder = support::folder();
     let file = folder.path().join("crash.toml");
-    let crash = "[[faults.schedule]]\nround = 40\nclient = 5\nfault = \"crash\"\n";
+    let crash = "[[faults.schedule]]\nround = 10\nclient = 5\nfault = \"crash\"\n";
     std::fs::write(&file, crash).unwrap();
     let live = Live::start(&[
         file.to_str().unwrap(),
@@ -254,6 +264,48 @@ async fn a_machine_that_is_killed_turns_dead(browser: &Browser) {
     browser
         .until(&format!("{LOG}.includes('its machine was killed')"))
         .await;
+    signal(live.pid(), "INT");
+    live.finish();
+    browser.eval("window.__errors.length = 0").await;
+}
+
+/// `zfl server` has a hundred places, knows nothing of devices that have not come, and has no log of
+/// those that have.
+async fn devices_from_elsewhere_appear_as_they_join(browser: &Browser) {
+    let mut server = zfl();
+    server.args([
+        "server",
+        "-r",
+        "100000",
+        "-c",
+        "3",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let live = Live::start_as(&mut server);
+    let url = address(&live);
+    browser.open(&format!("{url}#fleet")).await;
+    let tiles = "document.querySelectorAll('.tile').length";
+    let nobody = "document.getElementById('nobody').checkVisibility()";
+    browser.until(nobody).await;
+    assert_eq!(browser.eval(tiles).await, 0);
+    browser.click("[data-view=compare]").await;
+    let mut client = zfl();
+    client.args(["client", "-c", "3", "-e", "1", "-b", "600", "--server"]);
+    let _devices = Live::start_as(client.arg(listening(&live)));
+    let choices = "document.getElementById('compare-device').length";
+    browser.until(&format!("{choices} === 4")).await;
+    browser.click("[data-view=fleet]").await;
+    browser.until(&format!("{tiles} === 3 && !{nobody}")).await;
+    browser.click(".tile[data-client='1']").await;
+    browser
+        .until(&format!("{LOG}.includes('started elsewhere')"))
+        .await;
+    browser
+        .until("document.getElementById('chart-device').querySelector('canvas') !== null")
+        .await;
+    let asked = "performance.getEntriesByType('resource').filter((e) => /log/.test(e.name)).length";
+    assert_eq!(browser.eval(asked).await, 0, "logs that are not there");
     signal(live.pid(), "INT");
     live.finish();
     browser.eval("window.__errors.length = 0").await;

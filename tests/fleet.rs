@@ -5,7 +5,8 @@
 
 mod support;
 
-use support::{Pty, Run, folder, signal, zfl};
+use std::fs;
+use support::{Live, Pty, Run, descendants, folder, signal, zfl};
 
 /// The model of a run.
 #[track_caller]
@@ -74,6 +75,34 @@ fn qemus_own_network_gives_the_same_model() {
     let arguments = ["--clients", "3", "--rounds", "2"];
     let native = model(&NATIVE, &arguments);
     assert_eq!(model(&["--network", "user"], &arguments), native);
+}
+
+/// What a user's shell holds is nothing to a machine, and it works without, on every network.
+#[test]
+fn a_machine_does_not_inherit_the_users_environment() {
+    let arguments = ["--clients", "2", "--rounds", "100000", "--examples", "120"];
+    for network in ["user", "bridge", "switch"] {
+        let mut zfl = zfl();
+        zfl.args(["run", "--body", "bare", "--network", network])
+            .args(arguments)
+            .env("ZFL_TEST_SECRET", "hush");
+        let mut live = Live::start_as(&mut zfl);
+        live.wait_for("a finished round", |event| {
+            event["event"] == "round_finished" && event["round"] == 1
+        });
+        let mut processes = descendants(live.pid());
+        processes.retain(|process| process.command_line.contains("qemu-system-"));
+        assert_eq!(processes.len(), 2, "{network}: {processes:?}");
+        for process in processes {
+            let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap();
+            let environment = String::from_utf8_lossy(&environment);
+            // What else is in it is nothing for the log of a test.
+            assert!(environment.contains("PATH="), "{network}");
+            assert!(!environment.contains("ZFL_TEST_SECRET"), "{network}");
+        }
+        signal(live.pid(), "INT");
+        assert_eq!(live.finish().said.status, Some(130), "{network}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -148,25 +149,9 @@ fn a_deep_network_with_sigmoid_trains() {
 #[test]
 fn server_and_client_are_two_processes() {
     let mut server = zfl();
-    server.args([
-        "server",
-        "-r",
-        "2",
-        "-c",
-        "3",
-        "--clients",
-        "3",
-        "--listen",
-        "127.0.0.1:0",
-    ]);
-    let server = Live::start_as(&mut server);
-    let address = wait_until("the server's address", Duration::from_secs(60), || {
-        let said = server.said_so_far();
-        let line = said
-            .lines()
-            .find(|line| line.starts_with("listening on "))?;
-        Some(line.split(' ').nth(2)?.to_owned())
-    });
+    server.args(["server", "-r", "2", "-c", "3", "--listen", "127.0.0.1:0"]);
+    let server = Live::start_as(server.args(["--dashboard", "off"]));
+    let address = said_at(&server, "listening on ");
     let mut client = zfl();
     client.args([
         "client", "-c", "3", "-e", "2", "-b", "77", "--server", &address,
@@ -176,11 +161,85 @@ fn server_and_client_are_two_processes() {
     assert_eq!(client.said.status, Some(0), "{client:?}");
     assert_eq!(server.said.status, Some(0), "{server:?}");
     assert_eq!(server.summary()["rounds_completed"], 2);
+    assert!(!server.said.out.contains("dashboard"), "{server:?}");
     let log = fs::read_to_string(client.out().join("serial/0.log")).unwrap();
     assert!(
         log.contains("training 2 epochs") && log.contains("batch 77"),
         "{log}"
     );
+}
+
+/// The address that a server says behind these words.
+#[track_caller]
+fn said_at(server: &Live, words: &str) -> String {
+    wait_until(words, Duration::from_secs(60), || {
+        let said = server.said_so_far();
+        let address = said.lines().find_map(|line| line.strip_prefix(words))?;
+        Some(address.split(' ').next()?.to_owned())
+    })
+}
+
+/// What a server's page answers at a path.
+fn answer(page: &str, path: &str) -> String {
+    let host = page.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_server_has_a_page_too() {
+    let mut server = zfl();
+    server.args([
+        "server",
+        "-r",
+        "100000",
+        "-c",
+        "3",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let mut server = Live::start_as(&mut server);
+    // By default on this machine alone, at a free port.
+    let page = said_at(&server, "dashboard: ");
+    assert!(page.starts_with("http://127.0.0.1:"), "{page}");
+    let address = said_at(&server, "listening on ");
+    let mut client = zfl();
+    client.args([
+        "client", "-c", "3", "-e", "1", "-b", "600", "--server", &address,
+    ]);
+    let _client = Live::start_as(&mut client);
+    server.wait_for("a finished round", |event| {
+        event["event"] == "round_finished" && event["round"] == 1
+    });
+    // Rounds go on meanwhile: each device is in some round, and not all in the same.
+    let devices = || {
+        let answer = answer(&page, "/api/devices");
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        let devices: serde_json::Value = serde_json::from_str(body).ok()?;
+        let devices = devices.as_array()?.iter();
+        let trained = devices.filter(|device| device["round"].as_u64() > Some(0));
+        (trained.count() == 3).then_some(())
+    };
+    wait_until("the three that came", Duration::from_secs(60), devices);
+    let run = answer(&page, "/api/run");
+    assert!(run.starts_with("HTTP/1.1 200"), "{run}");
+    for part in ["\"command\":\"zfl server -r", "\"split\":[["] {
+        assert!(run.contains(part), "no {part} in {run}");
+    }
+    // Nothing that runs elsewhere prints here.
+    let log = answer(&page, "/api/devices/0/log");
+    assert!(log.starts_with("HTTP/1.1 404"), "{log}");
+    signal(server.pid(), "INT");
+    let run = server.finish();
+    assert_eq!(run.said.status, Some(130), "{run:?}");
+    assert!(run.out().join("meta.json").exists(), "for reports");
 }
 
 #[test]
@@ -212,6 +271,24 @@ fn a_port_that_is_taken_from_the_dashboard() {
     let out = temp.path().join("run");
     let more = ["--clients", "2", "--dashboard", &address];
     let said = finish(zfl().arg("run").args(small(&more)).arg("--out").arg(&out));
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.err.contains(&address) && said.err.contains("another --dashboard"),
+        "{said:?}"
+    );
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_port_that_is_taken_from_a_servers_dashboard() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let temp = folder();
+    let out = temp.path().join("run");
+    let mut server = zfl();
+    server.args(["server", "-r", "1", "-c", "1", "--listen", "127.0.0.1:0"]);
+    server.args(["--dashboard", &address, "--out"]).arg(&out);
+    let said = finish(&mut server);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(
         said.err.contains(&address) && said.err.contains("another --dashboard"),

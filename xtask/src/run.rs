@@ -5,9 +5,10 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 /// The part of `zfl run --dry-run`'s answer that decides what is to be prepared.
 #[derive(Deserialize)]
@@ -76,10 +77,11 @@ impl Plan {
         let output = Command::new(zfl)
             .args(["run", "--dry-run"])
             .args(args)
-            .stderr(Stdio::inherit())
             .output()
             .with_context(|| format!("cannot start {}", zfl.display()))?;
         if !output.status.success() {
+            // What it says besides when it goes well, it says again when it runs.
+            std::io::stderr().write_all(&output.stderr)?;
             let code = output
                 .status
                 .code()

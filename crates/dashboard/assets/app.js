@@ -40,7 +40,9 @@ const NEWS = {
     showRounds();
   },
   devices(changed) {
+    const before = run.devices.size;
     for (const d of changed) run.devices.set(d.client, d);
+    if (run.devices.size !== before) showChoices();
     showDevices(changed.map((d) => d.client));
   },
   faults(changed) {
@@ -112,6 +114,7 @@ function showRun() {
   const notes = [
     i.reason?.replace(/[^.!?]$/, "$&."),
     i.state === "interrupted" && "The events end without a word: the run was broken off.",
+    i.resumed_from.length > 0 && `It was broken off and resumed after round ${i.resumed_from.join(", ")}.`,
     Object.keys(i.by_hand).length > 0 && `Touched by hand (${Object.entries(i.by_hand).map(([action, n]) => `${n} ${action}`).join(", ")}): the command does not repeat this run.`,
     i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,
   ].filter(Boolean).join(" ");
@@ -166,6 +169,7 @@ function showDevices(changed) {
     fleet.update(run.devices, changed, openDevice);
     applyFilter();
     showCounts();
+    $("nobody").hidden = run.devices.size > 0;
   }
   if (page.view === "compare") showCompare();
   if (page.device != null && changed.includes(page.device)) showDevice();
@@ -295,6 +299,10 @@ async function readHistory(client) {
 }
 
 async function readLog(client) {
+  if (run.info?.devices_elsewhere) {
+    $("device-log").textContent = "This device was started elsewhere, and what it prints is there.";
+    return;
+  }
   try {
     const from = page.logOffset == null ? "" : `?from=${page.logOffset}`;
     const answer = await fetch(`/api/devices/${client}/log${from}`);
@@ -408,18 +416,25 @@ function showAll() {
   showRun();
   const all = [...run.devices.keys()];
   ({ run: showRounds, fleet: () => showDevices(all), compare: showCompare, faults: showFaults, data: showData, config: showConfig })[page.view]();
+  showChoices();
+  const known = (value) => run.rounds.some((r) => r.round > 0 && value(r) != null);
+  $("axis-simulated").hidden = !known((r) => r.simulated_elapsed_s);
+  $("axis-device").hidden = !known((r) => r.device_elapsed_s);
+}
+
+/** What there is to choose from: groups and devices, of which more may come. */
+function showChoices() {
   const groups = groupsOf(run.devices), filter = $("filter-group");
   filter.parentElement.hidden = groups.length < 2;
   if (filter.length !== groups.length + 1) {
     filter.replaceChildren(el("option", { value: "" }, "all groups"), ...groups.map((g) => el("option", { value: g }, g)));
   }
-  const chooser = $("compare-device");
+  const all = [...run.devices.keys()], chooser = $("compare-device");
   if (chooser.length !== all.length + 1) {
+    const chosen = chooser.value;
     chooser.replaceChildren(el("option", { value: "" }, "none"), ...all.sort((a, b) => a - b).map((c) => el("option", { value: c }, c)));
+    chooser.value = chosen;
   }
-  const known = (value) => run.rounds.some((r) => r.round > 0 && value(r) != null);
-  $("axis-simulated").hidden = !known((r) => r.simulated_elapsed_s);
-  $("axis-device").hidden = !known((r) => r.device_elapsed_s);
 }
 
 function setTheme(theme) {

@@ -27,6 +27,9 @@ pub struct Meta {
     pub link: Option<String>,
     /// Devices.
     pub clients: u32,
+    /// Whether devices are started elsewhere: then `clients` is how many may come, and their logs are
+    /// not in the run directory.
+    pub devices_elsewhere: bool,
     /// Rounds.
     pub rounds: u32,
     /// The resolved experiment: what `config.toml` holds.

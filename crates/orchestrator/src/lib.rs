@@ -19,6 +19,8 @@
 //!   lets this process make one of its own).
 //! - When `zfl` ends in whatever way, SIGKILL included, no process, namespace, tap, FIFO or
 //!   temporary file of it stays. See [`sandbox`] for how.
+//! - A machine gets nothing of the environment that `zfl` was started in but where programs, libraries
+//!   and temporary files are.
 //! - This crate parses no message of the federated-learning protocol, and what it reads from a
 //!   device is data: a guest that floods its serial line or lies in it costs its own run only.
 
@@ -43,5 +45,7 @@ mod sys;
 pub use board::Board;
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fl_client::Overrides;
-pub use fleet::{BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, PcapConfig};
+pub use fleet::{
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, PcapConfig, Resumption,
+};
 pub use machine::{Qemu, QemuError, Speed, SpeedError, Usage, Version};

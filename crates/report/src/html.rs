@@ -215,11 +215,15 @@ fn state(run: &Run) -> String {
         RunState::Failed => "failed",
         RunState::Interrupted | RunState::Running => "broken off",
     };
-    let reason = run.view.reason.as_ref();
-    let state = reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}"));
-    by_hand(run).map_or(state.clone(), |acts| {
-        format!("{state}; touched by hand: {acts}")
-    })
+    let reason = run.view.reason.iter().map(|reason| format!(": {reason}"));
+    let resumed = run.view.resumed_from.iter();
+    let resumed = resumed.map(|round| format!(", resumed after round {round}"));
+    let touched = by_hand(run).map(|acts| format!("; touched by hand: {acts}"));
+    std::iter::once(state.to_owned())
+        .chain(reason)
+        .chain(resumed)
+        .chain(touched)
+        .collect()
 }
 
 /// What was done to a run by hand, if anything was.

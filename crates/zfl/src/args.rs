@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use zfl_orchestrator::board::Guest;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
 
@@ -41,7 +42,10 @@ what each device printed. The exit status is 0 only if every round completed.";
 const SERVER_EXAMPLES: &str = "\
 Examples:
   zfl server -r 20 -c 10                      waits at 127.0.0.1:8080 for devices
-  zfl client -c 10 -e 5 -b 600                in another terminal: ten devices";
+  zfl client -c 10 -e 5 -b 600                in another terminal: ten devices
+  zfl server -r 20 -c 3 --listen 192.0.2.1:8080   for three devices on the network of that address
+
+The server's page about the run is on this machine alone unless --dashboard says otherwise.";
 
 #[derive(Parser)]
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
@@ -197,12 +201,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub batch_size: Option<u32>,
 
-    /// Where to serve the live page about the run; `off` for none
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
-    #[arg(help_heading = "Results")]
-    pub dashboard: DashboardChoice,
-
-    /// Let whoever has this token touch the run from that page: stop it, kill or freeze a device … [default
+    /// Let whoever has this token touch the run from its page: stop it, kill or freeze a device … [default
     /// TOKEN: a random one; or give it in ZFL_DASHBOARD_TOKEN, since arguments show in `ps`]
     #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, help_heading = "Results")]
     pub dashboard_token: Option<Option<String>>,
@@ -226,11 +225,11 @@ pub struct RunArgs {
 /// What the devices are, and what is between them and the aggregator.
 #[derive(Args)]
 pub struct FleetArgs {
-    /// What a device is [default: auto]
+    /// What a device is; boards of FILE that boot it stay [default: auto]
     #[arg(long, value_enum, help_heading = "Fleet")]
     pub body: Option<BodyChoice>,
 
-    /// The machine of an emulated device, a folder of boards/ [default: microvm]
+    /// The machine of an emulated device, a folder of boards/; it says the body, too [default: microvm]
     #[arg(long, value_name = "NAME", help_heading = "Fleet")]
     pub board: Option<String>,
 
@@ -389,6 +388,11 @@ pub struct LearningArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
     pub ready_deadline: Option<f64>,
 
+    /// Where to serve the live page about the run; `off` for none
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
+    #[arg(help_heading = "Results")]
+    pub dashboard: DashboardChoice,
+
     /// Folder for the results, which must not exist or be empty [default: runs/NAME]
     #[arg(long, value_name = "DIR", help_heading = "Results")]
     pub out: Option<PathBuf>,
@@ -434,6 +438,17 @@ pub enum BodyChoice {
     Zephyr,
     /// The same device code in threads of this machine: no emulation, for debugging and for scale
     Native,
+}
+
+impl BodyChoice {
+    /// What a board has to boot for it, if that is said.
+    pub fn guest(self) -> Option<Guest> {
+        match self {
+            Self::Bare => Some(Guest::Bare),
+            Self::Zephyr => Some(Guest::Zephyr),
+            Self::Auto | Self::Native => None,
+        }
+    }
 }
 
 /// What a device is.

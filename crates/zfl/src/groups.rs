@@ -90,7 +90,7 @@ impl Group {
 /// # Errors
 /// A [`Refusal`] of what cannot be meant, or does not fit the data.
 pub fn resolve(settings: &Settings, root: &Path, available: usize) -> Result<Vec<Group>, Refusal> {
-    let asked = asked(settings)?;
+    let asked = asked(settings, root)?;
     let share = share(settings, &asked, available)?;
     let groups = asked.into_iter().enumerate();
     let groups: Vec<Group> = groups
@@ -105,7 +105,7 @@ pub fn resolve(settings: &Settings, root: &Path, available: usize) -> Result<Vec
 }
 
 /// The groups as asked for: one of all devices, where there is no `[[fleet]]`.
-fn asked(settings: &Settings) -> Result<Vec<GroupSettings>, Refusal> {
+fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal> {
     if settings.fleet.is_empty() {
         return Ok(vec![GroupSettings {
             name: Some("all".to_owned()),
@@ -126,7 +126,7 @@ fn asked(settings: &Settings) -> Result<Vec<GroupSettings>, Refusal> {
         },
     )?;
     let with_defaults = |group: &GroupSettings| GroupSettings {
-        device: group.device.clone().over(settings.device.clone()),
+        device: group.device.clone().over(settings.device.clone(), root),
         ..group.clone()
     };
     Ok(settings.fleet.iter().map(with_defaults).collect())
@@ -302,20 +302,38 @@ fn board_of(body: Body, device: &DeviceSettings, root: &Path) -> Result<Option<B
         })?;
         return Ok(Some(board));
     }
+    let board = default_board(root, guest)?;
+    require(board.is_some(), || {
+        format!(
+            "there is no board for --body {} under {}: take --body bare or native",
+            body.name(),
+            root.join("boards").display()
+        )
+    })?;
+    Ok(board)
+}
+
+/// The board of devices of which only the body is said.
+///
+/// # Errors
+/// A [`Refusal`] if a board cannot be read.
+pub fn default_board(root: &Path, guest: Guest) -> Result<Option<Board>, Refusal> {
     // The default of bare is by name: the others are slower to boot.
     let mut names = zfl_orchestrator::board::known(root);
     names.sort_by_key(|name| name != DEFAULT_BOARD);
     for name in names {
-        let board = load(&name)?;
+        let board = Board::load(root, &name).map_err(|error| Refusal(error.to_string()))?;
         if board.body == guest {
             return Ok(Some(board));
         }
     }
-    Err(Refusal(format!(
-        "there is no board for --body {} under {}: take --body bare or native",
-        body.name(),
-        root.join("boards").display()
-    )))
+    Ok(None)
+}
+
+/// Whether a board boots this guest. One that cannot be read is in nobody's way here: it is refused,
+/// by its name, when it is needed.
+pub fn boots(root: &Path, board: &str, guest: Guest) -> bool {
+    Board::load(root, board).map_or(true, |board| board.body == guest)
 }
 
 fn refuse_for_native(device: &DeviceSettings) -> Result<(), Refusal> {

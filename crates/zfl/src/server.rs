@@ -7,6 +7,7 @@ use crate::session::aggregate;
 use crate::settings::Settings;
 use crate::summary::{FleetSide, Summary};
 use crate::terminal::Terminal;
+use crate::view;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +30,13 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
+        let dashboard = view::open(args.learning.dashboard)?;
         let run_dir = create(&experiment)?;
+        let partition = experiment.partition(data.train.len())?;
+        let meta = view::describe(&experiment, None, &data.train, &partition)?;
         let _shown = args.display.open(&experiment.out)?;
         let terminal = Arc::new(Terminal::of(&experiment));
-        let partition = experiment.partition(data.train.len())?;
+        view::serve(dashboard, meta, &experiment.out, None, &terminal)?;
         let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
         terminal.line(&format!(
             "listening on {address} for {} devices; start some with: zfl client -c {} -e 5 -b 600 \

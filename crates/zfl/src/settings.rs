@@ -7,11 +7,14 @@
 use crate::args::{
     Activation, Arithmetic, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Time, Weighting,
 };
+use crate::groups::{boots, default_board};
 use crate::refusal::{Refusal, require};
 use crate::values::{PATIENCE, is_patience};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use zfl_orchestrator::Board;
 use zfl_orchestrator::faults::FaultConfig;
 
 /// Everything that can be asked for.
@@ -210,11 +213,20 @@ impl Settings {
         }
     }
 
+    /// What these, which are flags, put aside of what a file says, in lines for people.
+    pub fn put_aside(&self, file: &Self, root: &Path) -> BTreeSet<String> {
+        let groups = file.fleet.iter().map(|group| &group.device);
+        let devices = groups.chain([&file.device]);
+        devices
+            .filter_map(|device| self.device.puts_aside(device, root))
+            .collect()
+    }
+
     /// These, which are flags, and behind them what a file says.
     ///
     /// # Errors
     /// A [`Refusal`] if they contradict each other.
-    pub fn over(self, mut file: Self) -> Result<Self, Refusal> {
+    pub fn over(self, mut file: Self, root: &Path) -> Result<Self, Refusal> {
         let flags = self;
         require(file.fleet.is_empty() || flags.clients.is_none(), || {
             "the experiment file has a [[fleet]], which says how many devices there are: leave \
@@ -229,9 +241,9 @@ impl Settings {
             file.network = None;
         }
         for group in &mut file.fleet {
-            group.device = flags.device.clone().over(group.device.clone());
+            group.device = flags.device.clone().over(group.device.clone(), root);
         }
-        file.device = flags.device.over(file.device);
+        file.device = flags.device.over(file.device, root);
         let (asked, faults) = (&flags.faults, &mut file.faults);
         if asked.drop_out > 0.0 {
             faults.drop_out = asked.drop_out;
@@ -295,18 +307,55 @@ impl Settings {
 
 impl DeviceSettings {
     /// These, and what they leave open as `other` has it.
-    pub fn over(self, mut other: Self) -> Self {
+    pub fn over(self, mut other: Self, root: &Path) -> Self {
         let flags = self;
         // The same experiment without emulation: what only a machine can have is left out.
         if flags.body == Some(BodyChoice::Native) {
             other = Self::default();
         }
-        // A board belongs to a body: whoever asks for another body does not mean the old board.
-        if flags.body.is_some_and(|body| Some(body) != other.body) && flags.board.is_none() {
+        // A board belongs to a body: whoever asks for another body does not mean the old board, and
+        // whoever asks for a board means the body that it boots.
+        if flags.excludes_board(&other, root) {
             other.board = None;
+        }
+        if flags.excludes_body(&other, root) {
+            other.body = None;
         }
         merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
         other
+    }
+
+    /// Whether the board of `other` does not boot the body that is asked for here.
+    fn excludes_board(&self, other: &Self, root: &Path) -> bool {
+        self.board.is_none() && !belong(self.body, other.board.as_deref(), root)
+    }
+
+    /// Whether the board that is asked for here does not boot the body of `other`.
+    fn excludes_body(&self, other: &Self, root: &Path) -> bool {
+        self.body.is_none() && !belong(other.body, self.board.as_deref(), root)
+    }
+
+    /// What these put aside of what a file says, for people. Without emulation everything goes that
+    /// only a machine has: no word of that.
+    fn puts_aside(&self, file: &Self, root: &Path) -> Option<String> {
+        let guest_of = |board: &str| Board::load(root, board).ok().map(|board| board.body);
+        if self.excludes_board(file, root) {
+            let (guest, old) = (self.body?.guest()?, file.board.as_deref()?);
+            return Some(format!(
+                "--body {guest}: {} instead of the file's board {old}, which boots {}",
+                default_board(root, guest).ok()??.name,
+                guest_of(old)?
+            ));
+        }
+        if self.excludes_body(file, root) {
+            let board = self.board.as_deref()?;
+            return Some(format!(
+                "--board {board}: {}, which it boots, instead of the file's body {}",
+                guest_of(board)?,
+                file.body?.guest()?
+            ));
+        }
+        None
     }
 
     fn check(&self, place: &str) -> Result<(), Refusal> {
@@ -319,6 +368,14 @@ impl DeviceSettings {
             delay.is_none_or(|ms| (0.0..=60_000.0).contains(&ms)),
             || format!("{place}delay_ms: give a number from 0 to 60000"),
         )
+    }
+}
+
+/// Whether a device can have both; what is not said is in nobody's way.
+fn belong(body: Option<BodyChoice>, board: Option<&str>, root: &Path) -> bool {
+    match (body.and_then(BodyChoice::guest), board) {
+        (Some(guest), Some(board)) => boots(root, board, guest),
+        _ => true,
     }
 }
 
@@ -371,7 +428,9 @@ crash = { probability = 0.1, reboot = true }
             },
             ..Settings::default()
         };
-        let both = flags.over(Settings::parse(FILE).unwrap()).unwrap();
+        let both = flags
+            .over(Settings::parse(FILE).unwrap(), Path::new(""))
+            .unwrap();
         assert_eq!(both.rounds, Some(9));
         let first = &both.fleet[0].device;
         assert_eq!(
@@ -395,7 +454,8 @@ crash = { probability = 0.1, reboot = true }
             clients: Some(9),
             ..Settings::default()
         };
-        let Refusal(reason) = flags.over(Settings::parse(FILE).unwrap()).unwrap_err();
+        let file = Settings::parse(FILE).unwrap();
+        let Refusal(reason) = flags.over(file, Path::new("")).unwrap_err();
         assert!(reason.contains("leave --clients out"), "{reason}");
     }
 

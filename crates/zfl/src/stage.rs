@@ -32,6 +32,9 @@ pub struct Stage {
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
+    /// Held from telling that a device is lost to telling that it comes back, so that no round begins
+    /// between the two: it would not wait for that device.
+    telling: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -64,6 +67,7 @@ impl Stage {
             server,
             plan,
             state: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 
@@ -79,28 +83,40 @@ impl Stage {
 
     /// Kills a device, and boots it again if it is to come back. The aggregator is told.
     pub async fn kill(&self, client: u32, reason: &str, reboot: bool) {
-        // Without a fleet the run is over, and its devices are gone with it.
-        let Some(fleet) = self.fleet.upgrade() else {
-            return;
-        };
-        if fleet.kill(client).await.is_err() {
-            return;
-        }
-        self.aggregator.client_lost(client, reason);
-        drop(fleet);
-        if reboot {
+        if self.end(client, reason, reboot).await && reboot {
             self.bring_back(client).await;
         }
     }
 
-    /// Boots a device again. The aggregator is told.
-    pub async fn bring_back(&self, client: u32) {
+    /// Kills a device, and tells the aggregator whether it is gone for good; false if there is no fleet.
+    async fn end(&self, client: u32, reason: &str, comes_back: bool) -> bool {
+        // Without a fleet the run is over, and its devices are gone with it.
         let Some(fleet) = self.fleet.upgrade() else {
-            return;
+            return false;
         };
-        self.aggregator.client_expected(client);
-        // A boot that fails is told as a death.
-        let _ = fleet.boot_one(client, self.server).await;
+        let killed = fleet.kill(client).await.is_ok();
+        if killed {
+            self.tell_lost(client, reason, comes_back);
+        }
+        killed
+    }
+
+    /// Boots a device that the aggregator expects back.
+    pub async fn bring_back(&self, client: u32) {
+        if let Some(fleet) = self.fleet.upgrade() {
+            // A boot that fails is told as a death.
+            let _ = fleet.boot_one(client, self.server).await;
+        }
+    }
+
+    /// Tells the aggregator that a device is gone, and whether for good.
+    fn tell_lost(&self, client: u32, reason: &str, comes_back: bool) {
+        let _whole = lock(&self.telling);
+        // This may end the round.
+        self.aggregator.client_lost(client, reason);
+        if comes_back {
+            self.aggregator.client_expected(client);
+        }
     }
 
     /// Carries out what is planned, until the run is over.
@@ -216,6 +232,8 @@ impl Stage {
     }
 
     async fn prepare(&self, round: u32, elapsed_s: f64) -> Conditions {
+        // What is half told is told first.
+        drop(lock(&self.telling));
         self.restore().await;
         let faults = self.plan.round(round, elapsed_s);
         let mut conditions = Conditions::default();
@@ -258,7 +276,7 @@ impl Stage {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -298,4 +316,9 @@ impl Outlook for Stage {
 /// Why a client has no update, in the tables: the same words in every run.
 fn reason(fault: Fault) -> String {
     format!("{} on purpose", fault.name())
+}
+
+/// Locks, also after a panic elsewhere: what is locked here is whole at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@ use crate::args::DashboardChoice;
 use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
+use crate::terminal::Terminal;
 use crate::touch::{Asked, Hand, without_token};
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use zfl_aggregator::RunDir;
 use zfl_dashboard::{Dashboard, Meta};
 use zfl_orchestrator::Qemu;
 
@@ -35,18 +37,20 @@ pub fn open(choice: DashboardChoice) -> Result<Option<TcpListener>> {
 /// If the run directory cannot be written.
 pub fn describe(
     experiment: &Experiment,
-    network: String,
+    network: Option<String>,
     train: &Dataset,
     partition: &Partition,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
-    meta.command = Some(command(std::env::args().skip(1).map(without_token)));
-    meta.network = Some(network);
+    // What repeats a run is how it was begun, not how it was resumed.
+    meta.command
+        .get_or_insert_with(|| command(std::env::args().skip(1).map(without_token)));
+    meta.network = network;
+    meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);
     meta.versions = versions(experiment);
-    let file = experiment.out.join(Meta::FILE);
-    std::fs::write(&file, serde_json::to_vec(&meta)?)
-        .with_context(|| format!("write {}", file.display()))?;
+    // Whole or not at all: what shows the run reads it, too.
+    RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
 }
 
@@ -76,17 +80,21 @@ fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Serves the page about the run that is about to begin, in the background; returns what to say of it.
-/// With a token the run can be touched by the hand that comes with it.
+/// Serves the page about the run that is about to begin, in the background, and says where. With a token
+/// the run can be touched by the hand that comes with it.
 ///
 /// # Errors
 /// If the listener cannot be used.
 pub fn serve(
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     meta: Meta,
     run_dir: &Path,
     touch: Option<(Asked, Arc<Hand>)>,
-) -> Result<String> {
+    terminal: &Terminal,
+) -> Result<()> {
+    let Some(listener) = listener else {
+        return Ok(());
+    };
     let address = listener
         .local_addr()
         .context("the dashboard has no address")?;
@@ -99,7 +107,8 @@ pub fn serve(
     }
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
-    Ok(said)
+    terminal.line(&said);
+    Ok(())
 }
 
 /// `zfl view`: serves the page about a run until Ctrl-C.

@@ -72,8 +72,10 @@ pub struct RunView {
     pub rounds: u32,
     /// Rounds that are complete.
     pub rounds_completed: u32,
-    /// Devices.
+    /// Devices, of those that are started elsewhere the ones that have come.
     pub clients: u32,
+    /// Whether devices are started elsewhere; their logs are there, too.
+    pub devices_elsewhere: bool,
     /// Devices that wait for work.
     pub ready: u32,
     /// Devices at work.
@@ -98,7 +100,9 @@ pub struct RunView {
     pub by_hand: BTreeMap<String, u64>,
     /// Lines of `events.jsonl` that could not be read: of another version, or cut off by a crash.
     pub unreadable_events: u64,
-    /// Since the start of the run, in seconds.
+    /// The last complete round at each time that the run was broken off and resumed.
+    pub resumed_from: Vec<u32>,
+    /// Since the start of the run, in seconds, without what was broken off and done again.
     pub elapsed_s: f64,
     /// Simulated time up to the end of the last round, in seconds.
     pub simulated_s: Option<f64>,
@@ -151,7 +155,11 @@ impl Model {
             round: self.round,
             rounds: meta.rounds,
             rounds_completed: self.completed().count() as u32,
-            clients: meta.clients,
+            clients: match meta.devices_elsewhere {
+                true => self.devices.len() as u32,
+                false => meta.clients,
+            },
+            devices_elsewhere: meta.devices_elsewhere,
             ready: count(State::is_ready),
             training: count(State::is_training),
             dead: count(|state| state == State::Dead),
@@ -167,6 +175,7 @@ impl Model {
             faults: self.fault_counts().values().sum(),
             by_hand: self.by_hand.clone(),
             unreadable_events: self.unreadable,
+            resumed_from: self.resumed_from.clone(),
             elapsed_s: now_ms as f64 / 1e3,
             simulated_s: last.and_then(|record| record.simulated_elapsed_s),
             energy_j: self.energy_j,

@@ -479,6 +479,7 @@ pub fn meta(clients: u32, rounds: u32) -> Meta {
         network: Some("switch".into()),
         link: None,
         clients,
+        devices_elsewhere: false,
         rounds,
         config: json!({
             "name": format!("20260101-120000-bare-{clients}x{rounds}"),

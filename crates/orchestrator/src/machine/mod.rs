@@ -1,6 +1,7 @@
 //! Machines: QEMU found, its command line built, its processes started and waited for.
 
 mod arguments;
+mod environment;
 mod process;
 mod qemu;
 mod speed;

@@ -19,6 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
+use super::environment;
 use crate::sys;
 
 /// A machine to be.
@@ -176,8 +177,9 @@ impl Keeper {
 
     fn spawn(&mut self, launch: Launch) -> io::Result<Machine> {
         let mut command = Command::new(&launch.program);
-        command.args(&launch.arguments);
+        environment::clear(&mut command);
         command
+            .args(&launch.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

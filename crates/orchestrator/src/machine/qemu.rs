@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::environment;
 use crate::board::Board;
 
 /// An installed emulator.
@@ -64,7 +65,9 @@ impl Qemu {
             program: program.clone(),
             problem,
         };
-        let output = Command::new(&path)
+        let mut command = Command::new(&path);
+        environment::clear(&mut command);
+        let output = command
             .arg("--version")
             .output()
             .map_err(|e| broken(e.to_string()))?;

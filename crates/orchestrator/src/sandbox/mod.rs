@@ -17,6 +17,10 @@
 //! is then a subreaper: it survives `outer`, kills whatever `inner` left, and removes the folder
 //! of the FIFOs.
 //!
+//! All three are this program, with the environment that it was started in, and so are native devices,
+//! which are threads of `inner`. Machines are not: they get next to nothing of it, and in a user
+//! namespace the kernel lets them read none of these processes' own, since those have more capabilities.
+//!
 //! `init` exists because process 1 of a namespace is not like others (it ignores signals that it
 //! does not handle, it inherits every orphan): a runtime should not have to live with that.
 

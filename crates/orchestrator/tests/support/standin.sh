@@ -7,6 +7,8 @@ if [ "$1" = --version ]; then
     exit
 fi
 
+# A machine inherits no variable that would say where it is.
+stage=${0%/bin/*}
 given=$*
 while [ $# -gt 0 ]; do
     case $1 in
@@ -41,8 +43,8 @@ case $script in
         ;;
     holds)
         # What it has started outlives it a little, with its tap.
-        if [ ! -e "$ZFL_TEST_STAGE/held" ]; then
-            : >"$ZFL_TEST_STAGE/held"
+        if [ ! -e "$stage/held" ]; then
+            : >"$stage/held"
             setsid sleep 0.5 &
             exit 1
         fi
@@ -55,8 +57,8 @@ case $script in
     silent) while :; do sleep 1000; done ;;
     dies-once)
         # The second attempt finds what the first one left.
-        if [ ! -e "$ZFL_TEST_STAGE/died" ]; then
-            : >"$ZFL_TEST_STAGE/died"
+        if [ ! -e "$stage/died" ]; then
+            : >"$stage/died"
             exit 1
         fi
         ;;
@@ -76,8 +78,17 @@ case $script in
     fails)
         IFS= read -r line
         answer "$line"
-        sleep 0.2
+        # The test says when: what it says of a guest that runs must not come while it boots.
+        while [ ! -e "$stage/fail" ]; do sleep 0.05; done
         printf 'FATAL: stack overflow\r\n  in thread 3\r\n'
+        ;;
+    falls)
+        IFS= read -r line
+        answer "$line"
+        while [ ! -e "$stage/fail" ]; do sleep 0.05; done
+        printf 'FATAL: stack overflow\r\n'
+        echo "no such page" >&2
+        exit 35
         ;;
 esac
 

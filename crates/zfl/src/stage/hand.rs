@@ -27,7 +27,7 @@ pub struct Hands {
     /// Devices whose links are cut.
     cut: BTreeSet<u32>,
     /// How often what was done.
-    counts: BTreeMap<String, u64>,
+    counts: BTreeMap<String, u32>,
 }
 
 impl Hands {
@@ -74,15 +74,8 @@ impl Hands {
 
 impl Stage {
     /// How often a hand did what.
-    pub fn by_hand(&self) -> BTreeMap<String, u64> {
+    pub fn by_hand(&self) -> BTreeMap<String, u32> {
         self.state().hands.counts.clone()
-    }
-
-    /// Counts what was done by hand before the run was broken off.
-    pub fn add_by_hand(&self, before: &BTreeMap<String, u64>) {
-        for (action, count) in before {
-            *self.state().hands.counts.entry(action.clone()).or_default() += count;
-        }
     }
 
     /// Follows what happens in the fleet.
@@ -125,6 +118,7 @@ impl Stage {
             }
             Action::Reboot => {
                 self.note(Some(client), "boot", action.name(), json!({}));
+                self.aggregator.client_expected(client);
                 Ok(said("boots again"))
             }
             Action::Freeze => {
@@ -161,7 +155,7 @@ impl Stage {
         let reboot = action == Action::Reboot;
         let detail = json!({"fault": "crash", "reboot": reboot, "reason": KILLED});
         self.note(Some(client), "fault", action.name(), detail);
-        self.kill(client, KILLED, false).await;
+        self.end(client, KILLED, reboot).await;
     }
 
     fn held(&self, client: u32, what: &str, action: Action, fault: &str) {
