@@ -243,7 +243,7 @@ fn take_damaged(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> R
     }
     let taken = take_update(shared, id, headers, &damaged);
     if let Err(Refusal(_, why)) = &taken {
-        shared.failed(
+        shared.failed_there(
             id,
             &format!("its update was damaged on the way, as planned: {why}"),
         );

@@ -142,7 +142,7 @@ pub(crate) async fn progress(
                         .as_deref()
                         .unwrap_or("no reason given")
                         .to_owned();
-                    shared.failed(id, &format!("the device gave up: {why}"));
+                    shared.failed_there(id, &format!("the device gave up: {why}"));
                 }
                 shared.log.emit(Event::ClientProgress {
                     client: id,

@@ -318,7 +318,8 @@ impl Rounds {
                     return self.started(round, id);
                 }
                 Err(error @ DeviceError::Refused { status, .. }) if !retriable(status.as_u16()) => {
-                    return self.fail(round, id, &error.to_string());
+                    let reason = of_start(round, &error.to_string());
+                    return self.shared.failed_there(id, &reason);
                 }
                 Err(error) => {
                     unanswered |= !matches!(error, DeviceError::Refused { .. });
@@ -326,7 +327,7 @@ impl Rounds {
                 }
             };
             if attempt >= START_TRIES || Instant::now() + pause >= deadline {
-                return self.fail(round, id, &reason);
+                return self.shared.failed(id, &of_start(round, &reason));
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -338,12 +339,6 @@ impl Rounds {
         self.shared
             .log
             .emit(Event::ClientStarted { client: id, round });
-    }
-
-    fn fail(&self, round: u32, id: u32, reason: &str) {
-        // The event goes out when the round is closed, with all the others.
-        let reason = format!("/start of round {round}: {reason}");
-        self.shared.failed(id, &reason);
     }
 
     async fn try_start(
@@ -553,6 +548,11 @@ fn place(state: &State, id: u32) -> Option<(SocketAddr, Token)> {
     let ticket = state.open.as_ref()?.tickets.get(&id)?;
     let address = state.roster.get(id)?.address?;
     (ticket.outcome.is_none() && state.cancelled.is_none()).then(|| (address, ticket.token.clone()))
+}
+
+/// Why a device took no `/start`. The event goes out when the round is closed, with all the others.
+fn of_start(round: u32, reason: &str) -> String {
+    format!("/start of round {round}: {reason}")
 }
 
 /// Whether a device that answers so may take the same `/start` a little later: it is still joining,

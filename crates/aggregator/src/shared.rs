@@ -343,6 +343,18 @@ impl Shared {
         });
     }
 
+    /// A device did not do its part of the round, and said so: it is there, and rounds wait for it.
+    pub(crate) fn failed_there(&self, id: u32, reason: &str) {
+        self.with(|state| {
+            fail_ticket(state, id, reason);
+            if let Some(client) = state.roster.get_mut(id)
+                && client.standing == Standing::Busy
+            {
+                client.standing = Standing::Fetched;
+            }
+        });
+    }
+
     /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
     pub(crate) fn give_up(&self, id: u32, results: &Results, why: &str) {
         self.with(|state| {

@@ -156,7 +156,7 @@ async fn those_that_did_not_come_are_waited_for_once() {
     });
     assert_eq!(
         lost.collect::<Vec<_>>(),
-        [(2, "did not join within 1.5s")],
+        [(2, "did not join within 3s")],
         "whoever has joined may only be slow"
     );
 }

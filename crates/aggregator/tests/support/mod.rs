@@ -28,7 +28,7 @@ use zfl_aggregator::{
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// Long enough for a local exchange, short enough to wait for.
-pub const SHORT: Duration = Duration::from_millis(1500);
+pub const SHORT: Duration = Duration::from_secs(3);
 
 /// 40 examples to train on and 8 to test with, of 4 octets and 2 classes.
 pub fn data() -> Splits {
