@@ -4,21 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State,
+};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use fl_proto::frame::{Frame, HEADER_LEN, Kind};
 use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Welcome, compat, json, path};
 use http_body_util::BodyExt;
 
-use crate::device::{Devices, head_len};
+use crate::device::Devices;
 use crate::event::Event;
 use crate::roster::JoinError;
+use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
 
 /// Longest wait for a device whose ID another one wishes for.
@@ -27,7 +31,7 @@ const OCCUPANT_WITHIN: Duration = Duration::from_secs(1);
 type Asked = Result<Query<fl_proto::Query>, QueryRejection>;
 type Peer = ConnectInfo<SocketAddr>;
 
-/// The aggregator's router; it wants the peer's address as [`ConnectInfo`].
+/// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
 pub fn app(shared: Arc<Shared>) -> Router {
     let limit = body_limit(shared.config.network.shape().num_params());
     Router::new()
@@ -64,8 +68,8 @@ async fn wrong_method() -> Response {
 async fn join(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): Peer,
+    Extension(connection): Extension<Connection>,
     asked: Asked,
-    headers: HeaderMap,
 ) -> Response {
     let query = match query(asked) {
         Ok(query) => query,
@@ -77,17 +81,17 @@ async fn join(
     };
     // On one machine many devices share an IP address: who answers as that client keeps its ID.
     if let (Some(wish), Some(known)) = (query.client, shared.occupant(query.client, address)) {
-        let exchange = Devices::default().ready(known, OCCUPANT_WITHIN).await;
-        if exchange.answer.is_ok_and(|ready| ready.id == wish) {
+        let devices = Devices::new(shared.clone());
+        let answer = devices.ready(wish, known, OCCUPANT_WITHIN).await;
+        if answer.is_ok_and(|ready| ready.id == wish) {
             let refusal = Refusal(StatusCode::CONFLICT, JoinError::Taken(wish).to_string());
             return rejected(&shared, query.client, refusal);
         }
     }
-    match shared.join(query.client, address) {
+    match shared.join(query.client, address, peer.ip()) {
         Ok(id) => {
-            let response = ok_json(&welcome(&shared, id));
-            count(&shared, id, &headers, 0, &response);
-            response
+            connection.tally.belongs_to(id);
+            ok_json(&welcome(&shared, id))
         }
         Err(error) => {
             let refusal = Refusal(StatusCode::CONFLICT, error.to_string());
@@ -135,76 +139,41 @@ fn device_address(
     Ok(address)
 }
 
-async fn training_data(
+async fn training_data(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    let indices = shared.partition.indices(id as usize);
+    octets(shared.train.gather_inputs(indices))
+}
+
+async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    let indices = shared.partition.indices(id as usize);
+    let labels = shared.train.gather_labels(indices);
+    shared.fetched(id);
+    octets(labels)
+}
+
+fn octets(octets: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, fl_proto::OCTET_STREAM)], octets).into_response()
+}
+
+async fn results(
     State(shared): State<Arc<Shared>>,
-    asked: Asked,
-    headers: HeaderMap,
+    Sender(id): Sender,
+    Extension(connection): Extension<Connection>,
+    request: Request,
 ) -> Response {
-    serve_partition(&shared, asked, &headers, |shared, indices| {
-        shared.train.gather_inputs(indices)
-    })
-}
-
-async fn training_labels(
-    State(shared): State<Arc<Shared>>,
-    asked: Asked,
-    headers: HeaderMap,
-) -> Response {
-    let response = serve_partition(&shared, asked, &headers, |shared, indices| {
-        shared.train.gather_labels(indices)
-    });
-    if response.status().is_success()
-        && let Some(id) = response.extensions().get::<Id>()
-    {
-        shared.fetched(id.0);
-    }
-    response
-}
-
-/// The client that a response is for.
-#[derive(Clone, Copy)]
-struct Id(u32);
-
-fn serve_partition(
-    shared: &Shared,
-    asked: Asked,
-    headers: &HeaderMap,
-    gather: impl Fn(&Shared, &[u32]) -> Vec<u8>,
-) -> Response {
-    let id = match query(asked).and_then(|query| known(shared, &query)) {
-        Ok(id) => id,
-        Err(refusal) => return rejected(shared, None, refusal),
-    };
-    let octets = gather(shared, shared.partition.indices(id as usize));
-    let mut response = ([(header::CONTENT_TYPE, fl_proto::OCTET_STREAM)], octets).into_response();
-    count(shared, id, headers, 0, &response);
-    response.extensions_mut().insert(Id(id));
-    response
-}
-
-async fn results(State(shared): State<Arc<Shared>>, asked: Asked, request: Request) -> Response {
-    let id = match query(asked).and_then(|query| known(&shared, &query)) {
-        Ok(id) => id,
-        Err(refusal) => return rejected(&shared, None, refusal),
-    };
     let headers = request.headers().clone();
     let accepted = match whole_body(&shared, id, request).await {
         Err(error) => Err(Refusal(error.status(), error.body_text())),
-        Ok(body) => {
-            shared.count(id, body.len() as u64 + head_len(&headers), 0);
-            if shared.is_corrupted(id) {
-                take_damaged(&shared, id, &headers, &body)
-            } else {
-                take_update(&shared, id, &headers, &body)
-            }
+        Ok(body) if shared.is_corrupted(id) => take_damaged(&shared, id, &headers, &body),
+        Ok(body) => take_update(&shared, id, &headers, &body),
+    };
+    match accepted {
+        Ok(()) => {
+            connection.tally.answers();
+            ok_json(&serde_json::json!({}))
         }
-    };
-    let response = match accepted {
-        Ok(()) => ok_json(&serde_json::json!({})),
         Err(refusal) => rejected(&shared, Some(id), refusal),
-    };
-    shared.count(id, 0, response_len(&response));
-    response
+    }
 }
 
 /// The body of a client's request. Every piece of it shows that the client is there: over a slow link
@@ -324,6 +293,27 @@ fn known(shared: &Shared, query: &fl_proto::Query) -> Result<u32, Refusal> {
     }
 }
 
+/// The client that a request is of; its connection's bytes are that client's.
+struct Sender(u32);
+
+impl FromRequestParts<Arc<Shared>> for Sender {
+    type Rejection = Response;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Self::Rejection> {
+        let asked = Asked::from_request_parts(parts, shared).await;
+        let asked = asked.unwrap_or_else(|never| match never {});
+        let id = query(asked).and_then(|query| known(shared, &query));
+        let id = id.map_err(|refusal| rejected(shared, None, refusal))?;
+        if let Some(connection) = parts.extensions.get::<Connection>() {
+            connection.tally.belongs_to(id);
+        }
+        Ok(Self(id))
+    }
+}
+
 fn ok_json<T: serde::Serialize>(body: &T) -> Response {
     axum::Json(body).into_response()
 }
@@ -342,13 +332,4 @@ fn rejected(shared: &Shared, client: Option<u32>, Refusal(status, reason): Refus
         reason,
     });
     response
-}
-
-fn count(shared: &Shared, id: u32, request: &HeaderMap, body_len: u64, response: &Response) {
-    shared.count(id, head_len(request) + body_len, response_len(response));
-}
-
-fn response_len(response: &Response) -> u64 {
-    use hyper::body::Body as _;
-    head_len(response.headers()) + Body::size_hint(response.body()).exact().unwrap_or(0)
 }

@@ -27,6 +27,7 @@ use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
 use crate::shared::{Conditions, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
+use crate::traffic::Ledger;
 
 /// `/start`s under way at once: more only makes all of them slower.
 const STARTS_AT_ONCE: usize = 12;
@@ -66,8 +67,8 @@ pub(crate) struct Rounds {
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
-    /// Bytes up and down that are in the table.
-    pub counted: (u64, u64),
+    /// Bytes that are in the tables.
+    pub ledger: Ledger,
 }
 
 impl Rounds {
@@ -131,7 +132,7 @@ impl Rounds {
 
         self.shared.enter(round, Phase::Training);
         self.wait_for_updates(round, deadline).await;
-        let (updates, records, late) = self.close_round(round)?;
+        let (updates, mut records, late) = self.close_round(round)?;
         let train_s = chosen.elapsed().as_secs_f64();
 
         self.shared.enter(round, Phase::Aggregating);
@@ -151,8 +152,12 @@ impl Rounds {
 
         self.shared.enter(round, Phase::Evaluating);
         let (test_loss, test_accuracy, eval_s) = self.evaluate(round).await?;
-        let (up, down) = self.traffic();
-        let bytes_before = std::mem::replace(&mut self.counted, (up, down));
+        self.shared.answered().await;
+        let traffic = self.shared.look(|state| {
+            self.ledger.fill(&mut records, &state.roster);
+            self.ledger.next(round, &state.roster)
+        });
+        self.run_dir.traffic(&traffic)?;
         let rejected = self.shared.look(|state| state.rejected) - rejected_before;
         let record = RoundRecord {
             round,
@@ -164,8 +169,8 @@ impl Rounds {
             train_loss,
             test_loss,
             test_accuracy,
-            bytes_up: up - bytes_before.0,
-            bytes_down: down - bytes_before.1,
+            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
+            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
             wait_s: waited.as_secs_f64(),
             start_s,
             train_s,
@@ -178,16 +183,6 @@ impl Rounds {
             simulated_elapsed_s,
         };
         self.finish_round(record, &records)
-    }
-
-    /// Bytes of all clients so far, up and down.
-    pub fn traffic(&self) -> (u64, u64) {
-        self.shared.look(|state| {
-            let sum = |(up, down): (u64, u64), (_, client): (u32, &crate::roster::Client)| {
-                (up + client.bytes_up, down + client.bytes_down)
-            };
-            state.roster.iter().fold((0, 0), sum)
-        })
     }
 
     /// Waits until everyone who can be there is, or the deadline; fails without a quorum.
@@ -353,10 +348,8 @@ impl Rounds {
         let body = frame::encode(Kind::Weights, round, &control, &self.params)
             .map_err(|_| DeviceError::Malformed)?;
         let within = START_WITHIN.min(deadline.saturating_duration_since(Instant::now()));
-        let exchange = self.devices.start(device, body, within).await;
-        self.shared
-            .count(id, exchange.bytes_up, exchange.bytes_down);
-        exchange.answer.map(drop)
+        let answer = self.devices.start(id, device, body, within).await;
+        answer.map(drop)
     }
 
     async fn wait_for_updates(&self, round: u32, deadline: Instant) {
@@ -410,6 +403,7 @@ impl Rounds {
             (open, std::mem::take(&mut state.late))
         });
         let mut open = open.context("the round was closed twice")?;
+        self.ledger.close(std::mem::take(&mut open.bytes_before));
         for (&client, ticket) in &open.tickets {
             let Some(Outcome::Failed(reason)) = &ticket.outcome else {
                 continue;
@@ -427,6 +421,9 @@ impl Rounds {
         let (quorum, got) = (self.shared.config.quorum, open.updates.len());
         if got < quorum as usize {
             open.records.sort_by_key(|record| record.client);
+            let records = &mut open.records;
+            self.shared
+                .look(|state| self.ledger.fill(records, &state.roster));
             self.run_dir.clients(&open.records)?;
             bail!(
                 "round {round}: {got} updates of {} devices within {deadline:?}, the quorum is {quorum}: \

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fl_data::{Dataset, Partition};
@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub late: Vec<Update>,
     /// Clients that cannot be reached in this round: nobody asks them.
     pub away: BTreeSet<u32>,
+    /// Connections by which an update came, and its answer goes.
+    pub answering: u32,
     pub rejected: u32,
     pub cancelled: Option<String>,
 }
@@ -88,6 +90,7 @@ impl Shared {
             previous: None,
             late: Vec::new(),
             away: BTreeSet::new(),
+            answering: 0,
             rejected: 0,
             cancelled: None,
         };
@@ -150,6 +153,14 @@ impl Shared {
         self.log.emit(Event::PhaseEntered { round, phase });
     }
 
+    /// Waits until the answers to updates are out, for as long as a connection to this machine can take.
+    pub(crate) async fn answered(&self) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        self.wait_until(deadline, |state| state.answering == 0)
+            .await;
+    }
+
+    /// Adds bytes that went over a client's connections.
     pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
         let mut state = lock(&self.state);
         if let Some(client) = state.roster.get_mut(id) {
@@ -246,9 +257,18 @@ impl Shared {
         })
     }
 
-    pub(crate) fn join(&self, wish: Option<u32>, address: SocketAddr) -> Result<u32, JoinError> {
+    /// Takes a device in that is reached at `address` and asks from `source`.
+    pub(crate) fn join(
+        &self,
+        wish: Option<u32>,
+        address: SocketAddr,
+        source: IpAddr,
+    ) -> Result<u32, JoinError> {
         let (id, again) = self.with(|state| {
             let joined = state.roster.join(wish, address)?;
+            if let Some(client) = state.roster.get_mut(joined.0) {
+                client.source = Some(source);
+            }
             if let (id, true) = joined {
                 fail_ticket(
                     state,

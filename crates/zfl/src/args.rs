@@ -36,8 +36,8 @@ Examples:
   zfl run --resume runs/NAME                  goes on with a run that was broken off
   zfl run --dry-run --clients 8               print the resolved configuration, start nothing
 
-The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, events.jsonl, the model, and
-what each device printed. The exit status is 0 only if every round completed.";
+The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, traffic.csv, events.jsonl, the
+model, and what each device printed. The exit status is 0 only if every round completed.";
 
 const SERVER_EXAMPLES: &str = "\
 Examples:

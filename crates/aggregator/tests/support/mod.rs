@@ -8,9 +8,11 @@
 
 mod device;
 mod http;
+mod wire;
 
 pub use device::{Device, Order, Reply, frame_of};
 pub use http::{Answer, get, get_from, post};
+pub use wire::Wire;
 
 use fl_data::{Dataset, Partition, Splits, iid};
 use fl_nn::{Activation, Network, Shape};
