@@ -19,6 +19,7 @@ mod config;
 mod device;
 mod evaluate;
 mod event;
+mod guard;
 mod http;
 mod log;
 mod probe;

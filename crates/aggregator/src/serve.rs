@@ -55,6 +55,9 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub tally: Arc<Tally>,
+    /// Whether it was made on this machine, to its loopback address.
+    pub is_local: bool,
+    /// Longest wait for the next piece of the body.
     pub idle: Duration,
 }
 
@@ -101,10 +104,12 @@ async fn exchange(
     tally: Arc<Tally>,
     limits: Limits,
 ) {
+    let local = stream.local_addr();
     let io = Counted::new(stream, tally.clone()).with_patience(limits.idle);
     let endpoints = TowerToHyperService::new(router);
     let connection = Connection {
         tally,
+        is_local: local.is_ok_and(|address| address.ip().is_loopback()),
         idle: limits.idle,
     };
     let service = service_fn(move |mut request: Request<Incoming>| {

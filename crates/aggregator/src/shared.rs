@@ -244,8 +244,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn has_joined(&self, id: u32) -> bool {
-        self.look(|state| state.roster.get(id).is_some_and(|c| c.address.is_some()))
+    /// Where a client asked from when it joined; `None` if it has not.
+    pub(crate) fn source(&self, id: u32) -> Option<IpAddr> {
+        self.look(|state| state.roster.get(id)?.source)
     }
 
     /// Where the client that a device wishes to be is already, if that is elsewhere.
@@ -351,14 +352,11 @@ impl Shared {
     }
 
     /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
-    pub(crate) fn give_up(&self, id: u32, results: &Results, why: &str) {
+    pub(crate) fn give_up(&self, id: u32, round: u32, token: &Token, why: &str) {
         self.with(|state| {
-            let open = state
-                .open
-                .as_ref()
-                .filter(|open| open.round == results.round);
+            let open = state.open.as_ref().filter(|open| open.round == round);
             let ticket = open.and_then(|open| open.tickets.get(&id));
-            if ticket.is_some_and(|ticket| ticket.token == results.token) {
+            if ticket.is_some_and(|ticket| ticket.token == *token) {
                 fail_ticket(state, id, why);
                 make_ready(state, id);
             }

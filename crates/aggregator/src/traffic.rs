@@ -223,3 +223,80 @@ impl AsyncWrite for Counted {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Weighting};
+    use crate::log::Log;
+    use fl_data::Dataset;
+    use fl_nn::{Activation, Network, Shape};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    fn shared() -> Arc<Shared> {
+        let config = Config {
+            clients: 1,
+            rounds: 1,
+            first_round: 1,
+            elapsed_before: Duration::ZERO,
+            clients_per_round: 1,
+            over_commit: 0,
+            quorum: 1,
+            use_late: false,
+            wait_for: 1,
+            ready_deadline: Duration::ZERO,
+            round_deadline: Duration::ZERO,
+            progress_interval: None,
+            local_epochs: 1,
+            batch_size: 1,
+            learning_rate: 0.5,
+            arithmetic: fl_proto::Arithmetic::Fixed,
+            weighting: Weighting::NumExamples,
+            network: Network::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
+            seed: 7,
+            any_address: false,
+        };
+        let train = Dataset {
+            inputs: vec![0],
+            labels: vec![0],
+            num_inputs: 1,
+            num_classes: 2,
+        };
+        let partition = fl_data::iid(1, &[1], 7).unwrap();
+        let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO);
+        Arc::new(Shared::new(config, train, partition, log))
+    }
+
+    #[tokio::test]
+    async fn bytes_before_the_client_is_known_are_its_own() {
+        let shared = shared();
+        let tally = Tally::of_nobody(shared.clone());
+        let bytes = || shared.look(|state| state.roster.get(0).map(|c| (c.bytes_up, c.bytes_down)));
+        tally.count(5, 7);
+        assert_eq!(bytes(), Some((0, 0)));
+        tally.belongs_to(0);
+        tally.belongs_to(0);
+        tally.count(10, 10);
+        assert_eq!(bytes(), Some((15, 17)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap());
+        let (_silent, accepted) = tokio::join!(dialled, listener.accept());
+        let tally = Tally::of_nobody(shared());
+        let stream = Counted::new(accepted.unwrap().0, tally.clone());
+        let mut stream = stream.with_patience(Duration::from_millis(200));
+        let error = loop {
+            // More than any socket's buffers hold, piece by piece.
+            match stream.write_all(&[0; 1 << 16]).await {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(lock(&tally.whose).down > 0);
+    }
+}

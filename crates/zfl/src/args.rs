@@ -20,9 +20,9 @@ const LONG_ABOUT: &str = "\
 Emulates federated learning on fleets of small devices.
 
 Every device is a real firmware image in a machine of its own (QEMU). It fetches its part of the \
-training data from an aggregator on this machine, trains on it, and sends back what it learned; the \
-data of one device are never shown to another. zfl starts all of it, shows how the model improves, \
-and writes down what each round cost.";
+training data from an aggregator on this machine, trains on it, and sends back what it learned, not \
+the data. The aggregator gives a device's data to that device's address only. zfl starts all of it, \
+shows how the model improves, and writes down what each round cost.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
