@@ -232,9 +232,7 @@ fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Re
         Err(Unusable::Malformed(refusal)) => return Err(refusal),
         Ok(update) => update,
     };
-    if let Some(at) = params.iter().position(|param| !param.is_finite()) {
-        let why =
-            format!("parameter {at} is not finite: the training diverged, lower the learning rate");
+    if let Err(why) = shared.check(id, &params) {
         // The device has nothing better to send: its round need not be waited for.
         shared.give_up(id, results.round, &results.token, &why);
         return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));
@@ -355,7 +353,7 @@ fn known(shared: &Shared, query: &fl_proto::Query, peer: Option<IpAddr>) -> Resu
     let id = query
         .id
         .ok_or_else(|| Refusal(StatusCode::BAD_REQUEST, "?id= is missing".into()))?;
-    match shared.source(id) {
+    match shared.look(|state| state.roster.get(id)?.source) {
         None => Err(Refusal(
             StatusCode::NOT_FOUND,
             format!("client {id} has not joined; GET {}", path::ID),

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -86,6 +86,15 @@ impl Drop for Tally {
         if lock(&self.whose).answers {
             self.shared.with(|state| state.answering -= 1);
         }
+    }
+}
+
+impl Shared {
+    /// Waits until the answers to updates are out, for as long as a connection to this machine can take.
+    pub(crate) async fn answered(&self) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        self.wait_until(deadline, |state| state.answering == 0)
+            .await;
     }
 }
 
