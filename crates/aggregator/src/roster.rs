@@ -1,6 +1,6 @@
 //! Who takes part, and what each is doing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fl_proto::Token;
@@ -12,6 +12,8 @@ pub struct Client {
     pub standing: Standing,
     /// Where it is reached, once it has joined.
     pub address: Option<SocketAddr>,
+    /// Where it asked from when it joined.
+    pub source: Option<IpAddr>,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.

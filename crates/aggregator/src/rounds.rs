@@ -27,6 +27,7 @@ use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
 use crate::shared::{Conditions, Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
+use crate::traffic::Ledger;
 
 /// `/start`s under way at once: more only makes all of them slower.
 const STARTS_AT_ONCE: usize = 12;
@@ -66,8 +67,8 @@ pub(crate) struct Rounds {
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
-    /// Bytes up and down that are in the table.
-    pub counted: (u64, u64),
+    /// Bytes that are in the tables.
+    pub ledger: Ledger,
 }
 
 impl Rounds {
@@ -155,8 +156,12 @@ impl Rounds {
         let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&all))?;
         // Only now: the model of a run is one that has been tested.
         self.params = params;
-        let (up, down) = self.traffic();
-        let bytes_before = std::mem::replace(&mut self.counted, (up, down));
+        self.shared.answered().await;
+        let traffic = self.shared.look(|state| {
+            self.ledger.fill(&mut records, &state.roster);
+            self.ledger.next(round, &state.roster)
+        });
+        self.run_dir.traffic(&traffic)?;
         let rejected = self.shared.look(|state| state.rejected) - rejected_before;
         let record = RoundRecord {
             round,
@@ -168,8 +173,8 @@ impl Rounds {
             train_loss,
             test_loss,
             test_accuracy,
-            bytes_up: up - bytes_before.0,
-            bytes_down: down - bytes_before.1,
+            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
+            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
             wait_s: waited.as_secs_f64(),
             start_s,
             train_s,
@@ -184,16 +189,6 @@ impl Rounds {
         // The row of a late update stands beside that of its failure.
         records.extend(late.records);
         self.finish_round(record, &records)
-    }
-
-    /// Bytes of all clients so far, up and down.
-    pub fn traffic(&self) -> (u64, u64) {
-        self.shared.look(|state| {
-            let sum = |(up, down): (u64, u64), (_, client): (u32, &crate::roster::Client)| {
-                (up + client.bytes_up, down + client.bytes_down)
-            };
-            state.roster.iter().fold((0, 0), sum)
-        })
     }
 
     /// Waits until everyone who can be there is, or the deadline; fails without a quorum.
@@ -354,10 +349,8 @@ impl Rounds {
         let body = frame::encode(Kind::Weights, round, &control, &self.params)
             .map_err(|_| DeviceError::Malformed)?;
         let within = START_WITHIN.min(deadline.saturating_duration_since(Instant::now()));
-        let exchange = self.devices.start(device, body, within).await;
-        self.shared
-            .count(id, exchange.bytes_up, exchange.bytes_down);
-        exchange.answer.map(drop)
+        let answer = self.devices.start(id, device, body, within).await;
+        answer.map(drop)
     }
 
     async fn wait_for_updates(&self, round: u32, deadline: Instant) {
@@ -414,6 +407,7 @@ impl Rounds {
             (open, late, too_slow)
         });
         let mut open = open.context("the round was closed twice")?;
+        self.ledger.close(std::mem::take(&mut open.bytes_before));
         for (&client, ticket) in &open.tickets {
             let Some(Outcome::Failed(reason)) = &ticket.outcome else {
                 continue;
@@ -431,6 +425,9 @@ impl Rounds {
         open.records.sort_by_key(|record| record.client);
         let (quorum, got) = (self.shared.config.quorum, open.updates.len());
         if got < quorum as usize {
+            let records = &mut open.records;
+            self.shared
+                .look(|state| self.ledger.fill(records, &state.roster));
             open.records.extend(late.records);
             self.run_dir.clients(&open.records)?;
             bail!(

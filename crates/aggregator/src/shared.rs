@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub late: Late,
     /// Clients that cannot be reached in this round: nobody asks them.
     pub away: BTreeSet<u32>,
+    /// Connections by which an update came, and its answer goes.
+    pub answering: u32,
     pub rejected: u32,
     pub cancelled: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Shared {
             previous: None,
             late: Late::default(),
             away: BTreeSet::new(),
+            answering: 0,
             rejected: 0,
             cancelled: None,
         };
@@ -169,6 +172,7 @@ impl Shared {
         });
     }
 
+    /// Adds bytes that went over a client's connections.
     pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
         let mut state = lock(&self.state);
         if let Some(client) = state.roster.get_mut(id) {
@@ -252,10 +256,6 @@ impl Shared {
         });
     }
 
-    pub(crate) fn has_joined(&self, id: u32) -> bool {
-        self.look(|state| state.roster.get(id).is_some_and(|c| c.address.is_some()))
-    }
-
     /// Where the client that a device wishes to be is already, if that is elsewhere.
     pub(crate) fn occupant(&self, wish: Option<u32>, address: SocketAddr) -> Option<SocketAddr> {
         self.look(|state| {
@@ -265,9 +265,18 @@ impl Shared {
         })
     }
 
-    pub(crate) fn join(&self, wish: Option<u32>, address: SocketAddr) -> Result<u32, JoinError> {
+    /// Takes a device in that is reached at `address` and asks from `source`.
+    pub(crate) fn join(
+        &self,
+        wish: Option<u32>,
+        address: SocketAddr,
+        source: IpAddr,
+    ) -> Result<u32, JoinError> {
         self.with(|state| {
             let (id, again) = state.roster.join(wish, address)?;
+            if let Some(client) = state.roster.get_mut(id) {
+                client.source = Some(source);
+            }
             if again {
                 fail_ticket(
                     state,
@@ -356,14 +365,11 @@ impl Shared {
     }
 
     /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
-    pub(crate) fn give_up(&self, id: u32, results: &Results, why: &str) {
+    pub(crate) fn give_up(&self, id: u32, round: u32, token: &Token, why: &str) {
         self.with(|state| {
-            let open = state
-                .open
-                .as_ref()
-                .filter(|open| open.round == results.round);
+            let open = state.open.as_ref().filter(|open| open.round == round);
             let ticket = open.and_then(|open| open.tickets.get(&id));
-            if ticket.is_some_and(|ticket| ticket.token == results.token) {
+            if ticket.is_some_and(|ticket| ticket.token == *token) {
                 fail_ticket(state, id, why);
                 make_ready(state, id);
             }

@@ -20,9 +20,9 @@ const LONG_ABOUT: &str = "\
 Emulates federated learning on fleets of small devices.
 
 Every device is a real firmware image in a machine of its own (QEMU). It fetches its part of the \
-training data from an aggregator on this machine, trains on it, and sends back what it learned; the \
-data of one device are never shown to another. zfl starts all of it, shows how the model improves, \
-and writes down what each round cost.";
+training data from an aggregator on this machine, trains on it, and sends back what it learned, not \
+the data. The aggregator gives a device's data to that device's address only. zfl starts all of it, \
+shows how the model improves, and writes down what each round cost.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -36,8 +36,8 @@ Examples:
   zfl run --resume runs/NAME                  goes on with a run that was broken off
   zfl run --dry-run --clients 8               print the resolved configuration, start nothing
 
-The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, events.jsonl, the model, and
-what each device printed. The exit status is 0 only if every round completed.";
+The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, traffic.csv, events.jsonl, the
+model, and what each device printed. The exit status is 0 only if every round completed.";
 
 const SERVER_EXAMPLES: &str = "\
 Examples:

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use zfl_aggregator::Traffic;
 
 /// A row of `clients.csv`, as far as it goes in here.
 #[derive(Debug, Deserialize)]
@@ -49,9 +50,9 @@ pub struct Device {
     pub heap_peak_bytes: Option<u64>,
     /// Most stack ever in use, in bytes.
     pub stack_peak_bytes: Option<u64>,
-    /// HTTP bytes from it.
+    /// HTTP bytes from it, those of joining and of rounds that it failed included.
     pub bytes_up: u64,
-    /// HTTP bytes to it.
+    /// HTTP bytes to it, its data included.
     pub bytes_down: u64,
     /// TCP segments that it sent, in all its boots; in each up to its last update.
     pub segments_sent: Option<u64>,
@@ -119,14 +120,14 @@ impl Segments {
 impl Device {
     fn add(&mut self, row: Row) {
         self.client = row.client;
+        self.bytes_up += row.bytes_up;
+        self.bytes_down += row.bytes_down;
         if !matches!(row.outcome.as_str(), "received" | "late") {
             self.failures += 1;
             return;
         }
         self.rounds += 1;
         self.loss = row.loss.or(self.loss);
-        self.bytes_up += row.bytes_up;
-        self.bytes_down += row.bytes_down;
         self.train_us += row.train_us.unwrap_or(0);
         if let Some(instructions) = row.instructions {
             self.instructions += instructions;
@@ -190,7 +191,29 @@ pub fn read(run: &Path) -> Result<Vec<Device>> {
             row.with_context(|| format!("{} is not as zfl writes it", path.display()))?;
         devices.entry(row.client).or_default().add(row);
     }
+    let traffic = run.join("traffic.csv");
+    // A run of before there was this table has only what rounds cost.
+    if traffic.exists() {
+        count(&mut devices, &traffic)?;
+    }
     Ok(devices.into_values().map(Device::finish).collect())
+}
+
+/// Takes the bytes of all devices from the table that has every one of them.
+fn count(devices: &mut BTreeMap<u32, Device>, traffic: &Path) -> Result<()> {
+    let not_ours = || format!("{} is not as zfl writes it", traffic.display());
+    for device in devices.values_mut() {
+        (device.bytes_up, device.bytes_down) = (0, 0);
+    }
+    let mut rows = csv::Reader::from_path(traffic).with_context(not_ours)?;
+    for row in rows.deserialize() {
+        let row: Traffic = row.with_context(not_ours)?;
+        let device = devices.entry(row.client).or_default();
+        device.client = row.client;
+        device.bytes_up += row.bytes_up;
+        device.bytes_down += row.bytes_down;
+    }
+    Ok(())
 }
 
 /// Prints the table, or JSON.
@@ -307,7 +330,7 @@ mod tests {
     const CSV: &str = "\
 round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,instructions,heap_peak_bytes,stack_peak_bytes,device_bytes_received,device_bytes_sent,segments_sent,segments_received,retransmissions,boot_ms,virtual_s,link_s,energy_j,host_cpu_s,host_private_bytes,link_retransmissions,link_dropped
 1,3,received,600,0.9,0.5,1000,2000,4000,10000000,900000,,1,1,10,20,0,40,0.5,0.1,0.25,0.2,9000000,3,4
-2,3,\"/start of round 2: connection refused\",600,,,0,0,,,,,,,,,,,,,,,,,
+2,3,\"/start of round 2: connection refused\",600,,,5,6,,,,,,,,,,,,,,,,,
 3,3,received,600,0.5,0.5,1000,2000,6000,10000000,950000,,1,1,30,50,2,41,0.5,0.1,0.25,0.3,8000000,1,0
 3,1,received,600,0.4,0.5,7,8,100,,,,1,1,,,,,,,,,,,
 ";
@@ -334,7 +357,7 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
         );
         assert_eq!(
             (three.bytes_up, three.heap_peak_bytes),
-            (2000, Some(950_000))
+            (2005, Some(950_000))
         );
         assert_eq!((three.boot_ms, three.virtual_s), (Some(41), Some(1.0)));
         assert_eq!((three.energy_j, three.host_cpu_s), (Some(0.5), Some(0.5)));
@@ -348,6 +371,23 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
         assert!(lines[2].contains("5.00     10.00      1.000"), "{text}");
         assert!(!lines[0].contains("stack kB"), "no device has any: {text}");
         assert_eq!(lines.last(), Some(&NOTE));
+    }
+
+    #[test]
+    fn bytes_are_those_of_every_connection() {
+        let run = tempfile::tempdir().unwrap();
+        std::fs::write(run.path().join("clients.csv"), CSV).unwrap();
+        // Client 2 was never chosen; round 4 is what came after the last.
+        let traffic = "round,client,bytes_up,bytes_down\n1,1,200,942000\n1,2,201,942001\n\
+                       3,1,51000,52000\n4,1,90,110\n";
+        std::fs::write(run.path().join("traffic.csv"), traffic).unwrap();
+        let devices = read(run.path()).unwrap();
+        let bytes = devices.iter().map(|d| (d.client, d.bytes_up, d.bytes_down));
+        assert_eq!(
+            bytes.collect::<Vec<_>>(),
+            [(1, 51_290, 994_110), (2, 201, 942_001), (3, 0, 0)]
+        );
+        assert_eq!((devices[1].rounds, devices[1].failures), (0, 0));
     }
 
     #[test]
