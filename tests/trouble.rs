@@ -273,59 +273,196 @@ fn break_off(mut live: Live, rounds: usize) -> Run {
     live.finish()
 }
 
+/// Goes on with a run to its end, and expects that every round completes.
+fn go_on(run: Run) -> Run {
+    let run = Live::resume(run, &["--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    run
+}
+
+/// Flags of a run with trouble and rounds long enough to be broken off in.
+const LONG: [&str; 17] = [
+    "--body",
+    "native",
+    "--examples",
+    "120",
+    "--batch-size",
+    "60",
+    "--dashboard",
+    "off",
+    "--clients",
+    "6",
+    "--rounds",
+    "12",
+    "--epochs",
+    "40",
+    "--drop-out",
+    "0.2",
+    "--quorum=1",
+];
+
 #[test]
 fn a_run_that_was_killed_goes_on_to_the_same_model() {
     // Crashes for good are the hard part: who is gone must stay gone.
-    let flags = [
-        "--body",
-        "native",
-        "--examples",
-        "120",
-        "--batch-size",
-        "60",
-        "--dashboard",
-        "off",
-        "--clients",
-        "6",
-        "--rounds",
-        "12",
-        "--epochs",
-        "20",
-        "--seed",
-        "2",
-        "--drop-out",
-        "0.2",
-        "--quorum",
-        "1",
-        "--crash",
-        "0.05",
-    ];
+    let flags = [&LONG[..], &["--seed", "2", "--crash", "0.05"]].concat();
     let whole = Run::succeeds(&flags);
     let broken = break_off(Live::start(&flags), 4);
     assert!(!broken.out().join("summary.json").exists());
+    let broken = go_on(broken);
     let out = broken.out();
-    let said = finish(
-        zfl()
-            .args(["run", "--dashboard", "off", "--resume"])
-            .arg(&out),
-    );
-    assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(broken.model(), whole.model());
     let summary = broken.summary();
     // The last row of the table may be that of a round whose model was not in place yet.
-    assert!(summary["resumed_from"].as_u64().unwrap() >= 3, "{summary}");
+    assert!(
+        summary["resumed_from"][0].as_u64().unwrap() >= 3,
+        "{summary}"
+    );
     assert_eq!(summary["failures"], whole.summary()["failures"]);
     for table in ["rounds.csv", "clients.csv"] {
         let (of, to) = (out.join(table), whole.out().join(table));
         let columns = if table == "rounds.csv" { COUNTS } else { 4 };
         assert_eq!(timeless(&of, columns), timeless(&to, columns), "{table}");
     }
-    let finished = broken.events().into_iter();
-    let finished = finished.filter(|event| event["event"] == "round_finished");
-    let rounds: Vec<_> = finished
+    assert_eq!(finished(&broken), (0..=12).collect::<Vec<_>>(), "each once");
+}
+
+/// The rounds whose end is told, in that order.
+fn finished(run: &Run) -> Vec<u64> {
+    let events = run.events().into_iter();
+    let finished = events.filter(|event| event["event"] == "round_finished");
+    finished
         .map(|event| event["round"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_round_that_was_complete_and_not_told_of_is_told_of() {
+    let mut live = Live::start(&LONG);
+    live.wait_for_round(3);
+    signal(live.pid(), "KILL");
+    live.wait_for_end();
+    let broken = live.finish();
+    // As a kill between the model and the event leaves it.
+    let events = broken.out().join("events.jsonl");
+    let text = fs::read_to_string(&events).unwrap();
+    let last = text.rfind(r#""event":"round_finished""#).unwrap();
+    let end = text[..last].rfind('\n').unwrap() + 1;
+    fs::write(&events, &text[..end]).unwrap();
+    let run = go_on(broken);
+    assert_eq!(finished(&run), (0..=12).collect::<Vec<_>>(), "each once");
+}
+
+/// Failures and faults of a run as its page and its report have them.
+fn shown(run: &Run) -> Vec<(u32, Option<u32>, String)> {
+    let model = zfl_dashboard::replay(&run.out()).unwrap();
+    let faults = model.faults();
+    // Who was stopped on purpose may be told of by two, in either order, and has sent its update or not.
+    let of_time = ["stopped", "lost", "rejected"];
+    let faults = faults.filter(|fault| !of_time.contains(&fault.kind.as_str()));
+    let mut faults: Vec<_> = faults
+        .map(|fault| (fault.round, fault.client, fault.kind.clone()))
         .collect();
-    assert_eq!(rounds, (0..=12).collect::<Vec<_>>(), "each round once");
+    faults.sort();
+    faults
+}
+
+#[test]
+fn what_a_resumed_run_tells_is_of_all_of_it() {
+    let flags = [&LONG[..], &["--seed", "3", "--crash", "0.1", "--reboot"]].concat();
+    let whole = Run::succeeds(&flags);
+    let broken = break_off(Live::start(&flags), 3);
+    let resumed = Live::resume(broken, &["--dashboard", "off"]);
+    let twice = go_on(break_off(resumed, 7));
+
+    assert_eq!(twice.model(), whole.model());
+    let (of, to) = (twice.summary(), whole.summary());
+    for field in ["faults", "failures", "rounds_completed", "best_accuracy"] {
+        assert_eq!(of[field], to[field], "{field}");
+    }
+    assert!(of["faults"]["crash"].as_u64().unwrap() > 1, "{of}");
+    assert_eq!(faults(&twice), faults(&whole), "each once");
+    assert_eq!(shown(&twice), shown(&whole));
+
+    let seams = of["resumed_from"].as_array().unwrap();
+    assert_eq!(seams.len(), 2, "{of}");
+    assert!(seams[1].as_u64() > seams[0].as_u64(), "{of}");
+    let events = twice.events();
+    let last = |of: &str| {
+        let mut times = events.iter().filter(|event| event["event"] == of);
+        times.next_back().unwrap()["time_ms"].as_f64().unwrap() / 1e3
+    };
+    let number = |field: &str| of[field].as_f64().unwrap();
+    assert!(number("lost_s") >= 0.0 && number("boot_s") > 0.0, "{of}");
+    assert!(
+        number("wall_s") >= last("run_finished") + number("lost_s"),
+        "{of}"
+    );
+    // All of the run but what each part took to start; events are told to the millisecond.
+    let mut starting = 0.0;
+    let mut part = 0.0;
+    for event in &events {
+        let time_s = event["time_ms"].as_f64().unwrap() / 1e3;
+        match event["event"].as_str().unwrap() {
+            "run_resumed" => part = time_s,
+            "run_started" => starting += time_s - part,
+            _ => {}
+        }
+    }
+    let train_s = number("train_s");
+    assert!(
+        train_s > last("round_finished") - starting - 0.01,
+        "{starting}: {of}"
+    );
+    assert!(train_s < last("run_finished") + 0.01, "{of}");
+    let times: Vec<_> = events
+        .iter()
+        .map(|event| event["time_ms"].as_u64())
+        .collect();
+    assert!(times.is_sorted(), "time goes on over the seams");
+    assert!(
+        to.get("resumed_from").is_none() && to.get("lost_s").is_none(),
+        "{to}"
+    );
+
+    for client in 0..6 {
+        let log = fs::read_to_string(twice.out().join(format!("serial/{client}.log"))).unwrap();
+        let marks: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("-- resumed after round"))
+            .collect();
+        assert_eq!(marks.len(), 2, "client {client}: {log}");
+        assert!(!log.starts_with(marks[0]), "client {client}: {log}");
+        let said = finish(
+            zfl()
+                .args(["logs", &client.to_string(), "--run"])
+                .arg(twice.out()),
+        );
+        assert_eq!(said.out, log);
+    }
+    let meta: Value =
+        serde_json::from_slice(&fs::read(twice.out().join("meta.json")).unwrap()).unwrap();
+    let command = meta["command"].as_str().unwrap();
+    assert!(
+        command.contains("--seed 3") && !command.contains("--resume"),
+        "{command}"
+    );
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_without_its_old_summary() {
+    let flags = [&LONG[..], &["--seed", "3"]].concat();
+    let mut live = Live::start(&flags);
+    live.wait_for_round(3);
+    signal(live.pid(), "INT");
+    let stopped = live.finish();
+    assert_eq!(stopped.summary()["interrupted_by"], "SIGINT");
+    let mut resumed = Live::resume(stopped, &["--dashboard", "off"]);
+    resumed.wait_for("it goes on", |event| event["event"] == "run_resumed");
+    assert!(!resumed.out().join("summary.json").exists());
+    let run = resumed.finish();
+    let summary = run.summary();
+    assert_eq!(summary["rounds_completed"], 12, "{summary}");
+    assert!(summary.get("interrupted_by").is_none(), "{summary}");
 }
 
 #[test]

@@ -54,6 +54,20 @@ impl Live {
         }
     }
 
+    /// Starts `zfl run --resume` for a run that was broken off, in its own directory.
+    pub fn resume(run: Run, arguments: &[&str]) -> Self {
+        let mut live = run.live;
+        let file = |name: &str| File::create(live.folder().join(name)).expect("the disk has room");
+        let mut command = zfl();
+        command
+            .args(["run", "--resume"])
+            .arg(live.out())
+            .args(arguments);
+        command.stdout(file("stdout")).stderr(file("stderr"));
+        live.child = Guarded::start(&mut command);
+        live
+    }
+
     /// The process of zfl.
     pub fn pid(&self) -> u32 {
         self.child.pid()

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod before;
 mod client;
 mod devices;
 mod events;
