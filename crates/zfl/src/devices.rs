@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use zfl_dashboard::model::{Counts, SinceBoot};
 
 /// A row of `clients.csv`, as far as it goes in here.
 #[derive(Debug, Deserialize)]
@@ -17,6 +18,8 @@ struct Row {
     instructions: Option<u64>,
     heap_peak_bytes: Option<u64>,
     stack_peak_bytes: Option<u64>,
+    device_bytes_received: Option<u64>,
+    device_bytes_sent: Option<u64>,
     segments_sent: Option<u64>,
     segments_received: Option<u64>,
     retransmissions: Option<u64>,
@@ -76,43 +79,42 @@ pub struct Device {
     /// TCP segments, up or down, that its link dropped.
     pub link_dropped: Option<u64>,
     #[serde(skip)]
-    train_us: u64,
+    train_us: Rounds,
     #[serde(skip)]
-    instructions: u64,
+    instructions: Rounds,
     #[serde(skip)]
-    counted: u64,
-    #[serde(skip)]
-    segments: Segments,
+    counts: SinceBoot,
 }
 
-/// TCP segments, which devices count since their boot.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Segments {
-    /// Of the boots before: sent, received, sent again.
-    before: [u64; 3],
-    /// Of this one, as far as its last update.
-    now: [Option<u64>; 3],
-    boot_ms: Option<u64>,
+/// What is known of some rounds: the sum, and of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Rounds {
+    sum: u64,
+    count: u64,
 }
 
-impl Segments {
-    /// Takes the counts of an update in; returns those of all boots.
-    fn add(&mut self, boot_ms: Option<u64>, counts: [Option<u64>; 3]) -> [Option<u64>; 3] {
-        let fewer = counts.iter().zip(&self.now).any(|(now, last)| now < last);
-        // Two boots take as many milliseconds now and then: the counts tell as well.
-        if fewer || boot_ms != self.boot_ms {
-            for (before, last) in self.before.iter_mut().zip(self.now) {
-                *before = before.saturating_add(last.unwrap_or(0));
-            }
+impl Rounds {
+    fn add(&mut self, value: Option<u64>) {
+        if let Some(value) = value {
+            self.sum = self.sum.saturating_add(value);
+            self.count += 1;
         }
-        (self.now, self.boot_ms) = (counts, boot_ms);
-        let [sent, received, again] = self.before;
-        let [now_sent, now_received, now_again] = counts;
-        [
-            now_sent.map(|now| now.saturating_add(sent)),
-            now_received.map(|now| now.saturating_add(received)),
-            now_again.map(|now| now.saturating_add(again)),
-        ]
+    }
+
+    fn mean(self) -> Option<u64> {
+        self.sum.checked_div(self.count)
+    }
+}
+
+impl Row {
+    fn counts(&self) -> Counts {
+        Counts {
+            bytes_received: self.device_bytes_received,
+            bytes_sent: self.device_bytes_sent,
+            segments_sent: self.segments_sent,
+            segments_received: self.segments_received,
+            retransmissions: self.retransmissions,
+        }
     }
 }
 
@@ -127,25 +129,15 @@ impl Device {
         self.loss = row.loss.or(self.loss);
         self.bytes_up += row.bytes_up;
         self.bytes_down += row.bytes_down;
-        self.train_us += row.train_us.unwrap_or(0);
-        if let Some(instructions) = row.instructions {
-            self.instructions += instructions;
-            self.counted += 1;
-        }
+        self.train_us.add(row.train_us);
+        self.instructions.add(row.instructions);
         self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
         self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
-        let counts = [
-            row.segments_sent,
-            row.segments_received,
-            row.retransmissions,
-        ];
-        if counts.iter().any(Option::is_some) {
-            [
-                self.segments_sent,
-                self.segments_received,
-                self.retransmissions,
-            ] = self.segments.add(row.boot_ms, counts);
-        }
+        self.counts.grow(row.boot_ms, row.counts());
+        let all = self.counts.total();
+        self.segments_sent = all.segments_sent;
+        self.segments_received = all.segments_received;
+        self.retransmissions = all.retransmissions;
         self.boot_ms = row.boot_ms.or(self.boot_ms);
         self.host_private_bytes = row.host_private_bytes.max(self.host_private_bytes);
         // These are each round's own.
@@ -166,8 +158,8 @@ impl Device {
     }
 
     fn finish(mut self) -> Self {
-        self.mean_train_us = self.train_us.checked_div(u64::from(self.rounds));
-        self.mean_instructions = self.instructions.checked_div(self.counted);
+        self.mean_train_us = self.train_us.mean();
+        self.mean_instructions = self.instructions.mean();
         self
     }
 }
@@ -351,21 +343,18 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
     }
 
     #[test]
-    fn segments_of_all_boots_are_counted() {
-        let mut segments = Segments::default();
-        let mut add = |boot_ms, counts: [u64; 3]| {
-            let all = segments.add(Some(boot_ms), counts.map(Some));
-            all.map(Option::unwrap)
-        };
-        assert_eq!(add(40, [10, 20, 0]), [10, 20, 0]);
-        assert_eq!(add(40, [15, 30, 1]), [15, 30, 1]);
-        assert_eq!(add(41, [16, 30, 1]), [31, 60, 2], "another boot");
-        assert_eq!(add(41, [17, 29, 1]), [48, 89, 3], "yet another, as long");
-        assert_eq!(add(41, [20, 40, 1]), [51, 100, 3]);
-        // Where nobody knows the boot.
-        let mut segments = Segments::default();
-        segments.add(None, [Some(5), None, None]);
-        assert_eq!(segments.add(None, [Some(3), None, None])[0], Some(8));
+    fn segments_of_all_boots_and_rounds_of_which_something_is_known_are_counted() {
+        let head = CSV.lines().next().unwrap();
+        let rows =
+            [(1, "4000"), (2, "6000"), (1, ""), (1, ""), (14, "")].map(|(again, train_us)| {
+                format!("1,0,received,600,0.9,0.5,0,0,{train_us},,,,9,9,,,{again},,,,,,,,\n")
+            });
+        let run = tempfile::tempdir().unwrap();
+        let text = format!("{head}\n{}", rows.concat());
+        std::fs::write(run.path().join("clients.csv"), text).unwrap();
+        let device = &read(run.path()).unwrap()[0];
+        assert_eq!(device.retransmissions, Some(16));
+        assert_eq!((device.rounds, device.mean_train_us), (5, Some(5000)));
     }
 
     #[test]
