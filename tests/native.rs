@@ -15,6 +15,15 @@ fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL, more].concat()
 }
 
+/// The first word that a shell command prints, run where the workspace is.
+fn first_word(command: &str) -> String {
+    let mut shell = Command::new("sh");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let said = finish(shell.args(["-c", command]).current_dir(root));
+    let word = said.out.split_whitespace().next();
+    word.expect("it prints something").to_owned()
+}
+
 fn rows(path: &Path) -> usize {
     fs::read_to_string(path).unwrap().lines().count() - 1
 }
@@ -62,6 +71,9 @@ fn a_run_leaves_its_directory() {
     );
     assert_eq!(meta["split"].as_array().unwrap().len(), 3);
     assert!(meta["versions"]["linux"].is_string(), "{meta}");
+    let data = meta["versions"]["data"].as_str().unwrap_or_default();
+    let by_hand = "cat data/mnist/t*-ubyte.gz | sha256sum";
+    assert_eq!(data, format!("mnist sha256:{}", first_word(by_hand)));
     let summary = run.summary();
     for key in [
         "body",

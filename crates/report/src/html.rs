@@ -261,23 +261,39 @@ fn configuration(groups: &[Group]) -> String {
     html
 }
 
+/// What repeats each run: its configuration, which is exact, and the command that began it.
 fn commands(groups: &[Group]) -> String {
+    let runs = || groups.iter().flat_map(|group| &group.runs);
+    let exact = runs().filter_map(Run::exact_command).collect::<Vec<_>>();
+    let begun = runs().filter_map(|run| run.view.command.clone());
+    let begun = begun.collect::<Vec<_>>();
     let mut html = String::new();
-    let runs = groups.iter().flat_map(|group| &group.runs);
-    let commands: Vec<&String> = runs.filter_map(|run| run.view.command.as_ref()).collect();
-    if commands.is_empty() {
+    if !exact.is_empty() {
         html.push_str(
-            "<p>The runs did not note their commands; their configuration is above.</p>\n",
+            "<p>Exactly, by the configuration that is in the run's directory, with every setting and \
+             the seed. To the bit it is the same with the versions above:</p>\n",
         );
-    } else {
-        let lines = commands.into_iter().map(|command| escape(command));
-        let _ = writeln!(
-            html,
-            "<pre><code>{}</code></pre>",
-            lines.collect::<Vec<_>>().join("\n")
+        listing(&mut html, &exact);
+    }
+    if !begun.is_empty() {
+        html.push_str(
+            "<p>As it was begun. This depends on the folder, on files that may have changed, and on \
+             what the machine offers:</p>\n",
+        );
+        listing(&mut html, &begun);
+    }
+    if html.is_empty() {
+        html.push_str(
+            "<p>The runs kept neither their commands nor their config.toml; what is known of their \
+             configuration is above.</p>\n",
         );
     }
     html
+}
+
+fn listing(html: &mut String, lines: &[String]) {
+    let lines = escape(&lines.join("\n"));
+    let _ = writeln!(html, "<pre><code>{lines}</code></pre>");
 }
 
 #[cfg(test)]

@@ -116,6 +116,29 @@ fn one_run_has_every_figure_that_it_has_the_numbers_for() {
 }
 
 #[test]
+fn what_repeats_a_run_is_its_configuration_and_then_its_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = run(dir.path(), "it's", 1, 0.1);
+    fs::write(with.join("config.toml"), "seed = 1\n").unwrap();
+    let html = |runs: &[PathBuf]| {
+        let page = zfl_report::write(runs, &dir.path().join("report")).unwrap();
+        fs::read_to_string(page).unwrap()
+    };
+    let page = html(std::slice::from_ref(&with));
+    let exact = format!(
+        "zfl run &#39;{}/it&#39;\\&#39;&#39;s/config.toml&#39;",
+        dir.path().display()
+    );
+    let (first, second) = (page.find(&exact), page.find("zfl run --clients 8"));
+    assert!(first.is_some() && first < second, "{exact}: {page}");
+    // Without the file there is only the command, and a server's devices are elsewhere.
+    let without = html(&[run(dir.path(), "without", 2, 0.1)]);
+    assert!(!without.contains("/config.toml") && without.contains("zfl run --clients 8"));
+    change(&with, |meta| meta["devices_elsewhere"] = json!(true));
+    assert!(!html(&[with]).contains("/config.toml"));
+}
+
+#[test]
 fn runs_of_other_seeds_are_one_group_and_other_settings_are_another() {
     let dir = tempfile::tempdir().unwrap();
     let runs = [

@@ -29,6 +29,7 @@ mod summary;
 mod terminal;
 mod tui;
 mod values;
+mod versions;
 mod view;
 mod watch;
 mod words;
