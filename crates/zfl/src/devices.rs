@@ -168,21 +168,50 @@ impl Device {
 ///
 /// # Errors
 /// If the folder is no run directory.
-pub fn read(run: &Path) -> Result<Vec<Device>> {
+pub fn read(run: &Path) -> Result<(Vec<Device>, Ending)> {
     let path = run.join("clients.csv");
-    let mut rows = csv::Reader::from_path(&path).with_context(|| {
+    let text = std::fs::read(&path).with_context(|| {
         format!(
             "{} is no run directory: no clients.csv in it",
             run.display()
         )
     })?;
+    let whole = whole_rows(&text);
+    let ending = if whole.len() == text.len() {
+        Ending::Whole
+    } else {
+        Ending::Cut
+    };
+    let mut rows = csv::Reader::from_reader(whole);
     let mut devices: BTreeMap<u32, Device> = BTreeMap::new();
     for row in rows.deserialize() {
         let row: Row =
             row.with_context(|| format!("{} is not as zfl writes it", path.display()))?;
         devices.entry(row.client).or_default().add(row);
     }
-    Ok(devices.into_values().map(Device::finish).collect())
+    let devices = devices.into_values().map(Device::finish).collect();
+    Ok((devices, ending))
+}
+
+/// How a table ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a whole row.
+    Whole,
+    /// With a row that is being written, or that a crash or a full disk cut off; it is left out.
+    Cut,
+}
+
+/// The rows that have an end.
+fn whole_rows(text: &[u8]) -> &[u8] {
+    let (mut quoted, mut end) = (false, 0);
+    for (at, byte) in text.iter().enumerate() {
+        quoted ^= *byte == b'"';
+        if *byte == b'\n' && !quoted {
+            end = at + 1;
+        }
+    }
+    &text[..end]
 }
 
 /// Prints the table, or JSON.
@@ -190,7 +219,10 @@ pub fn read(run: &Path) -> Result<Vec<Device>> {
 /// # Errors
 /// If the folder is no run directory.
 pub fn show(run: &Path, json: bool) -> Result<()> {
-    let devices = read(run)?;
+    let (devices, ending) = read(run)?;
+    if ending == Ending::Cut {
+        eprintln!("warning: clients.csv ends within a row, which is left out");
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&devices)?);
     } else {
@@ -308,7 +340,8 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
     fn rounds_add_up_by_device() {
         let run = tempfile::tempdir().unwrap();
         std::fs::write(run.path().join("clients.csv"), CSV).unwrap();
-        let devices = read(run.path()).unwrap();
+        let (devices, ending) = read(run.path()).unwrap();
+        assert_eq!(ending, Ending::Whole);
         let [one, three] = &devices[..] else {
             panic!("{devices:?}")
         };
@@ -352,9 +385,36 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
         let run = tempfile::tempdir().unwrap();
         let text = format!("{head}\n{}", rows.concat());
         std::fs::write(run.path().join("clients.csv"), text).unwrap();
-        let device = &read(run.path()).unwrap()[0];
+        let device = &read(run.path()).unwrap().0[0];
         assert_eq!(device.retransmissions, Some(16));
         assert_eq!((device.rounds, device.mean_train_us), (5, Some(5000)));
+    }
+
+    #[test]
+    fn a_row_that_was_cut_off_is_left_out() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("clients.csv");
+        let failures = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            let (devices, ending) = read(run.path()).unwrap();
+            let rounds = devices.iter().map(|d| d.rounds + d.failures).sum::<u32>();
+            (rounds, ending)
+        };
+        assert_eq!(failures(CSV.as_bytes()), (4, Ending::Whole));
+        let last = CSV.len() - 1;
+        for end in last - 10..=last {
+            assert_eq!(failures(&CSV.as_bytes()[..end]), (3, Ending::Cut), "{end}");
+        }
+        // Within quotes, behind the end of a line there, and within a character.
+        for more in [&b"4,1,\"a"[..], b"4,1,\"a\n", b"4,1,\"\xc3"] {
+            let text = [CSV.as_bytes(), more].concat();
+            assert_eq!(failures(&text), (4, Ending::Cut));
+        }
+        assert_eq!(failures(b""), (0, Ending::Whole));
+        assert_eq!(failures(b"round,cl"), (0, Ending::Cut));
+        // What is whole and wrong is still refused.
+        std::fs::write(&path, [CSV.as_bytes(), b"4,x\n"].concat()).unwrap();
+        assert!(read(run.path()).is_err());
     }
 
     #[test]
