@@ -42,6 +42,7 @@ pub mod guard;
 mod meta;
 mod metrics;
 pub mod model;
+pub mod process;
 mod serial;
 mod tail;
 

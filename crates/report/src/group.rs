@@ -78,6 +78,30 @@ impl Group {
     }
 }
 
+/// What a reader has to know of runs that seem to repeat each other and do not.
+pub fn warnings(groups: &[Group]) -> Vec<String> {
+    groups.iter().flat_map(same_seeds).collect()
+}
+
+fn same_seeds(group: &Group) -> Vec<String> {
+    let mut by_seed = BTreeMap::<u64, Vec<&str>>::new();
+    for run in &group.runs {
+        if let Some(seed) = run.seed() {
+            by_seed.entry(seed).or_default().push(&run.view.name);
+        }
+    }
+    let same = by_seed.into_iter().filter(|(_, runs)| runs.len() > 1);
+    let warning = |(seed, runs): (u64, Vec<&str>)| {
+        format!(
+            "{}: the runs {} have the same seed {seed}, and so by design the same model: in accuracy \
+             and loss they are one run, and ± and bands say nothing there. Give each another --seed.",
+            group.label,
+            runs.join(", ")
+        )
+    };
+    same.map(warning).collect()
+}
+
 /// Names of the settings in which groups differ.
 pub fn differing(groups: &[Group]) -> BTreeSet<String> {
     let names: BTreeSet<&String> = groups

@@ -32,7 +32,7 @@ p.note { color: #57606a; margin: .2rem 0 1rem; }
 ";
 
 /// The whole page.
-pub fn page(groups: &[Group], figures: &[Figure]) -> String {
+pub fn page(groups: &[Group], figures: &[Figure], warnings: &[String]) -> String {
     let runs = groups.iter().map(|group| group.runs.len()).sum::<usize>();
     let title = match groups {
         [group] if runs == 1 => group.runs[0].view.name.clone(),
@@ -50,7 +50,7 @@ pub fn page(groups: &[Group], figures: &[Figure]) -> String {
         title = escape(&title),
         version = env!("CARGO_PKG_VERSION"),
     );
-    section(&mut page, "Results", &results(groups));
+    section(&mut page, "Results", &(results(groups) + &notes(warnings)));
     section(&mut page, "Figures", &drawings(figures));
     section(&mut page, "Runs", &each_run(groups));
     section(&mut page, "Configuration", &configuration(groups));
@@ -153,6 +153,11 @@ fn results(groups: &[Group]) -> String {
     table(&head, &groups.iter().map(row).collect::<Vec<_>>())
 }
 
+fn notes(warnings: &[String]) -> String {
+    let note = |warning: &String| format!("<p class=\"note\">{}</p>\n", escape(warning));
+    warnings.iter().map(note).collect()
+}
+
 fn drawings(figures: &[Figure]) -> String {
     let mut html = String::from("<div class=\"figures\">\n");
     for (at, figure) in figures.iter().enumerate() {
@@ -213,7 +218,8 @@ fn state(run: &Run) -> String {
     let state = match run.view.state {
         RunState::Finished => "finished",
         RunState::Failed => "failed",
-        RunState::Interrupted | RunState::Running => "broken off",
+        RunState::Running => "under way",
+        RunState::Interrupted => "broken off",
     };
     let reason = run.view.reason.iter().map(|reason| format!(": {reason}"));
     let resumed = run.view.resumed_from.iter();
