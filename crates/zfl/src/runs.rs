@@ -143,25 +143,47 @@ pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
     use std::io::{Read, Write};
     let path = log_path(run, client)?;
     let mut file = fs::File::open(&path).with_context(|| format!("read {}", path.display()))?;
-    let mut bytes = Vec::new();
+    let mut text = Text::default();
     loop {
         // Asked before the read, so that nothing written before the end is missed.
         let under_way = process_of(run).is_some();
-        bytes.clear();
+        let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        std::io::stdout().write_all(&printable(&bytes))?;
+        let mut out = std::io::stdout();
+        out.write_all(text.printable(&bytes).as_bytes())?;
         if !follow || !under_way {
+            out.write_all(text.rest().as_bytes())?;
             return Ok(());
         }
-        std::io::stdout().flush()?;
+        out.flush()?;
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
 /// What a device wrote, without what would move a terminal's cursor or change its state.
-fn printable(bytes: &[u8]) -> Vec<u8> {
-    let keep = |byte: &u8| matches!(byte, b'\n' | b'\t' | 0x20..=0x7e | 0x80..);
-    bytes.iter().copied().filter(keep).collect()
+#[derive(Default)]
+struct Text {
+    /// A character that is not whole yet.
+    pending: Vec<u8>,
+}
+
+impl Text {
+    /// What can be printed of all that was read so far, with what is not UTF-8 replaced.
+    fn printable(&mut self, bytes: &[u8]) -> String {
+        let bytes = [&self.pending[..], bytes].concat();
+        let last = bytes.utf8_chunks().last().map_or(&[][..], |c| c.invalid());
+        // The end of a character may still come, if that is how it begins.
+        let begins = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+        let (whole, pending) = bytes.split_at(bytes.len() - if begins { last.len() } else { 0 });
+        self.pending = pending.to_vec();
+        zfl_text::plain_lines(&String::from_utf8_lossy(whole))
+    }
+
+    /// What will not be whole any more.
+    fn rest(&mut self) -> String {
+        let pending = std::mem::take(&mut self.pending);
+        String::from_utf8_lossy(&pending).into_owned()
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +239,26 @@ mod tests {
 
     #[test]
     fn a_log_cannot_drive_the_terminal() {
-        assert_eq!(printable(b"a\x1b[2Jb\r\n\x07"), b"a[2Jb\n");
+        let printable = |bytes: &[u8]| Text::default().printable(bytes);
+        assert_eq!(printable(b"a\x1b[2Jb\r\n\x07"), "a[2Jb\n");
+        // U+009B is CSI to a terminal, and U+202E turns the line round.
+        assert_eq!(printable(b"a\xc2\x9b31mb"), "a31mb");
+        assert_eq!(
+            printable("gr\u{fc}n \u{202e}txt".as_bytes()),
+            "gr\u{fc}n txt"
+        );
+        assert_eq!(printable(b"\x9b31m\xff"), "\u{fffd}31m\u{fffd}");
+    }
+
+    #[test]
+    fn a_character_may_arrive_in_pieces() {
+        let mut text = Text::default();
+        let pieces: [&[u8]; 4] = [b"a\xc2", b"\x9b\xe2\x82", b"\xac\xf0", b"b\xc2"];
+        let said = pieces.map(|piece| text.printable(piece));
+        assert_eq!(said, ["a", "", "\u{20ac}", "\u{fffd}b"]);
+        assert_eq!(
+            (text.rest(), text.rest()),
+            ("\u{fffd}".into(), String::new())
+        );
     }
 }
