@@ -5,7 +5,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use support::{Live, Pty, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL[..], &["--dashboard", "off"], more].concat()
@@ -398,15 +398,15 @@ fn what_a_resumed_run_tells_is_of_all_of_it() {
         "{of}"
     );
     // All of the run but what each part took to start; events are told to the millisecond.
-    let mut starting = 0.0;
-    let mut part = 0.0;
+    let (mut starting, mut part, mut before) = (0.0, 0.0, 0.0);
     for event in &events {
         let time_s = event["time_ms"].as_f64().unwrap() / 1e3;
         match event["event"].as_str().unwrap() {
-            "run_resumed" => part = time_s,
+            "run_resumed" => part = before,
             "run_started" => starting += time_s - part,
             _ => {}
         }
+        before = time_s;
     }
     let train_s = number("train_s");
     assert!(
@@ -446,6 +446,21 @@ fn what_a_resumed_run_tells_is_of_all_of_it() {
         command.contains("--seed 3") && !command.contains("--resume"),
         "{command}"
     );
+}
+
+#[test]
+fn a_screen_that_is_open_when_the_run_is_resumed_shows_it_to_the_end() {
+    let broken = break_off(Live::start(&LONG), 3);
+    let mut view = zfl();
+    view.arg("view").arg(broken.out()).arg("--tui");
+    let mut screen = Pty::start(&view);
+    screen.wait_for("broken off");
+    let run = go_on(broken);
+    screen.wait_for("finished");
+    screen.wait_for("[ROUND 12/12]");
+    screen.press("q");
+    assert_eq!(screen.finish(), 0);
+    drop(run);
 }
 
 #[test]

@@ -162,12 +162,12 @@ impl Server {
         let service = app(shared.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let serving = tokio::spawn(async move { axum::serve(listener, service).await });
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
+        let began = shared.log.elapsed_s();
         shared.log.emit(Event::RunStarted {
             clients,
             rounds,
             address: address.to_string(),
         });
-        let began = shared.log.elapsed_s();
         let outcome = self.rounds.run().await;
         let reason = outcome.err().map(|error| format!("{error:#}"));
         let train_s = self.train_s_before + shared.log.elapsed_s() - began;
