@@ -164,6 +164,8 @@ fn server_and_client_are_two_processes() {
     server.args(["server", "-r", "2", "-c", "3", "--listen", "127.0.0.1:0"]);
     let server = Live::start_as(server.args(["--dashboard", "off"]));
     let address = said_at(&server, "listening on ");
+    let mark = server.out().join("pid");
+    assert!(mark.is_file(), "by which zfl ps, stop and report find it");
     let mut client = zfl();
     client.args([
         "client", "-c", "3", "-e", "2", "-b", "77", "--server", &address,
@@ -173,6 +175,7 @@ fn server_and_client_are_two_processes() {
     assert_eq!(client.said.status, Some(0), "{client:?}");
     assert_eq!(server.said.status, Some(0), "{server:?}");
     assert_eq!(server.summary()["rounds_completed"], 2);
+    assert!(!mark.exists());
     assert!(!server.said.out.contains("dashboard"), "{server:?}");
     let log = fs::read_to_string(client.out().join("serial/0.log")).unwrap();
     assert!(
@@ -374,4 +377,16 @@ fn a_disk_that_fills_up_ends_the_run() {
     let all = [&*said.out, &*said.err].concat();
     assert!(all.contains("No space left on device"), "{said:?}");
     assert!(all.contains("disk/run/"), "the file is not named: {said:?}");
+}
+
+#[test]
+fn a_log_cannot_steer_the_terminal() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    fs::create_dir_all(run.join("serial")).unwrap();
+    fs::write(run.join("config.toml"), "").unwrap();
+    let log = b"red \xc2\x9b31m \x1b[2J\x9b \xe2\x80\xaetxt\nnext\xe2\x80";
+    fs::write(run.join("serial/3.log"), log).unwrap();
+    let said = finish(zfl().args(["logs", "3", "--run"]).arg(&run));
+    assert_eq!(said.out, "red 31m [2J\u{fffd} txt\nnext\u{fffd}");
 }
