@@ -80,7 +80,30 @@ impl Group {
 
 /// What a reader has to know of runs that seem to repeat each other and do not.
 pub fn warnings(groups: &[Group]) -> Vec<String> {
-    groups.iter().flat_map(same_seeds).collect()
+    let of = |group| same_seeds(group).into_iter().chain(other_images(group));
+    groups.iter().flat_map(of).collect()
+}
+
+/// Firmware and data are in no setting, and yet costs and models depend on them.
+fn other_images(group: &Group) -> Vec<String> {
+    let mut images = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for (name, version) in group.runs.iter().flat_map(|run| &run.model.meta().versions) {
+        if name == "data" || name.starts_with("firmware") {
+            images.entry(name).or_default().insert(version);
+        }
+    }
+    let differing = images
+        .into_iter()
+        .filter(|(_, versions)| versions.len() > 1);
+    let warning = |(name, versions): (&str, BTreeSet<&str>)| {
+        format!(
+            "{}: its runs had {} different versions of the {name} (see versions in their meta.json): \
+             not the seed alone sets them apart.",
+            group.label,
+            versions.len()
+        )
+    };
+    differing.map(warning).collect()
 }
 
 fn same_seeds(group: &Group) -> Vec<String> {

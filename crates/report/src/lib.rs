@@ -37,7 +37,8 @@ pub const PAGE: &str = "report.html";
 pub struct Report {
     /// Where its page is.
     pub page: PathBuf,
-    /// What the reader should know: of runs that are named twice or have the same seed.
+    /// What the reader should know: of runs that are named twice, have the same seed, or had another
+    /// firmware or other data than those that they seem to repeat.
     pub warnings: Vec<String>,
 }
 

@@ -297,6 +297,28 @@ fn a_run_that_is_named_twice_counts_once_and_the_same_seed_is_told_of() {
 }
 
 #[test]
+fn another_firmware_in_a_group_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = [1, 2].map(|seed| {
+        let path = run(dir.path(), &format!("of-{seed}"), seed, 0.1);
+        change(&path, |meta| {
+            meta["versions"] =
+                json!({"firmware microvm": format!("sha256:{seed}"), "data": "mnist"});
+        });
+        path
+    });
+    let out = dir.path().join("report");
+    let report = zfl_report::write(&runs, &out).unwrap();
+    let [warning] = &report.warnings[..] else {
+        panic!("{:?}", report.warnings)
+    };
+    assert!(
+        warning.contains("2 different versions of the firmware microvm"),
+        "{warning}"
+    );
+}
+
+#[test]
 fn a_run_that_was_resumed_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("night");
