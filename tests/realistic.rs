@@ -298,12 +298,13 @@ fn a_killed_run_goes_on_to_the_same_model() {
     let flags = [
         "--clients",
         "6",
+        // Far more than pass from one look at the table to the next.
         "--rounds",
-        "6",
+        "30",
         "--examples",
         "600",
         "--epochs",
-        "30",
+        "5",
         "--seed",
         "5",
         "--crash",
@@ -311,8 +312,14 @@ fn a_killed_run_goes_on_to_the_same_model() {
         "--drop-out",
         "0.2",
         "--reboot",
+        "--quorum",
+        "1",
     ];
     let whole = Run::succeeds(&flags);
+    assert!(
+        !whole.failures("no_update").is_empty(),
+        "a device has crashed"
+    );
     let mut live = Live::start(&[&flags[..], &["--pcap", "1"]].concat());
     let table = live.out().join("rounds.csv");
     let complete = |table: &Path| {
@@ -326,7 +333,10 @@ fn a_killed_run_goes_on_to_the_same_model() {
     });
     signal(live.pid(), "KILL");
     live.wait_for_end();
-    let run = Live::resume(live.finish(), &["--pcap", "1"]).finish();
+    let broken = live.finish();
+    let summary = broken.out().join("summary.json");
+    assert!(!summary.exists(), "it was over before it was killed");
+    let run = Live::resume(broken, &["--pcap", "1"]).finish();
     assert_eq!(run.said.status, Some(0), "{run:?}");
     assert_eq!(run.model(), whole.model());
     let (of, to) = (run.summary(), whole.summary());

@@ -11,20 +11,21 @@ fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL[..], &["--dashboard", "off"], more].concat()
 }
 
-/// The columns of a table that do not tell the time.
-fn timeless(table: &Path, columns: usize) -> Vec<String> {
-    let text = fs::read_to_string(table).unwrap();
-    let cut = |line: &str| {
-        line.splitn(columns + 1, ',')
-            .take(columns)
-            .collect::<Vec<_>>()
-            .join(",")
-    };
-    text.lines().map(cut).collect()
+/// These columns of a table, row by row.
+fn columns(table: &Path, names: &[&str]) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(table).unwrap();
+    let head = reader.headers().unwrap().clone();
+    let place = |name: &&str| head.iter().position(|column| column == *name).expect(name);
+    let places: Vec<usize> = names.iter().map(place).collect();
+    let rows = reader.records().map(|row| row.unwrap());
+    rows.map(|row| places.iter().map(|&at| row[at].to_owned()).collect())
+        .collect()
 }
 
-/// Columns of `rounds.csv` from `round` to `late`.
-const COUNTS: usize = 6;
+/// What the seed decides of a round and of its clients. How many messages were refused it does not: a
+/// device may send its update before it crashes.
+const OF_ROUNDS: [&str; 5] = ["round", "cohort_size", "results", "failures", "late"];
+const OF_CLIENTS: [&str; 4] = ["round", "client", "outcome", "num_examples"];
 
 /// How often each kind of fault was put among the events.
 fn faults(run: &Run) -> Vec<(u64, u64, String)> {
@@ -205,11 +206,7 @@ fn groups_have_what_they_ask_for() {
         "--dashboard",
         "off",
     ]);
-    let rows = timeless(&run.out().join("clients.csv"), 4);
-    let examples: Vec<_> = rows[1..]
-        .iter()
-        .map(|row| row.rsplit(',').next().unwrap())
-        .collect();
+    let examples = columns(&run.out().join("clients.csv"), &["num_examples"]).concat();
     assert_eq!(examples, ["300", "300", "40", "40", "40"]);
     assert!(
         run.said.out.contains("2 rich on native, 3 poor on native"),
@@ -257,7 +254,8 @@ fn mistakes_in_a_file_are_named() {
     assert!(said.err.contains("no/such.toml"), "{said:?}");
 }
 
-/// Waits until so many rounds of a run are in its table, and ends it without warning.
+/// Waits until so many rounds of a run are in its table, and ends it without warning. The run must
+/// have far more before it than rounds pass from one look at the table to the next.
 fn break_off(mut live: Live, rounds: usize) -> Run {
     let table = live.out().join("rounds.csv");
     wait_until(
@@ -270,7 +268,10 @@ fn break_off(mut live: Live, rounds: usize) -> Run {
     );
     signal(live.pid(), "KILL");
     live.wait_for_end();
-    live.finish()
+    let broken = live.finish();
+    let summary = broken.out().join("summary.json");
+    assert!(!summary.exists(), "it was over before it was killed");
+    broken
 }
 
 /// Goes on with a run to its end, and expects that every round completes.
@@ -293,9 +294,9 @@ const LONG: [&str; 17] = [
     "--clients",
     "6",
     "--rounds",
-    "12",
-    "--epochs",
     "40",
+    "--epochs",
+    "20",
     "--drop-out",
     "0.2",
     "--quorum=1",
@@ -303,11 +304,34 @@ const LONG: [&str; 17] = [
 
 #[test]
 fn a_run_that_was_killed_goes_on_to_the_same_model() {
-    // Crashes for good are the hard part: who is gone must stay gone.
-    let flags = [&LONG[..], &["--seed", "2", "--crash", "0.05"]].concat();
+    let folder = folder();
+    let path = folder.path().join("long.toml");
+    // Crashes for good are the hard part: who is gone must stay gone. One is before the run is broken
+    // off, one after.
+    let text = "rounds = 40\n[[fleet]]\ncount = 6\nexamples = 120\n\
+                [[faults.schedule]]\nround = 2\nclient = 1\nfault = \"crash\"\n\
+                [[faults.schedule]]\nround = 38\nclient = 4\nfault = \"crash\"\n";
+    fs::write(&path, text).unwrap();
+    let flags = [
+        path.to_str().unwrap(),
+        "--body",
+        "native",
+        "--batch-size",
+        "60",
+        "--dashboard",
+        "off",
+        "--epochs",
+        "2",
+        "--seed",
+        "2",
+        "--drop-out",
+        "0.2",
+        "--quorum",
+        "1",
+    ];
     let whole = Run::succeeds(&flags);
+    assert_eq!(whole.summary()["faults"]["crash"], 2);
     let broken = break_off(Live::start(&flags), 4);
-    assert!(!broken.out().join("summary.json").exists());
     let broken = go_on(broken);
     let out = broken.out();
     assert_eq!(broken.model(), whole.model());
@@ -318,12 +342,14 @@ fn a_run_that_was_killed_goes_on_to_the_same_model() {
         "{summary}"
     );
     assert_eq!(summary["failures"], whole.summary()["failures"]);
-    for table in ["rounds.csv", "clients.csv"] {
-        let (of, to) = (out.join(table), whole.out().join(table));
-        let columns = if table == "rounds.csv" { COUNTS } else { 4 };
-        assert_eq!(timeless(&of, columns), timeless(&to, columns), "{table}");
+    for (table, names) in [
+        ("rounds.csv", &OF_ROUNDS[..]),
+        ("clients.csv", &OF_CLIENTS[..]),
+    ] {
+        let [of, to] = [&out, &whole.out()].map(|run| columns(&run.join(table), names));
+        assert_eq!(of, to, "{table}");
     }
-    assert_eq!(finished(&broken), (0..=12).collect::<Vec<_>>(), "each once");
+    assert_eq!(finished(&broken), (0..=40).collect::<Vec<_>>(), "each once");
 }
 
 /// The rounds whose end is told, in that order.
@@ -349,7 +375,7 @@ fn a_round_that_was_complete_and_not_told_of_is_told_of() {
     let end = text[..last].rfind('\n').unwrap() + 1;
     fs::write(&events, &text[..end]).unwrap();
     let run = go_on(broken);
-    assert_eq!(finished(&run), (0..=12).collect::<Vec<_>>(), "each once");
+    assert_eq!(finished(&run), (0..=40).collect::<Vec<_>>(), "each once");
 }
 
 /// Failures and faults of a run as its page and its report have them.
@@ -457,7 +483,7 @@ fn a_screen_that_is_open_when_the_run_is_resumed_shows_it_to_the_end() {
     screen.wait_for("broken off");
     let run = go_on(broken);
     screen.wait_for("finished");
-    screen.wait_for("[ROUND 12/12]");
+    screen.wait_for("[ROUND 40/40]");
     screen.press("q");
     assert_eq!(screen.finish(), 0);
     drop(run);
@@ -476,7 +502,7 @@ fn a_run_that_was_stopped_goes_on_without_its_old_summary() {
     assert!(!resumed.out().join("summary.json").exists());
     let run = resumed.finish();
     let summary = run.summary();
-    assert_eq!(summary["rounds_completed"], 12, "{summary}");
+    assert_eq!(summary["rounds_completed"], 40, "{summary}");
     assert!(summary.get("interrupted_by").is_none(), "{summary}");
 }
 

@@ -162,11 +162,15 @@ fn a_device_that_reads_nothing_harms_only_itself() {
 
 /// Sends to client 1 until the switch notices that nobody is there. That need not be at once: while
 /// another test starts a program, its process holds a copy of every socket for a moment.
+/// All that was sent has come to the switch when this returns.
 fn send_until_unread(switch: &SwitchHandle, host: &UnixDatagram) {
+    let (stats, mut sent) = (|| switch.stats().clients[&1], 0);
     wait_until(|| {
         host.send(&ethernet(mac(1), HOST, 60)).unwrap();
-        switch.stats().clients[&1].port.unread > 0
+        sent += 1;
+        stats().port.unread > 0
     });
+    wait_until(|| stats().downlink.frames == sent);
 }
 
 #[test]
@@ -175,9 +179,9 @@ fn a_machine_that_is_gone_can_come_back() {
     drop(devices.remove(0));
     send_until_unread(&switch, &host);
     let device = UnixDatagram::from(switch.plug(1).unwrap());
-    host.send(&ethernet(mac(1), HOST, 61)).unwrap();
-    // Frames from before may still have been on their way to the switch.
-    while receive(&device).len() != 61 {}
+    let down = ethernet(mac(1), HOST, 61);
+    host.send(&down).unwrap();
+    assert_eq!(receive(&device), down);
     device.send(&ethernet(HOST, mac(1), 62)).unwrap();
     assert_eq!(receive(&host).len(), 62);
 }
