@@ -107,14 +107,16 @@ fn other_images(group: &Group) -> Vec<String> {
 }
 
 fn same_seeds(group: &Group) -> Vec<String> {
-    let mut by_seed = BTreeMap::<u64, Vec<&str>>::new();
+    let mut by_seed = BTreeMap::<u64, Vec<String>>::new();
     for run in &group.runs {
         if let Some(seed) = run.seed() {
-            by_seed.entry(seed).or_default().push(&run.view.name);
+            // By their folders, since one that is repeated by its config.toml has the same name.
+            let path = run.path.display().to_string();
+            by_seed.entry(seed).or_default().push(path);
         }
     }
     let same = by_seed.into_iter().filter(|(_, runs)| runs.len() > 1);
-    let warning = |(seed, runs): (u64, Vec<&str>)| {
+    let warning = |(seed, runs): (u64, Vec<String>)| {
         format!(
             "{}: the runs {} have the same seed {seed}, and so by design the same model: in accuracy \
              and loss they are one run, and ± and bands say nothing there. Give each another --seed.",

@@ -285,15 +285,13 @@ fn a_run_that_is_named_twice_counts_once_and_the_same_seed_is_told_of() {
     let [warning] = &report.warnings[..] else {
         panic!("{:?}", report.warnings)
     };
-    assert!(
-        warning.contains("one, copy have the same seed 1"),
-        "{warning}"
+    let same = format!(
+        "{0}/one, {0}/copy have the same seed 1",
+        dir.path().display()
     );
+    assert!(warning.contains(&same), "{warning}");
     let html = fs::read_to_string(report.page).unwrap();
-    assert!(
-        html.contains("one, copy have the same seed 1"),
-        "on the page"
-    );
+    assert!(html.contains(&same), "on the page");
 }
 
 #[test]
