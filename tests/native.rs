@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use support::{Live, Page, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL, more].concat()
@@ -450,4 +450,89 @@ fn a_device_cannot_forge_a_line_on_the_terminal() {
     );
     let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
     assert!(!said.contains(steers), "{said:?}");
+}
+
+const TOKEN: &str = "correct-horse-battery";
+
+#[test]
+fn a_token_in_the_environment_opens_the_run_and_is_shown_nowhere() {
+    let mut command = zfl();
+    let more = ["--clients", "4", "--rounds", "100000"];
+    command.arg("run").args(small(&more));
+    command.env("ZFL_DASHBOARD_TOKEN", TOKEN);
+    let mut live = Live::start_as(&mut command);
+    let page = Page::of(&live);
+    live.wait_for_round(2);
+    page.act(3, "another-token-than-that", "kill", "HTTP/1.1 401 ");
+    page.act(3, TOKEN, "kill", "device 3 is killed");
+    live.wait_for("the device is lost", |event| {
+        event["event"] == "client_lost" && event["client"] == 3
+    });
+    page.act(3, TOKEN, "freeze", "device 3 does not run");
+    page.act(2, TOKEN, "cut", "a native device has none");
+    let stopped = page.touch("stop", TOKEN, "{}");
+    assert!(stopped.starts_with("HTTP/1.1 200 "), "{stopped}");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(1), "{run:?}");
+    let by_hand = serde_json::json!({"kill": 1, "stop": 1});
+    assert_eq!(run.summary()["by_hand"], by_hand);
+    let told = run.events();
+    let told = told.iter().find(|event| event["what"] == "fault").unwrap();
+    assert_eq!(told["client"], 3);
+    assert_eq!(told["detail"]["by"], "dashboard");
+    let said = format!("{}{}", run.said.out, run.said.err);
+    assert!(
+        said.contains("ZFL_DASHBOARD_TOKEN") && !said.contains(TOKEN),
+        "{said}"
+    );
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-rlF", TOKEN]).arg(run.out()).output().unwrap();
+    assert!(found.stdout.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_run_without_a_token_is_not_touched() {
+    let mut live = Live::start(&small(&["--clients", "2", "--rounds", "100000"]));
+    let page = Page::of(&live);
+    live.wait_for_round(1);
+    for refused in [
+        page.touch("stop", TOKEN, "{}"),
+        page.touch("devices/1", TOKEN, r#"{"action":"kill"}"#),
+    ] {
+        assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+        assert!(refused.contains("--dashboard-token"), "{refused}");
+    }
+    signal(live.pid(), "INT");
+    let run = live.finish();
+    assert!(run.summary()["by_hand"].is_null(), "{run:?}");
+}
+
+#[test]
+fn what_was_done_by_hand_is_still_told_after_a_resume() {
+    let mut command = zfl();
+    let token = format!("--dashboard-token={TOKEN}");
+    let more = ["--clients", "4", "--rounds", "100000", &token];
+    command.arg("run").args(small(&more));
+    let mut live = Live::start_as(&mut command);
+    let page = Page::of(&live);
+    live.wait_for_round(2);
+    page.act(1, TOKEN, "kill", "device 1 is killed");
+    let event = live.wait_for("the kill", |event| event["what"] == "fault");
+    let round = event["detail"]["round"].as_u64().unwrap();
+    // Complete rounds are what a resumed run has of the one before.
+    live.wait_for_round(round + 2);
+    signal(live.pid(), "INT");
+    let run = live.finish();
+    let rounds = run.summary()["rounds_completed"].as_u64().unwrap() + 1;
+    let config = run.out().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let fewer = text.replace("rounds = 100000", &format!("rounds = {rounds}"));
+    fs::write(&config, fewer).unwrap();
+    let resumed = finish(zfl().args(["run", "--resume"]).arg(run.out()));
+    assert_eq!(resumed.status, Some(0), "{resumed:?}");
+    assert!(
+        resumed.out.contains("1 kill, from the dashboard"),
+        "{resumed:?}"
+    );
+    assert_eq!(run.summary()["by_hand"], serde_json::json!({"kill": 1}));
 }

@@ -85,6 +85,11 @@ impl Shared {
         &self.run_dir
     }
 
+    /// Whether it is this process that makes the run.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     pub fn subscribe(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
     }

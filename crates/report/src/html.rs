@@ -224,10 +224,19 @@ fn state(run: &Run) -> String {
     let reason = run.view.reason.iter().map(|reason| format!(": {reason}"));
     let resumed = run.view.resumed_from.iter();
     let resumed = resumed.map(|round| format!(", resumed after round {round}"));
+    let touched = by_hand(run).map(|acts| format!("; touched by hand: {acts}"));
     std::iter::once(state.to_owned())
         .chain(reason)
         .chain(resumed)
+        .chain(touched)
         .collect()
+}
+
+/// What was done to a run by hand, if anything was.
+fn by_hand(run: &Run) -> Option<String> {
+    let acts = run.view.by_hand.iter();
+    let acts: Vec<String> = acts.map(|(act, count)| format!("{count} {act}")).collect();
+    (!acts.is_empty()).then(|| acts.join(", "))
 }
 
 /// Every setting, those that differ first and marked.
@@ -274,6 +283,7 @@ fn commands(groups: &[Group]) -> String {
     let begun = runs().filter_map(|run| run.view.command.clone());
     let begun = begun.collect::<Vec<_>>();
     let mut html = String::new();
+    let touched = runs().any(|run| by_hand(run).is_some());
     if !exact.is_empty() {
         html.push_str(
             "<p>Exactly, by the configuration that is in the run's directory, with every setting and \
@@ -292,6 +302,12 @@ fn commands(groups: &[Group]) -> String {
         html.push_str(
             "<p>The runs kept neither their commands nor their config.toml; what is known of their \
              configuration is above.</p>\n",
+        );
+    }
+    if touched {
+        html.push_str(
+            "<p>Neither repeats a run that was touched by hand: what was done is among its \
+             faults.</p>\n",
         );
     }
     html

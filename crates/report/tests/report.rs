@@ -206,6 +206,32 @@ fn the_page_loads_nothing_and_runs_nothing() {
 }
 
 #[test]
+fn what_was_done_by_hand_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("night");
+    let mut script = Script::new(&path, 8, 6);
+    script.boot();
+    script.round(1);
+    let detail = json!({"fault": "crash", "by": "dashboard", "action": "kill"});
+    script.fleet(3, "fault", detail);
+    script.finish();
+    let out = dir.path().join("report");
+    let page = fs::read_to_string(zfl_report::write(&[path], &out).unwrap().page).unwrap();
+    for told in [
+        "touched by hand: 1 kill",
+        "Neither repeats a run that was touched by hand",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
+    let figure = fs::read_to_string(out.join("figures/faults-rounds.svg")).unwrap();
+    assert!(figure.contains("crash by hand"));
+    let plain = run(dir.path(), "plain", 1, 0.1);
+    let out = dir.path().join("plain-report");
+    let page = fs::read_to_string(zfl_report::write(&[plain], &out).unwrap().page).unwrap();
+    assert!(!page.contains("by hand"));
+}
+
+#[test]
 fn a_run_that_was_broken_off_is_reported_as_far_as_it_came() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("short");

@@ -107,6 +107,10 @@ pub struct ViewArgs {
     /// Show it on the full screen of this terminal instead
     #[arg(long, conflicts_with = "listen")]
     pub tui: bool,
+
+    /// Refused, with the reason: there is nothing to touch
+    #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, hide = true)]
+    pub dashboard_token: Option<Option<String>>,
 }
 
 #[derive(Args)]
@@ -196,6 +200,11 @@ pub struct RunArgs {
     /// Examples in each step of gradient descent [default: 600]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub batch_size: Option<u32>,
+
+    /// Let whoever has this token touch the run from its page: stop it, kill or freeze a device … [default
+    /// TOKEN: a random one; or give it in ZFL_DASHBOARD_TOKEN, since arguments show in `ps`]
+    #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, help_heading = "Results")]
+    pub dashboard_token: Option<Option<String>>,
 
     /// Write down the frames of these devices, `all` or 0,3,7, as pcap/CLIENT.pcapng [default: none]
     #[arg(long, value_name = "CLIENTS", value_parser = capture, help_heading = "Results")]

@@ -27,6 +27,7 @@ mod settings;
 mod stage;
 mod summary;
 mod terminal;
+mod touch;
 mod tui;
 mod values;
 mod versions;
@@ -63,6 +64,11 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
+            refusal::require(args.dashboard_token.is_none(), || {
+                "zfl view shows what a run wrote down, and there is nothing to touch: give \
+                 --dashboard-token to zfl run"
+                    .to_owned()
+            })?;
             let run = runs::find(&root.join(RUNS), Some(&args.run))?;
             if args.tui {
                 tui::view(&run)

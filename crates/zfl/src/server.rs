@@ -38,7 +38,7 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         let meta = view::describe(&experiment, None, &data.train, &partition)?;
         let _shown = args.display.open(&experiment.out)?;
         let terminal = Arc::new(Terminal::of(&experiment));
-        view::serve(dashboard, meta, &experiment.out, &terminal)?;
+        view::serve(dashboard, meta, &experiment.out, None, &terminal)?;
         let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
         terminal.line(&format!(
             "listening on {address} for {} devices; start some with: zfl client -c {} -e 5 -b 600 \

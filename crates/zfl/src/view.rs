@@ -5,11 +5,13 @@ use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
 use crate::terminal::Terminal;
+use crate::touch::{Asked, Hand, without_token};
 use crate::versions;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use zfl_aggregator::RunDir;
 use zfl_dashboard::{Dashboard, Meta};
 
@@ -41,7 +43,7 @@ pub fn describe(
     let mut meta = Meta::load(&experiment.out)?;
     // What repeats a run is how it was begun, not how it was resumed.
     meta.command
-        .get_or_insert_with(|| command(std::env::args().skip(1)));
+        .get_or_insert_with(|| command(std::env::args().skip(1).map(without_token)));
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);
@@ -66,7 +68,8 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Serves the page about the run that is about to begin, in the background, and says where.
+/// Serves the page about the run that is about to begin, in the background, and says where. With a token
+/// the run can be touched by the hand that comes with it.
 ///
 /// # Errors
 /// If the listener cannot be used.
@@ -74,6 +77,7 @@ pub fn serve(
     listener: Option<TcpListener>,
     meta: Meta,
     run_dir: &Path,
+    touch: Option<(Asked, Arc<Hand>)>,
     terminal: &Terminal,
 ) -> Result<()> {
     let Some(listener) = listener else {
@@ -82,10 +86,16 @@ pub fn serve(
     let address = listener
         .local_addr()
         .context("the dashboard has no address")?;
-    let dashboard = Dashboard::new(meta, run_dir);
+    let address = format!("http://{address}/");
+    let mut dashboard = Dashboard::new(meta, run_dir);
+    let mut said = format!("dashboard: {address}");
+    if let Some((asked, hand)) = touch {
+        said = asked.describe(&address);
+        dashboard = dashboard.touchable(asked.token, hand);
+    }
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
-    terminal.line(&format!("dashboard: http://{address}/"));
+    terminal.line(&said);
     Ok(())
 }
 
@@ -111,6 +121,13 @@ pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::command;
+
+    #[test]
+    fn a_token_is_not_written_down() {
+        let words = ["run", "--dashboard-token=correct-horse-battery", "--lr=1"].map(str::to_owned);
+        let words = words.into_iter().map(crate::touch::without_token);
+        assert_eq!(command(words), "zfl run --dashboard-token --lr=1");
+    }
 
     #[test]
     fn a_command_can_be_repeated() {

@@ -38,6 +38,7 @@ pub async fn watch(
     deaths: Deaths,
 ) {
     while let Some(event) = told.recv().await {
+        stage.hear(&event);
         let (client, what, detail) = match event {
             FleetEvent::Booting { client, attempt } => {
                 (client, "booting", json!({"attempt": attempt}))

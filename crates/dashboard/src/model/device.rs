@@ -80,6 +80,10 @@ pub struct Device {
     pub state: State,
     /// Why it is dead, away or has failed.
     pub reason: Option<String>,
+    /// Whether it was frozen by hand, and stands still.
+    pub frozen: bool,
+    /// Whether its link was cut by hand, and is not healed.
+    pub link_cut: bool,
     /// Its board, or its body if it has none.
     pub board: Option<String>,
     /// Its link profile.
