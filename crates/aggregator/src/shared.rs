@@ -128,7 +128,8 @@ impl Shared {
         self.outlook.get()
     }
 
-    /// Reads or changes the state, and wakes whoever waits for a change.
+    /// Reads or changes the state, and wakes whoever waits for a change. What there is to tell of a change
+    /// is told in `change`: later, it could come behind what followed from it.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut lock(&self.state));
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
@@ -162,8 +163,10 @@ impl Shared {
     }
 
     pub(crate) fn enter(&self, round: u32, phase: Phase) {
-        self.with(|state| state.phase = phase);
-        self.log.emit(Event::PhaseEntered { round, phase });
+        self.with(|state| {
+            state.phase = phase;
+            self.log.emit(Event::PhaseEntered { round, phase });
+        });
     }
 
     pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
@@ -239,14 +242,14 @@ impl Shared {
 
     /// A device that was lost is on its way back: rounds wait for it again.
     pub(crate) fn expected(&self, id: u32) {
-        let news = self.with(|state| {
+        self.with(|state| {
             let client = state.roster.get_mut(id);
             let lost = client.filter(|client| matches!(client.standing, Standing::Lost(_)));
-            lost.map(|client| client.standing = Standing::Absent)
+            if let Some(client) = lost {
+                client.standing = Standing::Absent;
+                self.log.emit(Event::ClientExpected { client: id });
+            }
         });
-        if news.is_some() {
-            self.log.emit(Event::ClientExpected { client: id });
-        }
     }
 
     pub(crate) fn has_joined(&self, id: u32) -> bool {
@@ -263,23 +266,22 @@ impl Shared {
     }
 
     pub(crate) fn join(&self, wish: Option<u32>, address: SocketAddr) -> Result<u32, JoinError> {
-        let (id, again) = self.with(|state| {
-            let joined = state.roster.join(wish, address)?;
-            if let (id, true) = joined {
+        self.with(|state| {
+            let (id, again) = state.roster.join(wish, address)?;
+            if again {
                 fail_ticket(
                     state,
                     id,
                     "the device joined anew in the middle of the round",
                 );
             }
-            Ok(joined)
-        })?;
-        self.log.emit(Event::ClientJoined {
-            client: id,
-            address: address.to_string(),
-            again,
-        });
-        Ok(id)
+            self.log.emit(Event::ClientJoined {
+                client: id,
+                address: address.to_string(),
+                again,
+            });
+            Ok(id)
+        })
     }
 
     /// The client has all of its data, as soon as this answer has arrived.
@@ -295,43 +297,38 @@ impl Shared {
 
     /// A device answered that it is ready.
     pub(crate) fn is_ready(&self, id: u32) {
-        let news = self.with(|state| {
+        self.with(|state| {
             let Some(client) = state.roster.get_mut(id) else {
-                return false;
+                return;
             };
-            let waits = matches!(client.standing, Standing::Fetched | Standing::Suspect);
-            if waits {
+            if matches!(client.standing, Standing::Fetched | Standing::Suspect) {
                 client.standing = Standing::Ready;
+                self.log.emit(Event::ClientReady { client: id });
             }
-            waits
         });
-        if news {
-            self.log.emit(Event::ClientReady { client: id });
-        }
     }
 
     /// A device is gone: its place in the round is given up. After the last round devices go as they
     /// should, and nothing is lost.
     pub(crate) fn lost(&self, id: u32, reason: &str) {
-        let news = self.with(|state| {
+        self.with(|state| {
             if state.phase == Phase::Finished {
-                return false;
+                return;
             }
             fail_ticket(state, id, reason);
             let Some(client) = state.roster.get_mut(id) else {
-                return false;
+                return;
             };
             client.silent_since = None;
             let news = !matches!(client.standing, Standing::Lost(_));
             client.standing = Standing::Lost(reason.to_owned());
-            news
+            if news {
+                self.log.emit(Event::ClientLost {
+                    client: id,
+                    reason: reason.to_owned(),
+                });
+            }
         });
-        if news {
-            self.log.emit(Event::ClientLost {
-                client: id,
-                reason: reason.to_owned(),
-            });
-        }
     }
 
     /// A device did not do its part of the round.
@@ -379,10 +376,14 @@ impl Shared {
                 ),
             );
         }
-        let placed = self.with(|state| self.place_update(state, id, results, params))?;
+        let placed = self.with(|state| {
+            let record = self.place_update(state, id, results, params)?;
+            let placed = record.clone();
+            self.log.emit(Event::ResultReceived { record });
+            Ok(placed)
+        })?;
         let too_late = placed.outcome == LATE && !self.config.use_late;
         let round = placed.round;
-        self.log.emit(Event::ResultReceived { record: placed });
         if too_late {
             return refuse(StatusCode::GONE, format!("round {round} is over"));
         }
