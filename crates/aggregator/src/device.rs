@@ -43,7 +43,7 @@ pub enum DeviceError {
     Refused {
         /// The status.
         status: StatusCode,
-        /// Its own words.
+        /// Its own words, as [plain](zfl_text::plain) text.
         reason: String,
     },
     /// It answered with something else than the wire format has.
@@ -106,8 +106,10 @@ impl Devices {
             .unwrap_or(Err(DeviceError::TimedOut(within)))?;
         if !status.is_success() {
             let reply: Result<ErrorReply, _> = serde_json::from_slice(&body);
-            let reason =
-                reply.map_or_else(|_| "no reason given".to_owned(), |r| r.error.to_string());
+            let reason = reply.map_or_else(
+                |_| "no reason given".to_owned(),
+                |r| zfl_text::plain(&r.error),
+            );
             return Err(DeviceError::Refused { status, reason });
         }
         serde_json::from_slice(&body).map_err(|_| DeviceError::Malformed)

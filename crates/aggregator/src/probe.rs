@@ -136,11 +136,8 @@ pub(crate) async fn progress(
                     return;
                 }
                 if ready.state == Failed {
-                    let why = ready
-                        .error
-                        .as_deref()
-                        .unwrap_or("no reason given")
-                        .to_owned();
+                    let why = ready.error.as_deref().unwrap_or("no reason given");
+                    let why = zfl_text::plain(why);
                     shared.failed_there(id, &format!("the device gave up: {why}"));
                 }
                 shared.log.emit(Event::ClientProgress {

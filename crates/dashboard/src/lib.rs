@@ -43,6 +43,7 @@ pub mod guard;
 mod meta;
 mod metrics;
 pub mod model;
+pub mod process;
 mod serial;
 mod tail;
 mod token;

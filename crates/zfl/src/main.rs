@@ -30,6 +30,7 @@ mod terminal;
 mod touch;
 mod tui;
 mod values;
+mod versions;
 mod view;
 mod watch;
 mod words;
@@ -95,7 +96,11 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));
             let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
-            println!("{}", zfl_report::write(&found, &args.out)?.display());
+            let report = zfl_report::write(&found, &args.out)?;
+            for warning in report.warnings {
+                eprintln!("warning: {}", terminal::text::clean(&warning));
+            }
+            println!("{}", report.page.display());
             Ok(0)
         }
     }

@@ -6,15 +6,14 @@ use crate::run::block_on;
 use crate::session::Interrupts;
 use crate::terminal::Terminal;
 use crate::touch::{Asked, Hand, without_token};
+use crate::versions;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use zfl_aggregator::RunDir;
 use zfl_dashboard::{Dashboard, Meta};
-use zfl_orchestrator::Qemu;
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -48,7 +47,8 @@ pub fn describe(
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);
-    meta.versions = versions(experiment);
+    let versions = versions::of(experiment)?;
+    meta.versions = versions::over_the_seam(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
     RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
@@ -66,18 +66,6 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
     };
     let words = std::iter::once("zfl".to_owned()).chain(arguments.map(quoted));
     words.collect::<Vec<_>>().join(" ")
-}
-
-/// Versions of what a run depends on besides zfl: QEMU, and the system below it.
-fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
-    let board = experiment.groups.iter().find_map(|g| g.board.as_ref());
-    let qemu = board.and_then(|board| Some(Qemu::find(board).ok()?.version.to_string()));
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
-    let system = release.map(|release| format!("{} {}", release.trim(), std::env::consts::ARCH));
-    [("qemu", qemu), ("linux", system)]
-        .into_iter()
-        .filter_map(|(name, version)| Some((name.to_owned(), version?)))
-        .collect()
 }
 
 /// Serves the page about the run that is about to begin, in the background, and says where. With a token

@@ -34,11 +34,13 @@
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
 //! of the faults the newest [`MAX_FAULTS`] are kept, of a reason its first [`MAX_REASON`] bytes.
 
+mod counts;
 mod device;
 mod fault;
 mod fleet;
 mod run;
 
+pub use counts::{Counts, SinceBoot};
 pub use device::{Device, HistoryRow, State};
 pub use fault::{Fault, MAX_FAULTS};
 pub use run::{RoundRow, RunState, RunView};

@@ -120,7 +120,7 @@ pub struct RunView {
     pub link: Option<String>,
     /// The version of zfl.
     pub zfl_version: Option<String>,
-    /// The command that repeats the run.
+    /// The command with which the run was begun.
     pub command: Option<String>,
 }
 

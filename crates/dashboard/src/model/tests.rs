@@ -338,6 +338,25 @@ fn what_the_host_saw_is_kept_and_summed_up() {
 }
 
 #[test]
+fn what_is_counted_since_a_boot_is_summed_over_boots_and_peaks_are_not() {
+    let mut model = model(2);
+    for (round, (again, heap)) in (1..).zip([(1, 60), (2, 90), (1, 50), (1, 55), (14, 70)]) {
+        let Event::ResultReceived { mut record } = result(round, 1) else {
+            unreachable!()
+        };
+        let cost = record.cost.as_mut().unwrap();
+        (cost.retransmissions, cost.heap_peak_bytes) = (Some(again), Some(heap));
+        tell(&mut model, Event::ResultReceived { record });
+    }
+    let device = model.device(1).unwrap();
+    assert_eq!(device.retransmissions, Some(16));
+    assert_eq!(device.heap_peak_bytes, Some(90));
+    let history = device.history.iter().map(|row| row.retransmissions);
+    let expected = [1, 1, 1, 0, 13].map(Some);
+    assert_eq!(history.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn devices_of_a_mixed_fleet_are_what_their_groups_are() {
     let config = json!({"fleet": [
         {"name": "cameras", "count": 1, "board": "q35", "link": "wifi", "mips": 168},
