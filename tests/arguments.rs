@@ -142,6 +142,20 @@ fn boards_that_do_not_fit_the_body() {
     refused(&["--body", "qemu"], "possible values");
 }
 
+/// A flag that would change nothing is refused, as its siblings are.
+#[test]
+fn flags_that_do_nothing() {
+    let native = ["--body", "native"];
+    let with = |more: &[&'static str]| [&native[..], more].concat();
+    refused(&with(&["--time", "icount"]), "leave --time out");
+    refused(&with(&["--reboot"]), "--crash");
+    refused(&["--reboot", "--crash", "0"], "--crash");
+    refused(
+        &["--time", "host", "--mips", "125"],
+        "leave one of them out",
+    );
+}
+
 #[test]
 fn captures_of_nobody() {
     refused(
@@ -266,6 +280,35 @@ fn resolved(file: &str, flags: &[&str]) -> Said {
     let said = finish(zfl().args(["run", "--dry-run"]).arg(&path).args(flags));
     assert_eq!(said.status, Some(0), "{flags:?} over {file:?}: {said:?}");
     said
+}
+
+/// As the `config.toml` of a run has it: a line for each group.
+#[test]
+fn a_flag_goes_before_the_line_of_a_group() {
+    let file = "[[fleet]]\ncount = 2\nbody = \"native\"\nexamples = 1200\nlocal_epochs = 3\n\
+                batch_size = 7\n";
+    let flags = ["--examples", "300", "--epochs", "4", "--batch-size", "8"];
+    let said = resolved(file, &flags);
+    for line in [
+        "examples_per_client = 300",
+        "examples = 300",
+        "local_epochs = 4",
+        "batch_size = 8",
+    ] {
+        assert!(said.out.lines().any(|l| l == line), "no {line} in {said:?}");
+    }
+    for line in ["local_epochs = 3", "batch_size = 7"] {
+        assert!(!said.out.contains(line), "{line} in {said:?}");
+    }
+    let counted = "time = \"icount\"\n[[fleet]]\ncount = 1\nboard = \"q35\"\nmips = 500\n";
+    let said = resolved(counted, &["--time", "host"]);
+    assert!(
+        !said.out.contains("mips") && !said.out.contains("icount"),
+        "{said:?}"
+    );
+    // The same fleet without emulation, of which nobody counts instructions.
+    let said = resolved(counted, &["--body", "native"]);
+    assert!(!said.out.contains("icount"), "{said:?}");
 }
 
 const BARE_ON_Q35: &str = "body = \"bare\"\nboard = \"q35\"\n";

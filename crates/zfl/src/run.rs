@@ -102,7 +102,7 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
             }
             flags.over(file, root)?
         }
-        None => flags,
+        None => flags.over(Settings::default(), root)?,
     };
     let out = Out::New(args.learning.out.as_deref());
     let (experiment, data) = Experiment::of_run(&settings, out, root)?;

@@ -72,6 +72,9 @@ pub struct Settings {
     pub fleet: Vec<GroupSettings>,
     /// Trouble on purpose.
     pub faults: FaultConfig,
+    /// What flags say of it.
+    #[serde(skip)]
+    pub fault_flags: FaultFlags,
 
     // What `config.toml` tells besides.
     zfl_version: IgnoredAny,
@@ -120,6 +123,17 @@ pub struct GroupSettings {
     pub device: DeviceSettings,
 }
 
+/// Trouble that flags ask for, or take away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FaultFlags {
+    /// Probability of a drop-out.
+    pub drop_out: Option<f64>,
+    /// Probability of a crash.
+    pub crash: Option<f64>,
+    /// Whether crashed devices boot again.
+    pub reboot: bool,
+}
+
 /// `flags` where it says something, else `file`.
 macro_rules! merged {
     ($flags:ident over $file:ident: $($field:ident),* $(,)?) => {
@@ -157,7 +171,7 @@ impl Settings {
     /// What `zfl run`'s flags say.
     pub fn of_run(args: &RunArgs) -> Self {
         let fleet = &args.fleet;
-        let mut settings = Self {
+        Self {
             clients: args.clients,
             rounds: args.rounds,
             clients_per_round: args.clients_per_round,
@@ -175,12 +189,13 @@ impl Settings {
                 ..DeviceSettings::default()
             },
             watchdog_s: args.watchdog,
+            fault_flags: FaultFlags {
+                drop_out: args.faults.drop_out,
+                crash: args.faults.crash,
+                reboot: args.faults.reboot,
+            },
             ..Self::of_learning(&args.learning)
-        };
-        settings.faults.drop_out = args.faults.drop_out.unwrap_or(0.0);
-        settings.faults.crash.probability = args.faults.crash.unwrap_or(0.0);
-        settings.faults.crash.reboot = args.faults.reboot;
-        settings
+        }
     }
 
     /// What `zfl server`'s flags say.
@@ -233,6 +248,9 @@ impl Settings {
              --clients out"
                 .to_owned()
         })?;
+        for group in &mut file.fleet {
+            flags.take_place_in(group);
+        }
         merged!(flags over file: name, clients, rounds, clients_per_round, over_commit, use_late,
             quorum, ready_deadline_s, round_deadline_s, watchdog_s, weighting, local_epochs,
             batch_size, learning_rate, arithmetic, hidden, activation, seed, examples_per_client,
@@ -240,19 +258,35 @@ impl Settings {
         if flags.device.body == Some(BodyChoice::Native) && flags.network.is_none() {
             file.network = None;
         }
+        // Native devices run at the host's speed: the file's count of instructions is of its machines.
+        if flags.device.body == Some(BodyChoice::Native) && flags.time.is_none() {
+            file.time = None;
+        }
+        if flags.time == Some(Time::Host) {
+            file.device.count_nothing();
+        }
         for group in &mut file.fleet {
             group.device = flags.device.clone().over(group.device.clone(), root);
         }
         file.device = flags.device.over(file.device, root);
-        let (asked, faults) = (&flags.faults, &mut file.faults);
-        if asked.drop_out > 0.0 {
-            faults.drop_out = asked.drop_out;
-        }
-        if asked.crash.probability > 0.0 {
-            faults.crash.probability = asked.crash.probability;
-        }
-        faults.crash.reboot |= asked.crash.reboot;
+        flags.fault_flags.over(&mut file.faults)?;
         Ok(file)
+    }
+
+    /// Takes what a group says for itself out of the way of these, which are flags of all groups.
+    fn take_place_in(&self, group: &mut GroupSettings) {
+        if self.examples_per_client.is_some() {
+            group.examples = None;
+        }
+        if self.local_epochs.is_some() {
+            group.local_epochs = None;
+        }
+        if self.batch_size.is_some() {
+            group.batch_size = None;
+        }
+        if self.time == Some(Time::Host) {
+            group.device.count_nothing();
+        }
     }
 
     /// Refuses values that flags could not have.
@@ -290,6 +324,11 @@ impl Settings {
         if let Some(name) = &self.name {
             crate::values::name(name).map_err(|advice| Refusal(format!("name: {advice}")))?;
         }
+        let crash = &self.faults.crash;
+        require(!crash.reboot || crash.probability > 0.0, || {
+            "faults.crash: reboot is for devices that crash: give it a probability above 0"
+                .to_owned()
+        })?;
         self.device.check("")?;
         self.fleet.iter().enumerate().try_for_each(|(at, group)| {
             let place = format!("fleet {}: ", at + 1);
@@ -301,6 +340,25 @@ impl Settings {
             ];
             positive(&place, &counts)?;
             group.device.check(&place)
+        })
+    }
+}
+
+impl FaultFlags {
+    /// Puts these before what a file says.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if what they say would change nothing.
+    fn over(self, faults: &mut FaultConfig) -> Result<(), Refusal> {
+        faults.drop_out = self.drop_out.unwrap_or(faults.drop_out);
+        let crash = &mut faults.crash;
+        crash.probability = self.crash.unwrap_or(crash.probability);
+        // Nothing that crashes can boot again for it.
+        crash.reboot = self.reboot || crash.reboot && crash.probability > 0.0;
+        require(!self.reboot || crash.probability > 0.0, || {
+            "--reboot is for devices that crash, and none does: give --crash a probability, too, or \
+             leave --reboot out (a scheduled crash has `reboot` of its own)"
+                .to_owned()
         })
     }
 }
@@ -323,6 +381,11 @@ impl DeviceSettings {
         }
         merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
         other
+    }
+
+    /// Leaves out what makes a machine count its instructions.
+    fn count_nothing(&mut self) {
+        (self.mips, self.throttle) = (None, None);
     }
 
     /// Whether the board of `other` does not boot the body that is asked for here.
@@ -402,6 +465,9 @@ name = \"slow\"
 count = 2
 mips = 31.25
 loss = 0.1
+examples = 200
+local_epochs = 2
+batch_size = 20
 [faults]
 drop_out = 0.3
 crash = { probability = 0.1, reboot = true }
@@ -448,6 +514,64 @@ crash = { probability = 0.1, reboot = true }
         );
     }
 
+    /// The `config.toml` of a run has a line for each group: there a flag would else change nothing.
+    #[test]
+    fn flags_go_before_what_a_group_says() {
+        let file = || Settings::parse(FILE).unwrap();
+        let flags = Settings {
+            examples_per_client: Some(300),
+            local_epochs: Some(7),
+            batch_size: Some(30),
+            time: Some(Time::Host),
+            ..Settings::default()
+        };
+        let both = flags.over(file(), Path::new("")).unwrap();
+        assert_eq!(both.examples_per_client, Some(300));
+        assert_eq!((both.local_epochs, both.batch_size), (Some(7), Some(30)));
+        let slow = &both.fleet[1];
+        assert_eq!(
+            (slow.examples, slow.local_epochs, slow.batch_size),
+            (None, None, None)
+        );
+        assert_eq!(slow.device.mips, None);
+        let none = Settings::default().over(file(), Path::new("")).unwrap();
+        let slow = &none.fleet[1];
+        assert_eq!(
+            (slow.examples, slow.local_epochs, slow.batch_size),
+            (Some(200), Some(2), Some(20))
+        );
+        assert_eq!(slow.device.mips, Some(31.25));
+    }
+
+    #[test]
+    fn a_flag_takes_trouble_away_too() {
+        let over = |flags: FaultFlags| {
+            let flags = Settings {
+                fault_flags: flags,
+                ..Settings::default()
+            };
+            flags.over(Settings::parse(FILE).unwrap(), Path::new(""))
+        };
+        let none = FaultFlags {
+            drop_out: Some(0.0),
+            crash: Some(0.0),
+            reboot: false,
+        };
+        assert!(over(none).unwrap().faults.is_empty());
+        let reboot = FaultFlags {
+            reboot: true,
+            ..none
+        };
+        let Refusal(reason) = over(reboot).unwrap_err();
+        assert!(reason.contains("--crash"), "{reason}");
+        let more = FaultFlags {
+            crash: Some(0.4),
+            ..FaultFlags::default()
+        };
+        let crash = over(more).unwrap().faults.crash;
+        assert_eq!((crash.probability, crash.reboot), (0.4, true));
+    }
+
     #[test]
     fn a_fleet_says_how_many_it_is() {
         let flags = Settings {
@@ -473,5 +597,9 @@ crash = { probability = 0.1, reboot = true }
         refused("learning_rate = nan", "learning_rate");
         refused("name = \"../x\"", "name: take letters");
         refused("[faults]\ndropout = 1", "unknown field `dropout`");
+        refused(
+            "[faults]\ncrash = { probability = 0, reboot = true }",
+            "a probability above 0",
+        );
     }
 }
