@@ -6,6 +6,12 @@ use fl_nn::{Init, Network};
 use fl_proto::{Arithmetic, Start, Token};
 use serde::{Deserialize, Serialize};
 
+/// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// The part of the deadline that one `/start` may take: over a slow link the model takes minutes.
+const START_PART: u32 = 4;
+
 /// How much each update counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -75,6 +81,11 @@ impl Config {
             .init_params(init, self.seed, &mut params)
             .expect("the buffer was made for this shape");
         params
+    }
+
+    /// Longest wait for the answer to one `/start`.
+    pub(crate) fn start_within(&self) -> Duration {
+        START_WITHIN.max(self.round_deadline / START_PART)
     }
 
     /// The control message that starts a round on one device.

@@ -31,9 +31,6 @@ use crate::strategy::{Strategy, Update};
 /// `/start`s under way at once: more only makes all of them slower.
 const STARTS_AT_ONCE: usize = 12;
 
-/// Longest wait for the answer to one `/start`.
-const START_WITHIN: Duration = Duration::from_secs(30);
-
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
 
@@ -352,7 +349,8 @@ impl Rounds {
         let control = serde_json::to_vec(&start).map_err(|_| DeviceError::Malformed)?;
         let body = frame::encode(Kind::Weights, round, &control, &self.params)
             .map_err(|_| DeviceError::Malformed)?;
-        let within = START_WITHIN.min(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let within = self.shared.config.start_within().min(left);
         let exchange = self.devices.start(device, body, within).await;
         self.shared
             .count(id, exchange.bytes_up, exchange.bytes_down);

@@ -60,6 +60,9 @@ pub struct Board {
     /// Size budgets, in KiB; the build checks them.
     #[serde(default)]
     pub limits: BTreeMap<String, u32>,
+    /// The path that it was asked for by, if not by its name.
+    #[serde(skip)]
+    pub path: Option<String>,
 }
 
 /// The emulator and its machine.
@@ -173,7 +176,13 @@ impl Board {
             .check()
             .map_err(|problem| BoardError::Invalid { path, problem })?;
         board.kernel.image = root.join(&board.kernel.image);
+        board.path = name.contains('/').then(|| name.to_owned());
         Ok(board)
+    }
+
+    /// What [`Board::load`] finds it by.
+    pub fn asked(&self) -> &str {
+        self.path.as_ref().unwrap_or(&self.name)
     }
 
     fn check(&self) -> Result<(), String> {

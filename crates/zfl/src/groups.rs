@@ -68,7 +68,7 @@ pub struct Group {
 }
 
 fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
-    board.as_ref().map(|board| &board.name).serialize(to)
+    board.as_ref().map(|board| board.asked()).serialize(to)
 }
 
 impl Group {

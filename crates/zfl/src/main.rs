@@ -11,6 +11,7 @@
 
 mod args;
 mod client;
+mod deadlines;
 mod devices;
 mod events;
 mod experiment;

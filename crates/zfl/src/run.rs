@@ -45,8 +45,12 @@ const LET_GO: Duration = Duration::from_millis(2);
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
     let (experiment, data, resumed) = resolve(args, root)?;
+    for line in &experiment.notes {
+        eprintln!("{line}");
+    }
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
+        println!("# The results would go to {}", experiment.out.display());
         return Ok(0);
     }
     let fleet = fleet_config(&experiment, args, resumed.as_ref());
@@ -97,14 +101,19 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
     let settings = match &args.file {
         Some(file) => {
             let file = Settings::read(file)?;
-            for line in flags.put_aside(&file, root) {
+            for line in file
+                .outdated()
+                .into_iter()
+                .chain(flags.put_aside(&file, root))
+            {
                 eprintln!("{line}");
             }
             flags.over(file, root)?
         }
         None => flags.over(Settings::default(), root)?,
     };
-    let out = Out::New(args.learning.out.as_deref());
+    let out = args.learning.out.as_ref().or(settings.out.as_ref());
+    let out = Out::New(out.map(PathBuf::as_path));
     let (experiment, data) = Experiment::of_run(&settings, out, root)?;
     Ok((experiment, data, None))
 }
@@ -207,9 +216,10 @@ pub fn conclude(
 
 /// Checks that what is to be booted is there, and finds out what this machine allows.
 fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
-    let mut emulated = false;
-    for board in experiment.groups.iter().filter_map(|g| g.board.as_ref()) {
-        emulated = true;
+    can_capture(experiment, fleet)?;
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let emulated = boards.clone().next().is_some();
+    for board in boards {
         Qemu::find(board)?;
         let image = &board.kernel.image;
         ensure!(
@@ -224,17 +234,7 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
     })?;
     if !emulated {
-        require(fleet.pcap.is_none(), || {
-            "native devices send no frames that could be captured: leave --pcap out".to_owned()
-        })?;
         return Ok(Plan::native());
-    }
-    let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
-    for &client in captured {
-        let group = experiment.group(client);
-        require(group.is_some_and(|group| group.board.is_some()), || {
-            format!("--pcap {client}: there is no emulated device {client} to capture")
-        })?;
     }
     let needs = Needs {
         links: fleet.devices.iter().any(|spec| !spec.link.is_perfect()),
@@ -243,6 +243,21 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
     };
     let network = experiment.network.unwrap_or_default();
     Ok(sandbox::probe(network.into(), needs)?)
+}
+
+/// Refuses captures of devices that have no frames.
+fn can_capture(experiment: &Experiment, fleet: &FleetConfig) -> Result<(), Refusal> {
+    let is_emulated = |group: &Group| group.board.is_some();
+    let emulated = experiment.groups.iter().any(is_emulated);
+    require(emulated || fleet.pcap.is_none(), || {
+        "native devices send no frames that could be captured: leave --pcap out".to_owned()
+    })?;
+    let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
+    captured.into_iter().try_for_each(|&client| {
+        require(experiment.group(client).is_some_and(is_emulated), || {
+            format!("--pcap {client}: there is no emulated device {client} to capture")
+        })
+    })
 }
 
 fn introduction(experiment: &Experiment, plan: &Plan, fleet: &FleetConfig) -> Result<String> {

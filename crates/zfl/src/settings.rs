@@ -5,13 +5,13 @@
 //! goes first.
 
 use crate::args::{
-    Activation, Arithmetic, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Time, Weighting,
+    Activation, Arithmetic, BodyChoice, FleetArgs, LearningArgs, Network, RunArgs, ServerArgs,
+    Time, Weighting,
 };
 use crate::groups::{boots, default_board};
 use crate::refusal::{Refusal, require};
 use crate::values::{PATIENCE, is_patience};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use zfl_orchestrator::Board;
@@ -76,10 +76,12 @@ pub struct Settings {
     #[serde(skip)]
     pub fault_flags: FaultFlags,
 
-    // What `config.toml` tells besides.
-    zfl_version: IgnoredAny,
-    layers: IgnoredAny,
-    out: IgnoredAny,
+    /// Where the results go.
+    pub out: Option<PathBuf>,
+    /// Units of all layers, as `config.toml` tells them: they follow from `hidden` and the data.
+    pub layers: Option<Vec<u32>>,
+    /// The version that wrote it.
+    pub zfl_version: Option<String>,
 }
 
 /// What a device is made of.
@@ -150,16 +152,26 @@ impl Settings {
         let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let mut settings = Self::parse(&text).map_err(refused)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for path in [&mut settings.data, &mut settings.faults.trace]
-            .into_iter()
-            .flatten()
-        {
-            *path = folder.join(&*path);
-            // `config.toml` holds them, and is read from another folder.
-            *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
-        }
+        settings.stand_in(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
+    }
+
+    /// Takes the paths in it from this folder, and makes them ones that can be read from any other.
+    fn stand_in(&mut self, folder: &Path) {
+        let own = [&mut self.data, &mut self.faults.trace, &mut self.out];
+        for path in own.into_iter().flatten() {
+            *path = standing(folder, path);
+        }
+        for device in [&mut self.device]
+            .into_iter()
+            .chain(self.fleet.iter_mut().map(|group| &mut group.device))
+        {
+            device.stand_in(folder);
+        }
+        // Of a run that is repeated, the results lie there already.
+        let is_here =
+            |out: &PathBuf| out.canonicalize().ok() == folder.join(".").canonicalize().ok();
+        self.out = self.out.take().filter(|out| !is_here(out));
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -179,15 +191,7 @@ impl Settings {
             batch_size: args.batch_size,
             network: fleet.network,
             time: fleet.time,
-            device: DeviceSettings {
-                body: fleet.body,
-                board: fleet.board.clone(),
-                link: fleet.link.clone(),
-                loss: fleet.loss,
-                delay_ms: fleet.delay,
-                mips: fleet.mips,
-                ..DeviceSettings::default()
-            },
+            device: DeviceSettings::of_flags(fleet),
             watchdog_s: args.watchdog,
             fault_flags: FaultFlags {
                 drop_out: args.faults.drop_out,
@@ -228,6 +232,16 @@ impl Settings {
         }
     }
 
+    /// What a file says that may not hold here, in a line for people.
+    pub fn outdated(&self) -> Option<String> {
+        let (theirs, ours) = (self.zfl_version.as_deref()?, env!("CARGO_PKG_VERSION"));
+        (theirs != ours).then(|| {
+            format!(
+                "the file is of zfl {theirs}, this is zfl {ours}: the model may not be the same"
+            )
+        })
+    }
+
     /// What these, which are flags, put aside of what a file says, in lines for people.
     pub fn put_aside(&self, file: &Self, root: &Path) -> BTreeSet<String> {
         let groups = file.fleet.iter().map(|group| &group.device);
@@ -248,6 +262,9 @@ impl Settings {
              --clients out"
                 .to_owned()
         })?;
+        if flags.hidden.is_some() || flags.data.is_some() {
+            file.layers = None;
+        }
         for group in &mut file.fleet {
             flags.take_place_in(group);
         }
@@ -364,6 +381,34 @@ impl FaultFlags {
 }
 
 impl DeviceSettings {
+    fn of_flags(fleet: &FleetArgs) -> Self {
+        let mut flags = Self {
+            body: fleet.body,
+            board: fleet.board.clone(),
+            link: fleet.link.clone(),
+            loss: fleet.loss,
+            delay_ms: fleet.delay,
+            mips: fleet.mips,
+            ..Self::default()
+        };
+        flags.stand_in(Path::new(""));
+        flags
+    }
+
+    /// Takes board and link from this folder if they are paths: names have no slash.
+    fn stand_in(&mut self, folder: &Path) {
+        for text in [&mut self.board, &mut self.link].into_iter().flatten() {
+            // A path that is no UTF-8 stays as it was given.
+            if text.contains('/')
+                && let Ok(path) = standing(folder, Path::new(&*text))
+                    .into_os_string()
+                    .into_string()
+            {
+                *text = path;
+            }
+        }
+    }
+
     /// These, and what they leave open as `other` has it.
     pub fn over(self, mut other: Self, root: &Path) -> Self {
         let flags = self;
@@ -432,6 +477,12 @@ impl DeviceSettings {
             || format!("{place}delay_ms: give a number from 0 to 60000"),
         )
     }
+}
+
+/// A path meant from this folder, as it is from any.
+fn standing(folder: &Path, path: &Path) -> PathBuf {
+    let path = folder.join(path);
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Whether a device can have both; what is not said is in nobody's way.
