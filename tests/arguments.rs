@@ -131,6 +131,22 @@ fn what_does_not_fit_the_board() {
     );
 }
 
+/// QEMU would exit with status 1 for each device, one after the other.
+#[test]
+fn a_memory_that_no_machine_has() {
+    for (board, memory_mib, advice) in [
+        ("microvm", 4_000_000, "board microvm can use 2048"),
+        ("q35", 2049, "board q35 can use 2048"),
+        ("qemu_x86", 64, "board qemu_x86 can use 15"),
+        ("qemu_x86", 14, "board qemu_x86 needs 15"),
+    ] {
+        let file = format!(
+            "[[fleet]]\ncount = 1\nexamples = 60\nboard = \"{board}\"\nmemory_mib = {memory_mib}\n"
+        );
+        refused_over(&file, &["--dry-run"], advice);
+    }
+}
+
 #[test]
 fn boards_that_do_not_fit_the_body() {
     refused(&["--board", "toaster"], "microvm");

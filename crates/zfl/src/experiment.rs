@@ -3,6 +3,7 @@
 use crate::args::{Activation, Arithmetic, Body, Network, Time, Weighting};
 use crate::deadlines;
 use crate::groups::{self, Group};
+use crate::memory;
 use crate::meter::HEAD_BYTES;
 use crate::refusal::{Refusal, require};
 use crate::run_dir;
@@ -38,9 +39,6 @@ const DEFAULT_HIDDEN: u32 = 16;
 /// Longest waits, in seconds.
 const DEFAULT_DEADLINE_S: f64 = 120.0;
 const DEFAULT_WATCHDOG_S: f64 = 60.0;
-
-/// Memory of a board that is certainly not free for data and model: code, stack, network buffers.
-const FIRMWARE_BYTES: u64 = 1 << 20;
 
 /// How often devices that train are asked how far they are.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -159,7 +157,7 @@ impl Experiment {
         experiment.time = counted.then_some(Time::Icount);
         experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
         experiment.groups = groups;
-        experiment.fits()?;
+        memory::fits(&experiment)?;
         experiment.notes = deadlines::fit(&mut experiment, settings)?;
         experiment.can_suffer()?;
         Ok((experiment, data))
@@ -182,7 +180,7 @@ impl Experiment {
         let mut experiment = Self::resolve(settings, clients, "server", &data, out, root)?;
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(examples);
-        experiment.training_bytes(experiment.batch_size, examples)?;
+        memory::training_bytes(&experiment, experiment.batch_size, examples)?;
         Ok((experiment, data))
     }
 
@@ -413,40 +411,6 @@ impl Experiment {
             format!("a network of {params} parameters, a message holds {most}: lower --hidden")
         })?;
         Ok(fl_nn::Network::new(shape, self.activation.into()))
-    }
-
-    /// What a device needs for its data and the training, in bytes.
-    fn training_bytes(&self, batch_size: u32, examples: u32) -> Result<u64, Refusal> {
-        let plan = self
-            .network()?
-            .training_plan(batch_size as usize, examples as usize)
-            .map_err(|error| {
-                Refusal(format!(
-                    "{error}; change --batch-size, --examples or --hidden"
-                ))
-            })?;
-        let example_bytes = u64::from(self.layers[0]) + 1;
-        Ok(plan.total_bytes() + example_bytes * u64::from(examples))
-    }
-
-    /// Refuses what certainly does not fit a board, before it is booted to find out.
-    fn fits(&self) -> Result<(), Refusal> {
-        self.groups.iter().try_for_each(|group| {
-            let batch_size = group.batch_size.unwrap_or(self.batch_size);
-            let needed = self.training_bytes(batch_size, group.examples)?;
-            let Some(memory_mib) = group.memory_mib() else {
-                return Ok(());
-            };
-            let available = (u64::from(memory_mib) << 20).saturating_sub(FIRMWARE_BYTES);
-            require(needed <= available, || {
-                format!(
-                    "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
-                     --examples, --batch-size or --hidden, or take --body native",
-                    needed as f64 / f64::from(1 << 20),
-                    group.kind()
-                )
-            })
-        })
     }
 }
 

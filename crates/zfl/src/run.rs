@@ -6,6 +6,7 @@
 use crate::args::{Body, BodyChoice, Capture, RunArgs};
 use crate::experiment::{Experiment, Out};
 use crate::groups::Group;
+use crate::memory;
 use crate::refusal::{Refusal, require};
 use crate::runs::{self, Mark};
 use crate::session::{Interrupt, aggregate};
@@ -53,7 +54,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         println!("# The results would go to {}", experiment.out.display());
         return Ok(0);
     }
-    let fleet = fleet_config(&experiment, args, resumed.as_ref());
+    let fleet = fleet_config(&experiment, args, resumed.as_ref())?;
     let plan = prepare(&experiment, &fleet)?;
     let dashboard = view::open(args.learning.dashboard)?;
     let run_dir = match &resumed {
@@ -292,12 +293,27 @@ fn introduction(experiment: &Experiment, plan: &Plan, fleet: &FleetConfig) -> Re
     Ok(text)
 }
 
-fn fleet_config(experiment: &Experiment, args: &RunArgs, resumed: Option<&Resumed>) -> FleetConfig {
+fn fleet_config(
+    experiment: &Experiment,
+    args: &RunArgs,
+    resumed: Option<&Resumed>,
+) -> Result<FleetConfig, Refusal> {
     let lost = |client: &u32| resumed.is_some_and(|from| from.lost.contains_key(client));
-    let devices = (0..experiment.clients)
-        .filter(|client| !lost(client))
-        .filter_map(|client| Some(device(client, experiment.group(client)?)));
-    let mut config = FleetConfig::new(devices.collect(), experiment.out.join("serial"));
+    let mut devices = Vec::new();
+    let mut clients = 0..experiment.clients;
+    for group in &experiment.groups {
+        let extra_bytes = memory::beyond_budget(experiment, group)?;
+        let those = clients.by_ref().take(group.count as usize);
+        devices.extend(
+            those
+                .filter(|client| !lost(client))
+                .map(|client| DeviceSpec {
+                    extra_bytes,
+                    ..device(client, group)
+                }),
+        );
+    }
+    let mut config = FleetConfig::new(devices, experiment.out.join("serial"));
     config.boot = BootPolicy {
         parallel: args.fleet.boot_parallel.map(|count| count as usize),
         ..BootPolicy::default()
@@ -311,7 +327,7 @@ fn fleet_config(experiment: &Experiment, args: &RunArgs, resumed: Option<&Resume
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
-    config
+    Ok(config)
 }
 
 fn device(client: u32, group: &Group) -> DeviceSpec {
