@@ -85,7 +85,7 @@ impl Config {
 
     /// Longest wait for the answer to one `/start`.
     pub(crate) fn start_within(&self) -> Duration {
-        START_WITHIN.max(self.round_deadline / START_PART)
+        start_within(self.round_deadline)
     }
 
     /// The control message that starts a round on one device.
@@ -97,6 +97,23 @@ impl Config {
             batch_size: self.batch_size,
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
+        }
+    }
+}
+
+fn start_within(round_deadline: Duration) -> Duration {
+    START_WITHIN.max(round_deadline / START_PART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_round_has_time_for_a_longer_start() {
+        for (deadline_s, within_s) in [(10, 30), (120, 30), (720, 180)] {
+            let within = start_within(Duration::from_secs(deadline_s));
+            assert_eq!(within, Duration::from_secs(within_s));
         }
     }
 }
