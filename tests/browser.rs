@@ -121,7 +121,7 @@ const EVIL: &str = "<script>window.pwned = 1</script><img src=x onerror='window.
 async fn a_run_of_native_devices_is_watched_while_it_goes_on(browser: &Browser) {
     let folder = support::folder();
     let file = folder.path().join("crash.toml");
-    let crash = "[[faults.schedule]]\nround = 40\nclient = 5\nfault = \"crash\"\n";
+    let crash = "[[faults.schedule]]\nround = 10\nclient = 5\nfault = \"crash\"\n";
     std::fs::write(&file, crash).unwrap();
     let live = Live::start(&[
         file.to_str().unwrap(),

@@ -298,12 +298,13 @@ fn a_killed_run_goes_on_to_the_same_model() {
     let flags = [
         "--clients",
         "6",
+        // Far more than pass from one look at the table to the next.
         "--rounds",
-        "6",
+        "30",
         "--examples",
         "600",
         "--epochs",
-        "30",
+        "5",
         "--seed",
         "5",
         "--crash",
@@ -311,9 +312,15 @@ fn a_killed_run_goes_on_to_the_same_model() {
         "--drop-out",
         "0.2",
         "--reboot",
+        "--quorum",
+        "1",
     ];
     let whole = Run::succeeds(&flags);
-    let mut live = Live::start(&flags);
+    assert!(
+        !whole.failures("no_update").is_empty(),
+        "a device has crashed"
+    );
+    let mut live = Live::start(&[&flags[..], &["--pcap", "1"]].concat());
     let table = live.out().join("rounds.csv");
     let complete = |table: &Path| {
         fs::read_to_string(table)
@@ -327,8 +334,35 @@ fn a_killed_run_goes_on_to_the_same_model() {
     signal(live.pid(), "KILL");
     live.wait_for_end();
     let broken = live.finish();
-    let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
-    assert_eq!(said.status, Some(0), "{said:?}");
-    assert_eq!(broken.model(), whole.model());
-    assert_eq!(broken.summary()["failures"], whole.summary()["failures"]);
+    let summary = broken.out().join("summary.json");
+    assert!(!summary.exists(), "it was over before it was killed");
+    let run = Live::resume(broken, &["--pcap", "1"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    assert_eq!(run.model(), whole.model());
+    let (of, to) = (run.summary(), whole.summary());
+    for field in ["failures", "faults"] {
+        assert_eq!(of[field], to[field], "{field}");
+    }
+    let seam = of["resumed_from"][0].as_u64().unwrap();
+    // What the switch had counted before is gone, and the summary does not hide it.
+    assert_eq!(of["network_stats"]["since_round"], seam + 1, "{of}");
+    let capture = fs::read(run.out().join("pcap/1.pcapng")).unwrap();
+    assert_eq!(sections(&capture), 2);
+    let log = fs::read_to_string(run.out().join("serial/1.log")).unwrap();
+    let (before, after) = log.split_once("-- resumed after round").unwrap();
+    for part in [before, after] {
+        assert!(part.contains("run "), "its client was started: {log}");
+    }
+}
+
+/// Sections of a capture, every block of which is whole.
+fn sections(capture: &[u8]) -> usize {
+    let word = |at: usize| u32::from_le_bytes(capture[at..at + 4].try_into().unwrap());
+    let (mut at, mut sections) = (0, 0);
+    while at < capture.len() {
+        sections += usize::from(word(at) == 0x0a0d_0d0a);
+        at += word(at + 4) as usize;
+    }
+    assert_eq!(at, capture.len());
+    sections
 }

@@ -5,26 +5,27 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use support::{Live, Pty, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL[..], &["--dashboard", "off"], more].concat()
 }
 
-/// The columns of a table that do not tell the time.
-fn timeless(table: &Path, columns: usize) -> Vec<String> {
-    let text = fs::read_to_string(table).unwrap();
-    let cut = |line: &str| {
-        line.splitn(columns + 1, ',')
-            .take(columns)
-            .collect::<Vec<_>>()
-            .join(",")
-    };
-    text.lines().map(cut).collect()
+/// These columns of a table, row by row.
+fn columns(table: &Path, names: &[&str]) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(table).unwrap();
+    let head = reader.headers().unwrap().clone();
+    let place = |name: &&str| head.iter().position(|column| column == *name).expect(name);
+    let places: Vec<usize> = names.iter().map(place).collect();
+    let rows = reader.records().map(|row| row.unwrap());
+    rows.map(|row| places.iter().map(|&at| row[at].to_owned()).collect())
+        .collect()
 }
 
-/// Columns of `rounds.csv` from `round` to `late`.
-const COUNTS: usize = 6;
+/// What the seed decides of a round and of its clients. How many messages were refused it does not: a
+/// device may send its update before it crashes.
+const OF_ROUNDS: [&str; 5] = ["round", "cohort_size", "results", "failures", "late"];
+const OF_CLIENTS: [&str; 4] = ["round", "client", "outcome", "num_examples"];
 
 /// How often each kind of fault was put among the events.
 fn faults(run: &Run) -> Vec<(u64, u64, String)> {
@@ -205,11 +206,7 @@ fn groups_have_what_they_ask_for() {
         "--dashboard",
         "off",
     ]);
-    let rows = timeless(&run.out().join("clients.csv"), 4);
-    let examples: Vec<_> = rows[1..]
-        .iter()
-        .map(|row| row.rsplit(',').next().unwrap())
-        .collect();
+    let examples = columns(&run.out().join("clients.csv"), &["num_examples"]).concat();
     assert_eq!(examples, ["300", "300", "40", "40", "40"]);
     assert!(
         run.said.out.contains("2 rich on native, 3 poor on native"),
@@ -257,7 +254,8 @@ fn mistakes_in_a_file_are_named() {
     assert!(said.err.contains("no/such.toml"), "{said:?}");
 }
 
-/// Waits until so many rounds of a run are in its table, and ends it without warning.
+/// Waits until so many rounds of a run are in its table, and ends it without warning. The run must
+/// have far more before it than rounds pass from one look at the table to the next.
 fn break_off(mut live: Live, rounds: usize) -> Run {
     let table = live.out().join("rounds.csv");
     wait_until(
@@ -270,62 +268,242 @@ fn break_off(mut live: Live, rounds: usize) -> Run {
     );
     signal(live.pid(), "KILL");
     live.wait_for_end();
-    live.finish()
+    let broken = live.finish();
+    let summary = broken.out().join("summary.json");
+    assert!(!summary.exists(), "it was over before it was killed");
+    broken
 }
+
+/// Goes on with a run to its end, and expects that every round completes.
+fn go_on(run: Run) -> Run {
+    let run = Live::resume(run, &["--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    run
+}
+
+/// Flags of a run with trouble and rounds long enough to be broken off in.
+const LONG: [&str; 17] = [
+    "--body",
+    "native",
+    "--examples",
+    "120",
+    "--batch-size",
+    "60",
+    "--dashboard",
+    "off",
+    "--clients",
+    "6",
+    "--rounds",
+    "40",
+    "--epochs",
+    "20",
+    "--drop-out",
+    "0.2",
+    "--quorum=1",
+];
 
 #[test]
 fn a_run_that_was_killed_goes_on_to_the_same_model() {
-    // Crashes for good are the hard part: who is gone must stay gone.
+    let folder = folder();
+    let path = folder.path().join("long.toml");
+    // Crashes for good are the hard part: who is gone must stay gone. One is before the run is broken
+    // off, one after.
+    let text = "rounds = 40\n[[fleet]]\ncount = 6\nexamples = 120\n\
+                [[faults.schedule]]\nround = 2\nclient = 1\nfault = \"crash\"\n\
+                [[faults.schedule]]\nround = 38\nclient = 4\nfault = \"crash\"\n";
+    fs::write(&path, text).unwrap();
     let flags = [
+        path.to_str().unwrap(),
         "--body",
         "native",
-        "--examples",
-        "120",
         "--batch-size",
         "60",
         "--dashboard",
         "off",
-        "--clients",
-        "6",
-        "--rounds",
-        "12",
         "--epochs",
-        "20",
+        "2",
         "--seed",
         "2",
         "--drop-out",
         "0.2",
         "--quorum",
         "1",
-        "--crash",
-        "0.05",
     ];
     let whole = Run::succeeds(&flags);
+    assert_eq!(whole.summary()["faults"]["crash"], 2);
     let broken = break_off(Live::start(&flags), 4);
-    assert!(!broken.out().join("summary.json").exists());
+    let broken = go_on(broken);
     let out = broken.out();
-    let said = finish(
-        zfl()
-            .args(["run", "--dashboard", "off", "--resume"])
-            .arg(&out),
-    );
-    assert_eq!(said.status, Some(0), "{said:?}");
     assert_eq!(broken.model(), whole.model());
     let summary = broken.summary();
     // The last row of the table may be that of a round whose model was not in place yet.
-    assert!(summary["resumed_from"].as_u64().unwrap() >= 3, "{summary}");
+    assert!(
+        summary["resumed_from"][0].as_u64().unwrap() >= 3,
+        "{summary}"
+    );
     assert_eq!(summary["failures"], whole.summary()["failures"]);
-    for table in ["rounds.csv", "clients.csv"] {
-        let (of, to) = (out.join(table), whole.out().join(table));
-        let columns = if table == "rounds.csv" { COUNTS } else { 4 };
-        assert_eq!(timeless(&of, columns), timeless(&to, columns), "{table}");
+    for (table, names) in [
+        ("rounds.csv", &OF_ROUNDS[..]),
+        ("clients.csv", &OF_CLIENTS[..]),
+    ] {
+        let [of, to] = [&out, &whole.out()].map(|run| columns(&run.join(table), names));
+        assert_eq!(of, to, "{table}");
     }
-    let finished = broken.events().into_iter();
-    let finished = finished.filter(|event| event["event"] == "round_finished");
-    let rounds: Vec<_> = finished
+    assert_eq!(finished(&broken), (0..=40).collect::<Vec<_>>(), "each once");
+}
+
+/// The rounds whose end is told, in that order.
+fn finished(run: &Run) -> Vec<u64> {
+    let events = run.events().into_iter();
+    let finished = events.filter(|event| event["event"] == "round_finished");
+    finished
         .map(|event| event["round"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_round_that_was_complete_and_not_told_of_is_told_of() {
+    let mut live = Live::start(&LONG);
+    live.wait_for_round(3);
+    signal(live.pid(), "KILL");
+    live.wait_for_end();
+    let broken = live.finish();
+    // As a kill between the model and the event leaves it.
+    let events = broken.out().join("events.jsonl");
+    let text = fs::read_to_string(&events).unwrap();
+    let last = text.rfind(r#""event":"round_finished""#).unwrap();
+    let end = text[..last].rfind('\n').unwrap() + 1;
+    fs::write(&events, &text[..end]).unwrap();
+    let run = go_on(broken);
+    assert_eq!(finished(&run), (0..=40).collect::<Vec<_>>(), "each once");
+}
+
+/// Failures and faults of a run as its page and its report have them.
+fn shown(run: &Run) -> Vec<(u32, Option<u32>, String)> {
+    let model = zfl_dashboard::replay(&run.out()).unwrap();
+    let faults = model.faults();
+    // Who was stopped on purpose may be told of by two, in either order, and has sent its update or not.
+    let of_time = ["stopped", "lost", "rejected"];
+    let faults = faults.filter(|fault| !of_time.contains(&fault.kind.as_str()));
+    let mut faults: Vec<_> = faults
+        .map(|fault| (fault.round, fault.client, fault.kind.clone()))
         .collect();
-    assert_eq!(rounds, (0..=12).collect::<Vec<_>>(), "each round once");
+    faults.sort();
+    faults
+}
+
+#[test]
+fn what_a_resumed_run_tells_is_of_all_of_it() {
+    let flags = [&LONG[..], &["--seed", "3", "--crash", "0.1", "--reboot"]].concat();
+    let whole = Run::succeeds(&flags);
+    let broken = break_off(Live::start(&flags), 3);
+    let resumed = Live::resume(broken, &["--dashboard", "off"]);
+    let twice = go_on(break_off(resumed, 7));
+
+    assert_eq!(twice.model(), whole.model());
+    let (of, to) = (twice.summary(), whole.summary());
+    for field in ["faults", "failures", "rounds_completed", "best_accuracy"] {
+        assert_eq!(of[field], to[field], "{field}");
+    }
+    assert!(of["faults"]["crash"].as_u64().unwrap() > 1, "{of}");
+    assert_eq!(faults(&twice), faults(&whole), "each once");
+    assert_eq!(shown(&twice), shown(&whole));
+
+    let seams = of["resumed_from"].as_array().unwrap();
+    assert_eq!(seams.len(), 2, "{of}");
+    assert!(seams[1].as_u64() > seams[0].as_u64(), "{of}");
+    let events = twice.events();
+    let last = |of: &str| {
+        let mut times = events.iter().filter(|event| event["event"] == of);
+        times.next_back().unwrap()["time_ms"].as_f64().unwrap() / 1e3
+    };
+    let number = |field: &str| of[field].as_f64().unwrap();
+    assert!(number("lost_s") >= 0.0 && number("boot_s") > 0.0, "{of}");
+    assert!(
+        number("wall_s") >= last("run_finished") + number("lost_s"),
+        "{of}"
+    );
+    // All of the run but what each part took to start; events are told to the millisecond.
+    let (mut starting, mut part, mut before) = (0.0, 0.0, 0.0);
+    for event in &events {
+        let time_s = event["time_ms"].as_f64().unwrap() / 1e3;
+        match event["event"].as_str().unwrap() {
+            "run_resumed" => part = before,
+            "run_started" => starting += time_s - part,
+            _ => {}
+        }
+        before = time_s;
+    }
+    let train_s = number("train_s");
+    assert!(
+        train_s > last("round_finished") - starting - 0.01,
+        "{starting}: {of}"
+    );
+    assert!(train_s < last("run_finished") + 0.01, "{of}");
+    let times: Vec<_> = events
+        .iter()
+        .map(|event| event["time_ms"].as_u64())
+        .collect();
+    assert!(times.is_sorted(), "time goes on over the seams");
+    assert!(
+        to.get("resumed_from").is_none() && to.get("lost_s").is_none(),
+        "{to}"
+    );
+
+    for client in 0..6 {
+        let log = fs::read_to_string(twice.out().join(format!("serial/{client}.log"))).unwrap();
+        let marks: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("-- resumed after round"))
+            .collect();
+        assert_eq!(marks.len(), 2, "client {client}: {log}");
+        assert!(!log.starts_with(marks[0]), "client {client}: {log}");
+        let said = finish(
+            zfl()
+                .args(["logs", &client.to_string(), "--run"])
+                .arg(twice.out()),
+        );
+        assert_eq!(said.out, log);
+    }
+    let meta: Value =
+        serde_json::from_slice(&fs::read(twice.out().join("meta.json")).unwrap()).unwrap();
+    let command = meta["command"].as_str().unwrap();
+    assert!(
+        command.contains("--seed 3") && !command.contains("--resume"),
+        "{command}"
+    );
+}
+
+#[test]
+fn a_screen_that_is_open_when_the_run_is_resumed_shows_it_to_the_end() {
+    let broken = break_off(Live::start(&LONG), 3);
+    let mut view = zfl();
+    view.arg("view").arg(broken.out()).arg("--tui");
+    let mut screen = Pty::start(&view);
+    screen.wait_for("broken off");
+    let run = go_on(broken);
+    screen.wait_for("finished");
+    screen.wait_for("[ROUND 40/40]");
+    screen.press("q");
+    assert_eq!(screen.finish(), 0);
+    drop(run);
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_without_its_old_summary() {
+    let flags = [&LONG[..], &["--seed", "3"]].concat();
+    let mut live = Live::start(&flags);
+    live.wait_for_round(3);
+    signal(live.pid(), "INT");
+    let stopped = live.finish();
+    assert_eq!(stopped.summary()["interrupted_by"], "SIGINT");
+    let mut resumed = Live::resume(stopped, &["--dashboard", "off"]);
+    resumed.wait_for("it goes on", |event| event["event"] == "run_resumed");
+    assert!(!resumed.out().join("summary.json").exists());
+    let run = resumed.finish();
+    let summary = run.summary();
+    assert_eq!(summary["rounds_completed"], 40, "{summary}");
+    assert!(summary.get("interrupted_by").is_none(), "{summary}");
 }
 
 #[test]

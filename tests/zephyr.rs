@@ -7,13 +7,13 @@ mod support;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
-use support::{Live, Run, root, wait_until, zfl};
+use support::{Live, Run, folder, root, wait_until, zfl};
 
 const BOARD: &str = "qemu_x86";
 const PROMPT: &str = "uart:~$ ";
@@ -53,22 +53,19 @@ fn every_fatal_error_ends_the_machine_with_a_line_that_says_so() {
 
 #[test]
 fn fatal_errors_in_a_run_are_failures_of_their_devices_and_not_of_the_run() {
-    let clients = (DEATHS.len() + 1).to_string();
-    let mut live = Live::start(&[
-        "--body",
-        "zephyr",
-        "--clients",
-        &clients,
-        "--rounds",
-        "3",
-        "--examples",
-        "600",
-        "--epochs",
-        "50",
-        "--quorum",
-        "1",
-    ]);
-    live.wait_for_round(2);
+    let folder = folder();
+    let path = folder.path().join("fatal.toml");
+    // Who is to die trains for hours, and so is in the middle of the first round when it does.
+    let text = format!(
+        "rounds = 3\nquorum = 1\n[[fleet]]\nname = \"mortal\"\ncount = {}\nexamples = 600\n\
+         local_epochs = 1000000\n[[fleet]]\nname = \"sound\"\ncount = 1\nexamples = 600\n",
+        DEATHS.len()
+    );
+    fs::write(&path, text).unwrap();
+    let mut live = Live::start(&[path.to_str().unwrap(), "--body", "zephyr"]);
+    for client in (0..).take(DEATHS.len()) {
+        live.wait_for_start(client, 1);
+    }
     for (client, (how, _)) in (0..).zip(DEATHS) {
         let shell = serial_input(live.machine(client).pid, client);
         let mut shell = OpenOptions::new().write(true).open(shell).unwrap();
@@ -77,6 +74,7 @@ fn fatal_errors_in_a_run_are_failures_of_their_devices_and_not_of_the_run() {
     let run = live.finish();
     assert_eq!(run.said.status, Some(0), "{run:?}");
     assert_eq!(run.summary()["rounds_completed"], 3);
+    assert_eq!(run.results(), [0, 1, 1, 1]);
     let deaths = run.failures("died");
     assert_eq!(deaths.len(), DEATHS.len(), "{deaths:?}");
     for (client, (how, what)) in (0_u32..).zip(DEATHS) {
@@ -173,8 +171,11 @@ fn instructions(shift: u8, host: Host) -> Vec<u64> {
     let (mut console, input) = device.take_pipes();
     // A pipe that nobody reads would stop the machine in the end.
     std::thread::spawn(move || io::copy(&mut console, &mut io::sink()));
+    // Before the training begins, but not before the device has read what was typed.
     let disturbance = (host == Host::Busy).then(|| {
-        server.wait_for_round(1);
+        server.wait_for("the device has joined", |event| {
+            event["event"] == "client_joined"
+        });
         Disturbance::start(input, forwarded)
     });
     let run = server.finish();
@@ -275,13 +276,11 @@ impl Device {
         device
     }
 
-    /// Boots a device whose HTTP port is one of the host's, which is returned too.
+    /// Boots a device whose HTTP port is one of the host's loopback, which is returned too.
     fn boot_reachable(more: &[&str]) -> (Self, SocketAddr) {
-        // Free again at once, for QEMU to take.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let free = free.expect("the loopback has a free port");
-        let device = Self::boot(more, &format!("hostfwd=tcp:{free}-10.0.2.15:80"));
-        (device, free)
+        let address = own_address();
+        let device = Self::boot(more, &format!("hostfwd=tcp:{address}-10.0.2.15:80"));
+        (device, address)
     }
 
     /// Reads on until the device has written this.
@@ -319,6 +318,16 @@ impl Device {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+/// An address that no other socket of this machine gets: a loopback address of this process's own, and
+/// a port below those that the system picks.
+fn own_address() -> SocketAddr {
+    static PORT: AtomicU16 = AtomicU16::new(10_000);
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    // Apart from 127.0.0.1, at which most programs are.
+    let ip = [127, a | 0x80, b, c];
+    SocketAddr::from((ip, PORT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// QEMU as the board says, but for the network behind its card.

@@ -58,7 +58,8 @@ impl Drop for Guarded {
     }
 }
 
-/// All processes that descend from `ancestor`, whatever namespaces they are in.
+/// All processes that descend from `ancestor`, whatever namespaces they are in, parents before their
+/// children.
 pub fn descendants(ancestor: u32) -> Vec<Process> {
     let mut children = BTreeMap::<u32, Vec<Process>>::new();
     for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {

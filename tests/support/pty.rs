@@ -74,11 +74,9 @@ impl Pty {
         }
     }
 
-    /// The processes in the terminal, the program first.
+    /// The processes in the terminal, the program first: the shell has no other child.
     pub fn processes(&self) -> Vec<Process> {
-        let mut processes = descendants(self.shell.pid());
-        processes.sort_by_key(|process| process.pid);
-        processes
+        descendants(self.shell.pid())
     }
 
     /// Presses keys.

@@ -54,6 +54,20 @@ impl Live {
         }
     }
 
+    /// Starts `zfl run --resume` for a run that was broken off, in its own directory.
+    pub fn resume(run: Run, arguments: &[&str]) -> Self {
+        let mut live = run.live;
+        let file = |name: &str| File::create(live.folder().join(name)).expect("the disk has room");
+        let mut command = zfl();
+        command
+            .args(["run", "--resume"])
+            .arg(live.out())
+            .args(arguments);
+        command.stdout(file("stdout")).stderr(file("stderr"));
+        live.child = Guarded::start(&mut command);
+        live
+    }
+
     /// The process of zfl.
     pub fn pid(&self) -> u32 {
         self.child.pid()
@@ -74,21 +88,38 @@ impl Live {
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let events = self.out().join("events.jsonl");
         wait_until(what, LIMIT, || {
-            if let Some(status) = self.child.ended() {
+            // Asked before the events are read: after its end there come no more.
+            let ended = self.child.ended();
+            let mut events = self::events(&events).into_iter();
+            let found = events.find(|event| wanted(event));
+            if let (None, Some(status)) = (&found, ended) {
                 panic!("zfl has ended ({status}) without this: {what}");
             }
-            self::events(&events)
-                .into_iter()
-                .find(|event| wanted(event))
+            found
         })
     }
 
-    /// Waits until training of this round has begun.
+    /// Waits until training of this round has begun on some device. What becomes of another is open:
+    /// it may not have begun, and it may be done.
     #[track_caller]
     pub fn wait_for_round(&mut self, round: u64) {
         self.wait_for(&format!("round {round} has begun"), |event| {
             event["event"] == "client_started" && event["round"] == round
         });
+    }
+
+    /// Waits until training of this round has begun on this device. It may be done already, unless it
+    /// has more to do than a test takes.
+    #[track_caller]
+    pub fn wait_for_start(&mut self, client: u32, round: u64) {
+        self.wait_for(
+            &format!("client {client} trains in round {round}"),
+            |event| {
+                event["event"] == "client_started"
+                    && event["client"] == client
+                    && event["round"] == round
+            },
+        );
     }
 
     /// The emulated machines, by client.
@@ -197,6 +228,15 @@ impl Run {
         let all = summary["failures"].as_array().expect("it is a list").iter();
         all.filter(|failure| failure["kind"] == kind)
             .cloned()
+            .collect()
+    }
+
+    /// How many updates each round has that is complete, from the initial model on.
+    pub fn results(&self) -> Vec<u64> {
+        let events = self.events().into_iter();
+        let rounds = events.filter(|event| event["event"] == "round_finished");
+        rounds
+            .map(|round| round["results"].as_u64().expect("it is a number"))
             .collect()
     }
 

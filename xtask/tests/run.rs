@@ -1,8 +1,10 @@
 //! `cargo xtask run` hands everything on to zfl, which is a script here that notes how it is called.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+mod support;
+
+use std::fs;
 use std::process::Command;
+use support::install;
 
 /// A zfl whose devices need nothing: it refuses 0 clients and ends with status 7 otherwise.
 const ZFL: &str = r#"#!/bin/sh
@@ -20,8 +22,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let zfl = folder.path().join("release/zfl");
     fs::create_dir(folder.path().join("release")).unwrap();
-    fs::write(&zfl, ZFL).unwrap();
-    fs::set_permissions(&zfl, Permissions::from_mode(0o755)).unwrap();
+    install(&zfl, ZFL);
     let calls = folder.path().join("calls");
     let status = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .arg("run")

@@ -4,10 +4,11 @@
 //! A machine is a `PATH` of a few scripts. What the real one has outside its `PATH` may differ
 //! (Debian's Rust at its fixed place), so that only packages are looked at that are always missing.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+mod support;
+
+use std::fs;
 use std::process::{Command, Output};
+use support::install;
 
 /// A package manager that notes what it is asked for.
 const APT: &str = "echo \"$0 $*\" >> \"$CALLS\"";
@@ -27,7 +28,7 @@ struct Said {
 fn setup(programs: &[(&str, &str)]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in programs {
-        install(&folder.path().join(name), script);
+        install(&folder.path().join(name), &format!("#!/bin/sh\n{script}\n"));
     }
     let calls = folder.path().join("calls");
     let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_xtask"))
@@ -42,11 +43,6 @@ fn setup(programs: &[(&str, &str)]) -> Said {
         err: String::from_utf8(stderr).unwrap(),
         calls: fs::read_to_string(calls).unwrap_or_default(),
     }
-}
-
-fn install(path: &Path, script: &str) {
-    fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]

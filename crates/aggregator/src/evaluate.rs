@@ -25,7 +25,13 @@ pub fn evaluate(
     let found: Result<Vec<Vec<Evaluation>>, TrainError> = std::thread::scope(|scope| {
         let workers: Vec<_> = chunks
             .chunks(share)
-            .map(|own| scope.spawn(move || own.iter().map(|c| one(network, params, c)).collect()))
+            .map(|own| {
+                scope.spawn(move || {
+                    own.iter()
+                        .map(|c| evaluate_chunk(network, params, c.0, c.1))
+                        .collect()
+                })
+            })
             .collect();
         workers
             .into_iter()
@@ -41,10 +47,12 @@ pub fn evaluate(
     Ok(total)
 }
 
-fn one(
+/// Loss and accuracy on a few examples, here and now.
+pub(crate) fn evaluate_chunk(
     network: &Network,
     params: &[f32],
-    chunk: &(&[u8], &[u8]),
+    inputs: &[u8],
+    labels: &[u8],
 ) -> Result<Evaluation, TrainError> {
     let plan = network.evaluation_plan()?;
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
@@ -54,5 +62,5 @@ fn one(
         ints: &mut ints,
         order: &mut order,
     };
-    network.evaluate(params, chunk.0, chunk.1, workspace)
+    network.evaluate(params, inputs, labels, workspace)
 }

@@ -47,6 +47,14 @@ pub enum Event {
         /// Where it listens.
         address: String,
     },
+    /// A run that was broken off goes on. No device of before is there any more, and what had been told
+    /// of later rounds is gone.
+    RunResumed {
+        /// The last round that was complete.
+        round: u32,
+        /// Time that went into what came after it and is done again, in seconds: up to its last event.
+        lost_s: f64,
+    },
     /// A round came to its next phase.
     PhaseEntered {
         /// The round, from 1.

@@ -227,9 +227,7 @@ async fn whole_body(
 fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
     let num_params = shared.config.network.shape().num_params();
     let (results, params) = parse_update(headers, body, num_params)?;
-    if let Some(at) = params.iter().position(|param| !param.is_finite()) {
-        let why =
-            format!("parameter {at} is not finite: the training diverged, lower the learning rate");
+    if let Err(why) = shared.check(id, &params) {
         // The device has nothing better to send: its round need not be waited for.
         shared.give_up(id, &results, &why);
         return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));

@@ -50,6 +50,8 @@ impl Log {
 
     /// Tells one thing.
     pub fn emit(&self, event: Event) {
+        // Held from the look at the clock on, so that the times in the file never go back.
+        let mut file = lock(&self.file);
         let record = Record {
             time_ms: self.elapsed().as_millis() as u64,
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -59,7 +61,7 @@ impl Log {
             .map_err(std::io::Error::from)
             .and_then(|mut line| {
                 line.push(b'\n');
-                lock(&self.file).write_all(&line)
+                file.write_all(&line)
             });
         if let Err(error) = written {
             lock(&self.failure).get_or_insert_with(|| format!("events.jsonl: {error}"));

@@ -1,11 +1,12 @@
 //! Going on with a run that was broken off: what its directory still tells, and what of it to forget.
 //!
 //! A round is complete once its model is in place, which is written last. Rows and events of a round
-//! that is not complete are taken away, since it is run anew.
+//! that is not complete are taken away, since it is run anew: what is left tells of each round once.
+//! How long it had taken is told by [`Event::RunResumed`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -27,8 +28,14 @@ pub struct Resumed {
     pub failures: Vec<ClientRecord>,
     /// Clients that were gone for good, and why.
     pub lost: BTreeMap<u32, String>,
+    /// Complete rounds of which the events do not tell: a kill came in between.
+    pub untold: Vec<RoundRecord>,
     /// Time of the run at the end of that round, in seconds.
     pub elapsed_s: f64,
+    /// Time of the run from the first wait for devices to the end of that round, in seconds.
+    pub train_s: f64,
+    /// Time from there to the last event, which went into a round that is done again, in seconds.
+    pub lost_s: f64,
 }
 
 impl RunDir {
@@ -51,21 +58,30 @@ impl RunDir {
             "{}: the model is that of round {round}, which rounds.csv does not have",
             path.display()
         );
-        let elapsed_s = table.last().map_or(0.0, |last| last.elapsed_s);
         let rows = complete_rows(path, "clients.csv", round)?;
         let failures = failures(path, &rows)?;
-        let (_, lost) = complete_events(path, round)?;
+        let events = Complete::read(path, round)?;
+        // An event may tell of a little later than the table does, and no time comes twice.
+        let elapsed_s = table.last().map_or(0.0, |last| last.elapsed_s);
+        let elapsed_s = elapsed_s.max(events.end_s);
+        let told = |record: &&RoundRecord| !events.rounds.contains(&record.round);
         Ok(Resumed {
             round,
             params,
+            untold: table.iter().filter(told).cloned().collect(),
             table,
             failures,
-            lost,
+            lost: events.lost,
             elapsed_s,
+            train_s: elapsed_s - events.started_s.unwrap_or(elapsed_s),
+            lost_s: (events.last_s - elapsed_s).max(0.0),
         })
     }
 
-    /// Opens the directory of a run to go on after `round`: what is there of later rounds is removed.
+    /// Opens the directory of a run to go on after `round`: what is there of later rounds is removed, and
+    /// so is the summary of a run that was stopped.
+    ///
+    /// `events.jsonl` is another file then, so that whoever follows it learns that it has changed.
     ///
     /// # Errors
     /// If it cannot be read or written.
@@ -74,11 +90,14 @@ impl RunDir {
             let text = complete_rows(path, name, round)?;
             replace(path, name, text.as_bytes())?;
         }
-        let (events_bytes, _) = complete_events(path, round)?;
-        let events = File::options().write(true).open(path.join("events.jsonl"));
-        let cut = events.and_then(|events| events.set_len(events_bytes));
-        cut.with_context(|| at(path, "events.jsonl"))?;
-        Self::reopen(path)
+        let events = Complete::read(path, round)?;
+        cut(path, "events.jsonl", events.bytes).with_context(|| at(path, "events.jsonl"))?;
+        match fs::remove_file(path.join("summary.json")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| at(path, "summary.json"))
+            }
+            _ => Self::reopen(path),
+        }
     }
 }
 
@@ -86,6 +105,15 @@ fn replace(path: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let new = path.join(format!(".{name}.new"));
     let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path.join(name)));
     written.with_context(|| at(path, name))
+}
+
+/// Puts a file of the first bytes of a file in its place.
+fn cut(path: &Path, name: &str, bytes: u64) -> io::Result<()> {
+    let (file, new) = (path.join(name), path.join(format!(".{name}.new")));
+    let mut kept = File::create(&new)?;
+    io::copy(&mut File::open(&file)?.take(bytes), &mut kept)?;
+    kept.sync_data()?;
+    fs::rename(new, file)
 }
 
 /// The head and the whole rows of a table that belong to rounds up to `round`.
@@ -148,35 +176,61 @@ fn failures(path: &Path, text: &str) -> Result<Vec<ClientRecord>> {
         .collect())
 }
 
-/// Bytes of the events up to the end of `round`, and who was gone by then.
-fn complete_events(path: &Path, round: u32) -> Result<(u64, BTreeMap<u32, String>)> {
-    let file = path.join("events.jsonl");
-    let events = File::open(&file).with_context(|| format!("read {}", file.display()))?;
-    let mut events = BufReader::new(events);
-    let (mut bytes, mut lost, mut line) = (0, BTreeMap::new(), Vec::new());
-    loop {
-        line.clear();
-        let count = events.read_until(b'\n', &mut line)?;
-        // A line without an end was cut off, and so was what would have followed.
-        if count == 0 || line.last() != Some(&b'\n') {
-            break;
-        }
-        let Ok(record) = serde_json::from_slice::<Record>(&line) else {
-            break;
-        };
-        match record.event {
-            Event::PhaseEntered { round: of, phase } if of > round || phase == Phase::Finished => {
-                break;
+/// What the events tell up to the end of a round.
+#[derive(Debug, Default)]
+struct Complete {
+    /// How far they go in the file.
+    bytes: u64,
+    /// Who was gone by then.
+    lost: BTreeMap<u32, String>,
+    /// Rounds whose end they tell.
+    rounds: BTreeSet<u32>,
+    /// When the first part of the run began, and when the last of these events was, in seconds.
+    started_s: Option<f64>,
+    end_s: f64,
+    /// When the last event of all was.
+    last_s: f64,
+}
+
+impl Complete {
+    fn read(path: &Path, round: u32) -> Result<Self> {
+        let file = path.join("events.jsonl");
+        let events = File::open(&file).with_context(|| format!("read {}", file.display()))?;
+        let mut events = BufReader::new(events);
+        let (mut complete, mut line) = (Self::default(), Vec::new());
+        let mut over = false;
+        loop {
+            line.clear();
+            let count = events.read_until(b'\n', &mut line)?;
+            // A line without an end was cut off, and so was what would have followed.
+            if count == 0 || line.last() != Some(&b'\n') {
+                return Ok(complete);
             }
-            Event::ClientLost { client, reason } => _ = lost.insert(client, reason),
+            let Ok(record) = serde_json::from_slice::<Record>(&line) else {
+                return Ok(complete);
+            };
+            complete.last_s = record.time_ms as f64 / 1e3;
+            over |= matches!(record.event, Event::PhaseEntered { round: of, phase }
+                if of > round || phase == Phase::Finished);
+            if !over {
+                complete.bytes += count as u64;
+                complete.take_in(record);
+            }
+        }
+    }
+
+    fn take_in(&mut self, record: Record) {
+        self.end_s = self.last_s;
+        match record.event {
+            Event::RunStarted { .. } => _ = self.started_s.get_or_insert(self.end_s),
+            Event::RoundFinished { record } => _ = self.rounds.insert(record.round),
+            Event::ClientLost { client, reason } => _ = self.lost.insert(client, reason),
             Event::ClientJoined { client, .. } | Event::ClientExpected { client } => {
-                lost.remove(&client);
+                self.lost.remove(&client);
             }
             _ => {}
         }
-        bytes += count as u64;
     }
-    Ok((bytes, lost))
 }
 
 #[cfg(test)]
@@ -213,8 +267,48 @@ mod tests {
         let complete = [phase(1), lost(1), lost(2), back, lost(3)].concat();
         let all = format!("{complete}{}{}{{\"time_ms\":", phase(2), lost(4));
         fs::write(dir.path().join("events.jsonl"), all).unwrap();
-        let (bytes, gone) = complete_events(dir.path(), 1).unwrap();
-        assert_eq!(bytes, complete.len() as u64);
-        assert_eq!(gone.into_keys().collect::<Vec<_>>(), [2, 3]);
+        let events = Complete::read(dir.path(), 1).unwrap();
+        assert_eq!(events.bytes, complete.len() as u64);
+        assert_eq!(events.lost.into_keys().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn times_are_those_of_the_first_start_of_the_seam_and_of_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |time_ms: u64, event: &str| {
+            format!("{{\"time_ms\":{time_ms},\"at\":\"\",\"event\":{event}}}\n")
+        };
+        let started = "\"run_started\",\"clients\":1,\"rounds\":9,\"address\":\"\"";
+        let phase =
+            |round: u32| format!("\"phase_entered\",\"round\":{round},\"phase\":\"training\"");
+        let resumed = "\"run_resumed\",\"round\":1,\"lost_s\":0.5";
+        let ready = "\"client_ready\",\"client\":0";
+        let all = [
+            line(3, started),
+            line(10, &phase(1)),
+            line(2000, resumed),
+            line(2007, started),
+            line(2010, &phase(2)),
+            line(9000, ready),
+        ];
+        fs::write(dir.path().join("events.jsonl"), all.concat()).unwrap();
+        let events = Complete::read(dir.path(), 1).unwrap();
+        assert_eq!(events.started_s, Some(0.003));
+        assert_eq!((events.end_s, events.last_s), (2.007, 9.0));
+        assert!(events.rounds.is_empty());
+    }
+
+    #[test]
+    fn what_is_cut_is_another_file() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("events.jsonl");
+        fs::write(&file, "one\ntwo\n").unwrap();
+        let old = File::open(&file).unwrap();
+        cut(dir.path(), "events.jsonl", 4).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
+        let inode = |metadata: fs::Metadata| metadata.ino();
+        let (before, now) = (old.metadata().unwrap(), file.metadata().unwrap());
+        assert_ne!(inode(before), inode(now));
     }
 }

@@ -25,7 +25,7 @@ use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
 use crate::probe;
 use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
-use crate::shared::{Conditions, OpenRound, Shared, State};
+use crate::shared::{Conditions, Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
 
 /// `/start`s under way at once: more only makes all of them slower.
@@ -86,7 +86,8 @@ impl Rounds {
     }
 
     async fn evaluate_initial(&mut self) -> Result<()> {
-        let (loss, accuracy, eval_s) = self.evaluate(0).await?;
+        let params = self.params.clone();
+        let (loss, accuracy, eval_s) = self.evaluate(0, &params).await?;
         let record = RoundRecord {
             test_loss: loss,
             test_accuracy: accuracy,
@@ -128,7 +129,7 @@ impl Rounds {
 
         self.shared.enter(round, Phase::Training);
         self.wait_for_updates(round, deadline).await;
-        let (updates, records, late) = self.close_round(round)?;
+        let (updates, mut records, late) = self.close_round(round)?;
         let train_s = chosen.elapsed().as_secs_f64();
 
         self.shared.enter(round, Phase::Aggregating);
@@ -142,12 +143,15 @@ impl Rounds {
         let simulated_s = simulated_s(&records);
         let simulated_elapsed_s = simulated_elapsed_s(self.table.last(), simulated_s);
         let mut all = updates;
-        all.extend(late.iter().cloned());
-        self.params = Arc::new(self.strategy.aggregate(&self.params, &all));
+        all.extend(late.updates);
+        let params = Arc::new(self.strategy.aggregate(&self.params, &all));
         let aggregate_s = aggregating.elapsed().as_secs_f64();
 
         self.shared.enter(round, Phase::Evaluating);
-        let (test_loss, test_accuracy, eval_s) = self.evaluate(round).await?;
+        let evaluated = self.evaluate(round, &params).await;
+        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&all))?;
+        // Only now: the model of a run is one that has been tested.
+        self.params = params;
         let (up, down) = self.traffic();
         let bytes_before = std::mem::replace(&mut self.counted, (up, down));
         let rejected = self.shared.look(|state| state.rejected) - rejected_before;
@@ -157,7 +161,7 @@ impl Rounds {
             results,
             failures: cohort.len() as u32 - results,
             rejected,
-            late: late.len() as u32,
+            late: late.records.len() as u32,
             train_loss,
             test_loss,
             test_accuracy,
@@ -174,6 +178,8 @@ impl Rounds {
             simulated_s,
             simulated_elapsed_s,
         };
+        // The row of a late update stands beside that of its failure.
+        records.extend(late.records);
         self.finish_round(record, &records)
     }
 
@@ -378,11 +384,11 @@ impl Rounds {
     }
 
     /// Ends the round for updates; fails without a quorum.
-    fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Vec<Update>)> {
+    fn close_round(&mut self, round: u32) -> Result<(Vec<Update>, Vec<ClientRecord>, Late)> {
         self.check_cancelled()?;
         let config = &self.shared.config;
         let deadline = config.round_deadline;
-        let (open, late) = self.shared.with(|state| {
+        let (open, late, too_slow) = self.shared.with(|state| {
             let mut open = state.open.take();
             let enough = open.as_ref().is_some_and(|open| is_enough(config, open));
             let why = if enough {
@@ -393,10 +399,12 @@ impl Rounds {
             } else {
                 format!("no update within {deadline:?}")
             };
+            let mut too_slow = false;
             for (id, ticket) in open.iter_mut().flat_map(|open| &mut open.tickets) {
                 if ticket.outcome.is_some() {
                     continue;
                 }
+                too_slow = !enough;
                 ticket.outcome = Some(Outcome::Failed(why.clone()));
                 if let Some(client) = state.roster.get_mut(*id)
                     && client.standing == Standing::Busy
@@ -405,7 +413,8 @@ impl Rounds {
                 }
             }
             state.previous = open.as_ref().map(|open| (round, open.tickets.clone()));
-            (open, std::mem::take(&mut state.late))
+            let late = std::mem::take(&mut state.late);
+            (open, late, too_slow)
         });
         let mut open = open.context("the round was closed twice")?;
         for (&client, ticket) in &open.tickets {
@@ -422,28 +431,35 @@ impl Rounds {
             self.failures.push(record.clone());
             open.records.push(record);
         }
+        open.records.sort_by_key(|record| record.client);
         let (quorum, got) = (self.shared.config.quorum, open.updates.len());
         if got < quorum as usize {
-            open.records.sort_by_key(|record| record.client);
+            open.records.extend(late.records);
             self.run_dir.clients(&open.records)?;
             bail!(
-                "round {round}: {got} updates of {} devices within {deadline:?}, the quorum is {quorum}: \
-                 look at the devices' logs, give a longer --deadline or a lower --quorum",
-                open.tickets.len()
+                "round {round}: {got} updates of {} devices, the quorum is {quorum}: {}; look at the \
+                 devices' logs{}, or lower the quorum",
+                open.tickets.len(),
+                reasons(&open.tickets),
+                if too_slow {
+                    ", give a longer --deadline"
+                } else {
+                    ""
+                }
             );
         }
         open.updates.sort_by_key(|update| update.client);
-        open.records.sort_by_key(|record| record.client);
         let mut late = late;
-        late.sort_by_key(|update| update.client);
+        late.updates.sort_by_key(|update| update.client);
+        late.records.sort_by_key(|record| record.client);
         Ok((open.updates, open.records, late))
     }
 
-    async fn evaluate(&self, round: u32) -> Result<(f64, f64, f64)> {
+    async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
         let began = Instant::now();
         let (network, params, test) = (
             self.shared.config.network,
-            self.params.clone(),
+            params.clone(),
             self.test.clone(),
         );
         let found = tokio::task::spawn_blocking(move || evaluate(&network, &params, &test)).await?;
@@ -487,6 +503,36 @@ impl Rounds {
 /// Whether a round that asked more devices than it needs has the updates that it needs.
 fn is_enough(config: &Config, open: &OpenRound) -> bool {
     config.over_commit > 0 && open.updates.len() >= config.clients_per_round as usize
+}
+
+/// Why places in a cohort have no update, the most frequent reason first, three at most.
+fn reasons(tickets: &BTreeMap<u32, Ticket>) -> String {
+    let mut counts = BTreeMap::<&str, u32>::new();
+    for ticket in tickets.values() {
+        if let Some(Outcome::Failed(why)) = &ticket.outcome {
+            *counts.entry(why).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let told = counts.iter().take(3);
+    let told: Vec<_> = told
+        .map(|(why, count)| format!("{count} x {why}"))
+        .collect();
+    told.join("; ")
+}
+
+/// Where to look if the mean of updates is of no use, though each of them seemed to be.
+fn largest(updates: &[Update]) -> String {
+    let magnitude = |update: &Update| {
+        let params = update.params.iter();
+        params.fold(0.0_f32, |most, param| most.max(param.abs()))
+    };
+    let each = updates
+        .iter()
+        .map(|update| (magnitude(update), update.client));
+    let (most, client) = each.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    format!("the largest parameter, {most:e}, is of client {client}: look at its log")
 }
 
 /// Clients that may be chosen, in order.

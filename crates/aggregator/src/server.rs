@@ -29,6 +29,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// An aggregator that has not begun.
 pub struct Server {
     rounds: Rounds,
+    /// What the parts of the run before this one have of [`Summary::train_s`].
+    train_s_before: f64,
 }
 
 /// How a run ended.
@@ -55,7 +57,8 @@ pub struct Summary {
     pub bytes_up: u64,
     /// HTTP bytes to devices.
     pub bytes_down: u64,
-    /// From the first round chosen to the last evaluated, in seconds.
+    /// From the first wait for devices to the last evaluation, in seconds. Of a run that was resumed,
+    /// without what was broken off and done again.
     pub train_s: f64,
     /// SHA-256 of the last model's parameters as little-endian f32.
     pub model_sha256: String,
@@ -108,7 +111,10 @@ impl Server {
             failures: Vec::new(),
             counted: (0, 0),
         };
-        Ok(Self { rounds })
+        Ok(Self {
+            rounds,
+            train_s_before: 0.0,
+        })
     }
 
     /// Asks before each round what will be wrong with devices in it.
@@ -121,6 +127,15 @@ impl Server {
     /// Goes on from there instead of from nothing. [`Config::first_round`] is the round after it.
     #[must_use]
     pub fn resumed(mut self, from: Resumed) -> Self {
+        let log = &self.rounds.shared.log;
+        for record in from.untold {
+            log.emit(Event::RoundFinished { record });
+        }
+        log.emit(Event::RunResumed {
+            round: from.round,
+            lost_s: from.lost_s,
+        });
+        self.train_s_before = from.train_s;
         self.rounds.table = from.table;
         self.rounds.failures = from.failures;
         self.rounds.params = Arc::new(from.params);
@@ -147,15 +162,16 @@ impl Server {
         let service = app(shared.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let serving = tokio::spawn(async move { axum::serve(listener, service).await });
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
+        let began = shared.log.elapsed_s();
         shared.log.emit(Event::RunStarted {
             clients,
             rounds,
             address: address.to_string(),
         });
-        let began = shared.log.elapsed_s();
         let outcome = self.rounds.run().await;
         let reason = outcome.err().map(|error| format!("{error:#}"));
-        let summary = self.summary(reason.clone(), shared.log.elapsed_s() - began);
+        let train_s = self.train_s_before + shared.log.elapsed_s() - began;
+        let summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
         shared.enter(last, Phase::Finished);
         shared.log.emit(Event::RunFinished {

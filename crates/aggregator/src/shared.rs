@@ -12,11 +12,18 @@ use fl_proto::{Results, Token};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::evaluate::evaluate_chunk;
 use crate::event::{ClientRecord, Event, Phase};
 use crate::log::{Log, lock};
 use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
 use crate::rounds::Outlook;
 use crate::strategy::Update;
+
+/// The outcome of an update that came after its round.
+const LATE: &str = "late";
+
+/// Examples that an update must do on: enough to find nonsense, too few to take time.
+const CHECKED_EXAMPLES: usize = 32;
 
 /// A request refused: the status and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +48,21 @@ pub(crate) struct State {
     pub open: Option<OpenRound>,
     /// The round before, for updates that come late.
     pub previous: Option<(u32, BTreeMap<u32, Ticket>)>,
-    /// Late updates, for the next round.
-    pub late: Vec<Update>,
+    /// What came too late since the last round was closed.
+    pub late: Late,
     /// Clients that cannot be reached in this round: nobody asks them.
     pub away: BTreeSet<u32>,
     pub rejected: u32,
     pub cancelled: Option<String>,
+}
+
+/// Updates that came too late.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    /// Those that count in the next round; none unless that is wanted.
+    pub updates: Vec<Update>,
+    /// All of them.
+    pub records: Vec<ClientRecord>,
 }
 
 /// The round that updates are taken for.
@@ -86,7 +102,7 @@ impl Shared {
             phase: Phase::default(),
             open: None,
             previous: None,
-            late: Vec::new(),
+            late: Late::default(),
             away: BTreeSet::new(),
             rejected: 0,
             cancelled: None,
@@ -363,9 +379,39 @@ impl Shared {
                 ),
             );
         }
-        let record = self.with(|state| self.place_update(state, id, results, params))?;
-        self.log.emit(Event::ResultReceived { record });
+        let placed = self.with(|state| self.place_update(state, id, results, params))?;
+        let too_late = placed.outcome == LATE && !self.config.use_late;
+        let round = placed.round;
+        self.log.emit(Event::ResultReceived { record: placed });
+        if too_late {
+            return refuse(StatusCode::GONE, format!("round {round} is over"));
+        }
         Ok(())
+    }
+
+    /// Whether an update is one that a model can be made of.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn check(&self, id: u32, params: &[f32]) -> Result<(), String> {
+        if let Some(at) = params.iter().position(|param| !param.is_finite()) {
+            return Err(format!(
+                "parameter {at} is not finite: the training diverged, lower the learning rate"
+            ));
+        }
+        // Numbers may be finite and still too large for a single forward pass.
+        let own = self.partition.indices(id as usize);
+        let some = &own[..own.len().min(CHECKED_EXAMPLES)];
+        let (inputs, labels) = (
+            self.train.gather_inputs(some),
+            self.train.gather_labels(some),
+        );
+        match evaluate_chunk(&self.config.network, params, &inputs, &labels) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!(
+                "these parameters give no finite loss on the client's own examples: {error}"
+            )),
+        }
     }
 
     fn place_update(
@@ -406,9 +452,13 @@ impl Shared {
                 return refuse(StatusCode::CONFLICT, format!("round {round} has not begun"));
             }
             _ => {
-                if self.config.use_late && is_late(&mut state.previous, id, round, &token) {
-                    state.late.push(update);
-                    record.outcome = "late".into();
+                if is_late(&mut state.previous, id, round, &token) {
+                    record.outcome = LATE.into();
+                    record.host = self.outlook.get().and_then(|outlook| outlook.seen(&record));
+                    if self.config.use_late {
+                        state.late.updates.push(update);
+                    }
+                    state.late.records.push(record.clone());
                     recover(state, id);
                     return Ok(record);
                 }

@@ -209,6 +209,26 @@ async fn an_update_that_is_not_finite_is_refused_and_its_client_not_waited_for()
 }
 
 #[tokio::test]
+async fn an_update_that_is_finite_and_useless_is_refused_and_harms_nobody() {
+    let run = Run::start(config(3, 1)).await;
+    let mut devices = run.devices(3).await;
+    let order = devices[0].order().await;
+    let params = vec![1e20; num_params()];
+    let useless = frame_of(&devices[0].results(&order), &params);
+    let answer = devices[0].post(&useless).await;
+    assert_eq!(answer.status, 422, "{}", answer.reason());
+    for device in &mut devices[1..] {
+        device.obey().await;
+    }
+    let finished = run.finish().await;
+    assert!(finished.summary.success);
+    let [(1, 0, reason)] = finished.failures()[..] else {
+        panic!("{:?}", finished.failures())
+    };
+    assert!(reason.contains("no finite loss"), "{reason}");
+}
+
+#[tokio::test]
 async fn an_update_counts_once() {
     let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;

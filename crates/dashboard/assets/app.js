@@ -111,6 +111,7 @@ function showRun() {
   const notes = [
     i.reason,
     i.state === "interrupted" && "The events end without a word: the run was broken off.",
+    i.resumed_from.length > 0 && `It was broken off and resumed after round ${i.resumed_from.join(", ")}.`,
     i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,
   ].filter(Boolean).join(" ");
   $("note").hidden = notes === "";

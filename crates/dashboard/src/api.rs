@@ -1,6 +1,6 @@
 //! The endpoints; `docs/openapi.json` documents them.
 
-use crate::follow::{Message, Shared};
+use crate::follow::{Message, News, Shared};
 use crate::model::RunView;
 use crate::{assets, guard, metrics, serial};
 use axum::extract::{Path, Query, State};
@@ -152,7 +152,8 @@ async fn open_metrics(State(shared): Model) -> Response {
     }
 }
 
-/// `/api/events`. A page that cannot keep up is cut off: it loads everything when it comes back.
+/// `/api/events`. A page that cannot keep up is cut off, and so is every page when the run goes on from an
+/// earlier round: it loads everything when it comes back.
 async fn events(State(shared): Model) -> Response {
     let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
         return refusal(
@@ -160,16 +161,19 @@ async fn events(State(shared): Model) -> Response {
             "too many pages are open: close some",
         );
     };
-    let messages = shared.subscribe();
+    let news = shared.subscribe();
     let first = Event::default().retry(RETRY).comment("the run's events");
     let stream = futures::stream::unfold(
-        (Some(first), messages, permit),
-        |(first, mut messages, permit)| async move {
+        (Some(first), news, permit),
+        |(first, mut news, permit)| async move {
             let event = match first {
                 Some(first) => first,
-                None => sent(messages.recv().await.ok()?),
+                None => match news.recv().await.ok()? {
+                    News::Message(message) => sent(message),
+                    News::Anew => return None,
+                },
             };
-            Some((Ok::<_, Infallible>(event), (None, messages, permit)))
+            Some((Ok::<_, Infallible>(event), (None, news, permit)))
         },
     );
     keep_alive(stream).into_response()

@@ -29,6 +29,15 @@ const MAX_STREAMS: usize = 64;
 /// devices of a round that goes on are asked for their progress far more often.
 const BROKEN_OFF: Duration = Duration::from_secs(60);
 
+/// What those who watch are told.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// Something is new.
+    Message(Message),
+    /// Everything is: the run goes on from an earlier round.
+    Anew,
+}
+
 /// One server-sent event.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -45,7 +54,7 @@ pub struct Shared {
     /// Whether it is this process that makes the run: it cannot be broken off then.
     live: bool,
     inner: Mutex<Inner>,
-    messages: broadcast::Sender<Message>,
+    news: broadcast::Sender<News>,
     pub streams: Arc<Semaphore>,
     following: AtomicBool,
 }
@@ -65,7 +74,7 @@ impl Shared {
                 model: Model::new(meta),
                 tail: Tail::new(run_dir),
             }),
-            messages: broadcast::Sender::new(BACKLOG),
+            news: broadcast::Sender::new(BACKLOG),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             following: AtomicBool::new(false),
         }
@@ -75,8 +84,8 @@ impl Shared {
         &self.run_dir
     }
 
-    pub fn subscribe(&self) -> broadcast::Receiver<Message> {
-        self.messages.subscribe()
+    pub fn subscribe(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
     }
 
     /// Reads on; returns how many events were new.
@@ -85,6 +94,14 @@ impl Shared {
     /// If the file cannot be read. One that is not there yet is none for a run of this process.
     pub fn catch_up(&self) -> io::Result<usize> {
         let mut inner = self.lock();
+        if inner.tail.is_replaced() {
+            *inner = Inner {
+                model: Model::new(inner.model.meta().clone()),
+                tail: Tail::new(&self.run_dir),
+            };
+            // Whoever left since does not miss it.
+            let _ = self.news.send(News::Anew);
+        }
         let Inner { model, tail } = &mut *inner;
         let events = match tail.poll(|record| model.apply(record)) {
             Err(error) if self.live && error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -112,14 +129,14 @@ impl Shared {
         let messages = {
             let mut inner = self.lock();
             let changes = inner.model.take_changes();
-            if self.messages.receiver_count() == 0 {
+            if self.news.receiver_count() == 0 {
                 return;
             }
             messages(&inner.model, now_ms(&inner), &changes, anyway)
         };
         for message in messages {
             // Whoever left since does not miss it.
-            let _ = self.messages.send(message);
+            let _ = self.news.send(News::Message(message));
         }
     }
 }

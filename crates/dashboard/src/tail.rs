@@ -1,9 +1,12 @@
 //! `events.jsonl`, read on as it grows.
+//!
+//! A run that was broken off and goes on has another file in its place, without what is done again.
 
 use crate::{Meta, Model};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use zfl_aggregator::Record;
@@ -64,6 +67,15 @@ impl Tail {
         self.modified = file.metadata()?.modified().ok();
         self.file = Some(file);
         Ok(events)
+    }
+
+    /// Whether another file has taken the place of the one that was read: the run goes on from an
+    /// earlier round, and everything has to be read anew.
+    pub fn is_replaced(&self) -> bool {
+        let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let read = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let there = self.path.metadata().ok();
+        matches!((read.map(id), there.map(id)), (Some(read), Some(there)) if read != there)
     }
 
     /// When the file last grew.
@@ -164,6 +176,23 @@ mod tests {
         writeln!(file, "{}\n{READY}", &READY[20..]).unwrap();
         assert_eq!(read(&mut tail), 2);
         assert_eq!(tail.unreadable(), 0);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_another_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::new(dir.path());
+        assert!(!tail.is_replaced(), "there is none yet");
+        let file = dir.path().join(EVENTS);
+        std::fs::write(&file, format!("{READY}\n{READY}\n")).unwrap();
+        assert_eq!(read(&mut tail), 2);
+        assert!(!tail.is_replaced());
+        let new = dir.path().join("new");
+        std::fs::write(&new, format!("{READY}\n")).unwrap();
+        std::fs::rename(new, &file).unwrap();
+        assert!(tail.is_replaced());
+        std::fs::remove_file(&file).unwrap();
+        assert!(!tail.is_replaced(), "what was read is all that there is");
     }
 
     #[test]

@@ -378,6 +378,35 @@ async fn events_tell_what_changed_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_open_when_the_run_goes_on_from_an_earlier_round_loads_everything_anew() {
+    let (dir, _script, dashboard) = run(4);
+    let before = json(&dashboard, "/api/faults").await;
+    let mut body = ask(&dashboard, get("/api/events")).await.into_body();
+    dashboard.follow().unwrap();
+    next(&mut body).await;
+    // As a run that is resumed does it.
+    let events = dir.path().join("events.jsonl");
+    let text = std::fs::read_to_string(&events).unwrap();
+    let end = text.find(r#""event":"phase_entered","round":3,"#).unwrap();
+    let kept = &text[..=text[..end].rfind('\n').unwrap()];
+    let new = dir.path().join("new");
+    std::fs::write(&new, kept).unwrap();
+    std::fs::rename(new, events).unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(20), async {
+        while body.frame().await.is_some() {}
+    });
+    end.await.expect("the stream ends");
+    dashboard.catch_up().unwrap();
+    let run = json(&dashboard, "/api/run").await;
+    assert_eq!(run["rounds_completed"], 2, "{run}");
+    let rounds = json(&dashboard, "/api/rounds").await;
+    assert_eq!(rounds.as_array().unwrap().len(), 3, "{rounds}");
+    let faults = json(&dashboard, "/api/faults").await;
+    let count = |faults: &Value| faults.as_array().unwrap().len();
+    assert!(count(&faults) < count(&before), "{faults}");
+}
+
+#[tokio::test]
 async fn streams_are_bounded() {
     let (_dir, _script, dashboard) = run(2);
     let mut open = Vec::new();

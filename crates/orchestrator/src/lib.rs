@@ -45,5 +45,7 @@ mod sys;
 pub use board::Board;
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fl_client::Overrides;
-pub use fleet::{BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, PcapConfig};
+pub use fleet::{
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, PcapConfig, Resumption,
+};
 pub use machine::{Qemu, QemuError, Speed, SpeedError, Usage, Version};

@@ -4,12 +4,15 @@
 //! sequences and control characters are left out, and what the orchestrator has to say of the
 //! device stands between the lines, marked by `--`. What a device writes is bounded in every
 //! direction: a line, the lines kept, and the file.
+//!
+//! The log of a run that goes on is appended to, behind a mark, and its times go on as the run's do.
+//! So they jump back at the mark by what was broken off and is done again.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Lines kept for the report of a death: a stack trace and what came before it.
 const KEPT_LINES: usize = 30;
@@ -20,10 +23,15 @@ const MAX_LINE_BYTES: usize = 1000;
 /// A guest that writes without end must not fill the disk.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
+/// The last line of a log that was full.
+const FULL: &str = "-- the device writes too much; its log ends here\n";
+
 /// The log of one device.
 #[derive(Debug)]
 pub(crate) struct DeviceLog {
     started: Instant,
+    /// What its times begin with.
+    before: Duration,
     file: Option<File>,
     file_bytes: u64,
     lost: Option<io::Error>,
@@ -50,9 +58,34 @@ impl DeviceLog {
         Ok(Self::new(Some(File::create(path)?), started))
     }
 
+    /// A log that goes on behind what is in the file at `path`, and behind the line `mark`.
+    ///
+    /// `before`: the time of the run at `started`. The bound of the file holds for all its parts, and
+    /// one that was full before stays as it is.
+    pub(crate) fn resume(
+        path: &Path,
+        started: Instant,
+        before: Duration,
+        mark: &str,
+    ) -> io::Result<Self> {
+        let mut options = File::options();
+        let mut file = options.read(true).append(true).create(true).open(path)?;
+        let (bytes, end) = end(&mut file)?;
+        let is_full = end.ends_with(FULL.as_bytes());
+        let mut log = Self::new(Some(file).filter(|_| !is_full), started);
+        (log.before, log.file_bytes) = (before, bytes);
+        // A line that was not written to its end is one all the same.
+        if end.last().is_some_and(|&last| last != b'\n') {
+            log.append("\n");
+        }
+        log.note(mark);
+        Ok(log)
+    }
+
     fn new(file: Option<File>, started: Instant) -> Self {
         Self {
             started,
+            before: Duration::ZERO,
             file,
             file_bytes: 0,
             lost: None,
@@ -146,16 +179,15 @@ impl DeviceLog {
     }
 
     fn write(&mut self, line: &str) {
+        let seconds = (self.before + self.started.elapsed()).as_secs_f64();
+        self.append(&format!("[{seconds:9.3}] {line}\n"));
+    }
+
+    fn append(&mut self, text: &str) {
         let Some(file) = &mut self.file else { return };
-        let seconds = self.started.elapsed().as_secs_f64();
-        let text = format!("[{seconds:9.3}] {line}\n");
         self.file_bytes += text.len() as u64;
         let full = self.file_bytes > MAX_FILE_BYTES;
-        let text = if full {
-            "-- the device writes too much; its log ends here\n"
-        } else {
-            &text
-        };
+        let text = if full { FULL } else { text };
         if let Err(error) = file.write_all(text.as_bytes()) {
             self.lost = Some(error);
             self.file = None;
@@ -163,6 +195,15 @@ impl DeviceLog {
             self.file = None;
         }
     }
+}
+
+/// How long a file is, and its last bytes: as many as the line that ends a full log has.
+fn end(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
+    let bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(bytes.saturating_sub(FULL.len() as u64)))?;
+    let mut end = Vec::new();
+    file.take(FULL.len() as u64).read_to_end(&mut end)?;
+    Ok((bytes, end))
 }
 
 #[cfg(test)]
@@ -224,6 +265,64 @@ mod tests {
         log.feed(b"and more\n");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("its log ends here\n"), "{text}");
+    }
+
+    fn resume(path: &Path, before_s: u64) -> DeviceLog {
+        let before = Duration::from_secs(before_s);
+        DeviceLog::resume(path, Instant::now(), before, "resumed after round 4").unwrap()
+    }
+
+    #[test]
+    fn a_log_goes_on_behind_a_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.log");
+        let mut first = DeviceLog::create(&path, Instant::now()).unwrap();
+        first.feed(b"before\n");
+        // What a kill may leave of a line.
+        first.append("[    0.0");
+        let mut second = resume(&path, 3600);
+        second.feed(b"after\n");
+        drop(second);
+        resume(&path, 7200);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let parts = [
+            ("[    0.", "] before"),
+            ("[    0.0", ""),
+            ("[ 36", "] -- resumed after round 4"),
+            ("[ 36", "] after"),
+            ("[ 72", "] -- resumed after round 4"),
+        ];
+        assert_eq!(lines.len(), parts.len(), "{text}");
+        for (line, (start, end)) in lines.iter().zip(parts) {
+            assert!(line.starts_with(start) && line.ends_with(end), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_log_of_a_device_that_is_new_begins_with_the_mark() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("8.log");
+        resume(&path, 0);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with('[') && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn all_parts_of_a_log_together_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("9.log");
+        let file = File::create(&path).unwrap();
+        file.set_len(MAX_FILE_BYTES - 200).unwrap();
+        let mut log = resume(&path, 0);
+        log.feed(&[b'x'; 500]);
+        log.feed(b"\nand more\n");
+        let full = std::fs::read(&path).unwrap();
+        assert!(full.ends_with(FULL.as_bytes()), "{}", full.len());
+        assert!(full.len() as u64 <= MAX_FILE_BYTES + FULL.len() as u64);
+        // There is room for less than the line that was too long, and nothing comes behind the end.
+        resume(&path, 0).feed(b"short\n");
+        assert_eq!(std::fs::read(&path).unwrap(), full);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use support::play::{NOTHING, booted, log_of, next, start};
-use support::{board, fleet};
+use support::{board, fleet, stage};
 use tokio::sync::mpsc::unbounded_channel;
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::board::Guest;
@@ -23,6 +24,7 @@ roles!(
         a_silent_device_is_given_up,
         lost_characters_are_typed_again,
         a_guest_that_reports_its_end_is_ended,
+        a_guest_that_reports_its_end_and_ends_is_told_by_it,
         a_fleet_can_be_stopped_while_it_boots,
         a_fleet_that_cannot_work_is_refused,
         a_fleet_that_does_not_fit_is_refused;
@@ -194,6 +196,7 @@ async fn lost_characters_are_typed_again(sandbox: Sandbox) {
 async fn a_guest_that_reports_its_end_is_ended(sandbox: Sandbox) {
     let (fleet, report, mut events) = booted(sandbox, "fails", 1).await;
     assert_eq!(report.booted.len(), 1);
+    std::fs::write(stage().join("fail"), "").unwrap();
     let death = next(&mut events, |event| match event {
         FleetEvent::Died(death) => Some(death),
         _ => None,
@@ -203,6 +206,45 @@ async fn a_guest_that_reports_its_end_is_ended(sandbox: Sandbox) {
     assert_eq!(death.last_lines.last().unwrap(), "  in thread 3");
     assert!(fleet.pids().is_empty());
     fleet.stop().await;
+}
+
+/// Nothing is read before it has ended: all that it wrote counts all the same.
+async fn a_guest_that_reports_its_end_and_ends_is_told_by_it(sandbox: Sandbox) {
+    let (fleet, report, mut events) = booted(sandbox, "falls", 2).await;
+    assert_eq!(report.booted.len(), 2);
+    let go_on = hold_the_runtime();
+    std::fs::write(stage().join("fail"), "").unwrap();
+    support::wait_until("the machines have ended", || children().is_empty());
+    go_on();
+    for _ in 0..2 {
+        let death = next(&mut events, |event| match event {
+            FleetEvent::Died(death) => Some(death),
+            _ => None,
+        });
+        let death = death.await;
+        assert_eq!(death.reason, "the guest failed: FATAL: stack overflow");
+        for line in ["FATAL: stack overflow", "qemu: no such page"] {
+            let told = death.last_lines.iter().any(|told| told.ends_with(line));
+            assert!(told, "{line}: {death:?}");
+        }
+    }
+    fleet.stop().await;
+}
+
+/// Keeps every thread of the runtime busy; what is returned lets them go on.
+fn hold_the_runtime() -> impl FnOnce() {
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    let barrier = || Arc::new(Barrier::new(workers + 1));
+    let (held, go_on) = (barrier(), barrier());
+    for _ in 0..workers {
+        let (held, go_on) = (Arc::clone(&held), Arc::clone(&go_on));
+        tokio::spawn(async move {
+            held.wait();
+            go_on.wait();
+        });
+    }
+    held.wait();
+    move || _ = go_on.wait()
 }
 
 async fn a_fleet_can_be_stopped_while_it_boots(sandbox: Sandbox) {
@@ -215,9 +257,19 @@ async fn a_fleet_can_be_stopped_while_it_boots(sandbox: Sandbox) {
         report = booting => panic!("{report:?}"),
         () = first => {}
     }
+    support::wait_until("a machine boots", || !children().is_empty());
     fleet.stop().await;
-    let children = std::fs::read_to_string("/proc/self/task/2/children").unwrap();
-    assert_eq!(children, "");
+    assert_eq!(children(), "");
+}
+
+/// The processes that threads of this one have started and not waited for.
+fn children() -> String {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let children = threads.map(|thread| thread.path().join("children"));
+    // A thread that has ended since has none.
+    children
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect()
 }
 
 async fn a_fleet_that_cannot_work_is_refused(sandbox: Sandbox) {

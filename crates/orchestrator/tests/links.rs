@@ -229,11 +229,11 @@ async fn a_link_is_cut_and_healed_and_changed(sandbox: Sandbox) {
 
 async fn on_the_switch_a_poor_card_is_paced(sandbox: Sandbox) {
     let mut board = board("good");
-    board.nic.max_kbit_per_s = Some(100);
+    board.nic.max_kbit_per_s = Some(10);
     let (fleet, server, _events) = start(sandbox, fleet(board, 1)).await;
     fleet.boot(server).await;
     assert_eq!(fleet.warnings(), [""; 0]);
-    // At that rate they take six seconds: a short frame costs such a card as much as a full one.
+    // At that rate they take a minute: a short frame costs such a card as much as a full one.
     send(&fleet, 50).await;
     let offered = || fleet.link_stats(1).unwrap().downlink.frames;
     support::wait_until("all are in the switch", || offered() >= 50);

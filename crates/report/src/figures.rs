@@ -126,7 +126,9 @@ fn learning(groups: &[Group]) -> Vec<Figure> {
     figures.extend(figure(
         groups,
         "accuracy-time",
-        "The same against the time on the wall, emulation and all.".to_owned(),
+        "The same against the time on the wall, emulation and all; of a run that was resumed, without \
+         what was broken off and done again."
+            .to_owned(),
         curves(groups, |row| Some(row.record.elapsed_s), accuracy),
         &against("Wall time (s)"),
     ));

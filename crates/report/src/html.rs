@@ -215,10 +215,13 @@ fn state(run: &Run) -> String {
         RunState::Failed => "failed",
         RunState::Interrupted | RunState::Running => "broken off",
     };
-    match &run.view.reason {
-        Some(reason) => format!("{state}: {reason}"),
-        None => state.to_owned(),
-    }
+    let reason = run.view.reason.iter().map(|reason| format!(": {reason}"));
+    let resumed = run.view.resumed_from.iter();
+    let resumed = resumed.map(|round| format!(", resumed after round {round}"));
+    std::iter::once(state.to_owned())
+        .chain(reason)
+        .chain(resumed)
+        .collect()
 }
 
 /// Every setting, those that differ first and marked.

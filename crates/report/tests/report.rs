@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::Script;
+use zfl_aggregator::Event;
 use zfl_dashboard::Meta;
 
 const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
@@ -190,6 +191,24 @@ fn a_run_that_was_broken_off_is_reported_as_far_as_it_came() {
     let empty = dir.path().join("empty");
     drop(Script::new(&empty, 3, 5));
     zfl_report::write(&[empty, path], &out).unwrap();
+}
+
+#[test]
+fn a_run_that_was_resumed_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("night");
+    let mut script = Script::new(&path, 3, 3);
+    script.boot();
+    script.round(1);
+    let round = 1;
+    script.emit(Event::RunResumed { round, lost_s: 0.5 });
+    script.boot();
+    (2..=3).for_each(|round| script.round(round));
+    script.finish();
+    let out = dir.path().join("report");
+    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap()).unwrap();
+    assert!(html.contains("finished, resumed after round 1"));
+    assert!(html.contains("3 of 3"));
 }
 
 #[test]

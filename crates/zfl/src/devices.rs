@@ -53,11 +53,11 @@ pub struct Device {
     pub bytes_up: u64,
     /// HTTP bytes to it.
     pub bytes_down: u64,
-    /// TCP segments that it sent.
+    /// TCP segments that it sent, in all its boots; in each up to its last update.
     pub segments_sent: Option<u64>,
-    /// TCP segments that it received.
+    /// TCP segments that it received, likewise.
     pub segments_received: Option<u64>,
-    /// TCP segments that it sent again.
+    /// TCP segments that it sent again, likewise.
     pub retransmissions: Option<u64>,
     /// From the start of its machine to its prompt, at its last boot, in milliseconds.
     pub boot_ms: Option<u64>,
@@ -81,6 +81,39 @@ pub struct Device {
     instructions: u64,
     #[serde(skip)]
     counted: u64,
+    #[serde(skip)]
+    segments: Segments,
+}
+
+/// TCP segments, which devices count since their boot.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Segments {
+    /// Of the boots before: sent, received, sent again.
+    before: [u64; 3],
+    /// Of this one, as far as its last update.
+    now: [Option<u64>; 3],
+    boot_ms: Option<u64>,
+}
+
+impl Segments {
+    /// Takes the counts of an update in; returns those of all boots.
+    fn add(&mut self, boot_ms: Option<u64>, counts: [Option<u64>; 3]) -> [Option<u64>; 3] {
+        let fewer = counts.iter().zip(&self.now).any(|(now, last)| now < last);
+        // Two boots take as many milliseconds now and then: the counts tell as well.
+        if fewer || boot_ms != self.boot_ms {
+            for (before, last) in self.before.iter_mut().zip(self.now) {
+                *before = before.saturating_add(last.unwrap_or(0));
+            }
+        }
+        (self.now, self.boot_ms) = (counts, boot_ms);
+        let [sent, received, again] = self.before;
+        let [now_sent, now_received, now_again] = counts;
+        [
+            now_sent.map(|now| now.saturating_add(sent)),
+            now_received.map(|now| now.saturating_add(received)),
+            now_again.map(|now| now.saturating_add(again)),
+        ]
+    }
 }
 
 impl Device {
@@ -99,12 +132,20 @@ impl Device {
             self.instructions += instructions;
             self.counted += 1;
         }
-        // These count since boot, so the last row of a device has them all.
         self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
         self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
-        self.segments_sent = row.segments_sent.max(self.segments_sent);
-        self.segments_received = row.segments_received.max(self.segments_received);
-        self.retransmissions = row.retransmissions.max(self.retransmissions);
+        let counts = [
+            row.segments_sent,
+            row.segments_received,
+            row.retransmissions,
+        ];
+        if counts.iter().any(Option::is_some) {
+            [
+                self.segments_sent,
+                self.segments_received,
+                self.retransmissions,
+            ] = self.segments.add(row.boot_ms, counts);
+        }
         self.boot_ms = row.boot_ms.or(self.boot_ms);
         self.host_private_bytes = row.host_private_bytes.max(self.host_private_bytes);
         // These are each round's own.
@@ -307,6 +348,24 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
         assert!(lines[2].contains("5.00     10.00      1.000"), "{text}");
         assert!(!lines[0].contains("stack kB"), "no device has any: {text}");
         assert_eq!(lines.last(), Some(&NOTE));
+    }
+
+    #[test]
+    fn segments_of_all_boots_are_counted() {
+        let mut segments = Segments::default();
+        let mut add = |boot_ms, counts: [u64; 3]| {
+            let all = segments.add(Some(boot_ms), counts.map(Some));
+            all.map(Option::unwrap)
+        };
+        assert_eq!(add(40, [10, 20, 0]), [10, 20, 0]);
+        assert_eq!(add(40, [15, 30, 1]), [15, 30, 1]);
+        assert_eq!(add(41, [16, 30, 1]), [31, 60, 2], "another boot");
+        assert_eq!(add(41, [17, 29, 1]), [48, 89, 3], "yet another, as long");
+        assert_eq!(add(41, [20, 40, 1]), [51, 100, 3]);
+        // Where nobody knows the boot.
+        let mut segments = Segments::default();
+        segments.add(None, [Some(5), None, None]);
+        assert_eq!(segments.add(None, [Some(3), None, None])[0], Some(8));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod before;
 mod client;
 mod deadlines;
 mod devices;

@@ -4,6 +4,7 @@
 //! namespaces entered (a fork, which takes a single thread), and only then a runtime started.
 
 use crate::args::{Body, BodyChoice, Capture, RunArgs};
+use crate::before::Before;
 use crate::experiment::{Experiment, Out};
 use crate::groups::Group;
 use crate::memory;
@@ -19,6 +20,7 @@ use crate::{RUNS, view};
 use anyhow::{Context, Result, ensure};
 use fl_data::Splits;
 use futures::future::join_all;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -30,7 +32,7 @@ use zfl_aggregator::{Handle, Resumed, RunDir, Server, bind};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, Overrides, PcapConfig, Qemu,
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, Overrides, PcapConfig, Qemu, Resumption,
 };
 
 /// What brings a Zephyr firmware.
@@ -57,14 +59,20 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     let fleet = fleet_config(&experiment, args, resumed.as_ref())?;
     let plan = prepare(&experiment, &fleet)?;
     let dashboard = view::open(args.learning.dashboard)?;
-    let run_dir = match &resumed {
-        Some(resumed) => RunDir::resume(&experiment.out, resumed.round)?,
-        None => create(&experiment)?,
+    let (run_dir, before) = match &resumed {
+        Some(resumed) => {
+            let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
+            (run_dir, Before::of(&experiment.out, resumed)?)
+        }
+        None => (create(&experiment)?, Before::default()),
     };
     // In the outer process, so that it is gone whenever this process ends in good order.
     let _mark = Mark::set(&experiment.out)?;
     let _shown = args.display.open(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan, &fleet)?);
+    if let Some(round) = before.resumed_from.last() {
+        println!("goes on after round {round}");
+    }
     if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
         println!("bare, since no Zephyr firmware is built; get it by: {ZEPHYR}");
     }
@@ -73,6 +81,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         plan: &plan,
         began,
         resumed,
+        before,
         fleet,
     };
     let status = sandbox::enter(&plan, |sandbox| {
@@ -320,6 +329,7 @@ fn fleet_config(
     };
     config.seed = experiment.seed;
     config.oversubscribe = args.fleet.oversubscribe;
+    config.resumed = resumed.map(resumption);
     config.pcap = args.pcap.as_ref().map(|capture| PcapConfig {
         dir: experiment.out.join("pcap"),
         clients: match capture {
@@ -328,6 +338,18 @@ fn fleet_config(
         },
     });
     Ok(config)
+}
+
+fn resumption(from: &Resumed) -> Resumption {
+    let Resumed {
+        round, elapsed_s, ..
+    } = from;
+    Resumption {
+        elapsed: Duration::try_from_secs_f64(*elapsed_s).unwrap_or_default(),
+        mark: format!(
+            "resumed after round {round}: what came after {elapsed_s:.3} s was broken off and is done again"
+        ),
+    }
 }
 
 fn device(client: u32, group: &Group) -> DeviceSpec {
@@ -353,6 +375,7 @@ struct Production<'a> {
     plan: &'a Plan,
     began: Instant,
     resumed: Option<Resumed>,
+    before: Before,
     fleet: FleetConfig,
 }
 
@@ -382,8 +405,7 @@ impl Production<'_> {
         let network = self.plan.to_string();
         let meta = view::describe(experiment, Some(network), &data.train, &partition)?;
         view::serve(dashboard, meta, &experiment.out, &terminal)?;
-        let (mut server, lost, first_round) =
-            server(experiment, data, partition, run_dir, self.resumed)?;
+        let (mut server, lost) = server(experiment, data, partition, run_dir, self.resumed)?;
         let stage = Arc::new(Stage::new(
             Arc::downgrade(&fleet),
             server.handle(),
@@ -404,52 +426,58 @@ impl Production<'_> {
             told,
         );
 
+        let aggregator = server.handle();
         let aggregating = aggregate(server, listener, &terminal);
         tokio::pin!(aggregating);
         let (boot_s, ended) = tokio::select! {
             ended = &mut aggregating => (None, ended),
-            boot_s = boot(&fleet, &clients, address, &terminal) => (Some(boot_s), aggregating.await),
+            boot_s = boot(&fleet, &clients, address, &aggregator, &terminal) => (Some(boot_s), aggregating.await),
         };
         let pids = fleet.pids().into_keys();
         let memory = Memory::of(pids.filter_map(|client| fleet.usage(client)));
         let network_stats = fleet.switch_stats().as_ref().map(NetworkStats::of);
-        let deaths = background.end(fleet).await?;
+        let mut before = self.before;
+        before.deaths.extend(background.end(fleet).await?);
         let (learned, interrupt) = ended?;
 
         let fleet_side = FleetSide {
             network: experiment.network.map(|_| self.plan.to_string()),
-            boot_s,
+            boot_s: before.boot_s_with(boot_s),
             memory,
-            network_stats,
-            deaths,
-            faults: stage.counts(),
-            resumed_from: (first_round > 1).then(|| first_round - 1),
+            network_stats: network_stats.map(|stats| NetworkStats {
+                since_round: before.since_round(),
+                ..stats
+            }),
+            faults: before.faults_with(stage.counts()),
+            lost_s: before.since_round().map(|_| before.lost_s),
+            deaths: before.deaths,
+            resumed_from: before.resumed_from,
         };
-        let wall_s = self.began.elapsed().as_secs_f64();
+        let wall_s = before.wall_s + self.began.elapsed().as_secs_f64();
         let signal = interrupt.map(|interrupt| interrupt.name);
         let summary = Summary::new(experiment, learned, fleet_side, signal, wall_s);
         conclude(&summary, interrupt, &experiment.out, &terminal)
     }
 }
 
-/// The aggregator, at its beginning or where it goes on; who is gone by then; its first round.
+/// The aggregator, at its beginning or where it goes on; who is gone by then.
 fn server(
     experiment: &Experiment,
     data: Splits,
     partition: fl_data::Partition,
     run_dir: RunDir,
     resumed: Option<Resumed>,
-) -> Result<(Server, std::collections::BTreeMap<u32, String>, u32)> {
+) -> Result<(Server, std::collections::BTreeMap<u32, String>)> {
     let mut config = experiment.aggregator()?;
     let Some(mut resumed) = resumed else {
         let server = Server::new(config, data, partition, run_dir)?;
-        return Ok((server, Default::default(), 1));
+        return Ok((server, Default::default()));
     };
     config.first_round = resumed.round + 1;
     config.elapsed_before = Duration::try_from_secs_f64(resumed.elapsed_s).unwrap_or_default();
-    let (lost, first_round) = (std::mem::take(&mut resumed.lost), config.first_round);
+    let lost = std::mem::take(&mut resumed.lost);
     let server = Server::new(config, data, partition, run_dir)?;
-    Ok((server.resumed(resumed), lost, first_round))
+    Ok((server.resumed(resumed), lost))
 }
 
 /// What goes on beside the rounds.
@@ -513,6 +541,7 @@ async fn boot(
     fleet: &Fleet,
     clients: &BTreeSet<u32>,
     server: SocketAddr,
+    aggregator: &Handle,
     terminal: &Terminal,
 ) -> f64 {
     let began = Instant::now();
@@ -520,6 +549,8 @@ async fn boot(
     let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
+    let detail = json!({"devices": count, "boot_s": boot_s});
+    aggregator.fleet_event(None, "fleet_booted", detail);
     terminal.line(&format!("{count} devices run after {boot_s:.1} s"));
     boot_s
 }

@@ -29,6 +29,9 @@ pub struct Stage {
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
+    /// Held from telling that a device is lost to telling that it comes back, so that no round begins
+    /// between the two: it would not wait for that device.
+    telling: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,7 @@ impl Stage {
             server,
             plan,
             state: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 
@@ -82,11 +86,20 @@ impl Stage {
         if fleet.kill(client).await.is_err() {
             return;
         }
-        self.aggregator.client_lost(client, reason);
+        self.tell_lost(client, reason, reboot);
         if reboot {
-            self.aggregator.client_expected(client);
             // A boot that fails is told as a death.
             let _ = fleet.boot_one(client, self.server).await;
+        }
+    }
+
+    /// Tells the aggregator that a device is gone, and whether for good.
+    fn tell_lost(&self, client: u32, reason: &str, comes_back: bool) {
+        let _whole = lock(&self.telling);
+        // This may end the round.
+        self.aggregator.client_lost(client, reason);
+        if comes_back {
+            self.aggregator.client_expected(client);
         }
     }
 
@@ -200,6 +213,8 @@ impl Stage {
     }
 
     async fn prepare(&self, round: u32, elapsed_s: f64) -> Conditions {
+        // What is half told is told first.
+        drop(lock(&self.telling));
         self.restore().await;
         let faults = self.plan.round(round, elapsed_s);
         let mut conditions = Conditions::default();
@@ -242,7 +257,7 @@ impl Stage {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -282,4 +297,9 @@ impl Outlook for Stage {
 /// Why a client has no update, in the tables: the same words in every run.
 fn reason(fault: Fault) -> String {
     format!("{} on purpose", fault.name())
+}
+
+/// Locks, also after a panic elsewhere: what is locked here is whole at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -46,11 +46,16 @@ pub struct Summary {
     pub bytes_up: u64,
     /// HTTP bytes to devices.
     pub bytes_down: u64,
-    /// From the start of the program to the end of the fleet.
+    /// From the start of the program to the end of the fleet, of all parts of the run. One that was
+    /// broken off counts from its first event to its last.
     pub wall_s: f64,
-    /// From the start of the first machine until all devices ran; absent if that did not come.
+    /// How much of that went into rounds that were broken off and done again; absent unless resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_s: Option<f64>,
+    /// From the start of the first machine until all devices ran, of all parts that completed a round;
+    /// absent if that did not come in one of them, or not before its last round.
     pub boot_s: Option<f64>,
-    /// From the first wait for devices to the last evaluation.
+    /// From the first wait for devices to the last evaluation, of all parts, without what was lost.
     pub train_s: f64,
     /// Memory of the host that each device's machine had to itself at the end of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,10 +69,10 @@ pub struct Summary {
     pub seed: u64,
     /// How often each kind of planned fault happened.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub faults: BTreeMap<&'static str, u32>,
-    /// The last round of the run before it was broken off, if it was resumed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resumed_from: Option<u32>,
+    pub faults: BTreeMap<String, u32>,
+    /// The last complete round at each time that the run was broken off and resumed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resumed_from: Vec<u32>,
     /// Devices that died, and updates that were asked for and did not come.
     pub failures: Vec<Failure>,
 }
@@ -125,6 +130,10 @@ impl Memory {
 /// Frames on all links together, as the switch counted them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct NetworkStats {
+    /// The first round that is counted, if the run was resumed: the switch of before took its counts
+    /// with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_round: Option<u32>,
     /// From devices.
     pub up: Frames,
     /// To devices.
@@ -168,6 +177,7 @@ impl NetworkStats {
         }
         let punctuality = switch.punctuality;
         Self {
+            since_round: None,
             up,
             down,
             // A fleet without frames was never late.
@@ -205,9 +215,11 @@ pub struct FleetSide {
     /// Devices that died.
     pub deaths: Vec<Death>,
     /// See [`Summary::faults`].
-    pub faults: BTreeMap<&'static str, u32>,
+    pub faults: BTreeMap<String, u32>,
     /// See [`Summary::resumed_from`].
-    pub resumed_from: Option<u32>,
+    pub resumed_from: Vec<u32>,
+    /// See [`Summary::lost_s`].
+    pub lost_s: Option<f64>,
 }
 
 impl Summary {
@@ -252,6 +264,7 @@ impl Summary {
             bytes_up: learned.bytes_up,
             bytes_down: learned.bytes_down,
             wall_s,
+            lost_s: fleet.lost_s,
             boot_s: fleet.boot_s,
             train_s: learned.train_s,
             memory: fleet.memory,
@@ -293,6 +306,15 @@ impl Summary {
             "time",
             format!("{:.1} s, training {:.1} s{boot}", self.wall_s, self.train_s),
         );
+        if let Some(lost_s) = self.lost_s {
+            let rounds: Vec<_> = self.resumed_from.iter().map(u32::to_string).collect();
+            let word = if rounds.len() == 1 { "round" } else { "rounds" };
+            let rounds = rounds.join(", ");
+            row(
+                "resumed",
+                format!("after {word} {rounds}; {lost_s:.1} s went into what was broken off"),
+            );
+        }
         if let Some(memory) = self.memory {
             let max = megabytes(memory.private_bytes_max);
             row("memory", format!("{max} private to a device at most"));

@@ -40,7 +40,9 @@ pub fn describe(
     partition: &Partition,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
-    meta.command = Some(command(std::env::args().skip(1)));
+    // What repeats a run is how it was begun, not how it was resumed.
+    meta.command
+        .get_or_insert_with(|| command(std::env::args().skip(1)));
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);

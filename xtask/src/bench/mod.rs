@@ -8,6 +8,7 @@
 //! not complete, models that differ. What does depend on it is stated and not judged by the exit status.
 
 mod bodies;
+mod dashboard;
 mod faults;
 mod fleet;
 mod kill;
@@ -62,6 +63,8 @@ enum What {
     Kill,
     /// The same experiment in every body and on every board
     Bodies,
+    /// What the dashboard costs: pairs of runs of 200 native devices, with it and without
+    Dashboard,
 }
 
 impl What {
@@ -72,6 +75,7 @@ impl What {
             Self::Fleet => "fleet",
             Self::Kill => "kill",
             Self::Bodies => "bodies",
+            Self::Dashboard => "dashboard",
         }
     }
 
@@ -105,6 +109,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         What::Fleet => fleet::measure(&bench),
         What::Kill => kill::measure(&bench),
         What::Bodies => bodies::measure(&bench),
+        What::Dashboard => dashboard::measure(&bench),
     }?;
     let what = args.what.name();
     let text = format!("{}\n\n{measured}", machine.describe(what)?);
@@ -150,7 +155,8 @@ impl Bench {
         Run::read(&out, load)
     }
 
-    /// Starts `zfl run`; returns it with its run directory. What it prints goes into files beside that.
+    /// Starts `zfl run`, without a dashboard unless the arguments have one; returns it with its run
+    /// directory. What it prints goes into files beside that.
     fn start(&self, name: &str, arguments: &str) -> Result<(Child, PathBuf)> {
         let out = self.folder.join(name);
         if out.exists() {
@@ -160,11 +166,15 @@ impl Bench {
             File::create(&path).with_context(|| format!("cannot write {}", path.display()))
         };
         let mut command = Command::new(&self.zfl);
+        if !arguments.contains("--dashboard") {
+            command.args(["run", "--dashboard", "off"]);
+        } else {
+            command.arg("run");
+        }
         command
             .current_dir(project::root())
-            .arg("run")
             .args(arguments.split_whitespace())
-            .args(["--seed", SEED, "--dashboard", "off", "--out"])
+            .args(["--seed", SEED, "--out"])
             .arg(&out)
             .stdout(file(out.with_extension("out"))?)
             .stderr(file(out.with_extension("err"))?);

@@ -24,6 +24,9 @@
 //! | `log_lost` | `error` | as before, and among the faults |
 //! | `usage` | `host_bytes`, `cpu_s` | as before |
 //!
+//! `fleet_booted` (`devices`, `boot_s`), without a client, is for those who sum a run up; here it is passed
+//! over.
+//!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
 //! of the faults the newest [`MAX_FAULTS`] are kept, of a reason its first [`MAX_REASON`] bytes.
@@ -57,6 +60,10 @@ pub struct Model {
     round: u32,
     end: Option<End>,
     interrupted: bool,
+    /// The last complete round at each time that the run was resumed.
+    resumed_from: Vec<u32>,
+    /// Between the parts of a run, when it is told anew who is gone.
+    resuming: bool,
     unreadable: u64,
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
@@ -96,6 +103,8 @@ impl Model {
             round: 0,
             end: None,
             interrupted: false,
+            resumed_from: Vec::new(),
+            resuming: false,
             unreadable: 0,
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -182,6 +191,7 @@ impl Model {
             Event::RunStarted {
                 clients, rounds, ..
             } => self.run_started(clients, rounds),
+            Event::RunResumed { round, .. } => self.run_resumed(round),
             Event::PhaseEntered { round, phase } => {
                 self.phase = phase;
                 self.round = self.round.max(round);
@@ -226,9 +236,23 @@ impl Model {
     fn run_started(&mut self, clients: u32, rounds: u32) {
         self.meta.clients = clients;
         self.meta.rounds = rounds;
-        // A run that goes on after it was broken off.
         self.end = None;
+        self.resuming = false;
         self.expect_devices(clients);
+        self.changes.run = true;
+    }
+
+    /// A run that was broken off goes on: its devices went with it, and boot anew.
+    fn run_resumed(&mut self, round: u32) {
+        self.resumed_from.push(round);
+        self.end = None;
+        self.resuming = true;
+        let there = self.devices.values();
+        let there = there.filter(|device| device.state != State::Dead);
+        let there: Vec<u32> = there.map(|device| device.client).collect();
+        for client in there {
+            self.set_state(client, State::Joining);
+        }
         self.changes.run = true;
     }
 
@@ -322,6 +346,9 @@ impl Model {
     /// A device is gone. Two may tell of the same: who has seen it die, and who has missed it.
     fn lost(&mut self, client: u32, reason: &str, kind: &str) {
         let was_dead = self.device_mut(client).state == State::Dead;
+        if was_dead && self.resuming {
+            return;
+        }
         self.set_state(client, State::Dead);
         let reason = bounded(reason);
         let round = self.round;

@@ -98,7 +98,9 @@ pub struct RunView {
     pub faults: u64,
     /// Lines of `events.jsonl` that could not be read: of another version, or cut off by a crash.
     pub unreadable_events: u64,
-    /// Since the start of the run, in seconds.
+    /// The last complete round at each time that the run was broken off and resumed.
+    pub resumed_from: Vec<u32>,
+    /// Since the start of the run, in seconds, without what was broken off and done again.
     pub elapsed_s: f64,
     /// Simulated time up to the end of the last round, in seconds.
     pub simulated_s: Option<f64>,
@@ -170,6 +172,7 @@ impl Model {
             bytes_down: sum(|record| record.bytes_down),
             faults: self.fault_counts().values().sum(),
             unreadable_events: self.unreadable,
+            resumed_from: self.resumed_from.clone(),
             elapsed_s: now_ms as f64 / 1e3,
             simulated_s: last.and_then(|record| record.simulated_elapsed_s),
             energy_j: self.energy_j,

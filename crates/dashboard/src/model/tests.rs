@@ -449,6 +449,49 @@ fn only_what_changed_is_told() {
 }
 
 #[test]
+fn a_run_that_goes_on_has_each_fault_once_and_no_device_of_before() {
+    let mut model = model(3);
+    let lost = || Event::ClientLost {
+        client: 2,
+        reason: "page fault".into(),
+    };
+    tell(&mut model, lost());
+    tell(&mut model, Event::ClientReady { client: 0 });
+    fleet(&mut model, 1, "booting", json!({}));
+    at(&mut model, 3000, finished(1, 3.0));
+    let resumed = Event::RunResumed {
+        round: 1,
+        lost_s: 0.5,
+    };
+    for _ in 0..2 {
+        at(&mut model, 3000, resumed.clone());
+        tell(&mut model, lost());
+        let states = [0, 1, 2].map(|client| state(&model, client));
+        assert_eq!(states, [State::Joining, State::Joining, State::Dead]);
+        let started = Event::RunStarted {
+            clients: 3,
+            rounds: 4,
+            address: String::new(),
+        };
+        tell(&mut model, started);
+    }
+    let faults: Vec<_> = model.faults().map(|fault| fault.reason.as_str()).collect();
+    assert_eq!(faults, ["page fault"]);
+    assert_eq!(model.run(3000).resumed_from, [1, 1]);
+    let reason = model.device(2).unwrap().reason.as_deref();
+    assert_eq!(reason, Some("page fault"));
+    // What is lost later is.
+    tell(
+        &mut model,
+        Event::ClientLost {
+            client: 0,
+            reason: "r".into(),
+        },
+    );
+    assert_eq!(model.faults().count(), 2);
+}
+
+#[test]
 fn absurd_numbers_take_no_memory() {
     let mut model = model(1);
     tell(

@@ -105,7 +105,10 @@ impl Browser {
         self.until("document.body.dataset.loaded === 'true'").await;
     }
 
+    /// Clicks on what a selector finds, once it is there: the page may not have heard of it yet.
     pub async fn click(&self, selector: &str) {
+        self.until(&format!("document.querySelector({selector:?}) !== null"))
+            .await;
         self.page
             .find(By::Css(selector.to_owned()))
             .await

@@ -83,7 +83,10 @@ impl Emulated {
             } else {
                 tokio::select! {
                     output = session.output() => match output {
-                        Output::Ended(how) => return Err(Unheard::Ended(how)),
+                        Output::Ended { how, rest } => {
+                            let reported = self.fatal(&rest).map(Unheard::Fatal);
+                            return Err(reported.unwrap_or(Unheard::Ended(how)));
+                        }
                         Output::Lines(lines) => {
                             if let Some(reason) = self.fatal(&lines) {
                                 last_words(session).await;

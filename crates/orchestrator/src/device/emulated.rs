@@ -187,9 +187,9 @@ impl Emulated {
                             return self.identity.died(reason);
                         }
                     }
-                    Output::Ended(how) => {
+                    Output::Ended { how, rest } => {
                         self.forget_pid();
-                        return self.identity.died(how);
+                        return self.identity.died(self.fatal(&rest).unwrap_or(how));
                     }
                 },
                 command = commands.recv() => match command {

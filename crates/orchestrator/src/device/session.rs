@@ -9,15 +9,20 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::machine::Machine;
 use crate::native::{SharedLog, lock};
-use crate::serial::Serial;
+use crate::serial::{Serial, read_now};
 
 /// What came out.
 #[derive(Debug)]
 pub(super) enum Output {
     /// Lines that the guest completed; maybe none, if it has only begun one.
     Lines(Vec<String>),
-    /// The end of the machine, in words. All that it wrote is in the log.
-    Ended(String),
+    /// The end of the machine. All that it wrote is in the log.
+    Ended {
+        /// How it ended, in words.
+        how: String,
+        /// Lines that it had completed and that were not read before.
+        rest: Vec<String>,
+    },
 }
 
 /// A machine, its serial line, and the complaints of its emulator. Dropping it kills the machine.
@@ -74,8 +79,8 @@ impl Session {
                 Output::Lines(Vec::new())
             }
             status = &mut self.machine.ended => {
-                self.drain();
-                Output::Ended(describe(status.ok()))
+                let (how, rest) = (describe(status.ok()), self.drain());
+                Output::Ended { how, rest }
             }
         }
     }
@@ -90,21 +95,23 @@ impl Session {
         self.drain();
     }
 
-    /// Reads what was written before the end.
-    fn drain(&mut self) {
+    /// Reads what was written before the end; the lines that the guest completed.
+    fn drain(&mut self) -> Vec<String> {
         let mut buffer = [0; 4096];
+        let mut lines = Vec::new();
         loop {
             match self.serial.read_now(&mut buffer) {
                 0 => break,
-                count => _ = lock(&self.log).feed(&buffer[..count]),
+                count => lines.extend(lock(&self.log).feed(&buffer[..count])),
             }
         }
         while let Some(stderr) = &self.stderr
-            && let Ok(count @ 1..) = stderr.try_read(&mut buffer)
+            && let count @ 1.. = read_now(stderr, &mut buffer)
         {
             self.complain(&buffer[..count]);
         }
         lock(&self.log).flush_partial();
+        lines
     }
 
     fn complain(&mut self, text: &[u8]) {

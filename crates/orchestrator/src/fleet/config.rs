@@ -94,10 +94,12 @@ pub struct FleetConfig {
     pub pcap: Option<PcapConfig>,
     /// Start more devices than fit into this machine's memory all the same.
     pub oversubscribe: bool,
+    /// If the run goes on that another fleet began: its logs are appended to, as captures always are.
+    pub resumed: Option<Resumption>,
 }
 
 impl FleetConfig {
-    /// These devices, booted by the default policy: seed 0, no captures, no more than fit.
+    /// These devices, booted by the default policy: seed 0, no captures, no more than fit, logs anew.
     pub fn new(devices: Vec<DeviceSpec>, serial_dir: impl Into<PathBuf>) -> Self {
         Self {
             devices,
@@ -106,15 +108,25 @@ impl FleetConfig {
             seed: 0,
             pcap: None,
             oversubscribe: false,
+            resumed: None,
         }
     }
+}
+
+/// Where a run goes on.
+#[derive(Clone, Debug)]
+pub struct Resumption {
+    /// The time of the run at its last complete step, with which the logs' times go on.
+    pub elapsed: Duration,
+    /// The line between the parts of a log.
+    pub mark: String,
 }
 
 /// Captures of what devices send and receive, complete when [`Fleet::stop`](crate::Fleet::stop)
 /// returns.
 #[derive(Clone, Debug)]
 pub struct PcapConfig {
-    /// Where `<client>.pcapng` goes; made if it is not there.
+    /// Where `<client>.pcapng` goes; made if it is not there. One that is there goes on.
     pub dir: PathBuf,
     /// Whose; `None`: everybody's.
     pub clients: Option<Vec<u32>>,

@@ -14,7 +14,9 @@ use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use config::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, FleetError, PcapConfig};
+pub use config::{
+    BootPolicy, DeviceBody, DeviceSpec, FleetConfig, FleetError, PcapConfig, Resumption,
+};
 
 use crate::device::{Command, Emulated, Identity, Native, Shared};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
@@ -85,7 +87,7 @@ impl Fleet {
         };
         let started = Instant::now();
         for (index, spec) in config.devices.into_iter().enumerate() {
-            let log = open_log(serial_dir, spec.client, started)?;
+            let log = open_log(serial_dir, spec.client, started, config.resumed.as_ref())?;
             fleet.add(index, spec, log, &emulators);
         }
         Ok(fleet)
@@ -402,9 +404,18 @@ fn link_error(client: u32, result: Result<(), String>) -> Result<(), FleetError>
     result.map_err(|problem| FleetError::Link { client, problem })
 }
 
-fn open_log(folder: &Path, client: u32, started: Instant) -> Result<DeviceLog, FleetError> {
+fn open_log(
+    folder: &Path,
+    client: u32,
+    started: Instant,
+    resumed: Option<&Resumption>,
+) -> Result<DeviceLog, FleetError> {
     let path = folder.join(format!("{client}.log"));
-    DeviceLog::create(&path, started).map_err(|e| system(path.display(), e))
+    let log = match resumed {
+        Some(Resumption { elapsed, mark }) => DeviceLog::resume(&path, started, *elapsed, mark),
+        None => DeviceLog::create(&path, started),
+    };
+    log.map_err(|e| system(path.display(), e))
 }
 
 fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {

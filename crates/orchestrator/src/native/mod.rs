@@ -202,19 +202,24 @@ mod tests {
         Arc::new(Mutex::new(log.unwrap()))
     }
 
+    /// An address that refuses connections. It is held, so that nobody else comes to listen there.
+    pub(super) fn nobody() -> tokio::net::TcpSocket {
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        held
+    }
+
     #[test]
     fn a_device_that_finds_no_aggregator_goes_on_trying_until_it_is_stopped() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let held = nobody();
         let spec = Spec {
             client: 3,
             join_as: Some(3),
             overrides: Overrides::default(),
         };
         let log = log();
-        let (device, ended) = Thread::start(&spec, nobody, Arc::clone(&log), drop).unwrap();
+        let (device, ended) =
+            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
         assert!(device.address.ip().is_loopback());
         while lock(&log).last_lines().is_empty() {
             std::thread::yield_now();
@@ -226,16 +231,14 @@ mod tests {
 
     #[test]
     fn a_frozen_device_can_be_stopped() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let held = nobody();
         let spec = Spec {
             client: 3,
             join_as: None,
             overrides: Overrides::default(),
         };
-        let (device, ended) = Thread::start(&spec, nobody, log(), drop).unwrap();
+        let (device, ended) =
+            Thread::start(&spec, held.local_addr().unwrap(), log(), drop).unwrap();
         device.freeze();
         device.stop();
         assert_eq!(ended.blocking_recv(), Ok(End::Stopped));

@@ -328,20 +328,15 @@ mod tests {
 
     #[test]
     fn nobody_at_the_other_side_is_a_refusal() {
-        let Bench {
-            mut port,
-            stop,
-            server,
-        } = bench();
-        drop(server);
-        let refused = match port.connect() {
+        let mut bench = bench();
+        let held = super::super::tests::nobody();
+        bench.port.server = held.local_addr().unwrap();
+        let refused = match bench.port.connect() {
             Err(error) => error,
-            Ok(mut stream) => loop {
-                match port.read(&mut stream, &mut [0]) {
-                    Err(PortError::WouldBlock) => port.wait(&stop.0, None),
-                    other => break other.unwrap_err(),
-                }
-            },
+            Ok(mut stream) => {
+                let read = until(&mut bench, |port| port.read(&mut stream, &mut [0]));
+                read.unwrap_err()
+            }
         };
         assert_eq!(refused, PortError::Refused);
     }

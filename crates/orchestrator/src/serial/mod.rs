@@ -55,7 +55,7 @@ impl Serial {
 
     /// What is there already; 0 if nothing is.
     pub(crate) fn read_now(&mut self, buffer: &mut [u8]) -> usize {
-        self.from_guest.try_read(buffer).unwrap_or(0)
+        read_now(&self.from_guest, buffer)
     }
 
     /// Types a text, at once or with a pause after each character.
@@ -68,6 +68,17 @@ impl Serial {
             tokio::time::sleep(PACE).await;
         }
         Ok(())
+    }
+}
+
+/// What is in a pipe already; 0 if nothing is. Asks the system, and not the runtime, which may not have
+/// heard of it yet.
+pub(crate) fn read_now(pipe: &Receiver, buffer: &mut [u8]) -> usize {
+    loop {
+        match nix::unistd::read(pipe, buffer) {
+            Err(nix::errno::Errno::EINTR) => {}
+            read => return read.unwrap_or(0),
+        }
     }
 }
 
@@ -94,10 +105,14 @@ mod tests {
                 .unwrap()
         };
         let (mut guest_out, mut guest_in) = (open(&from_guest), open(&to_guest));
-        guest_out.write_all(b"last words").unwrap();
-        drop(guest_out);
+        guest_out.write_all(b"last").unwrap();
         let count = serial.read(&mut buffer).await.unwrap();
-        assert_eq!(&buffer[..count], b"last words");
+        assert_eq!(&buffer[..count], b"last");
+        // The runtime hears of nothing here before it is read.
+        guest_out.write_all(b"words").unwrap();
+        drop(guest_out);
+        let count = serial.read_now(&mut buffer);
+        assert_eq!(&buffer[..count], b"words");
         serial.type_text("run", true).await.unwrap();
         let count = guest_in.read(&mut buffer).unwrap();
         assert_eq!(&buffer[..count], b"run");

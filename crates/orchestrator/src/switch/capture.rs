@@ -3,9 +3,12 @@
 //! The switch hands frames over through a bounded queue and never waits: what does not fit is
 //! missing from the file, and counted. The file holds what the device itself would see: each frame
 //! when the device sends it, lost later or not, and each frame when it reaches the device.
+//!
+//! A file that is there goes on with a section of its own, as pcapng has it; a block that its last
+//! writer left half written is taken away before, since readers stop at one.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -17,8 +20,8 @@ use super::pcapng;
 
 /// Frames that may wait for the writer: 1.5 MB.
 const QUEUE_FRAMES: usize = 1024;
-/// A device that floods its network does not fill the disk.
-const MAX_FILE_BYTES: usize = 1 << 30;
+/// A device that floods its network does not fill the disk, in however many parts.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// A capture that runs; it ends and its file is complete when it is finished or dropped.
 #[derive(Debug)]
@@ -36,15 +39,16 @@ struct Record {
 }
 
 impl Capture {
-    /// Makes the file and starts its writer.
+    /// Makes the file, or goes on behind what is in it, and starts its writer.
     pub fn start(path: &Path, client: u32, mac: Mac) -> io::Result<Self> {
-        let mut file = BufWriter::new(File::create(path)?);
+        let (file, before) = open(path)?;
+        let mut file = BufWriter::new(file);
         file.write_all(&pcapng::head(client, mac))?;
         file.flush()?;
         let (queue, records) = sync_channel(QUEUE_FRAMES);
         let writer = std::thread::Builder::new()
             .name(format!("zfl-pcap-{client}"))
-            .spawn(move || write(file, &records, MAX_FILE_BYTES))?;
+            .spawn(move || write(file, &records, before, MAX_FILE_BYTES))?;
         Ok(Self {
             queue: Some(queue),
             writer: Some(writer),
@@ -91,14 +95,28 @@ impl Drop for Capture {
     }
 }
 
+/// Opens a capture's file, to be appended to behind its last whole block; returns how long it is then.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut options = File::options();
+    let file = options.read(true).append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    let whole = pcapng::whole_blocks(&mut BufReader::new(&file), length)?;
+    if whole < length {
+        file.set_len(whole)?;
+    }
+    Ok((file, whole))
+}
+
 /// Writes until the queue is closed, and lets the file be read up to date whenever it is empty.
+///
+/// `written`: bytes that are in the file already, which count for the limit.
 fn write(
     mut out: BufWriter<impl Write>,
     records: &Receiver<Record>,
-    limit: usize,
+    mut written: u64,
+    limit: u64,
 ) -> io::Result<()> {
     let mut scratch = Vec::new();
-    let mut written = 0;
     while written <= limit {
         let record = match records.try_recv() {
             Ok(record) => Some(record),
@@ -115,7 +133,8 @@ fn write(
         else {
             return out.flush();
         };
-        written += pcapng::write_frame(&mut out, &mut scratch, at, direction, &frame)?;
+        let bytes = pcapng::write_frame(&mut out, &mut scratch, at, direction, &frame)?;
+        written += bytes as u64;
     }
     out.flush()?;
     Err(io::Error::other(format!(
@@ -156,8 +175,50 @@ mod tests {
         let (queue, records) = sync_channel(100);
         (0..100).for_each(|_| queue.send(record()).unwrap());
         drop(queue);
-        let error = write(BufWriter::new(Vec::new()), &records, 1000).unwrap_err();
+        let error = write(BufWriter::new(Vec::new()), &records, 0, 1000).unwrap_err();
         assert!(error.to_string().contains("1000 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_capture_goes_on_behind_its_last_whole_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.pcapng");
+        let part = || {
+            let capture = Capture::start(&path, 1, MAC).unwrap();
+            capture.record(Duration::ZERO, Direction::Uplink, &[0; 60]);
+            capture.finish().unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        let once = part();
+        let twice = part();
+        assert_eq!(twice, [&once[..], &once[..]].concat());
+        for half in 1..104 {
+            std::fs::write(&path, &twice[..twice.len() - half]).unwrap();
+            let frameless = &twice[..twice.len() - 104];
+            assert_eq!(part(), [frameless, &once[..]].concat(), "{half} bytes less");
+        }
+        // A kill between the making of the file and its head leaves nothing.
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(part(), once);
+    }
+
+    #[test]
+    fn all_parts_of_a_capture_together_are_bounded() {
+        let (queue, records) = sync_channel(1);
+        queue.send(record()).unwrap();
+        let error = write(BufWriter::new(Vec::new()), &records, 1001, 1000).unwrap_err();
+        assert!(error.to_string().contains("1000 bytes"), "{error}");
+        assert!(records.try_recv().is_ok(), "nothing was written any more");
+    }
+
+    #[test]
+    fn what_is_no_capture_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.pcapng");
+        std::fs::write(&path, "a letter, and nothing else").unwrap();
+        let error = Capture::start(&path, 1, MAC).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        assert!(std::fs::read(&path).unwrap().starts_with(b"a letter"));
     }
 
     #[test]
@@ -168,7 +229,7 @@ mod tests {
         queue.send(record()).unwrap();
         drop(queue);
         let file = File::options().write(true).open(full).unwrap();
-        assert!(write(BufWriter::new(file), &records, 1000).is_err());
+        assert!(write(BufWriter::new(file), &records, 0, 1000).is_err());
     }
 
     #[test]

@@ -304,8 +304,8 @@ impl SwitchHandle {
         self.ask(move |pump| pump.inject(&frame))
     }
 
-    /// Writes what a client sends and receives to a new pcapng file, which tshark reads, up to
-    /// 1 GiB. It ends a capture of this client that runs already.
+    /// Writes what a client sends and receives to a pcapng file, which tshark reads, up to 1 GiB. One
+    /// that is there goes on. It ends a capture of this client that runs already.
     ///
     /// The frames are those that the device sees: one that its uplink loses is there, one that its
     /// downlink loses is not.

@@ -5,7 +5,7 @@
 //! flags tell the direction as the device saw it. Everything is little endian; the section header's
 //! magic number says so.
 
-use std::io::{self, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
 use std::time::Duration;
 
 use super::fate::Direction;
@@ -97,6 +97,41 @@ pub(crate) fn write_frame(
 /// A block's type and its length, which stands at both ends.
 const BLOCK_FRAME_BYTES: usize = 12;
 
+/// How many bytes at the start of a file of this length are whole blocks.
+///
+/// # Errors
+/// If the file is there and does not begin as [`head`] does, or cannot be read.
+pub(crate) fn whole_blocks(file: &mut BufReader<impl Read + Seek>, length: u64) -> io::Result<u64> {
+    let mut at = 0;
+    while length - at >= BLOCK_FRAME_BYTES as u64 {
+        let [kind, total] = [word(file)?, word(file)?];
+        let is_section = kind == SECTION_HEADER && word(file)? == BYTE_ORDER_MAGIC;
+        if at == 0 && !is_section {
+            let problem = "it is no capture of zfl's: move it away";
+            return Err(io::Error::new(ErrorKind::InvalidData, problem));
+        }
+        let is_block = total as usize >= BLOCK_FRAME_BYTES && total.is_multiple_of(4);
+        if !is_block || u64::from(total) > length - at {
+            break;
+        }
+        // Its length stands at its end, too; of a section's header one word more was read.
+        let read = if kind == SECTION_HEADER { 12 } else { 8 };
+        let rest = i64::from(total) - read - 4;
+        file.seek_relative(rest.max(0))?;
+        if rest < 0 || word(file)? != total {
+            break;
+        }
+        at += u64::from(total);
+    }
+    Ok(at)
+}
+
+fn word(file: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    file.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
 fn block(out: &mut Vec<u8>, kind: u32, body: &[u8]) {
     let total = (body.len() + BLOCK_FRAME_BYTES) as u32;
     out.extend(kind.to_le_bytes());
@@ -138,6 +173,41 @@ mod tests {
             6e742037 06000600 52540000 00070000 09000100 09000000 00000000 38000000
         "#]]
         .assert_eq(&hex(&head(7, Mac([0x52, 0x54, 0, 0, 0, 7]))));
+    }
+
+    #[test]
+    fn blocks_are_whole_or_not_counted() {
+        let whole = |bytes: &[u8]| {
+            let mut file = BufReader::new(io::Cursor::new(bytes));
+            whole_blocks(&mut file, bytes.len() as u64).ok()
+        };
+        let head = head(7, Mac([0; 6]));
+        let mut bytes = head.clone();
+        write_frame(
+            &mut bytes,
+            &mut Vec::new(),
+            Duration::ZERO,
+            Direction::Uplink,
+            &[0; 5],
+        )
+        .unwrap();
+        bytes.extend(&head);
+        let ends = [0, 40, 96, 148, 188, 244];
+        for length in 0..=bytes.len() {
+            let last = ends.iter().rfind(|end| **end <= length);
+            assert_eq!(
+                whole(&bytes[..length]),
+                last.map(|end| *end as u64),
+                "{length}"
+            );
+        }
+        // Lengths that cannot be, of the second block.
+        for total in [0, 8, 12, 41, 60, u32::MAX] {
+            bytes[44..48].copy_from_slice(&total.to_le_bytes());
+            assert_eq!(whole(&bytes), Some(40), "{total}");
+        }
+        assert_eq!(whole(b"something else"), None);
+        assert_eq!(whole(&[0; 200]), None);
     }
 
     #[test]

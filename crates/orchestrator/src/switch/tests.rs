@@ -162,11 +162,15 @@ fn a_device_that_reads_nothing_harms_only_itself() {
 
 /// Sends to client 1 until the switch notices that nobody is there. That need not be at once: while
 /// another test starts a program, its process holds a copy of every socket for a moment.
+/// All that was sent has come to the switch when this returns.
 fn send_until_unread(switch: &SwitchHandle, host: &UnixDatagram) {
+    let (stats, mut sent) = (|| switch.stats().clients[&1], 0);
     wait_until(|| {
         host.send(&ethernet(mac(1), HOST, 60)).unwrap();
-        switch.stats().clients[&1].port.unread > 0
+        sent += 1;
+        stats().port.unread > 0
     });
+    wait_until(|| stats().downlink.frames == sent);
 }
 
 #[test]
@@ -175,9 +179,9 @@ fn a_machine_that_is_gone_can_come_back() {
     drop(devices.remove(0));
     send_until_unread(&switch, &host);
     let device = UnixDatagram::from(switch.plug(1).unwrap());
-    host.send(&ethernet(mac(1), HOST, 61)).unwrap();
-    // Frames from before may still have been on their way to the switch.
-    while receive(&device).len() != 61 {}
+    let down = ethernet(mac(1), HOST, 61);
+    host.send(&down).unwrap();
+    assert_eq!(receive(&device), down);
     device.send(&ethernet(HOST, mac(1), 62)).unwrap();
     assert_eq!(receive(&host).len(), 62);
 }
@@ -281,8 +285,13 @@ fn dropping_the_handle_closes_the_ports() {
 fn captured() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("client-1.pcapng");
+    capture_to(&path);
+    (dir, path)
+}
+
+fn capture_to(path: &Path) {
     let (switch, host, devices) = network(1, Link::default());
-    switch.capture(1, &path).unwrap();
+    switch.capture(1, path).unwrap();
     switch.cut(1).unwrap();
     devices[0].send(&tcp(HOST, mac(1), 1, 0x02, 0)).unwrap();
     wait_until(|| switch.stats().clients[&1].uplink.cut_drops > 0);
@@ -293,7 +302,6 @@ fn captured() -> (tempfile::TempDir, std::path::PathBuf) {
     receive(&devices[0]);
     switch.stop_capture(1).unwrap();
     assert_eq!(switch.stats().clients[&1].port.capture_misses, 0);
-    (dir, path)
 }
 
 #[test]
@@ -314,6 +322,11 @@ fn a_capture_has_what_the_device_sees() {
 #[ignore = "needs tshark"]
 fn tshark_reads_a_capture() {
     let (_dir, path) = captured();
+    // A part whose last frame was not written to its end, and one that goes on behind it.
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length - 5).unwrap();
+    capture_to(&path);
     let fields = [
         "frame.time_epoch",
         "frame.len",
@@ -340,6 +353,8 @@ fn tshark_reads_a_capture() {
     assert_eq!(
         rest,
         [
+            "54 0x00000002 02:00:00:00:00:01",
+            "54 0x00000002 02:00:00:00:00:01",
             "54 0x00000002 02:00:00:00:00:01",
             "54 0x00000002 02:00:00:00:00:01",
             "99 0x00000001 02:00:00:00:00:fe"

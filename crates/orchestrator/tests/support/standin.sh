@@ -78,8 +78,17 @@ case $script in
     fails)
         IFS= read -r line
         answer "$line"
-        sleep 0.2
+        # The test says when: what it says of a guest that runs must not come while it boots.
+        while [ ! -e "$stage/fail" ]; do sleep 0.05; done
         printf 'FATAL: stack overflow\r\n  in thread 3\r\n'
+        ;;
+    falls)
+        IFS= read -r line
+        answer "$line"
+        while [ ! -e "$stage/fail" ]; do sleep 0.05; done
+        printf 'FATAL: stack overflow\r\n'
+        echo "no such page" >&2
+        exit 35
         ;;
 esac
 

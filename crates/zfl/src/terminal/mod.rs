@@ -26,7 +26,8 @@ pub struct Terminal {
     clients_per_round: u32,
     quiet: bool,
     bar: ProgressBar,
-    training_since: OnceLock<Instant>,
+    /// When the first round here began, and the updates of those before it.
+    training_since: OnceLock<(Instant, u64)>,
 }
 
 impl Terminal {
@@ -120,16 +121,16 @@ impl Terminal {
 
     /// A round begins.
     fn training(&self, round: u32, cohort: usize) {
+        let before = u64::from(round - 1) * u64::from(self.clients_per_round);
         self.training_since.get_or_init(|| {
             self.bar.reset();
             self.bar
                 .set_length(u64::from(self.lines.rounds) * u64::from(self.clients_per_round));
             self.bar.set_prefix("");
             self.bar.enable_steady_tick(TICK);
-            Instant::now()
+            (Instant::now(), before)
         });
-        self.bar
-            .set_position(u64::from(round - 1) * u64::from(self.clients_per_round));
+        self.bar.set_position(before);
         self.bar
             .set_message(format!("{} {cohort} devices train", self.lines.head(round)));
     }
@@ -137,11 +138,13 @@ impl Terminal {
     /// An update came, or will not come.
     fn update(&self) {
         self.bar.inc(1);
-        let Some(since) = self.training_since.get() else {
+        let Some((since, before)) = self.training_since.get() else {
             return;
         };
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        let left_s = since.elapsed().as_secs_f64() * all.saturating_sub(done) as f64 / done as f64;
+        // Of a run that goes on, only what was done here took the time since.
+        let own = done.saturating_sub(*before).max(1);
+        let left_s = since.elapsed().as_secs_f64() * all.saturating_sub(done) as f64 / own as f64;
         let left = humantime::format_duration(Duration::from_secs(left_s as u64));
         self.bar.set_prefix(format!("ETA {left}"));
     }

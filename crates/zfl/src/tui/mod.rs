@@ -23,7 +23,7 @@ use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
 use crate::words::Words;
 use anyhow::{Context, Result, bail};
-use app::{App, Wish};
+use app::{App, Log, Wish};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -168,7 +168,11 @@ impl Show {
             Source::Words(words) => words.drain(|line| self.app.log.push(&line)),
             Source::Events => true,
         };
-        let (app, from_events) = (&mut self.app, matches!(self.source, Source::Events));
+        let from_events = matches!(self.source, Source::Events);
+        if self.tail.is_replaced() {
+            self.read_anew(from_events);
+        }
+        let app = &mut self.app;
         let lines = Lines {
             rounds: app.model.meta().rounds,
             clients: app.model.meta().clients,
@@ -192,6 +196,15 @@ impl Show {
         }
         app.refresh_serial();
         Ok(more)
+    }
+
+    /// Forgets what was read: the run goes on from an earlier round.
+    fn read_anew(&mut self, from_events: bool) {
+        self.app.model = Model::new(self.app.model.meta().clone());
+        if from_events {
+            self.app.log = Log::default();
+        }
+        self.tail = Tail::new(&self.app.run);
     }
 
     /// Asks the run to end, as Ctrl-C does.

@@ -1,7 +1,8 @@
 //! The aggregator's side of a round with one device, as small as these tests can have it.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -49,8 +50,8 @@ pub struct Answer {
 pub struct Aggregator {
     /// Where it listens, on the host's loopback.
     pub port: u16,
-    /// Where QEMU is to forward to the device, on the host's loopback.
-    pub device_port: u16,
+    /// Where QEMU is to forward to the device.
+    pub device: SocketAddrV4,
     job: Job,
     updates: Receiver<Update>,
 }
@@ -60,8 +61,6 @@ impl Aggregator {
     pub fn new(job: Job) -> Self {
         let listener = TcpListener::bind(ANY).expect("the loopback has a free port");
         let port = port_of(&listener);
-        // Free again at once, for QEMU to take.
-        let device_port = port_of(&TcpListener::bind(ANY).expect("it has another"));
         let (sender, updates) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -71,7 +70,7 @@ impl Aggregator {
         });
         Self {
             port,
-            device_port,
+            device: own_address(),
             job,
             updates,
         }
@@ -79,10 +78,8 @@ impl Aggregator {
 
     /// The shell's command that makes the machine this aggregator's device.
     pub fn run_command(&self) -> String {
-        let Self {
-            port, device_port, ..
-        } = self;
-        format!("run 10.0.2.15 server=10.0.2.2:{port} address=127.0.0.1:{device_port}")
+        let Self { port, device, .. } = self;
+        format!("run 10.0.2.15 server=10.0.2.2:{port} address={device}")
     }
 
     /// Asks the device to train, as soon as it takes requests; its answer.
@@ -103,7 +100,7 @@ impl Aggregator {
         let body = body.expect("it is small");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.ask("POST", "/start", &body) {
+            match ask(self.device, "POST", "/start", &body) {
                 Some(answer) if answer.status != 503 => return answer,
                 other => assert!(Instant::now() < deadline, "not ready: {other:?}"),
             }
@@ -113,7 +110,7 @@ impl Aggregator {
 
     /// Asks how far the device is; `None` if it cannot be reached.
     pub fn ready(&self) -> Option<Answer> {
-        self.ask("GET", "/ready", &[])
+        ready(self.device)
     }
 
     /// Waits for the device's update.
@@ -121,28 +118,38 @@ impl Aggregator {
         let update = self.updates.recv_timeout(PATIENCE);
         update.expect("the device sends its update")
     }
+}
 
-    /// The device's update, if it has sent one.
-    pub fn try_update(&self) -> Option<Update> {
-        self.updates.try_recv().ok()
-    }
+/// Asks how far a device is; `None` if it cannot be reached.
+pub fn ready(device: SocketAddrV4) -> Option<Answer> {
+    ask(device, "GET", "/ready", &[])
+}
 
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.device_port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let len = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\
-             Content-Type: {OCTET_STREAM}\r\nContent-Length: {len}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).ok()?;
-        stream.write_all(body).ok()?;
-        let (head, body) = read_message(&mut stream).ok()?;
-        Some(Answer {
-            status: head.split(' ').nth(1)?.parse().ok()?,
-            body: String::from_utf8(body).ok()?,
-        })
-    }
+fn ask(device: SocketAddrV4, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
+    let mut stream = TcpStream::connect(device).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let len = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\
+         Content-Type: {OCTET_STREAM}\r\nContent-Length: {len}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body).ok()?;
+    let (head, body) = read_message(&mut stream).ok()?;
+    Some(Answer {
+        status: head.split(' ').nth(1)?.parse().ok()?,
+        body: String::from_utf8(body).ok()?,
+    })
+}
+
+/// An address that no other socket of this machine gets: a loopback address of this process's own, and
+/// a port below those that the system picks.
+fn own_address() -> SocketAddrV4 {
+    static PORT: AtomicU16 = AtomicU16::new(10_000);
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    // Apart from 127.0.0.1, at which most programs are.
+    let ip = Ipv4Addr::new(127, a | 0x80, b, c);
+    SocketAddrV4::new(ip, PORT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn port_of(listener: &TcpListener) -> u16 {

@@ -1,6 +1,7 @@
 //! Boards, as far as booting one takes.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -45,8 +46,8 @@ pub struct Shell {
 /// What a test asks of QEMU besides.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
-    /// A port of the host's loopback, forwarded to the device's HTTP port.
-    pub forward: Option<u16>,
+    /// An address of the host's loopback, forwarded to the device's HTTP port.
+    pub forward: Option<SocketAddrV4>,
     /// Count instructions; each takes 2^shift ns.
     pub icount: Option<u8>,
 }
@@ -80,8 +81,8 @@ impl Board {
         qemu.args(["-m", &format!("{}M", self.machine.memory_mib)]);
         qemu.args(&self.machine.extra_args);
         let mut network = "user,id=network".to_owned();
-        if let Some(port) = extras.forward {
-            network += &format!(",hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:80");
+        if let Some(address) = extras.forward {
+            network += &format!(",hostfwd=tcp:{address}-10.0.2.15:80");
         }
         if let Some(shift) = extras.icount {
             qemu.args(["-icount", &format!("shift={shift},sleep=on")]);

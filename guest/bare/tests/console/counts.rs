@@ -1,9 +1,10 @@
 //! Instructions are counted exactly: the same job takes the same number of them in every run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::BOARDS;
-use super::aggregator::{Aggregator, Job, Update};
+use super::aggregator::{Aggregator, Job, Update, ready};
 use super::board::Extras;
 use super::session::Session;
 
@@ -78,7 +79,7 @@ fn instructions(update: Update) -> u64 {
 
 fn extras(aggregator: &Aggregator, shift: Option<u8>) -> Extras {
     Extras {
-        forward: Some(aggregator.device_port),
+        forward: Some(aggregator.device),
         icount: shift,
     }
 }
@@ -91,40 +92,54 @@ fn train(board: &'static str, job: Job, shift: u8, host: Host) -> Update {
         "zfl:~$ {} icount={shift}",
         aggregator.run_command()
     ));
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        if host == Host::Busy {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !is_over.load(Ordering::Relaxed) {
-                        std::hint::spin_loop();
-                    }
-                });
-            }
-        }
-        let update = round(&aggregator, &mut session, host);
-        is_over.store(true, Ordering::Relaxed);
-        update
-    })
+    match host {
+        Host::Quiet => round(&aggregator),
+        Host::Busy => disturbed(&mut session, aggregator.device, || round(&aggregator)),
+    }
 }
 
-fn round(aggregator: &Aggregator, session: &mut Session, host: Host) -> Update {
+fn round(aggregator: &Aggregator) -> Update {
     let answer = aggregator.start(1);
     assert_eq!(answer.status, 202, "{answer:?}");
-    if host == Host::Quiet {
-        return aggregator.update();
-    }
-    let mut times_disturbed = 0;
-    loop {
-        if let Some(update) = aggregator.try_update() {
-            assert!(
-                times_disturbed > 0,
-                "the training was over before it was disturbed"
-            );
-            return update;
+    aggregator.update()
+}
+
+/// Disturbs host and device from before the work to its end; the device must have been asked while it
+/// trained.
+fn disturbed<T>(session: &mut Session, device: SocketAddrV4, work: impl FnOnce() -> T) -> T {
+    let (is_over, times) = (AtomicBool::new(false), AtomicU32::new(0));
+    let is_on = || !is_over.load(Ordering::Relaxed);
+    let done = std::thread::scope(|scope| {
+        // It is over as well if the work panics.
+        let _end = End(&is_over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while is_on() {
+                    std::hint::spin_loop();
+                }
+            });
         }
-        session.type_line("stat");
-        let ready = aggregator.ready();
-        times_disturbed += u32::from(ready.is_some_and(|ready| ready.body.contains("training")));
+        scope.spawn(|| {
+            while is_on() {
+                session.type_line("stat");
+                let trains = ready(device).is_some_and(|ready| ready.body.contains("training"));
+                times.fetch_add(trains.into(), Ordering::Relaxed);
+            }
+        });
+        work()
+    });
+    assert!(
+        times.into_inner() > 0,
+        "the training was over before it was disturbed"
+    );
+    done
+}
+
+/// Sets a flag when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

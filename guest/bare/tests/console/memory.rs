@@ -15,7 +15,7 @@ fn without_memory_a_round_is_refused_and_the_next_one_is_not() {
     for board in super::BOARDS {
         let aggregator = Aggregator::new(JOB);
         let extras = Extras {
-            forward: Some(aggregator.device_port),
+            forward: Some(aggregator.device),
             ..Extras::default()
         };
         let mut session = Session::boot_with(board, &extras);
