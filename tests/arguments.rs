@@ -131,6 +131,22 @@ fn what_does_not_fit_the_board() {
     );
 }
 
+/// QEMU would exit with status 1 for each device, one after the other.
+#[test]
+fn a_memory_that_no_machine_has() {
+    for (board, memory_mib, advice) in [
+        ("microvm", 4_000_000, "board microvm can use 2048"),
+        ("q35", 2049, "board q35 can use 2048"),
+        ("qemu_x86", 64, "board qemu_x86 can use 15"),
+        ("qemu_x86", 14, "board qemu_x86 needs 15"),
+    ] {
+        let file = format!(
+            "[[fleet]]\ncount = 1\nexamples = 60\nboard = \"{board}\"\nmemory_mib = {memory_mib}\n"
+        );
+        refused_over(&file, &["--dry-run"], advice);
+    }
+}
+
 #[test]
 fn boards_that_do_not_fit_the_body() {
     refused(&["--board", "toaster"], "microvm");
@@ -140,6 +156,20 @@ fn boards_that_do_not_fit_the_body() {
         "leave --network out",
     );
     refused(&["--body", "qemu"], "possible values");
+}
+
+/// A flag that would change nothing is refused, as its siblings are.
+#[test]
+fn flags_that_do_nothing() {
+    let native = ["--body", "native"];
+    let with = |more: &[&'static str]| [&native[..], more].concat();
+    refused(&with(&["--time", "icount"]), "leave --time out");
+    refused(&with(&["--reboot"]), "--crash");
+    refused(&["--reboot", "--crash", "0"], "--crash");
+    refused(
+        &["--time", "host", "--mips", "125"],
+        "leave one of them out",
+    );
 }
 
 #[test]
@@ -307,6 +337,238 @@ fn resolved(file: &str, flags: &[&str]) -> Said {
     let said = finish(zfl().args(["run", "--dry-run"]).arg(&path).args(flags));
     assert_eq!(said.status, Some(0), "{flags:?} over {file:?}: {said:?}");
     said
+}
+
+/// As the `config.toml` of a run has it: a line for each group.
+#[test]
+fn a_flag_goes_before_the_line_of_a_group() {
+    let file = "[[fleet]]\ncount = 2\nbody = \"native\"\nexamples = 1200\nlocal_epochs = 3\n\
+                batch_size = 7\n";
+    let flags = ["--examples", "300", "--epochs", "4", "--batch-size", "8"];
+    let said = resolved(file, &flags);
+    for line in [
+        "examples_per_client = 300",
+        "examples = 300",
+        "local_epochs = 4",
+        "batch_size = 8",
+    ] {
+        assert!(said.out.lines().any(|l| l == line), "no {line} in {said:?}");
+    }
+    for line in ["local_epochs = 3", "batch_size = 7"] {
+        assert!(!said.out.contains(line), "{line} in {said:?}");
+    }
+    let counted = "time = \"icount\"\n[[fleet]]\ncount = 1\nboard = \"q35\"\nmips = 500\n";
+    let said = resolved(counted, &["--time", "host"]);
+    assert!(
+        !said.out.contains("mips") && !said.out.contains("icount"),
+        "{said:?}"
+    );
+    // The same fleet without emulation, of which nobody counts instructions.
+    let said = resolved(counted, &["--body", "native"]);
+    assert!(!said.out.contains("icount"), "{said:?}");
+}
+
+/// What is said in a file is taken, or refused: no key is there for nothing.
+#[test]
+fn keys_that_a_run_writes_down_are_read() {
+    let native = "body = \"native\"\nclients = 2\n";
+    let temp = folder();
+    let path = temp.path().join("experiment.toml");
+    fs::write(&path, format!("{native}layers = [784, 64, 10]\n")).unwrap();
+    refused(&[path.to_str().unwrap()], "as `hidden`");
+    let agreed = format!("{native}layers = [784, 16, 10]\n");
+    assert_eq!(resolved(&agreed, &[]).err, "");
+    let said = resolved(&agreed, &["--hidden", "64"]);
+    assert!(said.out.contains("layers = [784, 64, 10]"), "{said:?}");
+
+    let said = resolved(&format!("{native}zfl_version = \"9.9\"\n"), &[]);
+    assert!(said.err.starts_with("the file is of zfl 9.9"), "{said:?}");
+    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+
+    fs::write(&path, format!("{native}out = \"elsewhere\"\n")).unwrap();
+    let goes_to = |flags: &[&str]| {
+        let said = finish(zfl().args(["run", "--dry-run"]).arg(&path).args(flags));
+        let last = said.out.lines().last().unwrap_or_default().to_owned();
+        last.strip_prefix("# The results would go to ")
+            .expect("it says where")
+            .to_owned()
+    };
+    let elsewhere = temp.path().join("elsewhere");
+    assert_eq!(goes_to(&[]), elsewhere.to_str().unwrap());
+    let other = temp.path().join("other");
+    let other = other.to_str().unwrap();
+    assert_eq!(goes_to(&["--out", other]), other);
+}
+
+/// So that the `config.toml` of a run can be used on another machine.
+#[test]
+fn a_configuration_names_no_folder_that_is_where_it_always_is() {
+    let native = ["--body", "native", "--clients", "2"];
+    let plain = resolved("", &native);
+    assert!(
+        !plain.out.contains("data = ") && !plain.out.contains("out = "),
+        "{plain:?}"
+    );
+    let named = resolved(
+        "",
+        &[&native[..], &["--data", "data/../data/mnist"]].concat(),
+    );
+    assert!(!named.out.contains("data = "), "{named:?}");
+    let other = folder();
+    for file in fs::read_dir(root().join("data/mnist")).unwrap().flatten() {
+        std::os::unix::fs::symlink(file.path(), other.path().join(file.file_name())).unwrap();
+    }
+    let indirect = other
+        .path()
+        .join("../")
+        .join(other.path().file_name().unwrap());
+    let named = resolved(
+        "",
+        &[&native[..], &["--data", indirect.to_str().unwrap()]].concat(),
+    );
+    let canonical = other.path().canonicalize().unwrap();
+    let line = format!("data = \"{}\"", canonical.display());
+    assert!(
+        named.out.lines().any(|l| l == line),
+        "no {line} in {named:?}"
+    );
+}
+
+/// Wherever zfl is called from, and in the `config.toml` as well.
+#[test]
+fn a_board_and_a_link_by_path_are_meant_from_the_folder_of_the_file() {
+    let temp = folder();
+    let board = fs::read_to_string(root().join("boards/q35/board.toml")).unwrap();
+    fs::create_dir(temp.path().join("mine")).unwrap();
+    fs::write(temp.path().join("mine/board.toml"), board).unwrap();
+    fs::copy(
+        root().join("links/wifi.toml"),
+        temp.path().join("mine/radio.toml"),
+    )
+    .unwrap();
+    let file = temp.path().join("experiment.toml");
+    let text = "[[fleet]]\ncount = 1\nboard = \"./mine\"\nlink = \"mine/radio.toml\"\n";
+    fs::write(&file, text).unwrap();
+    let said = finish(zfl().args(["run", "--dry-run"]).arg(&file));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let mine = temp.path().join("mine");
+    for line in [
+        format!("board = \"{}\"", mine.display()),
+        format!("link = \"{}\"", mine.join("radio.toml").display()),
+    ] {
+        assert!(said.out.lines().any(|l| l == line), "no {line} in {said:?}");
+    }
+    fs::write(temp.path().join("config.toml"), &said.out).unwrap();
+    let again = finish(
+        zfl()
+            .args(["run", "--dry-run"])
+            .arg(temp.path().join("config.toml")),
+    );
+    assert_eq!(again.out, said.out, "{again:?}");
+}
+
+/// The number behind a key of a dry run.
+#[track_caller]
+fn number(said: &Said, key: &str) -> f64 {
+    let head = format!("{key} = ");
+    let line = said.out.lines().find_map(|line| line.strip_prefix(&head));
+    line.unwrap_or_else(|| panic!("no {key} in {said:?}"))
+        .parse()
+        .unwrap()
+}
+
+/// 940 kB at 26 kbit/s take 290 s and more: whoever names the link need not know.
+#[test]
+fn deadlines_that_nobody_gave_fit_the_link() {
+    let said = resolved(
+        "",
+        &["--body", "bare", "--clients", "2", "--link", "nb-iot"],
+    );
+    assert!(number(&said, "ready_deadline_s") > 600.0, "{said:?}");
+    assert_eq!(number(&said, "round_deadline_s"), 120.0);
+    assert!(
+        said.err
+            .starts_with("over nb-iot the data of a device take about 3")
+            && said.err.contains("--ready-deadline")
+            && said.err.lines().count() == 1,
+        "{said:?}"
+    );
+    let again = resolved(said.out.as_str(), &[]);
+    assert_eq!(again.err, "", "it is in the configuration now");
+    assert_eq!(
+        number(&again, "ready_deadline_s"),
+        number(&said, "ready_deadline_s")
+    );
+
+    // Here the model takes its time, too, and the watchdog must not end who sends it.
+    let said = resolved(
+        "",
+        &["--body", "bare", "--clients", "2", "--link", "lorawan-like"],
+    );
+    assert!(number(&said, "round_deadline_s") > 400.0, "{said:?}");
+    assert!(number(&said, "watchdog_s") > 160.0, "{said:?}");
+
+    let said = resolved("", &["--body", "bare", "--clients", "2", "--link", "wifi"]);
+    assert_eq!(
+        (number(&said, "ready_deadline_s"), said.err.as_str()),
+        (120.0, "")
+    );
+}
+
+/// What nobody can be ready by is not waited for.
+#[test]
+fn deadlines_that_no_device_can_meet() {
+    let nb_iot = ["--body", "bare", "--clients", "2", "--link", "nb-iot"];
+    let with = |more: &[&'static str]| [&nb_iot[..], more].concat();
+    refused(
+        &with(&["--ready-deadline", "120"]),
+        "the data of client 0 take 308 s over nb-iot, and --ready-deadline is 120 s: give \
+         --ready-deadline ",
+    );
+    refused(&with(&["--ready-deadline", "120"]), " or --examples ");
+    refused(
+        &with(&["--deadline", "20"]),
+        "model and update of client 0 take 27 s over nb-iot",
+    );
+    let lossy = [
+        "--body",
+        "bare",
+        "--clients",
+        "2",
+        "--loss",
+        "100%",
+        "--ready-deadline",
+        "60",
+    ];
+    refused(&lossy, "more than a day over its link");
+}
+
+/// Some devices that never make it are an experiment; it is said before it begins.
+#[test]
+fn deadlines_that_some_devices_cannot_meet() {
+    let file = "ready_deadline_s = 120\nround_deadline_s = 20\n\
+                [[fleet]]\ncount = 3\nbody = \"bare\"\n\
+                [[fleet]]\ncount = 1\nbody = \"bare\"\nlink = \"nb-iot\"\n";
+    let said = resolved(file, &[]);
+    for line in [
+        "and --ready-deadline is 120 s: 1 of 4 devices are too slow for it",
+        "model and update of client 3 take 27 s over nb-iot, and --deadline is 20 s: 1 of 4",
+    ] {
+        assert!(said.err.contains(line), "no {line:?} in {said:?}");
+    }
+    refused_over(file, &["--quorum", "4"], "give --ready-deadline");
+    // Late updates are not lost then.
+    let said = resolved(file, &["--use-late"]);
+    assert!(!said.err.contains("--deadline is 20"), "{said:?}");
+}
+
+/// Refused over a file.
+#[track_caller]
+fn refused_over(file: &str, flags: &[&str], advice: &str) {
+    let temp = folder();
+    let path = temp.path().join("experiment.toml");
+    fs::write(&path, file).unwrap();
+    refused(&[&[path.to_str().unwrap()], flags].concat(), advice);
 }
 
 const BARE_ON_Q35: &str = "body = \"bare\"\nboard = \"q35\"\n";

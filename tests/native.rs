@@ -184,6 +184,27 @@ fn server_and_client_are_two_processes() {
     );
 }
 
+/// Whoever has no place is told so, and does not wait for ever.
+#[test]
+fn devices_that_the_server_has_no_place_for_end_with_the_others() {
+    let mut server = zfl();
+    server.args("server -r 2 -c 1 --clients 1 --listen 127.0.0.1:0 --dashboard off".split(' '));
+    let server = Live::start_as(&mut server);
+    let address = said_at(&server, "listening on ");
+    let mut client = zfl();
+    client
+        .args("client -c 3 -e 1 -b 77 --server".split(' '))
+        .arg(&address);
+    let client = Live::start_as(&mut client).finish();
+    assert_eq!(client.said.status, Some(1), "{client:?}");
+    let refused = "cannot join: all 1 clients have joined";
+    assert_eq!(client.said.err.matches(refused).count(), 2, "{client:?}");
+    for part in ["over for 1 of 3 devices", "2 never joined"] {
+        assert!(client.said.out.contains(part), "no {part:?} in {client:?}");
+    }
+    assert_eq!(server.finish().said.status, Some(0));
+}
+
 /// The address that a server says behind these words.
 #[track_caller]
 fn said_at(server: &Live, words: &str) -> String {

@@ -6,6 +6,12 @@ use fl_nn::{Init, Network};
 use fl_proto::{Arithmetic, Start, Token};
 use serde::{Deserialize, Serialize};
 
+/// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// The part of the deadline that one `/start` may take: over a slow link the model takes minutes.
+const START_PART: u32 = 4;
+
 /// How much each update counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +83,11 @@ impl Config {
         params
     }
 
+    /// Longest wait for the answer to one `/start`.
+    pub(crate) fn start_within(&self) -> Duration {
+        start_within(self.round_deadline)
+    }
+
     /// The control message that starts a round on one device.
     pub fn start(&self, round: u32, token: Token) -> Start {
         Start {
@@ -86,6 +97,23 @@ impl Config {
             batch_size: self.batch_size,
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
+        }
+    }
+}
+
+fn start_within(round_deadline: Duration) -> Duration {
+    START_WITHIN.max(round_deadline / START_PART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_round_has_time_for_a_longer_start() {
+        for (deadline_s, within_s) in [(10, 30), (120, 30), (720, 180)] {
+            let within = start_within(Duration::from_secs(deadline_s));
+            assert_eq!(within, Duration::from_secs(within_s));
         }
     }
 }

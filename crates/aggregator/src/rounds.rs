@@ -32,9 +32,6 @@ use crate::traffic::Ledger;
 /// `/start`s under way at once: more only makes all of them slower.
 const STARTS_AT_ONCE: usize = 12;
 
-/// Longest wait for the answer to one `/start`.
-const START_WITHIN: Duration = Duration::from_secs(30);
-
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
 
@@ -348,7 +345,8 @@ impl Rounds {
         let control = serde_json::to_vec(&start).map_err(|_| DeviceError::Malformed)?;
         let body = frame::encode(Kind::Weights, round, &control, &self.params)
             .map_err(|_| DeviceError::Malformed)?;
-        let within = START_WITHIN.min(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let within = self.shared.config.start_within().min(left);
         let answer = self.devices.start(id, device, body, within).await;
         answer.map(drop)
     }

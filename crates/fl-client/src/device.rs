@@ -68,6 +68,8 @@ pub struct Device<P: Port> {
     backoff: Backoff,
     retry_at_us: u64,
     io: Vec<u8>,
+    /// Why it was last refused an ID.
+    refusal: Option<ErrorReply>,
 }
 
 impl<P: Port> Device<P> {
@@ -84,12 +86,18 @@ impl<P: Port> Device<P> {
             backoff,
             retry_at_us: 0,
             io: Vec::new(),
+            refusal: None,
         }
     }
 
     /// The ID, once the aggregator gave one.
     pub fn id(&self) -> Option<u32> {
         self.state.session.as_ref().map(|session| session.id)
+    }
+
+    /// Why the aggregator refused to let it join, while it has not; it goes on asking.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_ref().map(|refusal| refusal.error.as_str())
     }
 
     /// The training to do now, for a body that trains in the loop in which it polls.
@@ -392,6 +400,7 @@ impl<P: Port> Device<P> {
     fn welcomed(&mut self, welcome: &Welcome, port: &mut P) {
         match self.state.join(welcome) {
             Ok(()) => {
+                self.refusal = None;
                 let Welcome {
                     id,
                     num_examples,
@@ -434,6 +443,9 @@ impl<P: Port> Device<P> {
             "{}: refused with {status}: {reason}",
             goal.name()
         ));
+        if goal == Goal::Join {
+            self.refusal = Some(ErrorReply::new(reason));
+        }
         match (goal, status) {
             // The aggregator does not know this client: it was started anew.
             (Goal::Inputs | Goal::Labels | Goal::Results, 404) => {

@@ -45,7 +45,10 @@ impl Capacity {
             free_bytes,
             reserve_bytes: RESERVE_BYTES,
             devices: devices.len(),
-            needed_bytes: devices.iter().map(needed_bytes).sum(),
+            needed_bytes: devices
+                .iter()
+                .map(needed_bytes)
+                .fold(0, u64::saturating_add),
         }
     }
 
@@ -91,7 +94,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// What one device takes of the host's memory: its board's budget, which was measured in training.
+/// What one device takes of the host's memory: its board's budget, which was measured in training, and
+/// what its experiment needs beyond that.
 fn needed_bytes(spec: &DeviceSpec) -> u64 {
     let kib = match &spec.body {
         DeviceBody::Native => NATIVE_KIB,
@@ -100,7 +104,7 @@ fn needed_bytes(spec: &DeviceSpec) -> u64 {
             budget.copied().unwrap_or(UNKNOWN_KIB)
         }
     };
-    u64::from(kib) * 1024
+    (u64::from(kib) * 1024).saturating_add(spec.extra_bytes)
 }
 
 fn available_bytes(meminfo: &str) -> Option<u64> {
@@ -144,6 +148,16 @@ mod tests {
         }
         let nothing = Capacity::with(RESERVE_BYTES - 1, &devices(1));
         assert_eq!((nothing.suffices(), nothing.fit()), (false, 0));
+    }
+
+    #[test]
+    fn what_an_experiment_needs_beyond_the_budget_counts() {
+        let mut devices = devices(2);
+        devices[1].extra_bytes = 23 << 20;
+        let capacity = Capacity::with(22 << 30, &devices);
+        assert_eq!(capacity.needed_bytes, (16 + 16 + 23) << 20);
+        devices[1].extra_bytes = u64::MAX;
+        assert!(!Capacity::with(22 << 30, &devices).suffices());
     }
 
     #[test]

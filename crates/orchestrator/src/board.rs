@@ -14,6 +14,10 @@ use serde::Deserialize;
 
 use crate::machine::Version;
 
+/// Most memory of a machine that is not of fixed size: what QEMU's PCs have in one piece below the
+/// addresses of their devices, which is all that a 32-bit guest reaches. q35 splits what is more.
+const MOST_MEMORY_MIB: u32 = 2048;
+
 /// The guests that an emulated machine can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -60,6 +64,9 @@ pub struct Board {
     /// Size budgets, in KiB; the build checks them.
     #[serde(default)]
     pub limits: BTreeMap<String, u32>,
+    /// The path that it was asked for by, if not by its name.
+    #[serde(skip)]
+    pub path: Option<String>,
 }
 
 /// The emulator and its machine.
@@ -173,7 +180,38 @@ impl Board {
             .check()
             .map_err(|problem| BoardError::Invalid { path, problem })?;
         board.kernel.image = root.join(&board.kernel.image);
+        board.path = name.contains('/').then(|| name.to_owned());
         Ok(board)
+    }
+
+    /// Whether its guest can do with a machine of this memory, and use it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_memory(&self, mib: u32) -> Result<(), String> {
+        let fixed = self.machine.memory_mib;
+        let (least, most) = match self.body {
+            // The image is linked for a DRAM of this size and does not look how much there is.
+            Guest::Zephyr => (fixed, fixed),
+            Guest::Bare => (1, MOST_MEMORY_MIB.max(fixed)),
+        };
+        let (name, guest) = (&self.name, self.body);
+        if mib < least {
+            return Err(format!(
+                "{mib} MiB of memory are too few: the {guest} guest of board {name} needs {least}"
+            ));
+        }
+        if mib > most {
+            return Err(format!(
+                "{mib} MiB of memory are too many: the {guest} guest of board {name} can use {most}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What [`Board::load`] finds it by.
+    pub fn asked(&self) -> &str {
+        self.path.as_ref().unwrap_or(&self.name)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -28,6 +28,14 @@ pub enum FleetEvent {
         /// Which device.
         client: u32,
     },
+    /// The aggregator lets it not join; it goes on asking (native devices only: a guest says so on its
+    /// serial line).
+    Refused {
+        /// Which device.
+        client: u32,
+        /// What the aggregator said.
+        reason: String,
+    },
     /// It was killed because the caller asked for it.
     Stopped {
         /// Which device.

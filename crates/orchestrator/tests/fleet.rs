@@ -135,7 +135,7 @@ async fn a_device_that_dies_at_boot_is_tried_twice(sandbox: Sandbox) {
     let death = &report.failed[0];
     assert_eq!(
         death.reason,
-        "its machine exited with status 35 while it booted"
+        "its machine exited with status 35 while it booted: no such card"
     );
     for line in ["panic at the disco", "  1: main", "qemu: no such card"] {
         assert!(

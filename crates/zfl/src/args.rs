@@ -71,7 +71,7 @@ pub enum Command {
     /// What --tui and --json of a run start
     #[command(hide = true)]
     Follow(FollowArgs),
-    /// List the runs under way
+    /// List the runs under way in runs/; those with --out elsewhere are not found
     Ps,
     /// Print what a device wrote on its serial line
     Logs(LogsArgs),
@@ -145,7 +145,7 @@ pub struct LogsArgs {
 
 #[derive(Args)]
 pub struct StopArgs {
-    /// The run [default: the only one under way]
+    /// The run directory, or the name of a run in runs/ [default: the only one under way in runs/]
     #[arg(value_name = "RUN")]
     pub run: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@ use crate::run::block_on;
 use crate::run_dir;
 use crate::session::Interrupts;
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
@@ -49,30 +50,69 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
     );
     println!("logs in {}", out.join("serial").display());
     let status = tokio::select! {
-        died = ends(told, args.clients) => u8::from(died > 0),
+        ends = ends(told, args.clients) => {
+            println!("{}", ends.describe(args.clients));
+            u8::from(ends.finished < args.clients)
+        }
         interrupt = interrupts.next() => interrupt.status,
     };
     fleet.stop().await;
     Ok(status)
 }
 
-/// Waits until every device has ended; returns how many died.
-async fn ends(mut told: UnboundedReceiver<FleetEvent>, clients: u32) -> u32 {
-    let (mut ended, mut died) = (0, 0);
-    while ended < clients {
+/// How devices ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ends {
+    finished: u32,
+    died: u32,
+    /// Those that the aggregator had no place for.
+    refused: BTreeSet<u32>,
+}
+
+impl Ends {
+    /// Whether all of so many have ended, but for those that there is no place for: they would go on
+    /// asking for ever.
+    fn are_all(&self, clients: u32) -> bool {
+        self.finished + self.died + self.refused.len() as u32 >= clients
+    }
+
+    fn describe(&self, clients: u32) -> String {
+        let mut text = format!(
+            "the experiment is over for {} of {clients} devices",
+            self.finished
+        );
+        if !self.refused.is_empty() {
+            text += &format!(
+                "; {} never joined: let the server have more --clients",
+                self.refused.len()
+            );
+        }
+        text
+    }
+}
+
+/// Waits until every device has ended that could join.
+async fn ends(mut told: UnboundedReceiver<FleetEvent>, clients: u32) -> Ends {
+    let mut ends = Ends::default();
+    while !ends.are_all(clients) {
         match told.recv().await {
             Some(FleetEvent::Died(death)) => {
                 eprintln!("warning: device {} died: {}", death.client, death.reason);
-                (ended, died) = (ended + 1, died + 1);
+                ends.refused.remove(&death.client);
+                ends.died += 1;
             }
-            Some(FleetEvent::Finished { .. }) => ended += 1,
+            Some(FleetEvent::Refused { client, reason }) => {
+                eprintln!("warning: device {client} cannot join: {reason}");
+                ends.refused.insert(client);
+            }
+            Some(FleetEvent::Finished { client }) => {
+                // It asked again, and had a place then.
+                ends.refused.remove(&client);
+                ends.finished += 1;
+            }
             Some(_) => {}
             None => break,
         }
     }
-    println!(
-        "the experiment is over for {} of {clients} devices",
-        ended - died
-    );
-    died
+    ends
 }

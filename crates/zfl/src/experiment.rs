@@ -1,7 +1,10 @@
 //! An experiment with every value resolved: what `config.toml` of a run holds.
 
 use crate::args::{Activation, Arithmetic, Body, Network, Time, Weighting};
+use crate::deadlines;
 use crate::groups::{self, Group};
+use crate::memory;
+use crate::meter::HEAD_BYTES;
 use crate::refusal::{Refusal, require};
 use crate::run_dir;
 use crate::settings::Settings;
@@ -36,9 +39,6 @@ const DEFAULT_HIDDEN: u32 = 16;
 /// Longest waits, in seconds.
 const DEFAULT_DEADLINE_S: f64 = 120.0;
 const DEFAULT_WATCHDOG_S: f64 = 60.0;
-
-/// Memory of a board that is certainly not free for data and model: code, stack, network buffers.
-const FIRMWARE_BYTES: u64 = 1 << 20;
 
 /// How often devices that train are asked how far they are.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -104,9 +104,11 @@ pub struct Experiment {
     /// Training examples of each device, if they all have as many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples_per_client: Option<u32>,
-    /// Where the data set is.
-    pub data: PathBuf,
-    /// The run directory.
+    /// Where the data set is, unless it is the one that comes with zfl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// The run directory. Not written down: it is where the file is, also after it was moved.
+    #[serde(skip)]
     pub out: PathBuf,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
@@ -114,6 +116,9 @@ pub struct Experiment {
     /// What the devices are; empty for a server.
     #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
     pub groups: Vec<Group>,
+    /// What was chosen otherwise than most runs have it, in lines for people.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// Where a run's results go.
@@ -131,12 +136,12 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
-        let (data, dir) = load(settings)?;
+        let data = load(settings)?;
         let groups = groups::resolve(settings, root, data.train.len())?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
         let kind = body.map_or("mixed", Body::name);
-        let mut experiment = Self::resolve(settings, clients, kind, (&data, dir), out, root)?;
+        let mut experiment = Self::resolve(settings, clients, kind, &data, out, root)?;
         let emulated = groups.iter().any(|group| group.board.is_some());
         // Said for all only if it is so of all: read again, it would give every group a speed.
         let mut machines = groups.iter().filter(|group| group.board.is_some());
@@ -145,14 +150,15 @@ impl Experiment {
         experiment.board = common(
             &groups,
             |group| group.board.clone(),
-            |a, b| a.name == b.name,
+            |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link.clone(), String::eq);
         experiment.network = emulated.then(|| settings.network.unwrap_or_default());
         experiment.time = counted.then_some(Time::Icount);
         experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
         experiment.groups = groups;
-        experiment.fits()?;
+        memory::fits(&experiment)?;
+        experiment.notes = deadlines::fit(&mut experiment, settings)?;
         experiment.can_suffer()?;
         Ok((experiment, data))
     }
@@ -166,15 +172,15 @@ impl Experiment {
         out: Option<&Path>,
         root: &Path,
     ) -> Result<(Self, Splits)> {
-        let (data, dir) = load(settings)?;
+        let data = load(settings)?;
         let least = settings.clients_per_round.unwrap_or(1);
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
         let out = Out::New(out);
-        let mut experiment = Self::resolve(settings, clients, "server", (&data, dir), out, root)?;
+        let mut experiment = Self::resolve(settings, clients, "server", &data, out, root)?;
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(examples);
-        experiment.training_bytes(experiment.batch_size, examples)?;
+        memory::training_bytes(&experiment, experiment.batch_size, examples)?;
         Ok((experiment, data))
     }
 
@@ -182,7 +188,7 @@ impl Experiment {
         settings: &Settings,
         clients: u32,
         kind: &str,
-        (data, dir): (&Splits, PathBuf),
+        data: &Splits,
         out: Out<'_>,
         root: &Path,
     ) -> Result<Self> {
@@ -214,6 +220,14 @@ impl Experiment {
         let hidden = settings.hidden.clone();
         let hidden = hidden.unwrap_or_else(|| vec![DEFAULT_HIDDEN]);
         let layers = layers(&hidden, data)?;
+        let said = settings.layers.as_ref();
+        require(said.is_none_or(|said| *said == layers), || {
+            format!(
+                "layers = {:?}, but hidden and the data make {layers:?}: give the layers between inputs \
+                 and classes as `hidden`, and leave `layers` out",
+                said.into_iter().flatten().collect::<Vec<_>>()
+            )
+        })?;
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| run_dir::default_name(kind, clients, rounds));
         let out = match out {
@@ -248,10 +262,11 @@ impl Experiment {
             activation: settings.activation.unwrap_or_default(),
             seed: settings.seed.unwrap_or(1),
             examples_per_client: None,
-            data: std::path::absolute(&dir).unwrap_or(dir),
+            data: settings.data.as_deref().and_then(elsewhere),
             out,
             faults: settings.faults.clone(),
             groups: Vec::new(),
+            notes: Vec::new(),
         })
     }
 
@@ -374,6 +389,11 @@ impl Experiment {
             .sum()
     }
 
+    /// Bytes of a `/start`, and of an update.
+    pub fn message_bytes(&self) -> u64 {
+        4 * self.num_params() + HEAD_BYTES
+    }
+
     /// The model.
     ///
     /// # Errors
@@ -392,50 +412,18 @@ impl Experiment {
         })?;
         Ok(fl_nn::Network::new(shape, self.activation.into()))
     }
-
-    /// What a device needs for its data and the training, in bytes.
-    fn training_bytes(&self, batch_size: u32, examples: u32) -> Result<u64, Refusal> {
-        let plan = self
-            .network()?
-            .training_plan(batch_size as usize, examples as usize)
-            .map_err(|error| {
-                Refusal(format!(
-                    "{error}; change --batch-size, --examples or --hidden"
-                ))
-            })?;
-        let example_bytes = u64::from(self.layers[0]) + 1;
-        Ok(plan.total_bytes() + example_bytes * u64::from(examples))
-    }
-
-    /// Refuses what certainly does not fit a board, before it is booted to find out.
-    fn fits(&self) -> Result<(), Refusal> {
-        self.groups.iter().try_for_each(|group| {
-            let batch_size = group.batch_size.unwrap_or(self.batch_size);
-            let needed = self.training_bytes(batch_size, group.examples)?;
-            let Some(memory_mib) = group.memory_mib() else {
-                return Ok(());
-            };
-            let available = (u64::from(memory_mib) << 20).saturating_sub(FIRMWARE_BYTES);
-            require(needed <= available, || {
-                format!(
-                    "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
-                     --examples, --batch-size or --hidden, or take --body native",
-                    needed as f64 / f64::from(1 << 20),
-                    group.kind()
-                )
-            })
-        })
-    }
 }
 
-/// The data set asked for, and where it is.
-fn load(settings: &Settings) -> Result<(Splits, PathBuf), Refusal> {
-    let asked = settings.data.as_deref();
-    let data = fl_data::load(asked).map_err(|error| Refusal(error.to_string()))?;
-    Ok((
-        data,
-        settings.data.clone().unwrap_or_else(fl_data::default_dir),
-    ))
+/// The data set asked for.
+fn load(settings: &Settings) -> Result<Splits, Refusal> {
+    fl_data::load(settings.data.as_deref()).map_err(|error| Refusal(error.to_string()))
+}
+
+/// Where a data set is that does not come with zfl.
+fn elsewhere(dir: &Path) -> Option<PathBuf> {
+    let canonical = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let found = canonical(dir);
+    (found != canonical(&fl_data::default_dir())).then_some(found)
 }
 
 /// What all groups have in common, if they do.
@@ -451,7 +439,7 @@ fn common<T>(
 }
 
 fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
-    board.as_ref().map(|board| &board.name).serialize(to)
+    board.as_ref().map(|board| board.asked()).serialize(to)
 }
 
 impl From<Activation> for fl_nn::Activation {

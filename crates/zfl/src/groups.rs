@@ -68,7 +68,7 @@ pub struct Group {
 }
 
 fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
-    board.as_ref().map(|board| &board.name).serialize(to)
+    board.as_ref().map(|board| board.asked()).serialize(to)
 }
 
 impl Group {
@@ -97,6 +97,14 @@ pub fn resolve(settings: &Settings, root: &Path, available: usize) -> Result<Vec
         .map(|(at, group)| resolve_one(settings, root, at, group, share))
         .collect::<Result<_, _>>()?;
     let emulated = groups.iter().any(|group| group.board.is_some());
+    require(
+        emulated || settings.time.unwrap_or_default() == Time::Host,
+        || {
+            "native devices run at the host's speed, and nobody counts their instructions: leave --time \
+         out, or take --body bare"
+            .to_owned()
+        },
+    )?;
     require(
         emulated || settings.network.unwrap_or_default() == Default::default(),
         || "native devices use this machine's loopback: leave --network out".to_owned(),
@@ -248,6 +256,12 @@ fn speed_of(
         })?;
         return Ok(None);
     };
+    require(
+        settings.time != Some(Time::Host) || device.mips.is_none() && !throttle,
+        || {
+            "mips and throttle count instructions, which time `host` does not: leave one of them out".to_owned()
+        },
+    )?;
     let mips = match (device.mips, &board.clock) {
         (None, _) if !counted && !throttle => return Ok(None),
         (Some(mips), _) => mips,

@@ -12,10 +12,12 @@
 mod args;
 mod before;
 mod client;
+mod deadlines;
 mod devices;
 mod events;
 mod experiment;
 mod groups;
+mod memory;
 mod meter;
 mod refusal;
 mod run;
@@ -87,7 +89,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
             runs::print_log(&run, args.client, args.follow).map(|()| 0)
         }
         Command::Stop(args) => {
-            runs::stop(&runs::find(&root.join(RUNS), args.run.as_deref())?).map(|()| 0)
+            runs::stop(&runs::to_stop(&root.join(RUNS), args.run.as_deref())?).map(|()| 0)
         }
         Command::Devices(args) => {
             let run = runs::find(&root.join(RUNS), args.run.as_deref())?;

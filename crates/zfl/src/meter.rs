@@ -9,13 +9,15 @@ use zfl_orchestrator::Fleet;
 use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 
 /// HTTP's head and the control part of `/start` or of an update: both are 200 to 400 bytes.
-const HEAD_BYTES: u64 = 300;
+pub const HEAD_BYTES: u64 = 300;
 
 /// Reads off what devices cost, from one update to the next.
 pub struct Meter {
     /// The group of each client.
     groups: Vec<Group>,
-    params: u64,
+    /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how
+    /// often it was asked how far it is, and so on the host.
+    message_bytes: u64,
     clients: Mutex<BTreeMap<u32, Seen>>,
 }
 
@@ -35,7 +37,7 @@ impl Meter {
             groups: clients
                 .filter_map(|client| experiment.group(client).cloned())
                 .collect(),
-            params: experiment.num_params(),
+            message_bytes: experiment.message_bytes(),
             clients: Mutex::default(),
         }
     }
@@ -77,7 +79,7 @@ impl Meter {
         if let Some(board) = &group.board {
             let link_s = self.link_s(group);
             cost.link_s = Some(link_s);
-            let bytes = self.message_bytes();
+            let bytes = self.message_bytes;
             cost.energy_j = board
                 .energy
                 .as_ref()
@@ -87,15 +89,9 @@ impl Meter {
         Some(cost)
     }
 
-    /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how
-    /// often it was asked how far it is, and so on the host.
-    fn message_bytes(&self) -> u64 {
-        4 * self.params + HEAD_BYTES
-    }
-
     /// Time on the link of what a round sends there and back.
     fn link_s(&self, group: &Group) -> f64 {
-        let bytes = self.message_bytes();
+        let bytes = self.message_bytes;
         let round_trips = 2 * ROUND_TRIPS_PER_EXCHANGE;
         let (up, down) = group.wire.transfer_time(bytes, bytes, round_trips);
         // A link over which nothing ever arrives takes for ever, which TOML and JSON cannot say.

@@ -7,6 +7,7 @@ use crate::args::{Body, BodyChoice, Capture, RunArgs};
 use crate::before::Before;
 use crate::experiment::{Experiment, Out};
 use crate::groups::Group;
+use crate::memory;
 use crate::refusal::{Refusal, require};
 use crate::runs::{self, Mark};
 use crate::session::{Interrupt, aggregate};
@@ -53,11 +54,15 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         args.learning.dashboard,
     )?;
     let (experiment, data, resumed) = resolve(args, root)?;
+    for line in &experiment.notes {
+        eprintln!("{line}");
+    }
     if args.dry_run {
         print!("{}", experiment.to_toml()?);
+        println!("# The results would go to {}", experiment.out.display());
         return Ok(0);
     }
-    let fleet = fleet_config(&experiment, args, resumed.as_ref());
+    let fleet = fleet_config(&experiment, args, resumed.as_ref())?;
     let plan = prepare(&experiment, &fleet)?;
     let dashboard = view::open(args.learning.dashboard)?;
     let (run_dir, before) = match &resumed {
@@ -113,14 +118,19 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
     let settings = match &args.file {
         Some(file) => {
             let file = Settings::read(file)?;
-            for line in flags.put_aside(&file, root) {
+            for line in file
+                .outdated()
+                .into_iter()
+                .chain(flags.put_aside(&file, root))
+            {
                 eprintln!("{line}");
             }
             flags.over(file, root)?
         }
-        None => flags,
+        None => flags.over(Settings::default(), root)?,
     };
-    let out = Out::New(args.learning.out.as_deref());
+    let out = args.learning.out.as_ref().or(settings.out.as_ref());
+    let out = Out::New(out.map(PathBuf::as_path));
     let (experiment, data) = Experiment::of_run(&settings, out, root)?;
     Ok((experiment, data, None))
 }
@@ -223,9 +233,10 @@ pub fn conclude(
 
 /// Checks that what is to be booted is there, and finds out what this machine allows.
 fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
-    let mut emulated = false;
-    for board in experiment.groups.iter().filter_map(|g| g.board.as_ref()) {
-        emulated = true;
+    can_capture(experiment, fleet)?;
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let emulated = boards.clone().next().is_some();
+    for board in boards {
         Qemu::find(board)?;
         let image = &board.kernel.image;
         ensure!(
@@ -240,17 +251,7 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
     })?;
     if !emulated {
-        require(fleet.pcap.is_none(), || {
-            "native devices send no frames that could be captured: leave --pcap out".to_owned()
-        })?;
         return Ok(Plan::native());
-    }
-    let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
-    for &client in captured {
-        let group = experiment.group(client);
-        require(group.is_some_and(|group| group.board.is_some()), || {
-            format!("--pcap {client}: there is no emulated device {client} to capture")
-        })?;
     }
     let needs = Needs {
         links: fleet.devices.iter().any(|spec| !spec.link.is_perfect()),
@@ -259,6 +260,21 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
     };
     let network = experiment.network.unwrap_or_default();
     Ok(sandbox::probe(network.into(), needs)?)
+}
+
+/// Refuses captures of devices that have no frames.
+fn can_capture(experiment: &Experiment, fleet: &FleetConfig) -> Result<(), Refusal> {
+    let is_emulated = |group: &Group| group.board.is_some();
+    let emulated = experiment.groups.iter().any(is_emulated);
+    require(emulated || fleet.pcap.is_none(), || {
+        "native devices send no frames that could be captured: leave --pcap out".to_owned()
+    })?;
+    let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
+    captured.into_iter().try_for_each(|&client| {
+        require(experiment.group(client).is_some_and(is_emulated), || {
+            format!("--pcap {client}: there is no emulated device {client} to capture")
+        })
+    })
 }
 
 fn introduction(experiment: &Experiment, plan: &Plan, fleet: &FleetConfig) -> Result<String> {
@@ -293,12 +309,27 @@ fn introduction(experiment: &Experiment, plan: &Plan, fleet: &FleetConfig) -> Re
     Ok(text)
 }
 
-fn fleet_config(experiment: &Experiment, args: &RunArgs, resumed: Option<&Resumed>) -> FleetConfig {
+fn fleet_config(
+    experiment: &Experiment,
+    args: &RunArgs,
+    resumed: Option<&Resumed>,
+) -> Result<FleetConfig, Refusal> {
     let lost = |client: &u32| resumed.is_some_and(|from| from.lost.contains_key(client));
-    let devices = (0..experiment.clients)
-        .filter(|client| !lost(client))
-        .filter_map(|client| Some(device(client, experiment.group(client)?)));
-    let mut config = FleetConfig::new(devices.collect(), experiment.out.join("serial"));
+    let mut devices = Vec::new();
+    let mut clients = 0..experiment.clients;
+    for group in &experiment.groups {
+        let extra_bytes = memory::beyond_budget(experiment, group)?;
+        let those = clients.by_ref().take(group.count as usize);
+        devices.extend(
+            those
+                .filter(|client| !lost(client))
+                .map(|client| DeviceSpec {
+                    extra_bytes,
+                    ..device(client, group)
+                }),
+        );
+    }
+    let mut config = FleetConfig::new(devices, experiment.out.join("serial"));
     config.boot = BootPolicy {
         parallel: args.fleet.boot_parallel.map(|count| count as usize),
         ..BootPolicy::default()
@@ -313,7 +344,7 @@ fn fleet_config(experiment: &Experiment, args: &RunArgs, resumed: Option<&Resume
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
-    config
+    Ok(config)
 }
 
 fn resumption(from: &Resumed) -> Resumption {

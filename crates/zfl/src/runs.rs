@@ -1,5 +1,6 @@
 //! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
 
+use crate::refusal::Refusal;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -101,6 +102,32 @@ pub fn find(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
     latest
         .map(|entry| entry.path())
         .with_context(|| format!("there is no run in {}; name one", runs.display()))
+}
+
+/// The run that `zfl stop` means: the named one, or the only one under way.
+///
+/// # Errors
+/// A [`Refusal`] if several are under way; if there is none.
+pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
+    if named.is_some() {
+        return find(runs, named);
+    }
+    match &under_way(runs)[..] {
+        [] => bail!(
+            "no run is under way in {}; name one that is elsewhere",
+            runs.display()
+        ),
+        [(only, _)] => Ok(only.clone()),
+        several => {
+            let names = several.iter().map(|(run, _)| run.display().to_string());
+            let names = names.collect::<Vec<_>>().join("\n  ");
+            Err(Refusal(format!(
+                "{} runs are under way, name the one to stop:\n  {names}",
+                several.len()
+            ))
+            .into())
+        }
+    }
 }
 
 /// `zfl stop`: ends a run as Ctrl-C would, and waits for it.
@@ -235,6 +262,23 @@ mod tests {
         assert!(find(runs.path(), Some(Path::new("c"))).is_err());
         let _mark = Mark::set(&a).unwrap();
         assert_eq!(find(runs.path(), None).unwrap(), a);
+    }
+
+    #[test]
+    fn what_is_stopped_is_under_way_and_the_only_one() {
+        let runs = tempfile::tempdir().unwrap();
+        let (a, b) = (run_in(runs.path(), "a"), run_in(runs.path(), "b"));
+        let said = |named| to_stop(runs.path(), named).unwrap_err();
+        assert!(said(None).to_string().contains("no run is under way"));
+        let _of_a = Mark::set(&a).unwrap();
+        assert_eq!(to_stop(runs.path(), None).unwrap(), a);
+        let _of_b = Mark::set(&b).unwrap();
+        let several = said(None);
+        assert!(several.is::<Refusal>(), "{several}");
+        for part in ["2 runs", a.to_str().unwrap(), b.to_str().unwrap()] {
+            assert!(several.to_string().contains(part), "{several}");
+        }
+        assert_eq!(to_stop(runs.path(), Some(Path::new("b"))).unwrap(), b);
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! goes first.
 
 use crate::args::{
-    Activation, Arithmetic, BodyChoice, LearningArgs, Network, RunArgs, ServerArgs, Time, Weighting,
+    Activation, Arithmetic, BodyChoice, FleetArgs, LearningArgs, Network, RunArgs, ServerArgs,
+    Time, Weighting,
 };
 use crate::groups::{boots, default_board};
 use crate::refusal::{Refusal, require};
 use crate::values::{PATIENCE, is_patience};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use zfl_orchestrator::Board;
@@ -72,11 +72,16 @@ pub struct Settings {
     pub fleet: Vec<GroupSettings>,
     /// Trouble on purpose.
     pub faults: FaultConfig,
+    /// What flags say of it.
+    #[serde(skip)]
+    pub fault_flags: FaultFlags,
 
-    // What `config.toml` tells besides.
-    zfl_version: IgnoredAny,
-    layers: IgnoredAny,
-    out: IgnoredAny,
+    /// Where the results go.
+    pub out: Option<PathBuf>,
+    /// Units of all layers, as `config.toml` tells them: they follow from `hidden` and the data.
+    pub layers: Option<Vec<u32>>,
+    /// The version that wrote it.
+    pub zfl_version: Option<String>,
 }
 
 /// What a device is made of.
@@ -120,6 +125,17 @@ pub struct GroupSettings {
     pub device: DeviceSettings,
 }
 
+/// Trouble that flags ask for, or take away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FaultFlags {
+    /// Probability of a drop-out.
+    pub drop_out: Option<f64>,
+    /// Probability of a crash.
+    pub crash: Option<f64>,
+    /// Whether crashed devices boot again.
+    pub reboot: bool,
+}
+
 /// `flags` where it says something, else `file`.
 macro_rules! merged {
     ($flags:ident over $file:ident: $($field:ident),* $(,)?) => {
@@ -136,16 +152,26 @@ impl Settings {
         let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let mut settings = Self::parse(&text).map_err(refused)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for path in [&mut settings.data, &mut settings.faults.trace]
-            .into_iter()
-            .flatten()
-        {
-            *path = folder.join(&*path);
-            // `config.toml` holds them, and is read from another folder.
-            *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
-        }
+        settings.stand_in(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
+    }
+
+    /// Takes the paths in it from this folder, and makes them ones that can be read from any other.
+    fn stand_in(&mut self, folder: &Path) {
+        let own = [&mut self.data, &mut self.faults.trace, &mut self.out];
+        for path in own.into_iter().flatten() {
+            *path = standing(folder, path);
+        }
+        for device in [&mut self.device]
+            .into_iter()
+            .chain(self.fleet.iter_mut().map(|group| &mut group.device))
+        {
+            device.stand_in(folder);
+        }
+        // Of a run that is repeated, the results lie there already.
+        let is_here =
+            |out: &PathBuf| out.canonicalize().ok() == folder.join(".").canonicalize().ok();
+        self.out = self.out.take().filter(|out| !is_here(out));
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -157,7 +183,7 @@ impl Settings {
     /// What `zfl run`'s flags say.
     pub fn of_run(args: &RunArgs) -> Self {
         let fleet = &args.fleet;
-        let mut settings = Self {
+        Self {
             clients: args.clients,
             rounds: args.rounds,
             clients_per_round: args.clients_per_round,
@@ -165,22 +191,15 @@ impl Settings {
             batch_size: args.batch_size,
             network: fleet.network,
             time: fleet.time,
-            device: DeviceSettings {
-                body: fleet.body,
-                board: fleet.board.clone(),
-                link: fleet.link.clone(),
-                loss: fleet.loss,
-                delay_ms: fleet.delay,
-                mips: fleet.mips,
-                ..DeviceSettings::default()
-            },
+            device: DeviceSettings::of_flags(fleet),
             watchdog_s: args.watchdog,
+            fault_flags: FaultFlags {
+                drop_out: args.faults.drop_out,
+                crash: args.faults.crash,
+                reboot: args.faults.reboot,
+            },
             ..Self::of_learning(&args.learning)
-        };
-        settings.faults.drop_out = args.faults.drop_out.unwrap_or(0.0);
-        settings.faults.crash.probability = args.faults.crash.unwrap_or(0.0);
-        settings.faults.crash.reboot = args.faults.reboot;
-        settings
+        }
     }
 
     /// What `zfl server`'s flags say.
@@ -213,6 +232,16 @@ impl Settings {
         }
     }
 
+    /// What a file says that may not hold here, in a line for people.
+    pub fn outdated(&self) -> Option<String> {
+        let (theirs, ours) = (self.zfl_version.as_deref()?, env!("CARGO_PKG_VERSION"));
+        (theirs != ours).then(|| {
+            format!(
+                "the file is of zfl {theirs}, this is zfl {ours}: the model may not be the same"
+            )
+        })
+    }
+
     /// What these, which are flags, put aside of what a file says, in lines for people.
     pub fn put_aside(&self, file: &Self, root: &Path) -> BTreeSet<String> {
         let groups = file.fleet.iter().map(|group| &group.device);
@@ -233,6 +262,12 @@ impl Settings {
              --clients out"
                 .to_owned()
         })?;
+        if flags.hidden.is_some() || flags.data.is_some() {
+            file.layers = None;
+        }
+        for group in &mut file.fleet {
+            flags.take_place_in(group);
+        }
         merged!(flags over file: name, clients, rounds, clients_per_round, over_commit, use_late,
             quorum, ready_deadline_s, round_deadline_s, watchdog_s, weighting, local_epochs,
             batch_size, learning_rate, arithmetic, hidden, activation, seed, examples_per_client,
@@ -240,19 +275,35 @@ impl Settings {
         if flags.device.body == Some(BodyChoice::Native) && flags.network.is_none() {
             file.network = None;
         }
+        // Native devices run at the host's speed: the file's count of instructions is of its machines.
+        if flags.device.body == Some(BodyChoice::Native) && flags.time.is_none() {
+            file.time = None;
+        }
+        if flags.time == Some(Time::Host) {
+            file.device.count_nothing();
+        }
         for group in &mut file.fleet {
             group.device = flags.device.clone().over(group.device.clone(), root);
         }
         file.device = flags.device.over(file.device, root);
-        let (asked, faults) = (&flags.faults, &mut file.faults);
-        if asked.drop_out > 0.0 {
-            faults.drop_out = asked.drop_out;
-        }
-        if asked.crash.probability > 0.0 {
-            faults.crash.probability = asked.crash.probability;
-        }
-        faults.crash.reboot |= asked.crash.reboot;
+        flags.fault_flags.over(&mut file.faults)?;
         Ok(file)
+    }
+
+    /// Takes what a group says for itself out of the way of these, which are flags of all groups.
+    fn take_place_in(&self, group: &mut GroupSettings) {
+        if self.examples_per_client.is_some() {
+            group.examples = None;
+        }
+        if self.local_epochs.is_some() {
+            group.local_epochs = None;
+        }
+        if self.batch_size.is_some() {
+            group.batch_size = None;
+        }
+        if self.time == Some(Time::Host) {
+            group.device.count_nothing();
+        }
     }
 
     /// Refuses values that flags could not have.
@@ -290,6 +341,11 @@ impl Settings {
         if let Some(name) = &self.name {
             crate::values::name(name).map_err(|advice| Refusal(format!("name: {advice}")))?;
         }
+        let crash = &self.faults.crash;
+        require(!crash.reboot || crash.probability > 0.0, || {
+            "faults.crash: reboot is for devices that crash: give it a probability above 0"
+                .to_owned()
+        })?;
         self.device.check("")?;
         self.fleet.iter().enumerate().try_for_each(|(at, group)| {
             let place = format!("fleet {}: ", at + 1);
@@ -305,7 +361,54 @@ impl Settings {
     }
 }
 
+impl FaultFlags {
+    /// Puts these before what a file says.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if what they say would change nothing.
+    fn over(self, faults: &mut FaultConfig) -> Result<(), Refusal> {
+        faults.drop_out = self.drop_out.unwrap_or(faults.drop_out);
+        let crash = &mut faults.crash;
+        crash.probability = self.crash.unwrap_or(crash.probability);
+        // Nothing that crashes can boot again for it.
+        crash.reboot = self.reboot || crash.reboot && crash.probability > 0.0;
+        require(!self.reboot || crash.probability > 0.0, || {
+            "--reboot is for devices that crash, and none does: give --crash a probability, too, or \
+             leave --reboot out (a scheduled crash has `reboot` of its own)"
+                .to_owned()
+        })
+    }
+}
+
 impl DeviceSettings {
+    fn of_flags(fleet: &FleetArgs) -> Self {
+        let mut flags = Self {
+            body: fleet.body,
+            board: fleet.board.clone(),
+            link: fleet.link.clone(),
+            loss: fleet.loss,
+            delay_ms: fleet.delay,
+            mips: fleet.mips,
+            ..Self::default()
+        };
+        flags.stand_in(Path::new(""));
+        flags
+    }
+
+    /// Takes board and link from this folder if they are paths: names have no slash.
+    fn stand_in(&mut self, folder: &Path) {
+        for text in [&mut self.board, &mut self.link].into_iter().flatten() {
+            // A path that is no UTF-8 stays as it was given.
+            if text.contains('/')
+                && let Ok(path) = standing(folder, Path::new(&*text))
+                    .into_os_string()
+                    .into_string()
+            {
+                *text = path;
+            }
+        }
+    }
+
     /// These, and what they leave open as `other` has it.
     pub fn over(self, mut other: Self, root: &Path) -> Self {
         let flags = self;
@@ -323,6 +426,11 @@ impl DeviceSettings {
         }
         merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
         other
+    }
+
+    /// Leaves out what makes a machine count its instructions.
+    fn count_nothing(&mut self) {
+        (self.mips, self.throttle) = (None, None);
     }
 
     /// Whether the board of `other` does not boot the body that is asked for here.
@@ -371,6 +479,12 @@ impl DeviceSettings {
     }
 }
 
+/// A path meant from this folder, as it is from any.
+fn standing(folder: &Path, path: &Path) -> PathBuf {
+    let path = folder.join(path);
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 /// Whether a device can have both; what is not said is in nobody's way.
 fn belong(body: Option<BodyChoice>, board: Option<&str>, root: &Path) -> bool {
     match (body.and_then(BodyChoice::guest), board) {
@@ -388,90 +502,4 @@ fn positive(place: &str, counts: &[(&str, Option<u32>)]) -> Result<(), Refusal> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "\
-rounds = 4
-link = \"wifi\"
-[[fleet]]
-count = 3
-board = \"q35\"
-[[fleet]]
-name = \"slow\"
-count = 2
-mips = 31.25
-loss = 0.1
-[faults]
-drop_out = 0.3
-crash = { probability = 0.1, reboot = true }
-";
-
-    #[test]
-    fn a_file_is_read() {
-        let file = Settings::parse(FILE).unwrap();
-        assert_eq!((file.rounds, file.fleet.len()), (Some(4), 2));
-        assert_eq!(file.device.link.as_deref(), Some("wifi"));
-        let slow = &file.fleet[1];
-        assert_eq!((slow.count, slow.device.mips), (Some(2), Some(31.25)));
-        assert!(file.faults.crash.reboot);
-    }
-
-    #[test]
-    fn flags_go_first() {
-        let flags = Settings {
-            rounds: Some(9),
-            device: DeviceSettings {
-                body: Some(BodyChoice::Native),
-                loss: Some(0.2),
-                ..DeviceSettings::default()
-            },
-            ..Settings::default()
-        };
-        let both = flags
-            .over(Settings::parse(FILE).unwrap(), Path::new(""))
-            .unwrap();
-        assert_eq!(both.rounds, Some(9));
-        let first = &both.fleet[0].device;
-        assert_eq!(
-            (first.body, &first.board),
-            (Some(BodyChoice::Native), &None)
-        );
-        assert_eq!(both.fleet[1].device.loss, Some(0.2));
-        assert_eq!(
-            both.fleet[1].device.mips, None,
-            "native devices have no speed of their own"
-        );
-        assert_eq!(
-            (both.faults.drop_out, both.faults.crash.probability),
-            (0.3, 0.1)
-        );
-    }
-
-    #[test]
-    fn a_fleet_says_how_many_it_is() {
-        let flags = Settings {
-            clients: Some(9),
-            ..Settings::default()
-        };
-        let file = Settings::parse(FILE).unwrap();
-        let Refusal(reason) = flags.over(file, Path::new("")).unwrap_err();
-        assert!(reason.contains("leave --clients out"), "{reason}");
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let refused = |text: &str, part: &str| {
-            let reason = Settings::parse(text).unwrap_err();
-            assert!(reason.contains(part), "{reason}");
-        };
-        refused("round = 3", "unknown field `round`");
-        refused("rounds = 0", "rounds: give at least 1");
-        refused("[[fleet]]\nname = \"x\"", "fleet 1: count: give at least 1");
-        refused("[[fleet]]\ncount = 1\nloss = 5", "fleet 1: loss");
-        refused("[[fleet]]\ncount = 1\nspeed = 5", "unknown field `speed`");
-        refused("learning_rate = nan", "learning_rate");
-        refused("name = \"../x\"", "name: take letters");
-        refused("[faults]\ndropout = 1", "unknown field `dropout`");
-    }
-}
+mod tests;

@@ -31,8 +31,10 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         versions.insert(format!("firmware {}", board.name), hash);
         anyhow::Ok(())
     })?;
-    let hash = sha256(&fl_data::files(&experiment.data))?;
-    let name = data_name(&experiment.data);
+    let built_in = fl_data::default_dir();
+    let data = experiment.data.as_deref().unwrap_or(&built_in);
+    let hash = sha256(&fl_data::files(data))?;
+    let name = data_name(data);
     versions.insert("data".to_owned(), format!("{name} {hash}"));
     Ok(versions)
 }

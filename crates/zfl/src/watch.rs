@@ -61,6 +61,10 @@ pub async fn watch(
                 aggregator.client_lost(client, "its client ended by itself, see its log");
                 (client, "finished", json!({}))
             }
+            FleetEvent::Refused { client, reason } => {
+                terminal.warn(&format!("client {client} cannot join: {reason}"));
+                (client, "refused", json!({"reason": reason}))
+            }
             FleetEvent::Stopped { client } => (client, "stopped", json!({})),
             FleetEvent::LogLost { client, error } => {
                 terminal.warn(&format!("client {client}: its log is lost: {error}"));

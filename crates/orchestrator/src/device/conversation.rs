@@ -41,7 +41,10 @@ impl Emulated {
             .await
         {
             Ok(boot_ms) => Ok(boot_ms),
-            Err(Unheard::Ended(how)) => Err(format!("{how} while it booted")),
+            Err(Unheard::Ended(how)) => Err(match session.complaint() {
+                Some(complaint) => format!("{how} while it booted: {complaint}"),
+                None => format!("{how} while it booted"),
+            }),
             Err(Unheard::Fatal(reason) | Unheard::Refused(reason)) => Err(reason),
         }
     }

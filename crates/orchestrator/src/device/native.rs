@@ -59,7 +59,12 @@ impl Native {
             join_as: *join_as,
             overrides: *overrides,
         };
-        let (thread, ended) = Thread::start(&spec, server, Arc::clone(log))?;
+        let events = self.identity.shared.events.clone();
+        let refused = move |reason| {
+            // A caller that dropped its end does not want to know.
+            let _ = events.send(FleetEvent::Refused { client, reason });
+        };
+        let (thread, ended) = Thread::start(&spec, server, Arc::clone(log), refused)?;
         let boot_ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         self.identity.tell(FleetEvent::Running {
             client,

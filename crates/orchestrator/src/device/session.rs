@@ -32,6 +32,8 @@ pub(super) struct Session {
     pub(super) serial: Serial,
     /// `None` once it is closed.
     stderr: Option<Receiver>,
+    /// The last line of that.
+    complaint: Option<String>,
     log: SharedLog,
 }
 
@@ -45,8 +47,14 @@ impl Session {
             machine,
             serial,
             stderr,
+            complaint: None,
             log,
         })
+    }
+
+    /// The last that the emulator complained of.
+    pub(super) fn complaint(&self) -> Option<&str> {
+        self.complaint.as_deref()
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -106,9 +114,10 @@ impl Session {
         lines
     }
 
-    fn complain(&self, text: &[u8]) {
+    fn complain(&mut self, text: &[u8]) {
         for line in String::from_utf8_lossy(text).lines() {
             lock(&self.log).line(&format!("qemu: {line}"));
+            self.complaint = Some(line.trim().to_owned());
         }
     }
 }

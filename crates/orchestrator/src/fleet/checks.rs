@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::system;
 use super::{DeviceBody, DeviceSpec, FleetConfig, FleetError};
 use crate::admission::Capacity;
-use crate::board::{Board, Guest};
+use crate::board::Board;
 use crate::machine::{Qemu, Version};
 use crate::network::{Bridge, Network, Outlet, check_netem};
 use crate::sandbox;
@@ -49,25 +49,10 @@ fn tuned(spec: &DeviceSpec) -> Result<(), String> {
             "a native device cannot be given {what}; emulate it, or leave that out"
         )),
         (DeviceBody::Native, None) => Ok(()),
-        (DeviceBody::Emulated(board), _) => {
-            spec.memory_mib.map_or(Ok(()), |mib| memory(board, mib))
-        }
+        (DeviceBody::Emulated(board), _) => spec
+            .memory_mib
+            .map_or(Ok(()), |mib| board.check_memory(mib)),
     }
-}
-
-fn memory(board: &Board, mib: u32) -> Result<(), String> {
-    let least = match board.body {
-        // The image is linked for a DRAM of this size and does not look how much there is.
-        Guest::Zephyr => board.machine.memory_mib,
-        Guest::Bare => 1,
-    };
-    if mib < least {
-        let (name, guest) = (&board.name, board.body);
-        return Err(format!(
-            "{mib} MiB of memory are too few: the {guest} guest of board {name} needs {least}"
-        ));
-    }
-    Ok(())
 }
 
 /// The network must be able to do what the devices' links and the captures ask of it.
@@ -263,6 +248,16 @@ mod tests {
             Some("qemu_x86"),
             |spec| spec.memory_mib = Some(14),
             "needs 15",
+        );
+        check(
+            Some("microvm"),
+            |spec| spec.memory_mib = Some(4_000_000),
+            "can use 2048",
+        );
+        check(
+            Some("qemu_x86"),
+            |spec| spec.memory_mib = Some(16),
+            "can use 15",
         );
         let too_slow = |spec: &mut DeviceSpec| {
             spec.speed = Some(Speed {

@@ -35,6 +35,9 @@ pub struct DeviceSpec {
     pub link: Link,
     /// The memory of its machine, instead of its board's.
     pub memory_mib: Option<u32>,
+    /// What it takes of this machine's memory beyond its board's budget, which was measured with little
+    /// data and a small network.
+    pub extra_bytes: u64,
     /// The speed of its processor; `None`: as fast as the host is, and no two runs alike.
     pub speed: Option<Speed>,
 }
@@ -49,6 +52,7 @@ impl DeviceSpec {
             overrides: Overrides::default(),
             link: Link::default(),
             memory_mib: None,
+            extra_bytes: 0,
             speed: None,
         }
     }

@@ -57,11 +57,13 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// Starts a device that joins the aggregator at `server`; its end goes to the receiver.
+    /// Starts a device that joins the aggregator at `server`; its end goes to the receiver. `refused`
+    /// is told if the aggregator does not let it join.
     pub(crate) fn start(
         spec: &Spec,
         server: SocketAddr,
         log: SharedLog,
+        refused: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<(Self, oneshot::Receiver<End>)> {
         let port = SocketPort::open(server, log)?;
         let address = port.address()?;
@@ -77,7 +79,7 @@ impl Thread {
         let body = {
             let gate = Arc::clone(&gate);
             move || {
-                let end = panic::caught(|| live(config, port, &wake, &gate));
+                let end = panic::caught(|| live(config, port, &wake, &gate, refused));
                 // Nobody may be there to hear of it.
                 let _ = tell.send(end.unwrap_or_else(End::Panicked));
             }
@@ -156,10 +158,22 @@ impl Gate {
 }
 
 /// The life of a device, as fl-client describes it.
-fn live(config: Config, mut port: SocketPort, stop: &io::PipeReader, gate: &Gate) -> End {
+fn live(
+    config: Config,
+    mut port: SocketPort,
+    stop: &io::PipeReader,
+    gate: &Gate,
+    refused: impl FnOnce(String),
+) -> End {
     let mut device = Device::new(config);
+    let mut refused = Some(refused);
     while gate.pass() {
         let activity = device.poll(&mut port);
+        if let Some(reason) = device.refusal()
+            && let Some(refused) = refused.take()
+        {
+            refused(reason.to_owned());
+        }
         if let Some(job) = device.job() {
             job.step(STEP_EXAMPLES);
             continue;
@@ -205,7 +219,7 @@ mod tests {
         };
         let log = log();
         let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log)).unwrap();
+            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
         assert!(device.address.ip().is_loopback());
         while lock(&log).last_lines().is_empty() {
             std::thread::yield_now();
@@ -223,7 +237,8 @@ mod tests {
             join_as: None,
             overrides: Overrides::default(),
         };
-        let (device, ended) = Thread::start(&spec, held.local_addr().unwrap(), log()).unwrap();
+        let (device, ended) =
+            Thread::start(&spec, held.local_addr().unwrap(), log(), drop).unwrap();
         device.freeze();
         device.stop();
         assert_eq!(ended.blocking_recv(), Ok(End::Stopped));

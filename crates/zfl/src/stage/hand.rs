@@ -52,7 +52,7 @@ impl Hands {
                 self.up.remove(&client);
                 self.frozen.remove(&client);
             }
-            FleetEvent::LogLost { .. } => {}
+            FleetEvent::Refused { .. } | FleetEvent::LogLost { .. } => {}
         }
     }
 
