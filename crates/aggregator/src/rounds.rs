@@ -14,18 +14,18 @@ use fl_data::Dataset;
 use fl_nn::Pcg32;
 use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
-use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
-use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
+use crate::event::{ClientRecord, Event, Phase, RoundRecord};
+use crate::outlook::Conditions;
 use crate::probe;
 use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
-use crate::shared::{Conditions, Late, OpenRound, Shared, State};
+use crate::shared::{Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
 use crate::traffic::Ledger;
 
@@ -37,22 +37,6 @@ const START_TRIES: u32 = 6;
 
 /// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
 const COHORT_STREAM: u64 = 0x636f_686f_7274;
-
-/// Told before each round what will be wrong with devices in it.
-pub trait Outlook: Send + Sync {
-    /// The conditions of a round, `elapsed_s` seconds into the run.
-    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
-
-    /// Called between the choice of the cohort and the first `/start`, which waits for it.
-    fn before_start<'a>(&'a self, _round: u32, _cohort: &'a [u32]) -> BoxFuture<'a, ()> {
-        std::future::ready(()).boxed()
-    }
-
-    /// What was seen of a client whose update has come. It must be quick: the client waits for it.
-    fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
-        None
-    }
-}
 
 /// Runs the rounds.
 pub(crate) struct Rounds {

@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::event::{ClientRecord, Event, Phase};
 use crate::log::{Log, lock};
+use crate::outlook::{Conditions, Outlook};
 use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
-use crate::rounds::Outlook;
 use crate::strategy::Update;
 
 /// The outcome of an update that came after its round.
@@ -598,15 +598,4 @@ fn fail_ticket(state: &mut State, id: u32, reason: &str) {
             .outcome
             .get_or_insert_with(|| Outcome::Failed(reason.to_owned()));
     }
-}
-
-/// Devices that will not take part, as told before a round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// Clients that cannot be reached in this round: they are not chosen.
-    pub away: BTreeSet<u32>,
-    /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
-    pub doomed: BTreeMap<u32, String>,
-    /// Clients whose update is damaged on the way: one bit of it is turned before it is read.
-    pub corrupt: BTreeSet<u32>,
 }
