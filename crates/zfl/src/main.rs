@@ -112,11 +112,9 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
 /// tree that zfl was built from.
 fn root() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let found = here
         .ancestors()
         .find(|folder| folder.join("boards").is_dir());
-    found.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
-        Path::to_owned,
-    )
+    found.or(built_from).unwrap_or(&here).to_owned()
 }
