@@ -1,20 +1,25 @@
 //! What the dashboard costs a run: the same run without it, and with it and a page that looks.
 
+use super::results::Run;
 use super::table::{Table, median, number};
-use super::{Bench, finish, machine, same_model};
-use crate::bench::results::Run;
+use super::{Bench, finish, machine, networks, proc, same_model};
+use crate::process;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// After this long a run that has not said where its dashboard is has none.
 const SAID_WITHIN: Duration = Duration::from_secs(60);
 
-/// One run, and the processor time that it took in all, in seconds.
+/// How often the processor time is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// One run, and the processor time that zfl itself took, without its devices, in seconds.
 struct Measured {
     run: Run,
     cpu_s: f64,
@@ -27,8 +32,8 @@ struct Measured {
 /// # Errors
 /// If a run fails, a page is sent nothing, or the dashboard changes the model.
 pub fn measure(bench: &Bench) -> Result<String> {
-    let (pairs, clients, rounds) = bench.size((7, 200, 20), (1, 8, 2));
-    let arguments = format!("--body native --clients {clients} --rounds {rounds}");
+    let (pairs, clients, rounds) = bench.size((5, 200, 3), (1, 4, 2));
+    let arguments = format!("--body bare --clients {clients} --rounds {rounds}");
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for pair in 1..=pairs {
         without.push(one(bench, &format!("off-{pair}"), &arguments, false)?);
@@ -36,15 +41,13 @@ pub fn measure(bench: &Bench) -> Result<String> {
     }
     let all = without.iter().chain(&with).map(|one| &one.run);
     ensure!(same_model(all), "the dashboard changes the model");
-    let ratios = |of: fn(&Measured) -> f64| {
-        let pairs = without.iter().zip(&with);
-        pairs
-            .map(|(off, on)| of(on) / of(off))
-            .collect::<Vec<f64>>()
-    };
+    let pairs_of = without.iter().zip(&with);
+    let share =
+        |(off, on): (&Measured, &Measured)| 100.0 * (on.cpu_s - off.cpu_s) / off.run.summary.wall_s;
+    let shares: Vec<f64> = pairs_of.map(share).collect();
     let mut table = Table::new(&[
         "dashboard",
-        "processor s, median",
+        "zfl's own processor s, median",
         "wall s, median",
         "messages to the page, median",
     ]);
@@ -56,19 +59,17 @@ pub fn measure(bench: &Bench) -> Result<String> {
             number(median(runs.iter().map(|one| one.messages as f64)), 0),
         ]);
     }
-    let ratio = |of: Vec<f64>| {
-        let (least, most) = of.iter().fold((f64::MAX, f64::MIN), |(least, most), one| {
-            (least.min(*one), most.max(*one))
-        });
-        let middle = number(median(of), 3);
-        format!("{middle} in the median, {least:.3} to {most:.3}")
-    };
+    let (least, most) = (
+        shares.iter().copied().fold(f64::MAX, f64::min),
+        shares.iter().copied().fold(f64::MIN, f64::max),
+    );
     Ok(format!(
-        "{clients} native devices, {rounds} rounds, {pairs} pairs.\n\n{}\n\
-         On over off, of each pair: processor time {}; wall time {}.",
+        "{clients} bare devices, {rounds} rounds, {pairs} pairs.\n\n{}\n\
+         What zfl takes more with the dashboard, as a part of the run's wall time, in each pair: {} % in the \
+         median, {least:.1} to {most:.1} %.\n{}",
         table.markdown(),
-        ratio(ratios(|one| one.cpu_s)),
-        ratio(ratios(|one| one.run.summary.wall_s)),
+        number(median(shares), 1),
+        networks(without.iter().map(|one| &one.run)),
     ))
 }
 
@@ -77,12 +78,15 @@ fn one(bench: &Bench, name: &str, arguments: &str, on: bool) -> Result<Measured>
     let dashboard = if on { "127.0.0.1:0" } else { "off" };
     let arguments = format!("{arguments} --dashboard {dashboard}");
     println!("{name}: zfl run {arguments}");
-    let before = children_cpu_s()?;
     let (mut child, out) = bench.start(name, &arguments)?;
+    let own = own_ticks_until_the_end(child.id());
     let page = if on { Some(look(&out)?) } else { None };
     let status = finish(&mut child)?;
     ensure!(status.success(), "zfl run {arguments} failed ({status})");
-    let cpu_s = children_cpu_s()? - before;
+    let ticks = own
+        .join()
+        .unwrap_or_else(|_| bail!("the thread that looks at /proc"))?;
+    let cpu_s = ticks as f64 / ticks_per_second()?;
     let messages = match page {
         Some(page) => page.join().unwrap_or_else(|_| bail!("the page's thread"))?,
         None => 0,
@@ -136,19 +140,41 @@ fn address(out: &Path) -> Result<String> {
     }
 }
 
-/// Processor time of all processes that this one has waited for, and theirs, in seconds.
-fn children_cpu_s() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
-    let ticks = children_ticks(&stat).context("/proc/self/stat has other fields")?;
-    let per_second = crate::process::output(std::process::Command::new("getconf").arg("CLK_TCK"))?;
-    let per_second: f64 = per_second.trim().parse().context("getconf CLK_TCK")?;
-    Ok(ticks as f64 / per_second)
+/// Follows the processor time of the processes of a run that are zfl's own, until it has ended.
+fn own_ticks_until_the_end(pid: u32) -> JoinHandle<Result<u64>> {
+    std::thread::spawn(move || {
+        let mut most = 0;
+        loop {
+            // At the end they go one by one.
+            let now = own_ticks(pid)?;
+            most = most.max(now);
+            if now == 0 && most > 0 {
+                return Ok(most);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    })
 }
 
-fn children_ticks(stat: &str) -> Option<u64> {
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let (user, system): (u64, u64) = (fields.get(13)?.parse().ok()?, fields.get(14)?.parse().ok()?);
-    Some(user + system)
+/// Processor time so far of the processes named zfl that descend from one, itself included.
+fn own_ticks(pid: u32) -> Result<u64> {
+    let family = proc::family(pid)?;
+    let stats = family
+        .into_iter()
+        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    Ok(stats.filter_map(|stat| ticks_of_zfl(&stat)).sum())
+}
+
+fn ticks_of_zfl(stat: &str) -> Option<u64> {
+    let (name, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let (user, system): (u64, u64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
+    name.ends_with("(zfl").then_some(user + system)
+}
+
+fn ticks_per_second() -> Result<f64> {
+    let told = process::output(Command::new("getconf").arg("CLK_TCK"))?;
+    told.trim().parse().context("getconf CLK_TCK")
 }
 
 #[cfg(test)]
@@ -156,10 +182,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_time_of_children() {
-        // proc_pid_stat(5): cutime and cstime are fields 16 and 17, and the first here is field 3.
-        let stat = "7 (a) b) S 4 5 6 7 8 9 10 11 12 13 14 15 1600 17 18 19";
-        assert_eq!(children_ticks(stat), Some(1617));
-        assert_eq!(children_ticks(""), None);
+    fn reads_the_time_of_zfl_alone() {
+        // proc_pid_stat(5): utime and stime are fields 14 and 15, and the state is field 3.
+        let stat = |name: &str| format!("7 ({name}) S 4 5 6 7 8 9 10 11 12 13 1400 15 16 17");
+        assert_eq!(ticks_of_zfl(&stat("zfl")), Some(1415));
+        assert_eq!(ticks_of_zfl(&stat("qemu-system-i38")), None);
+        assert_eq!(ticks_of_zfl(""), None);
     }
 }

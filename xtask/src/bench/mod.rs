@@ -63,7 +63,7 @@ enum What {
     Kill,
     /// The same experiment in every body and on every board
     Bodies,
-    /// What the dashboard costs: pairs of runs of 200 native devices, with it and without
+    /// What the dashboard costs: pairs of runs of 200 devices, with it and without
     Dashboard,
 }
 

@@ -165,6 +165,19 @@ fn descendants(ancestor: u32) -> Result<BTreeSet<Process>> {
     Ok(found)
 }
 
+/// A process and all that descend from it, if it is there.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn family(pid: u32) -> Result<Vec<u32>> {
+    let Some((_, process)) = look(pid) else {
+        return Ok(Vec::new());
+    };
+    let mut family = vec![process.pid];
+    family.extend(descendants(pid)?.into_iter().map(|process| process.pid));
+    Ok(family)
+}
+
 fn is_alive(process: Process) -> bool {
     look(process.pid).is_some_and(|(_, now)| now == process)
 }
