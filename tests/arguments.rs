@@ -187,6 +187,47 @@ fn a_full_screen_without_a_terminal() {
 }
 
 #[test]
+fn what_is_no_token() {
+    for flag in ["--dashboard-token=hunter2", "--dashboard-token="] {
+        refused(&[flag], "--dashboard-token: take 16 to 256 letters");
+    }
+    refused(
+        &["--dashboard-token", "--dashboard", "off"],
+        "leave one of them out",
+    );
+    let temp = folder();
+    let out = temp.path().join("run");
+    let said = finish(
+        zfl()
+            .env("ZFL_DASHBOARD_TOKEN", "hunter2 hunter2 hunter2")
+            .arg("run")
+            .arg("--out")
+            .arg(&out),
+    );
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("ZFL_DASHBOARD_TOKEN: take 16"),
+        "{said:?}"
+    );
+    assert!(!said.err.contains("hunter2") && !out.exists(), "{said:?}");
+}
+
+#[test]
+fn a_token_where_there_is_nothing_to_touch() {
+    let runs = folder();
+    fs::write(runs.path().join("config.toml"), "").unwrap();
+    let view = zfl()
+        .arg("view")
+        .arg(runs.path())
+        .arg("--dashboard-token")
+        .output();
+    let view = view.unwrap();
+    assert_eq!(view.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&view.stderr);
+    assert!(said.contains("there is nothing to touch"), "{said}");
+}
+
+#[test]
 fn results_that_are_there_already() {
     let out = folder();
     fs::write(out.path().join("summary.json"), "mine").unwrap();

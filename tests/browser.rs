@@ -48,6 +48,7 @@ fn main() {
         trial!(a_native_device_that_is_killed_turns_dead, true),
         trial!(devices_from_elsewhere_appear_as_they_join, true),
         trial!(a_machine_that_is_killed_turns_dead, machines.is_ok()),
+        trial!(whoever_has_the_token_kills_a_device_and_stops_the_run, true),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -167,6 +168,86 @@ async fn a_run_of_native_devices_is_watched_while_it_goes_on(browser: &Browser) 
     browser
         .until("document.getElementById('state').dataset.state === 'failed'")
         .await;
+    browser.eval("window.__errors.length = 0").await;
+}
+
+async fn whoever_has_the_token_kills_a_device_and_stops_the_run(browser: &Browser) {
+    let live = Live::start(&[
+        "--body",
+        "native",
+        "--clients",
+        "8",
+        "--rounds",
+        "100000",
+        "--examples",
+        "600",
+        "--batch-size",
+        "60",
+        "--dashboard-token",
+    ]);
+    let url = address(&live);
+    let (plain, token) = url.split_once("#token=").expect("the token is told");
+    browser.open(&url).await;
+    browser
+        .until("!document.getElementById('stop').hidden")
+        .await;
+    assert_eq!(browser.eval("location.hash").await, "");
+    browser.open(&format!("{plain}#fleet")).await;
+    browser.click(".tile[data-client='5']").await;
+    let said = "document.getElementById('said').textContent";
+    browser
+        .until("!document.getElementById('device-touch').hidden")
+        .await;
+    let began = Instant::now();
+    browser.click("#touch-kill").await;
+    browser.until(&is(5, "dead")).await;
+    told(began.elapsed());
+    browser
+        .until(&format!("{said} === 'Device 5 is killed'"))
+        .await;
+    browser
+        .until(&format!("{LOG}.includes('killed on demand')"))
+        .await;
+    let why = "document.getElementById('device-figures').textContent.includes('killed by hand')";
+    browser.until(why).await;
+    browser.click("#touch-boot").await;
+    browser
+        .until(&format!("{said} === 'Device 5 boots again'"))
+        .await;
+    browser
+        .until(&format!("{} || {}", is(5, "training"), is(5, "done")))
+        .await;
+    browser.click("#touch-hold").await;
+    browser
+        .until(&format!("{said} === 'Device 5 is frozen'"))
+        .await;
+    browser
+        .until("document.getElementById('touch-hold').textContent === 'Thaw'")
+        .await;
+    browser.click("#device-close").await;
+    browser.click("[data-view=faults]").await;
+    let table = "document.getElementById('faults-table').textContent";
+    browser
+        .until(&format!("{table}.includes('crash by hand')"))
+        .await;
+    browser.click("#stop").await;
+    browser.click("#confirm-yes").await;
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(1), "{run:?}");
+    let summary = run.summary();
+    assert_eq!(summary["reason"], "ended by hand, from the dashboard");
+    let by_hand = serde_json::json!({"freeze": 1, "kill": 1, "reboot": 1, "stop": 1});
+    assert_eq!(summary["by_hand"], by_hand);
+    let says = "by hand    1 freeze, 1 kill, 1 reboot, 1 stop, from the dashboard: \
+                the command does not repeat this run";
+    assert!(run.said.out.contains(says), "{run:?}");
+    // The token is nowhere but on the terminal.
+    let found = std::process::Command::new("grep")
+        .args(["-rlF", token])
+        .arg(run.out())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
     browser.eval("window.__errors.length = 0").await;
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 use std::time::{Duration, Instant};
-use support::{Live, finish, folder, is_alive, root, signal, wait_until, zfl};
+use support::{Live, Page, finish, folder, is_alive, root, signal, wait_until, zfl};
 
 /// A fleet that goes on until it is ended.
 const ENDLESS: [&str; 8] = [
@@ -152,6 +152,54 @@ fn sigkill_leaves_nothing_behind() {
     }
     let left: Vec<_> = fs::read_dir(temp.path()).unwrap().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_hand_cuts_freezes_and_reboots_machines() {
+    const TOKEN: &str = "correct-horse-battery";
+    let mut command = zfl();
+    command.env("ZFL_DASHBOARD_TOKEN", TOKEN);
+    command.args(["run", "--body", "bare", "--network", "switch"]);
+    command.args(["--clients", "4", "--rounds", "100000", "--examples", "600"]);
+    // Rounds go on without who does not answer.
+    command.args(["--quorum", "1", "--deadline", "5", "--ready-deadline", "5"]);
+    let mut live = Live::start_as(&mut command);
+    let page = Page::of(&live);
+    live.wait_for_round(2);
+    page.act(1, TOKEN, "cut", "device 1 has its link cut");
+    page.act(2, TOKEN, "freeze", "device 2 is frozen");
+    page.act(2, TOKEN, "freeze", "device 2 is frozen already");
+    let frozen = live.wait_for("the freeze", |event| event["detail"]["fault"] == "freeze");
+    let round = frozen["detail"]["round"].as_u64().unwrap();
+    let finished = |round: u64| {
+        move |event: &serde_json::Value| {
+            event["event"] == "round_finished" && event["round"] == round
+        }
+    };
+    live.wait_for("a round without them", finished(round + 1));
+    page.act(1, TOKEN, "heal", "device 1 has its link healed");
+    page.act(2, TOKEN, "thaw", "device 2 goes on");
+    page.act(3, TOKEN, "reboot", "device 3 is killed and boots again");
+    for client in [1, 2, 3] {
+        live.wait_for("it delivers again", |event| {
+            let later = event["round"]
+                .as_u64()
+                .is_some_and(|later| later > round + 1);
+            event["event"] == "result_received" && event["client"] == client && later
+        });
+    }
+    page.touch("stop", TOKEN, "{}");
+    live.wait_for_end();
+    let run = live.finish();
+    let without = run.events().into_iter().find(finished(round + 1)).unwrap();
+    assert!(without["results"].as_u64() <= Some(2), "{without}");
+    let by_hand = run.summary()["by_hand"].clone();
+    let each = ["cut", "freeze", "heal", "reboot", "stop", "thaw"];
+    let each = each.map(|action| (action.to_owned(), 1.into()));
+    assert_eq!(
+        by_hand,
+        serde_json::Value::Object(each.into_iter().collect())
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@
 mod support;
 
 use std::fs;
-use support::{Live, Pty, Run, descendants, folder, signal, zfl};
+use std::process::Command;
+use support::{Live, Pty, Run, descendants, finish, folder, signal, zfl};
 
 /// The model of a run.
 #[track_caller]
@@ -29,6 +30,19 @@ fn two_devices_agree_on_every_body_and_board() {
         native,
         "bare on q35"
     );
+}
+
+#[test]
+fn the_firmware_is_on_record() {
+    let run = Run::succeeds(&[&BARE[..], &["--clients", "1", "--rounds", "1"]].concat());
+    let meta = std::fs::read_to_string(run.out().join("meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let by_hand = "sha256sum $(sed -n 's/^image = \"\\(.*\\)\"/\\1/p' boards/microvm/board.toml)";
+    let said = finish(Command::new("sh").args(["-c", by_hand]).current_dir(root));
+    let hash = said.out.split_whitespace().next().expect("one hash");
+    let recorded = &meta["versions"]["firmware microvm"];
+    assert_eq!(*recorded, format!("sha256:{hash}"), "{meta}");
 }
 
 #[test]

@@ -9,10 +9,19 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use support::{Live, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use support::{Live, Page, Run, SMALL, finish, folder, signal, wait_until, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL, more].concat()
+}
+
+/// The first word that a shell command prints, run where the workspace is.
+fn first_word(command: &str) -> String {
+    let mut shell = Command::new("sh");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let said = finish(shell.args(["-c", command]).current_dir(root));
+    let word = said.out.split_whitespace().next();
+    word.expect("it prints something").to_owned()
 }
 
 fn rows(path: &Path) -> usize {
@@ -62,6 +71,9 @@ fn a_run_leaves_its_directory() {
     );
     assert_eq!(meta["split"].as_array().unwrap().len(), 3);
     assert!(meta["versions"]["linux"].is_string(), "{meta}");
+    let data = meta["versions"]["data"].as_str().unwrap_or_default();
+    let by_hand = "cat data/mnist/t*-ubyte.gz | sha256sum";
+    assert_eq!(data, format!("mnist sha256:{}", first_word(by_hand)));
     let summary = run.summary();
     for key in [
         "body",
@@ -152,6 +164,8 @@ fn server_and_client_are_two_processes() {
     server.args(["server", "-r", "2", "-c", "3", "--listen", "127.0.0.1:0"]);
     let server = Live::start_as(server.args(["--dashboard", "off"]));
     let address = said_at(&server, "listening on ");
+    let mark = server.out().join("pid");
+    assert!(mark.is_file(), "by which zfl ps, stop and report find it");
     let mut client = zfl();
     client.args([
         "client", "-c", "3", "-e", "2", "-b", "77", "--server", &address,
@@ -161,6 +175,7 @@ fn server_and_client_are_two_processes() {
     assert_eq!(client.said.status, Some(0), "{client:?}");
     assert_eq!(server.said.status, Some(0), "{server:?}");
     assert_eq!(server.summary()["rounds_completed"], 2);
+    assert!(!mark.exists());
     assert!(!server.said.out.contains("dashboard"), "{server:?}");
     let log = fs::read_to_string(client.out().join("serial/0.log")).unwrap();
     assert!(
@@ -200,7 +215,7 @@ fn said_at(server: &Live, words: &str) -> String {
     })
 }
 
-/// What a server's page answers at a path.
+/// What a server answers at a path, or its page.
 fn answer(page: &str, path: &str) -> String {
     let host = page.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host).unwrap();
@@ -209,9 +224,9 @@ fn answer(page: &str, path: &str) -> String {
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[test]
@@ -387,4 +402,158 @@ fn a_disk_that_fills_up_ends_the_run() {
     let all = [&*said.out, &*said.err].concat();
     assert!(all.contains("No space left on device"), "{said:?}");
     assert!(all.contains("disk/run/"), "the file is not named: {said:?}");
+}
+
+#[test]
+fn a_log_cannot_steer_the_terminal() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    fs::create_dir_all(run.join("serial")).unwrap();
+    fs::write(run.join("config.toml"), "").unwrap();
+    let log = b"red \xc2\x9b31m \x1b[2J\x9b \xe2\x80\xaetxt\nnext\xe2\x80";
+    fs::write(run.join("serial/3.log"), log).unwrap();
+    let said = finish(zfl().args(["logs", "3", "--run"]).arg(&run));
+    assert_eq!(said.out, "red 31m [2J\u{fffd} txt\nnext\u{fffd}");
+}
+
+/// A device that refuses every `/start`, in these words.
+fn refuse_all(device: TcpListener, words: &str) {
+    let ready = r#"{"id":0,"state":"ready","round":0,"done_examples":0,"total_examples":1}"#;
+    let refusal = serde_json::json!({ "error": words }).to_string();
+    std::thread::spawn(move || {
+        for mut stream in device.incoming().flatten() {
+            // The line tells it all; what else comes is read so that the connection ends in order.
+            let mut line = [0; 12];
+            let _ = stream.read_exact(&mut line);
+            let (status, body) = match &line {
+                b"POST /start " => ("400 Bad Request", &*refusal),
+                _ => ("200 OK", ready),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+}
+
+#[test]
+fn a_device_cannot_forge_a_line_on_the_terminal() {
+    let mut server = zfl();
+    server.args(["server", "-r", "1", "-c", "1", "--listen", "127.0.0.1:0"]);
+    let server = Live::start_as(server.args(["--dashboard", "off"]));
+    let address = said_at(&server, "listening on ");
+    let device = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = device.local_addr().unwrap();
+    refuse_all(
+        device,
+        "\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}31m\u{202e}\nwarning: fake",
+    );
+    for path in [
+        &format!("/id?address={at}"),
+        "/training-data?id=0",
+        "/training-labels?id=0",
+    ] {
+        answer(&address, path);
+    }
+    let stderr = server.out().with_file_name("stderr");
+    let said = wait_until("it is warned of", Duration::from_secs(60), || {
+        let said = fs::read_to_string(&stderr).unwrap_or_default();
+        said.contains("fake").then_some(said)
+    });
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("fake")).collect();
+    assert!(
+        !lines.iter().any(|l| l.starts_with("warning: fake")),
+        "{said}"
+    );
+    let steers = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!said.contains(steers), "{said:?}");
+}
+
+const TOKEN: &str = "correct-horse-battery";
+
+#[test]
+fn a_token_in_the_environment_opens_the_run_and_is_shown_nowhere() {
+    let mut command = zfl();
+    let more = ["--clients", "4", "--rounds", "100000"];
+    command.arg("run").args(small(&more));
+    command.env("ZFL_DASHBOARD_TOKEN", TOKEN);
+    let mut live = Live::start_as(&mut command);
+    let page = Page::of(&live);
+    live.wait_for_round(2);
+    page.act(3, "another-token-than-that", "kill", "HTTP/1.1 401 ");
+    page.act(3, TOKEN, "kill", "device 3 is killed");
+    live.wait_for("the device is lost", |event| {
+        event["event"] == "client_lost" && event["client"] == 3
+    });
+    page.act(3, TOKEN, "freeze", "device 3 does not run");
+    page.act(2, TOKEN, "cut", "a native device has none");
+    let stopped = page.touch("stop", TOKEN, "{}");
+    assert!(stopped.starts_with("HTTP/1.1 200 "), "{stopped}");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(1), "{run:?}");
+    let by_hand = serde_json::json!({"kill": 1, "stop": 1});
+    assert_eq!(run.summary()["by_hand"], by_hand);
+    let told = run.events();
+    let told = told.iter().find(|event| event["what"] == "fault").unwrap();
+    assert_eq!(told["client"], 3);
+    assert_eq!(told["detail"]["by"], "dashboard");
+    let said = format!("{}{}", run.said.out, run.said.err);
+    assert!(
+        said.contains("ZFL_DASHBOARD_TOKEN") && !said.contains(TOKEN),
+        "{said}"
+    );
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-rlF", TOKEN]).arg(run.out()).output().unwrap();
+    assert!(found.stdout.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_run_without_a_token_is_not_touched() {
+    let mut live = Live::start(&small(&["--clients", "2", "--rounds", "100000"]));
+    let page = Page::of(&live);
+    live.wait_for_round(1);
+    for refused in [
+        page.touch("stop", TOKEN, "{}"),
+        page.touch("devices/1", TOKEN, r#"{"action":"kill"}"#),
+    ] {
+        assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+        assert!(refused.contains("--dashboard-token"), "{refused}");
+    }
+    signal(live.pid(), "INT");
+    let run = live.finish();
+    assert!(run.summary()["by_hand"].is_null(), "{run:?}");
+}
+
+#[test]
+fn what_was_done_by_hand_is_still_told_after_a_resume() {
+    let mut command = zfl();
+    let token = format!("--dashboard-token={TOKEN}");
+    let more = ["--clients", "4", "--rounds", "100000", &token];
+    command.arg("run").args(small(&more));
+    let mut live = Live::start_as(&mut command);
+    let page = Page::of(&live);
+    live.wait_for_round(2);
+    page.act(1, TOKEN, "kill", "device 1 is killed");
+    let event = live.wait_for("the kill", |event| event["what"] == "fault");
+    let round = event["detail"]["round"].as_u64().unwrap();
+    // Complete rounds are what a resumed run has of the one before.
+    live.wait_for_round(round + 2);
+    signal(live.pid(), "INT");
+    let run = live.finish();
+    let rounds = run.summary()["rounds_completed"].as_u64().unwrap() + 1;
+    let config = run.out().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let fewer = text.replace("rounds = 100000", &format!("rounds = {rounds}"));
+    fs::write(&config, fewer).unwrap();
+    let resumed = finish(zfl().args(["run", "--resume"]).arg(run.out()));
+    assert_eq!(resumed.status, Some(0), "{resumed:?}");
+    assert!(
+        resumed.out.contains("1 kill, from the dashboard"),
+        "{resumed:?}"
+    );
+    assert_eq!(run.summary()["by_hand"], serde_json::json!({"kill": 1}));
 }

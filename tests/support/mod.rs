@@ -8,10 +8,12 @@
     reason = "each test file is a program of its own and uses a part of this"
 )]
 
+mod page;
 mod process;
 mod pty;
 mod run;
 
+pub use page::Page;
 pub use process::{descendants, is_alive, signal, wait_until};
 pub use pty::Pty;
 pub use run::{Live, Run};

@@ -185,7 +185,8 @@ pub struct ClientRecord {
     pub loss: Option<f32>,
     /// From choosing the cohort to the update, in seconds.
     pub round_s: Option<f64>,
-    /// HTTP bytes of this round from the client.
+    /// HTTP bytes of this round from the client: in the table, from choosing the cohort to the end of
+    /// the round; in the event, to the update.
     pub bytes_up: u64,
     /// HTTP bytes of this round to the client.
     pub bytes_down: u64,
@@ -197,7 +198,7 @@ pub struct ClientRecord {
 }
 
 impl ClientRecord {
-    /// Of a client that has no update in the round, and why.
+    /// Of a client that has no update in the round, and why; its bytes are told when the round is.
     pub(crate) fn without_update(round: u32, client: u32, num_examples: u32, why: String) -> Self {
         Self {
             round,

@@ -1,24 +1,31 @@
 //! The aggregator's endpoints.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State,
+};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use fl_proto::frame::{Frame, HEADER_LEN, Kind};
-use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Welcome, compat, json, path};
+use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Token, Welcome, compat, json, path};
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 
-use crate::device::{Devices, head_len};
+use crate::device::Devices;
 use crate::event::Event;
+use crate::guard::guard;
 use crate::roster::JoinError;
+use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
 
 /// Longest wait for a device whose ID another one wishes for.
@@ -27,7 +34,7 @@ const OCCUPANT_WITHIN: Duration = Duration::from_secs(1);
 type Asked = Result<Query<fl_proto::Query>, QueryRejection>;
 type Peer = ConnectInfo<SocketAddr>;
 
-/// The aggregator's router; it wants the peer's address as [`ConnectInfo`].
+/// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
 pub fn app(shared: Arc<Shared>) -> Router {
     let limit = body_limit(shared.config.network.shape().num_params());
     Router::new()
@@ -38,6 +45,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limit))
+        .layer(from_fn_with_state(shared.clone(), guard))
         .with_state(shared)
 }
 
@@ -64,8 +72,8 @@ async fn wrong_method() -> Response {
 async fn join(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): Peer,
+    Extension(connection): Extension<Connection>,
     asked: Asked,
-    headers: HeaderMap,
 ) -> Response {
     let query = match query(asked) {
         Ok(query) => query,
@@ -77,17 +85,17 @@ async fn join(
     };
     // On one machine many devices share an IP address: who answers as that client keeps its ID.
     if let (Some(wish), Some(known)) = (query.client, shared.occupant(query.client, address)) {
-        let exchange = Devices::default().ready(known, OCCUPANT_WITHIN).await;
-        if exchange.answer.is_ok_and(|ready| ready.id == wish) {
+        let devices = Devices::new(shared.clone());
+        let answer = devices.ready(wish, known, OCCUPANT_WITHIN).await;
+        if answer.is_ok_and(|ready| ready.id == wish) {
             let refusal = Refusal(StatusCode::CONFLICT, JoinError::Taken(wish).to_string());
             return rejected(&shared, query.client, refusal);
         }
     }
-    match shared.join(query.client, address) {
+    match shared.join(query.client, address, peer.ip()) {
         Ok(id) => {
-            let response = ok_json(&welcome(&shared, id));
-            count(&shared, id, &headers, 0, &response);
-            response
+            connection.tally.belongs_to(id);
+            ok_json(&welcome(&shared, id))
         }
         Err(error) => {
             let refusal = Refusal(StatusCode::CONFLICT, error.to_string());
@@ -135,76 +143,41 @@ fn device_address(
     Ok(address)
 }
 
-async fn training_data(
+async fn training_data(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    let indices = shared.partition.indices(id as usize);
+    octets(shared.train.gather_inputs(indices))
+}
+
+async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    let indices = shared.partition.indices(id as usize);
+    let labels = shared.train.gather_labels(indices);
+    shared.fetched(id);
+    octets(labels)
+}
+
+fn octets(octets: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, fl_proto::OCTET_STREAM)], octets).into_response()
+}
+
+async fn results(
     State(shared): State<Arc<Shared>>,
-    asked: Asked,
-    headers: HeaderMap,
+    Sender(id): Sender,
+    Extension(connection): Extension<Connection>,
+    request: Request,
 ) -> Response {
-    serve_partition(&shared, asked, &headers, |shared, indices| {
-        shared.train.gather_inputs(indices)
-    })
-}
-
-async fn training_labels(
-    State(shared): State<Arc<Shared>>,
-    asked: Asked,
-    headers: HeaderMap,
-) -> Response {
-    let response = serve_partition(&shared, asked, &headers, |shared, indices| {
-        shared.train.gather_labels(indices)
-    });
-    if response.status().is_success()
-        && let Some(id) = response.extensions().get::<Id>()
-    {
-        shared.fetched(id.0);
-    }
-    response
-}
-
-/// The client that a response is for.
-#[derive(Clone, Copy)]
-struct Id(u32);
-
-fn serve_partition(
-    shared: &Shared,
-    asked: Asked,
-    headers: &HeaderMap,
-    gather: impl Fn(&Shared, &[u32]) -> Vec<u8>,
-) -> Response {
-    let id = match query(asked).and_then(|query| known(shared, &query)) {
-        Ok(id) => id,
-        Err(refusal) => return rejected(shared, None, refusal),
-    };
-    let octets = gather(shared, shared.partition.indices(id as usize));
-    let mut response = ([(header::CONTENT_TYPE, fl_proto::OCTET_STREAM)], octets).into_response();
-    count(shared, id, headers, 0, &response);
-    response.extensions_mut().insert(Id(id));
-    response
-}
-
-async fn results(State(shared): State<Arc<Shared>>, asked: Asked, request: Request) -> Response {
-    let id = match query(asked).and_then(|query| known(&shared, &query)) {
-        Ok(id) => id,
-        Err(refusal) => return rejected(&shared, None, refusal),
-    };
     let headers = request.headers().clone();
-    let accepted = match whole_body(&shared, id, request).await {
-        Err(error) => Err(Refusal(error.status(), error.body_text())),
-        Ok(body) => {
-            shared.count(id, body.len() as u64 + head_len(&headers), 0);
-            if shared.is_corrupted(id) {
-                take_damaged(&shared, id, &headers, &body)
-            } else {
-                take_update(&shared, id, &headers, &body)
-            }
+    let accepted = match whole_body(&shared, id, connection.idle, request).await {
+        Err(refusal) => Err(refusal),
+        Ok(body) if shared.is_corrupted(id) => take_damaged(&shared, id, &headers, &body),
+        Ok(body) => take_update(&shared, id, &headers, &body),
+    };
+    match accepted {
+        Ok(()) => {
+            connection.tally.answers();
+            ok_json(&serde_json::json!({}))
         }
-    };
-    let response = match accepted {
-        Ok(()) => ok_json(&serde_json::json!({})),
         Err(refusal) => rejected(&shared, Some(id), refusal),
-    };
-    shared.count(id, 0, response_len(&response));
-    response
+    }
 }
 
 /// The body of a client's request. Every piece of it shows that the client is there: over a slow link
@@ -212,24 +185,56 @@ async fn results(State(shared): State<Arc<Shared>>, asked: Asked, request: Reque
 async fn whole_body(
     shared: &Arc<Shared>,
     id: u32,
+    idle: Duration,
     request: Request,
-) -> Result<Bytes, BytesRejection> {
+) -> Result<Bytes, Refusal> {
     let shared = Arc::clone(shared);
+    let (piece, pieces) = watch::channel(());
     let request = request.map(|body| {
         Body::new(body.map_frame(move |frame| {
             shared.heard(id);
+            piece.send_replace(());
             frame
         }))
     });
-    Bytes::from_request(request, &()).await
+    tokio::select! {
+        biased;
+        body = Bytes::from_request(request, &()) => {
+            body.map_err(|error| Refusal(error.status(), error.body_text()))
+        }
+        () = silence(pieces, idle) => Err(Refusal(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("no byte of the body came for {idle:?}"),
+        )),
+    }
+}
+
+/// Ends once no piece has come for so long.
+async fn silence(mut pieces: watch::Receiver<()>, idle: Duration) {
+    loop {
+        match tokio::time::timeout(idle, pieces.changed()).await {
+            Ok(Ok(())) => {}
+            // No more will come: the body ends one way or the other.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return,
+        }
+    }
 }
 
 fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
     let num_params = shared.config.network.shape().num_params();
-    let (results, params) = parse_update(headers, body, num_params)?;
+    let (results, params) = match parse_update(headers, body, num_params) {
+        Err(Unusable::Diverged(control)) => {
+            let why = "the loss is not finite: the training diverged, lower the learning rate";
+            shared.give_up(id, control.round, &control.token, why);
+            return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.into()));
+        }
+        Err(Unusable::Malformed(refusal)) => return Err(refusal),
+        Ok(update) => update,
+    };
     if let Err(why) = shared.check(id, &params) {
         // The device has nothing better to send: its round need not be waited for.
-        shared.give_up(id, &results, &why);
+        shared.give_up(id, results.round, &results.token, &why);
         return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));
     }
     shared.take_update(id, results, params)
@@ -243,7 +248,7 @@ fn take_damaged(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> R
     }
     let taken = take_update(shared, id, headers, &damaged);
     if let Err(Refusal(_, why)) = &taken {
-        shared.failed(
+        shared.failed_there(
             id,
             &format!("its update was damaged on the way, as planned: {why}"),
         );
@@ -255,8 +260,8 @@ fn parse_update(
     headers: &HeaderMap,
     body: &[u8],
     num_params: usize,
-) -> Result<(Results, Vec<f32>), Refusal> {
-    let bad = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
+) -> Result<(Results, Vec<f32>), Unusable> {
+    let bad = |why: String| Unusable::Malformed(Refusal(StatusCode::BAD_REQUEST, why));
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -275,8 +280,7 @@ fn parse_update(
                     frame.header.count
                 )));
             }
-            let results: Results = json::decode(frame.control)
-                .ok_or_else(|| bad("malformed control message".into()))?;
+            let results = results_of(frame.control)?;
             if results.round != frame.header.round {
                 return Err(bad(
                     "header and control message name different rounds".into()
@@ -285,18 +289,54 @@ fn parse_update(
             Ok((results, frame.params().collect()))
         }
         Some(fl_proto::JSON) => {
-            let results: Results =
-                json::decode(body).ok_or_else(|| bad("malformed control message".into()))?;
+            let results = results_of(body)?;
             let mut params = vec![0.0; num_params];
             if !compat::decode_weights(body, &mut params) {
                 return Err(bad(format!("weights: not base64 of {num_params} f32")));
             }
             Ok((results, params))
         }
-        _ => Err(Refusal(
+        _ => Err(Unusable::Malformed(Refusal(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             format!("send {} or {}", fl_proto::OCTET_STREAM, fl_proto::JSON),
-        )),
+        ))),
+    }
+}
+
+/// Why a body is no update.
+enum Unusable {
+    /// It is not as the wire has it.
+    Malformed(Refusal),
+    /// Its loss is no number any more.
+    Diverged(Diverged),
+}
+
+/// What can be read of results whose loss is not finite. A loss that is NaN is written as `null`.
+#[derive(serde::Deserialize)]
+struct Diverged {
+    round: u32,
+    token: Token,
+    #[serde(deserialize_with = "number")]
+    loss: f64,
+}
+
+/// A number, or NaN for `null`.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = <Option<f64> as serde::Deserialize>::deserialize(deserializer)?;
+    Ok(number.unwrap_or(f64::NAN))
+}
+
+fn results_of(control: &[u8]) -> Result<Results, Unusable> {
+    if let Some(results) = json::decode(control) {
+        return Ok(results);
+    }
+    match json::decode::<Diverged>(control) {
+        // As f32, which is what a loss is.
+        Some(found) if !(found.loss as f32).is_finite() => Err(Unusable::Diverged(found)),
+        _ => Err(Unusable::Malformed(Refusal(
+            StatusCode::BAD_REQUEST,
+            "malformed control message".into(),
+        ))),
     }
 }
 
@@ -307,18 +347,44 @@ fn query(asked: Asked) -> Result<fl_proto::Query, Refusal> {
     }
 }
 
-/// The ID of a query, if a client of it has joined.
-fn known(shared: &Shared, query: &fl_proto::Query) -> Result<u32, Refusal> {
+/// The ID of a query, if a client of it has joined, and from where this comes. Devices that share an
+/// address, on one machine or behind one router, are not told apart by it.
+fn known(shared: &Shared, query: &fl_proto::Query, peer: Option<IpAddr>) -> Result<u32, Refusal> {
     let id = query
         .id
         .ok_or_else(|| Refusal(StatusCode::BAD_REQUEST, "?id= is missing".into()))?;
-    if shared.has_joined(id) {
-        Ok(id)
-    } else {
-        Err(Refusal(
+    match shared.look(|state| state.roster.get(id)?.source) {
+        None => Err(Refusal(
             StatusCode::NOT_FOUND,
             format!("client {id} has not joined; GET {}", path::ID),
-        ))
+        )),
+        source if source == peer => Ok(id),
+        Some(_) => Err(Refusal(
+            StatusCode::FORBIDDEN,
+            format!("client {id} joined from another address"),
+        )),
+    }
+}
+
+/// The client that a request is of; its connection's bytes are that client's.
+struct Sender(u32);
+
+impl FromRequestParts<Arc<Shared>> for Sender {
+    type Rejection = Response;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, Self::Rejection> {
+        let asked = Asked::from_request_parts(parts, shared).await;
+        let asked = asked.unwrap_or_else(|never| match never {});
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.ip());
+        let id = query(asked).and_then(|query| known(shared, &query, peer));
+        let id = id.map_err(|refusal| rejected(shared, None, refusal))?;
+        if let Some(connection) = parts.extensions.get::<Connection>() {
+            connection.tally.belongs_to(id);
+        }
+        Ok(Self(id))
     }
 }
 
@@ -331,7 +397,11 @@ fn refuse(status: StatusCode, reason: &str) -> Response {
 }
 
 /// Refuses and says so in the log; nothing else changes.
-fn rejected(shared: &Shared, client: Option<u32>, Refusal(status, reason): Refusal) -> Response {
+pub(crate) fn rejected(
+    shared: &Shared,
+    client: Option<u32>,
+    Refusal(status, reason): Refusal,
+) -> Response {
     shared.rejected();
     let response = refuse(status, &reason);
     shared.log.emit(Event::ResultRejected {
@@ -340,13 +410,4 @@ fn rejected(shared: &Shared, client: Option<u32>, Refusal(status, reason): Refus
         reason,
     });
     response
-}
-
-fn count(shared: &Shared, id: u32, request: &HeaderMap, body_len: u64, response: &Response) {
-    shared.count(id, head_len(request) + body_len, response_len(response));
-}
-
-fn response_len(response: &Response) -> u64 {
-    use hyper::body::Body as _;
-    head_len(response.headers()) + Body::size_hint(response.body()).exact().unwrap_or(0)
 }

@@ -101,13 +101,12 @@ async fn ask(
     address: SocketAddr,
     within: Duration,
 ) -> Result<fl_proto::Ready, DeviceError> {
-    let exchange = devices.ready(address, within).await;
-    shared.count(id, exchange.bytes_up, exchange.bytes_down);
-    match exchange.answer {
+    let answer = devices.ready(id, address, within).await;
+    match answer {
         Err(DeviceError::TimedOut(_) | DeviceError::Connection(_)) => shared.unheard(id),
         _ => shared.heard(id),
     }
-    exchange.answer
+    answer
 }
 
 /// Asks the devices of the round how far they are, until the round is over. A device that says that
@@ -137,12 +136,9 @@ pub(crate) async fn progress(
                     return;
                 }
                 if ready.state == Failed {
-                    let why = ready
-                        .error
-                        .as_deref()
-                        .unwrap_or("no reason given")
-                        .to_owned();
-                    shared.failed(id, &format!("the device gave up: {why}"));
+                    let why = ready.error.as_deref().unwrap_or("no reason given");
+                    let why = zfl_text::plain(why);
+                    shared.failed_there(id, &format!("the device gave up: {why}"));
                 }
                 shared.log.emit(Event::ClientProgress {
                     client: id,

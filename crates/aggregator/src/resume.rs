@@ -86,7 +86,7 @@ impl RunDir {
     /// # Errors
     /// If it cannot be read or written.
     pub fn resume(path: &Path, round: u32) -> Result<Self> {
-        for name in ["rounds.csv", "clients.csv"] {
+        for name in ["rounds.csv", "clients.csv", "traffic.csv"] {
             let text = complete_rows(path, name, round)?;
             replace(path, name, text.as_bytes())?;
         }

@@ -1,6 +1,6 @@
 //! Who takes part, and what each is doing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use fl_proto::Token;
@@ -12,6 +12,8 @@ pub struct Client {
     pub standing: Standing,
     /// Where it is reached, once it has joined.
     pub address: Option<SocketAddr>,
+    /// Where it asked from when it joined.
+    pub source: Option<IpAddr>,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.
@@ -110,14 +112,14 @@ impl Roster {
         (0..).zip(&self.clients)
     }
 
-    /// Clients that failed or did not come, and for how long each has been asked in vain.
+    /// Clients that nobody knows to be there, and for how long each has been asked in vain.
     ///
     /// One that has a round's work to do is not among them: its link may be full with its update.
     pub fn silent(&self) -> Vec<(u32, Duration)> {
-        let suspects = self
+        let asked = self
             .iter()
-            .filter(|(_, client)| client.standing == Standing::Suspect);
-        suspects
+            .filter(|(_, client)| matches!(client.standing, Standing::Suspect | Standing::Fetched));
+        asked
             .filter_map(|(id, client)| Some((id, client.silent_since?.elapsed())))
             .collect()
     }

@@ -14,19 +14,20 @@ use fl_data::Dataset;
 use fl_nn::Pcg32;
 use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
-use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
-use crate::event::{ClientRecord, Event, HostCost, Phase, RoundRecord};
+use crate::event::{ClientRecord, Event, Phase, RoundRecord};
+use crate::outlook::Conditions;
 use crate::probe;
 use crate::roster::{Client, Outcome, Standing, Ticket};
 use crate::run_dir::RunDir;
-use crate::shared::{Conditions, Late, OpenRound, Shared, State};
+use crate::shared::{Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
+use crate::traffic::Ledger;
 
 /// `/start`s under way at once: more only makes all of them slower.
 const STARTS_AT_ONCE: usize = 12;
@@ -36,22 +37,6 @@ const START_TRIES: u32 = 6;
 
 /// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
 const COHORT_STREAM: u64 = 0x636f_686f_7274;
-
-/// Told before each round what will be wrong with devices in it.
-pub trait Outlook: Send + Sync {
-    /// The conditions of a round, `elapsed_s` seconds into the run.
-    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
-
-    /// Called between the choice of the cohort and the first `/start`, which waits for it.
-    fn before_start<'a>(&'a self, _round: u32, _cohort: &'a [u32]) -> BoxFuture<'a, ()> {
-        std::future::ready(()).boxed()
-    }
-
-    /// What was seen of a client whose update has come. It must be quick: the client waits for it.
-    fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
-        None
-    }
-}
 
 /// Runs the rounds.
 pub(crate) struct Rounds {
@@ -63,8 +48,8 @@ pub(crate) struct Rounds {
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
-    /// Bytes up and down that are in the table.
-    pub counted: (u64, u64),
+    /// Bytes that are in the tables.
+    pub ledger: Ledger,
 }
 
 impl Rounds {
@@ -152,8 +137,12 @@ impl Rounds {
         let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&all))?;
         // Only now: the model of a run is one that has been tested.
         self.params = params;
-        let (up, down) = self.traffic();
-        let bytes_before = std::mem::replace(&mut self.counted, (up, down));
+        self.shared.answered().await;
+        let traffic = self.shared.look(|state| {
+            self.ledger.fill(&mut records, &state.roster);
+            self.ledger.next(round, &state.roster)
+        });
+        self.run_dir.traffic(&traffic)?;
         let rejected = self.shared.look(|state| state.rejected) - rejected_before;
         let record = RoundRecord {
             round,
@@ -165,8 +154,8 @@ impl Rounds {
             train_loss,
             test_loss,
             test_accuracy,
-            bytes_up: up - bytes_before.0,
-            bytes_down: down - bytes_before.1,
+            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
+            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
             wait_s: waited.as_secs_f64(),
             start_s,
             train_s,
@@ -181,16 +170,6 @@ impl Rounds {
         // The row of a late update stands beside that of its failure.
         records.extend(late.records);
         self.finish_round(record, &records)
-    }
-
-    /// Bytes of all clients so far, up and down.
-    pub fn traffic(&self) -> (u64, u64) {
-        self.shared.look(|state| {
-            let sum = |(up, down): (u64, u64), (_, client): (u32, &crate::roster::Client)| {
-                (up + client.bytes_up, down + client.bytes_down)
-            };
-            state.roster.iter().fold((0, 0), sum)
-        })
     }
 
     /// Waits until everyone who can be there is, or the deadline; fails without a quorum.
@@ -315,7 +294,8 @@ impl Rounds {
                     return self.started(round, id);
                 }
                 Err(error @ DeviceError::Refused { status, .. }) if !retriable(status.as_u16()) => {
-                    return self.fail(round, id, &error.to_string());
+                    let reason = of_start(round, &error.to_string());
+                    return self.shared.failed_there(id, &reason);
                 }
                 Err(error) => {
                     unanswered |= !matches!(error, DeviceError::Refused { .. });
@@ -323,7 +303,7 @@ impl Rounds {
                 }
             };
             if attempt >= START_TRIES || Instant::now() + pause >= deadline {
-                return self.fail(round, id, &reason);
+                return self.shared.failed(id, &of_start(round, &reason));
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -335,12 +315,6 @@ impl Rounds {
         self.shared
             .log
             .emit(Event::ClientStarted { client: id, round });
-    }
-
-    fn fail(&self, round: u32, id: u32, reason: &str) {
-        // The event goes out when the round is closed, with all the others.
-        let reason = format!("/start of round {round}: {reason}");
-        self.shared.failed(id, &reason);
     }
 
     async fn try_start(
@@ -357,10 +331,8 @@ impl Rounds {
             .map_err(|_| DeviceError::Malformed)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let within = self.shared.config.start_within().min(left);
-        let exchange = self.devices.start(device, body, within).await;
-        self.shared
-            .count(id, exchange.bytes_up, exchange.bytes_down);
-        exchange.answer.map(drop)
+        let answer = self.devices.start(id, device, body, within).await;
+        answer.map(drop)
     }
 
     async fn wait_for_updates(&self, round: u32, deadline: Instant) {
@@ -417,6 +389,7 @@ impl Rounds {
             (open, late, too_slow)
         });
         let mut open = open.context("the round was closed twice")?;
+        self.ledger.close(std::mem::take(&mut open.bytes_before));
         for (&client, ticket) in &open.tickets {
             let Some(Outcome::Failed(reason)) = &ticket.outcome else {
                 continue;
@@ -434,6 +407,9 @@ impl Rounds {
         open.records.sort_by_key(|record| record.client);
         let (quorum, got) = (self.shared.config.quorum, open.updates.len());
         if got < quorum as usize {
+            let records = &mut open.records;
+            self.shared
+                .look(|state| self.ledger.fill(records, &state.roster));
             open.records.extend(late.records);
             self.run_dir.clients(&open.records)?;
             bail!(
@@ -551,6 +527,11 @@ fn place(state: &State, id: u32) -> Option<(SocketAddr, Token)> {
     let ticket = state.open.as_ref()?.tickets.get(&id)?;
     let address = state.roster.get(id)?.address?;
     (ticket.outcome.is_none() && state.cancelled.is_none()).then(|| (address, ticket.token.clone()))
+}
+
+/// Why a device took no `/start`. The event goes out when the round is closed, with all the others.
+fn of_start(round: u32, reason: &str) -> String {
+    format!("/start of round {round}: {reason}")
 }
 
 /// Whether a device that answers so may take the same `/start` a little later: it is still joining,

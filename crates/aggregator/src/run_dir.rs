@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use fl_nn::Network;
 use safetensors::tensor::{Dtype, TensorView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::event::{ClientRecord, RoundRecord};
@@ -66,12 +66,28 @@ const CLIENTS_HEAD: &[&str] = &[
     "link_dropped",
 ];
 
+const TRAFFIC_HEAD: &[&str] = &["round", "client", "bytes_up", "bytes_down"];
+
+/// A row of `traffic.csv`: HTTP bytes of one client from the end of one round to that of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// The round; behind the last one stands what came after it.
+    pub round: u32,
+    /// The client.
+    pub client: u32,
+    /// Bytes from it.
+    pub bytes_up: u64,
+    /// Bytes to it.
+    pub bytes_down: u64,
+}
+
 /// A run directory being written.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
     rounds: csv::Writer<File>,
     clients: csv::Writer<File>,
+    traffic: csv::Writer<File>,
 }
 
 impl RunDir {
@@ -103,10 +119,13 @@ impl RunDir {
         let rounds = table("rounds.csv", ROUNDS_HEAD).with_context(|| at(path, "rounds.csv"))?;
         let clients =
             table("clients.csv", CLIENTS_HEAD).with_context(|| at(path, "clients.csv"))?;
+        let traffic =
+            table("traffic.csv", TRAFFIC_HEAD).with_context(|| at(path, "traffic.csv"))?;
         Ok(Self {
             path: path.to_owned(),
             rounds,
             clients,
+            traffic,
         })
     }
 
@@ -123,6 +142,7 @@ impl RunDir {
             path: path.to_owned(),
             rounds: table("rounds.csv")?,
             clients: table("clients.csv")?,
+            traffic: table("traffic.csv")?,
         })
     }
 
@@ -166,6 +186,26 @@ impl RunDir {
         self.clients
             .flush()
             .with_context(|| at(&self.path, "clients.csv"))
+    }
+
+    /// Adds to the table of every client's bytes.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn traffic(&mut self, rows: &[Traffic]) -> Result<()> {
+        for row in rows {
+            let row = [
+                row.round.into(),
+                row.client.into(),
+                row.bytes_up,
+                row.bytes_down,
+            ];
+            self.traffic
+                .write_record(row.map(|cell: u64| cell.to_string()))?;
+        }
+        self.traffic
+            .flush()
+            .with_context(|| at(&self.path, "traffic.csv"))
     }
 
     /// Writes the model as safetensors: `layers.N.weight` `[d_in, d_out]` and `layers.N.bias`.

@@ -9,19 +9,21 @@ use fl_data::{Partition, Splits};
 use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::config::Config;
 use crate::device::Devices;
 use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
-use crate::http::app;
 use crate::log::Log;
+use crate::outlook::Outlook;
 use crate::resume::Resumed;
 use crate::roster::Standing;
-use crate::rounds::{Outlook, Rounds};
+use crate::rounds::Rounds;
 use crate::run_dir::{RunDir, model_sha256};
+use crate::serve::{Limits, serve};
 use crate::shared::Shared;
 use crate::strategy::FedAvg;
+use crate::traffic::Ledger;
 
 /// Longest that a device may take to say goodbye.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -29,6 +31,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// An aggregator that has not begun.
 pub struct Server {
     rounds: Rounds,
+    limits: Limits,
     /// What the parts of the run before this one have of [`Summary::train_s`].
     train_s_before: f64,
 }
@@ -97,22 +100,24 @@ impl Server {
         run_dir: RunDir,
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
+        let limits = Limits::of(config.clients);
         let log = Log::new(run_dir.events()?, config.elapsed_before);
         let weighting = config.weighting;
         let shared = Arc::new(Shared::new(config, data.train, partition, log));
         let rounds = Rounds {
+            devices: Devices::new(shared.clone()),
             shared,
-            devices: Devices::default(),
             test: Arc::new(data.test),
             run_dir,
             strategy: Box::new(FedAvg { weighting }),
             params,
             table: Vec::new(),
             failures: Vec::new(),
-            counted: (0, 0),
+            ledger: Ledger::default(),
         };
         Ok(Self {
             rounds,
+            limits,
             train_s_before: 0.0,
         })
     }
@@ -121,6 +126,13 @@ impl Server {
     #[must_use]
     pub fn with_outlook(self, outlook: Arc<dyn Outlook>) -> Self {
         self.rounds.shared.watch_with(outlook);
+        self
+    }
+
+    /// Holds connections for as long, and as many, as told.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -159,8 +171,8 @@ impl Server {
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
-        let service = app(shared.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+        let (over, serve_until) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, shared.clone(), self.limits, serve_until));
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
         let began = shared.log.elapsed_s();
         shared.log.emit(Event::RunStarted {
@@ -171,7 +183,7 @@ impl Server {
         let outcome = self.rounds.run().await;
         let reason = outcome.err().map(|error| format!("{error:#}"));
         let train_s = self.train_s_before + shared.log.elapsed_s() - began;
-        let summary = self.summary(reason.clone(), train_s);
+        let mut summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
         shared.enter(last, Phase::Finished);
         shared.log.emit(Event::RunFinished {
@@ -179,24 +191,38 @@ impl Server {
             reason,
         });
         self.say_goodbye().await;
-        serving.abort();
+        drop(over);
+        let _ = serving.await;
+        if let Err(error) = self.count_the_rest(last + 1, &mut summary) {
+            summary.success = false;
+            summary.reason.get_or_insert(format!("{error:#}"));
+        }
         Ok(summary)
     }
 
+    /// Bytes that came after the last complete round, those of a round that failed among them.
+    fn count_the_rest(&mut self, round: u32, summary: &mut Summary) -> Result<()> {
+        let Rounds { shared, ledger, .. } = &mut self.rounds;
+        let rest = shared.look(|state| ledger.next(round, &state.roster));
+        summary.bytes_up += rest.iter().map(|row| row.bytes_up).sum::<u64>();
+        summary.bytes_down += rest.iter().map(|row| row.bytes_down).sum::<u64>();
+        self.rounds.run_dir.traffic(&rest)
+    }
+
     async fn say_goodbye(&self) {
-        let addresses: Vec<SocketAddr> = self.rounds.shared.look(|state| {
+        let devices: Vec<(u32, SocketAddr)> = self.rounds.shared.look(|state| {
             // A suspect may well be there, and would wait for ever.
             let alive = |standing: &Standing| !matches!(standing, Standing::Lost(_));
             let those = state
                 .roster
                 .iter()
                 .filter(|(_, client)| alive(&client.standing));
-            those.filter_map(|(_, client)| client.address).collect()
+            those
+                .filter_map(|(id, client)| Some((id, client.address?)))
+                .collect()
         });
-        let stops: Vec<_> = addresses
-            .into_iter()
-            .map(|address| self.rounds.devices.stop(address, STOP_WITHIN).boxed())
-            .collect();
+        let stop = |(id, address)| self.rounds.devices.stop(id, address, STOP_WITHIN).boxed();
+        let stops: Vec<_> = devices.into_iter().map(stop).collect();
         futures::stream::iter(stops)
             .buffer_unordered(32)
             .map(drop)
@@ -217,9 +243,6 @@ impl Server {
             .iter()
             .map(|record| record.test_accuracy)
             .reduce(f64::max);
-        // What the table has not seen: the rounds that failed, and what came after the last one.
-        let (up, down) = self.rounds.traffic();
-        let rest = (up - self.rounds.counted.0, down - self.rounds.counted.1);
         let sum = |bytes: fn(&RoundRecord) -> u64| table.iter().map(bytes).sum::<u64>();
         let failure = |f: &ClientRecord| ClientFailure {
             round: f.round,
@@ -235,8 +258,8 @@ impl Server {
             final_accuracy: table.last().map(|record| record.test_accuracy),
             final_loss: table.last().map(|record| record.test_loss),
             best_accuracy: best,
-            bytes_up: sum(|record| record.bytes_up) + rest.0,
-            bytes_down: sum(|record| record.bytes_down) + rest.1,
+            bytes_up: sum(|record| record.bytes_up),
+            bytes_down: sum(|record| record.bytes_down),
             train_s,
             model_sha256: model_sha256(params),
             seed: shared.config.seed,

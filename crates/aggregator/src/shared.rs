@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::event::{ClientRecord, Event, Phase};
 use crate::log::{Log, lock};
+use crate::outlook::{Conditions, Outlook};
 use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
-use crate::rounds::Outlook;
 use crate::strategy::Update;
 
 /// The outcome of an update that came after its round.
@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub late: Late,
     /// Clients that cannot be reached in this round: nobody asks them.
     pub away: BTreeSet<u32>,
+    /// Connections by which an update came, and its answer goes.
+    pub answering: u32,
     pub rejected: u32,
     pub cancelled: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Shared {
             previous: None,
             late: Late::default(),
             away: BTreeSet::new(),
+            answering: 0,
             rejected: 0,
             cancelled: None,
         };
@@ -128,7 +131,8 @@ impl Shared {
         self.outlook.get()
     }
 
-    /// Reads or changes the state, and wakes whoever waits for a change.
+    /// Reads or changes the state, and wakes whoever waits for a change. What there is to tell of a change
+    /// is told in `change`: later, it could come behind what followed from it.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut lock(&self.state));
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
@@ -162,10 +166,13 @@ impl Shared {
     }
 
     pub(crate) fn enter(&self, round: u32, phase: Phase) {
-        self.with(|state| state.phase = phase);
-        self.log.emit(Event::PhaseEntered { round, phase });
+        self.with(|state| {
+            state.phase = phase;
+            self.log.emit(Event::PhaseEntered { round, phase });
+        });
     }
 
+    /// Adds bytes that went over a client's connections.
     pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
         let mut state = lock(&self.state);
         if let Some(client) = state.roster.get_mut(id) {
@@ -239,18 +246,14 @@ impl Shared {
 
     /// A device that was lost is on its way back: rounds wait for it again.
     pub(crate) fn expected(&self, id: u32) {
-        let news = self.with(|state| {
+        self.with(|state| {
             let client = state.roster.get_mut(id);
             let lost = client.filter(|client| matches!(client.standing, Standing::Lost(_)));
-            lost.map(|client| client.standing = Standing::Absent)
+            if let Some(client) = lost {
+                client.standing = Standing::Absent;
+                self.log.emit(Event::ClientExpected { client: id });
+            }
         });
-        if news.is_some() {
-            self.log.emit(Event::ClientExpected { client: id });
-        }
-    }
-
-    pub(crate) fn has_joined(&self, id: u32) -> bool {
-        self.look(|state| state.roster.get(id).is_some_and(|c| c.address.is_some()))
     }
 
     /// Where the client that a device wishes to be is already, if that is elsewhere.
@@ -262,24 +265,32 @@ impl Shared {
         })
     }
 
-    pub(crate) fn join(&self, wish: Option<u32>, address: SocketAddr) -> Result<u32, JoinError> {
-        let (id, again) = self.with(|state| {
-            let joined = state.roster.join(wish, address)?;
-            if let (id, true) = joined {
+    /// Takes a device in that is reached at `address` and asks from `source`.
+    pub(crate) fn join(
+        &self,
+        wish: Option<u32>,
+        address: SocketAddr,
+        source: IpAddr,
+    ) -> Result<u32, JoinError> {
+        self.with(|state| {
+            let (id, again) = state.roster.join(wish, address)?;
+            if let Some(client) = state.roster.get_mut(id) {
+                client.source = Some(source);
+            }
+            if again {
                 fail_ticket(
                     state,
                     id,
                     "the device joined anew in the middle of the round",
                 );
             }
-            Ok(joined)
-        })?;
-        self.log.emit(Event::ClientJoined {
-            client: id,
-            address: address.to_string(),
-            again,
-        });
-        Ok(id)
+            self.log.emit(Event::ClientJoined {
+                client: id,
+                address: address.to_string(),
+                again,
+            });
+            Ok(id)
+        })
     }
 
     /// The client has all of its data, as soon as this answer has arrived.
@@ -295,43 +306,38 @@ impl Shared {
 
     /// A device answered that it is ready.
     pub(crate) fn is_ready(&self, id: u32) {
-        let news = self.with(|state| {
+        self.with(|state| {
             let Some(client) = state.roster.get_mut(id) else {
-                return false;
+                return;
             };
-            let waits = matches!(client.standing, Standing::Fetched | Standing::Suspect);
-            if waits {
+            if matches!(client.standing, Standing::Fetched | Standing::Suspect) {
                 client.standing = Standing::Ready;
+                self.log.emit(Event::ClientReady { client: id });
             }
-            waits
         });
-        if news {
-            self.log.emit(Event::ClientReady { client: id });
-        }
     }
 
     /// A device is gone: its place in the round is given up. After the last round devices go as they
     /// should, and nothing is lost.
     pub(crate) fn lost(&self, id: u32, reason: &str) {
-        let news = self.with(|state| {
+        self.with(|state| {
             if state.phase == Phase::Finished {
-                return false;
+                return;
             }
             fail_ticket(state, id, reason);
             let Some(client) = state.roster.get_mut(id) else {
-                return false;
+                return;
             };
             client.silent_since = None;
             let news = !matches!(client.standing, Standing::Lost(_));
             client.standing = Standing::Lost(reason.to_owned());
-            news
+            if news {
+                self.log.emit(Event::ClientLost {
+                    client: id,
+                    reason: reason.to_owned(),
+                });
+            }
         });
-        if news {
-            self.log.emit(Event::ClientLost {
-                client: id,
-                reason: reason.to_owned(),
-            });
-        }
     }
 
     /// A device did not do its part of the round.
@@ -346,15 +352,24 @@ impl Shared {
         });
     }
 
-    /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
-    pub(crate) fn give_up(&self, id: u32, results: &Results, why: &str) {
+    /// A device did not do its part of the round, and said so: it is there, and rounds wait for it.
+    pub(crate) fn failed_there(&self, id: u32, reason: &str) {
         self.with(|state| {
-            let open = state
-                .open
-                .as_ref()
-                .filter(|open| open.round == results.round);
+            fail_ticket(state, id, reason);
+            if let Some(client) = state.roster.get_mut(id)
+                && client.standing == Standing::Busy
+            {
+                client.standing = Standing::Fetched;
+            }
+        });
+    }
+
+    /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
+    pub(crate) fn give_up(&self, id: u32, round: u32, token: &Token, why: &str) {
+        self.with(|state| {
+            let open = state.open.as_ref().filter(|open| open.round == round);
             let ticket = open.and_then(|open| open.tickets.get(&id));
-            if ticket.is_some_and(|ticket| ticket.token == results.token) {
+            if ticket.is_some_and(|ticket| ticket.token == *token) {
                 fail_ticket(state, id, why);
                 make_ready(state, id);
             }
@@ -379,10 +394,14 @@ impl Shared {
                 ),
             );
         }
-        let placed = self.with(|state| self.place_update(state, id, results, params))?;
+        let placed = self.with(|state| {
+            let record = self.place_update(state, id, results, params)?;
+            let placed = record.clone();
+            self.log.emit(Event::ResultReceived { record });
+            Ok(placed)
+        })?;
         let too_late = placed.outcome == LATE && !self.config.use_late;
         let round = placed.round;
-        self.log.emit(Event::ResultReceived { record: placed });
         if too_late {
             return refuse(StatusCode::GONE, format!("round {round} is over"));
         }
@@ -579,15 +598,4 @@ fn fail_ticket(state: &mut State, id: u32, reason: &str) {
             .outcome
             .get_or_insert_with(|| Outcome::Failed(reason.to_owned()));
     }
-}
-
-/// Devices that will not take part, as told before a round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
-    /// Clients that cannot be reached in this round: they are not chosen.
-    pub away: BTreeSet<u32>,
-    /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
-    pub doomed: BTreeMap<u32, String>,
-    /// Clients whose update is damaged on the way: one bit of it is turned before it is read.
-    pub corrupt: BTreeSet<u32>,
 }

@@ -209,6 +209,50 @@ async fn an_update_that_is_not_finite_is_refused_and_its_client_not_waited_for()
 }
 
 #[tokio::test]
+async fn a_loss_that_is_not_finite_is_refused_and_its_client_not_waited_for() {
+    // NaN is written as null; the deadline is one that only a hang would reach.
+    for (loss, in_json) in [("1e39", false), ("null", true), ("-1e400", false)] {
+        let run = Run::start(config(2, 1)).await;
+        let mut devices = run.devices(2).await;
+        let order = devices[0].order().await;
+        let body = |token: &str, loss: &str| {
+            let mut results = devices[0].results(&order);
+            results.token = token.try_into().unwrap();
+            let control = serde_json::to_string(&results).unwrap();
+            let control = control.replace("\"loss\":0.5", loss);
+            let params = devices[0].train(&order);
+            match in_json {
+                true => (JSON, compat::encode(control.as_bytes(), &params).unwrap()),
+                false => {
+                    let frame = frame::encode(Kind::Weights, 1, control.as_bytes(), &params);
+                    (OCTET_STREAM, frame.unwrap())
+                }
+            }
+        };
+        let loss = format!("\"loss\":{loss}");
+        let token = order.start.token.as_str();
+        // Neither of the first two gives the place up: one is not of this round, one has no loss.
+        for (token, loss, status) in [
+            ("forged", loss.as_str(), 422),
+            (token, "\"win\":1", 400),
+            (token, loss.as_str(), 422),
+            (token, "\"loss\":0.5", 410),
+        ] {
+            let (media_type, body) = body(token, loss);
+            let answer = post(run.address, "/results?id=0", media_type, &body).await;
+            assert_eq!(answer.status, status, "{loss}: {}", answer.reason());
+        }
+        devices[1].obey().await;
+        let finished = run.finish().await;
+        assert!(finished.summary.success);
+        let [(1, 0, reason)] = finished.failures()[..] else {
+            panic!("{:?}", finished.failures())
+        };
+        assert!(reason.contains("loss is not finite"), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn an_update_that_is_finite_and_useless_is_refused_and_harms_nobody() {
     let run = Run::start(config(3, 1)).await;
     let mut devices = run.devices(3).await;

@@ -4,6 +4,7 @@ import { bytes, count, el, figures, fixed, joules, mips, percent, printable, sec
 import * as charts from "./charts.js";
 import * as faults from "./faults.js";
 import * as fleet from "./fleet.js";
+import * as touch from "./touch.js";
 
 const $ = (id) => document.getElementById(id);
 const run = { info: null, rounds: [], devices: new Map(), faults: new Map() };
@@ -25,6 +26,7 @@ async function load() {
   run.devices = new Map(devices.map((d) => [d.client, d]));
   document.body.dataset.loaded = "true";
   showAll();
+  touch.begin();
 }
 
 // What the stream brings. Each message holds its objects whole, so one that comes twice does no harm.
@@ -94,6 +96,7 @@ function showRun() {
   badge(i.state === "running" ? `round ${i.round} of ${i.rounds}: ${phase}` : i.state, i.state);
   document.title = i.state === "running" ? `${i.round}/${i.rounds} · zfl` : `${i.state} · zfl`;
   $("run-name").textContent = i.name;
+  touch.show(i, run.devices.get(page.device));
   const done = run.rounds.filter((r) => r.round > 0).length;
   $("progress-bar").style.width = `${(100 * done) / Math.max(1, i.rounds)}%`;
   $("progress").setAttribute("aria-valuemax", i.rounds);
@@ -109,9 +112,10 @@ function showRun() {
     ["Elapsed", seconds(i.elapsed_s)], ["To go", i.state === "running" ? seconds(i.eta_s) : "–"], ...simulated,
   ]);
   const notes = [
-    i.reason,
+    i.reason?.replace(/[^.!?]$/, "$&."),
     i.state === "interrupted" && "The events end without a word: the run was broken off.",
     i.resumed_from.length > 0 && `It was broken off and resumed after round ${i.resumed_from.join(", ")}.`,
+    Object.keys(i.by_hand).length > 0 && `Touched by hand (${Object.entries(i.by_hand).map(([action, n]) => `${n} ${action}`).join(", ")}): the command does not repeat this run.`,
     i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,
   ].filter(Boolean).join(" ");
   $("note").hidden = notes === "";
@@ -271,8 +275,9 @@ function showDevice() {
   const d = run.devices.get(page.device);
   if (!d) return;
   $("device-title").textContent = `Device ${d.client}`;
+  touch.show(run.info, d);
   figures($("device-figures"), [
-    ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Why", d.reason], ["Group", d.group], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
+    ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Why", d.reason], ["By hand", [d.frozen && "frozen", d.link_cut && "link cut"].filter(Boolean).join(", ")], ["Group", d.group], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
     ["Speed", d.speed_mips && mips(d.speed_mips)], ["Memory", d.memory_mib && `${d.memory_mib} MiB`], ["Boot", d.boot_ms && seconds(d.boot_ms / 1000)],
     ["Last round", d.round || "–"], ["Loss", fixed(d.loss)], ["Training time", seconds(d.train_us && d.train_us / 1e6)],
     ["At the board's clock", d.virtual_s && seconds(d.virtual_s)], ["On its link", d.link_s && seconds(d.link_s)], ["Energy (estimate)", d.energy_j && joules(d.energy_j)],
@@ -324,7 +329,7 @@ function showFaults() {
   const all = [...run.faults.values()].sort((a, b) => a.number - b.number);
   faults.draw($("timeline"), all, Math.max(1, run.info?.rounds ?? 1), run.info?.elapsed_s ?? 0, page.faultAxis);
   if (all.length === 0) { $("faults-table").replaceChildren(); return; }
-  const about = (f) => [f.injected && "injected", f.reason, f.over_s != null && `over at ${seconds(f.over_s)}`].filter(Boolean).join("; ");
+  const about = (f) => [f.injected && "injected", f.by && `from the ${f.by}`, f.reason, f.over_s != null && `over at ${seconds(f.over_s)}`].filter(Boolean).join("; ");
   table($("faults-table"), [["Round"], ["Device"], ["At"], ["Kind", "word"], ["Reason", "text"]],
     all.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, about(f)]));
 }
@@ -467,12 +472,14 @@ function wire() {
   $("compare-device").addEventListener("change", showCompare);
   fleet.keys($("fleet"));
   $("device-close").addEventListener("click", closeDevice);
-  document.addEventListener("keydown", (e) => { if (e.key === "Escape" && page.device != null) closeDevice(); });
+  document.addEventListener("keydown", (e) => { if (e.key === "Escape" && page.device != null && !$("confirm").open) closeDevice(); });
   let resizing;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(showAll, 150); });
-  addEventListener("hashchange", () => showView(location.hash.slice(1), false));
+  addEventListener("hashchange", () => { if (touch.takeToken()) touch.begin(); showView(location.hash.slice(1), false); });
 }
 
+touch.takeToken();
+touch.wire();
 wire();
 showView(location.hash.slice(1) || "run", false);
 follow();

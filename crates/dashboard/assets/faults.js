@@ -39,10 +39,10 @@ function scale(by, last, left, width) {
 
 /** What happened at one place of a lane: how often, asked for or not, and until when. */
 function marks(faults, by) {
-  if (by === "time") return faults.map((f) => ({ at: f.elapsed_s, n: 1, injected: f.injected, over: f.over_s, device: f.client }));
+  if (by === "time") return faults.map((f) => ({ at: f.elapsed_s, n: 1, injected: f.injected, by: f.by, over: f.over_s, device: f.client }));
   const per = new Map();
   for (const f of faults) {
-    const mark = per.get(f.round) ?? { at: f.round, n: 0, injected: f.injected };
+    const mark = per.get(f.round) ?? { at: f.round, n: 0, injected: f.injected, by: f.by };
     mark.n += 1;
     per.set(f.round, mark);
   }
@@ -50,13 +50,14 @@ function marks(faults, by) {
 }
 
 function drawMark(root, mark, kind, y, axis, by) {
-  const color = mark.injected ? "var(--injected)" : "var(--dead)";
+  const color = mark.by ? "var(--by-hand)" : mark.injected ? "var(--injected)" : "var(--dead)";
   const x = axis.x(mark.at);
   if (mark.over != null && by === "time") {
     root.append(svg("rect", { x, y: y - 4, width: Math.max(2, axis.x(mark.over) - x), height: 8, rx: 4, fill: color, "fill-opacity": 0.35 }));
   }
   const r = Math.min(13, 0.48 * axis.gap, 4 + Math.sqrt(mark.n) * 2);
-  const shape = mark.injected
+  const shape = mark.by ? svg("rect", { x: x - r, y: y - r, width: 2 * r, height: 2 * r, fill: color, "fill-opacity": 0.75 })
+    : mark.injected
     ? svg("polygon", { points: `${x - r},${y} ${x},${y - r} ${x + r},${y} ${x},${y + r}`, fill: color, "fill-opacity": 0.75 })
     : svg("circle", { cx: x, cy: y, r, fill: color, "fill-opacity": 0.75 });
   const where = by === "round" ? `in round ${mark.at}` : `at ${seconds(mark.at)}${mark.over == null ? "" : ` until ${seconds(mark.over)}`}, device ${mark.device ?? "unknown"}`;

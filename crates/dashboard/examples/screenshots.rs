@@ -4,26 +4,31 @@
 //! unless told otherwise. Without CLIENTS it takes the pictures that the documentation has: every view
 //! of 50 devices, and of the views that depend on it also one of 8 and of 500.
 //!
-//! `… --example screenshots -- --run RUN FILE` takes one picture of a real run, over or under way: that in
-//! the README is `docs/run.png`.
+//! `… --example screenshots -- --run RUN FILE [VIEW]` takes one picture of a real run, over or under way: that
+//! in the README is `docs/run.png`.
 
 #[path = "../tests/support/browser.rs"]
 mod browser;
+#[path = "../tests/support/hand.rs"]
+mod hand;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use anyhow::{Context, Result};
 use browser::Browser;
+use hand::{Fake, TOKEN};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use support::Script;
 use zfl_dashboard::Dashboard;
 
-const VIEWS: [&str; 8] = [
+const VIEWS: [&str; 10] = [
     "run",
     "fleet",
     "device",
+    "touch",
+    "stop",
     "compare",
     "faults",
     "faults-time",
@@ -44,8 +49,10 @@ const SIZES: [(&str, u32, u32, f64, bool); 2] = [
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.next_if(|first| first == "--run").is_some() {
-        let mut path = || arguments.next().context("give --run RUN FILE");
-        return shoot_run(Path::new(&path()?), Path::new(&path()?)).await;
+        let mut path = || arguments.next().context("give --run RUN FILE [VIEW]");
+        let (run, file) = (path()?, path()?);
+        let view = arguments.next().unwrap_or_else(|| "run".to_owned());
+        return shoot_run(Path::new(&run), Path::new(&file), &view).await;
     }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/screenshots");
     let out = arguments.next().map_or(default, PathBuf::from);
@@ -68,13 +75,13 @@ async fn main() -> Result<()> {
 }
 
 /// Takes one picture of a real run.
-async fn shoot_run(run_dir: &Path, out: &Path) -> Result<()> {
+async fn shoot_run(run_dir: &Path, out: &Path, view: &str) -> Result<()> {
     let url = open(&Dashboard::from_run_dir(run_dir)?)?;
     let found = browser::find().map_err(anyhow::Error::msg)?;
     let browser = Browser::start(&found).await;
     let (_, width, height, highest, phone) = SIZES[0];
     browser.resize(width, height, phone).await;
-    show(&browser, &url, "run", "light").await;
+    show(&browser, &url, view, "light").await;
     take(&browser, out, width, height, highest, false).await?;
     browser.assert_sound().await;
     browser.quit().await;
@@ -112,7 +119,7 @@ async fn shoot(
                     width,
                     height,
                     highest,
-                    *view == "device",
+                    ["device", "touch", "stop"].contains(view),
                 )
                 .await?;
                 println!("{name}");
@@ -124,7 +131,8 @@ async fn shoot(
 
 fn serve(run_dir: &Path, script: &Script) -> Result<(String, Dashboard)> {
     let meta = support::meta(script.clients, script.rounds);
-    let dashboard = Dashboard::new(meta, run_dir);
+    // Only a page that was opened with the token shows that.
+    let (dashboard, _) = Fake::behind(Dashboard::new(meta, run_dir));
     dashboard.catch_up()?;
     Ok((open(&dashboard)?, dashboard))
 }
@@ -139,11 +147,28 @@ fn open(dashboard: &Dashboard) -> Result<String> {
 
 async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
     let tab = match view {
-        "device" => "fleet",
+        "device" | "touch" => "fleet",
+        "stop" => "run",
         "faults-time" => "faults",
         other => other,
     };
-    browser.open(&format!("{url}?theme={theme}#{tab}")).await;
+    let touches = matches!(view, "touch" | "stop");
+    let token = if touches {
+        format!("&token={TOKEN}")
+    } else {
+        String::new()
+    };
+    browser
+        .open(&format!("{url}?theme={theme}#{tab}{token}"))
+        .await;
+    if touches {
+        browser
+            .until("!document.querySelector('#stop').hidden")
+            .await;
+    }
+    if view == "stop" {
+        browser.click("#stop").await;
+    }
     if view == "compare" {
         browser
             .eval("(document.querySelector('#compare-device').value = '5', 0)")
@@ -154,7 +179,7 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
     if view == "faults-time" {
         browser.click("[name=fault-axis][value=time]").await;
     }
-    if view == "device" {
+    if matches!(view, "device" | "touch") {
         browser.click(".tile[data-client='4']").await;
         browser
             .until("document.querySelector('#device-log').textContent.length > 0")
@@ -162,6 +187,16 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
         browser
             .until("document.querySelector('#chart-device canvas') !== null")
             .await;
+    }
+    if view == "touch" {
+        browser.click("#touch-hold").await;
+        browser
+            .until("document.querySelector('#said').textContent !== ''")
+            .await;
+    }
+    if touches {
+        // The other views are of who has no token.
+        browser.eval("sessionStorage.clear()").await;
     }
     // Fonts and layout settle.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;

@@ -2,6 +2,7 @@
 
 use crate::follow::{Message, News, Shared};
 use crate::model::RunView;
+use crate::touch::{self, Gate};
 use crate::{assets, guard, metrics, serial};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The paths that are answered; `docs/openapi.json` has the same.
+/// The paths that look; `docs/openapi.json` has the same, and those of [`crate::TOUCH_ROUTES`].
 pub const ROUTES: [&str; 11] = [
     "/",
     "/assets/{name}",
@@ -37,7 +38,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 type Model = State<Arc<Shared>>;
 
-pub fn router(shared: Arc<Shared>, bound: Option<SocketAddr>) -> Router {
+pub fn router(shared: Arc<Shared>, gate: Option<Arc<Gate>>, bound: Option<SocketAddr>) -> Router {
     let handlers = [
         get(assets::index),
         get(assets::asset),
@@ -56,13 +57,14 @@ pub fn router(shared: Arc<Shared>, bound: Option<SocketAddr>) -> Router {
         router.route(path, handler)
     });
     router
+        .with_state(shared.clone())
+        .merge(touch::router(gate, shared))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(axum::middleware::from_fn_with_state(bound, guard::guard))
-        .with_state(shared)
 }
 
 /// An answer that says what is wrong.
-fn refusal(status: StatusCode, error: &str) -> Response {
+pub fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(BTreeMap::from([("error", error)]))).into_response()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{Changes, Device, Fault, RoundRow};
 use crate::tail::Tail;
-use crate::{Meta, Model};
+use crate::{Meta, Model, process};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::io;
@@ -25,8 +25,9 @@ const BACKLOG: usize = 256;
 /// Pages that can watch at once.
 const MAX_STREAMS: usize = 64;
 
-/// A recorded run without an end, whose events are as old as this, is taken to be broken off. The
-/// devices of a round that goes on are asked for their progress far more often.
+/// A recorded run without an end, whose events are as old as this and whose process is not to be seen,
+/// is taken to be broken off. The devices of a round that goes on are asked for their progress far more
+/// often, but the process may be in a container.
 const BROKEN_OFF: Duration = Duration::from_secs(60);
 
 /// What those who watch are told.
@@ -84,6 +85,11 @@ impl Shared {
         &self.run_dir
     }
 
+    /// Whether it is this process that makes the run.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     pub fn subscribe(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
     }
@@ -108,8 +114,9 @@ impl Shared {
             read => read,
         };
         model.set_unreadable(tail.unreadable());
-        let still = age(tail) > BROKEN_OFF;
-        model.set_interrupted(!self.live && !model.is_over() && still);
+        let open = !self.live && !model.is_over();
+        let left = || age(tail) > BROKEN_OFF && process::of(&self.run_dir).is_none();
+        model.set_interrupted(open && left());
         events
     }
 

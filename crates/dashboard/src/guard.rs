@@ -73,6 +73,23 @@ fn names_this_machine(headers: &HeaderMap, bound: Option<SocketAddr>) -> bool {
         })
 }
 
+/// Whether a request comes from a page of this very server. A page that is served on another port of this
+/// machine names this machine, too, and is another origin all the same.
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
+    let one = |name: HeaderName| {
+        let mut all = headers.get_all(name).iter();
+        let (Some(only), None) = (all.next(), all.next()) else {
+            return None;
+        };
+        only.to_str().ok()
+    };
+    let origin = one(header::ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+    let host = one(header::HOST);
+    origin
+        .zip(host)
+        .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))
+}
+
 /// Whether `host[:port]` is loopback, on any port (it may be forwarded by SSH), or what was bound.
 fn is_own(authority: &str, bound: Option<SocketAddr>) -> bool {
     if authority.eq_ignore_ascii_case("localhost") {

@@ -23,8 +23,9 @@
 //! lists the words that are understood.
 //!
 //! # Invariants
-//! - It looks and never touches: only GET and HEAD are answered, no file is written, nothing in the
-//!   run waits for it. So there is no token either; an endpoint that changes something would need one.
+//! - It looks: no file is written, and nothing in the run waits for it. It touches only what
+//!   [`Dashboard::touchable`] gave it, by whoever shows the [`Token`] that was given with it; without one
+//!   only GET and HEAD are answered. What a hand does is none of its business ([`Touch`]).
 //! - Only who names this machine is answered ([`guard`]): `Host` must be loopback or the address that
 //!   was bound, `Origin` likewise, so that no web page elsewhere can read the run by DNS rebinding.
 //! - Whatever a device wrote stays data: JSON or plain text on the way, a text node in the page, and
@@ -42,13 +43,18 @@ pub mod guard;
 mod meta;
 mod metrics;
 pub mod model;
+pub mod process;
 mod serial;
 mod tail;
+mod token;
+mod touch;
 
 pub use api::ROUTES;
 pub use meta::Meta;
 pub use model::Model;
 pub use tail::{Tail, replay};
+pub use token::Token;
+pub use touch::{Action, MAX_BODY, TOUCH_ROUTES, Touch};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -56,11 +62,13 @@ use follow::Shared;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use touch::Gate;
 
 /// A dashboard; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Dashboard {
     shared: Arc<Shared>,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Dashboard {
@@ -68,6 +76,7 @@ impl Dashboard {
     pub fn new(meta: Meta, run_dir: &Path) -> Self {
         Self {
             shared: Arc::new(Shared::new(meta, run_dir, true)),
+            gate: None,
         }
     }
 
@@ -85,7 +94,17 @@ impl Dashboard {
         })?;
         Ok(Self {
             shared: Arc::new(shared),
+            gate: None,
         })
+    }
+
+    /// Lets whoever shows this token touch the run; before, it can only be looked at.
+    #[must_use]
+    pub fn touchable(self, token: Token, touch: Arc<dyn Touch>) -> Self {
+        Self {
+            gate: Some(Arc::new(Gate::new(token, touch))),
+            ..self
+        }
     }
 
     /// Keeps up with the run by a thread that ends when the last clone of this is dropped.
@@ -96,9 +115,9 @@ impl Dashboard {
         follow::spawn(&self.shared)
     }
 
-    /// The endpoints of [`ROUTES`]. `bound` is where they are served, if not only on loopback.
+    /// The endpoints of [`ROUTES`] and [`TOUCH_ROUTES`]. `bound` is where they are served, if not only on loopback.
     pub fn router(&self, bound: Option<SocketAddr>) -> Router {
-        api::router(self.shared.clone(), bound)
+        api::router(self.shared.clone(), self.gate.clone(), bound)
     }
 
     /// Serves until it is dropped. The listener is bound by the caller, who may have to do so before

@@ -13,7 +13,7 @@ use std::path::Path;
 pub struct Meta {
     /// The run's name.
     pub name: String,
-    /// The command that repeats it.
+    /// The command with which it was begun. What repeats it, wherever it is typed, is its `config.toml`.
     pub command: Option<String>,
     /// The version of zfl.
     pub zfl_version: Option<String>,
@@ -36,7 +36,8 @@ pub struct Meta {
     pub config: serde_json::Value,
     /// Examples per client and label: `[clients][labels]`.
     pub split: Vec<Vec<u32>>,
-    /// Versions of what was run besides zfl: `qemu`, `firmware`, …
+    /// Versions of what was run besides zfl: `qemu`, `linux`, and as SHA-256 `firmware <board>`, the
+    /// kernel image, and `data`, the name of the data set and its files in the order of their names.
     pub versions: std::collections::BTreeMap<String, String>,
 }
 

@@ -152,12 +152,6 @@ fn devices(metrics: &mut Metrics, model: &Model) {
         |device| device.energy_j,
     );
     gauge(
-        "device_link_dropped",
-        "TCP segments that a device's link dropped",
-        None,
-        |device| device.link_dropped.map(|n| n as f64),
-    );
-    gauge(
         "device_instructions",
         "Instructions of a device's last training",
         None,
@@ -181,18 +175,38 @@ fn devices(metrics: &mut Metrics, model: &Model) {
         bytes,
         |device| device.host_bytes.map(|bytes| bytes as f64),
     );
-    gauge(
-        "device_host_processor",
-        "Processor time of the host that a device took",
-        seconds,
-        |device| device.cpu_s,
-    );
-    gauge(
+    summed(metrics, model, seconds);
+}
+
+/// What devices paid over the whole run.
+fn summed(metrics: &mut Metrics, model: &Model, seconds: Option<Unit>) {
+    let of_each = |value: fn(&Device) -> Option<u64>| {
+        let known = move |device: &Device| {
+            Some((vec![("client", device.client.to_string())], value(device)?))
+        };
+        model.devices().filter_map(known)
+    };
+    metrics.counter(
         "device_retransmissions",
-        "TCP segments that a device sent again since its boot",
+        "TCP segments that a device sent again, in all its boots",
         None,
-        |device| device.retransmissions.map(f64::from),
+        of_each(|device| device.retransmissions),
     );
+    metrics.counter(
+        "device_link_dropped",
+        "TCP segments that a device's link dropped",
+        None,
+        of_each(|device| device.link_dropped),
+    );
+    let processor = Family::<Labels, Counter<f64, AtomicU64>>::default();
+    for device in model.devices() {
+        if let Some(cpu_s) = device.cpu_s {
+            let labels = vec![("client", device.client.to_string())];
+            processor.get_or_create(&labels).inc_by(cpu_s);
+        }
+    }
+    let help = "Processor time of the host that a device took";
+    metrics.register("device_host_processor", help, seconds, processor);
 }
 
 /// A registry of one scrape.

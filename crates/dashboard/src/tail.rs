@@ -2,7 +2,7 @@
 //!
 //! A run that was broken off and goes on has another file in its place, without what is done again.
 
-use crate::{Meta, Model};
+use crate::{Meta, Model, process};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -128,7 +128,8 @@ fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Everything that the events of a run directory tell.
+/// Everything that the events of a run directory tell. A run without an end is taken to be broken off
+/// unless the process that makes it is there.
 ///
 /// # Errors
 /// If there are none, or a file there cannot be read.
@@ -142,9 +143,7 @@ pub fn replay(run_dir: &Path) -> Result<Model> {
         )
     })?;
     model.set_unreadable(tail.unreadable());
-    if !model.is_over() {
-        model.set_interrupted(true);
-    }
+    model.set_interrupted(!model.is_over() && process::of(run_dir).is_none());
     Ok(model)
 }
 

@@ -6,9 +6,12 @@
 
 #[path = "support/browser.rs"]
 mod browser;
+#[path = "support/hand.rs"]
+mod hand;
 mod support;
 
 use browser::Browser;
+use hand::{Fake, TOKEN};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +38,9 @@ fn main() {
         it_can_be_used_by_keyboard
         a_page_that_lost_its_stream_finds_out_what_it_missed
         a_finished_run_opens_the_same_way
+        whoever_has_the_token_touches_the_run
+        by_keyboard_too
+        without_the_token_nothing_can_be_touched
     };
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -414,4 +420,152 @@ async fn a_finished_run_opens_the_same_way(browser: &Browser, stage: &Stage) {
     browser
         .until("document.getElementById('command').textContent.startsWith('zfl run')")
         .await;
+}
+
+/// Whether an element is on the page for people to see.
+fn is_shown(id: &str) -> String {
+    format!("document.getElementById('{id}').checkVisibility()")
+}
+
+fn is_said(text: &str) -> String {
+    format!("document.getElementById('said').textContent === '{text}'")
+}
+
+/// A run of eight devices that can be touched, in the middle of round 3; returns the page's address.
+fn touchable(stage: &Stage) -> (String, Script, std::sync::Arc<Fake>) {
+    let mut script = stage.script(8, 20);
+    script.up_to_the_middle_of(3);
+    let dashboard = Dashboard::new(support::meta(8, 20), stage.run_dir.path());
+    let (dashboard, fake) = Fake::behind(dashboard);
+    dashboard.follow().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    (serve(&dashboard, listener), script, fake)
+}
+
+async fn whoever_has_the_token_touches_the_run(browser: &Browser, stage: &Stage) {
+    let (url, mut script, fake) = touchable(stage);
+    browser.open(&format!("{url}#fleet&token={TOKEN}")).await;
+    browser.until(&is_shown("stop")).await;
+    let cleared = "location.href.endsWith('/#fleet') && !document.documentElement.outerHTML.includes('horse')";
+    assert_eq!(browser.eval(cleared).await, true, "the token is put away");
+    browser.click(".tile[data-client='2']").await;
+    browser.click("#touch-kill").await;
+    browser.until(&is_said("Device 2 is killed")).await;
+    let detail = serde_json::json!({"fault": "freeze", "by": "dashboard", "action": "freeze"});
+    browser.click("#touch-hold").await;
+    browser.until(&is_said("Device 2 is frozen")).await;
+    script.fleet(2, "fault", detail);
+    let label =
+        |id: &str, text: &str| format!("document.getElementById('{id}').textContent === '{text}'");
+    browser.until(&label("touch-hold", "Thaw")).await;
+    browser.click("#touch-hold").await;
+    browser.until(&is_said("Device 2 goes on")).await;
+    browser.click("#touch-link").await;
+    browser
+        .until(&is_said("Refused: device 2 has no link"))
+        .await;
+    // What is dead can only be booted.
+    script.dies(2, "page fault");
+    browser.until(&label("touch-boot", "Boot again")).await;
+    browser
+        .eval("document.getElementById('touch-kill').click()")
+        .await;
+    browser.click("#touch-boot").await;
+    browser.until(&is_said("Device 2 boots again")).await;
+    browser.click("#device-close").await;
+    // The tab keeps the token while it is open.
+    browser.open(&url).await;
+    browser.until(&is_shown("stop")).await;
+    let note = "document.getElementById('note').textContent.includes('Touched by hand (1 freeze)')";
+    browser.until(note).await;
+    browser.click("#stop").await;
+    browser.click("#confirm-no").await;
+    browser.click("#stop").await;
+    browser.click("#confirm-yes").await;
+    browser.until(&is_said("The run is stopping")).await;
+    assert_eq!(
+        fake.done(),
+        ["kill 2", "freeze 2", "thaw 2", "reboot 2", "stop"]
+    );
+    script.finish();
+    browser.until(&format!("!{}", is_shown("stop"))).await;
+}
+
+async fn by_keyboard_too(browser: &Browser, stage: &Stage) {
+    let (url, _script, fake) = touchable(stage);
+    browser.open(&format!("{url}#token={TOKEN}")).await;
+    browser.until(&is_shown("stop")).await;
+    let press = async |key: thirtyfour::Key| {
+        let active = browser.page.active_element().await.unwrap();
+        active.send_keys(key.value().to_string()).await.unwrap();
+    };
+    let is_focused = |id: &str| format!("document.activeElement.id === '{id}'");
+    browser
+        .eval("document.getElementById('stop').focus()")
+        .await;
+    press(thirtyfour::Key::Enter).await;
+    browser.until(&is_focused("confirm-no")).await;
+    press(thirtyfour::Key::Escape).await;
+    browser
+        .until("!document.getElementById('confirm').open")
+        .await;
+    browser.until(&is_focused("stop")).await;
+    press(thirtyfour::Key::Enter).await;
+    browser.until(&is_focused("confirm-no")).await;
+    press(thirtyfour::Key::Tab).await;
+    browser.until(&is_focused("confirm-yes")).await;
+    press(thirtyfour::Key::Enter).await;
+    browser.until(&is_said("The run is stopping")).await;
+    browser.click("[data-view=fleet]").await;
+    browser.click(".tile[data-client='1']").await;
+    browser.until(&is_focused("device-close")).await;
+    press(thirtyfour::Key::Tab).await;
+    browser.until(&is_focused("touch-kill")).await;
+    press(thirtyfour::Key::Enter).await;
+    browser.until(&is_said("Device 1 is killed")).await;
+    browser.until(&is_focused("touch-kill")).await;
+    assert_eq!(fake.done(), ["stop", "kill 1"]);
+    let live = "document.getElementById('said').getAttribute('aria-live') === 'polite'";
+    assert_eq!(browser.eval(live).await, true);
+}
+
+async fn without_the_token_nothing_can_be_touched(browser: &Browser, stage: &Stage) {
+    let (url, script, fake) = touchable(stage);
+    let untouchable = stage.serve(&script);
+    let view = Dashboard::from_run_dir(stage.run_dir.path()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let view = serve(&view, listener);
+    for (address, said) in [
+        (format!("{url}#fleet"), ""),
+        (
+            format!("{url}#fleet&token=another-token-than-that"),
+            "this is not the token of this run",
+        ),
+        (format!("{untouchable}#fleet"), ""),
+        (
+            format!("{untouchable}#fleet&token={TOKEN}"),
+            "this run can only be looked at",
+        ),
+        (
+            format!("{view}#fleet&token={TOKEN}"),
+            "there is no run here to touch",
+        ),
+    ] {
+        browser.open(&address).await;
+        let says = format!("document.getElementById('said').textContent.includes('{said}')");
+        browser.until(&says).await;
+        browser.click(".tile[data-client='2']").await;
+        for id in ["stop", "device-touch"] {
+            assert_eq!(browser.eval(&is_shown(id)).await, false, "{address}: {id}");
+        }
+        let kept = "sessionStorage.getItem('zfl-token')";
+        assert!(browser.eval(kept).await.is_null(), "{address}");
+        // The page's own origin alone opens nothing.
+        let post = "fetch('/api/touch/devices/2', { method: 'POST', body: '{\"action\":\"kill\"}',
+            headers: { 'content-type': 'application/json' } }).then((a) => { window.status = `${a.status}`; })";
+        browser.eval(&format!("({post}, 0)")).await;
+        let refused = "window.status === '401' || window.status === '404'";
+        browser.until(refused).await;
+    }
+    assert!(fake.done().is_empty());
 }

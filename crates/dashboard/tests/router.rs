@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 use support::Script;
 use tower::ServiceExt;
-use zfl_dashboard::{Dashboard, ROUTES};
+use zfl_dashboard::{Dashboard, ROUTES, TOUCH_ROUTES};
 
 fn run(clients: u32) -> (tempfile::TempDir, Script, Dashboard) {
     let dir = tempfile::tempdir().unwrap();
@@ -465,13 +465,17 @@ mod openapi {
             .keys()
             .map(String::as_str)
             .collect();
-        let mut routes = ROUTES.to_vec();
+        let mut routes = [&ROUTES[..], &TOUCH_ROUTES].concat();
         documented.sort_unstable();
         routes.sort_unstable();
         assert_eq!(documented, routes);
-        for (path, item) in document["paths"].as_object().unwrap() {
+        for path in ROUTES {
             assert_eq!(
-                item.as_object().unwrap().keys().collect::<Vec<_>>(),
+                document["paths"][path]
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .collect::<Vec<_>>(),
                 ["get"],
                 "{path}"
             );

@@ -98,7 +98,7 @@ impl Directory {
     /// The images and labels of one half, as many of the one as of the other, and at least one.
     fn pair(&self, half: &str) -> Result<(Idx, Idx), DataError> {
         let images = self.file(&images_name(half), 3)?;
-        let labels_name = format!("{half}-labels-idx1-ubyte");
+        let labels_name = labels_name(half);
         let labels = self.file(&labels_name, 1)?;
         let problem = match (images.count, labels.count) {
             (images, labels) if images != labels => {
@@ -113,12 +113,8 @@ impl Directory {
 
     /// One file, checked against its checksum where that is known.
     fn file(&self, name: &str, rank: usize) -> Result<Idx, DataError> {
-        let plain = self.dir.join(name);
-        let gzipped = self.dir.join(format!("{name}.gz"));
-        let (path, is_gzipped) = match (plain.exists(), gzipped.exists()) {
-            (true, _) => (plain, false),
-            (false, true) => (gzipped, true),
-            (false, false) => return Err(self.error(&plain, Problem::Missing)),
+        let Some((path, is_gzipped)) = find(&self.dir, name) else {
+            return Err(self.error(&self.dir.join(name), Problem::Missing));
         };
         let read = || -> Result<Idx, Problem> {
             let file = File::open(&path)?;
@@ -155,6 +151,28 @@ impl Directory {
             advice: self.advice.into(),
         }
     }
+}
+
+/// The file of this name in a directory, and whether it is gzipped.
+fn find(dir: &Path, name: &str) -> Option<(PathBuf, bool)> {
+    let (plain, gzipped) = (dir.join(name), dir.join(format!("{name}.gz")));
+    match (plain.exists(), gzipped.exists()) {
+        (true, _) => Some((plain, false)),
+        (false, true) => Some((gzipped, true)),
+        (false, false) => None,
+    }
+}
+
+/// The files that [`load`] reads of a directory, in the order of their names.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let halves = ["t10k", "train"];
+    let names = halves.map(|half| [images_name(half), labels_name(half)]);
+    let there = names.iter().flatten().filter_map(|name| find(dir, name));
+    there.map(|(path, _)| path).collect()
+}
+
+fn labels_name(half: &str) -> String {
+    format!("{half}-labels-idx1-ubyte")
 }
 
 fn images_name(half: &str) -> String {

@@ -23,7 +23,7 @@ mod mnist;
 mod partition;
 
 pub use dataset::{Dataset, Splits};
-pub use directory::{MAX_FILE_BYTES, load};
+pub use directory::{MAX_FILE_BYTES, files, load};
 pub use error::{DataError, Problem};
 pub use mnist::default_dir;
 pub use partition::{Partition, PartitionError, equal_share, iid};

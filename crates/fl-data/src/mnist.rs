@@ -35,8 +35,7 @@ pub fn default_dir() -> PathBuf {
         candidates.into_iter().find(|dir| dir.is_dir())
     });
     above.unwrap_or_else(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../..")
-            .join(relative)
+        let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+        built_from.unwrap_or(Path::new(".")).join(relative)
     })
 }

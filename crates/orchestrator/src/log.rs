@@ -115,7 +115,9 @@ impl DeviceLog {
 
     /// The line that is not complete yet, such as a prompt.
     pub(crate) fn partial(&self) -> String {
-        String::from_utf8_lossy(&self.partial).into_owned()
+        // Only now, since removing an escape sequence may have joined what was on both sides of it.
+        let text = String::from_utf8_lossy(&self.partial);
+        zfl_text::plain_lines(&text)
     }
 
     /// Writes a line of the device that came by another way than its serial line.
@@ -128,7 +130,7 @@ impl DeviceLog {
     /// Writes what the orchestrator has to say of the device.
     pub(crate) fn note(&mut self, text: &str) {
         self.flush_partial();
-        self.write(&format!("-- {text}"));
+        self.write(&format!("-- {}", zfl_text::plain(text)));
     }
 
     /// Ends the line that is not complete yet: nothing more comes.
@@ -149,7 +151,8 @@ impl DeviceLog {
         self.lost.take()
     }
 
-    /// Leaves out escape sequences and control characters other than the end of a line and tabs.
+    /// Leaves out escape sequences and control characters of one byte other than the end of a line and
+    /// tabs; those of two are left out once a line is text.
     fn filter(&mut self, byte: u8) -> Option<u8> {
         let (next, kept) = match (self.escape, byte) {
             (_, 0x1b) => (Escape::Start, None),
@@ -232,6 +235,28 @@ mod tests {
         log.feed(b"\x1b[12");
         assert_eq!(log.feed(b";3Hthere\n"), ["there"]);
         assert_eq!(log.feed(b"\x1b[1\nnext\n"), ["", "next"]);
+    }
+
+    #[test]
+    fn control_characters_of_more_than_a_byte_are_left_out_however_they_arrive() {
+        let mut log = log();
+        log.feed(b"a\xc2");
+        assert_eq!(log.feed(b"\x9b31mred\n"), ["a31mred"]);
+        assert_eq!(
+            log.feed("b\u{85}c\u{202e}d\u{2028}e\tf\n".as_bytes()),
+            ["bcde\tf"]
+        );
+        // An escape sequence within a character: both halves meet when it is gone.
+        assert_eq!(log.feed(b"g\xc2\x1b[1m\x9bh\n"), ["gh"]);
+        log.feed("uart\u{9b}:~$ ".as_bytes());
+        assert_eq!(log.partial(), "uart:~$ ");
+        log.feed(b"\n");
+        let notes = tempfile::tempdir().unwrap();
+        let path = notes.path().join("7.log");
+        let mut log = DeviceLog::create(&path, Instant::now()).unwrap();
+        log.note("died: \u{9b}2J\nwarning: fake");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("] -- died:  2J warning: fake\n"), "{text}");
     }
 
     #[test]

@@ -21,11 +21,15 @@ fn main() -> Result<()> {
     }
     println!(
         "{}",
-        zfl_report::write(&paths[..1], &out.join("one"))?.display()
+        zfl_report::write(&paths[..1], &out.join("one"))?
+            .page
+            .display()
     );
     println!(
         "{}",
-        zfl_report::write(&paths, &out.join("several"))?.display()
+        zfl_report::write(&paths, &out.join("several"))?
+            .page
+            .display()
     );
     Ok(())
 }

@@ -1,4 +1,7 @@
 //! What devices cost, as distributions over them.
+//!
+//! What belongs to a round is drawn as a device's mean over its rounds; what a device counts since its
+//! boot is [made that first](zfl_dashboard::model::SinceBoot). A peak is drawn as the highest.
 
 use crate::draw::{Axes, Figure, boxes};
 use crate::group::Group;
@@ -13,7 +16,7 @@ type Quantity = (
     fn(&HistoryRow) -> Option<f64>,
 );
 
-const QUANTITIES: [Quantity; 13] = [
+const QUANTITIES: [Quantity; 11] = [
     (
         "device-training",
         "training time, by its own clock",
@@ -50,15 +53,6 @@ const QUANTITIES: [Quantity; 13] = [
         "Instructions per round (millions)",
         |row| row.instructions.map(|n| n as f64 / 1e6),
     ),
-    ("device-heap", "peak of its heap", "Peak heap (kB)", |row| {
-        row.heap_peak_bytes.map(|bytes| f64::from(bytes) / 1e3)
-    }),
-    (
-        "device-stack",
-        "peak of its stack",
-        "Peak stack (kB)",
-        |row| row.stack_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
-    ),
     (
         "device-bytes",
         "HTTP bytes, both ways",
@@ -67,9 +61,9 @@ const QUANTITIES: [Quantity; 13] = [
     ),
     (
         "device-retransmissions",
-        "TCP segments sent again since its boot",
-        "Segments sent again",
-        |row| row.retransmissions.map(f64::from),
+        "TCP segments that it sent again",
+        "Segments sent again per round",
+        |row| row.retransmissions.map(|n| n as f64),
     ),
     (
         "device-link-retransmissions",
@@ -90,6 +84,47 @@ const QUANTITIES: [Quantity; 13] = [
         |row| row.cpu_s,
     ),
 ];
+
+/// A quantity of a device over the whole run: the same, without rounds.
+type Whole = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Device) -> Option<f64>,
+);
+
+const WHOLES: [Whole; 4] = [
+    (
+        "device-heap",
+        "most heap in use at once, in any of its boots",
+        "Peak heap (kB)",
+        |device| device.heap_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
+    ),
+    (
+        "device-stack",
+        "most stack in use, in any of its boots",
+        "Peak stack (kB)",
+        |device| device.stack_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
+    ),
+    (
+        "device-host-memory",
+        "memory of the host that is its alone, the most at any of its updates",
+        "Host memory (MB)",
+        |device| {
+            let seen = device.history.iter().filter_map(|row| row.host_bytes);
+            let most = seen.max().or(device.host_bytes)?;
+            Some(most as f64 / 1e6)
+        },
+    ),
+    (
+        "device-boot",
+        "from the start of its machine to its prompt, at its last boot",
+        "Boot time (ms)",
+        |device| device.boot_ms.map(|ms| ms as f64),
+    ),
+];
+
+const BOXES: &str = "boxes are quartiles, whiskers reach to 1.5 times their distance.";
 
 /// Devices under one label: those of a group of runs or, of one group of a mixed fleet, those of each
 /// group of the fleet.
@@ -127,30 +162,18 @@ fn mean(device: &Device, value: impl Fn(&HistoryRow) -> Option<f64>) -> Option<f
 pub fn devices(groups: &[Group]) -> Vec<Figure> {
     let populations = Population::of(groups);
     let per_round = |(name, what, axis, value): &Quantity| {
-        let caption = format!(
-            "Devices' cost: {what}. A dot is a device's mean over its rounds; boxes are quartiles, \
-             whiskers reach to 1.5 times their distance."
-        );
+        let dot = "A dot is a device's mean over the rounds that it finished";
+        let caption = format!("Devices' cost: {what}. {dot}; {BOXES}");
         distribution(&populations, name, caption, axis, |device| {
             mean(device, value)
         })
     };
-    let mut figures: Vec<Figure> = QUANTITIES.iter().filter_map(per_round).collect();
-    figures.extend(distribution(
-        &populations,
-        "device-host-memory",
-        "What a device costs its host: memory that is its alone.".to_owned(),
-        "Host memory (MB)",
-        |device| Some(device.host_bytes? as f64 / 1e6),
-    ));
-    figures.extend(distribution(
-        &populations,
-        "device-boot",
-        "From the start of a device's machine to its prompt, at its last boot.".to_owned(),
-        "Boot time (ms)",
-        |device| Some(device.boot_ms? as f64),
-    ));
-    figures
+    let whole = |(name, what, axis, value): &Whole| {
+        let caption = format!("Devices' cost: {what}. A dot is a device; {BOXES}");
+        distribution(&populations, name, caption, axis, value)
+    };
+    let rounds = QUANTITIES.iter().filter_map(per_round);
+    rounds.chain(WHOLES.iter().filter_map(whole)).collect()
 }
 
 fn distribution(
@@ -169,4 +192,74 @@ fn distribution(
     let most = most.copied().fold(0.0, f64::max);
     let axes = Axes::new("", axis).zero_to(most);
     Some(Figure::new(name, caption, vec![boxes(&values)?], &axes, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fl_proto::Cost;
+    use zfl_aggregator::{ClientRecord, Event, HostCost, Record};
+    use zfl_dashboard::{Meta, Model};
+
+    /// A device's updates: segments sent again since its boot, peak of its heap, memory of its host.
+    fn model(updates: &[(u32, u32, u64)]) -> Model {
+        let mut model = Model::new(Meta::default());
+        for (round, &(again, heap, host)) in (1..).zip(updates) {
+            let cost = Cost {
+                retransmissions: Some(again),
+                heap_peak_bytes: Some(heap),
+                ..Cost::default()
+            };
+            let record = ClientRecord {
+                round,
+                client: 0,
+                outcome: "received".into(),
+                num_examples: 1,
+                loss: None,
+                round_s: None,
+                bytes_up: 0,
+                bytes_down: 0,
+                cost: Some(cost),
+                host: Some(HostCost {
+                    private_bytes: Some(host),
+                    ..HostCost::default()
+                }),
+            };
+            model.apply(Record {
+                time_ms: 0,
+                at: String::new(),
+                event: Event::ResultReceived { record },
+            });
+        }
+        model
+    }
+
+    fn per_round(device: &Device, name: &str) -> Option<f64> {
+        let (.., value) = QUANTITIES.iter().find(|quantity| quantity.0 == name)?;
+        mean(device, value)
+    }
+
+    fn whole(device: &Device, name: &str) -> Option<f64> {
+        let (.., value) = WHOLES.iter().find(|whole| whole.0 == name)?;
+        value(device)
+    }
+
+    #[test]
+    fn counts_are_those_of_a_round_and_peaks_the_highest() {
+        let rows = [
+            (1, 1000, 5),
+            (2, 4000, 9),
+            (1, 2000, 7),
+            (1, 2000, 7),
+            (14, 3000, 7),
+        ]
+        .map(|(again, heap, host)| (again, heap, host * 1_000_000));
+        let model = model(&rows);
+        let device = model.device(0).unwrap();
+        // Two in the first boot and fourteen in the second, over five rounds.
+        assert_eq!(per_round(device, "device-retransmissions"), Some(3.2));
+        assert_eq!(whole(device, "device-heap"), Some(4.0));
+        assert_eq!(whole(device, "device-stack"), None);
+        assert_eq!(whole(device, "device-host-memory"), Some(9.0));
+    }
 }

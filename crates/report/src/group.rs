@@ -78,6 +78,55 @@ impl Group {
     }
 }
 
+/// What a reader has to know of runs that seem to repeat each other and do not.
+pub fn warnings(groups: &[Group]) -> Vec<String> {
+    let of = |group| same_seeds(group).into_iter().chain(other_images(group));
+    groups.iter().flat_map(of).collect()
+}
+
+/// Firmware and data are in no setting, and yet costs and models depend on them.
+fn other_images(group: &Group) -> Vec<String> {
+    let mut images = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for (name, version) in group.runs.iter().flat_map(|run| &run.model.meta().versions) {
+        if name == "data" || name.starts_with("firmware") {
+            images.entry(name).or_default().insert(version);
+        }
+    }
+    let differing = images
+        .into_iter()
+        .filter(|(_, versions)| versions.len() > 1);
+    let warning = |(name, versions): (&str, BTreeSet<&str>)| {
+        format!(
+            "{}: its runs had {} different versions of the {name} (see versions in their meta.json): \
+             not the seed alone sets them apart.",
+            group.label,
+            versions.len()
+        )
+    };
+    differing.map(warning).collect()
+}
+
+fn same_seeds(group: &Group) -> Vec<String> {
+    let mut by_seed = BTreeMap::<u64, Vec<String>>::new();
+    for run in &group.runs {
+        if let Some(seed) = run.seed() {
+            // By their folders, since one that is repeated by its config.toml has the same name.
+            let path = run.path.display().to_string();
+            by_seed.entry(seed).or_default().push(path);
+        }
+    }
+    let same = by_seed.into_iter().filter(|(_, runs)| runs.len() > 1);
+    let warning = |(seed, runs): (u64, Vec<String>)| {
+        format!(
+            "{}: the runs {} have the same seed {seed}, and so by design the same model: in accuracy \
+             and loss they are one run, and ± and bands say nothing there. Give each another --seed.",
+            group.label,
+            runs.join(", ")
+        )
+    };
+    same.map(warning).collect()
+}
+
 /// Names of the settings in which groups differ.
 pub fn differing(groups: &[Group]) -> BTreeSet<String> {
     let names: BTreeSet<&String> = groups

@@ -32,7 +32,7 @@ p.note { color: #57606a; margin: .2rem 0 1rem; }
 ";
 
 /// The whole page.
-pub fn page(groups: &[Group], figures: &[Figure]) -> String {
+pub fn page(groups: &[Group], figures: &[Figure], warnings: &[String]) -> String {
     let runs = groups.iter().map(|group| group.runs.len()).sum::<usize>();
     let title = match groups {
         [group] if runs == 1 => group.runs[0].view.name.clone(),
@@ -50,7 +50,7 @@ pub fn page(groups: &[Group], figures: &[Figure]) -> String {
         title = escape(&title),
         version = env!("CARGO_PKG_VERSION"),
     );
-    section(&mut page, "Results", &results(groups));
+    section(&mut page, "Results", &(results(groups) + &notes(warnings)));
     section(&mut page, "Figures", &drawings(figures));
     section(&mut page, "Runs", &each_run(groups));
     section(&mut page, "Configuration", &configuration(groups));
@@ -153,6 +153,11 @@ fn results(groups: &[Group]) -> String {
     table(&head, &groups.iter().map(row).collect::<Vec<_>>())
 }
 
+fn notes(warnings: &[String]) -> String {
+    let note = |warning: &String| format!("<p class=\"note\">{}</p>\n", escape(warning));
+    warnings.iter().map(note).collect()
+}
+
 fn drawings(figures: &[Figure]) -> String {
     let mut html = String::from("<div class=\"figures\">\n");
     for (at, figure) in figures.iter().enumerate() {
@@ -213,15 +218,25 @@ fn state(run: &Run) -> String {
     let state = match run.view.state {
         RunState::Finished => "finished",
         RunState::Failed => "failed",
-        RunState::Interrupted | RunState::Running => "broken off",
+        RunState::Running => "under way",
+        RunState::Interrupted => "broken off",
     };
     let reason = run.view.reason.iter().map(|reason| format!(": {reason}"));
     let resumed = run.view.resumed_from.iter();
     let resumed = resumed.map(|round| format!(", resumed after round {round}"));
+    let touched = by_hand(run).map(|acts| format!("; touched by hand: {acts}"));
     std::iter::once(state.to_owned())
         .chain(reason)
         .chain(resumed)
+        .chain(touched)
         .collect()
+}
+
+/// What was done to a run by hand, if anything was.
+fn by_hand(run: &Run) -> Option<String> {
+    let acts = run.view.by_hand.iter();
+    let acts: Vec<String> = acts.map(|(act, count)| format!("{count} {act}")).collect();
+    (!acts.is_empty()).then(|| acts.join(", "))
 }
 
 /// Every setting, those that differ first and marked.
@@ -261,23 +276,46 @@ fn configuration(groups: &[Group]) -> String {
     html
 }
 
+/// What repeats each run: its configuration, which is exact, and the command that began it.
 fn commands(groups: &[Group]) -> String {
+    let runs = || groups.iter().flat_map(|group| &group.runs);
+    let exact = runs().filter_map(Run::exact_command).collect::<Vec<_>>();
+    let begun = runs().filter_map(|run| run.view.command.clone());
+    let begun = begun.collect::<Vec<_>>();
     let mut html = String::new();
-    let runs = groups.iter().flat_map(|group| &group.runs);
-    let commands: Vec<&String> = runs.filter_map(|run| run.view.command.as_ref()).collect();
-    if commands.is_empty() {
+    let touched = runs().any(|run| by_hand(run).is_some());
+    if !exact.is_empty() {
         html.push_str(
-            "<p>The runs did not note their commands; their configuration is above.</p>\n",
+            "<p>Exactly, by the configuration that is in the run's directory, with every setting and \
+             the seed. To the bit it is the same with the versions above:</p>\n",
         );
-    } else {
-        let lines = commands.into_iter().map(|command| escape(command));
-        let _ = writeln!(
-            html,
-            "<pre><code>{}</code></pre>",
-            lines.collect::<Vec<_>>().join("\n")
+        listing(&mut html, &exact);
+    }
+    if !begun.is_empty() {
+        html.push_str(
+            "<p>As it was begun. This depends on the folder, on files that may have changed, and on \
+             what the machine offers:</p>\n",
+        );
+        listing(&mut html, &begun);
+    }
+    if html.is_empty() {
+        html.push_str(
+            "<p>The runs kept neither their commands nor their config.toml; what is known of their \
+             configuration is above.</p>\n",
+        );
+    }
+    if touched {
+        html.push_str(
+            "<p>Neither repeats a run that was touched by hand: what was done is among its \
+             faults.</p>\n",
         );
     }
     html
+}
+
+fn listing(html: &mut String, lines: &[String]) {
+    let lines = escape(&lines.join("\n"));
+    let _ = writeln!(html, "<pre><code>{lines}</code></pre>");
 }
 
 #[cfg(test)]

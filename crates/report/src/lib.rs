@@ -4,7 +4,7 @@
 //! Runs that differ in nothing but their seed (and in where they were kept) are one *group*: a curve of
 //! it is the mean over its runs, the band around it one standard deviation of a sample (n − 1) each
 //! way. A group of one run has no band. Everything is read from the run directories, `events.jsonl`
-//! first; a run that was broken off is reported as far as it came, and said to be so.
+//! first; a run that was broken off or is under way is reported as far as it came, and said to be so.
 //!
 //! Invariants
 //! - The page loads nothing and runs nothing: figures are in it as images, and it carries a policy that
@@ -25,27 +25,41 @@ mod run;
 use anyhow::{Context, Result, ensure};
 use group::Group;
 use run::Run;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The page's name in the folder that [`write()`] makes.
 pub const PAGE: &str = "report.html";
 
+/// A report that was written.
+#[derive(Debug)]
+pub struct Report {
+    /// Where its page is.
+    pub page: PathBuf,
+    /// What the reader should know: of runs that are named twice, have the same seed, or had another
+    /// firmware or other data than those that they seem to repeat.
+    pub warnings: Vec<String>,
+}
+
 /// Reports on these run directories into the folder `out`: [`PAGE`], and `figures/` with every figure
-/// as SVG and as PNG. Files of an earlier report there are overwritten. Returns where the page is.
+/// as SVG and as PNG. Files of an earlier report there are overwritten. A run that is named twice, by
+/// whatever path, counts once.
 ///
 /// # Errors
 /// If there is no run, one of them cannot be read, or `out` cannot be written.
-pub fn write(runs: &[PathBuf], out: &Path) -> Result<PathBuf> {
+pub fn write(runs: &[PathBuf], out: &Path) -> Result<Report> {
     ensure!(
         !runs.is_empty(),
         "no run to report on: give at least one run directory"
     );
+    let (runs, mut warnings) = each_once(runs);
     let runs = runs
-        .iter()
-        .map(|path| Run::load(path))
+        .into_iter()
+        .map(Run::load)
         .collect::<Result<Vec<_>>>()?;
     let groups = Group::of(runs);
+    let of_groups = group::warnings(&groups);
     let figures = figures::all(&groups);
     let folder = out.join("figures");
     fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
@@ -57,8 +71,27 @@ pub fn write(runs: &[PathBuf], out: &Path) -> Result<PathBuf> {
         save(&folder.join(format!("{}.png", figure.name)), &figure.png()?)?;
     }
     let page = out.join(PAGE);
-    save(&page, html::page(&groups, &figures).as_bytes())?;
-    Ok(page)
+    save(&page, html::page(&groups, &figures, &of_groups).as_bytes())?;
+    warnings.extend(of_groups);
+    Ok(Report { page, warnings })
+}
+
+/// The runs without those that are named again, and a line for each of these.
+fn each_once(runs: &[PathBuf]) -> (Vec<&Path>, Vec<String>) {
+    let mut known = BTreeSet::new();
+    let (mut once, mut again) = (Vec::new(), Vec::new());
+    for path in runs {
+        // What is not there is told by whoever reads it.
+        if known.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+            once.push(path.as_path());
+        } else {
+            again.push(format!(
+                "{} is named more than once: it counts once",
+                path.display()
+            ));
+        }
+    }
+    (once, again)
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zfl_aggregator::RoundRecord;
 use zfl_dashboard::Model;
 use zfl_dashboard::model::RunView;
@@ -14,6 +14,8 @@ const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
 /// One run.
 #[derive(Debug)]
 pub struct Run {
+    /// Its directory, as it was named.
+    pub path: PathBuf,
     pub model: Model,
     pub view: RunView,
     /// SHA-256 of the final model's parameters.
@@ -30,6 +32,7 @@ impl Run {
             .as_ref()
             .and_then(|summary| summary.get("model_sha256")?.as_str());
         Ok(Self {
+            path: path.to_owned(),
             view: model.run(model.time_ms()),
             model_sha256: sha256.map(str::to_owned),
             model,
@@ -64,7 +67,14 @@ impl Run {
         settings
     }
 
-    /// Versions of zfl and of what else was run.
+    /// The command that repeats it, if its configuration is there; a server's devices come from elsewhere.
+    pub fn exact_command(&self) -> Option<String> {
+        let config = self.path.join("config.toml");
+        let exact = config.is_file() && !self.view.devices_elsewhere;
+        exact.then(|| format!("zfl run {}", quoted(&config.to_string_lossy())))
+    }
+
+    /// Versions of zfl and of what else was run, of hashes the first digits: `meta.json` has them whole.
     pub fn versions(&self) -> String {
         let meta = self.model.meta();
         let zfl = meta
@@ -74,7 +84,7 @@ impl Run {
         let others = meta
             .versions
             .iter()
-            .map(|(name, version)| format!("{name} {version}"));
+            .map(|(name, version)| format!("{name} {}", shortened(version)));
         zfl.chain(others).collect::<Vec<_>>().join(", ")
     }
 
@@ -106,6 +116,29 @@ impl Run {
     }
 }
 
+/// With 16 digits of each hash: nobody compares more by eye.
+fn shortened(version: &str) -> String {
+    let mut pieces = version.split("sha256:");
+    let mut short = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.find(|c: char| !c.is_ascii_hexdigit());
+        let (hash, rest) = piece.split_at(digits.unwrap_or(piece.len()));
+        let kept = &hash[..hash.len().min(16)];
+        short = format!("{short}sha256:{kept}{rest}");
+    }
+    short
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 fn flatten(prefix: &str, config: &Map<String, Value>, settings: &mut BTreeMap<String, String>) {
     for (name, value) in config {
         let name = if prefix.is_empty() {
@@ -132,4 +165,20 @@ fn named(items: &[Value]) -> Map<String, Value> {
     };
     let items = items.iter().enumerate();
     items.map(|item| (name(item), item.1.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_shortened_and_the_rest_is_kept() {
+        let (one, two) = ("0123456789abcdef0", "fedcba98765432100");
+        let version = format!("mnist sha256:{one}; resumed with sha256:{two}");
+        let short = "mnist sha256:0123456789abcdef; resumed with sha256:fedcba9876543210";
+        assert_eq!(shortened(&version), short);
+        for same in ["", "7.2.0", "sha256:", "sha256:é"] {
+            assert_eq!(shortened(same), same);
+        }
+    }
 }

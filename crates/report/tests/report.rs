@@ -53,7 +53,9 @@ fn figures(out: &Path) -> Vec<String> {
 fn one_run_has_every_figure_that_it_has_the_numbers_for() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("report");
-    let page = zfl_report::write(&[run(dir.path(), "night", 1, 0.1)], &out).unwrap();
+    let page = zfl_report::write(&[run(dir.path(), "night", 1, 0.1)], &out)
+        .unwrap()
+        .page;
     assert_eq!(page, out.join("report.html"));
     let names = figures(&out);
     for name in [
@@ -116,6 +118,31 @@ fn one_run_has_every_figure_that_it_has_the_numbers_for() {
 }
 
 #[test]
+fn what_repeats_a_run_is_its_configuration_and_then_its_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = run(dir.path(), "it's", 1, 0.1);
+    fs::write(with.join("config.toml"), "seed = 1\n").unwrap();
+    let html = |runs: &[PathBuf]| {
+        let page = zfl_report::write(runs, &dir.path().join("report"))
+            .unwrap()
+            .page;
+        fs::read_to_string(page).unwrap()
+    };
+    let page = html(std::slice::from_ref(&with));
+    let exact = format!(
+        "zfl run &#39;{}/it&#39;\\&#39;&#39;s/config.toml&#39;",
+        dir.path().display()
+    );
+    let (first, second) = (page.find(&exact), page.find("zfl run --clients 8"));
+    assert!(first.is_some() && first < second, "{exact}: {page}");
+    // Without the file there is only the command, and a server's devices are elsewhere.
+    let without = html(&[run(dir.path(), "without", 2, 0.1)]);
+    assert!(!without.contains("/config.toml") && without.contains("zfl run --clients 8"));
+    change(&with, |meta| meta["devices_elsewhere"] = json!(true));
+    assert!(!html(&[with]).contains("/config.toml"));
+}
+
+#[test]
 fn runs_of_other_seeds_are_one_group_and_other_settings_are_another() {
     let dir = tempfile::tempdir().unwrap();
     let runs = [
@@ -124,7 +151,7 @@ fn runs_of_other_seeds_are_one_group_and_other_settings_are_another() {
         run(dir.path(), "b1", 1, 0.5),
     ];
     let out = dir.path().join("report");
-    let html = fs::read_to_string(zfl_report::write(&runs, &out).unwrap()).unwrap();
+    let html = fs::read_to_string(zfl_report::write(&runs, &out).unwrap().page).unwrap();
     assert!(html.contains("3 runs in 2 groups"), "title");
     assert!(
         html.contains("<td>learning rate 0.1</td><td>2</td>"),
@@ -159,7 +186,7 @@ fn the_page_loads_nothing_and_runs_nothing() {
         meta["config"][EVIL] = json!(EVIL);
     });
     let out = dir.path().join("report");
-    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap()).unwrap();
+    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap().page).unwrap();
     assert!(html.contains("&lt;script&gt;") && !html.contains("<script"));
     assert_eq!(
         html.matches("<img").count(),
@@ -179,18 +206,140 @@ fn the_page_loads_nothing_and_runs_nothing() {
 }
 
 #[test]
+fn what_was_done_by_hand_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("night");
+    let mut script = Script::new(&path, 8, 6);
+    script.boot();
+    script.round(1);
+    let detail = json!({"fault": "crash", "by": "dashboard", "action": "kill"});
+    script.fleet(3, "fault", detail);
+    script.finish();
+    let out = dir.path().join("report");
+    let page = fs::read_to_string(zfl_report::write(&[path], &out).unwrap().page).unwrap();
+    for told in [
+        "touched by hand: 1 kill",
+        "Neither repeats a run that was touched by hand",
+    ] {
+        assert!(page.contains(told), "{told}");
+    }
+    let figure = fs::read_to_string(out.join("figures/faults-rounds.svg")).unwrap();
+    assert!(figure.contains("crash by hand"));
+    let plain = run(dir.path(), "plain", 1, 0.1);
+    let out = dir.path().join("plain-report");
+    let page = fs::read_to_string(zfl_report::write(&[plain], &out).unwrap().page).unwrap();
+    assert!(!page.contains("by hand"));
+}
+
+#[test]
 fn a_run_that_was_broken_off_is_reported_as_far_as_it_came() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("short");
     Script::new(&path, 3, 5).boot();
     let out = dir.path().join("report");
-    let html =
-        fs::read_to_string(zfl_report::write(std::slice::from_ref(&path), &out).unwrap()).unwrap();
-    assert!(html.contains("broken off") && html.contains("0 of 5"));
+    let html = fs::read_to_string(
+        zfl_report::write(std::slice::from_ref(&path), &out)
+            .unwrap()
+            .page,
+    )
+    .unwrap();
+    assert!(html.contains(">broken off<") && html.contains("0 of 5"));
     // Not even a first model.
     let empty = dir.path().join("empty");
     drop(Script::new(&empty, 3, 5));
     zfl_report::write(&[empty, path], &out).unwrap();
+}
+
+#[test]
+fn a_run_under_way_is_said_to_be_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("going");
+    Script::new(&path, 3, 5).boot();
+    let pid = std::process::id();
+    let started = zfl_dashboard::process::started(pid).unwrap();
+    let mark = path.join(zfl_dashboard::process::FILE);
+    let out = dir.path().join("report");
+    let html = || {
+        let report = zfl_report::write(std::slice::from_ref(&path), &out).unwrap();
+        fs::read_to_string(report.page).unwrap()
+    };
+    fs::write(&mark, format!("{pid} {started}\n")).unwrap();
+    let page = html();
+    assert!(page.contains(">under way<") && !page.contains(">broken off<"));
+    // The number is another process's now.
+    fs::write(&mark, format!("{pid} 1\n")).unwrap();
+    assert!(html().contains(">broken off<"));
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = run(dir.path(), "cut", 1, 0.1);
+    let file = path.join("events.jsonl");
+    let events = fs::read(&file).unwrap();
+    let end = events[..events.len() - 1]
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .unwrap();
+    fs::write(&file, &events[..end + 30]).unwrap();
+    fs::write(path.join("summary.json"), r#"{"model_sha"#).unwrap();
+    let out = dir.path().join("report");
+    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap().page).unwrap();
+    assert!(html.contains(">broken off<") && html.contains("6 of 6"));
+}
+
+#[test]
+fn a_run_that_is_named_twice_counts_once_and_the_same_seed_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = run(dir.path(), "one", 1, 0.1);
+    let again = dir.path().join("../").join(dir.path().file_name().unwrap());
+    let again = again.join("one/.");
+    let out = dir.path().join("report");
+    let report = zfl_report::write(&[one.clone(), one.clone(), again], &out).unwrap();
+    let html = fs::read_to_string(report.page).unwrap();
+    assert!(html.contains("<td>one</td><td>1</td>") && !html.contains("0.00 ±"));
+    assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
+    assert!(report.warnings[0].contains("counts once"));
+
+    // A copy of a run, or a repetition with its seed, says nothing about chance.
+    let runs = [
+        one,
+        run(dir.path(), "copy", 1, 0.1),
+        run(dir.path(), "other", 2, 0.1),
+    ];
+    let report = zfl_report::write(&runs, &out).unwrap();
+    let [warning] = &report.warnings[..] else {
+        panic!("{:?}", report.warnings)
+    };
+    let same = format!(
+        "{0}/one, {0}/copy have the same seed 1",
+        dir.path().display()
+    );
+    assert!(warning.contains(&same), "{warning}");
+    let html = fs::read_to_string(report.page).unwrap();
+    assert!(html.contains(&same), "on the page");
+}
+
+#[test]
+fn another_firmware_in_a_group_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = [1, 2].map(|seed| {
+        let path = run(dir.path(), &format!("of-{seed}"), seed, 0.1);
+        change(&path, |meta| {
+            meta["versions"] =
+                json!({"firmware microvm": format!("sha256:{seed}"), "data": "mnist"});
+        });
+        path
+    });
+    let out = dir.path().join("report");
+    let report = zfl_report::write(&runs, &out).unwrap();
+    let [warning] = &report.warnings[..] else {
+        panic!("{:?}", report.warnings)
+    };
+    assert!(
+        warning.contains("2 different versions of the firmware microvm"),
+        "{warning}"
+    );
 }
 
 #[test]
@@ -206,7 +355,7 @@ fn a_run_that_was_resumed_says_so() {
     (2..=3).for_each(|round| script.round(round));
     script.finish();
     let out = dir.path().join("report");
-    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap()).unwrap();
+    let html = fs::read_to_string(zfl_report::write(&[path], &out).unwrap().page).unwrap();
     assert!(html.contains("finished, resumed after round 1"));
     assert!(html.contains("3 of 3"));
 }

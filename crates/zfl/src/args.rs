@@ -20,9 +20,9 @@ const LONG_ABOUT: &str = "\
 Emulates federated learning on fleets of small devices.
 
 Every device is a real firmware image in a machine of its own (QEMU). It fetches its part of the \
-training data from an aggregator on this machine, trains on it, and sends back what it learned; the \
-data of one device are never shown to another. zfl starts all of it, shows how the model improves, \
-and writes down what each round cost.";
+training data from an aggregator on this machine, trains on it, and sends back what it learned, not \
+the data. The aggregator gives a device's data to that device's address only. zfl starts all of it, \
+shows how the model improves, and writes down what each round cost.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -36,8 +36,8 @@ Examples:
   zfl run --resume runs/NAME                  goes on with a run that was broken off
   zfl run --dry-run --clients 8               print the resolved configuration, start nothing
 
-The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, events.jsonl, the model, and
-what each device printed. The exit status is 0 only if every round completed.";
+The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, traffic.csv, events.jsonl, the
+model, and what each device printed. The exit status is 0 only if every round completed.";
 
 const SERVER_EXAMPLES: &str = "\
 Examples:
@@ -107,6 +107,10 @@ pub struct ViewArgs {
     /// Show it on the full screen of this terminal instead
     #[arg(long, conflicts_with = "listen")]
     pub tui: bool,
+
+    /// Refused, with the reason: there is nothing to touch
+    #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, hide = true)]
+    pub dashboard_token: Option<Option<String>>,
 }
 
 #[derive(Args)]
@@ -196,6 +200,11 @@ pub struct RunArgs {
     /// Examples in each step of gradient descent [default: 600]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub batch_size: Option<u32>,
+
+    /// Let whoever has this token touch the run from its page: stop it, kill or freeze a device … [default
+    /// TOKEN: a random one; or give it in ZFL_DASHBOARD_TOKEN, since arguments show in `ps`]
+    #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, help_heading = "Results")]
+    pub dashboard_token: Option<Option<String>>,
 
     /// Write down the frames of these devices, `all` or 0,3,7, as pcap/CLIENT.pcapng [default: none]
     #[arg(long, value_name = "CLIENTS", value_parser = capture, help_heading = "Results")]

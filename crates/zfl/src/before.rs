@@ -22,6 +22,8 @@ pub struct Before {
     pub lost_s: f64,
     /// Planned faults that happened: round, client, kind.
     faults: BTreeSet<(u64, u32, String)>,
+    /// How often a hand did what.
+    by_hand: BTreeMap<String, u32>,
     /// Devices that died.
     pub deaths: Vec<Death>,
     /// The boot of each part, if it is known, in seconds; one of which no round counts is none.
@@ -62,6 +64,14 @@ impl Before {
         counts
     }
 
+    /// How often a hand did what, with what it did in this part.
+    pub fn by_hand_with(&self, mut own: BTreeMap<String, u32>) -> BTreeMap<String, u32> {
+        for (action, count) in &self.by_hand {
+            *own.entry(action.clone()).or_default() += count;
+        }
+        own
+    }
+
     /// How long the fleet took to boot, with this part's own boot; `None` unless it is known of every part.
     pub fn boot_s_with(&self, own: Option<f64>) -> Option<f64> {
         self.boots_s.iter().copied().chain([own]).sum()
@@ -76,6 +86,10 @@ impl Before {
         match record.event {
             Event::RunResumed { round, lost_s } => self.end_part(round, lost_s),
             Event::RoundFinished { record } => self.part.counts |= record.round > 0,
+            Event::Fleet { detail, .. } if detail["by"].is_string() => {
+                let action = detail["action"].as_str().unwrap_or_default();
+                *self.by_hand.entry(action.to_owned()).or_default() += 1;
+            }
             Event::Fleet {
                 client: Some(client),
                 what,
@@ -151,6 +165,24 @@ mod tests {
 
     fn booted(boot_s: f64) -> Value {
         fleet(Value::Null, "fleet_booted", json!({"boot_s": boot_s}))
+    }
+
+    #[test]
+    fn what_a_hand_did_was_not_planned() {
+        let hand = |action: &str| json!({"fault": "crash", "round": 1, "by": "dashboard", "action": action});
+        let planned = json!({"fault": "crash", "round": 1});
+        let events = [
+            fleet(1, "fault", hand("kill")),
+            fleet(2, "fault", planned),
+            fleet(Value::Null, "stop", hand("stop")),
+        ];
+        let before = before(&events, &Resumed::default());
+        assert_eq!(before.faults_with(BTreeMap::new())["crash"], 1);
+        let own = [("kill".to_owned(), 2), ("thaw".to_owned(), 1)];
+        let both = before.by_hand_with(own.into());
+        let expected = [("kill", 3), ("stop", 1), ("thaw", 1)];
+        let expected = expected.map(|(action, count)| (action.to_owned(), count));
+        assert_eq!(both, expected.into());
     }
 
     fn resumed(round: u32, lost_s: f64) -> Value {

@@ -4,6 +4,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use zfl_aggregator::Traffic;
+use zfl_dashboard::model::{Counts, SinceBoot};
 
 /// A row of `clients.csv`, as far as it goes in here.
 #[derive(Debug, Deserialize)]
@@ -17,6 +19,8 @@ struct Row {
     instructions: Option<u64>,
     heap_peak_bytes: Option<u64>,
     stack_peak_bytes: Option<u64>,
+    device_bytes_received: Option<u64>,
+    device_bytes_sent: Option<u64>,
     segments_sent: Option<u64>,
     segments_received: Option<u64>,
     retransmissions: Option<u64>,
@@ -49,9 +53,9 @@ pub struct Device {
     pub heap_peak_bytes: Option<u64>,
     /// Most stack ever in use, in bytes.
     pub stack_peak_bytes: Option<u64>,
-    /// HTTP bytes from it.
+    /// HTTP bytes from it, those of joining and of rounds that it failed included.
     pub bytes_up: u64,
-    /// HTTP bytes to it.
+    /// HTTP bytes to it, its data included.
     pub bytes_down: u64,
     /// TCP segments that it sent, in all its boots; in each up to its last update.
     pub segments_sent: Option<u64>,
@@ -76,76 +80,65 @@ pub struct Device {
     /// TCP segments, up or down, that its link dropped.
     pub link_dropped: Option<u64>,
     #[serde(skip)]
-    train_us: u64,
+    train_us: Rounds,
     #[serde(skip)]
-    instructions: u64,
+    instructions: Rounds,
     #[serde(skip)]
-    counted: u64,
-    #[serde(skip)]
-    segments: Segments,
+    counts: SinceBoot,
 }
 
-/// TCP segments, which devices count since their boot.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Segments {
-    /// Of the boots before: sent, received, sent again.
-    before: [u64; 3],
-    /// Of this one, as far as its last update.
-    now: [Option<u64>; 3],
-    boot_ms: Option<u64>,
+/// What is known of some rounds: the sum, and of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Rounds {
+    sum: u64,
+    count: u64,
 }
 
-impl Segments {
-    /// Takes the counts of an update in; returns those of all boots.
-    fn add(&mut self, boot_ms: Option<u64>, counts: [Option<u64>; 3]) -> [Option<u64>; 3] {
-        let fewer = counts.iter().zip(&self.now).any(|(now, last)| now < last);
-        // Two boots take as many milliseconds now and then: the counts tell as well.
-        if fewer || boot_ms != self.boot_ms {
-            for (before, last) in self.before.iter_mut().zip(self.now) {
-                *before = before.saturating_add(last.unwrap_or(0));
-            }
+impl Rounds {
+    fn add(&mut self, value: Option<u64>) {
+        if let Some(value) = value {
+            self.sum = self.sum.saturating_add(value);
+            self.count += 1;
         }
-        (self.now, self.boot_ms) = (counts, boot_ms);
-        let [sent, received, again] = self.before;
-        let [now_sent, now_received, now_again] = counts;
-        [
-            now_sent.map(|now| now.saturating_add(sent)),
-            now_received.map(|now| now.saturating_add(received)),
-            now_again.map(|now| now.saturating_add(again)),
-        ]
+    }
+
+    fn mean(self) -> Option<u64> {
+        self.sum.checked_div(self.count)
+    }
+}
+
+impl Row {
+    fn counts(&self) -> Counts {
+        Counts {
+            bytes_received: self.device_bytes_received,
+            bytes_sent: self.device_bytes_sent,
+            segments_sent: self.segments_sent,
+            segments_received: self.segments_received,
+            retransmissions: self.retransmissions,
+        }
     }
 }
 
 impl Device {
     fn add(&mut self, row: Row) {
         self.client = row.client;
+        self.bytes_up += row.bytes_up;
+        self.bytes_down += row.bytes_down;
         if !matches!(row.outcome.as_str(), "received" | "late") {
             self.failures += 1;
             return;
         }
         self.rounds += 1;
         self.loss = row.loss.or(self.loss);
-        self.bytes_up += row.bytes_up;
-        self.bytes_down += row.bytes_down;
-        self.train_us += row.train_us.unwrap_or(0);
-        if let Some(instructions) = row.instructions {
-            self.instructions += instructions;
-            self.counted += 1;
-        }
+        self.train_us.add(row.train_us);
+        self.instructions.add(row.instructions);
         self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
         self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
-        let counts = [
-            row.segments_sent,
-            row.segments_received,
-            row.retransmissions,
-        ];
-        if counts.iter().any(Option::is_some) {
-            [
-                self.segments_sent,
-                self.segments_received,
-                self.retransmissions,
-            ] = self.segments.add(row.boot_ms, counts);
-        }
+        self.counts.grow(row.boot_ms, row.counts());
+        let all = self.counts.total();
+        self.segments_sent = all.segments_sent;
+        self.segments_received = all.segments_received;
+        self.retransmissions = all.retransmissions;
         self.boot_ms = row.boot_ms.or(self.boot_ms);
         self.host_private_bytes = row.host_private_bytes.max(self.host_private_bytes);
         // These are each round's own.
@@ -166,8 +159,8 @@ impl Device {
     }
 
     fn finish(mut self) -> Self {
-        self.mean_train_us = self.train_us.checked_div(u64::from(self.rounds));
-        self.mean_instructions = self.instructions.checked_div(self.counted);
+        self.mean_train_us = self.train_us.mean();
+        self.mean_instructions = self.instructions.mean();
         self
     }
 }
@@ -176,21 +169,77 @@ impl Device {
 ///
 /// # Errors
 /// If the folder is no run directory.
-pub fn read(run: &Path) -> Result<Vec<Device>> {
+pub fn read(run: &Path) -> Result<(Vec<Device>, Ending)> {
     let path = run.join("clients.csv");
-    let mut rows = csv::Reader::from_path(&path).with_context(|| {
+    let text = std::fs::read(&path).with_context(|| {
         format!(
             "{} is no run directory: no clients.csv in it",
             run.display()
         )
     })?;
+    let (whole, mut ending) = whole_rows(&text);
+    let mut rows = csv::Reader::from_reader(whole);
     let mut devices: BTreeMap<u32, Device> = BTreeMap::new();
     for row in rows.deserialize() {
         let row: Row =
             row.with_context(|| format!("{} is not as zfl writes it", path.display()))?;
         devices.entry(row.client).or_default().add(row);
     }
-    Ok(devices.into_values().map(Device::finish).collect())
+    let traffic = run.join("traffic.csv");
+    // A run of before there was this table has only what rounds cost.
+    if traffic.exists() {
+        let text =
+            std::fs::read(&traffic).with_context(|| format!("read {}", traffic.display()))?;
+        let (whole, end) = whole_rows(&text);
+        count(&mut devices, whole)
+            .with_context(|| format!("{} is not as zfl writes it", traffic.display()))?;
+        if end == Ending::Cut {
+            ending = end;
+        }
+    }
+    let devices = devices.into_values().map(Device::finish).collect();
+    Ok((devices, ending))
+}
+
+/// How a table ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a whole row.
+    Whole,
+    /// With a row that is being written, or that a crash or a full disk cut off; it is left out.
+    Cut,
+}
+
+/// The rows that have an end, and whether there is more.
+fn whole_rows(text: &[u8]) -> (&[u8], Ending) {
+    let (mut quoted, mut end) = (false, 0);
+    for (at, byte) in text.iter().enumerate() {
+        quoted ^= *byte == b'"';
+        if *byte == b'\n' && !quoted {
+            end = at + 1;
+        }
+    }
+    let ending = if end == text.len() {
+        Ending::Whole
+    } else {
+        Ending::Cut
+    };
+    (&text[..end], ending)
+}
+
+/// Takes the bytes of all devices from the table that has every one of them.
+fn count(devices: &mut BTreeMap<u32, Device>, traffic: &[u8]) -> Result<()> {
+    for device in devices.values_mut() {
+        (device.bytes_up, device.bytes_down) = (0, 0);
+    }
+    for row in csv::Reader::from_reader(traffic).deserialize() {
+        let row: Traffic = row?;
+        let device = devices.entry(row.client).or_default();
+        device.client = row.client;
+        device.bytes_up += row.bytes_up;
+        device.bytes_down += row.bytes_down;
+    }
+    Ok(())
 }
 
 /// Prints the table, or JSON.
@@ -198,7 +247,10 @@ pub fn read(run: &Path) -> Result<Vec<Device>> {
 /// # Errors
 /// If the folder is no run directory.
 pub fn show(run: &Path, json: bool) -> Result<()> {
-    let devices = read(run)?;
+    let (devices, ending) = read(run)?;
+    if ending == Ending::Cut {
+        eprintln!("warning: a table of the run ends within a row, which is left out");
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&devices)?);
     } else {
@@ -307,7 +359,7 @@ mod tests {
     const CSV: &str = "\
 round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,instructions,heap_peak_bytes,stack_peak_bytes,device_bytes_received,device_bytes_sent,segments_sent,segments_received,retransmissions,boot_ms,virtual_s,link_s,energy_j,host_cpu_s,host_private_bytes,link_retransmissions,link_dropped
 1,3,received,600,0.9,0.5,1000,2000,4000,10000000,900000,,1,1,10,20,0,40,0.5,0.1,0.25,0.2,9000000,3,4
-2,3,\"/start of round 2: connection refused\",600,,,0,0,,,,,,,,,,,,,,,,,
+2,3,\"/start of round 2: connection refused\",600,,,5,6,,,,,,,,,,,,,,,,,
 3,3,received,600,0.5,0.5,1000,2000,6000,10000000,950000,,1,1,30,50,2,41,0.5,0.1,0.25,0.3,8000000,1,0
 3,1,received,600,0.4,0.5,7,8,100,,,,1,1,,,,,,,,,,,
 ";
@@ -316,7 +368,8 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
     fn rounds_add_up_by_device() {
         let run = tempfile::tempdir().unwrap();
         std::fs::write(run.path().join("clients.csv"), CSV).unwrap();
-        let devices = read(run.path()).unwrap();
+        let (devices, ending) = read(run.path()).unwrap();
+        assert_eq!(ending, Ending::Whole);
         let [one, three] = &devices[..] else {
             panic!("{devices:?}")
         };
@@ -334,7 +387,7 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
         );
         assert_eq!(
             (three.bytes_up, three.heap_peak_bytes),
-            (2000, Some(950_000))
+            (2005, Some(950_000))
         );
         assert_eq!((three.boot_ms, three.virtual_s), (Some(41), Some(1.0)));
         assert_eq!((three.energy_j, three.host_cpu_s), (Some(0.5), Some(0.5)));
@@ -351,21 +404,62 @@ round,client,outcome,num_examples,loss,round_s,bytes_up,bytes_down,train_us,inst
     }
 
     #[test]
-    fn segments_of_all_boots_are_counted() {
-        let mut segments = Segments::default();
-        let mut add = |boot_ms, counts: [u64; 3]| {
-            let all = segments.add(Some(boot_ms), counts.map(Some));
-            all.map(Option::unwrap)
+    fn bytes_are_those_of_every_connection() {
+        let run = tempfile::tempdir().unwrap();
+        std::fs::write(run.path().join("clients.csv"), CSV).unwrap();
+        // Client 2 was never chosen; round 4 is what came after the last.
+        let traffic = "round,client,bytes_up,bytes_down\n1,1,200,942000\n1,2,201,942001\n\
+                       3,1,51000,52000\n4,1,90,110\n";
+        std::fs::write(run.path().join("traffic.csv"), traffic).unwrap();
+        let devices = read(run.path()).unwrap().0;
+        let bytes = devices.iter().map(|d| (d.client, d.bytes_up, d.bytes_down));
+        assert_eq!(
+            bytes.collect::<Vec<_>>(),
+            [(1, 51_290, 994_110), (2, 201, 942_001), (3, 0, 0)]
+        );
+        assert_eq!((devices[1].rounds, devices[1].failures), (0, 0));
+    }
+
+    #[test]
+    fn segments_of_all_boots_and_rounds_of_which_something_is_known_are_counted() {
+        let head = CSV.lines().next().unwrap();
+        let rows =
+            [(1, "4000"), (2, "6000"), (1, ""), (1, ""), (14, "")].map(|(again, train_us)| {
+                format!("1,0,received,600,0.9,0.5,0,0,{train_us},,,,9,9,,,{again},,,,,,,,\n")
+            });
+        let run = tempfile::tempdir().unwrap();
+        let text = format!("{head}\n{}", rows.concat());
+        std::fs::write(run.path().join("clients.csv"), text).unwrap();
+        let device = &read(run.path()).unwrap().0[0];
+        assert_eq!(device.retransmissions, Some(16));
+        assert_eq!((device.rounds, device.mean_train_us), (5, Some(5000)));
+    }
+
+    #[test]
+    fn a_row_that_was_cut_off_is_left_out() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join("clients.csv");
+        let failures = |text: &[u8]| {
+            std::fs::write(&path, text).unwrap();
+            let (devices, ending) = read(run.path()).unwrap();
+            let rounds = devices.iter().map(|d| d.rounds + d.failures).sum::<u32>();
+            (rounds, ending)
         };
-        assert_eq!(add(40, [10, 20, 0]), [10, 20, 0]);
-        assert_eq!(add(40, [15, 30, 1]), [15, 30, 1]);
-        assert_eq!(add(41, [16, 30, 1]), [31, 60, 2], "another boot");
-        assert_eq!(add(41, [17, 29, 1]), [48, 89, 3], "yet another, as long");
-        assert_eq!(add(41, [20, 40, 1]), [51, 100, 3]);
-        // Where nobody knows the boot.
-        let mut segments = Segments::default();
-        segments.add(None, [Some(5), None, None]);
-        assert_eq!(segments.add(None, [Some(3), None, None])[0], Some(8));
+        assert_eq!(failures(CSV.as_bytes()), (4, Ending::Whole));
+        let last = CSV.len() - 1;
+        for end in last - 10..=last {
+            assert_eq!(failures(&CSV.as_bytes()[..end]), (3, Ending::Cut), "{end}");
+        }
+        // Within quotes, behind the end of a line there, and within a character.
+        for more in [&b"4,1,\"a"[..], b"4,1,\"a\n", b"4,1,\"\xc3"] {
+            let text = [CSV.as_bytes(), more].concat();
+            assert_eq!(failures(&text), (4, Ending::Cut));
+        }
+        assert_eq!(failures(b""), (0, Ending::Whole));
+        assert_eq!(failures(b"round,cl"), (0, Ending::Cut));
+        // What is whole and wrong is still refused.
+        std::fs::write(&path, [CSV.as_bytes(), b"4,x\n"].concat()).unwrap();
+        assert!(read(run.path()).is_err());
     }
 
     #[test]

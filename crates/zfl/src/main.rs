@@ -29,8 +29,10 @@ mod settings;
 mod stage;
 mod summary;
 mod terminal;
+mod touch;
 mod tui;
 mod values;
+mod versions;
 mod view;
 mod watch;
 mod words;
@@ -64,6 +66,11 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
+            refusal::require(args.dashboard_token.is_none(), || {
+                "zfl view shows what a run wrote down, and there is nothing to touch: give \
+                 --dashboard-token to zfl run"
+                    .to_owned()
+            })?;
             let run = runs::find(&root.join(RUNS), Some(&args.run))?;
             if args.tui {
                 tui::view(&run)
@@ -91,7 +98,11 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));
             let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
-            println!("{}", zfl_report::write(&found, &args.out)?.display());
+            let report = zfl_report::write(&found, &args.out)?;
+            for warning in report.warnings {
+                eprintln!("warning: {}", terminal::text::clean(&warning));
+            }
+            println!("{}", report.page.display());
             Ok(0)
         }
     }
@@ -101,11 +112,9 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
 /// tree that zfl was built from.
 fn root() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let found = here
         .ancestors()
         .find(|folder| folder.join("boards").is_dir());
-    found.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
-        Path::to_owned,
-    )
+    found.or(built_from).unwrap_or(&here).to_owned()
 }

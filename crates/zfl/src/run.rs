@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::summary::{FleetSide, Memory, NetworkStats, Summary};
 use crate::terminal::Terminal;
+use crate::touch::{self, Asked, Wish};
 use crate::watch::{Watchdog, watch};
 use crate::{RUNS, view};
 use anyhow::{Context, Result, ensure};
@@ -47,6 +48,11 @@ const LET_GO: Duration = Duration::from_millis(2);
 /// A [`Refusal`] of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
+    let token = touch::asked(
+        args.dashboard_token.as_ref(),
+        std::env::var_os(touch::VARIABLE),
+        args.learning.dashboard,
+    )?;
     let (experiment, data, resumed) = resolve(args, root)?;
     for line in &experiment.notes {
         eprintln!("{line}");
@@ -83,6 +89,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         resumed,
         before,
         fleet,
+        token,
     };
     let status = sandbox::enter(&plan, |sandbox| {
         let conducted = block_on(production.conduct(sandbox, data, run_dir, dashboard));
@@ -377,6 +384,7 @@ struct Production<'a> {
     resumed: Option<Resumed>,
     before: Before,
     fleet: FleetConfig,
+    token: Option<Asked>,
 }
 
 impl Production<'_> {
@@ -404,7 +412,9 @@ impl Production<'_> {
         let partition = experiment.partition(data.train.len())?;
         let network = self.plan.to_string();
         let meta = view::describe(experiment, Some(network), &data.train, &partition)?;
-        view::serve(dashboard, meta, &experiment.out, &terminal)?;
+        let (hand, wishes) = touch::hand(fleet.can_cut());
+        let touch = self.token.map(|token| (token, hand));
+        view::serve(dashboard, meta, &experiment.out, touch, &terminal)?;
         let (mut server, lost) = server(experiment, data, partition, run_dir, self.resumed)?;
         let stage = Arc::new(Stage::new(
             Arc::downgrade(&fleet),
@@ -424,6 +434,7 @@ impl Production<'_> {
             experiment,
             serial_dir,
             told,
+            wishes,
         );
 
         let aggregator = server.handle();
@@ -449,6 +460,7 @@ impl Production<'_> {
                 ..stats
             }),
             faults: before.faults_with(stage.counts()),
+            by_hand: before.by_hand_with(stage.by_hand()),
             lost_s: before.since_round().map(|_| before.lost_s),
             deaths: before.deaths,
             resumed_from: before.resumed_from,
@@ -495,6 +507,7 @@ impl Background {
         experiment: &Experiment,
         serial_dir: PathBuf,
         told: mpsc::UnboundedReceiver<zfl_orchestrator::FleetEvent>,
+        wishes: mpsc::Receiver<Wish>,
     ) -> Self {
         let deaths = crate::watch::Deaths::default();
         let watchdog = Watchdog {
@@ -516,6 +529,7 @@ impl Background {
             tasks: vec![
                 tokio::spawn(Arc::clone(stage).perform(aggregator.subscribe())),
                 tokio::spawn(watchdog.watch(aggregator.subscribe())),
+                tokio::spawn(touch::obey(wishes, Arc::clone(stage), Arc::clone(terminal))),
             ],
             watching: tokio::spawn(watching),
             deaths,

@@ -1,8 +1,4 @@
 //! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
-//!
-//! A run under way has a file `pid` in its directory, with the number of its outermost process and
-//! the time at which that was started, so that a number that the system has given to another process
-//! since is told apart.
 
 use crate::refusal::Refusal;
 use anyhow::{Context, Result, bail};
@@ -11,9 +7,8 @@ use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The file in a run directory that tells which process runs it.
-const PID_FILE: &str = "pid";
+use zfl_dashboard::process;
+pub use zfl_dashboard::process::of as process_of;
 
 /// How long a run may take to stop cleanly.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -28,9 +23,9 @@ impl Mark {
     /// # Errors
     /// If the directory cannot be written.
     pub fn set(run: &Path) -> Result<Self> {
-        let path = run.join(PID_FILE);
+        let path = run.join(process::FILE);
         let pid = std::process::id();
-        let started = started(pid).context("read this process's own /proc/PID/stat")?;
+        let started = process::started(pid).context("read this process's own /proc/PID/stat")?;
         fs::write(&path, format!("{pid} {started}\n"))
             .with_context(|| format!("write {}", path.display()))?;
         Ok(Self(path))
@@ -42,29 +37,6 @@ impl Drop for Mark {
         // A directory that was removed meanwhile needs no mark taken away.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// When a process was started, in ticks since the system's boot; none if it is gone.
-fn started(pid: u32) -> Option<u64> {
-    started_by(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Fields 3 and 22 of `/proc/PID/stat`: the state, and the start.
-fn started_by(stat: &str) -> Option<u64> {
-    // The name, in parentheses, may hold anything; behind it the fields count from 3.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    // What has ended and was not waited for yet runs nothing any more.
-    let alive = !matches!(fields.next()?, "Z" | "X");
-    fields.nth(22 - 4)?.parse().ok().filter(|_| alive)
-}
-
-/// The process that runs a run directory, if one does.
-pub fn process_of(run: &Path) -> Option<u32> {
-    let text = fs::read_to_string(run.join(PID_FILE)).ok()?;
-    let (pid, since) = text.trim().split_once(' ')?;
-    let (pid, since) = (pid.parse().ok()?, since.parse().ok()?);
-    (started(pid) == Some(since)).then_some(pid)
 }
 
 /// The runs under way in a folder of runs.
@@ -93,7 +65,9 @@ pub fn list(runs: &Path) {
 /// How far a run is: the last round of its table.
 fn progress(run: &Path) -> String {
     let table = fs::read_to_string(run.join("rounds.csv")).unwrap_or_default();
-    let last = table
+    // A row that is being written, or was cut off, names no round yet.
+    let whole = table.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let last = whole
         .lines()
         .last()
         .and_then(|line| line.split(',').next()?.parse::<u32>().ok());
@@ -196,25 +170,47 @@ pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
     use std::io::{Read, Write};
     let path = log_path(run, client)?;
     let mut file = fs::File::open(&path).with_context(|| format!("read {}", path.display()))?;
-    let mut bytes = Vec::new();
+    let mut text = Text::default();
     loop {
         // Asked before the read, so that nothing written before the end is missed.
         let under_way = process_of(run).is_some();
-        bytes.clear();
+        let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        std::io::stdout().write_all(&printable(&bytes))?;
+        let mut out = std::io::stdout();
+        out.write_all(text.printable(&bytes).as_bytes())?;
         if !follow || !under_way {
+            out.write_all(text.rest().as_bytes())?;
             return Ok(());
         }
-        std::io::stdout().flush()?;
+        out.flush()?;
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
 /// What a device wrote, without what would move a terminal's cursor or change its state.
-fn printable(bytes: &[u8]) -> Vec<u8> {
-    let keep = |byte: &u8| matches!(byte, b'\n' | b'\t' | 0x20..=0x7e | 0x80..);
-    bytes.iter().copied().filter(keep).collect()
+#[derive(Default)]
+struct Text {
+    /// A character that is not whole yet.
+    pending: Vec<u8>,
+}
+
+impl Text {
+    /// What can be printed of all that was read so far, with what is not UTF-8 replaced.
+    fn printable(&mut self, bytes: &[u8]) -> String {
+        let bytes = [&self.pending[..], bytes].concat();
+        let last = bytes.utf8_chunks().last().map_or(&[][..], |c| c.invalid());
+        // The end of a character may still come, if that is how it begins.
+        let begins = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+        let (whole, pending) = bytes.split_at(bytes.len() - if begins { last.len() } else { 0 });
+        self.pending = pending.to_vec();
+        zfl_text::plain_lines(&String::from_utf8_lossy(whole))
+    }
+
+    /// What will not be whole any more.
+    fn rest(&mut self) -> String {
+        let pending = std::mem::take(&mut self.pending);
+        String::from_utf8_lossy(&pending).into_owned()
+    }
 }
 
 #[cfg(test)]
@@ -226,16 +222,6 @@ mod tests {
         fs::create_dir(&run).unwrap();
         fs::write(run.join("config.toml"), "").unwrap();
         run
-    }
-
-    #[test]
-    fn a_process_that_nobody_waits_for_runs_nothing() {
-        let stat = |state: &str| {
-            format!("7 (a) b) {state} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20\n")
-        };
-        assert_eq!(started_by(&stat("S")), Some(4711));
-        assert_eq!(started_by(&stat("Z")), None);
-        assert!(started(std::process::id()).is_some());
     }
 
     #[test]
@@ -256,11 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_given_to_another_process_is_told_apart() {
-        let runs = tempfile::tempdir().unwrap();
-        let run = run_in(runs.path(), "a");
-        fs::write(run.join(PID_FILE), format!("{} 1\n", std::process::id())).unwrap();
-        assert_eq!(process_of(&run), None);
+    fn half_a_row_is_no_progress() {
+        let run = tempfile::tempdir().unwrap();
+        let write = |text: &str| fs::write(run.path().join("rounds.csv"), text).unwrap();
+        assert_eq!(progress(run.path()), "starting");
+        write("round,x\n10,1\n1");
+        assert_eq!(progress(run.path()), "10");
+        write("round,x\n0");
+        assert_eq!(progress(run.path()), "starting");
     }
 
     #[test]
@@ -294,6 +283,26 @@ mod tests {
 
     #[test]
     fn a_log_cannot_drive_the_terminal() {
-        assert_eq!(printable(b"a\x1b[2Jb\r\n\x07"), b"a[2Jb\n");
+        let printable = |bytes: &[u8]| Text::default().printable(bytes);
+        assert_eq!(printable(b"a\x1b[2Jb\r\n\x07"), "a[2Jb\n");
+        // U+009B is CSI to a terminal, and U+202E turns the line round.
+        assert_eq!(printable(b"a\xc2\x9b31mb"), "a31mb");
+        assert_eq!(
+            printable("gr\u{fc}n \u{202e}txt".as_bytes()),
+            "gr\u{fc}n txt"
+        );
+        assert_eq!(printable(b"\x9b31m\xff"), "\u{fffd}31m\u{fffd}");
+    }
+
+    #[test]
+    fn a_character_may_arrive_in_pieces() {
+        let mut text = Text::default();
+        let pieces: [&[u8]; 4] = [b"a\xc2", b"\x9b\xe2\x82", b"\xac\xf0", b"b\xc2"];
+        let said = pieces.map(|piece| text.printable(piece));
+        assert_eq!(said, ["a", "", "\u{20ac}", "\u{fffd}b"]);
+        assert_eq!(
+            (text.rest(), text.rest()),
+            ("\u{fffd}".into(), String::new())
+        );
     }
 }

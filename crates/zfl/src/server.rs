@@ -3,6 +3,7 @@
 use crate::args::ServerArgs;
 use crate::experiment::Experiment;
 use crate::run::{block_on, conclude, create};
+use crate::runs::Mark;
 use crate::session::aggregate;
 use crate::settings::Settings;
 use crate::summary::{FleetSide, Summary};
@@ -32,11 +33,12 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
             .context("the listener has no address")?;
         let dashboard = view::open(args.learning.dashboard)?;
         let run_dir = create(&experiment)?;
+        let _mark = Mark::set(&experiment.out)?;
         let partition = experiment.partition(data.train.len())?;
         let meta = view::describe(&experiment, None, &data.train, &partition)?;
         let _shown = args.display.open(&experiment.out)?;
         let terminal = Arc::new(Terminal::of(&experiment));
-        view::serve(dashboard, meta, &experiment.out, &terminal)?;
+        view::serve(dashboard, meta, &experiment.out, None, &terminal)?;
         let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
         terminal.line(&format!(
             "listening on {address} for {} devices; start some with: zfl client -c {} -e 5 -b 600 \

@@ -5,10 +5,13 @@
 //! device out of a round is told to the aggregator before it chooses the cohort, so that the outcome
 //! does not depend on who is faster; the device itself then suffers it for real.
 
+mod hand;
+
 use crate::experiment::Experiment;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use hand::Hands;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -45,6 +48,7 @@ struct State {
     round: u32,
     /// How often each kind of fault happened.
     counts: BTreeMap<&'static str, u32>,
+    hands: Hands,
 }
 
 impl Stage {
@@ -79,15 +83,27 @@ impl Stage {
 
     /// Kills a device, and boots it again if it is to come back. The aggregator is told.
     pub async fn kill(&self, client: u32, reason: &str, reboot: bool) {
+        if self.end(client, reason, reboot).await && reboot {
+            self.bring_back(client).await;
+        }
+    }
+
+    /// Kills a device, and tells the aggregator whether it is gone for good; false if there is no fleet.
+    async fn end(&self, client: u32, reason: &str, comes_back: bool) -> bool {
         // Without a fleet the run is over, and its devices are gone with it.
         let Some(fleet) = self.fleet.upgrade() else {
-            return;
+            return false;
         };
-        if fleet.kill(client).await.is_err() {
-            return;
+        let killed = fleet.kill(client).await.is_ok();
+        if killed {
+            self.tell_lost(client, reason, comes_back);
         }
-        self.tell_lost(client, reason, reboot);
-        if reboot {
+        killed
+    }
+
+    /// Boots a device that the aggregator expects back.
+    pub async fn bring_back(&self, client: u32) {
+        if let Some(fleet) = self.fleet.upgrade() {
             // A boot that fails is told as a death.
             let _ = fleet.boot_one(client, self.server).await;
         }
@@ -157,12 +173,16 @@ impl Stage {
             Fault::Freeze { for_ms } => {
                 let _ = fleet.freeze(client).await;
                 self.over_after(for_ms, client, fault).await;
-                let _ = fleet.thaw(client).await;
+                if !self.state().hands.freezes(client) {
+                    let _ = fleet.thaw(client).await;
+                }
             }
             Fault::Cut { for_ms } => {
                 self.complain(client, fleet.cut(client).await);
                 self.over_after(for_ms, client, fault).await;
-                self.complain(client, fleet.heal(client).await);
+                if !self.state().hands.cuts(client) {
+                    self.complain(client, fleet.heal(client).await);
+                }
             }
             // These have happened before the start.
             Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
@@ -196,10 +216,9 @@ impl Stage {
     async fn restore(&self) {
         let (away, starved) = {
             let mut state = self.state();
-            (
-                std::mem::take(&mut state.away),
-                std::mem::take(&mut state.starved),
-            )
+            let mut away = std::mem::take(&mut state.away);
+            away.retain(|&client| !state.hands.cuts(client));
+            (away, std::mem::take(&mut state.starved))
         };
         let Some(fleet) = self.fleet.upgrade() else {
             return;

@@ -70,6 +70,9 @@ pub struct Summary {
     /// How often each kind of planned fault happened.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<String, u32>,
+    /// How often a hand did what from the dashboard: with any, the command does not repeat this run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_hand: BTreeMap<String, u32>,
     /// The last complete round at each time that the run was broken off and resumed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resumed_from: Vec<u32>,
@@ -216,6 +219,8 @@ pub struct FleetSide {
     pub deaths: Vec<Death>,
     /// See [`Summary::faults`].
     pub faults: BTreeMap<String, u32>,
+    /// See [`Summary::by_hand`].
+    pub by_hand: BTreeMap<String, u32>,
     /// See [`Summary::resumed_from`].
     pub resumed_from: Vec<u32>,
     /// See [`Summary::lost_s`].
@@ -272,6 +277,7 @@ impl Summary {
             model_sha256: learned.model_sha256,
             seed: learned.seed,
             faults: fleet.faults,
+            by_hand: fleet.by_hand,
             resumed_from: fleet.resumed_from,
             failures: no_update.chain(died).collect(),
         }
@@ -325,6 +331,17 @@ impl Summary {
                 .iter()
                 .map(|(name, count)| format!("{count} {name}"));
             row("faults", each.collect::<Vec<_>>().join(", "));
+        }
+        if !self.by_hand.is_empty() {
+            let each = self
+                .by_hand
+                .iter()
+                .map(|(action, count)| format!("{count} {action}"));
+            let each = each.collect::<Vec<_>>().join(", ");
+            row(
+                "by hand",
+                format!("{each}, from the dashboard: the command does not repeat this run"),
+            );
         }
         for line in self.failures_in_short() {
             row("failures", line);

@@ -5,14 +5,15 @@ use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
 use crate::terminal::Terminal;
+use crate::touch::{Asked, Hand, without_token};
+use crate::versions;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use zfl_aggregator::RunDir;
 use zfl_dashboard::{Dashboard, Meta};
-use zfl_orchestrator::Qemu;
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -42,11 +43,12 @@ pub fn describe(
     let mut meta = Meta::load(&experiment.out)?;
     // What repeats a run is how it was begun, not how it was resumed.
     meta.command
-        .get_or_insert_with(|| command(std::env::args().skip(1)));
+        .get_or_insert_with(|| command(std::env::args().skip(1).map(without_token)));
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);
-    meta.versions = versions(experiment);
+    let versions = versions::of(experiment)?;
+    meta.versions = versions::over_the_seam(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
     RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
@@ -66,19 +68,8 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Versions of what a run depends on besides zfl: QEMU, and the system below it.
-fn versions(experiment: &Experiment) -> BTreeMap<String, String> {
-    let board = experiment.groups.iter().find_map(|g| g.board.as_ref());
-    let qemu = board.and_then(|board| Some(Qemu::find(board).ok()?.version.to_string()));
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
-    let system = release.map(|release| format!("{} {}", release.trim(), std::env::consts::ARCH));
-    [("qemu", qemu), ("linux", system)]
-        .into_iter()
-        .filter_map(|(name, version)| Some((name.to_owned(), version?)))
-        .collect()
-}
-
-/// Serves the page about the run that is about to begin, in the background, and says where.
+/// Serves the page about the run that is about to begin, in the background, and says where. With a token
+/// the run can be touched by the hand that comes with it.
 ///
 /// # Errors
 /// If the listener cannot be used.
@@ -86,6 +77,7 @@ pub fn serve(
     listener: Option<TcpListener>,
     meta: Meta,
     run_dir: &Path,
+    touch: Option<(Asked, Arc<Hand>)>,
     terminal: &Terminal,
 ) -> Result<()> {
     let Some(listener) = listener else {
@@ -94,10 +86,16 @@ pub fn serve(
     let address = listener
         .local_addr()
         .context("the dashboard has no address")?;
-    let dashboard = Dashboard::new(meta, run_dir);
+    let address = format!("http://{address}/");
+    let mut dashboard = Dashboard::new(meta, run_dir);
+    let mut said = format!("dashboard: {address}");
+    if let Some((asked, hand)) = touch {
+        said = asked.describe(&address);
+        dashboard = dashboard.touchable(asked.token, hand);
+    }
     dashboard.follow()?;
     tokio::spawn(dashboard.serve(listener)?);
-    terminal.line(&format!("dashboard: http://{address}/"));
+    terminal.line(&said);
     Ok(())
 }
 
@@ -123,6 +121,13 @@ pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::command;
+
+    #[test]
+    fn a_token_is_not_written_down() {
+        let words = ["run", "--dashboard-token=correct-horse-battery", "--lr=1"].map(str::to_owned);
+        let words = words.into_iter().map(crate::touch::without_token);
+        assert_eq!(command(words), "zfl run --dashboard-token --lr=1");
+    }
 
     #[test]
     fn a_command_can_be_repeated() {

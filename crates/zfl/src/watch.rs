@@ -3,7 +3,7 @@
 use crate::stage::Stage;
 use crate::terminal::Terminal;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ pub async fn watch(
     deaths: Deaths,
 ) {
     while let Some(event) = told.recv().await {
+        stage.hear(&event);
         let (client, what, detail) = match event {
             FleetEvent::Booting { client, attempt } => {
                 (client, "booting", json!({"attempt": attempt}))
@@ -112,15 +113,25 @@ impl Watchdog {
     /// Watches until the run is over.
     pub async fn watch(self, mut events: Receiver<Record>) {
         let mut training: BTreeMap<u32, Trainee> = BTreeMap::new();
+        // Those that are being ended: they are found stuck until they have ended.
+        let mut ending = BTreeSet::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
         // Whatever is under way ends with this.
         let mut ends = JoinSet::new();
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(record) => follow(&mut training, record.event),
-                    // What was missed may have been progress.
-                    Err(RecvError::Lagged(_)) => training.clear(),
+                    Ok(record) => {
+                        if let Event::ClientLost { client, .. } = record.event {
+                            ending.remove(&client);
+                        }
+                        follow(&mut training, record.event);
+                    }
+                    // What was missed may have been progress, or an end.
+                    Err(RecvError::Lagged(_)) => {
+                        training.clear();
+                        ending.clear();
+                    }
                     Err(RecvError::Closed) => return,
                 },
                 _ = look.tick() => {
@@ -132,7 +143,9 @@ impl Watchdog {
                     }
                     let silent = self.aggregator.silent();
                     for (client, _) in silent.into_iter().filter(|(_, long)| *long > self.patience) {
-                        self.end(&mut ends, client, "no answer");
+                        if ending.insert(client) {
+                            self.end(&mut ends, client, "no answer");
+                        }
                     }
                 }
             }
@@ -147,8 +160,6 @@ impl Watchdog {
         let detail = json!({"reason": reason, "last_lines": last_lines});
         self.aggregator
             .fleet_event(Some(client), "watchdog", detail);
-        // At once, or it would be found stuck again before it has ended.
-        self.aggregator.client_lost(client, &reason);
         let death = Death {
             client,
             reason: reason.clone(),

@@ -1,7 +1,7 @@
 //! A device that the test plays itself: it takes orders, and the test decides what becomes of them.
 
-use super::LONG;
 use super::http::{Answer, get, post};
+use super::{LONG, Wire};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -62,17 +62,23 @@ struct Inner {
 impl Device {
     /// Serves, joins as `client` and fetches its data.
     pub async fn join(server: SocketAddr, client: u32) -> Self {
-        let device = Self::join_with(server, &format!("client={client}&")).await;
+        let device = Self::join_with(server, &format!("client={client}&"), None).await;
         assert_eq!(device.id, client);
         device
     }
 
-    /// Serves, joins as whoever the server makes it and fetches its data.
-    pub async fn join_without_wish(server: SocketAddr) -> Self {
-        Self::join_with(server, "").await
+    /// As [`Device::join`], with all that it says and hears going over `wire`.
+    pub async fn join_over(wire: &Wire, server: SocketAddr, client: u32) -> Self {
+        let server = wire.to_server(server).await;
+        Self::join_with(server, &format!("client={client}&"), Some(wire)).await
     }
 
-    async fn join_with(server: SocketAddr, wish: &str) -> Self {
+    /// Serves, joins as whoever the server makes it and fetches its data.
+    pub async fn join_without_wish(server: SocketAddr) -> Self {
+        Self::join_with(server, "", None).await
+    }
+
+    async fn join_with(server: SocketAddr, wish: &str, wire: Option<&Wire>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, orders) = mpsc::unbounded_channel();
@@ -90,6 +96,10 @@ impl Device {
             .route("/stop", on_post(stop))
             .with_state(inner.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let address = match wire {
+            Some(wire) => wire.to_device(address).await,
+            None => address,
+        };
         let welcome = get(server, &format!("/id?{wish}address={address}")).await;
         let welcome: Welcome = welcome.json();
         let id = *inner.id.get_or_init(|| welcome.id);

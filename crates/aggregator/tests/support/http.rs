@@ -31,10 +31,26 @@ pub async fn get(server: SocketAddr, target: &str) -> Answer {
 
 /// A `GET` whose connection comes from the address `from`.
 pub async fn get_from(from: [u8; 4], server: SocketAddr, target: &str) -> Answer {
+    let stream = connect_from(from, server).await;
+    exchange(stream, &format!("GET {target}"), "", &[]).await
+}
+
+/// A frame posted from the address `from`.
+pub async fn post_from(from: [u8; 4], server: SocketAddr, target: &str, body: &[u8]) -> Answer {
+    let stream = connect_from(from, server).await;
+    exchange(
+        stream,
+        &format!("POST {target}"),
+        fl_proto::OCTET_STREAM,
+        body,
+    )
+    .await
+}
+
+async fn connect_from(from: [u8; 4], server: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
-    let stream = socket.connect(server).await.unwrap();
-    exchange(stream, &format!("GET {target}"), "", &[]).await
+    socket.connect(server).await.unwrap()
 }
 
 pub async fn post(server: SocketAddr, target: &str, media_type: &str, body: &[u8]) -> Answer {
@@ -43,14 +59,27 @@ pub async fn post(server: SocketAddr, target: &str, media_type: &str, body: &[u8
 }
 
 async fn exchange(mut stream: TcpStream, line: &str, media_type: &str, body: &[u8]) -> Answer {
+    let host = stream.peer_addr().unwrap();
     let head = format!(
-        "{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: {media_type}\r\n\
+        "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {media_type}\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     // The server may refuse early and stop reading; what it says is then read all the same.
     let _ = stream.write_all(body).await;
+    answer(&mut stream).await
+}
+
+/// A request written out by hand.
+pub async fn raw(server: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    answer(&mut stream).await
+}
+
+/// All that comes until the server closes the connection.
+pub async fn answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
     let end = bytes

@@ -8,9 +8,11 @@
 
 mod device;
 mod http;
+mod wire;
 
 pub use device::{Device, Order, Reply, frame_of};
-pub use http::{Answer, get, get_from, post};
+pub use http::{Answer, answer, get, get_from, post, post_from, raw};
+pub use wire::Wire;
 
 use fl_data::{Dataset, Partition, Splits, iid};
 use fl_nn::{Activation, Network, Shape};
@@ -21,14 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
-    Config, Event, Handle, Outlook, Record, RunDir, Server, Summary, Weighting, bind,
+    Config, Event, Handle, Limits, Outlook, Record, RunDir, Server, Summary, Weighting, bind,
 };
 
 /// Long enough that only a hang reaches it.
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// Long enough for a local exchange, short enough to wait for.
-pub const SHORT: Duration = Duration::from_millis(1500);
+pub const SHORT: Duration = Duration::from_secs(3);
 
 /// 40 examples to train on and 8 to test with, of 4 octets and 2 classes.
 pub fn data() -> Splits {
@@ -99,6 +101,11 @@ impl Run {
         Self::prepared(config, |_| {}, None).await
     }
 
+    pub async fn with_limits(config: Config, limits: Limits) -> Self {
+        let set = |server: Server| server.with_limits(limits);
+        Self::made(config, |_| {}, set).await
+    }
+
     pub async fn with_outlook(config: Config, outlook: Arc<dyn Outlook>) -> Self {
         Self::prepared(config, |_| {}, Some(outlook)).await
     }
@@ -109,14 +116,23 @@ impl Run {
         prepare: impl FnOnce(&Path),
         outlook: Option<Arc<dyn Outlook>>,
     ) -> Self {
+        let set = |server: Server| match outlook {
+            Some(outlook) => server.with_outlook(outlook),
+            None => server,
+        };
+        Self::made(config, prepare, set).await
+    }
+
+    async fn made(
+        config: Config,
+        prepare: impl FnOnce(&Path),
+        set: impl FnOnce(Server) -> Server,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let run_dir = RunDir::create(dir.path()).unwrap();
         prepare(dir.path());
         let partition = partition(config.clients);
-        let mut server = Server::new(config, data(), partition, run_dir).unwrap();
-        if let Some(outlook) = outlook {
-            server = server.with_outlook(outlook);
-        }
+        let server = set(Server::new(config, data(), partition, run_dir).unwrap());
         let handle = server.handle();
         let events = handle.subscribe();
         // On a thread and a runtime of its own, which a test that fails can leave behind: a run that

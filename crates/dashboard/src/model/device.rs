@@ -2,6 +2,7 @@
 
 use crate::Meta;
 use crate::groups::Group;
+use crate::model::{Counts, SinceBoot};
 use serde::Serialize;
 use zfl_aggregator::ClientRecord;
 
@@ -79,6 +80,10 @@ pub struct Device {
     pub state: State,
     /// Why it is dead, away or has failed.
     pub reason: Option<String>,
+    /// Whether it was frozen by hand, and stands still.
+    pub frozen: bool,
+    /// Whether its link was cut by hand, and is not healed.
+    pub link_cut: bool,
     /// Its board, or its body if it has none.
     pub board: Option<String>,
     /// Its link profile.
@@ -113,8 +118,8 @@ pub struct Device {
     pub heap_peak_bytes: Option<u32>,
     /// Most stack ever in use, in bytes.
     pub stack_peak_bytes: Option<u32>,
-    /// TCP segments sent again since its boot.
-    pub retransmissions: Option<u32>,
+    /// TCP segments that it sent again, in all its boots; in each up to its last update.
+    pub retransmissions: Option<u64>,
     /// Segments that its link carried twice in the rounds that it finished.
     pub link_retransmissions: Option<u64>,
     /// Segments that its link dropped in those rounds.
@@ -134,6 +139,8 @@ pub struct Device {
     /// Its rounds, the first first.
     #[serde(skip)]
     pub history: Vec<HistoryRow>,
+    #[serde(skip)]
+    counts: SinceBoot,
 }
 
 /// A device in one round.
@@ -157,12 +164,12 @@ pub struct HistoryRow {
     pub loss: Option<f32>,
     /// Instructions of the training.
     pub instructions: Option<u64>,
-    /// Most heap in use so far, in bytes.
+    /// Most heap in use since its boot, in bytes.
     pub heap_peak_bytes: Option<u32>,
-    /// Most stack in use so far, in bytes.
+    /// Most stack in use since its boot, in bytes.
     pub stack_peak_bytes: Option<u32>,
-    /// TCP segments sent again since its boot.
-    pub retransmissions: Option<u32>,
+    /// TCP segments that it sent again since its update before, or since its boot if that was later.
+    pub retransmissions: Option<u64>,
     /// Segments that its link carried twice.
     pub link_retransmissions: Option<u64>,
     /// Segments that its link dropped.
@@ -194,6 +201,9 @@ impl Device {
 
     pub(super) fn received(&mut self, record: &ClientRecord) {
         let (cost, host) = (record.cost.as_ref(), record.host.as_ref());
+        let boot_ms = host.and_then(|host| host.boot_ms);
+        let counts = cost.map(Counts::from).unwrap_or_default();
+        let grown = self.counts.grow(boot_ms, counts);
         let row = HistoryRow {
             round: record.round,
             outcome: if record.outcome == "late" {
@@ -210,7 +220,7 @@ impl Device {
             instructions: cost.and_then(|cost| cost.instructions),
             heap_peak_bytes: cost.and_then(|cost| cost.heap_peak_bytes),
             stack_peak_bytes: cost.and_then(|cost| cost.stack_peak_bytes),
-            retransmissions: cost.and_then(|cost| cost.retransmissions),
+            retransmissions: grown.retransmissions,
             link_retransmissions: host.and_then(|host| host.link_retransmissions),
             link_dropped: host.and_then(|host| host.link_dropped),
             cpu_s: host.and_then(|host| host.cpu_s),
@@ -229,7 +239,7 @@ impl Device {
         self.instructions = row.instructions;
         self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
         self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
-        self.retransmissions = row.retransmissions;
+        self.retransmissions = self.counts.total().retransmissions;
         self.link_retransmissions = sum(self.link_retransmissions, row.link_retransmissions);
         self.link_dropped = sum(self.link_dropped, row.link_dropped);
         self.cpu_s = row
@@ -237,7 +247,7 @@ impl Device {
             .map(|s| s + self.cpu_s.unwrap_or(0.0))
             .or(self.cpu_s);
         self.host_bytes = row.host_bytes.or(self.host_bytes);
-        self.boot_ms = host.and_then(|host| host.boot_ms).or(self.boot_ms);
+        self.boot_ms = boot_ms.or(self.boot_ms);
         self.bytes_up = self.bytes_up.saturating_add(row.bytes_up);
         self.bytes_down = self.bytes_down.saturating_add(row.bytes_down);
         self.history.push(row);

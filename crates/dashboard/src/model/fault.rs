@@ -19,6 +19,8 @@ pub struct Fault {
     pub kind: String,
     /// Whether it was asked for, by the experiment.
     pub injected: bool,
+    /// Who did it, if it was done by hand: `dashboard`. Its kind then says so, too: `crash by hand`.
+    pub by: Option<String>,
     /// Seconds since the start of the run.
     pub elapsed_s: f64,
     /// When it was over, for one that lasts: seconds since the start of the run.
@@ -50,10 +52,10 @@ impl Faults {
 
     /// Ends the last fault of this kind that a device has; returns its number.
     pub fn over(&mut self, client: u32, kind: &str, over_s: f64) -> Option<u64> {
-        let mut own =
-            self.kept.iter_mut().rev().filter(|fault| {
-                fault.client == Some(client) && fault.injected && fault.kind == kind
-            });
+        let mut own = self.kept.iter_mut().rev().filter(|fault| {
+            let asked_for = fault.injected || fault.by.is_some();
+            fault.client == Some(client) && asked_for && fault.kind == kind
+        });
         let fault = own.next().filter(|fault| fault.over_s.is_none())?;
         fault.over_s = Some(over_s);
         Some(fault.number)

@@ -8,6 +8,7 @@ const MAX_LAST_LINES: usize = 100;
 
 impl Model {
     pub(super) fn fleet(&mut self, client: Option<u32>, what: &str, detail: &Value) {
+        self.count_hand(what, detail);
         let Some(client) = client else {
             // A fault of the whole network, say.
             if what == "fault" {
@@ -75,20 +76,47 @@ impl Model {
         self.device_mut(client).last_lines = lines;
     }
 
-    /// A fault that the experiment asked for.
+    /// Counts what was done by hand.
+    fn count_hand(&mut self, what: &str, detail: &Value) {
+        if by(detail).is_some() && ["fault", "fault_over", "boot", "stop"].contains(&what) {
+            let action = bounded(text(detail, "action").unwrap_or(what));
+            *self.by_hand.entry(action).or_default() += 1;
+            self.changes.run = true;
+        }
+    }
+
+    /// Notes what a hand makes last, or ends.
+    fn hold(&mut self, client: u32, detail: &Value, holds: bool) {
+        if by(detail).is_none() {
+            return;
+        }
+        match text(detail, "fault") {
+            Some("freeze") => self.device_mut(client).frozen = holds,
+            Some("cut") => self.device_mut(client).link_cut = holds,
+            _ => {}
+        }
+    }
+
+    /// A fault that the experiment or a hand asked for.
     fn injected(&mut self, client: Option<u32>, detail: &Value) {
-        let round = number(detail, "round").and_then(|round| round.try_into().ok());
+        client.inspect(|&client| self.hold(client, detail, true));
+        // A hand does it now; the plan may be told a little before its round.
+        let planned = by(detail).is_none();
+        let round = number(detail, "round").filter(|_| planned);
+        let round = round.and_then(|round| round.try_into().ok());
         self.note(Fault {
             round: round.unwrap_or(0),
             client,
             kind: kind(detail),
-            injected: true,
+            injected: planned,
+            by: by(detail).map(bounded),
             reason: reason(detail, &more(detail)),
             ..Fault::default()
         });
     }
 
     fn over(&mut self, client: u32, detail: &Value) {
+        self.hold(client, detail, false);
         let now_s = self.time_ms() as f64 / 1e3;
         let ended = self.faults.over(client, &kind(detail), now_s);
         self.changes.faults.extend(ended);
@@ -106,6 +134,11 @@ fn text<'a>(detail: &'a Value, key: &str) -> Option<&'a str> {
     detail.get(key)?.as_str()
 }
 
+/// Who did it, if a hand did.
+fn by(detail: &Value) -> Option<&str> {
+    text(detail, "by")
+}
+
 fn number(detail: &Value, key: &str) -> Option<u64> {
     detail.get(key)?.as_u64()
 }
@@ -120,12 +153,16 @@ fn reason(detail: &Value, otherwise: &str) -> String {
 
 fn kind(detail: &Value) -> String {
     let kind = text(detail, "fault").or_else(|| text(detail, "kind"));
-    bounded(kind.unwrap_or("fault"))
+    let kind = bounded(kind.unwrap_or("fault"));
+    match by(detail) {
+        Some(_) => format!("{kind} by hand"),
+        None => kind,
+    }
 }
 
 /// What else is told of a fault, as `name value`, and `for 600 ms`.
 fn more(detail: &Value) -> String {
-    let known = ["fault", "kind", "round", "reason", "client"];
+    let known = ["fault", "kind", "round", "reason", "client", "by", "action"];
     let fields = detail.as_object().into_iter().flatten();
     let others = fields.filter(|(name, value)| {
         !known.contains(&name.as_str()) && !value.is_null() && !value.is_object()

@@ -21,21 +21,26 @@
 //! | `fault_over` | `fault` | as before; the last such fault of it has an end |
 //! | `fault_failed` | `error` | as before, and among the faults |
 //! | `watchdog` | `reason` | as before, and among the faults |
+//! | `boot` | | as before: it was asked to boot, by hand |
+//! | `stop` | | (of no client) the run was asked to end, by hand |
 //! | `log_lost` | `error` | as before, and among the faults |
 //! | `usage` | `host_bytes`, `cpu_s` | as before |
 //!
 //! `fleet_booted` (`devices`, `boot_s`), without a client, is for those who sum a run up; here it is passed
-//! over.
+//! over. What was done by hand, from the dashboard, has `by` and `action` in `detail`: `fault`,
+//! `fault_over`, `boot` and `stop`. Faults of that kind are none of the experiment's.
 //!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
 //! of the faults the newest [`MAX_FAULTS`] are kept, of a reason its first [`MAX_REASON`] bytes.
 
+mod counts;
 mod device;
 mod fault;
 mod fleet;
 mod run;
 
+pub use counts::{Counts, SinceBoot};
 pub use device::{Device, HistoryRow, State};
 pub use fault::{Fault, MAX_FAULTS};
 pub use run::{RoundRow, RunState, RunView};
@@ -68,6 +73,8 @@ pub struct Model {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
+    /// How often a hand did what.
+    by_hand: BTreeMap<String, u64>,
     /// Of all devices in all rounds, if it is known of any.
     energy_j: Option<f64>,
     changes: Changes,
@@ -109,6 +116,7 @@ impl Model {
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
             faults: Faults::default(),
+            by_hand: BTreeMap::new(),
             energy_j: None,
             changes: Changes::default(),
             meta,
@@ -150,6 +158,11 @@ impl Model {
     /// How many faults of each kind there were, those no longer kept included.
     pub fn fault_counts(&self) -> &BTreeMap<String, u64> {
         self.faults.counts()
+    }
+
+    /// How often a hand did what, by action.
+    pub fn by_hand(&self) -> &BTreeMap<String, u64> {
+        &self.by_hand
     }
 
     /// One fault, by number.
@@ -281,6 +294,10 @@ impl Model {
         if !matches!(state, State::Dead | State::Failed | State::Away) {
             device.reason = None;
         }
+        // A machine that is gone or begins anew does not stand still.
+        if matches!(state, State::Dead | State::Booting) {
+            device.frozen = false;
+        }
         self.changes.run = true;
     }
 
@@ -347,6 +364,14 @@ impl Model {
     fn lost(&mut self, client: u32, reason: &str, kind: &str) {
         let was_dead = self.device_mut(client).state == State::Dead;
         if was_dead && self.resuming {
+            return;
+        }
+        // What a hand did has been told, and more than once if it is told again.
+        let by_hand = self.faults.last_of(client, self.round, &["crash by hand"]);
+        let told = by_hand.and_then(|number| Some(self.faults.get(number)?.reason.clone()));
+        if kind != "died" && told.is_some() {
+            self.set_state(client, State::Dead);
+            self.device_mut(client).reason = told;
             return;
         }
         self.set_state(client, State::Dead);

@@ -96,6 +96,8 @@ pub struct RunView {
     pub bytes_down: u64,
     /// Faults so far.
     pub faults: u64,
+    /// How often a hand did what: `kill`, `stop` … With any, the command does not repeat the run.
+    pub by_hand: BTreeMap<String, u64>,
     /// Lines of `events.jsonl` that could not be read: of another version, or cut off by a crash.
     pub unreadable_events: u64,
     /// The last complete round at each time that the run was broken off and resumed.
@@ -118,7 +120,7 @@ pub struct RunView {
     pub link: Option<String>,
     /// The version of zfl.
     pub zfl_version: Option<String>,
-    /// The command that repeats the run.
+    /// The command with which the run was begun.
     pub command: Option<String>,
 }
 
@@ -171,6 +173,7 @@ impl Model {
             bytes_up: sum(|record| record.bytes_up),
             bytes_down: sum(|record| record.bytes_down),
             faults: self.fault_counts().values().sum(),
+            by_hand: self.by_hand.clone(),
             unreadable_events: self.unreadable,
             resumed_from: self.resumed_from.clone(),
             elapsed_s: now_ms as f64 / 1e3,

@@ -338,6 +338,25 @@ fn what_the_host_saw_is_kept_and_summed_up() {
 }
 
 #[test]
+fn what_is_counted_since_a_boot_is_summed_over_boots_and_peaks_are_not() {
+    let mut model = model(2);
+    for (round, (again, heap)) in (1..).zip([(1, 60), (2, 90), (1, 50), (1, 55), (14, 70)]) {
+        let Event::ResultReceived { mut record } = result(round, 1) else {
+            unreachable!()
+        };
+        let cost = record.cost.as_mut().unwrap();
+        (cost.retransmissions, cost.heap_peak_bytes) = (Some(again), Some(heap));
+        tell(&mut model, Event::ResultReceived { record });
+    }
+    let device = model.device(1).unwrap();
+    assert_eq!(device.retransmissions, Some(16));
+    assert_eq!(device.heap_peak_bytes, Some(90));
+    let history = device.history.iter().map(|row| row.retransmissions);
+    let expected = [1, 1, 1, 0, 13].map(Some);
+    assert_eq!(history.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn devices_of_a_mixed_fleet_are_what_their_groups_are() {
     let config = json!({"fleet": [
         {"name": "cameras", "count": 1, "board": "q35", "link": "wifi", "mips": 168},
@@ -523,4 +542,56 @@ fn an_interrupted_run_may_turn_out_to_go_on() {
     assert_eq!(model.state(), RunState::Interrupted);
     model.set_interrupted(false);
     assert_eq!(model.state(), RunState::Running);
+}
+
+#[test]
+fn what_was_done_by_hand_is_told_apart_and_once() {
+    let mut model = model(4);
+    let by = |action: &str, fault: &str| json!({"by": "dashboard", "action": action, "fault": fault, "reason": "killed by hand"});
+    fleet(&mut model, 1, "fault", by("kill", "crash"));
+    fleet(&mut model, 1, "stopped", Value::Null);
+    let reason = "killed by hand".to_owned();
+    tell(&mut model, Event::ClientLost { client: 1, reason });
+    fleet(&mut model, 2, "fault", by("freeze", "freeze"));
+    fleet(&mut model, 2, "fault", by("cut", "cut"));
+    // The plan's own cut is over, the hand's is not.
+    fleet(&mut model, 2, "fault", json!({"fault": "cut"}));
+    fleet(&mut model, 2, "fault_over", json!({"fault": "cut"}));
+    let told: Vec<_> = model
+        .faults()
+        .map(|fault| (fault.kind.as_str(), fault.by.as_deref(), fault.injected))
+        .collect();
+    let hand = Some("dashboard");
+    assert_eq!(
+        told,
+        [
+            ("crash by hand", hand, false),
+            ("freeze by hand", hand, false),
+            ("cut by hand", hand, false),
+            ("cut", None, true),
+        ]
+    );
+    let one = model.device(1).unwrap();
+    assert_eq!(
+        (one.state, one.reason.as_deref()),
+        (State::Dead, Some("killed by hand"))
+    );
+    let two = model.device(2).unwrap();
+    assert_eq!((two.frozen, two.link_cut), (true, true));
+    fleet(&mut model, 2, "fault_over", by("heal", "cut"));
+    assert!(model.fault(2).unwrap().over_s.is_some());
+    fleet(&mut model, 2, "booting", Value::Null);
+    let two = model.device(2).unwrap();
+    assert_eq!((two.frozen, two.link_cut), (false, false));
+    tell(
+        &mut model,
+        Event::Fleet {
+            client: None,
+            what: "stop".into(),
+            detail: json!({"by": "dashboard", "action": "stop"}),
+        },
+    );
+    let counts: Vec<_> = model.run(0).by_hand.into_iter().collect();
+    let one = |action: &str| (action.to_owned(), 1);
+    assert_eq!(counts, ["cut", "freeze", "heal", "kill", "stop"].map(one));
 }

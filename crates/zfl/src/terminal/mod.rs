@@ -109,7 +109,8 @@ impl Terminal {
         }
         match self.lines.of(event) {
             Some(Line::Said(text)) if !self.quiet => self.line(&text),
-            Some(Line::Warning(text)) => self.warn(&text),
+            // A reason is one line, whatever is in it.
+            Some(Line::Warning(text)) => self.warn(&zfl_text::plain(&text)),
             _ => {}
         }
     }

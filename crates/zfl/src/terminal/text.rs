@@ -10,7 +10,7 @@ pub fn clean(text: &str) -> String {
             '\t' => clean.push_str("    "),
             '\x1b' => skip_sequence(&mut rest),
             '\r' => {}
-            c if c.is_control() || turns_direction(c) => clean.push('\u{fffd}'),
+            c if zfl_text::steers(c) => clean.push('\u{fffd}'),
             c => clean.push(c),
         }
     }
@@ -25,11 +25,6 @@ fn skip_sequence(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
     while rest.next_if(|c| ('\x20'..='\x3f').contains(c)).is_some() {}
     rest.next_if(|c| ('\x40'..='\x7e').contains(c));
-}
-
-/// The marks of bidirectional text, by which a line can pretend to say something else.
-fn turns_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `7`, `1.2 k`, `3.4 M`, `5.6 G`.

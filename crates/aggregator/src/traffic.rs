@@ -1,0 +1,311 @@
+//! HTTP bytes of each client, counted at the sockets: what was read and written, heads and all.
+//!
+//! A connection that the aggregator makes is for a client from the start. One that it takes is
+//! nobody's until its request has named a client, which then gets what came before, too; bytes of
+//! strangers are in no count.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::event::ClientRecord;
+use crate::log::lock;
+use crate::roster::Roster;
+use crate::run_dir::Traffic;
+use crate::shared::Shared;
+
+/// The bytes of one connection, and whose they are.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    shared: Arc<Shared>,
+    whose: Mutex<Whose>,
+}
+
+#[derive(Debug, Default)]
+struct Whose {
+    client: Option<u32>,
+    /// Bytes that came before it was known whose they are.
+    up: u64,
+    down: u64,
+    /// Whether the answer to an update is on its way.
+    answers: bool,
+}
+
+impl Tally {
+    /// Of a connection to a client.
+    pub fn of(shared: Arc<Shared>, client: u32) -> Arc<Self> {
+        let tally = Self::of_nobody(shared);
+        tally.belongs_to(client);
+        tally
+    }
+
+    /// Of a connection of which nothing is known yet.
+    pub fn of_nobody(shared: Arc<Shared>) -> Arc<Self> {
+        let whose = Mutex::default();
+        Arc::new(Self { shared, whose })
+    }
+
+    /// Gives a client what was counted and what will be. The first one stays: a connection has one
+    /// exchange.
+    pub fn belongs_to(&self, client: u32) {
+        let mut whose = lock(&self.whose);
+        if whose.client.is_none() {
+            whose.client = Some(client);
+            self.shared.count(client, whose.up, whose.down);
+        }
+    }
+
+    /// An update was taken in: its round is not counted before this connection is over.
+    pub fn answers(&self) {
+        lock(&self.whose).answers = true;
+        self.shared.with(|state| state.answering += 1);
+    }
+
+    fn count(&self, up: u64, down: u64) {
+        let mut whose = lock(&self.whose);
+        match whose.client {
+            Some(client) => self.shared.count(client, up, down),
+            None => {
+                whose.up += up;
+                whose.down += down;
+            }
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if lock(&self.whose).answers {
+            self.shared.with(|state| state.answering -= 1);
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until the answers to updates are out, for as long as a connection to this machine can take.
+    pub(crate) async fn answered(&self) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        self.wait_until(deadline, |state| state.answering == 0)
+            .await;
+    }
+}
+
+/// What the tables have of each client's bytes, up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// When the last cohort was chosen: of those in it.
+    chosen: BTreeMap<u32, (u64, u64)>,
+    told: BTreeMap<u32, (u64, u64)>,
+}
+
+impl Ledger {
+    /// A round is over whose cohort had these bytes when it was chosen.
+    pub fn close(&mut self, chosen: BTreeMap<u32, (u64, u64)>) {
+        self.chosen = chosen;
+    }
+
+    /// Gives those of that round their bytes since it was chosen.
+    pub fn fill(&self, records: &mut [ClientRecord], roster: &Roster) {
+        for record in records {
+            let before = self.chosen.get(&record.client);
+            if let (Some(before), Some(client)) = (before, roster.get(record.client)) {
+                record.bytes_up = client.bytes_up - before.0;
+                record.bytes_down = client.bytes_down - before.1;
+            }
+        }
+    }
+
+    /// Each client's bytes that came after the last call, as rows of `round`.
+    pub fn next(&mut self, round: u32, roster: &Roster) -> Vec<Traffic> {
+        let rows = roster.iter().map(|(id, client)| {
+            let now = (client.bytes_up, client.bytes_down);
+            let before = self.told.insert(id, now).unwrap_or_default();
+            Traffic {
+                round,
+                client: id,
+                bytes_up: now.0 - before.0,
+                bytes_down: now.1 - before.1,
+            }
+        });
+        rows.filter(|row| row.bytes_up + row.bytes_down > 0)
+            .collect()
+    }
+}
+
+/// A socket that counts: what is read is up, what is written is down.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    stream: TcpStream,
+    tally: Arc<Tally>,
+    patience: Option<Duration>,
+    /// Runs while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Counted {
+    pub fn new(stream: TcpStream, tally: Arc<Tally>) -> Self {
+        Self {
+            stream,
+            tally,
+            patience: None,
+            stalled: None,
+        }
+    }
+
+    /// Gives up a peer that takes no byte of what is written for so long.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// What a write came to: counts it, or finds that the peer has taken nothing for too long.
+    fn written(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(write) = write {
+            self.stalled = None;
+            if let Ok(n) = &write {
+                self.tally.count(0, *n as u64);
+            }
+            return Poll::Ready(write);
+        }
+        if let Some(patience) = self.patience {
+            let sleep = || Box::pin(tokio::time::sleep(patience));
+            ready!(self.stalled.get_or_insert_with(sleep).as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.tally.count((buf.filled().len() - before) as u64, 0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(cx, write)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(cx, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Weighting};
+    use crate::log::Log;
+    use fl_data::Dataset;
+    use fl_nn::{Activation, Network, Shape};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    fn shared() -> Arc<Shared> {
+        let config = Config {
+            clients: 1,
+            rounds: 1,
+            first_round: 1,
+            elapsed_before: Duration::ZERO,
+            clients_per_round: 1,
+            over_commit: 0,
+            quorum: 1,
+            use_late: false,
+            wait_for: 1,
+            ready_deadline: Duration::ZERO,
+            round_deadline: Duration::ZERO,
+            progress_interval: None,
+            local_epochs: 1,
+            batch_size: 1,
+            learning_rate: 0.5,
+            arithmetic: fl_proto::Arithmetic::Fixed,
+            weighting: Weighting::NumExamples,
+            network: Network::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
+            seed: 7,
+            any_address: false,
+        };
+        let train = Dataset {
+            inputs: vec![0],
+            labels: vec![0],
+            num_inputs: 1,
+            num_classes: 2,
+        };
+        let partition = fl_data::iid(1, &[1], 7).unwrap();
+        let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO);
+        Arc::new(Shared::new(config, train, partition, log))
+    }
+
+    #[tokio::test]
+    async fn bytes_before_the_client_is_known_are_its_own() {
+        let shared = shared();
+        let tally = Tally::of_nobody(shared.clone());
+        let bytes = || shared.look(|state| state.roster.get(0).map(|c| (c.bytes_up, c.bytes_down)));
+        tally.count(5, 7);
+        assert_eq!(bytes(), Some((0, 0)));
+        tally.belongs_to(0);
+        tally.belongs_to(0);
+        tally.count(10, 10);
+        assert_eq!(bytes(), Some((15, 17)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap());
+        let (_silent, accepted) = tokio::join!(dialled, listener.accept());
+        let tally = Tally::of_nobody(shared());
+        let stream = Counted::new(accepted.unwrap().0, tally.clone());
+        let mut stream = stream.with_patience(Duration::from_millis(200));
+        let error = loop {
+            // More than any socket's buffers hold, piece by piece.
+            match stream.write_all(&[0; 1 << 16]).await {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(lock(&tally.whose).down > 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! Connections that say nothing are not held for ever, and not without number.
+
+mod support;
+
+use std::time::Duration;
+use support::{Device, LONG, Run, SHORT, answer, config, get};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zfl_aggregator::Limits;
+
+/// Limits that only a hang would reach.
+const GENEROUS: Limits = Limits {
+    head: LONG,
+    idle: LONG,
+    connections: 1000,
+};
+
+const HALF_A_HEAD: &[u8] = b"GET /id?port=1 HTTP/1.1\r\nHost: aggre";
+
+async fn send(run: &Run, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(run.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+/// Waits until the server closes the connection, which says nothing.
+async fn closed(mut stream: TcpStream) {
+    let mut said = Vec::new();
+    let end = tokio::time::timeout(LONG, stream.read_to_end(&mut said)).await;
+    // A reset is an end, too.
+    let _ = end.expect("it is closed");
+    assert_eq!(said, b"");
+}
+
+#[tokio::test]
+async fn half_a_head_is_not_waited_for() {
+    let limits = Limits {
+        head: SHORT,
+        ..GENEROUS
+    };
+    let run = Run::with_limits(config(1, 1), limits).await;
+    let mut held = Vec::new();
+    for sent in [HALF_A_HEAD, b"G", b""] {
+        for _ in 0..100 {
+            held.push(send(&run, sent).await);
+        }
+    }
+    for stream in held {
+        closed(stream).await;
+    }
+    let mut device = Device::join(run.address, 0).await;
+    device.obey().await;
+    assert!(run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn half_a_body_is_not_waited_for_and_the_device_may_send_it_again() {
+    let limits = Limits {
+        idle: SHORT,
+        ..GENEROUS
+    };
+    let run = Run::with_limits(config(1, 1), limits).await;
+    let mut device = Device::join(run.address, 0).await;
+    let order = device.order().await;
+    let update = device.update(&order);
+    let head = format!(
+        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        update.len()
+    );
+    let mut stream = send(&run, head.as_bytes()).await;
+    stream.write_all(&update[..100]).await.unwrap();
+    let refused = tokio::time::timeout(LONG, answer(&mut stream)).await;
+    let refused = refused.expect("it is refused");
+    assert_eq!(refused.status, 408, "{}", refused.reason());
+    assert!(refused.reason().contains("no byte"), "{refused:?}");
+    assert_eq!(device.post(&update).await.status, 200);
+    assert!(run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_slowly_is_taken() {
+    let limits = Limits {
+        idle: 2 * SHORT,
+        ..GENEROUS
+    };
+    let run = Run::with_limits(config(1, 1), limits).await;
+    let mut device = Device::join(run.address, 0).await;
+    let order = device.order().await;
+    let update = device.update(&order);
+    let head = format!(
+        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        update.len()
+    );
+    let mut stream = send(&run, head.as_bytes()).await;
+    // In all it takes longer than one silence may.
+    let pieces = 16;
+    for piece in update.chunks(update.len().div_ceil(pieces)) {
+        stream.write_all(piece).await.unwrap();
+        tokio::time::sleep(4 * SHORT / pieces as u32).await;
+    }
+    assert_eq!(answer(&mut stream).await.status, 200);
+    assert!(run.finish().await.summary.success);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let limits = Limits {
+        connections: 2,
+        ..GENEROUS
+    };
+    let run = Run::with_limits(config(1, 1), limits).await;
+    let held = [send(&run, HALF_A_HEAD).await, send(&run, HALF_A_HEAD).await];
+    let asked = tokio::spawn(get(run.address, "/id?port=1"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!asked.is_finished(), "both places are taken");
+    drop(held);
+    let answered = tokio::time::timeout(LONG, asked).await;
+    assert_eq!(answered.expect("a place is free").unwrap().status, 200);
+    run.handle.cancel("done");
+    run.finish().await;
+}

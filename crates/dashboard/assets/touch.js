@@ -1,0 +1,121 @@
+// Touching the run: what the page can do if it was opened with the run's token.
+
+const $ = (id) => document.getElementById(id);
+const KEY = "zfl-token";
+
+let token = null;
+/** What can be done to devices; null: the run can only be looked at. */
+let actions = null;
+let shown = { info: null, device: null };
+let busy = false;
+let silence;
+
+/** Takes a token out of the address, where others could read it; true if there was one. */
+export function takeToken() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  const told = parts.get("token");
+  if (told == null) return false;
+  parts.delete("token");
+  const [view] = parts.keys();
+  history.replaceState(history.state, "", location.pathname + location.search + (view ? `#${view}` : ""));
+  token = told;
+  // For when the page is loaded again. It is this tab's own, and goes with it.
+  try { sessionStorage.setItem(KEY, told); } catch { /* Then the address has to be opened again. */ }
+  return true;
+}
+
+function forget() {
+  token = null;
+  actions = null;
+  try { sessionStorage.removeItem(KEY); } catch { /* There is nothing then. */ }
+}
+
+/** Tells people, and screen readers, what came of something. */
+function say(text, failed = false) {
+  const node = $("said");
+  node.dataset.failed = String(failed);
+  node.textContent = text === "" ? "" : text[0].toUpperCase() + text.slice(1);
+  clearTimeout(silence);
+  silence = setTimeout(() => { node.textContent = ""; }, 15000);
+}
+
+async function ask(path, message) {
+  const headers = { accept: "application/json", authorization: `Bearer ${token}` };
+  const sent = message && { method: "POST", body: JSON.stringify(message) };
+  if (message) headers["content-type"] = "application/json";
+  const answer = await fetch(path, { ...sent, headers });
+  const told = await answer.json().catch(() => ({}));
+  if (answer.status === 401 || answer.status === 404 && !message) forget();
+  if (!answer.ok) throw new Error(told.error ?? `the run answers ${answer.status}`);
+  return told;
+}
+
+/** Asks what can be done, if there is a token. */
+export async function begin() {
+  if (token == null) {
+    try { token = sessionStorage.getItem(KEY); } catch { /* Private windows have no storage. */ }
+  }
+  if (token == null) return;
+  try {
+    ({ actions } = await ask("/api/touch"));
+  } catch (error) {
+    actions = null;
+    say(`this run cannot be touched: ${error.message}`, true);
+  }
+  update();
+}
+
+/** Shows the buttons that make sense for the run and the device, or none. */
+export function show(info, device) {
+  shown = { info, device };
+  update();
+}
+
+function set(button, action, text, possible) {
+  if (button.textContent !== text) button.textContent = text;
+  button.dataset.action = action;
+  // Not `disabled`, which would take the focus away.
+  button.setAttribute("aria-disabled", String(!possible));
+}
+
+function update() {
+  const { info, device: d } = shown;
+  const can = actions != null && info?.state === "running";
+  $("stop").hidden = !can;
+  document.body.classList.toggle("touchable", can);
+  $("device-touch").hidden = !can || d == null;
+  if (!can && $("confirm").open) $("confirm").close();
+  if (!can || d == null) return;
+  const lives = d.state !== "dead";
+  set($("touch-kill"), "kill", "Kill", lives);
+  set($("touch-boot"), "reboot", lives ? "Kill and boot again" : "Boot again", true);
+  set($("touch-hold"), d.frozen ? "thaw" : "freeze", d.frozen ? "Thaw" : "Freeze", lives);
+  set($("touch-link"), d.link_cut ? "heal" : "cut", d.link_cut ? "Heal its link" : "Cut its link", true);
+  $("touch-link").hidden = !actions.includes("cut");
+}
+
+async function touch(path, message) {
+  if (busy) return;
+  busy = true;
+  try {
+    say((await ask(path, message)).done);
+  } catch (error) {
+    say(`refused: ${error.message}`, true);
+  }
+  busy = false;
+  update();
+}
+
+/** Connects the buttons. */
+export function wire() {
+  const confirm = $("confirm");
+  $("stop").addEventListener("click", () => confirm.showModal());
+  $("confirm-no").addEventListener("click", () => confirm.close());
+  $("confirm-yes").addEventListener("click", () => { confirm.close(); touch("/api/touch/stop", {}); });
+  for (const button of $("device-touch").querySelectorAll("button")) {
+    button.addEventListener("click", () => {
+      if (button.getAttribute("aria-disabled") === "true" || shown.device == null) return;
+      touch(`/api/touch/devices/${shown.device.client}`, { action: button.dataset.action });
+    });
+  }
+}

@@ -1,0 +1,330 @@
+//! Touching a run: the endpoints that change something, and who may.
+//!
+//! What a hand does is the business of whoever makes the run ([`Touch`]); here it is only decided
+//! whether it may. docs/adr/0007 has the threats. In this order, each with an answer that says why:
+//!
+//! 1. `Host`, and `Origin` if there is one, name this machine ([`crate::guard`]).
+//! 2. The run can be touched at all: it has a token.
+//! 3. A request that changes something comes from this very page: `Origin` is there and is `Host`.
+//! 4. `Authorization: Bearer` shows the token. Who shows a wrong one waits, and few can wait at a time.
+//! 5. The body is short, JSON, and says something that is known.
+
+use crate::api::refusal;
+use crate::follow::Shared;
+use crate::guard::is_same_origin;
+use crate::token::Token;
+use axum::body::to_bytes;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// The paths that touch; `docs/openapi.json` has the same.
+pub const TOUCH_ROUTES: [&str; 3] = [
+    "/api/touch",
+    "/api/touch/stop",
+    "/api/touch/devices/{client}",
+];
+
+/// Longest body, in bytes: the longest that means something has 20.
+pub const MAX_BODY: usize = 1024;
+
+/// How long the answer to a wrong token takes.
+const WRONG: Duration = Duration::from_secs(1);
+
+/// How many wait for that answer at a time; with [`WRONG`] the guesses a second.
+const GUESSES: usize = 4;
+
+/// What can be done to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Ends it as a crash would.
+    Kill,
+    /// Ends it likewise if it runs, and boots it again.
+    Reboot,
+    /// Makes it stand still.
+    Freeze,
+    /// Lets it go on.
+    Thaw,
+    /// Cuts its link.
+    Cut,
+    /// Heals its link.
+    Heal,
+}
+
+impl Action {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Reboot => "reboot",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::Cut => "cut",
+            Self::Heal => "heal",
+        }
+    }
+}
+
+/// Whoever makes the run, and does to it what a hand on the page asks for.
+///
+/// What is done comes back in words for a person, what is not with the reason. Whether anybody may is
+/// decided before. A future that is dropped may or may not have done it.
+pub trait Touch: Send + Sync {
+    /// What can be done to devices of this run; a device may still refuse.
+    fn actions(&self) -> Vec<Action>;
+
+    /// Ends the run cleanly.
+    fn stop(&self) -> BoxFuture<'_, Result<String, String>>;
+
+    /// Does something to a device.
+    fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>>;
+}
+
+/// A way to the run, and what opens it.
+pub(crate) struct Gate {
+    token: Token,
+    touch: Arc<dyn Touch>,
+    guesses: Semaphore,
+}
+
+impl Gate {
+    pub fn new(token: Token, touch: Arc<dyn Touch>) -> Self {
+        Self {
+            token,
+            touch,
+            guesses: Semaphore::new(GUESSES),
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+type Hand = State<(Arc<Gate>, Arc<Shared>)>;
+
+/// [`TOUCH_ROUTES`], which all refuse if there is no gate.
+pub(crate) fn router(gate: Option<Arc<Gate>>, shared: Arc<Shared>) -> Router {
+    let Some(gate) = gate else {
+        let closed = |router: Router<_>, path| router.route(path, any(closed));
+        return TOUCH_ROUTES
+            .into_iter()
+            .fold(Router::new(), closed)
+            .with_state(shared);
+    };
+    let handlers = [get(possible), post(stop), post(device)];
+    let open = |router: Router<_>, (path, handler)| router.route(path, handler);
+    TOUCH_ROUTES
+        .into_iter()
+        .zip(handlers)
+        .fold(Router::new(), open)
+        .layer(from_fn_with_state(Arc::clone(&gate), admit))
+        .with_state((gate, shared))
+}
+
+/// A run without a token, or none at all.
+async fn closed(State(shared): State<Arc<Shared>>) -> Response {
+    let advice = if shared.is_live() {
+        "this run can only be looked at: start one with zfl run --dashboard-token, and open the \
+         address that it prints"
+    } else {
+        "there is no run here to touch, only what one wrote down: open the address that zfl run \
+         printed"
+    };
+    refusal(StatusCode::NOT_FOUND, advice)
+}
+
+/// Lets through who may touch.
+async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !looks && !is_same_origin(headers) {
+        let reason = "only the page of this run may touch it: Origin must be there, and be http:// \
+                      and Host";
+        return refusal(StatusCode::FORBIDDEN, reason);
+    }
+    match shown(headers) {
+        Some(token) if gate.token.matches(token) => next.run(request).await,
+        Some(_) => wrong(&gate).await,
+        None => unauthorized(
+            "Bearer",
+            "show the token in a header Authorization: Bearer; the page does so if it was opened by \
+             the address that zfl printed",
+        ),
+    }
+}
+
+/// Slows down who guesses. Whoever shows the right token never waits for one who does not.
+async fn wrong(gate: &Gate) -> Response {
+    let Ok(_guess) = gate.guesses.try_acquire() else {
+        let mut response = refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong tokens at a time: wait a second",
+        );
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
+    };
+    tokio::time::sleep(WRONG).await;
+    unauthorized(
+        "Bearer error=\"invalid_token\"",
+        "this is not the token of this run: open the address that zfl printed",
+    )
+}
+
+fn unauthorized(challenge: &'static str, reason: &str) -> Response {
+    let mut response = refusal(StatusCode::UNAUTHORIZED, reason);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static(challenge),
+    );
+    response
+}
+
+/// The token that a request shows, if it is one and only one.
+fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else {
+        return None;
+    };
+    let (scheme, token) = only.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// `/api/touch`: what a hand can do here.
+#[derive(Serialize)]
+struct Possible {
+    stop: bool,
+    actions: Vec<Action>,
+}
+
+async fn possible(State((gate, _)): Hand) -> Response {
+    let actions = gate.touch.actions();
+    Json(Possible {
+        stop: true,
+        actions,
+    })
+    .into_response()
+}
+
+/// `{}`: nothing has to be said, and nothing else may be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stop {}
+
+async fn stop(State((gate, shared)): Hand, request: Request) -> Response {
+    if let Err(refused) = message::<Stop>(request).await {
+        return refused;
+    }
+    if let Some(refused) = over(&shared) {
+        return refused;
+    }
+    answer(gate.touch.stop().await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    action: Action,
+}
+
+async fn device(
+    State((gate, shared)): Hand,
+    Path(client): Path<u32>,
+    request: Request,
+) -> Response {
+    let action = match message::<Wish>(request).await {
+        Ok(Wish { action }) => action,
+        Err(refused) => return refused,
+    };
+    if let Some(refused) = over(&shared) {
+        return refused;
+    }
+    if shared.look(|model, _| model.device(client).is_none()) {
+        return refusal(StatusCode::NOT_FOUND, "there is no such device");
+    }
+    answer(gate.touch.device(client, action).await)
+}
+
+fn over(shared: &Shared) -> Option<Response> {
+    let over = shared.look(|model, _| model.is_over());
+    over.then(|| refusal(StatusCode::CONFLICT, "the run is over"))
+}
+
+/// What was done, or why it was not.
+fn answer(done: Result<String, String>) -> Response {
+    match done {
+        Ok(done) => Json(BTreeMap::from([("done", done)])).into_response(),
+        Err(reason) => refusal(StatusCode::CONFLICT, &reason),
+    }
+}
+
+/// The message in a body. A page of another site cannot send JSON without asking first, and is refused
+/// then, whatever it shows.
+async fn message<T: DeserializeOwned>(request: Request) -> Result<T, Response> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let reason = "send the body as application/json";
+        return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+    }
+    let body = to_bytes(request.into_body(), MAX_BODY).await;
+    let body = body.map_err(|_| {
+        let reason = format!("send a whole body of at most {MAX_BODY} bytes");
+        refusal(StatusCode::PAYLOAD_TOO_LARGE, &reason)
+    })?;
+    serde_json::from_slice(&body)
+        .map_err(|error| refusal(StatusCode::BAD_REQUEST, &format!("the body: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_shown_once_and_as_a_bearer() {
+        let shown_by = |values: &[&str]| {
+            let values = values
+                .iter()
+                .map(|value| (header::AUTHORIZATION, value.parse().unwrap()));
+            let mut headers = HeaderMap::new();
+            values.for_each(|(name, value)| _ = headers.append(name, value));
+            shown(&headers).map(<[u8]>::to_vec)
+        };
+        assert_eq!(shown_by(&["Bearer abc"]), Some(b"abc".to_vec()));
+        assert_eq!(shown_by(&["bearer abc"]), Some(b"abc".to_vec()));
+        for none in [
+            &[][..],
+            &["abc"],
+            &["Basic abc"],
+            &["Bearer"],
+            &["Bearer abc", "Bearer abc"],
+        ] {
+            assert_eq!(shown_by(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn an_action_is_called_as_in_json() {
+        use Action::{Cut, Freeze, Heal, Kill, Reboot, Thaw};
+        for action in [Kill, Reboot, Freeze, Thaw, Cut, Heal] {
+            assert_eq!(serde_json::to_value(action).unwrap(), action.name());
+        }
+    }
+}
