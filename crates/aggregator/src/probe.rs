@@ -140,7 +140,7 @@ pub(crate) async fn progress(
                     let why = zfl_text::plain(why);
                     shared.failed_there(id, &format!("the device gave up: {why}"));
                 }
-                shared.log.emit(Event::ClientProgress {
+                shared.in_round(id, || Event::ClientProgress {
                     client: id,
                     round,
                     done_examples: ready.done_examples,

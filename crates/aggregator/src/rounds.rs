@@ -286,12 +286,12 @@ impl Rounds {
                 return;
             };
             let reason = match self.try_start(round, id, address, token, deadline).await {
-                Ok(()) => return self.started(round, id),
+                Ok(()) => return self.shared.started(round, id),
                 // The device took it, and the answer was lost: its update will come.
                 Err(DeviceError::Refused { status, .. })
                     if unanswered && status.as_u16() == 409 =>
                 {
-                    return self.started(round, id);
+                    return self.shared.started(round, id);
                 }
                 Err(error @ DeviceError::Refused { status, .. }) if !retriable(status.as_u16()) => {
                     let reason = of_start(round, &error.to_string());
@@ -308,13 +308,6 @@ impl Rounds {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-    }
-
-    /// Faults, the watchdog and the displays go by this: it is told however the answer came.
-    fn started(&self, round: u32, id: u32) {
-        self.shared
-            .log
-            .emit(Event::ClientStarted { client: id, round });
     }
 
     async fn try_start(

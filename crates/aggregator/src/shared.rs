@@ -340,6 +340,22 @@ impl Shared {
         });
     }
 
+    /// A device took its `/start`, however the answer came: faults, the watchdog and the displays go by it.
+    pub(crate) fn started(&self, round: u32, id: u32) {
+        self.in_round(id, || Event::ClientStarted { client: id, round });
+    }
+
+    /// Tells what a device answered, unless it has been given up since.
+    pub(crate) fn in_round(&self, id: u32, event: impl FnOnce() -> Event) {
+        self.with(|state| {
+            let ticket = state.open.as_ref().and_then(|open| open.tickets.get(&id));
+            let outcome = ticket.and_then(|ticket| ticket.outcome.as_ref());
+            if !matches!(outcome, Some(Outcome::Failed(_))) {
+                self.log.emit(event());
+            }
+        });
+    }
+
     /// A device did not do its part of the round.
     pub(crate) fn failed(&self, id: u32, reason: &str) {
         self.with(|state| {

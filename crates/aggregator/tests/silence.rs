@@ -184,3 +184,21 @@ async fn those_that_come_late_are_welcome() {
     }
     assert_eq!(run.finish().await.cohorts(), [vec![0], vec![0, 1, 2]]);
 }
+
+#[tokio::test]
+async fn a_device_that_is_lost_before_its_answer_is_read_has_not_begun() {
+    let run = Run::start(config(2, 1)).await;
+    let mut devices = run.devices(2).await;
+    devices[1].answer_next([Reply::Hold]);
+    devices[1].order().await;
+    run.handle.client_lost(1, "killed");
+    devices[1].let_go();
+    devices[0].obey().await;
+    let finished = run.finish().await;
+    assert_eq!(finished.failures(), [(1, 1, "killed")]);
+    let began = finished.events.iter().filter_map(|event| match event {
+        Event::ClientStarted { client, .. } => Some(*client),
+        _ => None,
+    });
+    assert_eq!(began.collect::<Vec<_>>(), [0]);
+}

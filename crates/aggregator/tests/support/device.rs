@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 /// What a device says to a `/start` besides taking it.
@@ -29,6 +29,8 @@ pub enum Reply {
     Garble,
     /// Refuses, and answers nothing from then on.
     Vanish,
+    /// Takes it, and answers when it is let go.
+    Hold,
 }
 
 /// A `/start` that a device took.
@@ -56,6 +58,7 @@ struct Inner {
     replies: Mutex<VecDeque<Reply>>,
     stops: Mutex<u32>,
     vanished: AtomicBool,
+    let_go: Notify,
     orders: mpsc::UnboundedSender<Order>,
 }
 
@@ -88,6 +91,7 @@ impl Device {
             replies: Mutex::default(),
             stops: Mutex::default(),
             vanished: AtomicBool::new(false),
+            let_go: Notify::new(),
             orders: sender,
         });
         let app = Router::new()
@@ -131,6 +135,11 @@ impl Device {
     /// What `/ready` says from now on.
     pub fn set_state(&self, state: DeviceState, round: u32) {
         *self.inner.ready.lock().unwrap() = (state, round);
+    }
+
+    /// Answers after [`Reply::Hold`].
+    pub fn let_go(&self) {
+        self.inner.let_go.notify_one();
     }
 
     /// Answers again after [`Reply::Vanish`].
@@ -248,7 +257,7 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
             return refuse(400);
         }
         Some(Reply::Hang) => std::future::pending().await,
-        Some(Reply::Garble) | None => {}
+        Some(Reply::Garble | Reply::Hold) | None => {}
     }
     let frame = Frame::parse(&body).expect("a well-formed frame");
     let start: Start = fl_proto::json::decode(frame.control).expect("a start");
@@ -257,6 +266,9 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
         start,
         params: frame.params().collect(),
     });
+    if let Some(Reply::Hold) = reply {
+        inner.let_go.notified().await;
+    }
     if let Some(Reply::Garble) = reply {
         return (StatusCode::ACCEPTED, "{").into_response();
     }
