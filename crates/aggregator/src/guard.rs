@@ -50,7 +50,7 @@ fn names_this(headers: &HeaderMap) -> bool {
 }
 
 fn is_own(authority: &str) -> bool {
-    let is_ip = authority.parse::<SocketAddr>().is_ok() || ip(authority).is_some();
+    let is_ip = authority.parse::<SocketAddr>().is_ok() || ip_literal(authority).is_some();
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() => host,
         _ => authority,
@@ -58,8 +58,8 @@ fn is_own(authority: &str) -> bool {
     is_ip || host.eq_ignore_ascii_case("localhost") || host == OWN_NAME
 }
 
-/// `127.0.0.1`, `[::1]`.
-fn ip(host: &str) -> Option<IpAddr> {
+/// The address that a `Host` without a port is, as `127.0.0.1` or `[::1]`; `None` of a name.
+pub fn ip_literal(host: &str) -> Option<IpAddr> {
     match host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))

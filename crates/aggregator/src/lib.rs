@@ -37,6 +37,7 @@ mod traffic;
 pub use config::{Config, Weighting};
 pub use evaluate::evaluate;
 pub use event::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
+pub use guard::ip_literal;
 pub use outlook::{Conditions, Outlook};
 pub use resume::Resumed;
 pub use run_dir::{RunDir, Traffic, model_sha256};

@@ -53,6 +53,15 @@ async fn half_a_head_is_not_waited_for() {
     assert!(run.finish().await.summary.success);
 }
 
+/// The head of a request that sends this update of client 0.
+fn head_of(update: &[u8]) -> String {
+    format!(
+        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        update.len()
+    )
+}
+
 #[tokio::test]
 async fn half_a_body_is_not_waited_for_and_the_device_may_send_it_again() {
     let limits = Limits {
@@ -63,12 +72,7 @@ async fn half_a_body_is_not_waited_for_and_the_device_may_send_it_again() {
     let mut device = Device::join(run.address, 0).await;
     let order = device.order().await;
     let update = device.update(&order);
-    let head = format!(
-        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
-        update.len()
-    );
-    let mut stream = send(&run, head.as_bytes()).await;
+    let mut stream = send(&run, head_of(&update).as_bytes()).await;
     stream.write_all(&update[..100]).await.unwrap();
     let refused = tokio::time::timeout(LONG, answer(&mut stream)).await;
     let refused = refused.expect("it is refused");
@@ -88,12 +92,7 @@ async fn a_body_that_comes_slowly_is_taken() {
     let mut device = Device::join(run.address, 0).await;
     let order = device.order().await;
     let update = device.update(&order);
-    let head = format!(
-        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
-        update.len()
-    );
-    let mut stream = send(&run, head.as_bytes()).await;
+    let mut stream = send(&run, head_of(&update).as_bytes()).await;
     // In all it takes longer than one silence may.
     let pieces = 16;
     for piece in update.chunks(update.len().div_ceil(pieces)) {

@@ -9,7 +9,8 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use zfl_aggregator::ip_literal;
 
 /// What the page may do: run its own script, use its own style, ask its own origin.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -103,20 +104,9 @@ fn is_own(authority: &str, bound: Option<SocketAddr>) -> bool {
     let address = authority.parse::<SocketAddr>().ok();
     let ip = address
         .map(|address| address.ip())
-        .or_else(|| ip(authority));
+        .or_else(|| ip_literal(authority));
     let is_bound = address.is_some() && address == bound;
     ip.is_some_and(|ip| ip.is_loopback()) || is_bound
-}
-
-/// `127.0.0.1`, `[::1]`.
-fn ip(host: &str) -> Option<IpAddr> {
-    match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
-        Some(v6) => v6.parse().ok().map(IpAddr::V6),
-        None => host.parse().ok().map(IpAddr::V4),
-    }
 }
 
 #[cfg(test)]
