@@ -417,7 +417,7 @@ fn aggregator() -> zfl_aggregator::Config {
         learning_rate: 0.1,
         arithmetic: fl_proto::Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
-        network: fl_nn::Network::new(shape, fl_nn::Activation::Relu),
+        model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,
         any_address: false,
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fl_nn::{Init, Network};
+use fl_nn::{Init, Model};
 use fl_proto::{Arithmetic, Start, Token};
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ pub struct Config {
     /// How much each update counts.
     pub weighting: Weighting,
     /// The model.
-    pub network: Network,
+    pub model: Model,
     /// What every random stream is derived from.
     pub seed: u64,
     /// Whether a device may name any address for itself in `/id`, not only its own or a loopback one.
@@ -72,12 +72,12 @@ pub struct Config {
 impl Config {
     /// The global model of round 0.
     pub fn initial_params(&self) -> Vec<f32> {
-        let mut params = vec![0.0; self.network.shape().num_params()];
-        let init = match self.network.activation() {
+        let mut params = vec![0.0; self.model.shape().num_params()];
+        let init = match self.model.activation() {
             fl_nn::Activation::Relu => Init::He,
             fl_nn::Activation::Sigmoid => Init::Xavier,
         };
-        self.network
+        self.model
             .init_params(init, self.seed, &mut params)
             .expect("the buffer was made for this shape");
         params

@@ -1,7 +1,7 @@
 //! The global model on the test set.
 
 use fl_data::Dataset;
-use fl_nn::{Evaluation, Network, TrainError, Workspace};
+use fl_nn::{Evaluation, Model, TrainError, Workspace};
 
 /// Examples per piece of work. Fixed, so that the sum has the same order on every machine.
 const CHUNK: usize = 500;
@@ -10,11 +10,7 @@ const CHUNK: usize = 500;
 ///
 /// # Errors
 /// [`TrainError`] if the model or the data do not fit, or the model has diverged.
-pub fn evaluate(
-    network: &Network,
-    params: &[f32],
-    data: &Dataset,
-) -> Result<Evaluation, TrainError> {
+pub fn evaluate(model: &Model, params: &[f32], data: &Dataset) -> Result<Evaluation, TrainError> {
     let chunks: Vec<(&[u8], &[u8])> = data
         .inputs
         .chunks(CHUNK * data.num_inputs)
@@ -28,7 +24,7 @@ pub fn evaluate(
             .map(|own| {
                 scope.spawn(move || {
                     own.iter()
-                        .map(|c| evaluate_chunk(network, params, c.0, c.1))
+                        .map(|c| evaluate_chunk(model, params, c.0, c.1))
                         .collect()
                 })
             })
@@ -49,12 +45,12 @@ pub fn evaluate(
 
 /// Loss and accuracy on a few examples, here and now.
 pub(crate) fn evaluate_chunk(
-    network: &Network,
+    model: &Model,
     params: &[f32],
     inputs: &[u8],
     labels: &[u8],
 ) -> Result<Evaluation, TrainError> {
-    let plan = network.evaluation_plan()?;
+    let plan = model.evaluation_plan()?;
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
     let mut order = vec![0; plan.order];
     let workspace = Workspace {
@@ -62,5 +58,5 @@ pub(crate) fn evaluate_chunk(
         ints: &mut ints,
         order: &mut order,
     };
-    network.evaluate(params, inputs, labels, workspace)
+    model.evaluate(params, inputs, labels, workspace)
 }

@@ -36,7 +36,7 @@ type Peer = ConnectInfo<SocketAddr>;
 
 /// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
 pub fn app(shared: Arc<Shared>) -> Router {
-    let limit = body_limit(shared.config.network.shape().num_params());
+    let limit = body_limit(shared.config.model.shape().num_params());
     Router::new()
         .route(path::ID, get(join))
         .route(path::TRAINING_DATA, get(training_data))
@@ -105,13 +105,13 @@ async fn join(
 }
 
 fn welcome(shared: &Shared, id: u32) -> Welcome {
-    let network = &shared.config.network;
+    let model = &shared.config.model;
     Welcome {
         protocol: fl_proto::PROTOCOL_VERSION,
         id,
         num_examples: shared.partition.indices(id as usize).len() as u32,
-        layers: network.shape().sizes().iter().copied().collect(),
-        activation: match network.activation() {
+        layers: model.shape().sizes().iter().copied().collect(),
+        activation: match model.activation() {
             fl_nn::Activation::Relu => fl_proto::Activation::Relu,
             fl_nn::Activation::Sigmoid => fl_proto::Activation::Sigmoid,
         },
@@ -222,7 +222,7 @@ async fn silence(mut pieces: watch::Receiver<()>, idle: Duration) {
 }
 
 fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
-    let num_params = shared.config.network.shape().num_params();
+    let num_params = shared.config.model.shape().num_params();
     let (results, params) = match parse_update(headers, body, num_params) {
         Err(Unusable::Diverged(control)) => {
             let why = "the loss is not finite: the training diverged, lower the learning rate";

@@ -9,7 +9,7 @@ use futures::{FutureExt, StreamExt};
 
 use crate::device::{DeviceError, Devices};
 use crate::event::Event;
-use crate::roster::{Client, Standing};
+use crate::roster::{Client, ClientState};
 use crate::shared::Shared;
 
 /// Devices asked at once: more only makes all of them slower.
@@ -34,7 +34,7 @@ const SUSPECT_INTERVAL: Duration = Duration::from_secs(2);
 /// Asks devices that have their data whether they are ready, for ever.
 pub(crate) async fn fetched(shared: Arc<Shared>, devices: Devices) {
     loop {
-        let those = asked(&shared, |client| client.standing == Standing::Fetched);
+        let those = asked(&shared, |client| client.state == ClientState::Fetched);
         ask_all(&shared, &devices, those, READY_WITHIN).await;
         tokio::time::sleep(READY_INTERVAL).await;
     }
@@ -43,7 +43,7 @@ pub(crate) async fn fetched(shared: Arc<Shared>, devices: Devices) {
 /// Asks devices that have failed whether they are there, for ever.
 pub(crate) async fn suspects(shared: Arc<Shared>, devices: Devices) {
     loop {
-        let those = asked(&shared, |client| client.standing == Standing::Suspect);
+        let those = asked(&shared, |client| client.state == ClientState::Suspect);
         ask_all(&shared, &devices, those, READY_WITHIN).await;
         tokio::time::sleep(SUSPECT_INTERVAL).await;
     }
@@ -55,7 +55,7 @@ pub(crate) async fn before_round(shared: &Shared, devices: &Devices) {
         let gone = client
             .silent_since
             .is_some_and(|since| since.elapsed() > GONE_AFTER);
-        client.standing == Standing::Suspect && !gone
+        client.state == ClientState::Suspect && !gone
     });
     ask_all(shared, devices, those, SUSPECT_WITHIN).await;
 }
@@ -120,8 +120,8 @@ pub(crate) async fn progress(
     loop {
         tokio::time::sleep(interval).await;
         let asked: Vec<(u32, SocketAddr)> = shared.look(|state| {
-            let open = state.open.iter().flat_map(|open| &open.tickets);
-            let waiting = open.filter(|(_, ticket)| ticket.outcome.is_none());
+            let open = state.open.iter().flat_map(|open| &open.assignments);
+            let waiting = open.filter(|(_, assignment)| assignment.outcome.is_none());
             waiting
                 .filter_map(|(id, _)| Some((*id, state.roster.get(*id)?.address?)))
                 .collect()

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use fl_nn::Network;
+use fl_nn::Model;
 
 use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
 use crate::run_dir::{RunDir, at};
@@ -43,14 +43,14 @@ impl RunDir {
     ///
     /// # Errors
     /// If it is no run directory, no round is complete, or a file is not as zfl writes it.
-    pub fn broken_off(path: &Path, network: &Network) -> Result<Resumed> {
-        let model = path.join(Self::MODEL);
+    pub fn broken_off(path: &Path, model: &Model) -> Result<Resumed> {
+        let file = path.join(Self::MODEL);
         ensure!(
-            model.is_file(),
+            file.is_file(),
             "{} holds no complete round to go on from: run it anew",
             path.display()
         );
-        let (params, round) = Self::read_model(&model, network)?;
+        let (params, round) = Self::read_model(&file, model)?;
         let rows = complete_rows(path, "rounds.csv", round)?;
         let table: Vec<RoundRecord> = parse(path, "rounds.csv", &rows)?;
         ensure!(

@@ -9,7 +9,7 @@ use fl_proto::Token;
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     /// What it is doing.
-    pub standing: Standing,
+    pub state: ClientState,
     /// Where it is reached, once it has joined.
     pub address: Option<SocketAddr>,
     /// Where it asked from when it joined.
@@ -24,7 +24,7 @@ pub struct Client {
 
 /// What a client is doing, as far as the aggregator knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum ClientState {
     /// Never heard of.
     #[default]
     Absent,
@@ -44,13 +44,13 @@ pub enum Standing {
 
 /// A place in the cohort of the open round.
 #[derive(Clone, Debug)]
-pub struct Ticket {
+pub struct Assignment {
     /// What the client must send back.
     pub token: Token,
     /// Set once the update is in, or will not come.
     pub outcome: Option<Outcome>,
     /// Whether an update is refused even if it comes: the device is known to fail this round.
-    pub doomed: bool,
+    pub will_crash: bool,
     /// Whether what comes is damaged on the way.
     pub corrupt: bool,
 }
@@ -116,19 +116,19 @@ impl Roster {
     ///
     /// One that has a round's work to do is not among them: its link may be full with its update.
     pub fn silent(&self) -> Vec<(u32, Duration)> {
-        let asked = self
-            .iter()
-            .filter(|(_, client)| matches!(client.standing, Standing::Suspect | Standing::Fetched));
+        let asked = self.iter().filter(|(_, client)| {
+            matches!(client.state, ClientState::Suspect | ClientState::Fetched)
+        });
         asked
             .filter_map(|(id, client)| Some((id, client.silent_since?.elapsed())))
             .collect()
     }
 
     /// How many clients stand so.
-    pub fn count(&self, standing: impl Fn(&Standing) -> bool) -> u32 {
+    pub fn count(&self, state: impl Fn(&ClientState) -> bool) -> u32 {
         self.clients
             .iter()
-            .filter(|client| standing(&client.standing))
+            .filter(|client| state(&client.state))
             .count() as u32
     }
 
@@ -163,8 +163,8 @@ impl Roster {
         let client = self.get_mut(id).ok_or(JoinError::Unknown(id, last))?;
         let again = client.address.is_some();
         let alive = !matches!(
-            client.standing,
-            Standing::Absent | Standing::Lost(_) | Standing::Suspect
+            client.state,
+            ClientState::Absent | ClientState::Lost(_) | ClientState::Suspect
         );
         if alive
             && client
@@ -173,7 +173,7 @@ impl Roster {
         {
             return Err(JoinError::Taken(id));
         }
-        client.standing = Standing::Joined;
+        client.state = ClientState::Joined;
         client.address = Some(address);
         client.silent_since = None;
         Ok((id, again))
@@ -204,7 +204,7 @@ mod tests {
         let mut roster = Roster::new(2);
         roster.join(Some(1), at(1)).unwrap();
         assert_eq!(roster.join(Some(1), at(1)), Ok((1, true)));
-        roster.get_mut(1).unwrap().standing = Standing::Lost("crashed".into());
+        roster.get_mut(1).unwrap().state = ClientState::Lost("crashed".into());
         assert_eq!(roster.join(Some(1), at(9)), Ok((1, true)));
     }
 }

@@ -21,9 +21,9 @@ use crate::config::Config;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, Phase, RoundRecord};
-use crate::outlook::Conditions;
+use crate::hooks::RoundFaults;
 use crate::probe;
-use crate::roster::{Client, Outcome, Standing, Ticket};
+use crate::roster::{Assignment, Client, ClientState, Outcome};
 use crate::run_dir::RunDir;
 use crate::shared::{Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
@@ -87,28 +87,24 @@ impl Rounds {
         let began = Instant::now();
         let rejected_before = self.shared.look(|state| state.rejected);
         self.shared.enter(round, Phase::WaitingForReady);
-        let conditions = match self.shared.outlook() {
-            Some(outlook) => {
-                outlook
-                    .before_round(round, self.shared.log.elapsed_s())
-                    .await
-            }
-            None => Conditions::default(),
+        let faults = match self.shared.hooks() {
+            Some(hooks) => hooks.before_round(round, self.shared.log.elapsed_s()).await,
+            None => RoundFaults::default(),
         };
-        self.shared.set_away(&conditions.away);
-        self.wait_for_ready(round, &conditions).await?;
+        self.shared.set_away(&faults.away);
+        self.wait_for_ready(round, &faults).await?;
         let waited = began.elapsed();
 
         self.shared.enter(round, Phase::CohortChosen);
         let chosen = Instant::now();
         let deadline = chosen + self.shared.config.round_deadline;
-        let cohort = self.open_round(round, &conditions, chosen)?;
+        let cohort = self.open_round(round, &faults, chosen)?;
         self.shared.log.emit(Event::RoundStarted {
             round,
             cohort: cohort.clone(),
         });
-        if let Some(outlook) = self.shared.outlook() {
-            outlook.before_start(round, &cohort).await;
+        if let Some(hooks) = self.shared.hooks() {
+            hooks.before_start(round, &cohort).await;
         }
         let start_s = self.start_all(round, &cohort, deadline).await;
 
@@ -173,7 +169,7 @@ impl Rounds {
     }
 
     /// Waits until everyone who can be there is, or the deadline; fails without a quorum.
-    async fn wait_for_ready(&self, round: u32, conditions: &Conditions) -> Result<()> {
+    async fn wait_for_ready(&self, round: u32, faults: &RoundFaults) -> Result<()> {
         let config = &self.shared.config;
         let deadline = Instant::now() + config.ready_deadline;
         // Those that failed are asked once before the count, or nobody ever would where all others
@@ -182,67 +178,67 @@ impl Rounds {
         let enough = |state: &State| {
             // Those that are away cannot come, even if they are on their way back from a crash.
             let is_out = |(id, client): &(u32, &Client)| {
-                conditions.away.contains(id)
-                    || matches!(client.standing, Standing::Lost(_) | Standing::Suspect)
+                faults.away.contains(id)
+                    || matches!(client.state, ClientState::Lost(_) | ClientState::Suspect)
             };
             let out = state.roster.iter().filter(is_out).count() as u32;
-            let ready = available(state, conditions).count() as u32;
+            let ready = available(state, faults).count() as u32;
             state.cancelled.is_some() || ready >= config.wait_for.min(config.clients - out)
         };
         let all_there = self.shared.wait_until(deadline, enough).await;
         self.check_cancelled()?;
         let ready = self
             .shared
-            .look(|state| available(state, conditions).count() as u32);
+            .look(|state| available(state, faults).count() as u32);
         if ready < config.quorum {
             let lost = self
                 .shared
-                .look(|state| state.roster.count(|s| matches!(s, Standing::Lost(_))));
+                .look(|state| state.roster.count(|s| matches!(s, ClientState::Lost(_))));
             bail!(
                 "round {round}: {ready} of {} devices are ready, {lost} are lost and {} away on purpose, \
                  the quorum is {}: look at the devices' logs, or lower the quorum",
                 config.clients,
-                conditions.away.len(),
+                faults.away.len(),
                 config.quorum
             );
         }
         if !all_there {
-            self.shared.overdue(conditions);
+            self.shared.overdue(faults);
         }
         Ok(())
     }
 
     /// Chooses the cohort: the first that are available of a permutation of all IDs that the seed and
     /// the round alone decide.
-    fn open_round(&self, round: u32, conditions: &Conditions, chosen: Instant) -> Result<Vec<u32>> {
+    fn open_round(&self, round: u32, faults: &RoundFaults, chosen: Instant) -> Result<Vec<u32>> {
         let config = &self.shared.config;
         let mut order: Vec<u32> = (0..config.clients).collect();
         Pcg32::new(config.seed ^ (u64::from(round) << 32), COHORT_STREAM).shuffle(&mut order);
         let size = (config.clients_per_round + config.over_commit) as usize;
         self.shared.with(|state| {
-            let there: Vec<u32> = available(state, conditions).collect();
+            let there: Vec<u32> = available(state, faults).collect();
             let mut cohort: Vec<u32> = order
                 .into_iter()
                 .filter(|id| there.binary_search(id).is_ok())
                 .take(size)
                 .collect();
             cohort.sort_unstable();
-            let mut tickets = BTreeMap::new();
+            let mut assignments = BTreeMap::new();
             let mut bytes_before = BTreeMap::new();
             for &id in &cohort {
-                let doomed = conditions.doomed.contains_key(&id);
-                let corrupt = conditions.corrupt.contains(&id);
-                tickets.insert(
+                let will_crash = faults.will_crash.contains_key(&id);
+                let corrupt = faults.corrupt.contains(&id);
+                assignments.insert(
                     id,
-                    Ticket {
+                    Assignment {
                         token: token()?,
                         outcome: None,
-                        doomed,
+                        will_crash,
                         corrupt,
                     },
                 );
                 if let Some(client) = state.roster.get_mut(id) {
-                    client.standing = Standing::Busy;
+                    client.state = ClientState::Busy;
                     bytes_before.insert(id, (client.bytes_up, client.bytes_down));
                 }
             }
@@ -250,7 +246,7 @@ impl Rounds {
             state.open = Some(OpenRound {
                 round,
                 chosen,
-                tickets,
+                assignments,
                 updates,
                 records,
                 bytes_before,
@@ -365,26 +361,26 @@ impl Rounds {
                 format!("no update within {deadline:?}")
             };
             let mut too_slow = false;
-            for (id, ticket) in open.iter_mut().flat_map(|open| &mut open.tickets) {
-                if ticket.outcome.is_some() {
+            for (id, assignment) in open.iter_mut().flat_map(|open| &mut open.assignments) {
+                if assignment.outcome.is_some() {
                     continue;
                 }
                 too_slow = !enough;
-                ticket.outcome = Some(Outcome::Failed(why.clone()));
+                assignment.outcome = Some(Outcome::Failed(why.clone()));
                 if let Some(client) = state.roster.get_mut(*id)
-                    && client.standing == Standing::Busy
+                    && client.state == ClientState::Busy
                 {
-                    client.standing = Standing::Suspect;
+                    client.state = ClientState::Suspect;
                 }
             }
-            state.previous = open.as_ref().map(|open| (round, open.tickets.clone()));
+            state.previous = open.as_ref().map(|open| (round, open.assignments.clone()));
             let late = std::mem::take(&mut state.late);
             (open, late, too_slow)
         });
         let mut open = open.context("the round was closed twice")?;
         self.ledger.close(std::mem::take(&mut open.bytes_before));
-        for (&client, ticket) in &open.tickets {
-            let Some(Outcome::Failed(reason)) = &ticket.outcome else {
+        for (&client, assignment) in &open.assignments {
+            let Some(Outcome::Failed(reason)) = &assignment.outcome else {
                 continue;
             };
             self.shared.log.emit(Event::ClientFailed {
@@ -408,8 +404,8 @@ impl Rounds {
             bail!(
                 "round {round}: {got} updates of {} devices, the quorum is {quorum}: {}; look at the \
                  devices' logs{}, or lower the quorum",
-                open.tickets.len(),
-                reasons(&open.tickets),
+                open.assignments.len(),
+                reasons(&open.assignments),
                 if too_slow {
                     ", give a longer --deadline"
                 } else {
@@ -426,12 +422,8 @@ impl Rounds {
 
     async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
         let began = Instant::now();
-        let (network, params, test) = (
-            self.shared.config.network,
-            params.clone(),
-            self.test.clone(),
-        );
-        let found = tokio::task::spawn_blocking(move || evaluate(&network, &params, &test)).await?;
+        let (model, params, test) = (self.shared.config.model, params.clone(), self.test.clone());
+        let found = tokio::task::spawn_blocking(move || evaluate(&model, &params, &test)).await?;
         let found = found.with_context(|| format!("test the model of round {round}"))?;
         let (loss, accuracy) = (found.mean_loss(), found.accuracy());
         self.shared.log.emit(Event::Evaluated {
@@ -449,7 +441,7 @@ impl Rounds {
         // Last, since a resumed run goes on from the round of the model.
         self.run_dir.model(
             RunDir::MODEL,
-            &self.shared.config.network,
+            &self.shared.config.model,
             &self.params,
             round,
         )?;
@@ -475,10 +467,10 @@ fn is_enough(config: &Config, open: &OpenRound) -> bool {
 }
 
 /// Why places in a cohort have no update, the most frequent reason first, three at most.
-fn reasons(tickets: &BTreeMap<u32, Ticket>) -> String {
+fn reasons(assignments: &BTreeMap<u32, Assignment>) -> String {
     let mut counts = BTreeMap::<&str, u32>::new();
-    for ticket in tickets.values() {
-        if let Some(Outcome::Failed(why)) = &ticket.outcome {
+    for assignment in assignments.values() {
+        if let Some(Outcome::Failed(why)) = &assignment.outcome {
             *counts.entry(why).or_default() += 1;
         }
     }
@@ -505,21 +497,22 @@ fn largest(updates: &[Update]) -> String {
 }
 
 /// Clients that may be chosen, in order.
-fn available<'a>(state: &'a State, conditions: &'a Conditions) -> impl Iterator<Item = u32> + 'a {
+fn available<'a>(state: &'a State, faults: &'a RoundFaults) -> impl Iterator<Item = u32> + 'a {
     let ready = state
         .roster
         .iter()
-        .filter(|(_, client)| client.standing == Standing::Ready);
+        .filter(|(_, client)| client.state == ClientState::Ready);
     ready
         .map(|(id, _)| id)
-        .filter(|id| !conditions.away.contains(id))
+        .filter(|id| !faults.away.contains(id))
 }
 
 /// Where to send the `/start` of a client that still has its place in the round.
 fn place(state: &State, id: u32) -> Option<(SocketAddr, Token)> {
-    let ticket = state.open.as_ref()?.tickets.get(&id)?;
+    let assignment = state.open.as_ref()?.assignments.get(&id)?;
     let address = state.roster.get(id)?.address?;
-    (ticket.outcome.is_none() && state.cancelled.is_none()).then(|| (address, ticket.token.clone()))
+    (assignment.outcome.is_none() && state.cancelled.is_none())
+        .then(|| (address, assignment.token.clone()))
 }
 
 /// Why a device took no `/start`. The event goes out when the round is closed, with all the others.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use fl_nn::Network;
+use fl_nn::Model;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -212,11 +212,11 @@ impl RunDir {
     ///
     /// # Errors
     /// If the disk does not take it.
-    pub fn model(&self, name: &str, network: &Network, params: &[f32], round: u32) -> Result<()> {
+    pub fn model(&self, name: &str, model: &Model, params: &[f32], round: u32) -> Result<()> {
         let bytes = param_bytes(params);
         let mut tensors = Vec::new();
         let mut at_byte = 0;
-        for (i, pair) in network.shape().sizes().windows(2).enumerate() {
+        for (i, pair) in model.shape().sizes().windows(2).enumerate() {
             let (d_in, d_out) = (pair[0] as usize, pair[1] as usize);
             for (part, shape) in [("weight", vec![d_in, d_out]), ("bias", vec![d_out])] {
                 let end = at_byte + 4 * shape.iter().product::<usize>();
@@ -236,7 +236,7 @@ impl RunDir {
     ///
     /// # Errors
     /// If the file is not that of such a model.
-    pub fn read_model(path: &Path, network: &Network) -> Result<(Vec<f32>, u32)> {
+    pub fn read_model(path: &Path, model: &Model) -> Result<(Vec<f32>, u32)> {
         let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
         let round = metadata
@@ -246,8 +246,8 @@ impl RunDir {
             .and_then(|about| about["round"].as_u64()?.try_into().ok());
         let round = round.with_context(|| format!("{} names no round", path.display()))?;
         let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
-        let mut params = Vec::with_capacity(network.shape().num_params());
-        for i in 0..network.shape().sizes().len() - 1 {
+        let mut params = Vec::with_capacity(model.shape().num_params());
+        for i in 0..model.shape().sizes().len() - 1 {
             for part in ["weight", "bias"] {
                 let data = tensors.tensor(&format!("layers.{i}.{part}"))?;
                 params.extend(
@@ -259,7 +259,7 @@ impl RunDir {
                 );
             }
         }
-        if params.len() != network.shape().num_params() {
+        if params.len() != model.shape().num_params() {
             bail!("{} holds a model of another shape", path.display());
         }
         Ok((params, round))

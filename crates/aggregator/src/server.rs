@@ -14,10 +14,10 @@ use tokio::sync::{broadcast, oneshot};
 use crate::config::Config;
 use crate::device::Devices;
 use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
+use crate::hooks::RoundHooks;
 use crate::log::Log;
-use crate::outlook::Outlook;
 use crate::resume::Resumed;
-use crate::roster::Standing;
+use crate::roster::ClientState;
 use crate::rounds::Rounds;
 use crate::run_dir::{RunDir, model_sha256};
 use crate::serve::{Limits, serve};
@@ -124,8 +124,8 @@ impl Server {
 
     /// Asks before each round what will be wrong with devices in it.
     #[must_use]
-    pub fn with_outlook(self, outlook: Arc<dyn Outlook>) -> Self {
-        self.rounds.shared.watch_with(outlook);
+    pub fn with_outlook(self, hooks: Arc<dyn RoundHooks>) -> Self {
+        self.rounds.shared.watch_with(hooks);
         self
     }
 
@@ -212,11 +212,11 @@ impl Server {
     async fn say_goodbye(&self) {
         let devices: Vec<(u32, SocketAddr)> = self.rounds.shared.look(|state| {
             // A suspect may well be there, and would wait for ever.
-            let alive = |standing: &Standing| !matches!(standing, Standing::Lost(_));
+            let alive = |state: &ClientState| !matches!(state, ClientState::Lost(_));
             let those = state
                 .roster
                 .iter()
-                .filter(|(_, client)| alive(&client.standing));
+                .filter(|(_, client)| alive(&client.state));
             those
                 .filter_map(|(id, client)| Some((id, client.address?)))
                 .collect()

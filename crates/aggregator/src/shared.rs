@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::event::{ClientRecord, Event, Phase};
+use crate::hooks::{RoundFaults, RoundHooks};
 use crate::log::{Log, lock};
-use crate::outlook::{Conditions, Outlook};
-use crate::roster::{JoinError, Outcome, Roster, Standing, Ticket};
+use crate::roster::{Assignment, ClientState, JoinError, Outcome, Roster};
 use crate::strategy::Update;
 
 /// The outcome of an update that came after its round.
@@ -31,7 +31,7 @@ pub struct Refusal(pub StatusCode, pub String);
 
 /// The state of a run.
 pub struct Shared {
-    outlook: OnceLock<Arc<dyn Outlook>>,
+    hooks: OnceLock<Arc<dyn RoundHooks>>,
     pub(crate) config: Config,
     pub(crate) train: Dataset,
     pub(crate) partition: Partition,
@@ -47,7 +47,7 @@ pub(crate) struct State {
     pub phase: Phase,
     pub open: Option<OpenRound>,
     /// The round before, for updates that come late.
-    pub previous: Option<(u32, BTreeMap<u32, Ticket>)>,
+    pub previous: Option<(u32, BTreeMap<u32, Assignment>)>,
     /// What came too late since the last round was closed.
     pub late: Late,
     /// Clients that cannot be reached in this round: nobody asks them.
@@ -72,7 +72,7 @@ pub(crate) struct Late {
 pub(crate) struct OpenRound {
     pub round: u32,
     pub chosen: Instant,
-    pub tickets: BTreeMap<u32, Ticket>,
+    pub assignments: BTreeMap<u32, Assignment>,
     pub updates: Vec<Update>,
     pub records: Vec<ClientRecord>,
     /// Bytes up and down of each client of the cohort when it was chosen.
@@ -82,9 +82,9 @@ pub(crate) struct OpenRound {
 impl OpenRound {
     /// Clients of the cohort of which nothing is known yet.
     pub fn missing(&self) -> usize {
-        self.tickets
+        self.assignments
             .values()
-            .filter(|ticket| ticket.outcome.is_none())
+            .filter(|assignment| assignment.outcome.is_none())
             .count()
     }
 }
@@ -111,7 +111,7 @@ impl Shared {
             cancelled: None,
         };
         Self {
-            outlook: OnceLock::new(),
+            hooks: OnceLock::new(),
             config,
             train,
             partition,
@@ -122,13 +122,13 @@ impl Shared {
     }
 
     /// Sets whom to ask about the fleet; the first one stays.
-    pub(crate) fn watch_with(&self, outlook: Arc<dyn Outlook>) {
-        let _ = self.outlook.set(outlook);
+    pub(crate) fn watch_with(&self, hooks: Arc<dyn RoundHooks>) {
+        let _ = self.hooks.set(hooks);
     }
 
     /// Whom to ask about the fleet, if anybody.
-    pub(crate) fn outlook(&self) -> Option<&Arc<dyn Outlook>> {
-        self.outlook.get()
+    pub(crate) fn hooks(&self) -> Option<&Arc<dyn RoundHooks>> {
+        self.hooks.get()
     }
 
     /// Reads or changes the state, and wakes whoever waits for a change. What there is to tell of a change
@@ -213,14 +213,16 @@ impl Shared {
 
     /// Who was waited for long enough: rounds do not wait again for those that never came, nor for those
     /// that have not got ready.
-    pub(crate) fn overdue(&self, conditions: &Conditions) {
+    pub(crate) fn overdue(&self, faults: &RoundFaults) {
         let absent = self.with(|state| {
             let mut absent = Vec::new();
             for (id, client) in state.roster.iter_mut() {
-                match client.standing {
-                    _ if conditions.away.contains(&id) => {}
-                    Standing::Absent => absent.push(id),
-                    Standing::Joined | Standing::Fetched => client.standing = Standing::Suspect,
+                match client.state {
+                    _ if faults.away.contains(&id) => {}
+                    ClientState::Absent => absent.push(id),
+                    ClientState::Joined | ClientState::Fetched => {
+                        client.state = ClientState::Suspect
+                    }
                     _ => {}
                 }
             }
@@ -239,8 +241,11 @@ impl Shared {
     /// Whether what this client sends in this round is damaged on the way.
     pub(crate) fn is_corrupted(&self, id: u32) -> bool {
         self.look(|state| {
-            let ticket = state.open.as_ref().and_then(|open| open.tickets.get(&id));
-            ticket.is_some_and(|ticket| ticket.corrupt)
+            let assignment = state
+                .open
+                .as_ref()
+                .and_then(|open| open.assignments.get(&id));
+            assignment.is_some_and(|assignment| assignment.corrupt)
         })
     }
 
@@ -248,9 +253,9 @@ impl Shared {
     pub(crate) fn expected(&self, id: u32) {
         self.with(|state| {
             let client = state.roster.get_mut(id);
-            let lost = client.filter(|client| matches!(client.standing, Standing::Lost(_)));
+            let lost = client.filter(|client| matches!(client.state, ClientState::Lost(_)));
             if let Some(client) = lost {
-                client.standing = Standing::Absent;
+                client.state = ClientState::Absent;
                 self.log.emit(Event::ClientExpected { client: id });
             }
         });
@@ -260,7 +265,7 @@ impl Shared {
     pub(crate) fn occupant(&self, wish: Option<u32>, address: SocketAddr) -> Option<SocketAddr> {
         self.look(|state| {
             let client = state.roster.get(wish?)?;
-            let gone = matches!(client.standing, Standing::Lost(_) | Standing::Absent);
+            let gone = matches!(client.state, ClientState::Lost(_) | ClientState::Absent);
             client.address.filter(|known| *known != address && !gone)
         })
     }
@@ -278,7 +283,7 @@ impl Shared {
                 client.source = Some(source);
             }
             if again {
-                fail_ticket(
+                fail_assignment(
                     state,
                     id,
                     "the device joined anew in the middle of the round",
@@ -297,9 +302,9 @@ impl Shared {
     pub(crate) fn fetched(&self, id: u32) {
         self.with(|state| {
             if let Some(client) = state.roster.get_mut(id)
-                && client.standing == Standing::Joined
+                && client.state == ClientState::Joined
             {
-                client.standing = Standing::Fetched;
+                client.state = ClientState::Fetched;
             }
         });
     }
@@ -310,8 +315,8 @@ impl Shared {
             let Some(client) = state.roster.get_mut(id) else {
                 return;
             };
-            if matches!(client.standing, Standing::Fetched | Standing::Suspect) {
-                client.standing = Standing::Ready;
+            if matches!(client.state, ClientState::Fetched | ClientState::Suspect) {
+                client.state = ClientState::Ready;
                 self.log.emit(Event::ClientReady { client: id });
             }
         });
@@ -324,13 +329,13 @@ impl Shared {
             if state.phase == Phase::Finished {
                 return;
             }
-            fail_ticket(state, id, reason);
+            fail_assignment(state, id, reason);
             let Some(client) = state.roster.get_mut(id) else {
                 return;
             };
             client.silent_since = None;
-            let news = !matches!(client.standing, Standing::Lost(_));
-            client.standing = Standing::Lost(reason.to_owned());
+            let news = !matches!(client.state, ClientState::Lost(_));
+            client.state = ClientState::Lost(reason.to_owned());
             if news {
                 self.log.emit(Event::ClientLost {
                     client: id,
@@ -348,8 +353,11 @@ impl Shared {
     /// Tells what a device answered, unless it has been given up since.
     pub(crate) fn in_round(&self, id: u32, event: impl FnOnce() -> Event) {
         self.with(|state| {
-            let ticket = state.open.as_ref().and_then(|open| open.tickets.get(&id));
-            let outcome = ticket.and_then(|ticket| ticket.outcome.as_ref());
+            let assignment = state
+                .open
+                .as_ref()
+                .and_then(|open| open.assignments.get(&id));
+            let outcome = assignment.and_then(|assignment| assignment.outcome.as_ref());
             if !matches!(outcome, Some(Outcome::Failed(_))) {
                 self.log.emit(event());
             }
@@ -359,11 +367,11 @@ impl Shared {
     /// A device did not do its part of the round.
     pub(crate) fn failed(&self, id: u32, reason: &str) {
         self.with(|state| {
-            fail_ticket(state, id, reason);
+            fail_assignment(state, id, reason);
             if let Some(client) = state.roster.get_mut(id)
-                && client.standing == Standing::Busy
+                && client.state == ClientState::Busy
             {
-                client.standing = Standing::Suspect;
+                client.state = ClientState::Suspect;
             }
         });
     }
@@ -371,11 +379,11 @@ impl Shared {
     /// A device did not do its part of the round, and said so: it is there, and rounds wait for it.
     pub(crate) fn failed_there(&self, id: u32, reason: &str) {
         self.with(|state| {
-            fail_ticket(state, id, reason);
+            fail_assignment(state, id, reason);
             if let Some(client) = state.roster.get_mut(id)
-                && client.standing == Standing::Busy
+                && client.state == ClientState::Busy
             {
-                client.standing = Standing::Fetched;
+                client.state = ClientState::Fetched;
             }
         });
     }
@@ -384,9 +392,9 @@ impl Shared {
     pub(crate) fn give_up(&self, id: u32, round: u32, token: &Token, why: &str) {
         self.with(|state| {
             let open = state.open.as_ref().filter(|open| open.round == round);
-            let ticket = open.and_then(|open| open.tickets.get(&id));
-            if ticket.is_some_and(|ticket| ticket.token == *token) {
-                fail_ticket(state, id, why);
+            let assignment = open.and_then(|open| open.assignments.get(&id));
+            if assignment.is_some_and(|assignment| assignment.token == *token) {
+                fail_assignment(state, id, why);
                 make_ready(state, id);
             }
         });
@@ -441,7 +449,7 @@ impl Shared {
             self.train.gather_inputs(some),
             self.train.gather_labels(some),
         );
-        match evaluate_chunk(&self.config.network, params, &inputs, &labels) {
+        match evaluate_chunk(&self.config.model, params, &inputs, &labels) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!(
                 "these parameters give no finite loss on the client's own examples: {error}"
@@ -489,7 +497,7 @@ impl Shared {
             _ => {
                 if is_late(&mut state.previous, id, round, &token) {
                     record.outcome = LATE.into();
-                    record.host = self.outlook.get().and_then(|outlook| outlook.seen(&record));
+                    record.host = self.hooks.get().and_then(|hooks| hooks.seen(&record));
                     if self.config.use_late {
                         state.late.updates.push(update);
                     }
@@ -503,19 +511,19 @@ impl Shared {
                 return refuse(StatusCode::GONE, format!("round {round} is over"));
             }
         };
-        let Some(ticket) = open.tickets.get_mut(&id) else {
+        let Some(assignment) = open.assignments.get_mut(&id) else {
             return refuse(
                 StatusCode::FORBIDDEN,
                 format!("client {id} is not in the cohort of round {round}"),
             );
         };
-        if ticket.token != token {
+        if assignment.token != token {
             return refuse(
                 StatusCode::FORBIDDEN,
                 "the token is not that of this /start".into(),
             );
         }
-        match &ticket.outcome {
+        match &assignment.outcome {
             Some(Outcome::Received) => {
                 return refuse(
                     StatusCode::CONFLICT,
@@ -528,13 +536,13 @@ impl Shared {
                     format!("given up in round {round}: {why}"),
                 );
             }
-            None if ticket.doomed => {
+            None if assignment.will_crash => {
                 return refuse(
                     StatusCode::GONE,
                     format!("this device fails in round {round}"),
                 );
             }
-            None => ticket.outcome = Some(Outcome::Received),
+            None => assignment.outcome = Some(Outcome::Received),
         }
         record.round_s = Some(open.chosen.elapsed().as_secs_f64());
         let before = open.bytes_before.get(&id).copied().unwrap_or_default();
@@ -542,7 +550,7 @@ impl Shared {
             record.bytes_up = client.bytes_up - before.0;
             record.bytes_down = client.bytes_down - before.1;
         }
-        record.host = self.outlook.get().and_then(|outlook| outlook.seen(&record));
+        record.host = self.hooks.get().and_then(|hooks| hooks.seen(&record));
         open.updates.push(update);
         open.records.push(record.clone());
         make_ready(state, id);
@@ -553,64 +561,64 @@ impl Shared {
 /// A device that has delivered waits for the next round.
 fn make_ready(state: &mut State, id: u32) {
     if let Some(client) = state.roster.get_mut(id)
-        && matches!(client.standing, Standing::Busy | Standing::Suspect)
+        && matches!(client.state, ClientState::Busy | ClientState::Suspect)
     {
-        client.standing = Standing::Ready;
+        client.state = ClientState::Ready;
     }
 }
 
 /// A suspect that shows up after its round is there after all; a client of this round has to deliver.
 fn recover(state: &mut State, id: u32) {
     if let Some(client) = state.roster.get_mut(id)
-        && client.standing == Standing::Suspect
+        && client.state == ClientState::Suspect
     {
-        client.standing = Standing::Ready;
+        client.state = ClientState::Ready;
     }
 }
 
 /// Whether this is the token that the client was given in the round before.
 fn knows_token(
-    previous: &Option<(u32, BTreeMap<u32, Ticket>)>,
+    previous: &Option<(u32, BTreeMap<u32, Assignment>)>,
     id: u32,
     round: u32,
     token: &Token,
 ) -> bool {
-    previous.as_ref().is_some_and(|(last, tickets)| {
-        let ticket = tickets.get(&id);
-        *last == round && ticket.is_some_and(|ticket| ticket.token == *token)
+    previous.as_ref().is_some_and(|(last, assignments)| {
+        let assignment = assignments.get(&id);
+        *last == round && assignment.is_some_and(|assignment| assignment.token == *token)
     })
 }
 
 fn is_late(
-    previous: &mut Option<(u32, BTreeMap<u32, Ticket>)>,
+    previous: &mut Option<(u32, BTreeMap<u32, Assignment>)>,
     id: u32,
     round: u32,
     token: &Token,
 ) -> bool {
-    let Some((last, tickets)) = previous else {
+    let Some((last, assignments)) = previous else {
         return false;
     };
-    let Some(ticket) = tickets.get_mut(&id) else {
+    let Some(assignment) = assignments.get_mut(&id) else {
         return false;
     };
     let late = *last == round
-        && ticket.token == *token
-        && !ticket.doomed
-        && ticket.outcome != Some(Outcome::Received);
+        && assignment.token == *token
+        && !assignment.will_crash
+        && assignment.outcome != Some(Outcome::Received);
     if late {
-        ticket.outcome = Some(Outcome::Received);
+        assignment.outcome = Some(Outcome::Received);
     }
     late
 }
 
 /// Gives the place of a client in the open round up, if it still waits for an update.
-fn fail_ticket(state: &mut State, id: u32, reason: &str) {
-    if let Some(ticket) = state
+fn fail_assignment(state: &mut State, id: u32, reason: &str) {
+    if let Some(assignment) = state
         .open
         .as_mut()
-        .and_then(|open| open.tickets.get_mut(&id))
+        .and_then(|open| open.assignments.get_mut(&id))
     {
-        ticket
+        assignment
             .outcome
             .get_or_insert_with(|| Outcome::Failed(reason.to_owned()));
     }

@@ -239,7 +239,7 @@ mod tests {
     use crate::config::{Config, Weighting};
     use crate::log::Log;
     use fl_data::Dataset;
-    use fl_nn::{Activation, Network, Shape};
+    use fl_nn::{Activation, Model, Shape};
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -262,7 +262,7 @@ mod tests {
             learning_rate: 0.5,
             arithmetic: fl_proto::Arithmetic::Fixed,
             weighting: Weighting::NumExamples,
-            network: Network::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
+            model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
             any_address: false,
         };

@@ -2,11 +2,11 @@
 
 mod support;
 
-use fl_nn::{Activation, Network, Shape};
+use fl_nn::{Activation, Model, Shape};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use support::{Device, Run, config, network};
+use support::{Device, Run, config, model};
 use zfl_aggregator::{RunDir, bind};
 
 #[tokio::test]
@@ -88,9 +88,9 @@ fn a_model_is_read_back_to_the_bit_and_only_in_its_own_shape() {
     let dir = tempfile::tempdir().unwrap();
     let run = RunDir::create(dir.path()).unwrap();
     let params = config(1, 1).initial_params();
-    run.model("m.safetensors", &network(), &params, 5).unwrap();
+    run.model("m.safetensors", &model(), &params, 5).unwrap();
     let path = dir.path().join("m.safetensors");
-    assert_eq!(RunDir::read_model(&path, &network()).unwrap(), (params, 5));
+    assert_eq!(RunDir::read_model(&path, &model()).unwrap(), (params, 5));
 
     let bytes = fs::read(&path).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -102,14 +102,11 @@ fn a_model_is_read_back_to_the_bit_and_only_in_its_own_shape() {
     ] {
         assert_eq!(tensors.tensor(name).unwrap().shape(), shape, "{name}");
     }
-    let other = Network::new(Shape::new(&[4, 2, 2]).unwrap(), Activation::Relu);
+    let other = Model::new(Shape::new(&[4, 2, 2]).unwrap(), Activation::Relu);
     assert!(RunDir::read_model(&path, &other).is_err());
     for len in 0..bytes.len() {
         fs::write(&path, &bytes[..len]).unwrap();
-        assert!(
-            RunDir::read_model(&path, &network()).is_err(),
-            "cut at {len}"
-        );
+        assert!(RunDir::read_model(&path, &model()).is_err(), "cut at {len}");
     }
 }
 
@@ -163,7 +160,7 @@ fn the_same_model_gives_the_same_file() {
     let params = config(1, 1).initial_params();
     let files: std::collections::BTreeSet<Vec<u8>> = (0..20)
         .map(|_| {
-            run.model("m", &network(), &params, 1).unwrap();
+            run.model("m", &model(), &params, 1).unwrap();
             fs::read(dir.path().join("m")).unwrap()
         })
         .collect();

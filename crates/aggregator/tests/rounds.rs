@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{Device, Reply, Run, SHORT, config, data, frame_of, get, num_params, partition};
 use tokio::net::TcpListener;
 use zfl_aggregator::{
-    ClientRecord, Conditions, Event, HostCost, Outlook, Phase, Resumed, RoundRecord, RunDir,
+    ClientRecord, Event, HostCost, Phase, Resumed, RoundFaults, RoundHooks, RoundRecord, RunDir,
     Server, bind,
 };
 
@@ -55,7 +55,7 @@ async fn an_honest_fleet_completes_every_round() {
         zfl_aggregator::model_sha256(&expected)
     );
     let path = finished.dir.path().join("model.safetensors");
-    let (params, round) = zfl_aggregator::RunDir::read_model(&path, &support::network()).unwrap();
+    let (params, round) = zfl_aggregator::RunDir::read_model(&path, &support::model()).unwrap();
     assert_eq!((params, round), (expected, 3));
 
     let rows = finished.table(
@@ -420,15 +420,15 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
 /// Client 0 is away in round 1; client 1 fails in round 2; client 2's update is damaged in round 3.
 struct Trouble;
 
-impl Outlook for Trouble {
-    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
-        let mut conditions = Conditions::default();
+impl RoundHooks for Trouble {
+    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
+        let mut faults = RoundFaults::default();
         match round {
-            1 => conditions.away = BTreeSet::from([0]),
-            2 => conditions.doomed = BTreeMap::from([(1, "crash".to_owned())]),
-            _ => conditions.corrupt = BTreeSet::from([2]),
+            1 => faults.away = BTreeSet::from([0]),
+            2 => faults.will_crash = BTreeMap::from([(1, "crash".to_owned())]),
+            _ => faults.corrupt = BTreeSet::from([2]),
         }
-        Box::pin(std::future::ready(conditions))
+        Box::pin(std::future::ready(faults))
     }
 }
 
@@ -461,9 +461,9 @@ async fn planned_trouble_happens_as_planned() {
 /// A fleet in which client n computes for n seconds and its link takes half a second.
 struct Meter;
 
-impl Outlook for Meter {
-    fn before_round(&self, _round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
-        Box::pin(std::future::ready(Conditions::default()))
+impl RoundHooks for Meter {
+    fn before_round(&self, _round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
+        Box::pin(std::future::ready(RoundFaults::default()))
     }
 
     fn seen(&self, update: &ClientRecord) -> Option<HostCost> {
@@ -527,15 +527,15 @@ async fn a_lost_device_that_is_expected_back_is_waited_for() {
 /// Client 1 crashes in round 1 and is away in round 2.
 struct AwayAfterCrash;
 
-impl Outlook for AwayAfterCrash {
-    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, Conditions> {
-        let mut conditions = Conditions::default();
+impl RoundHooks for AwayAfterCrash {
+    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
+        let mut faults = RoundFaults::default();
         match round {
-            1 => conditions.doomed = BTreeMap::from([(1, "crash".to_owned())]),
-            2 => conditions.away = BTreeSet::from([1]),
+            1 => faults.will_crash = BTreeMap::from([(1, "crash".to_owned())]),
+            2 => faults.away = BTreeSet::from([1]),
             _ => {}
         }
-        Box::pin(std::future::ready(conditions))
+        Box::pin(std::future::ready(faults))
     }
 }
 

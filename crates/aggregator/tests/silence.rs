@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Device, LONG, Reply, Run, SHORT, config, get};
 use tokio::net::TcpListener;
-use zfl_aggregator::{Conditions, Event, Handle, Outlook};
+use zfl_aggregator::{Event, Handle, RoundFaults, RoundHooks};
 
 /// Waits until `read` gives something.
 async fn soon<T>(what: &str, read: impl Fn() -> Option<T>) -> T {
@@ -100,19 +100,19 @@ async fn a_device_that_is_gone_is_not_silent() {
 /// Takes client 1 away in round 2.
 struct Away;
 
-impl Outlook for Away {
+impl RoundHooks for Away {
     fn before_round(
         &self,
         round: u32,
         _elapsed_s: f64,
-    ) -> futures::future::BoxFuture<'_, Conditions> {
+    ) -> futures::future::BoxFuture<'_, RoundFaults> {
         let away = (round == 2)
             .then_some(1)
             .into_iter()
             .collect::<BTreeSet<_>>();
-        Box::pin(std::future::ready(Conditions {
+        Box::pin(std::future::ready(RoundFaults {
             away,
-            ..Conditions::default()
+            ..RoundFaults::default()
         }))
     }
 }

@@ -260,7 +260,7 @@ impl<P: Port> Device<P> {
         let params = self.state.params.as_deref().unwrap_or(&[]);
         let download = self.state.session.as_mut().and_then(|session| {
             let want = session.num_examples as usize;
-            let inputs = want * session.network.shape().num_inputs();
+            let inputs = want * session.model.shape().num_inputs();
             let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
             match goal {
                 Goal::Inputs => Some(Download {

@@ -4,7 +4,7 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_nn::{Network, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_nn::{Model, Step, TrainConfig, TrainError, Trainer, Workspace};
 use fl_proto::Start;
 
 /// The client's partition, shared between the device and its job.
@@ -80,7 +80,7 @@ impl TrainJob {
         reason = "all of them differ in kind, called once"
     )]
     pub(crate) fn new(
-        network: &Network,
+        model: &Model,
         config: TrainConfig,
         start: Start,
         partition: Arc<Partition>,
@@ -90,7 +90,7 @@ impl TrainJob {
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, Vec<f32>)> {
         let num_examples = partition.labels.len();
-        let trainer = match Trainer::new(network, config, num_examples) {
+        let trainer = match Trainer::new(model, config, num_examples) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), params)),
         };

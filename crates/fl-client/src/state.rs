@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_nn::{Network, Shape, TrainConfig};
+use fl_nn::{Model, Shape, TrainConfig};
 use fl_proto::{Cost, DeviceState, ErrorReply, Ready, Results, Start, Welcome};
 
 /// What the device is doing.
@@ -29,7 +29,7 @@ pub(crate) enum Phase {
 pub(crate) struct Session {
     pub id: u32,
     pub seed: u64,
-    pub network: Network,
+    pub model: Model,
     pub num_examples: u32,
     pub partition: Arc<Partition>,
 }
@@ -133,7 +133,7 @@ impl State {
         self.session = Some(Session {
             id: welcome.id,
             seed: welcome.seed,
-            network: Network::new(shape, activation),
+            model: Model::new(shape, activation),
             num_examples: welcome.num_examples,
             partition: Arc::new(partition),
         });
@@ -232,7 +232,7 @@ impl State {
             },
         };
         let job = TrainJob::new(
-            &session.network,
+            &session.model,
             config,
             start.clone(),
             session.partition.clone(),
@@ -377,7 +377,7 @@ impl fmt::Display for JoinError {
                     "the aggregator speaks wire version {theirs}, this device {ours}: build both from the same zfl"
                 )
             }
-            Self::Shape => write!(f, "the model's layers are no network that fl-nn can train"),
+            Self::Shape => write!(f, "the model's layers are no model that fl-nn can train"),
             Self::NoData => write!(f, "the aggregator has no examples for this client"),
             Self::OutOfMemory { examples } => {
                 write!(

@@ -3,7 +3,7 @@
 mod sim;
 
 use fl_client::{Config, Overrides};
-use fl_nn::{Activation, Init, Network, Shape, Step, TrainConfig, Trainer, Workspace};
+use fl_nn::{Activation, Init, Model, Shape, Step, TrainConfig, Trainer, Workspace};
 use fl_proto::frame::{self, Frame, Kind};
 use fl_proto::{
     Arithmetic, DeviceState, ErrorReply, Ready, Results, Start, Token, Welcome, compat, json,
@@ -16,13 +16,13 @@ const EXAMPLES: usize = 20;
 const SEED: u64 = 42;
 const CLIENT: u32 = 3;
 
-fn network() -> Network {
-    Network::new(Shape::new(&[INPUTS, 5, CLASSES]).unwrap(), Activation::Relu)
+fn model() -> Model {
+    Model::new(Shape::new(&[INPUTS, 5, CLASSES]).unwrap(), Activation::Relu)
 }
 
 fn global_params() -> Vec<f32> {
-    let mut params = vec![0.0; network().shape().num_params()];
-    network().init_params(Init::He, 1, &mut params).unwrap();
+    let mut params = vec![0.0; model().shape().num_params()];
+    model().init_params(Init::He, 1, &mut params).unwrap();
     params
 }
 
@@ -141,7 +141,7 @@ fn oracle(start: &Start) -> (Vec<f32>, f32) {
         arithmetic: fl_nn::Arithmetic::Fixed,
     };
     let mut params = global_params();
-    let mut trainer = Trainer::new(&network(), config, EXAMPLES).unwrap();
+    let mut trainer = Trainer::new(&model(), config, EXAMPLES).unwrap();
     let plan = *trainer.plan();
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
     let mut order = vec![0; plan.order];

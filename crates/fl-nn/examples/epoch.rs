@@ -5,8 +5,7 @@
 use std::time::{Duration, Instant};
 
 use fl_nn::{
-    Activation, Arithmetic, Init, Network, Shape, Step, TrainConfig, Trainer, Workspace,
-    derive_seed,
+    Activation, Arithmetic, Init, Model, Shape, Step, TrainConfig, Trainer, Workspace, derive_seed,
 };
 
 mod mnist;
@@ -38,7 +37,7 @@ fn main() {
 }
 
 fn time(sizes: &[usize], arithmetic: Arithmetic, images: &[u8], labels: &[u8]) {
-    let network = Network::new(Shape::new(sizes).expect("a shape"), Activation::Relu);
+    let model = Model::new(Shape::new(sizes).expect("a shape"), Activation::Relu);
     let config = TrainConfig {
         local_epochs: EPOCHS,
         batch_size: EXAMPLES as u32,
@@ -46,10 +45,10 @@ fn time(sizes: &[usize], arithmetic: Arithmetic, images: &[u8], labels: &[u8]) {
         seed: derive_seed(1, 0, 1),
         arithmetic,
     };
-    let mut trainer = Trainer::new(&network, config, EXAMPLES).expect("a training");
+    let mut trainer = Trainer::new(&model, config, EXAMPLES).expect("a training");
     let plan = *trainer.plan();
-    let mut params = vec![0.0; network.shape().num_params()];
-    network
+    let mut params = vec![0.0; model.shape().num_params()];
+    model
         .init_params(Init::He, 1, &mut params)
         .expect("the right length");
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);

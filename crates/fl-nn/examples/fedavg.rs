@@ -6,7 +6,7 @@
 //! examples, and trains 5 epochs in batches of 600.
 
 use fl_nn::{
-    Activation, Arithmetic, Init, Network, Pcg32, Shape, Step, TrainConfig, Trainer, Workspace,
+    Activation, Arithmetic, Init, Model, Pcg32, Shape, Step, TrainConfig, Trainer, Workspace,
     derive_seed,
 };
 
@@ -25,13 +25,13 @@ fn main() {
     let seeds: Vec<u64> = numbers(&next("1,2,3"));
 
     let sizes = [vec![mnist::PIXELS], hidden, vec![10]].concat();
-    let network = Network::new(Shape::new(&sizes).expect("a shape"), Activation::Relu);
+    let model = Model::new(Shape::new(&sizes).expect("a shape"), Activation::Relu);
     let (train, test) = (mnist::train(), mnist::test());
     println!("{sizes:?}, {clients} clients, test accuracy after round 1 and every fifth");
     for &learning_rate in &rates {
         for &seed in &seeds {
             let shares = partition(&train, clients, seed);
-            let accuracies = run(&network, &shares, &test, learning_rate, seed, rounds);
+            let accuracies = run(&model, &shares, &test, learning_rate, seed, rounds);
             let shown = (1..)
                 .zip(accuracies)
                 .filter(|(round, _)| *round == 1 || round % 5 == 0);
@@ -69,15 +69,15 @@ fn partition(set: &mnist::Set, clients: usize, seed: u64) -> Vec<mnist::Set> {
 
 /// Test accuracy after each round.
 fn run(
-    network: &Network,
+    model: &Model,
     shares: &[mnist::Set],
     test: &mnist::Set,
     learning_rate: f32,
     seed: u64,
     rounds: u32,
 ) -> Vec<f64> {
-    let mut global = vec![0.0; network.shape().num_params()];
-    network
+    let mut global = vec![0.0; model.shape().num_params()];
+    model
         .init_params(Init::He, seed, &mut global)
         .expect("the right length");
     let mut accuracies = Vec::new();
@@ -91,7 +91,7 @@ fn run(
                 seed: derive_seed(seed, client as u32, round),
                 arithmetic: Arithmetic::Fixed,
             };
-            let local = fit(network, &global, share, config);
+            let local = fit(model, &global, share, config);
             sum.iter_mut()
                 .zip(local)
                 .for_each(|(sum, param)| *sum += f64::from(param));
@@ -100,13 +100,13 @@ fn run(
             .iter()
             .map(|sum| (sum / shares.len() as f64) as f32)
             .collect();
-        accuracies.push(accuracy(network, &global, test));
+        accuracies.push(accuracy(model, &global, test));
     }
     accuracies
 }
 
-fn fit(network: &Network, global: &[f32], share: &mnist::Set, config: TrainConfig) -> Vec<f32> {
-    let mut trainer = Trainer::new(network, config, share.labels.len()).expect("a training");
+fn fit(model: &Model, global: &[f32], share: &mnist::Set, config: TrainConfig) -> Vec<f32> {
+    let mut trainer = Trainer::new(model, config, share.labels.len()).expect("a training");
     let plan = *trainer.plan();
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
     let mut order = vec![0; plan.order];
@@ -129,14 +129,14 @@ fn fit(network: &Network, global: &[f32], share: &mnist::Set, config: TrainConfi
     params
 }
 
-fn accuracy(network: &Network, params: &[f32], test: &mnist::Set) -> f64 {
-    let plan = network.evaluation_plan().expect("a plan");
+fn accuracy(model: &Model, params: &[f32], test: &mnist::Set) -> f64 {
+    let plan = model.evaluation_plan().expect("a plan");
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
     let workspace = Workspace {
         floats: &mut floats,
         ints: &mut ints,
         order: &mut [],
     };
-    let found = network.evaluate(params, &test.images, &test.labels, workspace);
+    let found = model.evaluate(params, &test.images, &test.labels, workspace);
     found.expect("finite parameters").accuracy()
 }

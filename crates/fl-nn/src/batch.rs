@@ -10,7 +10,7 @@ use core::mem;
 use core::ops::Range;
 
 use crate::error::TrainError;
-use crate::network::Network;
+use crate::model::Model;
 use crate::plan::Workspace;
 use crate::quantise::{Ints, quantise};
 use crate::train::{Arithmetic, Trainer};
@@ -74,13 +74,13 @@ struct Floats<'a> {
 }
 
 /// Elements of [`Workspace::floats`] besides gradients.
-pub(crate) fn num_activations(network: &Network, batch: usize) -> u64 {
-    let first = network.shape().layer(0).d_out;
-    (batch as u64 + 1) * first as u64 + network.num_outputs() as u64 + 2 * widest(network) as u64
+pub(crate) fn num_activations(model: &Model, batch: usize) -> u64 {
+    let first = model.shape().layer(0).d_out;
+    (batch as u64 + 1) * first as u64 + model.num_outputs() as u64 + 2 * widest(model) as u64
 }
 
-fn widest(network: &Network) -> usize {
-    network
+fn widest(model: &Model) -> usize {
+    model
         .shape()
         .layers()
         .map(|layer| layer.d_out)
@@ -90,14 +90,14 @@ fn widest(network: &Network) -> usize {
 
 impl Trainer {
     fn split<'a>(&self, floats: &'a mut [f32]) -> Floats<'a> {
-        let shape = self.network.shape();
+        let shape = self.model.shape();
         let first = shape.layer(0);
         let (deltas, rest) = floats.split_at_mut(self.batch_size * first.d_out);
         let (units, rest) = rest.split_at_mut(first.d_out);
         let (gradients, rest) = rest.split_at_mut(shape.num_params() - first.weights().len());
-        let (outputs, rest) = rest.split_at_mut(self.network.num_outputs());
-        let (upper, rest) = rest.split_at_mut(widest(&self.network));
-        let lower = &mut rest[..widest(&self.network)];
+        let (outputs, rest) = rest.split_at_mut(self.model.num_outputs());
+        let (upper, rest) = rest.split_at_mut(widest(&self.model));
+        let lower = &mut rest[..widest(&self.model)];
         Floats {
             deltas,
             units,
@@ -108,7 +108,7 @@ impl Trainer {
     }
 
     fn ints<'a>(&self, words: &'a mut [i32]) -> Ints<'a> {
-        Ints::new(words, self.network.shape().num_inputs(), self.batch_size)
+        Ints::new(words, self.model.shape().num_inputs(), self.batch_size)
     }
 
     /// Before the example pass.
@@ -120,7 +120,7 @@ impl Trainer {
         let floats = self.split(workspace.floats);
         floats.gradients.fill(0.0);
         if self.config.arithmetic == Arithmetic::Fixed {
-            let weights = &params[self.network.shape().layer(0).weights()];
+            let weights = &params[self.model.shape().layer(0).weights()];
             quantise(
                 weights,
                 1.0 / 255.0,
@@ -153,14 +153,14 @@ impl Trainer {
 
     /// Leaves the outputs of all layers in `floats.outputs`.
     fn forward(&self, params: &[f32], input: &[u8], floats: &mut Floats<'_>, ints: &mut Ints<'_>) {
-        let first = self.network.shape().layer(0);
+        let first = self.model.shape().layer(0);
         let sums = &mut floats.outputs[..first.d_out];
         let (weights, bias) = params[first.params()].split_at(first.weights().len());
         match self.config.arithmetic {
             Arithmetic::Fixed => fixed::forward(ints, floats.units, bias, input, sums),
             Arithmetic::Float => float::forward(weights, bias, input, sums),
         }
-        self.network.finish_forward(params, floats.outputs);
+        self.model.finish_forward(params, floats.outputs);
     }
 
     /// Adds to the gradients, keeps the first layer's deltas at `position`, and tells the loss.
@@ -171,7 +171,7 @@ impl Trainer {
         floats: &mut Floats<'_>,
         position: usize,
     ) -> Result<f32, TrainError> {
-        let shape = self.network.shape();
+        let shape = self.model.shape();
         let first = shape.layer(0);
         let offset = first.weights().len();
         let [upper, lower] = &mut floats.derivatives;
@@ -192,7 +192,7 @@ impl Trainer {
             let below = &mut lower[..layer.d_in];
             dense::backward(
                 &params[range],
-                self.network.activation(),
+                self.model.activation(),
                 inputs,
                 deltas,
                 below,
@@ -211,7 +211,7 @@ impl Trainer {
         params: &mut [f32],
         workspace: &mut Workspace<'_>,
     ) -> Result<(), TrainError> {
-        let first = self.network.shape().layer(0);
+        let first = self.model.shape().layer(0);
         let rate = self.rate();
         let floats = self.split(workspace.floats);
         let later = &mut params[first.weights().end..];
@@ -239,7 +239,7 @@ impl Trainer {
         range: Range<usize>,
     ) {
         let batch = self.batch_len();
-        let first = self.network.shape().layer(0);
+        let first = self.model.shape().layer(0);
         let rate = self.rate();
         let order = &workspace.order[self.batch_begin..][..batch];
         let Floats { deltas, units, .. } = self.split(workspace.floats);

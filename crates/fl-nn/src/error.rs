@@ -4,10 +4,10 @@ use core::fmt;
 
 use crate::shape::{MAX_LAYERS, MAX_PARAMS, MAX_WIDTH};
 
-/// Why layer sizes are no network.
+/// Why layer sizes are no model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShapeError {
-    /// A network has an input and an output, so at least two sizes.
+    /// A model has an input and an output, so at least two sizes.
     TooFewSizes(usize),
     /// More than [`MAX_LAYERS`] weight layers.
     TooManyLayers(usize),
@@ -68,7 +68,7 @@ pub enum TrainError {
     Inputs(SizeError),
     /// `labels` is not one per example.
     Labels(SizeError),
-    /// A label names no class of this network.
+    /// A label names no class of this model.
     Label {
         /// Which example, from 0.
         example: u32,
@@ -130,7 +130,7 @@ impl fmt::Display for PlanError {
         f.write_str(match self {
             Self::ZeroBatchSize => "batch size 0: a batch holds at least one example",
             Self::NoExamples => "no training examples",
-            Self::TooLarge => "the buffers exceed 2 GiB: take a smaller network or batch",
+            Self::TooLarge => "the buffers exceed 2 GiB: take a smaller model or batch",
         })
     }
 }
@@ -147,7 +147,7 @@ impl fmt::Display for TrainError {
             Self::Label { example, label } => {
                 write!(
                     f,
-                    "label {label} of example {example} names no class of the network"
+                    "label {label} of example {example} names no class of the model"
                 )
             }
             Self::Workspace { buffer, size } => write!(f, "workspace {buffer:?}: {size}"),

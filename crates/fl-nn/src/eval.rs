@@ -1,7 +1,7 @@
 //! Loss and accuracy over a set of examples.
 
 use crate::error::{PlanError, TrainError};
-use crate::network::Network;
+use crate::model::Model;
 use crate::plan::Workspace;
 use crate::quantise::{Ints, quantise};
 use crate::{fixed, loss, train};
@@ -29,12 +29,12 @@ impl Evaluation {
     }
 }
 
-impl Network {
+impl Model {
     /// Loss and accuracy of `params`, in the arithmetic of [`crate::Arithmetic::Fixed`].
     ///
     /// # Shapes
     /// `params`: `[num_params]`; `inputs`: row-major `[num_examples, d_in]`; `labels`: `[num_examples]`;
-    /// `workspace`: by [`Network::evaluation_plan`].
+    /// `workspace`: by [`Model::evaluation_plan`].
     ///
     /// # Errors
     /// [`TrainError`] if a length or a label does not fit, or [`TrainError::Diverged`] if a weight or a

@@ -1,7 +1,7 @@
 //! Initial parameters from a seeded stream.
 
 use crate::error::SizeError;
-use crate::network::Network;
+use crate::model::Model;
 use crate::rng::Pcg32;
 
 /// How weights start; biases start at 0.
@@ -19,7 +19,7 @@ pub enum Init {
 /// The stream of [`Pcg32`] that initial weights are drawn from.
 const INIT_STREAM: u64 = 0;
 
-impl Network {
+impl Model {
     /// Fills `params` with the initial parameters of `seed`.
     ///
     /// # Errors

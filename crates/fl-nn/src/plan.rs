@@ -2,7 +2,7 @@
 
 use crate::batch;
 use crate::error::{Buffer, PlanError, SizeError, TrainError};
-use crate::network::Network;
+use crate::model::Model;
 use crate::quantise::Ints;
 
 /// Most examples of a batch: the bound under which the integer kernel's sums cannot overflow.
@@ -75,7 +75,7 @@ impl MemoryPlan {
     }
 }
 
-impl Network {
+impl Model {
     /// Memory to train on `num_examples` examples in batches of `batch_size`, for either arithmetic.
     ///
     /// # Errors

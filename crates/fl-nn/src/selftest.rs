@@ -5,7 +5,7 @@
 use crate::activation::Activation;
 use crate::error::TrainError;
 use crate::init::Init;
-use crate::network::Network;
+use crate::model::Model;
 use crate::plan::Workspace;
 use crate::rng::{Pcg32, derive_seed};
 use crate::shape::Shape;
@@ -67,8 +67,8 @@ impl SelfTest {
         let mut hashes = [0; CASES.len()];
         for (hash, (arithmetic, activation, init)) in hashes.iter_mut().zip(CASES) {
             let shape = Shape::new(&SIZES).map_err(|_| TrainError::Diverged)?;
-            let network = Network::new(shape, activation);
-            network
+            let model = Model::new(shape, activation);
+            model
                 .init_params(init, 1, &mut self.params)
                 .map_err(TrainError::Params)?;
             let config = TrainConfig {
@@ -78,7 +78,7 @@ impl SelfTest {
                 seed: derive_seed(1, 2, 3),
                 arithmetic,
             };
-            let loss = self.train(&network, config, max_examples)?;
+            let loss = self.train(&model, config, max_examples)?;
             *hash = fnv1a(self.params.iter().chain([&loss]));
         }
         Ok(hashes)
@@ -86,11 +86,11 @@ impl SelfTest {
 
     fn train(
         &mut self,
-        network: &Network,
+        model: &Model,
         config: TrainConfig,
         max_examples: u32,
     ) -> Result<f32, TrainError> {
-        let mut trainer = Trainer::new(network, config, EXAMPLES)?;
+        let mut trainer = Trainer::new(model, config, EXAMPLES)?;
         let mut workspace = Workspace {
             floats: &mut self.floats,
             ints: &mut self.ints,

@@ -4,13 +4,13 @@ use core::ops::Range;
 
 use crate::error::ShapeError;
 
-/// Most weight layers of a network.
+/// Most weight layers of a model.
 pub const MAX_LAYERS: usize = 8;
 
 /// Widest layer, inputs included.
 pub const MAX_WIDTH: usize = 65_535;
 
-/// Most parameters of a network: 1 GiB of f32, so that byte counts fit 32 bits with room for gradients.
+/// Most parameters of a model: 1 GiB of f32, so that byte counts fit 32 bits with room for gradients.
 pub const MAX_PARAMS: usize = 1 << 28;
 
 /// Layer sizes from the input to the classes, checked once.

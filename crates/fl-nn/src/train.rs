@@ -2,7 +2,7 @@
 
 use crate::batch::Examples;
 use crate::error::{SizeError, TrainError};
-use crate::network::Network;
+use crate::model::Model;
 use crate::plan::{MemoryPlan, Workspace};
 use crate::rng::Pcg32;
 use crate::shape::Shape;
@@ -63,7 +63,7 @@ enum Phase {
     /// Before this example of the batch.
     Examples(usize),
     BeginInputs,
-    /// Before this input of the network.
+    /// Before this input of the model.
     Inputs(usize),
     Done,
 }
@@ -71,7 +71,7 @@ enum Phase {
 /// One training: a state machine over the caller's parameters, examples and workspace.
 #[derive(Clone, Debug)]
 pub struct Trainer {
-    pub(crate) network: Network,
+    pub(crate) model: Model,
     pub(crate) config: TrainConfig,
     pub(crate) num_examples: usize,
     pub(crate) batch_size: usize,
@@ -91,11 +91,11 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a hyper-parameter is out of range.
     pub fn new(
-        network: &Network,
+        model: &Model,
         config: TrainConfig,
         num_examples: usize,
     ) -> Result<Self, TrainError> {
-        let plan = network.training_plan(config.batch_size as usize, num_examples)?;
+        let plan = model.training_plan(config.batch_size as usize, num_examples)?;
         if config.local_epochs == 0 {
             return Err(TrainError::ZeroEpochs);
         }
@@ -103,7 +103,7 @@ impl Trainer {
             return Err(TrainError::LearningRate);
         }
         Ok(Self {
-            network: *network,
+            model: *model,
             config,
             num_examples,
             batch_size: num_examples.min(config.batch_size as usize),
@@ -129,7 +129,7 @@ impl Trainer {
     ///
     /// # Shapes
     /// `params`: `[num_params]`; `inputs`: row-major `[num_examples, d_in]`; `labels`: `[num_examples]`;
-    /// `workspace`: by [`Network::training_plan`].
+    /// `workspace`: by [`Model::training_plan`].
     ///
     /// # Errors
     /// [`TrainError`] if a length or a label does not fit (nothing has changed then), or
@@ -142,7 +142,7 @@ impl Trainer {
         workspace: &mut Workspace<'_>,
         max_examples: u32,
     ) -> Result<Step, TrainError> {
-        let shape = self.network.shape();
+        let shape = self.model.shape();
         check_params(shape, params)?;
         if labels.len() != self.num_examples {
             let size = SizeError {
@@ -235,7 +235,7 @@ impl Trainer {
             }
             Phase::Inputs(begin) => {
                 // All inputs together cost about as much as one pass over the batch.
-                let num_inputs = self.network.shape().num_inputs() as u64;
+                let num_inputs = self.model.shape().num_inputs() as u64;
                 let share = (*budget as u64 * num_inputs / batch as u64)
                     .next_multiple_of(4)
                     .max(4);

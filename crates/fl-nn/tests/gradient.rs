@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    ACTIVATIONS, ARITHMETICS, Examples, config, network, oracle_mean_loss, random_params, train,
+    ACTIVATIONS, ARITHMETICS, Examples, config, model, oracle_mean_loss, random_params, train,
 };
 use fl_nn::{Activation, Arithmetic, TrainConfig};
 
@@ -31,7 +31,7 @@ fn gradient(
     };
     let mut after = params.to_vec();
     train(
-        &network(sizes, activation),
+        &model(sizes, activation),
         config,
         &mut after,
         examples,
@@ -46,11 +46,11 @@ fn gradient(
 fn every_gradient_is_the_slope_of_the_loss() {
     for (seed, sizes) in (1..).zip(SHAPES) {
         for activation in ACTIVATIONS {
-            let network = network(sizes, activation);
-            let examples = Examples::new(&network, 11, seed);
-            let params = random_params(&network, seed, 0.7);
+            let model = model(sizes, activation);
+            let examples = Examples::new(&model, 11, seed);
+            let params = random_params(&model, seed, 0.7);
             let slopes = finite_differences(&params, |params| {
-                oracle_mean_loss(&network, params, &examples)
+                oracle_mean_loss(&model, params, &examples)
             });
             for arithmetic in ARITHMETICS {
                 let found = gradient(sizes, activation, arithmetic, &params, &examples);
@@ -96,14 +96,14 @@ fn finite_differences(params: &[f32], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> 
 fn the_loss_is_the_oracles() {
     for (seed, sizes) in (1..).zip(SHAPES) {
         for activation in ACTIVATIONS {
-            let network = network(sizes, activation);
-            let examples = Examples::new(&network, 50, seed);
-            let mut params = random_params(&network, seed, 0.7);
+            let model = model(sizes, activation);
+            let examples = Examples::new(&model, 50, seed);
+            let mut params = random_params(&model, seed, 0.7);
             let wide: Vec<f64> = params.iter().map(|&param| f64::from(param)).collect();
-            let expected = oracle_mean_loss(&network, &wide, &examples);
+            let expected = oracle_mean_loss(&model, &wide, &examples);
             for (arithmetic, tolerance) in ARITHMETICS.into_iter().zip([1e-4, 1e-6]) {
                 let loss = train(
-                    &network,
+                    &model,
                     config(arithmetic),
                     &mut params.clone(),
                     &examples,
@@ -116,16 +116,7 @@ fn the_loss_is_the_oracles() {
                 );
             }
             params[0] = f32::NAN;
-            assert!(
-                train(
-                    &network,
-                    config(Arithmetic::Fixed),
-                    &mut params,
-                    &examples,
-                    8
-                )
-                .is_err()
-            );
+            assert!(train(&model, config(Arithmetic::Fixed), &mut params, &examples, 8).is_err());
         }
     }
 }

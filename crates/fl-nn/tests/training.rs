@@ -3,21 +3,17 @@
 mod common;
 
 use common::{
-    ACTIVATIONS, ARITHMETICS, Buffers, Examples, bits, config, network, oracle_logits,
+    ACTIVATIONS, ARITHMETICS, Buffers, Examples, bits, config, model, oracle_logits,
     oracle_mean_loss, random_params, train,
 };
 use fl_nn::{
-    Activation, Arithmetic, Buffer, Evaluation, Init, Network, PlanError, SizeError, Step,
+    Activation, Arithmetic, Buffer, Evaluation, Init, Model, PlanError, SizeError, Step,
     TrainConfig, TrainError, Trainer,
 };
 
-fn evaluate(
-    network: &Network,
-    params: &[f32],
-    examples: &Examples,
-) -> Result<Evaluation, TrainError> {
-    let mut buffers = Buffers::new(&network.evaluation_plan()?);
-    network.evaluate(
+fn evaluate(model: &Model, params: &[f32], examples: &Examples) -> Result<Evaluation, TrainError> {
+    let mut buffers = Buffers::new(&model.evaluation_plan()?);
+    model.evaluate(
         params,
         &examples.inputs,
         &examples.labels,
@@ -29,16 +25,16 @@ fn evaluate(
 fn the_cut_of_the_work_changes_no_bit() {
     for arithmetic in ARITHMETICS {
         for sizes in [&[50, 5][..], &[51, 20, 5], &[52, 6, 7, 5]] {
-            let network = network(sizes, Activation::Relu);
-            let examples = Examples::new(&network, 103, 1);
+            let model = model(sizes, Activation::Relu);
+            let examples = Examples::new(&model, 103, 1);
             let config = TrainConfig {
                 local_epochs: 3,
                 batch_size: 20,
                 ..config(arithmetic)
             };
             let run = |max_examples| {
-                let mut params = random_params(&network, 2, 0.5);
-                let loss = train(&network, config, &mut params, &examples, max_examples).unwrap();
+                let mut params = random_params(&model, 2, 0.5);
+                let loss = train(&model, config, &mut params, &examples, max_examples).unwrap();
                 (bits(&params), loss.to_bits())
             };
             let whole = run(u32::MAX);
@@ -55,16 +51,16 @@ fn the_cut_of_the_work_changes_no_bit() {
 
 #[test]
 fn progress_runs_from_nothing_to_all() {
-    let network = network(&[20, 5, 3], Activation::Relu);
-    let examples = Examples::new(&network, 25, 1);
+    let model = model(&[20, 5, 3], Activation::Relu);
+    let examples = Examples::new(&model, 25, 1);
     let config = TrainConfig {
         local_epochs: 2,
         batch_size: 10,
         ..config(Arithmetic::Fixed)
     };
-    let mut trainer = Trainer::new(&network, config, 25).unwrap();
+    let mut trainer = Trainer::new(&model, config, 25).unwrap();
     let mut buffers = Buffers::new(trainer.plan());
-    let mut params = random_params(&network, 1, 0.5);
+    let mut params = random_params(&model, 1, 0.5);
     let mut seen = vec![trainer.progress()];
     let mut step = Step::Working;
     while step == Step::Working {
@@ -109,17 +105,17 @@ fn progress_runs_from_nothing_to_all() {
 #[test]
 fn both_arithmetics_go_the_same_way() {
     for activation in ACTIVATIONS {
-        let network = network(&[100, 16, 10], activation);
-        let examples = Examples::new(&network, 200, 3);
+        let model = model(&[100, 16, 10], activation);
+        let examples = Examples::new(&model, 200, 3);
         let [fixed, float] = ARITHMETICS.map(|arithmetic| {
             let config = TrainConfig {
                 local_epochs: 5,
                 batch_size: 50,
                 ..config(arithmetic)
             };
-            let mut params = vec![0.0; network.shape().num_params()];
-            network.init_params(Init::He, 4, &mut params).unwrap();
-            train(&network, config, &mut params, &examples, 64).unwrap();
+            let mut params = vec![0.0; model.shape().num_params()];
+            model.init_params(Init::He, 4, &mut params).unwrap();
+            train(&model, config, &mut params, &examples, 64).unwrap();
             params
         });
         let largest = fixed
@@ -141,22 +137,19 @@ fn it_learns_and_the_evaluation_is_the_oracles() {
         .into_iter()
         .zip([&[100, 16, 10][..], &[100, 20, 20, 10]])
     {
-        let network = network(sizes, activation);
-        let (learnt, unseen) = (
-            Examples::new(&network, 400, 5),
-            Examples::new(&network, 200, 6),
-        );
-        let mut params = vec![0.0; network.shape().num_params()];
-        network.init_params(Init::Xavier, 7, &mut params).unwrap();
-        let before = evaluate(&network, &params, &unseen).unwrap();
+        let model = model(sizes, activation);
+        let (learnt, unseen) = (Examples::new(&model, 400, 5), Examples::new(&model, 200, 6));
+        let mut params = vec![0.0; model.shape().num_params()];
+        model.init_params(Init::Xavier, 7, &mut params).unwrap();
+        let before = evaluate(&model, &params, &unseen).unwrap();
         let config = TrainConfig {
             local_epochs: 60,
             batch_size: 20,
             learning_rate: 0.3,
             ..config(Arithmetic::Fixed)
         };
-        train(&network, config, &mut params, &learnt, 100).unwrap();
-        let after = evaluate(&network, &params, &unseen).unwrap();
+        train(&model, config, &mut params, &learnt, 100).unwrap();
+        let after = evaluate(&model, &params, &unseen).unwrap();
         assert!(
             before.accuracy() < 0.5 && after.accuracy() > 0.95,
             "{before:?} {after:?}"
@@ -169,24 +162,24 @@ fn it_learns_and_the_evaluation_is_the_oracles() {
                 .chunks_exact(100)
                 .zip(&unseen.labels)
                 .filter(|&(input, &label)| {
-                    let logits = oracle_logits(&network, &wide, input);
+                    let logits = oracle_logits(&model, &wide, input);
                     logits.iter().all(|&z| z <= logits[usize::from(label)])
                 });
         assert_eq!(after.correct as usize, correct.count());
         assert_eq!(after.num_examples, 200);
-        let difference = after.mean_loss() - oracle_mean_loss(&network, &wide, &unseen);
+        let difference = after.mean_loss() - oracle_mean_loss(&model, &wide, &unseen);
         assert!(difference.abs() < 1e-4, "{difference}");
     }
 }
 
 #[test]
 fn an_evaluation_of_nothing_is_nothing() {
-    let network = network(&[4, 2], Activation::Relu);
+    let model = model(&[4, 2], Activation::Relu);
     let nothing = Examples {
         inputs: vec![],
         labels: vec![],
     };
-    let found = evaluate(&network, &random_params(&network, 1, 1.0), &nothing).unwrap();
+    let found = evaluate(&model, &random_params(&model, 1, 1.0), &nothing).unwrap();
     assert_eq!(
         (found.num_examples, found.accuracy(), found.mean_loss()),
         (0, 0.0, 0.0)
@@ -195,16 +188,16 @@ fn an_evaluation_of_nothing_is_nothing() {
 
 #[test]
 fn the_seed_decides_the_order_and_nothing_else_does() {
-    let network = network(&[30, 8, 4], Activation::Relu);
-    let examples = Examples::new(&network, 64, 1);
+    let model = model(&[30, 8, 4], Activation::Relu);
+    let examples = Examples::new(&model, 64, 1);
     let run = |seed| {
         let config = TrainConfig {
             seed,
             batch_size: 8,
             ..config(Arithmetic::Fixed)
         };
-        let mut params = random_params(&network, 1, 0.5);
-        train(&network, config, &mut params, &examples, 10).unwrap();
+        let mut params = random_params(&model, 1, 0.5);
+        train(&model, config, &mut params, &examples, 10).unwrap();
         bits(&params)
     };
     assert_eq!(run(1), run(1));
@@ -213,15 +206,15 @@ fn the_seed_decides_the_order_and_nothing_else_does() {
 
 #[test]
 fn a_batch_larger_than_the_set_is_the_set() {
-    let network = network(&[30, 8, 4], Activation::Sigmoid);
-    let examples = Examples::new(&network, 33, 1);
+    let model = model(&[30, 8, 4], Activation::Sigmoid);
+    let examples = Examples::new(&model, 33, 1);
     let run = |batch_size| {
         let config = TrainConfig {
             batch_size,
             ..config(Arithmetic::Fixed)
         };
-        let mut params = random_params(&network, 1, 0.5);
-        train(&network, config, &mut params, &examples, 10).unwrap();
+        let mut params = random_params(&model, 1, 0.5);
+        train(&model, config, &mut params, &examples, 10).unwrap();
         bits(&params)
     };
     assert_eq!(run(33), run(u32::MAX));
@@ -230,10 +223,10 @@ fn a_batch_larger_than_the_set_is_the_set() {
 
 #[test]
 fn initial_weights_have_the_variance_of_their_scheme() {
-    let network = network(&[784, 200, 10], Activation::Relu);
-    let mut params = vec![f32::NAN; network.shape().num_params()];
+    let model = model(&[784, 200, 10], Activation::Relu);
+    let mut params = vec![f32::NAN; model.shape().num_params()];
     for (init, variance) in [(Init::He, 2.0 / 784.0), (Init::Xavier, 2.0 / 984.0)] {
-        network.init_params(init, 3, &mut params).unwrap();
+        model.init_params(init, 3, &mut params).unwrap();
         let first = &params[..784 * 200];
         let mean = first.iter().map(|&w| f64::from(w)).sum::<f64>() / first.len() as f64;
         let square = first.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / first.len() as f64;
@@ -246,10 +239,10 @@ fn initial_weights_have_the_variance_of_their_scheme() {
         assert!(params[params.len() - 10..].iter().all(|&bias| bias == 0.0));
     }
     let mut other = params.clone();
-    network.init_params(Init::Xavier, 4, &mut other).unwrap();
+    model.init_params(Init::Xavier, 4, &mut other).unwrap();
     assert_ne!(bits(&params), bits(&other));
     let expected = params.len();
-    let short = network.init_params(Init::He, 3, &mut other[1..]);
+    let short = model.init_params(Init::He, 3, &mut other[1..]);
     assert_eq!(
         short,
         Err(SizeError {
@@ -262,26 +255,23 @@ fn initial_weights_have_the_variance_of_their_scheme() {
 #[test]
 fn the_plan_is_what_is_needed_and_one_element_less_is_refused() {
     for sizes in [&[9, 4][..], &[784, 16, 10], &[30, 70, 33, 7]] {
-        let network = network(sizes, Activation::Relu);
-        let examples = Examples::new(&network, 41, 1);
+        let model = model(sizes, Activation::Relu);
+        let examples = Examples::new(&model, 41, 1);
         let config = TrainConfig {
             batch_size: 20,
             ..config(Arithmetic::Fixed)
         };
-        let plan = network.training_plan(20, 41).unwrap();
+        let plan = model.training_plan(20, 41).unwrap();
         assert_eq!(
             plan.gradients_bytes + plan.activations_bytes,
             4 * plan.floats as u64
         );
         assert_eq!(plan.integers_bytes, 4 * plan.ints as u64);
         assert_eq!(plan.order_bytes, 4 * plan.order as u64);
-        assert_eq!(
-            plan.parameters_bytes,
-            4 * network.shape().num_params() as u64
-        );
+        assert_eq!(plan.parameters_bytes, 4 * model.shape().num_params() as u64);
 
-        let mut params = random_params(&network, 1, 0.3);
-        train(&network, config, &mut params, &examples, 8).unwrap();
+        let mut params = random_params(&model, 1, 0.3);
+        train(&model, config, &mut params, &examples, 8).unwrap();
         for buffer in [Buffer::Floats, Buffer::Ints, Buffer::Order] {
             let mut buffers = Buffers::new(&plan);
             let expected = match buffer {
@@ -293,7 +283,7 @@ fn the_plan_is_what_is_needed_and_one_element_less_is_refused() {
                 expected: expected.unwrap(),
                 actual: expected.unwrap() - 1,
             };
-            let mut trainer = Trainer::new(&network, config, 41).unwrap();
+            let mut trainer = Trainer::new(&model, config, 41).unwrap();
             let workspace = &mut buffers.workspace();
             let step = trainer.step(
                 &mut params,
@@ -305,10 +295,10 @@ fn the_plan_is_what_is_needed_and_one_element_less_is_refused() {
             assert_eq!(step, Err(TrainError::Workspace { buffer, size }));
         }
 
-        let plan = network.evaluation_plan().unwrap();
+        let plan = model.evaluation_plan().unwrap();
         let mut buffers = Buffers::new(&plan);
         buffers.ints.pop();
-        let found = network.evaluate(
+        let found = model.evaluate(
             &params,
             &examples.inputs,
             &examples.labels,
@@ -330,16 +320,16 @@ fn the_plan_is_what_is_needed_and_one_element_less_is_refused() {
 
 #[test]
 fn the_workspace_may_lie_anywhere_and_hold_anything() {
-    let network = network(&[21, 17, 3], Activation::Relu);
-    let examples = Examples::new(&network, 30, 1);
-    let plan = network.training_plan(1000, 30).unwrap();
+    let model = model(&[21, 17, 3], Activation::Relu);
+    let examples = Examples::new(&model, 30, 1);
+    let plan = model.training_plan(1000, 30).unwrap();
     let run = |offset: usize, rubbish: i32| {
         let mut buffers = Buffers::new(&plan);
         buffers.ints = vec![rubbish; plan.ints + 8];
         let mut workspace = buffers.workspace();
         workspace.ints = &mut workspace.ints[offset..];
-        let mut params = random_params(&network, 1, 0.5);
-        let mut trainer = Trainer::new(&network, config(Arithmetic::Fixed), 30).unwrap();
+        let mut params = random_params(&model, 1, 0.5);
+        let mut trainer = Trainer::new(&model, config(Arithmetic::Fixed), 30).unwrap();
         let (inputs, labels) = (&examples.inputs, &examples.labels);
         while trainer
             .step(&mut params, inputs, labels, &mut workspace, 7)
@@ -355,17 +345,17 @@ fn the_workspace_may_lie_anywhere_and_hold_anything() {
 
 #[test]
 fn the_default_net_fits_a_small_device() {
-    let network = network(&[784, 16, 10], Activation::Relu);
-    let plan = network.training_plan(600, 1200).unwrap();
+    let model = model(&[784, 16, 10], Activation::Relu);
+    let plan = model.training_plan(600, 1200).unwrap();
     let beside_params = plan.total_bytes() - plan.parameters_bytes;
     assert!(beside_params < 100_000, "{plan:?}");
 }
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let network = network(&[6, 5, 3], Activation::Relu);
+    let model = model(&[6, 5, 3], Activation::Relu);
     let good = config(Arithmetic::Fixed);
-    let refusal = |config, examples| Trainer::new(&network, config, examples).err();
+    let refusal = |config, examples| Trainer::new(&model, config, examples).err();
     let zero_batch = Some(TrainError::Plan(PlanError::ZeroBatchSize));
     assert_eq!(
         refusal(
@@ -415,25 +405,25 @@ fn what_makes_no_sense_is_refused() {
 
 #[test]
 fn wrong_lengths_and_labels_are_refused_and_change_nothing() {
-    let network = network(&[6, 5, 3], Activation::Relu);
-    let examples = Examples::new(&network, 9, 1);
+    let model = model(&[6, 5, 3], Activation::Relu);
+    let examples = Examples::new(&model, 9, 1);
     let (inputs, labels) = (&examples.inputs[..], &examples.labels[..]);
     let mut wrong = labels.to_vec();
     wrong[7] = 3;
     let size = |expected, actual| SizeError { expected, actual };
-    let mut params = random_params(&network, 1, 0.5);
+    let mut params = random_params(&model, 1, 0.5);
     let before = bits(&params);
     let n = params.len();
     let check = |params: &mut [f32], inputs: &[u8], labels: &[u8], error| {
-        let mut trainer = Trainer::new(&network, config(Arithmetic::Fixed), 9).unwrap();
+        let mut trainer = Trainer::new(&model, config(Arithmetic::Fixed), 9).unwrap();
         let mut buffers = Buffers::new(trainer.plan());
         let step = trainer.step(params, inputs, labels, &mut buffers.workspace(), 4);
         assert_eq!(step, Err(error));
         if labels.len() != 9 {
             return;
         }
-        let mut buffers = Buffers::new(&network.evaluation_plan().unwrap());
-        let found = network.evaluate(params, inputs, labels, buffers.workspace());
+        let mut buffers = Buffers::new(&model.evaluation_plan().unwrap());
+        let found = model.evaluate(params, inputs, labels, buffers.workspace());
         assert_eq!(found, Err(error));
     };
     check(
@@ -466,7 +456,7 @@ fn wrong_lengths_and_labels_are_refused_and_change_nothing() {
     assert_eq!(bits(&params), before);
 
     // A label that goes bad, or an order that a stranger wrote, in the middle of a training.
-    let mut trainer = Trainer::new(&network, config(Arithmetic::Fixed), 9).unwrap();
+    let mut trainer = Trainer::new(&model, config(Arithmetic::Fixed), 9).unwrap();
     let mut buffers = Buffers::new(trainer.plan());
     trainer
         .step(&mut params, inputs, labels, &mut buffers.workspace(), 1)
@@ -481,18 +471,18 @@ fn wrong_lengths_and_labels_are_refused_and_change_nothing() {
 
 #[test]
 fn numbers_that_are_not_finite_end_the_training_wherever_they_stand() {
-    let network = network(&[6, 5, 4, 3], Activation::Relu);
+    let model = model(&[6, 5, 4, 3], Activation::Relu);
     let examples = Examples {
         inputs: vec![255; 6 * 9],
         labels: vec![1; 9],
     };
-    let good = random_params(&network, 1, 0.5);
+    let good = random_params(&model, 1, 0.5);
     for arithmetic in ARITHMETICS {
         for place in 0..good.len() {
             for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut params = good.clone();
                 params[place] = value;
-                let found = train(&network, config(arithmetic), &mut params, &examples, 4);
+                let found = train(&model, config(arithmetic), &mut params, &examples, 4);
                 assert_eq!(
                     found,
                     Err(TrainError::Diverged),
@@ -505,7 +495,7 @@ fn numbers_that_are_not_finite_end_the_training_wherever_they_stand() {
 
 #[test]
 fn extreme_numbers_give_a_finite_model_or_an_error() {
-    let network = network(&[40, 20, 3], Activation::Relu);
+    let model = model(&[40, 20, 3], Activation::Relu);
     for inputs in [vec![255; 40 * 9], vec![0; 40 * 9], vec![1; 40 * 9]] {
         let examples = Examples {
             inputs,
@@ -520,13 +510,13 @@ fn extreme_numbers_give_a_finite_model_or_an_error() {
                         batch_size: 4,
                         ..config(arithmetic)
                     };
-                    let mut params = random_params(&network, 1, limit);
-                    match train(&network, config, &mut params, &examples, 5) {
+                    let mut params = random_params(&model, 1, limit);
+                    match train(&model, config, &mut params, &examples, 5) {
                         Ok(loss) => {
                             assert!(
                                 loss.is_finite() && params.iter().all(|param| param.is_finite())
                             );
-                            evaluate(&network, &params, &examples).err();
+                            evaluate(&model, &params, &examples).err();
                         }
                         Err(error) => assert_eq!(error, TrainError::Diverged),
                     }

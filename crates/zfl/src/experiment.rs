@@ -360,7 +360,7 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic.into(),
             weighting: self.weighting.into(),
-            network: self.network()?,
+            model: self.model()?,
             seed: self.seed,
             any_address: false,
         })
@@ -398,7 +398,7 @@ impl Experiment {
     ///
     /// # Errors
     /// A [`Refusal`] if there can be no such network.
-    pub fn network(&self) -> Result<fl_nn::Network, Refusal> {
+    pub fn model(&self) -> Result<fl_nn::Model, Refusal> {
         let sizes: Vec<_> = self.layers.iter().map(|&size| size as usize).collect();
         let shape = Shape::new(&sizes).map_err(|error| {
             Refusal(format!(
@@ -410,7 +410,7 @@ impl Experiment {
         require(params <= most as usize, || {
             format!("a network of {params} parameters, a message holds {most}: lower --hidden")
         })?;
-        Ok(fl_nn::Network::new(shape, self.activation.into()))
+        Ok(fl_nn::Model::new(shape, self.activation.into()))
     }
 }
 

@@ -3,13 +3,13 @@
 use crate::experiment::Experiment;
 use crate::groups::Group;
 use crate::refusal::{Refusal, require};
-use fl_nn::{Activation, MemoryPlan, Network, PlanError, Shape};
+use fl_nn::{Activation, MemoryPlan, Model, PlanError, Shape};
 
-/// Memory of a board that is certainly not free for data and model: code, stack, network buffers.
+/// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
 const FIRMWARE_BYTES: u64 = 1 << 20;
 
 /// What the boards' budgets were measured with (`cargo xtask sizes`): examples in one batch, and the
-/// default network on MNIST.
+/// default model on MNIST.
 const REFERENCE_EXAMPLES: u32 = 600;
 const REFERENCE_LAYERS: [usize; 3] = [784, 16, 10];
 
@@ -22,7 +22,7 @@ pub fn training_bytes(
     batch_size: u32,
     examples: u32,
 ) -> Result<u64, Refusal> {
-    let bytes = bytes(&experiment.network()?, batch_size, examples);
+    let bytes = bytes(&experiment.model()?, batch_size, examples);
     bytes.map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
@@ -37,8 +37,8 @@ pub fn training_bytes(
 pub fn beyond_budget(experiment: &Experiment, group: &Group) -> Result<u64, Refusal> {
     let needed = group_bytes(experiment, group)?;
     let shape = Shape::new(&REFERENCE_LAYERS).map_err(|error| Refusal(error.to_string()))?;
-    let network = Network::new(shape, Activation::Relu);
-    let budgeted = bytes(&network, REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
+    let model = Model::new(shape, Activation::Relu);
+    let budgeted = bytes(&model, REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
     Ok(needed.saturating_sub(budgeted.map_err(|error| Refusal(error.to_string()))?))
 }
 
@@ -72,9 +72,9 @@ fn group_bytes(experiment: &Experiment, group: &Group) -> Result<u64, Refusal> {
     training_bytes(experiment, batch_size, group.examples)
 }
 
-fn bytes(network: &Network, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
-    let plan = network.training_plan(batch_size as usize, examples as usize);
-    let example_bytes = network.shape().num_inputs() as u64 + 1;
+fn bytes(model: &Model, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
+    let plan = model.training_plan(batch_size as usize, examples as usize);
+    let example_bytes = model.shape().num_inputs() as u64 + 1;
     plan.map(|plan: MemoryPlan| plan.total_bytes() + example_bytes * u64::from(examples))
 }
 

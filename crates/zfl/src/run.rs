@@ -156,7 +156,7 @@ fn resume(
             other.join(", ")
         )
     })?;
-    let resumed = RunDir::broken_off(&run, &experiment.network()?)
+    let resumed = RunDir::broken_off(&run, &experiment.model()?)
         .map_err(|error| Refusal(format!("{error:#}")))?;
     require(resumed.round < experiment.rounds, || {
         format!(

@@ -20,7 +20,9 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use zfl_aggregator::{ClientRecord, Conditions, Event, Handle, HostCost, Outlook, Phase, Record};
+use zfl_aggregator::{
+    ClientRecord, Event, Handle, HostCost, Phase, Record, RoundFaults, RoundHooks,
+};
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
 
@@ -231,29 +233,29 @@ impl Stage {
         }
     }
 
-    async fn prepare(&self, round: u32, elapsed_s: f64) -> Conditions {
+    async fn prepare(&self, round: u32, elapsed_s: f64) -> RoundFaults {
         // What is half told is told first.
         drop(lock(&self.telling));
         self.restore().await;
-        let faults = self.plan.round(round, elapsed_s);
-        let mut conditions = Conditions::default();
-        for (&client, &fault) in &faults {
+        let due = self.plan.round(round, elapsed_s);
+        let mut faults = RoundFaults::default();
+        for (&client, &fault) in &due {
             match fault {
                 Fault::DropOut => {
-                    conditions.away.insert(client);
+                    faults.away.insert(client);
                     self.take_away(round, client).await;
                 }
                 Fault::Crash { .. } => {
-                    conditions.doomed.insert(client, reason(fault));
+                    faults.will_crash.insert(client, reason(fault));
                 }
-                Fault::Corrupt => _ = conditions.corrupt.insert(client),
+                Fault::Corrupt => _ = faults.corrupt.insert(client),
                 Fault::OutOfMemory | Fault::Freeze { .. } | Fault::Cut { .. } => {}
             }
         }
         let mut state = self.state();
-        (state.round, state.due) = (round, faults);
+        (state.round, state.due) = (round, due);
         state.due.retain(|_, fault| *fault != Fault::DropOut);
-        conditions
+        faults
     }
 
     async fn take_away(&self, round: u32, client: u32) {
@@ -280,8 +282,8 @@ impl Stage {
     }
 }
 
-impl Outlook for Stage {
-    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions> {
+impl RoundHooks for Stage {
+    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
         self.prepare(round, elapsed_s).boxed()
     }
 

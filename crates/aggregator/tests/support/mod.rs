@@ -15,7 +15,7 @@ pub use http::{Answer, answer, get, get_from, post, post_from, raw};
 pub use wire::Wire;
 
 use fl_data::{Dataset, Partition, Splits, iid};
-use fl_nn::{Activation, Network, Shape};
+use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
-    Config, Event, Handle, Limits, Outlook, Record, RunDir, Server, Summary, Weighting, bind,
+    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, Summary, Weighting, bind,
 };
 
 /// Long enough that only a hang reaches it.
@@ -46,13 +46,13 @@ pub fn data() -> Splits {
     }
 }
 
-pub fn network() -> Network {
-    Network::new(Shape::new(&[4, 3, 2]).unwrap(), Activation::Relu)
+pub fn model() -> Model {
+    Model::new(Shape::new(&[4, 3, 2]).unwrap(), Activation::Relu)
 }
 
-/// Parameters of [`network`].
+/// Parameters of [`model`].
 pub fn num_params() -> usize {
-    network().shape().num_params()
+    model().shape().num_params()
 }
 
 /// `clients` for `rounds`, all of them in each, one update is enough, and nothing times out.
@@ -75,7 +75,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         learning_rate: 0.5,
         arithmetic: Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
-        network: network(),
+        model: model(),
         seed: 7,
         any_address: false,
     }
@@ -106,18 +106,18 @@ impl Run {
         Self::made(config, |_| {}, set).await
     }
 
-    pub async fn with_outlook(config: Config, outlook: Arc<dyn Outlook>) -> Self {
-        Self::prepared(config, |_| {}, Some(outlook)).await
+    pub async fn with_outlook(config: Config, hooks: Arc<dyn RoundHooks>) -> Self {
+        Self::prepared(config, |_| {}, Some(hooks)).await
     }
 
     /// `prepare` sees the run directory before the server does.
     pub async fn prepared(
         config: Config,
         prepare: impl FnOnce(&Path),
-        outlook: Option<Arc<dyn Outlook>>,
+        hooks: Option<Arc<dyn RoundHooks>>,
     ) -> Self {
-        let set = |server: Server| match outlook {
-            Some(outlook) => server.with_outlook(outlook),
+        let set = |server: Server| match hooks {
+            Some(hooks) => server.with_outlook(hooks),
             None => server,
         };
         Self::made(config, prepare, set).await

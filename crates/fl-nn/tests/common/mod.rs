@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use fl_nn::{
-    Activation, Arithmetic, MemoryPlan, Network, Pcg32, Shape, Step, TrainConfig, TrainError,
+    Activation, Arithmetic, MemoryPlan, Model, Pcg32, Shape, Step, TrainConfig, TrainError,
     Trainer, Workspace,
 };
 
@@ -13,8 +13,8 @@ pub const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fixed, Arithmetic::Float];
 /// Both activations.
 pub const ACTIVATIONS: [Activation; 2] = [Activation::Relu, Activation::Sigmoid];
 
-pub fn network(sizes: &[usize], activation: Activation) -> Network {
-    Network::new(Shape::new(sizes).unwrap(), activation)
+pub fn model(sizes: &[usize], activation: Activation) -> Model {
+    Model::new(Shape::new(sizes).unwrap(), activation)
 }
 
 /// One epoch of one batch of everything at a rate of 0.1, to be changed where a test needs it.
@@ -29,9 +29,9 @@ pub fn config(arithmetic: Arithmetic) -> TrainConfig {
 }
 
 /// Uniform in `[-limit, limit)`, biases included.
-pub fn random_params(network: &Network, seed: u64, limit: f32) -> Vec<f32> {
+pub fn random_params(model: &Model, seed: u64, limit: f32) -> Vec<f32> {
     let mut rng = Pcg32::new(seed, 11);
-    (0..network.shape().num_params())
+    (0..model.shape().num_params())
         .map(|_| limit * rng.symmetric())
         .collect()
 }
@@ -43,8 +43,8 @@ pub struct Examples {
 
 impl Examples {
     /// Noise on two thirds black, with a patch of white whose place is the label.
-    pub fn new(network: &Network, count: usize, seed: u64) -> Self {
-        let (d_in, classes) = (network.shape().num_inputs(), network.shape().num_classes());
+    pub fn new(model: &Model, count: usize, seed: u64) -> Self {
+        let (d_in, classes) = (model.shape().num_inputs(), model.shape().num_classes());
         let mut rng = Pcg32::new(seed, 12);
         let mut set = Self {
             inputs: Vec::new(),
@@ -92,13 +92,13 @@ impl Buffers {
 
 /// Trains to the end in steps of `max_examples`, and tells the mean loss of the last epoch.
 pub fn train(
-    network: &Network,
+    model: &Model,
     config: TrainConfig,
     params: &mut [f32],
     examples: &Examples,
     max_examples: u32,
 ) -> Result<f32, TrainError> {
-    let mut trainer = Trainer::new(network, config, examples.labels.len())?;
+    let mut trainer = Trainer::new(model, config, examples.labels.len())?;
     let mut buffers = Buffers::new(trainer.plan());
     let mut workspace = buffers.workspace();
     let (inputs, labels) = (&examples.inputs, &examples.labels);
@@ -112,10 +112,10 @@ pub fn bits(params: &[f32]) -> Vec<u32> {
 }
 
 /// Logits of one input in f64, by the definition and nothing else.
-pub fn oracle_logits(network: &Network, params: &[f64], input: &[u8]) -> Vec<f64> {
+pub fn oracle_logits(model: &Model, params: &[f64], input: &[u8]) -> Vec<f64> {
     let mut values: Vec<f64> = input.iter().map(|&x| f64::from(x) / 255.0).collect();
     let mut rest = params;
-    let layers = network.shape().sizes().windows(2);
+    let layers = model.shape().sizes().windows(2);
     let last = layers.len() - 1;
     for (index, sizes) in layers.enumerate() {
         let (d_in, d_out) = (sizes[0] as usize, sizes[1] as usize);
@@ -127,7 +127,7 @@ pub fn oracle_logits(network: &Network, params: &[f64], input: &[u8]) -> Vec<f64
                 .sum::<f64>()
                 + bias[j]
         });
-        values = match network.activation() {
+        values = match model.activation() {
             _ if index == last => sums.collect(),
             Activation::Relu => sums.map(|z| z.max(0.0)).collect(),
             Activation::Sigmoid => sums.map(|z| 1.0 / (1.0 + (-z).exp())).collect(),
@@ -138,16 +138,16 @@ pub fn oracle_logits(network: &Network, params: &[f64], input: &[u8]) -> Vec<f64
 }
 
 /// Cross-entropy of one example in f64.
-pub fn oracle_loss(network: &Network, params: &[f64], input: &[u8], label: u8) -> f64 {
-    let logits = oracle_logits(network, params, input);
+pub fn oracle_loss(model: &Model, params: &[f64], input: &[u8], label: u8) -> f64 {
+    let logits = oracle_logits(model, params, input);
     logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[usize::from(label)]
 }
 
 /// Mean loss over all examples in f64.
-pub fn oracle_mean_loss(network: &Network, params: &[f64], examples: &Examples) -> f64 {
-    let inputs = examples.inputs.chunks_exact(network.shape().num_inputs());
+pub fn oracle_mean_loss(model: &Model, params: &[f64], examples: &Examples) -> f64 {
+    let inputs = examples.inputs.chunks_exact(model.shape().num_inputs());
     let losses = inputs
         .zip(&examples.labels)
-        .map(|(x, &y)| oracle_loss(network, params, x, y));
+        .map(|(x, &y)| oracle_loss(model, params, x, y));
     losses.sum::<f64>() / examples.labels.len() as f64
 }

@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use crate::event::{ClientRecord, HostCost};
 
 /// Told before each round what will be wrong with devices in it.
-pub trait Outlook: Send + Sync {
-    /// The conditions of a round, `elapsed_s` seconds into the run.
-    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, Conditions>;
+pub trait RoundHooks: Send + Sync {
+    /// The faults of a round, `elapsed_s` seconds into the run.
+    fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, RoundFaults>;
 
     /// Called between the choice of the cohort and the first `/start`, which waits for it.
     fn before_start<'a>(&'a self, _round: u32, _cohort: &'a [u32]) -> BoxFuture<'a, ()> {
@@ -25,11 +25,11 @@ pub trait Outlook: Send + Sync {
 
 /// Devices that will not take part, as told before a round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
+pub struct RoundFaults {
     /// Clients that cannot be reached in this round: they are not chosen.
     pub away: BTreeSet<u32>,
     /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
-    pub doomed: BTreeMap<u32, String>,
+    pub will_crash: BTreeMap<u32, String>,
     /// Clients whose update is damaged on the way: one bit of it is turned before it is read.
     pub corrupt: BTreeSet<u32>,
 }

@@ -1,18 +1,18 @@
-//! A network is a shape and an activation; its parameters belong to the caller.
+//! A model is a shape and an activation; its parameters belong to the caller.
 
 use crate::activation::Activation;
 use crate::dense;
 use crate::shape::Shape;
 
-/// A dense network without its parameters.
+/// A dense model without its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct Model {
     shape: Shape,
     activation: Activation,
 }
 
-impl Network {
-    /// A network of `shape` with `activation` on its hidden layers.
+impl Model {
+    /// A model of `shape` with `activation` on its hidden layers.
     pub fn new(shape: Shape, activation: Activation) -> Self {
         Self { shape, activation }
     }
