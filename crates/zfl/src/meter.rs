@@ -4,9 +4,9 @@ use crate::experiment::Experiment;
 use crate::groups::Group;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use zfl_aggregator::{ClientRecord, HostCost};
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
+use zfl_run_dir::{ClientRecord, HostCost};
 
 /// HTTP's head and the control part of `/start` or of an update: both are 200 to 400 bytes.
 pub const HEAD_BYTES: u64 = 300;
