@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fl_data::Dataset;
-use fl_nn::Pcg32;
 use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
+use fl_rng::{Pcg32, Purpose};
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
@@ -33,9 +33,6 @@ const STARTS_AT_ONCE: usize = 12;
 
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
-
-/// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
-const COHORT_STREAM: u64 = 0x636f_686f_7274;
 
 /// Runs the rounds.
 pub(crate) struct Rounds {
@@ -212,7 +209,7 @@ impl Rounds {
     fn open_round(&self, round: u32, faults: &RoundFaults, chosen: Instant) -> Result<Vec<u32>> {
         let config = &self.shared.config;
         let mut order: Vec<u32> = (0..config.clients).collect();
-        Pcg32::new(config.seed ^ (u64::from(round) << 32), COHORT_STREAM).shuffle(&mut order);
+        Pcg32::for_round(Purpose::Cohort, config.seed, round).shuffle(&mut order);
         let size = (config.clients_per_round + config.over_commit) as usize;
         self.shared.with(|state| {
             let there: Vec<u32> = available(state, faults).collect();
