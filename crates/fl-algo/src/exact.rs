@@ -86,26 +86,23 @@ impl ExactSum {
             // Normal numbers have a leading one that is not written.
             let mantissa = (bits & 0x7f_ffff) | (u32::from(field > 0) << 23);
             let product = u128::from(mantissa) * u128::from(weight);
-            if product == 0 {
-                continue;
-            }
             let negative = (bits >> 31 == 1) != negate;
-            self.add_at(at, negative, product, field.max(1) - 1);
+            let shift = field.max(1) - 1;
+            match narrow_term(negative, product, shift)
+                .and_then(|term| self.narrow[at].checked_add(term))
+            {
+                Some(sum) => self.narrow[at] = sum,
+                None => self.add_wide_at(at, negative, product, shift),
+            }
         }
         Ok(())
     }
 
-    /// Adds `magnitude * 2^shift` units of [`WIDE_UNIT`] to number `at`, wherever it fits.
-    fn add_at(&mut self, at: usize, negative: bool, magnitude: u128, shift: u32) {
-        if let Some(shift) = shift.checked_sub(UNIT_SHIFT)
-            && shift + 1 < magnitude.leading_zeros()
-        {
-            let term = (magnitude << shift) as i128;
-            let term = if negative { -term } else { term };
-            if let Some(sum) = self.narrow[at].checked_add(term) {
-                self.narrow[at] = sum;
-                return;
-            }
+    /// Adds `magnitude * 2^shift` units of [`WIDE_UNIT`] to the wide number `at`.
+    #[cold]
+    fn add_wide_at(&mut self, at: usize, negative: bool, magnitude: u128, shift: u32) {
+        if magnitude == 0 {
+            return;
         }
         if self.wide.is_empty() {
             self.wide = vec![[0; LIMBS]; self.narrow.len()];
@@ -122,7 +119,7 @@ impl ExactSum {
         for (at, &term) in other.narrow.iter().enumerate() {
             match self.narrow[at].checked_add(term) {
                 Some(sum) => self.narrow[at] = sum,
-                None => self.add_at(at, term < 0, term.unsigned_abs(), UNIT_SHIFT),
+                None => self.add_wide_at(at, term < 0, term.unsigned_abs(), UNIT_SHIFT),
             }
         }
         if self.wide.is_empty() {
@@ -214,6 +211,13 @@ impl ExactSum {
             Err(ExactError::Length { expected, actual })
         }
     }
+}
+
+/// A term in units of [`NARROW_UNIT`], if it is a whole number of them that fits.
+fn narrow_term(negative: bool, magnitude: u128, shift: u32) -> Option<i128> {
+    let shift = shift.checked_sub(UNIT_SHIFT)?;
+    let term = (shift + 1 < magnitude.leading_zeros()).then(|| (magnitude << shift) as i128)?;
+    Some(if negative { -term } else { term })
 }
 
 /// A weighted mean, correctly rounded.
