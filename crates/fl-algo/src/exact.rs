@@ -76,10 +76,7 @@ impl ExactSum {
     }
 
     fn accumulate(&mut self, weight: u64, negate: bool, values: &[f32]) -> Result<(), ExactError> {
-        self.check_len(values.len())?;
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(ExactError::NotFinite { at });
-        }
+        check(self.len(), values)?;
         for (at, value) in values.iter().enumerate() {
             let bits = value.to_bits();
             let field = (bits >> 23) & 0xff;
@@ -115,7 +112,7 @@ impl ExactSum {
     /// # Errors
     /// [`ExactError::Length`].
     pub fn merge(&mut self, other: &Self) -> Result<(), ExactError> {
-        self.check_len(other.len())?;
+        check_len(self.len(), other.len())?;
         for (at, &term) in other.narrow.iter().enumerate() {
             match self.narrow[at].checked_add(term) {
                 Some(sum) => self.narrow[at] = sum,
@@ -202,14 +199,22 @@ impl ExactSum {
             wide,
         })
     }
+}
 
-    fn check_len(&self, actual: usize) -> Result<(), ExactError> {
-        let expected = self.len();
-        if actual == expected {
-            Ok(())
-        } else {
-            Err(ExactError::Length { expected, actual })
-        }
+/// Checks that `values` are `len` finite numbers.
+pub(crate) fn check(len: usize, values: &[f32]) -> Result<(), ExactError> {
+    check_len(len, values.len())?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(ExactError::NotFinite { at }),
+        None => Ok(()),
+    }
+}
+
+fn check_len(expected: usize, actual: usize) -> Result<(), ExactError> {
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(ExactError::Length { expected, actual })
     }
 }
 
