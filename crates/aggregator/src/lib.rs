@@ -34,7 +34,7 @@ mod shared;
 mod strategy;
 mod traffic;
 
-pub use config::{Config, Weighting};
+pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use event::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
 pub use guard::ip_literal;

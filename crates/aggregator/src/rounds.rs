@@ -18,6 +18,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::config::STARTS_AT_ONCE;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::event::{ClientRecord, Event, Phase, RoundRecord};
@@ -28,9 +29,6 @@ use crate::run_dir::RunDir;
 use crate::shared::{Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
 use crate::traffic::Ledger;
-
-/// `/start`s under way at once: more only makes all of them slower.
-const STARTS_AT_ONCE: usize = 12;
 
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;

@@ -1,6 +1,5 @@
 //! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
 
-use crate::refusal::Refusal;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use zfl_dashboard::process;
 pub use zfl_dashboard::process::of as process_of;
+use zfl_experiment::Refusal;
 
 /// How long a run may take to stop cleanly.
 const STOP_WITHIN: Duration = Duration::from_secs(30);

@@ -7,7 +7,6 @@
 
 mod hand;
 
-use crate::experiment::Experiment;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -23,6 +22,7 @@ use tokio::task::JoinSet;
 use zfl_aggregator::{
     ClientRecord, Event, Handle, HostCost, Phase, Record, RoundFaults, RoundHooks,
 };
+use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
 

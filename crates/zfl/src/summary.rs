@@ -1,10 +1,10 @@
 //! How a run ended: `summary.json`, and the block at the end of the terminal's output.
 
-use crate::experiment::Experiment;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use zfl_experiment::{Choice, Experiment};
 use zfl_orchestrator::switch::{LaneStats, SwitchStats};
 use zfl_orchestrator::{Death, Usage};
 

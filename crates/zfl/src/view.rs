@@ -1,12 +1,10 @@
 //! The dashboard: of a run under way, and of one that is over.
 
 use crate::args::DashboardChoice;
-use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
 use crate::terminal::Terminal;
 use crate::touch::{Asked, Hand, without_token};
-use crate::versions;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
 use std::net::{SocketAddr, TcpListener};
@@ -14,6 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use zfl_aggregator::RunDir;
 use zfl_dashboard::{Dashboard, Meta};
+use zfl_experiment::Experiment;
+use zfl_experiment::versions;
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -48,7 +48,7 @@ pub fn describe(
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = Meta::split_of(train, partition);
     let versions = versions::of(experiment)?;
-    meta.versions = versions::over_the_seam(std::mem::take(&mut meta.versions), versions);
+    meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
     RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
