@@ -10,7 +10,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod before;
 mod client;
 mod devices;
 mod events;

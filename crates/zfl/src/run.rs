@@ -4,11 +4,10 @@
 //! namespaces entered (a fork, which takes a single thread), and only then a runtime started.
 
 use crate::args::{Capture, RunArgs};
-use crate::before::Before;
-use crate::runs::{self, Mark};
+use crate::runs;
 use crate::session::{Interrupt, aggregate};
 use crate::stage::Stage;
-use crate::summary::{FleetSide, Memory, NetworkStats, Summary};
+use crate::summary::{network_stats, summarise};
 use crate::terminal::Terminal;
 use crate::touch::{self, Asked, Wish};
 use crate::view;
@@ -24,7 +23,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use zfl_aggregator::{Handle, Resumed, RunDir, Server, bind};
+use zfl_aggregator::{Handle, Server, bind};
 use zfl_experiment::estimate::memory;
 use zfl_experiment::place::RUNS;
 use zfl_experiment::{
@@ -35,6 +34,10 @@ use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
     BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, Overrides, PcapConfig, Qemu, Resumption,
+};
+use zfl_run_dir::{
+    Death, FleetSummary, Memory, NetworkStats, PidFile, Resumed, RunDir, RunHistory, RunSummary,
+    process_of,
 };
 
 /// What brings a Zephyr firmware.
@@ -66,18 +69,18 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     let fleet = fleet_config(&experiment, args, resumed.as_ref())?;
     let plan = prepare(&experiment, &fleet)?;
     let dashboard = view::open(args.learning.dashboard)?;
-    let (run_dir, before) = match &resumed {
+    let (run_dir, history) = match &resumed {
         Some(resumed) => {
             let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
-            (run_dir, Before::of(&experiment.out, resumed)?)
+            (run_dir, RunHistory::of(&experiment.out, resumed)?)
         }
-        None => (create(&experiment)?, Before::default()),
+        None => (create(&experiment)?, RunHistory::default()),
     };
     // In the outer process, so that it is gone whenever this process ends in good order.
-    let _mark = Mark::set(&experiment.out)?;
+    let _pid_file = PidFile::write(&experiment.out)?;
     let _shown = args.display.open(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan, &fleet)?);
-    if let Some(round) = before.resumed_from.last() {
+    if let Some(round) = history.resumed_from.last() {
         println!("goes on after round {round}");
     }
     if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
@@ -88,7 +91,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         plan: &plan,
         began,
         resumed,
-        before,
+        history,
         fleet,
         token,
     };
@@ -143,7 +146,7 @@ fn resume(
     root: &Path,
 ) -> Result<(Experiment, Splits, Option<Resumed>)> {
     let run = runs::find(&root.join(RUNS), Some(named))?;
-    require(runs::process_of(&run).is_none(), || {
+    require(process_of(&run).is_none(), || {
         format!("{} is under way: zfl stop it first", run.display())
     })?;
     let settings = flags.over(
@@ -221,7 +224,7 @@ pub fn create(experiment: &Experiment) -> Result<RunDir> {
 /// # Errors
 /// If it cannot be written; it has been shown then.
 pub fn conclude(
-    summary: &Summary,
+    summary: &RunSummary,
     interrupt: Option<Interrupt>,
     out: &Path,
     terminal: &Terminal,
@@ -231,7 +234,7 @@ pub fn conclude(
     RunDir::reopen(out)?.json("summary.json", summary)?;
     Ok(match interrupt {
         Some(interrupt) => interrupt.status,
-        None => u8::from(!summary.success),
+        None => u8::from(!summary.training.success),
     })
 }
 
@@ -384,7 +387,7 @@ struct Production<'a> {
     plan: &'a Plan,
     began: Instant,
     resumed: Option<Resumed>,
-    before: Before,
+    history: RunHistory,
     fleet: FleetConfig,
     token: Option<Asked>,
 }
@@ -447,29 +450,30 @@ impl Production<'_> {
             boot_s = boot(&fleet, &clients, address, &aggregator, &terminal) => (Some(boot_s), aggregating.await),
         };
         let pids = fleet.pids().into_keys();
-        let memory = Memory::of(pids.filter_map(|client| fleet.usage(client)));
-        let network_stats = fleet.switch_stats().as_ref().map(NetworkStats::of);
-        let mut before = self.before;
-        before.deaths.extend(background.end(fleet).await?);
+        let private = |client| Some(fleet.usage(client)?.private_bytes);
+        let memory = Memory::of(pids.filter_map(private));
+        let network_stats = fleet.switch_stats().as_ref().map(network_stats);
+        let mut history = self.history;
+        history.deaths.extend(background.end(fleet).await?);
         let (learned, interrupt) = ended?;
 
-        let fleet_side = FleetSide {
+        let fleet_summary = FleetSummary {
             network: experiment.network.map(|_| self.plan.to_string()),
-            boot_s: before.boot_s_with(boot_s),
+            boot_s: history.boot_s_with(boot_s),
             memory,
             network_stats: network_stats.map(|stats| NetworkStats {
-                since_round: before.since_round(),
+                since_round: history.since_round(),
                 ..stats
             }),
-            faults: before.faults_with(stage.counts()),
-            by_hand: before.by_hand_with(stage.by_hand()),
-            lost_s: before.since_round().map(|_| before.lost_s),
-            deaths: before.deaths,
-            resumed_from: before.resumed_from,
+            faults: history.faults_with(stage.counts()),
+            by_hand: history.by_hand_with(stage.by_hand()),
+            lost_s: history.since_round().map(|_| history.lost_s),
+            deaths: history.deaths,
+            resumed_from: history.resumed_from,
         };
-        let wall_s = before.wall_s + self.began.elapsed().as_secs_f64();
+        let wall_s = history.wall_s + self.began.elapsed().as_secs_f64();
         let signal = interrupt.map(|interrupt| interrupt.name);
-        let summary = Summary::new(experiment, learned, fleet_side, signal, wall_s);
+        let summary = summarise(experiment, learned, fleet_summary, signal, wall_s);
         conclude(&summary, interrupt, &experiment.out, &terminal)
     }
 }
@@ -539,7 +543,7 @@ impl Background {
     }
 
     /// Ends the fleet, and waits for all of it; returns who died.
-    async fn end(self, fleet: Arc<Fleet>) -> Result<Vec<zfl_orchestrator::Death>> {
+    async fn end(self, fleet: Arc<Fleet>) -> Result<Vec<Death>> {
         for task in &self.tasks {
             task.abort();
         }

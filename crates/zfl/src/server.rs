@@ -2,9 +2,8 @@
 
 use crate::args::ServerArgs;
 use crate::run::{block_on, conclude, create};
-use crate::runs::Mark;
 use crate::session::aggregate;
-use crate::summary::{FleetSide, Summary};
+use crate::summary::summarise;
 use crate::terminal::Terminal;
 use crate::view;
 use anyhow::{Context, Result};
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use zfl_aggregator::{Server, bind};
 use zfl_experiment::Experiment;
+use zfl_run_dir::{FleetSummary, PidFile};
 
 /// Carries `zfl server` out, and returns the exit status.
 ///
@@ -32,7 +32,7 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
             .context("the listener has no address")?;
         let dashboard = view::open(args.learning.dashboard)?;
         let run_dir = create(&experiment)?;
-        let _mark = Mark::set(&experiment.out)?;
+        let _pid_file = PidFile::write(&experiment.out)?;
         let partition = experiment.partition(data.train.len())?;
         let meta = view::describe(&experiment, None, &data.train, &partition)?;
         let _shown = args.display.open(&experiment.out)?;
@@ -47,7 +47,13 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         let (learned, interrupt) = aggregate(server, listener, &terminal).await?;
         let signal = interrupt.map(|interrupt| interrupt.name);
         let wall_s = began.elapsed().as_secs_f64();
-        let summary = Summary::new(&experiment, learned, FleetSide::default(), signal, wall_s);
+        let summary = summarise(
+            &experiment,
+            learned,
+            FleetSummary::default(),
+            signal,
+            wall_s,
+        );
         conclude(&summary, interrupt, &experiment.out, &terminal)
     })
 }

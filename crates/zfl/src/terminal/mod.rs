@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use zfl_aggregator::Event;
 use zfl_experiment::Experiment;
+use zfl_run_dir::Event;
 
 /// How often the bar is drawn anew, so that people see that the run is alive.
 const TICK: Duration = Duration::from_millis(200);

@@ -1,7 +1,6 @@
-//! Seeded streams: PCG32 for numbers, SplitMix64 to derive one stream's seed from another's.
-//!
-//! Both are of our own because a model must come out the same for as long as the project lives, whatever
-//! a dependency decides to change; each is a few lines with published test vectors.
+//! PCG32: long sequences of numbers.
+
+use crate::purpose::Purpose;
 
 /// PCG-XSH-RR 64/32, O'Neill 2014: <https://www.pcg-random.org/paper.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +10,18 @@ pub struct Pcg32 {
 }
 
 impl Pcg32 {
-    /// The generator of `seed` on one of 2^63 distinct `stream`s, seeded as the reference does it.
-    pub fn new(seed: u64, stream: u64) -> Self {
+    /// The generator of `purpose` for `seed`: the run's, or one made by [`crate::derive_seed`].
+    pub fn new(purpose: Purpose, seed: u64) -> Self {
+        Self::on_stream(seed, purpose.stream())
+    }
+
+    /// The generator of `purpose` in one round.
+    pub fn for_round(purpose: Purpose, seed: u64, round: u32) -> Self {
+        Self::new(purpose, seed ^ u64::from(round) << 32)
+    }
+
+    /// The generator on any of 2^63 streams, seeded as the reference does it: for tests.
+    pub fn on_stream(seed: u64, stream: u64) -> Self {
         let mut rng = Self {
             state: 0,
             increment: (stream << 1) | 1,
@@ -62,21 +71,6 @@ impl Pcg32 {
     }
 }
 
-/// The seed of one client in one round, derived from the experiment's.
-///
-/// Neighbouring seeds, clients and rounds give unrelated streams (SplitMix64's finaliser between them).
-pub fn derive_seed(seed: u64, client: u32, round: u32) -> u64 {
-    split_mix(split_mix(seed) ^ (u64::from(client) << 32 | u64::from(round)))
-}
-
-/// One output of SplitMix64, Steele, Lea and Flood 2014: <https://doi.org/10.1145/2714064.2660195>.
-fn split_mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +78,7 @@ mod tests {
     #[test]
     fn pcg32_gives_the_reference_sequence() {
         // The output of pcg32-demo of the reference implementation, round 1.
-        let mut rng = Pcg32::new(42, 54);
+        let mut rng = Pcg32::on_stream(42, 54);
         let expected = [
             0xa15c_02b7,
             0x7b47_f409,
@@ -97,24 +91,8 @@ mod tests {
     }
 
     #[test]
-    fn split_mix_gives_the_reference_sequence() {
-        // The first outputs for seed 1234567; the state advances by the golden gamma.
-        let outputs = [
-            6_457_827_717_110_365_317,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423,
-        ];
-        for (step, output) in (0_u64..).zip(outputs) {
-            let state = step
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .wrapping_add(1_234_567);
-            assert_eq!(split_mix(state), output);
-        }
-    }
-
-    #[test]
     fn below_reaches_every_value_equally_often() {
-        let mut rng = Pcg32::new(1, 1);
+        let mut rng = Pcg32::on_stream(1, 1);
         let mut counts = [0_u32; 6];
         for _ in 0..60_000 {
             counts[rng.below(6) as usize] += 1;
@@ -131,7 +109,7 @@ mod tests {
 
     #[test]
     fn symmetric_covers_its_interval() {
-        let mut rng = Pcg32::new(2, 1);
+        let mut rng = Pcg32::on_stream(2, 1);
         let values: Vec<f32> = (0..10_000).map(|_| rng.symmetric()).collect();
         assert!(values.iter().all(|x| (-1.0..1.0).contains(x)));
         assert!(values.iter().any(|&x| x < -0.999) && values.iter().any(|&x| x > 0.999));
@@ -142,25 +120,11 @@ mod tests {
         let mut first = [0_u32; 8];
         for seed in 0..8_000 {
             let mut items: [u32; 8] = core::array::from_fn(|i| i as u32);
-            Pcg32::new(seed, 3).shuffle(&mut items);
+            Pcg32::on_stream(seed, 3).shuffle(&mut items);
             first[items[0] as usize] += 1;
             items.sort_unstable();
             assert_eq!(items, [0, 1, 2, 3, 4, 5, 6, 7]);
         }
         assert!(first.iter().all(|&n| n.abs_diff(1_000) < 150), "{first:?}");
-    }
-
-    #[test]
-    fn derived_seeds_differ_in_every_argument() {
-        let mut seeds: Vec<u64> = Vec::new();
-        for (seed, client, round) in
-            (0..8 * 8 * 8).map(|i| (i / 64, (i / 8 % 8) as u32, (i % 8) as u32))
-        {
-            seeds.push(derive_seed(seed, client, round));
-        }
-        seeds.sort_unstable();
-        seeds.dedup();
-        assert_eq!(seeds.len(), 512);
-        assert_ne!(derive_seed(0, 1, 0), derive_seed(0, 0, 1));
     }
 }

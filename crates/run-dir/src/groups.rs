@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// Devices that are alike. What is missing is not known.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Group {
+pub struct FleetGroup {
     /// Its name.
     pub name: Option<String>,
     /// How many devices it has.
@@ -20,13 +20,13 @@ pub struct Group {
 }
 
 /// The groups that a configuration has, in order: their devices are the clients, from 0 on.
-pub fn of(config: &Value) -> Vec<Group> {
+pub fn of(config: &Value) -> Vec<FleetGroup> {
     let groups = config.get("fleet").and_then(Value::as_array);
     groups.into_iter().flatten().map(group).collect()
 }
 
 /// The group of a client.
-pub fn find(groups: &[Group], client: u32) -> Option<&Group> {
+pub fn find(groups: &[FleetGroup], client: u32) -> Option<&FleetGroup> {
     let mut first = 0u32;
     groups.iter().find(|group| {
         first = first.saturating_add(group.count);
@@ -34,11 +34,11 @@ pub fn find(groups: &[Group], client: u32) -> Option<&Group> {
     })
 }
 
-fn group(config: &Value) -> Group {
+fn group(config: &Value) -> FleetGroup {
     let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
     let number = |key: &str| config.get(key).and_then(Value::as_u64);
     let speed = config.get("speed_mips").or_else(|| config.get("mips"));
-    Group {
+    FleetGroup {
         name: text("name"),
         count: number("count").map_or(0, |count| count.try_into().unwrap_or(u32::MAX)),
         board: text("board").or_else(|| text("body")),

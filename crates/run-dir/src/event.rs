@@ -18,7 +18,7 @@ pub struct Record {
 /// Where a round is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum RoundPhase {
     /// Waits until enough devices are ready.
     #[default]
     WaitingForReady,
@@ -60,7 +60,7 @@ pub enum Event {
         /// The round, from 1.
         round: u32,
         /// The phase.
-        phase: Phase,
+        phase: RoundPhase,
     },
     /// A device has an ID.
     ClientJoined {
@@ -198,8 +198,8 @@ pub struct ClientRecord {
 }
 
 impl ClientRecord {
-    /// Of a client that has no update in the round, and why; its bytes are told when the round is.
-    pub(crate) fn without_update(round: u32, client: u32, num_examples: u32, why: String) -> Self {
+    /// The record of a client without an update, and why; its bytes are known when the round is over.
+    pub fn without_update(round: u32, client: u32, num_examples: u32, why: String) -> Self {
         Self {
             round,
             client,

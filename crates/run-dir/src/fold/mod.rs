@@ -1,7 +1,7 @@
 //! What is known of a run: its events, folded.
 //!
-//! Pure: no clock, no file. [`Model::apply`] takes one event after another, in the order of
-//! `events.jsonl`; [`Model::take_changes`] tells what to send to those who watch.
+//! Pure: no clock, no file. [`Fold::apply`] takes one event after another, in the order of
+//! `events.jsonl`; [`Fold::take_changes`] tells what to send to those who watch.
 //!
 //! # Fleet events
 //! `Event::Fleet { client, what, detail }` tells what only the fleet's owner knows. Understood are
@@ -46,22 +46,22 @@ pub use fault::{Fault, MAX_FAULTS};
 pub use run::{RoundRow, RunState, RunView};
 
 use crate::Meta;
-use crate::groups::{self, Group};
+use crate::groups::{self, FleetGroup};
+use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord};
 use fault::Faults;
 use std::collections::{BTreeMap, BTreeSet};
-use zfl_aggregator::{ClientRecord, Event, Phase, Record, RoundRecord};
 
 /// Most of a reason that is kept, in bytes.
 pub const MAX_REASON: usize = 1000;
 
 /// Everything that is known of a run.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub struct Fold {
     meta: Meta,
-    groups: Vec<Group>,
+    groups: Vec<FleetGroup>,
     /// Milliseconds since the start of the run, of the last event.
     time_ms: u64,
-    phase: Phase,
+    phase: RoundPhase,
     round: u32,
     end: Option<End>,
     interrupted: bool,
@@ -100,13 +100,13 @@ pub struct Changes {
     pub faults: BTreeSet<u64>,
 }
 
-impl Model {
+impl Fold {
     /// Of a run of which no event is known yet.
     pub fn new(meta: Meta) -> Self {
-        let mut model = Self {
+        let mut fold = Self {
             groups: groups::of(&meta.config),
             time_ms: 0,
-            phase: Phase::default(),
+            phase: RoundPhase::default(),
             round: 0,
             end: None,
             interrupted: false,
@@ -121,8 +121,8 @@ impl Model {
             changes: Changes::default(),
             meta,
         };
-        model.expect_devices(model.meta.clients);
-        model
+        fold.expect_devices(fold.meta.clients);
+        fold
     }
 
     /// What was known before the first event.

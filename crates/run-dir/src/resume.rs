@@ -12,8 +12,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use fl_nn::Model;
 
-use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
-use crate::run_dir::{RunDir, at};
+use crate::event::{ClientRecord, Event, Record, RoundPhase, RoundRecord};
+use crate::write::{RunDir, at};
 
 /// Where a run was broken off.
 #[derive(Clone, Debug, Default)]
@@ -211,7 +211,7 @@ impl Complete {
             };
             complete.last_s = record.time_ms as f64 / 1e3;
             over |= matches!(record.event, Event::PhaseEntered { round: of, phase }
-                if of > round || phase == Phase::Finished);
+                if of > round || phase == RoundPhase::Finished);
             if !over {
                 complete.bytes += count as u64;
                 complete.take_in(record);

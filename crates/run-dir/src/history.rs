@@ -3,17 +3,15 @@
 //! It is read off `events.jsonl`, from which what was broken off has been taken away: whatever is still
 //! told there happened in a round that counts, and counts once.
 
+use crate::{Death, Event, Record, Resumed, Tail};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use zfl_aggregator::{Event, Record, Resumed};
-use zfl_dashboard::Tail;
-use zfl_orchestrator::Death;
 
 /// The parts of a run before this one; the default is that of a run that begins.
 #[derive(Debug, Default)]
-pub struct Before {
+pub struct RunHistory {
     /// The last complete round at each time that the run was broken off, this one included.
     pub resumed_from: Vec<u32>,
     /// How long they took, from their first events to their last, in seconds.
@@ -38,7 +36,7 @@ struct Part {
     counts: bool,
 }
 
-impl Before {
+impl RunHistory {
     /// Of the run in a directory that goes on from there; what was broken off is gone from it.
     ///
     /// # Errors
@@ -137,7 +135,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn before(events: &[Value], resumed: &Resumed) -> Before {
+    fn before(events: &[Value], resumed: &Resumed) -> RunHistory {
         let run = tempfile::tempdir().unwrap();
         let line = |event: &Value| {
             let mut event = event.clone();
@@ -146,7 +144,7 @@ mod tests {
         };
         let text: String = events.iter().map(line).collect();
         std::fs::write(run.path().join("events.jsonl"), text).unwrap();
-        Before::of(run.path(), resumed).unwrap()
+        RunHistory::of(run.path(), resumed).unwrap()
     }
 
     fn fleet(client: impl Into<Value>, what: &str, detail: Value) -> Value {
@@ -154,7 +152,7 @@ mod tests {
     }
 
     fn finished(round: u32) -> Value {
-        let mut event = serde_json::to_value(zfl_aggregator::RoundRecord {
+        let mut event = serde_json::to_value(crate::RoundRecord {
             round,
             ..Default::default()
         })
@@ -250,7 +248,7 @@ mod tests {
         assert_eq!(boot_s(&[finished(0)], Some(4.0)), Some(4.0));
         // Its rounds did not wait for all devices.
         assert_eq!(boot_s(&[one, two], Some(4.0)), None);
-        assert_eq!(Before::default().boot_s_with(Some(4.0)), Some(4.0));
-        assert_eq!(Before::default().since_round(), None);
+        assert_eq!(RunHistory::default().boot_s_with(Some(4.0)), Some(4.0));
+        assert_eq!(RunHistory::default().since_round(), None);
     }
 }

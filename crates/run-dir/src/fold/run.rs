@@ -1,9 +1,9 @@
 //! The run as a whole, and its rounds.
 
-use super::{Device, Model, State};
+use super::{Device, Fold, State};
+use crate::{RoundPhase, RoundRecord};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use zfl_aggregator::{Phase, RoundRecord};
 
 /// Rounds that the outlook on the rest is made from.
 const RECENT: usize = 5;
@@ -65,7 +65,7 @@ pub struct RunView {
     /// Why it failed.
     pub reason: Option<String>,
     /// Where the round is.
-    pub phase: Phase,
+    pub phase: RoundPhase,
     /// The round; 0 before the first.
     pub round: u32,
     /// Rounds to complete.
@@ -124,7 +124,7 @@ pub struct RunView {
     pub command: Option<String>,
 }
 
-impl Model {
+impl Fold {
     /// The run at a glance, `now_ms` milliseconds after its start.
     pub fn run(&self, now_ms: u64) -> RunView {
         let last = self.rounds.values().next_back().map(|row| &row.record);

@@ -1,12 +1,12 @@
 //! What the fleet's owner tells; the table of words is in the [module above](super).
 
-use super::{Fault, Model, State, bounded};
+use super::{Fault, Fold, State, bounded};
 use serde_json::Value;
 
 /// Lines of a serial log that a death may bring with it.
 const MAX_LAST_LINES: usize = 100;
 
-impl Model {
+impl Fold {
     pub(super) fn fleet(&mut self, client: Option<u32>, what: &str, detail: &Value) {
         self.count_hand(what, detail);
         let Some(client) = client else {

@@ -1,18 +1,46 @@
 //! The process that makes a run.
 //!
-//! A run under way has a file [`FILE`] in its directory, with the number of its outermost process and
+//! A run under way has a file [`PID_FILE`] in its directory, with the number of its outermost process and
 //! the time at which that was started, so that a number that the system has given to another process
 //! since is told apart.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 
 /// The file in a run directory that tells which process makes it.
-pub const FILE: &str = "pid";
+pub const PID_FILE: &str = "pid";
+
+/// The pid file of a run of this process: marks its directory as under way until it is dropped.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes the file into `run`.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn write(run: &Path) -> Result<Self> {
+        let path = run.join(PID_FILE);
+        let pid = std::process::id();
+        let started = started(pid).context("read this process's own /proc/PID/stat")?;
+        fs::write(&path, format!("{pid} {started}\n"))
+            .with_context(|| format!("write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // A directory that was removed meanwhile needs no mark taken away.
+        let _ = fs::remove_file(&self.0);
+    }
+}
 
 /// The process that makes the run in a directory, if one does.
-pub fn of(run: &Path) -> Option<u32> {
-    let text = fs::read_to_string(run.join(FILE)).ok()?;
+pub fn process_of(run: &Path) -> Option<u32> {
+    let text = fs::read_to_string(run.join(PID_FILE)).ok()?;
     let (pid, since) = text.trim().split_once(' ')?;
     let (pid, since) = (pid.parse().ok()?, since.parse().ok()?);
     (started(pid) == Some(since)).then_some(pid)
@@ -51,10 +79,10 @@ mod tests {
     fn a_number_given_to_another_process_is_told_apart() {
         let run = tempfile::tempdir().unwrap();
         let pid = std::process::id();
-        let write = |since: u64| fs::write(run.path().join(FILE), format!("{pid} {since}\n"));
+        let write = |since: u64| fs::write(run.path().join(PID_FILE), format!("{pid} {since}\n"));
         write(1).unwrap();
-        assert_eq!(of(run.path()), None);
+        assert_eq!(process_of(run.path()), None);
         write(started(pid).unwrap()).unwrap();
-        assert_eq!(of(run.path()), Some(pid));
+        assert_eq!(process_of(run.path()), Some(pid));
     }
 }

@@ -45,20 +45,6 @@ impl Meta {
     /// The file's name in the run directory.
     pub const FILE: &str = "meta.json";
 
-    /// How many examples of each label each client has.
-    pub fn split_of(data: &fl_data::Dataset, partition: &fl_data::Partition) -> Vec<Vec<u32>> {
-        let row = |client: usize| {
-            let mut row = vec![0; data.num_classes];
-            for label in data.gather_labels(partition.indices(client)) {
-                if let Some(count) = row.get_mut(usize::from(label)) {
-                    *count += 1;
-                }
-            }
-            row
-        };
-        (0..partition.num_clients()).map(row).collect()
-    }
-
     /// Of the run in a directory: [`Meta::FILE`], completed from `config.toml`.
     ///
     /// # Errors

@@ -1,42 +1,42 @@
 use super::*;
+use crate::HostCost;
 use fl_proto::Cost;
 use serde_json::{Value, json};
-use zfl_aggregator::HostCost;
 
-fn model(clients: u32) -> Model {
+fn fold(clients: u32) -> Fold {
     let meta = Meta {
         name: "night".into(),
         board: Some("microvm".into()),
         ..Meta::default()
     };
-    let mut model = Model::new(meta);
+    let mut fold = Fold::new(meta);
     tell(
-        &mut model,
+        &mut fold,
         Event::RunStarted {
             clients,
             rounds: 4,
             address: "127.0.0.1:80".into(),
         },
     );
-    model.take_changes();
-    model
+    fold.take_changes();
+    fold
 }
 
-fn at(model: &mut Model, time_ms: u64, event: Event) {
-    model.apply(Record {
+fn at(fold: &mut Fold, time_ms: u64, event: Event) {
+    fold.apply(Record {
         time_ms,
         at: String::new(),
         event,
     });
 }
 
-fn tell(model: &mut Model, event: Event) {
-    at(model, model.time_ms(), event);
+fn tell(fold: &mut Fold, event: Event) {
+    at(fold, fold.time_ms(), event);
 }
 
-fn fleet(model: &mut Model, client: u32, what: &str, detail: Value) {
+fn fleet(fold: &mut Fold, client: u32, what: &str, detail: Value) {
     tell(
-        model,
+        fold,
         Event::Fleet {
             client: Some(client),
             what: what.into(),
@@ -45,8 +45,8 @@ fn fleet(model: &mut Model, client: u32, what: &str, detail: Value) {
     );
 }
 
-fn state(model: &Model, client: u32) -> State {
-    model.device(client).unwrap().state
+fn state(fold: &Fold, client: u32) -> State {
+    fold.device(client).unwrap().state
 }
 
 fn result(round: u32, client: u32) -> Event {
@@ -87,8 +87,8 @@ fn finished(round: u32, elapsed_s: f64) -> Event {
 
 #[test]
 fn a_device_goes_through_a_round() {
-    let mut model = model(2);
-    assert_eq!(model.device(0).unwrap().board.as_deref(), Some("microvm"));
+    let mut fold = fold(2);
+    assert_eq!(fold.device(0).unwrap().board.as_deref(), Some("microvm"));
     let mut seen = Vec::new();
     let progress = |done_examples| Event::ClientProgress {
         client: 0,
@@ -119,8 +119,8 @@ fn a_device_goes_through_a_round() {
             cohort: vec![0],
         },
     ] {
-        tell(&mut model, event);
-        seen.push(state(&model, 0));
+        tell(&mut fold, event);
+        seen.push(state(&fold, 0));
     }
     use State::{Done, Joining, Ready, Sending, Training};
     assert_eq!(
@@ -129,7 +129,7 @@ fn a_device_goes_through_a_round() {
             Joining, Ready, Ready, Training, Training, Sending, Done, Ready
         ]
     );
-    let device = model.device(0).unwrap();
+    let device = fold.device(0).unwrap();
     assert_eq!(
         (device.train_us, device.instructions, device.round),
         (Some(1500), Some(9), 1)
@@ -138,86 +138,86 @@ fn a_device_goes_through_a_round() {
         (device.bytes_up, device.bytes_down, device.history.len()),
         (100, 200, 1)
     );
-    assert_eq!(state(&model, 1), Joining);
+    assert_eq!(state(&fold, 1), Joining);
 }
 
 #[test]
 fn progress_of_another_round_or_of_a_dead_device_is_old_news() {
-    let mut model = model(1);
+    let mut fold = fold(1);
     let progress = Event::ClientProgress {
         client: 0,
         round: 1,
         done_examples: 1,
         total_examples: 9,
     };
-    tell(&mut model, progress.clone());
-    assert_eq!(state(&model, 0), State::Joining);
+    tell(&mut fold, progress.clone());
+    assert_eq!(state(&fold, 0), State::Joining);
     tell(
-        &mut model,
+        &mut fold,
         Event::ClientStarted {
             client: 0,
             round: 2,
         },
     );
-    tell(&mut model, progress);
-    assert_eq!(model.device(0).unwrap().done_examples, 0);
+    tell(&mut fold, progress);
+    assert_eq!(fold.device(0).unwrap().done_examples, 0);
 }
 
 #[test]
 fn a_death_that_two_tell_of_is_one_fault() {
     for first in ["died", "lost"] {
-        let mut model = model(1);
+        let mut fold = fold(1);
         let lost = Event::ClientLost {
             client: 0,
             reason: "no answer".into(),
         };
         if first == "lost" {
-            tell(&mut model, lost.clone());
+            tell(&mut fold, lost.clone());
         }
         fleet(
-            &mut model,
+            &mut fold,
             0,
             "died",
             json!({"reason": "page fault", "last_lines": ["oops"]}),
         );
         if first == "died" {
-            tell(&mut model, lost);
+            tell(&mut fold, lost);
         }
         tell(
-            &mut model,
+            &mut fold,
             Event::ClientFailed {
                 client: 0,
                 round: 1,
                 reason: "gone".into(),
             },
         );
-        let device = model.device(0).unwrap();
+        let device = fold.device(0).unwrap();
         assert_eq!(
             (device.state, device.reason.as_deref()),
             (State::Dead, Some("page fault"))
         );
         assert_eq!(device.last_lines, ["oops"]);
-        let kinds: Vec<&str> = model.faults().map(|fault| fault.kind.as_str()).collect();
+        let kinds: Vec<&str> = fold.faults().map(|fault| fault.kind.as_str()).collect();
         assert_eq!(kinds, ["died", "failed"], "{first} first");
     }
 }
 
 #[test]
 fn the_same_device_can_die_twice() {
-    let mut model = model(1);
-    fleet(&mut model, 0, "died", json!("first"));
-    fleet(&mut model, 0, "booting", json!({}));
-    fleet(&mut model, 0, "booted", json!({"boot_ms": 40}));
-    assert_eq!(state(&model, 0), State::Joining);
-    fleet(&mut model, 0, "died", json!("second"));
-    assert_eq!(model.faults().count(), 2);
-    assert_eq!(model.device(0).unwrap().reason.as_deref(), Some("second"));
-    assert_eq!(model.device(0).unwrap().boot_ms, Some(40));
+    let mut fold = fold(1);
+    fleet(&mut fold, 0, "died", json!("first"));
+    fleet(&mut fold, 0, "booting", json!({}));
+    fleet(&mut fold, 0, "booted", json!({"boot_ms": 40}));
+    assert_eq!(state(&fold, 0), State::Joining);
+    fleet(&mut fold, 0, "died", json!("second"));
+    assert_eq!(fold.faults().count(), 2);
+    assert_eq!(fold.device(0).unwrap().reason.as_deref(), Some("second"));
+    assert_eq!(fold.device(0).unwrap().boot_ms, Some(40));
 }
 
 #[test]
 fn fleet_events_may_hold_anything() {
-    let mut model = model(1);
+    let mut fold = fold(1);
     for detail in [
         Value::Null,
         json!(7),
@@ -237,9 +237,9 @@ fn fleet_events_may_hold_anything() {
             "usage",
             "?",
         ] {
-            fleet(&mut model, 0, what, detail.clone());
+            fleet(&mut fold, 0, what, detail.clone());
             tell(
-                &mut model,
+                &mut fold,
                 Event::Fleet {
                     client: None,
                     what: what.into(),
@@ -249,18 +249,18 @@ fn fleet_events_may_hold_anything() {
         }
     }
     fleet(
-        &mut model,
+        &mut fold,
         0,
         "usage",
         json!({"host_bytes": 13_000_000u64, "cpu_s": 1.5}),
     );
     fleet(
-        &mut model,
+        &mut fold,
         0,
         "device",
         json!({"board": "q35", "link": "lora"}),
     );
-    let device = model.device(0).unwrap();
+    let device = fold.device(0).unwrap();
     assert_eq!(
         (device.host_bytes, device.cpu_s),
         (Some(13_000_000), Some(1.5))
@@ -273,7 +273,7 @@ fn fleet_events_may_hold_anything() {
 
 #[test]
 fn an_injected_fault_has_its_own_round_and_may_end() {
-    let mut model = model(2);
+    let mut fold = fold(2);
     let cut = json!({"fault": "cut", "round": 3, "for_ms": 400});
     let at_ms = |time_ms, what: &str, detail: &Value| Record {
         time_ms,
@@ -284,12 +284,12 @@ fn an_injected_fault_has_its_own_round_and_may_end() {
             detail: detail.clone(),
         },
     };
-    model.apply(at_ms(1000, "fault", &cut));
-    model.apply(at_ms(1100, "watchdog", &json!({})));
-    model.take_changes();
-    model.apply(at_ms(1400, "fault_over", &cut));
-    assert_eq!(model.take_changes().faults, BTreeSet::from([0]));
-    let faults: Vec<&Fault> = model.faults().collect();
+    fold.apply(at_ms(1000, "fault", &cut));
+    fold.apply(at_ms(1100, "watchdog", &json!({})));
+    fold.take_changes();
+    fold.apply(at_ms(1400, "fault_over", &cut));
+    assert_eq!(fold.take_changes().faults, BTreeSet::from([0]));
+    let faults: Vec<&Fault> = fold.faults().collect();
     let told = |fault: &Fault| {
         (
             fault.kind.clone(),
@@ -302,14 +302,14 @@ fn an_injected_fault_has_its_own_round_and_may_end() {
     assert_eq!(told(faults[1]), ("watchdog".into(), 0, false, None));
     assert_eq!(faults[0].reason, "for 400 ms");
     // The end of what never began, or of what nobody knows.
-    model.apply(at_ms(1500, "fault_over", &cut));
-    model.apply(at_ms(1500, "fault_over", &Value::Null));
-    assert!(model.take_changes().faults.is_empty());
+    fold.apply(at_ms(1500, "fault_over", &cut));
+    fold.apply(at_ms(1500, "fault_over", &Value::Null));
+    assert!(fold.take_changes().faults.is_empty());
 }
 
 #[test]
 fn what_the_host_saw_is_kept_and_summed_up() {
-    let mut model = model(2);
+    let mut fold = fold(2);
     for round in 1..=2 {
         let Event::ResultReceived { mut record } = result(round, 1) else {
             unreachable!()
@@ -323,10 +323,10 @@ fn what_the_host_saw_is_kept_and_summed_up() {
             boot_ms: Some(40),
             ..HostCost::default()
         });
-        tell(&mut model, Event::ResultReceived { record });
+        tell(&mut fold, Event::ResultReceived { record });
     }
-    tell(&mut model, result(2, 0));
-    let device = model.device(1).unwrap();
+    tell(&mut fold, result(2, 0));
+    let device = fold.device(1).unwrap();
     assert_eq!((device.virtual_s, device.energy_j), (Some(0.5), Some(1.5)));
     assert_eq!((device.link_dropped, device.link_s), (Some(6), None));
     assert_eq!(
@@ -334,21 +334,21 @@ fn what_the_host_saw_is_kept_and_summed_up() {
         (Some(13_000_000), Some(0.5), Some(40))
     );
     assert_eq!(device.history[1].cpu_s, Some(0.25));
-    assert_eq!(model.run(0).energy_j, Some(3.0));
+    assert_eq!(fold.run(0).energy_j, Some(3.0));
 }
 
 #[test]
 fn what_is_counted_since_a_boot_is_summed_over_boots_and_peaks_are_not() {
-    let mut model = model(2);
+    let mut fold = fold(2);
     for (round, (again, heap)) in (1..).zip([(1, 60), (2, 90), (1, 50), (1, 55), (14, 70)]) {
         let Event::ResultReceived { mut record } = result(round, 1) else {
             unreachable!()
         };
         let cost = record.cost.as_mut().unwrap();
         (cost.retransmissions, cost.heap_peak_bytes) = (Some(again), Some(heap));
-        tell(&mut model, Event::ResultReceived { record });
+        tell(&mut fold, Event::ResultReceived { record });
     }
-    let device = model.device(1).unwrap();
+    let device = fold.device(1).unwrap();
     assert_eq!(device.retransmissions, Some(16));
     assert_eq!(device.heap_peak_bytes, Some(90));
     let history = device.history.iter().map(|row| row.retransmissions);
@@ -368,16 +368,16 @@ fn devices_of_a_mixed_fleet_are_what_their_groups_are() {
         config,
         ..Meta::default()
     };
-    let model = Model::new(meta);
+    let fold = Fold::new(meta);
     let told = |client| {
-        let device = model.device(client).unwrap();
+        let device = fold.device(client).unwrap();
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         [text(&device.group), text(&device.board), text(&device.link)]
     };
     assert_eq!(told(0), ["cameras", "q35", "wifi"]);
     assert_eq!(told(1), ["meters", "microvm", ""]);
     assert_eq!(told(2), ["", "microvm", ""]);
-    assert_eq!(model.device(0).unwrap().speed_mips, Some(168.0));
+    assert_eq!(fold.device(0).unwrap().speed_mips, Some(168.0));
 }
 
 #[test]
@@ -387,52 +387,52 @@ fn devices_from_elsewhere_are_those_that_have_come() {
         devices_elsewhere: true,
         ..Meta::default()
     };
-    let mut model = Model::new(meta);
+    let mut fold = Fold::new(meta);
     tell(
-        &mut model,
+        &mut fold,
         Event::RunStarted {
             clients: 100,
             rounds: 4,
             address: "127.0.0.1:80".into(),
         },
     );
-    assert_eq!((model.run(0).clients, model.devices().count()), (0, 0));
-    tell(&mut model, Event::ClientReady { client: 7 });
-    assert_eq!((model.run(0).clients, model.run(0).ready), (1, 1));
-    assert_eq!(model.devices().next().unwrap().client, 7);
+    assert_eq!((fold.run(0).clients, fold.devices().count()), (0, 0));
+    tell(&mut fold, Event::ClientReady { client: 7 });
+    assert_eq!((fold.run(0).clients, fold.run(0).ready), (1, 1));
+    assert_eq!(fold.devices().next().unwrap().client, 7);
 }
 
 #[test]
 fn a_device_that_is_stopped_after_the_end_has_not_died() {
-    let mut model = model(2);
-    fleet(&mut model, 0, "stopped", json!("fault plan"));
+    let mut fold = fold(2);
+    fleet(&mut fold, 0, "stopped", json!("fault plan"));
     tell(
-        &mut model,
+        &mut fold,
         Event::RunFinished {
             success: true,
             reason: None,
         },
     );
-    fleet(&mut model, 1, "stopped", Value::Null);
+    fleet(&mut fold, 1, "stopped", Value::Null);
     assert_eq!(
-        (state(&model, 0), state(&model, 1)),
+        (state(&fold, 0), state(&fold, 1)),
         (State::Dead, State::Joining)
     );
-    assert_eq!(model.state(), RunState::Finished);
+    assert_eq!(fold.state(), RunState::Finished);
 }
 
 #[test]
 fn rounds_are_summed_up() {
-    let mut model = model(1);
-    at(&mut model, 1000, finished(0, 1.0));
-    at(&mut model, 3000, finished(1, 3.0));
-    at(&mut model, 5000, finished(2, 5.0));
-    let totals: Vec<_> = model
+    let mut fold = fold(1);
+    at(&mut fold, 1000, finished(0, 1.0));
+    at(&mut fold, 3000, finished(1, 3.0));
+    at(&mut fold, 5000, finished(2, 5.0));
+    let totals: Vec<_> = fold
         .rounds()
         .map(|row| (row.total_bytes, row.device_elapsed_s))
         .collect();
     assert_eq!(totals, [(30, Some(0.0)), (60, Some(0.5)), (90, Some(1.0))]);
-    let run = model.run(6000);
+    let run = fold.run(6000);
     assert_eq!(
         (run.rounds_completed, run.bytes_up, run.bytes_down),
         (2, 30, 60)
@@ -441,13 +441,13 @@ fn rounds_are_summed_up() {
     // Two rounds of two seconds to go, one second of the first is over.
     assert_eq!((run.elapsed_s, run.eta_s), (6.0, Some(3.0)));
     tell(
-        &mut model,
+        &mut fold,
         Event::RunFinished {
             success: false,
             reason: Some("quorum".into()),
         },
     );
-    let run = model.run(60_000);
+    let run = fold.run(60_000);
     assert_eq!(
         (run.state, run.reason.as_deref()),
         (RunState::Failed, Some("quorum"))
@@ -457,107 +457,107 @@ fn rounds_are_summed_up() {
 
 #[test]
 fn only_what_changed_is_told() {
-    let mut model = model(3);
-    assert_eq!(model.take_changes(), Changes::default());
-    tell(&mut model, Event::ClientReady { client: 1 });
-    tell(&mut model, Event::ClientReady { client: 1 });
-    let changes = model.take_changes();
+    let mut fold = fold(3);
+    assert_eq!(fold.take_changes(), Changes::default());
+    tell(&mut fold, Event::ClientReady { client: 1 });
+    tell(&mut fold, Event::ClientReady { client: 1 });
+    let changes = fold.take_changes();
     assert_eq!(changes.devices, BTreeSet::from([1]));
     assert!(changes.run && changes.rounds.is_empty() && changes.faults.is_empty());
-    assert_eq!(model.take_changes(), Changes::default());
+    assert_eq!(fold.take_changes(), Changes::default());
 }
 
 #[test]
 fn a_run_that_goes_on_has_each_fault_once_and_no_device_of_before() {
-    let mut model = model(3);
+    let mut fold = fold(3);
     let lost = || Event::ClientLost {
         client: 2,
         reason: "page fault".into(),
     };
-    tell(&mut model, lost());
-    tell(&mut model, Event::ClientReady { client: 0 });
-    fleet(&mut model, 1, "booting", json!({}));
-    at(&mut model, 3000, finished(1, 3.0));
+    tell(&mut fold, lost());
+    tell(&mut fold, Event::ClientReady { client: 0 });
+    fleet(&mut fold, 1, "booting", json!({}));
+    at(&mut fold, 3000, finished(1, 3.0));
     let resumed = Event::RunResumed {
         round: 1,
         lost_s: 0.5,
     };
     for _ in 0..2 {
-        at(&mut model, 3000, resumed.clone());
-        tell(&mut model, lost());
-        let states = [0, 1, 2].map(|client| state(&model, client));
+        at(&mut fold, 3000, resumed.clone());
+        tell(&mut fold, lost());
+        let states = [0, 1, 2].map(|client| state(&fold, client));
         assert_eq!(states, [State::Joining, State::Joining, State::Dead]);
         let started = Event::RunStarted {
             clients: 3,
             rounds: 4,
             address: String::new(),
         };
-        tell(&mut model, started);
+        tell(&mut fold, started);
     }
-    let faults: Vec<_> = model.faults().map(|fault| fault.reason.as_str()).collect();
+    let faults: Vec<_> = fold.faults().map(|fault| fault.reason.as_str()).collect();
     assert_eq!(faults, ["page fault"]);
-    assert_eq!(model.run(3000).resumed_from, [1, 1]);
-    let reason = model.device(2).unwrap().reason.as_deref();
+    assert_eq!(fold.run(3000).resumed_from, [1, 1]);
+    let reason = fold.device(2).unwrap().reason.as_deref();
     assert_eq!(reason, Some("page fault"));
     // What is lost later is.
     tell(
-        &mut model,
+        &mut fold,
         Event::ClientLost {
             client: 0,
             reason: "r".into(),
         },
     );
-    assert_eq!(model.faults().count(), 2);
+    assert_eq!(fold.faults().count(), 2);
 }
 
 #[test]
 fn absurd_numbers_take_no_memory() {
-    let mut model = model(1);
+    let mut fold = fold(1);
     tell(
-        &mut model,
+        &mut fold,
         Event::RunStarted {
             clients: u32::MAX,
             rounds: 1,
             address: String::new(),
         },
     );
-    tell(&mut model, Event::ClientReady { client: u32::MAX });
-    assert_eq!(model.devices().count(), 2);
+    tell(&mut fold, Event::ClientReady { client: u32::MAX });
+    assert_eq!(fold.devices().count(), 2);
     let reason = "ä".repeat(MAX_REASON);
     tell(
-        &mut model,
+        &mut fold,
         Event::ClientFailed {
             client: 0,
             round: 1,
             reason,
         },
     );
-    assert!(model.device(0).unwrap().reason.as_ref().unwrap().len() < MAX_REASON + 8);
+    assert!(fold.device(0).unwrap().reason.as_ref().unwrap().len() < MAX_REASON + 8);
 }
 
 #[test]
 fn an_interrupted_run_may_turn_out_to_go_on() {
-    let mut model = model(1);
-    model.set_interrupted(true);
-    assert_eq!(model.state(), RunState::Interrupted);
-    model.set_interrupted(false);
-    assert_eq!(model.state(), RunState::Running);
+    let mut fold = fold(1);
+    fold.set_interrupted(true);
+    assert_eq!(fold.state(), RunState::Interrupted);
+    fold.set_interrupted(false);
+    assert_eq!(fold.state(), RunState::Running);
 }
 
 #[test]
 fn what_was_done_by_hand_is_told_apart_and_once() {
-    let mut model = model(4);
+    let mut fold = fold(4);
     let by = |action: &str, fault: &str| json!({"by": "dashboard", "action": action, "fault": fault, "reason": "killed by hand"});
-    fleet(&mut model, 1, "fault", by("kill", "crash"));
-    fleet(&mut model, 1, "stopped", Value::Null);
+    fleet(&mut fold, 1, "fault", by("kill", "crash"));
+    fleet(&mut fold, 1, "stopped", Value::Null);
     let reason = "killed by hand".to_owned();
-    tell(&mut model, Event::ClientLost { client: 1, reason });
-    fleet(&mut model, 2, "fault", by("freeze", "freeze"));
-    fleet(&mut model, 2, "fault", by("cut", "cut"));
+    tell(&mut fold, Event::ClientLost { client: 1, reason });
+    fleet(&mut fold, 2, "fault", by("freeze", "freeze"));
+    fleet(&mut fold, 2, "fault", by("cut", "cut"));
     // The plan's own cut is over, the hand's is not.
-    fleet(&mut model, 2, "fault", json!({"fault": "cut"}));
-    fleet(&mut model, 2, "fault_over", json!({"fault": "cut"}));
-    let told: Vec<_> = model
+    fleet(&mut fold, 2, "fault", json!({"fault": "cut"}));
+    fleet(&mut fold, 2, "fault_over", json!({"fault": "cut"}));
+    let told: Vec<_> = fold
         .faults()
         .map(|fault| (fault.kind.as_str(), fault.by.as_deref(), fault.injected))
         .collect();
@@ -571,27 +571,27 @@ fn what_was_done_by_hand_is_told_apart_and_once() {
             ("cut", None, true),
         ]
     );
-    let one = model.device(1).unwrap();
+    let one = fold.device(1).unwrap();
     assert_eq!(
         (one.state, one.reason.as_deref()),
         (State::Dead, Some("killed by hand"))
     );
-    let two = model.device(2).unwrap();
+    let two = fold.device(2).unwrap();
     assert_eq!((two.frozen, two.link_cut), (true, true));
-    fleet(&mut model, 2, "fault_over", by("heal", "cut"));
-    assert!(model.fault(2).unwrap().over_s.is_some());
-    fleet(&mut model, 2, "booting", Value::Null);
-    let two = model.device(2).unwrap();
+    fleet(&mut fold, 2, "fault_over", by("heal", "cut"));
+    assert!(fold.fault(2).unwrap().over_s.is_some());
+    fleet(&mut fold, 2, "booting", Value::Null);
+    let two = fold.device(2).unwrap();
     assert_eq!((two.frozen, two.link_cut), (false, false));
     tell(
-        &mut model,
+        &mut fold,
         Event::Fleet {
             client: None,
             what: "stop".into(),
             detail: json!({"by": "dashboard", "action": "stop"}),
         },
     );
-    let counts: Vec<_> = model.run(0).by_hand.into_iter().collect();
+    let counts: Vec<_> = fold.run(0).by_hand.into_iter().collect();
     let one = |action: &str| (action.to_owned(), 1);
     assert_eq!(counts, ["cut", "freeze", "heal", "kill", "stop"].map(one));
 }

@@ -1,10 +1,10 @@
 //! One device.
 
+use crate::ClientRecord;
 use crate::Meta;
-use crate::groups::Group;
-use crate::model::{Counts, SinceBoot};
+use crate::fold::{Counts, SinceBoot};
+use crate::groups::FleetGroup;
 use serde::Serialize;
-use zfl_aggregator::ClientRecord;
 
 /// What a device does, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -186,7 +186,7 @@ pub struct HistoryRow {
 
 impl Device {
     /// What its group says of it, else what is said of the whole fleet.
-    pub(super) fn new(client: u32, group: Group, meta: &Meta) -> Self {
+    pub(super) fn new(client: u32, group: FleetGroup, meta: &Meta) -> Self {
         let board = group.board.or_else(|| meta.board.clone());
         Self {
             client,

@@ -2,14 +2,13 @@
 //!
 //! A run that was broken off and goes on has another file in its place, without what is done again.
 
-use crate::{Meta, Model, process};
+use crate::{Fold, Meta, Record, pid};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use zfl_aggregator::Record;
 
 /// The file's name in the run directory.
 pub const EVENTS: &str = "events.jsonl";
@@ -133,25 +132,25 @@ fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// If there are none, or a file there cannot be read.
-pub fn replay(run_dir: &Path) -> Result<Model> {
-    let mut model = Model::new(Meta::load(run_dir)?);
+pub fn replay(run_dir: &Path) -> Result<Fold> {
+    let mut fold = Fold::new(Meta::load(run_dir)?);
     let mut tail = Tail::new(run_dir);
-    tail.poll(|record| model.apply(record)).with_context(|| {
+    tail.poll(|record| fold.apply(record)).with_context(|| {
         format!(
             "{} is not the directory of a run: read {EVENTS}",
             run_dir.display()
         )
     })?;
-    model.set_unreadable(tail.unreadable());
-    model.set_interrupted(!model.is_over() && process::of(run_dir).is_none());
-    Ok(model)
+    fold.set_unreadable(tail.unreadable());
+    fold.set_interrupted(!fold.is_over() && pid::process_of(run_dir).is_none());
+    Ok(fold)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Event;
     use std::io::Write;
-    use zfl_aggregator::Event;
 
     const READY: &str = r#"{"time_ms":1,"at":"","event":"client_ready","client":7}"#;
 
