@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::fmt::Write as _;
 
 use fl_client::{Activity, Config, Device, Overrides, Port};
-use zfl_bare::command::Run;
+use fl_shell::command::Run;
 
 use crate::boot_cell::BootCell;
 use crate::interrupts::Sources;

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 use fl_client::{Activity, Config, Device, Overrides, TrainJob};
-use zfl_bare::command::Run;
+use fl_shell::command::Run;
 
 /// Port on which the device listens at its own address.
 const HTTP_PORT: u16 = 80;

@@ -1,4 +1,4 @@
-//! What a run depends on besides zfl and its configuration: emulator, system, firmware, data.
+//! Versions of what a run depends on besides zfl and its configuration: emulator, system, firmware, data.
 
 use crate::experiment::Experiment;
 use anyhow::{Context, Result};
@@ -39,8 +39,8 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     Ok(versions)
 }
 
-/// Of a run that goes on: those that are different now say both.
-pub fn over_the_seam(
+/// The versions of a run that goes on: those that are different now say both.
+pub fn merge_on_resume(
     before: BTreeMap<String, String>,
     mut now: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -55,7 +55,7 @@ pub fn over_the_seam(
     now
 }
 
-/// What the folder of a data set is called.
+/// The name of a data set: its folder's.
 fn data_name(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let name = dir.file_name().unwrap_or(dir.as_os_str());
@@ -102,14 +102,17 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_over_a_seam_is_told_with_what_was() {
+    fn what_changes_across_a_resume_is_told_with_what_was() {
         let versions = |qemu: &str| BTreeMap::from([("qemu".to_owned(), qemu.to_owned())]);
-        let once = over_the_seam(versions("7"), versions("7"));
+        let once = merge_on_resume(versions("7"), versions("7"));
         assert_eq!(once, versions("7"));
-        let other = over_the_seam(once, versions("8"));
+        let other = merge_on_resume(once, versions("8"));
         assert_eq!(other, versions("7; resumed with 8"));
-        assert_eq!(over_the_seam(other.clone(), versions("8")), other);
-        assert_eq!(over_the_seam(other.clone(), BTreeMap::new()), other);
-        assert_eq!(over_the_seam(BTreeMap::new(), versions("8")), versions("8"));
+        assert_eq!(merge_on_resume(other.clone(), versions("8")), other);
+        assert_eq!(merge_on_resume(other.clone(), BTreeMap::new()), other);
+        assert_eq!(
+            merge_on_resume(BTreeMap::new(), versions("8")),
+            versions("8")
+        );
     }
 }

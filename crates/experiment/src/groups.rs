@@ -1,18 +1,15 @@
-//! Groups of like devices, with every value resolved: what each client of a fleet is.
+//! Groups of like devices, with every value resolved: they say of each client what it is.
 
-use crate::args::{Body, BodyChoice, Time};
+use crate::choice::{self, Body, Choice, Time};
 use crate::refusal::{Refusal, require};
 use crate::settings::{DeviceSettings, GroupSettings, Settings};
+use crate::{boards, native};
 use serde::{Serialize, Serializer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_orchestrator::board::Guest;
 use zfl_orchestrator::switch::{Link, Loss, profile::Profile};
 use zfl_orchestrator::{Board, Speed};
-
-/// The board of a bare device unless another is asked for.
-const DEFAULT_BOARD: &str = "microvm";
 
 /// Devices of a fleet that nobody counted.
 const DEFAULT_CLIENTS: u32 = 50;
@@ -23,29 +20,30 @@ const DEFAULT_MAX_EXAMPLES: u32 = 1200;
 
 /// Like devices.
 #[derive(Clone, Debug, Serialize)]
-pub struct Group {
-    /// What people call them.
+pub struct FleetGroup {
+    /// Its name.
     pub name: String,
-    /// How many they are.
+    /// Its number of devices.
     pub count: u32,
-    /// What they are.
+    /// The body of each.
+    #[serde(serialize_with = "choice::write")]
     pub body: Body,
     /// Their machine, if they are emulated.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
     pub board: Option<Arc<Board>>,
     /// Their link profile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
-    /// What their links lose, over the profile.
+    #[serde(rename = "link", skip_serializing_if = "Option::is_none")]
+    pub link_name: Option<String>,
+    /// Share of frames that their links lose, instead of the profile's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// What their links delay by, over the profile.
+    /// Delay of their links, instead of the profile's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<f64>,
     /// Million instructions a second, if instructions are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mips: Option<f64>,
-    /// Whether that holds in the host's time too.
+    /// Slows them to that in the host's time, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub throttle: bool,
     /// Their memory, if it is not the board's.
@@ -61,8 +59,8 @@ pub struct Group {
     pub batch_size: Option<u32>,
     /// All that is between one of them and the aggregator.
     #[serde(skip)]
-    pub wire: Link,
-    /// How fast their machines are, if instructions are counted.
+    pub link: Link,
+    /// Speed of their machines, if instructions are counted.
     #[serde(skip)]
     pub speed: Option<Speed>,
 }
@@ -71,7 +69,7 @@ fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S:
     board.as_ref().map(|board| board.asked()).serialize(to)
 }
 
-impl Group {
+impl FleetGroup {
     /// Memory of each device's machine, in MiB; none for native ones.
     pub fn memory_mib(&self) -> Option<u32> {
         let board = self.board.as_ref()?;
@@ -89,26 +87,20 @@ impl Group {
 ///
 /// # Errors
 /// A [`Refusal`] of what cannot be meant, or does not fit the data.
-pub fn resolve(settings: &Settings, root: &Path, available: usize) -> Result<Vec<Group>, Refusal> {
+pub fn resolve(
+    settings: &Settings,
+    root: &Path,
+    available: usize,
+) -> Result<Vec<FleetGroup>, Refusal> {
     let asked = asked(settings, root)?;
     let share = share(settings, &asked, available)?;
     let groups = asked.into_iter().enumerate();
-    let groups: Vec<Group> = groups
+    let groups: Vec<FleetGroup> = groups
         .map(|(at, group)| resolve_one(settings, root, at, group, share))
         .collect::<Result<_, _>>()?;
-    let emulated = groups.iter().any(|group| group.board.is_some());
-    require(
-        emulated || settings.time.unwrap_or_default() == Time::Host,
-        || {
-            "native devices run at the host's speed, and nobody counts their instructions: leave --time \
-         out, or take --body bare"
-            .to_owned()
-        },
-    )?;
-    require(
-        emulated || settings.network.unwrap_or_default() == Default::default(),
-        || "native devices use this machine's loopback: leave --network out".to_owned(),
-    )?;
+    if groups.iter().all(|group| group.board.is_none()) {
+        native::fleet(settings)?;
+    }
     Ok(groups)
 }
 
@@ -133,8 +125,9 @@ fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal
             )
         },
     )?;
+    let guests = boards::guests(root);
     let with_defaults = |group: &GroupSettings| GroupSettings {
-        device: group.device.clone().over(settings.device.clone(), root),
+        device: group.device.clone().over(settings.device.clone(), &guests),
         ..group.clone()
     };
     Ok(settings.fleet.iter().map(with_defaults).collect())
@@ -194,16 +187,22 @@ fn resolve_one(
     at: usize,
     asked: GroupSettings,
     share: u32,
-) -> Result<Group, Refusal> {
+) -> Result<FleetGroup, Refusal> {
     let device = &asked.device;
-    let body = body_of(device, root)?;
-    let board = board_of(body, device, root)?.map(Arc::new);
+    let body = boards::body_of(device, root)?;
+    let board = match body.guest() {
+        Some(guest) => Some(Arc::new(boards::board_of(guest, device, root)?)),
+        None => {
+            native::device(device)?;
+            None
+        }
+    };
     let speed = speed_of(settings, device, board.as_deref())?;
-    Ok(Group {
+    Ok(FleetGroup {
         name: asked.name.unwrap_or_else(|| format!("group-{}", at + 1)),
         count: asked.count.unwrap_or(1),
         body,
-        link: device.link.clone(),
+        link_name: device.link.clone(),
         loss: device.loss,
         delay_ms: device.delay_ms,
         mips: speed.map(|speed| speed.mips()),
@@ -212,14 +211,14 @@ fn resolve_one(
         examples: asked.examples.unwrap_or(share),
         local_epochs: asked.local_epochs,
         batch_size: asked.batch_size,
-        wire: wire_of(device, root)?,
+        link: link_of(device, root)?,
         speed,
         board,
     })
 }
 
 /// The link of a device: its profile, with what is said of loss and delay in place of the profile's.
-fn wire_of(device: &DeviceSettings, root: &Path) -> Result<Link, Refusal> {
+fn link_of(device: &DeviceSettings, root: &Path) -> Result<Link, Refusal> {
     let mut link = match &device.link {
         Some(name) => {
             Profile::load(root, name)
@@ -249,11 +248,8 @@ fn speed_of(
     board: Option<&Board>,
 ) -> Result<Option<Speed>, Refusal> {
     let throttle = device.throttle.unwrap_or(false);
-    let counted = settings.time.unwrap_or_default() == Time::Icount;
+    let counted = settings.time.unwrap_or(Time::usual()) == Time::Icount;
     let Some(board) = board else {
-        require(device.mips.is_none() && !throttle, || {
-            "native devices run at the host's speed: leave --mips and throttle out".to_owned()
-        })?;
         return Ok(None);
     };
     require(
@@ -275,93 +271,4 @@ fn speed_of(
     };
     let speed = Speed::of_mips(mips, throttle);
     speed.map(Some).map_err(|error| Refusal(error.to_string()))
-}
-
-/// The body asked for, or what a board boots, or the best that is built.
-fn body_of(device: &DeviceSettings, root: &Path) -> Result<Body, Refusal> {
-    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
-    Ok(match (device.body.unwrap_or_default(), &device.board) {
-        (BodyChoice::Bare, _) => Body::Bare,
-        (BodyChoice::Zephyr, _) => Body::Zephyr,
-        (BodyChoice::Native, _) => Body::Native,
-        (BodyChoice::Auto, Some(name)) => Body::of(load(name)?.body),
-        (BodyChoice::Auto, None) => {
-            let built = |name: String| {
-                let board = load(&name).ok();
-                board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
-            };
-            if zfl_orchestrator::board::known(root).into_iter().any(built) {
-                Body::Zephyr
-            } else {
-                Body::Bare
-            }
-        }
-    })
-}
-
-/// The board asked for, or the body's own; none for native devices.
-fn board_of(body: Body, device: &DeviceSettings, root: &Path) -> Result<Option<Board>, Refusal> {
-    let Some(guest) = body.guest() else {
-        refuse_for_native(device)?;
-        return Ok(None);
-    };
-    let load = |name: &str| Board::load(root, name).map_err(|error| Refusal(error.to_string()));
-    if let Some(name) = &device.board {
-        let board = load(name)?;
-        require(board.body == guest, || {
-            format!(
-                "board {name} does not boot --body {}: leave one of the two out",
-                body.name()
-            )
-        })?;
-        return Ok(Some(board));
-    }
-    let board = default_board(root, guest)?;
-    require(board.is_some(), || {
-        format!(
-            "there is no board for --body {} under {}: take --body bare or native",
-            body.name(),
-            root.join("boards").display()
-        )
-    })?;
-    Ok(board)
-}
-
-/// The board of devices of which only the body is said.
-///
-/// # Errors
-/// A [`Refusal`] if a board cannot be read.
-pub fn default_board(root: &Path, guest: Guest) -> Result<Option<Board>, Refusal> {
-    // The default of bare is by name: the others are slower to boot.
-    let mut names = zfl_orchestrator::board::known(root);
-    names.sort_by_key(|name| name != DEFAULT_BOARD);
-    for name in names {
-        let board = Board::load(root, &name).map_err(|error| Refusal(error.to_string()))?;
-        if board.body == guest {
-            return Ok(Some(board));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a board boots this guest. One that cannot be read is in nobody's way here: it is refused,
-/// by its name, when it is needed.
-pub fn boots(root: &Path, board: &str, guest: Guest) -> bool {
-    Board::load(root, board).map_or(true, |board| board.body == guest)
-}
-
-fn refuse_for_native(device: &DeviceSettings) -> Result<(), Refusal> {
-    require(device.board.is_none(), || {
-        "native devices run on no board: leave --board out, or take --body bare".to_owned()
-    })?;
-    require(device.memory_mib.is_none(), || {
-        "native devices share this process's memory: leave memory_mib out, or take --body bare"
-            .to_owned()
-    })?;
-    let linked = device.link.is_some() || device.loss.is_some() || device.delay_ms.is_some();
-    require(!linked, || {
-        "native devices use this machine's loopback, which loses and delays nothing: leave --link, \
-         --loss and --delay out, or take --body bare"
-            .to_owned()
-    })
 }

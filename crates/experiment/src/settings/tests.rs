@@ -41,7 +41,7 @@ fn flags_go_first() {
         ..Settings::default()
     };
     let both = flags
-        .over(Settings::parse(FILE).unwrap(), Path::new(""))
+        .over(Settings::parse(FILE).unwrap(), &|_| None)
         .unwrap();
     assert_eq!(both.rounds, Some(9));
     let first = &both.fleet[0].device;
@@ -71,7 +71,7 @@ fn flags_go_before_what_a_group_says() {
         time: Some(Time::Host),
         ..Settings::default()
     };
-    let both = flags.over(file(), Path::new("")).unwrap();
+    let both = flags.over(file(), &|_| None).unwrap();
     assert_eq!(both.examples_per_client, Some(300));
     assert_eq!((both.local_epochs, both.batch_size), (Some(7), Some(30)));
     let slow = &both.fleet[1];
@@ -80,7 +80,7 @@ fn flags_go_before_what_a_group_says() {
         (None, None, None)
     );
     assert_eq!(slow.device.mips, None);
-    let none = Settings::default().over(file(), Path::new("")).unwrap();
+    let none = Settings::default().over(file(), &|_| None).unwrap();
     let slow = &none.fleet[1];
     assert_eq!(
         (slow.examples, slow.local_epochs, slow.batch_size),
@@ -96,7 +96,7 @@ fn a_flag_takes_trouble_away_too() {
             fault_flags: flags,
             ..Settings::default()
         };
-        flags.over(Settings::parse(FILE).unwrap(), Path::new(""))
+        flags.over(Settings::parse(FILE).unwrap(), &|_| None)
     };
     let none = FaultFlags {
         drop_out: Some(0.0),
@@ -125,7 +125,7 @@ fn a_fleet_says_how_many_it_is() {
         ..Settings::default()
     };
     let file = Settings::parse(FILE).unwrap();
-    let Refusal(reason) = flags.over(file, Path::new("")).unwrap_err();
+    let Refusal(reason) = flags.over(file, &|_| None).unwrap_err();
     assert!(reason.contains("leave --clients out"), "{reason}");
 }
 

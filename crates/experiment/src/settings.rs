@@ -1,21 +1,22 @@
-//! What was asked for: by flags, and by an experiment file. Nothing here has a default yet.
+//! Settings: what flags and an experiment file say. Nothing here has a default yet.
 //!
 //! An experiment file is TOML; `experiments/README.md` documents its keys. The `config.toml` of a run
 //! is one too, with every value resolved. Where both a flag and the file say something, the flag
 //! goes first.
 
-use crate::args::{
-    Activation, Arithmetic, BodyChoice, FleetArgs, LearningArgs, Network, RunArgs, ServerArgs,
-    Time, Weighting,
-};
-use crate::groups::{boots, default_board};
+use crate::choice::{self, BodyChoice, Network, Time};
 use crate::refusal::{Refusal, require};
 use crate::values::{PATIENCE, is_patience};
+use fl_nn::Activation;
+use fl_proto::Arithmetic;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use zfl_orchestrator::Board;
+use zfl_aggregator::Weighting;
+use zfl_orchestrator::board::Guest;
 use zfl_orchestrator::faults::FaultConfig;
+
+/// Looks up the guest that a board boots, if the board is known.
+pub type GuestOf<'a> = &'a dyn Fn(&str) -> Option<Guest>;
 
 /// Everything that can be asked for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -31,7 +32,7 @@ pub struct Settings {
     pub clients_per_round: Option<u32>,
     /// Devices asked beyond that.
     pub over_commit: Option<u32>,
-    /// Whether late updates count in the next round.
+    /// Counts late updates in the next round.
     pub use_late: Option<bool>,
     /// Updates without which a round fails.
     pub quorum: Option<u32>,
@@ -41,7 +42,8 @@ pub struct Settings {
     pub round_deadline_s: Option<f64>,
     /// Longest time without progress, in seconds.
     pub watchdog_s: Option<f64>,
-    /// How updates are weighed.
+    /// Weights of the updates.
+    #[serde(deserialize_with = "choice::read")]
     pub weighting: Option<Weighting>,
     /// Passes over a device's data.
     pub local_epochs: Option<u32>,
@@ -50,20 +52,24 @@ pub struct Settings {
     /// Step size of SGD.
     pub learning_rate: Option<f32>,
     /// Arithmetic of the first layer.
+    #[serde(deserialize_with = "choice::read")]
     pub arithmetic: Option<Arithmetic>,
     /// Units of the hidden layers.
     pub hidden: Option<Vec<u32>>,
     /// Activation of the hidden layers.
+    #[serde(deserialize_with = "choice::read")]
     pub activation: Option<Activation>,
-    /// What every random stream is derived from.
+    /// Seed of every random stream.
     pub seed: Option<u64>,
     /// Examples of each device, unless its group says it.
     pub examples_per_client: Option<u32>,
     /// Folder of the data set.
     pub data: Option<PathBuf>,
-    /// How devices reach the aggregator.
+    /// Network of emulated devices.
+    #[serde(deserialize_with = "choice::read")]
     pub network: Option<Network>,
-    /// What time is on emulated devices.
+    /// Time on emulated devices.
+    #[serde(deserialize_with = "choice::read")]
     pub time: Option<Time>,
     /// Of every group that does not say it.
     #[serde(flatten)]
@@ -72,11 +78,11 @@ pub struct Settings {
     pub fleet: Vec<GroupSettings>,
     /// Trouble on purpose.
     pub faults: FaultConfig,
-    /// What flags say of it.
+    /// Trouble that flags ask for.
     #[serde(skip)]
     pub fault_flags: FaultFlags,
 
-    /// Where the results go.
+    /// Folder for the results.
     pub out: Option<PathBuf>,
     /// Units of all layers, as `config.toml` tells them: they follow from `hidden` and the data.
     pub layers: Option<Vec<u32>>,
@@ -84,11 +90,12 @@ pub struct Settings {
     pub zfl_version: Option<String>,
 }
 
-/// What a device is made of.
+/// A device's make.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceSettings {
-    /// What it is.
+    /// Its body.
+    #[serde(deserialize_with = "choice::read")]
     pub body: Option<BodyChoice>,
     /// Its machine.
     pub board: Option<String>,
@@ -100,7 +107,7 @@ pub struct DeviceSettings {
     pub delay_ms: Option<f64>,
     /// Million instructions a second.
     pub mips: Option<f64>,
-    /// Whether it is slowed to that in the host's time too.
+    /// Slows it to that in the host's time too.
     pub throttle: Option<bool>,
     /// Its memory.
     pub memory_mib: Option<u32>,
@@ -110,9 +117,9 @@ pub struct DeviceSettings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupSettings {
-    /// What people call them.
+    /// Its name.
     pub name: Option<String>,
-    /// How many they are.
+    /// Its number of devices.
     pub count: Option<u32>,
     /// Training examples of each.
     pub examples: Option<u32>,
@@ -120,7 +127,7 @@ pub struct GroupSettings {
     pub local_epochs: Option<u32>,
     /// Examples per step, instead of the experiment's.
     pub batch_size: Option<u32>,
-    /// What they are made of.
+    /// Their make.
     #[serde(flatten)]
     pub device: DeviceSettings,
 }
@@ -132,7 +139,7 @@ pub struct FaultFlags {
     pub drop_out: Option<f64>,
     /// Probability of a crash.
     pub crash: Option<f64>,
-    /// Whether crashed devices boot again.
+    /// Boots crashed devices again.
     pub reboot: bool,
 }
 
@@ -152,12 +159,12 @@ impl Settings {
         let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let mut settings = Self::parse(&text).map_err(refused)?;
-        settings.stand_in(path.parent().unwrap_or(Path::new("")));
+        settings.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
     }
 
     /// Takes the paths in it from this folder, and makes them ones that can be read from any other.
-    fn stand_in(&mut self, folder: &Path) {
+    fn resolve_paths(&mut self, folder: &Path) {
         let own = [&mut self.data, &mut self.faults.trace, &mut self.out];
         for path in own.into_iter().flatten() {
             *path = standing(folder, path);
@@ -166,7 +173,7 @@ impl Settings {
             .into_iter()
             .chain(self.fleet.iter_mut().map(|group| &mut group.device))
         {
-            device.stand_in(folder);
+            device.resolve_paths(folder);
         }
         // Of a run that is repeated, the results lie there already.
         let is_here =
@@ -180,59 +187,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What `zfl run`'s flags say.
-    pub fn of_run(args: &RunArgs) -> Self {
-        let fleet = &args.fleet;
-        Self {
-            clients: args.clients,
-            rounds: args.rounds,
-            clients_per_round: args.clients_per_round,
-            local_epochs: args.epochs,
-            batch_size: args.batch_size,
-            network: fleet.network,
-            time: fleet.time,
-            device: DeviceSettings::of_flags(fleet),
-            watchdog_s: args.watchdog,
-            fault_flags: FaultFlags {
-                drop_out: args.faults.drop_out,
-                crash: args.faults.crash,
-                reboot: args.faults.reboot,
-            },
-            ..Self::of_learning(&args.learning)
-        }
-    }
-
-    /// What `zfl server`'s flags say.
-    pub fn of_server(args: &ServerArgs) -> Self {
-        Self {
-            clients: args.clients,
-            rounds: Some(args.rounds),
-            clients_per_round: Some(args.clients_per_round),
-            ..Self::of_learning(&args.learning)
-        }
-    }
-
-    fn of_learning(args: &LearningArgs) -> Self {
-        Self {
-            name: args.name.clone(),
-            over_commit: args.over_commit,
-            use_late: args.use_late.then_some(true),
-            quorum: args.quorum,
-            ready_deadline_s: args.ready_deadline,
-            round_deadline_s: args.deadline,
-            weighting: args.weighting,
-            learning_rate: args.lr,
-            arithmetic: args.arithmetic,
-            hidden: args.hidden.clone(),
-            activation: args.activation,
-            seed: args.seed,
-            examples_per_client: args.examples,
-            data: args.data.clone(),
-            ..Self::default()
-        }
-    }
-
-    /// What a file says that may not hold here, in a line for people.
+    /// A line for people about a file that another version of zfl wrote.
     pub fn outdated(&self) -> Option<String> {
         let (theirs, ours) = (self.zfl_version.as_deref()?, env!("CARGO_PKG_VERSION"));
         (theirs != ours).then(|| {
@@ -242,20 +197,12 @@ impl Settings {
         })
     }
 
-    /// What these, which are flags, put aside of what a file says, in lines for people.
-    pub fn put_aside(&self, file: &Self, root: &Path) -> BTreeSet<String> {
-        let groups = file.fleet.iter().map(|group| &group.device);
-        let devices = groups.chain([&file.device]);
-        devices
-            .filter_map(|device| self.device.puts_aside(device, root))
-            .collect()
-    }
-
-    /// These, which are flags, and behind them what a file says.
+    /// Lays these, which are flags, over what a file says. `guest_of` tells what a board boots, if it is
+    /// known.
     ///
     /// # Errors
     /// A [`Refusal`] if they contradict each other.
-    pub fn over(self, mut file: Self, root: &Path) -> Result<Self, Refusal> {
+    pub fn over(self, mut file: Self, guest_of: GuestOf<'_>) -> Result<Self, Refusal> {
         let flags = self;
         require(file.fleet.is_empty() || flags.clients.is_none(), || {
             "the experiment file has a [[fleet]], which says how many devices there are: leave \
@@ -266,7 +213,7 @@ impl Settings {
             file.layers = None;
         }
         for group in &mut file.fleet {
-            flags.take_place_in(group);
+            flags.override_group(group);
         }
         merged!(flags over file: name, clients, rounds, clients_per_round, over_commit, use_late,
             quorum, ready_deadline_s, round_deadline_s, watchdog_s, weighting, local_epochs,
@@ -283,15 +230,15 @@ impl Settings {
             file.device.count_nothing();
         }
         for group in &mut file.fleet {
-            group.device = flags.device.clone().over(group.device.clone(), root);
+            group.device = flags.device.clone().over(group.device.clone(), guest_of);
         }
-        file.device = flags.device.over(file.device, root);
+        file.device = flags.device.over(file.device, guest_of);
         flags.fault_flags.over(&mut file.faults)?;
         Ok(file)
     }
 
-    /// Takes what a group says for itself out of the way of these, which are flags of all groups.
-    fn take_place_in(&self, group: &mut GroupSettings) {
+    /// Clears the keys of a group that these, which are flags of all groups, override.
+    fn override_group(&self, group: &mut GroupSettings) {
         if self.examples_per_client.is_some() {
             group.examples = None;
         }
@@ -381,22 +328,8 @@ impl FaultFlags {
 }
 
 impl DeviceSettings {
-    fn of_flags(fleet: &FleetArgs) -> Self {
-        let mut flags = Self {
-            body: fleet.body,
-            board: fleet.board.clone(),
-            link: fleet.link.clone(),
-            loss: fleet.loss,
-            delay_ms: fleet.delay,
-            mips: fleet.mips,
-            ..Self::default()
-        };
-        flags.stand_in(Path::new(""));
-        flags
-    }
-
     /// Takes board and link from this folder if they are paths: names have no slash.
-    fn stand_in(&mut self, folder: &Path) {
+    pub fn resolve_paths(&mut self, folder: &Path) {
         for text in [&mut self.board, &mut self.link].into_iter().flatten() {
             // A path that is no UTF-8 stays as it was given.
             if text.contains('/')
@@ -410,7 +343,7 @@ impl DeviceSettings {
     }
 
     /// These, and what they leave open as `other` has it.
-    pub fn over(self, mut other: Self, root: &Path) -> Self {
+    pub fn over(self, mut other: Self, guest_of: GuestOf<'_>) -> Self {
         let flags = self;
         // The same experiment without emulation: what only a machine can have is left out.
         if flags.body == Some(BodyChoice::Native) {
@@ -418,10 +351,10 @@ impl DeviceSettings {
         }
         // A board belongs to a body: whoever asks for another body does not mean the old board, and
         // whoever asks for a board means the body that it boots.
-        if flags.excludes_board(&other, root) {
+        if flags.excludes_board(&other, guest_of) {
             other.board = None;
         }
-        if flags.excludes_body(&other, root) {
+        if flags.excludes_body(&other, guest_of) {
             other.body = None;
         }
         merged!(flags over other: body, board, link, loss, delay_ms, mips, throttle, memory_mib);
@@ -433,37 +366,14 @@ impl DeviceSettings {
         (self.mips, self.throttle) = (None, None);
     }
 
-    /// Whether the board of `other` does not boot the body that is asked for here.
-    fn excludes_board(&self, other: &Self, root: &Path) -> bool {
-        self.board.is_none() && !belong(self.body, other.board.as_deref(), root)
+    /// Tells whether the board of `other` does not boot the body that is asked for here.
+    pub(crate) fn excludes_board(&self, other: &Self, guest_of: GuestOf<'_>) -> bool {
+        self.board.is_none() && !belong(self.body, other.board.as_deref(), guest_of)
     }
 
-    /// Whether the board that is asked for here does not boot the body of `other`.
-    fn excludes_body(&self, other: &Self, root: &Path) -> bool {
-        self.body.is_none() && !belong(other.body, self.board.as_deref(), root)
-    }
-
-    /// What these put aside of what a file says, for people. Without emulation everything goes that
-    /// only a machine has: no word of that.
-    fn puts_aside(&self, file: &Self, root: &Path) -> Option<String> {
-        let guest_of = |board: &str| Board::load(root, board).ok().map(|board| board.body);
-        if self.excludes_board(file, root) {
-            let (guest, old) = (self.body?.guest()?, file.board.as_deref()?);
-            return Some(format!(
-                "--body {guest}: {} instead of the file's board {old}, which boots {}",
-                default_board(root, guest).ok()??.name,
-                guest_of(old)?
-            ));
-        }
-        if self.excludes_body(file, root) {
-            let board = self.board.as_deref()?;
-            return Some(format!(
-                "--board {board}: {}, which it boots, instead of the file's body {}",
-                guest_of(board)?,
-                file.body?.guest()?
-            ));
-        }
-        None
+    /// Tells whether the board that is asked for here does not boot the body of `other`.
+    pub(crate) fn excludes_body(&self, other: &Self, guest_of: GuestOf<'_>) -> bool {
+        self.body.is_none() && !belong(other.body, self.board.as_deref(), guest_of)
     }
 
     fn check(&self, place: &str) -> Result<(), Refusal> {
@@ -485,10 +395,10 @@ fn standing(folder: &Path, path: &Path) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Whether a device can have both; what is not said is in nobody's way.
-fn belong(body: Option<BodyChoice>, board: Option<&str>, root: &Path) -> bool {
+/// Tells whether a device can have both; what is not said or not known is in nobody's way.
+fn belong(body: Option<BodyChoice>, board: Option<&str>, guest_of: GuestOf<'_>) -> bool {
     match (body.and_then(BodyChoice::guest), board) {
-        (Some(guest), Some(board)) => boots(root, board, guest),
+        (Some(guest), Some(board)) => guest_of(board).is_none_or(|boots| boots == guest),
         _ => true,
     }
 }

@@ -1,8 +1,11 @@
-//! Where the results of a run go.
+//! Folders for the results of runs: their names, and which are free.
 
 use crate::refusal::{Refusal, require};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The folder that runs are in, unless `--out` says otherwise.
+pub const RUNS: &str = "runs";
 
 /// `20260228-235959-bare-50x20`: sorts by time, and tells what was run.
 pub fn default_name(kind: &str, clients: u32, rounds: u32) -> String {
@@ -30,7 +33,7 @@ pub fn choose(out: Option<&Path>, root: &Path, name: &str) -> Result<PathBuf, Re
         })?;
         return Ok(std::path::absolute(out).unwrap_or_else(|_| out.to_owned()));
     }
-    let runs = root.join("runs");
+    let runs = root.join(RUNS);
     let numbered = (2..).map(|number| runs.join(format!("{name}-{number}")));
     let free = std::iter::once(runs.join(name))
         .chain(numbered)
@@ -38,7 +41,7 @@ pub fn choose(out: Option<&Path>, root: &Path, name: &str) -> Result<PathBuf, Re
     free.ok_or_else(|| Refusal(format!("no free name in {}: clear it up", runs.display())))
 }
 
-/// Whether nothing is there, or an empty folder.
+/// Tells whether nothing is there, or an empty folder.
 fn is_vacant(path: &Path) -> bool {
     match path.read_dir() {
         Ok(mut entries) => entries.next().is_none(),

@@ -1,24 +1,22 @@
-//! An experiment with every value resolved: what `config.toml` of a run holds.
+//! An experiment with every value resolved, as `config.toml` of a run holds it.
 
-use crate::args::{Activation, Arithmetic, Body, Network, Time, Weighting};
-use crate::deadlines;
-use crate::groups::{self, Group};
-use crate::memory;
-use crate::meter::HEAD_BYTES;
+use crate::choice::{self, Body, Choice, Network, Time};
+use crate::estimate::{deadlines, memory};
+use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
-use crate::run_dir;
 use crate::settings::Settings;
+use crate::{native, place};
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
-use fl_nn::Shape;
+use fl_nn::{Activation, Model, Shape};
+use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use zfl_aggregator::Weighting;
 use zfl_orchestrator::Board;
-use zfl_orchestrator::board::Guest;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
-use zfl_orchestrator::sandbox::NetworkMode;
 
 /// Rounds of a run that nobody counted.
 const DEFAULT_ROUNDS: u32 = 20;
@@ -50,8 +48,11 @@ pub struct Experiment {
     pub name: String,
     /// The version of zfl that resolved it.
     pub zfl_version: &'static str,
-    /// What every device is; absent if they differ, and for a server, which does not know.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The body of every device; absent if they differ, and for a server, which does not know.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
     pub body: Option<Body>,
     /// The machine of every device, if it is one.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
@@ -59,11 +60,17 @@ pub struct Experiment {
     /// The link profile of every device, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// How emulated devices were asked to reach the aggregator.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Network of emulated devices, as asked for.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
     pub network: Option<Network>,
-    /// What time is on emulated devices.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Time on emulated devices.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
     pub time: Option<Time>,
     /// Devices, and partitions of the data.
     pub clients: u32,
@@ -73,7 +80,7 @@ pub struct Experiment {
     pub clients_per_round: u32,
     /// Devices chosen beyond that.
     pub over_commit: u32,
-    /// Whether a late update counts in the next round.
+    /// Counts a late update in the next round.
     pub use_late: bool,
     /// Updates without which a round fails.
     pub quorum: u32,
@@ -83,7 +90,8 @@ pub struct Experiment {
     pub round_deadline_s: f64,
     /// Longest time in a round that a device may make no progress, in seconds.
     pub watchdog_s: f64,
-    /// How updates are weighed.
+    /// Weights of the updates.
+    #[serde(serialize_with = "choice::write")]
     pub weighting: Weighting,
     /// Passes over a device's data in a round.
     pub local_epochs: u32,
@@ -92,19 +100,21 @@ pub struct Experiment {
     /// Step size of SGD.
     pub learning_rate: f32,
     /// Arithmetic of the first layer on the devices.
+    #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
-    /// Units per layer, inputs first: what follows from that and the data.
+    /// Units per layer, inputs first: they follow from that and the data.
     pub layers: Vec<u32>,
     /// Activation of the hidden layers.
+    #[serde(serialize_with = "choice::write")]
     pub activation: Activation,
-    /// What every random stream is derived from.
+    /// Seed of every random stream.
     pub seed: u64,
     /// Training examples of each device, if they all have as many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples_per_client: Option<u32>,
-    /// Where the data set is, unless it is the one that comes with zfl.
+    /// Folder of the data set, unless it is the one that comes with zfl.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
     /// The run directory. Not written down: it is where the file is, also after it was moved.
@@ -113,15 +123,18 @@ pub struct Experiment {
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
-    /// What the devices are; empty for a server.
+    /// Groups of devices; none for a server.
     #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
-    pub groups: Vec<Group>,
-    /// What was chosen otherwise than most runs have it, in lines for people.
+    pub groups: Vec<FleetGroup>,
+    /// Choices that most runs have otherwise, in lines for people.
     #[serde(skip)]
     pub notes: Vec<String>,
+    /// The model.
+    #[serde(skip)]
+    pub model: Model,
 }
 
-/// Where a run's results go.
+/// Folder of a run's results.
 #[derive(Clone, Copy, Debug)]
 pub enum Out<'a> {
     /// To this folder, or one that follows from the name.
@@ -152,13 +165,17 @@ impl Experiment {
             |group| group.board.clone(),
             |a, b| a.asked() == b.asked(),
         );
-        experiment.link = common(&groups, |group| group.link.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network.unwrap_or_default());
+        experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
+        experiment.network = emulated.then(|| settings.network.unwrap_or(Network::usual()));
         experiment.time = counted.then_some(Time::Icount);
         experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
         experiment.groups = groups;
         memory::fits(&experiment)?;
-        experiment.notes = deadlines::fit(&mut experiment, settings)?;
+        let deadlines = deadlines::fit(&experiment, settings)?;
+        experiment.ready_deadline_s = deadlines.ready_s;
+        experiment.round_deadline_s = deadlines.round_s;
+        experiment.watchdog_s = deadlines.watchdog_s;
+        experiment.notes = deadlines.notes;
         experiment.can_suffer()?;
         Ok((experiment, data))
     }
@@ -228,10 +245,12 @@ impl Experiment {
                 said.into_iter().flatten().collect::<Vec<_>>()
             )
         })?;
+        let activation = settings.activation.unwrap_or(Activation::usual());
+        let model = model(&layers, activation)?;
         let name = settings.name.clone();
-        let name = name.unwrap_or_else(|| run_dir::default_name(kind, clients, rounds));
+        let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
         let out = match out {
-            Out::New(out) => run_dir::choose(out, root, &name)?,
+            Out::New(out) => place::choose(out, root, &name)?,
             Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
         };
         let deadline = |asked: Option<f64>| asked.unwrap_or(DEFAULT_DEADLINE_S);
@@ -252,14 +271,14 @@ impl Experiment {
             ready_deadline_s: deadline(settings.ready_deadline_s),
             round_deadline_s: deadline(settings.round_deadline_s),
             watchdog_s: settings.watchdog_s.unwrap_or(DEFAULT_WATCHDOG_S),
-            weighting: settings.weighting.unwrap_or_default(),
+            weighting: settings.weighting.unwrap_or(Weighting::usual()),
             local_epochs: settings.local_epochs.unwrap_or(DEFAULT_LOCAL_EPOCHS),
             batch_size: settings.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
             learning_rate: settings.learning_rate.unwrap_or(DEFAULT_LEARNING_RATE),
-            arithmetic: settings.arithmetic.unwrap_or_default(),
+            arithmetic: settings.arithmetic.unwrap_or(Arithmetic::usual()),
             hidden,
             layers,
-            activation: settings.activation.unwrap_or_default(),
+            activation,
             seed: settings.seed.unwrap_or(1),
             examples_per_client: None,
             data: settings.data.as_deref().and_then(elsewhere),
@@ -267,11 +286,12 @@ impl Experiment {
             faults: settings.faults.clone(),
             groups: Vec::new(),
             notes: Vec::new(),
+            model,
         })
     }
 
     /// The group of a client, if there are groups.
-    pub fn group(&self, client: u32) -> Option<&Group> {
+    pub fn group(&self, client: u32) -> Option<&FleetGroup> {
         let mut first = 0;
         self.groups.iter().find(|group| {
             first += group.count;
@@ -282,30 +302,17 @@ impl Experiment {
     /// Refuses faults that these devices cannot have.
     fn can_suffer(&self) -> Result<(), Refusal> {
         let plan = self.fault_plan()?;
-        let all = |is: fn(Body) -> bool| self.groups.iter().all(|group| is(group.body));
-        require(
-            !plan.cuts_links() || all(|body| body != Body::Native),
-            || {
-                "faults.cut cuts links, and native devices have none: leave it out, or take --body bare"
-                .to_owned()
-            },
-        )?;
         let longest_s = plan.longest_ms() as f64 / 1000.0;
+        if self.groups.iter().any(|group| group.body == Body::Native) {
+            native::faults(&plan)?;
+        }
         require(longest_s < self.watchdog_s, || {
             format!(
                 "faults: a freeze or cut of {longest_s} s, and the watchdog kills what does nothing for \
                  {} s: shorten the one or give a longer --watchdog",
                 self.watchdog_s
             )
-        })?;
-        require(
-            !plan.takes_memory() || all(|body| body != Body::Native),
-            || {
-                "faults.out_of_memory takes a device's memory by a command of its shell, which native \
-                 devices do not have: leave it out, or take --body bare"
-                .to_owned()
-            },
-        )
+        })
     }
 
     /// The faults of the run.
@@ -332,11 +339,8 @@ impl Experiment {
     }
 
     /// The experiment as far as the aggregator goes.
-    ///
-    /// # Errors
-    /// A [`Refusal`] if there can be no such network.
-    pub fn aggregator(&self) -> Result<zfl_aggregator::Config, Refusal> {
-        Ok(zfl_aggregator::Config {
+    pub fn aggregator(&self) -> zfl_aggregator::Config {
+        zfl_aggregator::Config {
             clients: self.clients,
             rounds: self.rounds,
             first_round: 1,
@@ -358,12 +362,12 @@ impl Experiment {
             local_epochs: self.local_epochs,
             batch_size: self.batch_size,
             learning_rate: self.learning_rate,
-            arithmetic: self.arithmetic.into(),
-            weighting: self.weighting.into(),
-            model: self.model()?,
+            arithmetic: self.arithmetic,
+            weighting: self.weighting,
+            model: self.model,
             seed: self.seed,
             any_address: false,
-        })
+        }
     }
 
     /// The part of each client in `num_examples` training examples.
@@ -383,34 +387,7 @@ impl Experiment {
 
     /// Parameters of the model.
     pub fn num_params(&self) -> u64 {
-        let layers = self.layers.windows(2);
-        layers
-            .map(|pair| (u64::from(pair[0]) + 1) * u64::from(pair[1]))
-            .sum()
-    }
-
-    /// Bytes of a `/start`, and of an update.
-    pub fn message_bytes(&self) -> u64 {
-        4 * self.num_params() + HEAD_BYTES
-    }
-
-    /// The model.
-    ///
-    /// # Errors
-    /// A [`Refusal`] if there can be no such network.
-    pub fn model(&self) -> Result<fl_nn::Model, Refusal> {
-        let sizes: Vec<_> = self.layers.iter().map(|&size| size as usize).collect();
-        let shape = Shape::new(&sizes).map_err(|error| {
-            Refusal(format!(
-                "a network of {:?}: {error}; change --hidden",
-                self.layers
-            ))
-        })?;
-        let (params, most) = (shape.num_params(), fl_proto::MAX_PARAMS);
-        require(params <= most as usize, || {
-            format!("a network of {params} parameters, a message holds {most}: lower --hidden")
-        })?;
-        Ok(fl_nn::Model::new(shape, self.activation.into()))
+        self.model.shape().num_params() as u64
     }
 }
 
@@ -419,17 +396,17 @@ fn load(settings: &Settings) -> Result<Splits, Refusal> {
     fl_data::load(settings.data.as_deref()).map_err(|error| Refusal(error.to_string()))
 }
 
-/// Where a data set is that does not come with zfl.
+/// The folder of a data set that does not come with zfl.
 fn elsewhere(dir: &Path) -> Option<PathBuf> {
     let canonical = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let found = canonical(dir);
     (found != canonical(&fl_data::default_dir())).then_some(found)
 }
 
-/// What all groups have in common, if they do.
+/// A value that all groups have in common, if they do.
 fn common<T>(
-    groups: &[Group],
-    of: impl Fn(&Group) -> Option<T>,
+    groups: &[FleetGroup],
+    of: impl Fn(&FleetGroup) -> Option<T>,
     same: impl Fn(&T, &T) -> bool,
 ) -> Option<T> {
     let mut each = groups.iter().map(of);
@@ -442,70 +419,16 @@ fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S:
     board.as_ref().map(|board| board.asked()).serialize(to)
 }
 
-impl From<Activation> for fl_nn::Activation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::Relu => Self::Relu,
-            Activation::Sigmoid => Self::Sigmoid,
-        }
-    }
-}
-
-impl From<Arithmetic> for fl_proto::Arithmetic {
-    fn from(arithmetic: Arithmetic) -> Self {
-        match arithmetic {
-            Arithmetic::Fixed => Self::Fixed,
-            Arithmetic::Float => Self::Float,
-        }
-    }
-}
-
-impl From<Weighting> for zfl_aggregator::Weighting {
-    fn from(weighting: Weighting) -> Self {
-        match weighting {
-            Weighting::NumExamples => Self::NumExamples,
-            Weighting::Uniform => Self::Uniform,
-        }
-    }
-}
-
-impl From<Network> for NetworkMode {
-    fn from(network: Network) -> Self {
-        match network {
-            Network::Auto => Self::Auto,
-            Network::Bridge => Self::Bridge,
-            Network::Switch => Self::Switch,
-            Network::User => Self::User,
-        }
-    }
-}
-
-impl Body {
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bare => "bare",
-            Self::Zephyr => "zephyr",
-            Self::Native => "native",
-        }
-    }
-
-    /// What a board boots.
-    pub fn of(guest: Guest) -> Self {
-        match guest {
-            Guest::Bare => Self::Bare,
-            Guest::Zephyr => Self::Zephyr,
-        }
-    }
-
-    /// What a board has to boot for it; none for native devices.
-    pub fn guest(self) -> Option<Guest> {
-        match self {
-            Self::Bare => Some(Guest::Bare),
-            Self::Zephyr => Some(Guest::Zephyr),
-            Self::Native => None,
-        }
-    }
+/// The model of these layers.
+fn model(layers: &[u32], activation: Activation) -> Result<Model, Refusal> {
+    let sizes: Vec<_> = layers.iter().map(|&size| size as usize).collect();
+    let shape = Shape::new(&sizes)
+        .map_err(|error| Refusal(format!("a network of {layers:?}: {error}; change --hidden")))?;
+    let (params, most) = (shape.num_params(), fl_proto::MAX_PARAMS);
+    require(params <= most as usize, || {
+        format!("a network of {params} parameters, a message holds {most}: lower --hidden")
+    })?;
+    Ok(Model::new(shape, activation))
 }
 
 /// Units per layer, inputs and classes as the data have them.

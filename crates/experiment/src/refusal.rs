@@ -1,4 +1,4 @@
-//! What is refused before anything starts.
+//! Refusals: requests that cannot be meant, told before anything starts.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ impl std::error::Error for Refusal {}
 /// Refuses unless `sound`.
 ///
 /// # Errors
-/// The message as a [`Refusal`], if not `sound`.
+/// The message as a [`Refusal`], unless `sound`.
 pub fn require(sound: bool, message: impl FnOnce() -> String) -> Result<(), Refusal> {
     if sound {
         Ok(())

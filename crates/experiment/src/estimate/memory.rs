@@ -1,19 +1,22 @@
-//! What devices need of memory for data and training, told before any is started.
+//! Memory that devices need for data and training, told before any is started.
 
 use crate::experiment::Experiment;
-use crate::groups::Group;
+use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
 use fl_nn::{Activation, MemoryPlan, Model, PlanError, Shape};
 
 /// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
 const FIRMWARE_BYTES: u64 = 1 << 20;
 
-/// What the boards' budgets were measured with (`cargo xtask sizes`): examples in one batch, and the
+/// The training that the boards' budgets were measured with (`cargo xtask sizes`): examples in one batch, and the
 /// default model on MNIST.
 const REFERENCE_EXAMPLES: u32 = 600;
 const REFERENCE_LAYERS: [usize; 3] = [784, 16, 10];
 
-/// What a device needs for its data and the training, in bytes.
+/// Memory that a device needs for its data and the training.
+///
+/// # Units
+/// Bytes.
 ///
 /// # Errors
 /// A [`Refusal`] if there can be no such training.
@@ -22,7 +25,7 @@ pub fn training_bytes(
     batch_size: u32,
     examples: u32,
 ) -> Result<u64, Refusal> {
-    let bytes = bytes(&experiment.model()?, batch_size, examples);
+    let bytes = bytes(&experiment.model, batch_size, examples);
     bytes.map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
@@ -30,11 +33,14 @@ pub fn training_bytes(
     })
 }
 
-/// What a device of a group needs beyond what the boards' budgets were measured with, in bytes.
+/// Memory that a device of a group needs beyond what the boards' budgets were measured with.
+///
+/// # Units
+/// Bytes.
 ///
 /// # Errors
 /// A [`Refusal`] if there can be no such training.
-pub fn beyond_budget(experiment: &Experiment, group: &Group) -> Result<u64, Refusal> {
+pub fn beyond_budget(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
     let needed = group_bytes(experiment, group)?;
     let shape = Shape::new(&REFERENCE_LAYERS).map_err(|error| Refusal(error.to_string()))?;
     let model = Model::new(shape, Activation::Relu);
@@ -67,7 +73,7 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
     })
 }
 
-fn group_bytes(experiment: &Experiment, group: &Group) -> Result<u64, Refusal> {
+fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
     let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
     training_bytes(experiment, batch_size, group.examples)
 }
