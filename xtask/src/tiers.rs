@@ -12,7 +12,7 @@ use std::ops::AddAssign;
 use std::process::Command;
 
 /// Test targets that run whole fleets, and break them.
-const FLEET_TESTS: [&str; 3] = ["fleet", "chaos", "realistic"];
+const FLEET_TESTS: [&str; 4] = ["pinned", "fleet", "chaos", "realistic"];
 
 /// The test that takes tshark to read a capture of the switch.
 const TSHARK_TEST: &str = "switch::tests::tshark_reads_a_capture";
@@ -150,7 +150,7 @@ fn zephyr() -> Result<Tally> {
     count(cargo.args(["--", "--test-threads=1"]))
 }
 
-/// How many tests a file has that is not run.
+/// Counts the tests in a file that is not run.
 fn tests_in(file: &str) -> Result<u32> {
     let text = std::fs::read_to_string(project::root().join(file))
         .with_context(|| format!("cannot read {file}"))?;
