@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 use support::{Live, signal, wait_until, zfl};
 use tokio::sync::{Mutex, mpsc};
 use zfl_aggregator::{RunDir, Server, Weighting, bind};
-use zfl_dashboard::{Dashboard, Meta};
+use zfl_dashboard::Dashboard;
 use zfl_orchestrator::sandbox::{self, Plan};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent};
+use zfl_run_dir::Meta;
 
 type Found = (PathBuf, PathBuf);
 

@@ -380,7 +380,7 @@ fn a_round_that_was_complete_and_not_told_of_is_told_of() {
 
 /// Failures and faults of a run as its page and its report have them.
 fn shown(run: &Run) -> Vec<(u32, Option<u32>, String)> {
-    let model = zfl_dashboard::replay(&run.out()).unwrap();
+    let model = zfl_run_dir::replay(&run.out()).unwrap();
     let faults = model.faults();
     // Who was stopped on purpose may be told of by two, in either order, and has sent its update or not.
     let of_time = ["stopped", "lost", "rejected"];

@@ -12,7 +12,7 @@ use std::ops::AddAssign;
 use std::process::Command;
 
 /// Test targets that run whole fleets, and break them.
-const FLEET_TESTS: [&str; 3] = ["fleet", "chaos", "realistic"];
+const FLEET_TESTS: [&str; 4] = ["pinned", "fleet", "chaos", "realistic"];
 
 /// The test that takes tshark to read a capture of the switch.
 const TSHARK_TEST: &str = "switch::tests::tshark_reads_a_capture";

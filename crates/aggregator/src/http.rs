@@ -20,9 +20,9 @@ use fl_proto::frame::{Frame, HEADER_LEN, Kind};
 use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Token, Welcome, compat, json, path};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+use zfl_run_dir::Event;
 
 use crate::device::Devices;
-use crate::event::Event;
 use crate::guard::guard;
 use crate::roster::JoinError;
 use crate::serve::Connection;

@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     }
     script.finish();
     let began = Instant::now();
-    let model = zfl_dashboard::replay(dir.path())?;
+    let model = zfl_run_dir::replay(dir.path())?;
     let reading = began.elapsed();
     let events = std::fs::read_to_string(dir.path().join("events.jsonl"))?
         .lines()

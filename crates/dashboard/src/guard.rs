@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
-use zfl_aggregator::ip_literal;
+use zfl_text::Authority;
 
 /// What the page may do: run its own script, use its own style, ask its own origin.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -93,20 +93,9 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
 
 /// Whether `host[:port]` is loopback, on any port (it may be forwarded by SSH), or what was bound.
 fn is_own(authority: &str, bound: Option<SocketAddr>) -> bool {
-    if authority.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
-    if let Some((host, port)) = authority.rsplit_once(':')
-        && host.eq_ignore_ascii_case("localhost")
-    {
-        return port.parse::<u16>().is_ok();
-    }
-    let address = authority.parse::<SocketAddr>().ok();
-    let ip = address
-        .map(|address| address.ip())
-        .or_else(|| ip_literal(authority));
-    let is_bound = address.is_some() && address == bound;
-    ip.is_some_and(|ip| ip.is_loopback()) || is_bound
+    let authority = Authority::parse(authority);
+    let is_bound = bound.is_some() && authority.address() == bound;
+    authority.is_localhost() || authority.is_loopback() || is_bound
 }
 
 #[cfg(test)]

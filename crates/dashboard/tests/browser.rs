@@ -189,13 +189,13 @@ async fn what_a_device_writes_stays_text(browser: &Browser, stage: &Stage) {
         serde_json::json!({"kind": EVIL, "reason": EVIL}),
     );
     let reason = EVIL.to_owned();
-    script.emit(zfl_aggregator::Event::ResultRejected {
+    script.emit(zfl_run_dir::Event::ResultRejected {
         client: None,
         status: 400,
         reason,
     });
     let reason = Some(EVIL.to_owned());
-    script.emit(zfl_aggregator::Event::RunFinished {
+    script.emit(zfl_run_dir::Event::RunFinished {
         success: false,
         reason,
     });

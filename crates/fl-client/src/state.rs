@@ -225,7 +225,7 @@ impl State {
             local_epochs: self.overrides.local_epochs.unwrap_or(start.local_epochs),
             batch_size: self.overrides.batch_size.unwrap_or(start.batch_size),
             learning_rate: start.learning_rate,
-            seed: fl_nn::derive_seed(session.seed, session.id, start.round),
+            seed: fl_rng::derive_seed(session.seed, session.id, start.round),
             arithmetic: match start.arithmetic {
                 fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
                 fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,

@@ -137,7 +137,7 @@ fn oracle(start: &Start) -> (Vec<f32>, f32) {
         local_epochs: start.local_epochs,
         batch_size: start.batch_size,
         learning_rate: start.learning_rate,
-        seed: fl_nn::derive_seed(SEED, CLIENT, start.round),
+        seed: fl_rng::derive_seed(SEED, CLIENT, start.round),
         arithmetic: fl_nn::Arithmetic::Fixed,
     };
     let mut params = global_params();
@@ -573,7 +573,7 @@ fn a_welcome_that_cannot_be_met_stops_the_device_with_the_reason() {
                 layers: [4].into_iter().collect(),
                 ..welcome()
             },
-            "no network",
+            "no model",
         ),
         (
             Welcome {
@@ -650,7 +650,7 @@ fn the_command_line_goes_before_start() {
 
 #[test]
 fn mangled_requests_never_hurt() {
-    let mut random = fl_nn::Pcg32::new(2024, 1);
+    let mut random = fl_rng::Pcg32::on_stream(2024, 1);
     let (mut sim, mut aggregator) = joined(
         Link {
             stall: 100,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use fl_nn::Pcg32;
+use fl_rng::{Pcg32, Purpose};
 
 /// Chooses a cohort, sorted: the first `size` that are available of a permutation of all IDs that the
 /// seed and the round alone decide.
@@ -14,12 +14,9 @@ pub(crate) fn choose(
     is_available: impl Fn(u32) -> bool,
 ) -> Vec<u32> {
     let mut order: Vec<u32> = (0..clients).collect();
-    Pcg32::new(seed ^ (u64::from(round) << 32), COHORT_STREAM).shuffle(&mut order);
+    Pcg32::for_round(Purpose::Cohort, seed, round).shuffle(&mut order);
     let there = order.into_iter().filter(|&id| is_available(id));
     let mut cohort: Vec<u32> = there.take(size).collect();
     cohort.sort_unstable();
     cohort
 }
-
-/// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
-const COHORT_STREAM: u64 = 0x636f_686f_7274;

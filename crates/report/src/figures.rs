@@ -7,8 +7,8 @@ use crate::numbers::Mean;
 use crate::run::Run;
 use kuva::render::plots::Plot;
 use std::collections::BTreeMap;
-use zfl_aggregator::RoundRecord;
-use zfl_dashboard::model::{Fault, RoundRow};
+use zfl_run_dir::RoundRecord;
+use zfl_run_dir::fold::{Fault, RoundRow};
 
 /// Cells of a split beyond which its figure would be too large to look at.
 const MAX_CELLS: usize = 50_000;

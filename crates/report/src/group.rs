@@ -3,7 +3,7 @@
 use crate::numbers::Mean;
 use crate::run::Run;
 use std::collections::{BTreeMap, BTreeSet};
-use zfl_dashboard::model::RoundRow;
+use zfl_run_dir::fold::RoundRow;
 
 /// Longest label of a group in a legend, in characters.
 const LABEL: usize = 40;

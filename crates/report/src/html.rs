@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use zfl_dashboard::model::RunState;
+use zfl_run_dir::fold::RunState;
 
 /// Nothing is loaded and nothing runs; the figures and the style are in the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \

@@ -9,6 +9,10 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
+
+pub use authority::{Authority, Host};
+
 /// Whether a character does something other than being seen: controls, of C0 and C1, ends of lines and
 /// paragraphs, and those that turn the direction of writing (Unicode's `Bidi_Control`).
 pub fn steers(c: char) -> bool {

@@ -51,7 +51,7 @@ pub fn measure(bench: &Bench) -> Result<String> {
         "wall s, median",
         "messages to the page, median",
     ]);
-    for (name, runs) in [("off", &without), ("on, one page looks", &with)] {
+    for (name, runs) in [("off", &without), ("on, with one reader", &with)] {
         table.row([
             name.to_owned(),
             number(median(runs.iter().map(|one| one.cpu_s)), 2),
@@ -65,7 +65,7 @@ pub fn measure(bench: &Bench) -> Result<String> {
     );
     Ok(format!(
         "{clients} bare devices, {rounds} rounds, {pairs} pairs.\n\n{}\n\
-         What zfl takes more with the dashboard, as a part of the run's wall time, in each pair: {} % in the \
+         Processor time added by the dashboard, as a share of the run's wall time, over the pairs: {} % in the \
          median, {least:.1} to {most:.1} %.\n{}",
         table.markdown(),
         number(median(shares), 1),

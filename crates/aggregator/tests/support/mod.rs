@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
-    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, Summary, Weighting, bind,
+    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, TrainingSummary, Weighting,
+    bind,
 };
 
 /// Long enough that only a hang reaches it.
@@ -93,7 +94,7 @@ pub struct Run {
     pub handle: Handle,
     pub dir: tempfile::TempDir,
     events: broadcast::Receiver<Record>,
-    summary: oneshot::Receiver<Summary>,
+    summary: oneshot::Receiver<TrainingSummary>,
 }
 
 impl Run {
@@ -183,7 +184,7 @@ impl Run {
     }
 
     /// Waits for the end without a look at the files, which a test may have made unreadable.
-    pub async fn finish_unread(self) -> Summary {
+    pub async fn finish_unread(self) -> TrainingSummary {
         tokio::time::timeout(LONG, self.summary)
             .await
             .expect("the run ends")
@@ -211,7 +212,7 @@ impl Run {
 
 /// An aggregator that has run.
 pub struct Finished {
-    pub summary: Summary,
+    pub summary: TrainingSummary,
     /// What `events.jsonl` holds.
     pub events: Vec<Event>,
     pub dir: tempfile::TempDir,

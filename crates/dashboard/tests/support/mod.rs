@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use zfl_aggregator::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
-use zfl_dashboard::Meta;
+use zfl_run_dir::Meta;
+use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase, RoundRecord};
 
 const EXAMPLES: u32 = 600;
 const EPOCHS: u32 = 5;
@@ -171,11 +171,11 @@ impl Script {
         let cohort = self.alive();
         self.emit(Event::PhaseEntered {
             round,
-            phase: Phase::WaitingForReady,
+            phase: RoundPhase::WaitingForReady,
         });
         self.emit(Event::PhaseEntered {
             round,
-            phase: Phase::CohortChosen,
+            phase: RoundPhase::CohortChosen,
         });
         self.emit(Event::RoundStarted {
             round,
@@ -187,7 +187,7 @@ impl Script {
         }
         self.emit(Event::PhaseEntered {
             round,
-            phase: Phase::Training,
+            phase: RoundPhase::Training,
         });
     }
 
@@ -281,7 +281,7 @@ impl Script {
 
     /// Ends a round with a model that is better than the one before.
     pub fn finish_round(&mut self, round: u32, results: u32, failures: u32, train_us: &[u64]) {
-        for phase in [Phase::Aggregating, Phase::Evaluating] {
+        for phase in [RoundPhase::Aggregating, RoundPhase::Evaluating] {
             self.emit(Event::PhaseEntered { round, phase });
         }
         let slowest = train_us.iter().max().map(|&us| us as f64 / 1e6);
@@ -324,7 +324,7 @@ impl Script {
     pub fn finish(&mut self) {
         self.emit(Event::PhaseEntered {
             round: self.rounds,
-            phase: Phase::Finished,
+            phase: RoundPhase::Finished,
         });
         self.emit(Event::RunFinished {
             success: true,

@@ -14,6 +14,7 @@ mod trace;
 pub use config::{Crash, FaultConfig, FaultError, Scheduled, Span};
 pub use trace::{Trace, TraceUnit};
 
+use fl_rng::{Decision, fraction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -153,8 +154,8 @@ impl FaultPlan {
         if trace.is_some_and(|trace| !trace.is_on(client, round, elapsed_s)) {
             return Some(Fault::DropOut);
         }
-        let drawn = |kind: u64, probability: f64| {
-            uniform(mix(self.seed, client, round, kind)) < probability
+        let drawn = |decision: Decision, probability: f64| {
+            fraction(decision.word(self.seed, client, round)) < probability
         };
         let FaultConfig {
             drop_out,
@@ -167,16 +168,16 @@ impl FaultPlan {
         } = &self.config;
         let for_ms = |span: &Span| span.for_ms;
         [
-            drawn(1, *drop_out).then_some(Fault::DropOut),
-            drawn(2, crash.probability).then_some(Fault::Crash {
+            drawn(Decision::DropOut, *drop_out).then_some(Fault::DropOut),
+            drawn(Decision::Crash, crash.probability).then_some(Fault::Crash {
                 reboot: crash.reboot,
             }),
-            drawn(3, *out_of_memory).then_some(Fault::OutOfMemory),
-            drawn(4, *corrupt).then_some(Fault::Corrupt),
-            drawn(5, freeze.probability).then_some(Fault::Freeze {
+            drawn(Decision::OutOfMemory, *out_of_memory).then_some(Fault::OutOfMemory),
+            drawn(Decision::Corrupt, *corrupt).then_some(Fault::Corrupt),
+            drawn(Decision::Freeze, freeze.probability).then_some(Fault::Freeze {
                 for_ms: for_ms(freeze),
             }),
-            drawn(6, cut.probability).then_some(Fault::Cut {
+            drawn(Decision::Cut, cut.probability).then_some(Fault::Cut {
                 for_ms: for_ms(cut),
             }),
         ]
@@ -184,23 +185,6 @@ impl FaultPlan {
         .flatten()
         .next()
     }
-}
-
-/// One word for one decision: SplitMix64's finaliser (Steele, Lea, Flood 2014) over its four parts.
-fn mix(seed: u64, client: u32, round: u32, kind: u64) -> u64 {
-    let mut word = seed;
-    for part in [u64::from(client), u64::from(round), kind] {
-        word = word.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_add(part);
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-    }
-    word
-}
-
-/// In `[0, 1)`, from the upper 53 bits.
-fn uniform(word: u64) -> f64 {
-    (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! What becomes of the n-th frame of a direction: chance, made repeatable.
+//! Fate of the n-th frame of a direction: chance, made repeatable.
 //!
-//! Every draw is a pure function of (seed, client, direction, n, purpose): one output of SplitMix64
-//! at a fixed place of a stream of its own. So the n-th frame that is offered to a direction has
+//! Every draw is a pure function of (seed, client, direction, n, purpose): one word at a fixed place
+//! of a [`Lane`]. So the n-th frame that is offered to a direction has
 //! the same fate in every run, whatever the other devices do, however late the host is, and
 //! whatever was drawn for the frames before. Only the burst model looks back, at the state that
 //! the frames before it left, which is as repeatable.
 
 use super::link::Loss;
+use fl_rng::{Lane, fraction, link_lane};
 
 /// Which way a frame goes through a device's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +32,7 @@ pub(crate) struct Draws {
 /// The draws of one direction of one client's link.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
-    origin: u64,
+    lane: Lane,
     frame: u64,
 }
 
@@ -41,9 +42,9 @@ impl Stream {
     const PER_FRAME: u64 = 8;
 
     pub fn new(seed: u64, client: u32, direction: Direction) -> Self {
-        let lane = (u64::from(client) << 1) | u64::from(direction == Direction::Downlink);
+        let lane = link_lane(client, direction == Direction::Downlink);
         Self {
-            origin: mix(split_mix(seed, 0) ^ lane),
+            lane: Lane::new(seed, lane),
             frame: 0,
         }
     }
@@ -52,7 +53,7 @@ impl Stream {
     pub fn next(&mut self) -> Draws {
         let base = self.frame.wrapping_mul(Self::PER_FRAME);
         self.frame = self.frame.wrapping_add(1);
-        let word = |purpose: u64| split_mix(self.origin, base.wrapping_add(purpose));
+        let word = |purpose: u64| self.lane.word(base.wrapping_add(purpose));
         Draws {
             loss: fraction(word(0)),
             jitter: fraction(word(1)),
@@ -91,41 +92,9 @@ impl Burst {
     }
 }
 
-/// Output `index` of the SplitMix64 that starts from `seed`: Steele, Lea and Flood 2014,
-/// <https://doi.org/10.1145/2714064.2660195>.
-fn split_mix(seed: u64, index: u64) -> u64 {
-    const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-    mix(seed.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// The upper 53 bits as a number in [0, 1).
-fn fraction(word: u64) -> f64 {
-    const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
-    (word >> 11) as f64 * UNIT
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn split_mix_gives_the_numbers_of_its_reference() {
-        let got: Vec<u64> = (0..3).map(|index| split_mix(1_234_567, index)).collect();
-        assert_eq!(
-            got,
-            [
-                6457827717110365317,
-                3203168211198807973,
-                9817491932198370423
-            ]
-        );
-    }
 
     #[test]
     fn streams_differ_by_seed_client_and_direction() {
