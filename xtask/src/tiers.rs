@@ -150,7 +150,7 @@ fn zephyr() -> Result<Tally> {
     count(cargo.args(["--", "--test-threads=1"]))
 }
 
-/// How many tests a file has that is not run.
+/// Counts the tests in a file that is not run.
 fn tests_in(file: &str) -> Result<u32> {
     let text = std::fs::read_to_string(project::root().join(file))
         .with_context(|| format!("cannot read {file}"))?;

@@ -32,7 +32,7 @@ struct Flow {
     touched: u32,
 }
 
-/// What matters of a TCP segment that is sent.
+/// Facts of a sent TCP segment for counting.
 struct Segment {
     key: u64,
     start: u32,

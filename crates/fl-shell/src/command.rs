@@ -1,10 +1,10 @@
-//! The shell's commands: a line of text in, a checked value out.
+//! Grammar of the commands: a line of text in, a checked value out.
 
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::str::FromStr;
 
-/// What `help` prints.
+/// Text that `help` prints.
 pub const HELP: &str = "\
 run <ip> server=<ip>:<port> [key=<value> ...]
     join the aggregator at <server> and train when asked
@@ -33,47 +33,50 @@ const RUN_USAGE: &str = "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:
 pub enum Command {
     /// An empty line.
     Nothing,
-    /// Say what there is.
+    /// Print [`HELP`].
     Help,
     /// Print the counters.
     Stat,
     /// Become a device.
     Run(Run),
-    /// Take heap away.
+    /// Take heap away from the device.
     Hog(Hog),
     /// Die on purpose.
     Crash(Crash),
 }
 
-/// The words of `run`.
+/// Settings of `run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// This device's own address.
     pub ip: Ipv4Addr,
     /// Length of the network's prefix, in bits.
     pub mask: u8,
-    /// The way to other networks.
+    /// Router to other networks.
     pub gateway: Option<Ipv4Addr>,
     /// The aggregator.
     pub server: SocketAddrV4,
     /// The client ID to ask for.
     pub client: Option<u32>,
-    /// Where the aggregator reaches this device, when that is not `ip`.
+    /// Address at which the aggregator reaches this device, if it is not `ip`.
     pub address: Option<SocketAddrV4>,
-    /// Passes over the data in a round, over what the aggregator says.
+    /// Passes over the data in a round, instead of the number that the aggregator gives.
     pub local_epochs: Option<u32>,
-    /// Examples per step, over what the aggregator says.
+    /// Examples per step, instead of the number that the aggregator gives.
     pub batch_size: Option<u32>,
-    /// Where QEMU runs with `-icount shift=N`, that N: an instruction then takes 2^N ns.
+    /// The N of QEMU's `-icount shift=N`, if it runs with that.
+    ///
+    /// # Units
+    /// An instruction takes 2^N nanoseconds.
     pub icount: Option<u8>,
 }
 
-/// How much heap to take away, in all.
+/// Amount of heap to take away, in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hog {
     /// All but a little.
     All,
-    /// So many KiB; none gives back what was taken.
+    /// This many KiB; 0 gives back all that was taken.
     Kib(u32),
 }
 
@@ -86,23 +89,23 @@ pub enum Crash {
     Fault,
     /// A recursion without end.
     Stack,
-    /// More memory than there is.
+    /// An allocation of more memory than there is.
     Heap,
 }
 
-/// Why a line was not understood; printed as a sentence that says what is expected.
+/// Refusal of a line, printed as a sentence that says what is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandError<'a> {
     /// No such command.
     Unknown(&'a str),
-    /// Words after a command that takes none, or another way to die.
+    /// A word that the command does not take.
     Unexpected {
         /// The word.
         word: &'a str,
-        /// What would have been right.
+        /// Usage of the command.
         usage: &'static str,
     },
-    /// A command without the words that it needs.
+    /// A command without the words that it needs; its usage.
     Bare(&'static str),
     /// A part of `run` that has to be there.
     Missing(&'static str),
@@ -110,11 +113,11 @@ pub enum CommandError<'a> {
     Twice(&'static str),
     /// A value that does not parse.
     Value {
-        /// Its key.
+        /// Key of the value.
         key: &'static str,
-        /// As it was typed.
+        /// The value as it was typed.
         value: &'a str,
-        /// What would have been right.
+        /// Description of a right value.
         expected: &'static str,
     },
     /// An address outside the device's network, and no gateway.
@@ -154,7 +157,10 @@ impl fmt::Display for CommandError<'_> {
 
 impl core::error::Error for CommandError<'_> {}
 
-/// Reads one line.
+/// Parses one line.
+///
+/// # Errors
+/// [`CommandError`] with the offending word and the usage.
 pub fn parse(line: &str) -> Result<Command, CommandError<'_>> {
     let mut words = line.split_ascii_whitespace();
     let Some(name) = words.next() else {
@@ -257,7 +263,7 @@ impl Run {
         }
     }
 
-    /// Whether `other` is in the device's own network.
+    /// Tests if `other` is in the device's own network.
     fn is_near(&self, other: Ipv4Addr) -> bool {
         (self.ip.to_bits() ^ other.to_bits()) >> (32 - u32::from(self.mask)) == 0
     }
@@ -279,7 +285,7 @@ impl FromStr for Bits {
     }
 }
 
-/// What QEMU takes as `-icount shift=`: 0 to 10.
+/// A shift that QEMU takes as `-icount shift=`: 0 to 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shift(pub u8);
 

@@ -1,4 +1,4 @@
-//! The shell's line editor: bytes of a serial line in, whole lines out.
+//! Line editor: bytes of a serial line in, whole lines out.
 //!
 //! Invariant: a line never holds more than [`LINE_BYTES`]; one that was longer is refused as a
 //! whole, since half a command is another command.
@@ -8,7 +8,7 @@ use heapless::Vec;
 /// The longest line taken. The longest sensible `run` has 169 bytes.
 pub const LINE_BYTES: usize = 192;
 
-/// What one byte did to the line.
+/// Effect of one byte on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
     /// Nothing to show.
