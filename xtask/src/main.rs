@@ -20,6 +20,7 @@ mod responsiveness;
 mod run;
 mod setup;
 mod sizes;
+mod tally;
 mod tiers;
 mod toolchain;
 mod zephyr;
