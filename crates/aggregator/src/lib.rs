@@ -31,7 +31,7 @@ mod shared;
 mod strategy;
 mod traffic;
 
-pub use config::{Config, Weighting};
+pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
 
 use crate::config::Config;
+use crate::config::STARTS_AT_ONCE;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
 use crate::hooks::RoundFaults;
@@ -27,9 +28,6 @@ use crate::roster::{Assignment, Client, ClientState, Outcome};
 use crate::shared::{Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
 use crate::traffic::Ledger;
-
-/// `/start`s under way at once: more only makes all of them slower.
-const STARTS_AT_ONCE: usize = 12;
 
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;

@@ -3,20 +3,15 @@
 //! The order matters: everything is checked, then the run directory made, then the fleet's
 //! namespaces entered (a fork, which takes a single thread), and only then a runtime started.
 
-use crate::args::{Body, BodyChoice, Capture, RunArgs};
-use crate::experiment::{Experiment, Out};
-use crate::groups::Group;
-use crate::memory;
-use crate::refusal::{Refusal, require};
+use crate::args::{Capture, RunArgs};
 use crate::runs;
 use crate::session::{Interrupt, aggregate};
-use crate::settings::Settings;
 use crate::stage::Stage;
 use crate::summary::{network_stats, summarise};
 use crate::terminal::Terminal;
 use crate::touch::{self, Asked, Wish};
+use crate::view;
 use crate::watch::{Watchdog, watch};
-use crate::{RUNS, view};
 use anyhow::{Context, Result, ensure};
 use fl_data::Splits;
 use futures::future::join_all;
@@ -29,6 +24,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use zfl_aggregator::{Handle, Server, bind};
+use zfl_experiment::estimate::memory;
+use zfl_experiment::place::RUNS;
+use zfl_experiment::{
+    Body, BodyChoice, Choice, Experiment, FleetGroup, Network, NotNative, Out, Refusal, Settings,
+    boards, require,
+};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
@@ -107,14 +108,14 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
 /// Whether the body was left to what is built.
 fn wants_zephyr(args: &RunArgs) -> bool {
     let fleet = &args.fleet;
-    fleet.body.unwrap_or_default() == BodyChoice::Auto
+    fleet.body.unwrap_or(BodyChoice::usual()) == BodyChoice::Auto
         && fleet.board.is_none()
         && args.file.is_none()
 }
 
 /// The experiment that is asked for, its data, and where it goes on if it is resumed.
 fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Resumed>)> {
-    let flags = Settings::of_run(args);
+    let flags = args.settings();
     if let Some(named) = &args.resume {
         return resume(flags, named, root);
     }
@@ -124,13 +125,13 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
             for line in file
                 .outdated()
                 .into_iter()
-                .chain(flags.put_aside(&file, root))
+                .chain(boards::overridden(&flags, &file, root))
             {
                 eprintln!("{line}");
             }
-            flags.over(file, root)?
+            flags.over(file, &boards::guests(root))?
         }
-        None => flags.over(Settings::default(), root)?,
+        None => flags.over(Settings::default(), &boards::guests(root))?,
     };
     let out = args.learning.out.as_ref().or(settings.out.as_ref());
     let out = Out::New(out.map(PathBuf::as_path));
@@ -148,7 +149,10 @@ fn resume(
     require(process_of(&run).is_none(), || {
         format!("{} is under way: zfl stop it first", run.display())
     })?;
-    let settings = flags.over(Settings::read(&run.join("config.toml"))?, root)?;
+    let settings = flags.over(
+        Settings::read(&run.join("config.toml"))?,
+        &boards::guests(root),
+    )?;
     let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(&run), root)?;
     let before = std::fs::read_to_string(run.join("config.toml"))?;
     let other = differences(&before, &experiment.to_toml()?)?;
@@ -159,7 +163,7 @@ fn resume(
             other.join(", ")
         )
     })?;
-    let resumed = RunDir::broken_off(&run, &experiment.model()?)
+    let resumed = RunDir::broken_off(&run, &experiment.model)
         .map_err(|error| Refusal(format!("{error:#}")))?;
     require(resumed.round < experiment.rounds, || {
         format!(
@@ -261,17 +265,15 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
         cuts: experiment.fault_plan()?.cuts_links(),
         pcap: fleet.pcap.is_some(),
     };
-    let network = experiment.network.unwrap_or_default();
+    let network = experiment.network.unwrap_or(Network::usual());
     Ok(sandbox::probe(network.into(), needs)?)
 }
 
 /// Refuses captures of devices that have no frames.
 fn can_capture(experiment: &Experiment, fleet: &FleetConfig) -> Result<(), Refusal> {
-    let is_emulated = |group: &Group| group.board.is_some();
+    let is_emulated = |group: &FleetGroup| group.board.is_some();
     let emulated = experiment.groups.iter().any(is_emulated);
-    require(emulated || fleet.pcap.is_none(), || {
-        "native devices send no frames that could be captured: leave --pcap out".to_owned()
-    })?;
+    NotNative::Capture.refuse_if(!emulated && fleet.pcap.is_some())?;
     let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
     captured.into_iter().try_for_each(|&client| {
         require(experiment.group(client).is_some_and(is_emulated), || {
@@ -362,7 +364,7 @@ fn resumption(from: &Resumed) -> Resumption {
     }
 }
 
-fn device(client: u32, group: &Group) -> DeviceSpec {
+fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
     let body = match &group.board {
         Some(board) => DeviceBody::Emulated(Arc::clone(board)),
         None => DeviceBody::Native,
@@ -372,7 +374,7 @@ fn device(client: u32, group: &Group) -> DeviceSpec {
             local_epochs: group.local_epochs,
             batch_size: group.batch_size,
         },
-        link: group.wire,
+        link: group.link,
         memory_mib: group.memory_mib,
         speed: group.speed,
         ..DeviceSpec::new(client, body)
@@ -484,7 +486,7 @@ fn server(
     run_dir: RunDir,
     resumed: Option<Resumed>,
 ) -> Result<(Server, std::collections::BTreeMap<u32, String>)> {
-    let mut config = experiment.aggregator()?;
+    let mut config = experiment.aggregator();
     let Some(mut resumed) = resumed else {
         let server = Server::new(config, data, partition, run_dir)?;
         return Ok((server, Default::default()));

@@ -1,12 +1,12 @@
 //! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
 
-use crate::refusal::Refusal;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use zfl_experiment::Refusal;
 use zfl_run_dir::process_of;
 
 /// How long a run may take to stop cleanly.

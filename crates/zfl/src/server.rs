@@ -1,10 +1,8 @@
 //! `zfl server`: only the aggregator, for devices that are started elsewhere.
 
 use crate::args::ServerArgs;
-use crate::experiment::Experiment;
 use crate::run::{block_on, conclude, create};
 use crate::session::aggregate;
-use crate::settings::Settings;
 use crate::summary::summarise;
 use crate::terminal::Terminal;
 use crate::view;
@@ -13,16 +11,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use zfl_aggregator::{Server, bind};
+use zfl_experiment::Experiment;
 use zfl_run_dir::{FleetSummary, PidFile};
 
 /// Carries `zfl server` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; that the address is taken; any
+/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; that the address is taken; any
 /// other failure to begin.
 pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
-    let settings = Settings::of_server(args);
+    let settings = args.settings();
     let out = args.learning.out.as_deref();
     let (experiment, data) = Experiment::of_server(&settings, out, root)?;
     block_on(async {
@@ -39,7 +38,7 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         let _shown = args.display.open(&experiment.out)?;
         let terminal = Arc::new(Terminal::of(&experiment));
         view::serve(dashboard, meta, &experiment.out, None, &terminal)?;
-        let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
+        let server = Server::new(experiment.aggregator(), data, partition, run_dir)?;
         terminal.line(&format!(
             "listening on {address} for {} devices; start some with: zfl client -c {} -e 5 -b 600 \
              --server {address}",

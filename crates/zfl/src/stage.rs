@@ -7,7 +7,6 @@
 
 mod hand;
 
-use crate::experiment::Experiment;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -21,6 +20,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use zfl_aggregator::{Handle, RoundFaults, RoundHooks};
+use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
 use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase};

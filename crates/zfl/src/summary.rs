@@ -1,6 +1,6 @@
 //! The summary of a run, from both sides of it.
 
-use crate::experiment::Experiment;
+use zfl_experiment::{Choice, Experiment};
 use zfl_orchestrator::switch::{LaneStats, SwitchStats};
 use zfl_run_dir::{Failure, FleetSummary, Frames, NetworkStats, RunSummary, TrainingSummary};
 

@@ -1,18 +1,17 @@
 //! The dashboard: of a run under way, and of one that is over.
 
 use crate::args::DashboardChoice;
-use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
 use crate::terminal::Terminal;
 use crate::touch::{Asked, Hand, without_token};
-use crate::versions;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use zfl_dashboard::Dashboard;
+use zfl_experiment::{Experiment, versions};
 use zfl_run_dir::{Meta, RunDir};
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
@@ -48,7 +47,7 @@ pub fn describe(
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = split(train, partition);
     let versions = versions::of(experiment)?;
-    meta.versions = versions::over_the_seam(std::mem::take(&mut meta.versions), versions);
+    meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
     RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
