@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fl_algo::Choice;
 use fl_nn::{Init, Model};
 use fl_proto::{Arithmetic, Start, Token};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub struct Config {
     pub arithmetic: Arithmetic,
     /// How much each update counts.
     pub weighting: Weighting,
+    /// The algorithm with its parameters.
+    pub algorithm: Choice,
     /// The model.
     pub model: Model,
     /// What every random stream is derived from.

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod algorithm;
 mod config;
 mod device;
 mod evaluate;
@@ -28,7 +29,6 @@ mod rounds;
 mod serve;
 mod server;
 mod shared;
-mod strategy;
 mod traffic;
 
 pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
@@ -36,7 +36,6 @@ pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;
 pub use server::{Handle, Server, bind};
-pub use strategy::{FedAvg, Strategy, Update};
 // Names that this crate's own signatures have.
 pub use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use fl_algo::Update;
 use fl_data::Dataset;
 use fl_proto::Token;
 use fl_proto::frame::{self, Kind};
 use fl_rng::{Pcg32, Purpose};
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
-use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
+use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir, StateDir};
 
+use crate::algorithm::{Aggregated, RunningAlgorithm};
 use crate::config::Config;
 use crate::config::STARTS_AT_ONCE;
 use crate::device::{DeviceError, Devices};
@@ -26,7 +28,6 @@ use crate::hooks::RoundFaults;
 use crate::probe;
 use crate::roster::{Assignment, Client, ClientState, Outcome};
 use crate::shared::{Late, OpenRound, Shared, State};
-use crate::strategy::{Strategy, Update};
 use crate::traffic::Ledger;
 
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
@@ -38,7 +39,7 @@ pub(crate) struct Rounds {
     pub devices: Devices,
     pub test: Arc<Dataset>,
     pub run_dir: RunDir,
-    pub strategy: Box<dyn Strategy>,
+    pub algorithm: RunningAlgorithm,
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
@@ -93,6 +94,7 @@ impl Rounds {
         let chosen = Instant::now();
         let deadline = chosen + self.shared.config.round_deadline;
         let cohort = self.open_round(round, &faults, chosen)?;
+        self.algorithm.begin(round, &self.params);
         self.shared.log.emit(Event::RoundStarted {
             round,
             cohort: cohort.clone(),
@@ -119,12 +121,16 @@ impl Rounds {
         let simulated_elapsed_s = simulated_elapsed_s(self.table.last(), simulated_s);
         let mut all = updates;
         all.extend(late.updates);
-        let params = Arc::new(self.strategy.aggregate(&self.params, &all));
+        let largest = largest(&all);
+        let aggregated = self.algorithm.aggregate(&self.params, all);
+        let Aggregated { params, metrics } =
+            aggregated.with_context(|| format!("round {round}: {largest}"))?;
+        let params = Arc::new(params);
         let aggregate_s = aggregating.elapsed().as_secs_f64();
 
         self.shared.enter(round, RoundPhase::Evaluating);
         let evaluated = self.evaluate(round, &params).await;
-        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&all))?;
+        let (test_loss, test_accuracy, eval_s) = evaluated.context(largest)?;
         // Only now: the model of a run is one that has been tested.
         self.params = params;
         self.shared.answered().await;
@@ -156,6 +162,7 @@ impl Rounds {
             elapsed_s: self.shared.log.elapsed_s(),
             simulated_s,
             simulated_elapsed_s,
+            metrics,
         };
         // The row of a late update stands beside that of its failure.
         records.extend(late.records);
@@ -432,13 +439,16 @@ impl Rounds {
     fn finish_round(&mut self, record: RoundRecord, clients: &[ClientRecord]) -> Result<()> {
         let round = record.round;
         self.run_dir.round(&record, clients)?;
-        // Last, since a resumed run goes on from the round of the model.
+        let state = StateDir::of(self.run_dir.path());
+        self.algorithm.save(&state, round)?;
+        // Behind it, since a resumed run goes on from the round of the model.
         self.run_dir.model(
             RunDir::MODEL,
             &self.shared.config.model,
             &self.params,
             round,
         )?;
+        state.tidy(round)?;
         self.table.push(record.clone());
         self.shared.log.emit(Event::RoundFinished { record });
         if let Some(failure) = self.shared.log.failure() {
@@ -480,7 +490,7 @@ fn reasons(assignments: &BTreeMap<u32, Assignment>) -> String {
 /// Where to look if the mean of updates is of no use, though each of them seemed to be.
 fn largest(updates: &[Update]) -> String {
     let magnitude = |update: &Update| {
-        let params = update.params.iter();
+        let params = update.model().iter();
         params.fold(0.0_f32, |most, param| most.max(param.abs()))
     };
     let each = updates

@@ -10,10 +10,11 @@ use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir,
+    ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir, StateDir,
     TrainingSummary, model_sha256,
 };
 
+use crate::algorithm::RunningAlgorithm;
 use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
@@ -22,7 +23,6 @@ use crate::roster::ClientState;
 use crate::rounds::Rounds;
 use crate::serve::{Limits, serve};
 use crate::shared::Shared;
-use crate::strategy::FedAvg;
 use crate::traffic::Ledger;
 
 /// Longest that a device may take to say goodbye.
@@ -56,14 +56,14 @@ impl Server {
         let params = Arc::new(config.initial_params());
         let limits = Limits::of(config.clients);
         let log = Log::new(run_dir.events()?, config.elapsed_before);
-        let weighting = config.weighting;
+        let algorithm = RunningAlgorithm::new(&config)?;
         let shared = Arc::new(Shared::new(config, data.train, partition, log));
         let rounds = Rounds {
             devices: Devices::new(shared.clone()),
             shared,
             test: Arc::new(data.test),
             run_dir,
-            strategy: Box::new(FedAvg { weighting }),
+            algorithm,
             params,
             table: Vec::new(),
             failures: Vec::new(),
@@ -91,8 +91,13 @@ impl Server {
     }
 
     /// Goes on from there instead of from nothing. [`Config::first_round`] is the round after it.
-    #[must_use]
-    pub fn resumed(mut self, from: Resumed) -> Self {
+    ///
+    /// # Errors
+    /// If the run directory does not hold the algorithm's state of that round.
+    pub fn resumed(mut self, from: Resumed) -> Result<Self> {
+        let state = StateDir::of(self.rounds.run_dir.path());
+        state.tidy(from.round)?;
+        self.rounds.algorithm.restore(&state, from.round)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });
@@ -105,7 +110,7 @@ impl Server {
         self.rounds.table = from.table;
         self.rounds.failures = from.failures;
         self.rounds.params = Arc::new(from.params);
-        self
+        Ok(self)
     }
 
     /// A hand on it.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use axum::http::StatusCode;
+use fl_algo::Update;
 use fl_data::{Dataset, Partition};
 use fl_proto::{Results, Token};
 use tokio::sync::watch;
@@ -17,7 +18,6 @@ use crate::evaluate::evaluate_chunk;
 use crate::hooks::{RoundFaults, RoundHooks};
 use crate::log::{Log, lock};
 use crate::roster::{Assignment, ClientState, JoinError, Outcome, Roster};
-use crate::strategy::Update;
 
 /// The outcome of an update that came after its round.
 const LATE: &str = "late";
@@ -487,7 +487,10 @@ impl Shared {
         let update = Update {
             client: id,
             num_examples,
-            params,
+            round,
+            loss,
+            sections: [(Update::MODEL.to_owned(), params)].into(),
+            ..Update::default()
         };
         let open = match &mut state.open {
             Some(open) if open.round == round => open,

@@ -261,6 +261,7 @@ mod tests {
             learning_rate: 0.5,
             arithmetic: fl_proto::Arithmetic::Fixed,
             weighting: Weighting::NumExamples,
+            algorithm: Default::default(),
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
             any_address: false,

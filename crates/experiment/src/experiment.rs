@@ -364,6 +364,7 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
             weighting: self.weighting,
+            algorithm: Default::default(),
             model: self.model,
             seed: self.seed,
             any_address: false,

@@ -1,5 +1,7 @@
 //! What happens in a run, as told to subscribers and written to `events.jsonl`.
 
+use std::collections::BTreeMap;
+
 use fl_proto::Cost;
 use serde::{Deserialize, Serialize};
 
@@ -299,4 +301,7 @@ pub struct RoundRecord {
     /// The sum of that over the rounds so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated_elapsed_s: Option<f64>,
+    /// Numbers that the algorithm tells about the round, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
 }

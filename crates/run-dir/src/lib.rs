@@ -19,6 +19,7 @@ mod history;
 mod meta;
 mod pid;
 mod resume;
+mod state;
 mod summary;
 mod tail;
 mod write;
@@ -31,6 +32,7 @@ pub use history::RunHistory;
 pub use meta::Meta;
 pub use pid::{PID_FILE, PidFile, process_of, started};
 pub use resume::Resumed;
+pub use state::{StateDir, StatePart};
 pub use summary::{
     ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
     TrainingSummary,

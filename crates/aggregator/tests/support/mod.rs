@@ -76,6 +76,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         learning_rate: 0.5,
         arithmetic: Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
+        algorithm: Default::default(),
         model: model(),
         seed: 7,
         any_address: false,
