@@ -29,7 +29,6 @@ mod pcapng;
 mod pump;
 mod stats;
 mod sys;
-mod tcp;
 
 use std::collections::HashMap;
 use std::io;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tcp_track::FrameKind;
+
 use super::engine::Port;
-use super::tcp::Kind;
 use crate::link::Direction;
 
 /// Declares the numbers of a snapshot and the counters behind them in one list.
@@ -221,13 +222,13 @@ impl PortCounters {
 }
 
 impl LaneCounters {
-    pub fn offered(&self, bytes: usize, kind: Kind) {
+    pub fn offered(&self, bytes: usize, kind: FrameKind) {
         count(&self.frames);
         add(&self.bytes, bytes);
-        if kind != Kind::Other {
+        if kind != FrameKind::Other {
             count(&self.tcp_segments);
         }
-        if kind == Kind::Retransmission {
+        if kind == FrameKind::Retransmission {
             count(&self.tcp_retransmissions);
         }
     }
