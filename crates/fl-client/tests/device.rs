@@ -138,7 +138,7 @@ fn oracle(start: &Start) -> (Vec<f32>, f32) {
         batch_size: start.batch_size,
         learning_rate: start.learning_rate,
         seed: fl_rng::derive_seed(SEED, CLIENT, start.round),
-        arithmetic: fl_nn::Arithmetic::Fixed,
+        ..TrainConfig::default()
     };
     let mut params = global_params();
     let mut trainer = Trainer::new(&model(), config, EXAMPLES).unwrap();
