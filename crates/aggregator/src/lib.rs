@@ -15,6 +15,8 @@
 
 #![forbid(unsafe_code)]
 
+mod broadcast;
+mod capabilities;
 mod config;
 mod device;
 mod evaluate;
@@ -22,6 +24,7 @@ mod event;
 mod guard;
 mod hooks;
 mod http;
+mod intake;
 mod log;
 mod probe;
 mod resume;
@@ -34,7 +37,7 @@ mod shared;
 mod strategy;
 mod traffic;
 
-pub use config::{Config, Weighting};
+pub use config::{Config, Local, LocalOverrides, Weighting};
 pub use evaluate::evaluate;
 pub use event::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
 pub use guard::ip_literal;
@@ -43,4 +46,4 @@ pub use resume::Resumed;
 pub use run_dir::{RunDir, Traffic, model_sha256};
 pub use serve::Limits;
 pub use server::{ClientFailure, Handle, Server, Summary, bind};
-pub use strategy::{FedAvg, Strategy, Update};
+pub use strategy::{FedAvg, Sections, Strategy, Update};

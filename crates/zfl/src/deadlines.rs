@@ -6,9 +6,9 @@
 //! computed are lower bounds, see `Link::transfer_time`; the factors here leave room.
 
 use crate::experiment::Experiment;
-use crate::meter::HEAD_BYTES;
 use crate::refusal::{Refusal, require};
 use crate::settings::Settings;
+use fl_proto::wire_len::HEAD_BYTES;
 use zfl_orchestrator::switch::{Link, ROUND_TRIPS_PER_EXCHANGE};
 
 /// How much longer than computed the data may take: TCP's recovery from losses, and the aggregator's

@@ -4,17 +4,20 @@ use crate::args::{Activation, Arithmetic, Body, Network, Time, Weighting};
 use crate::deadlines;
 use crate::groups::{self, Group};
 use crate::memory;
-use crate::meter::HEAD_BYTES;
 use crate::refusal::{Refusal, require};
 use crate::run_dir;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use fl_nn::Shape;
+use fl_proto::codec::{Codec, F32};
+use fl_proto::{DEFAULT_RULE, Params, RuleName, wire_len};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use zfl_aggregator::LocalOverrides;
 use zfl_orchestrator::Board;
 use zfl_orchestrator::board::Guest;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
@@ -362,8 +365,27 @@ impl Experiment {
             weighting: self.weighting.into(),
             model: self.model()?,
             seed: self.seed,
+            overrides: self.overrides(),
+            rule: RuleName::try_from(DEFAULT_RULE).unwrap_or_default(),
+            rule_params: Params::new(),
+            encoding_up: &F32,
+            encoding_down: &F32,
             any_address: false,
         })
+    }
+
+    /// Clients whose group trains otherwise than the rest.
+    fn overrides(&self) -> BTreeMap<u32, LocalOverrides> {
+        let own = |client| {
+            let group = self.group(client)?;
+            let overrides = LocalOverrides {
+                local_epochs: group.local_epochs,
+                batch_size: group.batch_size,
+                ..LocalOverrides::default()
+            };
+            (overrides != LocalOverrides::default()).then_some((client, overrides))
+        };
+        (0..self.clients).filter_map(own).collect()
     }
 
     /// The part of each client in `num_examples` training examples.
@@ -391,7 +413,7 @@ impl Experiment {
 
     /// Bytes of a `/start`, and of an update.
     pub fn message_bytes(&self) -> u64 {
-        4 * self.num_params() + HEAD_BYTES
+        wire_len::request([(&F32 as &dyn Codec, self.num_params())])
     }
 
     /// The model.

@@ -8,9 +8,6 @@ use zfl_aggregator::{ClientRecord, HostCost};
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 
-/// HTTP's head and the control part of `/start` or of an update: both are 200 to 400 bytes.
-pub const HEAD_BYTES: u64 = 300;
-
 /// Reads off what devices cost, from one update to the next.
 pub struct Meter {
     /// The group of each client.

@@ -33,7 +33,7 @@ use zfl_aggregator::{Handle, Resumed, RunDir, Server, bind};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, Overrides, PcapConfig, Qemu, Resumption,
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Qemu, Resumption,
 };
 
 /// What brings a Zephyr firmware.
@@ -365,10 +365,6 @@ fn device(client: u32, group: &Group) -> DeviceSpec {
         None => DeviceBody::Native,
     };
     DeviceSpec {
-        overrides: Overrides {
-            local_epochs: group.local_epochs,
-            batch_size: group.batch_size,
-        },
         link: group.wire,
         memory_mib: group.memory_mib,
         speed: group.speed,

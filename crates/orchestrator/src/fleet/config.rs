@@ -28,7 +28,7 @@ pub struct DeviceSpec {
     pub join_as: Option<u32>,
     /// What it is made of.
     pub body: DeviceBody,
-    /// Values that go before those that the aggregator sends.
+    /// Values of a native device that go before those that the aggregator sends.
     pub overrides: Overrides,
     /// What its link does to frames. Other than the default it needs the network `switch`, or a
     /// `bridge` on a kernel with netem.
