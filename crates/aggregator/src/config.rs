@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 const START_WITHIN: Duration = Duration::from_secs(30);
 
 /// The part of the deadline that one `/start` may take: over a slow link the model takes minutes.
-const START_PART: u32 = 4;
+pub const START_PART: u32 = 4;
+
+/// `/start`s under way at once: more only makes all of them slower.
+pub const STARTS_AT_ONCE: usize = 12;
 
 /// Weight of each update in the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,13 +5,13 @@
 //! else the page's name as `Host`. An IP address in `Host` is no page's name; it may well be another
 //! than the one that was dialled, since QEMU's user-mode network forwards 10.0.2.2.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use zfl_text::{Authority, Host};
 
 use crate::http::rejected;
 use crate::serve::Connection;
@@ -50,22 +50,10 @@ fn names_this(headers: &HeaderMap) -> bool {
 }
 
 fn is_own(authority: &str) -> bool {
-    let is_ip = authority.parse::<SocketAddr>().is_ok() || ip_literal(authority).is_some();
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        _ => authority,
-    };
-    is_ip || host.eq_ignore_ascii_case("localhost") || host == OWN_NAME
-}
-
-/// The address that a `Host` without a port is, as `127.0.0.1` or `[::1]`; `None` of a name.
-pub fn ip_literal(host: &str) -> Option<IpAddr> {
-    match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
-        Some(v6) => v6.parse().ok().map(IpAddr::V6),
-        None => host.parse().ok().map(IpAddr::V4),
+    let authority = Authority::parse(authority);
+    match authority.host {
+        Host::Ip(_) => true,
+        Host::Name(name) => authority.is_localhost() || name == OWN_NAME,
     }
 }
 

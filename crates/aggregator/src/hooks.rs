@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-
-use crate::event::{ClientRecord, HostCost};
+use zfl_run_dir::{ClientRecord, HostCost};
 
 /// Told before each round what will be wrong with devices in it.
 pub trait RoundHooks: Send + Sync {

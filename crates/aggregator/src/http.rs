@@ -19,12 +19,12 @@ use bytes::Bytes;
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
+use zfl_run_dir::Event;
 
 use crate::broadcast::Form;
 use crate::capabilities;
 use crate::config::{Config, codec_name};
 use crate::device::Devices;
-use crate::event::Event;
 use crate::guard::guard;
 use crate::intake::{take_damaged, take_update};
 use crate::roster::JoinError;

@@ -20,30 +20,28 @@ mod capabilities;
 mod config;
 mod device;
 mod evaluate;
-mod event;
 mod guard;
 mod hooks;
 mod http;
 mod intake;
 mod log;
 mod probe;
-mod resume;
 mod roster;
 mod rounds;
-mod run_dir;
 mod serve;
 mod server;
 mod shared;
 mod strategy;
 mod traffic;
 
-pub use config::{Config, Local, LocalOverrides, Weighting};
+pub use config::{Config, Local, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
-pub use event::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
-pub use guard::ip_literal;
 pub use hooks::{RoundFaults, RoundHooks};
-pub use resume::Resumed;
-pub use run_dir::{RunDir, Traffic, model_sha256};
 pub use serve::Limits;
-pub use server::{ClientFailure, Handle, Server, Summary, bind};
+pub use server::{Handle, Server, bind};
 pub use strategy::{FedAvg, Sections, Strategy, Update};
+// Names that this crate's own signatures have.
+pub use zfl_run_dir::{
+    ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,
+    TrainingSummary,
+};

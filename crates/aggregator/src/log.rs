@@ -1,13 +1,11 @@
 //! The run's events: to subscribers, and line by line to `events.jsonl`.
 
 use std::fs::File;
-use std::io::Write;
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
-
-use crate::event::{Event, Record};
+use zfl_run_dir::{Event, EventLog, Record};
 
 /// Events that a slow subscriber may fall behind before it loses the oldest.
 const BACKLOG: usize = 8192;
@@ -15,22 +13,16 @@ const BACKLOG: usize = 8192;
 /// Tells what happens.
 #[derive(Debug)]
 pub struct Log {
-    started: Instant,
-    elapsed_before: Duration,
     subscribers: broadcast::Sender<Record>,
-    file: Mutex<File>,
-    failure: Mutex<Option<String>>,
+    file: Mutex<EventLog>,
 }
 
 impl Log {
     /// A log into `file`, its clock at `elapsed_before`.
     pub fn new(file: File, elapsed_before: Duration) -> Self {
         Self {
-            started: Instant::now(),
-            elapsed_before,
             subscribers: broadcast::Sender::new(BACKLOG),
-            file: Mutex::new(file),
-            failure: Mutex::new(None),
+            file: Mutex::new(EventLog::new(file, elapsed_before)),
         }
     }
 
@@ -41,38 +33,21 @@ impl Log {
 
     /// Seconds since the start of the run.
     pub fn elapsed_s(&self) -> f64 {
-        self.elapsed().as_secs_f64()
+        lock(&self.file).elapsed().as_secs_f64()
     }
 
-    fn elapsed(&self) -> Duration {
-        self.elapsed_before + self.started.elapsed()
-    }
-
-    /// Tells one thing.
+    /// Writes one event down, then tells subscribers of it.
     pub fn emit(&self, event: Event) {
-        // Held from the look at the clock on, so that the times in the file never go back.
+        // Held until they are told, so that they hear in the order of the file.
         let mut file = lock(&self.file);
-        let record = Record {
-            time_ms: self.elapsed().as_millis() as u64,
-            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            event,
-        };
-        let written = serde_json::to_vec(&record)
-            .map_err(std::io::Error::from)
-            .and_then(|mut line| {
-                line.push(b'\n');
-                file.write_all(&line)
-            });
-        if let Err(error) = written {
-            lock(&self.failure).get_or_insert_with(|| format!("events.jsonl: {error}"));
-        }
+        let record = file.append(event);
         // No subscriber is no error.
         let _ = self.subscribers.send(record);
     }
 
-    /// Why the log could not be written, if it could not.
+    /// The first error of a write to the file, if one failed.
     pub fn failure(&self) -> Option<String> {
-        lock(&self.failure).clone()
+        lock(&self.file).failure().map(str::to_owned)
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fl_proto::DeviceState::{Failed, Ready};
 use futures::{FutureExt, StreamExt};
+use zfl_run_dir::Event;
 
 use crate::device::{DeviceError, Devices};
-use crate::event::Event;
 use crate::roster::{Client, ClientState};
 use crate::shared::Shared;
 

@@ -11,33 +11,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fl_data::Dataset;
-use fl_nn::Pcg32;
 use fl_proto::Token;
 use fl_proto::message::MODEL;
+use fl_rng::{Pcg32, Purpose};
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
+use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
 
 use crate::broadcast::{Broadcast, Form};
 use crate::config::Config;
+use crate::config::STARTS_AT_ONCE;
 use crate::device::{DeviceError, Devices};
 use crate::evaluate::evaluate;
-use crate::event::{ClientRecord, Event, Phase, RoundRecord};
 use crate::hooks::RoundFaults;
 use crate::probe;
 use crate::roster::{Assignment, Client, ClientState, Outcome};
-use crate::run_dir::RunDir;
 use crate::shared::{Late, OpenRound, Shared, State};
 use crate::strategy::{Strategy, Update};
 use crate::traffic::Ledger;
 
-/// `/start`s under way at once: more only makes all of them slower.
-const STARTS_AT_ONCE: usize = 12;
-
 /// Tries of one `/start`, with a growing pause between them: a second and a half in all.
 const START_TRIES: u32 = 6;
-
-/// The stream of PCG32 that cohorts are drawn from: "cohort" in ASCII, to be no one else's.
-const COHORT_STREAM: u64 = 0x636f_686f_7274;
 
 /// Runs the rounds.
 pub(crate) struct Rounds {
@@ -87,7 +81,7 @@ impl Rounds {
     async fn round(&mut self, round: u32) -> Result<()> {
         let began = Instant::now();
         let rejected_before = self.shared.look(|state| state.rejected);
-        self.shared.enter(round, Phase::WaitingForReady);
+        self.shared.enter(round, RoundPhase::WaitingForReady);
         let faults = match self.shared.hooks() {
             Some(hooks) => hooks.before_round(round, self.shared.log.elapsed_s()).await,
             None => RoundFaults::default(),
@@ -96,7 +90,7 @@ impl Rounds {
         self.wait_for_ready(round, &faults).await?;
         let waited = began.elapsed();
 
-        self.shared.enter(round, Phase::CohortChosen);
+        self.shared.enter(round, RoundPhase::CohortChosen);
         let chosen = Instant::now();
         let deadline = chosen + self.shared.config.round_deadline;
         let cohort = self.open_round(round, &faults, chosen)?;
@@ -109,12 +103,12 @@ impl Rounds {
         }
         let start_s = self.start_all(round, &cohort, deadline).await?;
 
-        self.shared.enter(round, Phase::Training);
+        self.shared.enter(round, RoundPhase::Training);
         self.wait_for_updates(round, deadline).await;
         let (updates, mut records, late) = self.close_round(round)?;
         let train_s = chosen.elapsed().as_secs_f64();
 
-        self.shared.enter(round, Phase::Aggregating);
+        self.shared.enter(round, RoundPhase::Aggregating);
         let aggregating = Instant::now();
         let results = updates.len() as u32;
         let train_loss = mean_loss(&records);
@@ -129,7 +123,7 @@ impl Rounds {
         let params = Arc::new(self.strategy.aggregate(&self.params, &all));
         let aggregate_s = aggregating.elapsed().as_secs_f64();
 
-        self.shared.enter(round, Phase::Evaluating);
+        self.shared.enter(round, RoundPhase::Evaluating);
         let evaluated = self.evaluate(round, &params).await;
         let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&all))?;
         // Only now: the model of a run is one that has been tested.
@@ -214,7 +208,7 @@ impl Rounds {
     fn open_round(&self, round: u32, faults: &RoundFaults, chosen: Instant) -> Result<Vec<u32>> {
         let config = &self.shared.config;
         let mut order: Vec<u32> = (0..config.clients).collect();
-        Pcg32::new(config.seed ^ (u64::from(round) << 32), COHORT_STREAM).shuffle(&mut order);
+        Pcg32::for_round(Purpose::Cohort, config.seed, round).shuffle(&mut order);
         let size = (config.clients_per_round + config.over_commit) as usize;
         self.shared.with(|state| {
             let there: Vec<u32> = available(state, faults).collect();

@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use futures::{FutureExt, StreamExt};
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
+use zfl_run_dir::{
+    ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir,
+    TrainingSummary, model_sha256,
+};
 
 use crate::config::Config;
 use crate::device::Devices;
-use crate::event::{ClientRecord, Event, Phase, Record, RoundRecord};
 use crate::hooks::RoundHooks;
 use crate::log::Log;
-use crate::resume::Resumed;
 use crate::roster::ClientState;
 use crate::rounds::Rounds;
-use crate::run_dir::{RunDir, model_sha256};
 use crate::serve::{Limits, serve};
 use crate::shared::Shared;
 use crate::strategy::FedAvg;
@@ -32,54 +32,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 pub struct Server {
     rounds: Rounds,
     limits: Limits,
-    /// What the parts of the run before this one have of [`Summary::train_s`].
+    /// What the parts of the run before this one have of [`TrainingSummary::train_s`].
     train_s_before: f64,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Whether every round completed.
-    pub success: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Clients that there may be.
-    pub clients: u32,
-    /// Rounds that were to be.
-    pub rounds: u32,
-    /// Rounds that completed.
-    pub rounds_completed: u32,
-    /// Accuracy of the last model on the test set.
-    pub final_accuracy: Option<f64>,
-    /// Its mean cross-entropy on the test set, in nats.
-    pub final_loss: Option<f64>,
-    /// The best accuracy of any round.
-    pub best_accuracy: Option<f64>,
-    /// HTTP bytes from devices.
-    pub bytes_up: u64,
-    /// HTTP bytes to devices.
-    pub bytes_down: u64,
-    /// From the first wait for devices to the last evaluation, in seconds. Of a run that was resumed,
-    /// without what was broken off and done again.
-    pub train_s: f64,
-    /// SHA-256 of the last model's parameters as little-endian f32.
-    pub model_sha256: String,
-    /// What every random stream was derived from.
-    pub seed: u64,
-    /// Clients of a cohort that had no update in it.
-    pub client_failures: Vec<ClientFailure>,
-}
-
-/// One client that failed one round.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClientFailure {
-    /// The round.
-    pub round: u32,
-    /// The client.
-    pub client: u32,
-    /// Why.
-    pub reason: String,
 }
 
 /// A hand on a running server.
@@ -165,8 +119,8 @@ impl Server {
     /// The table, the model and the events are in the run directory then.
     ///
     /// # Errors
-    /// If it cannot serve at all; a run that failed is a [`Summary`] that says so.
-    pub async fn run(mut self, listener: TcpListener) -> Result<Summary> {
+    /// If it cannot serve at all; a run that failed is a [`TrainingSummary`] that says so.
+    pub async fn run(mut self, listener: TcpListener) -> Result<TrainingSummary> {
         let shared = self.rounds.shared.clone();
         let address = listener
             .local_addr()
@@ -185,7 +139,7 @@ impl Server {
         let train_s = self.train_s_before + shared.log.elapsed_s() - began;
         let mut summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
-        shared.enter(last, Phase::Finished);
+        shared.enter(last, RoundPhase::Finished);
         shared.log.emit(Event::RunFinished {
             success: summary.success,
             reason,
@@ -201,7 +155,7 @@ impl Server {
     }
 
     /// Bytes that came after the last complete round, those of a round that failed among them.
-    fn count_the_rest(&mut self, round: u32, summary: &mut Summary) -> Result<()> {
+    fn count_the_rest(&mut self, round: u32, summary: &mut TrainingSummary) -> Result<()> {
         let Rounds { shared, ledger, .. } = &mut self.rounds;
         let rest = shared.look(|state| ledger.next(round, &state.roster));
         summary.bytes_up += rest.iter().map(|row| row.bytes_up).sum::<u64>();
@@ -230,7 +184,7 @@ impl Server {
             .await;
     }
 
-    fn summary(&self, reason: Option<String>, train_s: f64) -> Summary {
+    fn summary(&self, reason: Option<String>, train_s: f64) -> TrainingSummary {
         let Rounds {
             shared,
             table,
@@ -249,7 +203,7 @@ impl Server {
             client: f.client,
             reason: f.outcome.clone(),
         };
-        Summary {
+        TrainingSummary {
             success: reason.is_none() && done.len() as u32 == shared.config.rounds,
             reason,
             clients: shared.config.clients,

@@ -10,11 +10,11 @@ use axum::http::StatusCode;
 use fl_data::{Dataset, Partition};
 use fl_proto::{Results, Token};
 use tokio::sync::watch;
+use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
 use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
-use crate::event::{ClientRecord, Event, Phase};
 use crate::hooks::{RoundFaults, RoundHooks};
 use crate::log::{Log, lock};
 use crate::roster::{Assignment, ClientState, JoinError, Outcome, Roster};
@@ -45,7 +45,7 @@ pub struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub roster: Roster,
-    pub phase: Phase,
+    pub phase: RoundPhase,
     pub open: Option<OpenRound>,
     /// The round before, for updates that come late.
     pub previous: Option<(u32, BTreeMap<u32, Assignment>)>,
@@ -102,7 +102,7 @@ impl Shared {
     pub(crate) fn new(config: Config, train: Dataset, partition: Partition, log: Log) -> Self {
         let state = State {
             roster: Roster::new(config.clients),
-            phase: Phase::default(),
+            phase: RoundPhase::default(),
             open: None,
             previous: None,
             late: Late::default(),
@@ -166,7 +166,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn enter(&self, round: u32, phase: Phase) {
+    pub(crate) fn enter(&self, round: u32, phase: RoundPhase) {
         self.with(|state| {
             state.phase = phase;
             self.log.emit(Event::PhaseEntered { round, phase });
@@ -329,7 +329,7 @@ impl Shared {
     /// should, and nothing is lost.
     pub(crate) fn lost(&self, id: u32, reason: &str) {
         self.with(|state| {
-            if state.phase == Phase::Finished {
+            if state.phase == RoundPhase::Finished {
                 return;
             }
             fail_assignment(state, id, reason);

@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use zfl_run_dir::{ClientRecord, Traffic};
 
-use crate::event::ClientRecord;
 use crate::log::lock;
 use crate::roster::Roster;
-use crate::run_dir::Traffic;
 use crate::shared::Shared;
 
 /// The bytes of one connection, and whose they are.

@@ -1,13 +1,12 @@
-//! The run directory, a disk that is full, and a port that is taken.
+//! The events, a disk that is full, and a port that is taken.
 
 mod support;
 
-use fl_nn::{Activation, Model, Shape};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use support::{Device, Run, config, model};
-use zfl_aggregator::{RunDir, bind};
+use support::{Device, Run, config};
+use zfl_aggregator::bind;
 
 #[tokio::test]
 async fn a_full_disk_under_the_events_ends_the_run_with_the_reason() {
@@ -41,73 +40,6 @@ async fn a_disk_that_fills_up_in_a_round_ends_the_run_with_the_reason() {
         reason.contains("model.safetensors") && reason.contains("No space left"),
         "{reason}"
     );
-}
-
-#[test]
-fn a_file_that_cannot_be_written_whole_leaves_the_old_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = RunDir::create(dir.path()).unwrap();
-    run.json("summary.json", &1).unwrap();
-    symlink("/dev/full", dir.path().join(".summary.json.new")).unwrap();
-    let error = format!("{:#}", run.json("summary.json", &2).unwrap_err());
-    assert!(
-        error.contains("summary.json") && error.contains("No space left"),
-        "{error}"
-    );
-    assert_eq!(
-        fs::read_to_string(dir.path().join("summary.json")).unwrap(),
-        "1\n"
-    );
-    let left = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    assert_eq!(
-        left.filter(|name| name.to_string_lossy().starts_with('.'))
-            .count(),
-        0
-    );
-}
-
-#[test]
-fn results_are_never_written_over() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("new/run");
-    RunDir::create(&path).unwrap();
-    let error = RunDir::create(&path).unwrap_err().to_string();
-    assert!(
-        error.contains("not empty") && error.contains("--out"),
-        "{error}"
-    );
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    assert!(format!("{:#}", RunDir::create(&file).unwrap_err()).contains("file"));
-}
-
-#[test]
-fn a_model_is_read_back_to_the_bit_and_only_in_its_own_shape() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = RunDir::create(dir.path()).unwrap();
-    let params = config(1, 1).initial_params();
-    run.model("m.safetensors", &model(), &params, 5).unwrap();
-    let path = dir.path().join("m.safetensors");
-    assert_eq!(RunDir::read_model(&path, &model()).unwrap(), (params, 5));
-
-    let bytes = fs::read(&path).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    for (name, shape) in [
-        ("layers.0.weight", &[4, 3][..]),
-        ("layers.0.bias", &[3]),
-        ("layers.1.weight", &[3, 2]),
-        ("layers.1.bias", &[2]),
-    ] {
-        assert_eq!(tensors.tensor(name).unwrap().shape(), shape, "{name}");
-    }
-    let other = Model::new(Shape::new(&[4, 2, 2]).unwrap(), Activation::Relu);
-    assert!(RunDir::read_model(&path, &other).is_err());
-    for len in 0..bytes.len() {
-        fs::write(&path, &bytes[..len]).unwrap();
-        assert!(RunDir::read_model(&path, &model()).is_err(), "cut at {len}");
-    }
 }
 
 #[tokio::test]
@@ -151,18 +83,4 @@ async fn events_have_a_time_that_never_goes_back() {
             if kind == "round_finished" { 2 } else { 1 }
         );
     }
-}
-
-#[test]
-fn the_same_model_gives_the_same_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = RunDir::create(dir.path()).unwrap();
-    let params = config(1, 1).initial_params();
-    let files: std::collections::BTreeSet<Vec<u8>> = (0..20)
-        .map(|_| {
-            run.model("m", &model(), &params, 1).unwrap();
-            fs::read(dir.path().join("m")).unwrap()
-        })
-        .collect();
-    assert_eq!(files.len(), 1, "different bytes for one model");
 }

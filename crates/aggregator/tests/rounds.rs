@@ -10,8 +10,8 @@ use std::time::Duration;
 use support::{Device, Reply, Run, SHORT, config, data, get, num_params, partition, update_of};
 use tokio::net::TcpListener;
 use zfl_aggregator::{
-    ClientRecord, Event, HostCost, Phase, Resumed, RoundFaults, RoundHooks, RoundRecord, RunDir,
-    Server, bind,
+    ClientRecord, Event, HostCost, Resumed, RoundFaults, RoundHooks, RoundPhase, RoundRecord,
+    RunDir, Server, bind,
 };
 
 /// Weights of round 0 and what three rounds of the honest devices' training make of them: client `i`
@@ -50,10 +50,7 @@ async fn an_honest_fleet_completes_every_round() {
     }
 
     let expected = three_rounds_by_hand(3);
-    assert_eq!(
-        summary.model_sha256,
-        zfl_aggregator::model_sha256(&expected)
-    );
+    assert_eq!(summary.model_sha256, zfl_run_dir::model_sha256(&expected));
     let path = finished.dir.path().join("model.safetensors");
     let (params, round) = zfl_aggregator::RunDir::read_model(&path, &support::model()).unwrap();
     assert_eq!((params, round), (expected, 3));
@@ -511,7 +508,7 @@ async fn a_lost_device_that_is_expected_back_is_waited_for() {
     run.until(|event| match event {
         Event::PhaseEntered {
             round: 2,
-            phase: Phase::WaitingForReady,
+            phase: RoundPhase::WaitingForReady,
         } => Some(()),
         _ => None,
     })

@@ -1,7 +1,6 @@
 //! The endpoints; `docs/openapi.json` documents them.
 
 use crate::follow::{Message, News, Shared};
-use crate::model::RunView;
 use crate::touch::{self, Gate};
 use crate::{assets, guard, metrics, serial};
 use axum::extract::{Path, Query, State};
@@ -17,6 +16,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use zfl_run_dir::fold::RunView;
 
 /// The paths that look; `docs/openapi.json` has the same, and those of [`crate::TOUCH_ROUTES`].
 pub const ROUTES: [&str; 11] = [
@@ -33,10 +33,10 @@ pub const ROUTES: [&str; 11] = [
     "/metrics",
 ];
 
-/// How soon a page that lost its stream tries again.
+/// Delay before a page that lost its stream tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
-type Model = State<Arc<Shared>>;
+type Run = State<Arc<Shared>>;
 
 pub fn router(shared: Arc<Shared>, gate: Option<Arc<Gate>>, bound: Option<SocketAddr>) -> Router {
     let handlers = [
@@ -78,12 +78,12 @@ struct FullRun<'a> {
     versions: &'a BTreeMap<String, String>,
 }
 
-async fn run(State(shared): Model) -> Response {
-    shared.look(|model, now_ms| {
-        let meta = model.meta();
+async fn run(State(shared): Run) -> Response {
+    shared.look(|fold, now_ms| {
+        let meta = fold.meta();
         let (config, split, versions) = (&meta.config, &meta.split, &meta.versions);
         Json(FullRun {
-            run: model.run(now_ms),
+            run: fold.run(now_ms),
             config,
             split,
             versions,
@@ -92,20 +92,20 @@ async fn run(State(shared): Model) -> Response {
     })
 }
 
-async fn rounds(State(shared): Model) -> Response {
-    shared.look(|model, _| Json(model.rounds().collect::<Vec<_>>()).into_response())
+async fn rounds(State(shared): Run) -> Response {
+    shared.look(|fold, _| Json(fold.rounds().collect::<Vec<_>>()).into_response())
 }
 
-async fn devices(State(shared): Model) -> Response {
-    shared.look(|model, _| Json(model.devices().collect::<Vec<_>>()).into_response())
+async fn devices(State(shared): Run) -> Response {
+    shared.look(|fold, _| Json(fold.devices().collect::<Vec<_>>()).into_response())
 }
 
-async fn faults(State(shared): Model) -> Response {
-    shared.look(|model, _| Json(model.faults().collect::<Vec<_>>()).into_response())
+async fn faults(State(shared): Run) -> Response {
+    shared.look(|fold, _| Json(fold.faults().collect::<Vec<_>>()).into_response())
 }
 
-async fn history(State(shared): Model, Path(client): Path<u32>) -> Response {
-    shared.look(|model, _| match model.device(client) {
+async fn history(State(shared): Run, Path(client): Path<u32>) -> Response {
+    shared.look(|fold, _| match fold.device(client) {
         Some(device) => Json(&device.history).into_response(),
         None => refusal(StatusCode::NOT_FOUND, "there is no such device"),
     })
@@ -117,7 +117,7 @@ struct From {
 }
 
 async fn log(
-    State(shared): Model,
+    State(shared): Run,
     Path(client): Path<u32>,
     Query(From { from }): Query<From>,
 ) -> Response {
@@ -147,7 +147,7 @@ async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-async fn open_metrics(State(shared): Model) -> Response {
+async fn open_metrics(State(shared): Run) -> Response {
     match shared.look(metrics::text) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -156,7 +156,7 @@ async fn open_metrics(State(shared): Model) -> Response {
 
 /// `/api/events`. A page that cannot keep up is cut off, and so is every page when the run goes on from an
 /// earlier round: it loads everything when it comes back.
-async fn events(State(shared): Model) -> Response {
+async fn events(State(shared): Run) -> Response {
     let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
         return refusal(
             StatusCode::SERVICE_UNAVAILABLE,

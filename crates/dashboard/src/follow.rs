@@ -1,8 +1,5 @@
 //! Keeping up with a run, and telling those who watch what is new.
 
-use crate::model::{Changes, Device, Fault, RoundRow};
-use crate::tail::Tail;
-use crate::{Meta, Model, process};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::io;
@@ -12,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, broadcast};
+use zfl_run_dir::fold::{Changes, Device, Fault, RoundRow};
+use zfl_run_dir::{Fold, Meta, Tail, process_of};
 
-/// How often the file is read on, and so how often a page hears of something.
+/// Interval between two reads of the file, and so between two messages to a page.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a page is told of a run in which nothing happens: its clock goes on.
+/// Interval between messages about a run without events: its clock goes on.
 const AT_LEAST: u32 = 4;
 
 /// Messages that a slow page may fall behind before it has to load everything anew.
@@ -30,7 +29,7 @@ const MAX_STREAMS: usize = 64;
 /// often, but the process may be in a container.
 const BROKEN_OFF: Duration = Duration::from_secs(60);
 
-/// What those who watch are told.
+/// Messages to the pages that follow a run.
 #[derive(Clone, Debug)]
 pub enum News {
     /// Something is new.
@@ -48,11 +47,11 @@ pub struct Message {
     pub data: Arc<str>,
 }
 
-/// What the endpoints and the thread that keeps up share.
+/// State shared by the endpoints and the thread that follows the files.
 #[derive(Debug)]
 pub struct Shared {
     run_dir: PathBuf,
-    /// Whether it is this process that makes the run: it cannot be broken off then.
+    /// True if this process makes the run, so that the run lives as long as the page.
     live: bool,
     inner: Mutex<Inner>,
     news: broadcast::Sender<News>,
@@ -62,7 +61,7 @@ pub struct Shared {
 
 #[derive(Debug)]
 struct Inner {
-    model: Model,
+    fold: Fold,
     tail: Tail,
 }
 
@@ -72,7 +71,7 @@ impl Shared {
             run_dir: run_dir.to_owned(),
             live,
             inner: Mutex::new(Inner {
-                model: Model::new(meta),
+                fold: Fold::new(meta),
                 tail: Tail::new(run_dir),
             }),
             news: broadcast::Sender::new(BACKLOG),
@@ -85,7 +84,7 @@ impl Shared {
         &self.run_dir
     }
 
-    /// Whether it is this process that makes the run.
+    /// True if this process makes the run.
     pub fn is_live(&self) -> bool {
         self.live
     }
@@ -102,32 +101,32 @@ impl Shared {
         let mut inner = self.lock();
         if inner.tail.is_replaced() {
             *inner = Inner {
-                model: Model::new(inner.model.meta().clone()),
+                fold: Fold::new(inner.fold.meta().clone()),
                 tail: Tail::new(&self.run_dir),
             };
             // Whoever left since does not miss it.
             let _ = self.news.send(News::Anew);
         }
-        let Inner { model, tail } = &mut *inner;
-        let events = match tail.poll(|record| model.apply(record)) {
+        let Inner { fold, tail } = &mut *inner;
+        let events = match tail.poll(|record| fold.apply(record)) {
             Err(error) if self.live && error.kind() == io::ErrorKind::NotFound => Ok(0),
             read => read,
         };
-        model.set_unreadable(tail.unreadable());
-        let open = !self.live && !model.is_over();
-        let left = || age(tail) > BROKEN_OFF && process::of(&self.run_dir).is_none();
-        model.set_interrupted(open && left());
+        fold.set_unreadable(tail.unreadable());
+        let open = !self.live && !fold.is_over();
+        let left = || age(tail) > BROKEN_OFF && process_of(&self.run_dir).is_none();
+        fold.set_interrupted(open && left());
         events
     }
 
-    /// Looks at the model; `now_ms` is the run's clock.
-    pub fn look<T>(&self, read: impl FnOnce(&Model, u64) -> T) -> T {
+    /// Looks at the fold; `now_ms` is the run's clock.
+    pub fn look<T>(&self, read: impl FnOnce(&Fold, u64) -> T) -> T {
         let inner = self.lock();
-        read(&inner.model, now_ms(&inner))
+        read(&inner.fold, now_ms(&inner))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while an event was taken in leaves a model that may lack it, and nothing worse.
+        // A panic while an event was taken in leaves a fold that may lack it, and nothing worse.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,11 +134,11 @@ impl Shared {
     fn publish(&self, anyway: bool) {
         let messages = {
             let mut inner = self.lock();
-            let changes = inner.model.take_changes();
+            let changes = inner.fold.take_changes();
             if self.news.receiver_count() == 0 {
                 return;
             }
-            messages(&inner.model, now_ms(&inner), &changes, anyway)
+            messages(&inner.fold, now_ms(&inner), &changes, anyway)
         };
         for message in messages {
             // Whoever left since does not miss it.
@@ -156,28 +155,28 @@ fn age(tail: &Tail) -> Duration {
 
 fn now_ms(inner: &Inner) -> u64 {
     let since = u64::try_from(age(&inner.tail).as_millis()).unwrap_or(u64::MAX);
-    inner.model.time_ms().saturating_add(since)
+    inner.fold.time_ms().saturating_add(since)
 }
 
-fn messages(model: &Model, now_ms: u64, changes: &Changes, anyway: bool) -> Vec<Message> {
+fn messages(fold: &Fold, now_ms: u64, changes: &Changes, anyway: bool) -> Vec<Message> {
     let mut messages = Vec::new();
     if changes.run || anyway {
-        messages.extend(message("run", &model.run(now_ms)));
+        messages.extend(message("run", &fold.run(now_ms)));
     }
     let rounds: Vec<&RoundRow> = changes
         .rounds
         .iter()
-        .filter_map(|&round| model.round(round))
+        .filter_map(|&round| fold.round(round))
         .collect();
     let devices: Vec<&Device> = changes
         .devices
         .iter()
-        .filter_map(|&client| model.device(client))
+        .filter_map(|&client| fold.device(client))
         .collect();
     let faults: Vec<&Fault> = changes
         .faults
         .iter()
-        .filter_map(|&number| model.fault(number))
+        .filter_map(|&number| fold.fault(number))
         .collect();
     if !rounds.is_empty() {
         messages.extend(message("rounds", &rounds));

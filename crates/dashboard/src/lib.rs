@@ -3,7 +3,8 @@
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
 //! # tokio::runtime::Runtime::new()?.block_on(async {
-//! use zfl_dashboard::{Dashboard, Meta};
+//! use zfl_dashboard::Dashboard;
+//! use zfl_run_dir::Meta;
 //! let run_dir = std::path::Path::new("runs/night");
 //! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
 //! // A run of this process; `zfl view` has `Dashboard::from_run_dir(run_dir)?` instead.
@@ -19,7 +20,7 @@
 //! that could overflow, a run can be watched from another process or namespace, and a finished run
 //! goes the very same way. The serial logs are read from `serial/<client>.log` when asked for.
 //!
-//! What the aggregator does not know arrives as `Event::Fleet { client, what, detail }`; [`model`]
+//! What the aggregator does not know arrives as `Event::Fleet { client, what, detail }`; [`zfl_run_dir::fold`]
 //! lists the words that are understood.
 //!
 //! # Invariants
@@ -38,21 +39,13 @@
 mod api;
 mod assets;
 mod follow;
-mod groups;
 pub mod guard;
-mod meta;
 mod metrics;
-pub mod model;
-pub mod process;
 mod serial;
-mod tail;
 mod token;
 mod touch;
 
 pub use api::ROUTES;
-pub use meta::Meta;
-pub use model::Model;
-pub use tail::{Tail, replay};
 pub use token::Token;
 pub use touch::{Action, MAX_BODY, TOUCH_ROUTES, Touch};
 
@@ -63,6 +56,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use touch::Gate;
+use zfl_run_dir::Meta;
 
 /// A dashboard; clones are the same one.
 #[derive(Clone, Debug)]

@@ -2,8 +2,6 @@
 //!
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>. Base units: seconds, bytes, ratios.
 
-use crate::Model;
-use crate::model::{Device, State};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,28 +10,30 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use zfl_run_dir::Fold;
+use zfl_run_dir::fold::{Device, State};
 
-/// What [`text`] is.
+/// Media type of [`text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// The model, `now_ms` milliseconds after the start of the run.
+/// The fold, `now_ms` milliseconds after the start of the run.
 ///
 /// # Errors
 /// If it cannot be written as text.
-pub fn text(model: &Model, now_ms: u64) -> Result<String, fmt::Error> {
+pub fn text(fold: &Fold, now_ms: u64) -> Result<String, fmt::Error> {
     let mut metrics = Metrics(Registry::with_prefix("zfl"));
-    run(&mut metrics, model, now_ms);
-    devices(&mut metrics, model);
+    run(&mut metrics, fold, now_ms);
+    devices(&mut metrics, fold);
     let mut text = String::new();
     encode(&mut text, &metrics.0)?;
     Ok(text)
 }
 
-fn run(metrics: &mut Metrics, model: &Model, now_ms: u64) {
-    let run = model.run(now_ms);
-    let meta = model.meta();
+fn run(metrics: &mut Metrics, fold: &Fold, now_ms: u64) {
+    let run = fold.run(now_ms);
+    let meta = fold.meta();
     let known = [
         ("name", Some(&meta.name)),
         ("body", meta.body.as_ref()),
@@ -66,7 +66,7 @@ fn run(metrics: &mut Metrics, model: &Model, now_ms: u64) {
         seconds.clone(),
         Some(run.elapsed_s),
     );
-    let last = model.rounds().filter(|row| row.record.round > 0).last();
+    let last = fold.rounds().filter(|row| row.record.round > 0).last();
     value(
         "last_round",
         "How long the last round took",
@@ -87,11 +87,11 @@ fn run(metrics: &mut Metrics, model: &Model, now_ms: u64) {
     );
     value(
         "accuracy",
-        "Of the last model on the test set",
+        "Of the last fold on the test set",
         Some(Unit::Ratios),
         run.accuracy,
     );
-    let help = "Mean cross-entropy of the last model on the test set, in nats";
+    let help = "Mean cross-entropy of the last fold on the test set, in nats";
     value("loss", help, None, run.loss);
     let states = State::ALL.iter().map(|state| {
         let devices = run.states.get(state.name()).copied().unwrap_or(0);
@@ -106,16 +106,16 @@ fn run(metrics: &mut Metrics, model: &Model, now_ms: u64) {
         Some(Unit::Bytes),
         bytes,
     );
-    let faults = model
+    let faults = fold
         .fault_counts()
         .iter()
         .map(|(kind, &n)| (vec![("kind", kind.clone())], n));
     metrics.counter("faults", "Failures and faults by kind", None, faults);
 }
 
-fn devices(metrics: &mut Metrics, model: &Model) {
+fn devices(metrics: &mut Metrics, fold: &Fold) {
     let mut gauge = |name, help, unit, value: fn(&Device) -> Option<f64>| {
-        let known = model.devices().filter_map(|device| {
+        let known = fold.devices().filter_map(|device| {
             Some((vec![("client", device.client.to_string())], value(device)?))
         });
         metrics.gauge(name, help, unit, known);
@@ -175,16 +175,16 @@ fn devices(metrics: &mut Metrics, model: &Model) {
         bytes,
         |device| device.host_bytes.map(|bytes| bytes as f64),
     );
-    summed(metrics, model, seconds);
+    summed(metrics, fold, seconds);
 }
 
-/// What devices paid over the whole run.
-fn summed(metrics: &mut Metrics, model: &Model, seconds: Option<Unit>) {
+/// Cost to each device over the whole run.
+fn summed(metrics: &mut Metrics, fold: &Fold, seconds: Option<Unit>) {
     let of_each = |value: fn(&Device) -> Option<u64>| {
         let known = move |device: &Device| {
             Some((vec![("client", device.client.to_string())], value(device)?))
         };
-        model.devices().filter_map(known)
+        fold.devices().filter_map(known)
     };
     metrics.counter(
         "device_retransmissions",
@@ -199,7 +199,7 @@ fn summed(metrics: &mut Metrics, model: &Model, seconds: Option<Unit>) {
         of_each(|device| device.link_dropped),
     );
     let processor = Family::<Labels, Counter<f64, AtomicU64>>::default();
-    for device in model.devices() {
+    for device in fold.devices() {
         if let Some(cpu_s) = device.cpu_s {
             let labels = vec![("client", device.client.to_string())];
             processor.get_or_create(&labels).inc_by(cpu_s);
@@ -268,7 +268,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Meta;
+    use zfl_run_dir::Meta;
 
     #[test]
     fn names_types_and_the_end_are_open_metrics() {
@@ -277,7 +277,7 @@ mod tests {
             clients: 2,
             ..Meta::default()
         };
-        let text = text(&Model::new(meta), 1500).unwrap();
+        let text = text(&Fold::new(meta), 1500).unwrap();
         for line in [
             "# TYPE zfl_run info",
             r#"zfl_run_info{name="a \"night\"\n"} 1"#,

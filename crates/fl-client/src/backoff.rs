@@ -1,4 +1,6 @@
-//! How long to wait before the next try.
+//! Waiting time before the next try.
+
+use fl_rng::Xorshift32;
 
 /// Exponential back-off with jitter.
 ///
@@ -7,7 +9,7 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     attempts: u32,
-    random: u32,
+    random: Xorshift32,
 }
 
 const FIRST_US: u64 = 100_000;
@@ -17,7 +19,7 @@ impl Backoff {
     pub fn new(seed: u32) -> Self {
         Self {
             attempts: 0,
-            random: seed.wrapping_mul(0x9e37_79b9) | 1,
+            random: Xorshift32::new(seed),
         }
     }
 
@@ -30,11 +32,7 @@ impl Backoff {
     pub fn next_us(&mut self) -> u64 {
         let step = (FIRST_US << self.attempts.min(16)).min(LONGEST_US);
         self.attempts = self.attempts.saturating_add(1);
-        // Xorshift, Marsaglia 2003.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
-        step / 2 + u64::from(self.random) % (step / 2)
+        step / 2 + u64::from(self.random.next_u32()) % (step / 2)
     }
 
     /// Forgets the failures.

@@ -239,7 +239,7 @@ impl State {
             local_epochs: start.local_epochs,
             batch_size: start.batch_size,
             learning_rate: start.learning_rate,
-            seed: fl_nn::derive_seed(session.seed, session.id, start.round),
+            seed: fl_rng::derive_seed(session.seed, session.id, start.round),
             arithmetic: match start.arithmetic {
                 fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
                 fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,

@@ -170,7 +170,7 @@ fn oracle_from(mut params: Vec<f32>, start: &Start) -> (Vec<f32>, f32) {
         local_epochs: start.local_epochs,
         batch_size: start.batch_size,
         learning_rate: start.learning_rate,
-        seed: fl_nn::derive_seed(SEED, CLIENT, start.round),
+        seed: fl_rng::derive_seed(SEED, CLIENT, start.round),
         arithmetic: fl_nn::Arithmetic::Fixed,
     };
     let mut trainer = Trainer::new(&model(), config, EXAMPLES).unwrap();
@@ -706,7 +706,7 @@ fn the_command_line_goes_before_start() {
 
 #[test]
 fn mangled_requests_never_hurt() {
-    let mut random = fl_nn::Pcg32::new(2024, 1);
+    let mut random = fl_rng::Pcg32::on_stream(2024, 1);
     let (mut sim, mut aggregator) = joined(
         Link {
             stall: 100,

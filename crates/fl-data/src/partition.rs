@@ -1,10 +1,6 @@
 //! Which client trains on which examples.
 
-use rand_pcg::Pcg32;
-use rand_pcg::rand_core::Rng;
-
-/// The stream of PCG32 that partitions are drawn from: "iid" in ASCII, to be no one else's.
-const IID_STREAM: u64 = 0x69_6964;
+use fl_rng::{Pcg32, Purpose};
 
 /// The examples of each client: indices into the training set, no example in two places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +51,7 @@ pub fn equal_share(num_examples: usize, clients: u32) -> usize {
 /// Deals examples out independently and identically distributed: client `i` gets the `sizes[i]`
 /// next ones of a random permutation.
 ///
-/// The permutation is Fisher and Yates's, from the back, over PCG-XSH-RR 64/32 seeded with `seed`;
-/// a bounded number is Lemire's without bias (<https://arxiv.org/abs/1805.10941>). Written out here,
-/// so that no new version of a library deals differently.
+/// The permutation is [`Pcg32::shuffle`] with [`Purpose::IidPartition`] of `seed`.
 ///
 /// # Errors
 /// [`PartitionError`] if there are too few examples or a size is 0.
@@ -88,25 +82,9 @@ pub fn iid(num_examples: usize, sizes: &[usize], seed: u64) -> Result<Partition,
 }
 
 fn permutation(n: u32, seed: u64) -> Vec<u32> {
-    let mut rng = Pcg32::new(seed, IID_STREAM);
     let mut order: Vec<u32> = (0..n).collect();
-    for last in (1..n).rev() {
-        let chosen = below(&mut rng, last + 1);
-        order.swap(last as usize, chosen as usize);
-    }
+    Pcg32::new(Purpose::IidPartition, seed).shuffle(&mut order);
     order
-}
-
-/// Uniform in `0..bound`, for a `bound` above 0.
-fn below(rng: &mut Pcg32, bound: u32) -> u32 {
-    let mut wide = u64::from(rng.next_u32()) * u64::from(bound);
-    if (wide as u32) < bound {
-        let threshold = bound.wrapping_neg() % bound;
-        while (wide as u32) < threshold {
-            wide = u64::from(rng.next_u32()) * u64::from(bound);
-        }
-    }
-    (wide >> 32) as u32
 }
 
 #[cfg(test)]

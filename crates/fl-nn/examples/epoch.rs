@@ -4,9 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use fl_nn::{
-    Activation, Arithmetic, Init, Model, Shape, Step, TrainConfig, Trainer, Workspace, derive_seed,
-};
+use fl_nn::{Activation, Arithmetic, Init, Model, Shape, Step, TrainConfig, Trainer, Workspace};
+use fl_rng::derive_seed;
 
 mod mnist;
 

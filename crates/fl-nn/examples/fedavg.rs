@@ -5,10 +5,8 @@
 //! by default `50 20 16 0.05,0.1,0.2,0.5 1,2,3`: every client has an equal IID share of the 60,000
 //! examples, and trains 5 epochs in batches of 600.
 
-use fl_nn::{
-    Activation, Arithmetic, Init, Model, Pcg32, Shape, Step, TrainConfig, Trainer, Workspace,
-    derive_seed,
-};
+use fl_nn::{Activation, Arithmetic, Init, Model, Shape, Step, TrainConfig, Trainer, Workspace};
+use fl_rng::{Pcg32, derive_seed};
 
 mod mnist;
 
@@ -52,7 +50,7 @@ fn numbers<T: std::str::FromStr>(list: &str) -> Vec<T> {
 /// Equal shares in random order.
 fn partition(set: &mnist::Set, clients: usize, seed: u64) -> Vec<mnist::Set> {
     let mut order: Vec<u32> = (0..set.labels.len() as u32).collect();
-    Pcg32::new(seed, 7).shuffle(&mut order);
+    Pcg32::on_stream(seed, 7).shuffle(&mut order);
     let share = |chunk: &[u32]| mnist::Set {
         images: chunk
             .iter()

@@ -1,8 +1,9 @@
 //! Initial parameters from a seeded stream.
 
+use fl_rng::{Pcg32, Purpose};
+
 use crate::error::SizeError;
 use crate::model::Model;
-use crate::rng::Pcg32;
 
 /// How weights start; biases start at 0.
 ///
@@ -15,9 +16,6 @@ pub enum Init {
     /// `limit = sqrt(6 / (d_in + d_out))`, for sigmoid: <https://proceedings.mlr.press/v9/glorot10a.html>.
     Xavier,
 }
-
-/// The stream of [`Pcg32`] that initial weights are drawn from.
-const INIT_STREAM: u64 = 0;
 
 impl Model {
     /// Fills `params` with the initial parameters of `seed`.
@@ -32,7 +30,7 @@ impl Model {
                 actual: params.len(),
             });
         }
-        let mut rng = Pcg32::new(seed, INIT_STREAM);
+        let mut rng = Pcg32::new(Purpose::InitialWeights, seed);
         for layer in self.shape().layers() {
             let fan = match init {
                 Init::He => layer.d_in,

@@ -177,7 +177,7 @@ fn round(upper: Fours<f32x4>, lower: Fours<f32x4>, scales: Fours<f32x4>) -> Pair
 pub(crate) mod tests {
     use super::*;
     use crate::fixed::forward;
-    use crate::rng::Pcg32;
+    use fl_rng::Pcg32;
 
     /// A matrix, its integers and its units.
     pub(crate) struct Case {
@@ -203,7 +203,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn random(rows: usize, columns: usize) -> Case {
-        let mut rng = Pcg32::new(rows as u64, columns as u64);
+        let mut rng = Pcg32::on_stream(rows as u64, columns as u64);
         case(
             rows,
             columns,
@@ -228,7 +228,7 @@ pub(crate) mod tests {
 
     #[test]
     fn no_column_can_overflow() {
-        let mut rng = Pcg32::new(1, 1);
+        let mut rng = Pcg32::on_stream(1, 1);
         for rows in [1, 2, 3, 784, 65_535] {
             // Per column: as random, all at the bound of a power of two or just below it, one giant.
             let mut values: Vec<f32> = (0..rows * 5).map(|_| rng.symmetric()).collect();

@@ -2,12 +2,13 @@
 //!
 //! The sizes are chosen to be awkward: no layer fills its vectors, batches are odd, the last one is short.
 
+use fl_rng::{Pcg32, Purpose, derive_seed};
+
 use crate::activation::Activation;
 use crate::error::TrainError;
 use crate::init::Init;
 use crate::model::Model;
 use crate::plan::Workspace;
-use crate::rng::{Pcg32, derive_seed};
 use crate::shape::Shape;
 use crate::train::{Arithmetic, Step, TrainConfig, Trainer};
 
@@ -107,7 +108,7 @@ impl SelfTest {
 
     /// Noise, two thirds of it black, with a brighter patch whose place is the label.
     fn draw_examples(&mut self) {
-        let mut rng = Pcg32::new(4, 5);
+        let mut rng = Pcg32::new(Purpose::SelfTest, 4);
         for (input, label) in self.inputs.chunks_exact_mut(SIZES[0]).zip(&mut self.labels) {
             *label = rng.below(SIZES[3] as u32) as u8;
             for octet in input.iter_mut() {

@@ -1,14 +1,12 @@
 //! Mini-batch SGD as a state machine of bounded steps; the work itself is in [`crate::batch`].
 
+use fl_rng::{Pcg32, Purpose};
+
 use crate::batch::Examples;
 use crate::error::{SizeError, TrainError};
 use crate::model::Model;
 use crate::plan::{MemoryPlan, Workspace};
-use crate::rng::Pcg32;
 use crate::shape::Shape;
-
-/// The stream of [`Pcg32`] that examples are shuffled by.
-const SHUFFLE_STREAM: u64 = 1;
 
 /// How the first layer is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +27,7 @@ pub struct TrainConfig {
     pub batch_size: u32,
     /// Step width of SGD on the mean gradient of a batch.
     pub learning_rate: f32,
-    /// Seed of the order of examples, already derived ([`crate::derive_seed`]).
+    /// Seed of the order of examples, already derived ([`fl_rng::derive_seed`]).
     pub seed: u64,
     /// Arithmetic of the first layer.
     pub arithmetic: Arithmetic,
@@ -110,7 +108,7 @@ impl Trainer {
             batch_begin: 0,
             loss_sum: 0.0,
             plan,
-            rng: Pcg32::new(config.seed, SHUFFLE_STREAM),
+            rng: Pcg32::new(Purpose::ExampleOrder, config.seed),
             phase: Phase::BeginEpoch,
             epoch: 1,
             mean_loss: 0.0,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use support::Script;
-use zfl_dashboard::Meta;
+use zfl_run_dir::Meta;
 
 fn main() -> Result<()> {
     let out = PathBuf::from(std::env::args().nth(1).context("say where to write to")?);

@@ -1,12 +1,12 @@
-//! What devices cost, as distributions over them.
+//! Distributions of the devices' cost.
 //!
 //! What belongs to a round is drawn as a device's mean over its rounds; what a device counts since its
-//! boot is [made that first](zfl_dashboard::model::SinceBoot). A peak is drawn as the highest.
+//! boot is [made that first](zfl_run_dir::fold::SinceBoot). A peak is drawn as the highest.
 
 use crate::draw::{Axes, Figure, boxes};
 use crate::group::Group;
 use crate::numbers::Mean;
-use zfl_dashboard::model::{Device, HistoryRow};
+use zfl_run_dir::fold::{Device, HistoryRow};
 
 /// A quantity of a device: name of the figure, what it is, the axis, and its value in a round.
 type Quantity = (
@@ -198,12 +198,12 @@ fn distribution(
 mod tests {
     use super::*;
     use fl_proto::Cost;
-    use zfl_aggregator::{ClientRecord, Event, HostCost, Record};
-    use zfl_dashboard::{Meta, Model};
+    use zfl_run_dir::{ClientRecord, Event, HostCost, Record};
+    use zfl_run_dir::{Fold, Meta};
 
     /// A device's updates: segments sent again since its boot, peak of its heap, memory of its host.
-    fn model(updates: &[(u32, u32, u64)]) -> Model {
-        let mut model = Model::new(Meta::default());
+    fn model(updates: &[(u32, u32, u64)]) -> Fold {
+        let mut model = Fold::new(Meta::default());
         for (round, &(again, heap, host)) in (1..).zip(updates) {
             let cost = Cost {
                 retransmissions: Some(again),

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use zfl_dashboard::model::RunState;
+use zfl_run_dir::fold::RunState;
 
 /// Nothing is loaded and nothing runs; the figures and the style are in the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
@@ -232,7 +232,7 @@ fn state(run: &Run) -> String {
         .collect()
 }
 
-/// What was done to a run by hand, if anything was.
+/// Remote control of a run, if there was any.
 fn by_hand(run: &Run) -> Option<String> {
     let acts = run.view.by_hand.iter();
     let acts: Vec<String> = acts.map(|(act, count)| format!("{count} {act}")).collect();
@@ -276,7 +276,7 @@ fn configuration(groups: &[Group]) -> String {
     html
 }
 
-/// What repeats each run: its configuration, which is exact, and the command that began it.
+/// Instructions for repeating each run: its configuration, which is exact, and the command that began it.
 fn commands(groups: &[Group]) -> String {
     let runs = || groups.iter().flat_map(|group| &group.runs);
     let exact = runs().filter_map(Run::exact_command).collect::<Vec<_>>();

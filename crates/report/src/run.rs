@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use zfl_aggregator::RoundRecord;
-use zfl_dashboard::Model;
-use zfl_dashboard::model::RunView;
+use zfl_run_dir::Fold;
+use zfl_run_dir::RoundRecord;
+use zfl_run_dir::fold::RunView;
 
 /// Settings that say where a run was and which, not what it was.
 const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
@@ -16,7 +16,7 @@ const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
 pub struct Run {
     /// Its directory, as it was named.
     pub path: PathBuf,
-    pub model: Model,
+    pub model: Fold,
     pub view: RunView,
     /// SHA-256 of the final model's parameters.
     pub model_sha256: Option<String>,
@@ -25,7 +25,7 @@ pub struct Run {
 impl Run {
     pub fn load(path: &Path) -> Result<Self> {
         let model =
-            zfl_dashboard::replay(path).with_context(|| format!("report on {}", path.display()))?;
+            zfl_run_dir::replay(path).with_context(|| format!("report on {}", path.display()))?;
         let summary = std::fs::read(path.join("summary.json")).ok();
         let summary: Option<Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
         let sha256 = summary

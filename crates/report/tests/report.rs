@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::Script;
-use zfl_aggregator::Event;
-use zfl_dashboard::Meta;
+use zfl_run_dir::Event;
+use zfl_run_dir::Meta;
 
 const EVIL: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
 
@@ -256,8 +256,8 @@ fn a_run_under_way_is_said_to_be_so() {
     let path = dir.path().join("going");
     Script::new(&path, 3, 5).boot();
     let pid = std::process::id();
-    let started = zfl_dashboard::process::started(pid).unwrap();
-    let mark = path.join(zfl_dashboard::process::FILE);
+    let started = zfl_run_dir::started(pid).unwrap();
+    let mark = path.join(zfl_run_dir::PID_FILE);
     let out = dir.path().join("report");
     let html = || {
         let report = zfl_report::write(std::slice::from_ref(&path), &out).unwrap();

@@ -9,7 +9,11 @@
 
 #![forbid(unsafe_code)]
 
-/// Whether a character does something other than being seen: controls, of C0 and C1, ends of lines and
+mod authority;
+
+pub use authority::{Authority, Host};
+
+/// True for a character with an effect on a terminal: controls, of C0 and C1, ends of lines and
 /// paragraphs, and those that turn the direction of writing (Unicode's `Bidi_Control`).
 pub fn steers(c: char) -> bool {
     c.is_control()

@@ -1,18 +1,20 @@
 //! The command line.
 //!
 //! What one flag alone can tell to be nonsense is refused by [`crate::values`]; what takes several
-//! flags, the data or a board is refused by [`crate::experiment`]. Either way before anything starts, with status 2.
+//! flags, the data or a board is refused by [`zfl_experiment`]. Either way before anything starts, with status 2.
 
 use crate::terminal::display::DisplayArgs;
-use crate::values::{
-    capture, dashboard, learning_rate, milliseconds, name, patience, positive, probability,
-    seconds, seed,
-};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
+use crate::values::{capture, choice, dashboard};
+use clap::{Args, Parser, Subcommand};
+use fl_nn::Activation;
+use fl_proto::Arithmetic;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use zfl_orchestrator::board::Guest;
+use std::path::{Path, PathBuf};
+use zfl_aggregator::Weighting;
+use zfl_experiment::values::{
+    learning_rate, milliseconds, name, patience, positive, probability, seconds, seed,
+};
+use zfl_experiment::{BodyChoice, DeviceSettings, FaultFlags, Network, Settings, Time};
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
 
@@ -222,11 +224,11 @@ pub struct RunArgs {
     pub display: DisplayArgs,
 }
 
-/// What the devices are, and what is between them and the aggregator.
+/// The devices, and what is between them and the aggregator.
 #[derive(Args)]
 pub struct FleetArgs {
     /// What a device is; boards of FILE that boot it stay [default: auto]
-    #[arg(long, value_enum, help_heading = "Fleet")]
+    #[arg(long, value_parser = choice::<BodyChoice>(), help_heading = "Fleet")]
     pub body: Option<BodyChoice>,
 
     /// The machine of an emulated device, a folder of boards/; it says the body, too [default: microvm]
@@ -234,7 +236,7 @@ pub struct FleetArgs {
     pub board: Option<String>,
 
     /// How emulated devices reach the aggregator [default: auto]
-    #[arg(long, value_enum, help_heading = "Fleet")]
+    #[arg(long, value_parser = choice::<Network>(), help_heading = "Fleet")]
     pub network: Option<Network>,
 
     /// What is between a device and the aggregator, a file of links/ [default: nothing]
@@ -250,7 +252,7 @@ pub struct FleetArgs {
     pub delay: Option<f64>,
 
     /// What time is on emulated devices [default: host]
-    #[arg(long, value_enum, help_heading = "Fleet")]
+    #[arg(long, value_parser = choice::<Time>(), help_heading = "Fleet")]
     pub time: Option<Time>,
 
     /// Million instructions a second of emulated devices: 1000, 500, 250, 125 … [default: the board's,
@@ -283,7 +285,7 @@ pub struct FaultArgs {
     pub reboot: bool,
 }
 
-/// Whose frames are written down.
+/// Devices whose frames are written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capture {
     /// Those of every device.
@@ -292,7 +294,7 @@ pub enum Capture {
     Of(Vec<u32>),
 }
 
-/// Whether and where a run shows itself.
+/// Address of a run's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DashboardChoice {
     /// Nowhere.
@@ -327,7 +329,7 @@ pub struct ServerArgs {
     pub display: DisplayArgs,
 }
 
-/// What `run` and `server` have in common.
+/// Arguments of both `run` and `server`.
 #[derive(Args)]
 pub struct LearningArgs {
     /// Step size of gradient descent [default: 0.5]
@@ -340,12 +342,12 @@ pub struct LearningArgs {
     pub hidden: Option<Vec<u32>>,
 
     /// Activation of the hidden layers [default: relu]
-    #[arg(long, value_enum, help_heading = "Training")]
+    #[arg(long, value_parser = choice::<Activation>(), help_heading = "Training")]
     pub activation: Option<Activation>,
 
     /// Arithmetic of the first layer: fixed point is several times faster on emulated devices
     /// [default: fixed]
-    #[arg(long, value_enum, help_heading = "Training")]
+    #[arg(long, value_parser = choice::<Arithmetic>(), help_heading = "Training")]
     pub arithmetic: Option<Arithmetic>,
 
     /// What every random number is derived from; the same seed gives the same model, bit by bit
@@ -362,7 +364,7 @@ pub struct LearningArgs {
     pub examples: Option<u32>,
 
     /// How the updates of a round are weighed against each other [default: num-examples]
-    #[arg(long, value_enum, help_heading = "Rounds")]
+    #[arg(long, value_parser = choice::<Weighting>(), help_heading = "Rounds")]
     pub weighting: Option<Weighting>,
 
     /// Fewest updates that a round needs; with fewer the run fails [default: half of those asked for]
@@ -425,97 +427,77 @@ pub struct ClientArgs {
     pub out: Option<PathBuf>,
 }
 
-/// What a device is, as asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BodyChoice {
-    /// The one that --board boots; without --board zephyr if its firmware is built, else bare
-    #[default]
-    Auto,
-    /// A bare-metal firmware in QEMU
-    Bare,
-    /// A Zephyr application in QEMU
-    Zephyr,
-    /// The same device code in threads of this machine: no emulation, for debugging and for scale
-    Native,
-}
-
-impl BodyChoice {
-    /// What a board has to boot for it, if that is said.
-    pub fn guest(self) -> Option<Guest> {
-        match self {
-            Self::Bare => Some(Guest::Bare),
-            Self::Zephyr => Some(Guest::Zephyr),
-            Self::Auto | Self::Native => None,
+impl RunArgs {
+    /// The settings that the flags of `zfl run` are.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            clients: self.clients,
+            rounds: self.rounds,
+            clients_per_round: self.clients_per_round,
+            local_epochs: self.epochs,
+            batch_size: self.batch_size,
+            network: self.fleet.network,
+            time: self.fleet.time,
+            device: self.fleet.settings(),
+            watchdog_s: self.watchdog,
+            fault_flags: FaultFlags {
+                drop_out: self.faults.drop_out,
+                crash: self.faults.crash,
+                reboot: self.faults.reboot,
+            },
+            ..self.learning.settings()
         }
     }
 }
 
-/// What a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Body {
-    /// A bare-metal firmware in QEMU.
-    Bare,
-    /// A Zephyr application in QEMU.
-    Zephyr,
-    /// A thread of the host.
-    Native,
+impl ServerArgs {
+    /// The settings that the flags of `zfl server` are.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            clients: self.clients,
+            rounds: Some(self.rounds),
+            clients_per_round: Some(self.clients_per_round),
+            ..self.learning.settings()
+        }
+    }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Network {
-    /// The best that this machine allows
-    #[default]
-    Auto,
-    /// A bridge and a tap per device, in namespaces of their own
-    Bridge,
-    /// A switch of zfl's own, which can lose, delay, cut and record, in namespaces of their own
-    Switch,
-    /// QEMU's own network per device; needs no privilege
-    User,
+impl FleetArgs {
+    fn settings(&self) -> DeviceSettings {
+        let mut settings = DeviceSettings {
+            body: self.body,
+            board: self.board.clone(),
+            link: self.link.clone(),
+            loss: self.loss,
+            delay_ms: self.delay,
+            mips: self.mips,
+            ..DeviceSettings::default()
+        };
+        settings.resolve_paths(Path::new(""));
+        settings
+    }
 }
 
-/// What time is on emulated devices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Time {
-    /// The host's: a device computes as fast as QEMU does
-    #[default]
-    Host,
-    /// Counted instructions at the board's named clock rate: repeatable, whatever else the host does
-    Icount,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// max(0, x)
-    #[default]
-    Relu,
-    /// 1 / (1 + exp(-x))
-    Sigmoid,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arithmetic {
-    /// Integers
-    #[default]
-    Fixed,
-    /// Single-precision floating point
-    Float,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weighting {
-    /// By the number of examples that a device trained on
-    #[default]
-    NumExamples,
-    /// All alike
-    Uniform,
+impl LearningArgs {
+    fn settings(&self) -> Settings {
+        Settings {
+            name: self.name.clone(),
+            over_commit: self.over_commit,
+            use_late: self.use_late.then_some(true),
+            quorum: self.quorum,
+            ready_deadline_s: self.ready_deadline,
+            round_deadline_s: self.deadline,
+            weighting: self.weighting,
+            learning_rate: self.lr,
+            arithmetic: self.arithmetic,
+            hidden: self.hidden.clone(),
+            activation: self.activation,
+            seed: self.seed,
+            examples_per_client: self.examples,
+            data: self.data.clone(),
+            ..Settings::default()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,22 +2,22 @@
 
 use crate::args::ClientArgs;
 use crate::run::block_on;
-use crate::run_dir;
 use crate::session::Interrupts;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use zfl_experiment::place;
 use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; any other failure to begin.
+/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
 pub fn client(args: &ClientArgs, root: &Path) -> Result<u8> {
-    let name = format!("{}-client-{}", run_dir::timestamp_now(), args.clients);
-    let out = run_dir::choose(args.out.as_deref(), root, &name)?;
+    let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
+    let out = place::choose(args.out.as_deref(), root, &name)?;
     let mut outcome = Ok(1);
     sandbox::enter(&Plan::native(), |sandbox| {
         outcome = block_on(live(sandbox, args, &out));

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-use zfl_aggregator::Traffic;
-use zfl_dashboard::model::{Counts, SinceBoot};
+use zfl_run_dir::Traffic;
+use zfl_run_dir::fold::{Counts, SinceBoot};
 
 /// A row of `clients.csv`, as far as it goes in here.
 #[derive(Debug, Deserialize)]

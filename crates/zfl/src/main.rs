@@ -10,29 +10,20 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod before;
 mod client;
-mod deadlines;
 mod devices;
 mod events;
-mod experiment;
-mod groups;
-mod memory;
 mod meter;
-mod refusal;
 mod run;
-mod run_dir;
 mod runs;
 mod server;
 mod session;
-mod settings;
 mod stage;
 mod summary;
 mod terminal;
 mod touch;
 mod tui;
 mod values;
-mod versions;
 mod view;
 mod watch;
 mod words;
@@ -40,13 +31,11 @@ mod words;
 use anyhow::Result;
 use args::{Cli, Command};
 use clap::Parser;
-use refusal::Refusal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-
-/// The folder that runs are in, unless `--out` says otherwise.
-const RUNS: &str = "runs";
+use zfl_experiment::place::RUNS;
+use zfl_experiment::{Refusal, require};
 
 fn main() -> ExitCode {
     let began = Instant::now();
@@ -66,7 +55,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
-            refusal::require(args.dashboard_token.is_none(), || {
+            require(args.dashboard_token.is_none(), || {
                 "zfl view shows what a run wrote down, and there is nothing to touch: give \
                  --dashboard-token to zfl run"
                     .to_owned()

@@ -1,24 +1,24 @@
-//! What a device costs, as its host sees it: what the device itself cannot know.
+//! Costs of devices as their host sees them: those that a device itself cannot know.
 
-use crate::experiment::Experiment;
-use crate::groups::Group;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use zfl_aggregator::{ClientRecord, HostCost};
+use zfl_experiment::estimate::wire;
+use zfl_experiment::{Experiment, FleetGroup};
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
+use zfl_run_dir::{ClientRecord, HostCost};
 
 /// Reads off what devices cost, from one update to the next.
 pub struct Meter {
     /// The group of each client.
-    groups: Vec<Group>,
+    groups: Vec<FleetGroup>,
     /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how
     /// often it was asked how far it is, and so on the host.
     message_bytes: u64,
     clients: Mutex<BTreeMap<u32, Seen>>,
 }
 
-/// What was read at a client's last update.
+/// Readings at a client's last update.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     boot_ms: Option<u64>,
@@ -34,7 +34,7 @@ impl Meter {
             groups: clients
                 .filter_map(|client| experiment.group(client).cloned())
                 .collect(),
-            message_bytes: experiment.message_bytes(),
+            message_bytes: wire::message_bytes(&experiment.model),
             clients: Mutex::default(),
         }
     }
@@ -46,7 +46,7 @@ impl Meter {
         });
     }
 
-    /// What is to be seen of a client whose update has come.
+    /// Costs of a client since its last update, now that another has come.
     pub fn seen(&self, fleet: &Fleet, update: &ClientRecord) -> Option<HostCost> {
         let client = update.client;
         let group = self.groups.get(client as usize)?;
@@ -87,10 +87,10 @@ impl Meter {
     }
 
     /// Time on the link of what a round sends there and back.
-    fn link_s(&self, group: &Group) -> f64 {
+    fn link_s(&self, group: &FleetGroup) -> f64 {
         let bytes = self.message_bytes;
         let round_trips = 2 * ROUND_TRIPS_PER_EXCHANGE;
-        let (up, down) = group.wire.transfer_time(bytes, bytes, round_trips);
+        let (up, down) = group.link.transfer_time(bytes, bytes, round_trips);
         // A link over which nothing ever arrives takes for ever, which TOML and JSON cannot say.
         (up.as_secs_f64() + down.as_secs_f64()).min(f64::MAX)
     }

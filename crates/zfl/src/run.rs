@@ -3,21 +3,15 @@
 //! The order matters: everything is checked, then the run directory made, then the fleet's
 //! namespaces entered (a fork, which takes a single thread), and only then a runtime started.
 
-use crate::args::{Body, BodyChoice, Capture, RunArgs};
-use crate::before::Before;
-use crate::experiment::{Experiment, Out};
-use crate::groups::Group;
-use crate::memory;
-use crate::refusal::{Refusal, require};
-use crate::runs::{self, Mark};
+use crate::args::{Capture, RunArgs};
+use crate::runs;
 use crate::session::{Interrupt, aggregate};
-use crate::settings::Settings;
 use crate::stage::Stage;
-use crate::summary::{FleetSide, Memory, NetworkStats, Summary};
+use crate::summary::{network_stats, summarise};
 use crate::terminal::Terminal;
 use crate::touch::{self, Asked, Wish};
+use crate::view;
 use crate::watch::{Watchdog, watch};
-use crate::{RUNS, view};
 use anyhow::{Context, Result, ensure};
 use fl_data::Splits;
 use futures::future::join_all;
@@ -29,11 +23,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use zfl_aggregator::{Handle, Resumed, RunDir, Server, bind};
+use zfl_aggregator::{Handle, Server, bind};
+use zfl_experiment::estimate::memory;
+use zfl_experiment::place::RUNS;
+use zfl_experiment::{
+    Body, BodyChoice, Choice, Experiment, FleetGroup, Network, NotNative, Out, Refusal, Settings,
+    boards, require,
+};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
     BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Qemu, Resumption,
+};
+use zfl_run_dir::{
+    Death, FleetSummary, Memory, NetworkStats, PidFile, Resumed, RunDir, RunHistory, RunSummary,
+    process_of,
 };
 
 /// What brings a Zephyr firmware.
@@ -65,18 +69,18 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     let fleet = fleet_config(&experiment, args, resumed.as_ref())?;
     let plan = prepare(&experiment, &fleet)?;
     let dashboard = view::open(args.learning.dashboard)?;
-    let (run_dir, before) = match &resumed {
+    let (run_dir, history) = match &resumed {
         Some(resumed) => {
             let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
-            (run_dir, Before::of(&experiment.out, resumed)?)
+            (run_dir, RunHistory::of(&experiment.out, resumed)?)
         }
-        None => (create(&experiment)?, Before::default()),
+        None => (create(&experiment)?, RunHistory::default()),
     };
     // In the outer process, so that it is gone whenever this process ends in good order.
-    let _mark = Mark::set(&experiment.out)?;
+    let _pid_file = PidFile::write(&experiment.out)?;
     let _shown = args.display.open(&experiment.out)?;
     println!("{}", introduction(&experiment, &plan, &fleet)?);
-    if let Some(round) = before.resumed_from.last() {
+    if let Some(round) = history.resumed_from.last() {
         println!("goes on after round {round}");
     }
     if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
@@ -87,7 +91,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         plan: &plan,
         began,
         resumed,
-        before,
+        history,
         fleet,
         token,
     };
@@ -104,14 +108,14 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
 /// Whether the body was left to what is built.
 fn wants_zephyr(args: &RunArgs) -> bool {
     let fleet = &args.fleet;
-    fleet.body.unwrap_or_default() == BodyChoice::Auto
+    fleet.body.unwrap_or(BodyChoice::usual()) == BodyChoice::Auto
         && fleet.board.is_none()
         && args.file.is_none()
 }
 
 /// The experiment that is asked for, its data, and where it goes on if it is resumed.
 fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Resumed>)> {
-    let flags = Settings::of_run(args);
+    let flags = args.settings();
     if let Some(named) = &args.resume {
         return resume(flags, named, root);
     }
@@ -121,13 +125,13 @@ fn resolve(args: &RunArgs, root: &Path) -> Result<(Experiment, Splits, Option<Re
             for line in file
                 .outdated()
                 .into_iter()
-                .chain(flags.put_aside(&file, root))
+                .chain(boards::overridden(&flags, &file, root))
             {
                 eprintln!("{line}");
             }
-            flags.over(file, root)?
+            flags.over(file, &boards::guests(root))?
         }
-        None => flags.over(Settings::default(), root)?,
+        None => flags.over(Settings::default(), &boards::guests(root))?,
     };
     let out = args.learning.out.as_ref().or(settings.out.as_ref());
     let out = Out::New(out.map(PathBuf::as_path));
@@ -142,10 +146,13 @@ fn resume(
     root: &Path,
 ) -> Result<(Experiment, Splits, Option<Resumed>)> {
     let run = runs::find(&root.join(RUNS), Some(named))?;
-    require(runs::process_of(&run).is_none(), || {
+    require(process_of(&run).is_none(), || {
         format!("{} is under way: zfl stop it first", run.display())
     })?;
-    let settings = flags.over(Settings::read(&run.join("config.toml"))?, root)?;
+    let settings = flags.over(
+        Settings::read(&run.join("config.toml"))?,
+        &boards::guests(root),
+    )?;
     let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(&run), root)?;
     let before = std::fs::read_to_string(run.join("config.toml"))?;
     let other = differences(&before, &experiment.to_toml()?)?;
@@ -156,7 +163,7 @@ fn resume(
             other.join(", ")
         )
     })?;
-    let resumed = RunDir::broken_off(&run, &experiment.model()?)
+    let resumed = RunDir::broken_off(&run, &experiment.model)
         .map_err(|error| Refusal(format!("{error:#}")))?;
     require(resumed.round < experiment.rounds, || {
         format!(
@@ -217,7 +224,7 @@ pub fn create(experiment: &Experiment) -> Result<RunDir> {
 /// # Errors
 /// If it cannot be written; it has been shown then.
 pub fn conclude(
-    summary: &Summary,
+    summary: &RunSummary,
     interrupt: Option<Interrupt>,
     out: &Path,
     terminal: &Terminal,
@@ -227,7 +234,7 @@ pub fn conclude(
     RunDir::reopen(out)?.json("summary.json", summary)?;
     Ok(match interrupt {
         Some(interrupt) => interrupt.status,
-        None => u8::from(!summary.success),
+        None => u8::from(!summary.training.success),
     })
 }
 
@@ -258,17 +265,15 @@ fn prepare(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
         cuts: experiment.fault_plan()?.cuts_links(),
         pcap: fleet.pcap.is_some(),
     };
-    let network = experiment.network.unwrap_or_default();
+    let network = experiment.network.unwrap_or(Network::usual());
     Ok(sandbox::probe(network.into(), needs)?)
 }
 
 /// Refuses captures of devices that have no frames.
 fn can_capture(experiment: &Experiment, fleet: &FleetConfig) -> Result<(), Refusal> {
-    let is_emulated = |group: &Group| group.board.is_some();
+    let is_emulated = |group: &FleetGroup| group.board.is_some();
     let emulated = experiment.groups.iter().any(is_emulated);
-    require(emulated || fleet.pcap.is_none(), || {
-        "native devices send no frames that could be captured: leave --pcap out".to_owned()
-    })?;
+    NotNative::Capture.refuse_if(!emulated && fleet.pcap.is_some())?;
     let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
     captured.into_iter().try_for_each(|&client| {
         require(experiment.group(client).is_some_and(is_emulated), || {
@@ -359,13 +364,13 @@ fn resumption(from: &Resumed) -> Resumption {
     }
 }
 
-fn device(client: u32, group: &Group) -> DeviceSpec {
+fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
     let body = match &group.board {
         Some(board) => DeviceBody::Emulated(Arc::clone(board)),
         None => DeviceBody::Native,
     };
     DeviceSpec {
-        link: group.wire,
+        link: group.link,
         memory_mib: group.memory_mib,
         speed: group.speed,
         ..DeviceSpec::new(client, body)
@@ -378,7 +383,7 @@ struct Production<'a> {
     plan: &'a Plan,
     began: Instant,
     resumed: Option<Resumed>,
-    before: Before,
+    history: RunHistory,
     fleet: FleetConfig,
     token: Option<Asked>,
 }
@@ -441,29 +446,30 @@ impl Production<'_> {
             boot_s = boot(&fleet, &clients, address, &aggregator, &terminal) => (Some(boot_s), aggregating.await),
         };
         let pids = fleet.pids().into_keys();
-        let memory = Memory::of(pids.filter_map(|client| fleet.usage(client)));
-        let network_stats = fleet.switch_stats().as_ref().map(NetworkStats::of);
-        let mut before = self.before;
-        before.deaths.extend(background.end(fleet).await?);
+        let private = |client| Some(fleet.usage(client)?.private_bytes);
+        let memory = Memory::of(pids.filter_map(private));
+        let network_stats = fleet.switch_stats().as_ref().map(network_stats);
+        let mut history = self.history;
+        history.deaths.extend(background.end(fleet).await?);
         let (learned, interrupt) = ended?;
 
-        let fleet_side = FleetSide {
+        let fleet_summary = FleetSummary {
             network: experiment.network.map(|_| self.plan.to_string()),
-            boot_s: before.boot_s_with(boot_s),
+            boot_s: history.boot_s_with(boot_s),
             memory,
             network_stats: network_stats.map(|stats| NetworkStats {
-                since_round: before.since_round(),
+                since_round: history.since_round(),
                 ..stats
             }),
-            faults: before.faults_with(stage.counts()),
-            by_hand: before.by_hand_with(stage.by_hand()),
-            lost_s: before.since_round().map(|_| before.lost_s),
-            deaths: before.deaths,
-            resumed_from: before.resumed_from,
+            faults: history.faults_with(stage.counts()),
+            by_hand: history.by_hand_with(stage.by_hand()),
+            lost_s: history.since_round().map(|_| history.lost_s),
+            deaths: history.deaths,
+            resumed_from: history.resumed_from,
         };
-        let wall_s = before.wall_s + self.began.elapsed().as_secs_f64();
+        let wall_s = history.wall_s + self.began.elapsed().as_secs_f64();
         let signal = interrupt.map(|interrupt| interrupt.name);
-        let summary = Summary::new(experiment, learned, fleet_side, signal, wall_s);
+        let summary = summarise(experiment, learned, fleet_summary, signal, wall_s);
         conclude(&summary, interrupt, &experiment.out, &terminal)
     }
 }
@@ -476,7 +482,7 @@ fn server(
     run_dir: RunDir,
     resumed: Option<Resumed>,
 ) -> Result<(Server, std::collections::BTreeMap<u32, String>)> {
-    let mut config = experiment.aggregator()?;
+    let mut config = experiment.aggregator();
     let Some(mut resumed) = resumed else {
         let server = Server::new(config, data, partition, run_dir)?;
         return Ok((server, Default::default()));
@@ -533,7 +539,7 @@ impl Background {
     }
 
     /// Ends the fleet, and waits for all of it; returns who died.
-    async fn end(self, fleet: Arc<Fleet>) -> Result<Vec<zfl_orchestrator::Death>> {
+    async fn end(self, fleet: Arc<Fleet>) -> Result<Vec<Death>> {
         for task in &self.tasks {
             task.abort();
         }

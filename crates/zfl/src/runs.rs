@@ -1,43 +1,16 @@
 //! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
 
-use crate::refusal::Refusal;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use zfl_dashboard::process;
-pub use zfl_dashboard::process::of as process_of;
+use zfl_experiment::Refusal;
+use zfl_run_dir::process_of;
 
 /// How long a run may take to stop cleanly.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-
-/// Marks a run directory as under way until it is dropped.
-#[derive(Debug)]
-pub struct Mark(PathBuf);
-
-impl Mark {
-    /// Marks `run` as run by this process.
-    ///
-    /// # Errors
-    /// If the directory cannot be written.
-    pub fn set(run: &Path) -> Result<Self> {
-        let path = run.join(process::FILE);
-        let pid = std::process::id();
-        let started = process::started(pid).context("read this process's own /proc/PID/stat")?;
-        fs::write(&path, format!("{pid} {started}\n"))
-            .with_context(|| format!("write {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Mark {
-    fn drop(&mut self) {
-        // A directory that was removed meanwhile needs no mark taken away.
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 /// The runs under way in a folder of runs.
 pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
@@ -216,6 +189,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zfl_run_dir::PidFile;
 
     fn run_in(runs: &Path, name: &str) -> PathBuf {
         let run = runs.join(name);
@@ -229,7 +203,7 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let run = run_in(runs.path(), "a");
         assert_eq!(process_of(&run), None);
-        let mark = Mark::set(&run).unwrap();
+        let mark = PidFile::write(&run).unwrap();
         assert_eq!(under_way(runs.path()), [(run.clone(), std::process::id())]);
         drop(mark);
         assert_eq!(process_of(&run), None);
@@ -260,7 +234,7 @@ mod tests {
         assert_eq!(find(runs.path(), Some(Path::new("a"))).unwrap(), a);
         assert_eq!(find(runs.path(), Some(&b)).unwrap(), b);
         assert!(find(runs.path(), Some(Path::new("c"))).is_err());
-        let _mark = Mark::set(&a).unwrap();
+        let _mark = PidFile::write(&a).unwrap();
         assert_eq!(find(runs.path(), None).unwrap(), a);
     }
 
@@ -270,9 +244,9 @@ mod tests {
         let (a, b) = (run_in(runs.path(), "a"), run_in(runs.path(), "b"));
         let said = |named| to_stop(runs.path(), named).unwrap_err();
         assert!(said(None).to_string().contains("no run is under way"));
-        let _of_a = Mark::set(&a).unwrap();
+        let _of_a = PidFile::write(&a).unwrap();
         assert_eq!(to_stop(runs.path(), None).unwrap(), a);
-        let _of_b = Mark::set(&b).unwrap();
+        let _of_b = PidFile::write(&b).unwrap();
         let several = said(None);
         assert!(several.is::<Refusal>(), "{several}");
         for part in ["2 runs", a.to_str().unwrap(), b.to_str().unwrap()] {

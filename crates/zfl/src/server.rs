@@ -1,12 +1,9 @@
 //! `zfl server`: only the aggregator, for devices that are started elsewhere.
 
 use crate::args::ServerArgs;
-use crate::experiment::Experiment;
 use crate::run::{block_on, conclude, create};
-use crate::runs::Mark;
 use crate::session::aggregate;
-use crate::settings::Settings;
-use crate::summary::{FleetSide, Summary};
+use crate::summary::summarise;
 use crate::terminal::Terminal;
 use crate::view;
 use anyhow::{Context, Result};
@@ -14,15 +11,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use zfl_aggregator::{Server, bind};
+use zfl_experiment::Experiment;
+use zfl_run_dir::{FleetSummary, PidFile};
 
 /// Carries `zfl server` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](crate::refusal::Refusal) of what cannot be meant; that the address is taken; any
+/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; that the address is taken; any
 /// other failure to begin.
 pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
-    let settings = Settings::of_server(args);
+    let settings = args.settings();
     let out = args.learning.out.as_deref();
     let (experiment, data) = Experiment::of_server(&settings, out, root)?;
     block_on(async {
@@ -33,13 +32,13 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
             .context("the listener has no address")?;
         let dashboard = view::open(args.learning.dashboard)?;
         let run_dir = create(&experiment)?;
-        let _mark = Mark::set(&experiment.out)?;
+        let _pid_file = PidFile::write(&experiment.out)?;
         let partition = experiment.partition(data.train.len())?;
         let meta = view::describe(&experiment, None, &data.train, &partition)?;
         let _shown = args.display.open(&experiment.out)?;
         let terminal = Arc::new(Terminal::of(&experiment));
         view::serve(dashboard, meta, &experiment.out, None, &terminal)?;
-        let server = Server::new(experiment.aggregator()?, data, partition, run_dir)?;
+        let server = Server::new(experiment.aggregator(), data, partition, run_dir)?;
         terminal.line(&format!(
             "listening on {address} for {} devices; start some with: zfl client -c {} -e 5 -b 600 \
              --server {address}",
@@ -48,7 +47,13 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         let (learned, interrupt) = aggregate(server, listener, &terminal).await?;
         let signal = interrupt.map(|interrupt| interrupt.name);
         let wall_s = began.elapsed().as_secs_f64();
-        let summary = Summary::new(&experiment, learned, FleetSide::default(), signal, wall_s);
+        let summary = summarise(
+            &experiment,
+            learned,
+            FleetSummary::default(),
+            signal,
+            wall_s,
+        );
         conclude(&summary, interrupt, &experiment.out, &terminal)
     })
 }

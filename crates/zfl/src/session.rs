@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use zfl_aggregator::{Event, Record, Server, Summary};
+use zfl_aggregator::Server;
+use zfl_run_dir::{Event, Record, TrainingSummary};
 
 /// A signal that asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub async fn aggregate(
     server: Server,
     listener: TcpListener,
     terminal: &Arc<Terminal>,
-) -> Result<(Summary, Option<Interrupt>)> {
+) -> Result<(TrainingSummary, Option<Interrupt>)> {
     let mut interrupts = Interrupts::new()?;
     let handle = server.handle();
     let shown = tokio::spawn(show(handle.subscribe(), Arc::clone(terminal)));

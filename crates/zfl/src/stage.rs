@@ -7,7 +7,6 @@
 
 mod hand;
 
-use crate::experiment::Experiment;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -20,11 +19,11 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use zfl_aggregator::{
-    ClientRecord, Event, Handle, HostCost, Phase, Record, RoundFaults, RoundHooks,
-};
+use zfl_aggregator::{Handle, RoundFaults, RoundHooks};
+use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
+use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase};
 
 /// The fleet, and what happens to it on purpose.
 pub struct Stage {
@@ -131,7 +130,7 @@ impl Stage {
                     self.begin(&mut acts, round, Some(client))
                 }
                 Ok(Event::PhaseEntered {
-                    phase: Phase::Finished,
+                    phase: RoundPhase::Finished,
                     ..
                 }) => {
                     return self.restore().await;

@@ -4,7 +4,6 @@
 //! with it: so no request that is under way keeps the fleet from being ended.
 
 use crate::args::DashboardChoice;
-use crate::refusal::{Refusal, require};
 use crate::stage::Stage;
 use crate::terminal::Terminal;
 use anyhow::Result;
@@ -15,6 +14,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use zfl_dashboard::{Action, Token, Touch};
+use zfl_experiment::{Refusal, require};
 
 /// The environment variable that a token may be in: arguments are for everybody to see in `ps`.
 pub const VARIABLE: &str = "ZFL_DASHBOARD_TOKEN";

@@ -1,19 +1,18 @@
 //! The dashboard: of a run under way, and of one that is over.
 
 use crate::args::DashboardChoice;
-use crate::experiment::Experiment;
 use crate::run::block_on;
 use crate::session::Interrupts;
 use crate::terminal::Terminal;
 use crate::touch::{Asked, Hand, without_token};
-use crate::versions;
 use anyhow::{Context, Result};
 use fl_data::{Dataset, Partition};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use zfl_aggregator::RunDir;
-use zfl_dashboard::{Dashboard, Meta};
+use zfl_dashboard::Dashboard;
+use zfl_experiment::{Experiment, versions};
+use zfl_run_dir::{Meta, RunDir};
 
 /// Opens the dashboard's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -46,12 +45,26 @@ pub fn describe(
         .get_or_insert_with(|| command(std::env::args().skip(1).map(without_token)));
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
-    meta.split = Meta::split_of(train, partition);
+    meta.split = split(train, partition);
     let versions = versions::of(experiment)?;
-    meta.versions = versions::over_the_seam(std::mem::take(&mut meta.versions), versions);
+    meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
     RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
+}
+
+/// Examples per client and label: `[clients][labels]`.
+fn split(data: &Dataset, partition: &Partition) -> Vec<Vec<u32>> {
+    let row = |client: usize| {
+        let mut row = vec![0; data.num_classes];
+        for label in data.gather_labels(partition.indices(client)) {
+            if let Some(count) = row.get_mut(usize::from(label)) {
+                *count += 1;
+            }
+        }
+        row
+    };
+    (0..partition.num_clients()).map(row).collect()
 }
 
 /// The command with these arguments, as a shell takes it.

@@ -11,8 +11,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
-use zfl_aggregator::{Event, Handle, Record};
-use zfl_orchestrator::{Death, FleetEvent};
+use zfl_aggregator::Handle;
+use zfl_orchestrator::FleetEvent;
+use zfl_run_dir::{Death, Event, Record};
 
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -70,16 +71,19 @@ pub async fn watch(
                 terminal.warn(&format!("client {client}: its log is lost: {error}"));
                 (client, "log_lost", json!({"error": error}))
             }
-            FleetEvent::Died(death) => {
-                let Death {
+            FleetEvent::Died(zfl_orchestrator::Death {
+                client,
+                reason,
+                last_lines,
+            }) => {
+                terminal.warn(&format!("client {client} died: {reason}"));
+                aggregator.client_lost(client, &reason);
+                let detail = json!({"reason": reason, "last_lines": last_lines});
+                let death = Death {
                     client,
                     reason,
                     last_lines,
-                } = &death;
-                terminal.warn(&format!("client {client} died: {reason}"));
-                aggregator.client_lost(*client, reason);
-                let detail = json!({"reason": reason, "last_lines": last_lines});
-                let client = *client;
+                };
                 note(&deaths, death);
                 (client, "died", detail)
             }

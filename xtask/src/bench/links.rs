@@ -1,4 +1,4 @@
-//! What lost and delayed frames cost.
+//! Bench of links: the cost of lost and delayed frames.
 
 use super::results::{NetworkStats, Run};
 use super::table::{Table, largest, median, number};
@@ -110,7 +110,7 @@ fn verdict(all: &[Measured]) -> String {
     };
     let hash = all.first().map_or("", |one| &one.run.summary.model_sha256);
     format!(
-        "Farthest from what was asked: loss {} percentage points, mean delay {} ms.\n\
+        "Largest distance from the request: loss {} percentage points, mean delay {} ms.\n\
          The switch ran {class}: {late} of {frames} frames more than 1 ms late, the worst {} ms.\n\
          The model is the same in all {} runs: sha256 {}….",
         number(loss, 2),

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
-    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, Summary, Weighting, bind,
+    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, TrainingSummary, Weighting,
+    bind,
 };
 
 /// Long enough that only a hang reaches it.
@@ -100,7 +101,7 @@ pub struct Run {
     pub handle: Handle,
     pub dir: tempfile::TempDir,
     events: broadcast::Receiver<Record>,
-    summary: oneshot::Receiver<Summary>,
+    summary: oneshot::Receiver<TrainingSummary>,
 }
 
 impl Run {
@@ -190,7 +191,7 @@ impl Run {
     }
 
     /// Waits for the end without a look at the files, which a test may have made unreadable.
-    pub async fn finish_unread(self) -> Summary {
+    pub async fn finish_unread(self) -> TrainingSummary {
         tokio::time::timeout(LONG, self.summary)
             .await
             .expect("the run ends")
@@ -218,7 +219,7 @@ impl Run {
 
 /// An aggregator that has run.
 pub struct Finished {
-    pub summary: Summary,
+    pub summary: TrainingSummary,
     /// What `events.jsonl` holds.
     pub events: Vec<Event>,
     pub dir: tempfile::TempDir,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use zfl_aggregator::{ClientRecord, Event, HostCost, Phase, Record, RoundRecord};
-use zfl_dashboard::Meta;
+use zfl_run_dir::Meta;
+use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase, RoundRecord};
 
 const EXAMPLES: u32 = 600;
 const EPOCHS: u32 = 5;
@@ -171,11 +171,11 @@ impl Script {
         let cohort = self.alive();
         self.emit(Event::PhaseEntered {
             round,
-            phase: Phase::WaitingForReady,
+            phase: RoundPhase::WaitingForReady,
         });
         self.emit(Event::PhaseEntered {
             round,
-            phase: Phase::CohortChosen,
+            phase: RoundPhase::CohortChosen,
         });
         self.emit(Event::RoundStarted {
             round,
@@ -187,7 +187,7 @@ impl Script {
         }
         self.emit(Event::PhaseEntered {
             round,
-            phase: Phase::Training,
+            phase: RoundPhase::Training,
         });
     }
 
@@ -281,7 +281,7 @@ impl Script {
 
     /// Ends a round with a model that is better than the one before.
     pub fn finish_round(&mut self, round: u32, results: u32, failures: u32, train_us: &[u64]) {
-        for phase in [Phase::Aggregating, Phase::Evaluating] {
+        for phase in [RoundPhase::Aggregating, RoundPhase::Evaluating] {
             self.emit(Event::PhaseEntered { round, phase });
         }
         let slowest = train_us.iter().max().map(|&us| us as f64 / 1e6);
@@ -324,7 +324,7 @@ impl Script {
     pub fn finish(&mut self) {
         self.emit(Event::PhaseEntered {
             round: self.rounds,
-            phase: Phase::Finished,
+            phase: RoundPhase::Finished,
         });
         self.emit(Event::RunFinished {
             success: true,
@@ -354,7 +354,7 @@ impl Script {
         );
     }
 
-    /// What goes wrong in a round; returns who fails it.
+    /// Writes the faults of a round; returns the clients that fail in it.
     fn faults(&mut self, round: u32) -> Vec<u32> {
         let mut failing = Vec::new();
         for client in self.alive() {
@@ -433,7 +433,7 @@ const GROUPS: [Group; 3] = [
     },
 ];
 
-/// How many devices each group has: a half, three tenths and the rest.
+/// Sizes of the groups: a half, three tenths and the rest.
 fn counts(clients: u32) -> [u32; 3] {
     let (half, some) = (clients.div_ceil(2), clients * 3 / 10);
     [half, some, clients - half - some]

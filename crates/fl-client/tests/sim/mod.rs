@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use fl_client::{Activity, Config, Device, Port, PortError};
-use fl_nn::Pcg32;
+use fl_rng::Pcg32;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -211,7 +211,7 @@ impl Sim {
             now_us: 0,
             lines: Vec::new(),
             link,
-            random: Pcg32::new(seed, 7),
+            random: Pcg32::on_stream(seed, 7),
             incoming: VecDeque::new(),
             outgoing: VecDeque::new(),
         };

@@ -3,9 +3,10 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use fl_nn::{
-    Activation, Arithmetic, MemoryPlan, Model, Pcg32, Shape, Step, TrainConfig, TrainError,
-    Trainer, Workspace,
+    Activation, Arithmetic, MemoryPlan, Model, Shape, Step, TrainConfig, TrainError, Trainer,
+    Workspace,
 };
+use fl_rng::Pcg32;
 
 /// Both arithmetics.
 pub const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fixed, Arithmetic::Float];
@@ -30,7 +31,7 @@ pub fn config(arithmetic: Arithmetic) -> TrainConfig {
 
 /// Uniform in `[-limit, limit)`, biases included.
 pub fn random_params(model: &Model, seed: u64, limit: f32) -> Vec<f32> {
-    let mut rng = Pcg32::new(seed, 11);
+    let mut rng = Pcg32::on_stream(seed, 11);
     (0..model.shape().num_params())
         .map(|_| limit * rng.symmetric())
         .collect()
@@ -45,7 +46,7 @@ impl Examples {
     /// Noise on two thirds black, with a patch of white whose place is the label.
     pub fn new(model: &Model, count: usize, seed: u64) -> Self {
         let (d_in, classes) = (model.shape().num_inputs(), model.shape().num_classes());
-        let mut rng = Pcg32::new(seed, 12);
+        let mut rng = Pcg32::on_stream(seed, 12);
         let mut set = Self {
             inputs: Vec::new(),
             labels: Vec::new(),

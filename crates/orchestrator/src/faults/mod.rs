@@ -14,6 +14,7 @@ mod trace;
 pub use config::{Crash, FaultConfig, FaultError, Scheduled, Span};
 pub use trace::{Trace, TraceUnit};
 
+use fl_rng::{Decision, fraction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,11 +58,6 @@ impl Fault {
             Self::Cut { .. } => "cut",
         }
     }
-
-    /// Whether the device's update of this round is lost for certain.
-    pub fn loses_update(&self) -> bool {
-        !matches!(self, Self::Freeze { .. } | Self::Cut { .. })
-    }
 }
 
 /// The faults of a whole run.
@@ -96,18 +92,18 @@ impl FaultPlan {
         })
     }
 
-    /// Whether nothing ever happens.
+    /// Tells if nothing ever happens.
     pub fn is_empty(&self) -> bool {
         self.trace.is_none() && self.config.is_empty()
     }
 
-    /// Whether links are cut in the middle of a round.
+    /// Tells if links are cut in the middle of a round.
     pub fn cuts_links(&self) -> bool {
         let scheduled = |fault: &Fault| matches!(fault, Fault::Cut { .. });
         self.config.cut.probability > 0.0 || self.schedules(scheduled)
     }
 
-    /// Whether devices run out of memory.
+    /// Tells if devices run out of memory.
     pub fn takes_memory(&self) -> bool {
         self.config.out_of_memory > 0.0 || self.schedules(|fault| *fault == Fault::OutOfMemory)
     }
@@ -153,8 +149,8 @@ impl FaultPlan {
         if trace.is_some_and(|trace| !trace.is_on(client, round, elapsed_s)) {
             return Some(Fault::DropOut);
         }
-        let drawn = |kind: u64, probability: f64| {
-            uniform(mix(self.seed, client, round, kind)) < probability
+        let drawn = |decision: Decision, probability: f64| {
+            fraction(decision.word(self.seed, client, round)) < probability
         };
         let FaultConfig {
             drop_out,
@@ -167,16 +163,16 @@ impl FaultPlan {
         } = &self.config;
         let for_ms = |span: &Span| span.for_ms;
         [
-            drawn(1, *drop_out).then_some(Fault::DropOut),
-            drawn(2, crash.probability).then_some(Fault::Crash {
+            drawn(Decision::DropOut, *drop_out).then_some(Fault::DropOut),
+            drawn(Decision::Crash, crash.probability).then_some(Fault::Crash {
                 reboot: crash.reboot,
             }),
-            drawn(3, *out_of_memory).then_some(Fault::OutOfMemory),
-            drawn(4, *corrupt).then_some(Fault::Corrupt),
-            drawn(5, freeze.probability).then_some(Fault::Freeze {
+            drawn(Decision::OutOfMemory, *out_of_memory).then_some(Fault::OutOfMemory),
+            drawn(Decision::Corrupt, *corrupt).then_some(Fault::Corrupt),
+            drawn(Decision::Freeze, freeze.probability).then_some(Fault::Freeze {
                 for_ms: for_ms(freeze),
             }),
-            drawn(6, cut.probability).then_some(Fault::Cut {
+            drawn(Decision::Cut, cut.probability).then_some(Fault::Cut {
                 for_ms: for_ms(cut),
             }),
         ]
@@ -184,23 +180,6 @@ impl FaultPlan {
         .flatten()
         .next()
     }
-}
-
-/// One word for one decision: SplitMix64's finaliser (Steele, Lea, Flood 2014) over its four parts.
-fn mix(seed: u64, client: u32, round: u32, kind: u64) -> u64 {
-    let mut word = seed;
-    for part in [u64::from(client), u64::from(round), kind] {
-        word = word.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_add(part);
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-    }
-    word
-}
-
-/// In `[0, 1)`, from the upper 53 bits.
-fn uniform(word: u64) -> f64 {
-    (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 //! run, SIGKILL included; it then gives the terminal back. What the run says meanwhile goes down that
 //! pipe. And if it is the child that dies, whoever next has something to say gives the terminal back.
 
-use crate::refusal::{Refusal, require};
 use anyhow::{Context, Result};
 use clap::Args;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -21,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use zfl_experiment::{Refusal, require};
 
 /// Leaves the alternate screen, shows the cursor, ends all attributes.
 const LEAVE_SCREEN: &[u8] = b"\x1b[?1049l\x1b[?25h\x1b[0m\r\n";

@@ -1,7 +1,7 @@
 //! Events as lines for people, in the habit of the field: `[ROUND 3/20] … received 10 results and 0
 //! failures`.
 
-use zfl_aggregator::{Event, RoundRecord};
+use zfl_run_dir::{Event, RoundRecord};
 
 /// A line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]

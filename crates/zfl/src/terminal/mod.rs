@@ -9,12 +9,12 @@ pub mod text;
 
 pub use lines::{Line, Lines};
 
-use crate::experiment::Experiment;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use zfl_aggregator::Event;
+use zfl_experiment::Experiment;
+use zfl_run_dir::Event;
 
 /// How often the bar is drawn anew, so that people see that the run is alive.
 const TICK: Duration = Duration::from_millis(200);

@@ -6,8 +6,8 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModif
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use zfl_dashboard::Model;
-use zfl_dashboard::model::{Changes, Device};
+use zfl_run_dir::Fold;
+use zfl_run_dir::fold::{Changes, Device};
 
 /// Lines of the log that are kept, the newest.
 const MAX_LOG: usize = 1000;
@@ -86,7 +86,7 @@ impl Log {
 #[derive(Debug)]
 pub struct App {
     /// What is known of the run.
-    pub model: Model,
+    pub model: Fold,
     /// Its directory.
     pub run: PathBuf,
     /// Whether to stop the run is this screen's to do.
@@ -119,7 +119,7 @@ pub struct App {
 
 impl App {
     /// Nothing has happened yet.
-    pub fn new(model: Model, run: &Path, owned: bool) -> Self {
+    pub fn new(model: Fold, run: &Path, owned: bool) -> Self {
         Self {
             model,
             run: run.to_owned(),

@@ -1,6 +1,6 @@
 //! A run on the full screen of a terminal.
 //!
-//! It shows what [`zfl_dashboard::Model`] makes of `events.jsonl`, as the page in the browser does, and
+//! It shows what [`zfl_run_dir::Fold`] makes of `events.jsonl`, as the page in the browser does, and
 //! like that page it only reads the run directory. [`follow`] is the process behind `zfl run --tui`:
 //! its standard input is what the run says, and the end of that is the end of the run. [`view`] shows
 //! any run, until a key ends it.
@@ -17,7 +17,6 @@ mod serial;
 #[cfg(test)]
 mod tests;
 
-use crate::runs;
 use crate::terminal::display::need_terminal;
 use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
@@ -32,7 +31,7 @@ use ratatui::crossterm::event;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use zfl_dashboard::{Meta, Model, Tail};
+use zfl_run_dir::{Fold, Meta, Tail, process_of};
 
 /// The shortest time from one picture to the next.
 const FRAME: Duration = Duration::from_millis(100);
@@ -115,7 +114,7 @@ struct Show {
 impl Show {
     fn of(run: &Path, source: Source, signals: SignalFd) -> Result<Self> {
         let owned = matches!(source, Source::Words(_));
-        let mut app = App::new(Model::new(Meta::load(run)?), run, owned);
+        let mut app = App::new(Fold::new(Meta::load(run)?), run, owned);
         // The clock runs.
         app.took_in(1);
         Ok(Self {
@@ -191,8 +190,7 @@ impl Show {
             read => app.took_in(read.context("read events.jsonl")?),
         }
         if from_events && !app.model.is_over() {
-            app.model
-                .set_interrupted(runs::process_of(&app.run).is_none());
+            app.model.set_interrupted(process_of(&app.run).is_none());
         }
         app.refresh_serial();
         Ok(more)
@@ -200,7 +198,7 @@ impl Show {
 
     /// Forgets what was read: the run goes on from an earlier round.
     fn read_anew(&mut self, from_events: bool) {
-        self.app.model = Model::new(self.app.model.meta().clone());
+        self.app.model = Fold::new(self.app.model.meta().clone());
         if from_events {
             self.app.log = Log::default();
         }

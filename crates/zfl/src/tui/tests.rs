@@ -7,8 +7,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyModifiers};
 use serde_json::{Value, json};
-use zfl_aggregator::{ClientRecord, Event, Phase, Record, RoundRecord};
-use zfl_dashboard::{Meta, Model};
+use zfl_run_dir::{ClientRecord, Event, Record, RoundPhase, RoundRecord};
+use zfl_run_dir::{Fold, Meta};
 
 /// A run of so many devices in the middle of round 7 of 20, some of them in trouble.
 fn app(clients: u32) -> App {
@@ -20,7 +20,7 @@ fn app(clients: u32) -> App {
         rounds: 20,
         ..Meta::default()
     };
-    let mut app = App::new(Model::new(meta), std::path::Path::new("/nowhere"), true);
+    let mut app = App::new(Fold::new(meta), std::path::Path::new("/nowhere"), true);
     for round in 0..=6 {
         tell(&mut app, finished(round, clients));
     }
@@ -43,7 +43,7 @@ fn app(clients: u32) -> App {
     let round = 7;
     let cohort = (0..clients).collect();
     tell(&mut app, Event::RoundStarted { round, cohort });
-    let phase = Phase::Training;
+    let phase = RoundPhase::Training;
     tell(&mut app, Event::PhaseEntered { round, phase });
     for client in 0..clients {
         under_way(&mut app, client, clients);

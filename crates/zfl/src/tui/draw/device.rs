@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Stylize;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
-use zfl_dashboard::model::{Device, HistoryRow};
+use zfl_run_dir::fold::{Device, HistoryRow};
 
 /// What is known of the selected device.
 pub fn facts(frame: &mut Frame<'_>, area: Rect, app: &App) {

@@ -8,7 +8,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 use std::collections::BTreeMap;
-use zfl_dashboard::model::{Device, State};
+use zfl_run_dir::fold::{Device, State};
 
 /// Rows from which on serial lines are shown without being asked for.
 const TALL: u16 = 28;

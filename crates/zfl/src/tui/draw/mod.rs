@@ -12,8 +12,8 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
-use zfl_aggregator::Phase;
-use zfl_dashboard::model::{RunState, RunView, State};
+use zfl_run_dir::RoundPhase;
+use zfl_run_dir::fold::{RunState, RunView, State};
 
 /// Below this there is no room for anything that could be read.
 const LEAST: (u16, u16) = (40, 10);
@@ -112,12 +112,12 @@ fn phase(app: &App, view: &RunView) -> Span<'static> {
         RunState::Running if app.stopping => return Span::from("stopping").yellow().bold(),
         RunState::Running => match view.phase {
             _ if view.states.contains_key("booting") && view.round == 0 => "booting",
-            Phase::WaitingForReady => "waits for devices",
-            Phase::CohortChosen => "starts devices",
-            Phase::Training => "training",
-            Phase::Aggregating => "aggregating",
-            Phase::Evaluating => "evaluating",
-            Phase::Finished => "finishing",
+            RoundPhase::WaitingForReady => "waits for devices",
+            RoundPhase::CohortChosen => "starts devices",
+            RoundPhase::Training => "training",
+            RoundPhase::Aggregating => "aggregating",
+            RoundPhase::Evaluating => "evaluating",
+            RoundPhase::Finished => "finishing",
         },
     };
     Span::from(text).cyan()

@@ -9,7 +9,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Cell, Chart, Dataset, GraphType, Row, Table};
-use zfl_dashboard::model::{RoundRow, RunView};
+use zfl_run_dir::fold::{RoundRow, RunView};
 
 /// Rows from which on the fleet is shown here too.
 const TALL: u16 = 32;

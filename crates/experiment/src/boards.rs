@@ -1,0 +1,111 @@
+//! Boards under a root, and the bodies that they boot.
+
+use crate::choice::Body;
+use crate::refusal::{Refusal, require};
+use crate::settings::{DeviceSettings, Settings};
+use crate::{BodyChoice, Choice};
+use std::collections::BTreeSet;
+use std::path::Path;
+use zfl_orchestrator::Board;
+use zfl_orchestrator::board::{self, Guest};
+
+/// The board of a bare device unless another is asked for.
+const DEFAULT_BOARD: &str = "microvm";
+
+/// Looks up the guest that a board boots. A board that cannot be read has none here: it is refused, by
+/// its name, when it is needed.
+pub fn guests(root: &Path) -> impl Fn(&str) -> Option<Guest> {
+    |name| Board::load(root, name).ok().map(|board| board.body)
+}
+
+/// The body asked for, or that of the board, or the best that is built.
+pub(crate) fn body_of(device: &DeviceSettings, root: &Path) -> Result<Body, Refusal> {
+    let body = device.body.unwrap_or(BodyChoice::usual());
+    Ok(match (body, &device.board) {
+        (BodyChoice::Bare, _) => Body::Bare,
+        (BodyChoice::Zephyr, _) => Body::Zephyr,
+        (BodyChoice::Native, _) => Body::Native,
+        (BodyChoice::Auto, Some(name)) => Body::of(load(root, name)?.body),
+        (BodyChoice::Auto, None) if has_zephyr(root) => Body::Zephyr,
+        (BodyChoice::Auto, None) => Body::Bare,
+    })
+}
+
+/// The board asked for, or the default one of a guest.
+pub(crate) fn board_of(
+    guest: Guest,
+    device: &DeviceSettings,
+    root: &Path,
+) -> Result<Board, Refusal> {
+    if let Some(name) = &device.board {
+        let board = load(root, name)?;
+        require(board.body == guest, || {
+            format!("board {name} does not boot --body {guest}: leave one of the two out")
+        })?;
+        return Ok(board);
+    }
+    default_board(root, guest)?.ok_or_else(|| {
+        Refusal(format!(
+            "there is no board for --body {guest} under {}: take --body bare or native",
+            root.join("boards").display()
+        ))
+    })
+}
+
+/// Parts of a file that flags override by the board or the body that they ask for, in lines for people.
+pub fn overridden(flags: &Settings, file: &Settings, root: &Path) -> BTreeSet<String> {
+    let devices = file.fleet.iter().map(|group| &group.device);
+    devices
+        .chain([&file.device])
+        .filter_map(|device| overridden_device(&flags.device, device, root))
+        .collect()
+}
+
+/// Without emulation everything goes that only a machine has: no word of that.
+fn overridden_device(flags: &DeviceSettings, file: &DeviceSettings, root: &Path) -> Option<String> {
+    let guest_of = guests(root);
+    if flags.excludes_board(file, &guest_of) {
+        let (guest, old) = (flags.body?.guest()?, file.board.as_deref()?);
+        return Some(format!(
+            "--body {guest}: {} instead of the file's board {old}, which boots {}",
+            default_board(root, guest).ok()??.name,
+            guest_of(old)?
+        ));
+    }
+    if flags.excludes_body(file, &guest_of) {
+        let board = flags.board.as_deref()?;
+        return Some(format!(
+            "--board {board}: {}, which it boots, instead of the file's body {}",
+            guest_of(board)?,
+            file.body?.guest()?
+        ));
+    }
+    None
+}
+
+fn load(root: &Path, name: &str) -> Result<Board, Refusal> {
+    Board::load(root, name).map_err(|error| Refusal(error.to_string()))
+}
+
+/// Tells whether the firmware of some Zephyr board is built.
+fn has_zephyr(root: &Path) -> bool {
+    let built = |name: String| {
+        let board = load(root, &name).ok();
+        board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
+    };
+    board::known(root).into_iter().any(built)
+}
+
+/// The board of devices of which only the body is said.
+fn default_board(root: &Path, guest: Guest) -> Result<Option<Board>, Refusal> {
+    // The default of bare is by name: the others are slower to boot.
+    let mut names = board::known(root);
+    names.sort_by_key(|name| name != DEFAULT_BOARD);
+    for name in names {
+        let board = load(root, &name)?;
+        if board.body == guest {
+            return Ok(Some(board));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,180 @@
+//! Values that are chosen from a list of names: in files, on the command line, in `config.toml`.
+
+use fl_nn::Activation;
+use fl_proto::Arithmetic;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zfl_aggregator::Weighting;
+use zfl_orchestrator::board::Guest;
+use zfl_orchestrator::sandbox::NetworkMode;
+
+/// A value with a name.
+pub trait Choice: Copy + PartialEq + Send + Sync + 'static {
+    /// Every value, its name, and a line of help; the first is the default.
+    const ALL: &'static [(Self, &'static str, &'static str)];
+    /// Every name, in the same order.
+    const NAMES: &'static [&'static str];
+
+    /// The default.
+    fn usual() -> Self {
+        Self::ALL[0].0
+    }
+
+    /// The value's name.
+    fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(value, ..)| *value == self);
+        found.map_or("", |(_, name, _)| name)
+    }
+
+    /// The value of a name.
+    fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, own, _)| *own == name);
+        found.map(|(value, ..)| *value)
+    }
+}
+
+macro_rules! choices {
+    ($($of:ty { $($value:ident $name:literal $help:literal,)* })*) => {$(
+        impl Choice for $of {
+            const ALL: &'static [(Self, &'static str, &'static str)] =
+                &[$((Self::$value, $name, $help)),*];
+            const NAMES: &'static [&'static str] = &[$($name),*];
+        }
+    )*};
+}
+
+choices! {
+    BodyChoice {
+        Auto "auto" "The one that --board boots; without --board zephyr if its firmware is built, else bare",
+        Bare "bare" "A bare-metal firmware in QEMU",
+        Zephyr "zephyr" "A Zephyr application in QEMU",
+        Native "native" "The same device code in threads of this machine: no emulation, for debugging and for scale",
+    }
+    Body {
+        Bare "bare" "A bare-metal firmware in QEMU",
+        Zephyr "zephyr" "A Zephyr application in QEMU",
+        Native "native" "A thread of the host",
+    }
+    Network {
+        Auto "auto" "The best that this machine allows",
+        Bridge "bridge" "A bridge and a tap per device, in namespaces of their own",
+        Switch "switch" "A switch of zfl's own, which can lose, delay, cut and record, in namespaces of their own",
+        User "user" "QEMU's own network per device; needs no privilege",
+    }
+    Time {
+        Host "host" "The host's: a device computes as fast as QEMU does",
+        Icount "icount" "Counted instructions at the board's named clock rate: repeatable, whatever else the host does",
+    }
+    Activation {
+        Relu "relu" "max(0, x)",
+        Sigmoid "sigmoid" "1 / (1 + exp(-x))",
+    }
+    Arithmetic {
+        Fixed "fixed" "Integers",
+        Float "float" "Single-precision floating point",
+    }
+    Weighting {
+        NumExamples "num-examples" "By the number of examples that a device trained on",
+        Uniform "uniform" "All alike",
+    }
+}
+
+/// What a device is, as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum BodyChoice {
+    Auto,
+    Bare,
+    Zephyr,
+    Native,
+}
+
+impl BodyChoice {
+    /// What a board has to boot for it, if that is said.
+    pub fn guest(self) -> Option<Guest> {
+        match self {
+            Self::Bare => Some(Guest::Bare),
+            Self::Zephyr => Some(Guest::Zephyr),
+            Self::Auto | Self::Native => None,
+        }
+    }
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum Body {
+    Bare,
+    Zephyr,
+    Native,
+}
+
+impl Body {
+    /// What a board boots.
+    pub fn of(guest: Guest) -> Self {
+        match guest {
+            Guest::Bare => Self::Bare,
+            Guest::Zephyr => Self::Zephyr,
+        }
+    }
+
+    /// What a board has to boot for it; none for native devices.
+    pub fn guest(self) -> Option<Guest> {
+        match self {
+            Self::Bare => Some(Guest::Bare),
+            Self::Zephyr => Some(Guest::Zephyr),
+            Self::Native => None,
+        }
+    }
+}
+
+/// Network between emulated devices and the aggregator, as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum Network {
+    Auto,
+    Bridge,
+    Switch,
+    User,
+}
+
+impl From<Network> for NetworkMode {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Auto => Self::Auto,
+            Network::Bridge => Self::Bridge,
+            Network::Switch => Self::Switch,
+            Network::User => Self::User,
+        }
+    }
+}
+
+/// Time on emulated devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum Time {
+    Host,
+    Icount,
+}
+
+/// Reads a name that may be missing.
+pub(crate) fn read<'de, C: Choice, D: Deserializer<'de>>(from: D) -> Result<Option<C>, D::Error> {
+    let name = String::deserialize(from)?;
+    let found = C::named(&name);
+    found
+        .map(Some)
+        .ok_or_else(|| D::Error::unknown_variant(&name, C::NAMES))
+}
+
+/// Writes a name.
+pub(crate) fn write<C: Choice, S: Serializer>(choice: &C, to: S) -> Result<S::Ok, S::Error> {
+    choice.name().serialize(to)
+}
+
+/// Writes a name that is there.
+pub(crate) fn write_some<C: Choice, S: Serializer>(
+    choice: &Option<C>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    choice.map(Choice::name).serialize(to)
+}

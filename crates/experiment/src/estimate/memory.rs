@@ -1,0 +1,117 @@
+//! Memory that devices need for data and training, told before any is started.
+
+use crate::experiment::Experiment;
+use crate::groups::FleetGroup;
+use crate::refusal::{Refusal, require};
+use fl_nn::{Activation, MemoryPlan, Model, PlanError, Shape};
+
+/// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
+const FIRMWARE_BYTES: u64 = 1 << 20;
+
+/// The training that the boards' budgets were measured with (`cargo xtask sizes`): examples in one batch, and the
+/// default model on MNIST.
+const REFERENCE_EXAMPLES: u32 = 600;
+const REFERENCE_LAYERS: [usize; 3] = [784, 16, 10];
+
+/// Memory that a device needs for its data and the training.
+///
+/// # Units
+/// Bytes.
+///
+/// # Errors
+/// A [`Refusal`] if there can be no such training.
+pub fn training_bytes(
+    experiment: &Experiment,
+    batch_size: u32,
+    examples: u32,
+) -> Result<u64, Refusal> {
+    let bytes = bytes(&experiment.model, batch_size, examples);
+    bytes.map_err(|error| {
+        Refusal(format!(
+            "{error}; change --batch-size, --examples or --hidden"
+        ))
+    })
+}
+
+/// Memory that a device of a group needs beyond what the boards' budgets were measured with.
+///
+/// # Units
+/// Bytes.
+///
+/// # Errors
+/// A [`Refusal`] if there can be no such training.
+pub fn beyond_budget(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
+    let needed = group_bytes(experiment, group)?;
+    let shape = Shape::new(&REFERENCE_LAYERS).map_err(|error| Refusal(error.to_string()))?;
+    let model = Model::new(shape, Activation::Relu);
+    let budgeted = bytes(&model, REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
+    Ok(needed.saturating_sub(budgeted.map_err(|error| Refusal(error.to_string()))?))
+}
+
+/// Refuses what certainly does not fit a board, before it is booted to find out.
+///
+/// # Errors
+/// The first [`Refusal`].
+pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
+    experiment.groups.iter().try_for_each(|group| {
+        let needed = group_bytes(experiment, group)?;
+        let (Some(board), Some(memory_mib)) = (&group.board, group.memory_mib()) else {
+            return Ok(());
+        };
+        board
+            .check_memory(memory_mib)
+            .map_err(|problem| Refusal(format!("{}: memory_mib: {problem}", group.name)))?;
+        let available = (u64::from(memory_mib) << 20).saturating_sub(FIRMWARE_BYTES);
+        require(needed <= available, || {
+            format!(
+                "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
+                 --examples, --batch-size or --hidden, or take --body native",
+                needed as f64 / f64::from(1 << 20),
+                group.kind()
+            )
+        })
+    })
+}
+
+fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
+    let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
+    training_bytes(experiment, batch_size, group.examples)
+}
+
+fn bytes(model: &Model, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
+    let plan = model.training_plan(batch_size as usize, examples as usize);
+    let example_bytes = model.shape().num_inputs() as u64 + 1;
+    plan.map(|plan: MemoryPlan| plan.total_bytes() + example_bytes * u64::from(examples))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Out;
+    use crate::settings::Settings;
+    use std::path::Path;
+
+    fn beyond(examples: u32, hidden: u32) -> u64 {
+        let mut settings = Settings {
+            clients: Some(1),
+            examples_per_client: Some(examples),
+            hidden: Some(vec![hidden]),
+            batch_size: Some(600),
+            ..Settings::default()
+        };
+        settings.device.board = Some("microvm".to_owned());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let (experiment, _) = Experiment::of_run(&settings, Out::New(None), &root).unwrap();
+        beyond_budget(&experiment, &experiment.groups[0]).unwrap()
+    }
+
+    #[test]
+    fn data_and_parameters_beyond_the_reference_count() {
+        assert_eq!(beyond(600, 16), 0);
+        assert_eq!(beyond(60, 16), 0, "less gives nothing back");
+        // An image, its label, and its place in the order of the examples.
+        assert_eq!(beyond(30_000, 16), 29_400 * (784 + 1 + 4));
+        // Parameters, gradients and the integers of the first layer grow with the hidden units.
+        assert!(beyond(600, 160) > 4 * 144 * 795);
+    }
+}

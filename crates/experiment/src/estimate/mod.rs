@@ -1,0 +1,5 @@
+//! Estimates of what an experiment takes, before anything starts: memory, bytes, time.
+
+pub(crate) mod deadlines;
+pub mod memory;
+pub mod wire;

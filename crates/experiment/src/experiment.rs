@@ -1,0 +1,464 @@
+//! An experiment with every value resolved, as `config.toml` of a run holds it.
+
+use crate::choice::{self, Body, Choice, Network, Time};
+use crate::estimate::{deadlines, memory};
+use crate::groups::{self, FleetGroup};
+use crate::refusal::{Refusal, require};
+use crate::settings::Settings;
+use crate::{native, place};
+use anyhow::{Context, Result};
+use fl_data::{Partition, Splits};
+use fl_nn::{Activation, Model, Shape};
+use fl_proto::codec::F32;
+use fl_proto::{Arithmetic, DEFAULT_RULE, Params, RuleName};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use zfl_aggregator::{LocalOverrides, Weighting};
+use zfl_orchestrator::Board;
+use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
+
+/// Rounds of a run that nobody counted.
+const DEFAULT_ROUNDS: u32 = 20;
+
+/// Partitions of a server that is not told how many devices there may be: 600 images each of MNIST.
+const DEFAULT_SERVER_CLIENTS: u32 = 100;
+
+/// Passes and batches that nobody set: those of the original system.
+const DEFAULT_LOCAL_EPOCHS: u32 = 5;
+const DEFAULT_BATCH_SIZE: u32 = 600;
+
+/// Chosen by measuring: the largest that still gains on MNIST with the other defaults.
+const DEFAULT_LEARNING_RATE: f32 = 0.5;
+
+/// Units of the original system's hidden layer.
+const DEFAULT_HIDDEN: u32 = 16;
+
+/// Longest waits, in seconds.
+const DEFAULT_DEADLINE_S: f64 = 120.0;
+const DEFAULT_WATCHDOG_S: f64 = 60.0;
+
+/// How often devices that train are asked how far they are.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Everything that decides how a run goes.
+#[derive(Debug, Serialize)]
+pub struct Experiment {
+    /// The run's name.
+    pub name: String,
+    /// The version of zfl that resolved it.
+    pub zfl_version: &'static str,
+    /// The body of every device; absent if they differ, and for a server, which does not know.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
+    pub body: Option<Body>,
+    /// The machine of every device, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
+    pub board: Option<Arc<Board>>,
+    /// The link profile of every device, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// Network of emulated devices, as asked for.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
+    pub network: Option<Network>,
+    /// Time on emulated devices.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
+    pub time: Option<Time>,
+    /// Devices, and partitions of the data.
+    pub clients: u32,
+    /// Rounds.
+    pub rounds: u32,
+    /// Devices whose updates a round is meant to have.
+    pub clients_per_round: u32,
+    /// Devices chosen beyond that.
+    pub over_commit: u32,
+    /// Counts a late update in the next round.
+    pub use_late: bool,
+    /// Updates without which a round fails.
+    pub quorum: u32,
+    /// Longest wait for devices to be ready before a round, in seconds.
+    pub ready_deadline_s: f64,
+    /// Longest wait for updates in a round, in seconds.
+    pub round_deadline_s: f64,
+    /// Longest time in a round that a device may make no progress, in seconds.
+    pub watchdog_s: f64,
+    /// Weights of the updates.
+    #[serde(serialize_with = "choice::write")]
+    pub weighting: Weighting,
+    /// Passes over a device's data in a round.
+    pub local_epochs: u32,
+    /// Examples per step of SGD.
+    pub batch_size: u32,
+    /// Step size of SGD.
+    pub learning_rate: f32,
+    /// Arithmetic of the first layer on the devices.
+    #[serde(serialize_with = "choice::write")]
+    pub arithmetic: Arithmetic,
+    /// Units of the hidden layers.
+    pub hidden: Vec<u32>,
+    /// Units per layer, inputs first: they follow from that and the data.
+    pub layers: Vec<u32>,
+    /// Activation of the hidden layers.
+    #[serde(serialize_with = "choice::write")]
+    pub activation: Activation,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// Training examples of each device, if they all have as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples_per_client: Option<u32>,
+    /// Folder of the data set, unless it is the one that comes with zfl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// The run directory. Not written down: it is where the file is, also after it was moved.
+    #[serde(skip)]
+    pub out: PathBuf,
+    /// Trouble on purpose.
+    #[serde(skip_serializing_if = "FaultConfig::is_empty")]
+    pub faults: FaultConfig,
+    /// Groups of devices; none for a server.
+    #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
+    pub groups: Vec<FleetGroup>,
+    /// Choices that most runs have otherwise, in lines for people.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+    /// The model.
+    #[serde(skip)]
+    pub model: Model,
+}
+
+/// Folder of a run's results.
+#[derive(Clone, Copy, Debug)]
+pub enum Out<'a> {
+    /// To this folder, or one that follows from the name.
+    New(Option<&'a Path>),
+    /// To the folder of the run that goes on.
+    Resumed(&'a Path),
+}
+
+impl Experiment {
+    /// Resolves what `zfl run` was asked for, and loads the data that it needs.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if the settings do not fit each other, the data or the board.
+    pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
+        let data = load(settings)?;
+        let groups = groups::resolve(settings, root, data.train.len())?;
+        let clients = groups.iter().map(|group| group.count).sum();
+        let body = common(&groups, |group| Some(group.body), Body::eq);
+        let kind = body.map_or("mixed", Body::name);
+        let mut experiment = Self::resolve(settings, clients, kind, &data, out, root)?;
+        let emulated = groups.iter().any(|group| group.board.is_some());
+        // Said for all only if it is so of all: read again, it would give every group a speed.
+        let mut machines = groups.iter().filter(|group| group.board.is_some());
+        let counted = emulated && machines.all(|group| group.speed.is_some());
+        experiment.body = body;
+        experiment.board = common(
+            &groups,
+            |group| group.board.clone(),
+            |a, b| a.asked() == b.asked(),
+        );
+        experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
+        experiment.network = emulated.then(|| settings.network.unwrap_or(Network::usual()));
+        experiment.time = counted.then_some(Time::Icount);
+        experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
+        experiment.groups = groups;
+        memory::fits(&experiment)?;
+        let deadlines = deadlines::fit(&experiment, settings)?;
+        experiment.ready_deadline_s = deadlines.ready_s;
+        experiment.round_deadline_s = deadlines.round_s;
+        experiment.watchdog_s = deadlines.watchdog_s;
+        experiment.notes = deadlines.notes;
+        experiment.can_suffer()?;
+        Ok((experiment, data))
+    }
+
+    /// Resolves what `zfl server` was asked for, and loads the data that it needs.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if the settings do not fit each other or the data.
+    pub fn of_server(
+        settings: &Settings,
+        out: Option<&Path>,
+        root: &Path,
+    ) -> Result<(Self, Splits)> {
+        let data = load(settings)?;
+        let least = settings.clients_per_round.unwrap_or(1);
+        let clients = settings.clients;
+        let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
+        let out = Out::New(out);
+        let mut experiment = Self::resolve(settings, clients, "server", &data, out, root)?;
+        let examples = groups::equal_examples(settings, clients, data.train.len())?;
+        experiment.examples_per_client = Some(examples);
+        memory::training_bytes(&experiment, experiment.batch_size, examples)?;
+        Ok((experiment, data))
+    }
+
+    fn resolve(
+        settings: &Settings,
+        clients: u32,
+        kind: &str,
+        data: &Splits,
+        out: Out<'_>,
+        root: &Path,
+    ) -> Result<Self> {
+        let clients_per_round = settings.clients_per_round.unwrap_or(clients);
+        let over_commit = settings.over_commit.unwrap_or(0);
+        require(clients_per_round <= clients, || {
+            format!(
+                "{clients_per_round} clients per round of {clients} clients: lower \
+                 --clients-per-round or raise --clients"
+            )
+        })?;
+        require(
+            clients_per_round.saturating_add(over_commit) <= clients,
+            || {
+                format!(
+                    "{clients_per_round} clients per round and {over_commit} more of {clients} clients: \
+                 lower --over-commit or --clients-per-round"
+                )
+            },
+        )?;
+        let quorum = settings.quorum.unwrap_or(clients_per_round.div_ceil(2));
+        require(quorum <= clients_per_round, || {
+            format!(
+                "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
+                 lower --quorum or raise --clients-per-round"
+            )
+        })?;
+        let rounds = settings.rounds.unwrap_or(DEFAULT_ROUNDS);
+        let hidden = settings.hidden.clone();
+        let hidden = hidden.unwrap_or_else(|| vec![DEFAULT_HIDDEN]);
+        let layers = layers(&hidden, data)?;
+        let said = settings.layers.as_ref();
+        require(said.is_none_or(|said| *said == layers), || {
+            format!(
+                "layers = {:?}, but hidden and the data make {layers:?}: give the layers between inputs \
+                 and classes as `hidden`, and leave `layers` out",
+                said.into_iter().flatten().collect::<Vec<_>>()
+            )
+        })?;
+        let activation = settings.activation.unwrap_or(Activation::usual());
+        let model = model(&layers, activation)?;
+        let name = settings.name.clone();
+        let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
+        let out = match out {
+            Out::New(out) => place::choose(out, root, &name)?,
+            Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
+        };
+        let deadline = |asked: Option<f64>| asked.unwrap_or(DEFAULT_DEADLINE_S);
+        Ok(Self {
+            name,
+            zfl_version: env!("CARGO_PKG_VERSION"),
+            body: None,
+            board: None,
+            link: None,
+            network: None,
+            time: None,
+            clients,
+            rounds,
+            clients_per_round,
+            over_commit,
+            use_late: settings.use_late.unwrap_or(false),
+            quorum,
+            ready_deadline_s: deadline(settings.ready_deadline_s),
+            round_deadline_s: deadline(settings.round_deadline_s),
+            watchdog_s: settings.watchdog_s.unwrap_or(DEFAULT_WATCHDOG_S),
+            weighting: settings.weighting.unwrap_or(Weighting::usual()),
+            local_epochs: settings.local_epochs.unwrap_or(DEFAULT_LOCAL_EPOCHS),
+            batch_size: settings.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
+            learning_rate: settings.learning_rate.unwrap_or(DEFAULT_LEARNING_RATE),
+            arithmetic: settings.arithmetic.unwrap_or(Arithmetic::usual()),
+            hidden,
+            layers,
+            activation,
+            seed: settings.seed.unwrap_or(1),
+            examples_per_client: None,
+            data: settings.data.as_deref().and_then(elsewhere),
+            out,
+            faults: settings.faults.clone(),
+            groups: Vec::new(),
+            notes: Vec::new(),
+            model,
+        })
+    }
+
+    /// The group of a client, if there are groups.
+    pub fn group(&self, client: u32) -> Option<&FleetGroup> {
+        let mut first = 0;
+        self.groups.iter().find(|group| {
+            first += group.count;
+            client < first
+        })
+    }
+
+    /// Refuses faults that these devices cannot have.
+    fn can_suffer(&self) -> Result<(), Refusal> {
+        let plan = self.fault_plan()?;
+        let longest_s = plan.longest_ms() as f64 / 1000.0;
+        if self.groups.iter().any(|group| group.body == Body::Native) {
+            native::faults(&plan)?;
+        }
+        require(longest_s < self.watchdog_s, || {
+            format!(
+                "faults: a freeze or cut of {longest_s} s, and the watchdog kills what does nothing for \
+                 {} s: shorten the one or give a longer --watchdog",
+                self.watchdog_s
+            )
+        })
+    }
+
+    /// The faults of the run.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
+    pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
+        let trace = self.faults.trace.as_ref().map(|path| {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
+            Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
+        });
+        let trace = trace.transpose()?;
+        FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
+            .map_err(|error| Refusal(error.to_string()))
+    }
+
+    /// As in `config.toml`.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("the configuration cannot be written as TOML")
+    }
+
+    /// The experiment as far as the aggregator goes.
+    pub fn aggregator(&self) -> zfl_aggregator::Config {
+        zfl_aggregator::Config {
+            clients: self.clients,
+            rounds: self.rounds,
+            first_round: 1,
+            elapsed_before: Duration::ZERO,
+            clients_per_round: self.clients_per_round,
+            over_commit: self.over_commit,
+            quorum: self.quorum,
+            use_late: self.use_late,
+            // A fleet is waited for as a whole, so that its cohorts do not depend on who boots first.
+            // Devices that are started elsewhere may be fewer than there is room for.
+            wait_for: if self.groups.is_empty() {
+                self.clients_per_round
+            } else {
+                self.clients
+            },
+            ready_deadline: Duration::from_secs_f64(self.ready_deadline_s),
+            round_deadline: Duration::from_secs_f64(self.round_deadline_s),
+            progress_interval: Some(PROGRESS_INTERVAL),
+            local_epochs: self.local_epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            arithmetic: self.arithmetic,
+            weighting: self.weighting,
+            model: self.model,
+            seed: self.seed,
+            overrides: self.overrides(),
+            rule: RuleName::try_from(DEFAULT_RULE).unwrap_or_default(),
+            rule_params: Params::new(),
+            encoding_up: &F32,
+            encoding_down: &F32,
+            any_address: false,
+        }
+    }
+
+    /// Clients whose group trains otherwise than the rest.
+    fn overrides(&self) -> BTreeMap<u32, LocalOverrides> {
+        let own = |client| {
+            let group = self.group(client)?;
+            let overrides = LocalOverrides {
+                local_epochs: group.local_epochs,
+                batch_size: group.batch_size,
+                ..LocalOverrides::default()
+            };
+            (overrides != LocalOverrides::default()).then_some((client, overrides))
+        };
+        (0..self.clients).filter_map(own).collect()
+    }
+
+    /// The part of each client in `num_examples` training examples.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if they do not suffice.
+    pub fn partition(&self, num_examples: usize) -> Result<Partition, Refusal> {
+        let one = |client| match self.group(client) {
+            Some(group) => group.examples,
+            None => self.examples_per_client.unwrap_or(0),
+        };
+        let sizes: Vec<usize> = (0..self.clients)
+            .map(|client| one(client) as usize)
+            .collect();
+        fl_data::iid(num_examples, &sizes, self.seed).map_err(|error| Refusal(error.to_string()))
+    }
+
+    /// Parameters of the model.
+    pub fn num_params(&self) -> u64 {
+        self.model.shape().num_params() as u64
+    }
+}
+
+/// The data set asked for.
+fn load(settings: &Settings) -> Result<Splits, Refusal> {
+    fl_data::load(settings.data.as_deref()).map_err(|error| Refusal(error.to_string()))
+}
+
+/// The folder of a data set that does not come with zfl.
+fn elsewhere(dir: &Path) -> Option<PathBuf> {
+    let canonical = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let found = canonical(dir);
+    (found != canonical(&fl_data::default_dir())).then_some(found)
+}
+
+/// A value that all groups have in common, if they do.
+fn common<T>(
+    groups: &[FleetGroup],
+    of: impl Fn(&FleetGroup) -> Option<T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Option<T> {
+    let mut each = groups.iter().map(of);
+    let first = each.next()??;
+    each.all(|other| other.is_some_and(|other| same(&other, &first)))
+        .then_some(first)
+}
+
+fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
+    board.as_ref().map(|board| board.asked()).serialize(to)
+}
+
+/// The model of these layers.
+fn model(layers: &[u32], activation: Activation) -> Result<Model, Refusal> {
+    let sizes: Vec<_> = layers.iter().map(|&size| size as usize).collect();
+    let shape = Shape::new(&sizes)
+        .map_err(|error| Refusal(format!("a network of {layers:?}: {error}; change --hidden")))?;
+    let (params, most) = (shape.num_params(), fl_proto::MAX_PARAMS);
+    require(params <= most as usize, || {
+        format!("a network of {params} parameters, a message holds {most}: lower --hidden")
+    })?;
+    Ok(Model::new(shape, activation))
+}
+
+/// Units per layer, inputs and classes as the data have them.
+fn layers(hidden: &[u32], data: &Splits) -> Result<Vec<u32>, Refusal> {
+    let size = |size: usize| {
+        u32::try_from(size).map_err(|_| Refusal("the examples are too wide: change --data".into()))
+    };
+    let mut layers = vec![size(data.train.num_inputs)?];
+    layers.extend(hidden);
+    layers.push(size(data.train.num_classes)?);
+    Ok(layers)
+}

@@ -1,0 +1,274 @@
+//! Groups of like devices, with every value resolved: they say of each client what it is.
+
+use crate::choice::{self, Body, Choice, Time};
+use crate::refusal::{Refusal, require};
+use crate::settings::{DeviceSettings, GroupSettings, Settings};
+use crate::{boards, native};
+use serde::{Serialize, Serializer};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use zfl_orchestrator::switch::{Link, Loss, profile::Profile};
+use zfl_orchestrator::{Board, Speed};
+
+/// Devices of a fleet that nobody counted.
+const DEFAULT_CLIENTS: u32 = 50;
+
+/// Most examples that a device gets unless more are asked for: the share of each of 50 devices in
+/// MNIST, which fits every board.
+const DEFAULT_MAX_EXAMPLES: u32 = 1200;
+
+/// Like devices.
+#[derive(Clone, Debug, Serialize)]
+pub struct FleetGroup {
+    /// Its name.
+    pub name: String,
+    /// Its number of devices.
+    pub count: u32,
+    /// The body of each.
+    #[serde(serialize_with = "choice::write")]
+    pub body: Body,
+    /// Their machine, if they are emulated.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of")]
+    pub board: Option<Arc<Board>>,
+    /// Their link profile.
+    #[serde(rename = "link", skip_serializing_if = "Option::is_none")]
+    pub link_name: Option<String>,
+    /// Share of frames that their links lose, instead of the profile's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Delay of their links, instead of the profile's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<f64>,
+    /// Million instructions a second, if instructions are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mips: Option<f64>,
+    /// Slows them to that in the host's time, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub throttle: bool,
+    /// Their memory, if it is not the board's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Training examples of each.
+    pub examples: u32,
+    /// Passes over their data, if not the experiment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_epochs: Option<u32>,
+    /// Examples per step, if not the experiment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// All that is between one of them and the aggregator.
+    #[serde(skip)]
+    pub link: Link,
+    /// Speed of their machines, if instructions are counted.
+    #[serde(skip)]
+    pub speed: Option<Speed>,
+}
+
+fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
+    board.as_ref().map(|board| board.asked()).serialize(to)
+}
+
+impl FleetGroup {
+    /// Memory of each device's machine, in MiB; none for native ones.
+    pub fn memory_mib(&self) -> Option<u32> {
+        let board = self.board.as_ref()?;
+        Some(self.memory_mib.unwrap_or(board.machine.memory_mib))
+    }
+
+    /// For people: `microvm`, or `native devices`.
+    pub fn kind(&self) -> String {
+        let board = self.board.as_ref();
+        board.map_or_else(|| "native".to_owned(), |board| board.name.clone())
+    }
+}
+
+/// The groups of a fleet.
+///
+/// # Errors
+/// A [`Refusal`] of what cannot be meant, or does not fit the data.
+pub fn resolve(
+    settings: &Settings,
+    root: &Path,
+    available: usize,
+) -> Result<Vec<FleetGroup>, Refusal> {
+    let asked = asked(settings, root)?;
+    let share = share(settings, &asked, available)?;
+    let groups = asked.into_iter().enumerate();
+    let groups: Vec<FleetGroup> = groups
+        .map(|(at, group)| resolve_one(settings, root, at, group, share))
+        .collect::<Result<_, _>>()?;
+    if groups.iter().all(|group| group.board.is_none()) {
+        native::fleet(settings)?;
+    }
+    Ok(groups)
+}
+
+/// The groups as asked for: one of all devices, where there is no `[[fleet]]`.
+fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal> {
+    if settings.fleet.is_empty() {
+        return Ok(vec![GroupSettings {
+            name: Some("all".to_owned()),
+            count: Some(settings.clients.unwrap_or(DEFAULT_CLIENTS)),
+            device: settings.device.clone(),
+            ..GroupSettings::default()
+        }]);
+    }
+    let counts = settings.fleet.iter().map(|group| group.count.unwrap_or(0));
+    let sum = counts.fold(0_u32, u32::saturating_add);
+    require(
+        settings.clients.is_none_or(|clients| clients == sum),
+        || {
+            format!(
+                "clients = {}, but the groups of [[fleet]] are {sum} devices: leave `clients` out",
+                settings.clients.unwrap_or(0)
+            )
+        },
+    )?;
+    let guests = boards::guests(root);
+    let with_defaults = |group: &GroupSettings| GroupSettings {
+        device: group.device.clone().over(settings.device.clone(), &guests),
+        ..group.clone()
+    };
+    Ok(settings.fleet.iter().map(with_defaults).collect())
+}
+
+/// Examples of each device whose group does not say how many.
+fn share(settings: &Settings, groups: &[GroupSettings], available: usize) -> Result<u32, Refusal> {
+    let all = |with: bool| {
+        let those = groups
+            .iter()
+            .filter(move |group| group.examples.is_some() == with);
+        let each = those.map(|group| {
+            // Both are 32 bits, so their product has room; the sum of many may not.
+            u64::from(group.count.unwrap_or(0)) * u64::from(group.examples.unwrap_or(1))
+        });
+        each.fold(0, u64::saturating_add)
+    };
+    let (taken, open) = (all(true), all(false));
+    require(taken <= available as u64, || {
+        format!("the groups ask for {taken} training examples in all, the data set has {available}")
+    })?;
+    let left = available as u64 - taken;
+    let Some(share) = left.checked_div(open) else {
+        // Every group says how many.
+        return Ok(0);
+    };
+    require(share > 0, || {
+        format!("{left} training examples do not suffice for {open} clients: lower --clients")
+    })?;
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    let examples = settings.examples_per_client;
+    let examples = examples.unwrap_or(share.min(DEFAULT_MAX_EXAMPLES));
+    require(examples <= share, || {
+        format!(
+            "{open} clients with {examples} examples each, but the data set has {left}: lower \
+             --examples to {share} or less, or lower --clients"
+        )
+    })?;
+    Ok(examples)
+}
+
+/// Examples of each of the devices of a server, which has no groups.
+///
+/// # Errors
+/// A [`Refusal`] if the data do not suffice.
+pub fn equal_examples(settings: &Settings, clients: u32, available: usize) -> Result<u32, Refusal> {
+    let all = GroupSettings {
+        count: Some(clients),
+        ..GroupSettings::default()
+    };
+    share(settings, &[all], available)
+}
+
+fn resolve_one(
+    settings: &Settings,
+    root: &Path,
+    at: usize,
+    asked: GroupSettings,
+    share: u32,
+) -> Result<FleetGroup, Refusal> {
+    let device = &asked.device;
+    let body = boards::body_of(device, root)?;
+    let board = match body.guest() {
+        Some(guest) => Some(Arc::new(boards::board_of(guest, device, root)?)),
+        None => {
+            native::device(device)?;
+            None
+        }
+    };
+    let speed = speed_of(settings, device, board.as_deref())?;
+    Ok(FleetGroup {
+        name: asked.name.unwrap_or_else(|| format!("group-{}", at + 1)),
+        count: asked.count.unwrap_or(1),
+        body,
+        link_name: device.link.clone(),
+        loss: device.loss,
+        delay_ms: device.delay_ms,
+        mips: speed.map(|speed| speed.mips()),
+        throttle: device.throttle.unwrap_or(false),
+        memory_mib: device.memory_mib,
+        examples: asked.examples.unwrap_or(share),
+        local_epochs: asked.local_epochs,
+        batch_size: asked.batch_size,
+        link: link_of(device, root)?,
+        speed,
+        board,
+    })
+}
+
+/// The link of a device: its profile, with what is said of loss and delay in place of the profile's.
+fn link_of(device: &DeviceSettings, root: &Path) -> Result<Link, Refusal> {
+    let mut link = match &device.link {
+        Some(name) => {
+            Profile::load(root, name)
+                .map_err(|error| Refusal(error.to_string()))?
+                .link
+        }
+        None => Link::default(),
+    };
+    for way in [&mut link.uplink, &mut link.downlink] {
+        if let Some(probability) = device.loss {
+            way.loss = Loss {
+                probability,
+                ..Loss::default()
+            };
+        }
+        if let Some(ms) = device.delay_ms {
+            way.delay = Duration::from_secs_f64(ms / 1000.0);
+            way.jitter = way.jitter.min(way.delay);
+        }
+    }
+    link.check().map(|()| link).map_err(Refusal)
+}
+
+fn speed_of(
+    settings: &Settings,
+    device: &DeviceSettings,
+    board: Option<&Board>,
+) -> Result<Option<Speed>, Refusal> {
+    let throttle = device.throttle.unwrap_or(false);
+    let counted = settings.time.unwrap_or(Time::usual()) == Time::Icount;
+    let Some(board) = board else {
+        return Ok(None);
+    };
+    require(
+        settings.time != Some(Time::Host) || device.mips.is_none() && !throttle,
+        || {
+            "mips and throttle count instructions, which time `host` does not: leave one of them out".to_owned()
+        },
+    )?;
+    let mips = match (device.mips, &board.clock) {
+        (None, _) if !counted && !throttle => return Ok(None),
+        (Some(mips), _) => mips,
+        (None, Some(clock)) => clock.mips,
+        (None, None) => {
+            return Err(Refusal(format!(
+                "board {} names no clock rate: give --mips, or a [clock] in its board.toml",
+                board.name
+            )));
+        }
+    };
+    let speed = Speed::of_mips(mips, throttle);
+    speed.map(Some).map_err(|error| Refusal(error.to_string()))
+}

@@ -1,0 +1,32 @@
+//! An experiment: what was asked for, what that comes to, and what it will take.
+//!
+//! [`Settings`] are what flags and an experiment file say, with no default yet. [`Experiment`] is the same
+//! with every value resolved and checked against the data and the boards; the `config.toml` of a run holds
+//! it. [`estimate`] tells memory, bytes and time of it before anything starts.
+//!
+//! Invariants
+//! - What cannot be meant is a [`Refusal`] that says what to change; it comes before a folder is made or a
+//!   process is started.
+//! - Laying flags over a file reads nothing from disk: what a board boots is asked of the caller.
+//! - Only this crate knows the name of a key.
+
+#![forbid(unsafe_code)]
+
+pub mod boards;
+pub mod choice;
+pub mod estimate;
+mod experiment;
+pub mod groups;
+mod native;
+pub mod place;
+mod refusal;
+mod settings;
+pub mod values;
+pub mod versions;
+
+pub use choice::{Body, BodyChoice, Choice, Network, Time};
+pub use experiment::{Experiment, Out};
+pub use groups::FleetGroup;
+pub use native::NotNative;
+pub use refusal::{Refusal, require};
+pub use settings::{DeviceSettings, FaultFlags, GroupSettings, Settings};

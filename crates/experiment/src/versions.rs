@@ -1,0 +1,118 @@
+//! Versions of what a run depends on besides zfl and its configuration: emulator, system, firmware, data.
+
+use crate::experiment::Experiment;
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use zfl_orchestrator::Qemu;
+
+/// Bytes of a file read at once.
+const PIECE: usize = 64 << 10;
+
+/// By name: `qemu` and `linux` in their own words; `firmware <board>` and `data` as a SHA-256.
+///
+/// # Errors
+/// If a firmware or a file of the data cannot be read.
+pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
+    let mut versions = BTreeMap::new();
+    let mut boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    if let Some(qemu) = boards.clone().find_map(|board| Qemu::find(board).ok()) {
+        versions.insert("qemu".to_owned(), qemu.version.to_string());
+    }
+    if let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") {
+        let system = format!("{} {}", release.trim(), std::env::consts::ARCH);
+        versions.insert("linux".to_owned(), system);
+    }
+    boards.try_for_each(|board| {
+        let hash = sha256(std::slice::from_ref(&board.kernel.image))?;
+        versions.insert(format!("firmware {}", board.name), hash);
+        anyhow::Ok(())
+    })?;
+    let built_in = fl_data::default_dir();
+    let data = experiment.data.as_deref().unwrap_or(&built_in);
+    let hash = sha256(&fl_data::files(data))?;
+    let name = data_name(data);
+    versions.insert("data".to_owned(), format!("{name} {hash}"));
+    Ok(versions)
+}
+
+/// The versions of a run that goes on: those that are different now say both.
+pub fn merge_on_resume(
+    before: BTreeMap<String, String>,
+    mut now: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    for (name, before) in before {
+        let last = before.rsplit("; resumed with ").next();
+        let version = match now.remove(&name) {
+            Some(other) if last != Some(&other) => format!("{before}; resumed with {other}"),
+            _ => before,
+        };
+        now.insert(name, version);
+    }
+    now
+}
+
+/// The name of a data set: its folder's.
+fn data_name(dir: &Path) -> String {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let name = dir.file_name().unwrap_or(dir.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// `sha256:` and the hash of these files, one behind the other.
+fn sha256(files: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for path in files {
+        take_in(&mut hasher, path).with_context(|| format!("read {}", path.display()))?;
+    }
+    let hash = hasher.finalize();
+    let digits = hash.iter().map(|byte| format!("{byte:02x}"));
+    Ok(format!("sha256:{}", digits.collect::<String>()))
+}
+
+fn take_in(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_hashed_one_behind_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["a", "b"].map(|name| dir.path().join(name));
+        std::fs::write(&files[0], "ab").unwrap();
+        std::fs::write(&files[1], "c").unwrap();
+        // FIPS 180-4, the example "abc".
+        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(&files).unwrap(), abc);
+        let gone = sha256(&[dir.path().join("gone")]).unwrap_err();
+        assert!(format!("{gone:#}").contains("gone"), "{gone:#}");
+    }
+
+    #[test]
+    fn what_changes_across_a_resume_is_told_with_what_was() {
+        let versions = |qemu: &str| BTreeMap::from([("qemu".to_owned(), qemu.to_owned())]);
+        let once = merge_on_resume(versions("7"), versions("7"));
+        assert_eq!(once, versions("7"));
+        let other = merge_on_resume(once, versions("8"));
+        assert_eq!(other, versions("7; resumed with 8"));
+        assert_eq!(merge_on_resume(other.clone(), versions("8")), other);
+        assert_eq!(merge_on_resume(other.clone(), BTreeMap::new()), other);
+        assert_eq!(
+            merge_on_resume(BTreeMap::new(), versions("8")),
+            versions("8")
+        );
+    }
+}

@@ -1,0 +1,327 @@
+//! The device half of an algorithm, and the object that a device runs it by.
+
+use core::fmt;
+
+use fl_nn::Model;
+
+use crate::param::{ParamError, Params};
+use crate::registry::{DeviceHalf, find_rule};
+use crate::vector::{VectorSpec, Vectors};
+
+/// Change of a gradient before the optimiser's step.
+pub trait Correction {
+    /// Corrects the mean gradient of the parameters from `first` on.
+    ///
+    /// # Shapes
+    /// `weights`, `gradient`: the same part of `[num_params]`, any length.
+    fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]);
+}
+
+/// One client's task in a round, and after training what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalJob<'a> {
+    /// The round, from 1.
+    pub round: u32,
+    /// The training of this round, from 0: more than one if [`ClientRule::end`] asks for it.
+    pub pass: u32,
+    /// Passes over the client's examples.
+    pub local_epochs: u32,
+    /// Examples per step.
+    pub batch_size: u32,
+    /// Step width.
+    pub learning_rate: f32,
+    /// Seed of this client's random streams in this round.
+    pub seed: u64,
+    /// The model that is trained.
+    pub model: &'a Model,
+    /// The client's inputs, row-major `[num_examples, num_inputs]`.
+    pub inputs: &'a [u8],
+    /// The client's labels, `[num_examples]`.
+    pub labels: &'a [u8],
+    /// Optimiser steps done; 0 before training.
+    pub steps: u32,
+    /// Mean training loss of the last epoch; 0 before training.
+    pub loss: f32,
+}
+
+/// Continuation after a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The round is done: send.
+    Done,
+    /// Train the parameters as they are now once more.
+    Again,
+}
+
+/// The device half of an algorithm. It has no state but its vectors, so that state is what can be kept,
+/// counted and sent.
+pub trait ClientRule: Sync {
+    /// The vectors that it needs with these parameters.
+    fn vectors(&self, params: &Params) -> &'static [VectorSpec] {
+        let _ = params;
+        &[]
+    }
+
+    /// Tells if [`ClientRule::correct`] has anything to do in the pass that was begun. If not, training
+    /// is that of FedAvg, as fast and to the bit.
+    fn corrects(&self, params: &Params, vectors: &Vectors) -> bool {
+        let _ = (params, vectors);
+        false
+    }
+
+    /// Tells if the local model goes up as section `model`.
+    fn sends_model(&self) -> bool {
+        true
+    }
+
+    /// Prepares a pass. Vectors that came down are in place, `weights` is the model to train.
+    fn begin(
+        &self,
+        params: &Params,
+        job: &LocalJob<'_>,
+        weights: &mut [f32],
+        vectors: &mut Vectors,
+    ) {
+        let _ = (params, job, weights, vectors);
+    }
+
+    /// Corrects a part of the mean gradient, as [`Correction::correct`].
+    fn correct(
+        &self,
+        params: &Params,
+        vectors: &mut Vectors,
+        first: usize,
+        weights: &[f32],
+        gradient: &mut [f32],
+    ) {
+        let _ = (params, vectors, first, weights, gradient);
+    }
+
+    /// Ends a pass: `weights` and the vectors that go up are to be what is sent.
+    fn end(
+        &self,
+        params: &Params,
+        job: &LocalJob<'_>,
+        weights: &mut [f32],
+        vectors: &mut Vectors,
+    ) -> Pass {
+        let _ = (params, job, weights, vectors);
+        Pass::Done
+    }
+
+    /// Tells numbers about the round, for the results' open `metrics`.
+    fn metrics(&self, params: &Params, vectors: &Vectors, report: &mut dyn FnMut(&str, f32)) {
+        let _ = (params, vectors, report);
+    }
+}
+
+/// A client rule at work on one device: its parameters, its vectors, and the round that they are of.
+#[derive(Clone)]
+pub struct LocalRule {
+    half: &'static DeviceHalf,
+    params: Params,
+    vectors: Vectors,
+    num_params: usize,
+    /// The round whose end the kept vectors hold: 0 is before the first; `None` amid a training.
+    state_round: Option<u32>,
+}
+
+impl LocalRule {
+    /// A rule by its name on the wire, for a model of `num_params` parameters.
+    ///
+    /// # Errors
+    /// [`RuleError::Unknown`].
+    pub fn named(name: &str, num_params: usize) -> Result<Self, RuleError> {
+        let half = find_rule(name).ok_or(RuleError::Unknown)?;
+        Ok(Self::new(half, num_params))
+    }
+
+    /// A rule for a model of `num_params` parameters.
+    pub fn new(half: &'static DeviceHalf, num_params: usize) -> Self {
+        Self {
+            half,
+            params: Params::defaults(half.params),
+            vectors: Vectors::default(),
+            num_params,
+            state_round: Some(0),
+        }
+    }
+
+    /// Its name on the wire.
+    pub fn name(&self) -> &'static str {
+        self.half.rule
+    }
+
+    /// Takes the parameters of a `/start` and makes room for the vectors; those that are kept stay.
+    /// Parameters that the rule does not know are not its own and are passed over.
+    ///
+    /// # Errors
+    /// [`RuleError::Param`] if one is out of its bounds, [`RuleError::OutOfMemory`].
+    pub fn prepare<'n>(
+        &mut self,
+        given: impl IntoIterator<Item = (&'n str, f32)>,
+    ) -> Result<(), RuleError> {
+        let mut params = Params::defaults(self.half.params);
+        for (name, value) in given {
+            match params.set(name, value) {
+                Ok(()) | Err(ParamError::Unknown) => {}
+                Err(error) => return Err(RuleError::Param(error)),
+            }
+        }
+        self.params = params;
+        self.vectors.prepare(self.specs(), self.num_params)
+    }
+
+    /// Vectors of the rule with its parameters.
+    pub fn specs(&self) -> &'static [VectorSpec] {
+        self.half.client.vectors(&self.params)
+    }
+
+    /// Bytes that the vectors take.
+    pub fn bytes(&self) -> u64 {
+        Vectors::bytes(self.specs(), self.num_params)
+    }
+
+    /// Buffer for a section that came with `/start`.
+    pub fn down_mut(&mut self, name: &str) -> Option<&mut [f32]> {
+        let index = self.position(|spec| spec.down && spec.name == name)?;
+        Some(self.vectors.get_mut(index))
+    }
+
+    /// Buffer for a section that came with `/state`.
+    pub fn state_mut(&mut self, name: &str) -> Option<&mut [f32]> {
+        let index = self.position(|spec| spec.is_mirrored() && spec.name == name)?;
+        Some(self.vectors.get_mut(index))
+    }
+
+    /// Tells if the kept vectors have to be fetched before a training on the state of `round`; for round
+    /// 0 they are zeroed here and now.
+    pub fn needs_state(&mut self, round: u32) -> bool {
+        if self.position(|spec| spec.is_mirrored()).is_none() || self.state_round == Some(round) {
+            return false;
+        }
+        if round > 0 {
+            return true;
+        }
+        for (index, spec) in self.specs().iter().enumerate() {
+            if spec.is_mirrored() {
+                self.vectors.get_mut(index).fill(0.0);
+            }
+        }
+        self.state_round = Some(0);
+        false
+    }
+
+    /// Says that the buffers of [`LocalRule::state_mut`] now hold the state of `round`.
+    pub fn state_arrived(&mut self, round: u32) {
+        self.state_round = Some(round);
+    }
+
+    /// Prepares a pass; until [`LocalRule::end`] the kept vectors are those of no round.
+    pub fn begin(&mut self, job: &LocalJob<'_>, weights: &mut [f32]) {
+        self.state_round = None;
+        let client = self.half.client;
+        client.begin(&self.params, job, weights, &mut self.vectors);
+    }
+
+    /// The correction to train with, if the rule has one.
+    pub fn correction(&mut self) -> Option<RuleCorrection<'_>> {
+        let client = self.half.client;
+        let corrects = client.corrects(&self.params, &self.vectors);
+        corrects.then_some(RuleCorrection { rule: self })
+    }
+
+    /// Ends a pass that trained all its epochs.
+    pub fn end(&mut self, job: &LocalJob<'_>, weights: &mut [f32]) -> Pass {
+        let client = self.half.client;
+        let next = client.end(&self.params, job, weights, &mut self.vectors);
+        if next == Pass::Done {
+            self.state_round = Some(job.round);
+        }
+        next
+    }
+
+    /// Tells if the local model goes up as section `model`.
+    pub fn sends_model(&self) -> bool {
+        self.half.client.sends_model()
+    }
+
+    /// Sections that go up beside the model, in the order of the rule's list.
+    pub fn sections_up(&self) -> impl Iterator<Item = (&'static str, &[f32])> {
+        let specs = self.specs().iter().enumerate();
+        specs
+            .filter(|(_, spec)| spec.up)
+            .map(|(index, spec)| (spec.name, self.vectors.get(index)))
+    }
+
+    /// Numbers about the round, for the results' open `metrics`.
+    pub fn metrics(&self, report: &mut dyn FnMut(&str, f32)) {
+        self.half
+            .client
+            .metrics(&self.params, &self.vectors, report);
+    }
+
+    fn position(&self, wanted: impl Fn(&VectorSpec) -> bool) -> Option<usize> {
+        self.specs().iter().position(wanted)
+    }
+}
+
+impl fmt::Debug for LocalRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalRule")
+            .field("rule", &self.half.rule)
+            .field("params", &self.params)
+            .field("state_round", &self.state_round)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A rule's correction, for a trainer.
+#[derive(Debug)]
+pub struct RuleCorrection<'a> {
+    rule: &'a mut LocalRule,
+}
+
+impl Correction for RuleCorrection<'_> {
+    fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]) {
+        let LocalRule {
+            half,
+            params,
+            vectors,
+            ..
+        } = self.rule;
+        half.client
+            .correct(params, vectors, first, weights, gradient);
+    }
+}
+
+/// Reason why a device cannot run a rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RuleError {
+    /// No rule of this name.
+    Unknown,
+    /// A parameter out of its bounds.
+    Param(ParamError),
+    /// Not enough memory for the vectors.
+    OutOfMemory {
+        /// Bytes that all vectors of the rule take.
+        bytes: u64,
+    },
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => write!(f, "this device does not know the rule"),
+            Self::Param(error) => error.fmt(f),
+            Self::OutOfMemory { bytes } => {
+                write!(
+                    f,
+                    "the rule needs {bytes} bytes, this device has not so many"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for RuleError {}

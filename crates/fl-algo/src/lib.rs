@@ -1,0 +1,49 @@
+//! Federated-learning algorithms, a file each: the half that runs on a device and the half that runs on
+//! the server.
+//!
+//! An [`Algorithm`] is a value: its name, its paper, its parameters with defaults and bounds, its
+//! [`ClientRule`] and, behind feature `server`, how to make its `ServerRule`. The registry is the list
+//! in [`ALGORITHMS`]; a new algorithm is its file and one line there.
+//!
+//! # Terms
+//! - *rule*: the half of an algorithm that one side runs. Several algorithms may share a client rule:
+//!   Multi-Krum's devices do what FedAvg's do.
+//! - *vector*: a named buffer of f32 that a client rule needs beside the model ([`VectorSpec`]). One
+//!   that travels is a section on the wire; one that is *kept* stays on the device from round to round.
+//! - *pass*: one training of the local epochs. Most rules make one a round.
+//!
+//! # Invariants
+//! - A rule without correction leaves training as it is, to the bit.
+//! - The model that a server rule makes does not depend on the order in which updates come.
+//! - Nothing from outside is trusted for a size, and nothing from outside can panic.
+//!
+//! # Left out on purpose
+//! Sockets, clocks, files, messages: whoever calls has these.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod algorithms;
+mod client;
+#[cfg(feature = "server")]
+mod exact;
+mod param;
+mod registry;
+#[cfg(feature = "server")]
+mod server;
+mod vector;
+
+pub use algorithms::ALGORITHMS;
+pub use client::{ClientRule, Correction, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
+#[cfg(feature = "server")]
+pub use exact::{ExactError, ExactMean, ExactSum};
+pub use param::{MAX_PARAMS, ParamError, ParamSpec, Params};
+pub use registry::{Algorithm, DeviceHalf, find, find_rule, rule_names};
+#[cfg(feature = "server")]
+pub use server::{
+    AggregateError, ClientState, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
+    ServerRule, Setup, Update,
+};
+pub use vector::{Length, VectorSpec, Vectors};

@@ -1,0 +1,69 @@
+//! Algorithms by name.
+
+use crate::algorithms::ALGORITHMS;
+use crate::client::ClientRule;
+use crate::param::ParamSpec;
+#[cfg(feature = "server")]
+use crate::server::{ServerRule, Setup};
+
+/// One algorithm: all that is to be known of it.
+#[derive(Clone, Copy)]
+pub struct Algorithm {
+    /// Name on the command line and in files.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub doc: &'static str,
+    /// Paper that describes it.
+    pub paper: &'static str,
+    /// Its device half.
+    pub device: &'static DeviceHalf,
+    /// Parameters of its server half.
+    pub params: &'static [ParamSpec],
+    /// Makes its server half.
+    ///
+    /// # Errors
+    /// What is wrong with the setup, for a person.
+    #[cfg(feature = "server")]
+    pub server: fn(&Setup) -> Result<alloc::boxed::Box<dyn ServerRule>, alloc::string::String>,
+}
+
+/// The device half of one or more algorithms.
+#[derive(Clone, Copy)]
+pub struct DeviceHalf {
+    /// Name on the wire, of 1 to 24 ASCII characters.
+    pub rule: &'static str,
+    /// Its parameters.
+    pub params: &'static [ParamSpec],
+    /// The rule.
+    pub client: &'static dyn ClientRule,
+}
+
+impl core::fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Algorithm")
+            .field("name", &self.name)
+            .field("rule", &self.device.rule)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An algorithm by its name.
+pub fn find(name: &str) -> Option<&'static Algorithm> {
+    ALGORITHMS.iter().copied().find(|known| known.name == name)
+}
+
+/// A device half by its name on the wire.
+pub fn find_rule(rule: &str) -> Option<&'static DeviceHalf> {
+    let mut halves = ALGORITHMS.iter().map(|known| known.device);
+    halves.find(|half| half.rule == rule)
+}
+
+/// Names of all client rules, each once.
+pub fn rule_names() -> impl Iterator<Item = &'static str> {
+    let known = ALGORITHMS.iter().enumerate();
+    known.filter_map(|(at, known)| {
+        let rule = known.device.rule;
+        let before = &ALGORITHMS[..at];
+        (!before.iter().any(|other| other.device.rule == rule)).then_some(rule)
+    })
+}

@@ -1,0 +1,254 @@
+//! What a run was before it was resumed, as far as its summary goes.
+//!
+//! It is read off `events.jsonl`, from which what was broken off has been taken away: whatever is still
+//! told there happened in a round that counts, and counts once.
+
+use crate::{Death, Event, Record, Resumed, Tail};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The parts of a run before this one; the default is that of a run that begins.
+#[derive(Debug, Default)]
+pub struct RunHistory {
+    /// The last complete round at each time that the run was broken off, this one included.
+    pub resumed_from: Vec<u32>,
+    /// How long they took, from their first events to their last, in seconds.
+    pub wall_s: f64,
+    /// How much of that went into rounds that were broken off, in seconds.
+    pub lost_s: f64,
+    /// Planned faults that happened: round, client, kind.
+    faults: BTreeSet<(u64, u32, String)>,
+    /// How often a hand did what.
+    by_hand: BTreeMap<String, u32>,
+    /// Devices that died.
+    pub deaths: Vec<Death>,
+    /// The boot of each part, if it is known, in seconds; one of which no round counts is none.
+    boots_s: Vec<Option<f64>>,
+    part: Part,
+}
+
+/// The part of a run that is being read.
+#[derive(Debug, Default)]
+struct Part {
+    boot_s: Option<f64>,
+    counts: bool,
+}
+
+impl RunHistory {
+    /// Of the run in a directory that goes on from there; what was broken off is gone from it.
+    ///
+    /// # Errors
+    /// If its events cannot be read.
+    pub fn of(run: &Path, resumed: &Resumed) -> Result<Self> {
+        let mut before = Self::default();
+        let read = Tail::new(run).poll(|record| before.take_in(record));
+        read.with_context(|| format!("read the events of {}", run.display()))?;
+        before.end_part(resumed.round, resumed.lost_s);
+        before.wall_s = resumed.elapsed_s + before.lost_s;
+        Ok(before)
+    }
+
+    /// How often each kind of planned fault happened, with those of this part.
+    pub fn faults_with(&self, own: BTreeMap<&'static str, u32>) -> BTreeMap<String, u32> {
+        let own = own
+            .into_iter()
+            .map(|(kind, count)| (kind.to_owned(), count));
+        let mut counts: BTreeMap<String, u32> = own.collect();
+        for (_, _, kind) in &self.faults {
+            *counts.entry(kind.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// How often a hand did what, with what it did in this part.
+    pub fn by_hand_with(&self, mut own: BTreeMap<String, u32>) -> BTreeMap<String, u32> {
+        for (action, count) in &self.by_hand {
+            *own.entry(action.clone()).or_default() += count;
+        }
+        own
+    }
+
+    /// How long the fleet took to boot, with this part's own boot; `None` unless it is known of every part.
+    pub fn boot_s_with(&self, own: Option<f64>) -> Option<f64> {
+        self.boots_s.iter().copied().chain([own]).sum()
+    }
+
+    /// The first round of this part, if it is not the first of the run.
+    pub fn since_round(&self) -> Option<u32> {
+        self.resumed_from.last().map(|round| round + 1)
+    }
+
+    fn take_in(&mut self, record: Record) {
+        match record.event {
+            Event::RunResumed { round, lost_s } => self.end_part(round, lost_s),
+            Event::RoundFinished { record } => self.part.counts |= record.round > 0,
+            Event::Fleet { detail, .. } if detail["by"].is_string() => {
+                let action = detail["action"].as_str().unwrap_or_default();
+                *self.by_hand.entry(action.to_owned()).or_default() += 1;
+            }
+            Event::Fleet {
+                client: Some(client),
+                what,
+                detail,
+            } => match what.as_str() {
+                "fault" => self.faults.extend(fault(client, &detail)),
+                "died" | "watchdog" => self.deaths.push(death(client, &detail)),
+                _ => {}
+            },
+            Event::Fleet { what, detail, .. } if what == "fleet_booted" => {
+                self.part.boot_s = detail["boot_s"].as_f64();
+            }
+            _ => {}
+        }
+    }
+
+    fn end_part(&mut self, round: u32, lost_s: f64) {
+        let part = std::mem::take(&mut self.part);
+        if part.counts {
+            self.boots_s.push(part.boot_s);
+        }
+        self.resumed_from.push(round);
+        self.lost_s += lost_s;
+    }
+}
+
+fn fault(client: u32, detail: &Value) -> Option<(u64, u32, String)> {
+    let kind = detail["fault"].as_str()?.to_owned();
+    Some((detail["round"].as_u64()?, client, kind))
+}
+
+fn death(client: u32, detail: &Value) -> Death {
+    let lines = detail["last_lines"].as_array().into_iter().flatten();
+    Death {
+        client,
+        reason: detail["reason"].as_str().unwrap_or_default().to_owned(),
+        last_lines: lines
+            .filter_map(|line| line.as_str().map(str::to_owned))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn before(events: &[Value], resumed: &Resumed) -> RunHistory {
+        let run = tempfile::tempdir().unwrap();
+        let line = |event: &Value| {
+            let mut event = event.clone();
+            (event["time_ms"], event["at"]) = (0.into(), "".into());
+            event.to_string() + "\n"
+        };
+        let text: String = events.iter().map(line).collect();
+        std::fs::write(run.path().join("events.jsonl"), text).unwrap();
+        RunHistory::of(run.path(), resumed).unwrap()
+    }
+
+    fn fleet(client: impl Into<Value>, what: &str, detail: Value) -> Value {
+        json!({"event": "fleet", "client": client.into(), "what": what, "detail": detail})
+    }
+
+    fn finished(round: u32) -> Value {
+        let mut event = serde_json::to_value(crate::RoundRecord {
+            round,
+            ..Default::default()
+        })
+        .unwrap();
+        event["event"] = "round_finished".into();
+        event
+    }
+
+    fn booted(boot_s: f64) -> Value {
+        fleet(Value::Null, "fleet_booted", json!({"boot_s": boot_s}))
+    }
+
+    #[test]
+    fn what_a_hand_did_was_not_planned() {
+        let hand = |action: &str| json!({"fault": "crash", "round": 1, "by": "dashboard", "action": action});
+        let planned = json!({"fault": "crash", "round": 1});
+        let events = [
+            fleet(1, "fault", hand("kill")),
+            fleet(2, "fault", planned),
+            fleet(Value::Null, "stop", hand("stop")),
+        ];
+        let before = before(&events, &Resumed::default());
+        assert_eq!(before.faults_with(BTreeMap::new())["crash"], 1);
+        let own = [("kill".to_owned(), 2), ("thaw".to_owned(), 1)];
+        let both = before.by_hand_with(own.into());
+        let expected = [("kill", 3), ("stop", 1), ("thaw", 1)];
+        let expected = expected.map(|(action, count)| (action.to_owned(), count));
+        assert_eq!(both, expected.into());
+    }
+
+    fn resumed(round: u32, lost_s: f64) -> Value {
+        json!({"event": "run_resumed", "round": round, "lost_s": lost_s})
+    }
+
+    #[test]
+    fn what_happened_is_counted_once_over_all_parts() {
+        let crash = |round: u32| fleet(3, "fault", json!({"fault": "crash", "round": round}));
+        let died = json!({"reason": "page fault", "last_lines": ["oops"]});
+        let events = [
+            crash(1),
+            crash(1),
+            fleet(4, "fault", json!({"fault": "crash", "round": 1})),
+            fleet(4, "fault", json!({"fault": "cut", "round": 2, "for_ms": 9})),
+            fleet(5, "died", died),
+            resumed(2, 1.5),
+            crash(3),
+            fleet(6, "watchdog", json!({"reason": "stuck"})),
+            fleet(Value::Null, "fault", json!(7)),
+            fleet(7, "fault", json!({"round": "?"})),
+        ];
+        let at = Resumed {
+            round: 4,
+            elapsed_s: 10.0,
+            lost_s: 0.5,
+            ..Resumed::default()
+        };
+        let before = before(&events, &at);
+        let counts = before.faults_with([("crash", 1), ("freeze", 2)].into());
+        let expected = [("crash", 4), ("cut", 1), ("freeze", 2)];
+        assert_eq!(
+            counts,
+            expected.map(|(kind, n)| (kind.to_owned(), n)).into()
+        );
+        assert_eq!(before.resumed_from, [2, 4]);
+        assert_eq!(before.since_round(), Some(5));
+        assert_eq!((before.lost_s, before.wall_s), (2.0, 12.0));
+        let deaths: Vec<_> = before
+            .deaths
+            .iter()
+            .map(|d| (d.client, &*d.reason))
+            .collect();
+        assert_eq!(deaths, [(5, "page fault"), (6, "stuck")]);
+        assert_eq!(before.deaths[0].last_lines, ["oops"]);
+    }
+
+    #[test]
+    fn boots_add_up_where_all_are_known() {
+        let boot_s = |events: &[Value], own| before(events, &Resumed::default()).boot_s_with(own);
+        let (one, two) = (finished(1), finished(2));
+        let whole = [
+            booted(1.0),
+            finished(0),
+            one.clone(),
+            resumed(1, 0.0),
+            booted(2.0),
+            two.clone(),
+        ];
+        assert_eq!(boot_s(&whole, Some(4.0)), Some(7.0));
+        assert_eq!(boot_s(&whole, None), None);
+        // The second part was ended before it had booted, and left nothing.
+        let idle = [booted(1.0), one.clone(), resumed(1, 0.0)];
+        assert_eq!(boot_s(&idle, Some(4.0)), Some(5.0));
+        assert_eq!(boot_s(&[finished(0)], Some(4.0)), Some(4.0));
+        // Its rounds did not wait for all devices.
+        assert_eq!(boot_s(&[one, two], Some(4.0)), None);
+        assert_eq!(RunHistory::default().boot_s_with(Some(4.0)), Some(4.0));
+        assert_eq!(RunHistory::default().since_round(), None);
+    }
+}

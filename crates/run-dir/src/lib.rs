@@ -1,0 +1,39 @@
+//! The record of a run: what is written while it goes on, and what everybody who shows it reads.
+//!
+//! A run directory holds `events.jsonl` ([`EventLog`], [`Tail`]), the tables `rounds.csv`, `clients.csv`
+//! and `traffic.csv`, the model ([`RunDir`]), [`Meta`], and at the end `summary.json` ([`RunSummary`]).
+//! [`Fold`] is what is known of a run after its events so far; [`replay`] makes one of a directory.
+//!
+//! # Invariants
+//! - The events are the record: tables and folds are made of them, and never the other way round.
+//! - A round counts once its model is in place; [`RunDir::resume`] takes away what came after it.
+//! - Nothing here talks to a network, and a file is read in bounded pieces.
+
+#![forbid(unsafe_code)]
+
+mod event;
+mod event_log;
+pub mod fold;
+mod groups;
+mod history;
+mod meta;
+mod pid;
+mod resume;
+mod summary;
+mod tail;
+mod write;
+
+pub use event::{ClientRecord, Event, HostCost, Record, RoundPhase, RoundRecord};
+pub use event_log::EventLog;
+pub use fold::Fold;
+pub use groups::FleetGroup;
+pub use history::RunHistory;
+pub use meta::Meta;
+pub use pid::{PID_FILE, PidFile, process_of, started};
+pub use resume::Resumed;
+pub use summary::{
+    ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
+    TrainingSummary,
+};
+pub use tail::{EVENTS, Tail, replay};
+pub use write::{RunDir, Traffic, model_sha256};

@@ -1,0 +1,322 @@
+//! The summary of a run: `summary.json`, and the block at the end of the terminal's output.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+/// The training of a run, as the aggregator knows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainingSummary {
+    /// Whether every round completed.
+    pub success: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Clients that there may be.
+    pub clients: u32,
+    /// Rounds that were to be.
+    pub rounds: u32,
+    /// Rounds that completed.
+    pub rounds_completed: u32,
+    /// Accuracy of the last model on the test set.
+    pub final_accuracy: Option<f64>,
+    /// Its mean cross-entropy on the test set, in nats.
+    pub final_loss: Option<f64>,
+    /// The best accuracy of any round.
+    pub best_accuracy: Option<f64>,
+    /// HTTP bytes from devices.
+    pub bytes_up: u64,
+    /// HTTP bytes to devices.
+    pub bytes_down: u64,
+    /// From the first wait for devices to the last evaluation, in seconds. Of a run that was resumed,
+    /// without what was broken off and done again.
+    pub train_s: f64,
+    /// SHA-256 of the last model's parameters as little-endian f32.
+    pub model_sha256: String,
+    /// What every random stream was derived from.
+    pub seed: u64,
+    /// Clients of a cohort that had no update in it; in a run's summary they are among the failures.
+    #[serde(skip)]
+    pub client_failures: Vec<ClientFailure>,
+}
+
+/// A client of a cohort that had no update in a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientFailure {
+    /// The client.
+    pub client: u32,
+    /// The round.
+    pub round: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// A device that ended without being asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Death {
+    /// The device.
+    pub client: u32,
+    /// How.
+    pub reason: String,
+    /// The last lines that it wrote, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// The whole of a run: what the aggregator knows and what the orchestrator knows.
+#[derive(Debug, Serialize)]
+pub struct RunSummary {
+    /// The run's name.
+    pub name: String,
+    /// The aggregator's part; successful unless a signal ended the run.
+    #[serde(flatten)]
+    pub training: TrainingSummary,
+    /// The signal that ended the run early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interrupted_by: Option<&'static str>,
+    /// What a device was; absent for a server, which does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<&'static str>,
+    /// The machine of an emulated device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
+    /// From the start of the program to the end of the fleet, of all parts of the run. One that was
+    /// broken off counts from its first event to its last.
+    pub wall_s: f64,
+    /// The orchestrator's part.
+    #[serde(flatten)]
+    pub fleet: FleetSummary,
+    /// Devices that died, and updates that were asked for and did not come.
+    pub failures: Vec<Failure>,
+}
+
+/// The fleet of a run, as the orchestrator knows it.
+#[derive(Debug, Default, Serialize)]
+pub struct FleetSummary {
+    /// The network that emulated devices had, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// How much of the time went into rounds that were broken off and done again; absent unless resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_s: Option<f64>,
+    /// From the start of the first machine until all devices ran, of all parts that completed a round;
+    /// absent if that did not come in one of them, or not before its last round.
+    pub boot_s: Option<f64>,
+    /// Memory of the host that each device's machine had to itself at the end of the training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// What became of the fleet's frames; absent where no switch counted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_stats: Option<NetworkStats>,
+    /// How often each kind of planned fault happened.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<String, u32>,
+    /// Actions by hand from the dashboard, counted: with any, the command does not repeat this run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_hand: BTreeMap<String, u32>,
+    /// The last complete round at each time that the run was broken off and resumed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resumed_from: Vec<u32>,
+    /// Devices that died; in a run's summary they are among the failures.
+    #[serde(skip)]
+    pub deaths: Vec<Death>,
+}
+
+/// A failure of one device.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Failure {
+    /// It was asked for an update, and none came.
+    NoUpdate(ClientFailure),
+    /// It ended without being asked to.
+    Died(Death),
+}
+
+/// Private memory of the emulated machines, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Machines that were measured.
+    pub devices: u32,
+    /// Of the largest.
+    pub private_bytes_max: u64,
+    /// Of the mean one.
+    pub private_bytes_mean: u64,
+}
+
+impl Memory {
+    /// Of machines with these private bytes; `None` if there are none.
+    pub fn of(machines: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let bytes: Vec<u64> = machines.into_iter().collect();
+        Some(Self {
+            devices: bytes.len() as u32,
+            private_bytes_max: bytes.iter().copied().max()?,
+            private_bytes_mean: bytes.iter().sum::<u64>() / bytes.len() as u64,
+        })
+    }
+}
+
+/// Frames on all links together, as the switch counted them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NetworkStats {
+    /// The first round that is counted, if the run was resumed: the switch of before took its counts
+    /// with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_round: Option<u32>,
+    /// From devices.
+    pub up: Frames,
+    /// To devices.
+    pub down: Frames,
+    /// Mean time by which a frame left its link later than it should have.
+    pub mean_late_ms: f64,
+    /// The worst.
+    pub worst_late_ms: f64,
+    /// Frames that left more than a millisecond late.
+    pub late_frames: u64,
+    /// Whether the switch ran in a real-time class; if not, a busy host made it later.
+    pub real_time: bool,
+}
+
+/// Frames of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// Handed to a link.
+    pub offered: u64,
+    /// Their bytes, with Ethernet headers.
+    pub offered_bytes: u64,
+    /// Taken by the loss that was asked for.
+    pub lost: u64,
+    /// Dropped for a full queue or a cut link.
+    pub dropped: u64,
+    /// TCP segments among those offered.
+    pub tcp_segments: u64,
+    /// TCP segments whose data, SYN or FIN were sent before.
+    pub tcp_retransmissions: u64,
+    /// TCP segments among those lost and dropped.
+    pub tcp_dropped: u64,
+}
+
+impl RunSummary {
+    /// For people, with the run directory as they would type it.
+    pub fn describe(&self, out: &Path) -> String {
+        let mut text = String::from("\n");
+        let mut row = |name: &str, value: String| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {name:<10} {value}");
+        };
+        row(
+            "rounds",
+            format!(
+                "{} of {} completed",
+                self.training.rounds_completed, self.training.rounds
+            ),
+        );
+        if let (Some(accuracy), Some(loss)) =
+            (self.training.final_accuracy, self.training.final_loss)
+        {
+            let best = self.training.best_accuracy.unwrap_or(accuracy);
+            let (accuracy, best) = (100.0 * accuracy, 100.0 * best);
+            row(
+                "accuracy",
+                format!("{accuracy:.2} % on the test images, best {best:.2} %"),
+            );
+            row("loss", format!("{loss:.4}"));
+        }
+        let (up, down) = (
+            megabytes(self.training.bytes_up),
+            megabytes(self.training.bytes_down),
+        );
+        row("traffic", format!("{up} from devices, {down} to devices"));
+        let boot = self
+            .fleet
+            .boot_s
+            .map_or(String::new(), |boot_s| format!(", boot {boot_s:.1} s"));
+        row(
+            "time",
+            format!(
+                "{:.1} s, training {:.1} s{boot}",
+                self.wall_s, self.training.train_s
+            ),
+        );
+        if let Some(lost_s) = self.fleet.lost_s {
+            let rounds: Vec<_> = self.fleet.resumed_from.iter().map(u32::to_string).collect();
+            let word = if rounds.len() == 1 { "round" } else { "rounds" };
+            let rounds = rounds.join(", ");
+            row(
+                "resumed",
+                format!("after {word} {rounds}; {lost_s:.1} s went into what was broken off"),
+            );
+        }
+        if let Some(memory) = self.fleet.memory {
+            let max = megabytes(memory.private_bytes_max);
+            row("memory", format!("{max} private to a device at most"));
+        }
+        if !self.fleet.faults.is_empty() {
+            let each = self
+                .fleet
+                .faults
+                .iter()
+                .map(|(name, count)| format!("{count} {name}"));
+            row("faults", each.collect::<Vec<_>>().join(", "));
+        }
+        if !self.fleet.by_hand.is_empty() {
+            let each = self
+                .fleet
+                .by_hand
+                .iter()
+                .map(|(action, count)| format!("{count} {action}"));
+            let each = each.collect::<Vec<_>>().join(", ");
+            row(
+                "by hand",
+                format!("{each}, from the dashboard: the command does not repeat this run"),
+            );
+        }
+        for line in self.failures_in_short() {
+            row("failures", line);
+        }
+        row("model", format!("sha256 {}", self.training.model_sha256));
+        row("results", out.display().to_string());
+        if let Some(reason) = &self.training.reason {
+            row("stopped", reason.clone());
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn failures_in_short(&self) -> Vec<String> {
+        let missing = |failure: &&Failure| matches!(failure, Failure::NoUpdate(_));
+        let missing = self.failures.iter().filter(missing).count();
+        let mut lines = Vec::new();
+        if missing > 0 {
+            lines.push(format!("{missing} updates did not come, see clients.csv"));
+        }
+        for failure in &self.failures {
+            if let Failure::Died(Death { client, reason, .. }) = failure {
+                lines.push(format!(
+                    "client {client} died: {reason}, see serial/{client}.log"
+                ));
+            }
+        }
+        lines
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_that_of_the_largest() {
+        let memory = Memory::of([10, 20]);
+        let expected = Memory {
+            devices: 2,
+            private_bytes_max: 20,
+            private_bytes_mean: 15,
+        };
+        assert_eq!(memory, Some(expected));
+        assert_eq!(Memory::of([]), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! `events.jsonl`, read on as it grows.
+//!
+//! A run that was broken off and goes on has another file in its place, without what is done again.
+
+use crate::{Fold, Meta, Record, pid};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The file's name in the run directory.
+pub const EVENTS: &str = "events.jsonl";
+
+/// Longest line that is read: a cohort of every client that a fleet can have fits many times over.
+const MAX_LINE: usize = 4 << 20;
+
+/// Bytes read at once.
+const PIECE: usize = 64 << 10;
+
+/// A file of events, and how far it has been read.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    /// The start of a line whose end is not there yet.
+    pending: Vec<u8>,
+    /// Whether the line under way is too long, and passed over.
+    skipping: bool,
+    unreadable: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Tail {
+    /// Of a run directory, from its first event on; nothing needs to be there yet.
+    pub fn new(run_dir: &Path) -> Self {
+        Self {
+            path: run_dir.join(EVENTS),
+            file: None,
+            pending: Vec::new(),
+            skipping: false,
+            unreadable: 0,
+            modified: None,
+        }
+    }
+
+    /// Reads the events that are new; returns how many.
+    ///
+    /// # Errors
+    /// If there is no such file, or it cannot be read.
+    pub fn poll(&mut self, mut apply: impl FnMut(Record)) -> io::Result<usize> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => open(&self.path)?,
+        };
+        let mut piece = vec![0; PIECE];
+        let mut events = 0;
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            events += self.take_in(&piece[..read], &mut apply);
+        }
+        self.modified = file.metadata()?.modified().ok();
+        self.file = Some(file);
+        Ok(events)
+    }
+
+    /// Whether another file has taken the place of the one that was read: the run goes on from an
+    /// earlier round, and everything has to be read anew.
+    pub fn is_replaced(&self) -> bool {
+        let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let read = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let there = self.path.metadata().ok();
+        matches!((read.map(id), there.map(id)), (Some(read), Some(there)) if read != there)
+    }
+
+    /// When the file last grew.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
+    /// Lines that were no event: of another version, or cut off by a crash.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    fn take_in(&mut self, mut bytes: &[u8], apply: &mut impl FnMut(Record)) -> usize {
+        let mut events = 0;
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            self.keep(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            let line = std::mem::take(&mut self.pending);
+            let skipped = std::mem::take(&mut self.skipping);
+            match serde_json::from_slice(&line) {
+                Ok(record) if !skipped => {
+                    apply(record);
+                    events += 1;
+                }
+                _ => self.unreadable += 1,
+            }
+        }
+        self.keep(bytes);
+        events
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.skipping |= self.pending.len() + bytes.len() > MAX_LINE;
+        if self.skipping {
+            self.pending = Vec::new();
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Opens a file that can be read to its end: not a pipe, which would make the reader wait.
+fn open(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a file",
+        ));
+    }
+    File::open(path)
+}
+
+/// Everything that the events of a run directory tell. A run without an end is taken to be broken off
+/// unless the process that makes it is there.
+///
+/// # Errors
+/// If there are none, or a file there cannot be read.
+pub fn replay(run_dir: &Path) -> Result<Fold> {
+    let mut fold = Fold::new(Meta::load(run_dir)?);
+    let mut tail = Tail::new(run_dir);
+    tail.poll(|record| fold.apply(record)).with_context(|| {
+        format!(
+            "{} is not the directory of a run: read {EVENTS}",
+            run_dir.display()
+        )
+    })?;
+    fold.set_unreadable(tail.unreadable());
+    fold.set_interrupted(!fold.is_over() && pid::process_of(run_dir).is_none());
+    Ok(fold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use std::io::Write;
+
+    const READY: &str = r#"{"time_ms":1,"at":"","event":"client_ready","client":7}"#;
+
+    fn read(tail: &mut Tail) -> usize {
+        tail.poll(|record| assert!(matches!(record.event, Event::ClientReady { client: 7 })))
+            .unwrap()
+    }
+
+    #[test]
+    fn lines_come_when_they_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::new(dir.path());
+        assert_eq!(
+            tail.poll(|_| ()).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        let mut file = File::create(dir.path().join(EVENTS)).unwrap();
+        write!(file, "{READY}\n{}", &READY[..20]).unwrap();
+        assert_eq!(read(&mut tail), 1);
+        assert_eq!(read(&mut tail), 0);
+        writeln!(file, "{}\n{READY}", &READY[20..]).unwrap();
+        assert_eq!(read(&mut tail), 2);
+        assert_eq!(tail.unreadable(), 0);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_another_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::new(dir.path());
+        assert!(!tail.is_replaced(), "there is none yet");
+        let file = dir.path().join(EVENTS);
+        std::fs::write(&file, format!("{READY}\n{READY}\n")).unwrap();
+        assert_eq!(read(&mut tail), 2);
+        assert!(!tail.is_replaced());
+        let new = dir.path().join("new");
+        std::fs::write(&new, format!("{READY}\n")).unwrap();
+        std::fs::rename(new, &file).unwrap();
+        assert!(tail.is_replaced());
+        std::fs::remove_file(&file).unwrap();
+        assert!(!tail.is_replaced(), "what was read is all that there is");
+    }
+
+    #[test]
+    fn what_is_no_event_is_passed_over_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tail = Tail::new(dir.path());
+        let long = "x".repeat(MAX_LINE + 1);
+        let text = format!("\n{{}}\n\u{fffd}\n{long}\n{READY}\n");
+        std::fs::write(dir.path().join(EVENTS), text).unwrap();
+        assert_eq!(read(&mut tail), 1);
+        assert_eq!(tail.unreadable(), 4);
+        assert!(tail.pending.capacity() <= MAX_LINE);
+    }
+
+    #[test]
+    fn a_folder_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(EVENTS)).unwrap();
+        assert!(Tail::new(dir.path()).poll(|_| ()).is_err());
+        assert!(replay(dir.path()).is_err());
+    }
+}
