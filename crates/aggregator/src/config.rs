@@ -150,6 +150,14 @@ impl Config {
         params
     }
 
+    /// Arithmetic of the model's evaluation: that of the devices' training.
+    pub(crate) fn evaluation_arithmetic(&self) -> fl_nn::Arithmetic {
+        match self.arithmetic {
+            Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
+            Arithmetic::Float => fl_nn::Arithmetic::Float,
+        }
+    }
+
     /// Longest wait for the answer to one `/start`.
     pub(crate) fn start_within(&self) -> Duration {
         start_within(self.round_deadline)
