@@ -19,10 +19,11 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tcp_track::{FrameKind, Tracker};
+
 use super::frame::{Header, Mac};
 use super::lane::{Arrival, Lane, Verdict};
 use super::stats::{Counters, Rejection, add};
-use super::tcp::{Kind, Watch};
 use crate::link::Direction;
 use crate::link::MAX_FRAME_BYTES;
 use crate::link::{Link, Rate};
@@ -85,15 +86,15 @@ pub(crate) struct Engine {
 /// Both directions of a device's link.
 #[derive(Debug)]
 struct DeviceLinks {
-    uplink: (Lane, Watch),
-    downlink: (Lane, Watch),
+    uplink: (Lane, Tracker),
+    downlink: (Lane, Tracker),
     cut: bool,
-    /// How often the link was cut: a frame that was under way then does not arrive.
+    /// Number of cuts of the link: a frame under way during a cut is lost.
     cuts: u32,
 }
 
 impl DeviceLinks {
-    fn lane(&mut self, direction: Direction) -> &mut (Lane, Watch) {
+    fn lane(&mut self, direction: Direction) -> &mut (Lane, Tracker) {
         match direction {
             Direction::Uplink => &mut self.uplink,
             Direction::Downlink => &mut self.downlink,
@@ -120,7 +121,7 @@ struct Way {
     direction: Direction,
     /// [`DeviceLinks::cuts`] when it came.
     cuts: u32,
-    /// Whether it is a TCP segment.
+    /// It is a TCP segment.
     segment: bool,
 }
 
@@ -254,8 +255,8 @@ impl Engine {
         let counters = self.counters.lane(device, direction);
         let state = &mut self.devices[device];
         let (cut, cuts) = (state.cut, state.cuts);
-        let (lane, watch) = state.lane(direction);
-        let kind = watch.see(frame);
+        let (lane, tracker) = state.lane(direction);
+        let kind = tracker.see(frame);
         counters.offered(frame.len(), kind);
         let dropped = if cut || full {
             lane.skip();
@@ -277,13 +278,13 @@ impl Engine {
                         device,
                         direction,
                         cuts,
-                        segment: kind != Kind::Other,
+                        segment: kind != FrameKind::Other,
                     };
                     return self.hold(way, &arrival, frame);
                 }
             }
         };
-        counters.drop(dropped, kind != Kind::Other);
+        counters.drop(dropped, kind != FrameKind::Other);
     }
 
     fn hold(&mut self, way: Way, arrival: &Arrival, bytes: &[u8]) {
@@ -351,7 +352,7 @@ impl DeviceLinks {
             let impairment = *device.link.direction(direction);
             (
                 Lane::new(seed, device.client, direction, impairment),
-                Watch::default(),
+                Tracker::default(),
             )
         };
         let mut downlink = lane(Direction::Downlink);

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tcp_track::FrameKind;
+
 use super::engine::Port;
-use super::tcp::Kind;
 use crate::link::Direction;
 
 /// Declares the numbers of a snapshot and the counters behind them in one list.
@@ -85,7 +86,7 @@ counters! {
     Punctuality by PunctualityCounters {
         /// Frames that left their link, in time or not.
         timed_frames,
-        /// How far behind their time they left, summed up, in nanoseconds.
+        /// Sum of their lateness in nanoseconds.
         late_ns,
         /// Frames that left their link more than [`LATE`] behind their time: the host was busy.
         late_frames,
@@ -115,9 +116,9 @@ pub struct SwitchStats {
     pub clients: BTreeMap<u32, ClientStats>,
     /// The host's port.
     pub host: PortStats,
-    /// Whether frames left in time.
+    /// Punctuality of the frames.
     pub punctuality: Punctuality,
-    /// Whether the switch runs in a real-time class; if not, a busy host makes it later.
+    /// True if the switch runs in a real-time class; otherwise a busy host delays it.
     pub real_time: bool,
 }
 
@@ -221,13 +222,13 @@ impl PortCounters {
 }
 
 impl LaneCounters {
-    pub fn offered(&self, bytes: usize, kind: Kind) {
+    pub fn offered(&self, bytes: usize, kind: FrameKind) {
         count(&self.frames);
         add(&self.bytes, bytes);
-        if kind != Kind::Other {
+        if kind != FrameKind::Other {
             count(&self.tcp_segments);
         }
-        if kind == Kind::Retransmission {
+        if kind == FrameKind::Retransmission {
             count(&self.tcp_retransmissions);
         }
     }

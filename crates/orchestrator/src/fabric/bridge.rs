@@ -117,7 +117,7 @@ impl Bridge {
         let state = self.state(client, |state| match change {
             LinkChange::Cut => state.cut = true,
             LinkChange::Heal => state.cut = false,
-            LinkChange::Set(link) => state.link = Some(link),
+            LinkChange::Set(link) => state.link = Some(*link),
         });
         self.apply(client, state).await
     }

@@ -67,14 +67,14 @@ pub(crate) trait Fabric: Debug + Send + Sync {
 }
 
 /// Change of a device's link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum LinkChange {
     /// Nothing passes from now on.
     Cut,
     /// It passes again.
     Heal,
     /// Another link for the frames to come.
-    Set(Link),
+    Set(Box<Link>),
 }
 
 /// Place of a device in the network, known before it has a machine.

@@ -90,7 +90,7 @@ impl Fabric for Switchboard {
             let changed = match change {
                 LinkChange::Cut => self.switch.cut(client),
                 LinkChange::Heal => self.switch.heal(client),
-                LinkChange::Set(link) => self.switch.set_link(client, link),
+                LinkChange::Set(link) => self.switch.set_link(client, *link),
             };
             changed.map_err(|error| error.to_string())
         }

@@ -231,7 +231,8 @@ impl Fleet {
     /// [`FleetError::Link`] if the network cannot impair links, the device is native, or there can be
     /// no such link.
     pub async fn set_link(&self, client: u32, link: Link) -> Result<(), FleetError> {
-        self.change_link(client, LinkChange::Set(link)).await
+        self.change_link(client, LinkChange::Set(Box::new(link)))
+            .await
     }
 
     /// Counts of a device's link so far; `None` where no switch counts.
