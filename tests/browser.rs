@@ -421,6 +421,9 @@ fn aggregator() -> zfl_aggregator::Config {
         algorithm: Default::default(),
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,
+        overrides: std::collections::BTreeMap::new(),
+        encoding_up: &fl_proto::codec::F32,
+        encoding_down: &fl_proto::codec::F32,
         any_address: false,
     }
 }

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use fl_algo::{
-    ClientState, LocalParams, Params, RoundMetrics, SavedState, Sections, ServerRule, Update,
-    VectorSpec,
+    ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update, VectorSpec,
 };
 use zfl_run_dir::{StateDir, StatePart};
 
@@ -50,7 +49,7 @@ impl ClientStates {
 /// The algorithm of a run at work.
 pub(crate) struct RunningAlgorithm {
     rule: Box<dyn ServerRule>,
-    device_params: Params,
+
     vectors: &'static [VectorSpec],
     weighting: Weighting,
     clients: ClientStates,
@@ -80,12 +79,8 @@ impl RunningAlgorithm {
         );
         Ok(Self {
             rule: rule.map_err(|why| anyhow!(why))?,
-            device_params: choice.device_params,
-            vectors: choice
-                .algorithm
-                .device
-                .client
-                .vectors(&choice.device_params),
+
+            vectors: config.vectors(),
             weighting: config.weighting,
             clients: ClientStates::default(),
             changed: Vec::new(),
@@ -108,7 +103,6 @@ impl RunningAlgorithm {
 
     /// What a client is told for a round, unless the rule changes it.
     pub fn configure(&self, round: u32, client: u32, local: &mut LocalParams) {
-        local.params = self.device_params;
         self.rule.configure(round, client, local);
     }
 

@@ -16,12 +16,15 @@
 #![forbid(unsafe_code)]
 
 mod algorithm;
+mod broadcast;
+mod capabilities;
 mod config;
 mod device;
 mod evaluate;
 mod guard;
 mod hooks;
 mod http;
+mod intake;
 mod log;
 mod probe;
 mod roster;
@@ -31,7 +34,7 @@ mod server;
 mod shared;
 mod traffic;
 
-pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
+pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;

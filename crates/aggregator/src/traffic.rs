@@ -264,6 +264,9 @@ mod tests {
             algorithm: Default::default(),
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
+            overrides: BTreeMap::new(),
+            encoding_up: &fl_proto::codec::F32,
+            encoding_down: &fl_proto::codec::F32,
             any_address: false,
         };
         let train = Dataset {
