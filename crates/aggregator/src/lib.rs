@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod complete;
 mod config;
 mod device;
 mod evaluate;
@@ -29,6 +30,7 @@ mod serve;
 mod server;
 mod shared;
 mod strategy;
+mod token;
 mod traffic;
 
 pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
@@ -38,6 +40,7 @@ pub use serve::Limits;
 pub use server::{Handle, Server, bind};
 pub use strategy::{FedAvg, Strategy, Update};
 // Names that this crate's own signatures have.
+pub use fl_round::Stragglers;
 pub use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,
     TrainingSummary,

@@ -24,7 +24,7 @@ mod tail;
 mod write;
 
 pub use event::{ClientRecord, Event, HostCost, Record, RoundPhase, RoundRecord};
-pub use event_log::EventLog;
+pub use event_log::{EventLog, RunClock};
 pub use fold::Fold;
 pub use groups::FleetGroup;
 pub use history::RunHistory;

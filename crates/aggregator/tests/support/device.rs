@@ -262,6 +262,7 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
     let frame = Frame::parse(&body).expect("a well-formed frame");
     let start: Start = fl_proto::json::decode(frame.control).expect("a start");
     assert_eq!(start.round, frame.header.round);
+    inner.ready.lock().unwrap().1 = start.round;
     let _ = inner.orders.send(Order {
         start,
         params: frame.params().collect(),
