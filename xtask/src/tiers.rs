@@ -98,7 +98,7 @@ fn tshark() -> Result<Tally> {
         return Ok(Tally::default());
     }
     let mut cargo = project::cargo();
-    cargo.args(["test", "--locked", "--package", "zfl-orchestrator", "--lib"]);
+    cargo.args(["test", "--locked", "--package", "zfl-netsim", "--lib"]);
     let tally = count(cargo.args(["--", "--ignored", "--exact", TSHARK_TEST]))?;
     if tally == Tally::default() {
         bail!("no test has the name {TSHARK_TEST}: give its new one here");
