@@ -1,13 +1,13 @@
 //! A data set from a directory of four IDX files, plain or gzipped.
 //!
-//! Which content is expected: that of MNIST for the directory that zfl ships, and for any other
+//! The content expected is that of MNIST for the directory that zfl ships, and for any other
 //! directory what a `SHA256SUMS` beside the files lists (`sha256sum`'s format, of the uncompressed
 //! files); files that it does not list, and directories without one, are taken as they are.
 
 use crate::dataset::{Dataset, Splits};
 use crate::error::{DataError, Problem};
-use crate::idx::{self, Idx};
-use crate::mnist;
+use crate::source::idx::{self, Idx};
+use crate::source::mnist;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};

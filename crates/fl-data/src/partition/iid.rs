@@ -1,44 +1,30 @@
-//! Which client trains on which examples.
+//! Independent and identically distributed parts, of the sizes asked for.
 
+use super::{Params, Partition, PartitionError, PartitionRequest, Partitioner};
 use fl_rng::{Pcg32, Purpose};
 
-/// The examples of each client: indices into the training set, no example in two places.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
-    clients: Vec<Vec<u32>>,
-}
+/// Partitioner that deals at random: clients differ in how many examples they have, not in which kind.
+pub(super) struct Iid;
 
-/// Why examples cannot be dealt out as asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PartitionError {
-    /// The sizes add up to more than there is.
-    #[error("the clients ask for {asked} examples in all, the data set has {available}")]
-    TooFewExamples {
-        /// Sum of the sizes.
-        asked: u64,
-        /// Examples there are.
-        available: u64,
-    },
-    /// A client would have nothing to train on.
-    #[error("client {client} would get no example")]
-    EmptyClient {
-        /// The client's ID.
-        client: usize,
-    },
-    /// More examples than a 32-bit index can tell apart.
-    #[error("a data set of more than 2^32 - 1 examples")]
-    TooManyExamples,
-}
-
-impl Partition {
-    /// Number of clients.
-    pub fn num_clients(&self) -> usize {
-        self.clients.len()
+impl Partitioner for Iid {
+    fn name(&self) -> &'static str {
+        "iid"
     }
 
-    /// The examples of `client`, in the order in which it receives them; none for an unknown one.
-    pub fn indices(&self, client: usize) -> &[u32] {
-        self.clients.get(client).map_or(&[], Vec::as_slice)
+    fn doc(&self) -> &'static str {
+        "At random: every device has examples of the same kinds"
+    }
+
+    fn decides_sizes(&self) -> bool {
+        false
+    }
+
+    fn deal(
+        &self,
+        request: &PartitionRequest<'_>,
+        _: &Params,
+    ) -> Result<Partition, PartitionError> {
+        iid(request.labels.len(), request.sizes, request.seed)
     }
 }
 
@@ -56,7 +42,7 @@ pub fn equal_share(num_examples: usize, clients: u32) -> usize {
 /// # Errors
 /// [`PartitionError`] if there are too few examples or a size is 0.
 pub fn iid(num_examples: usize, sizes: &[usize], seed: u64) -> Result<Partition, PartitionError> {
-    let available = u32::try_from(num_examples).map_err(|_| PartitionError::TooManyExamples)?;
+    let available = super::available(num_examples)?;
     let asked = sizes
         .iter()
         .fold(0_u64, |sum, &size| sum.saturating_add(size as u64));
@@ -69,34 +55,21 @@ pub fn iid(num_examples: usize, sizes: &[usize], seed: u64) -> Result<Partition,
     if let Some(client) = sizes.iter().position(|&size| size == 0) {
         return Err(PartitionError::EmptyClient { client });
     }
-    let order = permutation(available, seed);
+    let mut order: Vec<u32> = (0..available).collect();
+    Pcg32::new(Purpose::IidPartition, seed).shuffle(&mut order);
     let mut rest = order.as_slice();
     let mut take = |&size: &usize| {
         let (own, others) = rest.split_at(size);
         rest = others;
         own.to_vec()
     };
-    Ok(Partition {
-        clients: sizes.iter().map(&mut take).collect(),
-    })
-}
-
-fn permutation(n: u32, seed: u64) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..n).collect();
-    Pcg32::new(Purpose::IidPartition, seed).shuffle(&mut order);
-    order
+    Ok(Partition::new(sizes.iter().map(&mut take).collect()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn flat(partition: &Partition) -> Vec<u32> {
-        (0..partition.num_clients())
-            .flat_map(|c| partition.indices(c).to_vec())
-            .collect()
-    }
 
     #[test]
     fn the_same_seed_deals_the_same_for_ever() {
@@ -147,7 +120,7 @@ mod tests {
             for (client, &size) in sizes.iter().enumerate() {
                 prop_assert_eq!(partition.indices(client).len(), size);
             }
-            let mut all = flat(&partition);
+            let mut all: Vec<u32> = partition.clients().flatten().copied().collect();
             all.sort_unstable();
             all.dedup();
             prop_assert_eq!(all.len(), asked);
