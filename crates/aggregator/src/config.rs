@@ -1,9 +1,11 @@
 //! The experiment, as far as the aggregator goes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fl_nn::{Init, Model};
-use fl_proto::{Arithmetic, Start, Token};
+use fl_proto::codec::{Codec, F32};
+use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +28,7 @@ const START_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_s
 /// Silence after which a device that failed is no longer asked before a round; it may still come back.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
-/// Weight of an update in the mean.
+/// Weight of each update in the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
@@ -72,17 +74,80 @@ pub struct Config {
     pub learning_rate: f32,
     /// Arithmetic of the devices' first layer.
     pub arithmetic: Arithmetic,
-    /// Weight of each update.
+    /// Weight of each update in the mean.
     pub weighting: Weighting,
     /// The model.
     pub model: Model,
-    /// Seed that every random stream is derived from.
+    /// Seed of every random stream.
     pub seed: u64,
-    /// A device may name any address for itself in `/id`, not only its own or a loopback one. Off, so that a stranger cannot point the aggregator at a third machine.
+    /// Clients that train otherwise than the rest: a group's own hyper-parameters.
+    pub overrides: BTreeMap<u32, LocalOverrides>,
+    /// Client half of the algorithm.
+    pub rule: RuleName,
+    /// Parameters of the client half.
+    pub rule_params: Params,
+    /// Codec of updates.
+    pub encoding_up: &'static dyn Codec,
+    /// Codec of the model on its way down.
+    pub encoding_down: &'static dyn Codec,
+    /// Lets a device name any address for itself in `/id`, not only its own or a loopback one.
+    /// Off, so that a stranger cannot point the aggregator at a third machine.
     pub any_address: bool,
 }
 
+/// Hyper-parameters of a client that differ from those of the experiment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LocalOverrides {
+    /// Passes over the client's data in a round.
+    pub local_epochs: Option<u32>,
+    /// Examples per step.
+    pub batch_size: Option<u32>,
+    /// Step size.
+    pub learning_rate: Option<f32>,
+}
+
+/// Hyper-parameters of one client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Local {
+    /// Passes over the client's data in a round.
+    pub local_epochs: u32,
+    /// Examples per step.
+    pub batch_size: u32,
+    /// Step size.
+    pub learning_rate: f32,
+}
+
+/// The name of a codec, as in control messages.
+pub(crate) fn codec_name(codec: &dyn Codec) -> CodecName {
+    CodecName::try_from(codec.name()).unwrap_or_default()
+}
+
 impl Config {
+    /// Hyper-parameters of a client.
+    pub fn local(&self, client: u32) -> Local {
+        let own = self.overrides.get(&client).copied().unwrap_or_default();
+        Local {
+            local_epochs: own.local_epochs.unwrap_or(self.local_epochs),
+            batch_size: own.batch_size.unwrap_or(self.batch_size),
+            learning_rate: own.learning_rate.unwrap_or(self.learning_rate),
+        }
+    }
+
+    /// Codec and count of each section of an update, in the widest codec.
+    pub(crate) fn sections_up(&self) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
+        let model = self.model.shape().num_params() as u64;
+        std::iter::once((&F32 as &'static dyn Codec, model))
+    }
+
+    /// Memory that a client's device needs for model, data and training, in bytes.
+    pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
+        let batch_size = self.local(client).batch_size as usize;
+        let training = self.model.training_plan(batch_size, examples);
+        let training = training.map_or(u64::MAX, |plan| plan.total_bytes());
+        let an_example = self.model.shape().num_inputs() as u64 + 1;
+        training.saturating_add(an_example * examples as u64)
+    }
+
     /// The global model of round 0.
     pub fn initial_params(&self) -> Vec<f32> {
         let mut params = vec![0.0; self.model.shape().num_params()];
@@ -122,15 +187,24 @@ impl Config {
         }
     }
 
-    /// The control message that starts a round on one device.
-    pub fn start(&self, round: u32, token: Token) -> Start {
+    /// The control message that starts a round on one client.
+    pub fn start(&self, round: u32, client: u32, token: Token) -> Start {
+        let Local {
+            local_epochs,
+            batch_size,
+            learning_rate,
+        } = self.local(client);
         Start {
             round,
             token,
-            local_epochs: self.local_epochs,
-            batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
+            local_epochs,
+            batch_size,
+            learning_rate,
             arithmetic: self.arithmetic,
+            rule: self.rule.clone(),
+            params: self.rule_params.clone(),
+            state_round: 0,
+            encoding_up: codec_name(self.encoding_up),
         }
     }
 }

@@ -15,6 +15,8 @@
 
 #![forbid(unsafe_code)]
 
+mod broadcast;
+mod capabilities;
 mod complete;
 mod config;
 mod device;
@@ -22,6 +24,7 @@ mod evaluate;
 mod guard;
 mod hooks;
 mod http;
+mod intake;
 mod log;
 mod probe;
 mod roster;
@@ -33,12 +36,12 @@ mod strategy;
 mod token;
 mod traffic;
 
-pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
+pub use config::{Config, Local, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;
 pub use server::{Handle, Server, bind};
-pub use strategy::{FedAvg, Strategy, Update};
+pub use strategy::{FedAvg, Sections, Strategy, Update};
 // Names that this crate's own signatures have.
 pub use fl_round::Stragglers;
 pub use zfl_run_dir::{

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::broadcast::Form;
+
 /// Address and bytes of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
@@ -10,6 +12,8 @@ pub struct Client {
     pub address: Option<SocketAddr>,
     /// Where it asked from when it joined.
     pub source: Option<IpAddr>,
+    /// Form of the bodies that it is sent.
+    pub form: Form,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.

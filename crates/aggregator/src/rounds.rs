@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
-use fl_proto::frame::{self, Kind};
+use fl_proto::message::MODEL;
 use fl_round::{Action, Faults, Start, StartAnswer};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
 
+use crate::broadcast::{Broadcast, Form};
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
 use crate::probe;
@@ -58,6 +59,7 @@ impl Rounds {
         self.shared
             .with(|state, now_us| state.machine.begin(now_us));
         let mut starts = JoinSet::new();
+        let mut broadcast = Arc::default();
         loop {
             while starts.try_join_next().is_some() {}
             match self.next_action().await {
@@ -71,10 +73,11 @@ impl Rounds {
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
+                    broadcast = Arc::new(self.broadcast(&cohort).await?);
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
                 }
-                Action::Start(start) => _ = starts.spawn(self.start(start)),
+                Action::Start(start) => _ = starts.spawn(self.start(start, &broadcast)),
                 Action::CloseRound(closed) => {
                     starts.abort_all();
                     self.close(closed).await?;
@@ -125,12 +128,27 @@ impl Rounds {
             .with(|state, now_us| state.machine.faults(now_us, faults));
     }
 
+    /// Encodes the sections that a cohort shares.
+    async fn broadcast(&self, cohort: &[u32]) -> Result<Broadcast> {
+        let with_json = self.shared.look(|state| {
+            let mut clients = cohort.iter().filter_map(|id| state.roster.get(*id));
+            clients.any(|client| client.form == Form::Json)
+        });
+        let (codec, params) = (self.shared.config.encoding_down, self.params.clone());
+        let encode = move || Broadcast::new(codec, &[(MODEL, &params)], with_json);
+        spawn_blocking(encode).await?
+    }
+
     /// Sends one `/start` and gives the machine its answer.
-    fn start(&self, start: Start) -> impl Future<Output = ()> + Send + 'static {
+    fn start(
+        &self,
+        start: Start,
+        broadcast: &Arc<Broadcast>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (shared, devices) = (self.shared.clone(), self.devices.clone());
-        let params = self.params.clone();
+        let broadcast = broadcast.clone();
         async move {
-            let answer = answer_to(&shared, &devices, start, &params).await;
+            let answer = answer_to(&shared, &devices, start, &broadcast).await;
             let Start { client, round, .. } = start;
             shared.with(|state, now_us| {
                 state.machine.start_answered(now_us, client, round, answer);
@@ -143,9 +161,9 @@ async fn answer_to(
     shared: &Shared,
     devices: &Devices,
     start: Start,
-    params: &[f32],
+    broadcast: &Broadcast,
 ) -> StartAnswer {
-    match try_start(shared, devices, start, params).await {
+    match try_start(shared, devices, start, broadcast).await {
         Ok(()) => StartAnswer::Taken,
         Err(error) => {
             let reason = error.to_string();
@@ -165,19 +183,21 @@ async fn try_start(
     shared: &Shared,
     devices: &Devices,
     start: Start,
-    params: &[f32],
+    broadcast: &Broadcast,
 ) -> Result<(), DeviceError> {
     let Start { client, round, .. } = start;
     let gone = || DeviceError::Connection("it has no address".to_owned());
-    let address = shared.look(|state| state.roster.get(client)?.address);
-    let address = address.ok_or_else(gone)?;
+    let place = shared.look(|state| {
+        let client = state.roster.get(client)?;
+        Some((client.address?, client.form))
+    });
+    let (address, form) = place.ok_or_else(gone)?;
     let token = token::word(start.token).ok_or(DeviceError::Malformed)?;
-    let message = shared.config.start(round, token);
-    let control = serde_json::to_vec(&message).map_err(|_| DeviceError::Malformed)?;
-    let body = frame::encode(Kind::Weights, round, &control, params)
-        .map_err(|_| DeviceError::Malformed)?;
+    let message = shared.config.start(round, client, token);
+    let body = broadcast.body(&message, form);
+    let body = body.map_err(|_| DeviceError::Malformed)?;
     let within = Duration::from_micros(start.within_us);
-    let answer = devices.start(client, address, body, within).await;
+    let answer = devices.start(client, address, (body, form), within).await;
     answer.map(drop)
 }
 

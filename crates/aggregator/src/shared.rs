@@ -15,12 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
+use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
 use crate::roster::{JoinError, Roster};
-use crate::strategy::Update;
+use crate::strategy::{Sections, Update};
 use crate::token;
 
 /// The outcome of an update that came after its round.
@@ -244,6 +245,7 @@ impl Shared {
         wish: Option<u32>,
         address: SocketAddr,
         source: IpAddr,
+        form: Form,
     ) -> Result<u32, JoinError> {
         self.with(|state, now_us| {
             let machine = &mut state.machine;
@@ -255,6 +257,9 @@ impl Shared {
             };
             let (id, again) = state.roster.join(wish, address, source, is_alive)?;
             machine.joined(now_us, id);
+            if let Some(client) = state.roster.get_mut(id) {
+                client.form = form;
+            }
             self.log.emit(Event::ClientJoined {
                 client: id,
                 address: address.to_string(),
@@ -303,6 +308,7 @@ impl Shared {
         id: u32,
         results: Results,
         params: Vec<f32>,
+        sections: Sections,
     ) -> Result<(), Refusal> {
         let expected = self.partition.indices(id as usize).len();
         if results.num_examples as usize != expected {
@@ -315,7 +321,14 @@ impl Shared {
             ));
         }
         let round = results.round;
-        let placed = self.with(|state, now_us| self.place(state, now_us, id, results, params));
+        let update = Update {
+            client: id,
+            num_examples: results.num_examples,
+            steps: results.steps,
+            params,
+            sections,
+        };
+        let placed = self.with(|state, now_us| self.place(state, now_us, results, update));
         match placed {
             Ok(placed) if placed.counts => Ok(()),
             Ok(_) => Err(refusal(&Refused::RoundOver { round })),
@@ -327,19 +340,19 @@ impl Shared {
         &self,
         state: &mut State,
         now_us: u64,
-        id: u32,
         results: Results,
-        params: Vec<f32>,
+        update: Update,
     ) -> Result<Placed, Refused> {
+        let id = update.client;
         state.updates += 1;
-        let update = state.updates;
+        let number = state.updates;
         let placed = state.machine.deliver(
             now_us,
             Delivery {
                 client: id,
                 round: results.round,
                 token: token::number(&results.token),
-                update,
+                update: number,
             },
         )?;
         let mut record = ClientRecord {
@@ -360,16 +373,11 @@ impl Shared {
             record.bytes_down = now.1 - before.1;
         }
         record.host = self.hooks.get().and_then(|hooks| hooks.seen(&record));
-        let update_of = || Update {
-            client: id,
-            num_examples: results.num_examples,
-            params,
-        };
         let received = Received {
             record,
-            update: placed.counts.then(update_of),
+            update: placed.counts.then_some(update),
         };
-        state.inbox.insert(update, received);
+        state.inbox.insert(number, received);
         Ok(placed)
     }
 
