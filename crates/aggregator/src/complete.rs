@@ -12,6 +12,7 @@ use crate::evaluate::evaluate;
 use crate::rounds::Rounds;
 use crate::shared::Received;
 use crate::strategy::Update;
+use crate::traffic::ANSWERS_WITHIN;
 
 /// Updates and rows of a closed round.
 struct Harvest {
@@ -59,7 +60,7 @@ impl Rounds {
         let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&updates))?;
         // Only now: the model of a run is one that has been tested.
         self.params = params;
-        self.shared.answered().await;
+        self.settle_bytes().await;
         let tested = RoundRecord {
             late: late.len() as u32,
             test_loss,
@@ -72,6 +73,14 @@ impl Rounds {
         // The row of a late update stands beside that of its failure.
         records.extend(late);
         self.finish_round(record, &records).await
+    }
+
+    /// Waits until what is still on the wire for the round is counted, or given up.
+    async fn settle_bytes(&mut self) {
+        let starts = async { while self.starts.join_next().await.is_some() {} };
+        let started = tokio::time::timeout(ANSWERS_WITHIN, starts);
+        let (_, ()) = tokio::join!(started, self.shared.answered());
+        self.starts.abort_all();
     }
 
     /// Row of a round, from what its test says and its clients' rows, which get their bytes.

@@ -37,6 +37,8 @@ pub(crate) struct Rounds {
     pub failures: Vec<ClientRecord>,
     /// Bytes that are in the tables.
     pub ledger: Ledger,
+    /// `/start`s under way.
+    pub starts: JoinSet<()>,
     /// Start of the round, and the messages that had been refused by then.
     pub round_began: (Instant, u32),
 }
@@ -58,10 +60,9 @@ impl Rounds {
         }
         self.shared
             .with(|state, now_us| state.machine.begin(now_us));
-        let mut starts = JoinSet::new();
         let mut broadcast = Arc::default();
         loop {
-            while starts.try_join_next().is_some() {}
+            while self.starts.try_join_next().is_some() {}
             match self.next_action().await {
                 Action::FindFaults { round } => self.find_faults(round).await,
                 Action::Probe { clients } => {
@@ -77,9 +78,11 @@ impl Rounds {
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
                 }
-                Action::Start(start) => _ = starts.spawn(self.start(start, &broadcast)),
+                Action::Start(start) => {
+                    let sent = self.start(start, &broadcast);
+                    self.starts.spawn(sent);
+                }
                 Action::CloseRound(closed) => {
-                    starts.abort_all();
                     self.close(closed).await?;
                     self.shared
                         .with(|state, now_us| state.machine.completed(now_us));

@@ -10,6 +10,7 @@ use fl_round::ClientState;
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinSet;
 use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir,
     TrainingSummary, model_sha256,
@@ -71,6 +72,7 @@ impl Server {
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            starts: JoinSet::new(),
             round_began: (Instant::now(), 0),
         };
         Ok(Self {

@@ -89,7 +89,7 @@ impl Drop for Tally {
 }
 
 /// Longest wait for answers to be out: as long as a connection to this machine can take.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Waits until the answers to updates are out.
