@@ -172,7 +172,9 @@ impl Rounds {
     async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
         let began = Instant::now();
         let (model, params, test) = (self.shared.config.model, params.clone(), self.test.clone());
-        let found = spawn_blocking(move || evaluate(&model, &params, &test)).await?;
+        let arithmetic = self.shared.config.evaluation_arithmetic();
+        let work = move || evaluate(&model, &params, &test, arithmetic);
+        let found = spawn_blocking(work).await?;
         let found = found.with_context(|| format!("test the model of round {round}"))?;
         let (loss, accuracy) = (found.mean_loss(), found.accuracy());
         self.shared.log.emit(Event::Evaluated {

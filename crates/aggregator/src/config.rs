@@ -161,6 +161,14 @@ impl Config {
         params
     }
 
+    /// Arithmetic of the model's evaluation: that of the devices' training.
+    pub(crate) fn evaluation_arithmetic(&self) -> fl_nn::Arithmetic {
+        match self.arithmetic {
+            Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
+            Arithmetic::Float => fl_nn::Arithmetic::Float,
+        }
+    }
+
     /// Rules of the rounds.
     pub(crate) fn policy(&self) -> Policy {
         let us = |duration: Duration| duration.as_micros().try_into().unwrap_or(u64::MAX);

@@ -398,7 +398,8 @@ impl Shared {
             self.train.gather_inputs(some),
             self.train.gather_labels(some),
         );
-        match evaluate_chunk(&self.config.model, params, &inputs, &labels) {
+        let arithmetic = self.config.evaluation_arithmetic();
+        match evaluate_chunk(&self.config.model, params, &inputs, &labels, arithmetic) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!(
                 "these parameters give no finite loss on the client's own examples: {error}"

@@ -244,6 +244,7 @@ impl State {
                 fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
                 fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
             },
+            ..TrainConfig::default()
         };
         let job = TrainJob::new(
             &session.model,

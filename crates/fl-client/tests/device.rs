@@ -171,7 +171,7 @@ fn oracle_from(mut params: Vec<f32>, start: &Start) -> (Vec<f32>, f32) {
         batch_size: start.batch_size,
         learning_rate: start.learning_rate,
         seed: fl_rng::derive_seed(SEED, CLIENT, start.round),
-        arithmetic: fl_nn::Arithmetic::Fixed,
+        ..TrainConfig::default()
     };
     let mut trainer = Trainer::new(&model(), config, EXAMPLES).unwrap();
     let plan = *trainer.plan();
