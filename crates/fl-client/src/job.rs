@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_algo::{LocalJob, LocalRule, Pass};
-use fl_nn::{Model, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
 use fl_proto::Start;
 
 /// The client's partition, shared between the device and its job.
@@ -155,14 +155,21 @@ impl TrainJob {
         };
         let Partition { inputs, labels } = &*self.partition;
         let Buffers { params, rule } = &mut self.buffers;
-        let _ = rule;
-        self.trainer
-            .step(params, inputs, labels, &mut workspace, max_examples)
+        let mut correction = rule.correction();
+        let correction = correction.as_mut().map(|rule| rule as &mut dyn Correction);
+        self.trainer.step_with(
+            params,
+            inputs,
+            labels,
+            &mut workspace,
+            max_examples,
+            correction,
+        )
     }
 
     /// Ends a pass: the outcome, or `None` if the rule wants another one.
     fn end_pass(&mut self) -> Option<Outcome> {
-        let steps = self.pass_steps();
+        let steps = self.trainer.steps_done();
         let next = self.with_rule(steps, LocalRule::end);
         self.steps = self.steps.saturating_add(steps);
         if next == Pass::Done {
@@ -181,13 +188,6 @@ impl TrainJob {
             Err(error) => return Some(Outcome::Failed(error)),
         }
         None
-    }
-
-    /// Steps of the optimiser in a pass: the last of an epoch may be of fewer examples.
-    fn pass_steps(&self) -> u32 {
-        let examples = u32::try_from(self.partition.labels.len()).unwrap_or(u32::MAX);
-        let an_epoch = examples.div_ceil(self.config.batch_size.max(1));
-        an_epoch.saturating_mul(self.config.local_epochs)
     }
 
     /// Calls the rule with the job at hand, of which so many steps are done.
