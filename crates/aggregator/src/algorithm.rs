@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use fl_algo::{
     ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update, VectorSpec,
 };
+use fl_round::Stragglers;
 use zfl_run_dir::{StateDir, StatePart};
 
 use crate::config::{Config, Weighting};
@@ -69,7 +70,7 @@ impl RunningAlgorithm {
     ///
     /// # Errors
     /// If the algorithm does not fit the run.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, clients: ClientStates) -> Result<Self> {
         let choice = &config.algorithm;
         let rule = choice.server(
             config.model.shape().num_params(),
@@ -82,14 +83,18 @@ impl RunningAlgorithm {
 
             vectors: config.vectors(),
             weighting: config.weighting,
-            clients: ClientStates::default(),
+            clients,
             changed: Vec::new(),
         })
     }
 
-    /// The server's copies of what clients keep.
-    pub fn clients(&self) -> &ClientStates {
-        &self.clients
+    /// Treatment of updates that come after their round, if the algorithm has one of its own.
+    pub fn stragglers(&self) -> Option<Stragglers> {
+        let policy = self.rule.policy();
+        policy.buffer_size.map(|size| Stragglers::Buffer {
+            size,
+            staleness: policy.max_staleness,
+        })
     }
 
     /// Begins a round on a global model; returns the sections that its cohort gets beside the model.

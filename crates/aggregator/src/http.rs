@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
@@ -54,8 +55,10 @@ pub fn app(shared: Arc<Shared>) -> Router {
 
 /// Greatest length of an update in either form.
 fn body_limit(config: &Config) -> usize {
-    let octets = wire_len::longest_body(config.sections_up());
-    let json = wire_len::longest_json_body(config.sections_up().map(|(_, count)| count));
+    let counts = || config.sections_up().map(|(_, count)| count as u64);
+    let widest = |count| (&F32 as &dyn Codec, count);
+    let octets = wire_len::longest_body(counts().map(widest));
+    let json = wire_len::longest_json_body(counts());
     usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
 }
 

@@ -18,6 +18,7 @@
 mod algorithm;
 mod broadcast;
 mod capabilities;
+mod complete;
 mod config;
 mod device;
 mod evaluate;
@@ -32,6 +33,7 @@ mod rounds;
 mod serve;
 mod server;
 mod shared;
+mod token;
 mod traffic;
 
 pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
@@ -40,6 +42,7 @@ pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;
 pub use server::{Handle, Server, bind};
 // Names that this crate's own signatures have.
+pub use fl_round::Stragglers;
 pub use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,
     TrainingSummary,

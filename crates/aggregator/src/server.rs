@@ -1,25 +1,26 @@
 //! An experiment's server: its endpoints and its rounds.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
+use fl_round::ClientState;
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinSet;
 use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir, StateDir,
     TrainingSummary, model_sha256,
 };
 
-use crate::algorithm::RunningAlgorithm;
+use crate::algorithm::{ClientStates, RunningAlgorithm};
 use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
-use crate::log::Log;
-use crate::roster::ClientState;
+use crate::log::{Log, lock};
 use crate::rounds::Rounds;
 use crate::serve::{Limits, serve};
 use crate::shared::Shared;
@@ -32,11 +33,11 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 pub struct Server {
     rounds: Rounds,
     limits: Limits,
-    /// What the parts of the run before this one have of [`TrainingSummary::train_s`].
+    /// Part of [`TrainingSummary::train_s`] that the run took before it was resumed.
     train_s_before: f64,
 }
 
-/// A hand on a running server.
+/// Remote control of a running server.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -55,19 +56,29 @@ impl Server {
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
         let limits = Limits::of(config.clients);
-        let log = Log::new(run_dir.events()?, config.elapsed_before);
-        let algorithm = RunningAlgorithm::new(&config)?;
-        let shared = Arc::new(Shared::new(config, data.train, partition, log));
+        let log = Log::new(run_dir.events()?, config.elapsed_before)
+            .context("start the writer of events.jsonl")?;
+        let states = ClientStates::default();
+        let algorithm = RunningAlgorithm::new(&config, states.clone())?;
+        let config = Config {
+            stragglers: algorithm.stragglers().unwrap_or(config.stragglers),
+            ..config
+        };
+        let (shared, work) = Shared::new(config, data.train, partition, log, states);
+        let shared = Arc::new(shared);
         let rounds = Rounds {
             devices: Devices::new(shared.clone()),
             shared,
+            work,
             test: Arc::new(data.test),
             run_dir,
-            algorithm,
+            algorithm: Arc::new(Mutex::new(algorithm)),
             params,
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            starts: JoinSet::new(),
+            round_began: (Instant::now(), 0),
         };
         Ok(Self {
             rounds,
@@ -97,7 +108,7 @@ impl Server {
     pub fn resumed(mut self, from: Resumed) -> Result<Self> {
         let state = StateDir::of(self.rounds.run_dir.path());
         state.tidy(from.round)?;
-        self.rounds.algorithm.restore(&state, from.round)?;
+        lock(&self.rounds.algorithm).restore(&state, from.round)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });
@@ -113,7 +124,7 @@ impl Server {
         Ok(self)
     }
 
-    /// A hand on it.
+    /// Remote control of it.
     pub fn handle(&self) -> Handle {
         Handle {
             shared: self.rounds.shared.clone(),
@@ -144,6 +155,8 @@ impl Server {
         let train_s = self.train_s_before + shared.log.elapsed_s() - began;
         let mut summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
+        shared.with(|state, _| state.machine.end());
+        shared.log.run_is_over();
         shared.enter(last, RoundPhase::Finished);
         shared.log.emit(Event::RunFinished {
             success: summary.success,
@@ -171,11 +184,8 @@ impl Server {
     async fn say_goodbye(&self) {
         let devices: Vec<(u32, SocketAddr)> = self.rounds.shared.look(|state| {
             // A suspect may well be there, and would wait for ever.
-            let alive = |state: &ClientState| !matches!(state, ClientState::Lost(_));
-            let those = state
-                .roster
-                .iter()
-                .filter(|(_, client)| alive(&client.state));
+            let is_lost = |id| state.machine.state(id) == Some(ClientState::Lost);
+            let those = state.roster.iter().filter(|(id, _)| !is_lost(*id));
             those
                 .filter_map(|(id, client)| Some((id, client.address?)))
                 .collect()
@@ -235,18 +245,23 @@ impl Handle {
 
     /// Tells that a device is gone: no round waits for it.
     pub fn client_lost(&self, client: u32, reason: &str) {
-        self.shared.lost(client, reason);
+        self.shared
+            .with(|state, now_us| state.machine.lost(now_us, client, reason));
     }
 
     /// Tells that a device which was lost is on its way back: rounds wait for it again.
     pub fn client_expected(&self, client: u32) {
-        self.shared.expected(client);
+        self.shared
+            .with(|state, now_us| state.machine.expected(now_us, client));
     }
 
     /// Clients that failed a round or never got ready, and for how long each has answered nothing though
     /// it was asked.
     pub fn silent(&self) -> Vec<(u32, Duration)> {
-        self.shared.look(|state| state.roster.silent())
+        let now_us = self.shared.now_us();
+        let silent = |(client, us)| (client, Duration::from_micros(us));
+        self.shared
+            .look(|state| state.machine.silent(now_us).map(silent).collect())
     }
 
     /// Puts something that happened to the fleet among the events.
@@ -260,9 +275,8 @@ impl Handle {
 
     /// Ends the run, for this reason.
     pub fn cancel(&self, reason: &str) {
-        self.shared.with(|state| {
-            state.cancelled.get_or_insert_with(|| reason.to_owned());
-        });
+        self.shared
+            .with(|state, now_us| state.machine.cancel(now_us, reason));
     }
 
     /// Seconds since the start of the run.
@@ -272,10 +286,7 @@ impl Handle {
 
     /// HTTP bytes from and to a client so far.
     pub fn traffic(&self, client: u32) -> Option<(u64, u64)> {
-        self.shared.look(|state| {
-            let client = state.roster.get(client)?;
-            Some((client.bytes_up, client.bytes_down))
-        })
+        self.shared.look(|state| state.roster.bytes(client))
     }
 }
 
