@@ -309,7 +309,7 @@ fn a_dry_run_tells_all_and_starts_nothing() {
     assert!(!out.exists());
 }
 
-/// What `cargo xtask run` goes by: the kinds of devices there will be, group by group.
+/// The kinds of devices, which `cargo xtask run` reads from a dry run.
 #[test]
 fn a_dry_run_tells_the_body_of_every_group() {
     let temp = folder();
@@ -328,7 +328,7 @@ fn a_dry_run_tells_the_body_of_every_group() {
     );
 }
 
-/// What a dry run makes of this file and these flags.
+/// Resolves this file and these flags in a dry run.
 #[track_caller]
 fn resolved(file: &str, flags: &[&str]) -> Said {
     let temp = folder();
@@ -368,7 +368,7 @@ fn a_flag_goes_before_the_line_of_a_group() {
     assert!(!said.out.contains("icount"), "{said:?}");
 }
 
-/// What is said in a file is taken, or refused: no key is there for nothing.
+/// Every key of a file is used or refused.
 #[test]
 fn keys_that_a_run_writes_down_are_read() {
     let native = "body = \"native\"\nclients = 2\n";
@@ -400,7 +400,7 @@ fn keys_that_a_run_writes_down_are_read() {
     assert_eq!(goes_to(&["--out", other]), other);
 }
 
-/// So that the `config.toml` of a run can be used on another machine.
+/// Allows using the `config.toml` of a run on another machine.
 #[test]
 fn a_configuration_names_no_folder_that_is_where_it_always_is() {
     let native = ["--body", "native", "--clients", "2"];
@@ -515,7 +515,7 @@ fn deadlines_that_nobody_gave_fit_the_link() {
     );
 }
 
-/// What nobody can be ready by is not waited for.
+/// A deadline that nobody can meet is refused.
 #[test]
 fn deadlines_that_no_device_can_meet() {
     let nb_iot = ["--body", "bare", "--clients", "2", "--link", "nb-iot"];

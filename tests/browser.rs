@@ -54,7 +54,7 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// Whether machines can be booted, or why not.
+/// Checks that machines can boot; gives the reason if they cannot.
 fn machines() -> Result<(), String> {
     let firmware = support::root().join("build/guest/bare/zfl-bare.elf");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -82,7 +82,7 @@ fn perform(found: Option<Found>, test: impl AsyncFnOnce(&Browser)) -> Result<(),
     Ok(())
 }
 
-/// Where the page of this run is, as the run says.
+/// Address of this run's page, from its output.
 fn address(live: &Live) -> String {
     wait_until("the page's address", Duration::from_secs(60), || {
         let said = live.said_so_far();
@@ -91,7 +91,7 @@ fn address(live: &Live) -> String {
     })
 }
 
-/// Where a server waits for devices, as it says.
+/// Address on which a server waits for devices, from its output.
 fn listening(live: &Live) -> String {
     wait_until("the server's address", Duration::from_secs(60), || {
         let said = live.said_so_far();

@@ -91,7 +91,7 @@ fn qemus_own_network_gives_the_same_model() {
     assert_eq!(model(&["--network", "user"], &arguments), native);
 }
 
-/// What a user's shell holds is nothing to a machine, and it works without, on every network.
+/// A machine ignores the environment of the user's shell, and works without it, on every network.
 #[test]
 fn a_machine_does_not_inherit_the_users_environment() {
     let arguments = ["--clients", "2", "--rounds", "100000", "--examples", "120"];

@@ -215,7 +215,7 @@ fn said_at(server: &Live, words: &str) -> String {
     })
 }
 
-/// What a server answers at a path, or its page.
+/// Fetches a path of a server.
 fn answer(page: &str, path: &str) -> String {
     let host = page.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host).unwrap();

@@ -14,7 +14,7 @@ use support::{Live, Run, finish, folder, root, signal, wait_until, zfl};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// What each update cost, in the order of round and client.
+/// Cost of each update, in the order of round and client.
 fn updates(run: &Run) -> Vec<Value> {
     let events = run.events().into_iter();
     let mut updates: Vec<_> = events

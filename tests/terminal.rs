@@ -1,4 +1,4 @@
-//! What a run shows: on the full screen of a terminal, and event by event to a program.
+//! Displays of a run: the full screen of a terminal, and events line by line for a program.
 
 mod support;
 

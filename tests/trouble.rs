@@ -22,12 +22,12 @@ fn columns(table: &Path, names: &[&str]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What the seed decides of a round and of its clients. How many messages were refused it does not: a
+/// Columns of a round that the seed decides. The number of refused messages is left out: a
 /// device may send its update before it crashes.
 const OF_ROUNDS: [&str; 5] = ["round", "cohort_size", "results", "failures", "late"];
 const OF_CLIENTS: [&str; 4] = ["round", "client", "outcome", "num_examples"];
 
-/// How often each kind of fault was put among the events.
+/// Number of each kind of fault among the events.
 fn faults(run: &Run) -> Vec<(u64, u64, String)> {
     let events = run.events().into_iter();
     let faults = events.filter(|event| event["what"] == "fault");

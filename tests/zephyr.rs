@@ -137,7 +137,7 @@ fn serial_input(pid: u32, client: u32) -> PathBuf {
     input.expect("a machine has a serial line")
 }
 
-/// How the host behaves while a device trains.
+/// Load of the host while a device trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host {
     /// It waits.
@@ -160,7 +160,7 @@ fn serve(more: &str) -> (Live, u16) {
     (server, port)
 }
 
-/// What each of two rounds takes a device alone, whose emulator counts instructions.
+/// Instructions of two rounds of a device alone, whose emulator counts them.
 fn instructions(shift: u8, host: Host) -> Vec<u64> {
     let (mut server, port) = serve("-r 2 -c 1");
     let (mut device, forwarded) =
@@ -199,7 +199,7 @@ fn instructions(shift: u8, host: Host) -> Vec<u64> {
 /// Threads that keep the host and a device busy, until this is dropped.
 struct Disturbance {
     is_over: Arc<AtomicBool>,
-    /// How often the device answered that it trains.
+    /// Number of answers of the device that it trains.
     times: Arc<AtomicU32>,
 }
 

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the built program, runs of it, and the processes that it starts.
+//! Support of the end-to-end tests: the built program, runs of it, and the processes that it starts.
 //!
 //! Time limits here end what hangs; no test asserts that something is fast.
 
@@ -53,7 +53,7 @@ pub fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder can be made")
 }
 
-/// What a finished program said.
+/// Output of a finished program.
 #[derive(Debug)]
 pub struct Said {
     pub status: Option<i32>,

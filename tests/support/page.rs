@@ -13,7 +13,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Where the page of this run is, as the run says.
+    /// Address of this run's page, from its output.
     #[track_caller]
     pub fn of(live: &Live) -> Self {
         let address = wait_until("the page's address", Duration::from_secs(60), || {

@@ -86,7 +86,7 @@ pub fn descendants(ancestor: u32) -> Vec<Process> {
     found
 }
 
-/// Whether it still runs. One that has ended and waits to be collected does not.
+/// True while the process runs. A process that has ended and waits to be collected counts as ended.
 pub fn is_alive(process: &Process) -> bool {
     look(process.pid).is_some_and(|(_, now)| now.started == process.started)
 }

@@ -114,7 +114,7 @@ impl Pty {
         })
     }
 
-    /// Whether lines are edited and echoed, as a shell leaves a terminal.
+    /// True if lines are edited and echoed, as a shell leaves a terminal.
     pub fn is_sane(&self) -> bool {
         let termios: Termios = tcgetattr(&self.keyboard).expect("it is a terminal");
         let wanted = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;

@@ -78,7 +78,7 @@ impl Live {
         self.folder().join("run")
     }
 
-    /// What is on standard output so far.
+    /// Standard output so far.
     pub fn said_so_far(&self) -> String {
         fs::read_to_string(self.folder().join("stdout")).unwrap_or_default()
     }
@@ -231,7 +231,7 @@ impl Run {
             .collect()
     }
 
-    /// How many updates each round has that is complete, from the initial model on.
+    /// Number of updates in each complete round, from the initial model on.
     pub fn results(&self) -> Vec<u64> {
         let events = self.events().into_iter();
         let rounds = events.filter(|event| event["event"] == "round_finished");

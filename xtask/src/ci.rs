@@ -9,10 +9,12 @@ use std::process::Command;
 const NO_STD_TARGET: &str = "x86_64-unknown-none";
 
 /// The device's crates, and their features without `std`, each of which has to build alone.
-const NO_STD_CRATES: [(&str, &[&str]); 4] = [
+const NO_STD_CRATES: [(&str, &[&str]); 6] = [
     ("fl-rng", &[]),
+    ("tcp-track", &[]),
     ("fl-nn", &[]),
     ("fl-proto", &["alloc"]),
+    ("fl-shell", &[]),
     ("fl-client", &[]),
 ];
 

@@ -45,7 +45,7 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Which body to build where none was named.
+/// Default body of a build.
 fn choose() -> GuestBody {
     match Zephyr::find() {
         Some(zephyr) => {

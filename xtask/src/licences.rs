@@ -93,7 +93,7 @@ fn entry(line: &str) -> Option<(String, String)> {
     Some((package, licence.trim_end_matches("(*)").trim().to_owned()))
 }
 
-/// Whether an SPDX expression can be met with the licences allowed.
+/// True if the allowed licences satisfy an SPDX expression.
 fn permitted(expression: &str, allowed: &BTreeSet<String>) -> bool {
     // Old manifests write `MIT/Apache-2.0` for `MIT OR Apache-2.0`.
     let spaced = expression

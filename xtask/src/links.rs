@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What a target stands behind: inline links and images, and HTML.
+/// Openings before a link's target: inline links and images, and HTML.
 const OPENINGS: [(&str, char); 3] = [("](", ')'), ("src=\"", '"'), ("href=\"", '"')];
 
 /// Checks every Markdown file that git knows or would take in.
@@ -58,7 +58,7 @@ fn broken_in<'a>(root: &Path, files: impl Iterator<Item = &'a str>) -> Result<Ve
     Ok(broken)
 }
 
-/// Why a link of `from` leads nowhere, if it does.
+/// Checks a link of `from`; gives the reason if it leads nowhere.
 fn complaint(root: &Path, from: &Path, target: &str) -> Option<&'static str> {
     if is_elsewhere(target) {
         return None;
@@ -82,7 +82,7 @@ fn complaint(root: &Path, from: &Path, target: &str) -> Option<&'static str> {
     (!is_there).then_some("no such heading")
 }
 
-/// Whether a target has a scheme (`https:`, `mailto:`) or a host of its own.
+/// True if a target has a scheme (`https:`, `mailto:`) or a host of its own.
 fn is_elsewhere(target: &str) -> bool {
     let scheme = target.split_once(':').map(|(scheme, _)| scheme);
     let has_scheme = scheme.is_some_and(|s| s.chars().all(|c| c.is_ascii_alphanumeric()));

@@ -20,6 +20,7 @@ mod responsiveness;
 mod run;
 mod setup;
 mod sizes;
+mod tally;
 mod tiers;
 mod toolchain;
 mod zephyr;
@@ -51,7 +52,7 @@ enum Chore {
     },
     /// Build the firmware that boards boot
     BuildGuest {
-        /// Which firmware [default: zephyr where a Zephyr is found, else bare]
+        /// The firmware [default: zephyr where a Zephyr is found, else bare]
         #[arg(long, value_enum)]
         body: Option<GuestBody>,
         /// Only what this board boots (a folder of boards/)
@@ -71,9 +72,9 @@ enum Chore {
     TestQemu,
     /// The tests of the Zephyr guest
     TestZephyr,
-    /// What each firmware takes of its board's memory, against the board's limits
+    /// Memory of each firmware against its board's limits
     Sizes,
-    /// How soon a device answers while it trains, and how long its training data takes to it
+    /// Answer time of a device while it trains, and of the transfer of its training data
     Responsiveness {
         /// Only this board (a folder of boards/)
         #[arg(long)]

@@ -81,7 +81,7 @@ pub fn succeeds_within(command: &mut Command, limit: Duration) -> bool {
     }
 }
 
-/// Whether a program can be started at all.
+/// True if a program can be started.
 pub fn exists(program: &str) -> bool {
     succeeds_within(
         Command::new(program).arg("--version"),

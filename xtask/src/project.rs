@@ -1,4 +1,4 @@
-//! Where things are in the repository.
+//! Paths in the repository.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -36,11 +36,11 @@ pub struct Board {
     pub body: String,
     /// Its kernel.
     pub kernel: Kernel,
-    /// What the firmware may take.
+    /// Limits of the firmware's memory.
     pub limits: Limits,
 }
 
-/// What a firmware may take of its board, in KiB.
+/// Limits of a firmware's memory, in KiB.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Limits {
     /// Code, constants and initialised data.

@@ -48,7 +48,7 @@ pub fn all(only: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// What was measured of one device.
+/// Measurements of one device.
 struct Measured {
     /// From joining to being ready: 600 examples of MNIST, and their labels.
     data_ms: u64,
@@ -146,7 +146,7 @@ fn ask(device: SocketAddr) -> Result<Duration> {
     Ok(took)
 }
 
-/// How long the device took from joining to having its data, by the aggregator's events.
+/// Time from a device's joining to its having the data, from the aggregator's events.
 fn data_ms(out: &Path) -> Result<u64> {
     let events = std::fs::read_to_string(out.join("events.jsonl"))?;
     let time = |wanted: &str| {

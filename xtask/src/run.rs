@@ -16,7 +16,7 @@ struct Plan {
     fleet: BTreeSet<Kind>,
 }
 
-/// What devices are; a fleet may have several kinds.
+/// Kind of a device; a fleet may have several.
 #[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     body: String,
@@ -50,7 +50,7 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     bail!("cannot start {}: {error}", process::line(&command))
 }
 
-/// Whether one of these flags is among the arguments, by itself or with its value behind `=`.
+/// True if one of these flags is among the arguments, by itself or with its value behind `=`.
 fn has_flag(args: &[OsString], flags: &[&str]) -> bool {
     args.iter().any(|arg| {
         let arg = arg.to_string_lossy();
@@ -72,7 +72,7 @@ fn build_default() -> Result<bool> {
 }
 
 impl Plan {
-    /// What zfl makes of these arguments, or the status with which it refuses them.
+    /// Resolves these arguments with zfl; gives the exit status if zfl refuses them.
     fn of(zfl: &Path, args: &[OsString]) -> Result<Result<Self, ExitCode>> {
         let output = Command::new(zfl)
             .args(["run", "--dry-run"])

@@ -23,7 +23,7 @@ const BROWSER: [(&str, &str); 2] = [
     ("chromedriver", "chromium-driver"),
 ];
 
-/// How long rustup may try before Debian's packages are taken instead.
+/// Time limit of rustup, before Debian's packages are taken instead.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(90);
 
 /// Installs whatever is missing to build firmware and to boot it.
@@ -90,7 +90,7 @@ pub fn browser() -> Result<()> {
     install(&missing)
 }
 
-/// Whether a program is in a folder of `PATH`: a browser is not to be started just to find out.
+/// Finds a program in the folders of `PATH`, without starting it: a browser would open.
 pub fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())

@@ -12,7 +12,7 @@ use object::{Object, ObjectSection, ObjectSegment, SectionFlags, elf};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What a firmware takes, in bytes.
+/// Memory of a firmware, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sizes {
     /// Loaded from the file: code, constants, initialised data.
@@ -129,7 +129,7 @@ fn kib(bytes: u64) -> u64 {
     bytes.div_ceil(1024)
 }
 
-/// What is over its limit.
+/// Lists the numbers over their limits.
 fn over(sizes: &Sizes, limits: &Limits) -> Vec<String> {
     let all = [
         ("image", Some(sizes.image), limits.image_kib),

@@ -1,14 +1,14 @@
-//! The test tiers, and how many tests ran.
+//! The test tiers; a closing table has the tests and the seconds of each.
 //!
 //! A tier that is asked for runs or fails: where QEMU or a toolchain is missing it is installed, and
 //! if that is impossible the failure says why. Tests in a browser, tests of Zephyr and a test that
 //! needs tshark are counted as skipped where what they need cannot be had, and the reason is said. What
 //! `zfl`'s manifest lists with `test = false` is left out by a plain `cargo test` and named here.
 
+use crate::tally::{Tally, Tiers};
 use crate::zephyr::{self, Zephyr};
 use crate::{GuestBody, guest, process, project, setup};
 use anyhow::{Context, Result, bail};
-use std::ops::AddAssign;
 use std::process::Command;
 
 /// Test targets that run whole fleets, and break them.
@@ -24,12 +24,16 @@ const TSHARK_TEST: &str = "switch::tests::tshark_reads_a_capture";
 pub fn all() -> Result<()> {
     prepare()?;
     browser();
-    let mut tally = host()?;
-    tally.have_now_run(tshark()?);
-    tally += consoles()?;
-    tally += fleets()?;
-    tally += zephyr()?;
-    tally.conclude()
+    let mut tiers = Tiers::default();
+    tiers.run("host", || {
+        let mut tally = host()?;
+        tally.have_now_run(tshark()?);
+        Ok(tally)
+    })?;
+    tiers.run("firmware", consoles)?;
+    tiers.run("fleets", fleets)?;
+    tiers.run("zephyr", zephyr)?;
+    tiers.conclude()
 }
 
 /// The firmware's tests.
@@ -38,7 +42,7 @@ pub fn all() -> Result<()> {
 /// As [`all`].
 pub fn qemu() -> Result<()> {
     prepare()?;
-    consoles()?.conclude()
+    alone("firmware", consoles)
 }
 
 /// The fleets' tests.
@@ -47,7 +51,7 @@ pub fn qemu() -> Result<()> {
 /// As [`all`].
 pub fn fleet() -> Result<()> {
     prepare()?;
-    fleets()?.conclude()
+    alone("fleets", fleets)
 }
 
 /// The tests of the Zephyr guest, which are skipped by [`all`] where there is no Zephyr.
@@ -57,7 +61,13 @@ pub fn fleet() -> Result<()> {
 pub fn zephyr_alone() -> Result<()> {
     zephyr::check()?;
     prepare()?;
-    zephyr()?.conclude()
+    alone("zephyr", zephyr)
+}
+
+fn alone(name: &'static str, tier: fn() -> Result<Tally>) -> Result<()> {
+    let mut tiers = Tiers::default();
+    tiers.run(name, tier)?;
+    tiers.conclude()
 }
 
 fn prepare() -> Result<()> {
@@ -88,7 +98,7 @@ fn tshark() -> Result<Tally> {
         return Ok(Tally::default());
     }
     let mut cargo = project::cargo();
-    cargo.args(["test", "--locked", "--package", "zfl-orchestrator", "--lib"]);
+    cargo.args(["test", "--locked", "--package", "zfl-netsim", "--lib"]);
     let tally = count(cargo.args(["--", "--ignored", "--exact", TSHARK_TEST]))?;
     if tally == Tally::default() {
         bail!("no test has the name {TSHARK_TEST}: give its new one here");
@@ -150,7 +160,7 @@ fn zephyr() -> Result<Tally> {
     count(cargo.args(["--", "--test-threads=1"]))
 }
 
-/// How many tests a file has that is not run.
+/// Counts the tests in a file that is not run.
 fn tests_in(file: &str) -> Result<u32> {
     let text = std::fs::read_to_string(project::root().join(file))
         .with_context(|| format!("cannot read {file}"))?;
@@ -173,114 +183,4 @@ fn count(command: &mut Command) -> Result<Tally> {
         );
     }
     Ok(tally)
-}
-
-/// Results of tests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u32,
-    failed: u32,
-    skipped: u32,
-}
-
-impl Tally {
-    /// Reads libtest's line `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
-    fn parse(line: &str) -> Option<Self> {
-        let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
-        let mut tally = Self::default();
-        for part in counts.split("; ") {
-            let (number, what) = part.split_once(' ')?;
-            match what {
-                "passed" => tally.passed = number.parse().ok()?,
-                "failed" => tally.failed = number.parse().ok()?,
-                "ignored" => tally.skipped = number.parse().ok()?,
-                _ => {}
-            }
-        }
-        Some(tally)
-    }
-
-    /// Adds tests that were counted as skipped before.
-    fn have_now_run(&mut self, tests: Self) {
-        self.skipped = self.skipped.saturating_sub(tests.passed + tests.failed);
-        *self += tests;
-    }
-
-    fn conclude(self) -> Result<()> {
-        println!(
-            "\n{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        );
-        if self.failed > 0 {
-            bail!("{} tests failed", self.failed);
-        }
-        if self.passed == 0 {
-            bail!("no test ran");
-        }
-        Ok(())
-    }
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Tally;
-
-    #[test]
-    fn reads_libtest() {
-        let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered \
-                    out; finished in 0.01s";
-        assert_eq!(
-            Tally::parse(line),
-            Some(Tally {
-                passed: 5,
-                failed: 2,
-                skipped: 1
-            })
-        );
-        assert_eq!(Tally::parse("test tests::reads_libtest ... ok"), None);
-    }
-
-    #[test]
-    fn a_test_that_ran_after_all_is_counted_once() {
-        let tally = |passed, failed, skipped| Tally {
-            passed,
-            failed,
-            skipped,
-        };
-        let mut all = tally(5, 0, 2);
-        all.have_now_run(tally(1, 0, 0));
-        assert_eq!(all, tally(6, 0, 1));
-        all.have_now_run(tally(0, 1, 0));
-        assert_eq!(all, tally(6, 1, 0));
-    }
-
-    #[test]
-    fn failures_and_silence_are_failures() {
-        assert!(
-            Tally {
-                passed: 3,
-                ..Tally::default()
-            }
-            .conclude()
-            .is_ok()
-        );
-        assert!(
-            Tally {
-                passed: 3,
-                failed: 1,
-                skipped: 0
-            }
-            .conclude()
-            .is_err()
-        );
-        assert!(Tally::default().conclude().is_err());
-    }
 }

@@ -71,7 +71,7 @@ impl Toolchain {
         cargo
     }
 
-    /// Whether clippy can be used: only the Rust that builds xtask may have one.
+    /// True if clippy can be used: only the Rust that builds xtask may have one.
     pub fn has_clippy(&self) -> bool {
         self.rustc.is_none()
     }
@@ -89,7 +89,7 @@ impl Toolchain {
 /// A Rust with its sources, for a build that makes `core` itself: Zephyr's.
 #[derive(Debug)]
 pub struct Sources {
-    /// Where its programs are, if not in the `PATH` already.
+    /// Folder of its programs, unless the `PATH` has it.
     folder: Option<&'static Path>,
 }
 
@@ -105,7 +105,7 @@ impl Sources {
         })
     }
 
-    /// What goes in front of the `PATH`.
+    /// Folders in front of the `PATH`.
     pub fn folder(&self) -> Option<&Path> {
         self.folder
     }

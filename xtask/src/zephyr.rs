@@ -27,7 +27,7 @@ const PACKAGES: [(&str, &str); 6] = [
 const GCC: &str = "i686-linux-gnu-gcc";
 const GCC_PACKAGE: &str = "gcc-i686-linux-gnu";
 
-/// What brings a Zephyr.
+/// Sources of a Zephyr tree.
 pub const SETUP: &str = "cargo xtask setup --zephyr";
 
 /// A tree to build against.
@@ -35,7 +35,7 @@ pub const SETUP: &str = "cargo xtask setup --zephyr";
 pub struct Zephyr {
     base: PathBuf,
     rust_module: Option<PathBuf>,
-    /// Whether `west build` works here: the tree is part of a west workspace.
+    /// True if `west build` works here: the tree is part of a west workspace.
     west: bool,
 }
 
@@ -78,7 +78,7 @@ impl Zephyr {
         &self.base
     }
 
-    /// What is missing to build against it.
+    /// Missing requirements of a build.
     pub fn missing(&self) -> Vec<Missing> {
         let mut missing = missing_tools();
         if self.rust_module.is_none() {
@@ -130,7 +130,7 @@ impl Zephyr {
         process::run(self.environment(&mut ninja, &sources))
     }
 
-    /// What Zephyr's build goes by: the tree, the compiler, Python's and Rust's programs.
+    /// Environment of Zephyr's build: the tree, the compiler, Python's and Rust's programs.
     fn environment<'a>(&self, command: &'a mut Command, sources: &Sources) -> &'a mut Command {
         command
             .current_dir(project::root())
@@ -173,7 +173,7 @@ fn cmake_args() -> Option<Vec<String>> {
     Some(args.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Where set-up puts the Python packages.
+/// Folder in which set-up puts the Python packages.
 fn venv() -> PathBuf {
     project::root().join(".zfl/venv")
 }
@@ -243,7 +243,7 @@ fn has_python_packages() -> bool {
     succeeds_within(&mut import, Duration::from_secs(20))
 }
 
-/// Whether the Zephyr guest can be built here, and if not, why, one line each.
+/// Checks that the Zephyr guest can be built here; gives the obstacles, one line each.
 ///
 /// # Errors
 /// The list of what is missing.
@@ -388,7 +388,7 @@ fn workspace(west: &Path) -> Result<()> {
     })
 }
 
-/// What `west.yml` pins, each with its revision.
+/// Projects pinned by `west.yml`, with their revisions.
 fn pinned() -> Result<Vec<String>> {
     let manifest = std::fs::read_to_string(project::root().join("west.yml"))?;
     let projects = manifest.split("projects:").nth(1).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the dashboard costs a run: processor time to take in the events of one, and to tell a page.
+//! Cost of the dashboard to a run: processor time to read its events and to serve a page.
 //!
 //! `cargo run --release -p zfl-dashboard --example cost [CLIENTS [ROUNDS]]`; 200 and 20 unless told
 //! otherwise. A device tells its progress ten times a round here, which is more than it does.

@@ -33,7 +33,7 @@ pub const ROUTES: [&str; 11] = [
     "/metrics",
 ];
 
-/// How soon a page that lost its stream tries again.
+/// Delay before a page that lost its stream tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
 type Run = State<Arc<Shared>>;

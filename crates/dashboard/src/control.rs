@@ -39,13 +39,13 @@ pub const CONTROL_ROUTES: [&str; 3] = [
 /// Longest body, in bytes: the longest that means something has 20.
 pub const MAX_BODY: usize = 1024;
 
-/// How long the answer to a wrong token takes.
+/// Delay of the answer to a wrong token.
 const WRONG: Duration = Duration::from_secs(1);
 
-/// Requests that wait for that answer at a time; with [`WRONG`] the guesses a second.
+/// Number of wrong tokens that wait for their answer at a time; with [`WRONG`] the guesses a second.
 const GUESSES: usize = 4;
 
-/// An action on a device.
+/// Actions of remote control on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -82,7 +82,7 @@ impl Action {
 /// Each answer is in words for a person: what was done, or the reason why it was not. Who may ask is
 /// decided before. A future that is dropped may or may not have done it.
 pub trait RemoteControl: Send + Sync {
-    /// Actions that devices of this run can take; a device may still refuse.
+    /// Actions that this run supports; a device may still refuse one.
     fn actions(&self) -> Vec<Action>;
 
     /// Ends the run cleanly.
@@ -266,7 +266,7 @@ fn over(shared: &Shared) -> Option<Response> {
     over.then(|| refusal(StatusCode::CONFLICT, "the run is over"))
 }
 
-/// What was done, or why it was not.
+/// Answer of remote control: the action done, or the reason for refusing it.
 fn answer(done: Result<String, String>) -> Response {
     match done {
         Ok(done) => Json(BTreeMap::from([("done", done)])).into_response(),

@@ -12,10 +12,10 @@ use tokio::sync::{Semaphore, broadcast};
 use zfl_run_dir::fold::{Changes, Device, Fault, RoundRow};
 use zfl_run_dir::{Fold, Meta, Tail, process_of};
 
-/// How often the file is read on, and so how often a page hears of something.
+/// Interval between two reads of the file, and so between two messages to a page.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a page is told of a run in which nothing happens: its clock goes on.
+/// Interval between messages about a run without events: its clock goes on.
 const AT_LEAST: u32 = 4;
 
 /// Messages that a slow page may fall behind before it has to load everything anew.
@@ -29,7 +29,7 @@ const MAX_STREAMS: usize = 64;
 /// often, but the process may be in a container.
 const BROKEN_OFF: Duration = Duration::from_secs(60);
 
-/// What those who watch are told.
+/// Messages to the pages that follow a run.
 #[derive(Clone, Debug)]
 pub enum News {
     /// Something is new.
@@ -47,11 +47,11 @@ pub struct Message {
     pub data: Arc<str>,
 }
 
-/// What the endpoints and the thread that keeps up share.
+/// State shared by the endpoints and the thread that follows the files.
 #[derive(Debug)]
 pub struct Shared {
     run_dir: PathBuf,
-    /// Whether it is this process that makes the run: it cannot be broken off then.
+    /// True if this process makes the run, so that the run lives as long as the page.
     live: bool,
     inner: Mutex<Inner>,
     news: broadcast::Sender<News>,
@@ -84,7 +84,7 @@ impl Shared {
         &self.run_dir
     }
 
-    /// Whether it is this process that makes the run.
+    /// True if this process makes the run.
     pub fn is_live(&self) -> bool {
         self.live
     }

@@ -1,4 +1,5 @@
-//! Who is answered, and what a browser may do with the answer.
+//! Guard of the dashboard: the requests that are answered, and the policy that a browser gets with the
+//! answer.
 //!
 //! A page of any web site can make a browser ask 127.0.0.1. It cannot read the answer, unless its own
 //! name is made to point there (DNS rebinding): the browser then asks with that name in `Host`. So
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
 use zfl_text::Authority;
 
-/// What the page may do: run its own script, use its own style, ask its own origin.
+/// Content security policy of the page: its own script, its own style, its own origin.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
@@ -74,7 +75,7 @@ fn names_this_machine(headers: &HeaderMap, bound: Option<SocketAddr>) -> bool {
         })
 }
 
-/// Whether a request comes from a page of this very server. A page that is served on another port of this
+/// Tells a request of this server's own page by its `Origin`. A page that is served on another port of this
 /// machine names this machine, too, and is another origin all the same.
 pub fn is_same_origin(headers: &HeaderMap) -> bool {
     let one = |name: HeaderName| {
@@ -91,7 +92,7 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
         .is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))
 }
 
-/// Whether `host[:port]` is loopback, on any port (it may be forwarded by SSH), or what was bound.
+/// Accepts a `host[:port]` that is loopback, on any port (SSH may forward it), or the bound address.
 fn is_own(authority: &str, bound: Option<SocketAddr>) -> bool {
     let authority = Authority::parse(authority);
     let is_bound = bound.is_some() && authority.address() == bound;

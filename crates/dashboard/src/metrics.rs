@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use zfl_run_dir::Fold;
 use zfl_run_dir::fold::{Device, State};
 
-/// What [`text`] is.
+/// Media type of [`text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;
@@ -178,7 +178,7 @@ fn devices(metrics: &mut Metrics, fold: &Fold) {
     summed(metrics, fold, seconds);
 }
 
-/// What devices paid over the whole run.
+/// Cost to each device over the whole run.
 fn summed(metrics: &mut Metrics, fold: &Fold, seconds: Option<Unit>) {
     let of_each = |value: fn(&Device) -> Option<u64>| {
         let known = move |device: &Device| {

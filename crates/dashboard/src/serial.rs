@@ -10,9 +10,9 @@ pub const MAX_PIECE: u64 = 64 << 10;
 /// A piece of a log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// What a device wrote, with what is not UTF-8 replaced.
+    /// Text that a device wrote; bytes that are not UTF-8 are replaced.
     pub text: String,
-    /// Where the next piece begins.
+    /// Offset of the next piece.
     pub next: u64,
 }
 
@@ -40,7 +40,7 @@ pub async fn read(run_dir: &Path, client: u32, from: Option<u64>) -> io::Result<
     })
 }
 
-/// How many of the bytes to take so that no character is cut in two.
+/// Number of bytes to take so that every character stays whole.
 fn whole_characters(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
         Ok(_) => bytes.len(),

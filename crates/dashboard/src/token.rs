@@ -48,12 +48,12 @@ impl Token {
         ))
     }
 
-    /// Whether somebody showed this token, in a time that tells nothing of how much of it is right.
+    /// Compares a given token with this one in constant time.
     pub fn matches(&self, shown: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(shown).into()
     }
 
-    /// What to put behind the page's address. Browsers keep a fragment to themselves: it is in no
+    /// Fragment with the token, for the page's address. Browsers keep a fragment to themselves: it is in no
     /// request, and so in no log of one.
     pub fn fragment(&self) -> String {
         format!("#token={}", self.0)

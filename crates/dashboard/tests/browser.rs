@@ -72,7 +72,7 @@ fn perform(found: Option<Found>, test: impl AsyncFnOnce(&Browser, &Stage)) -> Re
     Ok(())
 }
 
-/// Where a run is made and served.
+/// Folder in which a run is made and served.
 struct Stage {
     run_dir: tempfile::TempDir,
 }
@@ -282,7 +282,7 @@ async fn five_hundred_devices_are_quickly_up_to_date(browser: &Browser, stage: &
 const BUSY: &str =
     "(() => { const end = performance.now() + 200; while (performance.now() < end); })()";
 
-/// How long the page was busy in one go at most, as far as it has been told of it.
+/// Longest time for which the page was busy in one go, as far as it has been told.
 async fn longest_task(browser: &Browser) -> Duration {
     // A task is told of when it is over, so not in the one that asks.
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -422,7 +422,7 @@ async fn a_finished_run_opens_the_same_way(browser: &Browser, stage: &Stage) {
         .await;
 }
 
-/// Whether an element is on the page for people to see.
+/// True if an element is visible on the page.
 fn is_shown(id: &str) -> String {
     format!("document.getElementById('{id}').checkVisibility()")
 }

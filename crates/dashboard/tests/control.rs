@@ -332,7 +332,7 @@ async fn the_token_is_in_no_answer() {
     }
 }
 
-/// Who has not shown a token sees no button: they are all hidden until the page's script finds that the
+/// Without a token the page shows no button: all are hidden until the page's script finds that the
 /// run takes remote control.
 #[tokio::test]
 async fn the_page_as_it_is_sent_has_no_button_to_touch() {

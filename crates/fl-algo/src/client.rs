@@ -17,7 +17,7 @@ pub trait Correction {
     fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]);
 }
 
-/// What a client was asked to do, and after training what came of it.
+/// One client's task in a round, and after training what came of it.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalJob<'a> {
     /// The round, from 1.
@@ -44,7 +44,7 @@ pub struct LocalJob<'a> {
     pub loss: f32,
 }
 
-/// What follows on a training.
+/// Continuation after a training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// The round is done: send.
@@ -62,14 +62,14 @@ pub trait ClientRule: Sync {
         &[]
     }
 
-    /// Whether [`ClientRule::correct`] has anything to do. If not, training is that of FedAvg, as fast
-    /// and to the bit.
-    fn corrects(&self, params: &Params) -> bool {
-        let _ = params;
+    /// Tells if [`ClientRule::correct`] has anything to do in the pass that was begun. If not, training
+    /// is that of FedAvg, as fast and to the bit.
+    fn corrects(&self, params: &Params, vectors: &Vectors) -> bool {
+        let _ = (params, vectors);
         false
     }
 
-    /// Whether the local model goes up as section `model`.
+    /// Tells if the local model goes up as section `model`.
     fn sends_model(&self) -> bool {
         true
     }
@@ -194,7 +194,7 @@ impl LocalRule {
         Some(self.vectors.get_mut(index))
     }
 
-    /// Whether the kept vectors have to be fetched before a training on the state of `round`; for round
+    /// Tells if the kept vectors have to be fetched before a training on the state of `round`; for round
     /// 0 they are zeroed here and now.
     pub fn needs_state(&mut self, round: u32) -> bool {
         if self.position(|spec| spec.is_mirrored()).is_none() || self.state_round == Some(round) {
@@ -226,7 +226,8 @@ impl LocalRule {
 
     /// The correction to train with, if the rule has one.
     pub fn correction(&mut self) -> Option<RuleCorrection<'_>> {
-        let corrects = self.half.client.corrects(&self.params);
+        let client = self.half.client;
+        let corrects = client.corrects(&self.params, &self.vectors);
         corrects.then_some(RuleCorrection { rule: self })
     }
 
@@ -240,7 +241,7 @@ impl LocalRule {
         next
     }
 
-    /// Whether the local model goes up as section `model`.
+    /// Tells if the local model goes up as section `model`.
     pub fn sends_model(&self) -> bool {
         self.half.client.sends_model()
     }

@@ -76,36 +76,30 @@ impl ExactSum {
     }
 
     fn accumulate(&mut self, weight: u64, negate: bool, values: &[f32]) -> Result<(), ExactError> {
-        self.check_len(values.len())?;
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(ExactError::NotFinite { at });
-        }
+        check(self.len(), values)?;
         for (at, value) in values.iter().enumerate() {
             let bits = value.to_bits();
             let field = (bits >> 23) & 0xff;
             // Normal numbers have a leading one that is not written.
             let mantissa = (bits & 0x7f_ffff) | (u32::from(field > 0) << 23);
             let product = u128::from(mantissa) * u128::from(weight);
-            if product == 0 {
-                continue;
-            }
             let negative = (bits >> 31 == 1) != negate;
-            self.add_at(at, negative, product, field.max(1) - 1);
+            let shift = field.max(1) - 1;
+            match narrow_term(negative, product, shift)
+                .and_then(|term| self.narrow[at].checked_add(term))
+            {
+                Some(sum) => self.narrow[at] = sum,
+                None => self.add_wide_at(at, negative, product, shift),
+            }
         }
         Ok(())
     }
 
-    /// Adds `magnitude * 2^shift` units of [`WIDE_UNIT`] to number `at`, wherever it fits.
-    fn add_at(&mut self, at: usize, negative: bool, magnitude: u128, shift: u32) {
-        if let Some(shift) = shift.checked_sub(UNIT_SHIFT)
-            && shift + 1 < magnitude.leading_zeros()
-        {
-            let term = (magnitude << shift) as i128;
-            let term = if negative { -term } else { term };
-            if let Some(sum) = self.narrow[at].checked_add(term) {
-                self.narrow[at] = sum;
-                return;
-            }
+    /// Adds `magnitude * 2^shift` units of [`WIDE_UNIT`] to the wide number `at`.
+    #[cold]
+    fn add_wide_at(&mut self, at: usize, negative: bool, magnitude: u128, shift: u32) {
+        if magnitude == 0 {
+            return;
         }
         if self.wide.is_empty() {
             self.wide = vec![[0; LIMBS]; self.narrow.len()];
@@ -118,11 +112,11 @@ impl ExactSum {
     /// # Errors
     /// [`ExactError::Length`].
     pub fn merge(&mut self, other: &Self) -> Result<(), ExactError> {
-        self.check_len(other.len())?;
+        check_len(self.len(), other.len())?;
         for (at, &term) in other.narrow.iter().enumerate() {
             match self.narrow[at].checked_add(term) {
                 Some(sum) => self.narrow[at] = sum,
-                None => self.add_at(at, term < 0, term.unsigned_abs(), UNIT_SHIFT),
+                None => self.add_wide_at(at, term < 0, term.unsigned_abs(), UNIT_SHIFT),
             }
         }
         if self.wide.is_empty() {
@@ -205,15 +199,30 @@ impl ExactSum {
             wide,
         })
     }
+}
 
-    fn check_len(&self, actual: usize) -> Result<(), ExactError> {
-        let expected = self.len();
-        if actual == expected {
-            Ok(())
-        } else {
-            Err(ExactError::Length { expected, actual })
-        }
+/// Checks that `values` are `len` finite numbers.
+pub(crate) fn check(len: usize, values: &[f32]) -> Result<(), ExactError> {
+    check_len(len, values.len())?;
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(ExactError::NotFinite { at }),
+        None => Ok(()),
     }
+}
+
+fn check_len(expected: usize, actual: usize) -> Result<(), ExactError> {
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(ExactError::Length { expected, actual })
+    }
+}
+
+/// A term in units of [`NARROW_UNIT`], if it is a whole number of them that fits.
+fn narrow_term(negative: bool, magnitude: u128, shift: u32) -> Option<i128> {
+    let shift = shift.checked_sub(UNIT_SHIFT)?;
+    let term = (shift + 1 < magnitude.leading_zeros()).then(|| (magnitude << shift) as i128)?;
+    Some(if negative { -term } else { term })
 }
 
 /// A weighted mean, correctly rounded.

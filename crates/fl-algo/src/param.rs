@@ -38,6 +38,16 @@ impl ParamSpec {
     }
 }
 
+/// Parameter of server rules that go only a part of the way to the mean of the updates, or beyond it.
+pub(crate) const SERVER_LEARNING_RATE: ParamSpec = ParamSpec {
+    name: "server_learning_rate",
+    default: 1.0,
+    min: 1e-6,
+    max: 1e3,
+    whole: false,
+    doc: "part of the way from the old global model to the mean of the updates",
+};
+
 /// Values of the parameters of one half of an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Params {

@@ -14,7 +14,7 @@ pub type Sections = BTreeMap<String, Vec<f32>>;
 /// Numbers that a server rule tells about a round, by name.
 pub type RoundMetrics = BTreeMap<String, f64>;
 
-/// What a server rule is made for.
+/// Circumstances that a server rule is made for.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Parameters of the device half.
@@ -31,7 +31,7 @@ pub struct Setup {
     pub seed: u64,
 }
 
-/// What one client is told for one round.
+/// Hyper-parameters of one client in one round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalParams {
     /// Passes over the client's examples.
@@ -51,7 +51,7 @@ pub struct Update {
     pub client: u32,
     /// Training examples behind it.
     pub num_examples: u32,
-    /// How much it counts in a weighted mean: its examples, or 1 where all count the same.
+    /// Weight in a mean: its examples, or 1 where all count the same.
     pub weight: u32,
     /// The round whose global model it started from, counted as in `/start`.
     pub round: u32,
@@ -59,7 +59,7 @@ pub struct Update {
     pub steps: u32,
     /// Mean training loss of the last local epoch, in nats.
     pub loss: f32,
-    /// What it sent: `model`, and whatever the client rule sends beside it.
+    /// Sections that it sent: `model`, and whatever the client rule sends beside it.
     pub sections: Sections,
     /// Numbers that the client rule told.
     pub metrics: BTreeMap<String, f32>,
@@ -80,7 +80,7 @@ impl Update {
     }
 }
 
-/// What the server keeps of a client's kept vectors.
+/// The server's copy of a client's kept vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientState {
     /// The round at whose end they were so.
@@ -98,7 +98,7 @@ pub struct SavedState {
     pub vectors: Sections,
 }
 
-/// How the server goes about a round for an algorithm.
+/// Policy of the rounds of an algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Updates that end a round, while whoever has not delivered trains on; `None`: all of the cohort.
@@ -112,12 +112,12 @@ pub struct Policy {
 /// A round is `begin`, `add` for every update in the order of clients, `finish`. A round that fails ends
 /// without `finish`, and the next `begin` starts from what was there before it.
 pub trait ServerRule: Send {
-    /// How rounds are to be run.
+    /// Policy of its rounds.
     fn policy(&self) -> Policy {
         Policy::default()
     }
 
-    /// Whether the model depends on when updates come and not only on what they are.
+    /// Tells if the model depends on when updates come and not only on what they are.
     fn depends_on_time(&self) -> bool {
         false
     }
@@ -164,6 +164,32 @@ pub trait ServerRule: Send {
         let _ = (saved, clients);
         Ok(())
     }
+}
+
+/// The global model, moved from `global` towards the mean of the updates by `rate`: with rate 1 it is the
+/// mean, to the bit.
+///
+/// # Errors
+/// [`AggregateError`] if a parameter leaves the range of f32; `global` is then unchanged.
+pub(crate) fn server_step(
+    global: &mut Vec<f32>,
+    mean: Vec<f32>,
+    rate: f32,
+) -> Result<(), AggregateError> {
+    let step = |(&from, to): (&f32, f32)| {
+        let (from, to) = (f64::from(from), f64::from(to));
+        (from + f64::from(rate) * (to - from)) as f32
+    };
+    let moved = if rate == 1.0 {
+        mean
+    } else {
+        global.iter().zip(mean).map(step).collect()
+    };
+    if let Some(at) = moved.iter().position(|param| !param.is_finite()) {
+        return Err(ExactError::Overflow { at }.into());
+    }
+    *global = moved;
+    Ok(())
 }
 
 /// Reason why an update was not taken.

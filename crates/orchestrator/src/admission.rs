@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use crate::fleet::{DeviceBody, DeviceSpec};
+use crate::spec::{DeviceBody, DeviceSpec};
 
-/// What is left for everything else: the aggregator with its data, the kernel's buffers, the user.
+/// Memory left for everything else: the aggregator with its data, the kernel's buffers, the user.
 const RESERVE_BYTES: u64 = 512 << 20;
 
 /// A native device with its thread, its data and its model. 200 of them, with 300 examples each, took
@@ -15,21 +15,21 @@ const NATIVE_KIB: u32 = 1024;
 /// A machine whose board states no budget: QEMU on a PC with its firmware, and a guest of a few MiB.
 const UNKNOWN_KIB: u32 = 64 * 1024;
 
-/// What devices need of this machine's memory, and what there is.
+/// Demand of devices on this machine's memory, and the supply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// What the kernel says can be had without swapping.
+    /// Memory that the kernel says can be had without swapping.
     pub free_bytes: u64,
-    /// What of that is left for others.
+    /// Part of it that is left for others.
     pub reserve_bytes: u64,
     /// The number of devices that were asked about.
     pub devices: usize,
-    /// What they need together.
+    /// Their demand together.
     pub needed_bytes: u64,
 }
 
 impl Capacity {
-    /// What these devices need, on this machine as it is now.
+    /// Adds up the demand of these devices, on this machine as it is now.
     ///
     /// # Errors
     /// If /proc/meminfo cannot be read.
@@ -52,14 +52,14 @@ impl Capacity {
         }
     }
 
-    /// How many devices like these, on average, there is room for.
+    /// Number of devices like these, on average, that there is room for.
     pub fn fit(&self) -> usize {
         let room = self.free_bytes.saturating_sub(self.reserve_bytes);
         let fit = room.checked_div(self.each_bytes()).unwrap_or(u64::MAX);
         usize::try_from(fit).unwrap_or(usize::MAX)
     }
 
-    /// Whether all of them fit.
+    /// Tells if all of them fit.
     pub fn suffices(&self) -> bool {
         self.needed_bytes <= self.free_bytes.saturating_sub(self.reserve_bytes)
     }
@@ -94,8 +94,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// What one device takes of the host's memory: its board's budget, which was measured in training, and
-/// what its experiment needs beyond that.
+/// Demand of one device on the host's memory: its board's budget, which was measured in training, and
+/// the demand of its experiment beyond that.
 fn needed_bytes(spec: &DeviceSpec) -> u64 {
     let kib = match &spec.body {
         DeviceBody::Native => NATIVE_KIB,
@@ -118,7 +118,7 @@ fn available_bytes(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::tests::board;
+    use crate::spec::tests::board;
     use std::sync::Arc;
 
     fn devices(count: u32) -> Vec<DeviceSpec> {

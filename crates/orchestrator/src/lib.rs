@@ -1,4 +1,4 @@
-//! The fleet: networks, machines, serial pipes, supervision.
+//! The fleet: devices in their bodies, on the network between them, supervised.
 //!
 //! A *fleet* is the devices of one run. A device is either a real firmware image on an emulated
 //! machine (a QEMU process) or, for debugging and for scale, a thread of this process. The
@@ -7,7 +7,7 @@
 //!
 //! The way through this crate, in the order in which a caller goes it:
 //!
-//! 1. [`sandbox::probe`] finds out what this machine allows and says why; [`sandbox::enter`] runs
+//! 1. [`probe()`] finds out what this machine allows and says why; [`zfl_sandbox::enter`] runs
 //!    the rest of the program inside namespaces of its own. Both need a single-threaded process,
 //!    so they come before any runtime is started.
 //! 2. [`Fleet::start`] makes the network. The aggregator then listens on [`Fleet::server_ip`].
@@ -18,9 +18,7 @@
 //! - Nothing of an emulated fleet appears in the host's network namespace (as long as the machine
 //!   lets this process make one of its own).
 //! - When `zfl` ends in whatever way, SIGKILL included, no process, namespace, tap, FIFO or
-//!   temporary file of it stays. See [`sandbox`] for how.
-//! - A machine gets nothing of the environment that `zfl` was started in but where programs, libraries
-//!   and temporary files are.
+//!   temporary file of it stays. See [`zfl_sandbox`] for how.
 //! - This crate parses no message of the federated-learning protocol, and what it reads from a
 //!   device is data: a guest that floods its serial line or lies in it costs its own run only.
 
@@ -28,24 +26,28 @@
 compile_error!("zfl runs on Linux: it is made of namespaces, taps and /proc");
 
 pub mod admission;
-pub mod board;
-mod device;
+mod body;
 mod event;
+mod fabric;
 pub mod faults;
 mod fleet;
 mod log;
-mod machine;
-mod native;
-mod network;
-pub mod sandbox;
-mod serial;
-pub mod switch;
+mod spec;
 mod sys;
 
-pub use board::Board;
 pub use event::{BootReport, Booted, Death, FleetEvent};
+pub use fabric::probe;
 pub use fl_client::Overrides;
-pub use fleet::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetError, PcapConfig, Resumption,
+pub use fleet::{Fleet, FleetConfig, FleetError, PcapConfig, Resumption};
+pub use spec::{BootPolicy, DeviceBody, DeviceSpec};
+
+// Where the callers look for them until they name the crates below themselves.
+pub use zfl_machine::{
+    Board, HostUsage, HostUsage as Usage, Qemu, QemuError, Speed, SpeedError, Version, board,
 };
-pub use machine::{Qemu, QemuError, Speed, SpeedError, Usage, Version};
+pub use zfl_netsim as switch;
+/// The sandbox, with the probe of the fabrics.
+pub mod sandbox {
+    pub use crate::fabric::probe;
+    pub use zfl_sandbox::*;
+}

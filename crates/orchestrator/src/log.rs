@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Lines kept for the report of a death: a stack trace and what came before it.
@@ -26,11 +27,19 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// The last line of a log that was full.
 const FULL: &str = "-- the device writes too much; its log ends here\n";
 
+/// Log that a device shares with whoever watches over it.
+pub(crate) type SharedLog = Arc<Mutex<DeviceLog>>;
+
+/// Locks a log; one that a device panicked with in its hands is still a log.
+pub(crate) fn lock(log: &SharedLog) -> MutexGuard<'_, DeviceLog> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The log of one device.
 #[derive(Debug)]
 pub(crate) struct DeviceLog {
     started: Instant,
-    /// What its times begin with.
+    /// Time with which its times begin.
     before: Duration,
     file: Option<File>,
     file_bytes: u64,
@@ -40,7 +49,7 @@ pub(crate) struct DeviceLog {
     escape: Escape,
 }
 
-/// Where in an escape sequence (ECMA-48) the output is.
+/// Place of the output in an escape sequence (ECMA-48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escape {
     Outside,
@@ -127,7 +136,7 @@ impl DeviceLog {
         self.flush_partial();
     }
 
-    /// Writes what the orchestrator has to say of the device.
+    /// Writes a remark of the orchestrator about the device.
     pub(crate) fn note(&mut self, text: &str) {
         self.flush_partial();
         self.write(&format!("-- {}", zfl_text::plain(text)));
@@ -146,7 +155,7 @@ impl DeviceLog {
         self.kept.iter().cloned().collect()
     }
 
-    /// Why nothing is written to the file any more; once.
+    /// Error for which nothing is written to the file any more; told once.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         self.lost.take()
     }
@@ -200,7 +209,7 @@ impl DeviceLog {
     }
 }
 
-/// How long a file is, and its last bytes: as many as the line that ends a full log has.
+/// Length of a file, and its last bytes: as many as the line that ends a full log has.
 fn end(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     let bytes = file.metadata()?.len();
     file.seek(SeekFrom::Start(bytes.saturating_sub(FULL.len() as u64)))?;

@@ -1,4 +1,4 @@
-//! What devices cost, as distributions over them.
+//! Distributions of the devices' cost.
 //!
 //! What belongs to a round is drawn as a device's mean over its rounds; what a device counts since its
 //! boot is [made that first](zfl_run_dir::fold::SinceBoot). A peak is drawn as the highest.

@@ -26,13 +26,13 @@ const WIDTH: f64 = 640.0;
 pub struct Figure {
     /// The name of its files.
     pub name: String,
-    /// What it shows, for the page.
+    /// Caption of the figure on the page.
     pub caption: String,
     pub svg: String,
     scene: kuva::render::render::Scene,
 }
 
-/// What is on the axes.
+/// Axes of a figure: titles and kinds of numbers.
 pub struct Axes<'a> {
     pub x: &'a str,
     pub y: &'a str,
@@ -40,9 +40,9 @@ pub struct Axes<'a> {
     pub x_range: Option<(f64, f64)>,
     /// Ends of the vertical axis, likewise.
     pub y_range: Option<(Option<f64>, Option<f64>)>,
-    /// Whether only whole numbers stand at the horizontal axis.
+    /// True if the horizontal axis shows only whole numbers.
     pub counts: bool,
-    /// Whether only whole numbers stand at the vertical axis.
+    /// True if the vertical axis shows only whole numbers.
     pub whole: bool,
 }
 

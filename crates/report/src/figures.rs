@@ -176,7 +176,7 @@ const PARTS: [&str; 4] = [
     "aggregator",
 ];
 
-/// What a round's time went to, in seconds, as [`PARTS`].
+/// Parts of a round's time in seconds, as [`PARTS`].
 fn parts(record: &RoundRecord) -> [f64; 4] {
     let compute = record.slowest_train_s.unwrap_or(0.0).min(record.train_s);
     let waiting = record.wait_s;
@@ -251,7 +251,7 @@ fn time(groups: &[Group]) -> Vec<Figure> {
 
 const SIMULATED_PARTS: [&str; 3] = ["computing", "its link", "waiting for the slowest"];
 
-/// What a device does with a round's simulated time.
+/// Parts of a round's simulated time on a device.
 fn simulated_time(groups: &[Group]) -> Vec<Figure> {
     let caption = "What a round's simulated time goes to, as the mean over devices: computing at the \
                    board's clock, the link, and waiting for the slowest device of the round.";

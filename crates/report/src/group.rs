@@ -11,7 +11,7 @@ const LABEL: usize = 40;
 /// Runs that differ in their seed only.
 #[derive(Debug)]
 pub struct Group {
-    /// What sets it apart from the others, in a word or two.
+    /// Label: its difference from the other groups, in a word or two.
     pub label: String,
     pub settings: BTreeMap<String, String>,
     pub runs: Vec<Run>,
@@ -78,7 +78,7 @@ impl Group {
     }
 }
 
-/// What a reader has to know of runs that seem to repeat each other and do not.
+/// Warnings about runs that seem to repeat each other and differ.
 pub fn warnings(groups: &[Group]) -> Vec<String> {
     let of = |group| same_seeds(group).into_iter().chain(other_images(group));
     groups.iter().flat_map(of).collect()
@@ -145,7 +145,7 @@ pub fn differing(groups: &[Group]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What sets a group apart: as many of the settings that differ as a legend has room for, those that
+/// Label of a group for the legend: as many of the differing settings as fit, those that
 /// say most first.
 fn label(group: &Group, differing: &BTreeSet<String>) -> String {
     let mut names: Vec<&String> = differing.iter().collect();

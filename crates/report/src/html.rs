@@ -232,7 +232,7 @@ fn state(run: &Run) -> String {
         .collect()
 }
 
-/// What was done to a run by hand, if anything was.
+/// Remote control of a run, if there was any.
 fn by_hand(run: &Run) -> Option<String> {
     let acts = run.view.by_hand.iter();
     let acts: Vec<String> = acts.map(|(act, count)| format!("{count} {act}")).collect();
@@ -276,7 +276,7 @@ fn configuration(groups: &[Group]) -> String {
     html
 }
 
-/// What repeats each run: its configuration, which is exact, and the command that began it.
+/// Instructions for repeating each run: its configuration, which is exact, and the command that began it.
 fn commands(groups: &[Group]) -> String {
     let runs = || groups.iter().flat_map(|group| &group.runs);
     let exact = runs().filter_map(Run::exact_command).collect::<Vec<_>>();

@@ -35,9 +35,9 @@ pub const PAGE: &str = "report.html";
 /// A report that was written.
 #[derive(Debug)]
 pub struct Report {
-    /// Where its page is.
+    /// Path of the report's page.
     pub page: PathBuf,
-    /// What the reader should know: of runs that are named twice, have the same seed, or had another
+    /// Warnings for the reader: runs that are named twice, have the same seed, or had another
     /// firmware or other data than those that they seem to repeat.
     pub warnings: Vec<String>,
 }

@@ -18,6 +18,7 @@ impl Observer for Rounds {
     }
 }
 
+/// Runs the experiment, and shows each round.
 pub fn main() -> anyhow::Result<()> {
     let mut settings = Settings {
         clients: Some(4),

@@ -40,12 +40,12 @@ impl<'a> Authority<'a> {
         Self { host, port }
     }
 
-    /// Whether the host is the name `localhost`.
+    /// True if the host is the name `localhost`.
     pub fn is_localhost(&self) -> bool {
         matches!(self.host, Host::Name(name) if name.eq_ignore_ascii_case("localhost"))
     }
 
-    /// Whether the host is a loopback address.
+    /// True if the host is a loopback address.
     pub fn is_loopback(&self) -> bool {
         matches!(self.host, Host::Ip(ip) if ip.is_loopback())
     }

@@ -13,7 +13,7 @@ mod authority;
 
 pub use authority::{Authority, Host};
 
-/// Whether a character does something other than being seen: controls, of C0 and C1, ends of lines and
+/// True for a character with an effect on a terminal: controls, of C0 and C1, ends of lines and
 /// paragraphs, and those that turn the direction of writing (Unicode's `Bidi_Control`).
 pub fn steers(c: char) -> bool {
     c.is_control()

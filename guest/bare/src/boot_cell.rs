@@ -16,7 +16,7 @@ impl<T> BootCell<T> {
         Self(UnsafeCell::new(value))
     }
 
-    /// Where the value is.
+    /// Address of the value.
     pub const fn get(&self) -> *mut T {
         self.0.get()
     }

@@ -25,7 +25,7 @@ const EXTERNAL: u32 = 0b111 << 8;
 const DIVIDE_BY_1: u32 = 0b1011;
 const DIVIDE_BY_128: u32 = 0b1010;
 
-/// How long the rate is measured, in nanoseconds. With readings a microsecond apart at both ends,
+/// Length of the rate's measurement, in nanoseconds. With readings a microsecond apart at both ends,
 /// the rate is right to a tenth of a percent.
 const CALIBRATION_NS: u32 = 2_000_000;
 /// Readings at either end, of which the one least disturbed counts: the host may take the CPU away

@@ -20,7 +20,7 @@ const LINE_STATUS: u16 = COM1 + 5;
 const RECEIVED: u8 = 1 << 0;
 const ROOM_TO_SEND: u8 = 1 << 5;
 
-/// How long a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
+/// Longest wait of a byte for a reader: some 5-20 ms on hosts of 1-4 GHz.
 const PATIENCE_TICKS: u64 = 20_000_000;
 
 /// The interrupt line of COM1.

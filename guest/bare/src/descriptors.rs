@@ -93,7 +93,7 @@ unsafe extern "C" {
     fn double_fault_entry();
 }
 
-/// What the registers were when a double fault stopped the firmware.
+/// Registers at the double fault that stopped the firmware.
 pub fn faulted_task() -> TaskState {
     // SAFETY: aligned, initialised memory that the CPU wrote when it switched tasks.
     unsafe { MAIN_TASK.get().read_volatile() }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::fmt::Write as _;
 
 use fl_client::{Activity, Config, Device, Overrides, Port};
-use zfl_bare::command::Run;
+use fl_shell::command::Run;
 
 use crate::boot_cell::BootCell;
 use crate::interrupts::Sources;
@@ -12,7 +12,7 @@ use crate::net::{Addressing, Network};
 use crate::nic::{Nic, NicError};
 use crate::port::GuestPort;
 
-/// Where the device listens.
+/// Port on which the device listens.
 const HTTP_PORT: u16 = 80;
 /// Examples between two looks at the network and the serial line: some 2 ms under emulation.
 const STEP_EXAMPLES: u32 = 16;
@@ -25,7 +25,7 @@ pub fn set_instruction_shift(shift: Option<u8>) {
     unsafe { INSTRUCTION_SHIFT.get().write(shift) }
 }
 
-/// What a [`RunningDevice::poll`] leaves to do.
+/// Next step after [`RunningDevice::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Poll again.

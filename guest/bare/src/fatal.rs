@@ -16,7 +16,7 @@ const EXIT_PORT: u16 = 0xf4;
 /// Lines of the trace at most.
 const TRACE_DEPTH: usize = 24;
 
-/// What ended the firmware.
+/// Cause of the firmware's end.
 #[derive(Clone, Copy)]
 enum Death {
     /// A panic, exhausted memory among them: QEMU's exit status is 3.
@@ -63,7 +63,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     finish(Death::Panic, None, cpu::frame_pointer())
 }
 
-/// What `interrupts.s` pushes: `pushad`, then the vector, then what the CPU pushed.
+/// Stack frame that `interrupts.s` pushes: `pushad`, then the vector, then the CPU's own frame.
 #[repr(C)]
 pub struct ExceptionFrame {
     edi: u32,

@@ -13,7 +13,7 @@ use linked_list_allocator::Heap;
 use crate::boot_cell::BootCell;
 use crate::image;
 
-/// What is left of the heap when [`take`] takes all: enough for messages, too little for a model.
+/// Rest of the heap after [`take`] took all: enough for messages, too little for a model.
 const SPARED_BYTES: usize = 16 * 1024;
 
 struct Allocator(BootCell<State>);
@@ -21,7 +21,7 @@ struct Allocator(BootCell<State>);
 struct State {
     heap: Heap,
     peak_bytes: usize,
-    /// What [`take`] took: a list through the blocks themselves.
+    /// Blocks that [`take`] took: a list through the blocks themselves.
     taken: Option<NonNull<Taken>>,
     taken_bytes: usize,
 }
@@ -40,7 +40,7 @@ static ALLOCATOR: Allocator = Allocator(BootCell::new(State {
     taken_bytes: 0,
 }));
 
-/// How full the heap is.
+/// Use of the heap in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct HeapUsage {
     /// Bytes in use, without those taken away.
@@ -81,7 +81,7 @@ pub unsafe fn init(memory_end: usize) {
     }
 }
 
-/// How full the heap is now.
+/// Reads the heap's use.
 pub fn usage() -> HeapUsage {
     // SAFETY: one thread, and no allocator call is in progress here.
     let state = unsafe { &*ALLOCATOR.0.get() };
@@ -101,7 +101,7 @@ pub fn zeros(len: usize) -> Option<Vec<u8>> {
     Some(zeros)
 }
 
-/// How much [`take`] could take.
+/// Amount that [`take`] could take.
 pub fn available_bytes() -> usize {
     usage().free_bytes().saturating_sub(SPARED_BYTES)
 }

@@ -1,4 +1,4 @@
-//! Where things are: the symbols of `link.ld` as addresses.
+//! Memory layout of the image: the symbols of `link.ld` as addresses.
 
 macro_rules! symbols {
     ($($(#[$doc:meta])* $name:ident = $symbol:ident;)*) => {

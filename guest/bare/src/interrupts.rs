@@ -37,7 +37,7 @@ global_asm!(
 pub struct Sources(u32);
 
 impl Sources {
-    /// Whether `source` is among them.
+    /// True if `source` is among them.
     pub fn contains(self, source: u8) -> bool {
         self.0 & (1 << source) != 0
     }
@@ -101,7 +101,7 @@ pub fn held_off<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What came since the last call.
+/// Takes the interrupts since the last call.
 pub fn take_pending() -> Sources {
     Sources(PENDING.swap(0, Ordering::Relaxed))
 }
@@ -121,7 +121,7 @@ pub fn sleep(arm: impl FnOnce()) {
     }
 }
 
-/// How often a source interrupted since boot.
+/// Number of a source's interrupts since boot.
 pub fn count(source: u8) -> u32 {
     COUNTS[usize::from(source)].load(Ordering::Relaxed)
 }

@@ -1,9 +1,7 @@
-//! The parts of the bare-metal guest that need no machine: the shell's words, the line editor and
-//! the count of TCP segments. They are a library so that they are tested on the host.
+//! The parts of the bare-metal guest that need no machine: the count of TCP segments. They are a
+//! library so that they are tested on the host.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
-pub mod command;
-pub mod line;
 pub mod segments;

@@ -40,9 +40,9 @@ use alloc::boxed::Box;
 use core::arch::global_asm;
 
 use device::{Next, RunningDevice};
+use fl_shell::command::Shift;
 use multiboot::BootInformation;
 use shell::Shell;
-use zfl_bare::command::Shift;
 
 global_asm!(include_str!("boot.s"), start = sym start);
 global_asm!(include_str!("memory.s"));

@@ -1,8 +1,8 @@
-//! What the boot loader tells: how much memory there is, and the kernel's command line.
+//! Multiboot information: size of the memory, and the kernel's command line.
 
 use heapless::String;
 
-/// What a Multiboot loader leaves in `eax`.
+/// Magic number that a Multiboot loader leaves in `eax`.
 const MAGIC: u32 = 0x2bad_b002;
 /// The most of a command line that is read.
 const COMMAND_LINE_BYTES: usize = 128;

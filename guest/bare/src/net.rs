@@ -20,9 +20,9 @@ use crate::{clock, cpu, heap};
 const BACKLOG: usize = 3;
 /// Sockets at most: those that listen, those in use, and a few that linger.
 const MAX_SOCKETS: usize = 8;
-/// What the other side may send before the device has read: all of the card's frames.
+/// Receive window: as much as all of the card's frames hold.
 const RECEIVE_BYTES: usize = 16 * 1024;
-/// What the device may send before the other side has acknowledged.
+/// Send window: bytes in flight before an acknowledgement.
 const SEND_BYTES: usize = 8 * 1024;
 /// Without an answer for so long, a connection is given up.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,7 +31,7 @@ const LINGER_US: u64 = 10_000_000;
 /// Ephemeral ports, as IANA has them.
 const FIRST_EPHEMERAL_PORT: u16 = 49_152;
 
-/// What a socket of the pool is used for.
+/// Use of a socket of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Free,
@@ -145,7 +145,7 @@ impl Network {
         self.nic.reserve();
     }
 
-    /// When [`Network::poll`] is to be called next, unless the card interrupts before.
+    /// Time of the next call of [`Network::poll`], unless the card interrupts before.
     pub fn wake_at_us(&mut self) -> Option<u64> {
         if self.nic.has_received() {
             return Some(0);

@@ -32,7 +32,7 @@ const BUFFER_BYTES: usize = 1536;
 type Card = VirtIONetRaw<IdentityMapped, SomeTransport<'static>, QUEUE_FRAMES>;
 type Buffer = Box<[u8]>;
 
-/// Why there is no network.
+/// Reason for a missing network.
 #[derive(Clone, Copy, Debug)]
 pub enum NicError {
     /// No virtio network card on either bus.
@@ -138,7 +138,7 @@ impl Nic {
         interrupts::unmask(self.line);
     }
 
-    /// Whether a frame waits to be received.
+    /// True if a received frame waits.
     ///
     /// To be asked before sleeping. The card does not interrupt for a frame that it delivers before
     /// it has seen that we took the one before; the fence makes us see such a frame.
@@ -202,7 +202,7 @@ impl Inner {
         }
     }
 
-    /// Whether another frame can be sent: there is then a spare buffer.
+    /// True if a buffer is free for another frame.
     fn can_send(&mut self) -> bool {
         if self.spare.is_empty() {
             self.reclaim();

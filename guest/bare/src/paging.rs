@@ -23,7 +23,7 @@ struct Table([u32; 1024]);
 static DIRECTORY: BootCell<Table> = BootCell::new(Table([0; 1024]));
 static LOW_TABLE: BootCell<Table> = BootCell::new(Table([0; 1024]));
 
-/// Where the page directory is, for CR3.
+/// Address of the page directory, for CR3.
 pub fn directory_address() -> u32 {
     DIRECTORY.get().addr() as u32
 }

@@ -9,7 +9,7 @@ use smoltcp::socket::tcp::{RecvError, State};
 use crate::net::{Network, SlotIndex};
 use crate::{clock, console, cpu, heap, interrupts, stack};
 
-/// What the device sees of the machine.
+/// Port of the device: connections, clock and log of the machine.
 pub struct GuestPort {
     /// The TCP/IP stack.
     pub network: Network,
@@ -54,7 +54,7 @@ impl GuestPort {
         })
     }
 
-    /// Why a connection takes or gives no bytes.
+    /// Reason for which a connection takes or gives no bytes.
     fn obstacle(&mut self, connection: &Connection) -> PortError {
         match self.network.socket_mut(connection.slot).state() {
             State::SynSent | State::SynReceived => PortError::WouldBlock,

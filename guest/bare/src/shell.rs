@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use core::hint::black_box;
 use core::ptr;
 
-use zfl_bare::command::{self, Command, Crash, HELP, Hog, Run};
-use zfl_bare::line::{Edit, LINE_BYTES, LineEditor};
+use fl_shell::command::{self, Command, Crash, HELP, Hog, Run};
+use fl_shell::line::{Edit, LINE_BYTES, LineEditor};
 
 use crate::console::{self, print};
 use crate::device::RunningDevice;

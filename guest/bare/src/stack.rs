@@ -1,4 +1,4 @@
-//! How deep the stack has been.
+//! Peak depth of the stack.
 //!
 //! The stack starts out painted with zeros, by the machine itself: RAM is zero at power-on and the
 //! image does not cover the stack. The lowest word that is not zero is the deepest one ever written

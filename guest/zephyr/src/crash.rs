@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use core::hint::black_box;
-use zfl_bare::command::Crash;
+use fl_shell::command::Crash;
 
 /// Past the end of any board's memory.
 const UNMAPPED: *const u8 = core::ptr::without_provenance(0xf000_0000);

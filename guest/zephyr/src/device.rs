@@ -8,9 +8,9 @@ use core::ffi::c_void;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 use fl_client::{Activity, Config, Device, Overrides, TrainJob};
-use zfl_bare::command::Run;
+use fl_shell::command::Run;
 
-/// Where the device listens at its own address.
+/// Port on which the device listens at its own address.
 const HTTP_PORT: u16 = 80;
 
 /// Examples a training thread works through between two looks at whether it is done.
@@ -19,7 +19,7 @@ const STEP_EXAMPLES: u32 = 64;
 /// The same where instructions are counted and interrupts wait for the end of a step, some 5 ms.
 const COUNTED_STEP_EXAMPLES: u32 = 16;
 
-/// How often the client looks whether the training is done, in microseconds. Nothing else wakes it:
+/// Interval at which the client looks for the end of the training, in microseconds. Nothing else wakes it:
 /// a thread that waits for sockets cannot wait for a mailbox as well.
 const TRAINING_LOOK_US: u64 = 5_000;
 
@@ -28,7 +28,7 @@ static TO_RUN: Mailbox<Run> = Mailbox::new();
 static TO_TRAIN: Mailbox<Work> = Mailbox::new();
 static TRAINED: Mailbox<Work> = Mailbox::new();
 
-/// What the threads pass to each other.
+/// Mailboxes between the threads.
 struct Work {
     job: TrainJob,
     counter: Counter,
@@ -47,7 +47,7 @@ impl Work {
     }
 }
 
-/// Whether the client's thread goes already. A machine is one device until it is reset.
+/// Set once the client's thread has started. A machine is one device until it is reset.
 pub fn is_started() -> bool {
     STARTED.load(Ordering::Acquire)
 }
@@ -121,7 +121,7 @@ fn run(mut device: Device<ZephyrPort>, mut port: ZephyrPort, icount: Option<u8>)
     console::log(format_args!("stopped"));
 }
 
-/// When to wake at the latest.
+/// Latest time to wake.
 fn sooner(wake_at_us: Option<u64>, training: bool) -> Option<u64> {
     if !training {
         return wake_at_us;

@@ -72,7 +72,7 @@ pub fn set_address(ip: Ipv4Addr, prefix_bits: u8, gateway: Option<Ipv4Addr>) -> 
     }
 }
 
-/// What TCP has counted since boot, if this build counts.
+/// TCP's counters since boot, if this build counts.
 pub fn tcp_counters() -> Option<TcpCounters> {
     let mut counters = TcpCounters::default();
     // SAFETY: the call fills in the structure, whose layout glue.c asserts.

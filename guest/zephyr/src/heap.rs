@@ -17,7 +17,7 @@ use zephyr::sys::K_NO_WAIT;
 /// The heap's size, from the board's Kconfig.
 pub const SIZE_BYTES: usize = zephyr::kconfig::CONFIG_ZFL_HEAP_SIZE as usize;
 
-/// What is left of the heap when [`take`] takes all: enough for messages, too little for a model.
+/// Rest of the heap after [`take`] took all: enough for messages, too little for a model.
 const SPARED_BYTES: usize = 16 * 1024;
 
 /// The smallest block that [`take`] takes: what is left in smaller ones serves nobody.
@@ -30,7 +30,7 @@ struct Heap {
     used_bytes: AtomicUsize,
     peak_bytes: AtomicUsize,
     refused_bytes: AtomicUsize,
-    /// What [`take`] took: a list through the blocks themselves.
+    /// Blocks that [`take`] took: a list through the blocks themselves.
     taken: AtomicPtr<Taken>,
     taken_bytes: AtomicUsize,
 }
@@ -108,7 +108,7 @@ pub fn init() {
     HEAP.ready.store(true, Ordering::Release);
 }
 
-/// How full the heap is.
+/// Use of the heap in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Bytes in use now, without those taken away.
@@ -153,7 +153,7 @@ pub fn free_bytes() -> usize {
     stats.free_bytes
 }
 
-/// How much [`take`] could take.
+/// Amount that [`take`] could take.
 pub fn available_bytes() -> usize {
     free_bytes().saturating_sub(SPARED_BYTES)
 }

@@ -22,7 +22,7 @@ impl Counter {
         Self { shift, ticks: 0 }
     }
 
-    /// Whether [`Counter::counted`] counts, and so holds interrupts off.
+    /// True if [`Counter::counted`] counts, and so holds interrupts off.
     pub fn counts(&self) -> bool {
         self.shift.is_some()
     }

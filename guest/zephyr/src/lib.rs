@@ -24,7 +24,7 @@ mod shell;
 mod tcp;
 mod threads;
 
-/// Where Zephyr's main thread enters Rust; the shell does the rest.
+/// Entry of Zephyr's main thread into Rust; the shell does the rest.
 #[unsafe(no_mangle)]
 extern "C" fn rust_main() {
     heap::init();

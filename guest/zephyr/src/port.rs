@@ -15,7 +15,7 @@ const MAX_STREAMS: usize = 8;
 /// Streams that may wait to be accepted.
 const BACKLOG: u8 = 4;
 
-/// How soon to try again what Zephyr cannot wake us for: to write where there was no room, and to
+/// Delay before trying again where Zephyr gives no wake-up: to write where there was no room, and to
 /// ask whether a stream is up.
 const RETRY_MS: i32 = 2;
 
@@ -24,7 +24,7 @@ pub struct ZephyrPort {
     server: SocketAddrV4,
     listener: Socket,
     streams: [Option<Stream>; MAX_STREAMS],
-    /// What all training since boot has taken; `None` where instructions are not counted.
+    /// Instructions of all training since boot; `None` where they are not counted.
     instructions: Option<u64>,
 }
 
@@ -156,7 +156,7 @@ impl Stream {
     }
 }
 
-/// What an error means on a stream that is up.
+/// Translates an error on an established stream.
 fn in_use(error: Errno) -> PortError {
     if error.is_transient() {
         PortError::WouldBlock

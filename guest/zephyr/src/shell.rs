@@ -6,7 +6,7 @@ use crate::glue::{self, Shell, errno};
 use crate::{console, device, heap, threads};
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
-use zfl_bare::command::{self, Command, Hog, Run};
+use fl_shell::command::{self, Command, Hog, Run};
 
 /// Zephyr's shell takes no longer line (`CONFIG_SHELL_CMD_BUFF_SIZE`).
 const LINE_BYTES: usize = 256;

@@ -5,18 +5,18 @@ use core::ffi::c_int;
 use core::fmt;
 use core::net::SocketAddrV4;
 
-/// What Zephyr answered, as a negated errno value.
+/// Answer of Zephyr as a negated errno value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub c_int);
 
 impl Errno {
-    /// Whether the call may succeed later without anything being wrong.
+    /// True if the call may succeed later, and all is well.
     pub fn is_transient(self) -> bool {
         [errno::EAGAIN, errno::EINPROGRESS, errno::EALREADY].contains(&self.0)
             || self.is_out_of_buffers()
     }
 
-    /// Whether a stream found no network buffer; they come back as the other side acknowledges.
+    /// True if a stream found no network buffer; they come back as the other side acknowledges.
     pub fn is_out_of_buffers(self) -> bool {
         [errno::ENOMEM, errno::ENOBUFS].contains(&self.0)
     }

@@ -1,4 +1,4 @@
-//! What threads use of their stacks.
+//! Stack use of threads.
 
 use core::ffi::{CStr, c_void};
 use zephyr::raw;
@@ -9,7 +9,7 @@ pub fn sleep_ms(ms: u64) {
     zephyr::time::sleep(Duration::millis_at_least(ms));
 }
 
-/// What one thread has used of its stack.
+/// Stack use of one thread.
 #[derive(Clone, Copy, Debug)]
 pub struct StackUsage<'a> {
     /// The thread's name.

@@ -1,4 +1,4 @@
-//! What the dashboard costs a run: the same run without it, and with it and a page that looks.
+//! Bench of the dashboard's cost: the same run without it, and with it and a reader.
 
 use super::results::Run;
 use super::table::{Table, median, number};
@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 /// After this long a run that has not said where its dashboard is has none.
 const SAID_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often the processor time is looked at.
+/// Interval between readings of the processor time.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One run, and the processor time that zfl itself took, without its devices, in seconds.
 struct Measured {
     run: Run,
     cpu_s: f64,
-    /// What a page was sent.
+    /// Number of messages that a page was sent.
     messages: usize,
 }
 
@@ -119,7 +119,7 @@ fn look(out: &Path) -> Result<JoinHandle<Result<usize>>> {
     }))
 }
 
-/// Where a run that goes on says that its dashboard is.
+/// Address of the dashboard, from the output of a live run.
 fn address(out: &Path) -> Result<String> {
     let deadline = Instant::now() + SAID_WITHIN;
     loop {

@@ -1,4 +1,4 @@
-//! What is left of a run after SIGKILL, and for how long.
+//! Bench of SIGKILL: the remains of a run, and their lifetime.
 
 use super::proc::Footprint;
 use super::table::{Table, largest, median, number};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// After this long something is left for good.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
-/// How long until the second round has begun, at most.
+/// Longest wait for the second round to begin.
 const BEGIN_WITHIN: Duration = Duration::from_secs(600);
 
 /// One run that was killed.

@@ -1,4 +1,4 @@
-//! What lost and delayed frames cost.
+//! Bench of links: the cost of lost and delayed frames.
 
 use super::results::{NetworkStats, Run};
 use super::table::{Table, largest, median, number};

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::process::Command;
 
-/// What a number needs beside it.
+/// Description of the machine beside a measured number.
 pub struct Machine {
     cpu: String,
     cores: usize,

@@ -37,7 +37,7 @@ const SEED: &str = "1";
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// What to measure
+    /// The benchmark to run
     #[arg(value_enum)]
     what: What,
 
@@ -53,17 +53,17 @@ pub struct BenchArgs {
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// What lost and delayed frames cost: 12 runs of 20 devices
+    /// Cost of lost and delayed frames: 12 runs of 20 devices
     Links,
     /// Devices that drop out and crash, against a run without: 3 runs of 50 devices
     Faults,
     /// 50, 100 and 200 devices
     Fleet,
-    /// What is left of a run after SIGKILL, and for how long
+    /// Remains of a run after SIGKILL, and their lifetime
     Kill,
     /// The same experiment in every body and on every board
     Bodies,
-    /// What the dashboard costs: pairs of runs of 200 devices, with it and without
+    /// Cost of the dashboard: pairs of runs of 200 devices, with it and without
     Dashboard,
 }
 
@@ -126,7 +126,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// What the benchmarks have in common.
+/// Common parts of the benchmarks.
 struct Bench {
     zfl: PathBuf,
     /// For the run directories.
@@ -201,7 +201,7 @@ fn finish(child: &mut Child) -> Result<std::process::ExitStatus> {
     }
 }
 
-/// Whether all runs have the same model.
+/// True if all runs have the same model.
 fn same_model<'a>(runs: impl IntoIterator<Item = &'a Run>) -> bool {
     let mut hashes = runs.into_iter().map(|run| &run.summary.model_sha256);
     let first = hashes.next();
@@ -217,7 +217,7 @@ fn networks<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
     format!("Network: {}.", Vec::from_iter(names).join("; "))
 }
 
-/// Whether a device of a run that goes on has begun this round.
+/// True if a device of a live run has begun this round.
 fn has_begun(out: &Path, round: u64) -> bool {
     let text = fs::read_to_string(out.join("events.jsonl")).unwrap_or_default();
     results::events(&text)

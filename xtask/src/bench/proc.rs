@@ -1,4 +1,4 @@
-//! What a run holds of the system, as `/proc` shows it.
+//! Resources that a run holds of the system, from `/proc`.
 
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +24,11 @@ pub struct Footprint {
     pub namespaces: BTreeSet<String>,
     /// Open FIFOs, pipes and sockets: name, device and inode, for names alone are not unique.
     pub channels: BTreeSet<String>,
-    /// What was on the host before the run, and is not of it.
+    /// State of the host before the run.
     before: Visible,
 }
 
-/// What of a run could be seen from outside of its namespaces.
+/// Traces of a run that are visible outside its namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Visible {
     interfaces: BTreeSet<String>,
@@ -36,7 +36,7 @@ struct Visible {
 }
 
 impl Footprint {
-    /// That of a process and all that descend from it, now.
+    /// Reads the resources of a process and its descendants.
     ///
     /// # Errors
     /// If `/proc` cannot be read.
@@ -63,7 +63,7 @@ impl Footprint {
         Ok(print)
     }
 
-    /// What of it is still there, in words.
+    /// Description of the remains, in words.
     ///
     /// Taps and the switch's sockets are in the network namespace, FIFOs in the mount namespace: they
     /// have no name elsewhere, and are gone when no process, descriptor or mount holds those.
@@ -95,7 +95,7 @@ impl Footprint {
         Ok(left)
     }
 
-    /// Whether the system still lists a process of it, as one that has ended and that its parent,
+    /// True while the system lists an ended process of the run that its parent,
     /// by now the system's process 1, has not asked for yet.
     pub fn is_listed(&self) -> bool {
         let listed =
@@ -189,10 +189,10 @@ fn look(pid: u32) -> Option<(u32, Process)> {
     (!stat.ended).then_some((stat.parent, Process { pid, started }))
 }
 
-/// What `/proc/PID/stat` tells.
+/// Contents of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    /// Whether it only waits for its parent to ask how it ended. It holds nothing then.
+    /// True for a process that has ended and waits for its parent. It holds nothing.
     ended: bool,
     parent: u32,
     started: u64,

@@ -1,4 +1,4 @@
-//! What a run directory tells.
+//! Results read from a run directory.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! What the tests share: scripts that stand in for programs.
+//! Support of the tests: scripts that stand in for programs.
 
 use std::io::Write;
 use std::path::Path;

@@ -26,7 +26,7 @@ const WATCH: &str = r#"
     }).observe({ type: "longtask", buffered: true });
 "#;
 
-/// Where the browser and its driver are, or why there is none.
+/// Paths of the browser and its driver, or the reason why they are missing.
 pub fn find() -> Result<(PathBuf, PathBuf), String> {
     let in_path = |name: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -354,7 +354,7 @@ impl Script {
         );
     }
 
-    /// What goes wrong in a round; returns who fails it.
+    /// Writes the faults of a round; returns the clients that fail in it.
     fn faults(&mut self, round: u32) -> Vec<u32> {
         let mut failing = Vec::new();
         for client in self.alive() {
@@ -433,7 +433,7 @@ const GROUPS: [Group; 3] = [
     },
 ];
 
-/// How many devices each group has: a half, three tenths and the rest.
+/// Sizes of the groups: a half, three tenths and the rest.
 fn counts(clients: u32) -> [u32; 3] {
     let (half, some) = (clients.div_ceil(2), clients * 3 / 10);
     [half, some, clients - half - some]

@@ -23,7 +23,7 @@ impl Fake {
         (dashboard.with_remote_control(token, fake.clone()), fake)
     }
 
-    /// What was done so far.
+    /// Actions done so far.
     pub fn done(&self) -> Vec<String> {
         self.done.lock().unwrap().clone()
     }

@@ -29,7 +29,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
 };
 
 #[cfg(feature = "server")]
-mod server {
+pub(crate) mod server {
     use alloc::boxed::Box;
     use alloc::string::String;
     use alloc::vec::Vec;

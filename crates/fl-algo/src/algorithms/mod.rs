@@ -14,4 +14,8 @@ macro_rules! algorithms {
 
 algorithms! {
     fedavg,
+    fedprox,
+    scaffold,
+    multi_krum,
+    fedbuff,
 }

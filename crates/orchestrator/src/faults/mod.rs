@@ -58,11 +58,6 @@ impl Fault {
             Self::Cut { .. } => "cut",
         }
     }
-
-    /// Whether the device's update of this round is lost for certain.
-    pub fn loses_update(&self) -> bool {
-        !matches!(self, Self::Freeze { .. } | Self::Cut { .. })
-    }
 }
 
 /// The faults of a whole run.
@@ -97,18 +92,18 @@ impl FaultPlan {
         })
     }
 
-    /// Whether nothing ever happens.
+    /// Tells if nothing ever happens.
     pub fn is_empty(&self) -> bool {
         self.trace.is_none() && self.config.is_empty()
     }
 
-    /// Whether links are cut in the middle of a round.
+    /// Tells if links are cut in the middle of a round.
     pub fn cuts_links(&self) -> bool {
         let scheduled = |fault: &Fault| matches!(fault, Fault::Cut { .. });
         self.config.cut.probability > 0.0 || self.schedules(scheduled)
     }
 
-    /// Whether devices run out of memory.
+    /// Tells if devices run out of memory.
     pub fn takes_memory(&self) -> bool {
         self.config.out_of_memory > 0.0 || self.schedules(|fault| *fault == Fault::OutOfMemory)
     }

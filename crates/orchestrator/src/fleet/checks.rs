@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use zfl_machine::{Board, Qemu, Version};
+use zfl_sandbox::NetworkKind;
 
 use super::system;
-use super::{DeviceBody, DeviceSpec, FleetConfig, FleetError};
+use super::{FleetConfig, FleetError};
 use crate::admission::Capacity;
-use crate::board::Board;
-use crate::machine::{Qemu, Version};
-use crate::network::{Bridge, Network, Outlet, check_netem};
-use crate::sandbox;
+use crate::fabric::{Bridge, Fabric, Outlet, check_netem};
+use crate::spec::{DeviceBody, DeviceSpec};
 
 /// No two devices may be one, and none is no fleet.
 pub(super) fn devices(devices: &[DeviceSpec]) -> Result<(), FleetError> {
@@ -57,7 +57,7 @@ fn tuned(spec: &DeviceSpec) -> Result<(), String> {
 
 /// The network must be able to do what the devices' links and the captures ask of it.
 pub(super) fn network(
-    network: sandbox::Network,
+    network: NetworkKind,
     config: &FleetConfig,
     emulators: &BTreeMap<String, Qemu>,
 ) -> Result<(), FleetError> {
@@ -66,7 +66,7 @@ pub(super) fn network(
     let refused = |text: String| Err(FleetError::Config(text));
     let impaired = config.devices.iter().find(|spec| !spec.link.is_perfect());
     match (network, impaired) {
-        (sandbox::Network::Bridge | sandbox::Network::Switch, _) | (_, None) => {}
+        (NetworkKind::Bridge | NetworkKind::Switch, _) | (_, None) => {}
         (_, Some(spec)) => {
             return refused(format!(
                 "the link of device {} is impaired, which this network cannot do; take `--network \
@@ -75,7 +75,7 @@ pub(super) fn network(
             ));
         }
     }
-    if network != sandbox::Network::Switch {
+    if network != NetworkKind::Switch {
         return match config.pcap {
             Some(_) => {
                 refused("only the network `switch` captures; take `--network switch`".into())
@@ -171,10 +171,10 @@ pub(super) fn open_files(count: usize) -> Result<(), FleetError> {
 }
 
 /// A guest that loses frames above a rate and cannot be paced works, but is slow and retransmits.
-pub(super) async fn pace(network: &Network, devices: &[DeviceSpec]) -> Option<String> {
+pub(super) async fn pace(fabric: &dyn Fabric, devices: &[DeviceSpec]) -> Option<String> {
     let limited = |board: &&Arc<Board>| board.nic.max_kbit_per_s.is_some();
     let board = boards(devices).find(limited)?;
-    let why = network.can_pace().await.err()?;
+    let why = fabric.can_pace().await.err()?;
     let name = &board.name;
     Some(format!(
         "board {name} loses frames that come too fast, and nothing here slows them: {why}"
@@ -184,10 +184,10 @@ pub(super) async fn pace(network: &Network, devices: &[DeviceSpec]) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::tests::board;
     use crate::fleet::PcapConfig;
-    use crate::machine::Speed;
-    use crate::switch::{Impairment, Link, Loss};
+    use crate::spec::tests::board;
+    use zfl_machine::Speed;
+    use zfl_netsim::{Impairment, Link, Loss};
 
     #[test]
     fn a_fleet_has_devices_and_each_once() {
@@ -284,7 +284,7 @@ mod tests {
             network(kind, config, &qemu(version)).map_err(|error| error.to_string())
         };
         let (new, old) = (Version(7, 2, 0), Version(7, 1, 0));
-        use sandbox::Network::{Bridge, Switch, User};
+        use NetworkKind::{Bridge, Switch, User};
         for kind in [Bridge, Switch, User] {
             assert_eq!(check(&config, kind, new), Ok(()));
         }

@@ -1,100 +1,28 @@
-//! What a fleet is made of, and why it may not be.
+//! Configuration of a fleet, and the errors of one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use fl_client::Overrides;
+use zfl_machine::QemuError;
 
-use crate::board::Board;
-use crate::machine::{QemuError, Speed};
-use crate::switch::Link;
+use crate::spec::{BootPolicy, DeviceSpec};
 
-/// What a device is.
-#[derive(Clone, Debug)]
-pub enum DeviceBody {
-    /// A thread of this process.
-    Native,
-    /// A firmware image on an emulated machine.
-    Emulated(Arc<Board>),
-}
-
-/// One device to be.
-#[derive(Clone, Debug)]
-pub struct DeviceSpec {
-    /// Its number in the fleet: of its log, in events, and for [`Fleet::kill`](crate::Fleet::kill). Unique.
-    pub client: u32,
-    /// The ID that it asks the aggregator for; `None` if it takes whatever it gets.
-    pub join_as: Option<u32>,
-    /// What it is made of.
-    pub body: DeviceBody,
-    /// Values that go before those that the aggregator sends.
-    pub overrides: Overrides,
-    /// What its link does to frames. Other than the default it needs the network `switch`, or a
-    /// `bridge` on a kernel with netem.
-    pub link: Link,
-    /// The memory of its machine, instead of its board's.
-    pub memory_mib: Option<u32>,
-    /// What it takes of this machine's memory beyond its board's budget, which was measured with little
-    /// data and a small network.
-    pub extra_bytes: u64,
-    /// The speed of its processor; `None`: as fast as the host is, and no two runs alike.
-    pub speed: Option<Speed>,
-}
-
-impl DeviceSpec {
-    /// A device that asks for the ID `client`, behind a perfect link, on its board as it is.
-    pub fn new(client: u32, body: DeviceBody) -> Self {
-        Self {
-            client,
-            join_as: Some(client),
-            body,
-            overrides: Overrides::default(),
-            link: Link::default(),
-            memory_mib: None,
-            extra_bytes: 0,
-            speed: None,
-        }
-    }
-}
-
-/// How devices are booted.
-#[derive(Clone, Copy, Debug)]
-pub struct BootPolicy {
-    /// How many machines boot at a time; `None`: as many as there are processors.
-    pub parallel: Option<usize>,
-    /// How long a guest may take to show its prompt on an idle host; more on a loaded one.
-    pub prompt_timeout: Duration,
-    /// How often a device is booted before it counts as dead.
-    pub attempts: u32,
-}
-
-impl Default for BootPolicy {
-    fn default() -> Self {
-        Self {
-            parallel: None,
-            prompt_timeout: Duration::from_secs(20),
-            attempts: 2,
-        }
-    }
-}
-
-/// What a fleet is made of.
+/// Configuration of a fleet.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
     /// The devices.
     pub devices: Vec<DeviceSpec>,
-    /// Where `<client>.log` of every device goes; made if it is not there.
+    /// Folder of every device's `<client>.log`; made if it is not there.
     pub serial_dir: PathBuf,
-    /// How devices are booted.
+    /// Policy by which devices are booted.
     pub boot: BootPolicy,
-    /// Where the chance in links comes from: the same seed, the same losses.
+    /// Seed of the chance in links: the same seed, the same losses.
     pub seed: u64,
-    /// Which devices' frames are kept; needs the network `switch`.
+    /// Devices whose frames are kept; needs the network `switch`.
     pub pcap: Option<PcapConfig>,
     /// Start more devices than fit into this machine's memory all the same.
     pub oversubscribe: bool,
-    /// If the run goes on that another fleet began: its logs are appended to, as captures always are.
+    /// Continuation of a run that another fleet began: its logs are appended to, as captures always are.
     pub resumed: Option<Resumption>,
 }
 
@@ -113,7 +41,7 @@ impl FleetConfig {
     }
 }
 
-/// Where a run goes on.
+/// Point at which a run goes on.
 #[derive(Clone, Debug)]
 pub struct Resumption {
     /// The time of the run at its last complete step, with which the logs' times go on.
@@ -126,13 +54,13 @@ pub struct Resumption {
 /// returns.
 #[derive(Clone, Debug)]
 pub struct PcapConfig {
-    /// Where `<client>.pcapng` goes; made if it is not there. One that is there goes on.
+    /// Folder of `<client>.pcapng`; made if it is not there. A file that is there goes on.
     pub dir: PathBuf,
-    /// Whose; `None`: everybody's.
+    /// Clients; `None`: all.
     pub clients: Option<Vec<u32>>,
 }
 
-/// Why a fleet could not be made, or a device not be reached.
+/// Failure to make a fleet or to reach a device.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// The configuration cannot be carried out; the text says what to change.
@@ -144,9 +72,9 @@ pub enum FleetError {
     /// The system refused something.
     #[error("{what}: {source}")]
     System {
-        /// What was attempted.
+        /// Attempt that failed.
         what: String,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// There is no such device.
@@ -155,17 +83,17 @@ pub enum FleetError {
     /// The shell of this device did not take a line.
     #[error("the shell of device {client}: {problem}")]
     Shell {
-        /// Which device.
+        /// Its number.
         client: u32,
-        /// Why not.
+        /// Reason.
         problem: String,
     },
     /// The network cannot do that to the link of this device; the text says which can.
     #[error("the link of device {client}: {problem}")]
     Link {
-        /// Which device.
+        /// Its number.
         client: u32,
-        /// Why not, and what would help.
+        /// Reason, and what would help.
         problem: String,
     },
     /// The device is in no state for that.

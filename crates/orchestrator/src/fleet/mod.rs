@@ -13,26 +13,28 @@ use std::time::Instant;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use zfl_machine::{HostUsage, Machines, Qemu, Tuning};
+use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
+use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
 
-pub use config::{
-    BootPolicy, DeviceBody, DeviceSpec, FleetConfig, FleetError, PcapConfig, Resumption,
-};
+pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
-use crate::device::{Command, Emulated, Identity, Native, Shared};
+use crate::body::{Command, Emulated, FleetShared, Identity, Native, live};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
+use crate::fabric::{
+    Bridge, Fabric, LinkChange, Loopback, MAX_BRIDGE_PORTS, NO_CAPTURES, Outlet, Subnet,
+    Switchboard, UserNet,
+};
 use crate::log::DeviceLog;
-use crate::machine::{Machines, Qemu, Tuning, Usage};
-use crate::network::{Bridge, MAX_BRIDGE_PORTS, Network, Outlet, Subnet, Switchboard, UserNet};
-use crate::sandbox::{self, Isolation, Sandbox};
-use crate::switch::{ClientStats, Link, SwitchStats};
+use crate::spec::{DeviceBody, DeviceSpec};
 
 /// The devices of one run.
 ///
 /// [`Fleet::stop`] ends them and waits. Dropping the fleet ends them too, but does not wait for
 /// native devices.
 pub struct Fleet {
-    shared: Arc<Shared>,
-    /// Whose frames are captured.
+    shared: Arc<FleetShared>,
+    /// Clients whose frames are captured.
     captured: Vec<u32>,
     warnings: Vec<String>,
     devices: BTreeMap<u32, Handle>,
@@ -41,7 +43,7 @@ pub struct Fleet {
 struct Handle {
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
-    /// Whether it is a thread of this process, and so has no link.
+    /// A thread of this process, which has no link.
     is_native: bool,
 }
 
@@ -58,20 +60,20 @@ impl Fleet {
         checks::devices(&config.devices)?;
         checks::tuning(&config.devices)?;
         let emulators = checks::emulators(&config.devices)?;
-        checks::network(sandbox.network, &config, &emulators)?;
+        checks::network(sandbox.network(), &config, &emulators)?;
         checks::open_files(config.devices.len())?;
         if !config.oversubscribe {
             checks::memory_of_the_host(&config.devices)?;
         }
         let serial_dir = &config.serial_dir;
         std::fs::create_dir_all(serial_dir).map_err(|e| system(serial_dir.display(), e))?;
-        let network = start_network(&sandbox, &config).await?;
-        let captured = start_captures(&network, &config)?;
-        let warning = checks::pace(&network, &config.devices).await;
+        let fabric = start_fabric(&sandbox, &config).await?;
+        let captured = start_captures(fabric.as_ref(), &config)?;
+        let warning = checks::pace(fabric.as_ref(), &config.devices).await;
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let shared = Arc::new(Shared {
-            network,
-            scratch: sandbox.scratch,
+        let shared = Arc::new(FleetShared {
+            fabric,
+            scratch: sandbox.into_scratch(),
             machines: Machines::start().map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
             paces: warning.is_none(),
@@ -116,17 +118,23 @@ impl Fleet {
             speed: spec.speed,
         };
         let task = match spec.body {
-            DeviceBody::Native => tokio::spawn(Native { identity }.live(told)),
+            DeviceBody::Native => tokio::spawn(live(Native { identity }, told)),
             DeviceBody::Emulated(board) => {
                 let qemu = emulators[&board.name].clone();
+                let outlet = Outlet {
+                    index,
+                    client,
+                    link: spec.link,
+                    max_kbit_per_s: board.nic.max_kbit_per_s,
+                };
                 let device = Emulated {
                     identity,
-                    index,
+                    outlet,
                     board,
                     tuning,
                     qemu,
                 };
-                tokio::spawn(device.live(told))
+                tokio::spawn(live(device, told))
             }
         };
         let handle = Handle {
@@ -137,14 +145,14 @@ impl Fleet {
         self.devices.insert(client, handle);
     }
 
-    /// What will not be as the boards want it, for people; most fleets have none.
+    /// Wishes of the boards that will not come true, for people; most fleets have none.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
     /// The address on which the aggregator must listen, at any port.
     pub fn server_ip(&self) -> IpAddr {
-        self.shared.network.server_ip().into()
+        self.shared.fabric.server_ip().into()
     }
 
     /// Boots every device and starts its client; returns when each runs or has failed.
@@ -195,9 +203,9 @@ impl Fleet {
         self.command(client, Command::Thaw).await
     }
 
-    /// Whether links can be cut: on the networks `switch` and `bridge`.
+    /// Tells if links can be cut: on the networks `switch` and `bridge`.
     pub fn can_cut(&self) -> bool {
-        self.shared.network.can_cut()
+        self.shared.fabric.can_cut()
     }
 
     /// Cuts the link of an emulated device: nothing passes until [`Fleet::heal`], not even after a
@@ -206,8 +214,7 @@ impl Fleet {
     /// # Errors
     /// [`FleetError::Link`] if the network has no links, or the device is native.
     pub async fn cut(&self, client: u32) -> Result<(), FleetError> {
-        self.has_link(client)?;
-        link_error(client, self.shared.network.cut(client).await)
+        self.change_link(client, LinkChange::Cut).await
     }
 
     /// Heals a link that was cut.
@@ -215,8 +222,7 @@ impl Fleet {
     /// # Errors
     /// As of [`Fleet::cut`].
     pub async fn heal(&self, client: u32) -> Result<(), FleetError> {
-        self.has_link(client)?;
-        link_error(client, self.shared.network.heal(client).await)
+        self.change_link(client, LinkChange::Heal).await
     }
 
     /// Gives an emulated device another link, for the frames to come.
@@ -225,36 +231,37 @@ impl Fleet {
     /// [`FleetError::Link`] if the network cannot impair links, the device is native, or there can be
     /// no such link.
     pub async fn set_link(&self, client: u32, link: Link) -> Result<(), FleetError> {
-        self.has_link(client)?;
-        let checked = link.check();
-        link_error(client, checked)?;
-        link_error(client, self.shared.network.set_link(client, link).await)
+        self.change_link(client, LinkChange::Set(Box::new(link)))
+            .await
     }
 
-    /// What passed the link of a device so far, and what did not; `None` where no switch counts.
+    /// Counts of a device's link so far; `None` where no switch counts.
     pub fn link_stats(&self, client: u32) -> Option<ClientStats> {
-        self.shared.network.link_stats(client)
+        self.shared.fabric.switch()?.client_stats(client)
     }
 
-    /// Everything that the switch has counted so far; `None` where there is none.
+    /// Counts of the switch so far; `None` where there is none.
     pub fn switch_stats(&self) -> Option<SwitchStats> {
-        self.shared.network.switch_stats()
+        self.shared.fabric.switch().map(SwitchHandle::stats)
     }
 
-    fn has_link(&self, client: u32) -> Result<(), FleetError> {
+    async fn change_link(&self, client: u32, change: LinkChange) -> Result<(), FleetError> {
         let device = self.devices.get(&client);
-        if device.ok_or(FleetError::Unknown(client))?.is_native {
-            let problem = "a native device has none; emulate it".to_owned();
-            return Err(FleetError::Link { client, problem });
-        }
-        Ok(())
-    }
-
-    /// The processor time of an emulated device since its machine started, in seconds; `None` if it
-    /// does not run or is native.
-    pub fn cpu_s(&self, client: u32) -> Option<f64> {
-        let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
-        Usage::cpu_s_of(pid)
+        let changed = match (device.ok_or(FleetError::Unknown(client))?, &change) {
+            (
+                Handle {
+                    is_native: true, ..
+                },
+                _,
+            ) => Err("a native device has none; emulate it".into()),
+            (_, LinkChange::Set(link)) => link.check(),
+            _ => Ok(()),
+        };
+        let changed = match changed {
+            Ok(()) => self.shared.fabric.change_link(client, change).await,
+            refused => refused,
+        };
+        changed.map_err(|problem| FleetError::Link { client, problem })
     }
 
     /// Types a line into an emulated device's shell while its client runs; returns when it was read.
@@ -269,10 +276,10 @@ impl Fleet {
         typed.map_err(|problem| FleetError::Shell { client, problem })
     }
 
-    /// What an emulated device costs its host now; `None` if it does not run or is native.
-    pub fn usage(&self, client: u32) -> Option<Usage> {
+    /// Usage of its host by an emulated device now; `None` if it does not run or is native.
+    pub fn usage(&self, client: u32) -> Option<HostUsage> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
-        Usage::of(pid)
+        HostUsage::of(pid)
     }
 
     /// The process of each emulated device that runs, by client, as numbered inside the sandbox.
@@ -296,8 +303,12 @@ impl Fleet {
     async fn stop_captures(&mut self) {
         let (shared, captured) = (Arc::clone(&self.shared), std::mem::take(&mut self.captured));
         let stop = move || {
+            let Some(switch) = shared.fabric.switch() else {
+                return;
+            };
             for client in captured {
-                if let Err(error) = shared.network.stop_capture(client) {
+                if let Err(error) = switch.stop_capture(client) {
+                    let error = error.to_string();
                     // A caller that dropped its end does not want to know.
                     let _ = shared.events.send(FleetEvent::LogLost { client, error });
                 }
@@ -328,33 +339,36 @@ impl fmt::Debug for Fleet {
     }
 }
 
-async fn start_network(sandbox: &Sandbox, config: &FleetConfig) -> Result<Network, FleetError> {
+async fn start_fabric(
+    sandbox: &Sandbox,
+    config: &FleetConfig,
+) -> Result<Box<dyn Fabric>, FleetError> {
     let failed = |error| system("the fleet's network", error);
     let devices = config.devices.len();
-    Ok(match sandbox.network {
-        sandbox::Network::Loopback => Network::Loopback,
-        sandbox::Network::User => {
-            let own_loopback = sandbox.isolation != Isolation::None;
-            Network::User(UserNet::start(own_loopback).await.map_err(failed)?)
+    Ok(match sandbox.network() {
+        NetworkKind::Loopback => Box::new(Loopback),
+        NetworkKind::User => {
+            let own_loopback = sandbox.isolation() != Isolation::None;
+            Box::new(UserNet::start(own_loopback).await.map_err(failed)?)
         }
-        sandbox::Network::Bridge if devices > MAX_BRIDGE_PORTS => {
+        NetworkKind::Bridge if devices > MAX_BRIDGE_PORTS => {
             return Err(FleetError::Config(format!(
                 "a Linux bridge has {MAX_BRIDGE_PORTS} ports, not {devices}; \
                  take fewer devices or `--network switch`"
             )));
         }
-        sandbox::Network::Bridge => {
+        NetworkKind::Bridge => {
             let subnet = subnet_for(devices)?;
             let outlets = outlets(&config.devices);
             let bridge = Bridge::start(subnet, config.seed, &outlets).await;
             let bridge = bridge.map_err(failed)?;
             checks::bridge(&bridge, &outlets).await?;
-            Network::Bridge(bridge)
+            Box::new(bridge)
         }
-        sandbox::Network::Switch => {
+        NetworkKind::Switch => {
             let subnet = subnet_for(devices)?;
             let switch = Switchboard::start(subnet, config.seed, &outlets(&config.devices)).await;
-            Network::Switch(switch.map_err(failed)?)
+            Box::new(switch.map_err(failed)?)
         }
     })
 }
@@ -364,7 +378,7 @@ fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
     Subnet::for_devices(devices).ok_or_else(none)
 }
 
-/// The places of the emulated devices in the network.
+/// Places of the emulated devices in the network.
 fn outlets(devices: &[DeviceSpec]) -> Vec<Outlet> {
     let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
         DeviceBody::Native => None,
@@ -378,8 +392,8 @@ fn outlets(devices: &[DeviceSpec]) -> Vec<Outlet> {
     devices.iter().enumerate().filter_map(outlet).collect()
 }
 
-/// Begins the captures that are asked for; returns whose.
-fn start_captures(network: &Network, config: &FleetConfig) -> Result<Vec<u32>, FleetError> {
+/// Begins the captures that are asked for, and returns their clients.
+fn start_captures(fabric: &dyn Fabric, config: &FleetConfig) -> Result<Vec<u32>, FleetError> {
     let Some(PcapConfig { dir, clients }) = &config.pcap else {
         return Ok(Vec::new());
     };
@@ -394,14 +408,20 @@ fn start_captures(network: &Network, config: &FleetConfig) -> Result<Vec<u32>, F
                 "there is no emulated device {client} to capture"
             )));
         }
-        let failed = |problem| FleetError::Config(format!("cannot capture: {problem}"));
-        network.capture(client, dir).map_err(failed)?;
+        capture(fabric, client, dir)
+            .map_err(|problem| FleetError::Config(format!("cannot capture: {problem}")))?;
     }
     Ok(captured)
 }
 
-fn link_error(client: u32, result: Result<(), String>) -> Result<(), FleetError> {
-    result.map_err(|problem| FleetError::Link { client, problem })
+/// Begins `<client>.pcapng` in `folder`.
+fn capture(fabric: &dyn Fabric, client: u32, folder: &Path) -> Result<(), String> {
+    let switch = fabric.switch().ok_or(NO_CAPTURES)?;
+    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    let path = folder.join(format!("{client}.pcapng"));
+    switch
+        .capture(client, &path)
+        .map_err(|error| error.to_string())
 }
 
 fn open_log(

@@ -1,4 +1,4 @@
-//! Where the network card is: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
+//! Search for the network card: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
 
 use core::ptr::{self, NonNull};
 

@@ -17,7 +17,7 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST
 /// Between two tries to reach a device that still boots.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What the device is to train.
+/// Job that the device trains.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     /// Examples of the device.
@@ -28,7 +28,7 @@ pub struct Job {
     pub batch_size: u32,
 }
 
-/// What the device sent back.
+/// Answer of the device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
     /// The control message.
@@ -48,9 +48,9 @@ pub struct Answer {
 
 /// Serves one device until the test is over.
 pub struct Aggregator {
-    /// Where it listens, on the host's loopback.
+    /// Port on the host's loopback where it listens.
     pub port: u16,
-    /// Where QEMU is to forward to the device.
+    /// Port that QEMU forwards to the device.
     pub device: SocketAddrV4,
     job: Job,
     updates: Receiver<Update>,

@@ -43,7 +43,7 @@ pub struct Shell {
     pub prompt: String,
 }
 
-/// What a test asks of QEMU besides.
+/// Additional arguments of a test for QEMU.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
     /// An address of the host's loopback, forwarded to the device's HTTP port.

@@ -15,7 +15,7 @@ const JOB: Job = Job {
     batch_size: 32,
 };
 
-/// How the host behaves meanwhile.
+/// Load of the host during the training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Host {
     /// It waits for the update.

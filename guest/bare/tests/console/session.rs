@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    /// Whether there is another line before the guest ends.
+    /// True if another line comes before the guest ends.
     fn has_line(&mut self) -> bool {
         while !self.pending.contains('\n') {
             if !self.receive() {
@@ -177,7 +177,7 @@ impl Drop for Session {
     }
 }
 
-/// Whether a line is what a line of a transcript says.
+/// Compares a line with a line of a transcript.
 fn matches(pattern: &str, line: &str) -> bool {
     let (pattern, line) = (pattern.trim_end(), line.trim_end());
     let Some((before, rest)) = pattern.split_once('{') else {

@@ -1,0 +1,78 @@
+//! FedProx: a term that pulls local training towards the global model.
+//!
+//! Li et al. 2020, *Federated Optimization in Heterogeneous Networks*:
+//! <https://arxiv.org/abs/1812.06127>. A device minimises `F(w) + mu/2 |w - x|^2`, `x` the global model of
+//! the round, so that `mu * (w - x)` is added to every gradient. The server does what FedAvg's does.
+//! With mu 0 it is FedAvg to the bit and needs no memory.
+
+use crate::client::{ClientRule, LocalJob};
+use crate::param::{ParamSpec, Params};
+use crate::registry::{Algorithm, DeviceHalf};
+use crate::vector::{Length, VectorSpec, Vectors};
+
+const MU: &str = "proximal_mu";
+
+/// The global model of the round.
+const GLOBAL: usize = 0;
+
+static VECTORS: [VectorSpec; 1] = [VectorSpec {
+    name: "global",
+    length: Length::Model,
+    down: false,
+    up: false,
+    kept: false,
+}];
+
+/// FedProx.
+pub(crate) static ALGORITHM: Algorithm = Algorithm {
+    name: "fedprox",
+    doc: "FedAvg with a proximal term: local models stay near the global one",
+    paper: "Li et al. 2020, https://arxiv.org/abs/1812.06127",
+    device: &DeviceHalf {
+        rule: "fedprox",
+        params: &[ParamSpec {
+            name: MU,
+            default: 0.0,
+            min: 0.0,
+            max: 1e6,
+            whole: false,
+            doc: "weight of the proximal term; 0 is FedAvg",
+        }],
+        client: &Proximal,
+    },
+    params: &[],
+    #[cfg(feature = "server")]
+    server: super::fedavg::server::make,
+};
+
+struct Proximal;
+
+impl ClientRule for Proximal {
+    fn vectors(&self, params: &Params) -> &'static [VectorSpec] {
+        if params.get(MU) == 0.0 { &[] } else { &VECTORS }
+    }
+
+    fn begin(&self, _: &Params, _: &LocalJob<'_>, weights: &mut [f32], vectors: &mut Vectors) {
+        let global = vectors.get_mut(GLOBAL).iter_mut();
+        global.zip(weights).for_each(|(to, from)| *to = *from);
+    }
+
+    fn corrects(&self, params: &Params, _: &Vectors) -> bool {
+        params.get(MU) != 0.0
+    }
+
+    fn correct(
+        &self,
+        params: &Params,
+        vectors: &mut Vectors,
+        first: usize,
+        weights: &[f32],
+        gradient: &mut [f32],
+    ) {
+        let mu = params.get(MU);
+        let global = vectors.get(GLOBAL).get(first..).unwrap_or(&[]);
+        for ((slope, weight), global) in gradient.iter_mut().zip(weights).zip(global) {
+            *slope += mu * (weight - global);
+        }
+    }
+}

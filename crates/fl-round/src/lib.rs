@@ -1,0 +1,61 @@
+//! The rounds of federated learning as a state machine without input and output.
+//!
+//! A [`Machine`] is told what happened (a device joined, an update came, time passed) and answers with
+//! [`Action`]s: whom to ask, whom to send a `/start`, which updates to aggregate, when to wake it. Its
+//! caller owns the sockets, the clock and the payloads, and performs the actions in order:
+//!
+//! ```
+//! # use fl_round::{Action, Machine, Policy};
+//! fn drive(machine: &mut Machine, now_us: u64) {
+//!     machine.begin(now_us);
+//!     while let Some(action) = machine.next_action() {
+//!         match action {
+//!             Action::FindFaults { .. } => machine.faults(now_us, Default::default()),
+//!             Action::Probe { .. } => machine.probed(now_us),
+//!             _ => break,
+//!         }
+//!     }
+//!     // Until an event comes, or the clock says so.
+//!     let _wake_at_us = machine.deadline();
+//! }
+//! ```
+//!
+//! # Terms
+//! A *client* takes part; the *cohort* is who was chosen for a round; an *assignment* is a client's
+//! place in it, with the token that its update must bring. A *late* update came after its round; one
+//! *in flight* is still awaited when its round has ended ([`Stragglers::Buffer`]).
+//!
+//! # Units
+//! Times are microseconds of the caller's clock, from any start. A clock that goes back stands still.
+//!
+//! # Invariants
+//! - No socket, no clock, no payload of an update: an update is a number that the caller gave it.
+//! - Every round ends: no stage waits without a deadline.
+//! - A client counts once for a round, with the token of its assignment, and not at all if it is known
+//!   to crash in the round.
+//! - Who is in a cohort follows from the seed, the faults and who was available; no order of arrival
+//!   changes it. What a round knows of a device never depends on an answer of an earlier round: a
+//!   device that is busy or out of reach is asked again until the deadline.
+//! - An event costs O(log n) in the number of clients; a round costs O(n).
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod action;
+mod client;
+mod cohort;
+mod delivery;
+mod machine;
+mod policy;
+mod round;
+mod stages;
+mod starts;
+
+pub use action::{Action, Arrival, Closed, Failure, Note, Phase, Start, Times};
+pub use client::ClientState;
+pub use delivery::{Delivery, Placed, Refused};
+pub use machine::{Faults, Machine, TokenSource};
+pub use policy::{Policy, StartPolicy, Stragglers};
+pub use starts::StartAnswer;

@@ -1,0 +1,278 @@
+//! QEMU's command line: all of it is made here.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use crate::board::{Board, Guest};
+use crate::speed::Speed;
+
+/// Deviations of one device from its board.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tuning {
+    /// Memory of the machine.
+    pub memory_mib: Option<u32>,
+    /// Speed of its processor, in counted instructions.
+    pub speed: Option<Speed>,
+}
+
+/// A machine's network card and what it is plugged into, good for one boot.
+#[derive(Debug)]
+pub struct Card {
+    /// The value of `-netdev`, with the ID `n0`.
+    pub netdev: String,
+    /// A descriptor that `netdev` names; QEMU inherits it, and it closes here after that.
+    pub inherited: Option<OwnedFd>,
+    /// The card's address.
+    pub mac: String,
+}
+
+/// Builds the arguments of a machine of this board.
+///
+/// `serial`: the path of the pipe, to which QEMU appends `.in` and `.out`.
+/// `name`: what `ps` shows; it has no meaning to QEMU.
+pub fn arguments(
+    board: &Board,
+    tuning: Tuning,
+    name: &str,
+    card: &Card,
+    serial: &Path,
+) -> Vec<OsString> {
+    let machine = &board.machine;
+    let mut arguments = Arguments::default();
+    arguments.pair("-name", name);
+    arguments.pair("-M", &machine.machine);
+    arguments.pair("-cpu", &machine.cpu);
+    let memory_mib = tuning.memory_mib.unwrap_or(machine.memory_mib);
+    arguments.pair("-m", format!("{memory_mib}M"));
+    arguments
+        .0
+        .extend(machine.extra_args.iter().map(OsString::from));
+    if let Some(speed) = tuning.speed {
+        arguments.pair("-icount", speed.argument());
+    }
+    arguments.pair("-kernel", &board.kernel.image);
+    let command_line = command_line(board, tuning.speed);
+    if !command_line.is_empty() {
+        arguments.pair("-append", command_line);
+    }
+    arguments.pair("-netdev", &card.netdev);
+    arguments.pair("-device", device(board, &card.mac));
+    let mut pipe = OsString::from("pipe,id=s0,path=");
+    pipe.push(serial);
+    arguments.pair("-chardev", pipe);
+    arguments.pair("-serial", "chardev:s0");
+    // Otherwise QEMU opens a monitor on its standard input.
+    arguments.pair("-monitor", "none");
+    arguments.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+        self.0.extend([option.into(), value.into()]);
+    }
+}
+
+/// The bare firmware learns here how fast its clock runs; Zephyr reads no command line of the kernel
+/// and is told in its shell.
+fn command_line(board: &Board, speed: Option<Speed>) -> String {
+    let own = board.kernel.command_line.clone();
+    match (board.body, speed) {
+        (Guest::Bare, Some(Speed { shift, .. })) => {
+            format!("{own} icount={shift}").trim_start().to_owned()
+        }
+        _ => own,
+    }
+}
+
+fn device(board: &Board, mac: &str) -> String {
+    let own = format!("{},netdev=n0,mac={mac}", board.nic.model);
+    board.nic.options.iter().fold(own, |device, (key, value)| {
+        format!("{device},{key}={value}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use expect_test::{Expect, expect};
+
+    use crate::board::tests::{board, workspace};
+
+    const AS_THE_BOARD: Tuning = Tuning {
+        memory_mib: None,
+        speed: None,
+    };
+
+    fn tap() -> Card {
+        Card {
+            netdev: "tap,id=n0,fd=11,vhost=off".into(),
+            inherited: None,
+            mac: "52:54:00:00:00:07".into(),
+        }
+    }
+
+    fn check(name: &str, expected: Expect) {
+        check_tuned(name, AS_THE_BOARD, &tap(), expected);
+    }
+
+    fn check_tuned(name: &str, tuning: Tuning, card: &Card, expected: Expect) {
+        let root = workspace();
+        let mut board = board(name);
+        board.kernel.image = board.kernel.image.strip_prefix(root).unwrap().into();
+        let arguments = arguments(&board, tuning, "zfl-7", card, Path::new("/s/7"));
+        let lines = arguments.chunk_by(|_, next| !next.as_encoded_bytes().starts_with(b"-"));
+        let lines = lines.map(|line| line.join(" ".as_ref()).into_string().unwrap() + "\n");
+        expected.assert_eq(&lines.collect::<String>());
+    }
+
+    #[test]
+    fn microvm() {
+        check(
+            "microvm",
+            expect![[r#"
+                -name zfl-7
+                -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
+                -cpu qemu32,+ssse3,+sse4.1
+                -m 64M
+                -accel tcg,tb-size=2
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -global virtio-mmio.force-legacy=false
+                -device isa-debug-exit,iobase=0xf4,iosize=0x04
+                -kernel build/guest/bare/zfl-bare.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+                -chardev pipe,id=s0,path=/s/7
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
+    }
+
+    #[test]
+    fn q35() {
+        check(
+            "q35",
+            expect![[r#"
+                -name zfl-7
+                -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
+                -cpu qemu32,+ssse3,+sse4.1
+                -m 64M
+                -accel tcg,tb-size=2
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -device isa-debug-exit,iobase=0xf4,iosize=0x04
+                -kernel build/guest/bare/zfl-bare.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,disable-legacy=on,romfile=,vectors=0
+                -chardev pipe,id=s0,path=/s/7
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
+    }
+
+    #[test]
+    fn qemu_x86() {
+        check(
+            "qemu_x86",
+            expect![[r#"
+            -name zfl-7
+            -M q35,sata=off,smbus=off,usb=off,vmport=off
+            -cpu qemu32,+nx,+pae
+            -m 15M
+            -accel tcg,tb-size=16
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
+            -netdev tap,id=n0,fd=11,vhost=off
+            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_slow_small_device_behind_the_switch() {
+        let tuning = Tuning {
+            memory_mib: Some(8),
+            speed: Some(Speed::of_mips(125.0, true).unwrap()),
+        };
+        let card = Card {
+            netdev: "dgram,id=n0,local.type=fd,local.str=12".into(),
+            ..tap()
+        };
+        check_tuned(
+            "microvm",
+            tuning,
+            &card,
+            expect![[r#"
+            -name zfl-7
+            -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
+            -cpu qemu32,+ssse3,+sse4.1
+            -m 8M
+            -accel tcg,tb-size=2
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -global virtio-mmio.force-legacy=false
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -icount shift=3,sleep=on,align=on
+            -kernel build/guest/bare/zfl-bare.elf
+            -append icount=3
+            -netdev dgram,id=n0,local.type=fd,local.str=12
+            -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+
+    #[test]
+    fn zephyr_is_told_its_speed_in_its_shell() {
+        let tuning = Tuning {
+            memory_mib: Some(16),
+            speed: Some(Speed::of_mips(1000.0, false).unwrap()),
+        };
+        check_tuned(
+            "qemu_x86",
+            tuning,
+            &tap(),
+            expect![[r#"
+            -name zfl-7
+            -M q35,sata=off,smbus=off,usb=off,vmport=off
+            -cpu qemu32,+nx,+pae
+            -m 16M
+            -accel tcg,tb-size=16
+            -nodefaults
+            -no-user-config
+            -no-reboot
+            -display none
+            -device isa-debug-exit,iobase=0xf4,iosize=0x04
+            -icount shift=0,sleep=on
+            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
+            -netdev tap,id=n0,fd=11,vhost=off
+            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+            -chardev pipe,id=s0,path=/s/7
+            -serial chardev:s0
+            -monitor none
+        "#]],
+        );
+    }
+}

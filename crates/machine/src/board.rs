@@ -1,0 +1,359 @@
+//! Boards: kinds of machine that a guest runs on, read from `boards/<name>/board.toml`.
+//!
+//! `boards/microvm/README.md` describes the format. It is read strictly: an unknown key is an
+//! error, so that a misspelt option is not a silent default.
+
+mod cost;
+
+pub use cost::{Clock, Energy};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::qemu::Version;
+
+/// Most memory of a machine that is not of fixed size: what QEMU's PCs have in one piece below the
+/// addresses of their devices, which is all that a 32-bit guest reaches. q35 splits what is more.
+const MOST_MEMORY_MIB: u32 = 2048;
+
+/// The guests that an emulated machine can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Guest {
+    /// The bare-metal firmware.
+    Bare,
+    /// The Zephyr application.
+    Zephyr,
+}
+
+impl std::fmt::Display for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bare => "bare",
+            Self::Zephyr => "zephyr",
+        })
+    }
+}
+
+/// One kind of machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Board {
+    /// The name of its folder; what `--board` takes.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Which guest runs on it.
+    pub body: Guest,
+    /// The emulator and its machine.
+    pub machine: Machine,
+    /// The network card.
+    pub nic: Nic,
+    /// The firmware image.
+    pub kernel: Kernel,
+    /// The guest's shell on the serial line.
+    pub shell: Shell,
+    /// The clock rate at which virtual time is told.
+    pub clock: Option<Clock>,
+    /// The energy model of the device that the board stands for.
+    pub energy: Option<Energy>,
+    /// Size budgets, in KiB; the build checks them.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u32>,
+    /// The path that it was asked for by, if not by its name.
+    #[serde(skip)]
+    pub path: Option<String>,
+}
+
+/// The emulator and its machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// The emulator's program, for example `qemu-system-i386`.
+    pub qemu: String,
+    /// After `-M`.
+    pub machine: String,
+    /// After `-cpu`.
+    pub cpu: String,
+    /// After `-m`.
+    pub memory_mib: u32,
+    /// Handed over as they are.
+    #[serde(default)]
+    pub extra_args: Vec<String>,
+}
+
+/// The network card.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nic {
+    /// QEMU's name of the device, for example `virtio-net-device`.
+    pub model: String,
+    /// Properties of that device; an empty value is kept, as in `romfile=`.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// The guest loses frames that arrive faster than this.
+    pub max_kbit_per_s: Option<u32>,
+    /// The first version of QEMU whose card the guest's driver does not work with.
+    pub qemu_below: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub qemu_hint: String,
+}
+
+/// The firmware image.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// After `-kernel`. Relative to the root of the workspace in the file, joined to it by
+    /// [`Board::load`].
+    pub image: PathBuf,
+    /// After `-append`; left out if empty.
+    #[serde(default)]
+    pub command_line: String,
+}
+
+/// The guest's shell on the serial line.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shell {
+    /// Printed when the shell has read its line and waits for the next.
+    pub prompt: String,
+    /// What a line holds with which the guest reports its own end. It may go on to print a trace,
+    /// and it may never stop by itself.
+    #[serde(default)]
+    pub fatal: Vec<String>,
+}
+
+/// Why a board could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardError {
+    /// There is no such file, or it cannot be read.
+    #[error("board {name}: cannot read {path}: {source}; boards here: {known}")]
+    Read {
+        /// What was asked for.
+        name: String,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+        /// The boards that do exist, for the message.
+        known: String,
+    },
+    /// The file is not a board.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// The file is a board that cannot work.
+    #[error("{path}: {problem}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What to change.
+        problem: String,
+    },
+}
+
+impl Board {
+    /// Reads the board called `name` under `root/boards/`, or at the path `name` if it has a slash
+    /// (a folder with a `board.toml`, or the file itself). Paths in it are joined to `root`.
+    pub fn load(root: &Path, name: &str) -> Result<Self, BoardError> {
+        let path = locate(root, name);
+        let text = std::fs::read_to_string(&path).map_err(|source| BoardError::Read {
+            name: name.to_owned(),
+            path: path.clone(),
+            source,
+            known: known(root).join(", "),
+        })?;
+        let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
+            path: path.clone(),
+            source: Box::new(error),
+        })?;
+        board
+            .check()
+            .map_err(|problem| BoardError::Invalid { path, problem })?;
+        board.kernel.image = root.join(&board.kernel.image);
+        board.path = name.contains('/').then(|| name.to_owned());
+        Ok(board)
+    }
+
+    /// Whether its guest can do with a machine of this memory, and use it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_memory(&self, mib: u32) -> Result<(), String> {
+        let fixed = self.machine.memory_mib;
+        let (least, most) = match self.body {
+            // The image is linked for a DRAM of this size and does not look how much there is.
+            Guest::Zephyr => (fixed, fixed),
+            Guest::Bare => (1, MOST_MEMORY_MIB.max(fixed)),
+        };
+        let (name, guest) = (&self.name, self.body);
+        if mib < least {
+            return Err(format!(
+                "{mib} MiB of memory are too few: the {guest} guest of board {name} needs {least}"
+            ));
+        }
+        if mib > most {
+            return Err(format!(
+                "{mib} MiB of memory are too many: the {guest} guest of board {name} can use {most}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What [`Board::load`] finds it by.
+    pub fn asked(&self) -> &str {
+        self.path.as_ref().unwrap_or(&self.name)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.shell.prompt.trim().is_empty() {
+            return Err("shell.prompt is empty: nothing would tell that the guest listens".into());
+        }
+        if self.machine.memory_mib == 0 {
+            return Err("machine.memory_mib is 0".into());
+        }
+        if self.nic.max_kbit_per_s == Some(0) {
+            return Err("nic.max_kbit_per_s is 0: leave it out if there is no limit".into());
+        }
+        if self
+            .nic
+            .qemu_below
+            .as_deref()
+            .is_some_and(|text| Version::parse(text).is_none())
+        {
+            return Err("nic.qemu_below is not a version such as 8.0.50".into());
+        }
+        if self.shell.fatal.iter().any(|text| text.trim().is_empty()) {
+            return Err("shell.fatal has an empty text: every line would be fatal".into());
+        }
+        self.clock.as_ref().map_or(Ok(()), Clock::check)?;
+        self.energy.as_ref().map_or(Ok(()), Energy::check)?;
+        let texts = self
+            .nic
+            .options
+            .iter()
+            .flat_map(|(key, value)| [key, value]);
+        match texts
+            .into_iter()
+            .chain([&self.nic.model])
+            .find(|text| text.contains(','))
+        {
+            Some(text) => Err(format!(
+                "nic: `{text}` has a comma, which would end the option"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names of the boards under `root/boards/`, in order.
+pub fn known(root: &Path) -> Vec<String> {
+    let Ok(folders) = std::fs::read_dir(root.join("boards")) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = folders
+        .flatten()
+        .filter(|folder| folder.path().join("board.toml").is_file())
+        .filter_map(|folder| folder.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+fn locate(root: &Path, name: &str) -> PathBuf {
+    if !name.contains('/') {
+        return root.join("boards").join(name).join("board.toml");
+    }
+    let path = PathBuf::from(name);
+    if path.is_dir() {
+        path.join("board.toml")
+    } else {
+        path
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn workspace() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    /// A board of the repository.
+    pub(crate) fn board(name: &str) -> Board {
+        Board::load(&workspace(), name).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn every_board_of_the_repository_can_be_read() {
+        let names = known(&workspace());
+        assert!(names.contains(&"microvm".to_owned()), "{names:?}");
+        for name in names {
+            let board = board(&name);
+            assert_eq!(board.name, name);
+            assert!(board.kernel.image.starts_with(workspace()));
+            assert!(board.clock.is_some() && board.energy.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_board_that_is_not_there_names_those_that_are() {
+        let error = Board::load(&workspace(), "toaster")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("toaster") && error.contains("microvm"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_path_is_a_folder_or_a_file() {
+        let folder = workspace().join("boards/microvm");
+        let file = folder.join("board.toml");
+        for path in [folder, file] {
+            assert_eq!(
+                Board::load(&workspace(), path.to_str().unwrap())
+                    .unwrap()
+                    .name,
+                "microvm"
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error() {
+        let text = std::fs::read_to_string(workspace().join("boards/microvm/board.toml")).unwrap();
+        let text = text.replace("memory_mib", "memory_mb");
+        let error = toml::from_str::<Board>(&text).unwrap_err().to_string();
+        assert!(error.contains("memory_mb"), "{error}");
+    }
+
+    #[test]
+    fn a_clock_and_an_energy_model_are_checked_and_may_be_absent() {
+        let mut board = board("microvm");
+        board.clock = Some(Clock { mips: 100.0 });
+        assert!(board.check().unwrap_err().contains("clock.mips"));
+        board.clock = None;
+        board.energy.as_mut().unwrap().idle_watt = -1.0;
+        assert!(board.check().unwrap_err().contains("energy.idle_watt"));
+        board.energy = None;
+        assert_eq!(board.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_board_without_a_prompt_is_refused() {
+        let text = std::fs::read_to_string(workspace().join("boards/microvm/board.toml")).unwrap();
+        let mut board: Board = toml::from_str(&text).unwrap();
+        board.shell.prompt = "  ".into();
+        assert!(board.check().unwrap_err().contains("shell.prompt"));
+    }
+}

@@ -1,0 +1,314 @@
+//! The processes of the machines, in the hands of one thread.
+//!
+//! A machine dies with the *thread* that spawned it (`PR_SET_PDEATHSIG`), so all are spawned by a
+//! thread that lives as long as the fleet. The same thread alone waits for them and sends signals
+//! to them, so that no signal ever reaches a process that has taken over the number of a dead one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::sync::oneshot;
+
+use zfl_sandbox::{confine, pidfd};
+
+use crate::environment;
+
+/// A machine to be.
+#[derive(Debug)]
+pub struct Launch {
+    /// The emulator.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Descriptors that the machine takes over.
+    pub given: Vec<OwnedFd>,
+    /// Descriptors that it has beside this process.
+    pub shared: Vec<RawFd>,
+}
+
+/// A machine that runs. Dropping it kills it and does not wait.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its process, as numbered here.
+    pub pid: u32,
+    /// Complaints of QEMU.
+    pub stderr: Option<ChildStderr>,
+    /// Status with which it ended.
+    pub ended: oneshot::Receiver<ExitStatus>,
+    requests: Requests,
+}
+
+impl Machine {
+    /// Sends a signal to the machine, if it still runs.
+    pub fn signal(&self, signal: Signal) {
+        self.requests.send(Request::Signal(self.pid, signal));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// The thread of the machines. Dropping it kills every machine, and waits.
+#[derive(Debug)]
+pub struct Machines {
+    requests: Requests,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Debug)]
+struct Requests {
+    sender: mpsc::Sender<Request>,
+    wake: Arc<EventFd>,
+}
+
+impl Requests {
+    fn send(&self, request: Request) {
+        // The thread ends after it has killed everything: nothing is left to be asked of it then.
+        let _ = self.sender.send(request);
+        // The counter overflows after 2^64 requests.
+        let _ = self.wake.write(1);
+    }
+}
+
+#[derive(Debug)]
+enum Request {
+    Start(Launch, oneshot::Sender<io::Result<Machine>>),
+    Signal(u32, Signal),
+    End,
+}
+
+impl Machines {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = Arc::new(EventFd::from_flags(flags)?);
+        let requests = Requests { sender, wake };
+        let keeper = Keeper {
+            requests: requests.clone(),
+            running: BTreeMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("machines".into())
+            .spawn(move || keeper.keep(&receiver))?;
+        Ok(Self {
+            requests,
+            thread: Some(thread),
+        })
+    }
+
+    /// Starts a machine.
+    pub async fn launch(&self, launch: Launch) -> io::Result<Machine> {
+        let (started, machine) = oneshot::channel();
+        self.requests.send(Request::Start(launch, started));
+        machine
+            .await
+            .map_err(|_| io::Error::other("the fleet is being stopped"))?
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        self.requests.send(Request::End);
+        // It does not panic, and if it did, its machines would have died with it.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// State of the thread.
+struct Keeper {
+    requests: Requests,
+    running: BTreeMap<u32, Running>,
+}
+
+struct Running {
+    child: Child,
+    pidfd: OwnedFd,
+    ended: oneshot::Sender<ExitStatus>,
+}
+
+impl Keeper {
+    fn keep(mut self, receiver: &mpsc::Receiver<Request>) {
+        loop {
+            self.wait();
+            // Cannot fail but for "nothing to read", when a machine woke this thread.
+            let _ = self.requests.wake.read();
+            self.reap();
+            while let Ok(request) = receiver.try_recv() {
+                match request {
+                    Request::Start(launch, started) => {
+                        // If nobody waits for it any more, the machine is dropped and so killed.
+                        let _ = started.send(self.spawn(launch));
+                    }
+                    Request::Signal(pid, signal) => self.signal(pid, signal),
+                    Request::End => return self.kill_all(),
+                }
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let mut sources = vec![PollFd::new(self.requests.wake.as_fd(), PollFlags::POLLIN)];
+        let pidfds = self.running.values().map(|running| running.pidfd.as_fd());
+        sources.extend(pidfds.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
+        // An error (a signal) is a reason to look around, as is an event.
+        let _ = poll(&mut sources, PollTimeout::NONE);
+    }
+
+    fn reap(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        for (pid, mut machine) in running {
+            match machine.child.try_wait() {
+                Ok(None) => _ = self.running.insert(pid, machine),
+                // Nobody may wait for it.
+                Ok(Some(status)) => _ = machine.ended.send(status),
+                // The child of a thread that waits for nobody else's cannot be lost.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn spawn(&mut self, launch: Launch) -> io::Result<Machine> {
+        let mut command = Command::new(&launch.program);
+        environment::clear(&mut command);
+        command
+            .args(&launch.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let given = launch.given.iter().map(AsRawFd::as_raw_fd);
+        confine(&mut command, given.chain(launch.shared).collect());
+        let mut child = command.spawn()?;
+        let pid = child.id();
+        let pidfd = pidfd(pid).inspect_err(|_| {
+            let _ = child.kill().and_then(|()| child.wait());
+        })?;
+        let stderr = child.stderr.take();
+        let (tell, ended) = oneshot::channel();
+        self.running.insert(
+            pid,
+            Running {
+                child,
+                pidfd,
+                ended: tell,
+            },
+        );
+        Ok(Machine {
+            pid,
+            stderr,
+            ended,
+            requests: self.requests.clone(),
+        })
+    }
+
+    fn signal(&self, pid: u32, signal: Signal) {
+        if self.running.contains_key(&pid) {
+            // It is ours and not waited for, so the number is still its own, and its group's.
+            let _ = killpg(Pid::from_raw(pid.cast_signed()), signal);
+        }
+    }
+
+    fn kill_all(self) {
+        for &pid in self.running.keys() {
+            self.signal(pid, Signal::SIGKILL);
+        }
+        for (_, mut running) in self.running {
+            let _ = running
+                .child
+                .wait()
+                .map(|status| running.ended.send(status));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    use nix::sys::signal::kill;
+
+    fn shell(script: &str) -> Launch {
+        let arguments = vec!["-c".into(), script.into()];
+        Launch {
+            program: "/bin/sh".into(),
+            arguments,
+            given: vec![],
+            shared: vec![],
+        }
+    }
+
+    fn is_alive(pid: u32) -> bool {
+        kill(Pid::from_raw(pid.cast_signed()), None).is_ok()
+    }
+
+    #[tokio::test]
+    async fn the_status_of_a_machine_is_told() {
+        let machines = Machines::start().unwrap();
+        let mut machine = machines.launch(shell("exit 35")).await.unwrap();
+        assert_eq!((&mut machine.ended).await.unwrap().code(), Some(35));
+        let mut machine = machines.launch(shell("sleep 1000")).await.unwrap();
+        machine.signal(Signal::SIGKILL);
+        assert_eq!((&mut machine.ended).await.unwrap().signal(), Some(9));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_is_an_error() {
+        let machines = Machines::start().unwrap();
+        let launch = Launch {
+            program: "/nowhere".into(),
+            ..shell("")
+        };
+        assert_eq!(
+            machines.launch(launch).await.unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+
+    #[tokio::test]
+    async fn dropping_kills() {
+        let machines = Machines::start().unwrap();
+        let mut one = machines.launch(shell("exec sleep 1000")).await.unwrap();
+        let other = machines.launch(shell("exec sleep 1000")).await.unwrap();
+        let (_, never) = oneshot::channel();
+        let ended = std::mem::replace(&mut one.ended, never);
+        drop(one);
+        assert_eq!(ended.await.unwrap().signal(), Some(9));
+        assert!(is_alive(other.pid));
+        drop(machines);
+        assert!(!is_alive(other.pid), "dropped without waiting");
+    }
+
+    #[tokio::test]
+    async fn a_machine_has_what_it_was_given_and_nothing_else() {
+        let machines = Machines::start().unwrap();
+        let (given, _reader) = std::os::unix::net::UnixStream::pair().unwrap();
+        let fd = given.as_raw_fd();
+        let script =
+            format!("test -e /proc/self/fd/{fd} && grep -q '^THP_enabled:.0' /proc/self/status");
+        let launch = Launch {
+            given: vec![given.into()],
+            ..shell(&script)
+        };
+        let mut machine = machines.launch(launch).await.unwrap();
+        assert_eq!((&mut machine.ended).await.unwrap().code(), Some(0));
+        let mut machine = machines
+            .launch(shell(&format!("test ! -e /proc/self/fd/{fd}")))
+            .await
+            .unwrap();
+        assert_eq!((&mut machine.ended).await.unwrap().code(), Some(0));
+    }
+}

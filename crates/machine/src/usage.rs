@@ -1,0 +1,87 @@
+//! Memory and processor time that a machine costs its host, from `/proc`.
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Memory and processor time that a device costs its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HostUsage {
+    /// Memory that belongs to it alone, in bytes.
+    pub private_bytes: u64,
+    /// Processor time since its start, in seconds.
+    pub cpu_s: f64,
+}
+
+impl HostUsage {
+    /// Reads the usage of the process `pid`; `None` if it is gone.
+    ///
+    /// `statm` is a look at three counters; `smaps_rollup`, which would tell clean private pages
+    /// apart, walks all page tables: 14 ms instead of 20 us for each of 250 machines on a busy host,
+    /// and the sums were the same to the page.
+    pub fn of(pid: u32) -> Option<Self> {
+        let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+        let (statm, stat) = (read("statm")?, read("stat")?);
+        Some(Self {
+            private_bytes: private_pages(&statm)? * page_bytes()?,
+            cpu_s: cpu_s(&stat)?,
+        })
+    }
+}
+
+/// Pages that are resident and backed by no file: the second field without the third. A process that has
+/// ended and is not waited for has none.
+fn private_pages(statm: &str) -> Option<u64> {
+    let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);
+    Some(resident.saturating_sub(shared)).filter(|_| resident > 0)
+}
+
+fn page_bytes() -> Option<u64> {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok()??;
+    u64::try_from(size).ok()
+}
+
+/// User and system time: fields 14 and 15, counted from the end of the name, which may hold
+/// anything.
+fn cpu_s(stat: &str) -> Option<f64> {
+    /// Linux tells user space 100 ticks a second, whatever it counts itself.
+    const TICKS_PER_S: f64 = 100.0;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
+    Some(f64::from(ticks) / TICKS_PER_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_traps_does_not_move_the_fields() {
+        let stat = "7 (a) R 1 2) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 5000";
+        assert_eq!(cpu_s(stat), Some(3.0));
+        assert_eq!(cpu_s("7 (short) S 1"), None);
+    }
+
+    #[test]
+    fn private_memory_is_what_no_file_backs() {
+        assert_eq!(private_pages("9000 500 120 3 0 700 0"), Some(380));
+        assert_eq!(private_pages("0 0 0 0 0 0 0"), None, "it has ended");
+        assert_eq!(private_pages("9000 500"), None);
+    }
+
+    #[test]
+    fn memory_that_is_taken_shows() {
+        let private = || HostUsage::of(std::process::id()).unwrap().private_bytes;
+        let before = private();
+        let taken = std::hint::black_box(vec![1u8; 32 << 20]);
+        // Other tests run in this process, too, so it is not to the page.
+        assert!(private() >= before + (16 << 20));
+        drop(taken);
+    }
+
+    #[test]
+    fn a_process_can_be_measured_and_one_that_is_gone_cannot() {
+        assert!(HostUsage::of(std::process::id()).unwrap().private_bytes > 0);
+        assert_eq!(HostUsage::of(u32::MAX), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! Emulated device: its machine booted, started and watched over.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
+use zfl_machine::{Board, Card, Launch, Qemu, Serial, Tuning, arguments};
+
+use super::conversation::{ShellError, last_words};
+use super::session::{Output, Session};
+use super::{Body, Command, Identity, Up};
+use crate::event::{Booted, Death, FleetEvent};
+use crate::fabric::{GuestAddress, Outlet};
+
+/// A firmware image on an emulated machine.
+#[derive(Debug)]
+pub(crate) struct Emulated {
+    pub(crate) identity: Identity,
+    pub(crate) outlet: Outlet,
+    pub(crate) board: Arc<Board>,
+    pub(crate) tuning: Tuning,
+    pub(crate) qemu: Qemu,
+}
+
+impl Body for Emulated {
+    type Running = Session;
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Boots, again if it fails, up to the number of attempts of the policy.
+    async fn boot(&self, server: SocketAddr) -> Result<Up<Session>, Death> {
+        let shared = &self.identity.shared;
+        let mut attempt = 1;
+        loop {
+            // The semaphore is never closed.
+            let permit = shared.permits.acquire().await;
+            let outcome = self.attempt(server, attempt).await;
+            drop(permit);
+            match outcome {
+                Ok(up) => return Ok(up),
+                Err(reason) if attempt == shared.policy.attempts.max(1) => {
+                    return Err(self.identity.death(reason));
+                }
+                Err(reason) => self.identity.note(&format!("{reason}; booting again")),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn watch(&self, mut session: Session, commands: &mut mpsc::Receiver<Command>) {
+        loop {
+            tokio::select! {
+                output = session.output() => match output {
+                    Output::Lines(lines) => {
+                        self.identity.check_log();
+                        if let Some(reason) = self.fatal(&lines) {
+                            last_words(&mut session).await;
+                            self.identity.forget_pid();
+                            session.kill().await;
+                            return self.identity.died(reason);
+                        }
+                    }
+                    Output::Ended { how, rest } => {
+                        self.identity.forget_pid();
+                        return self.identity.died(self.fatal(&rest).unwrap_or(how));
+                    }
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Kill(done)) => {
+                        self.identity.forget_pid();
+                        session.kill().await;
+                        self.identity.stopped();
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(Command::Freeze) => session.signal(Signal::SIGSTOP),
+                    Some(Command::Thaw) => session.signal(Signal::SIGCONT),
+                    Some(Command::Type(line, done)) => {
+                        let typed = self.type_line(&mut session, &line).await;
+                        let (answer, end) = match typed {
+                            Ok(()) => (Ok(()), None),
+                            Err(ShellError::NotRead(why)) => (Err(why), None),
+                            Err(ShellError::Ended(how)) => (Err(how.clone()), Some(how)),
+                            Err(ShellError::Fatal(why)) => (Err(why.clone()), Some(why)),
+                        };
+                        let _ = done.send(answer);
+                        if let Some(reason) = end {
+                            self.identity.forget_pid();
+                            session.kill().await;
+                            return self.identity.died(reason);
+                        }
+                    }
+                    // It runs already: the answer to that is no answer.
+                    Some(Command::Boot(..)) => {}
+                    None => {
+                        self.identity.forget_pid();
+                        return session.kill().await;
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Emulated {
+    async fn attempt(&self, server: SocketAddr, attempt: u32) -> Result<Up<Session>, String> {
+        let client = self.identity.client;
+        self.identity.emit(FleetEvent::Booting { client, attempt });
+        let start = Instant::now();
+        let (mut session, guest) = self.start(server).await?;
+        let boot_ms = match self.converse(&mut session, &guest, start).await {
+            Ok(boot_ms) => boot_ms,
+            Err(reason) => {
+                self.identity.forget_pid();
+                session.kill().await;
+                return Err(reason);
+            }
+        };
+        let booted = Booted {
+            client,
+            boot_ms,
+            attempts: attempt,
+        };
+        Ok(Up {
+            running: session,
+            booted,
+            address: guest.reached_at.into(),
+        })
+    }
+
+    /// Starts the machine.
+    async fn start(&self, server: SocketAddr) -> Result<(Session, GuestAddress), String> {
+        let shared = &self.identity.shared;
+        let SocketAddr::V4(server) = server else {
+            return Err("no network: the fleet's network has IPv4 only".into());
+        };
+        let attachment = shared.fabric.attach(self.paced_outlet(), server).await;
+        let attachment = attachment.map_err(|error| format!("no network: {error}"))?;
+        let guest = attachment.guest;
+        let session = self.launch(attachment.card).await.map_err(|error| {
+            format!(
+                "its machine {} cannot be started: {error}",
+                self.qemu.path.display()
+            )
+        })?;
+        shared.with_pids(|pids| pids.insert(self.identity.client, session.pid()));
+        Ok((session, guest))
+    }
+
+    /// Outlet of this device, paced where the network can do that.
+    fn paced_outlet(&self) -> Outlet {
+        let Outlet { max_kbit_per_s, .. } = self.outlet;
+        Outlet {
+            max_kbit_per_s: max_kbit_per_s.filter(|_| self.identity.shared.paces),
+            ..self.outlet
+        }
+    }
+
+    async fn launch(&self, card: Card) -> std::io::Result<Session> {
+        let Identity {
+            client,
+            shared,
+            log,
+            ..
+        } = &self.identity;
+        let (serial, path) = Serial::open(&shared.scratch, *client)?;
+        let launch = Launch {
+            program: self.qemu.path.clone(),
+            arguments: arguments(
+                &self.board,
+                self.tuning,
+                &format!("zfl-{client}"),
+                &card,
+                &path,
+            ),
+            given: card.inherited.into_iter().collect(),
+            shared: shared.scratch.fd().into_iter().collect(),
+        };
+        Session::new(
+            shared.machines.launch(launch).await?,
+            serial,
+            Arc::clone(log),
+        )
+    }
+}

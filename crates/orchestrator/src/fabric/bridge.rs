@@ -1,0 +1,315 @@
+//! A Linux bridge `zfl` and a tap per device, in the network namespace of this process.
+//!
+//! A tap belongs to the descriptor that its QEMU inherits, so it goes with its QEMU. Taps are
+//! isolated ports: devices reach the aggregator and not each other, which spares each one the ARP
+//! requests of all others (a third of the cost of booting a large fleet).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::tc::TcHandle;
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
+use zfl_machine::Card;
+use zfl_netsim::{Impairment, Link};
+
+use super::{
+    Attachment, DEVICE_PORT, Fabric, GuestAddress, LinkChange, Outlet, Subnet, mac, netem, pace,
+    queue,
+};
+use crate::sys;
+
+pub(super) const NAME: &str = "zfl";
+
+/// Without one of its own, a bridge takes the lowest of its ports' and changes it as ports come; a
+/// device that has asked for the aggregator's before (and Zephyr asks once) then sends into the void.
+pub(super) const HARDWARE_ADDRESS: [u8; 6] = [0x52, 0x54, 0x00, 0xff, 0xff, 0xff];
+
+/// A Linux bridge has 1,024 port numbers, and 0 is none.
+pub(crate) const MAX_DEVICES: usize = 1023;
+
+/// The bridge, up, with the aggregator's address on it.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    netlink: Handle,
+    index: u32,
+    subnet: Subnet,
+    seed: u64,
+    /// Links by client, with and without a machine.
+    states: Mutex<BTreeMap<u32, TapState>>,
+}
+
+/// Demands on a device's tap, and on that of its next machine.
+#[derive(Clone, Copy, Debug, Default)]
+struct TapState {
+    cut: bool,
+    /// `None`: nobody ever asked for impairments.
+    link: Option<Link>,
+    max_kbit_per_s: Option<u32>,
+}
+
+impl Bridge {
+    /// Makes the bridge in the network namespace of the caller.
+    ///
+    /// `seed`: of the chance in links, as far as the kernel takes one.
+    pub(crate) async fn start(subnet: Subnet, seed: u64, outlets: &[Outlet]) -> io::Result<Self> {
+        let netlink = netlink()?;
+        up(&netlink, "lo").await?;
+        let bridge = LinkBridge::new(NAME)
+            .address(HARDWARE_ADDRESS.to_vec())
+            .build();
+        netlink
+            .link()
+            .add(bridge)
+            .execute()
+            .await
+            .map_err(failed("make the bridge"))?;
+        let index = if_nametoindex(NAME)?;
+        let server = subnet.server().into();
+        let address = netlink.address().add(index, server, subnet.prefix);
+        address
+            .execute()
+            .await
+            .map_err(failed("give the bridge its address"))?;
+        Ok(Self {
+            netlink,
+            index,
+            subnet,
+            seed,
+            states: Mutex::new(outlets.iter().map(of_outlet).collect()),
+        })
+    }
+
+    async fn plug(&self, outlet: Outlet, server: SocketAddrV4) -> io::Result<Attachment> {
+        let Outlet { index, client, .. } = outlet;
+        let tap = self.add_tap(&tap_name(client)).await?;
+        let state = self.state(client, |state| {
+            state.max_kbit_per_s = outlet.max_kbit_per_s;
+        });
+        self.apply(client, state).await?;
+        let ip = self.subnet.device(index);
+        Ok(Attachment {
+            card: Card {
+                netdev: format!("tap,id=n0,fd={},vhost=off", tap.as_raw_fd()),
+                inherited: Some(tap),
+                mac: mac(index),
+            },
+            guest: GuestAddress {
+                ip,
+                prefix: self.subnet.prefix,
+                server,
+                reached_at: SocketAddrV4::new(ip, DEVICE_PORT),
+            },
+        })
+    }
+
+    /// Changes a device's tap, and that of its next machine.
+    async fn change(&self, client: u32, change: LinkChange) -> io::Result<()> {
+        if let LinkChange::Set(link) = &change {
+            netem::check(link).map_err(io::Error::other)?;
+        }
+        let state = self.state(client, |state| match change {
+            LinkChange::Cut => state.cut = true,
+            LinkChange::Heal => state.cut = false,
+            LinkChange::Set(link) => state.link = Some(*link),
+        });
+        self.apply(client, state).await
+    }
+
+    /// Changes the demands on a device's tap, and returns all of them.
+    fn state(&self, client: u32, change: impl FnOnce(&mut TapState)) -> TapState {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = states.entry(client).or_default();
+        change(state);
+        *state
+    }
+
+    /// Makes a device's tap as it is to be. Without a machine it has none, and that is no error.
+    async fn apply(&self, client: u32, state: TapState) -> io::Result<()> {
+        let Ok(tap) = if_nametoindex(tap_name(client).as_str()) else {
+            return Ok(());
+        };
+        if let Some(link) = state.link {
+            let impaired = self.impair(client, tap, &link).await;
+            impaired.map_err(failed(
+                "impair a link by netem (`--network switch` needs none)",
+            ))?;
+        }
+        if let Some(kbit_per_s) = state.max_kbit_per_s {
+            let parent = state.link.map_or(TcHandle::ROOT, |_| netem::BELOW);
+            let paced = pace::limit(&self.netlink, tap, parent, kbit_per_s).await;
+            paced.map_err(failed("pace the tap"))?;
+        }
+        let link = LinkUnspec::new_with_index(tap);
+        let link = if state.cut { link.down() } else { link.up() };
+        let set = self.netlink.link().set(link.build()).execute().await;
+        set.map_err(failed("take a tap up or down"))
+    }
+
+    async fn impair(&self, client: u32, tap: u32, link: &Link) -> Result<(), rtnetlink::Error> {
+        let netlink = &self.netlink;
+        netem::single_segments(netlink, self.index).await?;
+        // Two directions of many devices must not share their chance.
+        let seed = self.seed ^ (u64::from(client) << 32);
+        netem::impair(netlink, tap, &link.downlink, seed).await?;
+        let ifb = netem::redirect(netlink, tap, &format!("zfi{client}")).await?;
+        netem::impair(netlink, ifb, &link.uplink, seed ^ 1).await
+    }
+
+    /// Tries on the bridge itself if links can lose and delay here; if not, says why.
+    pub(crate) async fn has_netem(&self) -> Result<(), String> {
+        let tried = netem::impair(&self.netlink, self.index, &Impairment::default(), 0).await;
+        let _ = queue::remove(&self.netlink, self.index).await;
+        tried.map_err(|error| {
+            let error = plain(error);
+            format!("this kernel has no netem (sch_netem): {error}")
+        })
+    }
+
+    /// The same for both directions; the bridge is of no use after that.
+    pub(crate) async fn can_impair(self) -> Result<(), String> {
+        self.has_netem().await?;
+        let tried = netem::redirect(&self.netlink, self.index, "zfi").await;
+        let parts = "ifb, sch_ingress, cls_u32, act_mirred";
+        tried.map(drop).map_err(|error| {
+            let error = plain(error);
+            format!("this kernel cannot redirect what a device sends ({parts}): {error}")
+        })
+    }
+
+    /// A tap that is an isolated port of the bridge, up.
+    pub(crate) async fn add_tap(&self, name: &str) -> io::Result<OwnedFd> {
+        let tap = open_tap(name, true).await?;
+        let index = if_nametoindex(name)?;
+        let plug = LinkUnspec::new_with_index(index)
+            .controller(self.index)
+            .up()
+            .build();
+        self.netlink
+            .link()
+            .set(plug)
+            .execute()
+            .await
+            .map_err(failed("plug in a tap"))?;
+        let isolate = LinkBridgePort::new(index).isolated(true).build();
+        self.netlink
+            .link()
+            .set_port(isolate)
+            .execute()
+            .await
+            .map_err(failed("isolate a tap"))?;
+        Ok(tap)
+    }
+}
+
+impl Fabric for Bridge {
+    fn server_ip(&self) -> Ipv4Addr {
+        self.subnet.server()
+    }
+
+    fn attach(
+        &self,
+        outlet: Outlet,
+        server: SocketAddrV4,
+    ) -> BoxFuture<'_, io::Result<Attachment>> {
+        self.plug(outlet, server).boxed()
+    }
+
+    fn can_cut(&self) -> bool {
+        true
+    }
+
+    fn change_link(&self, client: u32, change: LinkChange) -> BoxFuture<'_, Result<(), String>> {
+        let changed = self.change(client, change);
+        changed
+            .map(|result| result.map_err(|error| error.to_string()))
+            .boxed()
+    }
+
+    /// Tries the queue that paces on the bridge itself, where it does no harm.
+    fn can_pace(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            let tried = pace::limit(&self.netlink, self.index, TcHandle::ROOT, 1_000_000).await;
+            let _ = queue::remove(&self.netlink, self.index).await;
+            tried.map_err(|error| format!("this kernel has no token bucket (sch_tbf): {error}"))
+        }
+        .boxed()
+    }
+}
+
+fn tap_name(client: u32) -> String {
+    format!("{NAME}{client}")
+}
+
+fn of_outlet(outlet: &Outlet) -> (u32, TapState) {
+    let state = TapState {
+        link: Some(outlet.link).filter(|link| !link.is_perfect()),
+        ..TapState::default()
+    };
+    (outlet.client, state)
+}
+
+/// A new tap. One of the same name that is about to go is waited for: a descendant of a machine that
+/// was killed can hold it a moment longer than the machine itself.
+pub(super) async fn open_tap(name: &str, vnet_header: bool) -> io::Result<OwnedFd> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let start = Instant::now();
+    loop {
+        match sys::open_tap(name, vnet_header) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && start.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(error) => {
+                let text = format!("/dev/net/tun cannot be used: {error}");
+                return Err(io::Error::new(error.kind(), text));
+            }
+            Ok(tap) => return Ok(tap),
+        }
+    }
+}
+
+/// Brings up the loopback of a new network namespace.
+pub(super) async fn loopback_up() -> io::Result<()> {
+    up(&netlink()?, "lo").await
+}
+
+pub(super) fn netlink() -> io::Result<Handle> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+pub(super) async fn up(netlink: &Handle, name: &str) -> io::Result<()> {
+    let link = LinkUnspec::new_with_index(if_nametoindex(name)?)
+        .up()
+        .build();
+    netlink
+        .link()
+        .set(link)
+        .execute()
+        .await
+        .map_err(failed("bring up a link"))
+}
+
+pub(super) fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> io::Error {
+    move |error| {
+        let error = plain(error);
+        io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+    }
+}
+
+/// Error of the system, without its envelope of netlink.
+fn plain(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}

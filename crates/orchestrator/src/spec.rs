@@ -1,0 +1,88 @@
+//! Devices to be: body, link and tuning of each, and the policy by which they are booted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fl_client::Overrides;
+use zfl_machine::{Board, Speed};
+use zfl_netsim::Link;
+
+/// Body of a device.
+#[derive(Clone, Debug)]
+pub enum DeviceBody {
+    /// A thread of this process.
+    Native,
+    /// A firmware image on an emulated machine.
+    Emulated(Arc<Board>),
+}
+
+/// One device to be.
+#[derive(Clone, Debug)]
+pub struct DeviceSpec {
+    /// Its number in the fleet: of its log, in events, and for [`Fleet::kill`](crate::Fleet::kill). Unique.
+    pub client: u32,
+    /// The ID that it asks the aggregator for; `None` if it takes whatever it gets.
+    pub join_as: Option<u32>,
+    /// Its body.
+    pub body: DeviceBody,
+    /// Values that go before those that the aggregator sends.
+    pub overrides: Overrides,
+    /// Its link. Other than the default it needs the network `switch`, or a
+    /// `bridge` on a kernel with netem.
+    pub link: Link,
+    /// The memory of its machine, instead of its board's.
+    pub memory_mib: Option<u32>,
+    /// Its demand on this machine's memory beyond its board's budget, which was measured with little
+    /// data and a small model.
+    pub extra_bytes: u64,
+    /// The speed of its processor; `None`: as fast as the host is, and no two runs alike.
+    pub speed: Option<Speed>,
+}
+
+impl DeviceSpec {
+    /// A device that asks for the ID `client`, behind a perfect link, on its board as it is.
+    pub fn new(client: u32, body: DeviceBody) -> Self {
+        Self {
+            client,
+            join_as: Some(client),
+            body,
+            overrides: Overrides::default(),
+            link: Link::default(),
+            memory_mib: None,
+            extra_bytes: 0,
+            speed: None,
+        }
+    }
+}
+
+/// Policy by which devices are booted.
+#[derive(Clone, Copy, Debug)]
+pub struct BootPolicy {
+    /// Machines that boot at a time; `None`: as many as there are processors.
+    pub parallel: Option<usize>,
+    /// Time that a guest may take to show its prompt on an idle host; more on a loaded one.
+    pub prompt_timeout: Duration,
+    /// Boots of a device before it counts as dead.
+    pub attempts: u32,
+}
+
+impl Default for BootPolicy {
+    fn default() -> Self {
+        Self {
+            parallel: None,
+            prompt_timeout: Duration::from_secs(20),
+            attempts: 2,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Board;
+
+    /// A board of the repository.
+    pub(crate) fn board(name: &str) -> Board {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        Board::load(&root, name).unwrap_or_else(|error| panic!("{error}"))
+    }
+}

@@ -1,0 +1,185 @@
+//! Entry into the sandbox: three processes by two forks, and what each of them does.
+
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getppid, setpgid};
+
+use crate::error::SandboxError;
+use crate::plan::{Isolation, NetworkKind, Plan};
+use crate::scratch::{self, Scratch};
+use crate::{namespaces, supervise, sys};
+
+/// Inside of the sandbox; proof that [`enter`] was called.
+#[derive(Debug)]
+pub struct Sandbox {
+    network: NetworkKind,
+    isolation: Isolation,
+    scratch: Scratch,
+}
+
+impl Sandbox {
+    /// Sandbox of native devices, which need no confinement.
+    pub fn loopback() -> Self {
+        Self {
+            network: NetworkKind::Loopback,
+            isolation: Isolation::None,
+            scratch: Scratch::absent(),
+        }
+    }
+
+    /// Network that the fleet is to have.
+    pub fn network(&self) -> NetworkKind {
+        self.network
+    }
+
+    /// Isolation from the host.
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Directory for the FIFOs of the run.
+    pub fn into_scratch(self) -> Scratch {
+        self.scratch
+    }
+}
+
+/// Runs `inner` inside the sandbox and returns its exit status, in the outer process.
+///
+/// The process must have a single thread. It stays in the host's namespaces, forwards SIGINT,
+/// SIGTERM, SIGHUP and SIGQUIT, and waits; a status above 128 is a signal's number plus 128.
+/// Sockets opened before stay in the host's network namespace and can be used by `inner`.
+/// With [`Plan::native`] there is nothing to confine, and `inner` runs in this process.
+///
+/// # Errors
+/// If there are threads already, or the machine refuses what [`probe`](crate::probe()) found possible.
+pub fn enter(plan: &Plan, inner: impl FnOnce(Sandbox) -> u8) -> Result<u8, SandboxError> {
+    if plan.network == NetworkKind::Loopback {
+        return Ok(inner(Sandbox::loopback()));
+    }
+    // What is buffered would be printed by each copy of this process.
+    io::stdout().flush()?;
+    let mask = supervise::block_signals()?;
+    let result = enter_as_outer(plan, &mask, inner);
+    mask.thread_set_mask()?;
+    result
+}
+
+fn enter_as_outer(
+    plan: &Plan,
+    mask: &SigSet,
+    inner: impl FnOnce(Sandbox) -> u8,
+) -> Result<u8, SandboxError> {
+    let folder = scratch::folder(plan.isolation);
+    if let Isolation::Namespaces { user } = plan.isolation {
+        // Everything but the PID namespace waits until `init`: this process stays on the host.
+        namespaces::unshare_pid(user)?;
+    }
+    let (alive, alive_there) = io::pipe()?;
+    let (mut ready_here, ready) = io::pipe()?;
+    let mut outers_ends = Some((alive_there, ready_here.try_clone()?));
+    let mut ready = Some(ready);
+    let init = sys::fork(|| {
+        // The copies of the outer process's ends: held here, they would outlive that process.
+        outers_ends.take();
+        init(
+            plan,
+            folder.as_deref(),
+            &alive.into(),
+            ready.take(),
+            mask,
+            inner,
+        )
+    })?;
+    drop(ready.take());
+    let mut problem = String::new();
+    ready_here.read_to_string(&mut problem)?;
+    let status = supervise::supervise(init, None)?;
+    if let Some(folder) = &folder {
+        scratch::remove(folder);
+    }
+    if problem.is_empty() {
+        Ok(status)
+    } else {
+        Err(SandboxError::System(problem))
+    }
+}
+
+/// The life of `init`: makes the namespaces, forks `inner`, and cleans up after it.
+///
+/// A reason why that fails goes down the pipe `ready`, which is closed when `inner` runs.
+fn init(
+    plan: &Plan,
+    folder: Option<&Path>,
+    alive: &OwnedFd,
+    mut ready: Option<io::PipeWriter>,
+    mask: &SigSet,
+    inner: impl FnOnce(Sandbox) -> u8,
+) -> u8 {
+    let me = nix::unistd::getpid();
+    let child = settle(plan.isolation, folder, alive).and_then(|scratch| {
+        let sandbox = Sandbox {
+            network: plan.network,
+            isolation: plan.isolation,
+            scratch,
+        };
+        let child = sys::fork(|| {
+            ready.take();
+            become_inner(me, mask).map_or(1, |()| inner(sandbox))
+        });
+        Ok(child?)
+    });
+    let status = match child {
+        Ok(child) => {
+            ready.take();
+            supervise::supervise(child, Some(alive)).unwrap_or(1)
+        }
+        Err(error) => {
+            // If the outer process is gone, nobody is left to hear of it.
+            let _ = ready.take().map(|mut ready| write!(ready, "{error}"));
+            1
+        }
+    };
+    if let Some(folder) = folder {
+        supervise::kill_children();
+        scratch::remove(folder);
+    }
+    status
+}
+
+/// Prepares `init` for its fork: cuts it off from the host and from the terminal.
+fn settle(
+    isolation: Isolation,
+    folder: Option<&Path>,
+    alive: &OwnedFd,
+) -> Result<Scratch, SandboxError> {
+    // Ctrl-C then reaches the outer process only, which forwards it: once, not twice.
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    match isolation {
+        Isolation::Namespaces { .. } => {
+            namespaces::unshare_rest()?;
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+        }
+        Isolation::None => prctl::set_child_subreaper(true)?,
+    }
+    if supervise::hung_up(alive)? {
+        return Err(SandboxError::System("the outer process is gone".into()));
+    }
+    Ok(match folder {
+        Some(folder) => Scratch::in_folder(folder)?,
+        None => Scratch::detached()?,
+    })
+}
+
+/// The last steps to an ordinary process that dies with `init`.
+fn become_inner(init: Pid, mask: &SigSet) -> Result<(), SandboxError> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != init {
+        return Err(SandboxError::System("the parent is gone".into()));
+    }
+    mask.thread_set_mask()?;
+    Ok(())
+}
