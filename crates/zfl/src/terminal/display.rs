@@ -80,8 +80,8 @@ impl DisplayArgs {
 
     /// Tells whether a bar is shown where standard error is a terminal.
     pub fn bar(self) -> bool {
-        // Events in the same terminal would be written across it.
-        !(self.quiet || self.json && io::stdout().is_terminal())
+        // The full screen, or events in the same terminal, would be written across it.
+        !(self.quiet || self.tui || self.json && io::stdout().is_terminal())
     }
 
     /// Shows the run in this directory as asked for.
