@@ -45,7 +45,7 @@ pub struct Board {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// Which guest runs on it.
+    /// The guest that runs on it.
     pub body: Guest,
     /// The emulator and its machine.
     pub machine: Machine,
@@ -97,7 +97,7 @@ pub struct Nic {
     pub max_kbit_per_s: Option<u32>,
     /// The first version of QEMU whose card the guest's driver does not work with.
     pub qemu_below: Option<String>,
-    /// What to do about it.
+    /// Advice for the user.
     #[serde(default)]
     pub qemu_hint: String,
 }
@@ -120,23 +120,23 @@ pub struct Kernel {
 pub struct Shell {
     /// Printed when the shell has read its line and waits for the next.
     pub prompt: String,
-    /// What a line holds with which the guest reports its own end. It may go on to print a trace,
+    /// Text of a line with which the guest reports its own end. It may go on to print a trace,
     /// and it may never stop by itself.
     #[serde(default)]
     pub fatal: Vec<String>,
 }
 
-/// Why a board could not be read.
+/// Reason for which a board could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
     /// There is no such file, or it cannot be read.
     #[error("board {name}: cannot read {path}: {source}; boards here: {known}")]
     Read {
-        /// What was asked for.
+        /// The request as given.
         name: String,
-        /// Where it was looked for.
+        /// Path that was tried.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
         /// The boards that do exist, for the message.
         known: String,
@@ -146,7 +146,7 @@ pub enum BoardError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// Place and reason.
         source: Box<toml::de::Error>,
     },
     /// The file is a board that cannot work.
@@ -154,7 +154,7 @@ pub enum BoardError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What to change.
+        /// Advice: the change to make.
         problem: String,
     },
 }
@@ -182,10 +182,10 @@ impl Board {
         Ok(board)
     }
 
-    /// Whether its guest can do with a machine of this memory, and use it.
+    /// Checks that its guest can run on a machine of this memory, and use all of it.
     ///
     /// # Errors
-    /// Why not.
+    /// Reason of a failure.
     pub fn check_memory(&self, mib: u32) -> Result<(), String> {
         let fixed = self.machine.memory_mib;
         let (least, most) = match self.body {
@@ -207,7 +207,7 @@ impl Board {
         Ok(())
     }
 
-    /// What [`Board::load`] finds it by.
+    /// Name or path under which [`Board::load`] finds it.
     pub fn asked(&self) -> &str {
         self.path.as_ref().unwrap_or(&self.name)
     }

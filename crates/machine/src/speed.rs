@@ -10,7 +10,7 @@ use std::fmt;
 pub struct Speed {
     /// From 0 to [`Speed::MAX_SHIFT`].
     pub shift: u8,
-    /// Whether the guest is also held back to that speed in the host's time, where the host would be
+    /// True if the guest is also held back to that speed in the host's time, where the host would be
     /// faster. A host that is slower is never made up for.
     pub throttle: bool,
 }
@@ -22,7 +22,7 @@ pub struct Speed {
     Speed::choices()
 )]
 pub struct SpeedError {
-    /// What was asked for.
+    /// The request as given.
     pub mips: f64,
 }
 
@@ -30,7 +30,7 @@ impl Speed {
     /// The slowest, 0.98 MIPS: QEMU counts no slower.
     pub const MAX_SHIFT: u8 = 10;
 
-    /// How far a number may be off: `31` stands for 31.25, `1` does not stand for 0.98.
+    /// Tolerance of a number: `31` stands for 31.25, `1` does not stand for 0.98.
     const TOLERANCE: f64 = 0.01;
 
     /// The speed of so many million instructions a second.

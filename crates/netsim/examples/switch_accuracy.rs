@@ -28,7 +28,7 @@ use nix::sys::time::TimeSpec;
 use zfl_netsim::{Impairment, Link, Loss, Mac, Rate, Switch, SwitchHandle};
 
 const HOST: Mac = Mac([2, 0, 0, 0, 0xff, 0xfe]);
-/// Where a frame carries the time of its sending: behind the Ethernet header.
+/// Offset of the time of sending in a frame: behind the Ethernet header.
 const STAMP: std::ops::Range<usize> = 14..22;
 
 fn main() -> Result<()> {
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is asked for.
+/// The request.
 fn scenarios() -> Vec<(&'static str, Impairment)> {
     let ms = Duration::from_millis;
     let plain = Impairment::default();
@@ -167,7 +167,7 @@ impl Drop for Burners {
     }
 }
 
-/// How long each frame was on its way, and when it arrived.
+/// Delay of each frame, and time of its arrival.
 #[derive(Clone, Default)]
 struct Arrivals(Arc<Mutex<Vec<(Duration, Duration)>>>);
 

@@ -24,7 +24,7 @@ pub struct Link {
     pub downlink: Impairment,
 }
 
-/// What one direction of a link does to frames, in this order: they queue for the rate, are sent,
+/// Impairment of one direction of a link. In this order frames queue for the rate, are sent,
 /// and are then lost, or delayed, duplicated and corrupted. A lost frame has used its share of the
 /// rate, as it has in the air.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,9 +38,9 @@ pub struct Impairment {
     /// Where order is kept, a frame waits for those before it, so the mean delay of frames that
     /// follow each other faster than the jitter is above `delay` (by less than `jitter`).
     pub jitter: Duration,
-    /// Whether jitter may let a frame overtake another.
+    /// True if jitter may let a frame overtake another.
     pub reorder: bool,
-    /// How fast frames may follow each other; `None`: at once.
+    /// Rate at which frames follow each other; `None`: at once.
     pub rate: Option<Rate>,
     /// The share of frames that arrive twice, from 0 to 1.
     pub duplicate: f64,
@@ -49,12 +49,12 @@ pub struct Impairment {
     pub corrupt: f64,
 }
 
-/// Which share of the frames vanishes.
+/// Share of the frames that are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// From 0 to 1.
     pub probability: f64,
-    /// How many frames in a row a loss takes on average (Gilbert's model); `None`: each frame
+    /// Mean length of a burst of losses in frames (Gilbert's model); `None`: each frame
     /// independently of the others.
     pub mean_burst: Option<f64>,
 }
@@ -85,7 +85,7 @@ pub struct Rate {
     /// Bytes that pass at once after a pause. At 0 the link is a plain serial line: each frame
     /// takes its length over the rate to arrive.
     pub burst_bytes: u32,
-    /// What may wait; a frame that finds more is dropped.
+    /// Limit of the queue; a frame that finds it full is dropped.
     pub queue: Queue,
     /// The least that a frame counts for, in bytes (tc's `mpu`).
     pub min_frame_bytes: u32,
@@ -168,7 +168,7 @@ impl Link {
         }
     }
 
-    /// Whether it does nothing to frames.
+    /// True if it leaves frames alone.
     pub fn is_perfect(&self) -> bool {
         *self == Self::default()
     }

@@ -26,13 +26,13 @@ const BUILT_IN: [(&str, &str); 6] = [
 /// A link with a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// What `link = "…"` takes.
+    /// Name of the link, as in `link = "…"`.
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// What a frame of the medium carries. The switch does not fragment: this is for people.
+    /// Payload of a frame of the medium. It is for people: the switch does not fragment.
     pub mtu_bytes: u32,
-    /// What the switch does.
+    /// The link as the switch emulates it.
     pub link: Link,
 }
 
@@ -52,11 +52,11 @@ pub struct LinkSpec {
 pub struct DirectionSpec {
     /// No limit if left out; the next five keys need it.
     pub rate_kbit_per_s: Option<f64>,
-    /// What passes at once after a pause.
+    /// Burst that passes at once after a pause.
     pub burst_bytes: Option<u32>,
-    /// What waits for the rate, in bytes.
+    /// Limit of the queue in bytes.
     pub queue_bytes: Option<u32>,
-    /// What waits for the rate, as the time that it takes.
+    /// Limit of the queue as a time.
     pub queue_ms: Option<f64>,
     /// The least that a frame counts for.
     pub min_frame_bytes: Option<u32>,
@@ -66,7 +66,7 @@ pub struct DirectionSpec {
     pub delay_ms: f64,
     /// Uniform, plus or minus.
     pub jitter_ms: f64,
-    /// Whether jitter may let a frame overtake another.
+    /// True if jitter may let a frame overtake another.
     pub reorder: bool,
     /// From 0 to 100.
     pub loss_percent: f64,
@@ -78,15 +78,15 @@ pub struct DirectionSpec {
     pub corrupt_percent: f64,
 }
 
-/// Why a link could not be read.
+/// Reason for which a link could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// There is no link of this name.
     #[error("link {name}: there is no {path} and none is built in; links here: {known}")]
     Unknown {
-        /// What was asked for.
+        /// The request as given.
         name: String,
-        /// Where a file would be.
+        /// Path of the file that was tried.
         path: PathBuf,
         /// The links that are there.
         known: String,
@@ -96,7 +96,7 @@ pub enum ProfileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The file is not a link.
@@ -104,7 +104,7 @@ pub enum ProfileError {
     Parse {
         /// The file, or which link is built in.
         origin: String,
-        /// Where and why.
+        /// Place and reason.
         source: Box<toml::de::Error>,
     },
     /// The file is a link that cannot be.
@@ -112,7 +112,7 @@ pub enum ProfileError {
     Invalid {
         /// The file, or which link is built in.
         origin: String,
-        /// What to change.
+        /// Advice: the change to make.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! How long a transfer takes over a link, computed instead of measured.
+//! Transfer time over a link, computed instead of measured.
 //!
 //! The switch delays frames in the host's time, in which a busy host shows. What is computed here
 //! depends on the link and the bytes alone, and so is the same in every run: it is the part of a
@@ -26,7 +26,7 @@ use crate::link::{Impairment, Link};
 /// Ethernet, IPv4 and TCP headers without options.
 const HEADER_BYTES: usize = 14 + 20 + 20;
 
-/// What a full segment carries over Ethernet.
+/// Payload of a full segment over Ethernet.
 const SEGMENT_BYTES: u64 = 1500 - 20 - 20;
 
 /// Round trips of one HTTP exchange on a connection of its own, as the devices speak it: TCP's
@@ -34,7 +34,7 @@ const SEGMENT_BYTES: u64 = 1500 - 20 - 20;
 pub const ROUND_TRIPS_PER_EXCHANGE: u32 = 2;
 
 impl Link {
-    /// How long a transfer of so many bytes over TCP takes, up and down; the two follow each other,
+    /// Time of a transfer over TCP, up and down; the two follow each other,
     /// so the whole is their sum. [`Duration::MAX`] if nothing ever arrives.
     ///
     /// `round_trips`: how often one side waits for the other. See

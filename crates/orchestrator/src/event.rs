@@ -1,4 +1,4 @@
-//! What happens in a fleet, as told to the caller.
+//! Events of a fleet for its caller.
 
 use std::net::SocketAddr;
 
@@ -7,16 +7,16 @@ use std::net::SocketAddr;
 pub enum FleetEvent {
     /// Its machine was started.
     Booting {
-        /// Which device.
+        /// The device.
         client: u32,
         /// From 1; more than 1 after a failed attempt or a reboot.
         attempt: u32,
     },
     /// Its client was started with `run …`.
     Running {
-        /// Which device.
+        /// The device.
         client: u32,
-        /// Where the aggregator reaches it.
+        /// Address at which the aggregator reaches it.
         address: SocketAddr,
         /// From the start of its machine to its prompt, in milliseconds.
         boot_ms: u64,
@@ -25,27 +25,27 @@ pub enum FleetEvent {
     Died(Death),
     /// The experiment is over for it (native devices only: a guest returns to its shell).
     Finished {
-        /// Which device.
+        /// The device.
         client: u32,
     },
     /// The aggregator lets it not join; it goes on asking (native devices only: a guest says so on its
     /// serial line).
     Refused {
-        /// Which device.
+        /// The device.
         client: u32,
-        /// What the aggregator said.
+        /// The aggregator's answer.
         reason: String,
     },
     /// It was killed because the caller asked for it.
     Stopped {
-        /// Which device.
+        /// The device.
         client: u32,
     },
     /// Its log cannot be written any more (a full disk, most likely); the device goes on.
     LogLost {
-        /// Which device.
+        /// The device.
         client: u32,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
 }
@@ -53,26 +53,26 @@ pub enum FleetEvent {
 /// A device that runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Booted {
-    /// Which device.
+    /// The device.
     pub client: u32,
     /// From the start of its machine to its prompt, in milliseconds.
     pub boot_ms: u64,
-    /// How many attempts it took.
+    /// Number of attempts.
     pub attempts: u32,
 }
 
 /// The end of a device that nobody asked for.
 #[derive(Clone, Debug)]
 pub struct Death {
-    /// Which device.
+    /// The device.
     pub client: u32,
-    /// How it ended, in words: `exited with status 35`, `killed by SIGSEGV`, `no prompt in 30 s`.
+    /// Description of its end: `exited with status 35`, `killed by SIGSEGV`, `no prompt in 30 s`.
     pub reason: String,
     /// The last lines that it wrote, oldest first.
     pub last_lines: Vec<String>,
 }
 
-/// How a fleet came up.
+/// Report of a fleet's boot.
 #[derive(Clone, Debug, Default)]
 pub struct BootReport {
     /// The devices that run, by client.

@@ -31,7 +31,7 @@ roles!(
         without_links_none_is_cut_or_spoilt;
 );
 
-/// What the kernel says of a queue of this kind at a link, if there is one.
+/// Reads the kernel's line about a queue of this kind at a link.
 async fn queue(link: &str, kind: &str) -> Option<TcStats> {
     let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
     tokio::spawn(connection);
@@ -121,7 +121,7 @@ async fn send(fleet: &Fleet, count: u32) {
     }
 }
 
-/// What the first device's link has let through, and what its cut and its losses have taken.
+/// Frames that the first device's link delivered, and frames taken by its cut and its losses.
 async fn downlink(fleet: &Fleet, frames: u64) -> (u64, u64, u64) {
     let link = || fleet.link_stats(1).unwrap().downlink;
     let done = |link: LaneStats| link.delivered_frames + link.cut_drops + link.lost;
@@ -264,7 +264,7 @@ async fn one_seed_loses_the_same_frames(sandbox: Sandbox) {
     fleet.stop().await;
 }
 
-/// Whether the link is taken up, as `ip link` has it.
+/// True if the link is up, as `ip link` has it.
 async fn is_up(link: &str) -> bool {
     let flags = nix::ifaddrs::getifaddrs().unwrap();
     let of_link = |address: nix::ifaddrs::InterfaceAddress| {
@@ -306,7 +306,7 @@ fn deaf() -> Link {
     link
 }
 
-/// Where the kernel has netem it loses the frames; where it has not, the plan took the switch.
+/// Frames are lost by netem if the kernel has it; otherwise the plan takes the switch.
 async fn a_bridge_impairs_links_or_the_switch_does(sandbox: Sandbox) {
     let mut config = fleet(board("good"), 2);
     config.devices[0].link = deaf();

@@ -8,7 +8,7 @@ use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan};
 use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, FleetConfig, Overrides, PcapConfig, Qemu, Resumption,
+    BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Qemu, Resumption,
 };
 use zfl_run_dir::Resumed;
 
@@ -89,10 +89,6 @@ fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
         None => DeviceBody::Native,
     };
     DeviceSpec {
-        overrides: Overrides {
-            local_epochs: group.local_epochs,
-            batch_size: group.batch_size,
-        },
         link: group.link,
         memory_mib: group.memory_mib,
         speed: group.speed,

@@ -38,26 +38,12 @@ pub(crate) fn describe(
     meta.command = meta.command.or(command);
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
-    meta.split = split(train, partition);
+    meta.split = partition.label_counts(train);
     let versions = versions::of(experiment)?;
     meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
     RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
     Ok(meta)
-}
-
-/// Examples per client and label: `[clients][labels]`.
-fn split(data: &Dataset, partition: &Partition) -> Vec<Vec<u32>> {
-    let row = |client: usize| {
-        let mut row = vec![0; data.num_classes];
-        for label in data.gather_labels(partition.indices(client)) {
-            if let Some(count) = row.get_mut(usize::from(label)) {
-                *count += 1;
-            }
-        }
-        row
-    };
-    (0..partition.num_clients()).map(row).collect()
 }
 
 /// Serves the page about the run that is about to begin, in the background, and says where. With a token

@@ -1,4 +1,4 @@
-//! What a device like the board would take in time and energy: models, with their coefficients in
+//! Models of a device's time and energy, with their coefficients in
 //! the board's file.
 //!
 //! QEMU has neither caches nor a pipeline nor a radio. What it can tell exactly is how many

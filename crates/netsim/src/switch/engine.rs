@@ -89,7 +89,7 @@ struct DeviceLinks {
     uplink: (Lane, Tracker),
     downlink: (Lane, Tracker),
     cut: bool,
-    /// How often the link was cut: a frame that was under way then does not arrive.
+    /// Number of cuts of the link: a frame under way during a cut is lost.
     cuts: u32,
 }
 

@@ -9,14 +9,14 @@
 use crate::link::{Direction, Loss};
 use fl_rng::{Lane, fraction, link_lane};
 
-/// What is decided about one frame. The fractions are uniform in [0, 1).
+/// Draws for one frame. The fractions are uniform in [0, 1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Draws {
     pub loss: f64,
     pub jitter: f64,
     pub duplicate: f64,
     pub corrupt: f64,
-    /// Which bit, modulo the bits there are.
+    /// Index of the bit, modulo the number of bits.
     pub corrupt_bit: u64,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Burst {
 }
 
 impl Burst {
-    /// Whether this frame is lost, by its draw `u` in [0, 1).
+    /// Decides the loss of this frame by its draw `u` in [0, 1).
     pub fn lost(&mut self, loss: &Loss, u: f64) -> bool {
         let Some(mean_burst) = loss.mean_burst else {
             return u < loss.probability;

@@ -13,7 +13,7 @@ use crate::link::{Impairment, Rate};
 /// Frames of one lane that may be under way, whatever its rate and delay. As in tc's netem.
 pub(crate) const MAX_UNDER_WAY: u32 = 1000;
 
-/// What becomes of a frame.
+/// Fate of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// It finds the queue full.
@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
     Arrives(Arrival),
 }
 
-/// How a frame arrives.
+/// Arrival of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Arrival {
     pub at: Duration,
@@ -37,13 +37,13 @@ pub(crate) struct Arrival {
 #[derive(Debug)]
 pub(crate) struct Lane {
     impairment: Impairment,
-    /// What the device's network card needs, beside what the link does to it.
+    /// Pace that the device's network card needs, beside the link's impairment.
     pace: Option<Rate>,
     stream: Stream,
     burst: Burst,
     line: Bucket,
     card: Bucket,
-    /// When the frame before arrives.
+    /// Arrival of the frame before.
     last: Duration,
     under_way: u32,
 }
@@ -153,7 +153,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// When a frame that comes at `now` has been sent; `None` if the queue has no room for it.
+    /// Time at which a frame that comes at `now` has been sent; `None` if the queue is full.
     fn depart(&mut self, rate: &Rate, now: Duration, len: usize) -> Option<Duration> {
         let full_at = self.full_at.max(now);
         let burst = rate.burst_time();

@@ -77,7 +77,7 @@ pub enum SwitchError {
     Link {
         /// The client.
         client: u32,
-        /// What to change.
+        /// Advice: the change to make.
         problem: String,
     },
     /// A descriptor that the switch cannot use.
@@ -85,7 +85,7 @@ pub enum SwitchError {
     Descriptor {
         /// The host's or which client's.
         whose: String,
-        /// What to give instead.
+        /// Advice: the value to give instead.
         problem: String,
     },
     /// No port has this client.
@@ -96,7 +96,7 @@ pub enum SwitchError {
     Capture {
         /// The client.
         client: u32,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The switch's thread has ended.

@@ -28,7 +28,7 @@ const IF_MACADDR: u16 = 6;
 const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
 
-/// What a capture of `client`'s frames begins with.
+/// Head of a capture of `client`'s frames.
 pub(crate) fn head(client: u32, mac: Mac) -> Vec<u8> {
     let mut section = Vec::new();
     section.extend(BYTE_ORDER_MAGIC.to_le_bytes());
@@ -97,7 +97,7 @@ pub(crate) fn write_frame(
 /// A block's type and its length, which stands at both ends.
 const BLOCK_FRAME_BYTES: usize = 12;
 
-/// How many bytes at the start of a file of this length are whole blocks.
+/// Length of the whole blocks at the start of a file of this length.
 ///
 /// # Errors
 /// If the file is there and does not begin as [`head`] does, or cannot be read.

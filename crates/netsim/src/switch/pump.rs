@@ -42,7 +42,7 @@ const FIRST_LINE: u64 = 2;
 /// Something for the thread to do between two frames.
 pub(crate) type Command = Box<dyn FnOnce(&mut Pump) + Send>;
 
-/// What takes the frames for the host where there is no descriptor.
+/// Receiver of the host's frames in place of a descriptor.
 pub type HostHook = Box<dyn FnMut(&[u8]) + Send>;
 
 /// The far end of a port.
@@ -64,19 +64,19 @@ pub(crate) struct Pump {
     engine: Engine,
     epoll: Epoll,
     timer: TimerFd,
-    /// What the timer is set to.
+    /// Time to which the timer is set.
     armed: Option<Duration>,
     wake: Arc<EventFd>,
     commands: Receiver<Command>,
     stopped: bool,
-    /// How often the thread woke.
+    /// Number of times that the thread woke.
     turns: u64,
     /// The host's, then the devices'.
     lines: Vec<Line>,
     captures: Vec<Option<Capture>>,
     /// Longer than any frame, so that one that is too long shows.
     buffer: Box<[u8; MAX_FRAME_BYTES + 1]>,
-    /// What the monotonic clock's zero is in Unix time.
+    /// Unix time of the monotonic clock's zero.
     epoch: Duration,
 }
 
@@ -341,9 +341,9 @@ impl Pump {
 /// Leaves half of a processor to others, over times longer than [`Breath::LONGEST`].
 #[derive(Debug, Default)]
 struct Breath {
-    /// How much longer the thread has worked than it has waited.
+    /// Excess of the thread's working time over its waiting time.
     ahead: Duration,
-    /// When it last began to work or to wait; `None` before the first time.
+    /// Time at which it last began to work or to wait; `None` before the first time.
     since: Option<Duration>,
 }
 

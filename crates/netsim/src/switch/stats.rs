@@ -86,7 +86,7 @@ counters! {
     Punctuality by PunctualityCounters {
         /// Frames that left their link, in time or not.
         timed_frames,
-        /// How far behind their time they left, summed up, in nanoseconds.
+        /// Sum of their lateness in nanoseconds.
         late_ns,
         /// Frames that left their link more than [`LATE`] behind their time: the host was busy.
         late_frames,
@@ -116,9 +116,9 @@ pub struct SwitchStats {
     pub clients: BTreeMap<u32, ClientStats>,
     /// The host's port.
     pub host: PortStats,
-    /// Whether frames left in time.
+    /// Punctuality of the frames.
     pub punctuality: Punctuality,
-    /// Whether the switch runs in a real-time class; if not, a busy host makes it later.
+    /// True if the switch runs in a real-time class; otherwise a busy host delays it.
     pub real_time: bool,
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn become_real_time() -> io::Result<()> {
     }
 }
 
-/// Whether a tap puts a header of its own before each frame; `None` if it is no tap.
+/// True if a tap puts a header of its own before each frame; `None` if it is no tap.
 pub(crate) fn tap_has_vnet_header(fd: impl AsFd) -> Option<bool> {
     nix::ioctl_read!(tun_get_iff, b'T', 210, libc::c_uint);
     // SAFETY: all fields of ifreq are integers, for which zero is a value.

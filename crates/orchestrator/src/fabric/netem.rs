@@ -36,7 +36,7 @@ const ORDERLY_BITS_PER_S: u64 = 100_000_000_000;
 const ROOT: TcHandle = TcHandle { major: 1, minor: 0 };
 pub(super) const BELOW: TcHandle = TcHandle { major: 1, minor: 1 };
 
-/// What netem cannot do and the switch can.
+/// Feature of a link that the switch has and netem lacks.
 pub(crate) fn check(link: &Link) -> Result<(), String> {
     for way in [&link.uplink, &link.downlink] {
         let rate = way.rate.unwrap_or(Rate::new(ORDERLY_BITS_PER_S));
@@ -179,7 +179,7 @@ fn bursts(probability: f64, mean_burst: f64) -> Vec<u8> {
     words([share(into), share(out), 0, 0])
 }
 
-/// How many frames netem holds: those that wait for the rate and those under way.
+/// Number of frames in netem: those that wait for the rate and those under way.
 fn limit(way: &Impairment) -> u32 {
     let Some(rate) = way.rate else {
         return LIMIT_FRAMES;

@@ -29,24 +29,24 @@ pub struct FaultConfig {
     pub schedule: Vec<Scheduled>,
 }
 
-/// How often devices crash.
+/// Probability of crashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Crash {
     /// Per device and round.
     pub probability: f64,
-    /// Whether a crashed device boots again and rejoins.
+    /// True if a crashed device boots again and rejoins.
     #[serde(default)]
     pub reboot: bool,
 }
 
-/// How often and for how long something lasts.
+/// Probability and length of a fault that lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Span {
     /// Per device and round.
     pub probability: f64,
-    /// How long it lasts, in milliseconds.
+    /// Length in milliseconds.
     pub for_ms: u64,
 }
 
@@ -57,12 +57,12 @@ pub struct Scheduled {
     pub round: u32,
     /// The client.
     pub client: u32,
-    /// What happens.
+    /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
 }
 
-/// Why a fault configuration is refused.
+/// Reason for which a fault configuration is refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum FaultError {
     /// Not in 0..=1.
@@ -70,7 +70,7 @@ pub enum FaultError {
     Probability {
         /// The field.
         name: &'static str,
-        /// What was given.
+        /// The value as given.
         value: f64,
     },
     /// A span without a length.
@@ -101,7 +101,7 @@ pub enum FaultError {
 }
 
 impl FaultConfig {
-    /// Whether nothing ever happens.
+    /// True if there are no faults.
     pub fn is_empty(&self) -> bool {
         self.trace.is_none()
             && self.schedule.is_empty()

@@ -26,7 +26,7 @@ pub enum Fault {
     DropOut,
     /// Killed while it trains, and booted again afterwards if `reboot` says so.
     Crash {
-        /// Whether it comes back for the next round.
+        /// True if it comes back for the next round.
         #[serde(default)]
         reboot: bool,
     },

@@ -12,7 +12,7 @@ use super::config::{FaultError, check_client};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What the numbers of a trace count.
+/// Unit of a trace's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TraceUnit {
@@ -22,7 +22,7 @@ pub enum TraceUnit {
     Seconds,
 }
 
-/// When each device is there.
+/// Availability of each device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     unit: TraceUnit,
@@ -85,7 +85,7 @@ impl Trace {
             .try_for_each(|client| check_client(*client, clients))
     }
 
-    /// Whether a device is there at the start of a round.
+    /// True if a device is there at the start of a round.
     pub fn is_on(&self, client: u32, round: u32, elapsed_s: f64) -> bool {
         let at = match self.unit {
             TraceUnit::Rounds => f64::from(round),

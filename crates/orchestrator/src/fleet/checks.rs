@@ -1,4 +1,4 @@
-//! What is checked before a fleet is started, so that it fails at once and says what to change.
+//! Checks before the start of a fleet, so that a mistake fails at once and says what to change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

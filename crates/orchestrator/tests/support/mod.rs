@@ -1,4 +1,4 @@
-//! What the tests of the sandbox and of the fleet share: roles and a stand-in for QEMU.
+//! Support of the tests of sandbox and fleet: roles, and a stand-in for QEMU.
 //!
 //! The sandbox must be entered by a process with a single thread, and a test is a thread. So each
 //! test starts this very program again in a *role*, which enters the sandbox first thing and checks
@@ -45,10 +45,10 @@ pub fn test(name: &str, test: fn()) -> Trial {
     })
 }
 
-/// How long a test waits for what must happen; only a broken program takes so long.
+/// Time limit of a test's waits; only a broken program takes so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What zfl promises of its end, whatever that was, on a machine that does nothing else.
+/// Promised time of zfl's end, however it ends, on a machine that does nothing else.
 const CLEAN_AFTER: Duration = Duration::from_secs(2);
 
 /// A process that plays a role, in an environment of its own.

@@ -37,14 +37,14 @@ fn one(link: Link) -> Engine {
     Engine::new(1, &[device(1, link)])
 }
 
-/// Where everything that arrives until `now` goes.
+/// Ports that frames reach until `now`.
 fn ports(engine: &mut Engine, now: Duration) -> Vec<Port> {
     std::iter::from_fn(|| engine.egress(now))
         .map(|delivery| delivery.port)
         .collect()
 }
 
-/// What a frame from `from` reaches at once, in order of ports.
+/// Ports that a frame from `from` reaches at once, in order.
 fn reaches(engine: &mut Engine, from: Port, frame: &[u8]) -> Vec<Port> {
     engine.ingress(ms(0), from, frame);
     let mut ports = ports(engine, ms(0));

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 thread_local! {
-    /// Where and why this thread panicked; `None` on threads that are no devices.
+    /// Place and reason of this thread's panic; `None` on threads that are no devices.
     static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 

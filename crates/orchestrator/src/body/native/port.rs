@@ -16,7 +16,7 @@ use crate::log::{SharedLog, lock};
 /// Streams open at once; a device needs four.
 const MAX_STREAMS: usize = 16;
 
-/// How long a closed stream may take to deliver what was written.
+/// Time limit of a closed stream for delivering written bytes.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Sockets, the host's clock, and the device's log.
@@ -34,7 +34,7 @@ pub(super) struct SocketPort {
 #[derive(Debug)]
 struct Stream {
     socket: TcpStream,
-    /// What the device asked for in vain.
+    /// Request of the device that had to wait.
     wants: PollFlags,
     /// Closed by the device; read to its end, so that what was written is not cut off by a reset.
     closing: Option<Instant>,
@@ -51,7 +51,7 @@ impl Stream {
         })
     }
 
-    /// Whether a closed stream is over.
+    /// True if a closed stream is over.
     fn is_over(&mut self, now: Instant) -> bool {
         let Some(until) = self.closing else {
             return false;
@@ -83,7 +83,7 @@ impl SocketPort {
         })
     }
 
-    /// Where the device is reached.
+    /// Address of the device.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

@@ -1,0 +1,221 @@
+//! Partitioners: rules by which training examples are dealt out to clients.
+//!
+//! A partitioner is a file with an implementation of [`Partitioner`], and a line in [`PARTITIONERS`].
+
+mod dirichlet;
+mod gamma;
+mod iid;
+mod params;
+
+use crate::dataset::Dataset;
+use std::fmt::Write;
+
+pub use iid::{equal_share, iid};
+pub use params::{Params, PartitionParam};
+
+/// All partitioners; the first is the default.
+pub static PARTITIONERS: [&dyn Partitioner; 2] = [&iid::Iid, &dirichlet::Dirichlet];
+
+/// Rule by which examples are dealt out.
+pub trait Partitioner: Sync {
+    /// Name on the command line and in files.
+    fn name(&self) -> &'static str;
+
+    /// Meaning, in one line.
+    fn doc(&self) -> &'static str;
+
+    /// Parameters, with defaults and bounds.
+    fn params(&self) -> &'static [PartitionParam] {
+        &[]
+    }
+
+    /// Tells if the rule decides how many examples each client has; otherwise that is asked for.
+    fn decides_sizes(&self) -> bool;
+
+    /// Deals the examples out. The same request gives the same partition on every machine.
+    ///
+    /// # Errors
+    /// [`PartitionError`] if they cannot be dealt out so.
+    fn deal(
+        &self,
+        request: &PartitionRequest<'_>,
+        params: &Params,
+    ) -> Result<Partition, PartitionError>;
+}
+
+/// Finds a partitioner by its name.
+pub fn partitioner(name: &str) -> Option<&'static dyn Partitioner> {
+    let mut all = PARTITIONERS.iter().copied();
+    all.find(|partitioner| partitioner.name() == name)
+}
+
+/// Request for a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionRequest<'a> {
+    /// `[num_examples]`, each below `num_classes`.
+    pub labels: &'a [u8],
+    /// Number of classes.
+    pub num_classes: usize,
+    /// Examples asked for each client. A rule that decides sizes keeps to their sum alone.
+    pub sizes: &'a [usize],
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// The examples of each client: indices into the training set, no example in two places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    clients: Vec<Vec<u32>>,
+}
+
+impl Partition {
+    /// A partition from the indices of each client.
+    pub(crate) fn new(clients: Vec<Vec<u32>>) -> Self {
+        Self { clients }
+    }
+
+    /// Number of clients.
+    pub fn num_clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The examples of `client`, in the order in which it receives them; none for an unknown one.
+    pub fn indices(&self, client: usize) -> &[u32] {
+        self.clients.get(client).map_or(&[], Vec::as_slice)
+    }
+
+    /// The examples of each client.
+    pub fn clients(&self) -> impl Iterator<Item = &[u32]> {
+        self.clients.iter().map(Vec::as_slice)
+    }
+
+    /// Number of examples of each client.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.clients().map(<[u32]>::len)
+    }
+
+    /// Counts the examples of each client by label.
+    ///
+    /// # Shapes
+    /// `[num_clients][num_classes]`.
+    pub fn label_counts(&self, data: &Dataset) -> Vec<Vec<u32>> {
+        self.clients()
+            .map(|indices| {
+                let mut counts = vec![0; data.num_classes];
+                for label in data.gather_labels(indices) {
+                    if let Some(count) = counts.get_mut(usize::from(label)) {
+                        *count += 1;
+                    }
+                }
+                counts
+            })
+            .collect()
+    }
+
+    /// Writes the table `client,examples,label_0,…` as CSV.
+    pub fn to_csv(&self, data: &Dataset) -> String {
+        let mut csv = "client,examples".to_owned();
+        for label in 0..data.num_classes {
+            let _ = write!(csv, ",label_{label}");
+        }
+        csv.push('\n');
+        for (client, counts) in self.label_counts(data).iter().enumerate() {
+            let _ = write!(csv, "{client},{}", self.indices(client).len());
+            for count in counts {
+                let _ = write!(csv, ",{count}");
+            }
+            csv.push('\n');
+        }
+        csv
+    }
+}
+
+/// Reason why examples cannot be dealt out as asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PartitionError {
+    /// The sizes add up to more than there is.
+    #[error("the clients ask for {asked} examples in all, the data set has {available}")]
+    TooFewExamples {
+        /// Sum of the sizes.
+        asked: u64,
+        /// Examples there are.
+        available: u64,
+    },
+    /// A client would have nothing to train on.
+    #[error("client {client} would get no example")]
+    EmptyClient {
+        /// The client's ID.
+        client: usize,
+    },
+    /// More examples than a 32-bit index can tell apart.
+    #[error("a data set of more than 2^32 - 1 examples")]
+    TooManyExamples,
+    /// More clients than the examples suffice for.
+    #[error(
+        "{clients} clients with at least {least} examples each, and {examples} examples are dealt out: \
+         take fewer clients, deal out more examples, or lower min_partition_size"
+    )]
+    TooManyClients {
+        /// Number of clients.
+        clients: usize,
+        /// Least examples of each.
+        least: usize,
+        /// Examples to deal out.
+        examples: usize,
+    },
+    /// Every draw left a client with less than it needs.
+    #[error(
+        "after {draws} draws with alpha = {alpha} the smallest of {clients} clients never had {least} \
+         examples: raise alpha, take fewer clients, or lower min_partition_size"
+    )]
+    Uneven {
+        /// Draws made.
+        draws: u32,
+        /// Concentration of the distribution.
+        alpha: f64,
+        /// Number of clients.
+        clients: usize,
+        /// Least examples of each.
+        least: usize,
+    },
+}
+
+/// Number of examples as an index has it.
+fn available(num_examples: usize) -> Result<u32, PartitionError> {
+    u32::try_from(num_examples).map_err(|_| PartitionError::TooManyExamples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitioners_are_found_by_name_and_have_names_of_their_own() {
+        for partitioner in PARTITIONERS {
+            let found = super::partitioner(partitioner.name()).unwrap();
+            assert_eq!(found.doc(), partitioner.doc());
+            for spec in partitioner.params() {
+                let mut params = Params::defaults(partitioner.params());
+                params.set(spec.name, spec.default).unwrap();
+            }
+        }
+        assert!(partitioner("round-robin").is_none());
+        assert_eq!(PARTITIONERS[0].name(), "iid");
+    }
+
+    #[test]
+    fn the_table_counts_labels_by_client() {
+        let data = Dataset {
+            inputs: vec![0; 5],
+            labels: vec![0, 2, 2, 1, 0],
+            num_inputs: 1,
+            num_classes: 3,
+        };
+        let partition = Partition::new(vec![vec![4, 1, 2], vec![3]]);
+        assert_eq!(
+            partition.to_csv(&data),
+            "client,examples,label_0,label_1,label_2\n0,3,1,0,2\n1,1,0,1,0\n"
+        );
+        assert_eq!(partition.sizes().collect::<Vec<_>>(), [3, 1]);
+    }
+}

@@ -1,0 +1,22 @@
+//! `boards/<name>/board.toml`, and the command line of QEMU that follows from it.
+
+use crate::{Verdict, folder};
+use std::path::Path;
+use zfl_machine::{Board, Card, Tuning, arguments};
+
+pub(crate) fn check(input: &[u8]) -> Verdict {
+    let root = folder([("boards/it/board.toml", input)]);
+    let board = Board::load(root.path(), "it");
+    if let Ok(board) = &board {
+        let card = Card {
+            netdev: "user,id=n0".into(),
+            inherited: None,
+            mac: "52:54:00:00:00:01".into(),
+        };
+        let line = arguments(board, Tuning::default(), "it", &card, Path::new("serial"));
+        let given = |argument: &str| line.iter().any(|one| one == argument);
+        assert!(given("-kernel") && given("-netdev") && given("-device"));
+        assert!(board.check_memory(board.machine.memory_mib).is_ok());
+    }
+    Verdict::of(&board)
+}
