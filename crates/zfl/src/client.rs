@@ -1,8 +1,6 @@
 //! `zfl client`: only devices, as threads of this process, for an aggregator that runs elsewhere.
 
 use crate::args::ClientArgs;
-use crate::run::block_on;
-use crate::session::Interrupts;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,6 +8,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_experiment::place;
 use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
+use zfl_runner::{Interrupts, block_on};
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
@@ -60,7 +59,7 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
     Ok(status)
 }
 
-/// How devices ended.
+/// Ends of devices.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ends {
     finished: u32,
@@ -70,7 +69,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// Whether all of so many have ended, but for those that there is no place for: they would go on
+    /// True if all of so many have ended, except those without a place: they would go on
     /// asking for ever.
     fn are_all(&self, clients: u32) -> bool {
         self.finished + self.died + self.refused.len() as u32 >= clients

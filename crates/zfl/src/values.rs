@@ -1,8 +1,9 @@
 //! Values of flags that are no keys of an experiment, and names of a list.
 
-use crate::args::{Capture, DashboardChoice};
+use crate::args::DashboardChoice;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use zfl_experiment::Choice;
+use zfl_runner::Capture;
 
 /// A parser that takes the names of a [`Choice`], and lists them in the help.
 pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {
@@ -15,7 +16,7 @@ pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {
 /// The dashboard's address, or `off`.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
     if text == "off" {
         return Ok(DashboardChoice::Off);
@@ -27,7 +28,7 @@ pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
 /// `all`, or clients separated by commas.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn capture(text: &str) -> Result<Capture, String> {
     if text == "all" {
         return Ok(Capture::All);
