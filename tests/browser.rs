@@ -420,6 +420,11 @@ fn aggregator() -> zfl_aggregator::Config {
         weighting: Weighting::NumExamples,
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,
+        overrides: std::collections::BTreeMap::new(),
+        rule: "fedavg".try_into().unwrap(),
+        rule_params: fl_proto::Params::new(),
+        encoding_up: &fl_proto::codec::F32,
+        encoding_down: &fl_proto::codec::F32,
         any_address: false,
     }
 }

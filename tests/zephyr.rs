@@ -162,11 +162,11 @@ fn serve(more: &str) -> (Live, u16) {
 
 /// Instructions of two rounds of a device alone, whose emulator counts them.
 fn instructions(shift: u8, host: Host) -> Vec<u64> {
-    let (mut server, port) = serve("-r 2 -c 1");
+    let (mut server, port) = serve("-r 2 -c 1 -e 30");
     let (mut device, forwarded) =
         Device::boot_reachable(&["-icount", &format!("shift={shift},sleep=on")]);
     device.type_line(&format!(
-        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0 epochs=30 icount={shift}"
+        "run 10.0.2.15 server=10.0.2.2:{port} address={forwarded} client=0 icount={shift}"
     ));
     let (mut console, input) = device.take_pipes();
     // A pipe that nobody reads would stop the machine in the end.

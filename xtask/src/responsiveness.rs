@@ -74,10 +74,11 @@ fn one(zfl: &Path, board: &Board) -> Result<Measured> {
         std::fs::remove_dir_all(&out)?;
     }
     let mut server = Command::new(zfl);
-    let arguments = "server -r 1 -c 1 --clients 100 --listen 127.0.0.1:0 --out";
+    let arguments = "server -r 1 -c 1 --clients 100 --listen 127.0.0.1:0 -e";
     server
         .current_dir(project::root())
-        .args(arguments.split(' '));
+        .args(arguments.split(' '))
+        .args([&EPOCHS.to_string(), "--out"]);
     let mut server = Running::start(server.arg(&out).stdin(Stdio::null()))?;
     let said = server.wait_for("for 1 devices")?;
     let address = said.split("listening on ").nth(1);
@@ -94,7 +95,7 @@ fn one(zfl: &Path, board: &Board) -> Result<Measured> {
     qemu.wait_for(prompt)?;
     let (ip, port) = ("10.0.2.15", address.port());
     qemu.type_line(&format!(
-        "run {ip} server=10.0.2.2:{port} address={device} client=0 epochs={EPOCHS}"
+        "run {ip} server=10.0.2.2:{port} address={device} client=0"
     ))?;
     qemu.wait_for("round 1: training")?;
     let mut answers = Vec::new();

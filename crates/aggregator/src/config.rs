@@ -1,9 +1,11 @@
-//! What the aggregator is told of the experiment.
+//! The experiment, as far as the aggregator goes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fl_nn::{Init, Model};
-use fl_proto::{Arithmetic, Start, Token};
+use fl_proto::codec::{Codec, F32};
+use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use serde::{Deserialize, Serialize};
 
 /// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
@@ -15,7 +17,7 @@ pub const START_PART: u32 = 4;
 /// `/start`s under way at once: more only makes all of them slower.
 pub const STARTS_AT_ONCE: usize = 12;
 
-/// How much each update counts.
+/// Weight of each update in the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
@@ -43,7 +45,7 @@ pub struct Config {
     pub over_commit: u32,
     /// Updates without which a round fails.
     pub quorum: u32,
-    /// Whether an update that comes after its round is added to the next.
+    /// Adds an update that comes after its round to the next.
     pub use_late: bool,
     /// Ready devices to wait for before a round starts; those known to be lost are not waited for.
     pub wait_for: u32,
@@ -51,7 +53,7 @@ pub struct Config {
     pub ready_deadline: Duration,
     /// Longest duration of a round, from choosing the cohort to its last update.
     pub round_deadline: Duration,
-    /// How often the devices of a round are asked how far they are; `None`: never.
+    /// Interval at which the devices of a round are asked how far they are; `None`: never.
     pub progress_interval: Option<Duration>,
     /// Passes over a client's data in a round.
     pub local_epochs: u32,
@@ -61,18 +63,80 @@ pub struct Config {
     pub learning_rate: f32,
     /// Arithmetic of the devices' first layer.
     pub arithmetic: Arithmetic,
-    /// How much each update counts.
+    /// Weight of each update in the mean.
     pub weighting: Weighting,
     /// The model.
     pub model: Model,
-    /// What every random stream is derived from.
+    /// Seed of every random stream.
     pub seed: u64,
-    /// Whether a device may name any address for itself in `/id`, not only its own or a loopback one.
+    /// Clients that train otherwise than the rest: a group's own hyper-parameters.
+    pub overrides: BTreeMap<u32, LocalOverrides>,
+    /// Client half of the algorithm.
+    pub rule: RuleName,
+    /// Parameters of the client half.
+    pub rule_params: Params,
+    /// Codec of updates.
+    pub encoding_up: &'static dyn Codec,
+    /// Codec of the model on its way down.
+    pub encoding_down: &'static dyn Codec,
+    /// Lets a device name any address for itself in `/id`, not only its own or a loopback one.
     /// Off, so that a stranger cannot point the aggregator at a third machine.
     pub any_address: bool,
 }
 
+/// Hyper-parameters of a client that differ from those of the experiment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LocalOverrides {
+    /// Passes over the client's data in a round.
+    pub local_epochs: Option<u32>,
+    /// Examples per step.
+    pub batch_size: Option<u32>,
+    /// Step size.
+    pub learning_rate: Option<f32>,
+}
+
+/// Hyper-parameters of one client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Local {
+    /// Passes over the client's data in a round.
+    pub local_epochs: u32,
+    /// Examples per step.
+    pub batch_size: u32,
+    /// Step size.
+    pub learning_rate: f32,
+}
+
+/// The name of a codec, as in control messages.
+pub(crate) fn codec_name(codec: &dyn Codec) -> CodecName {
+    CodecName::try_from(codec.name()).unwrap_or_default()
+}
+
 impl Config {
+    /// Hyper-parameters of a client.
+    pub fn local(&self, client: u32) -> Local {
+        let own = self.overrides.get(&client).copied().unwrap_or_default();
+        Local {
+            local_epochs: own.local_epochs.unwrap_or(self.local_epochs),
+            batch_size: own.batch_size.unwrap_or(self.batch_size),
+            learning_rate: own.learning_rate.unwrap_or(self.learning_rate),
+        }
+    }
+
+    /// Codec and count of each section of an update, in the widest codec.
+    pub(crate) fn sections_up(&self) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
+        let model = self.model.shape().num_params() as u64;
+        std::iter::once((&F32 as &'static dyn Codec, model))
+    }
+
+    /// Memory that a client's device needs for model, data and training, in bytes.
+    pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
+        let batch_size = self.local(client).batch_size as usize;
+        let training = self.model.training_plan(batch_size, examples);
+        let training = training.map_or(u64::MAX, |plan| plan.total_bytes());
+        let an_example = self.model.shape().num_inputs() as u64 + 1;
+        training.saturating_add(an_example * examples as u64)
+    }
+
     /// The global model of round 0.
     pub fn initial_params(&self) -> Vec<f32> {
         let mut params = vec![0.0; self.model.shape().num_params()];
@@ -86,20 +150,37 @@ impl Config {
         params
     }
 
+    /// Arithmetic of the model's evaluation: that of the devices' training.
+    pub(crate) fn evaluation_arithmetic(&self) -> fl_nn::Arithmetic {
+        match self.arithmetic {
+            Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
+            Arithmetic::Float => fl_nn::Arithmetic::Float,
+        }
+    }
+
     /// Longest wait for the answer to one `/start`.
     pub(crate) fn start_within(&self) -> Duration {
         start_within(self.round_deadline)
     }
 
-    /// The control message that starts a round on one device.
-    pub fn start(&self, round: u32, token: Token) -> Start {
+    /// The control message that starts a round on one client.
+    pub fn start(&self, round: u32, client: u32, token: Token) -> Start {
+        let Local {
+            local_epochs,
+            batch_size,
+            learning_rate,
+        } = self.local(client);
         Start {
             round,
             token,
-            local_epochs: self.local_epochs,
-            batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
+            local_epochs,
+            batch_size,
+            learning_rate,
             arithmetic: self.arithmetic,
+            rule: self.rule.clone(),
+            params: self.rule_params.clone(),
+            state_round: 0,
+            encoding_up: codec_name(self.encoding_up),
         }
     }
 }

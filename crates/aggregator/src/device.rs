@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fl_proto::{ErrorReply, Ready, path};
 use futures::future::{Either, select};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::broadcast::{Form, Pieces};
 use crate::shared::Shared;
 use crate::traffic::{Counted, Tally};
 
@@ -29,7 +30,7 @@ pub struct Devices {
     shared: Arc<Shared>,
 }
 
-/// Why a device did not do what it was asked.
+/// Reason why a device did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeviceError {
     /// No connection, or it broke: worth another try.
@@ -57,15 +58,15 @@ impl Devices {
         Self { shared }
     }
 
-    /// `POST /start` with a whole body.
-    pub async fn start(
+    /// `POST /start` with a body of that form.
+    pub(crate) async fn start(
         &self,
         id: u32,
         device: SocketAddr,
-        body: Vec<u8>,
+        (body, form): (Pieces, Form),
         within: Duration,
     ) -> Result<Ready, DeviceError> {
-        self.ask(Method::POST, id, device, path::START, body, within)
+        self.ask(Method::POST, id, device, path::START, (body, form), within)
             .await
     }
 
@@ -76,7 +77,8 @@ impl Devices {
         device: SocketAddr,
         within: Duration,
     ) -> Result<Ready, DeviceError> {
-        self.ask(Method::GET, id, device, path::READY, Vec::new(), within)
+        let nothing = Default::default();
+        self.ask(Method::GET, id, device, path::READY, nothing, within)
             .await
     }
 
@@ -87,7 +89,8 @@ impl Devices {
         device: SocketAddr,
         within: Duration,
     ) -> Result<serde_json::Value, DeviceError> {
-        self.ask(Method::POST, id, device, path::STOP, Vec::new(), within)
+        let nothing = Default::default();
+        self.ask(Method::POST, id, device, path::STOP, nothing, within)
             .await
     }
 
@@ -97,7 +100,7 @@ impl Devices {
         id: u32,
         device: SocketAddr,
         path: &str,
-        body: Vec<u8>,
+        body: (Pieces, Form),
         within: Duration,
     ) -> Result<T, DeviceError> {
         let asked = self.ask_now(method, id, device, path, body);
@@ -121,16 +124,17 @@ impl Devices {
         id: u32,
         device: SocketAddr,
         path: &str,
-        body: Vec<u8>,
+        body: (Pieces, Form),
     ) -> Result<(StatusCode, Bytes), DeviceError> {
+        let (body, form) = body;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, device.to_string())
-            .header(header::CONTENT_TYPE, fl_proto::OCTET_STREAM)
+            .header(header::CONTENT_TYPE, form.media_type())
             .header(header::CONTENT_LENGTH, body.len())
             .header(header::CONNECTION, "close")
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .map_err(|error| DeviceError::Connection(error.to_string()))?;
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect(device)).await;
         let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));

@@ -1,16 +1,21 @@
 //! The global model on the test set.
 
 use fl_data::Dataset;
-use fl_nn::{Evaluation, Model, TrainError, Workspace};
+use fl_nn::{Arithmetic, Evaluation, Model, TrainError, Workspace};
 
 /// Examples per piece of work. Fixed, so that the sum has the same order on every machine.
 const CHUNK: usize = 500;
 
-/// Loss and accuracy on a data set, by all processors.
+/// Loss and accuracy on a data set, by all processors, in the given arithmetic.
 ///
 /// # Errors
 /// [`TrainError`] if the model or the data do not fit, or the model has diverged.
-pub fn evaluate(model: &Model, params: &[f32], data: &Dataset) -> Result<Evaluation, TrainError> {
+pub fn evaluate(
+    model: &Model,
+    params: &[f32],
+    data: &Dataset,
+    arithmetic: Arithmetic,
+) -> Result<Evaluation, TrainError> {
     let chunks: Vec<(&[u8], &[u8])> = data
         .inputs
         .chunks(CHUNK * data.num_inputs)
@@ -24,7 +29,7 @@ pub fn evaluate(model: &Model, params: &[f32], data: &Dataset) -> Result<Evaluat
             .map(|own| {
                 scope.spawn(move || {
                     own.iter()
-                        .map(|c| evaluate_chunk(model, params, c.0, c.1))
+                        .map(|c| evaluate_chunk(model, params, c.0, c.1, arithmetic))
                         .collect()
                 })
             })
@@ -49,6 +54,7 @@ pub(crate) fn evaluate_chunk(
     params: &[f32],
     inputs: &[u8],
     labels: &[u8],
+    arithmetic: Arithmetic,
 ) -> Result<Evaluation, TrainError> {
     let plan = model.evaluation_plan()?;
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
@@ -58,5 +64,5 @@ pub(crate) fn evaluate_chunk(
         ints: &mut ints,
         order: &mut order,
     };
-    model.evaluate(params, inputs, labels, workspace)
+    model.evaluate(params, inputs, labels, workspace, arithmetic)
 }

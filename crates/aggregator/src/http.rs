@@ -10,20 +10,23 @@ use axum::extract::{
     ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
-use fl_proto::frame::{Frame, HEADER_LEN, Kind};
-use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, Results, Token, Welcome, compat, json, path};
+use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
 use zfl_run_dir::Event;
 
+use crate::broadcast::Form;
+use crate::capabilities;
+use crate::config::{Config, codec_name};
 use crate::device::Devices;
 use crate::guard::guard;
+use crate::intake::{take_damaged, take_update};
 use crate::roster::JoinError;
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
@@ -36,7 +39,7 @@ type Peer = ConnectInfo<SocketAddr>;
 
 /// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
 pub fn app(shared: Arc<Shared>) -> Router {
-    let limit = body_limit(shared.config.model.shape().num_params());
+    let limit = body_limit(&shared.config);
     Router::new()
         .route(path::ID, get(join))
         .route(path::TRAINING_DATA, get(training_data))
@@ -49,10 +52,11 @@ pub fn app(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// The longest update in either form.
-fn body_limit(num_params: usize) -> usize {
-    let frame = HEADER_LEN + MAX_CONTROL_BYTES + 4 * num_params;
-    frame.max(compat::max_body_len(num_params).unwrap_or(frame))
+/// Greatest length of an update in either form.
+fn body_limit(config: &Config) -> usize {
+    let octets = wire_len::longest_body(config.sections_up());
+    let json = wire_len::longest_json_body(config.sections_up().map(|(_, count)| count));
+    usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
 }
 
 async fn unknown() -> Response {
@@ -83,6 +87,10 @@ async fn join(
         Ok(address) => address,
         Err(refusal) => return rejected(&shared, query.client, refusal),
     };
+    if let Err(why) = capabilities::check(&shared, &query) {
+        let refusal = Refusal(StatusCode::UNPROCESSABLE_ENTITY, why);
+        return rejected(&shared, query.client, refusal);
+    }
     // On one machine many devices share an IP address: who answers as that client keeps its ID.
     if let (Some(wish), Some(known)) = (query.client, shared.occupant(query.client, address)) {
         let devices = Devices::new(shared.clone());
@@ -92,7 +100,8 @@ async fn join(
             return rejected(&shared, query.client, refusal);
         }
     }
-    match shared.join(query.client, address, peer.ip()) {
+    let form = form(&query);
+    match shared.join(query.client, address, peer.ip(), form) {
         Ok(id) => {
             connection.tally.belongs_to(id);
             ok_json(&welcome(&shared, id))
@@ -101,6 +110,14 @@ async fn join(
             let refusal = Refusal(StatusCode::CONFLICT, error.to_string());
             rejected(&shared, query.client, refusal)
         }
+    }
+}
+
+/// Form of the bodies that a client asks for.
+fn form(query: &fl_proto::Query) -> Form {
+    match query.form.as_deref() {
+        Some(fl_proto::Query::JSON_FORM) => Form::Json,
+        _ => Form::Octets,
     }
 }
 
@@ -116,11 +133,15 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
             fl_nn::Activation::Sigmoid => fl_proto::Activation::Sigmoid,
         },
         seed: shared.config.seed,
+        rule: shared.config.rule.clone(),
+        params: shared.config.rule_params.clone(),
+        encoding_up: codec_name(shared.config.encoding_up),
+        encoding_down: codec_name(shared.config.encoding_down),
     }
 }
 
-/// Where a device is reached: what it says itself, if that is its own address or a loopback one
-/// seen from loopback, else the connection's source.
+/// Address of a device: its own word, if that is its own address or a loopback one seen from loopback,
+/// else the connection's source.
 fn device_address(
     query: &fl_proto::Query,
     peer: SocketAddr,
@@ -168,8 +189,17 @@ async fn results(
     let headers = request.headers().clone();
     let accepted = match whole_body(&shared, id, connection.idle, request).await {
         Err(refusal) => Err(refusal),
-        Ok(body) if shared.is_corrupted(id) => take_damaged(&shared, id, &headers, &body),
-        Ok(body) => take_update(&shared, id, &headers, &body),
+        // Checksums, decoding and a forward pass: not for the threads that move bytes.
+        Ok(body) => {
+            off_the_workers({
+                let shared = shared.clone();
+                move || match shared.is_corrupted(id) {
+                    true => take_damaged(&shared, id, &headers, &body),
+                    false => take_update(&shared, id, &headers, &body),
+                }
+            })
+            .await
+        }
     };
     match accepted {
         Ok(()) => {
@@ -178,6 +208,19 @@ async fn results(
         }
         Err(refusal) => rejected(&shared, Some(id), refusal),
     }
+}
+
+/// Does heavy work on a thread of its own.
+async fn off_the_workers(
+    work: impl FnOnce() -> Result<(), Refusal> + Send + 'static,
+) -> Result<(), Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(Refusal(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error.to_string(),
+        ))
+    })
 }
 
 /// The body of a client's request. Every piece of it shows that the client is there: over a slow link
@@ -218,125 +261,6 @@ async fn silence(mut pieces: watch::Receiver<()>, idle: Duration) {
             Ok(Err(_)) => std::future::pending().await,
             Err(_) => return,
         }
-    }
-}
-
-fn take_update(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
-    let num_params = shared.config.model.shape().num_params();
-    let (results, params) = match parse_update(headers, body, num_params) {
-        Err(Unusable::Diverged(control)) => {
-            let why = "the loss is not finite: the training diverged, lower the learning rate";
-            shared.give_up(id, control.round, &control.token, why);
-            return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.into()));
-        }
-        Err(Unusable::Malformed(refusal)) => return Err(refusal),
-        Ok(update) => update,
-    };
-    if let Err(why) = shared.check(id, &params) {
-        // The device has nothing better to send: its round need not be waited for.
-        shared.give_up(id, results.round, &results.token, &why);
-        return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));
-    }
-    shared.take_update(id, results, params)
-}
-
-/// Takes an update in as if one bit of it had been turned on the way: a fault made on purpose.
-fn take_damaged(shared: &Shared, id: u32, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
-    let mut damaged = body.to_vec();
-    if let Some(byte) = damaged.last_mut() {
-        *byte ^= 1;
-    }
-    let taken = take_update(shared, id, headers, &damaged);
-    if let Err(Refusal(_, why)) = &taken {
-        shared.failed_there(
-            id,
-            &format!("its update was damaged on the way, as planned: {why}"),
-        );
-    }
-    taken
-}
-
-fn parse_update(
-    headers: &HeaderMap,
-    body: &[u8],
-    num_params: usize,
-) -> Result<(Results, Vec<f32>), Unusable> {
-    let bad = |why: String| Unusable::Malformed(Refusal(StatusCode::BAD_REQUEST, why));
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
-    match media_type {
-        Some(fl_proto::OCTET_STREAM) => {
-            let frame = Frame::parse(body).map_err(|error| bad(error.to_string()))?;
-            if frame.header.kind != Kind::Weights {
-                return Err(bad("the update is a delta, weights are expected".into()));
-            }
-            if frame.header.count as usize != num_params {
-                return Err(bad(format!(
-                    "{} parameters, the model has {num_params}",
-                    frame.header.count
-                )));
-            }
-            let results = results_of(frame.control)?;
-            if results.round != frame.header.round {
-                return Err(bad(
-                    "header and control message name different rounds".into()
-                ));
-            }
-            Ok((results, frame.params().collect()))
-        }
-        Some(fl_proto::JSON) => {
-            let results = results_of(body)?;
-            let mut params = vec![0.0; num_params];
-            if !compat::decode_weights(body, &mut params) {
-                return Err(bad(format!("weights: not base64 of {num_params} f32")));
-            }
-            Ok((results, params))
-        }
-        _ => Err(Unusable::Malformed(Refusal(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("send {} or {}", fl_proto::OCTET_STREAM, fl_proto::JSON),
-        ))),
-    }
-}
-
-/// Why a body is no update.
-enum Unusable {
-    /// It is not as the wire has it.
-    Malformed(Refusal),
-    /// Its loss is no number any more.
-    Diverged(Diverged),
-}
-
-/// What can be read of results whose loss is not finite. A loss that is NaN is written as `null`.
-#[derive(serde::Deserialize)]
-struct Diverged {
-    round: u32,
-    token: Token,
-    #[serde(deserialize_with = "number")]
-    loss: f64,
-}
-
-/// A number, or NaN for `null`.
-fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let number = <Option<f64> as serde::Deserialize>::deserialize(deserializer)?;
-    Ok(number.unwrap_or(f64::NAN))
-}
-
-fn results_of(control: &[u8]) -> Result<Results, Unusable> {
-    if let Some(results) = json::decode(control) {
-        return Ok(results);
-    }
-    match json::decode::<Diverged>(control) {
-        // As f32, which is what a loss is.
-        Some(found) if !(found.loss as f32).is_finite() => Err(Unusable::Diverged(found)),
-        _ => Err(Unusable::Malformed(Refusal(
-            StatusCode::BAD_REQUEST,
-            "malformed control message".into(),
-        ))),
     }
 }
 

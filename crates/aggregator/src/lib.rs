@@ -15,12 +15,15 @@
 
 #![forbid(unsafe_code)]
 
+mod broadcast;
+mod capabilities;
 mod config;
 mod device;
 mod evaluate;
 mod guard;
 mod hooks;
 mod http;
+mod intake;
 mod log;
 mod probe;
 mod roster;
@@ -31,12 +34,12 @@ mod shared;
 mod strategy;
 mod traffic;
 
-pub use config::{Config, START_PART, STARTS_AT_ONCE, Weighting};
+pub use config::{Config, Local, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;
 pub use server::{Handle, Server, bind};
-pub use strategy::{FedAvg, Strategy, Update};
+pub use strategy::{FedAvg, Sections, Strategy, Update};
 // Names that this crate's own signatures have.
 pub use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,

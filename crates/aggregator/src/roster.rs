@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use fl_proto::Token;
 
+use crate::broadcast::Form;
+
 /// What the aggregator knows of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
@@ -14,6 +16,8 @@ pub struct Client {
     pub address: Option<SocketAddr>,
     /// Where it asked from when it joined.
     pub source: Option<IpAddr>,
+    /// Form of the bodies that it is sent.
+    pub form: Form,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use fl_data::Dataset;
 use fl_proto::Token;
-use fl_proto::frame::{self, Kind};
+use fl_proto::message::MODEL;
 use fl_rng::{Pcg32, Purpose};
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
 
+use crate::broadcast::{Broadcast, Form};
 use crate::config::Config;
 use crate::config::STARTS_AT_ONCE;
 use crate::device::{DeviceError, Devices};
@@ -100,7 +101,7 @@ impl Rounds {
         if let Some(hooks) = self.shared.hooks() {
             hooks.before_start(round, &cohort).await;
         }
-        let start_s = self.start_all(round, &cohort, deadline).await;
+        let start_s = self.start_all(round, &cohort, deadline).await?;
 
         self.shared.enter(round, RoundPhase::Training);
         self.wait_for_updates(round, deadline).await;
@@ -250,11 +251,12 @@ impl Rounds {
     }
 
     /// Sends `/start` to the cohort; returns the seconds until the last took it or failed.
-    async fn start_all(&self, round: u32, cohort: &[u32], deadline: Instant) -> f64 {
+    async fn start_all(&self, round: u32, cohort: &[u32], deadline: Instant) -> Result<f64> {
         let began = Instant::now();
+        let shared = &self.broadcast(cohort).await?;
         let starts: Vec<_> = cohort
             .iter()
-            .map(|&id| self.start_one(round, id, deadline).boxed())
+            .map(|&id| self.start_one(round, id, shared, deadline).boxed())
             .collect();
         let starts = futures::stream::iter(starts)
             .buffer_unordered(STARTS_AT_ONCE)
@@ -264,18 +266,29 @@ impl Rounds {
             () = starts => {}
             _ = self.shared.wait_until(deadline, cancelled) => {}
         }
-        began.elapsed().as_secs_f64()
+        Ok(began.elapsed().as_secs_f64())
     }
 
-    async fn start_one(&self, round: u32, id: u32, deadline: Instant) {
+    /// Encodes the sections that the cohort shares.
+    async fn broadcast(&self, cohort: &[u32]) -> Result<Broadcast> {
+        let with_json = self.shared.look(|state| {
+            let mut clients = cohort.iter().filter_map(|id| state.roster.get(*id));
+            clients.any(|client| client.form == Form::Json)
+        });
+        let (codec, params) = (self.shared.config.encoding_down, self.params.clone());
+        let encode = move || Broadcast::new(codec, &[(MODEL, &params)], with_json);
+        tokio::task::spawn_blocking(encode).await?
+    }
+
+    async fn start_one(&self, round: u32, id: u32, shared: &Broadcast, deadline: Instant) {
         let mut pause = Duration::from_millis(50);
         // Whether this token may have reached the device in a try that got no answer.
         let mut unanswered = false;
         for attempt in 1.. {
-            let Some((address, token)) = self.shared.look(|state| place(state, id)) else {
+            let Some(place) = self.shared.look(|state| place(state, id)) else {
                 return;
             };
-            let reason = match self.try_start(round, id, address, token, deadline).await {
+            let reason = match self.try_start(round, id, place, shared, deadline).await {
                 Ok(()) => return self.shared.started(round, id),
                 // The device took it, and the answer was lost: its update will come.
                 Err(DeviceError::Refused { status, .. })
@@ -304,17 +317,21 @@ impl Rounds {
         &self,
         round: u32,
         id: u32,
-        device: SocketAddr,
-        token: Token,
+        place: Place,
+        shared: &Broadcast,
         deadline: Instant,
     ) -> Result<(), DeviceError> {
-        let start = self.shared.config.start(round, token);
-        let control = serde_json::to_vec(&start).map_err(|_| DeviceError::Malformed)?;
-        let body = frame::encode(Kind::Weights, round, &control, &self.params)
-            .map_err(|_| DeviceError::Malformed)?;
+        let Place {
+            address,
+            token,
+            form,
+        } = place;
+        let start = self.shared.config.start(round, id, token);
+        let body = shared.body(&start, form);
+        let body = body.map_err(|_| DeviceError::Malformed)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let within = self.shared.config.start_within().min(left);
-        let answer = self.devices.start(id, device, body, within).await;
+        let answer = self.devices.start(id, address, (body, form), within).await;
         answer.map(drop)
     }
 
@@ -417,7 +434,9 @@ impl Rounds {
     async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
         let began = Instant::now();
         let (model, params, test) = (self.shared.config.model, params.clone(), self.test.clone());
-        let found = tokio::task::spawn_blocking(move || evaluate(&model, &params, &test)).await?;
+        let arithmetic = self.shared.config.evaluation_arithmetic();
+        let work = move || evaluate(&model, &params, &test, arithmetic);
+        let found = tokio::task::spawn_blocking(work).await?;
         let found = found.with_context(|| format!("test the model of round {round}"))?;
         let (loss, accuracy) = (found.mean_loss(), found.accuracy());
         self.shared.log.emit(Event::Evaluated {
@@ -501,12 +520,23 @@ fn available<'a>(state: &'a State, faults: &'a RoundFaults) -> impl Iterator<Ite
         .filter(|id| !faults.away.contains(id))
 }
 
-/// Where to send the `/start` of a client that still has its place in the round.
-fn place(state: &State, id: u32) -> Option<(SocketAddr, Token)> {
+/// Destination of a `/start`.
+struct Place {
+    address: SocketAddr,
+    token: Token,
+    form: Form,
+}
+
+/// The destination of a client's `/start`, if it still has its place in the round.
+fn place(state: &State, id: u32) -> Option<Place> {
     let assignment = state.open.as_ref()?.assignments.get(&id)?;
-    let address = state.roster.get(id)?.address?;
-    (assignment.outcome.is_none() && state.cancelled.is_none())
-        .then(|| (address, assignment.token.clone()))
+    let client = state.roster.get(id)?;
+    let address = client.address?;
+    (assignment.outcome.is_none() && state.cancelled.is_none()).then(|| Place {
+        address,
+        token: assignment.token.clone(),
+        form: client.form,
+    })
 }
 
 /// Why a device took no `/start`. The event goes out when the round is closed, with all the others.

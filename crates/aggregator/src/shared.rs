@@ -12,12 +12,13 @@ use fl_proto::{Results, Token};
 use tokio::sync::watch;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
+use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::{RoundFaults, RoundHooks};
 use crate::log::{Log, lock};
 use crate::roster::{Assignment, ClientState, JoinError, Outcome, Roster};
-use crate::strategy::Update;
+use crate::strategy::{Sections, Update};
 
 /// The outcome of an update that came after its round.
 const LATE: &str = "late";
@@ -276,11 +277,13 @@ impl Shared {
         wish: Option<u32>,
         address: SocketAddr,
         source: IpAddr,
+        form: Form,
     ) -> Result<u32, JoinError> {
         self.with(|state| {
             let (id, again) = state.roster.join(wish, address)?;
             if let Some(client) = state.roster.get_mut(id) {
                 client.source = Some(source);
+                client.form = form;
             }
             if again {
                 fail_assignment(
@@ -406,6 +409,7 @@ impl Shared {
         id: u32,
         results: Results,
         params: Vec<f32>,
+        sections: Sections,
     ) -> Result<(), Refusal> {
         let refuse = |status: StatusCode, why: String| Err(Refusal(status, why));
         let expected = self.partition.indices(id as usize).len();
@@ -419,7 +423,7 @@ impl Shared {
             );
         }
         let placed = self.with(|state| {
-            let record = self.place_update(state, id, results, params)?;
+            let record = self.place_update(state, id, results, params, sections)?;
             let placed = record.clone();
             self.log.emit(Event::ResultReceived { record });
             Ok(placed)
@@ -449,7 +453,8 @@ impl Shared {
             self.train.gather_inputs(some),
             self.train.gather_labels(some),
         );
-        match evaluate_chunk(&self.config.model, params, &inputs, &labels) {
+        let arithmetic = self.config.evaluation_arithmetic();
+        match evaluate_chunk(&self.config.model, params, &inputs, &labels, arithmetic) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!(
                 "these parameters give no finite loss on the client's own examples: {error}"
@@ -463,14 +468,17 @@ impl Shared {
         id: u32,
         results: Results,
         params: Vec<f32>,
+        sections: Sections,
     ) -> Result<ClientRecord, Refusal> {
         let refuse = |status: StatusCode, why: String| Err(Refusal(status, why));
         let Results {
             round,
             token,
             num_examples,
+            steps,
             loss,
             cost,
+            ..
         } = results;
         let mut record = ClientRecord {
             round,
@@ -487,7 +495,9 @@ impl Shared {
         let update = Update {
             client: id,
             num_examples,
+            steps,
             params,
+            sections,
         };
         let open = match &mut state.open {
             Some(open) if open.round == round => open,

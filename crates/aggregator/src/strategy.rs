@@ -1,6 +1,11 @@
 //! From updates to the next global model.
 
+use std::collections::BTreeMap;
+
 use crate::config::Weighting;
+
+/// Named vectors.
+pub type Sections = BTreeMap<String, Vec<f32>>;
 
 /// One client's update: its local weights.
 #[derive(Clone, Debug)]
@@ -9,11 +14,15 @@ pub struct Update {
     pub client: u32,
     /// Training examples behind it.
     pub num_examples: u32,
+    /// Steps of the optimiser behind it.
+    pub steps: u32,
     /// Local weights, `[num_params]`.
     pub params: Vec<f32>,
+    /// Sections that came beside the local weights.
+    pub sections: Sections,
 }
 
-/// How updates become the next global model.
+/// The way from updates to the next global model.
 pub trait Strategy: Send + Sync {
     /// The next global model.
     ///
@@ -30,7 +39,7 @@ pub trait Strategy: Send + Sync {
 /// and in client order, so that the result has the same bits whatever the order of arrival.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FedAvg {
-    /// How much each update counts.
+    /// Weight of each update in the mean.
     pub weighting: Weighting,
 }
 
@@ -60,7 +69,9 @@ mod tests {
         Update {
             client,
             num_examples,
+            steps: 1,
             params: params.to_vec(),
+            sections: Sections::new(),
         }
     }
 

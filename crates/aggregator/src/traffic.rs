@@ -263,6 +263,11 @@ mod tests {
             weighting: Weighting::NumExamples,
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
+            overrides: BTreeMap::new(),
+            rule: "fedavg".try_into().unwrap(),
+            rule_params: fl_proto::Params::new(),
+            encoding_up: &fl_proto::codec::F32,
+            encoding_down: &fl_proto::codec::F32,
             any_address: false,
         };
         let train = Dataset {

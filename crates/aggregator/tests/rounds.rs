@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Device, Reply, Run, SHORT, config, data, frame_of, get, num_params, partition};
+use support::{Device, Reply, Run, SHORT, config, data, get, num_params, partition, update_of};
 use tokio::net::TcpListener;
 use zfl_aggregator::{
     ClientRecord, Event, HostCost, Resumed, RoundFaults, RoundHooks, RoundPhase, RoundRecord,
@@ -95,7 +95,7 @@ async fn every_order_of_arrival_gives_the_same_bits() {
             let asked = devices[client].order().await;
             let results = devices[client].results(&asked);
             let params = vec![updates[client]; num_params()];
-            let answer = devices[client].post(&frame_of(&results, &params)).await;
+            let answer = devices[client].post(&update_of(&results, &params)).await;
             assert_eq!(answer.status, 200);
         }
         let finished = run.finish().await;
@@ -645,7 +645,7 @@ async fn a_refused_stale_update_leaves_the_client_as_it_was() {
     let mut results = devices[1].results(&order);
     results.round = 1;
     results.token = "forged".try_into().unwrap();
-    let forged = frame_of(&results, &devices[1].train(&order));
+    let forged = update_of(&results, &devices[1].train(&order));
     assert_eq!(devices[1].post(&forged).await.status, 410);
     devices[1].set_state(fl_proto::DeviceState::Training, 2);
     run.until(|e| matches!(e, Event::RoundStarted { round: 3, .. }).then_some(()))

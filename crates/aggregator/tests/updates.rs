@@ -2,9 +2,9 @@
 
 mod support;
 
-use fl_proto::frame::{self, HEADER_LEN, Kind};
-use fl_proto::{JSON, OCTET_STREAM, compat};
-use support::{Device, Order, Run, config, frame_of, num_params, post};
+use fl_proto::message::{HEAD_LEN, Kind, MODEL};
+use fl_proto::{JSON, OCTET_STREAM, json_form, wire_len};
+use support::{Device, Order, Run, config, message_of, num_params, post, update_of};
 use zfl_aggregator::Event;
 
 /// Lets the other devices deliver, and the run end.
@@ -22,7 +22,7 @@ async fn honest_model() -> String {
     complete(run, &mut devices).await.summary.model_sha256
 }
 
-/// The frame of an honest update with one thing changed in its results.
+/// The body of an honest update with one thing changed in its results.
 fn with_results(
     device: &Device,
     order: &Order,
@@ -30,13 +30,19 @@ fn with_results(
 ) -> Vec<u8> {
     let mut results = device.results(order);
     change(&mut results);
-    frame_of(&results, &device.train(order))
+    update_of(&results, &device.train(order))
+}
+
+/// An update in the JSON form.
+fn json_of(control: &[u8], params: &[f32]) -> Vec<u8> {
+    let sections = json_form::encode_sections(&[(MODEL, params)]).unwrap();
+    json_form::encode(control, &sections).unwrap()
 }
 
 fn with_param(device: &Device, order: &Order, value: f32) -> Vec<u8> {
     let mut params = device.train(order);
     params[num_params() / 2] = value;
-    frame_of(&device.results(order), &params)
+    update_of(&device.results(order), &params)
 }
 
 /// Bodies that are no update, the status each gets, and a word of the reason.
@@ -45,9 +51,6 @@ fn bad_bodies(device: &Device, order: &Order) -> Vec<(&'static str, Vec<u8>, u16
     let params = device.train(order);
     let results = device.results(order);
     let control = serde_json::to_vec(&results).unwrap();
-    let encode = |kind, round, control: &[u8], params: &[f32]| {
-        frame::encode(kind, round, control, params).unwrap()
-    };
     let flipped = {
         let mut body = good.clone();
         *body.last_mut().unwrap() ^= 1;
@@ -58,17 +61,17 @@ fn bad_bodies(device: &Device, order: &Order) -> Vec<(&'static str, Vec<u8>, u16
     vec![
         (
             "one parameter too many",
-            frame_of(&results, &longer),
+            update_of(&results, &longer),
             400,
             "parameters",
         ),
         (
             "one parameter too few",
-            frame_of(&results, shorter),
+            update_of(&results, shorter),
             400,
             "parameters",
         ),
-        ("no parameters", frame_of(&results, &[]), 400, "parameters"),
+        ("no parameters", update_of(&results, &[]), 400, "parameters"),
         (
             "a later round",
             with_results(device, order, |r| r.round += 1),
@@ -102,9 +105,20 @@ fn bad_bodies(device: &Device, order: &Order) -> Vec<(&'static str, Vec<u8>, u16
             "examples",
         ),
         ("a flipped bit", flipped, 400, "CRC"),
-        ("a cut body", good[..good.len() - 1].to_vec(), 400, "byte"),
-        ("a cut header", good[..HEADER_LEN - 1].to_vec(), 400, "byte"),
-        ("an empty body", Vec::new(), 400, "byte"),
+        (
+            "a cut body",
+            good[..good.len() - 1].to_vec(),
+            400,
+            "cut off",
+        ),
+        ("a cut head", good[..HEAD_LEN - 1].to_vec(), 400, "cut off"),
+        ("an empty body", Vec::new(), 400, "cut off"),
+        (
+            "a byte behind",
+            [&good[..], &[0]].concat(),
+            400,
+            "behind the last section",
+        ),
         (
             "another magic",
             [b"zip!", &good[4..]].concat(),
@@ -112,28 +126,28 @@ fn bad_bodies(device: &Device, order: &Order) -> Vec<(&'static str, Vec<u8>, u16
             "magic",
         ),
         (
-            "a delta",
-            encode(Kind::Delta, 1, &control, &params),
+            "a start",
+            message_of(Kind::Start, &control, &params),
             400,
-            "delta",
+            "/start",
+        ),
+        (
+            "no sections",
+            fl_proto::message::encode(Kind::Results, &control, &[]).unwrap(),
+            400,
+            "model is missing",
         ),
         (
             "control that is no JSON",
-            encode(Kind::Weights, 1, b"{\"round\":", &params),
+            message_of(Kind::Results, b"{\"round\":", &params),
             400,
             "control",
         ),
         (
             "control without fields",
-            encode(Kind::Weights, 1, b"{}", &params),
+            message_of(Kind::Results, b"{}", &params),
             400,
             "control",
-        ),
-        (
-            "two rounds in one frame",
-            encode(Kind::Weights, 2, &control, &params),
-            400,
-            "round",
         ),
     ]
 }
@@ -187,7 +201,7 @@ async fn an_update_that_is_not_finite_is_refused_and_its_client_not_waited_for()
             let mut results = devices[0].results(&order);
             results.token = "forged".try_into().unwrap();
             let params = vec![value; num_params()];
-            frame_of(&results, &params)
+            update_of(&results, &params)
         };
         assert_eq!(devices[0].post(&forged).await.status, 422);
         devices[1].obey().await;
@@ -222,10 +236,10 @@ async fn a_loss_that_is_not_finite_is_refused_and_its_client_not_waited_for() {
             let control = control.replace("\"loss\":0.5", loss);
             let params = devices[0].train(&order);
             match in_json {
-                true => (JSON, compat::encode(control.as_bytes(), &params).unwrap()),
+                true => (JSON, json_of(control.as_bytes(), &params)),
                 false => {
-                    let frame = frame::encode(Kind::Weights, 1, control.as_bytes(), &params);
-                    (OCTET_STREAM, frame.unwrap())
+                    let body = message_of(Kind::Results, control.as_bytes(), &params);
+                    (OCTET_STREAM, body)
                 }
             }
         };
@@ -258,7 +272,7 @@ async fn an_update_that_is_finite_and_useless_is_refused_and_harms_nobody() {
     let mut devices = run.devices(3).await;
     let order = devices[0].order().await;
     let params = vec![1e20; num_params()];
-    let useless = frame_of(&devices[0].results(&order), &params);
+    let useless = update_of(&devices[0].results(&order), &params);
     let answer = devices[0].post(&useless).await;
     assert_eq!(answer.status, 422, "{}", answer.reason());
     for device in &mut devices[1..] {
@@ -315,7 +329,7 @@ async fn one_client_cannot_deliver_for_another() {
     // Under the ID of client 1, with its number of examples, but the token of client 0.
     let mut results = devices[1].results(&orders[1]);
     results.token = orders[0].start.token.clone();
-    let forged = frame_of(&results, &devices[1].train(&orders[1]));
+    let forged = update_of(&results, &devices[1].train(&orders[1]));
     assert_eq!(devices[1].post(&forged).await.status, 403);
     for (device, order) in devices.iter().zip(&orders) {
         assert_eq!(device.post(&device.update(order)).await.status, 200);
@@ -379,21 +393,21 @@ async fn a_body_larger_than_any_update_is_refused() {
     let run = Run::start(config(1, 1)).await;
     let mut device = Device::join(run.address, 0).await;
     let order = device.order().await;
-    let limit = compat::max_body_len(num_params()).unwrap();
-    let answer = device.post(&vec![0; limit + 1]).await;
+    let limit = wire_len::longest_json_body([num_params() as u64]);
+    let answer = device.post(&vec![0; limit as usize + 1]).await;
     assert_eq!(answer.status, 413, "{}", answer.reason());
     assert_eq!(device.post(&device.update(&order)).await.status, 200);
     assert!(run.finish().await.summary.success);
 }
 
 #[tokio::test]
-async fn the_compatible_form_gives_the_same_model_and_other_media_types_none() {
+async fn the_json_form_gives_the_same_model_and_other_media_types_none() {
     let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
     let order = devices[0].order().await;
     let control = serde_json::to_vec(&devices[0].results(&order)).unwrap();
-    let body = compat::encode(&control, &devices[0].train(&order)).unwrap();
-    let short = compat::encode(&control, &devices[0].train(&order)[1..]).unwrap();
+    let body = json_of(&control, &devices[0].train(&order));
+    let short = json_of(&control, &devices[0].train(&order)[1..]);
     for (media_type, body, status) in [
         ("text/plain", &body, 415),
         ("", &body, 415),

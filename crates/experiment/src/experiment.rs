@@ -9,12 +9,14 @@ use crate::{native, place};
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use fl_nn::{Activation, Model, Shape};
-use fl_proto::Arithmetic;
+use fl_proto::codec::F32;
+use fl_proto::{Arithmetic, DEFAULT_RULE, Params, RuleName};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::Weighting;
+use zfl_aggregator::{LocalOverrides, Weighting};
 use zfl_orchestrator::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -366,8 +368,27 @@ impl Experiment {
             weighting: self.weighting,
             model: self.model,
             seed: self.seed,
+            overrides: self.overrides(),
+            rule: RuleName::try_from(DEFAULT_RULE).unwrap_or_default(),
+            rule_params: Params::new(),
+            encoding_up: &F32,
+            encoding_down: &F32,
             any_address: false,
         }
+    }
+
+    /// Clients whose group trains otherwise than the rest.
+    fn overrides(&self) -> BTreeMap<u32, LocalOverrides> {
+        let own = |client| {
+            let group = self.group(client)?;
+            let overrides = LocalOverrides {
+                local_epochs: group.local_epochs,
+                batch_size: group.batch_size,
+                ..LocalOverrides::default()
+            };
+            (overrides != LocalOverrides::default()).then_some((client, overrides))
+        };
+        (0..self.clients).filter_map(own).collect()
     }
 
     /// The part of each client in `num_examples` training examples.

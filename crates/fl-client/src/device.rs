@@ -1,17 +1,16 @@
 //! The device: its connections, and what it wants of the aggregator next.
 
 use crate::backoff::Backoff;
-use crate::http;
 use crate::inbound::{Inbound, Progress};
 use crate::job::{TrainJob, resize};
 use crate::meter::{Metered, Traffic};
-use crate::outbound::{Answer, Download, ExchangeError, Outbound, RequestHead};
+use crate::outbound::{Answer, Download, ExchangeError, Octets, Outbound, RequestHead};
 use crate::port::{Port, PortError};
-use crate::state::{Overrides, Phase, State};
+use crate::state::{DevicePhase, Overrides, State};
 use crate::update::Upload;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
-use fl_proto::{ErrorReply, Welcome, json, path};
+use fl_proto::{ErrorReply, Welcome, codec, json, path};
 
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
@@ -22,7 +21,7 @@ const IO_BYTES: usize = 4096;
 /// Tries to deliver an update before the round is given up.
 const MAX_RESULT_ATTEMPTS: u32 = 12;
 
-/// What a device is told on its command line.
+/// Settings from a device's command line, and its instruction set.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The ID it would like to have.
@@ -33,9 +32,11 @@ pub struct Config {
     pub http_port: u16,
     /// Values that go before those of `/start`.
     pub overrides: Overrides,
+    /// Instruction set, for the aggregator to know.
+    pub isa: Option<&'static str>,
 }
 
-/// What came of a [`Device::poll`].
+/// Outcome of a [`Device::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Something moved: poll again at once.
@@ -49,7 +50,7 @@ pub enum Activity {
     Stopped,
 }
 
-/// What the device asks of the aggregator.
+/// Request of the device to the aggregator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
     Join,
@@ -68,7 +69,7 @@ pub struct Device<P: Port> {
     backoff: Backoff,
     retry_at_us: u64,
     io: Vec<u8>,
-    /// Why it was last refused an ID.
+    /// Reason of the last refusal of an ID.
     refusal: Option<ErrorReply>,
 }
 
@@ -95,7 +96,7 @@ impl<P: Port> Device<P> {
         self.state.session.as_ref().map(|session| session.id)
     }
 
-    /// Why the aggregator refused to let it join, while it has not; it goes on asking.
+    /// Reason why the aggregator does not let it join.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_ref().map(|refusal| refusal.error.as_str())
     }
@@ -211,13 +212,13 @@ impl<P: Port> Device<P> {
         let (round, usage) = (job.start.round, port.usage());
         self.state.finish_job(job, self.traffic, now_us, usage);
         match (&self.state.results, &self.state.phase) {
-            (Some((_, results)), _) => {
+            (Some(results), _) => {
                 let (ms, loss) = (results.cost.train_us / 1000, results.loss);
                 port.log(format_args!(
                     "round {round}: trained in {ms} ms, loss {loss:.4}"
                 ));
             }
-            (None, Phase::Failed(reason)) => {
+            (None, DevicePhase::Failed(reason)) => {
                 port.log(format_args!("round {round}: given up: {reason}"));
             }
             _ => {}
@@ -226,16 +227,16 @@ impl<P: Port> Device<P> {
         self.retry_at_us = now_us;
     }
 
-    /// What to ask the aggregator next.
+    /// The next request to the aggregator.
     fn goal(&self) -> Option<Goal> {
         let Some(session) = &self.state.session else {
             return Some(Goal::Join);
         };
         let examples = session.num_examples as usize;
         match self.state.phase {
-            Phase::Joining if session.partition.inputs.is_empty() => Some(Goal::Inputs),
-            Phase::Joining if session.partition.labels.len() < examples => Some(Goal::Labels),
-            Phase::Sending => Some(Goal::Results),
+            DevicePhase::Joining if session.partition.inputs.is_empty() => Some(Goal::Inputs),
+            DevicePhase::Joining if session.partition.labels.len() < examples => Some(Goal::Labels),
+            DevicePhase::Sending => Some(Goal::Results),
             _ => None,
         }
     }
@@ -257,17 +258,17 @@ impl<P: Port> Device<P> {
             return false;
         };
         let goal = *goal;
-        let params = self.state.params.as_deref().unwrap_or(&[]);
-        let download = self.state.session.as_mut().and_then(|session| {
+        let buffers = self.state.buffers.as_ref();
+        let mut octets = self.state.session.as_mut().and_then(|session| {
             let want = session.num_examples as usize;
             let inputs = want * session.model.shape().num_inputs();
             let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
             match goal {
-                Goal::Inputs => Some(Download {
+                Goal::Inputs => Some(Octets {
                     into: &mut partition.inputs,
                     want: inputs,
                 }),
-                Goal::Labels => Some(Download {
+                Goal::Labels => Some(Octets {
                     into: &mut partition.labels,
                     want,
                 }),
@@ -280,7 +281,8 @@ impl<P: Port> Device<P> {
             traffic: &mut self.traffic,
             now_us,
         };
-        let ended = exchange.poll(&mut self.io, params, download, &mut wire, &mut moved);
+        let download = octets.as_mut().map(|octets| octets as &mut dyn Download);
+        let ended = exchange.poll(&mut self.io, buffers, download, &mut wire, &mut moved);
         let Some(ended) = ended else { return moved };
         if let Some((_, exchange)) = self.outbound.take()
             && let Some(connection) = exchange.into_connection()
@@ -305,24 +307,18 @@ impl<P: Port> Device<P> {
         let mut head = RequestHead::new();
         let mut upload = None;
         let written = match goal {
-            Goal::Join => self.write_join(&mut head),
+            Goal::Join => self.write_join(&mut head, port),
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
             Goal::Results => {
-                let made = self.state.results.as_ref().and_then(|(form, results)| {
-                    Some((*form, Upload::new(*form, results, self.state.params())?))
-                });
-                let (form, made) = made.ok_or(PortError::Exhausted)?;
-                let media_type = match form {
-                    http::BodyForm::Frame => fl_proto::OCTET_STREAM,
-                    http::BodyForm::Json => fl_proto::JSON,
-                };
+                let made = self.upload().ok_or(PortError::Exhausted)?;
                 let length = made.content_length();
                 upload = Some(made);
                 write!(
                     head,
-                    "POST {}?id={id} HTTP/1.1\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n",
+                    "POST {}?id={id} HTTP/1.1\r\nContent-Type: {}\r\nContent-Length: {length}\r\n",
                     path::RESULTS,
+                    fl_proto::OCTET_STREAM,
                 )
             }
         };
@@ -333,13 +329,34 @@ impl<P: Port> Device<P> {
         Ok(Outbound::new(port.connect()?, head, upload, now_us))
     }
 
-    fn write_join(&self, head: &mut RequestHead) -> core::fmt::Result {
+    /// The update to send; `None` if there is no memory for a piece of it.
+    fn upload(&self) -> Option<Upload> {
+        let State {
+            results, buffers, ..
+        } = &self.state;
+        let codec = self.state.codec_up()?;
+        Upload::new(codec, results.as_ref()?, buffers.as_ref()?)
+    }
+
+    /// Writes the request to join, with what this device can.
+    fn write_join(&self, head: &mut RequestHead, port: &mut P) -> core::fmt::Result {
         write!(head, "GET {}?port={}", path::ID, self.config.http_port)?;
         if let Some(client) = self.config.client {
             write!(head, "&client={client}")?;
         }
         if let Some(address) = &self.config.address {
             write!(head, "&address={address}")?;
+        }
+        for (i, codec) in codec::ALL.iter().enumerate() {
+            let before = if i == 0 { "&codecs=" } else { "," };
+            write!(head, "{before}{}", codec.name())?;
+        }
+        write!(head, "&rules={}", crate::rule::NAMES)?;
+        if let Some(bytes) = port.free_bytes() {
+            write!(head, "&memory={bytes}")?;
+        }
+        if let Some(isa) = self.config.isa {
+            write!(head, "&isa={isa}")?;
         }
         write!(head, " HTTP/1.1\r\n")
     }
@@ -420,15 +437,15 @@ impl<P: Port> Device<P> {
 
     /// The update is with the aggregator.
     fn delivered(&mut self, port: &mut P) {
-        if let Some((_, results)) = self.state.results.take() {
+        if let Some(results) = self.state.results.take() {
             port.log(format_args!("round {}: update delivered", results.round));
         }
-        self.state.phase = Phase::Ready;
+        self.state.phase = DevicePhase::Ready;
     }
 
     /// All data is here.
     fn fetched(&mut self, port: &mut P) {
-        self.state.phase = Phase::Ready;
+        self.state.phase = DevicePhase::Ready;
         port.log(format_args!("ready"));
     }
 
@@ -447,6 +464,11 @@ impl<P: Port> Device<P> {
             self.refusal = Some(ErrorReply::new(reason));
         }
         match (goal, status) {
+            // This device cannot do what this experiment asks of it.
+            (Goal::Join, 422) => {
+                port.log(format_args!("cannot join: {reason}"));
+                self.state.stop();
+            }
             // The aggregator does not know this client: it was started anew.
             (Goal::Inputs | Goal::Labels | Goal::Results, 404) => {
                 self.state.leave();

@@ -44,18 +44,12 @@ pub(crate) enum Route {
     Stop,
 }
 
-/// The form of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyForm {
-    Frame,
-    Json,
-}
-
 /// A checked request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub route: Route,
-    pub form: Option<BodyForm>,
+    /// Whether `Content-Type` is that of a message.
+    pub is_message: bool,
     pub content_length: u64,
 }
 
@@ -111,7 +105,7 @@ pub(crate) fn parse_request(head: &[u8]) -> Result<Request, Refusal> {
     }
     Ok(Request {
         route,
-        form: body_form(parsed.headers),
+        is_message: is_message(parsed.headers),
         content_length: length.unwrap_or(0),
     })
 }
@@ -160,23 +154,13 @@ fn content_length(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Refus
     Ok(length)
 }
 
-/// The form that `Content-Type` names.
-fn body_form(headers: &[httparse::Header<'_>]) -> Option<BodyForm> {
-    let header = headers
-        .iter()
-        .find(|h| h.name.eq_ignore_ascii_case("content-type"))?;
-    let value = core::str::from_utf8(header.value).ok()?;
-    let media_type = value
-        .split_once(';')
-        .map_or(value, |(media_type, _)| media_type)
-        .trim();
-    if media_type.eq_ignore_ascii_case(fl_proto::OCTET_STREAM) {
-        Some(BodyForm::Frame)
-    } else if media_type.eq_ignore_ascii_case(fl_proto::JSON) {
-        Some(BodyForm::Json)
-    } else {
-        None
-    }
+/// Whether `Content-Type` names octets.
+fn is_message(headers: &[httparse::Header<'_>]) -> bool {
+    let mut headers = headers.iter();
+    let header = headers.find(|h| h.name.eq_ignore_ascii_case("content-type"));
+    let value = header.and_then(|header| core::str::from_utf8(header.value).ok());
+    let media_type = value.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case(fl_proto::OCTET_STREAM))
 }
 
 /// A reply with `body` as JSON.
@@ -231,7 +215,7 @@ mod tests {
             parse_request(head).unwrap(),
             Request {
                 route: Route::Start,
-                form: Some(BodyForm::Frame),
+                is_message: true,
                 content_length: 12
             }
         );

@@ -9,18 +9,18 @@ use crate::state::State;
 /// A connection that moves no byte for so long is closed, in microseconds.
 const STALLED_US: u64 = 15_000_000;
 
-/// How long bytes behind a refused request are read and dropped, so that the refusal arrives
+/// Time during which bytes behind a refused request are read and dropped, so that the refusal arrives
 /// instead of a reset, in microseconds.
 const LINGER_US: u64 = 2_000_000;
 
 /// A connection that the aggregator opened.
 pub(crate) struct Inbound<C> {
     connection: C,
-    phase: Phase,
+    stage: Stage,
     deadline_us: u64,
 }
 
-enum Phase {
+enum Stage {
     Head(HeadBuffer),
     Start(StartReceiver),
     Reply {
@@ -31,7 +31,7 @@ enum Phase {
     Linger,
 }
 
-/// What a look at a connection came to.
+/// Outcome of a look at a connection.
 pub(crate) enum Progress {
     /// Moved; look again.
     Moved,
@@ -43,10 +43,10 @@ pub(crate) enum Progress {
 
 impl<C> Inbound<C> {
     pub fn new(connection: C, now_us: u64) -> Self {
-        let phase = Phase::Head(HeadBuffer::new());
+        let stage = Stage::Head(HeadBuffer::new());
         Self {
             connection,
-            phase,
+            stage,
             deadline_us: now_us + STALLED_US,
         }
     }
@@ -57,7 +57,7 @@ impl<C> Inbound<C> {
 
     /// Gives the stream back for closing, and to the device what an unfinished `/start` held.
     pub fn into_connection(self, state: &mut State) -> C {
-        if let Phase::Start(receiver) = self.phase {
+        if let Stage::Start(receiver) = self.stage {
             state.abandon_start(receiver);
         }
         self.connection
@@ -79,7 +79,7 @@ impl<C> Inbound<C> {
             Err(_) => Progress::Over,
         };
         match progress {
-            Progress::Moved if !matches!(self.phase, Phase::Linger) => {
+            Progress::Moved if !matches!(self.stage, Stage::Linger) => {
                 self.deadline_us = wire.now_us + STALLED_US;
             }
             Progress::Waiting if wire.now_us >= self.deadline_us => return self.stalled(state),
@@ -97,8 +97,8 @@ impl<C> Inbound<C> {
     where
         P: Port<Connection = C>,
     {
-        match &mut self.phase {
-            Phase::Head(head) => {
+        match &mut self.stage {
+            Stage::Head(head) => {
                 let room = (MAX_HEAD - head.len()).min(io.len());
                 let n = wire.read(&mut self.connection, &mut io[..room])?;
                 if n == 0 {
@@ -116,7 +116,7 @@ impl<C> Inbound<C> {
                     ));
                 }
             }
-            Phase::Start(receiver) => {
+            Stage::Start(receiver) => {
                 let room = receiver.remaining().min(io.len() as u64) as usize;
                 let n = wire.read(&mut self.connection, &mut io[..room])?;
                 if n == 0 {
@@ -125,7 +125,7 @@ impl<C> Inbound<C> {
                 let pushed = receiver.push(&io[..n]);
                 self.after_push(pushed, state, wire);
             }
-            Phase::Reply {
+            Stage::Reply {
                 reply,
                 sent,
                 linger,
@@ -135,11 +135,11 @@ impl<C> Inbound<C> {
                     if !*linger {
                         return Ok(Progress::Over);
                     }
-                    self.phase = Phase::Linger;
+                    self.stage = Stage::Linger;
                     self.deadline_us = wire.now_us + LINGER_US;
                 }
             }
-            Phase::Linger => {
+            Stage::Linger => {
                 if wire.read(&mut self.connection, io)? == 0 {
                     return Ok(Progress::Over);
                 }
@@ -174,7 +174,7 @@ impl<C> Inbound<C> {
                         return self.refuse(Refusal::new(400, "bytes behind the body"));
                     }
                     let pushed = receiver.push(body);
-                    self.phase = Phase::Start(receiver);
+                    self.stage = Stage::Start(receiver);
                     self.after_push(pushed, state, wire);
                 }
             },
@@ -190,13 +190,13 @@ impl<C> Inbound<C> {
     ) where
         P: Port<Connection = C>,
     {
-        let Phase::Start(receiver) = &self.phase else {
+        let Stage::Start(receiver) = &self.stage else {
             return;
         };
         if pushed.is_ok() && receiver.remaining() > 0 {
             return;
         }
-        let Phase::Start(receiver) = core::mem::replace(&mut self.phase, Phase::Linger) else {
+        let Stage::Start(receiver) = core::mem::replace(&mut self.stage, Stage::Linger) else {
             return;
         };
         let answer = match pushed {
@@ -213,7 +213,7 @@ impl<C> Inbound<C> {
     }
 
     fn answer(&mut self, reply: Reply) {
-        self.phase = Phase::Reply {
+        self.stage = Stage::Reply {
             reply,
             sent: 0,
             linger: false,
@@ -222,18 +222,18 @@ impl<C> Inbound<C> {
 
     fn refuse(&mut self, refusal: Refusal) {
         let reply = http::reply(refusal.status, &refusal.reason);
-        self.phase = Phase::Reply {
+        self.stage = Stage::Reply {
             reply,
             sent: 0,
             linger: true,
         };
     }
 
-    /// What a connection without progress gets: 408 if that can still be said.
+    /// Ends a connection without progress: with 408 if that can still be said.
     fn stalled(&mut self, state: &mut State) -> Progress {
-        match core::mem::replace(&mut self.phase, Phase::Linger) {
-            Phase::Start(receiver) => state.abandon_start(receiver),
-            Phase::Head(head) if !head.is_empty() => {}
+        match core::mem::replace(&mut self.stage, Stage::Linger) {
+            Stage::Start(receiver) => state.abandon_start(receiver),
+            Stage::Head(head) if !head.is_empty() => {}
             _ => return Progress::Over,
         }
         self.refuse(Refusal::new(408, "no byte came for too long"));

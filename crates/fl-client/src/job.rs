@@ -1,5 +1,6 @@
 //! One round of training, as an object that a body can move to another thread.
 
+use crate::buffers::Buffers;
 use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -45,7 +46,7 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
     true
 }
 
-/// How a job ended.
+/// End of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     Trained { loss: f32 },
@@ -56,7 +57,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub struct TrainJob {
     pub(crate) start: Start,
-    pub(crate) params: Vec<f32>,
+    pub(crate) buffers: Buffers,
     scratch: Scratch,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) started_us: u64,
@@ -66,7 +67,7 @@ pub struct TrainJob {
     done_examples: Arc<AtomicU32>,
 }
 
-/// Why there is no job.
+/// Reason why there is no job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum JobError {
     Train(TrainError),
@@ -74,7 +75,7 @@ pub(crate) enum JobError {
 }
 
 impl TrainJob {
-    /// Takes memory for one round; on failure the parameters come back.
+    /// Takes memory for one round; on failure the buffers come back.
     #[expect(
         clippy::too_many_arguments,
         reason = "all of them differ in kind, called once"
@@ -84,24 +85,24 @@ impl TrainJob {
         config: TrainConfig,
         start: Start,
         partition: Arc<Partition>,
-        params: Vec<f32>,
+        buffers: Buffers,
         done_examples: Arc<AtomicU32>,
         started_us: u64,
         usage_at_start: Usage,
-    ) -> Result<Self, (JobError, Vec<f32>)> {
+    ) -> Result<Self, (JobError, Buffers)> {
         let num_examples = partition.labels.len();
         let trainer = match Trainer::new(model, config, num_examples) {
             Ok(trainer) => trainer,
-            Err(error) => return Err((JobError::Train(error), params)),
+            Err(error) => return Err((JobError::Train(error), buffers)),
         };
         let Some(scratch) = Scratch::new(trainer.plan()) else {
             let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, params));
+            return Err((JobError::OutOfMemory { bytes }, buffers));
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
             start,
-            params,
+            buffers,
             scratch,
             outcome: None,
             started_us,
@@ -124,7 +125,7 @@ impl TrainJob {
         };
         let Partition { inputs, labels } = &*self.partition;
         self.outcome = match self.trainer.step(
-            &mut self.params,
+            &mut self.buffers.params,
             inputs,
             labels,
             &mut workspace,
@@ -142,7 +143,7 @@ impl TrainJob {
         self.outcome.is_none()
     }
 
-    /// Whether there is nothing left to train.
+    /// Nothing is left to train.
     pub fn is_done(&self) -> bool {
         self.outcome.is_some()
     }

@@ -39,6 +39,7 @@ extern crate alloc;
 extern crate std;
 
 mod backoff;
+mod buffers;
 mod device;
 mod http;
 mod inbound;
@@ -47,6 +48,7 @@ mod meter;
 mod outbound;
 mod port;
 mod receive;
+mod rule;
 mod state;
 mod update;
 

@@ -1,5 +1,6 @@
 //! One request of the device to the aggregator, from connecting to the end of the answer.
 
+use crate::buffers::Buffers;
 use crate::http::{self, HeadBuffer};
 use crate::meter::Metered;
 use crate::port::{Port, PortError};
@@ -13,7 +14,7 @@ use fl_proto::MAX_CONTROL_BYTES;
 const STALLED_US: u64 = 60_000_000;
 
 /// A request head.
-pub(crate) type RequestHead = heapless::Vec<u8, 320>;
+pub(crate) type RequestHead = heapless::Vec<u8, 512>;
 
 /// The short body of an answer; what is longer is cut.
 pub(crate) type ShortBody = heapless::Vec<u8, MAX_CONTROL_BYTES>;
@@ -21,11 +22,11 @@ pub(crate) type ShortBody = heapless::Vec<u8, MAX_CONTROL_BYTES>;
 /// A request under way.
 pub(crate) struct Outbound<C> {
     connection: Option<C>,
-    phase: Phase,
+    stage: Stage,
     deadline_us: u64,
 }
 
-enum Phase {
+enum Stage {
     Head {
         head: RequestHead,
         sent: usize,
@@ -47,7 +48,7 @@ pub(crate) struct Answer {
     pub body: ShortBody,
 }
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExchangeError {
     Connection(PortError),
@@ -73,22 +74,47 @@ impl From<PortError> for ExchangeError {
     }
 }
 
+/// Taker of the body of a successful answer.
+pub(crate) trait Download {
+    /// Begins on a body of that length.
+    fn begin(&mut self, length: u64) -> Result<(), ExchangeError>;
+
+    /// Takes in the next piece.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), ExchangeError>;
+}
+
 /// A buffer for a body of known length.
-pub(crate) struct Download<'a> {
+pub(crate) struct Octets<'a> {
     pub into: &'a mut Vec<u8>,
     pub want: usize,
 }
 
+impl Download for Octets<'_> {
+    fn begin(&mut self, length: u64) -> Result<(), ExchangeError> {
+        let (got, want) = (length, self.want);
+        match got == want as u64 {
+            true => Ok(()),
+            false => Err(ExchangeError::Length { got, want }),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
+        // Never grows: the caller reserved `want` bytes, and the length was checked.
+        self.into.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 impl<C> Outbound<C> {
     pub fn new(connection: C, head: RequestHead, upload: Option<Upload>, now_us: u64) -> Self {
-        let phase = Phase::Head {
+        let stage = Stage::Head {
             head,
             sent: 0,
             upload,
         };
         Self {
             connection: Some(connection),
-            phase,
+            stage,
             deadline_us: now_us + STALLED_US,
         }
     }
@@ -107,8 +133,8 @@ impl<C> Outbound<C> {
     pub fn poll<P>(
         &mut self,
         io: &mut [u8],
-        params: &[f32],
-        mut download: Option<Download<'_>>,
+        buffers: Option<&Buffers>,
+        mut download: Option<&mut dyn Download>,
         wire: &mut Metered<'_, P>,
         moved: &mut bool,
     ) -> Option<Result<Answer, ExchangeError>>
@@ -116,7 +142,7 @@ impl<C> Outbound<C> {
         P: Port<Connection = C>,
     {
         loop {
-            match self.advance(io, params, &mut download, wire) {
+            match self.advance(io, buffers, &mut download, wire) {
                 Ok(None) => {
                     *moved = true;
                     self.deadline_us = wire.now_us + STALLED_US;
@@ -138,8 +164,8 @@ impl<C> Outbound<C> {
     fn advance<P>(
         &mut self,
         io: &mut [u8],
-        params: &[f32],
-        download: &mut Option<Download<'_>>,
+        buffers: Option<&Buffers>,
+        download: &mut Option<&mut dyn Download>,
         wire: &mut Metered<'_, P>,
     ) -> Result<Option<Answer>, ExchangeError>
     where
@@ -148,31 +174,31 @@ impl<C> Outbound<C> {
         let Some(connection) = &mut self.connection else {
             return Err(ExchangeError::Connection(PortError::Reset));
         };
-        match &mut self.phase {
-            Phase::Head { head, sent, upload } => {
+        match &mut self.stage {
+            Stage::Head { head, sent, upload } => {
                 *sent += wire.write(connection, &head[*sent..])?;
                 if *sent == head.len() {
-                    self.phase = match upload.take() {
-                        Some(upload) => Phase::Upload(upload),
-                        None => Phase::AnswerHead(HeadBuffer::new()),
+                    self.stage = match upload.take() {
+                        Some(upload) => Stage::Upload(upload),
+                        None => Stage::AnswerHead(HeadBuffer::new()),
                     };
                 }
             }
-            Phase::Upload(upload) => {
-                let chunk = upload.chunk(params);
+            Stage::Upload(upload) => {
+                let chunk = buffers.map_or(&[][..], |buffers| upload.chunk(buffers));
                 if chunk.is_empty() {
-                    self.phase = Phase::AnswerHead(HeadBuffer::new());
+                    self.stage = Stage::AnswerHead(HeadBuffer::new());
                 } else {
                     match wire.write(connection, chunk) {
                         Ok(n) => upload.consume(n),
                         Err(PortError::WouldBlock) => return Err(PortError::WouldBlock.into()),
                         // An aggregator that refuses early answers and stops reading: look for that
                         // answer before calling the connection lost.
-                        Err(_) => self.phase = Phase::AnswerHead(HeadBuffer::new()),
+                        Err(_) => self.stage = Stage::AnswerHead(HeadBuffer::new()),
                     }
                 }
             }
-            Phase::AnswerHead(head) => {
+            Stage::AnswerHead(head) => {
                 let room = (http::MAX_HEAD - head.len()).min(io.len());
                 let n = wire.read(connection, &mut io[..room])?;
                 if n == 0 {
@@ -186,13 +212,13 @@ impl<C> Outbound<C> {
                     return Err(ExchangeError::Malformed);
                 }
             }
-            Phase::Answer { remaining, .. } => {
+            Stage::Answer { remaining, .. } => {
                 let room = (*remaining).min(io.len() as u64) as usize;
                 let n = wire.read(connection, &mut io[..room])?;
                 if n == 0 {
                     return Err(ExchangeError::Connection(PortError::Reset));
                 }
-                return Ok(self.take_in(&io[..n], download));
+                return self.take_in(&io[..n], download);
             }
         }
         Ok(None)
@@ -202,49 +228,51 @@ impl<C> Outbound<C> {
         &mut self,
         head: &[u8],
         body: &[u8],
-        download: &mut Option<Download<'_>>,
+        download: &mut Option<&mut dyn Download>,
     ) -> Result<Option<Answer>, ExchangeError> {
         let response = http::parse_response(head).ok_or(ExchangeError::Malformed)?;
         let (status, got) = (response.status, response.content_length);
         if body.len() as u64 > got {
             return Err(ExchangeError::Malformed);
         }
-        if let Some(Download { want, .. }) = download
+        if let Some(download) = download
             && status == 200
-            && got != *want as u64
         {
-            return Err(ExchangeError::Length { got, want: *want });
+            download.begin(got)?;
         }
-        self.phase = Phase::Answer {
+        self.stage = Stage::Answer {
             status,
             remaining: got,
             short: ShortBody::new(),
         };
-        Ok(self.take_in(body, download))
+        self.take_in(body, download)
     }
 
     /// Puts a piece of the body where it belongs; the answer if that was all.
-    fn take_in(&mut self, bytes: &[u8], download: &mut Option<Download<'_>>) -> Option<Answer> {
-        let Phase::Answer {
+    fn take_in(
+        &mut self,
+        bytes: &[u8],
+        download: &mut Option<&mut dyn Download>,
+    ) -> Result<Option<Answer>, ExchangeError> {
+        let Stage::Answer {
             status,
             remaining,
             short,
-        } = &mut self.phase
+        } = &mut self.stage
         else {
-            return None;
+            return Ok(None);
         };
         *remaining -= bytes.len() as u64;
         match download {
-            // Never grows: the caller reserved `want` bytes, and the length was checked.
-            Some(Download { into, .. }) if *status == 200 => into.extend_from_slice(bytes),
+            Some(download) if *status == 200 => download.take(bytes)?,
             _ => {
                 let fits = bytes.len().min(short.capacity() - short.len());
                 let _ = short.extend_from_slice(&bytes[..fits]);
             }
         }
-        (*remaining == 0).then(|| Answer {
+        Ok((*remaining == 0).then(|| Answer {
             status: *status,
             body: core::mem::take(short),
-        })
+        }))
     }
 }

@@ -1,4 +1,4 @@
-//! What a device library needs of the machine it runs on.
+//! The machine under a device.
 
 use core::fmt;
 
@@ -40,7 +40,12 @@ pub trait Port {
     /// Writes one line to the device's log.
     fn log(&mut self, line: fmt::Arguments<'_>);
 
-    /// What the body can tell of its own cost so far.
+    /// Free memory that model, data and training may take, in bytes; `None` if it is not bounded.
+    fn free_bytes(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Cost of the body so far, as far as it can tell.
     fn usage(&mut self) -> Usage {
         Usage::default()
     }
@@ -64,7 +69,7 @@ pub struct Usage {
     pub retransmissions: Option<u32>,
 }
 
-/// Why a stream did not do what it was asked.
+/// Reason why a stream did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortError {
     /// Nothing to do now; ask again later.

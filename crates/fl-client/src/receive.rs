@@ -1,260 +1,140 @@
 //! The body of `POST /start`, taken in as it arrives.
 
-use crate::http::{BodyForm, Refusal, Request};
-use alloc::vec::Vec;
-use fl_proto::frame::{Checksum, HEADER_LEN, Header, Kind};
-use fl_proto::{MAX_CONTROL_BYTES, ParamDecoder, Start, compat, json};
+use crate::buffers::Buffers;
+use crate::http::{Refusal, Request};
+use fl_proto::message::{
+    Kind, MAX_SECTIONS, MODEL, MessageError, Receiver, SectionHeader, SectionName, Sink,
+};
+use fl_proto::{Start, json, wire_len};
 
-/// Takes in the parameters and the control message of one `/start`.
+/// Intake of one `/start`.
 ///
-/// It owns the parameter buffer until [`StartReceiver::into_params`] gives it back.
+/// It owns the buffers until [`StartReceiver::into_buffers`] gives them back.
 pub(crate) struct StartReceiver {
-    params: Vec<f32>,
-    remaining: u64,
-    form: Form,
+    receiver: Receiver,
+    taken: Taken,
 }
 
-enum Form {
-    Header {
-        bytes: [u8; HEADER_LEN],
-        len: usize,
-    },
-    Control {
-        header: Header,
-        checksum: Checksum,
-        control: heapless::Vec<u8, MAX_CONTROL_BYTES>,
-    },
-    Params {
-        header: Header,
-        checksum: Checksum,
-        start: Start,
-        decoder: ParamDecoder,
-    },
-    Json {
-        body: Vec<u8>,
-    },
+/// Parts of a `/start` that have come.
+struct Taken {
+    buffers: Buffers,
+    start: Option<Start>,
+    sections: heapless::Vec<SectionName, MAX_SECTIONS>,
+}
+
+impl From<MessageError> for Refusal {
+    fn from(error: MessageError) -> Self {
+        Self::new(400, error)
+    }
 }
 
 impl StartReceiver {
-    /// Starts on a body for `params.len()` parameters; a refusal gives the buffer back.
-    pub fn new(request: &Request, params: Vec<f32>) -> Result<Self, (Refusal, Vec<f32>)> {
-        let frame_len = HEADER_LEN + 4 * params.len();
-        let control_max = MAX_CONTROL_BYTES as u64;
-        let (form, min, max) = match request.form {
-            None => {
-                let refusal = Refusal::new(
-                    415,
-                    format_args!("send {} or {}", fl_proto::OCTET_STREAM, fl_proto::JSON),
-                );
-                return Err((refusal, params));
-            }
-            Some(BodyForm::Frame) => {
-                let form = Form::Header {
-                    bytes: [0; HEADER_LEN],
-                    len: 0,
-                };
-                (form, frame_len as u64, frame_len as u64 + control_max)
-            }
-            Some(BodyForm::Json) => {
-                let text = compat::base64_len(params.len()).unwrap_or(usize::MAX) as u64;
-                (
-                    Form::Json { body: Vec::new() },
-                    text,
-                    text.saturating_add(control_max),
-                )
-            }
-        };
-        let length = request.content_length;
-        if length > max {
-            let refusal =
-                Refusal::new(413, format_args!("{length} bytes, at most {max} are taken"));
-            return Err((refusal, params));
+    /// Starts on a body; a refusal gives the buffers back.
+    pub fn new(request: &Request, buffers: Buffers) -> Result<Self, (Refusal, Buffers)> {
+        if !request.is_message {
+            let refusal = Refusal::new(415, format_args!("send {}", fl_proto::OCTET_STREAM));
+            return Err((refusal, buffers));
         }
-        if length < min {
-            let n = params.len();
+        let (length, most) = (
+            request.content_length,
+            wire_len::longest_body(buffers.incoming()),
+        );
+        if length > most {
             let refusal = Refusal::new(
-                400,
-                format_args!("{length} bytes are too short for {n} parameters"),
+                413,
+                format_args!("{length} bytes, at most {most} are taken"),
             );
-            return Err((refusal, params));
+            return Err((refusal, buffers));
         }
-        let mut receiver = Self {
-            params,
-            remaining: length,
-            form,
-        };
-        if let Form::Json { body } = &mut receiver.form
-            && body.try_reserve_exact(length as usize).is_err()
-        {
-            let refusal = Refusal::new(
-                507,
-                format_args!(
-                    "no memory for {length} bytes of JSON; use {}",
-                    fl_proto::OCTET_STREAM
-                ),
-            );
-            return Err((refusal, receiver.params));
-        }
-        Ok(receiver)
+        Ok(Self {
+            receiver: Receiver::new(Kind::Start, length),
+            taken: Taken {
+                buffers,
+                start: None,
+                sections: heapless::Vec::new(),
+            },
+        })
     }
 
     /// Bytes of the body still to come.
     pub fn remaining(&self) -> u64 {
-        self.remaining
+        self.receiver.remaining()
     }
 
-    /// The form that the body came in, and the results will go out in.
-    pub fn body_form(&self) -> BodyForm {
-        match self.form {
-            Form::Json { .. } => BodyForm::Json,
-            _ => BodyForm::Frame,
-        }
+    /// Gives the buffers back.
+    pub fn into_buffers(self) -> Buffers {
+        self.taken.buffers
     }
 
-    /// Gives the parameter buffer back.
-    pub fn into_params(self) -> Vec<f32> {
-        self.params
-    }
-
-    /// Takes in the next piece; the caller passes no more than [`Self::remaining`] bytes.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
-        self.remaining -= bytes.len() as u64;
-        while !bytes.is_empty() {
-            bytes = self.push_some(bytes)?;
-        }
-        Ok(())
-    }
-
-    /// Takes in bytes up to the end of the current part, returns the rest.
-    fn push_some<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Refusal> {
-        match &mut self.form {
-            Form::Header { bytes: head, len } => {
-                let (now, rest) = bytes.split_at(bytes.len().min(HEADER_LEN - *len));
-                head[*len..*len + now.len()].copy_from_slice(now);
-                *len += now.len();
-                if *len == HEADER_LEN {
-                    let header = Header::parse(head).map_err(|e| Refusal::new(400, e))?;
-                    self.check_header(&header, rest.len() as u64)?;
-                    let checksum = header.checksum();
-                    self.form = Form::Control {
-                        header,
-                        checksum,
-                        control: heapless::Vec::new(),
-                    };
-                }
-                Ok(rest)
-            }
-            Form::Control {
-                header,
-                checksum,
-                control,
-            } => {
-                let missing = usize::from(header.control_len) - control.len();
-                let (now, rest) = bytes.split_at(bytes.len().min(missing));
-                checksum.update(now);
-                if control.extend_from_slice(now).is_err() {
-                    return Err(Refusal::new(413, "the control message is too long"));
-                }
-                if now.len() == missing {
-                    let start = parse_start(control)?;
-                    if start.round != header.round {
-                        return Err(Refusal::new(
-                            400,
-                            "header and control message name different rounds",
-                        ));
-                    }
-                    self.form = Form::Params {
-                        header: *header,
-                        checksum: checksum.clone(),
-                        start,
-                        decoder: ParamDecoder::new(),
-                    };
-                }
-                Ok(rest)
-            }
-            Form::Params {
-                checksum, decoder, ..
-            } => {
-                checksum.update(bytes);
-                if !decoder.push(bytes, &mut self.params) {
-                    return Err(Refusal::new(400, "more parameters than the model has"));
-                }
-                Ok(&[])
-            }
-            Form::Json { body } => {
-                // Room for all of it was taken at the start.
-                body.extend_from_slice(bytes);
-                Ok(&[])
-            }
-        }
-    }
-
-    /// Checks a header against the model and the body's length; `behind` bytes of it are at hand.
-    fn check_header(&self, header: &Header, behind: u64) -> Result<(), Refusal> {
-        if header.kind != Kind::Weights {
-            return Err(Refusal::new(400, "/start takes weights, not a delta"));
-        }
-        if header.count as usize != self.params.len() {
-            let (got, want) = (header.count, self.params.len());
-            return Err(Refusal::new(
-                400,
-                format_args!("{got} parameters, the model has {want}"),
-            ));
-        }
-        if header.control_len == 0 {
-            return Err(Refusal::new(400, "the control message is missing"));
-        }
-        if header.body_len() != HEADER_LEN as u64 + behind + self.remaining {
-            return Err(Refusal::new(
-                400,
-                "Content-Length and frame header disagree",
-            ));
-        }
-        Ok(())
+    /// Takes in the next piece.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.receiver.push(bytes, &mut self.taken)
     }
 
     /// Checks what only the whole body can tell, returns the control message.
     pub fn finish(&mut self) -> Result<Start, Refusal> {
-        let start = match &self.form {
-            Form::Header { .. } | Form::Control { .. } => {
-                return Err(Refusal::new(400, "the frame is cut off"));
-            }
-            Form::Params {
-                header,
-                checksum,
-                start,
-                decoder,
-            } => {
-                if !decoder.is_complete(self.params.len()) {
-                    return Err(Refusal::new(400, "the frame is cut off"));
-                }
-                if checksum.clone().finish() != header.crc {
-                    return Err(Refusal::new(400, "the checksum is wrong"));
-                }
-                start.clone()
-            }
-            Form::Json { body } => {
-                let start = parse_start(body)?;
-                if !compat::decode_weights(body, &mut self.params) {
-                    let n = self.params.len();
-                    return Err(Refusal::new(
-                        400,
-                        format_args!("weights: not base64 of {n} f32"),
-                    ));
-                }
-                start
-            }
-        };
-        if let Some(at) = self.params.iter().position(|p| !p.is_finite()) {
+        self.receiver.finish()?;
+        let taken = &mut self.taken;
+        if !taken.sections.iter().any(|name| name == MODEL) {
+            return Err(Refusal::new(
+                400,
+                format_args!("section {MODEL} is missing"),
+            ));
+        }
+        if let Some(at) = taken.buffers.params.iter().position(|p| !p.is_finite()) {
             return Err(Refusal::new(
                 400,
                 format_args!("parameter {at} is not finite"),
             ));
         }
-        Ok(start)
+        taken.start.take().ok_or(MessageError::Truncated.into())
     }
 }
 
-fn parse_start(control: &[u8]) -> Result<Start, Refusal> {
-    json::decode(control).ok_or_else(|| Refusal::new(400, "malformed control message"))
+impl Sink for Taken {
+    type Refusal = Refusal;
+
+    fn control(&mut self, control: &[u8], _sections: u8) -> Result<(), Refusal> {
+        let start: Start =
+            json::decode(control).ok_or_else(|| Refusal::new(400, "malformed control message"))?;
+        let rule = &mut self.buffers.rule;
+        if start.rule != rule.name() {
+            let (asked, own) = (&start.rule, rule.name());
+            return Err(Refusal::new(
+                400,
+                format_args!("rule {asked}, this device joined for {own}"),
+            ));
+        }
+        rule.prepare(&start.params);
+        self.start = Some(start);
+        Ok(())
+    }
+
+    fn buffer(&mut self, header: &SectionHeader) -> Result<&mut [f32], Refusal> {
+        let name = &header.name;
+        if self.sections.contains(name) {
+            return Err(MessageError::Twice(name.clone()).into());
+        }
+        if name != MODEL {
+            return Err(Refusal::new(
+                400,
+                format_args!("section {name} is not wanted"),
+            ));
+        }
+        let (got, params) = (header.count, &mut self.buffers.params);
+        if got as usize != params.len() {
+            let want = params.len();
+            return Err(Refusal::new(
+                400,
+                format_args!("{got} parameters, the model has {want}"),
+            ));
+        }
+        Ok(params)
+    }
+
+    fn complete(&mut self, header: &SectionHeader) -> Result<(), Refusal> {
+        // Never full: the head said how many sections there are.
+        let _ = self.sections.push(header.name.clone());
+        Ok(())
+    }
 }

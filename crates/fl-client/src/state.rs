@@ -1,20 +1,23 @@
-//! What a device knows, apart from its connections.
+//! The state of a device, apart from its connections.
 
-use crate::http::{BodyForm, Refusal, Request};
-use crate::job::{JobError, Outcome, Partition, TrainJob, resize};
+use crate::buffers::Buffers;
+use crate::http::{Refusal, Request};
+use crate::job::{JobError, Outcome, Partition, TrainJob};
 use crate::meter::{Metered, Traffic};
 use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
+use crate::rule::LocalRule;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_nn::{Model, Shape, TrainConfig};
-use fl_proto::{Cost, DeviceState, ErrorReply, Ready, Results, Start, Welcome};
+use fl_proto::codec::{self, Codec};
+use fl_proto::{CodecName, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome};
 
-/// What the device is doing.
+/// Occupation of the device.
 #[derive(Clone, Debug)]
-pub(crate) enum Phase {
+pub(crate) enum DevicePhase {
     /// Has no ID or not all of its data.
     Joining,
     Ready,
@@ -24,7 +27,7 @@ pub(crate) enum Phase {
     Failed(heapless::String<64>),
 }
 
-/// What the aggregator told this device, and the partition it gave.
+/// Membership in an experiment: what the aggregator told, and the partition it gave.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub id: u32,
@@ -47,16 +50,15 @@ pub struct Overrides {
 #[derive(Debug)]
 pub(crate) struct State {
     pub session: Option<Session>,
-    pub phase: Phase,
+    pub phase: DevicePhase,
     pub job: Option<TrainJob>,
     pub stopped: bool,
     /// The results to send, or being sent.
-    pub results: Option<(BodyForm, Results)>,
+    pub results: Option<Results>,
     overrides: Overrides,
-    /// The model's parameters; `None` while a `/start` being received or a job holds them.
-    pub params: Option<Vec<f32>>,
+    /// Model and rule; `None` while a `/start` being received or a job holds them.
+    pub buffers: Option<Buffers>,
     last_start: Option<Start>,
-    last_form: BodyForm,
     done_examples: Arc<AtomicU32>,
 }
 
@@ -64,21 +66,20 @@ impl State {
     pub fn new(overrides: Overrides) -> Self {
         Self {
             session: None,
-            phase: Phase::Joining,
+            phase: DevicePhase::Joining,
             job: None,
             stopped: false,
             results: None,
             overrides,
-            params: None,
+            buffers: None,
             last_start: None,
-            last_form: BodyForm::Frame,
             done_examples: Arc::new(AtomicU32::new(0)),
         }
     }
 
-    /// Parameters to send; empty while they are elsewhere.
-    pub fn params(&self) -> &[f32] {
-        self.params.as_deref().unwrap_or(&[])
+    /// Codec of the update to send.
+    pub fn codec_up(&self) -> Option<&'static dyn Codec> {
+        codec::by_name(&self.last_start.as_ref()?.encoding_up)
     }
 
     /// Forgets all, to join anew.
@@ -94,7 +95,7 @@ impl State {
         self.stopped = true;
     }
 
-    /// Takes in what `GET /id` answered: memory for the model is taken here, for the data later.
+    /// Takes in the answer to `GET /id`: memory for model, rule and data is taken here.
     pub fn join(&mut self, welcome: &Welcome) -> Result<(), JoinError> {
         if welcome.protocol != fl_proto::PROTOCOL_VERSION {
             return Err(JoinError::Protocol(welcome.protocol));
@@ -108,17 +109,21 @@ impl State {
         if welcome.num_examples == 0 {
             return Err(JoinError::NoData);
         }
+        let rule = LocalRule::named(&welcome.rule).ok_or(JoinError::Rule)?;
+        for name in [&welcome.encoding_up, &welcome.encoding_down] {
+            codec::by_name(name).ok_or_else(|| JoinError::Codec(name.clone()))?;
+        }
         let activation = match welcome.activation {
             fl_proto::Activation::Relu => fl_nn::Activation::Relu,
             fl_proto::Activation::Sigmoid => fl_nn::Activation::Sigmoid,
         };
-        let mut params = Vec::new();
         let mut partition = Partition {
             inputs: Vec::new(),
             labels: Vec::new(),
         };
         let examples = welcome.num_examples as usize;
-        let fits = resize(&mut params, shape.num_params())
+        let buffers = Buffers::new(shape.num_params(), rule);
+        let fits = buffers.is_some()
             && examples
                 .checked_mul(shape.num_inputs())
                 .is_some_and(|n| partition.inputs.try_reserve_exact(n).is_ok())
@@ -128,8 +133,8 @@ impl State {
                 examples: welcome.num_examples,
             });
         }
-        self.params = Some(params);
-        self.phase = Phase::Joining;
+        self.buffers = buffers;
+        self.phase = DevicePhase::Joining;
         self.session = Some(Session {
             id: welcome.id,
             seed: welcome.seed,
@@ -156,7 +161,7 @@ impl State {
             done_examples: self.done_examples.load(Ordering::Relaxed),
             total_examples: session.num_examples.saturating_mul(epochs),
             error: match &self.phase {
-                Phase::Failed(reason) => Some(reason.clone()),
+                DevicePhase::Failed(reason) => Some(reason.clone()),
                 _ => None,
             },
         })
@@ -164,15 +169,15 @@ impl State {
 
     fn device_state(&self) -> Option<DeviceState> {
         match self.phase {
-            Phase::Joining => None,
-            Phase::Ready => Some(DeviceState::Ready),
-            Phase::Training => Some(DeviceState::Training),
-            Phase::Sending => Some(DeviceState::Sending),
-            Phase::Failed(_) => Some(DeviceState::Failed),
+            DevicePhase::Joining => None,
+            DevicePhase::Ready => Some(DeviceState::Ready),
+            DevicePhase::Training => Some(DeviceState::Training),
+            DevicePhase::Sending => Some(DeviceState::Sending),
+            DevicePhase::Failed(_) => Some(DeviceState::Failed),
         }
     }
 
-    /// Begins on a `/start`: from here on it holds the parameters, so that a second one is refused.
+    /// Begins on a `/start`: from here on it holds the buffers, so that a second one is refused.
     pub fn begin_start(&mut self, request: &Request) -> Result<StartReceiver, Refusal> {
         let busy = |what: &str, start: &Option<Start>| {
             let round = start.as_ref().map_or(0, |start| start.round);
@@ -182,23 +187,25 @@ impl State {
             ))
         };
         match self.phase {
-            Phase::Joining => return Err(Refusal::new(503, "still joining and fetching data")),
-            Phase::Training => return busy("training", &self.last_start),
-            Phase::Sending => return busy("sending the update of", &self.last_start),
-            Phase::Ready | Phase::Failed(_) => {}
+            DevicePhase::Joining => {
+                return Err(Refusal::new(503, "still joining and fetching data"));
+            }
+            DevicePhase::Training => return busy("training", &self.last_start),
+            DevicePhase::Sending => return busy("sending the update of", &self.last_start),
+            DevicePhase::Ready | DevicePhase::Failed(_) => {}
         }
-        let Some(params) = self.params.take() else {
+        let Some(buffers) = self.buffers.take() else {
             return Err(Refusal::new(409, "another /start is being received"));
         };
-        StartReceiver::new(request, params).map_err(|(refusal, params)| {
-            self.params = Some(params);
+        StartReceiver::new(request, buffers).map_err(|(refusal, buffers)| {
+            self.buffers = Some(buffers);
             refusal
         })
     }
 
-    /// Takes the parameters back from a `/start` that came to nothing.
+    /// Takes the buffers back from a `/start` that came to nothing.
     pub fn abandon_start(&mut self, receiver: StartReceiver) {
-        self.params = Some(receiver.into_params());
+        self.buffers = Some(receiver.into_buffers());
     }
 
     /// Checks a whole `/start` and makes its job.
@@ -207,36 +214,44 @@ impl State {
         mut receiver: StartReceiver,
         wire: &mut Metered<'_, P>,
     ) -> Result<Ready, Refusal> {
-        let form = receiver.body_form();
         let checked = receiver.finish().and_then(|start| {
             self.check_order(&start)?;
-            Ok(start)
+            let Overrides {
+                local_epochs,
+                batch_size,
+            } = self.overrides;
+            Ok(Start {
+                local_epochs: local_epochs.unwrap_or(start.local_epochs),
+                batch_size: batch_size.unwrap_or(start.batch_size),
+                ..start
+            })
         });
-        let params = receiver.into_params();
+        let buffers = receiver.into_buffers();
         let (start, session) = match (checked, &self.session) {
             (Ok(start), Some(session)) => (start, session),
             (Err(refusal), _) => {
-                self.params = Some(params);
+                self.buffers = Some(buffers);
                 return Err(refusal);
             }
             (Ok(_), None) => return Err(Refusal::new(503, "still joining and fetching data")),
         };
         let config = TrainConfig {
-            local_epochs: self.overrides.local_epochs.unwrap_or(start.local_epochs),
-            batch_size: self.overrides.batch_size.unwrap_or(start.batch_size),
+            local_epochs: start.local_epochs,
+            batch_size: start.batch_size,
             learning_rate: start.learning_rate,
             seed: fl_rng::derive_seed(session.seed, session.id, start.round),
             arithmetic: match start.arithmetic {
                 fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
                 fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
             },
+            ..TrainConfig::default()
         };
         let job = TrainJob::new(
             &session.model,
             config,
             start.clone(),
             session.partition.clone(),
-            params,
+            buffers,
             self.done_examples.clone(),
             wire.now_us,
             wire.port.usage(),
@@ -248,17 +263,13 @@ impl State {
                 wire.port.log(format_args!(
                     "round {round}: training {epochs} epochs of {examples} examples, batch {batch}"
                 ));
-                self.last_start = Some(Start {
-                    local_epochs: config.local_epochs,
-                    ..start
-                });
-                self.last_form = form;
+                self.last_start = Some(start);
                 self.job = Some(job);
-                self.phase = Phase::Training;
+                self.phase = DevicePhase::Training;
                 self.ready()
             }
-            Err((error, params)) => {
-                self.params = Some(params);
+            Err((error, buffers)) => {
+                self.buffers = Some(buffers);
                 Err(match error {
                     JobError::Train(error) => Refusal::new(400, error),
                     JobError::OutOfMemory { bytes } => {
@@ -278,8 +289,15 @@ impl State {
         }
     }
 
-    /// Refuses a round that is over, and one that was started already.
+    /// Refuses a round that is over, one that was started already, and a codec that this device lacks.
     fn check_order(&self, start: &Start) -> Result<(), Refusal> {
+        if codec::by_name(&start.encoding_up).is_none() {
+            let codec = &start.encoding_up;
+            return Err(Refusal::new(
+                400,
+                format_args!("this device has no codec {codec}"),
+            ));
+        }
         match &self.last_start {
             Some(last) if start.round < last.round => Err(Refusal::new(
                 409,
@@ -302,13 +320,14 @@ impl State {
     pub fn finish_job(&mut self, job: TrainJob, traffic: Traffic, now_us: u64, usage: Usage) {
         let TrainJob {
             start,
-            params,
+            buffers,
             outcome,
             started_us,
             usage_at_start,
             ..
         } = job;
-        self.params = Some(params);
+        self.buffers = Some(buffers);
+        let steps = steps(&start, self.session.as_ref());
         let loss = match (outcome, &self.session) {
             (Some(Outcome::Trained { loss }), Some(_)) => loss,
             (Some(Outcome::Failed(error)), _) => return self.fail(error),
@@ -331,17 +350,16 @@ impl State {
             .as_ref()
             .map_or(0, |session| session.num_examples);
         let Start { round, token, .. } = start;
-        self.results = Some((
-            self.last_form,
-            Results {
-                round,
-                token,
-                num_examples,
-                loss,
-                cost,
-            },
-        ));
-        self.phase = Phase::Sending;
+        self.results = Some(Results {
+            round,
+            token,
+            num_examples,
+            steps,
+            loss,
+            metrics: Metrics::new(),
+            cost,
+        });
+        self.phase = DevicePhase::Sending;
     }
 
     /// Gives the round up.
@@ -354,16 +372,25 @@ impl State {
             }
         }
         self.results = None;
-        self.phase = Phase::Failed(short);
+        self.phase = DevicePhase::Failed(short);
     }
 }
 
-/// Why a welcome was of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Steps of the optimiser in a round: the last of an epoch may be of fewer examples.
+fn steps(start: &Start, session: Option<&Session>) -> u32 {
+    let examples = session.map_or(0, |session| session.num_examples);
+    let an_epoch = examples.div_ceil(start.batch_size.max(1));
+    an_epoch.saturating_mul(start.local_epochs)
+}
+
+/// Reason why a welcome was of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JoinError {
     Protocol(u32),
     Shape,
     NoData,
+    Rule,
+    Codec(CodecName),
     OutOfMemory { examples: u32 },
 }
 
@@ -379,6 +406,8 @@ impl fmt::Display for JoinError {
             }
             Self::Shape => write!(f, "the model's layers are no model that fl-nn can train"),
             Self::NoData => write!(f, "the aggregator has no examples for this client"),
+            Self::Rule => write!(f, "this device has not the rule of this experiment"),
+            Self::Codec(name) => write!(f, "this device has no codec {name}"),
             Self::OutOfMemory { examples } => {
                 write!(
                     f,

@@ -4,11 +4,12 @@ mod sim;
 
 use fl_client::{Config, Overrides};
 use fl_nn::{Activation, Init, Model, Shape, Step, TrainConfig, Trainer, Workspace};
-use fl_proto::frame::{self, Frame, Kind};
+use fl_proto::codec::{Codec, F16, F32};
+use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
 use fl_proto::{
-    Arithmetic, DeviceState, ErrorReply, Ready, Results, Start, Token, Welcome, compat, json,
+    Arithmetic, DeviceState, ErrorReply, Params, Ready, Results, Start, Token, Welcome, json,
 };
-use sim::{Link, Message, Sim};
+use sim::{Exchange, Link, Sim};
 
 const INPUTS: usize = 12;
 const CLASSES: usize = 3;
@@ -50,6 +51,10 @@ fn welcome() -> Welcome {
         layers: [INPUTS as u32, 5, CLASSES as u32].into_iter().collect(),
         activation: fl_proto::Activation::Relu,
         seed: SEED,
+        rule: "fedavg".try_into().unwrap(),
+        params: Params::new(),
+        encoding_up: "f32".try_into().unwrap(),
+        encoding_down: "f32".try_into().unwrap(),
     }
 }
 
@@ -61,6 +66,10 @@ fn start(round: u32, token: &str) -> Start {
         batch_size: 8,
         learning_rate: 0.5,
         arithmetic: Arithmetic::Fixed,
+        rule: "fedavg".try_into().unwrap(),
+        params: Params::new(),
+        state_round: 0,
+        encoding_up: "f32".try_into().unwrap(),
     }
 }
 
@@ -74,9 +83,29 @@ fn post(path: &str, media_type: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-fn start_frame(start: &Start, params: &[f32]) -> Vec<u8> {
-    let body = frame::encode(Kind::Weights, start.round, &encode(start), params).unwrap();
+/// A section of the model.
+fn model_section<'a>(codec: &'static dyn Codec, numbers: &'a [f32]) -> Outgoing<'a> {
+    Outgoing {
+        name: MODEL,
+        codec,
+        numbers,
+    }
+}
+
+fn start_body(control: &[u8], params: &[f32]) -> Vec<u8> {
+    message::encode(Kind::Start, control, &[model_section(&F32, params)]).unwrap()
+}
+
+fn start_message(start: &Start, params: &[f32]) -> Vec<u8> {
+    let body = start_body(&encode(start), params);
     post("/start", fl_proto::OCTET_STREAM, &body)
+}
+
+/// The model of an update.
+fn model_of(update: &Exchange) -> Vec<f32> {
+    let message = Message::parse(&update.body).unwrap();
+    assert_eq!(message.kind, Kind::Results);
+    message.section(MODEL).unwrap().numbers().unwrap()
 }
 
 const GET_READY: &[u8] = b"GET /ready HTTP/1.1\r\n\r\n";
@@ -84,12 +113,12 @@ const GET_READY: &[u8] = b"GET /ready HTTP/1.1\r\n\r\n";
 /// An aggregator that serves data and keeps what it is sent.
 #[derive(Default)]
 struct Aggregator {
-    updates: Vec<Message>,
+    updates: Vec<Exchange>,
     joins: Vec<String>,
 }
 
 impl Aggregator {
-    fn answer(&mut self, request: &Message) -> (u16, Vec<u8>) {
+    fn answer(&mut self, request: &Exchange) -> (u16, Vec<u8>) {
         let target = request.head.split(' ').nth(1).unwrap();
         match target.split('?').next().unwrap() {
             "/id" => {
@@ -133,14 +162,17 @@ fn ready(sim: &mut Sim, aggregator: &mut Aggregator) -> Ready {
 
 /// The same round by fl-nn alone.
 fn oracle(start: &Start) -> (Vec<f32>, f32) {
+    oracle_from(global_params(), start)
+}
+
+fn oracle_from(mut params: Vec<f32>, start: &Start) -> (Vec<f32>, f32) {
     let config = TrainConfig {
         local_epochs: start.local_epochs,
         batch_size: start.batch_size,
         learning_rate: start.learning_rate,
         seed: fl_rng::derive_seed(SEED, CLIENT, start.round),
-        arithmetic: fl_nn::Arithmetic::Fixed,
+        ..TrainConfig::default()
     };
-    let mut params = global_params();
     let mut trainer = Trainer::new(&model(), config, EXAMPLES).unwrap();
     let plan = *trainer.plan();
     let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
@@ -166,7 +198,10 @@ fn bits(params: &[f32]) -> Vec<u32> {
 #[test]
 fn a_round_from_joining_to_the_update_delivered() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
-    assert_eq!(aggregator.joins, ["/id?port=80&client=3"]);
+    assert_eq!(
+        aggregator.joins,
+        ["/id?port=80&client=3&codecs=f32,f16&rules=fedavg"]
+    );
     let before = ready(&mut sim, &mut aggregator);
     assert_eq!(
         (before.id, before.state, before.round),
@@ -175,7 +210,7 @@ fn a_round_from_joining_to_the_update_delivered() {
 
     let start = start(1, "abc");
     let answer = sim
-        .ask(&start_frame(&start, &global_params()), false, &mut |r| {
+        .ask(&start_message(&start, &global_params()), false, &mut |r| {
             aggregator.answer(r)
         })
         .unwrap();
@@ -193,15 +228,18 @@ fn a_round_from_joining_to_the_update_delivered() {
         "{}",
         update.head
     );
-    let frame = Frame::parse(&update.body).unwrap();
-    let results: Results = json::decode(frame.control).unwrap();
+    let update = update.clone();
+    let message = Message::parse(&update.body).unwrap();
+    let results: Results = json::decode(message.control).unwrap();
     let (params, loss) = oracle(&start);
     assert_eq!((results.round, results.token.as_str()), (1, "abc"));
     assert_eq!(
         (results.num_examples, results.loss.to_bits()),
         (EXAMPLES as u32, loss.to_bits())
     );
-    assert_eq!(bits(&frame.params().collect::<Vec<_>>()), bits(&params));
+    // 20 examples in steps of 8, twice over.
+    assert_eq!(results.steps, 6);
+    assert_eq!(bits(&model_of(&update)), bits(&params));
     assert!(results.cost.bytes_received > inputs().len() as u64);
 
     let after = ready(&mut sim, &mut aggregator);
@@ -221,7 +259,7 @@ fn a_bad_link_changes_no_bit() {
             },
             seed,
         );
-        let request = start_frame(&start, &global_params());
+        let request = start_message(&start, &global_params());
         // A stream that breaks may have delivered its /start all the same: then it says 409.
         loop {
             match sim.ask(&request, true, &mut |r| aggregator.answer(r)) {
@@ -231,51 +269,52 @@ fn a_bad_link_changes_no_bit() {
             }
         }
         sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
-        let frame = Frame::parse(&aggregator.updates.last().unwrap().body).unwrap();
-        assert_eq!(
-            bits(&frame.params().collect::<Vec<_>>()),
-            expected,
-            "seed {seed}"
-        );
+        let update = aggregator.updates.last().unwrap();
+        assert_eq!(bits(&model_of(update)), expected, "seed {seed}");
     }
 }
 
 #[test]
-fn the_compatible_form_is_answered_in_kind() {
-    let (mut sim, mut aggregator) = joined(
-        Link {
-            stall: 300,
-            reset: 0,
-        },
-        5,
-    );
-    let start = start(1, "abc");
-    let body = compat::encode(&encode(&start), &global_params()).unwrap();
-    let answer = sim
-        .ask(&post("/start", fl_proto::JSON, &body), true, &mut |r| {
-            aggregator.answer(r)
-        })
-        .unwrap();
-    assert_eq!(answer.status(), 202, "{}", answer.text());
+fn an_update_is_encoded_as_it_was_asked_for() {
+    let link = Link {
+        stall: 300,
+        reset: 0,
+    };
+    let (mut sim, mut aggregator) = joined(link, 5);
+    let start = Start {
+        encoding_up: "f16".try_into().unwrap(),
+        ..start(1, "abc")
+    };
+    let global = global_params();
+    let section = model_section(&F16, &global);
+    let body = message::encode(Kind::Start, &encode(&start), &[section]).unwrap();
+    let request = post("/start", fl_proto::OCTET_STREAM, &body);
+    let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+    assert_eq!(answer.unwrap().status(), 202);
     sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
-    let update = &aggregator.updates[0];
-    assert!(update.head.contains("application/json"));
-    let mut params = vec![0.0; global_params().len()];
-    assert!(
-        compat::decode_weights(&update.body, &mut params),
-        "{}",
-        update.text()
+    let message = Message::parse(&aggregator.updates[0].body).unwrap();
+    let header = &message.section(MODEL).unwrap().header;
+    let count = global_params().len() as u32;
+    assert_eq!((header.codec.name(), header.octets), ("f16", 2 * count));
+    // What was trained on is what halves can say, and so is what came back.
+    let halves = |numbers: &[f32]| {
+        let body = message::encode(Kind::Start, b"{}", &[model_section(&F16, numbers)]).unwrap();
+        let message = Message::parse(&body).unwrap();
+        message.section(MODEL).unwrap().numbers().unwrap()
+    };
+    let (trained, _) = oracle_from(halves(&global_params()), &start);
+    assert_eq!(
+        bits(&model_of(&aggregator.updates[0])),
+        bits(&halves(&trained))
     );
-    assert_eq!(bits(&params), bits(&oracle(&start).0));
-    assert_eq!(json::decode::<Results>(&update.body).unwrap().round, 1);
 }
 
 /// Requests that must be refused by a device that is ready and has round 1 behind it.
 fn bad_requests() -> Vec<(&'static str, u16, Vec<u8>)> {
     let params = global_params();
-    let good = start_frame(&start(2, "next"), &params);
+    let good = start_message(&start(2, "next"), &params);
     let head_len = good.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
-    let frame_of = |start: &Start, params: &[f32]| start_frame(start, params);
+    let frame_of = |start: &Start, params: &[f32]| start_message(start, params);
     let edited = |at: usize, byte: u8| {
         let mut request = good.clone();
         request[head_len + at] = byte;
@@ -286,11 +325,28 @@ fn bad_requests() -> Vec<(&'static str, u16, Vec<u8>)> {
     nan[7] = f32::NAN;
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    let no_control = frame::encode(Kind::Weights, 2, b"", &params).unwrap();
-    let not_json = frame::encode(Kind::Weights, 2, b"{\"round\":2", &params).unwrap();
-    let delta = frame::encode(Kind::Delta, 2, &encode(&start(2, "x")), &params).unwrap();
-    let other_round = frame::encode(Kind::Weights, 3, &encode(&start(2, "x")), &params).unwrap();
-    let json = compat::encode(&encode(&start(2, "x")), &params[1..]).unwrap();
+    let not_json = start_body(b"{\"round\":2", &params);
+    let control = encode(&start(2, "x"));
+    let section = model_section(&F32, &params);
+    let results = message::encode(Kind::Results, &control, &[section]).unwrap();
+    let none = message::encode(Kind::Start, &control, &[]).unwrap();
+    let twice = message::encode(Kind::Start, &control, &[section; 2]).unwrap();
+    let other = Outgoing {
+        name: "other",
+        ..section
+    };
+    let unwanted = message::encode(Kind::Start, &control, &[section, other]).unwrap();
+    let behind = [start_body(&control, &params), vec![0]].concat();
+    let cut = &start_body(&control, &params)[..100];
+    let section_at = message::HEAD_LEN + encode(&start(2, "next")).len();
+    let rule = Start {
+        rule: "scaffold".try_into().unwrap(),
+        ..start(2, "x")
+    };
+    let codec = Start {
+        encoding_up: "f8".try_into().unwrap(),
+        ..start(2, "x")
+    };
     let epochs = Start {
         local_epochs: 0,
         ..start(2, "x")
@@ -314,17 +370,26 @@ fn bad_requests() -> Vec<(&'static str, u16, Vec<u8>)> {
         ("a negative learning rate", 400, frame_of(&rate, &params)),
         ("another magic", 400, edited(0, b'Z')),
         ("another version", 400, edited(4, 9)),
-        ("another encoding", 400, edited(5, 1)),
-        ("another kind", 400, edited(6, 7)),
-        ("a count too large", 400, edited(19, 1)),
+        ("another kind", 400, edited(5, 7)),
+        ("too many sections", 400, edited(6, 9)),
+        ("no control message", 400, edited(8, 0)),
         ("a control length that does not fit", 400, edited(8, 1)),
-        ("a flipped bit", 400, flipped),
-        ("no control message", 400, body(octets, &no_control)),
+        ("a flipped bit of the control message", 400, edited(20, b'!')),
+        ("no name", 400, edited(section_at, 0)),
+        ("another codec", 400, edited(section_at + 16, 9)),
+        ("a count too large", 400, edited(section_at + 23, 1)),
+        ("a payload too long", 400, edited(section_at + 27, 1)),
+        ("a flipped bit of the payload", 400, flipped),
         ("half a control message", 400, body(octets, &not_json)),
-        ("a delta", 400, body(octets, &delta)),
-        ("two rounds in one", 400, body(octets, &other_round)),
-        ("too little JSON", 400, body(fl_proto::JSON, b"{}")),
-        ("JSON of a smaller model", 400, body(fl_proto::JSON, &json)),
+        ("results", 400, body(octets, &results)),
+        ("no section", 400, body(octets, &none)),
+        ("two models", 400, body(octets, &twice)),
+        ("a section that nobody wants", 400, body(octets, &unwanted)),
+        ("a byte too many", 400, body(octets, &behind)),
+        ("a part", 400, body(octets, cut)),
+        ("another rule", 400, frame_of(&rule, &params)),
+        ("a codec that is none", 400, frame_of(&codec, &params)),
+        ("JSON", 415, body(fl_proto::JSON, b"{}")),
         ("text", 415, body("text/plain", &good[head_len..])),
         ("an endless body", 413, b"POST /start HTTP/1.1\r\nContent-Type: application/octet-stream\r\nContent-Length: 18446744073709551615\r\n\r\n".to_vec()),
         ("chunks", 411, b"POST /start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec()),
@@ -345,7 +410,7 @@ fn bad_requests_are_refused_and_change_nothing() {
         },
         11,
     );
-    let first = start_frame(&start(1, "abc"), &global_params());
+    let first = start_message(&start(1, "abc"), &global_params());
     assert_eq!(
         sim.ask(&first, true, &mut |r| aggregator.answer(r))
             .unwrap()
@@ -364,7 +429,7 @@ fn bad_requests_are_refused_and_change_nothing() {
     }
     // The device is none the worse for it.
     let second = start(2, "next");
-    let request = start_frame(&second, &global_params());
+    let request = start_message(&second, &global_params());
     assert_eq!(
         sim.ask(&request, true, &mut |r| aggregator.answer(r))
             .unwrap()
@@ -374,23 +439,20 @@ fn bad_requests_are_refused_and_change_nothing() {
     sim.run_until(&mut |r| aggregator.answer(r), |sim| {
         sim.logged("round 2: update delivered")
     });
-    let frame = Frame::parse(&aggregator.updates[1].body).unwrap();
-    assert_eq!(
-        bits(&frame.params().collect::<Vec<_>>()),
-        bits(&oracle(&second).0)
-    );
+    let update = &aggregator.updates[1];
+    assert_eq!(bits(&model_of(update)), bits(&oracle(&second).0));
 }
 
 #[test]
 fn a_second_start_is_refused_while_one_is_received_or_trained() {
     let (mut sim, mut aggregator) = joined(Link::default(), 3);
-    let request = start_frame(&start(1, "abc"), &global_params());
+    let request = start_message(&start(1, "abc"), &global_params());
     // Half a body, then silence.
     let half = sim.send(&request[..request.len() / 2]);
     for _ in 0..20 {
         sim.turn(false, &mut |r| aggregator.answer(r));
     }
-    let other = start_frame(&start(1, "other"), &global_params());
+    let other = start_message(&start(1, "other"), &global_params());
     let refused = sim
         .ask(&other, false, &mut |r| aggregator.answer(r))
         .unwrap();
@@ -430,7 +492,7 @@ fn ready_is_answered_before_all_data_is_there() {
         })
         .unwrap();
     assert_eq!(answer.status(), 503);
-    let request = start_frame(&start(1, "abc"), &global_params());
+    let request = start_message(&start(1, "abc"), &global_params());
     let answer = sim
         .ask(&request, false, &mut |_| {
             (503, b"{\"error\":\"later\"}".to_vec())
@@ -444,7 +506,7 @@ fn joining_is_tried_until_it_works() {
     let mut sim = Sim::new(config(), Link::default(), 1);
     let mut aggregator = Aggregator::default();
     let mut tries = 0;
-    let mut answer = |request: &Message| {
+    let mut answer = |request: &Exchange| {
         tries += 1;
         match tries {
             1..=4 => (503, b"{\"error\":\"starting\"}".to_vec()),
@@ -463,7 +525,7 @@ fn refusing<'a>(
     aggregator: &'a mut Aggregator,
     status: u16,
     mut times: u32,
-) -> impl FnMut(&Message) -> (u16, Vec<u8>) + use<'a> {
+) -> impl FnMut(&Exchange) -> (u16, Vec<u8>) + use<'a> {
     move |request| {
         if request.head.starts_with("POST /results") && times > 0 {
             times -= 1;
@@ -476,27 +538,24 @@ fn refusing<'a>(
 #[test]
 fn results_are_sent_again_after_a_server_error() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
-    let request = start_frame(&start(1, "abc"), &global_params());
+    let request = start_message(&start(1, "abc"), &global_params());
     sim.ask(&request, false, &mut |r| aggregator.answer(r))
         .unwrap();
     sim.run_until(&mut refusing(&mut aggregator, 500, 5), |sim| {
         sim.logged("delivered")
     });
-    let frame = Frame::parse(&aggregator.updates[0].body).unwrap();
-    assert_eq!(
-        bits(&frame.params().collect::<Vec<_>>()),
-        bits(&oracle(&start(1, "abc")).0)
-    );
+    let update = &aggregator.updates[0];
+    assert_eq!(bits(&model_of(update)), bits(&oracle(&start(1, "abc")).0));
 }
 
 #[test]
 fn a_lost_answer_to_an_update_is_no_failure() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
-    let request = start_frame(&start(1, "abc"), &global_params());
+    let request = start_message(&start(1, "abc"), &global_params());
     sim.ask(&request, false, &mut |r| aggregator.answer(r))
         .unwrap();
     let mut tries = 0;
-    let mut answer = |request: &Message| {
+    let mut answer = |request: &Exchange| {
         tries += 1;
         match tries {
             1 => (500, Vec::new()),
@@ -513,7 +572,7 @@ fn a_lost_answer_to_an_update_is_no_failure() {
 #[test]
 fn a_refused_update_is_dropped_and_the_device_stays_usable() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
-    let request = start_frame(&start(1, "abc"), &global_params());
+    let request = start_message(&start(1, "abc"), &global_params());
     sim.ask(&request, false, &mut |r| aggregator.answer(r))
         .unwrap();
     sim.run_until(&mut refusing(&mut aggregator, 410, 1), |sim| {
@@ -524,7 +583,7 @@ fn a_refused_update_is_dropped_and_the_device_stays_usable() {
         (after.state, after.error.as_deref()),
         (DeviceState::Failed, Some("410: no"))
     );
-    let request = start_frame(&start(2, "def"), &global_params());
+    let request = start_message(&start(2, "def"), &global_params());
     assert_eq!(
         sim.ask(&request, true, &mut |r| aggregator.answer(r))
             .unwrap()
@@ -539,7 +598,7 @@ fn a_refused_update_is_dropped_and_the_device_stays_usable() {
 #[test]
 fn a_device_that_the_aggregator_forgot_joins_again() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
-    let request = start_frame(&start(4, "abc"), &global_params());
+    let request = start_message(&start(4, "abc"), &global_params());
     sim.ask(&request, false, &mut |r| aggregator.answer(r))
         .unwrap();
     sim.run_until(&mut refusing(&mut aggregator, 404, 1), |sim| {
@@ -549,7 +608,7 @@ fn a_device_that_the_aggregator_forgot_joins_again() {
     sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
     assert_eq!(aggregator.joins.len(), 2);
     // Its rounds begin anew with the new session.
-    let request = start_frame(&start(1, "abc"), &global_params());
+    let request = start_message(&start(1, "abc"), &global_params());
     assert_eq!(
         sim.ask(&request, true, &mut |r| aggregator.answer(r))
             .unwrap()
@@ -632,20 +691,17 @@ fn the_command_line_goes_before_start() {
     let mut aggregator = Aggregator::default();
     sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
     let asked = start(1, "abc");
-    let request = start_frame(&asked, &global_params());
+    let request = start_message(&asked, &global_params());
     sim.ask(&request, true, &mut |r| aggregator.answer(r))
         .unwrap();
     sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
-    let frame = Frame::parse(&aggregator.updates[0].body).unwrap();
+    let update = &aggregator.updates[0];
     let overridden = Start {
         local_epochs: 1,
         batch_size: 5,
         ..asked
     };
-    assert_eq!(
-        bits(&frame.params().collect::<Vec<_>>()),
-        bits(&oracle(&overridden).0)
-    );
+    assert_eq!(bits(&model_of(update)), bits(&oracle(&overridden).0));
 }
 
 #[test]
@@ -659,10 +715,9 @@ fn mangled_requests_never_hurt() {
         2,
     );
     let params = global_params();
-    let json = compat::encode(&encode(&start(1, "j")), &params).unwrap();
     let corpus = [
-        start_frame(&start(1, "abc"), &params),
-        post("/start", fl_proto::JSON, &json),
+        start_message(&start(1, "abc"), &params),
+        post("/start", fl_proto::JSON, b"{}"),
         GET_READY.to_vec(),
     ];
     for _ in 0..600 {
@@ -683,7 +738,7 @@ fn mangled_requests_never_hurt() {
     }
     // Whatever it made of that, it takes a proper round afterwards.
     let asked = start(u32::MAX, "last");
-    let request = start_frame(&asked, &params);
+    let request = start_message(&asked, &params);
     let mut accepted = false;
     for _ in 0..200 {
         match sim
@@ -701,9 +756,6 @@ fn mangled_requests_never_hurt() {
     sim.run_until(&mut |r| aggregator.answer(r), |sim| {
         sim.logged("round 4294967295: update delivered")
     });
-    let frame = Frame::parse(&aggregator.updates.last().unwrap().body).unwrap();
-    assert_eq!(
-        bits(&frame.params().collect::<Vec<_>>()),
-        bits(&oracle(&asked).0)
-    );
+    let update = aggregator.updates.last().unwrap();
+    assert_eq!(bits(&model_of(update)), bits(&oracle(&asked).0));
 }

@@ -43,6 +43,7 @@ fn time(sizes: &[usize], arithmetic: Arithmetic, images: &[u8], labels: &[u8]) {
         learning_rate: 0.5,
         seed: derive_seed(1, 0, 1),
         arithmetic,
+        ..TrainConfig::default()
     };
     let mut trainer = Trainer::new(&model, config, EXAMPLES).expect("a training");
     let plan = *trainer.plan();

@@ -87,7 +87,7 @@ fn run(
                 batch_size: BATCH_SIZE,
                 learning_rate,
                 seed: derive_seed(seed, client as u32, round),
-                arithmetic: Arithmetic::Fixed,
+                ..TrainConfig::default()
             };
             let local = fit(model, &global, share, config);
             sum.iter_mut()
@@ -135,6 +135,12 @@ fn accuracy(model: &Model, params: &[f32], test: &mnist::Set) -> f64 {
         ints: &mut ints,
         order: &mut [],
     };
-    let found = model.evaluate(params, &test.images, &test.labels, workspace);
+    let found = model.evaluate(
+        params,
+        &test.images,
+        &test.labels,
+        workspace,
+        Arithmetic::Fixed,
+    );
     found.expect("finite parameters").accuracy()
 }

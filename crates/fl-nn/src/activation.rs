@@ -1,6 +1,6 @@
 //! The nonlinearity between layers.
 
-/// What a hidden unit does with its weighted sum.
+/// Function of a hidden unit on its weighted sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `max(0, z)`.
@@ -23,7 +23,7 @@ impl Activation {
         }
     }
 
-    /// The derivative by the weighted sum, told from the output alone.
+    /// Derivative by the weighted sum, worked out from the output alone.
     #[inline(always)]
     pub(crate) fn slope(self, output: f32) -> f32 {
         match self {

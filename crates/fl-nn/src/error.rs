@@ -1,10 +1,10 @@
-//! Everything that can be refused, one small `Copy` enum per kind of call.
+//! Errors: one small `Copy` enum per kind of call.
 
 use core::fmt;
 
 use crate::shape::{MAX_LAYERS, MAX_PARAMS, MAX_WIDTH};
 
-/// Why layer sizes are no model.
+/// Refusal of layer sizes that make no model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShapeError {
     /// A model has an input and an output, so at least two sizes.
@@ -25,18 +25,18 @@ pub enum ShapeError {
 /// A parameter slice of the wrong length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeError {
-    /// What the shape asks for.
+    /// The length that is needed.
     pub expected: usize,
-    /// What was given.
+    /// The length that was given.
     pub actual: usize,
 }
 
-/// Why no memory plan exists.
+/// Refusal of sizes for which there is no memory plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanError {
     /// A batch holds at least one example.
     ZeroBatchSize,
-    /// There is nothing to train on.
+    /// No example to train on.
     NoExamples,
     /// The buffers would not fit the address space of a 32-bit device.
     TooLarge,
@@ -53,7 +53,7 @@ pub enum Buffer {
     Order,
 }
 
-/// Why training or evaluation was refused or stopped.
+/// Refusal or end of a training or an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrainError {
     /// Batch size or number of examples out of range.
@@ -62,6 +62,16 @@ pub enum TrainError {
     ZeroEpochs,
     /// The learning rate is not a positive finite number.
     LearningRate,
+    /// The momentum is outside `0..1`.
+    Momentum,
+    /// A decay of Adam's averages is outside `0..1`.
+    Beta,
+    /// Adam's epsilon is not a positive finite number.
+    Epsilon,
+    /// The weight decay is negative or not finite.
+    WeightDecay,
+    /// The largest norm of a gradient is not a positive number.
+    ClipNorm,
     /// `params` has another length than the shape asks for.
     Params(SizeError),
     /// `inputs` is not `num_examples` times the input size.
@@ -70,14 +80,14 @@ pub enum TrainError {
     Labels(SizeError),
     /// A label names no class of this model.
     Label {
-        /// Which example, from 0.
+        /// Index of the example, from 0.
         example: u32,
         /// The label that was given.
         label: u8,
     },
     /// A part of the workspace is shorter than the plan.
     Workspace {
-        /// Which part.
+        /// The part.
         buffer: Buffer,
         /// Its size by the plan and as given, in elements.
         size: SizeError,
@@ -86,6 +96,16 @@ pub enum TrainError {
     ///
     /// The parameters are then worthless; take the last good ones.
     Diverged,
+}
+
+impl SizeError {
+    pub(crate) fn check(expected: usize, actual: usize) -> Result<(), Self> {
+        if expected == actual {
+            Ok(())
+        } else {
+            Err(Self { expected, actual })
+        }
+    }
 }
 
 impl From<PlanError> for TrainError {
@@ -141,6 +161,11 @@ impl fmt::Display for TrainError {
             Self::Plan(error) => error.fmt(f),
             Self::ZeroEpochs => f.write_str("0 local epochs: at least one is needed"),
             Self::LearningRate => f.write_str("the learning rate must be positive and finite"),
+            Self::Momentum => f.write_str("the momentum must be at least 0 and below 1"),
+            Self::Beta => f.write_str("beta_1 and beta_2 must be at least 0 and below 1"),
+            Self::Epsilon => f.write_str("epsilon must be positive and finite"),
+            Self::WeightDecay => f.write_str("the weight decay must be finite and not negative"),
+            Self::ClipNorm => f.write_str("the norm to clip to must be positive"),
             Self::Params(size) => write!(f, "parameters: {size}"),
             Self::Inputs(size) => write!(f, "inputs: {size}"),
             Self::Labels(size) => write!(f, "labels: {size}"),

@@ -5,7 +5,7 @@ use fl_rng::{Pcg32, Purpose};
 use crate::error::SizeError;
 use crate::model::Model;
 
-/// How weights start; biases start at 0.
+/// Scheme of initial weights; biases start at 0.
 ///
 /// Both draw uniformly from `[-limit, limit)`, which needs no transcendental function and so is the same
 /// to the bit everywhere.
@@ -20,24 +20,22 @@ pub enum Init {
 impl Model {
     /// Fills `params` with the initial parameters of `seed`.
     ///
+    /// # Shapes
+    /// `params`: `[num_params]`.
+    ///
     /// # Errors
-    /// [`SizeError`] if `params` is not `[num_params]`; it is then unchanged.
+    /// [`SizeError`] if `params` has another length; it is then unchanged.
     pub fn init_params(&self, init: Init, seed: u64, params: &mut [f32]) -> Result<(), SizeError> {
-        let expected = self.shape().num_params();
-        if params.len() != expected {
-            return Err(SizeError {
-                expected,
-                actual: params.len(),
-            });
-        }
+        SizeError::check(self.shape().num_params(), params.len())?;
         let mut rng = Pcg32::new(Purpose::InitialWeights, seed);
-        for layer in self.shape().layers() {
+        for placed in self.layers() {
+            let (d_in, d_out) = placed.layer.fans();
             let fan = match init {
-                Init::He => layer.d_in,
-                Init::Xavier => layer.d_in + layer.d_out,
+                Init::He => d_in,
+                Init::Xavier => d_in + d_out,
             };
             let limit = libm::sqrtf(6.0 / fan as f32);
-            let (weights, bias) = params[layer.params()].split_at_mut(layer.weights().len());
+            let (weights, bias) = params[placed.params].split_at_mut(placed.layer.num_weights());
             weights.fill_with(|| limit * rng.symmetric());
             bias.fill(0.0);
         }

@@ -1,13 +1,16 @@
 //! Softmax with cross-entropy, computed so that no logit overflows.
 
-/// The loss of one example in nats; not finite if a logit is not.
+/// Loss of one example, not finite if a logit is not.
+///
+/// # Units
+/// Nats.
 pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> f32 {
     let max = largest(logits);
     let sum: f32 = logits.iter().fold(0.0, |sum, &z| sum + libm::expf(z - max));
     libm::logf(sum) + (max - logits[label])
 }
 
-/// As [`cross_entropy`], and writes its derivative by the logits, `softmax - one_hot(label)`.
+/// As [`cross_entropy`]; also writes its derivative by the logits, `softmax - one_hot(label)`.
 pub(crate) fn cross_entropy_gradient(logits: &[f32], label: usize, deltas: &mut [f32]) -> f32 {
     let max = largest(logits);
     let mut sum = 0.0;

@@ -5,12 +5,13 @@
 use fl_rng::{Pcg32, Purpose, derive_seed};
 
 use crate::activation::Activation;
+use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::init::Init;
+use crate::memory::Workspace;
 use crate::model::Model;
-use crate::plan::Workspace;
 use crate::shape::Shape;
-use crate::train::{Arithmetic, Step, TrainConfig, Trainer};
+use crate::train::{Step, TrainConfig, Trainer};
 
 const SIZES: [usize; 4] = [61, 17, 9, 5];
 const EXAMPLES: usize = 37;
@@ -78,6 +79,7 @@ impl SelfTest {
                 learning_rate: 0.5,
                 seed: derive_seed(1, 2, 3),
                 arithmetic,
+                ..TrainConfig::default()
             };
             let loss = self.train(&model, config, max_examples)?;
             *hash = fnv1a(self.params.iter().chain([&loss]));

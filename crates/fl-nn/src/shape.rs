@@ -1,8 +1,7 @@
-//! Layer sizes, and where each layer's parameters lie in the flat slice.
-
-use core::ops::Range;
+//! Shape: the sizes of a model's layers, checked.
 
 use crate::error::ShapeError;
+use crate::layer::{Dense, Layer};
 
 /// Most weight layers of a model.
 pub const MAX_LAYERS: usize = 8;
@@ -20,26 +19,6 @@ pub const MAX_PARAMS: usize = 1 << 28;
 pub struct Shape {
     sizes: [u32; MAX_LAYERS + 1],
     count: u8,
-}
-
-/// One weight layer: its sizes and its place in the flat parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layer {
-    pub d_in: usize,
-    pub d_out: usize,
-    start: usize,
-}
-
-impl Layer {
-    /// Weights, row-major `[d_in, d_out]`.
-    pub fn weights(&self) -> Range<usize> {
-        self.start..self.start + self.d_in * self.d_out
-    }
-
-    /// Weights and then bias.
-    pub fn params(&self) -> Range<usize> {
-        self.start..self.start + (self.d_in + 1) * self.d_out
-    }
 }
 
 impl Shape {
@@ -64,12 +43,9 @@ impl Shape {
             }
             *slot = size as u32;
         }
-        // At most 8 layers of 2^32 parameters each: no overflow in 64 bits.
-        let params: u64 = shape
-            .sizes()
-            .windows(2)
-            .map(|w| (u64::from(w[0]) + 1) * u64::from(w[1]))
-            .sum();
+        // At most 8 layers of less than 2^32 parameters each: no overflow in 64 bits, nor of one layer
+        // in 32.
+        let params: u64 = shape.layers().map(|layer| layer.num_params() as u64).sum();
         if params > MAX_PARAMS as u64 {
             return Err(ShapeError::TooManyParams);
         }
@@ -83,7 +59,7 @@ impl Shape {
 
     /// Length of the flat parameters.
     pub fn num_params(&self) -> usize {
-        self.layers().map(|layer| layer.params().len()).sum()
+        self.layers().map(|layer| layer.num_params()).sum()
     }
 
     /// Octets of one example.
@@ -103,29 +79,15 @@ impl Shape {
 
     /// The weight layers, input side first.
     pub(crate) fn layers(&self) -> impl Iterator<Item = Layer> + '_ {
-        self.sizes().windows(2).scan(0, |start, sizes| {
-            let layer = Layer {
-                d_in: sizes[0] as usize,
-                d_out: sizes[1] as usize,
-                start: *start,
-            };
-            *start = layer.params().end;
-            Some(layer)
-        })
+        (0..self.num_layers()).map(|index| self.layer(index))
     }
 
     /// Weight layer `index`, from 0.
     pub(crate) fn layer(&self, index: usize) -> Layer {
-        let start = self
-            .layers()
-            .take(index)
-            .map(|layer| layer.params().len())
-            .sum();
-        Layer {
+        Layer::Dense(Dense {
             d_in: self.sizes[index] as usize,
             d_out: self.sizes[index + 1] as usize,
-            start,
-        }
+        })
     }
 }
 
@@ -142,8 +104,6 @@ mod tests {
             (shape.num_inputs(), shape.num_classes(), shape.num_layers()),
             (784, 10, 2)
         );
-        assert_eq!(shape.layer(1).weights(), 12_560..12_720);
-        assert_eq!(shape.layer(1).params(), 12_560..12_730);
         assert_eq!(shape.layers().nth(1), Some(shape.layer(1)));
     }
 

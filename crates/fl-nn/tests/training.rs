@@ -18,6 +18,7 @@ fn evaluate(model: &Model, params: &[f32], examples: &Examples) -> Result<Evalua
         &examples.inputs,
         &examples.labels,
         buffers.workspace(),
+        Arithmetic::Fixed,
     )
 }
 
@@ -303,6 +304,7 @@ fn the_plan_is_what_is_needed_and_one_element_less_is_refused() {
             &examples.inputs,
             &examples.labels,
             buffers.workspace(),
+            Arithmetic::Fixed,
         );
         let size = SizeError {
             expected: plan.ints,
@@ -423,7 +425,13 @@ fn wrong_lengths_and_labels_are_refused_and_change_nothing() {
             return;
         }
         let mut buffers = Buffers::new(&model.evaluation_plan().unwrap());
-        let found = model.evaluate(params, inputs, labels, buffers.workspace());
+        let found = model.evaluate(
+            params,
+            inputs,
+            labels,
+            buffers.workspace(),
+            Arithmetic::Fixed,
+        );
         assert_eq!(found, Err(error));
     };
     check(

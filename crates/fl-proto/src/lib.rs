@@ -1,15 +1,15 @@
-//! zfl's wire format: what a device and the aggregator say to each other over HTTP/1.1.
+//! zfl's wire format: the messages between a device and the aggregator over HTTP/1.1.
 //!
 //! Control messages are JSON, one set of types for both sides ([`Welcome`], [`Start`], [`Ready`],
-//! [`Results`], [`ErrorReply`]). Model parameters travel in a [`frame`]: a fixed binary header, the
-//! control message and the parameters, little endian; or, in the compatible form, as base64 inside
-//! the JSON object (see [`compat`]). `docs/wire-format.md` shows both byte by byte.
+//! [`Results`], [`ErrorReply`]). Vectors travel as sections of a [`message`], each written by a
+//! [`codec`]; hosts may use the JSON form instead (`json_form`). `docs/wire-format.md` shows them byte by
+//! byte. [`wire_len`] tells the length of anything.
 //!
 //! Invariants:
 //! - Without the `alloc` feature nothing here allocates. Nothing panics on input, recurses as deep as
 //!   input says, or trusts a length before checking it against a bound.
-//! - This crate knows no layers: parameters are one flat `[f32]`, and [`Welcome::layers`] is a tag
-//!   that the two ends interpret.
+//! - This crate knows no layers and no algorithm: a vector is one flat `[f32]` with a name, and
+//!   [`Welcome::layers`] is a tag that the two ends interpret.
 
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![forbid(unsafe_code)]
@@ -18,32 +18,34 @@
 extern crate alloc;
 
 mod checks;
-pub mod compat;
-pub mod frame;
+pub mod codec;
+mod control;
 pub mod json;
-mod messages;
+#[cfg(feature = "json-form")]
+pub mod json_form;
+pub mod message;
 mod params;
+pub mod wire_len;
 
-pub use messages::{
-    Activation, Arithmetic, Cost, DeviceState, ErrorReply, MAX_LAYER_SIZES, Query, Ready, Results,
-    Start, Token, Welcome,
+pub use control::{
+    Activation, Arithmetic, CodecName, Cost, DEFAULT_RULE, DeviceState, ErrorReply, KeptState,
+    MAX_LAYER_SIZES, Query, Ready, Results, RuleName, Start, Token, Welcome,
 };
-pub use params::{ParamDecoder, ParamEncoder};
+pub use params::{MAX_NAMED, Metrics, ParamName, Params};
 
-/// Version of the messages and frames; a device of another version than [`Welcome::protocol`] does
-/// not join.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// Version of the messages; a device of another version than [`Welcome::protocol`] does not join.
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Longest control message in JSON, in bytes; longer ones are refused unread.
 pub const MAX_CONTROL_BYTES: usize = 1024;
 
-/// Largest number of parameters that either side will take in (64 MiB as f32).
+/// Most numbers of a section that either side will take in (64 MiB as f32).
 pub const MAX_PARAMS: u32 = 16 << 20;
 
-/// Media type of a [`frame`].
+/// Media type of a [`message`].
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
-/// Media type of control messages and of the [`compat`] form.
+/// Media type of control messages and of the JSON form.
 pub const JSON: &str = "application/json";
 
 /// Paths of the endpoints.
@@ -54,9 +56,11 @@ pub mod path {
     pub const TRAINING_DATA: &str = "/training-data";
     /// Aggregator, GET: the client's labels, `num_examples` octets.
     pub const TRAINING_LABELS: &str = "/training-labels";
-    /// Aggregator, POST: an update, a frame or its compatible form with [`Results`](crate::Results).
+    /// Aggregator, GET: the client's kept vectors, a message with [`KeptState`](crate::KeptState).
+    pub const STATE: &str = "/state";
+    /// Aggregator, POST: an update, a message or its JSON form with [`Results`](crate::Results).
     pub const RESULTS: &str = "/results";
-    /// Device, POST: train a round, a frame or its compatible form with [`Start`](crate::Start).
+    /// Device, POST: train a round, a message with [`Start`](crate::Start).
     pub const START: &str = "/start";
     /// Device, GET: [`Ready`](crate::Ready).
     pub const READY: &str = "/ready";

@@ -1,86 +1,101 @@
-//! Parameters to and from little-endian bytes, in pieces of any length.
+//! Open objects of named numbers: an algorithm's parameters down, metrics up.
 
-/// Turns bytes, in pieces as they arrive, into parameters.
-#[derive(Clone, Debug, Default)]
-pub struct ParamDecoder {
-    decoded: usize,
-    partial: [u8; 4],
-    partial_len: usize,
-}
+use crate::checks;
+use core::fmt;
+use heapless::{String, Vec};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
-impl ParamDecoder {
-    /// Starts at parameter 0.
-    pub fn new() -> Self {
-        Self::default()
+/// Most numbers of one object.
+pub const MAX_NAMED: usize = 8;
+
+/// Name of a parameter or a metric: 1 to 24 of `a-z 0-9 _`.
+pub type ParamName = String<24>;
+
+/// Named finite numbers, in the order in which they were set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Params(Vec<(ParamName, f32), MAX_NAMED>);
+
+/// Numbers that a device reports of a round, by name.
+pub type Metrics = Params;
+
+impl Params {
+    /// No number.
+    pub const fn new() -> Self {
+        Self(Vec::new())
     }
 
-    /// Parameters decoded so far.
-    pub fn decoded(&self) -> usize {
-        self.decoded
+    /// The number of a name.
+    pub fn get(&self, name: &str) -> Option<f32> {
+        let found = self.0.iter().find(|(own, _)| own == name)?;
+        Some(found.1)
     }
 
-    /// Decodes `bytes` behind what came before; `false` if `params` has no room for them.
+    /// Sets a number; `false` if the name is none, the number is not finite, or there is no room.
     #[must_use]
-    pub fn push(&mut self, mut bytes: &[u8], params: &mut [f32]) -> bool {
-        while self.partial_len > 0 && self.partial_len < 4 {
-            let Some((&byte, rest)) = bytes.split_first() else {
-                return true;
-            };
-            self.partial[self.partial_len] = byte;
-            self.partial_len += 1;
-            bytes = rest;
-        }
-        if self.partial_len == 4 {
-            let Some(slot) = params.get_mut(self.decoded) else {
-                return false;
-            };
-            *slot = f32::from_le_bytes(self.partial);
-            self.decoded += 1;
-            self.partial_len = 0;
-        }
-        let (words, tail) = bytes.as_chunks::<4>();
-        let Some(slots) = params
-            .get_mut(self.decoded..)
-            .and_then(|s| s.get_mut(..words.len()))
-        else {
+    pub fn set(&mut self, name: &str, number: f32) -> bool {
+        let valid = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_';
+        if name.is_empty() || !name.as_bytes().iter().all(valid) || !number.is_finite() {
             return false;
-        };
-        for (slot, word) in slots.iter_mut().zip(words) {
-            *slot = f32::from_le_bytes(*word);
         }
-        self.decoded += words.len();
-        self.partial[..tail.len()].copy_from_slice(tail);
-        self.partial_len = tail.len();
-        true
+        if let Some((_, old)) = self.0.iter_mut().find(|(own, _)| own == name) {
+            *old = number;
+            return true;
+        }
+        let name = ParamName::try_from(name);
+        name.is_ok_and(|name| self.0.push((name, number)).is_ok())
     }
 
-    /// Whether exactly `count` parameters and no stray byte came.
-    pub fn is_complete(&self, count: usize) -> bool {
-        self.decoded == count && self.partial_len == 0
+    /// All of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, f32)> {
+        self.0.iter().map(|(name, number)| (name.as_str(), *number))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
-/// Turns parameters into bytes, a buffer at a time.
-#[derive(Clone, Debug, Default)]
-pub struct ParamEncoder {
-    next: usize,
+impl Serialize for Params {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
 }
 
-impl ParamEncoder {
-    /// Starts at parameter 0.
-    pub fn new() -> Self {
-        Self::default()
+impl<'de> Deserialize<'de> for Params {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Params;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object of up to {MAX_NAMED} numbers")
     }
 
-    /// Fills `buffer` with the next whole parameters, returns the bytes written; 0 at the end.
-    pub fn fill(&mut self, params: &[f32], buffer: &mut [u8]) -> usize {
-        let rest = params.get(self.next..).unwrap_or(&[]);
-        let (slots, _) = buffer.as_chunks_mut::<4>();
-        let n = rest.len().min(slots.len());
-        for (slot, param) in slots.iter_mut().zip(rest) {
-            *slot = param.to_le_bytes();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
+        let mut params = Params::new();
+        while let Some((name, number)) = map.next_entry::<ParamName, Finite>()? {
+            if params.get(&name).is_some() || !params.set(&name, number.0) {
+                return Err(A::Error::custom(
+                    "a name there twice, no name, or one too many",
+                ));
+            }
         }
-        self.next += n;
-        4 * n
+        Ok(params)
+    }
+}
+
+/// A finite number.
+struct Finite(f32);
+
+impl<'de> Deserialize<'de> for Finite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        checks::finite(deserializer).map(Self)
     }
 }

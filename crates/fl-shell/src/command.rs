@@ -12,8 +12,6 @@ run <ip> server=<ip>:<port> [key=<value> ...]
     address  where the aggregator reaches this device, when that is not <ip>
     gateway  the way to other networks
     mask     length of the network's prefix in bits, 24 unless given
-    epochs   passes over the data in a round, whatever the aggregator says
-    batch    examples per step, whatever the aggregator says
     icount   N where QEMU runs with -icount shift=N: then instructions are counted
 stat
     uptime, memory, network and interrupt counters
@@ -26,7 +24,7 @@ help
 ";
 
 const RUN_USAGE: &str = "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] \
-                         [gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>] [icount=<shift>]";
+                         [gateway=<ip>] [mask=<bits>] [icount=<shift>]";
 
 /// A line that was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +58,6 @@ pub struct Run {
     pub client: Option<u32>,
     /// Address at which the aggregator reaches this device, if it is not `ip`.
     pub address: Option<SocketAddrV4>,
-    /// Passes over the data in a round, instead of the number that the aggregator gives.
-    pub local_epochs: Option<u32>,
-    /// Examples per step, instead of the number that the aggregator gives.
-    pub batch_size: Option<u32>,
     /// The N of QEMU's `-icount shift=N`, if it runs with that.
     ///
     /// # Units
@@ -216,7 +210,6 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
     let ip = value("<ip>", ip, ADDRESS)?;
     let (mut mask, mut gateway, mut server) = (None, None, None);
     let (mut client, mut address) = (None, None);
-    let (mut local_epochs, mut batch_size) = (None, None);
     let mut icount = None;
     for word in words {
         match word.split_once('=') {
@@ -225,8 +218,6 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
             Some(("address", text)) => once(&mut address, "address", text, ENDPOINT)?,
             Some(("gateway", text)) => once(&mut gateway, "gateway", text, ADDRESS)?,
             Some(("mask", text)) => once(&mut mask, "mask", text, "a number of bits, 1 to 30")?,
-            Some(("epochs", text)) => once(&mut local_epochs, "epochs", text, NUMBER)?,
-            Some(("batch", text)) => once(&mut batch_size, "batch", text, NUMBER)?,
             Some(("icount", text)) => once(&mut icount, "icount", text, "a shift, 0 to 10")?,
             _ => {
                 return Err(CommandError::Unexpected {
@@ -245,8 +236,6 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
         server,
         client,
         address,
-        local_epochs,
-        batch_size,
         icount: icount.map(|Shift(shift)| shift),
     }
     .checked()

@@ -33,7 +33,7 @@ use zfl_experiment::{
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::sandbox::{self, Needs, Plan, Sandbox};
 use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, Overrides, PcapConfig, Qemu, Resumption,
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Qemu, Resumption,
 };
 use zfl_run_dir::{
     Death, FleetSummary, Memory, NetworkStats, PidFile, Resumed, RunDir, RunHistory, RunSummary,
@@ -370,10 +370,6 @@ fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
         None => DeviceBody::Native,
     };
     DeviceSpec {
-        overrides: Overrides {
-            local_epochs: group.local_epochs,
-            batch_size: group.batch_size,
-        },
         link: group.link,
         memory_mib: group.memory_mib,
         speed: group.speed,

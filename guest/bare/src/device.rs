@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt::Write as _;
 
-use fl_client::{Activity, Config, Device, Overrides, Port};
+use fl_client::{Activity, Config, Device, Port};
 use fl_shell::command::Run;
 
 use crate::boot_cell::BootCell;
@@ -14,6 +14,8 @@ use crate::port::GuestPort;
 
 /// Port on which the device listens.
 const HTTP_PORT: u16 = 80;
+/// Instruction set of this machine.
+const ISA: &str = "i686";
 /// Examples between two looks at the network and the serial line: some 2 ms under emulation.
 const STEP_EXAMPLES: u32 = 16;
 
@@ -120,9 +122,7 @@ fn config(run: &Run) -> Config {
         client: run.client,
         address,
         http_port: HTTP_PORT,
-        overrides: Overrides {
-            local_epochs: run.local_epochs,
-            batch_size: run.batch_size,
-        },
+        isa: Some(ISA),
+        ..Config::default()
     }
 }

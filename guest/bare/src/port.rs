@@ -119,6 +119,10 @@ impl Port for GuestPort {
         console::log(format_args!("zfl: {line}"));
     }
 
+    fn free_bytes(&mut self) -> Option<u64> {
+        u64::try_from(heap::usage().free_bytes()).ok()
+    }
+
     fn usage(&mut self) -> Usage {
         let bytes = |bytes: usize| u32::try_from(bytes).ok();
         let instructions = self

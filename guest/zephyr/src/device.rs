@@ -7,11 +7,14 @@ use crate::{clock, console};
 use core::ffi::c_void;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
-use fl_client::{Activity, Config, Device, Overrides, TrainJob};
+use fl_client::{Activity, Config, Device, TrainJob};
 use fl_shell::command::Run;
 
 /// Port on which the device listens at its own address.
 const HTTP_PORT: u16 = 80;
+
+/// Instruction set of this machine.
+const ISA: &str = if cfg!(target_arch = "x86") { "i686" } else { "other" };
 
 /// Examples a training thread works through between two looks at whether it is done.
 const STEP_EXAMPLES: u32 = 64;
@@ -89,10 +92,8 @@ fn config(args: &Run) -> Config {
             text
         }),
         http_port: HTTP_PORT,
-        overrides: Overrides {
-            local_epochs: args.local_epochs,
-            batch_size: args.batch_size,
-        },
+        isa: Some(ISA),
+        ..Config::default()
     }
 }
 

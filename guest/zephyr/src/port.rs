@@ -206,6 +206,10 @@ impl Port for ZephyrPort {
         console::log(line);
     }
 
+    fn free_bytes(&mut self) -> Option<u64> {
+        u64::try_from(heap::free_bytes()).ok()
+    }
+
     fn usage(&mut self) -> Usage {
         let heap = heap::usage();
         let tcp = glue::tcp_counters();

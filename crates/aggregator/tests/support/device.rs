@@ -8,8 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get as on_get, post as on_post};
-use fl_proto::frame::{self, Frame, Kind};
-use fl_proto::{Cost, DeviceState, ErrorReply, OCTET_STREAM, Ready, Results, Start, Welcome};
+use fl_proto::codec::F32;
+use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
+use fl_proto::{
+    Cost, DeviceState, ErrorReply, Metrics, OCTET_STREAM, Ready, Results, Start, Welcome,
+};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-/// What a device says to a `/start` besides taking it.
+/// Answer of a device to a `/start`, besides taking it.
 #[derive(Clone, Copy, Debug)]
 pub enum Reply {
     /// Refuses with this status.
@@ -171,7 +174,9 @@ impl Device {
             round: order.start.round,
             token: order.start.token.clone(),
             num_examples: self.num_examples,
+            steps: 1,
             loss: 0.5,
+            metrics: Metrics::new(),
             cost: Cost {
                 train_us: 1000,
                 bytes_sent: 7,
@@ -189,12 +194,12 @@ impl Device {
             .collect()
     }
 
-    /// The frame of an honest update.
+    /// The body of an honest update.
     pub fn update(&self, order: &Order) -> Vec<u8> {
-        frame_of(&self.results(order), &self.train(order))
+        update_of(&self.results(order), &self.train(order))
     }
 
-    /// Posts a frame under its own ID.
+    /// Posts octets under its own ID.
     pub async fn post(&self, body: &[u8]) -> Answer {
         post(
             self.server,
@@ -235,10 +240,19 @@ impl Device {
     }
 }
 
-/// A frame of `results` and `params`.
-pub fn frame_of(results: &Results, params: &[f32]) -> Vec<u8> {
-    let control = serde_json::to_vec(results).unwrap();
-    frame::encode(Kind::Weights, results.round, &control, params).unwrap()
+/// An update of `results` and `params`.
+pub fn update_of(results: &Results, params: &[f32]) -> Vec<u8> {
+    message_of(Kind::Results, &serde_json::to_vec(results).unwrap(), params)
+}
+
+/// A message with a model.
+pub fn message_of(kind: Kind, control: &[u8], params: &[f32]) -> Vec<u8> {
+    let model = Outgoing {
+        name: MODEL,
+        codec: &F32,
+        numbers: params,
+    };
+    message::encode(kind, control, &[model]).unwrap()
 }
 
 async fn ready(State(inner): State<Arc<Inner>>) -> Response {
@@ -259,12 +273,13 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
         Some(Reply::Hang) => std::future::pending().await,
         Some(Reply::Garble | Reply::Hold) | None => {}
     }
-    let frame = Frame::parse(&body).expect("a well-formed frame");
-    let start: Start = fl_proto::json::decode(frame.control).expect("a start");
-    assert_eq!(start.round, frame.header.round);
+    let message = Message::parse(&body).expect("a well-formed message");
+    assert_eq!(message.kind, Kind::Start);
+    let start: Start = fl_proto::json::decode(message.control).expect("a start");
+    let model = message.section(MODEL).expect("a model");
     let _ = inner.orders.send(Order {
         start,
-        params: frame.params().collect(),
+        params: model.numbers().expect("a codec that is spoken"),
     });
     if let Some(Reply::Hold) = reply {
         inner.let_go.notified().await;

@@ -10,13 +10,15 @@ mod device;
 mod http;
 mod wire;
 
-pub use device::{Device, Order, Reply, frame_of};
+pub use device::{Device, Order, Reply, message_of, update_of};
 pub use http::{Answer, answer, get, get_from, post, post_from, raw};
 pub use wire::Wire;
 
 use fl_data::{Dataset, Partition, Splits, iid};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
+use fl_proto::codec::F32;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -78,6 +80,11 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         weighting: Weighting::NumExamples,
         model: model(),
         seed: 7,
+        overrides: BTreeMap::new(),
+        rule: "fedavg".try_into().unwrap(),
+        rule_params: fl_proto::Params::new(),
+        encoding_up: &F32,
+        encoding_down: &F32,
         any_address: false,
     }
 }

@@ -1,11 +1,12 @@
 //! Bytes on the wire.
 
 use fl_nn::Model;
+use fl_proto::codec::{Codec, F32};
+use fl_proto::wire_len;
 
-/// HTTP's head and the control part of `/start` or of an update: both are 200 to 400 bytes.
-pub const HEAD_BYTES: u64 = 300;
+pub use fl_proto::wire_len::HEAD_BYTES;
 
-/// Bytes of a `/start`, and of an update.
+/// Estimated bytes of a `/start`, and of an update.
 pub fn message_bytes(model: &Model) -> u64 {
-    4 * model.shape().num_params() as u64 + HEAD_BYTES
+    wire_len::request([(&F32 as &dyn Codec, model.shape().num_params() as u64)])
 }

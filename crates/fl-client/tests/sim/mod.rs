@@ -156,12 +156,12 @@ impl Port for SimPort {
 
 /// A whole HTTP message: its head as text, and its body.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct Exchange {
     pub head: String,
     pub body: Vec<u8>,
 }
 
-impl Message {
+impl Exchange {
     /// `None` while bytes are missing.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let at = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
@@ -201,7 +201,7 @@ pub struct Sim {
     pub stopped: bool,
     serving: Vec<(Stream, Vec<u8>)>,
     asking: Vec<(usize, Stream, Vec<u8>)>,
-    answers: Vec<(usize, Option<Message>)>,
+    answers: Vec<(usize, Option<Exchange>)>,
     next_ask: usize,
 }
 
@@ -227,7 +227,7 @@ impl Sim {
     }
 
     /// One turn of the device's loop; `aggregator` answers its requests with status and body.
-    pub fn turn(&mut self, train: bool, aggregator: &mut dyn FnMut(&Message) -> (u16, Vec<u8>)) {
+    pub fn turn(&mut self, train: bool, aggregator: &mut dyn FnMut(&Exchange) -> (u16, Vec<u8>)) {
         self.port.now_us += 50;
         match self.device.poll(&mut self.port) {
             Activity::Stopped => self.stopped = true,
@@ -247,7 +247,7 @@ impl Sim {
         self.listen();
     }
 
-    fn serve(&mut self, aggregator: &mut dyn FnMut(&Message) -> (u16, Vec<u8>)) {
+    fn serve(&mut self, aggregator: &mut dyn FnMut(&Exchange) -> (u16, Vec<u8>)) {
         self.serving.extend(
             self.port
                 .outgoing
@@ -256,7 +256,7 @@ impl Sim {
         );
         self.serving.retain_mut(|(stream, bytes)| {
             stream.take_all(bytes);
-            if let Some(request) = Message::parse(bytes) {
+            if let Some(request) = Exchange::parse(bytes) {
                 let (status, body) = aggregator(&request);
                 let head = format!(
                     "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
@@ -275,7 +275,7 @@ impl Sim {
         let answers = &mut self.answers;
         self.asking.retain_mut(|(ask, stream, bytes)| {
             stream.take_all(bytes);
-            if let Some(answer) = Message::parse(bytes) {
+            if let Some(answer) = Exchange::parse(bytes) {
                 stream.close();
                 answers.push((*ask, Some(answer)));
                 return false;
@@ -299,7 +299,7 @@ impl Sim {
     }
 
     /// The answer to a request that was sent, once it is there; `Some(None)` if the stream broke.
-    pub fn answer(&mut self, ask: usize) -> Option<Option<Message>> {
+    pub fn answer(&mut self, ask: usize) -> Option<Option<Exchange>> {
         let at = self.answers.iter().position(|(a, _)| *a == ask)?;
         Some(self.answers.swap_remove(at).1)
     }
@@ -309,8 +309,8 @@ impl Sim {
         &mut self,
         request: &[u8],
         train: bool,
-        aggregator: &mut dyn FnMut(&Message) -> (u16, Vec<u8>),
-    ) -> Option<Message> {
+        aggregator: &mut dyn FnMut(&Exchange) -> (u16, Vec<u8>),
+    ) -> Option<Exchange> {
         let ask = self.send(request);
         for _ in 0..100_000 {
             if let Some(answer) = self.answer(ask) {
@@ -324,7 +324,7 @@ impl Sim {
     /// Turns until `done` says so.
     pub fn run_until(
         &mut self,
-        aggregator: &mut dyn FnMut(&Message) -> (u16, Vec<u8>),
+        aggregator: &mut dyn FnMut(&Exchange) -> (u16, Vec<u8>),
         done: impl Fn(&Sim) -> bool,
     ) {
         for _ in 0..1_000_000 {

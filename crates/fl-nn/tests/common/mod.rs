@@ -26,6 +26,7 @@ pub fn config(arithmetic: Arithmetic) -> TrainConfig {
         learning_rate: 0.1,
         seed: 9,
         arithmetic,
+        ..TrainConfig::default()
     }
 }
 

@@ -6,8 +6,9 @@
 
 use crate::document::examples;
 use crate::oracle::{self, Taken};
-use fl_proto::compat;
-use fl_proto::frame::{self, HEADER_LEN, Kind};
+use fl_proto::codec::{F16, F32};
+use fl_proto::json_form;
+use fl_proto::message::{self, HEAD_LEN, Kind, Outgoing, SECTION_HEADER_LEN};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -40,8 +41,8 @@ const DICTIONARY: [&[u8]; 24] = [
     b"AAAA",
     b"==",
     b"\"round\":1,",
-    b"\"weights\":\"\",",
-    b"zflw\x01",
+    b"\"sections\":{},",
+    b"zflw\x02",
 ];
 
 #[test]
@@ -65,7 +66,13 @@ fn fuzz() {
         );
     };
     println!("fuzz: {inputs} inputs, taken: {taken:?}");
-    let reached = [taken.headers, taken.frames, taken.messages, taken.weights];
+    let reached = [
+        taken.heads,
+        taken.headers,
+        taken.octets,
+        taken.messages,
+        taken.json,
+    ];
     assert!(
         seconds == 0 || reached.iter().all(|n| *n > 0),
         "a reader took nothing: {taken:?}"
@@ -102,9 +109,18 @@ fn corpus() -> Vec<Vec<u8>> {
     let mut corpus: Vec<Vec<u8>> = examples().into_iter().map(|(_, bytes)| bytes).collect();
     corpus.push(br#"{"error":"x","later":[[1],[{"a":[null,"b"]}]]}"#.to_vec());
     corpus.push(br#"{"later":{"a":{"a":{"a":1}}},"error":"x"}"#.to_vec());
-    let params: Vec<f32> = (0..257).map(|n| n as f32 / 8.0).collect();
-    corpus.push(frame::encode(Kind::Delta, 1, br#"{"round":1}"#, &params).unwrap());
-    corpus.push(compat::encode(br#"{"round":1}"#, &params).unwrap());
+    let numbers: Vec<f32> = (0..257).map(|n| n as f32 / 8.0).collect();
+    let section = |name, codec| Outgoing {
+        name,
+        codec,
+        numbers: &numbers,
+    };
+    let sections = [section("model", &F32), section("variate", &F16)];
+    let control = br#"{"round":1}"#;
+    corpus.push(message::encode(Kind::Results, control, &sections).unwrap());
+    corpus.push(message::encode(Kind::Start, control, &[]).unwrap());
+    let text = json_form::encode_sections(&[("model", &numbers), ("variate", &[])]).unwrap();
+    corpus.push(json_form::encode(control, &text).unwrap());
     corpus
 }
 
@@ -211,22 +227,35 @@ impl Random {
     }
 }
 
-/// Makes the count of a damaged frame fit its length again, so that what comes later is looked at.
-fn mend_length(bytes: &mut Vec<u8>) {
-    if bytes.len() < HEADER_LEN || !bytes.starts_with(b"zflw") {
-        return;
-    }
-    let behind = bytes.len() - HEADER_LEN;
-    let control_len = usize::from(u16::from_le_bytes([bytes[8], bytes[9]])).min(behind);
-    let count = (behind - control_len) / 4;
-    bytes.truncate(HEADER_LEN + control_len + 4 * count);
-    bytes[16..20].copy_from_slice(&(count as u32).to_le_bytes());
+/// The place of the first section, as the head has it.
+fn first_section(bytes: &[u8]) -> Option<usize> {
+    let len = bytes.starts_with(b"zflw").then(|| bytes.get(8..10))??;
+    let at = HEAD_LEN + usize::from(u16::from_le_bytes([len[0], len[1]]));
+    (at + SECTION_HEADER_LEN <= bytes.len()).then_some(at)
 }
 
-/// Makes the checksum of a damaged frame right again.
+/// Makes the counts of a damaged message of one section fit its length again, so that later parts are
+/// looked at.
+fn mend_length(bytes: &mut Vec<u8>) {
+    let Some(at) = first_section(bytes) else {
+        return;
+    };
+    let unit = if bytes[at + 16] == 0 { 4 } else { 2 };
+    let count = (bytes.len() - at - SECTION_HEADER_LEN) / unit;
+    bytes.truncate(at + SECTION_HEADER_LEN + unit * count);
+    bytes[6] = 1;
+    bytes[at + 20..at + 24].copy_from_slice(&(count as u32).to_le_bytes());
+    bytes[at + 24..at + 28].copy_from_slice(&((unit * count) as u32).to_le_bytes());
+}
+
+/// Makes the checksums of a damaged message of one section right again.
 fn mend_checksum(bytes: &mut [u8]) {
-    if bytes.len() >= HEADER_LEN && bytes.starts_with(b"zflw") {
-        let crc = oracle::crc32(&[&bytes[..20], &bytes[HEADER_LEN..]].concat());
-        bytes[20..24].copy_from_slice(&crc.to_le_bytes());
-    }
+    let Some(at) = first_section(bytes) else {
+        return;
+    };
+    let crc = oracle::crc32(&[&bytes[..12], &bytes[HEAD_LEN..at]].concat());
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    let payload = &bytes[at + SECTION_HEADER_LEN..];
+    let crc = oracle::crc32(&[&bytes[at..at + 28], payload].concat());
+    bytes[at + 28..at + 32].copy_from_slice(&crc.to_le_bytes());
 }

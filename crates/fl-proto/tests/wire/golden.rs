@@ -1,7 +1,8 @@
-//! The document's examples are what both JSON libraries and the frames write and read.
+//! The document's examples are what both JSON libraries and the messages write and read.
 
 use crate::document::{example, examples};
-use fl_proto::frame::{self, Frame, HEADER_LEN, Header, Kind};
+use fl_proto::codec::{self, Codec, F16, F32};
+use fl_proto::message::{self, HEAD_LEN, Head, Kind, MODEL, Message, Outgoing, SectionHeader};
 use fl_proto::*;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -48,7 +49,18 @@ fn start() -> Start {
         batch_size: 600,
         learning_rate: 0.1,
         arithmetic: Arithmetic::Fixed,
+        rule: text("fedprox"),
+        params: named("proximal_mu", 0.01),
+        state_round: 0,
+        encoding_up: text("f16"),
     }
+}
+
+/// An open object of one number.
+fn named(name: &str, number: f32) -> Params {
+    let mut params = Params::new();
+    assert!(params.set(name, number));
+    params
 }
 
 fn results() -> Results {
@@ -56,7 +68,9 @@ fn results() -> Results {
         round: 3,
         token: text("k7Qw2xA9"),
         num_examples: 1200,
+        steps: 10,
         loss: 0.4375,
+        metrics: Metrics::new(),
         cost: Cost {
             train_us: 1_836_211,
             bytes_received: 1_995_170,
@@ -77,8 +91,12 @@ fn ready() -> Ready {
     }
 }
 
-fn header() -> Header {
-    Header::new(Kind::Weights, 3, b"{}", &PARAMS).unwrap()
+fn model(codec: &'static dyn Codec) -> Outgoing<'static> {
+    Outgoing {
+        name: MODEL,
+        codec,
+        numbers: &PARAMS,
+    }
 }
 
 fn welcome() -> Welcome {
@@ -89,6 +107,10 @@ fn welcome() -> Welcome {
         layers: [784, 16, 10].into_iter().collect(),
         activation: Activation::Relu,
         seed: 42,
+        rule: text("fedprox"),
+        params: named("proximal_mu", 0.01),
+        encoding_up: text("f16"),
+        encoding_down: text("f32"),
     }
 }
 
@@ -116,7 +138,16 @@ fn messages_are_as_documented() {
         retransmissions: Some(2),
         ..results().cost
     };
-    check_message("results-full-cost", &Results { cost, ..results() });
+    let metrics = named("drift", 0.125);
+    check_message(
+        "results-full",
+        &Results {
+            cost,
+            metrics,
+            ..results()
+        },
+    );
+    check_message("kept-state", &KeptState { round: 2 });
     check_message(
         "error",
         &ErrorReply::new("round 2 is over, this device was in round 3"),
@@ -142,78 +173,135 @@ fn enums_have_their_documented_names() {
 }
 
 #[test]
-fn frames_are_as_documented() {
-    for (name, control) in [
-        ("start-frame", encode(&start())),
-        ("results-frame", encode(&results())),
+fn messages_in_octets_are_as_documented() {
+    let variate = Outgoing {
+        name: "client_variate",
+        codec: &F32,
+        numbers: &[0.25, -2.0],
+    };
+    for (name, kind, control, section) in [
+        ("start-message", Kind::Start, encode(&start()), model(&F32)),
+        (
+            "results-message",
+            Kind::Results,
+            encode(&results()),
+            model(&F16),
+        ),
+        (
+            "kept-state-message",
+            Kind::Start,
+            encode(&KeptState { round: 2 }),
+            variate,
+        ),
     ] {
         let golden = example(name);
         let control = control.as_bytes();
-        assert_eq!(
-            frame::encode(Kind::Weights, 3, control, &PARAMS).unwrap(),
-            golden,
-            "{name}"
-        );
-        let frame = Frame::parse(&golden).unwrap();
-        assert_eq!(
-            frame.header,
-            Header::new(Kind::Weights, 3, control, &PARAMS).unwrap()
-        );
-        assert_eq!(frame.control, control);
-        assert!(frame.params().eq(PARAMS));
+        let body = message::encode(kind, control, &[section]).unwrap();
+        assert_eq!(body, golden, "{name}");
+        let message = Message::parse(&golden).unwrap();
+        assert_eq!((message.kind, message.control), (kind, control));
+        let found = message.section(section.name).unwrap();
+        assert_eq!(found.header.codec, section.codec);
+        assert_eq!(found.numbers().unwrap(), section.numbers);
     }
 }
 
 #[test]
-fn a_delta_differs_in_kind_and_checksum_only() {
-    let weights = header();
-    let delta = Header::new(Kind::Delta, 3, b"{}", &PARAMS).unwrap();
-    let differ: Vec<usize> = (0..HEADER_LEN)
-        .filter(|&i| weights.emit()[i] != delta.emit()[i])
-        .collect();
-    assert_eq!(differ, [6, 20, 21, 22, 23]);
-    assert_eq!(delta.emit()[6], 1);
-}
-
-#[test]
-fn the_compatible_form_is_as_documented() {
-    let golden = example("start-compat");
-    assert_eq!(
-        compat::encode(encode(&start()).as_bytes(), &PARAMS).unwrap(),
-        golden
-    );
-    let mut params = [0.0; 2];
-    assert!(compat::decode_weights(&golden, &mut params));
-    assert_eq!(params, PARAMS);
+fn the_json_form_is_as_documented() {
+    let control = [encode(&start()), encode(&results())];
+    for (name, control) in ["start-json", "results-json"].into_iter().zip(control) {
+        let golden = example(name);
+        let sections = json_form::encode_sections(&[(MODEL, &PARAMS)]).unwrap();
+        let body = json_form::encode(control.as_bytes(), &sections).unwrap();
+        assert_eq!(body, golden, "{name}");
+        let decoded = json_form::decode(&golden).unwrap();
+        assert_eq!(decoded, [(MODEL.to_owned(), PARAMS.to_vec())]);
+    }
+    let golden = example("start-json");
     assert_eq!(json::decode::<Start>(&golden), Some(start()));
     assert_eq!(serde_json::from_slice::<Start>(&golden).unwrap(), start());
 }
 
 #[test]
-fn base64_padded_in_the_middle_is_refused() {
-    // 1,024 characters are decoded at a time, and these end in padding. Both parts together give
-    // the right number of bytes.
-    let text = format!("{}AA==AAA=", "A".repeat(1020));
-    let body = format!("{{\"weights\":\"{text}\"}}");
-    assert!(!compat::decode_weights(body.as_bytes(), &mut [0.0; 192]));
+fn base64_that_is_none_is_refused() {
+    let body = |text: &str| format!("{{\"sections\":{{\"model\":\"{text}\"}}}}");
+    assert!(json_form::decode(body("AAAAAA==").as_bytes()).is_some());
+    for text in [
+        "AAAAA===",
+        "AAAA",
+        "AAAAAA",
+        "AAAAAA=\\u003d",
+        "AA AAAA==",
+        "?AAAAA==",
+    ] {
+        assert_eq!(json_form::decode(body(text).as_bytes()), None, "{text}");
+    }
+    for sections in [
+        r#"{"model":"","model":""}"#,
+        r#"{"Model":""}"#,
+        r#"["model"]"#,
+        r#"{"model":null}"#,
+    ] {
+        let body = format!("{{\"sections\":{sections}}}");
+        assert_eq!(json_form::decode(body.as_bytes()), None, "{sections}");
+    }
 }
 
 #[test]
-fn base64_of_the_right_length_but_too_few_bytes_is_refused() {
-    // The length of 192 parameters in base64, and 767 bytes instead of 768.
-    let body = format!("{{\"weights\":\"{}=\"}}", "A".repeat(1023));
-    assert!(!compat::decode_weights(body.as_bytes(), &mut [0.0; 192]));
+fn lengths_are_told_in_one_place() {
+    let model = |codec: &'static dyn Codec| [(codec, u64::from(MAX_PARAMS))];
+    let fixed = 16 + 1024 + 32;
+    assert_eq!(wire_len::longest_body(model(&F32)), fixed + (64 << 20));
+    assert_eq!(wire_len::longest_body(model(&F16)), fixed + (32 << 20));
+    let body = example("results-message");
+    let control = encode(&results()).len();
+    let len = wire_len::body(control, [(&F16 as &dyn Codec, 2)]);
+    assert_eq!(len, body.len() as u64);
+    let json = example("start-json").len() as u64;
+    assert!(json < wire_len::longest_json_body([2]));
 }
 
 #[test]
-fn the_longest_body_is_64_mib_and_a_header() {
-    let header = Header {
-        control_len: 1024,
-        count: MAX_PARAMS,
-        ..header()
+fn codecs_have_their_documented_names_and_codes() {
+    let all = codec::ALL.iter().map(|codec| (codec.code(), codec.name()));
+    assert!(all.eq([(0, "f32"), (1, "f16")]));
+    for codec in codec::ALL {
+        assert_eq!(codec::by_name(codec.name()), Some(*codec));
+        assert_eq!(codec::by_code(codec.code()), Some(*codec));
+    }
+    assert_eq!((codec::by_name("f8"), codec::by_code(9)), (None, None));
+}
+
+#[test]
+fn a_query_says_what_a_device_can() {
+    let query = |codecs: Option<&str>, rules: Option<&str>| Query {
+        codecs: codecs.map(text),
+        rules: rules.map(text),
+        ..Query::default()
     };
-    assert_eq!(header.body_len(), 24 + 1024 + (64 << 20));
-    assert_eq!(Header::parse(&header.emit()), Ok(header));
+    let plain = query(None, None);
+    assert!(plain.speaks("f32") && plain.has_rule("fedavg"));
+    assert!(!plain.speaks("f16") && !plain.has_rule("fedprox"));
+    let able = query(Some("f32,f16"), Some("fedavg,fedprox"));
+    assert!(able.speaks("f16") && able.has_rule("fedprox"));
+    assert!(!able.speaks("f1") && !able.has_rule("prox") && !able.speaks(""));
+}
+
+#[test]
+fn open_objects_hold_eight_finite_numbers() {
+    let mut params = Params::new();
+    for number in 0..8 {
+        assert!(params.set(&format!("p{number}"), number as f32));
+    }
+    assert!(params.set("p7", -1.0), "a number may change");
+    assert!(!params.set("p8", 0.0), "there is no room");
+    assert_eq!((params.get("p7"), params.get("p8")), (Some(-1.0), None));
+    let mut params = Params::new();
+    for name in ["", "Mu", "a b", "0123456789abcdef012345678"] {
+        assert!(!params.set(name, 1.0), "{name}");
+    }
+    assert!(!params.set("mu", f32::NAN) && !params.set("mu", f32::INFINITY));
+    assert!(params.is_empty());
 }
 
 #[test]
@@ -225,11 +313,14 @@ fn every_example_of_the_document_is_checked() {
         "ready",
         "ready-failed",
         "results",
-        "results-full-cost",
+        "results-full",
         "error",
-        "start-frame",
-        "results-frame",
-        "start-compat",
+        "start-message",
+        "results-message",
+        "kept-state",
+        "kept-state-message",
+        "start-json",
+        "results-json",
     ];
     assert_eq!(names, checked);
 }
@@ -237,6 +328,11 @@ fn every_example_of_the_document_is_checked() {
 #[test]
 fn the_longest_messages_fit_the_bound() {
     let token: Token = text("0123456789abcdef");
+    let mut params = Params::new();
+    for number in 0..MAX_NAMED {
+        let name = format!("{number}_0123456789abcdef_longer");
+        assert!(params.set(&name[..24], -1.234_567_8e-38));
+    }
     let welcome = Welcome {
         protocol: u32::MAX,
         id: u32::MAX,
@@ -244,6 +340,10 @@ fn the_longest_messages_fit_the_bound() {
         layers: [u32::MAX; MAX_LAYER_SIZES].into(),
         activation: Activation::Sigmoid,
         seed: u64::MAX,
+        rule: text("0123456789abcdef01234567"),
+        params: params.clone(),
+        encoding_up: text("01234567"),
+        encoding_down: text("01234567"),
     };
     let start = Start {
         round: u32::MAX,
@@ -252,6 +352,10 @@ fn the_longest_messages_fit_the_bound() {
         batch_size: u32::MAX,
         learning_rate: -1.234_567_8e-38,
         arithmetic: Arithmetic::Fixed,
+        rule: text("0123456789abcdef01234567"),
+        params: params.clone(),
+        state_round: u32::MAX,
+        encoding_up: text("01234567"),
     };
     let ready = Ready {
         id: u32::MAX,
@@ -277,7 +381,9 @@ fn the_longest_messages_fit_the_bound() {
         round: u32::MAX,
         token,
         num_examples: u32::MAX,
+        steps: u32::MAX,
         loss: -1.234_567_8e-38,
+        metrics: params,
         cost,
     };
     // `encode` panics where the bound is broken; the numbers show what room is left.
@@ -288,7 +394,7 @@ fn the_longest_messages_fit_the_bound() {
         encode(&results).len(),
         encode(&ErrorReply::new("x".repeat(500))).len(),
     ];
-    assert_eq!(longest, [226, 149, 505, 390, 172]);
+    assert_eq!(longest, [659, 580, 505, 757, 172]);
 }
 
 /// What both sides must refuse, also where a parser by itself would have taken it.
@@ -334,6 +440,17 @@ fn malformed_messages_are_refused_by_both() {
         start("round", "3,\"arithmetic\":\"exact\""),
         start("round", "3,\"arithmetic\":null"),
         start("round", "3,\"arithmetic\":{\"fixed\":1}"),
+        start("round", "3,\"rule\":\"0123456789abcdef012345678\""),
+        start("round", "3,\"params\":[1]"),
+        start("round", "3,\"params\":{\"mu\":null}"),
+        start("round", "3,\"params\":{\"mu\":1e39}"),
+        start("round", "3,\"params\":{\"mu\":\"1\"}"),
+        start("round", "3,\"params\":{\"Mu\":1}"),
+        start("round", "3,\"params\":{\"mu\":1,\"mu\":1}"),
+        start(
+            "round",
+            "3,\"params\":{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1}",
+        ),
         good.replace("\"round\":3,", ""),
         good.replace("\"round\"", "\"Round\""),
         format!("{good}x"),
@@ -387,8 +504,8 @@ fn nesting_is_refused_before_it_is_followed() {
     for opening in ["[", "{\"a\":", "[\"]]\",", "a\",\"b\":["] {
         let text = format!("{{\"error\":\"x\",\"y\":{}", opening.repeat(deep));
         assert_eq!(json::decode::<ErrorReply>(text.as_bytes()), None);
-        let text = format!("{{\"weights\":\"\",\"y\":{}", opening.repeat(deep));
-        assert!(!compat::decode_weights(text.as_bytes(), &mut []));
+        let text = format!("{{\"sections\":{{}},\"y\":{}", opening.repeat(deep));
+        assert_eq!(json_form::decode(text.as_bytes()), None);
     }
 }
 
@@ -403,64 +520,97 @@ fn error_replies_are_cut_and_need_no_escapes() {
 }
 
 #[test]
-fn headers_are_refused_with_the_reason() {
+fn heads_are_refused_with_the_reason() {
     #[track_caller]
     fn check(at: usize, bytes: &[u8], expected: &str) {
-        let mut head = header().emit();
+        let mut head = Head::new(Kind::Start, 1, b"{}").unwrap().emit();
         head[at..at + bytes.len()].copy_from_slice(bytes);
-        assert_eq!(Header::parse(&head).unwrap_err().to_string(), expected);
+        assert_eq!(Head::parse(&head).unwrap_err().to_string(), expected);
     }
-    check(0, b"Z", "not a zfl frame: the magic bytes are missing");
-    check(4, &[2], "frame version 2, this side speaks 1");
-    check(
-        5,
-        &[1],
-        "unknown parameter encoding 1, this side speaks 0 (f32)",
-    );
-    check(6, &[2], "unknown update kind 2");
+    check(0, b"Z", "not a zfl message: the magic bytes are missing");
+    check(4, &[1], "message version 1, this side speaks 2");
+    check(5, &[2], "unknown kind of message 2");
+    check(6, &[9], "9 sections, at most 8 are taken");
     for at in [7, 10, 11] {
-        check(at, &[1], "a reserved byte of the frame header is not 0");
+        check(at, &[1], "a reserved byte is not 0");
     }
+    check(8, &[0, 0], "the control message is missing");
     check(
         8,
         &[1, 4],
         "control message of 1025 bytes, at most 1024 are taken",
     );
+}
+
+#[test]
+fn headers_of_sections_are_refused_with_the_reason() {
+    #[track_caller]
+    fn check(at: usize, bytes: &[u8], expected: &str) {
+        let mut header = SectionHeader::new(MODEL, &F32, &PARAMS).unwrap().emit();
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        assert_eq!(
+            SectionHeader::parse(&header).unwrap_err().to_string(),
+            expected
+        );
+    }
+    for (at, bytes) in [(0, b"M"), (0, b"\0"), (9, b"x"), (2, b"\xff")] {
+        check(at, bytes, "a section's name is not 1 to 16 of a-z 0-9 _");
+    }
+    check(16, &[9], "unknown codec 9");
+    for at in [17, 18, 19] {
+        check(at, &[1], "a reserved byte is not 0");
+    }
     check(
-        16,
+        20,
         &[1, 0, 0, 1],
-        "16777217 parameters, at most 16777216 are taken",
+        "16777217 numbers, at most 16777216 are taken",
     );
+    check(20, &[3], "a payload of 8 bytes, its codec makes 12");
+    check(24, &[9], "a payload of 9 bytes, its codec makes 8");
 }
 
 #[test]
-fn frames_are_refused_with_the_reason() {
-    let golden = example("start-frame");
-    let reason = |bytes: &[u8]| Frame::parse(bytes).unwrap_err().to_string();
-    assert_eq!(
-        reason(&golden[..23]),
-        "23 bytes are less than a header of 24"
-    );
+fn messages_are_refused_with_the_reason() {
+    let golden = example("start-message");
+    let reason = |bytes: &[u8]| Message::parse(bytes).unwrap_err().to_string();
+    let cut = "the body is cut off (a head has 16 bytes)";
+    for len in [0, HEAD_LEN - 1, HEAD_LEN, 100, golden.len() - 1] {
+        assert_eq!(reason(&golden[..len]), cut, "{len}");
+    }
     let longer = [&golden[..], &[0]].concat();
-    assert_eq!(
-        reason(&longer),
-        "a body of 138 bytes, its header asks for 137"
-    );
+    assert_eq!(reason(&longer), "bytes behind the last section");
+    let mut damaged = golden.clone();
+    damaged[20] ^= 1;
+    assert!(reason(&damaged).starts_with("damaged on the way: CRC-32 "));
     let mut damaged = golden;
-    damaged[136] ^= 1;
-    assert_eq!(
-        reason(&damaged),
-        "damaged on the way: CRC-32 49529414, its header says 3e55a482"
-    );
+    *damaged.last_mut().unwrap() ^= 1;
+    assert!(reason(&damaged).starts_with("damaged on the way: CRC-32 "));
+    let twice = message::encode(Kind::Start, b"{}", &[model(&F32); 2]).unwrap();
+    assert_eq!(reason(&twice), "section model is there twice");
 }
 
 #[test]
-fn frames_beyond_the_bounds_are_not_written() {
+fn messages_beyond_the_bounds_are_not_written() {
     let long = [b' '; MAX_CONTROL_BYTES + 1];
-    assert!(frame::encode(Kind::Weights, 1, &long[1..], &[]).is_ok());
-    assert!(frame::encode(Kind::Weights, 1, &long, &[]).is_err());
-    assert!(frame::encode(Kind::Weights, 1, &[b' '; 1 << 17], &[]).is_err());
-    assert!(frame::encode(Kind::Weights, 1, b"{}", &vec![0.0; MAX_PARAMS as usize + 1]).is_err());
-    assert_eq!(compat::encode(b"{}", &[]), None);
-    assert_eq!(compat::encode(b"[]", &[]), None);
+    assert!(message::encode(Kind::Start, &long[1..], &[]).is_ok());
+    assert!(message::encode(Kind::Start, &long, &[]).is_err());
+    assert!(message::encode(Kind::Start, b"", &[]).is_err());
+    assert!(message::encode(Kind::Start, &[b' '; 1 << 17], &[]).is_err());
+    assert!(message::encode(Kind::Start, b"{}", &[model(&F32); 9]).is_err());
+    for name in ["", "Model", "0123456789abcdefg", "a b"] {
+        let section = Outgoing {
+            name,
+            ..model(&F32)
+        };
+        assert!(message::encode_section(&section).is_err(), "{name}");
+    }
+    let numbers = &vec![0.0; MAX_PARAMS as usize + 1];
+    let section = Outgoing {
+        numbers,
+        ..model(&F32)
+    };
+    assert!(message::encode_section(&section).is_err());
+    assert_eq!(json_form::encode(b"{}", ""), None);
+    assert_eq!(json_form::encode(b"[]", ""), None);
+    assert_eq!(json_form::encode_sections(&[("Model", &[])]), None);
 }

@@ -2,91 +2,152 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use fl_proto::frame::{Frame, HEADER_LEN, Header, Kind};
+use fl_proto::codec::{self, Decoder, F32};
+use fl_proto::message::{
+    HEAD_LEN, Head, Kind, Message, MessageError, Receiver, SECTION_HEADER_LEN, SectionHeader, Sink,
+};
 use fl_proto::*;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-/// How often each reader took what it was given: shows that a run reached behind the first check.
+/// Times that each reader took what it was given: shows that a run reached behind the first check.
 #[derive(Debug, Default)]
 pub struct Taken {
+    pub heads: u64,
     pub headers: u64,
-    pub frames: u64,
+    pub octets: u64,
     pub messages: u64,
-    pub weights: u64,
+    pub json: u64,
 }
 
 /// Gives `bytes` to every reader.
 pub fn check(bytes: &[u8], taken: &mut Taken) {
-    taken.headers += u64::from(check_header(bytes));
-    taken.frames += u64::from(check_frame(bytes));
+    taken.heads += u64::from(check_head(bytes));
+    taken.headers += u64::from(check_section_header(bytes));
+    taken.octets += u64::from(check_octets(bytes));
     taken.messages += u64::from(check_message::<Welcome>(bytes))
         + u64::from(check_message::<Start>(bytes))
         + u64::from(check_message::<Ready>(bytes))
         + u64::from(check_message::<Results>(bytes))
+        + u64::from(check_message::<KeptState>(bytes))
         + u64::from(check_message::<ErrorReply>(bytes));
-    for count in [0, 1, 2, 3, 5, 257] {
-        taken.weights += u64::from(check_weights(bytes, count));
-    }
+    taken.json += u64::from(check_json_form(bytes));
     check_chunks(bytes, 1 + bytes.len() % 13);
 }
 
-/// A header is taken only if it is within bounds and comes out again as it went in.
-fn check_header(bytes: &[u8]) -> bool {
-    let Some(head) = bytes.first_chunk::<HEADER_LEN>() else {
+/// A head is taken only if it is within bounds and comes out again as it went in.
+fn check_head(bytes: &[u8]) -> bool {
+    let Some(head) = bytes.first_chunk::<HEAD_LEN>() else {
         return false;
     };
-    let Ok(header) = Header::parse(head) else {
+    let Ok(parsed) = Head::parse(head) else {
         return false;
     };
-    assert_eq!(header.emit(), *head);
-    assert!(usize::from(header.control_len) <= MAX_CONTROL_BYTES && header.count <= MAX_PARAMS);
-    assert!(matches!(header.kind, Kind::Weights | Kind::Delta));
+    assert_eq!(parsed.emit(), *head);
+    assert!((1..=MAX_CONTROL_BYTES).contains(&parsed.control_len.into()));
+    assert!(usize::from(parsed.sections) <= message::MAX_SECTIONS);
     true
 }
 
-/// A frame is taken only if length and checksum fit, and alike in one piece and in many.
-fn check_frame(bytes: &[u8]) -> bool {
-    let streamed = stream_frame(bytes, 7);
-    let Ok(frame) = Frame::parse(bytes) else {
-        assert_eq!(streamed, None, "only the streaming reader took the frame");
+/// A section's header is taken only if it is within bounds and comes out again as it went in. Where a
+/// message has its first is where one is looked for.
+fn check_section_header(bytes: &[u8]) -> bool {
+    let at = bytes.get(8..10).map_or(0, |len| {
+        HEAD_LEN + usize::from(u16::from_le_bytes([len[0], len[1]]))
+    });
+    let header = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    let Some(header) = header.or(bytes.first_chunk::<SECTION_HEADER_LEN>()) else {
         return false;
     };
-    let params: Vec<f32> = frame.params().collect();
-    assert_eq!(
-        bytes.len(),
-        HEADER_LEN + frame.control.len() + 4 * params.len()
-    );
-    assert_eq!(
-        crc32(&[&bytes[..20], &bytes[HEADER_LEN..]].concat()),
-        frame.header.crc
-    );
-    let bits = |params: &[f32]| params.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
-    let (control, streamed) = streamed.expect("only the whole reader took the frame");
-    assert_eq!(
-        (&control[..], bits(&streamed)),
-        (frame.control, bits(&params))
-    );
+    let Ok(parsed) = SectionHeader::parse(header) else {
+        return false;
+    };
+    assert_eq!(parsed.emit(), *header);
+    assert!(parsed.count <= MAX_PARAMS);
+    assert_eq!(parsed.codec.octets(parsed.count), u64::from(parsed.octets));
     true
 }
 
-/// Reads a frame as a device does: piece by piece, never all of it in memory.
-pub fn stream_frame(bytes: &[u8], piece: usize) -> Option<(Vec<u8>, Vec<f32>)> {
-    let (head, rest) = bytes.split_first_chunk()?;
-    let header = Header::parse(head).ok()?;
-    if header.body_len() != bytes.len() as u64 {
-        return None;
+/// A message is taken only if its checksums fit, and alike in one piece and in many.
+fn check_octets(bytes: &[u8]) -> bool {
+    let streamed = stream_message(bytes, 7);
+    let Ok(message) = Message::parse(bytes) else {
+        assert_eq!(streamed, None, "only the streaming reader took the message");
+        return false;
+    };
+    let control_end = HEAD_LEN + message.control.len();
+    let crc = crc32(&[&bytes[..12], &bytes[HEAD_LEN..control_end]].concat());
+    assert_eq!(crc.to_le_bytes(), bytes[12..16]);
+    let mut at = control_end;
+    let mut sections = BTreeMap::new();
+    for section in &message.sections {
+        let end = at + SECTION_HEADER_LEN + section.header.octets as usize;
+        let payload = &bytes[at + SECTION_HEADER_LEN..end];
+        let crc = crc32(&[&bytes[at..at + 28], payload].concat());
+        assert_eq!(crc.to_le_bytes(), bytes[at + 28..at + 32]);
+        let numbers = section.numbers().expect("a fixed length is always read");
+        sections.insert(section.header.name.to_string(), bits(&numbers));
+        at = end;
     }
-    let (control, tail) = rest.split_at(header.control_len.into());
-    let mut params = vec![0.0; header.count as usize];
-    let (mut checksum, mut decoder) = (header.checksum(), ParamDecoder::new());
-    checksum.update(control);
-    for piece in tail.chunks(piece) {
-        checksum.update(piece);
-        assert!(decoder.push(piece, &mut params), "the length was checked");
+    assert_eq!(at, bytes.len());
+    let streamed = streamed.expect("only the whole reader took the message");
+    assert_eq!(streamed, (message.control.to_vec(), sections));
+    true
+}
+
+pub fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
+}
+
+/// The control message and the sections that came, as bits.
+type Streamed = (Vec<u8>, BTreeMap<String, Vec<u32>>);
+
+/// Takes every section in.
+#[derive(Default)]
+struct Keep {
+    streamed: Streamed,
+    at_hand: Vec<f32>,
+}
+
+impl Sink for Keep {
+    type Refusal = MessageError;
+
+    fn control(&mut self, control: &[u8], _sections: u8) -> Result<(), MessageError> {
+        self.streamed.0 = control.to_vec();
+        Ok(())
     }
-    let whole = decoder.is_complete(params.len()) && checksum.finish() == header.crc;
-    whole.then(|| (control.to_vec(), params))
+
+    fn buffer(&mut self, header: &SectionHeader) -> Result<&mut [f32], MessageError> {
+        if self.streamed.1.contains_key(header.name.as_str()) {
+            return Err(MessageError::Twice(header.name.clone()));
+        }
+        self.at_hand.resize(header.count as usize, 0.0);
+        Ok(&mut self.at_hand)
+    }
+
+    fn complete(&mut self, header: &SectionHeader) -> Result<(), MessageError> {
+        let name = header.name.to_string();
+        self.streamed.1.insert(name, bits(&self.at_hand));
+        self.at_hand.clear();
+        Ok(())
+    }
+}
+
+/// Reads a message as a device does: piece by piece, never all of it in memory.
+pub fn stream_message(bytes: &[u8], piece: usize) -> Option<Streamed> {
+    // Either kind is taken; the second byte behind the version says which it is.
+    let kind = match bytes.get(5) {
+        Some(1) => Kind::Results,
+        _ => Kind::Start,
+    };
+    let mut receiver = Receiver::new(kind, bytes.len() as u64);
+    let mut keep = Keep::default();
+    for piece in bytes.chunks(piece) {
+        receiver.push(piece, &mut keep).ok()?;
+    }
+    receiver.finish().ok()?;
+    Some(keep.streamed)
 }
 
 /// Both JSON libraries read the same message, or differ for a documented reason.
@@ -146,56 +207,57 @@ where
     }
 }
 
-/// Weights are what another reader of JSON and of base64 finds.
-fn check_weights(bytes: &[u8], count: usize) -> bool {
+/// Sections are what another reader of JSON and of base64 finds.
+fn check_json_form(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]
-    struct Weights<'a> {
-        weights: &'a str,
+    struct Body {
+        sections: BTreeMap<String, String>,
     }
-    let mut params = vec![0.0; count];
-    let taken = compat::decode_weights(bytes, &mut params);
-    let Ok(oracle) = serde_json::from_slice::<Weights<'_>>(bytes) else {
-        return taken;
+    let taken = json_form::decode(bytes);
+    let Ok(oracle) = serde_json::from_slice::<Body>(bytes) else {
+        return taken.is_some();
     };
-    let expected = STANDARD
-        .decode(oracle.weights)
-        .ok()
-        .filter(|raw| raw.len() == 4 * count);
-    match (taken, expected) {
-        (true, expected) => {
-            let found: Vec<u8> = params.iter().flat_map(|p| p.to_le_bytes()).collect();
-            assert_eq!(Some(found), expected);
+    let Some(taken) = taken else {
+        return false;
+    };
+    if !has_escapes(bytes) {
+        for (name, numbers) in &taken {
+            let octets: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+            assert_eq!(STANDARD.decode(&oracle.sections[name]), Ok(octets));
         }
-        (false, Some(_)) => {
-            assert!(
-                is_beyond_the_device(bytes) || has_escapes(bytes),
-                "weights refused"
-            );
-        }
-        (false, None) => {}
+        assert_eq!(taken.len(), oracle.sections.len());
     }
-    taken
+    true
 }
 
-/// Parameters come out alike whatever the pieces are.
+/// Numbers come out alike whatever the pieces are, of every codec.
 pub fn check_chunks(bytes: &[u8], piece: usize) {
-    let count = bytes.len() / 4;
-    let mut params = vec![0.0; count];
-    let mut decoder = ParamDecoder::new();
-    for piece in bytes.chunks(piece) {
-        assert!(decoder.push(piece, &mut params));
-    }
-    assert_eq!(decoder.decoded(), count);
-    assert_eq!(decoder.is_complete(count), bytes.len().is_multiple_of(4));
-    for (param, word) in params.iter().zip(bytes.chunks(4)) {
-        assert_eq!(param.to_le_bytes(), *word);
-    }
-    if let Some(less) = count.checked_sub(1) {
-        let mut decoder = ParamDecoder::new();
-        let fits = bytes
-            .chunks(piece)
-            .all(|piece| decoder.push(piece, &mut params[..less]));
-        assert!(!fits, "took {count} parameters into room for {less}");
+    for codec in codec::ALL {
+        let unit = codec.octets(1) as usize;
+        let count = bytes.len() / unit;
+        let mut whole = vec![0.0; count];
+        let mut decoder = Decoder::new(*codec);
+        assert!(decoder.push(bytes, &mut whole));
+        let mut numbers = vec![0.0; count];
+        let mut decoder = Decoder::new(*codec);
+        for piece in bytes.chunks(piece) {
+            assert!(decoder.push(piece, &mut numbers));
+        }
+        assert_eq!(decoder.decoded(), count);
+        assert_eq!(decoder.is_complete(count), bytes.len().is_multiple_of(unit));
+        assert_eq!(bits(&numbers), bits(&whole));
+        if let Some(less) = count.checked_sub(1) {
+            let mut decoder = Decoder::new(*codec);
+            let fits = bytes
+                .chunks(piece)
+                .all(|piece| decoder.push(piece, &mut numbers[..less]));
+            assert!(!fits, "took {count} numbers into room for {less}");
+        }
+        if *codec == &F32 as &dyn codec::Codec {
+            for (number, word) in whole.iter().zip(bytes.chunks(4)) {
+                assert_eq!(number.to_le_bytes(), *word);
+            }
+        }
     }
 }
 

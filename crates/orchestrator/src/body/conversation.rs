@@ -138,8 +138,6 @@ impl Emulated {
             line.extend(value.map(|value| format!(" {key}={value}")));
         };
         add("client", self.identity.join_as);
-        add("epochs", self.identity.overrides.local_epochs);
-        add("batch", self.identity.overrides.batch_size);
         let told_here = self.board.body == Guest::Zephyr;
         let speed = self.tuning.speed.filter(|_| told_here);
         add("icount", speed.map(|speed| speed.shift.into()));

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use fl_proto::{OCTET_STREAM, Results, frame, json};
+use fl_proto::codec::F32;
+use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
+use fl_proto::{OCTET_STREAM, Results, json};
 
 use super::session::PATIENCE;
 
@@ -96,7 +98,12 @@ impl Aggregator {
             .map(|i| noise(i as u32) as f32 / 65_536.0 - 0.5)
             .map(|param| param / 10.0)
             .collect();
-        let body = frame::encode(frame::Kind::Weights, round, control.as_bytes(), &params);
+        let model = Outgoing {
+            name: MODEL,
+            codec: &F32,
+            numbers: &params,
+        };
+        let body = message::encode(Kind::Start, control.as_bytes(), &[model]);
         let body = body.expect("it is small");
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -184,7 +191,7 @@ fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::
         "/id" => {
             let layers = LAYERS;
             format!(
-                r#"{{"protocol":1,"id":0,"num_examples":{examples},"layers":{layers:?},"activation":"relu","seed":7}}"#
+                r#"{{"protocol":2,"id":0,"num_examples":{examples},"layers":{layers:?},"activation":"relu","seed":7}}"#
             )
             .into_bytes()
         }
@@ -197,10 +204,11 @@ fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::
             .map(|i| (noise(i as u32) % 10) as u8)
             .collect(),
         "/results" => {
-            let frame = frame::Frame::parse(&body).expect("the update is a frame");
+            let message = Message::parse(&body).expect("the update is a message");
+            let model = message.section(MODEL).expect("it has a model");
             let update = Update {
-                results: json::decode(frame.control).expect("its control message is whole"),
-                params: frame.params().collect(),
+                results: json::decode(message.control).expect("its control message is whole"),
+                params: model.numbers().expect("its codec reads it"),
             };
             let _ = updates.send(update);
             b"{}".to_vec()

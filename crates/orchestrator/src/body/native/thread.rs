@@ -65,6 +65,7 @@ impl Thread {
             address: None,
             http_port: address.port(),
             overrides: spec.overrides,
+            isa: Some(std::env::consts::ARCH),
         };
         let (wake, stop) = io::pipe()?;
         let gate = Arc::new(Gate::default());

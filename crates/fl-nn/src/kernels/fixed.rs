@@ -2,35 +2,37 @@
 //!
 //! Most of the work of training is the first layer, and an emulated device pays many times more for an f32
 //! operation than for an integer one. So the layer's weights (forward) and its deltas (gradient) are
-//! rounded once per batch ([`crate::quantise`]) and multiplied with the octets of the input as they are.
+//! rounded once per batch ([`super::quantise`]) and multiplied with the octets of the input as they are.
 //! Sums are exact, so their order is free and their bits are the same everywhere. Octets come two by two,
-//! and a list ([`crate::sparse`]) names the pairs that are not both zero; the others are never touched.
+//! and a list ([`super::sparse`]) names the pairs that are not both zero; the others are never touched.
 
 use core::array;
 
 use bytemuck::cast;
 use wide::{f32x4, i16x8, i32x4};
 
-use crate::quantise::{Fours, Ints, LANES, Pair, load};
-use crate::sparse;
+use super::quantise::{Fours, LANES, Pair, load, tiles};
+use super::sparse;
 
 /// `sums = input * weights + bias`.
 ///
 /// # Shapes
-/// `ints`, `units`: quantised weights `[d_in, d_out]`; `input`: `[d_in]`; `bias`, `sums`: `[d_out]`.
+/// `pairs`, `units`: quantised weights `[d_in, d_out]`; `lists`: scratch; `input`: `[d_in]`; `bias`,
+/// `sums`: `[d_out]`.
 pub(crate) fn forward(
-    ints: &mut Ints<'_>,
+    lists: &mut [i32],
+    pairs: &[i32],
     units: &[f32],
     bias: &[f32],
     input: &[u8],
     sums: &mut [f32],
 ) {
-    let list = sparse::of_input(input, ints.lists);
+    let list = sparse::of_input(input, lists);
     let columns = units
         .chunks(LANES)
         .zip(bias.chunks(LANES))
         .zip(sums.chunks_mut(LANES));
-    for (tile, ((units, bias), sums)) in Ints::tiles(ints.pairs, input.len()).zip(columns) {
+    for (tile, ((units, bias), sums)) in tiles(pairs, input.len()).zip(columns) {
         let (exact, units, bias) = (weighted_sum(tile, list), load(units), load(bias));
         store(
             sums,
@@ -42,28 +44,36 @@ pub(crate) fn forward(
 /// `weights -= sum_n x_n * delta_n`, for up to four inputs that follow each other.
 ///
 /// # Shapes
-/// `ints`, `units`: quantised deltas `[batch, d_out]`; `examples`: `[batch]`; `word_of(n)`: the inputs'
-/// octets in example `n`, the first in the lowest bits; `weights`: row-major `[inputs, d_out]`.
+/// `pairs`, `units`: quantised deltas `[batch, d_out]`; `lists`: scratch; `examples`: `[batch]`;
+/// `word_of(n)`: the inputs' octets in example `n`, the first in the lowest bits; `weights`: row-major
+/// `[inputs, d_out]`.
 pub(crate) fn update(
-    ints: &mut Ints<'_>,
+    lists: &mut [i32],
+    pairs: &[i32],
     units: &[f32],
     examples: &[u32],
     word_of: impl Fn(u32) -> u32,
     weights: &mut [f32],
 ) {
-    let lists = sparse::of_column(examples, ints.lists, word_of);
+    let lists = sparse::of_column(examples, lists, word_of);
     for (row, list) in weights.chunks_exact_mut(units.len()).zip(lists) {
-        if list.is_empty() {
-            continue;
-        }
-        let columns = units.chunks(LANES).zip(row.chunks_mut(LANES));
-        for (tile, (units, weights)) in Ints::tiles(ints.pairs, examples.len()).zip(columns) {
-            let (exact, units, old) = (weighted_sum(tile, list), load(units), load(weights));
-            store(
-                weights,
-                array::from_fn(|i| old[i] - exact[i].round_float() * units[i]),
-            );
-        }
+        subtract(pairs, examples.len(), units, list, row);
+    }
+}
+
+/// `row -= sum_n x_n * delta_n` for one input, whose octets are in `list`.
+#[inline(always)]
+pub(crate) fn subtract(pairs: &[i32], batch: usize, units: &[f32], list: &[i32], row: &mut [f32]) {
+    if list.is_empty() {
+        return;
+    }
+    let columns = units.chunks(LANES).zip(row.chunks_mut(LANES));
+    for (tile, (units, weights)) in tiles(pairs, batch).zip(columns) {
+        let (exact, units, old) = (weighted_sum(tile, list), load(units), load(weights));
+        store(
+            weights,
+            array::from_fn(|i| old[i] - exact[i].round_float() * units[i]),
+        );
     }
 }
 
@@ -101,7 +111,7 @@ fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quantise::tests::random;
+    use crate::kernels::quantise::tests::random;
 
     /// Every integer is off by half a unit at most, and the f32 result by its own rounding.
     fn tolerance(octets: impl Iterator<Item = u32>, unit: f32, result: f32) -> f64 {
@@ -116,8 +126,8 @@ mod tests {
                 let input: Vec<u8> = (0..rows).map(|i| (i * 89 * (i % 3) % 256) as u8).collect();
                 let bias: Vec<f32> = (0..columns).map(|j| j as f32).collect();
                 let mut sums = vec![0.0; columns];
-                let mut ints = Ints::new(&mut case.words, rows, rows);
-                forward(&mut ints, &case.units, &bias, &input, &mut sums);
+                let (lists, pairs) = (&mut case.lists, &case.pairs);
+                forward(lists, pairs, &case.units, &bias, &input, &mut sums);
                 for (j, &sum) in sums.iter().enumerate() {
                     let column = case.values.iter().skip(j).step_by(columns);
                     let products = column
@@ -145,8 +155,8 @@ mod tests {
                 let word_of = |n| (0..4).fold(0, |word, i| word | octet(n as usize, i) << (8 * i));
                 let examples: Vec<u32> = (0..batch as u32).collect();
                 let mut weights = vec![1.0; inputs * columns];
-                let mut ints = Ints::new(&mut case.words, batch, batch);
-                update(&mut ints, &case.units, &examples, word_of, &mut weights);
+                let (lists, pairs) = (&mut case.lists, &case.pairs);
+                update(lists, pairs, &case.units, &examples, word_of, &mut weights);
                 for (place, &weight) in weights.iter().enumerate() {
                     let (i, j) = (place / columns, place % columns);
                     let column = case.values.iter().skip(j).step_by(columns);

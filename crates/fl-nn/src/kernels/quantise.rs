@@ -1,4 +1,4 @@
-//! Matrices of f32 rounded to 16-bit integers, for [`crate::fixed`].
+//! Matrices of f32 rounded to 16-bit integers, for [`super::fixed`].
 //!
 //! # Layout
 //! Two rows of the matrix make a *pair* of 16 columns, side by side in the halves of 32-bit lanes, so that
@@ -17,8 +17,8 @@ use core::array;
 use bytemuck::cast;
 use wide::{f32x4, i32x4};
 
+use super::sparse;
 use crate::error::TrainError;
-use crate::sparse;
 
 /// Columns of a tile: four SSE registers of sums.
 pub(crate) const LANES: usize = 16;
@@ -31,47 +31,33 @@ pub(crate) type Fours<T> = [T; LANES / 4];
 pub(crate) type Pair = Fours<i32x4>;
 
 /// Words of `i32` under a [`Pair`].
-const PAIR_WORDS: usize = LANES;
+const PAIR_WORDS: u64 = LANES as u64;
 
 /// Words that may be lost to align a [`Pair`].
-const ALIGN_WORDS: usize = 3;
+const ALIGN_WORDS: u64 = 3;
 
-/// The parts of [`crate::Workspace::ints`].
-pub(crate) struct Ints<'a> {
-    /// Room for the lists of [`sparse`].
-    pub lists: &'a mut [i32],
-    /// Pairs of the weights `[d_in, d_out]`, later of the deltas `[batch, d_out]`.
-    pub pairs: &'a mut [i32],
+/// Words for the lists of [`sparse`] over `d_in` inputs and batches of `batch`, 0 if there is only a
+/// forward pass.
+pub(crate) fn list_words(d_in: usize, batch: usize) -> u64 {
+    sparse::input_entries(d_in).max(sparse::column_entries(batch)) as u64
 }
 
-impl<'a> Ints<'a> {
-    /// Splits a buffer of [`Ints::words`] words.
-    pub fn new(words: &'a mut [i32], d_in: usize, batch: usize) -> Self {
-        let (lists, pairs) = words.split_at_mut(Self::list_words(d_in, batch));
-        Self { lists, pairs }
-    }
-
-    /// Words for a first layer `[d_in, d_out]` and batches of `batch`, 0 if there is only a forward pass.
-    pub fn words(d_in: usize, d_out: usize, batch: usize) -> u64 {
-        let pairs = d_in.max(batch).div_ceil(2) as u64 * d_out.div_ceil(LANES) as u64;
-        (Self::list_words(d_in, batch) + ALIGN_WORDS) as u64 + pairs * PAIR_WORDS as u64
-    }
-
-    /// The tiles of a quantised matrix of `rows` rows.
-    pub fn tiles(pairs: &[i32], rows: usize) -> impl Iterator<Item = &[Pair]> {
-        let (_, pairs, _) = bytemuck::pod_align_to::<i32, i32x4>(pairs);
-        pairs.as_chunks().0.chunks_exact(rows.div_ceil(2))
-    }
-
-    fn list_words(d_in: usize, batch: usize) -> usize {
-        sparse::input_entries(d_in).max(sparse::column_entries(batch))
-    }
+/// Words for the integers of a matrix `[rows, columns]`, wherever the buffer lies.
+pub(crate) fn pair_words(rows: usize, columns: usize) -> u64 {
+    let pairs = rows.div_ceil(2) as u64 * columns.div_ceil(LANES) as u64;
+    ALIGN_WORDS + pairs * PAIR_WORDS
 }
 
-/// Rounds `values` to integers, and tells what one unit of each column is worth, times `factor`.
+/// Tiles of a quantised matrix of `rows` rows.
+pub(crate) fn tiles(pairs: &[i32], rows: usize) -> impl Iterator<Item = &[Pair]> {
+    let (_, pairs, _) = bytemuck::pod_align_to::<i32, i32x4>(pairs);
+    pairs.as_chunks().0.chunks_exact(rows.div_ceil(2))
+}
+
+/// Rounds `values` to integers, and gives each column the worth of its unit, times `factor`.
 ///
 /// # Shapes
-/// `values`: row-major `[rows, columns]`; `units`: `[columns]`; `ints`: room for that many.
+/// `values`: row-major `[rows, columns]`; `units`: `[columns]`; `pairs`: by [`pair_words`].
 ///
 /// # Errors
 /// [`TrainError::Diverged`] if a value or the sum of a column is not finite.
@@ -79,11 +65,11 @@ pub(crate) fn quantise(
     values: &[f32],
     factor: f32,
     units: &mut [f32],
-    ints: &mut Ints<'_>,
+    pairs: &mut [i32],
 ) -> Result<(), TrainError> {
     let columns = units.len();
     let num_pairs = (values.len() / columns).div_ceil(2);
-    let (_, pairs, _) = bytemuck::pod_align_to_mut::<i32, i32x4>(ints.pairs);
+    let (_, pairs, _) = bytemuck::pod_align_to_mut::<i32, i32x4>(pairs);
     let tiles = pairs.as_chunks_mut().0.chunks_exact_mut(num_pairs);
     for ((tile, units), begin) in tiles.zip(units.chunks_mut(LANES)).zip((0..).step_by(LANES)) {
         let mut rows = values.chunks_exact(columns).map(|row| load(&row[begin..]));
@@ -176,29 +162,26 @@ fn round(upper: Fours<f32x4>, lower: Fours<f32x4>, scales: Fours<f32x4>) -> Pair
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::fixed::forward;
+    use crate::kernels::fixed::forward;
     use fl_rng::Pcg32;
 
-    /// A matrix, its integers and its units.
+    /// A matrix, its integers and its units, and room for lists.
     pub(crate) struct Case {
         pub values: Vec<f32>,
         pub units: Vec<f32>,
-        pub words: Vec<i32>,
+        pub lists: Vec<i32>,
+        pub pairs: Vec<i32>,
     }
 
     fn case(rows: usize, columns: usize, values: Vec<f32>) -> Result<Case, TrainError> {
         let mut units = vec![0.0; columns];
-        let mut words = vec![7; Ints::words(rows, columns, rows) as usize];
-        quantise(
-            &values,
-            1.0,
-            &mut units,
-            &mut Ints::new(&mut words, rows, rows),
-        )?;
+        let mut pairs = vec![7; pair_words(rows, columns) as usize];
+        quantise(&values, 1.0, &mut units, &mut pairs)?;
         Ok(Case {
             values,
             units,
-            words,
+            lists: vec![7; list_words(rows, rows) as usize],
+            pairs,
         })
     }
 
@@ -213,9 +196,8 @@ pub(crate) mod tests {
     }
 
     /// Integers of a quantised matrix of one tile, row after row.
-    fn integers(case: &mut Case, rows: usize) -> Vec<[i16; LANES]> {
-        let ints = Ints::new(&mut case.words, rows, rows);
-        let pairs = Ints::tiles(ints.pairs, rows).next().unwrap();
+    fn integers(case: &Case, rows: usize) -> Vec<[i16; LANES]> {
+        let pairs = tiles(&case.pairs, rows).next().unwrap();
         let lanes = |pair: &Pair| cast::<Pair, [i32; LANES]>(*pair);
         let halves = |pair| {
             [
@@ -239,7 +221,7 @@ pub(crate) mod tests {
                 row[4] = f32::MAX / 2.0 / rows as f32;
             }
             let mut case = case(rows, 5, values).unwrap();
-            let integers = integers(&mut case, rows);
+            let integers = integers(&case, rows);
             for column in 0..5 {
                 let magnitudes = || integers.iter().map(|row| i64::from(row[column]).abs());
                 let (largest, sum) = (magnitudes().max().unwrap(), magnitudes().sum::<i64>());
@@ -256,7 +238,8 @@ pub(crate) mod tests {
             let input = vec![255; rows];
             let mut sums = [0.0; 5];
             forward(
-                &mut Ints::new(&mut case.words, rows, rows),
+                &mut case.lists,
+                &case.pairs,
                 &case.units,
                 &[0.0; 5],
                 &input,
@@ -275,13 +258,13 @@ pub(crate) mod tests {
 
     #[test]
     fn columns_of_nothing_and_of_almost_nothing_stay_what_they_are() {
-        let mut case = case(2, 3, vec![0.0, 1e-45, f32::MIN_POSITIVE, -0.0, 1e-45, 0.0]).unwrap();
+        let case = case(2, 3, vec![0.0, 1e-45, f32::MIN_POSITIVE, -0.0, 1e-45, 0.0]).unwrap();
         assert!(
             case.units.iter().all(|unit| unit.is_normal()),
             "{:?}",
             case.units
         );
-        assert!(integers(&mut case, 2).iter().all(|row| row == &[0; LANES]));
+        assert!(integers(&case, 2).iter().all(|row| row == &[0; LANES]));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A reader ignores fields that it does not know, so that a later version can add some; it refuses a
 //! message in which a field is missing, of the wrong type, out of its bounds, or there twice.
 
-use crate::checks;
+use crate::params::{Metrics, Params};
+use crate::{checks, codec};
 use core::fmt;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,23 @@ pub const MAX_LAYER_SIZES: usize = 9;
 /// A one-time word that ties an update to the `/start` that asked for it: 1 to 16 letters, digits,
 /// `-` or `_`.
 pub type Token = String<16>;
+
+/// Name of an algorithm's client half: `fedavg`, `fedprox`.
+pub type RuleName = String<24>;
+
+/// Name of a [codec](crate::codec): `f32`, `f16`.
+pub type CodecName = String<8>;
+
+/// The client half that trains by the loss alone.
+pub const DEFAULT_RULE: &str = "fedavg";
+
+fn default_rule() -> RuleName {
+    RuleName::try_from(DEFAULT_RULE).unwrap_or_default()
+}
+
+fn default_codec() -> CodecName {
+    CodecName::try_from(codec::F32_NAME).unwrap_or_default()
+}
 
 /// The aggregator's answer to `GET /id`: who the device is and what it will train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +48,18 @@ pub struct Welcome {
     pub activation: Activation,
     /// The experiment's seed, from which every random stream of a device is derived.
     pub seed: u64,
+    /// Client half of the algorithm; `fedavg` if absent.
+    #[serde(default = "default_rule")]
+    pub rule: RuleName,
+    /// Parameters of the rule, so that the device can take the memory that it needs.
+    #[serde(default)]
+    pub params: Params,
+    /// Codec of updates; `f32` if absent.
+    #[serde(default = "default_codec")]
+    pub encoding_up: CodecName,
+    /// Codec of the model on its way down; `f32` if absent.
+    #[serde(default = "default_codec")]
+    pub encoding_down: CodecName,
 }
 
 /// Activation of the hidden layers.
@@ -42,7 +72,7 @@ pub enum Activation {
     Sigmoid,
 }
 
-/// How the first layer is computed on the device.
+/// Arithmetic of the first layer on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
@@ -53,7 +83,7 @@ pub enum Arithmetic {
     Float,
 }
 
-/// The control part of `POST /start`: train one round on the parameters that come with it.
+/// The control message of `POST /start`: train one round on the model that comes with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// The round, from 1.
@@ -68,12 +98,24 @@ pub struct Start {
     /// Step size of SGD; finite, and the same bits on both sides.
     #[serde(deserialize_with = "checks::finite")]
     pub learning_rate: f32,
-    /// How the first layer is computed; `fixed` if absent.
+    /// Arithmetic of the first layer; `fixed` if absent.
     #[serde(default)]
     pub arithmetic: Arithmetic,
+    /// Client half of the algorithm; `fedavg` if absent.
+    #[serde(default = "default_rule")]
+    pub rule: RuleName,
+    /// Parameters of the rule, which it reads with defaults and bounds.
+    #[serde(default)]
+    pub params: Params,
+    /// Round of the kept state that counts; 0 is none yet.
+    #[serde(default)]
+    pub state_round: u32,
+    /// Codec of the update; `f32` if absent.
+    #[serde(default = "default_codec")]
+    pub encoding_up: CodecName,
 }
 
-/// What a device is doing.
+/// Occupation of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceState {
@@ -92,7 +134,7 @@ pub enum DeviceState {
 pub struct Ready {
     /// The client's ID.
     pub id: u32,
-    /// What the device is doing.
+    /// Occupation.
     pub state: DeviceState,
     /// The last round started; 0 before the first.
     pub round: u32,
@@ -100,12 +142,12 @@ pub struct Ready {
     pub done_examples: u32,
     /// `num_examples * local_epochs`.
     pub total_examples: u32,
-    /// Why the state is `failed`.
+    /// Reason of the state `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String<64>>,
 }
 
-/// What a round cost the device; a field that the body cannot measure is absent.
+/// Cost of a round to the device; a field that the body cannot measure is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Microseconds from `/start` taken to training done, by the device's own clock.
@@ -134,7 +176,7 @@ pub struct Cost {
     pub retransmissions: Option<u32>,
 }
 
-/// The control part of `POST /results`.
+/// The control message of `POST /results`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// The round of the [`Start`] that this answers.
@@ -144,17 +186,29 @@ pub struct Results {
     pub token: Token,
     /// Training examples of this client: the weight of its update.
     pub num_examples: u32,
+    /// Steps of the optimiser done in this round.
+    pub steps: u32,
     /// Mean cross-entropy over the last local epoch; finite.
     #[serde(deserialize_with = "checks::finite")]
     pub loss: f32,
-    /// What the round cost.
+    /// Further numbers of this round, by name.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub metrics: Metrics,
+    /// Cost of the round.
     pub cost: Cost,
+}
+
+/// The control message of the answer to `GET /state`: the kept vectors are its sections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptState {
+    /// Round whose update left these vectors.
+    pub round: u32,
 }
 
 /// The body of every 4xx and 5xx, on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorReply {
-    /// What is wrong, for a person.
+    /// The reason, for a person.
     pub error: String<160>,
 }
 
@@ -186,7 +240,8 @@ impl ErrorReply {
 
 /// The query of the aggregator's endpoints.
 ///
-/// `GET /id?client=3&address=127.0.0.1:40001&port=80`, all optional; `?id=3` elsewhere.
+/// `GET /id?client=3&port=80&codecs=f32,f16&rules=fedavg&memory=2097152&isa=i686`, all optional;
+/// `?id=3` elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Query {
     /// The client's ID, as [`Welcome::id`] told it.
@@ -194,8 +249,40 @@ pub struct Query {
     /// The ID that the device would like to have: its own from before a reboot, or the one it was
     /// told on its command line.
     pub client: Option<u32>,
-    /// Where the device is reached, if not at the connection's source address: `ip:port`.
+    /// Address at which the device is reached, if not the connection's source: `ip:port`.
     pub address: Option<String<32>>,
     /// The device's HTTP port at the connection's source address; 80 if absent.
     pub port: Option<u16>,
+    /// Codecs that the device speaks, separated by commas; `f32` if absent.
+    pub codecs: Option<String<64>>,
+    /// Rules that the device has, separated by commas; `fedavg` if absent.
+    pub rules: Option<String<256>>,
+    /// Free memory for model, data and training, in bytes; not bounded if absent.
+    pub memory: Option<u64>,
+    /// Instruction set.
+    pub isa: Option<String<16>>,
+    /// Form of the bodies of `/start`: `json`, or absent.
+    pub form: Option<String<8>>,
+}
+
+impl Query {
+    /// The value of `form` that asks for the JSON form.
+    pub const JSON_FORM: &'static str = "json";
+
+    /// Whether the device speaks a codec.
+    pub fn speaks(&self, codec: &str) -> bool {
+        let own = self.codecs.as_ref().map(String::as_str);
+        list(own.unwrap_or(codec::F32_NAME)).any(|name| name == codec)
+    }
+
+    /// Whether the device has a rule.
+    pub fn has_rule(&self, rule: &str) -> bool {
+        let own = self.rules.as_ref().map(String::as_str);
+        list(own.unwrap_or(DEFAULT_RULE)).any(|name| name == rule)
+    }
+}
+
+/// The items of a list with commas.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim)
 }

@@ -1,4 +1,4 @@
-//! The layers behind the first: f32 in, f32 out, one example at a time.
+//! Products of f32 vectors and matrices, one example at a time, for the layers behind the first.
 //!
 //! A zero input and a unit without slope are skipped. With finite numbers that changes no bit but the
 //! sign of a zero; an infinite or NaN weight that is skipped is found at the end of the training.

@@ -1,0 +1,44 @@
+//! The check of a device's capabilities when it joins: what cannot work is refused before a round.
+
+use crate::shared::Shared;
+
+/// Checks that a device can take part in the experiment.
+///
+/// # Errors
+/// The reason, for a person: the codec, the rule or the bytes that it lacks.
+pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), String> {
+    let config = &shared.config;
+    for codec in [config.encoding_up, config.encoding_down] {
+        let name = codec.name();
+        if !query.speaks(name) {
+            return Err(format!(
+                "the device has no codec {name}, the experiment needs it"
+            ));
+        }
+    }
+    if !query.has_rule(&config.rule) {
+        return Err(format!(
+            "the device has no rule {}, the experiment needs it",
+            config.rule
+        ));
+    }
+    let Some(memory) = query.memory else {
+        return Ok(());
+    };
+    // Who has not wished for an ID may get any: the least that one of them needs.
+    let clients = match query.client {
+        Some(client) if client < config.clients => client..client + 1,
+        _ => 0..config.clients,
+    };
+    let examples = |client| shared.partition.indices(client as usize).len();
+    let needed = clients
+        .map(|client| config.memory_bytes(client, examples(client)))
+        .min();
+    match needed {
+        Some(needed) if needed > memory => Err(format!(
+            "model, data and training need {needed} bytes, {memory} are free: {} are missing",
+            needed - memory
+        )),
+        _ => Ok(()),
+    }
+}

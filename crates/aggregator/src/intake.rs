@@ -1,0 +1,145 @@
+//! The way of an update from a body to a checked set of vectors.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use fl_proto::message::{Kind, MODEL, Message};
+use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
+
+use crate::shared::{Refusal, Shared};
+use crate::strategy::Sections;
+
+/// Takes an update in: reads, checks and places it. It takes a while.
+pub(crate) fn take_update(
+    shared: &Shared,
+    id: u32,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    let num_params = shared.config.model.shape().num_params();
+    let (results, params, sections) = match parse_update(headers, body, num_params) {
+        Err(Unusable::Diverged(control)) => {
+            let why = "the loss is not finite: the training diverged, lower the learning rate";
+            shared.give_up(id, control.round, &control.token, why);
+            return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.into()));
+        }
+        Err(Unusable::Malformed(refusal)) => return Err(refusal),
+        Ok(update) => update,
+    };
+    if let Err(why) = shared.check(id, &params) {
+        // The device has nothing better to send: its round need not be waited for.
+        shared.give_up(id, results.round, &results.token, &why);
+        return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));
+    }
+    shared.take_update(id, results, params, sections)
+}
+
+/// Takes an update in as if one bit of it had been turned on the way: a fault made on purpose.
+pub(crate) fn take_damaged(
+    shared: &Shared,
+    id: u32,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    let mut damaged = body.to_vec();
+    if let Some(byte) = damaged.last_mut() {
+        *byte ^= 1;
+    }
+    let taken = take_update(shared, id, headers, &damaged);
+    if let Err(Refusal(_, why)) = &taken {
+        shared.failed_there(
+            id,
+            &format!("its update was damaged on the way, as planned: {why}"),
+        );
+    }
+    taken
+}
+
+/// Reads an update of either form: its control message, the local weights, and its other sections.
+fn parse_update(
+    headers: &HeaderMap,
+    body: &[u8],
+    num_params: usize,
+) -> Result<(Results, Vec<f32>, Sections), Unusable> {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = media_type
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    let (results, mut sections) = match media_type {
+        Some(OCTET_STREAM) => of_octets(body)?,
+        Some(JSON) => of_json(body)?,
+        _ => {
+            return Err(Unusable::Malformed(Refusal(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                format!("send {OCTET_STREAM} or {JSON}"),
+            )));
+        }
+    };
+    let params = sections
+        .remove(MODEL)
+        .ok_or_else(|| bad(format!("section {MODEL} is missing")))?;
+    if params.len() != num_params {
+        let got = params.len();
+        return Err(bad(format!("{got} parameters, the model has {num_params}")));
+    }
+    Ok((results, params, sections))
+}
+
+fn of_octets(body: &[u8]) -> Result<(Results, Sections), Unusable> {
+    let message = Message::parse(body).map_err(|error| bad(error.to_string()))?;
+    if message.kind != Kind::Results {
+        return Err(bad("the body of a /start, results are expected".into()));
+    }
+    let results = results_of(message.control)?;
+    let decode = |section: &fl_proto::message::Section<'_>| {
+        let numbers = section.numbers().map_err(|error| bad(error.to_string()))?;
+        Ok((section.header.name.to_string(), numbers))
+    };
+    let sections: Result<_, Unusable> = message.sections.iter().map(decode).collect();
+    Ok((results, sections?))
+}
+
+fn of_json(body: &[u8]) -> Result<(Results, Sections), Unusable> {
+    let results = results_of(body)?;
+    let sections = json_form::decode(body)
+        .ok_or_else(|| bad("sections: not an object of base64 of f32".into()))?;
+    Ok((results, sections.into_iter().collect()))
+}
+
+fn bad(why: String) -> Unusable {
+    Unusable::Malformed(Refusal(StatusCode::BAD_REQUEST, why))
+}
+
+/// Reason why a body is no update.
+enum Unusable {
+    /// It is not as the wire has it.
+    Malformed(Refusal),
+    /// Its loss is no number any more.
+    Diverged(Diverged),
+}
+
+/// Readable part of results whose loss is not finite. A loss that is NaN is written as `null`.
+#[derive(serde::Deserialize)]
+struct Diverged {
+    round: u32,
+    token: Token,
+    #[serde(deserialize_with = "number")]
+    loss: f64,
+}
+
+/// A number, or NaN for `null`.
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = <Option<f64> as serde::Deserialize>::deserialize(deserializer)?;
+    Ok(number.unwrap_or(f64::NAN))
+}
+
+fn results_of(control: &[u8]) -> Result<Results, Unusable> {
+    if let Some(results) = json::decode(control) {
+        return Ok(results);
+    }
+    match json::decode::<Diverged>(control) {
+        // As f32, which is what a loss is.
+        Some(found) if !(found.loss as f32).is_finite() => Err(Unusable::Diverged(found)),
+        _ => Err(bad("malformed control message".into())),
+    }
+}

@@ -1,0 +1,82 @@
+//! Examples of a training or an evaluation, lengths checked.
+
+use crate::error::{SizeError, TrainError};
+use crate::kernels::sparse;
+use crate::shape::Shape;
+
+/// Examples of the caller; at least one where they are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Examples<'a> {
+    /// Row-major `[num_examples, d_in]`.
+    pub inputs: &'a [u8],
+    /// `[num_examples]`.
+    pub labels: &'a [u8],
+    d_in: usize,
+    num_classes: usize,
+}
+
+impl<'a> Examples<'a> {
+    /// Checks that there is one input per label.
+    ///
+    /// # Errors
+    /// [`TrainError::Inputs`].
+    pub fn new(shape: &Shape, inputs: &'a [u8], labels: &'a [u8]) -> Result<Self, TrainError> {
+        let d_in = shape.num_inputs();
+        SizeError::check(labels.len().saturating_mul(d_in), inputs.len())
+            .map_err(TrainError::Inputs)?;
+        Ok(Self {
+            inputs,
+            labels,
+            d_in,
+            num_classes: shape.num_classes(),
+        })
+    }
+
+    /// Checks that every label names a class.
+    ///
+    /// # Errors
+    /// [`TrainError::Label`] of the first one that does not.
+    pub fn check_labels(&self) -> Result<(), TrainError> {
+        let wrong = |&label: &u8| usize::from(label) >= self.num_classes;
+        match self.labels.iter().position(wrong) {
+            Some(example) => Err(TrainError::Label {
+                example: example as u32,
+                label: self.labels[example],
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Octets of example `n`; of the last one if a stranger has written to the order.
+    pub fn input(&self, n: u32) -> &'a [u8] {
+        let n = (n as usize).min(self.labels.len() - 1);
+        &self.inputs[n * self.d_in..][..self.d_in]
+    }
+
+    /// Four octets of example `n` from `begin` on, those beyond its end zero.
+    #[inline(always)]
+    pub fn word(&self, n: u32, begin: usize) -> u32 {
+        let place = (n as usize).wrapping_mul(self.d_in).wrapping_add(begin);
+        match self
+            .inputs
+            .get(place..)
+            .and_then(|octets| octets.first_chunk())
+        {
+            Some(word) if begin + 4 <= self.d_in => u32::from_le_bytes(*word),
+            _ => sparse::word_at(self.input(n), begin),
+        }
+    }
+
+    /// Class of example `n`, checked again since each step brings the labels anew.
+    ///
+    /// # Errors
+    /// [`TrainError::Label`] if it is none of the model's.
+    pub fn label(&self, n: u32) -> Result<usize, TrainError> {
+        let label = self.labels[(n as usize).min(self.labels.len() - 1)];
+        if usize::from(label) < self.num_classes {
+            Ok(usize::from(label))
+        } else {
+            Err(TrainError::Label { example: n, label })
+        }
+    }
+}

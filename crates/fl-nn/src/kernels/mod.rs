@@ -1,0 +1,10 @@
+//! Arithmetic kernels: plain functions over slices that know no layers.
+//!
+//! [`fixed`] and [`float`] are two forms of the layer that octets enter; [`matrix`] serves the layers
+//! behind it.
+
+pub(crate) mod fixed;
+pub(crate) mod float;
+pub(crate) mod matrix;
+pub(crate) mod quantise;
+pub(crate) mod sparse;

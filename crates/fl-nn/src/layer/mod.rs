@@ -1,0 +1,144 @@
+//! Layers: a kind is a file of this folder and a line of [`Layer`].
+//!
+//! Every layer can stand behind another, f32 in and f32 out, one example at a time. It can also stand
+//! first, where octets enter it. Its gradient by its weights is then as large as the weights and is never
+//! stored: it keeps the deltas of a batch, and works the gradient out row by row when it is applied.
+
+mod dense;
+
+use core::ops::{Deref, Range};
+
+use crate::activation::Activation;
+use crate::arithmetic::Arithmetic;
+use crate::error::TrainError;
+use crate::examples::Examples;
+pub(crate) use dense::Dense;
+
+/// A layer of one of the kinds that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    Dense(Dense),
+}
+
+impl Deref for Layer {
+    type Target = dyn Compute;
+
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Dense(dense) => dense,
+        }
+    }
+}
+
+/// Computations of one layer.
+///
+/// # Shapes
+/// `params`, and a gradient by them: `[num_params]`, weights first, then biases; `inputs`, `below`:
+/// `[num_inputs]`; `outputs`, `deltas` (derivatives by the outputs): `[num_outputs]`.
+pub(crate) trait Compute {
+    fn num_inputs(&self) -> usize;
+    fn num_outputs(&self) -> usize;
+    /// Weights, which lie before the biases.
+    fn num_weights(&self) -> usize;
+    fn num_params(&self) -> usize;
+    /// Inputs of one output, and outputs of one input: the scale of initial weights.
+    fn fans(&self) -> (usize, usize);
+
+    /// Sums of one example, before the activation.
+    fn forward(&self, params: &[f32], inputs: &[f32], outputs: &mut [f32]);
+    /// Adds one example's gradient.
+    fn add_gradient(&self, inputs: &[f32], deltas: &[f32], gradient: &mut [f32]);
+    /// Derivatives by the sums of the layer below, whose outputs the inputs are.
+    fn backward(
+        &self,
+        params: &[f32],
+        activation: Activation,
+        inputs: &[f32],
+        deltas: &[f32],
+        below: &mut [f32],
+    );
+
+    /// Memory of this layer as the first, for batches of `batch`, 0 if it only evaluates.
+    fn octet_memory(&self, batch: usize) -> OctetMemory<u64, u64>;
+    /// Prepares `memory` for [`Compute::forward_octets`] with these parameters.
+    fn prepare_forward(
+        &self,
+        arithmetic: Arithmetic,
+        params: &[f32],
+        memory: &mut OctetBuffers<'_>,
+    ) -> Result<(), TrainError>;
+    /// As [`Compute::forward`], from octets over 255.
+    fn forward_octets(
+        &self,
+        arithmetic: Arithmetic,
+        params: &[f32],
+        input: &[u8],
+        memory: &mut OctetBuffers<'_>,
+        outputs: &mut [f32],
+    );
+    /// Keeps the deltas of example `position` of a batch, and adds them to the gradient of the biases.
+    fn keep_deltas(
+        &self,
+        position: usize,
+        deltas: &[f32],
+        memory: &mut OctetBuffers<'_>,
+        biases: &mut [f32],
+    );
+
+    /// Rows of the weights, each of as many as there are outputs.
+    fn num_rows(&self) -> usize;
+    /// Prepares `pass` for the two calls below.
+    fn prepare_rows(&self, pass: &mut OctetPass<'_>) -> Result<(), TrainError>;
+    /// `weights -= rate * gradient` for `rows`, which start at a multiple of four.
+    ///
+    /// # Shapes
+    /// `weights`: row-major `[rows, num_outputs]`.
+    fn update_rows(&self, pass: &mut OctetPass<'_>, rows: Range<usize>, weights: &mut [f32]);
+    /// Shows `visit` each of `rows` and its `-rate * gradient`, by way of `row`, instead of applying it.
+    fn visit_rows(
+        &self,
+        pass: &mut OctetPass<'_>,
+        rows: Range<usize>,
+        row: &mut [f32],
+        visit: &mut dyn FnMut(usize, &[f32]),
+    );
+}
+
+/// Memory of the first layer beside its parameters: sizes, or the buffers themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OctetMemory<F, I> {
+    /// Deltas of the batch, `[batch, num_outputs]`.
+    pub deltas: F,
+    /// Units of the integers' columns, of the weights or the deltas; scratch to the f32 form.
+    pub units: F,
+    /// Lists of octets that are not zero.
+    pub lists: I,
+    /// Integers of the weights, later of the deltas.
+    pub pairs: I,
+}
+
+/// Buffers by [`Compute::octet_memory`].
+pub(crate) type OctetBuffers<'a> = OctetMemory<&'a mut [f32], &'a mut [i32]>;
+
+impl OctetBuffers<'_> {
+    pub fn reborrow(&mut self) -> OctetBuffers<'_> {
+        OctetMemory {
+            deltas: self.deltas,
+            units: self.units,
+            lists: self.lists,
+            pairs: self.pairs,
+        }
+    }
+}
+
+/// A batch on its way back through the first layer.
+pub(crate) struct OctetPass<'a> {
+    pub arithmetic: Arithmetic,
+    /// Factor of the summed gradient.
+    pub rate: f32,
+    pub examples: Examples<'a>,
+    /// Examples of the batch.
+    pub order: &'a [u32],
+    pub memory: OctetBuffers<'a>,
+}

@@ -1,0 +1,228 @@
+//! The two passes of a batch.
+//!
+//! The *example pass* runs each example forward and back, adds up the gradients of the later layers, and
+//! keeps the first layer's deltas. The *row pass* then takes the rows of the first layer's weights one by
+//! one, sums that row's gradient over the batch, and applies it: that gradient is as large as the weights
+//! and is never stored. Either pass can stop anywhere, since all that it sums is either exact or summed in
+//! the order of the examples.
+
+use core::mem;
+use core::ops::Range;
+
+use super::TrainConfig;
+use super::update::{Rule, Update};
+use crate::error::TrainError;
+use crate::examples::Examples;
+use crate::layer::OctetPass;
+use crate::loss;
+use crate::memory::{Regions, WorkBuffers};
+use crate::model::{Model, Placed};
+
+/// A batch under way, in the buffers of the caller.
+pub(super) struct Batch<'a> {
+    pub model: &'a Model,
+    pub config: &'a TrainConfig,
+    pub examples: Examples<'a>,
+    /// Examples of this batch.
+    pub order: &'a [u32],
+    pub buffers: WorkBuffers<'a>,
+}
+
+impl<'a> Batch<'a> {
+    /// Prepares the example pass.
+    pub fn begin(&mut self, params: &[f32]) -> Result<(), TrainError> {
+        self.buffers.gradients.fill(0.0);
+        let Placed {
+            layer,
+            params: place,
+        } = self.model.first();
+        let octets = &mut self.buffers.octets;
+        layer.prepare_forward(self.config.arithmetic, &params[place], octets)
+    }
+
+    /// Runs the examples at `positions` of the batch, and adds their losses.
+    pub fn run_examples(
+        &mut self,
+        params: &[f32],
+        positions: Range<usize>,
+        loss_sum: &mut f64,
+    ) -> Result<(), TrainError> {
+        for position in positions {
+            let example = self.order[position];
+            self.forward(params, self.examples.input(example));
+            let label = self.examples.label(example)?;
+            let loss = self.backward(params, label, position)?;
+            *loss_sum += f64::from(loss);
+        }
+        Ok(())
+    }
+
+    /// Leaves the outputs of all layers in the buffers.
+    fn forward(&mut self, params: &[f32], input: &[u8]) {
+        let Placed {
+            layer,
+            params: place,
+        } = self.model.first();
+        let Regions {
+            octets, outputs, ..
+        } = &mut self.buffers;
+        let sums = &mut outputs[..layer.num_outputs()];
+        layer.forward_octets(self.config.arithmetic, &params[place], input, octets, sums);
+        self.model.finish_forward(params, outputs);
+    }
+
+    /// Adds to the gradients, keeps the first layer's deltas at `position`, and returns the loss.
+    fn backward(
+        &mut self,
+        params: &[f32],
+        label: usize,
+        position: usize,
+    ) -> Result<f32, TrainError> {
+        let first = self.model.first();
+        let offset = first.weights().end;
+        let Regions {
+            octets,
+            gradients,
+            outputs,
+            derivatives: [upper, lower],
+            ..
+        } = &mut self.buffers;
+        let shape = self.model.shape();
+        let mut end = outputs.len();
+        let logits = &outputs[end - shape.num_classes()..];
+        let loss = loss::cross_entropy_gradient(logits, label, &mut upper[..logits.len()]);
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged);
+        }
+        for index in (1..shape.num_layers()).rev() {
+            let Placed {
+                layer,
+                params: place,
+            } = self.model.layer(index);
+            end -= layer.num_outputs();
+            let inputs = &outputs[end - layer.num_inputs()..end];
+            let deltas = &upper[..layer.num_outputs()];
+            let gradient = &mut gradients[place.start - offset..place.end - offset];
+            layer.add_gradient(inputs, deltas, gradient);
+            let below = &mut lower[..layer.num_inputs()];
+            layer.backward(
+                &params[place],
+                self.model.activation(),
+                inputs,
+                deltas,
+                below,
+            );
+            mem::swap(upper, lower);
+        }
+        let deltas = &upper[..first.layer.num_outputs()];
+        let biases = &mut gradients[..first.params.end - offset];
+        first.layer.keep_deltas(position, deltas, octets, biases);
+        Ok(loss)
+    }
+
+    /// Rows from `begin` on for which `budget`, in examples, is enough; and the next row, if there is one.
+    pub fn rows(&self, begin: usize, budget: &mut usize) -> (Range<usize>, Option<usize>) {
+        // All rows together cost about as much as one pass over the batch.
+        let (len, num_rows) = (
+            self.order.len() as u64,
+            self.model.first().layer.num_rows() as u64,
+        );
+        let share = (*budget as u64 * num_rows / len).next_multiple_of(4).max(4);
+        let end = (begin as u64 + share).min(num_rows) as usize;
+        let spent = (end - begin) as u64 * len / num_rows;
+        *budget = budget.saturating_sub((spent as usize).max(1));
+        (begin..end, Some(end).filter(|&end| (end as u64) < num_rows))
+    }
+
+    /// Prepares the row pass.
+    pub fn begin_rows(&mut self) -> Result<(), TrainError> {
+        let layer = self.model.first().layer;
+        layer.prepare_rows(&mut self.split().0)
+    }
+
+    /// Applies the gradients of everything but the first layer's weights, by plain SGD.
+    pub fn update_later(&mut self, params: &mut [f32]) {
+        let rate = self.rate();
+        let later = &mut params[self.model.first().weights().end..];
+        for (param, gradient) in later.iter_mut().zip(&*self.buffers.gradients) {
+            *param -= rate * gradient;
+        }
+    }
+
+    /// Applies the gradients of `rows` of the first layer, by plain SGD.
+    pub fn update_rows(&mut self, params: &mut [f32], rows: Range<usize>) {
+        let layer = self.model.first().layer;
+        let width = layer.num_outputs();
+        let weights = &mut params[rows.start * width..rows.end * width];
+        layer.update_rows(&mut self.split().0, rows, weights);
+    }
+
+    /// Visits the gradients of everything but the first layer's weights, segment by segment.
+    pub fn visit_later(&mut self, rule: Rule<'_, '_>, params: &mut [f32]) {
+        let config = self.config;
+        let (pass, later) = self.split();
+        let mut update = Update::new(config, rule, later.state, later.scratch);
+        let mut first = params.len() - later.gradients.len();
+        for sums in later.gradients.chunks(later.steps.len()) {
+            let steps = &mut later.steps[..sums.len()];
+            let pairs = steps.iter_mut().zip(sums);
+            pairs.for_each(|(step, sum)| *step = -(pass.rate * sum));
+            update.visit(first, &mut params[first..first + sums.len()], steps);
+            first += sums.len();
+        }
+    }
+
+    /// Visits the gradients of `rows` of the first layer, row by row.
+    pub fn visit_rows(&mut self, rule: Rule<'_, '_>, params: &mut [f32], rows: Range<usize>) {
+        let (config, layer) = (self.config, self.model.first().layer);
+        let width = layer.num_outputs();
+        let (mut pass, later) = self.split();
+        let mut update = Update::new(config, rule, later.state, later.scratch);
+        let visit = &mut |row: usize, steps: &[f32]| {
+            let first = row * width;
+            update.visit(first, &mut params[first..first + width], steps);
+        };
+        layer.visit_rows(&mut pass, rows, &mut later.steps[..width], visit);
+    }
+
+    /// The first layer's part of the batch, and the rest of the buffers.
+    fn split(&mut self) -> (OctetPass<'_>, Later<'_>) {
+        let rate = self.rate();
+        let Regions {
+            octets,
+            gradients,
+            derivatives: [steps, scratch],
+            state,
+            ..
+        } = &mut self.buffers;
+        let pass = OctetPass {
+            arithmetic: self.config.arithmetic,
+            rate,
+            examples: self.examples,
+            order: self.order,
+            memory: octets.reborrow(),
+        };
+        let later = Later {
+            gradients,
+            state,
+            steps,
+            scratch,
+        };
+        (pass, later)
+    }
+
+    /// Factor of a summed gradient.
+    fn rate(&self) -> f32 {
+        self.config.scale() / self.order.len() as f32
+    }
+}
+
+/// Buffers of the row pass beside the first layer's.
+struct Later<'a> {
+    gradients: &'a [f32],
+    state: &'a mut [f32],
+    /// Steps of one segment.
+    steps: &'a mut [f32],
+    /// Gradient of one segment.
+    scratch: &'a mut [f32],
+}

@@ -1,0 +1,330 @@
+//! Mini-batch training as a state machine of bounded steps; the work itself is in [`batch`].
+
+mod batch;
+mod config;
+mod optimizer;
+mod update;
+
+use fl_rng::{Pcg32, Purpose};
+
+use crate::error::{SizeError, TrainError};
+use crate::examples::Examples;
+use crate::memory::{Layout, MemoryPlan, Workspace};
+use crate::model::Model;
+use batch::Batch;
+pub use config::TrainConfig;
+pub use optimizer::Optimizer;
+pub use update::Correction;
+use update::{Carried, Hook, Rule, Visit};
+
+/// Work that a step left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Call again.
+    Working,
+    /// The parameters are final.
+    Done,
+}
+
+/// Progress of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Examples run forward and back, over all epochs.
+    pub done_examples: u64,
+    /// Examples to run, over all epochs.
+    pub total_examples: u64,
+    /// The current epoch from 1, or the last one when done.
+    pub epoch: u32,
+}
+
+/// Place of a training in its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TrainPhase {
+    BeginEpoch,
+    BeginBatch,
+    /// Before this example of the batch.
+    Examples(usize),
+    BeginRows,
+    /// Before this row of the first layer, whose gradient is measured for clipping.
+    Measure(usize),
+    /// Before the update of all but the first layer's weights.
+    Later,
+    /// Before the update of this row of the first layer.
+    Rows(usize),
+    Done,
+}
+
+/// One training: a state machine over the caller's parameters, examples and workspace.
+#[derive(Clone, Debug)]
+pub struct Trainer {
+    model: Model,
+    config: TrainConfig,
+    num_examples: usize,
+    batch_size: usize,
+    /// First example of the current batch within the order.
+    batch_begin: usize,
+    loss_sum: f64,
+    plan: MemoryPlan,
+    layout: Layout,
+    rng: Pcg32,
+    phase: TrainPhase,
+    epoch: u32,
+    steps_done: u32,
+    carried: Carried,
+    mean_loss: f32,
+}
+
+impl Trainer {
+    /// Prepares a training on `num_examples` examples.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a hyper-parameter is out of range.
+    pub fn new(
+        model: &Model,
+        config: TrainConfig,
+        num_examples: usize,
+    ) -> Result<Self, TrainError> {
+        let (batch_size, optimizer) = (config.batch_size as usize, config.optimizer);
+        let plan = model.training_plan_with(batch_size, num_examples, optimizer)?;
+        config.check()?;
+        let batch_size = num_examples.min(batch_size);
+        Ok(Self {
+            model: *model,
+            config,
+            num_examples,
+            batch_size,
+            batch_begin: 0,
+            loss_sum: 0.0,
+            plan,
+            layout: Layout::training(model, batch_size, optimizer),
+            rng: Pcg32::new(Purpose::ExampleOrder, config.seed),
+            phase: TrainPhase::BeginEpoch,
+            epoch: 1,
+            steps_done: 0,
+            carried: Carried::new(),
+            mean_loss: 0.0,
+        })
+    }
+
+    /// Memory that [`Trainer::step`] asks for.
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// Works for about as long as the forward pass of `max_examples` examples takes, at least a little.
+    ///
+    /// Every call gets the same `params`, `inputs`, `labels` and `workspace`. The result does not depend
+    /// on how the work was cut.
+    ///
+    /// # Shapes
+    /// `params`: `[num_params]`; `inputs`: row-major `[num_examples, d_in]`; `labels`: `[num_examples]`;
+    /// `workspace`: by [`Trainer::plan`].
+    ///
+    /// # Errors
+    /// [`TrainError`] if a length or a label does not fit (nothing has changed then), or
+    /// [`TrainError::Diverged`] (`params` is then worthless, and so is this training).
+    pub fn step(
+        &mut self,
+        params: &mut [f32],
+        inputs: &[u8],
+        labels: &[u8],
+        workspace: &mut Workspace<'_>,
+        max_examples: u32,
+    ) -> Result<Step, TrainError> {
+        self.step_with(params, inputs, labels, workspace, max_examples, None)
+    }
+
+    /// As [`Trainer::step`], with a correction of every gradient; either all calls of a training bring it
+    /// or none.
+    ///
+    /// # Shapes
+    /// As [`Trainer::step`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_with(
+        &mut self,
+        params: &mut [f32],
+        inputs: &[u8],
+        labels: &[u8],
+        workspace: &mut Workspace<'_>,
+        max_examples: u32,
+        mut correction: Option<&mut dyn Correction>,
+    ) -> Result<Step, TrainError> {
+        let shape = self.model.shape();
+        SizeError::check(shape.num_params(), params.len()).map_err(TrainError::Params)?;
+        SizeError::check(self.num_examples, labels.len()).map_err(TrainError::Labels)?;
+        let examples = Examples::new(shape, inputs, labels)?;
+        self.plan.check(workspace)?;
+        if self.phase == TrainPhase::BeginEpoch && self.epoch == 1 {
+            examples.check_labels()?;
+        }
+        let mut budget = max_examples.max(1) as usize;
+        while budget > 0 && self.phase != TrainPhase::Done {
+            self.phase = self.advance(params, examples, workspace, &mut budget, &mut correction)?;
+        }
+        Ok(if self.phase == TrainPhase::Done {
+            Step::Done
+        } else {
+            Step::Working
+        })
+    }
+
+    /// Progress so far.
+    pub fn progress(&self) -> Progress {
+        let in_batch = match self.phase {
+            TrainPhase::Examples(next) => next,
+            TrainPhase::BeginRows
+            | TrainPhase::Measure(_)
+            | TrainPhase::Later
+            | TrainPhase::Rows(_) => self.batch_len(),
+            TrainPhase::BeginEpoch | TrainPhase::BeginBatch | TrainPhase::Done => 0,
+        };
+        let epochs = u64::from(self.epoch - 1) * self.num_examples as u64;
+        Progress {
+            done_examples: epochs + (self.batch_begin + in_batch) as u64,
+            total_examples: u64::from(self.config.local_epochs) * self.num_examples as u64,
+            epoch: self.epoch,
+        }
+    }
+
+    /// Optimizer steps done, one per batch.
+    pub fn steps_done(&self) -> u32 {
+        self.steps_done
+    }
+
+    /// Mean cross-entropy over the last finished epoch; 0 before the first is finished.
+    ///
+    /// Each example counts with the parameters that its batch started from.
+    ///
+    /// # Units
+    /// Nats.
+    pub fn mean_loss(&self) -> f32 {
+        self.mean_loss
+    }
+
+    /// Examples of the current batch.
+    fn batch_len(&self) -> usize {
+        self.batch_size.min(self.num_examples - self.batch_begin)
+    }
+
+    /// Works through one phase, or as much of it as `budget` allows, and returns the next.
+    fn advance(
+        &mut self,
+        params: &mut [f32],
+        examples: Examples<'_>,
+        workspace: &mut Workspace<'_>,
+        budget: &mut usize,
+        hook: &mut Hook<'_>,
+    ) -> Result<TrainPhase, TrainError> {
+        let len = self.batch_len();
+        let plain = hook.is_none() && self.config.is_plain();
+        if self.phase == TrainPhase::BeginEpoch {
+            self.begin_epoch(workspace);
+            return Ok(TrainPhase::BeginBatch);
+        }
+        let mut batch = Batch {
+            model: &self.model,
+            config: &self.config,
+            examples,
+            order: &workspace.order[self.batch_begin..][..len],
+            buffers: self.layout.cut(workspace.floats, workspace.ints),
+        };
+        Ok(match self.phase {
+            TrainPhase::BeginBatch => {
+                batch.begin(params)?;
+                TrainPhase::Examples(0)
+            }
+            TrainPhase::Examples(begin) => {
+                let end = len.min(begin.saturating_add(*budget));
+                batch.run_examples(params, begin..end, &mut self.loss_sum)?;
+                *budget -= end - begin;
+                if end < len {
+                    TrainPhase::Examples(end)
+                } else {
+                    TrainPhase::BeginRows
+                }
+            }
+            TrainPhase::BeginRows => {
+                batch.begin_rows()?;
+                self.carried.begin_step(self.config.optimizer);
+                if self.config.clip_norm.is_some() {
+                    batch.visit_later(Rule::new(Visit::Measure, &mut self.carried, hook), params);
+                    TrainPhase::Measure(0)
+                } else {
+                    TrainPhase::Later
+                }
+            }
+            TrainPhase::Measure(begin) => {
+                let (rows, next) = batch.rows(begin, budget);
+                let rule = Rule::new(Visit::Measure, &mut self.carried, hook);
+                batch.visit_rows(rule, params, rows);
+                match next {
+                    Some(next) => TrainPhase::Measure(next),
+                    None => {
+                        self.carried.clip(self.config.clip_norm)?;
+                        TrainPhase::Later
+                    }
+                }
+            }
+            TrainPhase::Later => {
+                if plain {
+                    batch.update_later(params);
+                } else {
+                    batch.visit_later(Rule::new(Visit::Apply, &mut self.carried, hook), params);
+                }
+                TrainPhase::Rows(0)
+            }
+            TrainPhase::Rows(begin) => {
+                let (rows, next) = batch.rows(begin, budget);
+                if plain {
+                    batch.update_rows(params, rows);
+                } else {
+                    let rule = Rule::new(Visit::Apply, &mut self.carried, hook);
+                    batch.visit_rows(rule, params, rows);
+                }
+                match next {
+                    Some(next) => TrainPhase::Rows(next),
+                    None => self.end_batch(params)?,
+                }
+            }
+            TrainPhase::BeginEpoch | TrainPhase::Done => TrainPhase::Done,
+        })
+    }
+
+    fn begin_epoch(&mut self, workspace: &mut Workspace<'_>) {
+        let order = &mut workspace.order[..self.num_examples];
+        if self.epoch == 1 {
+            order
+                .iter_mut()
+                .zip(0..)
+                .for_each(|(slot, example)| *slot = example);
+            let buffers = self.layout.cut(workspace.floats, workspace.ints);
+            buffers.state.fill(0.0);
+        }
+        self.rng.shuffle(order);
+        self.loss_sum = 0.0;
+    }
+
+    fn end_batch(&mut self, params: &[f32]) -> Result<TrainPhase, TrainError> {
+        self.steps_done = self.steps_done.saturating_add(1);
+        self.batch_begin += self.batch_len();
+        if self.batch_begin < self.num_examples {
+            return Ok(TrainPhase::BeginBatch);
+        }
+        self.mean_loss = (self.loss_sum / self.num_examples as f64) as f32;
+        if self.epoch < self.config.local_epochs {
+            self.epoch += 1;
+            self.batch_begin = 0;
+            return Ok(TrainPhase::BeginEpoch);
+        }
+        // Within the training a number that is not finite shows in a loss or in a quantisation, but no
+        // pass comes after the last update.
+        let finite = params.iter().all(|param| param.is_finite());
+        if finite {
+            Ok(TrainPhase::Done)
+        } else {
+            Err(TrainError::Diverged)
+        }
+    }
+}
