@@ -237,8 +237,8 @@ fn linked(experiment: &Experiment) -> Vec<Linked> {
             link: *link,
             count: group.count,
             first_client: client,
-            examples: group.examples,
-            join_s: join_s(experiment, link, group.examples),
+            examples: group.max_examples,
+            join_s: join_s(experiment, link, group.max_examples),
             start_s: exchange_s(link, HEAD_BYTES, model),
             update_s: exchange_s(link, model, HEAD_BYTES),
         });
