@@ -3,9 +3,10 @@
 mod common;
 
 use common::{
-    ACTIVATIONS, ARITHMETICS, Examples, config, model, oracle_mean_loss, random_params, train,
+    ACTIVATIONS, ARITHMETICS, Examples, Pull, config, model, oracle_mean_loss, random_params,
+    train, train_with,
 };
-use fl_nn::{Activation, Arithmetic, TrainConfig};
+use fl_nn::{Activation, Arithmetic, Correction, TrainConfig};
 
 /// From one weight layer to four; widths that fill no vector, and one that fills two tiles.
 const SHAPES: [&[usize]; 5] = [
@@ -71,6 +72,42 @@ fn every_gradient_is_the_slope_of_the_loss() {
                     .iter()
                     .fold(0.0, |max: f64, slope| max.max(slope.abs()));
                 assert!(largest > 0.01, "a gradient of zeros would prove nothing");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_corrected_gradient_is_the_slope_of_the_loss_and_the_pull() {
+    for (seed, sizes) in (1..).zip(SHAPES) {
+        let model = model(sizes, Activation::Sigmoid);
+        let examples = Examples::new(&model, 11, seed);
+        let params = random_params(&model, seed, 0.7);
+        let mut pull = Pull {
+            mu: 0.5,
+            centre: random_params(&model, seed + 9, 0.7),
+        };
+        let centre = pull.centre.clone();
+        let slopes = finite_differences(&params, |params| {
+            let pairs = params.iter().zip(&centre);
+            let square: f64 = pairs.map(|(w, &c)| (w - f64::from(c)).powi(2)).sum();
+            oracle_mean_loss(&model, params, &examples) + 0.25 * square
+        });
+        for (arithmetic, tolerance) in ARITHMETICS.into_iter().zip([5e-5, 1e-6]) {
+            let config = TrainConfig {
+                learning_rate: 1.0,
+                ..config(arithmetic)
+            };
+            let mut after = params.clone();
+            let hook: Option<&mut dyn Correction> = Some(&mut pull);
+            train_with(&model, config, &mut after, &examples, u32::MAX, hook).unwrap();
+            for (index, (before, after)) in params.iter().zip(&after).enumerate() {
+                let found = f64::from(*before) - f64::from(*after);
+                assert!(
+                    (found - slopes[index]).abs() < tolerance,
+                    "{sizes:?} {arithmetic:?}, parameter {index}: {found}, slope {}",
+                    slopes[index]
+                );
             }
         }
     }

@@ -12,13 +12,22 @@ use fl_nn::{
 };
 
 fn evaluate(model: &Model, params: &[f32], examples: &Examples) -> Result<Evaluation, TrainError> {
+    evaluate_in(model, params, examples, Arithmetic::Fixed)
+}
+
+fn evaluate_in(
+    model: &Model,
+    params: &[f32],
+    examples: &Examples,
+    arithmetic: Arithmetic,
+) -> Result<Evaluation, TrainError> {
     let mut buffers = Buffers::new(&model.evaluation_plan()?);
     model.evaluate(
         params,
         &examples.inputs,
         &examples.labels,
         buffers.workspace(),
-        Arithmetic::Fixed,
+        arithmetic,
     )
 }
 
@@ -170,6 +179,36 @@ fn it_learns_and_the_evaluation_is_the_oracles() {
         assert_eq!(after.num_examples, 200);
         let difference = after.mean_loss() - oracle_mean_loss(&model, &wide, &unseen);
         assert!(difference.abs() < 1e-4, "{difference}");
+    }
+}
+
+#[test]
+fn an_evaluation_goes_by_the_arithmetic_that_was_asked_for() {
+    let model = model(&[100, 20, 10], Activation::Relu);
+    let examples = Examples::new(&model, 200, 5);
+    let params = random_params(&model, 7, 0.3);
+    let wide: Vec<f64> = params.iter().map(|&param| f64::from(param)).collect();
+    let expected = oracle_mean_loss(&model, &wide, &examples);
+    let [fixed, float] = ARITHMETICS.map(|arithmetic| {
+        let found = evaluate_in(&model, &params, &examples, arithmetic).unwrap();
+        assert_eq!(found.num_examples, 200);
+        found.mean_loss()
+    });
+    assert!((float - expected).abs() < 1e-6, "{float} {expected}");
+    assert!((fixed - expected).abs() < 1e-3, "{fixed} {expected}");
+    assert_ne!(fixed, float, "the two must not be one and the same code");
+    for place in 0..params.len() {
+        let mut params = params.clone();
+        params[place] = f32::INFINITY;
+        let blank = Examples {
+            inputs: vec![0; 100],
+            labels: vec![0],
+        };
+        let first = place < 100 * 20 + 20;
+        for arithmetic in ARITHMETICS {
+            let found = evaluate_in(&model, &params, &blank, arithmetic);
+            assert!(found.is_err() || !first, "{arithmetic:?} {place}");
+        }
     }
 }
 

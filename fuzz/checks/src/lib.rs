@@ -13,9 +13,11 @@
 
 mod archive;
 mod board;
+mod device;
 mod experiment;
 mod idx;
 mod link;
+mod message;
 mod run_dir;
 mod trace;
 
@@ -59,6 +61,16 @@ pub const TARGETS: &[Target] = &[
         damaged: 100,
     },
     Target {
+        name: "device-answer",
+        check: device::check_answer,
+        damaged: 100,
+    },
+    Target {
+        name: "device-request",
+        check: device::check_request,
+        damaged: 100,
+    },
+    Target {
         name: "experiment",
         check: experiment::check,
         damaged: 50,
@@ -74,9 +86,14 @@ pub const TARGETS: &[Target] = &[
         damaged: 300,
     },
     Target {
+        name: "message",
+        check: message::check,
+        damaged: 300,
+    },
+    Target {
         name: "run-dir",
         check: run_dir::check,
-        damaged: 30,
+        damaged: 15,
     },
     Target {
         name: "trace",

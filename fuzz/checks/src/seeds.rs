@@ -3,6 +3,7 @@
 use crate::archive::pack;
 use crate::idx::{IMAGES, LABELS};
 use crate::run_dir::model;
+use crate::{device, message};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -10,8 +11,16 @@ use zfl_run_dir::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir, 
 
 /// Seeds as (target, file, content).
 pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let of = |target: &'static str, seeds: Vec<(&'static str, Vec<u8>)>| {
+        seeds
+            .into_iter()
+            .map(move |(name, content)| (target, name, content))
+    };
     let mut seeds = idx();
     seeds.extend(run_dir());
+    seeds.extend(of("device-request", device::requests()));
+    seeds.extend(of("device-answer", device::answers()));
+    seeds.extend(of("message", message::seeds()));
     seeds
 }
 

@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use fl_nn::{
-    Activation, Arithmetic, MemoryPlan, Model, Shape, Step, TrainConfig, TrainError, Trainer,
-    Workspace,
+    Activation, Arithmetic, Correction, MemoryPlan, Model, Shape, Step, TrainConfig, TrainError,
+    Trainer, Workspace,
 };
 use fl_rng::Pcg32;
 
@@ -100,12 +100,49 @@ pub fn train(
     examples: &Examples,
     max_examples: u32,
 ) -> Result<f32, TrainError> {
+    train_with(model, config, params, examples, max_examples, None)
+}
+
+/// As [`train`], with a correction.
+pub fn train_with(
+    model: &Model,
+    config: TrainConfig,
+    params: &mut [f32],
+    examples: &Examples,
+    max_examples: u32,
+    mut correction: Option<&mut dyn Correction>,
+) -> Result<f32, TrainError> {
     let mut trainer = Trainer::new(model, config, examples.labels.len())?;
     let mut buffers = Buffers::new(trainer.plan());
     let mut workspace = buffers.workspace();
     let (inputs, labels) = (&examples.inputs, &examples.labels);
-    while trainer.step(params, inputs, labels, &mut workspace, max_examples)? == Step::Working {}
-    Ok(trainer.mean_loss())
+    loop {
+        // A new loan for every step, since that of a trait object cannot be shortened in place.
+        let correction: Option<&mut dyn Correction> = match &mut correction {
+            Some(correction) => Some(&mut **correction),
+            None => None,
+        };
+        let space = &mut workspace;
+        match trainer.step_with(params, inputs, labels, space, max_examples, correction)? {
+            Step::Working => {}
+            Step::Done => return Ok(trainer.mean_loss()),
+        }
+    }
+}
+
+/// Pull to a centre: the gradient of `mu / 2 * |w - centre|^2`.
+pub struct Pull {
+    pub mu: f32,
+    pub centre: Vec<f32>,
+}
+
+impl Correction for Pull {
+    fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]) {
+        let centre = &self.centre[first..][..weights.len()];
+        for ((g, w), c) in gradient.iter_mut().zip(weights).zip(centre) {
+            *g += self.mu * (w - c);
+        }
+    }
 }
 
 /// Bits of the parameters, since NaN equals nothing.
@@ -152,4 +189,81 @@ pub fn oracle_mean_loss(model: &Model, params: &[f64], examples: &Examples) -> f
         .zip(&examples.labels)
         .map(|(x, &y)| oracle_loss(model, params, x, y));
     losses.sum::<f64>() / examples.labels.len() as f64
+}
+
+/// Gradient of the loss of one example in f64, by the definition, added to `gradient`.
+fn add_oracle_gradient(
+    model: &Model,
+    params: &[f64],
+    input: &[u8],
+    label: u8,
+    gradient: &mut [f64],
+) {
+    let sizes: Vec<usize> = model.shape().sizes().iter().map(|&n| n as usize).collect();
+    let mut starts = vec![0];
+    for pair in sizes.windows(2) {
+        starts.push(starts[starts.len() - 1] + (pair[0] + 1) * pair[1]);
+    }
+    // Units of every layer, the input first.
+    let mut units = vec![
+        input
+            .iter()
+            .map(|&x| f64::from(x) / 255.0)
+            .collect::<Vec<_>>(),
+    ];
+    for layer in 0..sizes.len() - 1 {
+        let (d_in, d_out, start) = (sizes[layer], sizes[layer + 1], starts[layer]);
+        let sums = (0..d_out).map(|j| {
+            let products = (0..d_in).map(|i| units[layer][i] * params[start + i * d_out + j]);
+            products.sum::<f64>() + params[start + d_in * d_out + j]
+        });
+        let last = layer == sizes.len() - 2;
+        let next = sums.map(|z| match model.activation() {
+            _ if last => z,
+            Activation::Relu => z.max(0.0),
+            Activation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+        });
+        units.push(next.collect());
+    }
+    let logits = &units[sizes.len() - 1];
+    let total: f64 = logits.iter().map(|z| z.exp()).sum();
+    let mut deltas: Vec<f64> = logits.iter().map(|z| z.exp() / total).collect();
+    deltas[usize::from(label)] -= 1.0;
+    for layer in (0..sizes.len() - 1).rev() {
+        let (d_in, d_out, start) = (sizes[layer], sizes[layer + 1], starts[layer]);
+        let mut below = vec![0.0; d_in];
+        for i in 0..d_in {
+            let x = units[layer][i];
+            for (j, delta) in deltas.iter().enumerate() {
+                gradient[start + i * d_out + j] += x * delta;
+                below[i] += params[start + i * d_out + j] * delta;
+            }
+            below[i] *= match model.activation() {
+                Activation::Relu => f64::from(u8::from(x > 0.0)),
+                Activation::Sigmoid => x * (1.0 - x),
+            };
+        }
+        for (j, delta) in deltas.iter().enumerate() {
+            gradient[start + d_in * d_out + j] += delta;
+        }
+        deltas = below;
+    }
+}
+
+/// Mean gradient over some examples in f64.
+pub fn oracle_gradient(
+    model: &Model,
+    params: &[f64],
+    examples: &Examples,
+    batch: &[u32],
+) -> Vec<f64> {
+    let d_in = model.shape().num_inputs();
+    let mut gradient = vec![0.0; params.len()];
+    for &n in batch {
+        let input = &examples.inputs[n as usize * d_in..][..d_in];
+        let label = examples.labels[n as usize];
+        add_oracle_gradient(model, params, input, label, &mut gradient);
+    }
+    gradient.iter_mut().for_each(|g| *g /= batch.len() as f64);
+    gradient
 }
