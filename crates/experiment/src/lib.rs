@@ -30,5 +30,5 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
-pub use rule::{Number, Partitioning, RuleSettings, parse_arg};
+pub use rule::{Number, Partitioning, RuleSettings, parse_arg, partitions};
 pub use settings::{DeviceSettings, FaultFlags, GroupSettings, Settings};

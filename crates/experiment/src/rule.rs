@@ -90,6 +90,11 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
+/// Names of the partitioners, each with a line of help; the first is the default.
+pub fn partitions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PARTITIONERS.iter().map(|rule| (rule.name(), rule.doc()))
+}
+
 /// A partitioner with the values of its parameters.
 #[derive(Clone)]
 pub struct Partitioning {
