@@ -79,7 +79,7 @@ choices! {
     }
 }
 
-/// What a device is, as asked for.
+/// Body of a device, as given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each has its line of help above")]
 pub enum BodyChoice {
@@ -90,7 +90,7 @@ pub enum BodyChoice {
 }
 
 impl BodyChoice {
-    /// What a board has to boot for it, if that is said.
+    /// Guest that a board has to boot for it, if given.
     pub fn guest(self) -> Option<Guest> {
         match self {
             Self::Bare => Some(Guest::Bare),
@@ -100,7 +100,7 @@ impl BodyChoice {
     }
 }
 
-/// What a device is.
+/// Body of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each has its line of help above")]
 pub enum Body {
@@ -110,7 +110,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// What a board boots.
+    /// Body of a board's guest.
     pub fn of(guest: Guest) -> Self {
         match guest {
             Guest::Bare => Self::Bare,
@@ -118,7 +118,7 @@ impl Body {
         }
     }
 
-    /// What a board has to boot for it; none for native devices.
+    /// Guest that a board has to boot for it; none for native devices.
     pub fn guest(self) -> Option<Guest> {
         match self {
             Self::Bare => Some(Guest::Bare),

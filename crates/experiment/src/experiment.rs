@@ -41,7 +41,7 @@ const DEFAULT_HIDDEN: u32 = 16;
 const DEFAULT_DEADLINE_S: f64 = 120.0;
 const DEFAULT_WATCHDOG_S: f64 = 60.0;
 
-/// How often devices that train are asked how far they are.
+/// Interval at which devices that train are asked for their progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Everything that decides how a run goes.

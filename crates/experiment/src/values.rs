@@ -4,7 +4,7 @@
 /// A whole number above 0.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn positive(text: &str) -> Result<u32, String> {
     match text.trim().parse() {
         Ok(0) => Err("give at least 1".to_owned()),
@@ -16,7 +16,7 @@ pub fn positive(text: &str) -> Result<u32, String> {
 /// A seed.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn seed(text: &str) -> Result<u64, String> {
     // config.toml must hold it, and TOML's integers have a sign.
     match text.parse::<u64>() {
@@ -28,7 +28,7 @@ pub fn seed(text: &str) -> Result<u64, String> {
 /// A step size.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn learning_rate(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
@@ -39,7 +39,7 @@ pub fn learning_rate(text: &str) -> Result<f32, String> {
 /// A time limit in seconds.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn seconds(text: &str) -> Result<f64, String> {
     // A day: beyond it, Duration and Instant would have to be checked for overflow.
     match text.parse::<f64>() {
@@ -51,7 +51,7 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 /// A run's name.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.is_empty() || text.starts_with('.') || !text.chars().all(plain) {
@@ -63,7 +63,7 @@ pub fn name(text: &str) -> Result<String, String> {
 /// A patience of the watchdog in seconds.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn patience(text: &str) -> Result<f64, String> {
     match seconds(text) {
         Ok(seconds) if is_patience(seconds) => Ok(seconds),
@@ -83,7 +83,7 @@ pub const PATIENCE: &str = "from 10 to 86400";
 /// A share of 1, also as percents.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn probability(text: &str) -> Result<f64, String> {
     let (digits, whole) = match text.strip_suffix('%') {
         Some(percents) => (percents.trim_end(), 100.0),
@@ -98,7 +98,7 @@ pub fn probability(text: &str) -> Result<f64, String> {
 /// A time on a link.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn milliseconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(ms) if (0.0..=60_000.0).contains(&ms) => Ok(ms),

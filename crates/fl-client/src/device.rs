@@ -26,7 +26,7 @@ const MAX_RESULT_ATTEMPTS: u32 = 12;
 pub struct Config {
     /// The ID it would like to have.
     pub client: Option<u32>,
-    /// Where the aggregator reaches it, `ip:port`, if not at its own address.
+    /// Address at which the aggregator reaches it, `ip:port`, if not its own.
     pub address: Option<heapless::String<32>>,
     /// The port on which it listens at its own address.
     pub http_port: u16,

@@ -19,7 +19,7 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// Whether there is no example.
+    /// True if there is no example.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -47,8 +47,8 @@ impl Dataset {
 /// A data set's training and test examples, of one width and one number of classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splits {
-    /// What clients train on.
+    /// Examples for training.
     pub train: Dataset,
-    /// What the global model is evaluated on.
+    /// Examples for evaluation.
     pub test: Dataset,
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a data file.
+//! Errors of data files.
 
 use std::fmt;
 use std::io;
@@ -9,15 +9,15 @@ use std::path::PathBuf;
 pub struct DataError {
     /// The file or directory.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
     /// SHA-256 of the file's uncompressed content, where it is known.
     pub expected_sha256: Option<String>,
-    /// What the user can do about it.
+    /// Advice for the user.
     pub advice: String,
 }
 
-/// What is wrong with a data file.
+/// Problem of a data file.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// There is no such file, neither plain nor with `.gz`.

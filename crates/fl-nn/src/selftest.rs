@@ -25,7 +25,7 @@ const CASES: [(Arithmetic, Activation, Init); 4] = [
     (Arithmetic::Float, Activation::Sigmoid, Init::Xavier),
 ];
 
-/// What [`SelfTest::run`] returns wherever the arithmetic is right.
+/// Result of [`SelfTest::run`] wherever the arithmetic is right.
 pub const EXPECTED: [u64; CASES.len()] = [
     0x2dd6_5c6f_6e93_2110,
     0x8df7_197f_ce6d_167f,

@@ -1,4 +1,4 @@
-//! What a caller may rely on: the cut of the work, the memory, learning, and refusals.
+//! Guarantees to a caller: the cut of the work, the memory, learning, and refusals.
 
 mod common;
 

@@ -37,7 +37,7 @@ pub enum Action {
     Finish,
     /// The run has failed.
     Fail {
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
 }
@@ -61,7 +61,7 @@ pub enum Note {
     Lost {
         /// The client.
         client: u32,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// A client that is gone is on its way back.
@@ -129,7 +129,7 @@ pub struct Failure {
     pub client: u32,
     /// The round that it was asked for.
     pub round: u32,
-    /// Why.
+    /// Reason, in words.
     pub reason: String,
 }
 
@@ -149,7 +149,7 @@ pub struct Closed {
     pub failed: Vec<Failure>,
     /// Durations of its parts.
     pub times: Times,
-    /// Why the run ends here, if it does: too few updates. Nothing is aggregated then, and
+    /// Reason for the run's end here, if it ends: too few updates. Nothing is aggregated then, and
     /// [`Action::Fail`] follows.
     pub failure: Option<String>,
 }

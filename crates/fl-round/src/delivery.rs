@@ -64,7 +64,7 @@ pub enum Refused {
     GivenUp {
         /// The round.
         round: u32,
-        /// Why.
+        /// Reason, in words.
         why: String,
     },
     /// Its client is to crash in the round.

@@ -49,7 +49,7 @@ pub struct Machine {
     pub(crate) actions: VecDeque<Action>,
 }
 
-/// Where the machine is.
+/// Stage of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Not begun.

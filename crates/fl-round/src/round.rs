@@ -17,9 +17,9 @@ pub(crate) struct Assignment {
     pub outcome: Option<Outcome>,
     /// The client is known to fail in this round: no update of it counts.
     pub will_crash: bool,
-    /// What it sends in this round is damaged on the way.
+    /// True if its update is damaged on the way.
     pub corrupt: bool,
-    /// When the cohort was chosen.
+    /// Time at which the cohort was chosen.
     pub chosen_us: u64,
     /// The client has taken its `/start`.
     pub started: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Assignment {
     pub settled: bool,
 }
 
-/// How a place in a cohort ended.
+/// End of a place in a cohort.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The update is in.

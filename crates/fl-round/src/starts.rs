@@ -32,7 +32,7 @@ pub(crate) struct Starts {
     /// Clients that the phase of starting waits for.
     pub unsettled: usize,
     pub began_us: u64,
-    /// When the last client was settled.
+    /// Time at which the last client was settled.
     pub settled_us: u64,
 }
 

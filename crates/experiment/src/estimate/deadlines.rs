@@ -12,18 +12,18 @@ use crate::settings::Settings;
 use zfl_aggregator::{START_PART, STARTS_AT_ONCE};
 use zfl_orchestrator::switch::{Link, ROUND_TRIPS_PER_EXCHANGE};
 
-/// How much longer than computed the data may take: TCP's recovery from losses, and the aggregator's
+/// Allowance for the data beyond the computed time: TCP's recovery from losses, and the aggregator's
 /// questions, which share the link.
 const JOIN_FACTOR: f64 = 3.0;
 
 /// Booting, which the first wait includes, in seconds.
 const BOOT_S: f64 = 60.0;
 
-/// How much longer than computed a round may take: as above, and the training. With less, the part of the
+/// Allowance for a round beyond the computed time: as above, and the training. With less, the part of the
 /// deadline that the aggregator gives to one `/start` would not hold it.
 const ROUND_FACTOR: f64 = START_PART as f64;
 
-/// How much longer than computed an update may take before the watchdog ends its device, which cannot
+/// Allowance for an update beyond the computed time, before the watchdog ends its device, which cannot
 /// say that it is alive while its link is full.
 const UPDATE_FACTOR: f64 = 3.0;
 
@@ -42,7 +42,7 @@ pub struct Deadlines {
     pub round_s: f64,
     /// Longest time in a round without progress.
     pub watchdog_s: f64,
-    /// What was chosen otherwise than most runs have it, and which devices are too slow.
+    /// Notes on unusual choices, and on devices that are too slow.
     pub notes: Vec<String>,
 }
 

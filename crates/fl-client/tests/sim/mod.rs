@@ -56,7 +56,7 @@ impl Stream {
     }
 }
 
-/// How bad the link is, in per mille.
+/// Impairments of the link, in per mille.
 #[derive(Clone, Copy, Default)]
 pub struct Link {
     /// Of reads and writes that find nothing to do at first.

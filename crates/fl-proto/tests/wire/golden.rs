@@ -397,7 +397,7 @@ fn the_longest_messages_fit_the_bound() {
     assert_eq!(longest, [659, 580, 505, 757, 172]);
 }
 
-/// What both sides must refuse, also where a parser by itself would have taken it.
+/// Messages that both sides must refuse, also where a parser by itself would take them.
 #[test]
 fn malformed_messages_are_refused_by_both() {
     let start = |field: &str, value: &str| {

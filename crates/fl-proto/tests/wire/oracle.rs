@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all: the device's readers against other ways to read the same.
+//! Properties of any bytes at all: the device's readers against other ways to read the same.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -189,7 +189,8 @@ fn is_beyond_the_device(bytes: &[u8]) -> bool {
     brackets > json::MAX_BRACKETS || !object || arrays > 0 || str::from_utf8(bytes).is_err()
 }
 
-/// What either library writes, both read back. They write the same but for an exponent's plus sign
+/// Checks that both libraries read back the output of either. They write the same but for an exponent's
+/// plus sign
 /// and the case of digits in escapes.
 pub fn check_round_trip<T>(message: &T)
 where

@@ -55,7 +55,7 @@ pub struct Caller {
     pub cohorts: Vec<Vec<u32>>,
     pub probes: Vec<Vec<u32>>,
     pub closed: Vec<Closed>,
-    /// How the run ended: the reason of a failure, or nothing.
+    /// End of the run: the reason of a failure, or nothing.
     pub ended: Option<Option<String>>,
     tokens: BTreeMap<(u32, u32), u64>,
     updates: u64,
