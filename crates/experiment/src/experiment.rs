@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_aggregator::{LocalOverrides, Weighting};
-use zfl_orchestrator::Board;
+use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
 /// Rounds of a run that nobody counted.

@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_orchestrator::switch::{Link, Loss, profile::Profile};
-use zfl_orchestrator::{Board, Speed};
+use zfl_machine::{Board, Speed};
+use zfl_netsim::{Link, Loss, profile::Profile};
 
 /// Devices of a fleet that nobody counted.
 const DEFAULT_CLIENTS: u32 = 50;

@@ -13,7 +13,7 @@ use fl_proto::Arithmetic;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use zfl_aggregator::Weighting;
-use zfl_orchestrator::board::Guest;
+use zfl_machine::Guest;
 use zfl_orchestrator::faults::FaultConfig;
 
 /// Looks up the guest that a board boots, if the board is known.

@@ -15,7 +15,8 @@ use zfl_experiment::values::{
     learning_rate, milliseconds, name, patience, positive, probability, seconds, seed,
 };
 use zfl_experiment::{
-    BodyChoice, DeviceSettings, FaultFlags, Network, Number, RuleSettings, Settings, Time, parse_arg,
+    BodyChoice, DeviceSettings, FaultFlags, Network, Number, RuleSettings, Settings, Time,
+    parse_arg,
 };
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
