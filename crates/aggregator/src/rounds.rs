@@ -157,6 +157,7 @@ impl Rounds {
             elapsed_s: self.shared.log.elapsed_s(),
             simulated_s,
             simulated_elapsed_s,
+            metrics: BTreeMap::new(),
         };
         // The row of a late update stands beside that of its failure.
         records.extend(late.records);

@@ -190,20 +190,20 @@ function showCounts() {
   }
 }
 
-const QUANTITIES = {
-  train_us: ["training time, last round", "Time (ms)", (d) => d.train_us && d.train_us / 1000, (v) => `${+v.toPrecision(4)} ms`],
-  round_s: ["round time, last round", "Time (s)", (d) => d.round_s, (v) => seconds(v)],
-  virtual_s: ["training at the board's clock, last round", "Simulated time (s)", (d) => d.virtual_s, (v) => seconds(v)],
-  link_s: ["time on its link, last round", "Simulated time (s)", (d) => d.link_s, (v) => seconds(v)],
-  energy_j: ["energy, last round (estimate)", "Energy (J), estimate", (d) => d.energy_j, joules],
-  instructions: ["instructions, last round", "Instructions", (d) => d.instructions, count],
-  heap_peak_bytes: ["peak heap", "Bytes", (d) => d.heap_peak_bytes, bytes],
-  host_bytes: ["host memory", "Bytes", (d) => d.host_bytes, bytes],
-  cpu_s: ["host processor time", "Time (s)", (d) => d.cpu_s, (v) => seconds(v)],
-  bytes: ["bytes up and down", "Bytes", (d) => d.bytes_up + d.bytes_down, bytes],
-  retransmissions: ["retransmissions", "Segments", (d) => d.link_retransmissions ?? d.retransmissions, (v) => String(v)],
-  link_dropped: ["segments dropped by its link", "Segments", (d) => d.link_dropped, (v) => String(v)],
-};
+const TIMES = { seconds: 1, milliseconds: 1e-3, microseconds: 1e-6 };
+const FORMS = { bytes, count, joules, nats: fixed, seconds, milliseconds: seconds, microseconds: seconds };
+const UNITS = { bytes: "bytes", joules: "J", nats: "nats", seconds: "s", milliseconds: "s", microseconds: "s" };
+
+/** What the server's table of metrics has for the page: name, axis, value of a device, and value as text. */
+function quantities() {
+  const quantity = (m) => [m.name, [
+    m.per_round ? `${m.label.toLowerCase()}, last round` : m.label.toLowerCase(),
+    UNITS[m.unit] ? `${m.label} (${UNITS[m.unit]})` : m.label,
+    (d) => (d[m.name] == null ? null : d[m.name] * (TIMES[m.unit] ?? 1)),
+    (v) => FORMS[m.unit](v),
+  ]];
+  return Object.fromEntries((run.info?.metrics ?? []).map(quantity));
+}
 
 const GROUP_COLORS = ["--accent", "--group-2", "--group-3", "--group-4", "--group-5", "--group-6"];
 
@@ -218,12 +218,14 @@ function showPoint(entry, at, yValues) {
 }
 
 function showCompare() {
-  const [name, yLabel, value, yValues] = QUANTITIES[$("quantity").value];
+  const all = quantities();
+  if (!all[$("quantity").value]) return;
+  const [name, yLabel, value, yValues] = all[$("quantity").value];
   const ranked = [...run.devices.values()].map((d) => [d, value(d)]).filter(([, v]) => v != null && v > 0).sort((a, b) => b[1] - a[1]);
   const chosen = $("compare-device").value === "" ? null : Number($("compare-device").value);
   $("compare-caption").textContent = `Devices by ${name}, the largest first`;
   for (const option of $("quantity").options) {
-    option.disabled = option.value !== $("quantity").value && ![...run.devices.values()].some((d) => QUANTITIES[option.value][2](d) > 0);
+    option.disabled = option.value !== $("quantity").value && ![...run.devices.values()].some((d) => all[option.value][2](d) > 0);
   }
   const xs = ranked.map((_, i) => i + 1);
   const groups = groupsOf(run.devices);
@@ -278,12 +280,9 @@ function showDevice() {
   touch.show(run.info, d);
   figures($("device-figures"), [
     ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Why", d.reason], ["By hand", [d.frozen && "frozen", d.link_cut && "link cut"].filter(Boolean).join(", ")], ["Group", d.group], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
-    ["Speed", d.speed_mips && mips(d.speed_mips)], ["Memory", d.memory_mib && `${d.memory_mib} MiB`], ["Boot", d.boot_ms && seconds(d.boot_ms / 1000)],
-    ["Last round", d.round || "–"], ["Loss", fixed(d.loss)], ["Training time", seconds(d.train_us && d.train_us / 1e6)],
-    ["At the board's clock", d.virtual_s && seconds(d.virtual_s)], ["On its link", d.link_s && seconds(d.link_s)], ["Energy (estimate)", d.energy_j && joules(d.energy_j)],
-    ["Instructions", d.instructions && count(d.instructions)], ["Peak heap", d.heap_peak_bytes && bytes(d.heap_peak_bytes)], ["Peak stack", d.stack_peak_bytes && bytes(d.stack_peak_bytes)],
-    ["Bytes up", bytes(d.bytes_up)], ["Bytes down", bytes(d.bytes_down)], ["Retransmissions", d.link_retransmissions ?? d.retransmissions], ["Dropped by its link", d.link_dropped],
-    ["Host memory", d.host_bytes && bytes(d.host_bytes)], ["Host processor", d.cpu_s && seconds(d.cpu_s)],
+    ["Speed", d.speed_mips && mips(d.speed_mips)], ["Memory", d.memory_mib && `${d.memory_mib} MiB`],
+    ["Last round", d.round || "–"],
+    ...(run.info?.metrics ?? []).filter((m) => d[m.name] != null).map((m) => [m.label, FORMS[m.unit](d[m.name] * (TIMES[m.unit] ?? 1))]),
   ].filter(([, value]) => value != null && value !== ""));
   const last = page.history.at(-1)?.round ?? 0;
   if (d.round > last && d.state !== "training") readHistory(d.client);
@@ -414,9 +413,9 @@ function showView(view, push = true) {
 
 function showAll() {
   showRun();
+  showChoices();
   const all = [...run.devices.keys()];
   ({ run: showRounds, fleet: () => showDevices(all), compare: showCompare, faults: showFaults, data: showData, config: showConfig })[page.view]();
-  showChoices();
   const known = (value) => run.rounds.some((r) => r.round > 0 && value(r) != null);
   $("axis-simulated").hidden = !known((r) => r.simulated_elapsed_s);
   $("axis-device").hidden = !known((r) => r.device_elapsed_s);
@@ -428,6 +427,11 @@ function showChoices() {
   filter.parentElement.hidden = groups.length < 2;
   if (filter.length !== groups.length + 1) {
     filter.replaceChildren(el("option", { value: "" }, "all groups"), ...groups.map((g) => el("option", { value: g }, g)));
+  }
+  const quantity = $("quantity"), known = Object.entries(quantities());
+  if (quantity.length !== known.length) {
+    quantity.replaceChildren(...known.map(([key, [name]]) => el("option", { value: key }, name)));
+    quantity.value = "train_us";
   }
   const all = [...run.devices.keys()], chooser = $("compare-device");
   if (chooser.length !== all.length + 1) {
@@ -467,7 +471,6 @@ function wire() {
     $("filter").append(el("option", { value: state }, name));
   }
   for (const id of ["filter", "filter-group"]) $(id).addEventListener("change", applyFilter);
-  for (const [key, [name]] of Object.entries(QUANTITIES)) $("quantity").append(el("option", { value: key }, name));
   $("quantity").addEventListener("change", showCompare);
   $("compare-device").addEventListener("change", showCompare);
   fleet.keys($("fleet"));

@@ -11,15 +11,14 @@ export const STATES = {
 const tiles = new Map();
 let selected = null;
 
-const memory = (d) => (d.heap_peak_bytes ? `heap ${bytes(d.heap_peak_bytes)}` : d.host_bytes && `host ${bytes(d.host_bytes)}`);
-const resent = (d) => d.link_retransmissions ?? d.retransmissions;
+const memory = (d) => (d.heap_peak_bytes ? `heap ${bytes(d.heap_peak_bytes)}` : d.host_private_bytes && `host ${bytes(d.host_private_bytes)}`);
 
 const detail = (d) => [
   [d.board, d.speed_mips && mips(d.speed_mips)].filter(Boolean).join(" · "),
-  [d.link, resent(d) && `${resent(d)} resent`].filter(Boolean).join(" · "),
+  [d.link, d.resent && `${d.resent} resent`].filter(Boolean).join(" · "),
   [d.train_us && seconds(d.train_us / 1e6), d.instructions && `${count(d.instructions)} instr.`].filter(Boolean).join(" · "),
   memory(d) || "",
-  `↑ ${bytes(d.bytes_up)} ↓ ${bytes(d.bytes_down)}`,
+  `↑ ${bytes(d.bytes_up ?? 0)} ↓ ${bytes(d.bytes_down ?? 0)}`,
 ];
 
 function makeTile(d, open) {

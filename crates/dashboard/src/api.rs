@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_run_dir::fold::RunView;
+use zfl_run_dir::metric::{Folds, Id, Metric, Unit};
 
 /// The paths that look; `docs/openapi.json` has the same, and those of [`crate::TOUCH_ROUTES`].
 pub const ROUTES: [&str; 11] = [
@@ -76,6 +77,27 @@ struct FullRun<'a> {
     config: &'a serde_json::Value,
     split: &'a [Vec<u32>],
     versions: &'a BTreeMap<String, String>,
+    metrics: Vec<MetricView>,
+}
+
+/// A metric as the page needs to know it.
+#[derive(Serialize)]
+struct MetricView {
+    name: &'static str,
+    label: &'static str,
+    unit: Unit,
+    per_round: bool,
+}
+
+/// The metrics that the page shows.
+fn shown() -> Vec<MetricView> {
+    let view = |metric: &Metric| MetricView {
+        name: metric.name,
+        label: metric.label,
+        unit: metric.unit,
+        per_round: metric.shows_last && metric.folds != Folds::Last,
+    };
+    Id::on_screen().map(Id::metric).map(view).collect()
 }
 
 async fn run(State(shared): Run) -> Response {
@@ -87,6 +109,7 @@ async fn run(State(shared): Run) -> Response {
             config,
             split,
             versions,
+            metrics: shown(),
         })
         .into_response()
     })

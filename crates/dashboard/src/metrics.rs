@@ -11,7 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use zfl_run_dir::Fold;
-use zfl_run_dir::fold::{Device, State};
+use zfl_run_dir::fold::State;
+use zfl_run_dir::metric::{self, Folds, Id};
 
 /// Media type of [`text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -87,11 +88,11 @@ fn run(metrics: &mut Metrics, fold: &Fold, now_ms: u64) {
     );
     value(
         "accuracy",
-        "Of the last fold on the test set",
+        "Of the last model on the test set",
         Some(Unit::Ratios),
         run.accuracy,
     );
-    let help = "Mean cross-entropy of the last fold on the test set, in nats";
+    let help = "Mean cross-entropy of the last model on the test set, in nats";
     value("loss", help, None, run.loss);
     let states = State::ALL.iter().map(|state| {
         let devices = run.states.get(state.name()).copied().unwrap_or(0);
@@ -113,100 +114,46 @@ fn run(metrics: &mut Metrics, fold: &Fold, now_ms: u64) {
     metrics.counter("faults", "Failures and faults by kind", None, faults);
 }
 
+/// The metrics of devices: of what is summed up a counter, of all else a gauge.
 fn devices(metrics: &mut Metrics, fold: &Fold) {
-    let mut gauge = |name, help, unit, value: fn(&Device) -> Option<f64>| {
-        let known = fold.devices().filter_map(|device| {
-            Some((vec![("client", device.client.to_string())], value(device)?))
-        });
-        metrics.gauge(name, help, unit, known);
-    };
-    let (bytes, seconds) = (Some(Unit::Bytes), Some(Unit::Seconds));
-    gauge(
-        "device_training",
-        "A device's own training time in its last round",
-        seconds.clone(),
-        |device| device.train_us.map(|us| us as f64 / 1e6),
-    );
-    gauge(
-        "device_round",
-        "From choosing the cohort to a device's last update",
-        seconds.clone(),
-        |device| device.round_s,
-    );
-    gauge(
-        "device_virtual_training",
-        "A device's last training by the clock that its board is given",
-        seconds.clone(),
-        |device| device.virtual_s,
-    );
-    gauge(
-        "device_link",
-        "Simulated time that a device's link took in its last round",
-        seconds.clone(),
-        |device| device.link_s,
-    );
-    gauge(
-        "device_energy",
-        "Estimate of the energy that a device's last round took",
-        Some(Unit::Joules),
-        |device| device.energy_j,
-    );
-    gauge(
-        "device_instructions",
-        "Instructions of a device's last training",
-        None,
-        |device| device.instructions.map(|n| n as f64),
-    );
-    gauge(
-        "device_heap_peak",
-        "Most heap of a device ever in use",
-        bytes.clone(),
-        |device| device.heap_peak_bytes.map(f64::from),
-    );
-    gauge(
-        "device_stack_peak",
-        "Most stack of a device ever in use",
-        bytes.clone(),
-        |device| device.stack_peak_bytes.map(f64::from),
-    );
-    gauge(
-        "device_host_memory",
-        "Memory of the host that is a device's alone",
-        bytes,
-        |device| device.host_bytes.map(|bytes| bytes as f64),
-    );
-    summed(metrics, fold, seconds);
-}
-
-/// Cost to each device over the whole run.
-fn summed(metrics: &mut Metrics, fold: &Fold, seconds: Option<Unit>) {
-    let of_each = |value: fn(&Device) -> Option<u64>| {
-        let known = move |device: &Device| {
-            Some((vec![("client", device.client.to_string())], value(device)?))
+    for id in Id::all() {
+        let metric = id.metric();
+        let Some(name) = metric.scraped else {
+            continue;
         };
-        fold.devices().filter_map(known)
-    };
-    metrics.counter(
-        "device_retransmissions",
-        "TCP segments that a device sent again, in all its boots",
-        None,
-        of_each(|device| device.retransmissions),
-    );
-    metrics.counter(
-        "device_link_dropped",
-        "TCP segments that a device's link dropped",
-        None,
-        of_each(|device| device.link_dropped),
-    );
-    let processor = Family::<Labels, Counter<f64, AtomicU64>>::default();
-    for device in fold.devices() {
-        if let Some(cpu_s) = device.cpu_s {
-            let labels = vec![("client", device.client.to_string())];
-            processor.get_or_create(&labels).inc_by(cpu_s);
+        let (unit, per) = unit(metric.unit);
+        let values = fold.devices().filter_map(|device| {
+            let value = device.totals.now(id)? / per;
+            Some((vec![("client", device.client.to_string())], value))
+        });
+        let name = format!("device_{name}");
+        let help = format!(
+            "{} of a device: {}",
+            metric.label,
+            metric.doc.replace('`', "")
+        );
+        if metric.folds == Folds::Sum && !metric.shows_last {
+            let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
+            for (labels, value) in values {
+                family.get_or_create(&labels).inc_by(value);
+            }
+            metrics.register(&name, &help, unit, family);
+        } else {
+            metrics.gauge(&name, &help, unit, values);
         }
     }
-    let help = "Processor time of the host that a device took";
-    metrics.register("device_host_processor", help, seconds, processor);
+}
+
+/// The base unit of a metric, and its size in the metric's own.
+fn unit(unit: metric::Unit) -> (Option<Unit>, f64) {
+    match unit {
+        metric::Unit::Count | metric::Unit::Nats => (None, 1.0),
+        metric::Unit::Seconds => (Some(Unit::Seconds), 1.0),
+        metric::Unit::Milliseconds => (Some(Unit::Seconds), 1e3),
+        metric::Unit::Microseconds => (Some(Unit::Seconds), 1e6),
+        metric::Unit::Bytes => (Some(Unit::Bytes), 1.0),
+        metric::Unit::Joules => (Some(Unit::Joules), 1.0),
+    }
 }
 
 /// A registry of one scrape.

@@ -6,123 +6,8 @@
 use crate::draw::{Axes, Figure, boxes};
 use crate::group::Group;
 use crate::numbers::Mean;
-use zfl_run_dir::fold::{Device, HistoryRow};
-
-/// A quantity of a device: name of the figure, what it is, the axis, and its value in a round.
-type Quantity = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&HistoryRow) -> Option<f64>,
-);
-
-const QUANTITIES: [Quantity; 11] = [
-    (
-        "device-training",
-        "training time, by its own clock",
-        "Training time per round (ms)",
-        |row| row.train_us.map(|us| us as f64 / 1e3),
-    ),
-    (
-        "device-round",
-        "time from the choice of the cohort to its update",
-        "Time to the update (s)",
-        |row| row.round_s,
-    ),
-    (
-        "device-computing",
-        "training at its board's clock",
-        "Simulated computing per round (s)",
-        |row| row.virtual_s,
-    ),
-    (
-        "device-link",
-        "simulated time on its link",
-        "Simulated time on the link per round (s)",
-        |row| row.link_s,
-    ),
-    (
-        "device-energy",
-        "energy, an estimate by its board's energy model and not a measurement",
-        "Energy per round (J), estimate",
-        |row| row.energy_j,
-    ),
-    (
-        "device-instructions",
-        "instructions",
-        "Instructions per round (millions)",
-        |row| row.instructions.map(|n| n as f64 / 1e6),
-    ),
-    (
-        "device-bytes",
-        "HTTP bytes, both ways",
-        "Bytes per round (kB)",
-        |row| (row.outcome != "failed").then(|| (row.bytes_up + row.bytes_down) as f64 / 1e3),
-    ),
-    (
-        "device-retransmissions",
-        "TCP segments that it sent again",
-        "Segments sent again per round",
-        |row| row.retransmissions.map(|n| n as f64),
-    ),
-    (
-        "device-link-retransmissions",
-        "TCP segments that its link carried again",
-        "Segments sent again per round",
-        |row| row.link_retransmissions.map(|n| n as f64),
-    ),
-    (
-        "device-link-dropped",
-        "TCP segments that its link dropped",
-        "Segments dropped per round",
-        |row| row.link_dropped.map(|n| n as f64),
-    ),
-    (
-        "device-host-processor",
-        "processor time that its machine takes of the host",
-        "Host processor time per round (s)",
-        |row| row.cpu_s,
-    ),
-];
-
-/// A quantity of a device over the whole run: the same, without rounds.
-type Whole = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&Device) -> Option<f64>,
-);
-
-const WHOLES: [Whole; 4] = [
-    (
-        "device-heap",
-        "most heap in use at once, in any of its boots",
-        "Peak heap (kB)",
-        |device| device.heap_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
-    ),
-    (
-        "device-stack",
-        "most stack in use, in any of its boots",
-        "Peak stack (kB)",
-        |device| device.stack_peak_bytes.map(|bytes| f64::from(bytes) / 1e3),
-    ),
-    (
-        "device-host-memory",
-        "memory of the host that is its alone, the most at any of its updates",
-        "Host memory (MB)",
-        |device| {
-            let seen = device.history.iter().filter_map(|row| row.host_bytes);
-            let most = seen.max().or(device.host_bytes)?;
-            Some(most as f64 / 1e6)
-        },
-    ),
-    (
-        "device-boot",
-        "from the start of its machine to its prompt, at its last boot",
-        "Boot time (ms)",
-        |device| device.boot_ms.map(|ms| ms as f64),
-    ),
-];
+use zfl_run_dir::fold::Device;
+use zfl_run_dir::metric::{Folds, Id, Metric};
 
 const BOXES: &str = "boxes are quartiles, whiskers reach to 1.5 times their distance.";
 
@@ -153,27 +38,52 @@ impl<'a> Population<'a> {
     }
 }
 
-/// A quantity of a device, as the mean over the rounds that it finished.
-fn mean(device: &Device, value: impl Fn(&HistoryRow) -> Option<f64>) -> Option<f64> {
-    Some(Mean::of(device.history.iter().filter_map(value))?.mean)
+/// The number of a device that its figure has a dot for: the mean over rounds, or a peak.
+fn dot(device: &Device, id: Id) -> Option<f64> {
+    let metric = id.metric();
+    let value = if is_per_round(metric) {
+        Mean::of(device.history.iter().filter_map(|row| row.values.get(id)))?.mean
+    } else {
+        device.totals.over_rounds(id)?
+    };
+    Some(metric.shown.scale(value))
 }
 
-/// A figure of each quantity that these groups have the numbers for.
+fn is_per_round(metric: &Metric) -> bool {
+    matches!(metric.folds, Folds::Sum | Folds::Mean)
+}
+
+/// The name, the caption and the axis of a metric's figure.
+fn words(metric: &Metric, figure: &str) -> (String, String, String) {
+    let name = format!("device-{}", figure.replace('_', "-"));
+    let (dot, per_round) = if is_per_round(metric) {
+        let dot = "A dot is a device's mean over the rounds that it finished";
+        (dot, " per round")
+    } else {
+        ("A dot is a device", "")
+    };
+    let what = match metric.doc {
+        "" => metric.label.to_lowercase(),
+        doc => doc.replace('`', ""),
+    };
+    let caption = format!("Devices' cost: {what}. {dot}; {BOXES}");
+    let unit = match metric.shown.unit {
+        "" => String::new(),
+        unit => format!(" ({unit})"),
+    };
+    (name, caption, format!("{}{per_round}{unit}", metric.label))
+}
+
+/// A figure of each metric that these groups have the numbers for.
 pub fn devices(groups: &[Group]) -> Vec<Figure> {
     let populations = Population::of(groups);
-    let per_round = |(name, what, axis, value): &Quantity| {
-        let dot = "A dot is a device's mean over the rounds that it finished";
-        let caption = format!("Devices' cost: {what}. {dot}; {BOXES}");
-        distribution(&populations, name, caption, axis, |device| {
-            mean(device, value)
+    let figures = Id::all().filter_map(|id| {
+        let (name, caption, axis) = words(id.metric(), id.metric().figure?);
+        distribution(&populations, &name, caption, &axis, |device| {
+            dot(device, id)
         })
-    };
-    let whole = |(name, what, axis, value): &Whole| {
-        let caption = format!("Devices' cost: {what}. A dot is a device; {BOXES}");
-        distribution(&populations, name, caption, axis, value)
-    };
-    let rounds = QUANTITIES.iter().filter_map(per_round);
-    rounds.chain(WHOLES.iter().filter_map(whole)).collect()
+    });
+    figures.collect()
 }
 
 fn distribution(
@@ -234,16 +144,6 @@ mod tests {
         model
     }
 
-    fn per_round(device: &Device, name: &str) -> Option<f64> {
-        let (.., value) = QUANTITIES.iter().find(|quantity| quantity.0 == name)?;
-        mean(device, value)
-    }
-
-    fn whole(device: &Device, name: &str) -> Option<f64> {
-        let (.., value) = WHOLES.iter().find(|whole| whole.0 == name)?;
-        value(device)
-    }
-
     #[test]
     fn counts_are_those_of_a_round_and_peaks_the_highest() {
         let rows = [
@@ -257,9 +157,9 @@ mod tests {
         let model = model(&rows);
         let device = model.device(0).unwrap();
         // Two in the first boot and fourteen in the second, over five rounds.
-        assert_eq!(per_round(device, "device-retransmissions"), Some(3.2));
-        assert_eq!(whole(device, "device-heap"), Some(4.0));
-        assert_eq!(whole(device, "device-stack"), None);
-        assert_eq!(whole(device, "device-host-memory"), Some(9.0));
+        assert_eq!(dot(device, Id::of("retransmissions")), Some(3.2));
+        assert_eq!(dot(device, Id::of("heap_peak_bytes")), Some(4.0));
+        assert_eq!(dot(device, Id::of("stack_peak_bytes")), None);
+        assert_eq!(dot(device, Id::of("host_private_bytes")), Some(9.0));
     }
 }

@@ -4,9 +4,12 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use zfl_run_dir::Fold;
-use zfl_run_dir::RoundRecord;
 use zfl_run_dir::fold::RunView;
+use zfl_run_dir::metric::Id;
+use zfl_run_dir::{Fold, RoundRecord};
+
+const VIRTUAL_S: Id = Id::of("virtual_s");
+const LINK_S: Id = Id::of("link_s");
 
 /// Settings that say where a run was and which, not what it was.
 const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
@@ -101,7 +104,8 @@ impl Run {
     pub fn simulated_parts(&self) -> Vec<(u32, [f64; 3])> {
         let mut sums = BTreeMap::<u32, (f64, f64, f64)>::new();
         for row in self.model.devices().flat_map(|device| &device.history) {
-            if let (Some(virtual_s), Some(link_s)) = (row.virtual_s, row.link_s) {
+            let [virtual_s, link_s] = [VIRTUAL_S, LINK_S].map(|id| row.values.get(id));
+            if let (Some(virtual_s), Some(link_s)) = (virtual_s, link_s) {
                 let sum = sums.entry(row.round).or_default();
                 *sum = (sum.0 + 1.0, sum.1 + virtual_s, sum.2 + link_s);
             }

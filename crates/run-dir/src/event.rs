@@ -1,5 +1,7 @@
 //! What happens in a run, as told to subscribers and written to `events.jsonl`.
 
+use crate::metric::HostCost;
+use crate::round::RoundRecord;
 use fl_proto::Cost;
 use serde::{Deserialize, Serialize};
 
@@ -213,90 +215,4 @@ impl ClientRecord {
             host: None,
         }
     }
-}
-
-/// What whoever runs the fleet saw of a client in a round; what cannot be known is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HostCost {
-    /// From the start of its machine to its prompt, at its last boot, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub boot_ms: Option<u64>,
-    /// Training time at the clock rate that its board names: instructions over instructions a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub virtual_s: Option<f64>,
-    /// Time that `/start` and the update take on its link, by the link's numbers, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link_s: Option<f64>,
-    /// An estimate by its board's energy model, in joules.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub energy_j: Option<f64>,
-    /// Processor time of the host that its machine took since its last update, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_s: Option<f64>,
-    /// Memory of the host that is its machine's alone, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_bytes: Option<u64>,
-    /// TCP segments that it sent since its last update, as its link counts them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link_segments_up: Option<u64>,
-    /// TCP segments sent to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link_segments_down: Option<u64>,
-    /// Segments among both whose data were sent before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link_retransmissions: Option<u64>,
-    /// Segments among both that the link dropped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub link_dropped: Option<u64>,
-}
-
-/// A row of `rounds.csv`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RoundRecord {
-    /// The round; 0 is the initial evaluation.
-    pub round: u32,
-    /// Clients chosen.
-    pub cohort_size: u32,
-    /// Updates in the new model.
-    pub results: u32,
-    /// Clients of the cohort without one.
-    pub failures: u32,
-    /// Messages refused.
-    pub rejected: u32,
-    /// Updates of an earlier round that came late.
-    pub late: u32,
-    /// Mean training loss, weighted by examples.
-    pub train_loss: Option<f64>,
-    /// Mean cross-entropy on the test set, in nats.
-    pub test_loss: f64,
-    /// Share of right predictions on the test set.
-    pub test_accuracy: f64,
-    /// HTTP bytes from devices in this round, data fetching and joining before it included.
-    pub bytes_up: u64,
-    /// HTTP bytes to devices in this round.
-    pub bytes_down: u64,
-    /// Wait for ready devices, in seconds.
-    pub wait_s: f64,
-    /// From choosing the cohort to the last `/start` taken.
-    pub start_s: f64,
-    /// From choosing the cohort to the last update.
-    pub train_s: f64,
-    /// The slowest device's own training time.
-    pub slowest_train_s: Option<f64>,
-    /// Adding up.
-    pub aggregate_s: f64,
-    /// Testing.
-    pub eval_s: f64,
-    /// All of the round.
-    pub round_s: f64,
-    /// Since the start of the run, at the end of the round.
-    pub elapsed_s: f64,
-    /// What the round would take on the devices themselves: that of the slowest, its computing and its
-    /// link; absent unless known of every update.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simulated_s: Option<f64>,
-    /// The sum of that over the rounds so far.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simulated_elapsed_s: Option<f64>,
 }

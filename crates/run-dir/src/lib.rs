@@ -11,26 +11,32 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod event;
 mod event_log;
 pub mod fold;
 mod groups;
 mod history;
 mod meta;
+pub mod metric;
 mod pid;
 mod resume;
+mod round;
 mod summary;
 mod tail;
 mod write;
 
-pub use event::{ClientRecord, Event, HostCost, Record, RoundPhase, RoundRecord};
+pub use client::{ClientRow, Ending};
+pub use event::{ClientRecord, Event, Record, RoundPhase};
 pub use event_log::EventLog;
 pub use fold::Fold;
 pub use groups::FleetGroup;
 pub use history::RunHistory;
 pub use meta::Meta;
+pub use metric::HostCost;
 pub use pid::{PID_FILE, PidFile, process_of, started};
 pub use resume::Resumed;
+pub use round::RoundRecord;
 pub use summary::{
     ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
     TrainingSummary,

@@ -12,8 +12,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use fl_nn::Model;
 
-use crate::event::{ClientRecord, Event, Record, RoundPhase, RoundRecord};
-use crate::write::{RunDir, at};
+use crate::write::at;
+use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir};
 
 /// Where a run was broken off.
 #[derive(Clone, Debug, Default)]

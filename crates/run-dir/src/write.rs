@@ -10,63 +10,9 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::event::{ClientRecord, RoundRecord};
+use crate::{ClientRecord, ClientRow, RoundRecord};
 
-const ROUNDS_HEAD: &[&str] = &[
-    "round",
-    "cohort_size",
-    "results",
-    "failures",
-    "rejected",
-    "late",
-    "train_loss",
-    "test_loss",
-    "test_accuracy",
-    "bytes_up",
-    "bytes_down",
-    "wait_s",
-    "start_s",
-    "train_s",
-    "slowest_train_s",
-    "aggregate_s",
-    "eval_s",
-    "round_s",
-    "elapsed_s",
-    "simulated_s",
-    "simulated_elapsed_s",
-];
-
-const CLIENTS_HEAD: &[&str] = &[
-    "round",
-    "client",
-    "outcome",
-    "num_examples",
-    "loss",
-    "round_s",
-    "bytes_up",
-    "bytes_down",
-    "train_us",
-    "instructions",
-    "heap_peak_bytes",
-    "stack_peak_bytes",
-    "device_bytes_received",
-    "device_bytes_sent",
-    "segments_sent",
-    "segments_received",
-    "retransmissions",
-    "boot_ms",
-    "virtual_s",
-    "link_s",
-    "energy_j",
-    "host_cpu_s",
-    "host_private_bytes",
-    "link_segments_up",
-    "link_segments_down",
-    "link_retransmissions",
-    "link_dropped",
-];
-
-const TRAFFIC_HEAD: &[&str] = &["round", "client", "bytes_up", "bytes_down"];
+const TRAFFIC_HEAD: [&str; 4] = ["round", "client", "bytes_up", "bytes_down"];
 
 /// A row of `traffic.csv`: HTTP bytes of one client from the end of one round to that of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,9 +31,62 @@ pub struct Traffic {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    rounds: csv::Writer<File>,
-    clients: csv::Writer<File>,
-    traffic: csv::Writer<File>,
+    rounds: Table,
+    clients: Table,
+    traffic: Table,
+}
+
+/// A table being written.
+#[derive(Debug)]
+struct Table {
+    file: PathBuf,
+    rows: csv::Writer<File>,
+    /// Columns that the file has: fewer than rows have if a version of before made it.
+    columns: usize,
+}
+
+impl Table {
+    fn create<'a>(file: PathBuf, head: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let head: Vec<&str> = head.into_iter().collect();
+        let written = || -> Result<csv::Writer<File>> {
+            let mut rows = csv::Writer::from_writer(File::create(&file)?);
+            rows.write_record(&head)?;
+            rows.flush()?;
+            Ok(rows)
+        };
+        let rows = written().with_context(|| format!("write {}", file.display()))?;
+        let columns = head.len();
+        Ok(Self {
+            file,
+            rows,
+            columns,
+        })
+    }
+
+    fn reopen(file: PathBuf) -> Result<Self> {
+        let opened = || -> Result<(csv::Writer<File>, usize)> {
+            let columns = csv::Reader::from_path(&file)?.headers()?.len();
+            let rows = File::options().append(true).open(&file)?;
+            Ok((csv::WriterBuilder::new().from_writer(rows), columns))
+        };
+        let (rows, columns) = opened().with_context(|| format!("write {}", file.display()))?;
+        Ok(Self {
+            file,
+            rows,
+            columns,
+        })
+    }
+
+    fn add(
+        &mut self,
+        rows: impl IntoIterator<Item = impl IntoIterator<Item = String>>,
+    ) -> Result<()> {
+        for row in rows {
+            self.rows.write_record(row.into_iter().take(self.columns))?;
+        }
+        let flushed = self.rows.flush();
+        flushed.with_context(|| format!("write {}", self.file.display()))
+    }
 }
 
 impl RunDir {
@@ -110,22 +109,11 @@ impl RunDir {
         }
         fs::create_dir_all(path)
             .with_context(|| format!("make the run directory {}", path.display()))?;
-        let table = |name: &str, head: &[&str]| -> Result<csv::Writer<File>> {
-            let mut table = csv::Writer::from_writer(File::create(path.join(name))?);
-            table.write_record(head)?;
-            table.flush()?;
-            Ok(table)
-        };
-        let rounds = table("rounds.csv", ROUNDS_HEAD).with_context(|| at(path, "rounds.csv"))?;
-        let clients =
-            table("clients.csv", CLIENTS_HEAD).with_context(|| at(path, "clients.csv"))?;
-        let traffic =
-            table("traffic.csv", TRAFFIC_HEAD).with_context(|| at(path, "traffic.csv"))?;
         Ok(Self {
+            rounds: Table::create(path.join("rounds.csv"), RoundRecord::HEAD)?,
+            clients: Table::create(path.join("clients.csv"), ClientRow::head())?,
+            traffic: Table::create(path.join("traffic.csv"), TRAFFIC_HEAD)?,
             path: path.to_owned(),
-            rounds,
-            clients,
-            traffic,
         })
     }
 
@@ -134,15 +122,11 @@ impl RunDir {
     /// # Errors
     /// If it cannot be written.
     pub fn reopen(path: &Path) -> Result<Self> {
-        let table = |name: &str| -> Result<csv::Writer<File>> {
-            let file = File::options().append(true).open(path.join(name));
-            Ok(csv::WriterBuilder::new().from_writer(file.with_context(|| at(path, name))?))
-        };
         Ok(Self {
+            rounds: Table::reopen(path.join("rounds.csv"))?,
+            clients: Table::reopen(path.join("clients.csv"))?,
+            traffic: Table::reopen(path.join("traffic.csv"))?,
             path: path.to_owned(),
-            rounds: table("rounds.csv")?,
-            clients: table("clients.csv")?,
-            traffic: table("traffic.csv")?,
         })
     }
 
@@ -169,10 +153,7 @@ impl RunDir {
     /// If the disk does not take them.
     pub fn round(&mut self, round: &RoundRecord, clients: &[ClientRecord]) -> Result<()> {
         self.clients(clients)?;
-        self.rounds.write_record(round_row(round))?;
-        self.rounds
-            .flush()
-            .with_context(|| at(&self.path, "rounds.csv"))
+        self.rounds.add([round.cells()])
     }
 
     /// Adds clients to their table; those of a round that failed have no round to go with.
@@ -180,12 +161,11 @@ impl RunDir {
     /// # Errors
     /// If the disk does not take them.
     pub fn clients(&mut self, clients: &[ClientRecord]) -> Result<()> {
-        for client in clients {
-            self.clients.write_record(client_row(client))?;
-        }
-        self.clients
-            .flush()
-            .with_context(|| at(&self.path, "clients.csv"))
+        self.clients.add(
+            clients
+                .iter()
+                .map(|client| ClientRow::of(client).cells().collect::<Vec<_>>()),
+        )
     }
 
     /// Adds to the table of every client's bytes.
@@ -193,19 +173,15 @@ impl RunDir {
     /// # Errors
     /// If the disk does not take them.
     pub fn traffic(&mut self, rows: &[Traffic]) -> Result<()> {
-        for row in rows {
-            let row = [
-                row.round.into(),
-                row.client.into(),
-                row.bytes_up,
-                row.bytes_down,
-            ];
-            self.traffic
-                .write_record(row.map(|cell: u64| cell.to_string()))?;
-        }
-        self.traffic
-            .flush()
-            .with_context(|| at(&self.path, "traffic.csv"))
+        let cells = |row: &Traffic| {
+            let keys = [row.round, row.client].map(u64::from);
+            let bytes = [row.bytes_up, row.bytes_down];
+            keys.into_iter()
+                .chain(bytes)
+                .map(|cell| cell.to_string())
+                .collect::<Vec<_>>()
+        };
+        self.traffic.add(rows.iter().map(cells))
     }
 
     /// Writes the model as safetensors: `layers.N.weight` `[d_in, d_out]` and `layers.N.bias`.
@@ -308,70 +284,4 @@ fn param_bytes(params: &[f32]) -> Vec<u8> {
 pub fn model_sha256(params: &[f32]) -> String {
     let hash = Sha256::digest(param_bytes(params));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn maybe<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-fn round_row(r: &RoundRecord) -> Vec<String> {
-    let s = |seconds: f64| format!("{seconds:.6}");
-    vec![
-        r.round.to_string(),
-        r.cohort_size.to_string(),
-        r.results.to_string(),
-        r.failures.to_string(),
-        r.rejected.to_string(),
-        r.late.to_string(),
-        maybe(r.train_loss),
-        r.test_loss.to_string(),
-        r.test_accuracy.to_string(),
-        r.bytes_up.to_string(),
-        r.bytes_down.to_string(),
-        s(r.wait_s),
-        s(r.start_s),
-        s(r.train_s),
-        maybe(r.slowest_train_s.map(s)),
-        s(r.aggregate_s),
-        s(r.eval_s),
-        s(r.round_s),
-        s(r.elapsed_s),
-        maybe(r.simulated_s.map(s)),
-        maybe(r.simulated_elapsed_s.map(s)),
-    ]
-}
-
-fn client_row(c: &ClientRecord) -> Vec<String> {
-    let cost = c.cost.clone();
-    let host = c.host.unwrap_or_default();
-    let cost = |field: fn(&fl_proto::Cost) -> Option<u64>| maybe(cost.as_ref().and_then(field));
-    vec![
-        c.round.to_string(),
-        c.client.to_string(),
-        c.outcome.clone(),
-        c.num_examples.to_string(),
-        maybe(c.loss),
-        maybe(c.round_s.map(|s| format!("{s:.6}"))),
-        c.bytes_up.to_string(),
-        c.bytes_down.to_string(),
-        cost(|c| Some(c.train_us)),
-        cost(|c| c.instructions),
-        cost(|c| c.heap_peak_bytes.map(u64::from)),
-        cost(|c| c.stack_peak_bytes.map(u64::from)),
-        cost(|c| Some(c.bytes_received)),
-        cost(|c| Some(c.bytes_sent)),
-        cost(|c| c.segments_sent.map(u64::from)),
-        cost(|c| c.segments_received.map(u64::from)),
-        cost(|c| c.retransmissions.map(u64::from)),
-        maybe(host.boot_ms),
-        maybe(host.virtual_s),
-        maybe(host.link_s),
-        maybe(host.energy_j),
-        maybe(host.cpu_s),
-        maybe(host.private_bytes),
-        maybe(host.link_segments_up),
-        maybe(host.link_segments_down),
-        maybe(host.link_retransmissions),
-        maybe(host.link_dropped),
-    ]
 }

@@ -1,149 +1,118 @@
-//! What devices count since their boot, as counts of the whole run.
+//! The counts that a device makes since its boot, as counts of its rounds.
 
-use fl_proto::Cost;
+use crate::metric::{Id, Values};
 
-/// What a device counts, and begins anew at each boot. What is missing is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// HTTP bytes received.
-    pub bytes_received: Option<u64>,
-    /// HTTP bytes sent.
-    pub bytes_sent: Option<u64>,
-    /// TCP segments sent.
-    pub segments_sent: Option<u64>,
-    /// TCP segments received.
-    pub segments_received: Option<u64>,
-    /// TCP segments sent again.
-    pub retransmissions: Option<u64>,
-}
+const BOOT_MS: Id = Id::of("boot_ms");
 
-impl From<&Cost> for Counts {
-    fn from(cost: &Cost) -> Self {
-        Self {
-            bytes_received: Some(cost.bytes_received),
-            bytes_sent: Some(cost.bytes_sent),
-            segments_sent: cost.segments_sent.map(u64::from),
-            segments_received: cost.segments_received.map(u64::from),
-            retransmissions: cost.retransmissions.map(u64::from),
-        }
-    }
-}
-
-impl Counts {
-    fn each(self) -> [Option<u64>; 5] {
-        [
-            self.bytes_received,
-            self.bytes_sent,
-            self.segments_sent,
-            self.segments_received,
-            self.retransmissions,
-        ]
-    }
-
-    fn map(self, other: Self, of: impl Fn(Option<u64>, Option<u64>) -> Option<u64>) -> Self {
-        Self {
-            bytes_received: of(self.bytes_received, other.bytes_received),
-            bytes_sent: of(self.bytes_sent, other.bytes_sent),
-            segments_sent: of(self.segments_sent, other.segments_sent),
-            segments_received: of(self.segments_received, other.segments_received),
-            retransmissions: of(self.retransmissions, other.retransmissions),
-        }
-    }
-}
-
-/// The counts of one device over all its boots, of each as far as its last update.
+/// The counts of one device at its last update.
 ///
 /// A boot is a new one if any count has fallen, or if the boot took another time: boots of the same
 /// length and counts that happen to be higher than before both occur, though hardly at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SinceBoot {
-    total: Counts,
     /// Of this boot, at the last update that told of them.
-    last: Counts,
-    boot_ms: Option<u64>,
+    last: Values,
+    boot_ms: Option<f64>,
 }
 
 impl SinceBoot {
-    /// Takes in what came with an update; returns by how much each count grew since the update before,
+    /// Makes the counts of an update those of its round: by how much each grew since the update before,
     /// or since the boot if that was later.
-    ///
-    /// `boot_ms`: how long the device's last boot took, where somebody knows.
-    pub fn grow(&mut self, boot_ms: Option<u64>, now: Counts) -> Counts {
-        if self.is_another_boot(boot_ms, now) {
-            self.last = Counts::default();
+    pub fn grow(&mut self, update: &mut Values) {
+        let boot_ms = update.get(BOOT_MS);
+        if self.is_another_boot(boot_ms, update) {
+            self.last = Values::default();
         }
-        let grown = now.map(self.last, |now, last| {
-            Some(now?.saturating_sub(last.unwrap_or(0)))
-        });
-        self.total = self.total.map(grown, |total, more| match (total, more) {
-            (Some(total), Some(more)) => Some(total.saturating_add(more)),
-            (total, more) => total.or(more),
-        });
-        self.last = now.map(self.last, Option::or);
+        for count in counts() {
+            let Some(now) = update.get(count) else {
+                continue;
+            };
+            let before = self.last.get(count).unwrap_or(0.0);
+            update.set(count, Some((now - before).max(0.0)));
+            self.last.set(count, Some(now));
+        }
         self.boot_ms = boot_ms.or(self.boot_ms);
-        grown
     }
 
-    /// Of all boots.
-    pub fn total(&self) -> Counts {
-        self.total
-    }
-
-    fn is_another_boot(&self, boot_ms: Option<u64>, now: Counts) -> bool {
+    fn is_another_boot(&self, boot_ms: Option<f64>, now: &Values) -> bool {
         let took_longer = boot_ms.is_some() && self.boot_ms.is_some() && boot_ms != self.boot_ms;
-        let mut both = now.each().into_iter().zip(self.last.each());
-        took_longer || both.any(|(now, last)| now.is_some_and(|now| last > Some(now)))
+        let has_fallen = |count| {
+            now.get(count)
+                .is_some_and(|now| self.last.get(count) > Some(now))
+        };
+        took_longer || counts().any(has_fallen)
     }
+}
+
+fn counts() -> impl Iterator<Item = Id> {
+    Id::all().filter(|metric| metric.metric().since_boot)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Totals;
 
-    fn counts(sent: u64, received: u64, again: u64) -> Counts {
-        Counts {
-            segments_sent: Some(sent),
-            segments_received: Some(received),
-            retransmissions: Some(again),
-            ..Counts::default()
+    const COUNTS: [Id; 3] = [
+        Id::of("segments_sent"),
+        Id::of("segments_received"),
+        Id::of("retransmissions"),
+    ];
+
+    #[derive(Default)]
+    struct Device {
+        counts: SinceBoot,
+        totals: Totals,
+    }
+
+    impl Device {
+        /// Takes in an update; returns what its counts grew by, and their sums.
+        fn grow(&mut self, boot_ms: Option<u32>, now: [Option<u32>; 3]) -> [[Option<f64>; 3]; 2] {
+            let mut update = Values::default();
+            update.set(BOOT_MS, boot_ms.map(f64::from));
+            for (count, now) in COUNTS.into_iter().zip(now) {
+                update.set(count, now.map(f64::from));
+            }
+            self.counts.grow(&mut update);
+            self.totals.add(&update);
+            [
+                COUNTS.map(|count| update.get(count)),
+                COUNTS.map(|count| self.totals.over_rounds(count)),
+            ]
         }
     }
 
     #[test]
     fn a_count_that_falls_is_another_boot() {
-        let mut device = SinceBoot::default();
-        let again = |n| Counts {
-            retransmissions: Some(n),
-            ..Counts::default()
-        };
-        let grown = [1, 2, 1, 1, 14].map(|n| device.grow(None, again(n)).retransmissions);
-        assert_eq!(grown, [1, 1, 1, 0, 13].map(Some));
-        assert_eq!(device.total(), again(16));
+        let mut device = Device::default();
+        let told = [1, 2, 1, 1, 14].map(|again| device.grow(None, [None, None, Some(again)]));
+        assert_eq!(
+            told.map(|[grown, _]| grown[2]),
+            [1.0, 1.0, 1.0, 0.0, 13.0].map(Some)
+        );
+        assert_eq!(told[4][1], [None, None, Some(16.0)]);
     }
 
     #[test]
     fn boots_of_all_lengths_are_told_apart() {
-        let mut device = SinceBoot::default();
-        let mut add = |boot_ms, now| {
-            device.grow(Some(boot_ms), now);
-            device.total()
-        };
-        assert_eq!(add(40, counts(10, 20, 0)), counts(10, 20, 0));
-        assert_eq!(add(40, counts(15, 30, 1)), counts(15, 30, 1));
+        let mut device = Device::default();
+        let mut total = |boot_ms, now: [u32; 3]| device.grow(Some(boot_ms), now.map(Some))[1];
+        assert_eq!(total(40, [10, 20, 0]), [10.0, 20.0, 0.0].map(Some));
+        assert_eq!(total(40, [15, 30, 1]), [15.0, 30.0, 1.0].map(Some));
         // None has fallen, and the boot is another.
-        assert_eq!(add(41, counts(16, 30, 1)), counts(31, 60, 2));
+        assert_eq!(total(41, [16, 30, 1]), [31.0, 60.0, 2.0].map(Some));
         // One has fallen, and the boot was as long.
-        assert_eq!(add(41, counts(17, 29, 1)), counts(48, 89, 3));
-        assert_eq!(add(41, counts(20, 40, 1)), counts(51, 100, 3));
+        assert_eq!(total(41, [17, 29, 1]), [48.0, 89.0, 3.0].map(Some));
+        assert_eq!(total(41, [20, 40, 1]), [51.0, 100.0, 3.0].map(Some));
     }
 
     #[test]
     fn an_update_that_tells_nothing_changes_nothing() {
-        let mut device = SinceBoot::default();
-        device.grow(Some(40), counts(10, 20, 3));
-        assert_eq!(device.grow(None, Counts::default()), Counts::default());
-        assert_eq!(device.total(), counts(10, 20, 3));
-        assert_eq!(device.grow(Some(40), counts(12, 20, 3)), counts(2, 0, 0));
-        assert_eq!(SinceBoot::default().total(), Counts::default());
+        let mut device = Device::default();
+        device.grow(Some(40), [10, 20, 3].map(Some));
+        let [grown, total] = device.grow(None, [None; 3]);
+        assert_eq!((grown, total), ([None; 3], [10.0, 20.0, 3.0].map(Some)));
+        let [grown, _] = device.grow(Some(40), [12, 20, 3].map(Some));
+        assert_eq!(grown, [2.0, 0.0, 0.0].map(Some));
     }
 }

@@ -1,9 +1,9 @@
 //! One device.
 
-use crate::ClientRecord;
-use crate::Meta;
-use crate::fold::{Counts, SinceBoot};
+use crate::fold::SinceBoot;
 use crate::groups::FleetGroup;
+use crate::metric::{Totals, Values};
+use crate::{ClientRow, Meta};
 use serde::Serialize;
 
 /// What a device does, as far as that is known.
@@ -100,45 +100,14 @@ pub struct Device {
     pub done_examples: u32,
     /// Training passes to do.
     pub total_examples: u32,
-    /// Its own training time in the last round that it finished, by its own clock, in microseconds.
-    pub train_us: Option<u64>,
-    /// From choosing the cohort to its update in that round, in seconds.
-    pub round_s: Option<f64>,
-    /// That round's training by the clock that its board is given, in seconds.
-    pub virtual_s: Option<f64>,
-    /// Simulated time that its link took in that round, in seconds.
-    pub link_s: Option<f64>,
-    /// What that round took of its battery, in joules: an estimate.
-    pub energy_j: Option<f64>,
-    /// Mean training loss of the last local epoch of that round.
-    pub loss: Option<f32>,
-    /// Instructions of that round's training.
-    pub instructions: Option<u64>,
-    /// Most heap ever in use, in bytes.
-    pub heap_peak_bytes: Option<u32>,
-    /// Most stack ever in use, in bytes.
-    pub stack_peak_bytes: Option<u32>,
-    /// TCP segments that it sent again, in all its boots; in each up to its last update.
-    pub retransmissions: Option<u64>,
-    /// Segments that its link carried twice in the rounds that it finished.
-    pub link_retransmissions: Option<u64>,
-    /// Segments that its link dropped in those rounds.
-    pub link_dropped: Option<u64>,
-    /// HTTP bytes from it in the rounds that it finished.
-    pub bytes_up: u64,
-    /// HTTP bytes to it in those rounds.
-    pub bytes_down: u64,
-    /// Memory of the host that is its alone, in bytes.
-    pub host_bytes: Option<u64>,
-    /// Processor time of the host that it took so far, in seconds.
-    pub cpu_s: Option<f64>,
-    /// From the start of its machine to its prompt, in milliseconds.
-    pub boot_ms: Option<u64>,
     /// The last lines that it printed before it died.
     pub last_lines: Vec<String>,
     /// Its rounds, the first first.
     #[serde(skip)]
     pub history: Vec<HistoryRow>,
+    /// The metrics of the rounds that it finished.
+    #[serde(flatten)]
+    pub totals: Totals,
     #[serde(skip)]
     counts: SinceBoot,
 }
@@ -150,41 +119,29 @@ pub struct HistoryRow {
     pub round: u32,
     /// `received`, `late` or `failed`.
     pub outcome: &'static str,
-    /// Its own training time, by its own clock, in microseconds.
-    pub train_us: Option<u64>,
-    /// From choosing the cohort to its update, in seconds.
-    pub round_s: Option<f64>,
-    /// Training by the clock that its board is given, in seconds.
-    pub virtual_s: Option<f64>,
-    /// Simulated time that its link took, in seconds.
-    pub link_s: Option<f64>,
-    /// What it took of its battery, in joules: an estimate.
-    pub energy_j: Option<f64>,
-    /// Mean training loss of the last local epoch.
-    pub loss: Option<f32>,
-    /// Instructions of the training.
-    pub instructions: Option<u64>,
-    /// Most heap in use since its boot, in bytes.
-    pub heap_peak_bytes: Option<u32>,
-    /// Most stack in use since its boot, in bytes.
-    pub stack_peak_bytes: Option<u32>,
-    /// TCP segments that it sent again since its update before, or since its boot if that was later.
-    pub retransmissions: Option<u64>,
-    /// Segments that its link carried twice.
-    pub link_retransmissions: Option<u64>,
-    /// Segments that its link dropped.
-    pub link_dropped: Option<u64>,
-    /// Processor time of the host, in seconds.
-    pub cpu_s: Option<f64>,
-    /// Memory of the host that is its alone, in bytes.
-    pub host_bytes: Option<u64>,
-    /// HTTP bytes from it.
-    pub bytes_up: u64,
-    /// HTTP bytes to it.
-    pub bytes_down: u64,
+    /// The metrics; what a device counts since its boot is what it counted since its update before.
+    #[serde(flatten)]
+    pub values: Values,
 }
 
+impl HistoryRow {
+    /// Whether there is an update.
+    pub fn is_delivered(&self) -> bool {
+        self.outcome != FAILED
+    }
+}
+
+const FAILED: &str = "failed";
+
 impl Device {
+    /// A device of which only the client is known.
+    pub fn of(client: u32) -> Self {
+        Self {
+            client,
+            ..Self::default()
+        }
+    }
+
     /// What its group says of it, else what is said of the whole fleet.
     pub(super) fn new(client: u32, group: FleetGroup, meta: &Meta) -> Self {
         let board = group.board.or_else(|| meta.board.clone());
@@ -199,72 +156,34 @@ impl Device {
         }
     }
 
-    pub(super) fn received(&mut self, record: &ClientRecord) {
-        let (cost, host) = (record.cost.as_ref(), record.host.as_ref());
-        let boot_ms = host.and_then(|host| host.boot_ms);
-        let counts = cost.map(Counts::from).unwrap_or_default();
-        let grown = self.counts.grow(boot_ms, counts);
-        let row = HistoryRow {
-            round: record.round,
-            outcome: if record.outcome == "late" {
-                "late"
-            } else {
-                "received"
-            },
-            train_us: cost.map(|cost| cost.train_us),
-            round_s: record.round_s,
-            virtual_s: host.and_then(|host| host.virtual_s),
-            link_s: host.and_then(|host| host.link_s),
-            energy_j: host.and_then(|host| host.energy_j),
-            loss: record.loss,
-            instructions: cost.and_then(|cost| cost.instructions),
-            heap_peak_bytes: cost.and_then(|cost| cost.heap_peak_bytes),
-            stack_peak_bytes: cost.and_then(|cost| cost.stack_peak_bytes),
-            retransmissions: grown.retransmissions,
-            link_retransmissions: host.and_then(|host| host.link_retransmissions),
-            link_dropped: host.and_then(|host| host.link_dropped),
-            cpu_s: host.and_then(|host| host.cpu_s),
-            host_bytes: host.and_then(|host| host.private_bytes),
-            bytes_up: record.bytes_up,
-            bytes_down: record.bytes_down,
-        };
-        self.round = self.round.max(row.round);
+    /// Takes in what came of a round: an update, or none.
+    pub fn take_in(&mut self, row: &ClientRow) {
+        match row.outcome.as_str() {
+            "late" => self.received(row.round, "late", row.values),
+            "received" => self.received(row.round, "received", row.values),
+            _ => self.missed(row.round),
+        }
+    }
+
+    fn received(&mut self, round: u32, outcome: &'static str, mut values: Values) {
+        self.counts.grow(&mut values);
+        values.complete();
+        self.totals.add(&values);
+        self.round = self.round.max(round);
         self.done_examples = self.total_examples;
-        self.train_us = row.train_us;
-        self.round_s = row.round_s;
-        self.virtual_s = row.virtual_s;
-        self.link_s = row.link_s;
-        self.energy_j = row.energy_j;
-        self.loss = row.loss;
-        self.instructions = row.instructions;
-        self.heap_peak_bytes = row.heap_peak_bytes.max(self.heap_peak_bytes);
-        self.stack_peak_bytes = row.stack_peak_bytes.max(self.stack_peak_bytes);
-        self.retransmissions = self.counts.total().retransmissions;
-        self.link_retransmissions = sum(self.link_retransmissions, row.link_retransmissions);
-        self.link_dropped = sum(self.link_dropped, row.link_dropped);
-        self.cpu_s = row
-            .cpu_s
-            .map(|s| s + self.cpu_s.unwrap_or(0.0))
-            .or(self.cpu_s);
-        self.host_bytes = row.host_bytes.or(self.host_bytes);
-        self.boot_ms = boot_ms.or(self.boot_ms);
-        self.bytes_up = self.bytes_up.saturating_add(row.bytes_up);
-        self.bytes_down = self.bytes_down.saturating_add(row.bytes_down);
-        self.history.push(row);
+        self.history.push(HistoryRow {
+            round,
+            outcome,
+            values,
+        });
     }
 
     pub(super) fn missed(&mut self, round: u32) {
         self.round = self.round.max(round);
         self.history.push(HistoryRow {
             round,
-            outcome: "failed",
+            outcome: FAILED,
             ..HistoryRow::default()
         });
     }
-}
-
-/// The sum of what is known.
-fn sum(before: Option<u64>, more: Option<u64>) -> Option<u64> {
-    more.map(|more| before.unwrap_or(0).saturating_add(more))
-        .or(before)
 }

@@ -1,10 +1,13 @@
 //! What the fleet's owner tells; the table of words is in the [module above](super).
 
 use super::{Fault, Fold, State, bounded};
+use crate::metric::Id;
 use serde_json::Value;
 
 /// Lines of a serial log that a death may bring with it.
 const MAX_LAST_LINES: usize = 100;
+
+const BOOT_MS: Id = Id::of("boot_ms");
 
 impl Fold {
     pub(super) fn fleet(&mut self, client: Option<u32>, what: &str, detail: &Value) {
@@ -42,7 +45,6 @@ impl Fold {
                 let error = text(detail, "error").unwrap_or_default();
                 self.add_fault(Some(client), "log lost", error);
             }
-            "usage" => self.usage(client, detail),
             _ => {}
         }
     }
@@ -58,7 +60,9 @@ impl Fold {
 
     fn booted(&mut self, client: u32, detail: &Value) {
         let device = self.device_mut(client);
-        device.boot_ms = number(detail, "boot_ms").or(device.boot_ms);
+        if let Some(boot_ms) = number(detail, "boot_ms") {
+            device.totals.note(BOOT_MS, boot_ms as f64);
+        }
         // It may have joined before this was told.
         if matches!(
             device.state,
@@ -120,13 +124,6 @@ impl Fold {
         let now_s = self.time_ms() as f64 / 1e3;
         let ended = self.faults.over(client, &kind(detail), now_s);
         self.changes.faults.extend(ended);
-    }
-
-    fn usage(&mut self, client: u32, detail: &Value) {
-        let device = self.device_mut(client);
-        let bytes = number(detail, "host_bytes").or_else(|| number(detail, "private_bytes"));
-        device.host_bytes = bytes.or(device.host_bytes);
-        device.cpu_s = detail.get("cpu_s").and_then(Value::as_f64).or(device.cpu_s);
     }
 }
 

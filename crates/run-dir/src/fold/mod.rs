@@ -40,14 +40,14 @@ mod fault;
 mod fleet;
 mod run;
 
-pub use counts::{Counts, SinceBoot};
+pub use counts::SinceBoot;
 pub use device::{Device, HistoryRow, State};
 pub use fault::{Fault, MAX_FAULTS};
 pub use run::{RoundRow, RunState, RunView};
 
 use crate::Meta;
 use crate::groups::{self, FleetGroup};
-use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord};
+use crate::{ClientRecord, ClientRow, Event, Record, RoundPhase, RoundRecord};
 use fault::Faults;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -340,7 +340,8 @@ impl Fold {
 
     fn received(&mut self, record: &ClientRecord) {
         self.set_state(record.client, State::Done);
-        self.device_mut(record.client).received(record);
+        self.device_mut(record.client)
+            .take_in(&ClientRow::of(record));
         if let Some(more) = record.host.as_ref().and_then(|host| host.energy_j) {
             self.energy_j = Some(self.energy_j.unwrap_or(0.0) + more);
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::HostCost;
+use crate::metric::Id;
 use fl_proto::Cost;
 use serde_json::{Value, json};
 
@@ -47,6 +48,10 @@ fn fleet(fold: &mut Fold, client: u32, what: &str, detail: Value) {
 
 fn state(fold: &Fold, client: u32) -> State {
     fold.device(client).unwrap().state
+}
+
+fn now<const N: usize>(device: &Device, metrics: [&str; N]) -> [Option<f64>; N] {
+    metrics.map(|name| device.totals.now(Id::of(name)))
 }
 
 fn result(round: u32, client: u32) -> Event {
@@ -131,13 +136,14 @@ fn a_device_goes_through_a_round() {
     );
     let device = fold.device(0).unwrap();
     assert_eq!(
-        (device.train_us, device.instructions, device.round),
-        (Some(1500), Some(9), 1)
+        now(device, ["train_us", "instructions"]),
+        [1500.0, 9.0].map(Some)
     );
     assert_eq!(
-        (device.bytes_up, device.bytes_down, device.history.len()),
-        (100, 200, 1)
+        now(device, ["bytes_up", "bytes_down", "bytes"]),
+        [100.0, 200.0, 300.0].map(Some)
     );
+    assert_eq!((device.round, device.history.len()), (1, 1));
     assert_eq!(state(&fold, 1), Joining);
 }
 
@@ -212,7 +218,7 @@ fn the_same_device_can_die_twice() {
     fleet(&mut fold, 0, "died", json!("second"));
     assert_eq!(fold.faults().count(), 2);
     assert_eq!(fold.device(0).unwrap().reason.as_deref(), Some("second"));
-    assert_eq!(fold.device(0).unwrap().boot_ms, Some(40));
+    assert_eq!(now(fold.device(0).unwrap(), ["boot_ms"]), [Some(40.0)]);
 }
 
 #[test]
@@ -251,20 +257,10 @@ fn fleet_events_may_hold_anything() {
     fleet(
         &mut fold,
         0,
-        "usage",
-        json!({"host_bytes": 13_000_000u64, "cpu_s": 1.5}),
-    );
-    fleet(
-        &mut fold,
-        0,
         "device",
         json!({"board": "q35", "link": "lora"}),
     );
     let device = fold.device(0).unwrap();
-    assert_eq!(
-        (device.host_bytes, device.cpu_s),
-        (Some(13_000_000), Some(1.5))
-    );
     assert_eq!(
         (device.board.as_deref(), device.link.as_deref()),
         (Some("q35"), Some("lora"))
@@ -327,13 +323,15 @@ fn what_the_host_saw_is_kept_and_summed_up() {
     }
     tell(&mut fold, result(2, 0));
     let device = fold.device(1).unwrap();
-    assert_eq!((device.virtual_s, device.energy_j), (Some(0.5), Some(1.5)));
-    assert_eq!((device.link_dropped, device.link_s), (Some(6), None));
-    assert_eq!(
-        (device.host_bytes, device.cpu_s, device.boot_ms),
-        (Some(13_000_000), Some(0.5), Some(40))
-    );
-    assert_eq!(device.history[1].cpu_s, Some(0.25));
+    let names = ["virtual_s", "energy_j", "host_cpu_s", "host_private_bytes"];
+    let expected = [0.5, 1.5, 0.5, 13e6].map(Some);
+    assert_eq!(now(device, names), expected);
+    let names = ["link_dropped", "boot_ms", "link_s"];
+    assert_eq!(now(device, names), [Some(6.0), Some(40.0), None]);
+    let cpu_s = device.history[1].values.get(Id::of("host_cpu_s"));
+    assert_eq!(cpu_s, Some(0.25));
+    let energy_j = device.totals.over_rounds(Id::of("energy_j"));
+    assert_eq!(energy_j, Some(3.0), "shown is the last, summed are all");
     assert_eq!(fold.run(0).energy_j, Some(3.0));
 }
 
@@ -349,10 +347,13 @@ fn what_is_counted_since_a_boot_is_summed_over_boots_and_peaks_are_not() {
         tell(&mut fold, Event::ResultReceived { record });
     }
     let device = fold.device(1).unwrap();
-    assert_eq!(device.retransmissions, Some(16));
-    assert_eq!(device.heap_peak_bytes, Some(90));
-    let history = device.history.iter().map(|row| row.retransmissions);
-    let expected = [1, 1, 1, 0, 13].map(Some);
+    assert_eq!(
+        now(device, ["retransmissions", "heap_peak_bytes"]),
+        [16.0, 90.0].map(Some)
+    );
+    let again = Id::of("retransmissions");
+    let history = device.history.iter().map(|row| row.values.get(again));
+    let expected = [1.0, 1.0, 1.0, 0.0, 13.0].map(Some);
     assert_eq!(history.collect::<Vec<_>>(), expected);
 }
 

@@ -9,6 +9,10 @@ use ratatui::style::Stylize;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 use zfl_run_dir::fold::{Device, HistoryRow};
+use zfl_run_dir::metric::{Id, Unit};
+
+const ROUND_S: Id = Id::of("round_s");
+const LOSS: Id = Id::of("loss");
 
 /// What is known of the selected device.
 pub fn facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -26,7 +30,7 @@ pub fn facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
     }
     lines.extend(known(device).into_iter().map(|(name, value)| {
         Line::from(vec![
-            Span::from(format!(" {name:<13}")).dark_gray(),
+            Span::from(format!(" {name:<19}")).dark_gray(),
             Span::from(value),
         ])
     }));
@@ -60,41 +64,36 @@ fn state(device: &Device) -> Line<'static> {
 }
 
 /// The facts that are known, by name.
-fn known(device: &Device) -> Vec<(&'static str, String)> {
-    let traffic = |number: u64| (number > 0).then(|| bytes(number));
-    let size = |number: Option<u32>| number.map(|number| bytes(number.into()));
-    let host = device.host_bytes.map(bytes).map(|text| match device.cpu_s {
-        Some(cpu_s) => format!("{text}, {cpu_s:.1} s of CPU"),
-        None => text,
-    });
-    let facts = [
-        ("board", device.board.as_deref().map(clean)),
-        ("link", device.link.as_deref().map(clean)),
-        ("boot", device.boot_ms.map(|ms| format!("{ms} ms"))),
-        ("training", device.train_us.map(milliseconds)),
-        ("round time", device.round_s.map(|s| format!("{s:.2} s"))),
-        ("train loss", device.loss.map(|loss| format!("{loss:.4}"))),
-        ("instructions", device.instructions.map(quantity)),
-        ("heap peak", size(device.heap_peak_bytes)),
-        ("stack peak", size(device.stack_peak_bytes)),
-        ("retransmits", device.retransmissions.map(|n| n.to_string())),
-        ("bytes up", traffic(device.bytes_up)),
-        ("bytes down", traffic(device.bytes_down)),
-        ("on the host", host),
-    ];
-    let known = facts
+fn known(device: &Device) -> Vec<(String, String)> {
+    let facts = [("board", &device.board), ("link", &device.link)];
+    let facts = facts
         .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
-    known.collect()
+        .filter_map(|(name, value)| Some((name.to_owned(), clean(value.as_deref()?))));
+    let metrics = Id::on_screen().filter_map(|id| {
+        let metric = id.metric();
+        let value = device.totals.now(id)?;
+        Some((metric.label.to_lowercase(), text(metric.unit, value)))
+    });
+    facts.chain(metrics).collect()
 }
 
-fn milliseconds(us: u64) -> String {
-    format!("{:.1} ms", us as f64 / 1e3)
+/// A value for people.
+fn text(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Count => quantity(value as u64),
+        Unit::Nats => format!("{value:.4}"),
+        Unit::Seconds => format!("{value:.2} s"),
+        Unit::Milliseconds => format!("{value:.0} ms"),
+        Unit::Microseconds => format!("{:.1} ms", value / 1e3),
+        Unit::Bytes => bytes(value as u64),
+        Unit::Joules => format!("{value:.3} J"),
+    }
 }
 
 fn history(row: &HistoryRow) -> Line<'static> {
-    let time = row.round_s.map_or(String::new(), |s| format!("{s:.2} s"));
-    let loss = row.loss.map_or(String::new(), |loss| format!("{loss:.4}"));
+    let told = |id: Id| row.values.get(id);
+    let time = told(ROUND_S).map_or(String::new(), |s| format!("{s:.2} s"));
+    let loss = told(LOSS).map_or(String::new(), |loss| format!("{loss:.4}"));
     let line = Line::from(format!(
         "{:>6} {:<8}{time:>7} {loss:>7}",
         row.round, row.outcome

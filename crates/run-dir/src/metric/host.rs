@@ -1,0 +1,88 @@
+//! The metrics that whoever runs the fleet measures.
+
+use super::{Folds, Kind, Metric, Source, Unit};
+use serde::{Deserialize, Serialize};
+
+use Folds::{Last, Max, Sum};
+use Source::{Host, Link, Model};
+use Unit::{Bytes, Count, Joules, Milliseconds, Seconds};
+
+/// Declares the fields of [`HostCost`] with the row of each.
+macro_rules! host_metrics {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $row:expr;)+) => {
+        /// The cost of a client in a round as whoever runs the fleet measures it; what cannot be known is
+        /// absent.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct HostCost {
+            $($(#[doc = $doc])+
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub $field: Option<$type>,)+
+        }
+
+        pub(super) const HOST: [Metric; [$(stringify!($field)),+].len()] = [
+            $($row
+                .kind(<$type as Measured>::KIND)
+                .reads(|record| Some(record.host.as_ref()?.$field? as f64)),)+
+        ];
+    };
+}
+
+/// A type that fields of [`HostCost`] have.
+trait Measured {
+    const KIND: Kind;
+}
+
+impl Measured for u64 {
+    const KIND: Kind = Kind::Whole;
+}
+
+impl Measured for f64 {
+    const KIND: Kind = Kind::Real;
+}
+
+host_metrics! {
+    /// From the start of its machine to its prompt, at its last boot, in milliseconds.
+    boot_ms: u64 = Metric::new("boot_ms", Milliseconds, Host, Last, "Boot time")
+        .doc("from the start of QEMU to the shell's first prompt, at the last boot", "wall time")
+        .head("boot ms");
+    /// Training time at the clock rate that its board names: instructions over instructions a second.
+    virtual_s: f64 = Metric::new("virtual_s", Seconds, Model, Sum, "Simulated training")
+        .doc("training time at a named clock rate", "exact, given `instructions`")
+        .head("virtual s").named("virtual_training").figure("computing").shows_last();
+    /// Time that `/start` and the update take on its link, by the link's numbers, in seconds.
+    link_s: f64 = Metric::new("link_s", Seconds, Model, Sum, "Simulated link")
+        .doc("time on the link for `/start` and the update", "a lower bound")
+        .head("link s").shows_last();
+    /// An estimate by its board's energy model, in joules.
+    energy_j: f64 = Metric::new("energy_j", Joules, Model, Sum, "Energy (estimate)")
+        .doc("energy of the round's training and transfers", "an estimate")
+        .head("energy J*").shows_last();
+    /// Processor time of the host that its machine took since its last update, in seconds.
+    cpu_s: f64 = Metric::new("host_cpu_s", Seconds, Host, Sum, "Host processor")
+        .doc(
+            "processor time that the machine's QEMU took since the client's last update",
+            "10 ms; with the host's own noise",
+        )
+        .head("host s").named("host_processor").shown("s", 1.0, 2);
+    /// Memory of the host that is its machine's alone, in bytes.
+    private_bytes: u64 = Metric::new("host_private_bytes", Bytes, Host, Max, "Host memory")
+        .doc("memory of that QEMU that no other process shares", "a page")
+        .head("host MB").named("host_memory").shown("MB", 1e6, 1).shows_last();
+    /// TCP segments that it sent since its last update, as its link counts them.
+    link_segments_up: u64 = Metric::new("link_segments_up", Count, Link, Sum, "Segments up")
+        .doc("TCP segments from it, offered to the link since the client's last update", "exact")
+        .hidden();
+    /// TCP segments sent to it.
+    link_segments_down: u64 = Metric::new("link_segments_down", Count, Link, Sum, "Segments down")
+        .doc("TCP segments to it, likewise", "exact")
+        .hidden();
+    /// Segments among both whose data were sent before.
+    link_retransmissions: u64 = Metric::new("link_retransmissions", Count, Link, Sum, "Sent again on the link")
+        .doc("segments among both whose data, SYN or FIN were sent before", "exact")
+        .without_column().off_screen();
+    /// Segments among both that the link dropped.
+    link_dropped: u64 = Metric::new("link_dropped", Count, Link, Sum, "Dropped by its link")
+        .doc("TCP segments among both that the link dropped, for any reason", "exact")
+        .head("dropped");
+}
