@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{Live, signal, wait_until, zfl};
 use tokio::sync::{Mutex, mpsc};
-use zfl_aggregator::{RunDir, Server, Weighting, bind};
+use zfl_aggregator::{RunDir, Server, Stragglers, Weighting, bind};
 use zfl_dashboard::Dashboard;
-use zfl_orchestrator::sandbox::{self, Plan};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent};
 use zfl_run_dir::Meta;
+use zfl_sandbox::{Plan, enter};
 
 type Found = (PathBuf, PathBuf);
 
@@ -356,7 +356,7 @@ struct NativeRun {
 impl NativeRun {
     async fn start(out: &Path) -> Self {
         let mut sandboxes = Vec::new();
-        let entered = sandbox::enter(&Plan::native(), |sandbox| {
+        let entered = enter(&Plan::native(), |sandbox| {
             sandboxes.push(sandbox);
             0
         });
@@ -408,7 +408,7 @@ fn aggregator() -> zfl_aggregator::Config {
         clients_per_round: 8,
         over_commit: 0,
         quorum: 4,
-        use_late: false,
+        stragglers: Stragglers::Refuse,
         wait_for: 8,
         ready_deadline: Duration::from_secs(60),
         round_deadline: Duration::from_secs(60),

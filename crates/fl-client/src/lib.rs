@@ -44,15 +44,17 @@ mod device;
 mod http;
 mod inbound;
 mod job;
+mod kept;
 mod meter;
 mod outbound;
 mod port;
 mod receive;
-mod rule;
+mod selftest;
 mod state;
 mod update;
 
 pub use device::{Activity, Config, Device};
 pub use job::TrainJob;
 pub use port::{Port, PortError, Usage};
+pub use selftest::selftest;
 pub use state::Overrides;
