@@ -34,7 +34,7 @@ struct Whose {
     /// Bytes that came before it was known whose they are.
     up: u64,
     down: u64,
-    /// Whether the answer to an update is on its way.
+    /// The answer to an update is on its way.
     answers: bool,
 }
 
@@ -100,10 +100,10 @@ impl Shared {
     }
 }
 
-/// What the tables have of each client's bytes, up and down.
+/// Bytes of each client, up and down, that the tables have.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// When the last cohort was chosen: of those in it.
+    /// Of the last cohort, as it was chosen.
     chosen: BTreeMap<u32, (u64, u64)>,
     told: BTreeMap<u32, (u64, u64)>,
 }
@@ -168,7 +168,7 @@ impl Counted {
         self
     }
 
-    /// What a write came to: counts it, or finds that the peer has taken nothing for too long.
+    /// Counts a write, or finds that the peer has taken nothing for too long.
     fn written(
         &mut self,
         cx: &mut Context<'_>,

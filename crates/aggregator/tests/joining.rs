@@ -1,4 +1,4 @@
-//! Who may join as which client, and what a client is then given.
+//! Joining: the clients that a device may be, and the data that it is then given.
 
 mod support;
 

@@ -126,7 +126,7 @@ impl Device {
         }
     }
 
-    /// What to say to the next `/start`s, before any is taken.
+    /// Sets the answers to the next `/start`s, before any is taken.
     pub fn answer_next(&self, replies: impl IntoIterator<Item = Reply>) {
         self.inner.replies.lock().unwrap().extend(replies);
     }
@@ -136,7 +136,7 @@ impl Device {
         self.inner.replies.lock().unwrap().len()
     }
 
-    /// What `/ready` says from now on.
+    /// Sets the answer to `/ready`.
     pub fn set_state(&self, state: DeviceState, round: u32) {
         *self.inner.ready.lock().unwrap() = (state, round);
     }
