@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zfl_dashboard::Action;
 use zfl_orchestrator::{Death, FleetEvent};
 
-/// Who did it, in events.
+/// Origin of remote control in events.
 const BY: &str = "dashboard";
 
 /// The reason for a missing update, in the tables.
