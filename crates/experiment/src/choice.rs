@@ -4,8 +4,8 @@ use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
 use zfl_aggregator::Weighting;
-use zfl_orchestrator::board::Guest;
-use zfl_orchestrator::sandbox::NetworkMode;
+use zfl_machine::Guest;
+use zfl_sandbox::NetworkMode;
 
 /// A value with a name.
 pub trait Choice: Copy + PartialEq + Send + Sync + 'static {

@@ -21,6 +21,7 @@ pub mod keys;
 mod native;
 pub mod place;
 mod refusal;
+mod rule;
 mod settings;
 pub mod values;
 pub mod versions;
@@ -30,6 +31,7 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
+pub use rule::{Number, Partitioning, RuleSettings};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
 };

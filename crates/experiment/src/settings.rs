@@ -14,13 +14,14 @@ use crate::keys::domain::{
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys};
 use crate::refusal::{Refusal, require};
+use crate::rule::{Partitions, Rule};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
 use zfl_aggregator::Weighting;
-use zfl_orchestrator::board::Guest;
+use zfl_machine::Guest;
 use zfl_orchestrator::faults::FaultConfig;
 
 /// Looks up the guest that a board boots, if the board is known.
@@ -52,8 +53,10 @@ keys! {
         seed: Seed64 = 1, RunAndServer "seed" "Training";
         /// Folder with the four files of MNIST or a set like it, gzipped or not
         data: Folder | "data/mnist", RunAndServer "data" "Training";
-        /// Training examples of each device
+        /// Training examples of each device; the mean, if the partition decides how many each has
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
+        /// Rule by which the training examples are dealt out
+        partition: Rule<Partitions> | "\"iid\"", RunAndServer "partition" "Training";
         /// Weights of the updates of a round
         weighting: Named<Weighting> = (Weighting::NumExamples), RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails
