@@ -2,20 +2,11 @@
 
 use core::fmt;
 
-use fl_nn::Model;
+use fl_nn::{Correction, Model};
 
 use crate::param::{ParamError, Params};
 use crate::registry::{DeviceHalf, find_rule};
 use crate::vector::{VectorSpec, Vectors};
-
-/// Change of a gradient before the optimiser's step.
-pub trait Correction {
-    /// Corrects the mean gradient of the parameters from `first` on.
-    ///
-    /// # Shapes
-    /// `weights`, `gradient`: the same part of `[num_params]`, any length.
-    fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]);
-}
 
 /// One client's task in a round, and after training what came of it.
 #[derive(Clone, Copy, Debug)]

@@ -36,7 +36,7 @@ mod server;
 mod vector;
 
 pub use algorithms::ALGORITHMS;
-pub use client::{ClientRule, Correction, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
+pub use client::{ClientRule, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
 #[cfg(feature = "server")]
 pub use exact::{ExactError, ExactMean, ExactSum};
 pub use param::{MAX_PARAMS, ParamError, ParamSpec, Params};

@@ -3,6 +3,7 @@
 use crate::backoff::Backoff;
 use crate::inbound::{Inbound, Progress};
 use crate::job::{TrainJob, resize};
+use crate::kept::KeptVectors;
 use crate::meter::{Metered, Traffic};
 use crate::outbound::{Answer, Download, ExchangeError, Octets, Outbound, RequestHead};
 use crate::port::{Port, PortError};
@@ -18,8 +19,8 @@ const MAX_INBOUND: usize = 3;
 /// Bytes read at a time.
 const IO_BYTES: usize = 4096;
 
-/// Tries to deliver an update before the round is given up.
-const MAX_RESULT_ATTEMPTS: u32 = 12;
+/// Tries to deliver an update, or to fetch kept vectors, before the round is given up.
+const MAX_ATTEMPTS: u32 = 12;
 
 /// Settings from a device's command line, and its instruction set.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,7 @@ enum Goal {
     Join,
     Inputs,
     Labels,
+    State,
     Results,
 }
 
@@ -236,6 +238,7 @@ impl<P: Port> Device<P> {
         match self.state.phase {
             DevicePhase::Joining if session.partition.inputs.is_empty() => Some(Goal::Inputs),
             DevicePhase::Joining if session.partition.labels.len() < examples => Some(Goal::Labels),
+            DevicePhase::Fetching => Some(Goal::State),
             DevicePhase::Sending => Some(Goal::Results),
             _ => None,
         }
@@ -258,31 +261,26 @@ impl<P: Port> Device<P> {
             return false;
         };
         let goal = *goal;
-        let buffers = self.state.buffers.as_ref();
-        let mut octets = self.state.session.as_mut().and_then(|session| {
-            let want = session.num_examples as usize;
-            let inputs = want * session.model.shape().num_inputs();
-            let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
-            match goal {
-                Goal::Inputs => Some(Octets {
-                    into: &mut partition.inputs,
-                    want: inputs,
-                }),
-                Goal::Labels => Some(Octets {
-                    into: &mut partition.labels,
-                    want,
-                }),
-                Goal::Join | Goal::Results => None,
-            }
-        });
         let mut moved = false;
         let mut wire = Metered {
             port,
             traffic: &mut self.traffic,
             now_us,
         };
-        let download = octets.as_mut().map(|octets| octets as &mut dyn Download);
-        let ended = exchange.poll(&mut self.io, buffers, download, &mut wire, &mut moved);
+        let (io, state) = (&mut self.io, &mut self.state);
+        let ended = match goal {
+            Goal::Results => exchange.poll(io, state.buffers.as_ref(), None, &mut wire, &mut moved),
+            Goal::State => {
+                let mut kept = state.kept_vectors();
+                let kept = kept.as_mut().map(|kept| kept as &mut dyn Download);
+                exchange.poll(io, None, kept, &mut wire, &mut moved)
+            }
+            Goal::Join | Goal::Inputs | Goal::Labels => {
+                let mut data = data(state, goal);
+                let data = data.as_mut().map(|data| data as &mut dyn Download);
+                exchange.poll(io, None, data, &mut wire, &mut moved)
+            }
+        };
         let Some(ended) = ended else { return moved };
         if let Some((_, exchange)) = self.outbound.take()
             && let Some(connection) = exchange.into_connection()
@@ -310,6 +308,7 @@ impl<P: Port> Device<P> {
             Goal::Join => self.write_join(&mut head, port),
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
+            Goal::State => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::STATE),
             Goal::Results => {
                 let made = self.upload().ok_or(PortError::Exhausted)?;
                 let length = made.content_length();
@@ -351,7 +350,10 @@ impl<P: Port> Device<P> {
             let before = if i == 0 { "&codecs=" } else { "," };
             write!(head, "{before}{}", codec.name())?;
         }
-        write!(head, "&rules={}", crate::rule::NAMES)?;
+        for (i, rule) in fl_algo::rule_names().enumerate() {
+            let before = if i == 0 { "&rules=" } else { "," };
+            write!(head, "{before}{rule}")?;
+        }
         if let Some(bytes) = port.free_bytes() {
             write!(head, "&memory={bytes}")?;
         }
@@ -372,7 +374,7 @@ impl<P: Port> Device<P> {
         match goal {
             Goal::Inputs => partition.inputs.clear(),
             Goal::Labels => partition.labels.clear(),
-            Goal::Join | Goal::Results => {}
+            Goal::Join | Goal::State | Goal::Results => {}
         }
     }
 
@@ -382,7 +384,10 @@ impl<P: Port> Device<P> {
         let wait_us = self.backoff.next_us();
         self.retry_at_us = now_us + wait_us;
         let (attempts, ms) = (self.backoff.attempts(), wait_us / 1000);
-        if goal == Goal::Results && attempts >= MAX_RESULT_ATTEMPTS {
+        if goal == Goal::State && attempts >= MAX_ATTEMPTS {
+            self.state
+                .fail(format_args!("kept state not fetched: {error}"));
+        } else if goal == Goal::Results && attempts >= MAX_ATTEMPTS {
             self.state
                 .fail(format_args!("update not delivered: {error}"));
             port.log(format_args!(
@@ -408,6 +413,13 @@ impl<P: Port> Device<P> {
             },
             Goal::Inputs => {}
             Goal::Labels => self.fetched(port),
+            Goal::State => {
+                let kept = self.state.kept_vectors();
+                match kept.map_or(Err(ExchangeError::Malformed), KeptVectors::finish) {
+                    Ok(()) => self.state.fetched_state(),
+                    Err(error) => return self.retry(goal, error, port, now_us),
+                }
+            }
             Goal::Results => self.delivered(port),
         }
         self.backoff.reset();
@@ -470,18 +482,39 @@ impl<P: Port> Device<P> {
                 self.state.stop();
             }
             // The aggregator does not know this client: it was started anew.
-            (Goal::Inputs | Goal::Labels | Goal::Results, 404) => {
+            (Goal::Inputs | Goal::Labels | Goal::State | Goal::Results, 404) => {
                 self.state.leave();
                 self.retry_at_us = now_us + self.backoff.next_us();
             }
             // The first answer to the same update was lost on the way.
             (Goal::Results, 409) if self.backoff.attempts() > 0 => self.delivered(port),
-            (Goal::Results, 400..500) => self.state.fail(format_args!("{status}: {reason}")),
+            (Goal::State | Goal::Results, 400..500) => {
+                self.state.fail(format_args!("{status}: {reason}"))
+            }
             _ => {
                 self.discard_download(goal);
                 self.retry_at_us = now_us + self.backoff.next_us();
             }
         }
+    }
+}
+
+/// The buffer that training data go to.
+fn data(state: &mut State, goal: Goal) -> Option<Octets<'_>> {
+    let session = state.session.as_mut()?;
+    let want = session.num_examples as usize;
+    let inputs = want * session.model.shape().num_inputs();
+    let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
+    match goal {
+        Goal::Inputs => Some(Octets {
+            into: &mut partition.inputs,
+            want: inputs,
+        }),
+        Goal::Labels => Some(Octets {
+            into: &mut partition.labels,
+            want,
+        }),
+        Goal::Join | Goal::State | Goal::Results => None,
     }
 }
 
@@ -491,6 +524,7 @@ impl Goal {
             Self::Join => "join",
             Self::Inputs => "training data",
             Self::Labels => "training labels",
+            Self::State => "kept state",
             Self::Results => "results",
         }
     }

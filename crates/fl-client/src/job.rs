@@ -5,7 +5,8 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_nn::{Model, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_algo::{LocalJob, LocalRule, Pass};
+use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
 use fl_proto::Start;
 
 /// The client's partition, shared between the device and its job.
@@ -49,7 +50,7 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
 /// End of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
-    Trained { loss: f32 },
+    Trained { loss: f32, steps: u32 },
     Failed(TrainError),
 }
 
@@ -63,7 +64,15 @@ pub struct TrainJob {
     pub(crate) started_us: u64,
     pub(crate) usage_at_start: Usage,
     partition: Arc<Partition>,
+    model: Model,
+    config: TrainConfig,
     trainer: Trainer,
+    /// The training of this round, from 0: a rule may ask for more than one.
+    pass: u32,
+    /// The rule has prepared this pass.
+    begun: bool,
+    /// Steps of the passes before.
+    steps: u32,
     done_examples: Arc<AtomicU32>,
 }
 
@@ -108,7 +117,12 @@ impl TrainJob {
             started_us,
             usage_at_start,
             partition,
+            model: *model,
+            config,
             trainer,
+            pass: 0,
+            begun: false,
+            steps: 0,
             done_examples,
         })
     }
@@ -118,29 +132,85 @@ impl TrainJob {
         if self.outcome.is_some() {
             return false;
         }
-        let mut workspace = Workspace {
-            floats: &mut self.scratch.floats,
-            ints: &mut self.scratch.ints,
-            order: &mut self.scratch.order,
-        };
-        let Partition { inputs, labels } = &*self.partition;
-        self.outcome = match self.trainer.step(
-            &mut self.buffers.params,
-            inputs,
-            labels,
-            &mut workspace,
-            max_examples,
-        ) {
+        if !self.begun {
+            self.begun = true;
+            self.with_rule(0, LocalRule::begin);
+        }
+        self.outcome = match self.train(max_examples) {
             Ok(Step::Working) => None,
-            Ok(Step::Done) => Some(Outcome::Trained {
-                loss: self.trainer.mean_loss(),
-            }),
+            Ok(Step::Done) => self.end_pass(),
             Err(error) => Some(Outcome::Failed(error)),
         };
         let done = self.trainer.progress().done_examples;
         self.done_examples
             .store(u32::try_from(done).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.outcome.is_none()
+    }
+
+    fn train(&mut self, max_examples: u32) -> Result<Step, TrainError> {
+        let mut workspace = Workspace {
+            floats: &mut self.scratch.floats,
+            ints: &mut self.scratch.ints,
+            order: &mut self.scratch.order,
+        };
+        let Partition { inputs, labels } = &*self.partition;
+        let Buffers { params, rule } = &mut self.buffers;
+        let mut correction = rule.correction();
+        let correction = correction.as_mut().map(|rule| rule as &mut dyn Correction);
+        self.trainer.step_with(
+            params,
+            inputs,
+            labels,
+            &mut workspace,
+            max_examples,
+            correction,
+        )
+    }
+
+    /// Ends a pass: the outcome, or `None` if the rule wants another one.
+    fn end_pass(&mut self) -> Option<Outcome> {
+        let steps = self.trainer.steps_done();
+        let next = self.with_rule(steps, LocalRule::end);
+        self.steps = self.steps.saturating_add(steps);
+        if next == Pass::Done {
+            let loss = self.trainer.mean_loss();
+            let steps = self.steps;
+            return Some(Outcome::Trained { loss, steps });
+        }
+        self.pass += 1;
+        self.begun = false;
+        let config = TrainConfig {
+            seed: fl_rng::derive_seed(self.config.seed, self.pass, self.start.round),
+            ..self.config
+        };
+        match Trainer::new(&self.model, config, self.partition.labels.len()) {
+            Ok(trainer) => self.trainer = trainer,
+            Err(error) => return Some(Outcome::Failed(error)),
+        }
+        None
+    }
+
+    /// Calls the rule with the job at hand, of which so many steps are done.
+    fn with_rule<R>(
+        &mut self,
+        steps: u32,
+        call: impl FnOnce(&mut LocalRule, &LocalJob<'_>, &mut [f32]) -> R,
+    ) -> R {
+        let job = LocalJob {
+            round: self.start.round,
+            pass: self.pass,
+            local_epochs: self.config.local_epochs,
+            batch_size: self.config.batch_size,
+            learning_rate: self.config.learning_rate,
+            seed: self.config.seed,
+            model: &self.model,
+            inputs: &self.partition.inputs,
+            labels: &self.partition.labels,
+            steps,
+            loss: self.trainer.mean_loss(),
+        };
+        let Buffers { params, rule } = &mut self.buffers;
+        call(rule, &job, params)
     }
 
     /// Nothing is left to train.

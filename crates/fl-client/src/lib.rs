@@ -44,11 +44,11 @@ mod device;
 mod http;
 mod inbound;
 mod job;
+mod kept;
 mod meter;
 mod outbound;
 mod port;
 mod receive;
-mod rule;
 mod state;
 mod update;
 

@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
+use fl_algo::RuleError;
 use fl_proto::message::{
     Kind, MAX_SECTIONS, MODEL, MessageError, Receiver, SectionHeader, SectionName, Sink,
 };
@@ -75,10 +76,13 @@ impl StartReceiver {
     pub fn finish(&mut self) -> Result<Start, Refusal> {
         self.receiver.finish()?;
         let taken = &mut self.taken;
-        if !taken.sections.iter().any(|name| name == MODEL) {
+        let specs = taken.buffers.rule.specs().iter();
+        let further = specs.filter(|spec| spec.down).map(|spec| spec.name);
+        let mut wanted = core::iter::once(MODEL).chain(further);
+        if let Some(missing) = wanted.find(|&one| !taken.sections.iter().any(|name| name == one)) {
             return Err(Refusal::new(
                 400,
-                format_args!("section {MODEL} is missing"),
+                format_args!("section {missing} is missing"),
             ));
         }
         if let Some(at) = taken.buffers.params.iter().position(|p| !p.is_finite()) {
@@ -105,7 +109,13 @@ impl Sink for Taken {
                 format_args!("rule {asked}, this device joined for {own}"),
             ));
         }
-        rule.prepare(&start.params);
+        rule.prepare(start.params.iter()).map_err(|error| {
+            let status = match error {
+                RuleError::OutOfMemory { .. } => 507,
+                RuleError::Unknown | RuleError::Param(_) => 400,
+            };
+            Refusal::new(status, error)
+        })?;
         self.start = Some(start);
         Ok(())
     }
@@ -115,21 +125,32 @@ impl Sink for Taken {
         if self.sections.contains(name) {
             return Err(MessageError::Twice(name.clone()).into());
         }
-        if name != MODEL {
-            return Err(Refusal::new(
+        let got = header.count;
+        if name == MODEL {
+            let params = &mut self.buffers.params;
+            if got as usize != params.len() {
+                let want = params.len();
+                return Err(Refusal::new(
+                    400,
+                    format_args!("{got} parameters, the model has {want}"),
+                ));
+            }
+            return Ok(params);
+        }
+        match self.buffers.rule.down_mut(name) {
+            None => Err(Refusal::new(
                 400,
                 format_args!("section {name} is not wanted"),
-            ));
+            )),
+            Some(vector) if vector.len() == got as usize => Ok(vector),
+            Some(vector) => {
+                let want = vector.len();
+                Err(Refusal::new(
+                    400,
+                    format_args!("{got} numbers in section {name}, the rule has {want}"),
+                ))
+            }
         }
-        let (got, params) = (header.count, &mut self.buffers.params);
-        if got as usize != params.len() {
-            let want = params.len();
-            return Err(Refusal::new(
-                400,
-                format_args!("{got} parameters, the model has {want}"),
-            ));
-        }
-        Ok(params)
     }
 
     fn complete(&mut self, header: &SectionHeader) -> Result<(), Refusal> {

@@ -3,14 +3,15 @@
 use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
 use crate::job::{JobError, Outcome, Partition, TrainJob};
+use crate::kept::{Intake, KeptVectors};
 use crate::meter::{Metered, Traffic};
 use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
-use crate::rule::LocalRule;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
+use fl_algo::{LocalRule, RuleError};
 use fl_nn::{Model, Shape, TrainConfig};
 use fl_proto::codec::{self, Codec};
 use fl_proto::{CodecName, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome};
@@ -21,6 +22,8 @@ pub(crate) enum DevicePhase {
     /// Has no ID or not all of its data.
     Joining,
     Ready,
+    /// Fetches the kept vectors that the training is to go on from.
+    Fetching,
     Training,
     Sending,
     /// Gave the last round up.
@@ -52,6 +55,9 @@ pub(crate) struct State {
     pub session: Option<Session>,
     pub phase: DevicePhase,
     pub job: Option<TrainJob>,
+    /// A job that waits for its kept vectors, and how much of them has come.
+    pub waiting: Option<TrainJob>,
+    pub intake: Option<Intake>,
     pub stopped: bool,
     /// The results to send, or being sent.
     pub results: Option<Results>,
@@ -68,6 +74,8 @@ impl State {
             session: None,
             phase: DevicePhase::Joining,
             job: None,
+            waiting: None,
+            intake: None,
             stopped: false,
             results: None,
             overrides,
@@ -109,7 +117,8 @@ impl State {
         if welcome.num_examples == 0 {
             return Err(JoinError::NoData);
         }
-        let rule = LocalRule::named(&welcome.rule).ok_or(JoinError::Rule)?;
+        let mut rule = LocalRule::named(&welcome.rule, shape.num_params())?;
+        rule.prepare(welcome.params.iter())?;
         for name in [&welcome.encoding_up, &welcome.encoding_down] {
             codec::by_name(name).ok_or_else(|| JoinError::Codec(name.clone()))?;
         }
@@ -171,7 +180,7 @@ impl State {
         match self.phase {
             DevicePhase::Joining => None,
             DevicePhase::Ready => Some(DeviceState::Ready),
-            DevicePhase::Training => Some(DeviceState::Training),
+            DevicePhase::Fetching | DevicePhase::Training => Some(DeviceState::Training),
             DevicePhase::Sending => Some(DeviceState::Sending),
             DevicePhase::Failed(_) => Some(DeviceState::Failed),
         }
@@ -190,7 +199,9 @@ impl State {
             DevicePhase::Joining => {
                 return Err(Refusal::new(503, "still joining and fetching data"));
             }
-            DevicePhase::Training => return busy("training", &self.last_start),
+            DevicePhase::Fetching | DevicePhase::Training => {
+                return busy("training", &self.last_start);
+            }
             DevicePhase::Sending => return busy("sending the update of", &self.last_start),
             DevicePhase::Ready | DevicePhase::Failed(_) => {}
         }
@@ -257,15 +268,21 @@ impl State {
             wire.port.usage(),
         );
         match job {
-            Ok(job) => {
+            Ok(mut job) => {
                 let (round, examples) = (start.round, session.num_examples);
                 let (epochs, batch) = (config.local_epochs, config.batch_size);
                 wire.port.log(format_args!(
                     "round {round}: training {epochs} epochs of {examples} examples, batch {batch}"
                 ));
+                let state_round = start.state_round;
                 self.last_start = Some(start);
-                self.job = Some(job);
-                self.phase = DevicePhase::Training;
+                if job.buffers.rule.needs_state(state_round) {
+                    self.waiting = Some(job);
+                    self.phase = DevicePhase::Fetching;
+                } else {
+                    self.job = Some(job);
+                    self.phase = DevicePhase::Training;
+                }
                 self.ready()
             }
             Err((error, buffers)) => {
@@ -316,6 +333,22 @@ impl State {
         }
     }
 
+    /// The download of the kept vectors that a job waits for.
+    pub fn kept_vectors(&mut self) -> Option<KeptVectors<'_>> {
+        let job = self.waiting.as_mut()?;
+        Some(KeptVectors {
+            round: job.start.state_round,
+            buffers: &mut job.buffers,
+            intake: &mut self.intake,
+        })
+    }
+
+    /// Begins the training whose kept vectors are there.
+    pub fn fetched_state(&mut self) {
+        self.job = self.waiting.take();
+        self.phase = DevicePhase::Training;
+    }
+
     /// Takes a finished job back: its results are then to be sent.
     pub fn finish_job(&mut self, job: TrainJob, traffic: Traffic, now_us: u64, usage: Usage) {
         let TrainJob {
@@ -327,9 +360,8 @@ impl State {
             ..
         } = job;
         self.buffers = Some(buffers);
-        let steps = steps(&start, self.session.as_ref());
-        let loss = match (outcome, &self.session) {
-            (Some(Outcome::Trained { loss }), Some(_)) => loss,
+        let (loss, steps) = match (outcome, &self.session) {
+            (Some(Outcome::Trained { loss, steps }), Some(_)) => (loss, steps),
             (Some(Outcome::Failed(error)), _) => return self.fail(error),
             _ => return self.fail("the training was broken off"),
         };
@@ -345,6 +377,13 @@ impl State {
             segments_received: usage.segments_received,
             retransmissions: usage.retransmissions,
         };
+        let mut metrics = Metrics::new();
+        if let Some(buffers) = &self.buffers {
+            // What there is no room for is left out.
+            buffers.rule.metrics(&mut |name, value| {
+                let _ = metrics.set(name, value);
+            });
+        }
         let num_examples = self
             .session
             .as_ref()
@@ -356,7 +395,7 @@ impl State {
             num_examples,
             steps,
             loss,
-            metrics: Metrics::new(),
+            metrics,
             cost,
         });
         self.phase = DevicePhase::Sending;
@@ -371,27 +410,29 @@ impl State {
                 break;
             }
         }
+        if let Some(job) = self.waiting.take() {
+            self.buffers = Some(job.buffers);
+        }
         self.results = None;
         self.phase = DevicePhase::Failed(short);
     }
 }
 
-/// Steps of the optimiser in a round: the last of an epoch may be of fewer examples.
-fn steps(start: &Start, session: Option<&Session>) -> u32 {
-    let examples = session.map_or(0, |session| session.num_examples);
-    let an_epoch = examples.div_ceil(start.batch_size.max(1));
-    an_epoch.saturating_mul(start.local_epochs)
-}
-
 /// Reason why a welcome was of no use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum JoinError {
     Protocol(u32),
     Shape,
     NoData,
-    Rule,
+    Rule(RuleError),
     Codec(CodecName),
     OutOfMemory { examples: u32 },
+}
+
+impl From<RuleError> for JoinError {
+    fn from(error: RuleError) -> Self {
+        Self::Rule(error)
+    }
 }
 
 impl fmt::Display for JoinError {
@@ -406,7 +447,7 @@ impl fmt::Display for JoinError {
             }
             Self::Shape => write!(f, "the model's layers are no model that fl-nn can train"),
             Self::NoData => write!(f, "the aggregator has no examples for this client"),
-            Self::Rule => write!(f, "this device has not the rule of this experiment"),
+            Self::Rule(error) => write!(f, "{error}"),
             Self::Codec(name) => write!(f, "this device has no codec {name}"),
             Self::OutOfMemory { examples } => {
                 write!(

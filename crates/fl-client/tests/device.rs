@@ -111,10 +111,25 @@ fn model_of(update: &Exchange) -> Vec<f32> {
 const GET_READY: &[u8] = b"GET /ready HTTP/1.1\r\n\r\n";
 
 /// An aggregator that serves data and keeps what it is sent.
-#[derive(Default)]
 struct Aggregator {
+    welcome: Welcome,
     updates: Vec<Exchange>,
     joins: Vec<String>,
+    /// The answer to `GET /state`, and times that it was asked for.
+    kept: Option<Vec<u8>>,
+    states: u32,
+}
+
+impl Default for Aggregator {
+    fn default() -> Self {
+        Self {
+            welcome: welcome(),
+            updates: Vec::new(),
+            joins: Vec::new(),
+            kept: None,
+            states: 0,
+        }
+    }
 }
 
 impl Aggregator {
@@ -123,7 +138,11 @@ impl Aggregator {
         match target.split('?').next().unwrap() {
             "/id" => {
                 self.joins.push(target.to_owned());
-                (200, encode(&welcome()))
+                (200, encode(&self.welcome))
+            }
+            "/state" => {
+                self.states += 1;
+                (200, self.kept.clone().expect("nobody asks for it"))
             }
             "/training-data" => (200, inputs()),
             "/training-labels" => (200, labels()),
@@ -198,9 +217,12 @@ fn bits(params: &[f32]) -> Vec<u32> {
 #[test]
 fn a_round_from_joining_to_the_update_delivered() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
-    assert_eq!(
-        aggregator.joins,
-        ["/id?port=80&client=3&codecs=f32,f16&rules=fedavg"]
+    let [join] = &aggregator.joins[..] else {
+        panic!("one join, not {}", aggregator.joins.len())
+    };
+    assert!(
+        join.starts_with("/id?port=80&client=3&codecs=f32,f16&rules=fedavg"),
+        "{join}"
     );
     let before = ready(&mut sim, &mut aggregator);
     assert_eq!(
@@ -307,6 +329,164 @@ fn an_update_is_encoded_as_it_was_asked_for() {
         bits(&model_of(&aggregator.updates[0])),
         bits(&halves(&trained))
     );
+}
+
+/// A section of a vector of the model's length.
+fn vector<'a>(name: &'a str, numbers: &'a [f32]) -> Outgoing<'a> {
+    Outgoing {
+        name,
+        codec: &F32,
+        numbers,
+    }
+}
+
+/// A device that has joined for SCAFFOLD; `kept` answers its `GET /state`.
+fn variates(kept: Option<Vec<u8>>) -> (Sim, Aggregator) {
+    let mut sim = Sim::new(config(), Link::default(), 1);
+    let rule = "scaffold".try_into().unwrap();
+    let mut aggregator = Aggregator {
+        kept,
+        welcome: Welcome { rule, ..welcome() },
+        ..Aggregator::default()
+    };
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
+    (sim, aggregator)
+}
+
+/// Runs a round of SCAFFOLD; returns the sections of its update.
+fn round_of(sim: &mut Sim, aggregator: &mut Aggregator, start: &Start) -> [Vec<f32>; 2] {
+    let global = global_params();
+    let server: Vec<f32> = global.iter().map(|weight| weight / 64.0).collect();
+    let sections = [
+        model_section(&F32, &global),
+        vector("server_variate", &server),
+    ];
+    let body = message::encode(Kind::Start, &encode(start), &sections).unwrap();
+    let request = post("/start", fl_proto::OCTET_STREAM, &body);
+    let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+    assert_eq!(answer.unwrap().status(), 202);
+    let delivered = format!("round {}: update delivered", start.round);
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged(&delivered));
+    let update = aggregator.updates.last().unwrap();
+    let message = Message::parse(&update.body).unwrap();
+    [MODEL, "client_variate"].map(|name| message.section(name).unwrap().numbers().unwrap())
+}
+
+fn scaffold(round: u32, state_round: u32) -> Start {
+    Start {
+        rule: "scaffold".try_into().unwrap(),
+        state_round,
+        ..start(round, "abc")
+    }
+}
+
+#[test]
+fn a_rule_sends_its_sections_and_its_kept_vectors_survive_a_reboot() {
+    let (mut sim, mut aggregator) = variates(None);
+    let first = round_of(&mut sim, &mut aggregator, &scaffold(1, 0));
+    let second = round_of(&mut sim, &mut aggregator, &scaffold(2, 1));
+    assert_ne!(bits(&first[0]), bits(&second[0]), "the variate corrects");
+    assert_eq!(
+        aggregator.states, 0,
+        "a device that has its vectors asks for none"
+    );
+
+    // Another device after a reboot: what it kept comes back from the aggregator, bit by bit.
+    let kept = |round: u32, name, numbers| {
+        let control = format!("{{\"round\":{round}}}");
+        message::encode(Kind::Start, control.as_bytes(), &[vector(name, numbers)]).unwrap()
+    };
+    let (mut sim, mut aggregator) = variates(Some(kept(1, "client_variate", &first[1])));
+    let again = round_of(&mut sim, &mut aggregator, &scaffold(2, 1));
+    assert_eq!(again.map(|v| bits(&v)), second.map(|v| bits(&v)));
+    assert_eq!(aggregator.states, 1);
+
+    // A copy that is not the one that was asked for is not trained on.
+    for wrong in [
+        kept(7, "client_variate", &first[1]),
+        kept(1, "client_variate", &first[1][1..]),
+        kept(1, "server_variate", &first[1]),
+        vec![0; 9],
+    ] {
+        let (mut sim, mut aggregator) = variates(Some(wrong));
+        let start = scaffold(2, 1);
+        let sections = [
+            model_section(&F32, &first[0]),
+            vector("server_variate", &first[0]),
+        ];
+        let body = message::encode(Kind::Start, &encode(&start), &sections).unwrap();
+        let request = post("/start", fl_proto::OCTET_STREAM, &body);
+        let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+        assert_eq!(answer.unwrap().status(), 202);
+        let state = |sim: &mut Sim, aggregator: &mut Aggregator| ready(sim, aggregator).state;
+        while state(&mut sim, &mut aggregator) == DeviceState::Training {
+            sim.port.now_us += 5_000_000;
+        }
+        assert_eq!(state(&mut sim, &mut aggregator), DeviceState::Failed);
+    }
+}
+
+#[test]
+fn a_section_of_the_rule_must_be_there() {
+    let (mut sim, mut aggregator) = variates(None);
+    let control = encode(&scaffold(1, 0));
+    let request = post(
+        "/start",
+        fl_proto::OCTET_STREAM,
+        &start_body(&control, &global_params()),
+    );
+    let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().contains("section server_variate is missing"));
+}
+
+#[test]
+fn a_proximal_term_pulls_and_none_is_plain_training() {
+    let slow = Start {
+        learning_rate: 0.01,
+        ..start(1, "abc")
+    };
+    let trained = |mu: f32| {
+        let (mut sim, mut aggregator) = joined_for("fedprox", mu);
+        let mut params = Params::new();
+        assert!(params.set("proximal_mu", mu));
+        let start = Start {
+            rule: "fedprox".try_into().unwrap(),
+            params,
+            ..slow.clone()
+        };
+        let request = start_message(&start, &global_params());
+        let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+        assert_eq!(answer.unwrap().status(), 202);
+        sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+        model_of(&aggregator.updates[0])
+    };
+    let plain = oracle(&slow).0;
+    assert_eq!(bits(&trained(0.0)), bits(&plain));
+    let way = |params: &[f32]| -> f32 {
+        let moved = params.iter().zip(global_params());
+        moved.map(|(new, old)| (new - old) * (new - old)).sum()
+    };
+    let (pulled, free) = (way(&trained(5.0)), way(&plain));
+    assert!(pulled < free, "{pulled} is no less than {free}");
+}
+
+/// A device that has joined for a rule with a proximal term.
+fn joined_for(rule: &str, mu: f32) -> (Sim, Aggregator) {
+    let mut params = Params::new();
+    assert!(params.set("proximal_mu", mu));
+    let mut sim = Sim::new(config(), Link::default(), 1);
+    let mut aggregator = Aggregator {
+        welcome: Welcome {
+            rule: rule.try_into().unwrap(),
+            params,
+            ..welcome()
+        },
+        ..Aggregator::default()
+    };
+    sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("ready"));
+    (sim, aggregator)
 }
 
 /// Requests that must be refused by a device that is ready and has round 1 behind it.
@@ -640,6 +820,20 @@ fn a_welcome_that_cannot_be_met_stops_the_device_with_the_reason() {
                 ..welcome()
             },
             "no examples",
+        ),
+        (
+            Welcome {
+                rule: "fedfoo".try_into().unwrap(),
+                ..welcome()
+            },
+            "does not know the rule",
+        ),
+        (
+            Welcome {
+                encoding_up: "f8".try_into().unwrap(),
+                ..welcome()
+            },
+            "no codec f8",
         ),
         (
             Welcome {
