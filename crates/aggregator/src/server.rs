@@ -246,11 +246,10 @@ impl Handle {
 
     /// Puts something that happened to the fleet among the events.
     pub fn fleet_event(&self, client: Option<u32>, what: &str, detail: serde_json::Value) {
-        self.shared.log.emit(Event::Fleet {
-            client,
-            what: what.to_owned(),
-            detail,
-        });
+        let record = serde_json::json!({"what": what, "detail": detail});
+        if let Ok(record) = serde_json::from_value(record) {
+            self.shared.log.emit(Event::Fleet { client, record });
+        }
     }
 
     /// Ends the run, for this reason.
