@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{Live, signal, wait_until, zfl};
 use tokio::sync::{Mutex, mpsc};
-use zfl_aggregator::{RunDir, Server, Weighting, bind};
+use zfl_aggregator::{RunDir, Server, Stragglers, Weighting, bind};
 use zfl_dashboard::Dashboard;
 use zfl_orchestrator::sandbox::{self, Plan};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent};
-use zfl_run_dir::Meta;
+use zfl_run_dir::{FleetRecord, Meta};
 
 type Found = (PathBuf, PathBuf);
 
@@ -408,7 +408,7 @@ fn aggregator() -> zfl_aggregator::Config {
         clients_per_round: 8,
         over_commit: 0,
         quorum: 4,
-        use_late: false,
+        stragglers: Stragglers::Refuse,
         wait_for: 8,
         ready_deadline: Duration::from_secs(60),
         round_deadline: Duration::from_secs(60),
@@ -437,7 +437,7 @@ async fn pass_on(
     while let Some(event) = told.recv().await {
         if let FleetEvent::Stopped { client } = event {
             aggregator.client_lost(client, "stopped");
-            aggregator.fleet_event(Some(client), "stopped", serde_json::json!({}));
+            aggregator.fleet_event(Some(client), FleetRecord::Stopped {});
         }
     }
 }

@@ -36,6 +36,14 @@ fn zephyr_devices_agree_with_native_and_bare_ones() {
 }
 
 #[test]
+fn a_device_computes_the_bits_of_the_host() {
+    let mut device = Device::boot(&[], "restrict=on");
+    device.type_line("selftest");
+    let console = device.wait_for(PROMPT);
+    assert!(console.contains("selftest: ok"), "{console}");
+}
+
+#[test]
 fn every_fatal_error_ends_the_machine_with_a_line_that_says_so() {
     for (how, what) in DEATHS {
         let mut device = Device::boot(&[], "restrict=on");
@@ -283,9 +291,9 @@ impl Device {
         (device, address)
     }
 
-    /// Reads on until the device has written this.
+    /// Reads on until the device has written this, and returns all that it wrote.
     #[track_caller]
-    fn wait_for(&mut self, text: &str) {
+    fn wait_for(&mut self, text: &str) -> String {
         let (console, _) = self.pipes.as_mut().expect("they are still here");
         let (mut seen, last) = (Vec::new(), *text.as_bytes().last().unwrap());
         while !seen.ends_with(text.as_bytes()) {
@@ -293,6 +301,7 @@ impl Device {
             let seen = String::from_utf8_lossy(&seen);
             assert_ne!(more, 0, "it ended before {text:?}: {seen}");
         }
+        String::from_utf8_lossy(&seen).into_owned()
     }
 
     /// Types a line into the shell.

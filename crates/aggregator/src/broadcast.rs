@@ -33,7 +33,7 @@ impl Form {
 }
 
 /// Sections on their way to a cohort: the same memory for every client and every try.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Broadcast {
     sections: Vec<Bytes>,
     /// The field `sections` of the JSON form, if a client of the cohort wants that.

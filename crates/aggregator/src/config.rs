@@ -6,6 +6,7 @@ use std::time::Duration;
 use fl_nn::{Init, Model};
 use fl_proto::codec::{Codec, F32};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
+use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
 /// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
@@ -16,6 +17,16 @@ pub const START_PART: u32 = 4;
 
 /// `/start`s under way at once: more only makes all of them slower.
 pub const STARTS_AT_ONCE: usize = 12;
+
+/// Tries of one `/start` that a round waits for before it counts as training; with their pauses they
+/// take a second and a half. Later tries go on until the deadline of the round.
+const START_TRIES: u32 = 6;
+
+/// Pause after the first try of a `/start`, and the longest that doubling makes of it.
+const START_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// Silence after which a device that failed is no longer asked before a round; it may still come back.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// Weight of each update in the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,15 +56,15 @@ pub struct Config {
     pub over_commit: u32,
     /// Updates without which a round fails.
     pub quorum: u32,
-    /// Adds an update that comes after its round to the next.
-    pub use_late: bool,
+    /// Treatment of updates that come after their round.
+    pub stragglers: Stragglers,
     /// Ready devices to wait for before a round starts; those known to be lost are not waited for.
     pub wait_for: u32,
     /// Longest wait for them.
     pub ready_deadline: Duration,
     /// Longest duration of a round, from choosing the cohort to its last update.
     pub round_deadline: Duration,
-    /// Interval at which the devices of a round are asked how far they are; `None`: never.
+    /// Interval at which the devices of a round are asked for their progress; `None`: never.
     pub progress_interval: Option<Duration>,
     /// Passes over a client's data in a round.
     pub local_epochs: u32,
@@ -158,9 +169,30 @@ impl Config {
         }
     }
 
-    /// Longest wait for the answer to one `/start`.
-    pub(crate) fn start_within(&self) -> Duration {
-        start_within(self.round_deadline)
+    /// Rules of the rounds.
+    pub(crate) fn policy(&self) -> Policy {
+        let us = |duration: Duration| duration.as_micros().try_into().unwrap_or(u64::MAX);
+        Policy {
+            clients: self.clients,
+            first_round: self.first_round,
+            last_round: self.rounds,
+            seed: self.seed,
+            clients_per_round: self.clients_per_round,
+            over_commit: self.over_commit,
+            quorum: self.quorum,
+            wait_for: self.wait_for,
+            ready_deadline_us: us(self.ready_deadline),
+            round_deadline_us: us(self.round_deadline),
+            gone_after_us: us(GONE_AFTER),
+            stragglers: self.stragglers,
+            start: StartPolicy {
+                at_once: STARTS_AT_ONCE,
+                tries: START_TRIES,
+                first_pause_us: us(START_PAUSES[0]),
+                longest_pause_us: us(START_PAUSES[1]),
+                within_us: us(start_within(self.round_deadline)),
+            },
+        }
     }
 
     /// The control message that starts a round on one client.

@@ -17,6 +17,7 @@
 
 mod broadcast;
 mod capabilities;
+mod complete;
 mod config;
 mod device;
 mod evaluate;
@@ -32,6 +33,7 @@ mod serve;
 mod server;
 mod shared;
 mod strategy;
+mod token;
 mod traffic;
 
 pub use config::{Config, Local, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
@@ -41,6 +43,7 @@ pub use serve::Limits;
 pub use server::{Handle, Server, bind};
 pub use strategy::{FedAvg, Sections, Strategy, Update};
 // Names that this crate's own signatures have.
+pub use fl_round::Stragglers;
 pub use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,
     TrainingSummary,

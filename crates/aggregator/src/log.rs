@@ -1,29 +1,80 @@
-//! The run's events: to subscribers, and line by line to `events.jsonl`.
+//! The run's events: line by line to `events.jsonl`, then to subscribers, on a thread of its own.
+//!
+//! Whoever tells of an event does not wait for the disk, and may hold a lock. [`Log::flush`] waits until
+//! all that was told is in the file.
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use zfl_run_dir::{Event, EventLog, Record};
+use zfl_run_dir::{Event, EventLog, Record, RunClock};
 
 /// Events that a slow subscriber may fall behind before it loses the oldest.
 const BACKLOG: usize = 8192;
 
+/// Events that the disk may fall behind before whoever tells of one has to wait.
+const UNWRITTEN: usize = 65_536;
+
 /// Tells what happens.
 #[derive(Debug)]
 pub struct Log {
+    clock: RunClock,
     subscribers: broadcast::Sender<Record>,
-    file: Mutex<EventLog>,
+    queue: Mutex<Queue>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    work: Option<SyncSender<Work>>,
+    /// The run is over: every event is waited for.
+    is_over: bool,
+}
+
+/// Work of the writer.
+enum Work {
+    Write(Box<Record>),
+    /// Say what failed, once all before is written.
+    Flush(SyncSender<Option<String>>),
+}
+
+/// An answer of the writer that is still to come.
+#[derive(Debug)]
+pub struct Flushed(Option<Receiver<Option<String>>>);
+
+impl Flushed {
+    /// Waits for it; returns the first error of a write, if one failed.
+    pub fn wait(self) -> Option<String> {
+        let answer = self.0.and_then(|answer| answer.recv().ok());
+        answer.unwrap_or_else(|| Some("events.jsonl: its writer is gone".to_owned()))
+    }
 }
 
 impl Log {
     /// A log into `file`, its clock at `elapsed_before`.
-    pub fn new(file: File, elapsed_before: Duration) -> Self {
-        Self {
-            subscribers: broadcast::Sender::new(BACKLOG),
-            file: Mutex::new(EventLog::new(file, elapsed_before)),
-        }
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn new(file: File, elapsed_before: Duration) -> std::io::Result<Self> {
+        let (work, queue) = sync_channel(UNWRITTEN);
+        let subscribers = broadcast::Sender::new(BACKLOG);
+        let told = subscribers.clone();
+        let write = move || write_all(EventLog::new(file), &queue, &told);
+        let writer = std::thread::Builder::new()
+            .name("events".into())
+            .spawn(write)?;
+        Ok(Self {
+            clock: RunClock::new(elapsed_before),
+            subscribers,
+            queue: Mutex::new(Queue {
+                work: Some(work),
+                is_over: false,
+            }),
+            writer: Some(writer),
+        })
     }
 
     /// Everything that happens from now on.
@@ -33,27 +84,115 @@ impl Log {
 
     /// Seconds since the start of the run.
     pub fn elapsed_s(&self) -> f64 {
-        lock(&self.file).elapsed().as_secs_f64()
+        self.clock.elapsed().as_secs_f64()
     }
 
-    /// Writes one event down, then tells subscribers of it.
+    /// Tells one thing. Times in the file never go back.
     pub fn emit(&self, event: Event) {
-        // Held until they are told, so that they hear in the order of the file.
-        let mut file = lock(&self.file);
-        let record = file.append(event);
-        // No subscriber is no error.
-        let _ = self.subscribers.send(record);
+        let queue = lock(&self.queue);
+        if let Some(work) = &queue.work {
+            // Only a writer that panicked takes nothing; a flush says so.
+            let _ = work.send(Work::Write(Box::new(self.clock.stamp(event))));
+        }
+        let is_over = queue.is_over;
+        drop(queue);
+        if is_over {
+            self.flush().wait();
+        }
     }
 
-    /// The first error of a write to the file, if one failed.
-    pub fn failure(&self) -> Option<String> {
-        lock(&self.file).failure().map(str::to_owned)
+    /// Asks for word once all that was told so far is in the file and told to subscribers.
+    pub fn flush(&self) -> Flushed {
+        let (answer, answered) = sync_channel(1);
+        let sent = match &lock(&self.queue).work {
+            Some(work) => work.send(Work::Flush(answer)).is_ok(),
+            None => false,
+        };
+        Flushed(sent.then_some(answered))
+    }
+
+    /// From now on whoever tells of an event waits until it is in the file: the process may end at any
+    /// time.
+    pub fn run_is_over(&self) {
+        lock(&self.queue).is_over = true;
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        lock(&self.queue).work = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn write_all(mut file: EventLog, queue: &Receiver<Work>, subscribers: &broadcast::Sender<Record>) {
+    for work in queue {
+        match work {
+            Work::Write(record) => {
+                file.append(&record);
+                // No subscriber is no error.
+                let _ = subscribers.send(*record);
+            }
+            Work::Flush(answer) => _ = answer.send(file.failure().map(str::to_owned)),
+        }
     }
 }
 
 /// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek};
+
+    fn fleet(n: u32) -> Event {
+        Event::ClientReady { client: n }
+    }
+
+    #[test]
+    fn what_was_told_is_in_the_file_in_order_once_it_is_flushed() {
+        let mut file = tempfile::tempfile().unwrap();
+        let log = Log::new(file.try_clone().unwrap(), Duration::ZERO).unwrap();
+        let mut told = log.subscribe();
+        for n in 0..1000 {
+            log.emit(fleet(n));
+        }
+        assert_eq!(log.flush().wait(), None);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        for (n, line) in text.lines().enumerate() {
+            assert!(line.contains(&format!("\"client\":{n}}}")), "{line}");
+            let record = told.try_recv().unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
+        assert_eq!(text.lines().count(), 1000);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_of() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read_only = File::open(file.path()).unwrap();
+        let log = Log::new(read_only, Duration::ZERO).unwrap();
+        log.emit(fleet(0));
+        let failure = log.flush().wait().unwrap();
+        assert!(failure.starts_with("events.jsonl: "), "{failure}");
+    }
+
+    #[test]
+    fn after_the_run_an_event_is_in_the_file_at_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        let log = Log::new(file.try_clone().unwrap(), Duration::ZERO).unwrap();
+        log.run_is_over();
+        log.emit(fleet(7));
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 1);
+    }
 }

@@ -1,17 +1,13 @@
-//! Who takes part, and what each is doing.
+//! Where clients are, and what went over their connections. Their states are the machine's.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
-
-use fl_proto::Token;
 
 use crate::broadcast::Form;
 
-/// What the aggregator knows of a client.
+/// Address and bytes of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// What it is doing.
-    pub state: ClientState,
     /// Where it is reached, once it has joined.
     pub address: Option<SocketAddr>,
     /// Where it asked from when it joined.
@@ -22,53 +18,9 @@ pub struct Client {
     pub bytes_up: u64,
     /// HTTP bytes to it.
     pub bytes_down: u64,
-    /// Since when it has been asked in vain.
-    pub silent_since: Option<Instant>,
 }
 
-/// What a client is doing, as far as the aggregator knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ClientState {
-    /// Never heard of.
-    #[default]
-    Absent,
-    /// Joined, fetching its data.
-    Joined,
-    /// Has its data; to be asked whether it is ready.
-    Fetched,
-    /// Waits for a round.
-    Ready,
-    /// Is in the cohort of this round.
-    Busy,
-    /// Did not do what it was asked; counts again once it answers `/ready`.
-    Suspect,
-    /// Gone, until it joins again.
-    Lost(String),
-}
-
-/// A place in the cohort of the open round.
-#[derive(Clone, Debug)]
-pub struct Assignment {
-    /// What the client must send back.
-    pub token: Token,
-    /// Set once the update is in, or will not come.
-    pub outcome: Option<Outcome>,
-    /// Whether an update is refused even if it comes: the device is known to fail this round.
-    pub will_crash: bool,
-    /// Whether what comes is damaged on the way.
-    pub corrupt: bool,
-}
-
-/// How a place in the cohort ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The update is in.
-    Received,
-    /// It will not come.
-    Failed(String),
-}
-
-/// Why `/id` grants nothing.
+/// Reason why `/id` grants nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     /// No such ID.
@@ -86,6 +38,9 @@ pub enum JoinError {
 #[derive(Clone, Debug)]
 pub struct Roster {
     clients: Vec<Client>,
+    by_address: BTreeSet<(SocketAddr, u32)>,
+    /// IDs that nobody has had.
+    free: BTreeSet<u32>,
 }
 
 impl Roster {
@@ -93,6 +48,8 @@ impl Roster {
     pub fn new(clients: u32) -> Self {
         Self {
             clients: vec![Client::default(); clients as usize],
+            by_address: BTreeSet::new(),
+            free: (0..clients).collect(),
         }
     }
 
@@ -101,14 +58,9 @@ impl Roster {
         self.clients.get(id as usize)
     }
 
-    /// The client of an ID.
+    /// The client of an ID, to count its bytes.
     pub fn get_mut(&mut self, id: u32) -> Option<&mut Client> {
         self.clients.get_mut(id as usize)
-    }
-
-    /// All clients with their IDs, to change them.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Client)> {
-        (0..).zip(&mut self.clients)
     }
 
     /// All clients with their IDs.
@@ -116,31 +68,18 @@ impl Roster {
         (0..).zip(&self.clients)
     }
 
-    /// Clients that nobody knows to be there, and for how long each has been asked in vain.
-    ///
-    /// One that has a round's work to do is not among them: its link may be full with its update.
-    pub fn silent(&self) -> Vec<(u32, Duration)> {
-        let asked = self.iter().filter(|(_, client)| {
-            matches!(client.state, ClientState::Suspect | ClientState::Fetched)
-        });
-        asked
-            .filter_map(|(id, client)| Some((id, client.silent_since?.elapsed())))
-            .collect()
+    /// Bytes from and to a client so far.
+    pub fn bytes(&self, id: u32) -> Option<(u64, u64)> {
+        let client = self.get(id)?;
+        Some((client.bytes_up, client.bytes_down))
     }
 
-    /// How many clients stand so.
-    pub fn count(&self, state: impl Fn(&ClientState) -> bool) -> u32 {
-        self.clients
-            .iter()
-            .filter(|client| state(&client.state))
-            .count() as u32
-    }
-
-    /// Grants an ID: the one wished for, the one that this address has, or the lowest that nobody has
-    /// had. Returns whether the client had joined before.
+    /// Grants an ID to a device that is reached at `address` and asked from `source`: the one wished
+    /// for, the one that this address has, or the lowest that nobody has had. Returns whether the client
+    /// had joined before.
     ///
     /// A device that wishes for the ID of another that has joined takes it over if it comes from the
-    /// same IP address (it has rebooted), or if the other is lost or suspect.
+    /// same IP address (it has rebooted), or if the other is not alive.
     ///
     /// # Errors
     /// [`JoinError`]; nothing has then changed.
@@ -148,39 +87,36 @@ impl Roster {
         &mut self,
         wish: Option<u32>,
         address: SocketAddr,
+        source: IpAddr,
+        is_alive: impl Fn(u32) -> bool,
     ) -> Result<(u32, bool), JoinError> {
-        let last = (self.clients.len() as u32).saturating_sub(1);
-        let id = match wish {
-            Some(id) => id,
-            None => {
-                let find = |fits: &dyn Fn(&Client) -> bool| {
-                    self.iter()
-                        .find(|(_, client)| fits(client))
-                        .map(|(id, _)| id)
-                };
-                // The same device asks again if the answer was lost on its way.
-                find(&|client| client.address == Some(address))
-                    .or_else(|| find(&|client| client.address.is_none()))
-                    .ok_or(JoinError::Full(last + 1))?
-            }
-        };
-        let client = self.get_mut(id).ok_or(JoinError::Unknown(id, last))?;
-        let again = client.address.is_some();
-        let alive = !matches!(
-            client.state,
-            ClientState::Absent | ClientState::Lost(_) | ClientState::Suspect
-        );
-        if alive
-            && client
-                .address
-                .is_some_and(|known| known.ip() != address.ip())
-        {
+        let num_clients = self.clients.len() as u32;
+        // The same device asks again if the answer was lost on its way.
+        let id = wish
+            .or_else(|| self.at(address))
+            .or_else(|| self.free.first().copied())
+            .ok_or(JoinError::Full(num_clients))?;
+        let unknown = JoinError::Unknown(id, num_clients.saturating_sub(1));
+        let client = self.clients.get_mut(id as usize).ok_or(unknown)?;
+        let before = client.address;
+        let is_elsewhere = before.is_some_and(|known| known.ip() != address.ip());
+        if is_elsewhere && is_alive(id) {
             return Err(JoinError::Taken(id));
         }
-        client.state = ClientState::Joined;
         client.address = Some(address);
-        client.silent_since = None;
-        Ok((id, again))
+        client.source = Some(source);
+        self.free.remove(&id);
+        if let Some(before) = before {
+            self.by_address.remove(&(before, id));
+        }
+        self.by_address.insert((address, id));
+        Ok((id, before.is_some()))
+    }
+
+    /// The client of an address; the lowest, if one address has had several.
+    fn at(&self, address: SocketAddr) -> Option<u32> {
+        let those = self.by_address.range((address, 0)..=(address, u32::MAX));
+        those.map(|(_, id)| *id).next()
     }
 }
 
@@ -195,20 +131,28 @@ mod tests {
     #[test]
     fn ids_are_granted_once() {
         let mut roster = Roster::new(3);
-        assert_eq!(roster.join(Some(1), at(1)), Ok((1, false)));
-        assert_eq!(roster.join(None, at(2)), Ok((0, false)));
-        assert_eq!(roster.join(Some(1), at(3)), Err(JoinError::Taken(1)));
-        assert_eq!(roster.join(Some(3), at(3)), Err(JoinError::Unknown(3, 2)));
-        assert_eq!(roster.join(None, at(3)), Ok((2, false)));
-        assert_eq!(roster.join(None, at(4)), Err(JoinError::Full(3)));
+        let mut join = |wish, last: u8| roster.join(wish, at(last), at(last).ip(), |_| true);
+        assert_eq!(join(Some(1), 1), Ok((1, false)));
+        assert_eq!(join(None, 2), Ok((0, false)));
+        assert_eq!(join(Some(1), 3), Err(JoinError::Taken(1)));
+        assert_eq!(join(Some(3), 3), Err(JoinError::Unknown(3, 2)));
+        assert_eq!(join(None, 3), Ok((2, false)));
+        assert_eq!(join(None, 3), Ok((2, true)), "the same device, again");
+        assert_eq!(join(None, 4), Err(JoinError::Full(3)));
     }
 
     #[test]
     fn a_device_that_comes_back_takes_its_own_place() {
         let mut roster = Roster::new(2);
-        roster.join(Some(1), at(1)).unwrap();
-        assert_eq!(roster.join(Some(1), at(1)), Ok((1, true)));
-        roster.get_mut(1).unwrap().state = ClientState::Lost("crashed".into());
-        assert_eq!(roster.join(Some(1), at(9)), Ok((1, true)));
+        let mut join =
+            |wish, last: u8, alive: bool| roster.join(wish, at(last), at(last).ip(), |_| alive);
+        assert_eq!(join(Some(1), 1, false), Ok((1, false)));
+        assert_eq!(join(Some(1), 1, true), Ok((1, true)));
+        assert_eq!(join(Some(1), 9, false), Ok((1, true)));
+        assert_eq!(
+            join(None, 1, true),
+            Ok((0, false)),
+            "its old address is free"
+        );
     }
 }

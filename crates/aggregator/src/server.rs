@@ -2,23 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
+use fl_round::ClientState;
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinSet;
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir,
-    TrainingSummary, model_sha256,
+    ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
+    RunDir, TrainingSummary, model_sha256,
 };
 
 use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
 use crate::log::Log;
-use crate::roster::ClientState;
 use crate::rounds::Rounds;
 use crate::serve::{Limits, serve};
 use crate::shared::Shared;
@@ -32,11 +33,11 @@ const STOP_WITHIN: Duration = Duration::from_secs(2);
 pub struct Server {
     rounds: Rounds,
     limits: Limits,
-    /// What the parts of the run before this one have of [`TrainingSummary::train_s`].
+    /// Part of [`TrainingSummary::train_s`] that the run took before it was resumed.
     train_s_before: f64,
 }
 
-/// A hand on a running server.
+/// Remote control of a running server.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -55,19 +56,24 @@ impl Server {
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
         let limits = Limits::of(config.clients);
-        let log = Log::new(run_dir.events()?, config.elapsed_before);
+        let log = Log::new(run_dir.events()?, config.elapsed_before)
+            .context("start the writer of events.jsonl")?;
         let weighting = config.weighting;
-        let shared = Arc::new(Shared::new(config, data.train, partition, log));
+        let (shared, work) = Shared::new(config, data.train, partition, log);
+        let shared = Arc::new(shared);
         let rounds = Rounds {
             devices: Devices::new(shared.clone()),
             shared,
+            work,
             test: Arc::new(data.test),
             run_dir,
-            strategy: Box::new(FedAvg { weighting }),
+            strategy: Arc::new(FedAvg { weighting }),
             params,
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            starts: JoinSet::new(),
+            round_began: (Instant::now(), 0),
         };
         Ok(Self {
             rounds,
@@ -108,7 +114,7 @@ impl Server {
         self
     }
 
-    /// A hand on it.
+    /// Remote control of it.
     pub fn handle(&self) -> Handle {
         Handle {
             shared: self.rounds.shared.clone(),
@@ -139,6 +145,8 @@ impl Server {
         let train_s = self.train_s_before + shared.log.elapsed_s() - began;
         let mut summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
+        shared.with(|state, _| state.machine.end());
+        shared.log.run_is_over();
         shared.enter(last, RoundPhase::Finished);
         shared.log.emit(Event::RunFinished {
             success: summary.success,
@@ -166,11 +174,8 @@ impl Server {
     async fn say_goodbye(&self) {
         let devices: Vec<(u32, SocketAddr)> = self.rounds.shared.look(|state| {
             // A suspect may well be there, and would wait for ever.
-            let alive = |state: &ClientState| !matches!(state, ClientState::Lost(_));
-            let those = state
-                .roster
-                .iter()
-                .filter(|(_, client)| alive(&client.state));
+            let is_lost = |id| state.machine.state(id) == Some(ClientState::Lost);
+            let those = state.roster.iter().filter(|(id, _)| !is_lost(*id));
             those
                 .filter_map(|(id, client)| Some((id, client.address?)))
                 .collect()
@@ -230,33 +235,34 @@ impl Handle {
 
     /// Tells that a device is gone: no round waits for it.
     pub fn client_lost(&self, client: u32, reason: &str) {
-        self.shared.lost(client, reason);
+        self.shared
+            .with(|state, now_us| state.machine.lost(now_us, client, reason));
     }
 
     /// Tells that a device which was lost is on its way back: rounds wait for it again.
     pub fn client_expected(&self, client: u32) {
-        self.shared.expected(client);
+        self.shared
+            .with(|state, now_us| state.machine.expected(now_us, client));
     }
 
     /// Clients that failed a round or never got ready, and for how long each has answered nothing though
     /// it was asked.
     pub fn silent(&self) -> Vec<(u32, Duration)> {
-        self.shared.look(|state| state.roster.silent())
+        let now_us = self.shared.now_us();
+        let silent = |(client, us)| (client, Duration::from_micros(us));
+        self.shared
+            .look(|state| state.machine.silent(now_us).map(silent).collect())
     }
 
     /// Puts something that happened to the fleet among the events.
-    pub fn fleet_event(&self, client: Option<u32>, what: &str, detail: serde_json::Value) {
-        let record = serde_json::json!({"what": what, "detail": detail});
-        if let Ok(record) = serde_json::from_value(record) {
-            self.shared.log.emit(Event::Fleet { client, record });
-        }
+    pub fn fleet_event(&self, client: Option<u32>, record: FleetRecord) {
+        self.shared.log.emit(Event::Fleet { client, record });
     }
 
     /// Ends the run, for this reason.
     pub fn cancel(&self, reason: &str) {
-        self.shared.with(|state| {
-            state.cancelled.get_or_insert_with(|| reason.to_owned());
-        });
+        self.shared
+            .with(|state, now_us| state.machine.cancel(now_us, reason));
     }
 
     /// Seconds since the start of the run.
@@ -266,10 +272,7 @@ impl Handle {
 
     /// HTTP bytes from and to a client so far.
     pub fn traffic(&self, client: u32) -> Option<(u64, u64)> {
-        self.shared.look(|state| {
-            let client = state.roster.get(client)?;
-            Some((client.bytes_up, client.bytes_down))
-        })
+        self.shared.look(|state| state.roster.bytes(client))
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -65,7 +65,7 @@ impl Tally {
     /// An update was taken in: its round is not counted before this connection is over.
     pub fn answers(&self) {
         lock(&self.whose).answers = true;
-        self.shared.with(|state| state.answering += 1);
+        self.shared.answering.send_modify(|count| *count += 1);
     }
 
     fn count(&self, up: u64, down: u64) {
@@ -83,17 +83,20 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         if lock(&self.whose).answers {
-            self.shared.with(|state| state.answering -= 1);
+            self.shared.answering.send_modify(|count| *count -= 1);
         }
     }
 }
 
+/// Longest wait for answers to be out: as long as a connection to this machine can take.
+pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
 impl Shared {
-    /// Waits until the answers to updates are out, for as long as a connection to this machine can take.
+    /// Waits until the answers to updates are out.
     pub(crate) async fn answered(&self) {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        self.wait_until(deadline, |state| state.answering == 0)
-            .await;
+        let mut answering = self.answering.subscribe();
+        let none = answering.wait_for(|count| *count == 0);
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, none).await;
     }
 }
 
@@ -251,7 +254,7 @@ mod tests {
             clients_per_round: 1,
             over_commit: 0,
             quorum: 1,
-            use_late: false,
+            stragglers: fl_round::Stragglers::Refuse,
             wait_for: 1,
             ready_deadline: Duration::ZERO,
             round_deadline: Duration::ZERO,
@@ -277,8 +280,8 @@ mod tests {
             num_classes: 2,
         };
         let partition = fl_data::iid(1, &[1], 7).unwrap();
-        let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO);
-        Arc::new(Shared::new(config, train, partition, log))
+        let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO).unwrap();
+        Arc::new(Shared::new(config, train, partition, log).0)
     }
 
     #[tokio::test]

@@ -169,6 +169,8 @@ async fn bytes_that_never_left_are_not_counted() {
     let before = run.handle.traffic(1).unwrap().1;
     let mut device = Device::join(run.address, 0).await;
     device.obey().await;
+    // It is asked again and again until somebody says that it is gone.
+    run.handle.client_lost(1, "gone");
     let finished = run.finish().await;
     assert_eq!(
         finished.handle.traffic(1).unwrap().1,

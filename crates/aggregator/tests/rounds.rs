@@ -11,7 +11,7 @@ use support::{Device, Reply, Run, SHORT, config, data, get, num_params, partitio
 use tokio::net::TcpListener;
 use zfl_aggregator::{
     ClientRecord, Event, HostCost, Resumed, RoundFaults, RoundHooks, RoundPhase, RoundRecord,
-    RunDir, Server, bind,
+    RunDir, Server, Stragglers, bind,
 };
 
 /// Weights of round 0 and what three rounds of the honest devices' training make of them: client `i`
@@ -382,9 +382,9 @@ async fn a_run_broken_off_in_its_first_round_has_one_row_0() {
 
 #[tokio::test]
 async fn late_updates_are_refused_or_go_into_the_next_round() {
-    for use_late in [false, true] {
+    for stragglers in [Stragglers::Refuse, Stragglers::UseNext] {
         let mut short = config(2, 2);
-        (short.round_deadline, short.use_late) = (SHORT, use_late);
+        (short.round_deadline, short.stragglers) = (SHORT, stragglers);
         let mut run = Run::start(short).await;
         let mut devices = run.devices(2).await;
         let late = devices[1].order().await;
@@ -392,7 +392,14 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
         run.until(|event| matches!(event, Event::RoundStarted { round: 2, .. }).then_some(()))
             .await;
         let answer = devices[1].post(&devices[1].update(&late)).await;
-        assert_eq!(answer.status, if use_late { 200 } else { 410 });
+        assert_eq!(
+            answer.status,
+            if stragglers == Stragglers::UseNext {
+                200
+            } else {
+                410
+            }
+        );
         let again = devices[1].post(&devices[1].update(&late)).await;
         assert_eq!(again.status, 410, "late, and twice");
         devices[0].obey().await;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{LocalOverrides, Weighting};
+use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
 use zfl_orchestrator::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -350,7 +350,10 @@ impl Experiment {
             clients_per_round: self.clients_per_round,
             over_commit: self.over_commit,
             quorum: self.quorum,
-            use_late: self.use_late,
+            stragglers: match self.use_late {
+                true => Stragglers::UseNext,
+                false => Stragglers::Refuse,
+            },
             // A fleet is waited for as a whole, so that its cohorts do not depend on who boots first.
             // Devices that are started elsewhere may be fewer than there is room for.
             wait_for: if self.groups.is_empty() {

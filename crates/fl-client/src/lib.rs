@@ -49,10 +49,12 @@ mod meter;
 mod outbound;
 mod port;
 mod receive;
+mod selftest;
 mod state;
 mod update;
 
 pub use device::{Activity, Config, Device};
 pub use job::TrainJob;
 pub use port::{Port, PortError, Usage};
+pub use selftest::selftest;
 pub use state::Overrides;

@@ -209,23 +209,27 @@ impl Machine {
         those.filter(|&client| !self.clients.is_away(client))
     }
 
-    /// Clients that nobody knows to be there, and the time for which each was asked in vain, in
-    /// microseconds.
+    /// Clients that nobody knows to be there, in order, and the time for which each was asked in vain,
+    /// in microseconds.
     ///
     /// One that has a round's work to do is not among them: its link may be full with its update.
     pub fn silent(&self, now_us: u64) -> impl Iterator<Item = (u32, u64)> + '_ {
         let asked = [ClientState::Fetched, ClientState::Suspect];
-        let those = asked
+        let those: BTreeSet<u32> = asked
             .into_iter()
-            .flat_map(|state| self.clients.in_state(state));
-        those.filter_map(move |&id| Some((id, self.clients.silence_us(id, now_us)?)))
+            .flat_map(|state| self.clients.in_state(state))
+            .copied()
+            .collect();
+        let silence = move |id| Some((id, self.clients.silence_us(id, now_us)?));
+        those.into_iter().filter_map(silence)
     }
 
-    /// Clients that still have to deliver for a round, in order.
-    pub fn awaited(&self) -> impl Iterator<Item = u32> + '_ {
+    /// Clients that have begun a round and not delivered, and the round.
+    pub fn at_work(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let open = self.open.iter().flat_map(|open| &open.assignments);
-        let open = open.filter(|(_, assignment)| assignment.outcome.is_none());
-        self.in_flight.iter().chain(open).map(|(id, _)| *id)
+        let open = open.filter(|(_, one)| one.started && one.outcome.is_none());
+        let all = self.in_flight.iter().chain(open);
+        all.map(|(id, assignment)| (*id, assignment.round))
     }
 
     /// True if a client has a place in a round that was not given up.

@@ -17,6 +17,8 @@ stat
     uptime, memory, network and interrupt counters
 hog <KiB>|all
     take so much heap away from the device, to test what it does without; hog 0 gives it back
+selftest
+    train small models and compare the bits of what they learnt with the host's
 crash panic|fault|stack|heap
     die on purpose, to test who watches over this device
 help
@@ -39,6 +41,8 @@ pub enum Command {
     Run(Run),
     /// Take heap away from the device.
     Hog(Hog),
+    /// Run the self-test.
+    Selftest,
     /// Die on purpose.
     Crash(Crash),
 }
@@ -163,6 +167,7 @@ pub fn parse(line: &str) -> Result<Command, CommandError<'_>> {
     match name {
         "help" => nothing_more(words, "help").map(|()| Command::Help),
         "stat" => nothing_more(words, "stat").map(|()| Command::Stat),
+        "selftest" => nothing_more(words, "selftest").map(|()| Command::Selftest),
         "crash" => parse_crash(words).map(Command::Crash),
         "run" => parse_run(words).map(Command::Run),
         "hog" => parse_hog(words).map(Command::Hog),

@@ -1,4 +1,4 @@
-//! The writer of `events.jsonl`.
+//! The writer of `events.jsonl`, and the clock of its records.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,23 +6,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::{Event, Record};
 
-/// The log of a run's events, with the run's clock.
-#[derive(Debug)]
-pub struct EventLog {
+/// Clock of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunClock {
     started: Instant,
     elapsed_before: Duration,
-    file: File,
-    failure: Option<String>,
 }
 
-impl EventLog {
-    /// A log into `file`, its clock at `elapsed_before`.
-    pub fn new(file: File, elapsed_before: Duration) -> Self {
+impl RunClock {
+    /// A clock that stands at `elapsed_before` now.
+    pub fn new(elapsed_before: Duration) -> Self {
         Self {
             started: Instant::now(),
             elapsed_before,
-            file,
-            failure: None,
         }
     }
 
@@ -31,16 +27,37 @@ impl EventLog {
         self.elapsed_before + self.started.elapsed()
     }
 
-    /// Writes one event with the time of now; times in the file never go back.
-    ///
-    /// A disk that fails does not stop the run: [`EventLog::failure`] tells of it.
-    pub fn append(&mut self, event: Event) -> Record {
-        let record = Record {
+    /// Record of an event with the time of now.
+    pub fn stamp(&self, event: Event) -> Record {
+        Record {
             time_ms: self.elapsed().as_millis() as u64,
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             event,
-        };
-        let written = serde_json::to_vec(&record)
+        }
+    }
+}
+
+/// Log of a run's events, line by line.
+#[derive(Debug)]
+pub struct EventLog {
+    file: File,
+    failure: Option<String>,
+}
+
+impl EventLog {
+    /// A log into `file`.
+    pub fn new(file: File) -> Self {
+        Self {
+            file,
+            failure: None,
+        }
+    }
+
+    /// Writes one record.
+    ///
+    /// A disk that fails does not stop the run: [`EventLog::failure`] tells of it.
+    pub fn append(&mut self, record: &Record) {
+        let written = serde_json::to_vec(record)
             .map_err(std::io::Error::from)
             .and_then(|mut line| {
                 line.push(b'\n');
@@ -50,7 +67,6 @@ impl EventLog {
             self.failure
                 .get_or_insert_with(|| format!("events.jsonl: {error}"));
         }
-        record
     }
 
     /// The first error of a write, if one failed.

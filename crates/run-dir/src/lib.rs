@@ -29,7 +29,7 @@ mod write;
 
 pub use client::{ClientRow, Ending};
 pub use event::{ClientRecord, Event, Record, RoundPhase};
-pub use event_log::EventLog;
+pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;

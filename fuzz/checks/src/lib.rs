@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aggregator;
 mod archive;
 mod board;
 mod device;
@@ -55,6 +56,11 @@ pub struct Target {
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "aggregator-request",
+        check: aggregator::check,
+        damaged: 8,
+    },
     Target {
         name: "board",
         check: board::check,

@@ -3,7 +3,7 @@
 use crate::archive::pack;
 use crate::idx::{IMAGES, LABELS};
 use crate::run_dir::model;
-use crate::{device, message};
+use crate::{aggregator, device, message};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -18,6 +18,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     let mut seeds = idx();
     seeds.extend(run_dir());
+    seeds.extend(of("aggregator-request", aggregator::seeds()));
     seeds.extend(of("device-request", device::requests()));
     seeds.extend(of("device-answer", device::answers()));
     seeds.extend(of("message", message::seeds()));

@@ -50,6 +50,9 @@ impl Shell {
                 Command::Stat => print_counters(device.as_deref()),
                 Command::Run(run) => start(run, device),
                 Command::Hog(amount) => hog(amount, device.as_deref_mut()),
+                Command::Selftest => {
+                    fl_client::selftest(|line| print!("{line}\n"));
+                }
                 Command::Crash(crash) => die(crash),
             },
         });

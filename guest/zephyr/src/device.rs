@@ -14,7 +14,11 @@ use fl_shell::command::Run;
 const HTTP_PORT: u16 = 80;
 
 /// Instruction set of this machine.
-const ISA: &str = if cfg!(target_arch = "x86") { "i686" } else { "other" };
+const ISA: &str = if cfg!(target_arch = "x86") {
+    "i686"
+} else {
+    "other"
+};
 
 /// Examples a training thread works through between two looks at whether it is done.
 const STEP_EXAMPLES: u32 = 64;

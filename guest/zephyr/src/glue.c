@@ -77,7 +77,7 @@ int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
 SHELL_CMD_ARG_REGISTER(run, NULL,
 		       "Join a federation.\n"
 		       "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] "
-		       "[gateway=<ip>] [mask=<bits>] [epochs=<n>] [batch=<n>] [icount=<shift>]",
+		       "[gateway=<ip>] [mask=<bits>] [icount=<shift>]",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(crash, NULL,
 		       "Die on purpose, to test who watches over this device.\n"
@@ -86,6 +86,9 @@ SHELL_CMD_ARG_REGISTER(crash, NULL,
 SHELL_CMD_ARG_REGISTER(hog, NULL,
 		       "Take heap away from the device, to test what it does without.\n"
 		       "hog <KiB>|all; hog 0 gives it back",
+		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
+SHELL_CMD_ARG_REGISTER(selftest, NULL,
+		       "Train small models and compare the bits of what they learnt with the host's.",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(stat, NULL, "Show heap and stack high-water marks.", zfl_shell_command, 1,
 		       SHELL_OPT_ARG_CHECK_SKIP);

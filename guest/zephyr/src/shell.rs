@@ -29,6 +29,7 @@ extern "C" fn zfl_shell_command(
         Ok(Command::Crash(way)) => crash(way),
         Ok(Command::Stat) => stat(shell),
         Ok(Command::Hog(amount)) => return hog(shell, amount),
+        Ok(Command::Selftest) => return selftest(shell),
         // The shell keeps these to itself.
         Ok(Command::Help | Command::Nothing) => {}
         Err(error) => return refuse(shell, format_args!("{error}")),
@@ -78,6 +79,15 @@ fn hog(shell: *const Shell, amount: Hog) -> c_int {
         format_args!("{taken_kib} KiB taken, {left_kib} KiB left"),
     );
     0
+}
+
+/// Trains small models here and now; the shell's thread keeps the state of the FPU like any other.
+fn selftest(shell: *const Shell) -> c_int {
+    if fl_client::selftest(|line| print(shell, line)) {
+        0
+    } else {
+        -errno::EINVAL
+    }
 }
 
 /// Prints the high-water marks of heap and stacks, in bytes.

@@ -277,6 +277,7 @@ async fn start(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {
     assert_eq!(message.kind, Kind::Start);
     let start: Start = fl_proto::json::decode(message.control).expect("a start");
     let model = message.section(MODEL).expect("a model");
+    inner.ready.lock().unwrap().1 = start.round;
     let _ = inner.orders.send(Order {
         start,
         params: model.numbers().expect("a codec that is spoken"),

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
-    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, TrainingSummary, Weighting,
-    bind,
+    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, Stragglers, TrainingSummary,
+    Weighting, bind,
 };
 
 /// Long enough that only a hang reaches it.
@@ -68,7 +68,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         clients_per_round: clients,
         over_commit: 0,
         quorum: 1,
-        use_late: false,
+        stragglers: Stragglers::Refuse,
         wait_for: clients,
         ready_deadline: LONG,
         round_deadline: LONG,

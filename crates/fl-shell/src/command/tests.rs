@@ -19,6 +19,7 @@ fn words_may_be_apart() {
     assert_eq!(parse("   "), Ok(Command::Nothing));
     assert_eq!(parse("  help "), Ok(Command::Help));
     assert_eq!(parse("crash  stack"), Ok(Command::Crash(Crash::Stack)));
+    assert_eq!(parse("selftest"), Ok(Command::Selftest));
 }
 
 #[test]
@@ -87,5 +88,6 @@ fn a_refusal_says_what_is_expected() {
     assert!(refusal("run 10.0.0.2 server=10.0.0.1:80 speed=9").starts_with("unexpected 'speed=9'"));
     assert!(refusal("run 10.0.0.2 client=1 client=2").starts_with("client is given twice"));
     assert!(refusal("stat now").starts_with("unexpected 'now'"));
+    assert!(refusal("selftest twice").starts_with("unexpected 'twice'; usage: selftest"));
     assert!(refusal("crash boat").starts_with("unexpected 'boat'"));
 }

@@ -31,6 +31,11 @@ fn shell() {
 }
 
 #[test]
+fn selftest() {
+    check("selftest");
+}
+
+#[test]
 fn network() {
     check("network");
 }

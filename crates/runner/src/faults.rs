@@ -1,17 +1,16 @@
-//! The fleet as the aggregator is told of it: what is planned to go wrong in a round, carried out, and
-//! what each device costs its host.
+//! Planned faults, carried out on the fleet and told to the aggregator; and what each device costs its
+//! host.
 //!
 //! The plan says what happens to whom in which round ([`zfl_orchestrator::faults`]). What takes a
 //! device out of a round is told to the aggregator before it chooses the cohort, so that the outcome
 //! does not depend on who is faster; the device itself then suffers it for real.
 
-mod hand;
+mod remote;
 
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use hand::Hands;
-use serde_json::json;
+use remote::RemoteState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,10 +22,10 @@ use zfl_aggregator::{Handle, RoundFaults, RoundHooks};
 use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
-use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase};
+use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Record, RoundPhase};
 
-/// The fleet, and what happens to it on purpose.
-pub struct Stage {
+/// A fleet, and what happens to it on purpose.
+pub(crate) struct FaultRunner {
     fleet: Weak<Fleet>,
     aggregator: Handle,
     server: SocketAddr,
@@ -44,16 +43,16 @@ struct State {
     away: BTreeSet<u32>,
     /// Clients whose memory is taken for a round.
     starved: BTreeSet<u32>,
-    /// What the clients of this round have before them.
+    /// Faults that clients of this round have yet to suffer.
     due: BTreeMap<u32, Fault>,
     round: u32,
-    /// How often each kind of fault happened.
+    /// Faults that happened, counted by kind.
     counts: BTreeMap<&'static str, u32>,
-    hands: Hands,
+    remote: RemoteState,
 }
 
-impl Stage {
-    /// Of a fleet that serves `aggregator`, which listens at `server`.
+impl FaultRunner {
+    /// A runner for a fleet that serves `aggregator`, which listens at `server`.
     pub fn new(
         fleet: Weak<Fleet>,
         aggregator: Handle,
@@ -72,7 +71,7 @@ impl Stage {
         }
     }
 
-    /// How often each kind of fault happened.
+    /// Faults that happened, counted by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, u32> {
         self.state().counts.clone()
     }
@@ -110,7 +109,7 @@ impl Stage {
         }
     }
 
-    /// Tells the aggregator that a device is gone, and whether for good.
+    /// Tells the aggregator that a device is gone, for good or for a while.
     fn tell_lost(&self, client: u32, reason: &str, comes_back: bool) {
         let _whole = lock(&self.telling);
         // This may end the round.
@@ -159,8 +158,8 @@ impl Stage {
             }
         };
         for (client, fault) in due {
-            let stage = Arc::clone(self);
-            acts.spawn(async move { stage.inflict(round, client, fault).await });
+            let runner = Arc::clone(self);
+            acts.spawn(async move { runner.inflict(round, client, fault).await });
         }
     }
 
@@ -174,14 +173,14 @@ impl Stage {
             Fault::Freeze { for_ms } => {
                 let _ = fleet.freeze(client).await;
                 self.over_after(for_ms, client, fault).await;
-                if !self.state().hands.freezes(client) {
+                if !self.state().remote.freezes(client) {
                     let _ = fleet.thaw(client).await;
                 }
             }
             Fault::Cut { for_ms } => {
                 self.complain(client, fleet.cut(client).await);
                 self.over_after(for_ms, client, fault).await;
-                if !self.state().hands.cuts(client) {
+                if !self.state().remote.cuts(client) {
                     self.complain(client, fleet.heal(client).await);
                 }
             }
@@ -192,24 +191,36 @@ impl Stage {
 
     async fn over_after(&self, ms: u64, client: u32, fault: Fault) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        let detail = json!({ "fault": fault.name() });
-        self.aggregator
-            .fleet_event(Some(client), "fault_over", detail);
+        let record = FleetRecord::FaultOver {
+            fault: fault.name().to_owned(),
+            round: None,
+            hand: None,
+        };
+        self.aggregator.fleet_event(Some(client), record);
     }
 
     fn tell(&self, round: u32, client: u32, fault: Fault) {
         *self.state().counts.entry(fault.name()).or_default() += 1;
-        let mut detail = serde_json::to_value(fault).unwrap_or_default();
-        detail["round"] = round.into();
-        self.aggregator.fleet_event(Some(client), "fault", detail);
+        let mut record = FaultRecord {
+            fault: fault.name().to_owned(),
+            round: Some(round),
+            ..FaultRecord::default()
+        };
+        match fault {
+            Fault::Crash { reboot } => record.reboot = Some(reboot),
+            Fault::Freeze { for_ms } | Fault::Cut { for_ms } => record.for_ms = Some(for_ms),
+            Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
+        }
+        let record = FleetRecord::Fault(record);
+        self.aggregator.fleet_event(Some(client), record);
     }
 
     /// A fault that could not be carried out is no secret.
     fn complain(&self, client: u32, done: Result<(), zfl_orchestrator::FleetError>) {
         if let Err(error) = done {
-            let detail = json!({ "error": error.to_string() });
-            self.aggregator
-                .fleet_event(Some(client), "fault_failed", detail);
+            let error = error.to_string();
+            let record = FleetRecord::FaultFailed { error };
+            self.aggregator.fleet_event(Some(client), record);
         }
     }
 
@@ -218,7 +229,7 @@ impl Stage {
         let (away, starved) = {
             let mut state = self.state();
             let mut away = std::mem::take(&mut state.away);
-            away.retain(|&client| !state.hands.cuts(client));
+            away.retain(|&client| !state.remote.cuts(client));
             (away, std::mem::take(&mut state.starved))
         };
         let Some(fleet) = self.fleet.upgrade() else {
@@ -281,7 +292,7 @@ impl Stage {
     }
 }
 
-impl RoundHooks for Stage {
+impl RoundHooks for FaultRunner {
     fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
         self.prepare(round, elapsed_s).boxed()
     }
@@ -314,7 +325,7 @@ impl RoundHooks for Stage {
     }
 }
 
-/// Why a client has no update, in the tables: the same words in every run.
+/// The reason for a missing update, in the tables: the same words in every run.
 fn reason(fault: Fault) -> String {
     format!("{} on purpose", fault.name())
 }

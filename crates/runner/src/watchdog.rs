@@ -1,8 +1,7 @@
 //! Watching a fleet: what happens to devices goes to the aggregator, and one that hangs is ended.
 
-use crate::stage::Stage;
-use crate::terminal::Terminal;
-use serde_json::json;
+use crate::faults::FaultRunner;
+use crate::observer::Observer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use zfl_aggregator::Handle;
 use zfl_orchestrator::FleetEvent;
-use zfl_run_dir::{Death, Event, Record};
+use zfl_run_dir::{Death, Event, FleetRecord, Record};
 
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -22,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LAST_LINES: usize = 30;
 
 /// Devices that died.
-pub type Deaths = Arc<Mutex<Vec<Death>>>;
+pub(crate) type Deaths = Arc<Mutex<Vec<Death>>>;
 
 /// Notes a death.
 fn note(deaths: &Deaths, death: Death) {
@@ -31,64 +30,58 @@ fn note(deaths: &Deaths, death: Death) {
 }
 
 /// Passes on what happens in the fleet, until there is no fleet.
-pub async fn watch(
+pub(crate) async fn watch(
     mut told: UnboundedReceiver<FleetEvent>,
     aggregator: Handle,
-    stage: Arc<Stage>,
-    terminal: Arc<Terminal>,
+    faults: Arc<FaultRunner>,
+    observer: Arc<dyn Observer>,
     deaths: Deaths,
 ) {
     while let Some(event) = told.recv().await {
-        stage.hear(&event);
-        let (client, what, detail) = match event {
-            FleetEvent::Booting { client, attempt } => {
-                (client, "booting", json!({"attempt": attempt}))
-            }
+        faults.on_event(&event);
+        let (client, record) = match event {
+            FleetEvent::Booting { client, attempt } => (client, FleetRecord::Booting { attempt }),
             FleetEvent::Running {
                 client,
                 address,
                 boot_ms,
             } => {
-                terminal.booted();
-                stage.booted(client, boot_ms);
-                (
-                    client,
-                    "running",
-                    json!({"address": address.to_string(), "boot_ms": boot_ms}),
-                )
+                observer.on_running(client);
+                faults.booted(client, boot_ms);
+                let address = address.to_string();
+                (client, FleetRecord::Running { address, boot_ms })
             }
             FleetEvent::Finished { client } => {
                 // After the last round this is how it should be; before, no round waits for it.
                 aggregator.client_lost(client, "its client ended by itself, see its log");
-                (client, "finished", json!({}))
+                (client, FleetRecord::Finished {})
             }
             FleetEvent::Refused { client, reason } => {
-                terminal.warn(&format!("client {client} cannot join: {reason}"));
-                (client, "refused", json!({"reason": reason}))
+                observer.on_warning(&format!("client {client} cannot join: {reason}"));
+                (client, FleetRecord::Refused { reason })
             }
-            FleetEvent::Stopped { client } => (client, "stopped", json!({})),
+            FleetEvent::Stopped { client } => (client, FleetRecord::Stopped {}),
             FleetEvent::LogLost { client, error } => {
-                terminal.warn(&format!("client {client}: its log is lost: {error}"));
-                (client, "log_lost", json!({"error": error}))
+                observer.on_warning(&format!("client {client}: its log is lost: {error}"));
+                (client, FleetRecord::LogLost { error })
             }
             FleetEvent::Died(zfl_orchestrator::Death {
                 client,
                 reason,
                 last_lines,
             }) => {
-                terminal.warn(&format!("client {client} died: {reason}"));
+                observer.on_warning(&format!("client {client} died: {reason}"));
                 aggregator.client_lost(client, &reason);
-                let detail = json!({"reason": reason, "last_lines": last_lines});
                 let death = Death {
                     client,
-                    reason,
-                    last_lines,
+                    reason: reason.clone(),
+                    last_lines: last_lines.clone(),
                 };
                 note(&deaths, death);
-                (client, "died", detail)
+                (client, FleetRecord::Died { reason, last_lines })
             }
         };
-        aggregator.fleet_event(Some(client), what, detail);
+        aggregator.fleet_event(Some(client), record);
     }
 }
 
@@ -98,10 +91,10 @@ pub async fn watch(
 /// that has trained and is sending is not: its link may be slow, and the round's deadline ends that.
 /// One that has failed a round, or has not got ready in time, counts as stuck if it is asked and answers
 /// nothing for `patience`.
-pub struct Watchdog {
-    pub stage: Arc<Stage>,
+pub(crate) struct Watchdog {
+    pub faults: Arc<FaultRunner>,
     pub aggregator: Handle,
-    pub terminal: Arc<Terminal>,
+    pub observer: Arc<dyn Observer>,
     pub deaths: Deaths,
     pub serial_dir: PathBuf,
     pub patience: Duration,
@@ -159,19 +152,22 @@ impl Watchdog {
     fn end(&self, ends: &mut JoinSet<()>, client: u32, what: &str) {
         let seconds = self.patience.as_secs_f64();
         let reason = format!("{what} for {seconds} s: killed by the watchdog");
-        self.terminal.warn(&format!("client {client}: {reason}"));
+        self.observer
+            .on_warning(&format!("client {client}: {reason}"));
         let last_lines = last_lines(&self.serial_dir.join(format!("{client}.log")));
-        let detail = json!({"reason": reason, "last_lines": last_lines});
-        self.aggregator
-            .fleet_event(Some(client), "watchdog", detail);
+        let record = FleetRecord::Watchdog {
+            reason: reason.clone(),
+            last_lines: last_lines.clone(),
+        };
+        self.aggregator.fleet_event(Some(client), record);
         let death = Death {
             client,
             reason: reason.clone(),
             last_lines,
         };
         note(&self.deaths, death);
-        let stage = Arc::clone(&self.stage);
-        ends.spawn(async move { stage.kill(client, &reason, true).await });
+        let faults = Arc::clone(&self.faults);
+        ends.spawn(async move { faults.kill(client, &reason, true).await });
     }
 }
 

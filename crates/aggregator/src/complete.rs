@@ -1,0 +1,258 @@
+//! The end of a round: updates become the next model, which is tested and written down.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use fl_round::{Arrival, Closed};
+use tokio::task::spawn_blocking;
+use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
+
+use crate::evaluate::evaluate;
+use crate::rounds::Rounds;
+use crate::shared::Received;
+use crate::strategy::Update;
+use crate::traffic::ANSWERS_WITHIN;
+
+/// Updates and rows of a closed round.
+struct Harvest {
+    /// Updates that count, in client order; behind them the late ones, in client order.
+    updates: Vec<Update>,
+    /// Rows of those that were in time and of those that failed, in client order.
+    records: Vec<ClientRecord>,
+    /// Rows of those that came late.
+    late: Vec<ClientRecord>,
+}
+
+impl Rounds {
+    /// Writes the row of the model that nobody has trained.
+    pub(crate) async fn evaluate_initial(&mut self) -> Result<()> {
+        let params = self.params.clone();
+        let (loss, accuracy, eval_s) = self.evaluate(0, &params).await?;
+        let record = RoundRecord {
+            test_loss: loss,
+            test_accuracy: accuracy,
+            eval_s,
+            elapsed_s: self.shared.log.elapsed_s(),
+            ..RoundRecord::default()
+        };
+        self.finish_round(record, &[]).await
+    }
+
+    /// Aggregates a round that is over, tests the model and writes both down.
+    pub(crate) async fn close(&mut self, closed: Closed) -> Result<()> {
+        let Harvest {
+            updates,
+            mut records,
+            late,
+        } = self.harvest(&closed);
+        if closed.failure.is_some() {
+            self.shared
+                .look(|state| self.ledger.fill(&mut records, &state.roster));
+            records.extend(late);
+            return self.run_dir.clients(&records);
+        }
+        let round = closed.round;
+        self.shared.enter(round, RoundPhase::Aggregating);
+        let (params, updates, aggregate_s) = self.aggregate(updates).await?;
+        self.shared.enter(round, RoundPhase::Evaluating);
+        let evaluated = self.evaluate(round, &params).await;
+        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&updates))?;
+        // Only now: the model of a run is one that has been tested.
+        self.params = params;
+        self.settle_bytes().await;
+        let tested = RoundRecord {
+            late: late.len() as u32,
+            test_loss,
+            test_accuracy,
+            aggregate_s,
+            eval_s,
+            ..RoundRecord::default()
+        };
+        let record = self.round_record(&closed, &mut records, tested)?;
+        // The row of a late update stands beside that of its failure.
+        records.extend(late);
+        self.finish_round(record, &records).await
+    }
+
+    /// Waits until what is still on the wire for the round is counted, or given up.
+    async fn settle_bytes(&mut self) {
+        let starts = async { while self.starts.join_next().await.is_some() {} };
+        let started = tokio::time::timeout(ANSWERS_WITHIN, starts);
+        let (_, ()) = tokio::join!(started, self.shared.answered());
+        self.starts.abort_all();
+    }
+
+    /// Row of a round, from what its test says and its clients' rows, which get their bytes.
+    fn round_record(
+        &mut self,
+        closed: &Closed,
+        records: &mut [ClientRecord],
+        tested: RoundRecord,
+    ) -> Result<RoundRecord> {
+        let (traffic, rejected) = self.shared.look(|state| {
+            self.ledger.fill(records, &state.roster);
+            (
+                self.ledger.next(closed.round, &state.roster),
+                state.rejected,
+            )
+        });
+        self.run_dir.traffic(&traffic)?;
+        let (began, rejected_before) = self.round_began;
+        let costs = records.iter().filter_map(|record| record.cost.as_ref());
+        let slowest_us = costs.map(|cost| cost.train_us).max();
+        let simulated_s = simulated_s(records);
+        Ok(RoundRecord {
+            round: closed.round,
+            cohort_size: closed.cohort_size,
+            results: closed.updates.len() as u32,
+            failures: closed.failed.len() as u32,
+            rejected: rejected - rejected_before,
+            train_loss: mean_loss(records),
+            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
+            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
+            wait_s: seconds(closed.times.wait_us),
+            start_s: seconds(closed.times.start_us),
+            train_s: seconds(closed.times.train_us),
+            slowest_train_s: slowest_us.map(seconds),
+            round_s: began.elapsed().as_secs_f64(),
+            elapsed_s: self.shared.log.elapsed_s(),
+            simulated_s,
+            simulated_elapsed_s: simulated_elapsed_s(self.table.last(), simulated_s),
+            ..tested
+        })
+    }
+
+    /// Takes the updates of a closed round out of the inbox, and makes the rows of those that failed.
+    fn harvest(&mut self, closed: &Closed) -> Harvest {
+        let (in_time, late) = self.shared.with(|state, _| {
+            self.ledger.close(state.chosen.clone());
+            let mut take = |arrivals: &[Arrival]| -> Vec<Received> {
+                let those = arrivals.iter();
+                those
+                    .filter_map(|arrival| state.inbox.remove(&arrival.update))
+                    .collect()
+            };
+            (take(&closed.updates), take(&closed.late))
+        });
+        let (mut updates, mut records, mut late_records) = (Vec::new(), Vec::new(), Vec::new());
+        for Received { record, update } in in_time {
+            records.push(record);
+            updates.extend(update);
+        }
+        for Received { record, update } in late {
+            late_records.push(record);
+            updates.extend(update);
+        }
+        for failure in &closed.failed {
+            let client = failure.client;
+            let num_examples = self.shared.partition.indices(client as usize).len() as u32;
+            let why = failure.reason.clone();
+            let record = ClientRecord::without_update(failure.round, client, num_examples, why);
+            self.failures.push(record.clone());
+            records.push(record);
+        }
+        records.sort_by_key(|record| record.client);
+        Harvest {
+            updates,
+            records,
+            late: late_records,
+        }
+    }
+
+    /// Makes the next model on a thread that may take its time; gives the updates back.
+    async fn aggregate(&self, updates: Vec<Update>) -> Result<(Arc<Vec<f32>>, Vec<Update>, f64)> {
+        let began = Instant::now();
+        let (strategy, global) = (self.strategy.clone(), self.params.clone());
+        let aggregate = move || (strategy.aggregate(&global, &updates), updates);
+        let (params, updates) = spawn_blocking(aggregate).await?;
+        Ok((Arc::new(params), updates, began.elapsed().as_secs_f64()))
+    }
+
+    async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
+        let began = Instant::now();
+        let (model, params, test) = (self.shared.config.model, params.clone(), self.test.clone());
+        let arithmetic = self.shared.config.evaluation_arithmetic();
+        let work = move || evaluate(&model, &params, &test, arithmetic);
+        let found = spawn_blocking(work).await?;
+        let found = found.with_context(|| format!("test the model of round {round}"))?;
+        let (loss, accuracy) = (found.mean_loss(), found.accuracy());
+        self.shared.log.emit(Event::Evaluated {
+            round,
+            loss,
+            accuracy,
+        });
+        Ok((loss, accuracy, began.elapsed().as_secs_f64()))
+    }
+
+    /// Writes a round down, and the model that it left, before the next may begin.
+    async fn finish_round(&mut self, record: RoundRecord, clients: &[ClientRecord]) -> Result<()> {
+        let round = record.round;
+        self.run_dir.round(&record, clients)?;
+        self.flush_events().await?;
+        // Last, since a resumed run goes on from the round of the model.
+        self.run_dir.model(
+            RunDir::MODEL,
+            &self.shared.config.model,
+            &self.params,
+            round,
+        )?;
+        self.table.push(record.clone());
+        self.shared.log.emit(Event::RoundFinished { record });
+        self.flush_events().await
+    }
+
+    /// Waits until all that was told is in `events.jsonl`.
+    async fn flush_events(&self) -> Result<()> {
+        let flushed = self.shared.log.flush();
+        match spawn_blocking(move || flushed.wait()).await? {
+            Some(failure) => bail!("{failure}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+/// Where to look if the mean of updates is of no use, though each of them seemed to be.
+fn largest(updates: &[Update]) -> String {
+    let magnitude = |update: &Update| {
+        let params = update.params.iter();
+        params.fold(0.0_f32, |most, param| most.max(param.abs()))
+    };
+    let each = updates
+        .iter()
+        .map(|update| (magnitude(update), update.client));
+    let (most, client) = each.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+    format!("the largest parameter, {most:e}, is of client {client}: look at its log")
+}
+
+/// Time of a round on the devices themselves, in seconds: that of the slowest whose update is in it.
+fn simulated_s(records: &[ClientRecord]) -> Option<f64> {
+    let received = records.iter().filter(|record| record.cost.is_some());
+    let each = received.map(|record| {
+        let host = record.host?;
+        Some(host.virtual_s? + host.link_s.unwrap_or(0.0))
+    });
+    each.reduce(|slowest, one| Some(slowest?.max(one?)))?
+}
+
+/// Simulated time of the run, if it is known of every round so far: `last` and one of `round_s`.
+fn simulated_elapsed_s(last: Option<&RoundRecord>, round_s: Option<f64>) -> Option<f64> {
+    let before = match last {
+        Some(last) if last.round > 0 => last.simulated_elapsed_s?,
+        _ => 0.0,
+    };
+    Some(before + round_s?)
+}
+
+/// Mean training loss of a round, weighted by examples.
+fn mean_loss(records: &[ClientRecord]) -> Option<f64> {
+    let weighted = records
+        .iter()
+        .filter_map(|r| Some((f64::from(r.loss?), f64::from(r.num_examples))));
+    let (sum, examples) = weighted.fold((0.0, 0.0), |(s, n), (loss, k)| (s + loss * k, n + k));
+    (examples > 0.0).then(|| sum / examples)
+}
