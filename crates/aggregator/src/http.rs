@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use zfl_run_dir::Event;
 
 use crate::broadcast::Form;
 use crate::capabilities;
-use crate::config::{Config, codec_name};
+use crate::config::{Config, codec_name, wire_params};
 use crate::device::Devices;
 use crate::guard::guard;
 use crate::intake::{take_damaged, take_update};
@@ -54,8 +55,10 @@ pub fn app(shared: Arc<Shared>) -> Router {
 
 /// Greatest length of an update in either form.
 fn body_limit(config: &Config) -> usize {
-    let octets = wire_len::longest_body(config.sections_up());
-    let json = wire_len::longest_json_body(config.sections_up().map(|(_, count)| count));
+    let counts = || config.sections_up().map(|(_, count)| count as u64);
+    let widest = |count| (&F32 as &dyn Codec, count);
+    let octets = wire_len::longest_body(counts().map(widest));
+    let json = wire_len::longest_json_body(counts());
     usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
 }
 
@@ -133,8 +136,8 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
             fl_nn::Activation::Sigmoid => fl_proto::Activation::Sigmoid,
         },
         seed: shared.config.seed,
-        rule: shared.config.rule.clone(),
-        params: shared.config.rule_params.clone(),
+        rule: shared.config.rule(),
+        params: wire_params(&shared.config.algorithm.device_params),
         encoding_up: codec_name(shared.config.encoding_up),
         encoding_down: codec_name(shared.config.encoding_down),
     }

@@ -9,8 +9,8 @@ use crate::{native, place};
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use fl_nn::{Activation, Model, Shape};
+use fl_proto::Arithmetic;
 use fl_proto::codec::F32;
-use fl_proto::{Arithmetic, DEFAULT_RULE, Params, RuleName};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -369,11 +369,10 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
             weighting: self.weighting,
+            algorithm: Default::default(),
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
-            rule: RuleName::try_from(DEFAULT_RULE).unwrap_or_default(),
-            rule_params: Params::new(),
             encoding_up: &F32,
             encoding_down: &F32,
             any_address: false,

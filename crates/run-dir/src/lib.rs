@@ -23,6 +23,7 @@ pub mod metric;
 mod pid;
 mod resume;
 mod round;
+mod state;
 mod summary;
 mod tail;
 mod write;
@@ -39,6 +40,7 @@ pub use metric::HostCost;
 pub use pid::{PID_FILE, PidFile, process_of, started};
 pub use resume::Resumed;
 pub use round::RoundRecord;
+pub use state::{StateDir, StatePart};
 pub use summary::{
     ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
     TrainingSummary,

@@ -168,7 +168,7 @@ fn server(
     config.elapsed_before = Duration::try_from_secs_f64(resumed.elapsed_s).unwrap_or_default();
     let lost = std::mem::take(&mut resumed.lost);
     let server = Server::new(config, data, partition, run_dir)?;
-    Ok((server.resumed(resumed), lost))
+    Ok((server.resumed(resumed)?, lost))
 }
 
 /// Boots these devices; returns how long that took, in seconds.

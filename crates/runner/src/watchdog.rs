@@ -14,7 +14,7 @@ use zfl_aggregator::Handle;
 use zfl_orchestrator::FleetEvent;
 use zfl_run_dir::{Death, Event, FleetRecord, Record};
 
-/// How often the watchdog looks.
+/// Interval at which the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Lines of a device's log that tell what it did last.

@@ -59,7 +59,7 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
     Ok(status)
 }
 
-/// How devices ended.
+/// Ends of devices.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ends {
     finished: u32,
@@ -69,7 +69,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// Whether all of so many have ended, but for those that there is no place for: they would go on
+    /// True if all of so many have ended, except those without a place: they would go on
     /// asking for ever.
     fn are_all(&self, clients: u32) -> bool {
         self.finished + self.died + self.refused.len() as u32 >= clients

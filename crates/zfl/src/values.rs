@@ -16,7 +16,7 @@ pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {
 /// The dashboard's address, or `off`.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
     if text == "off" {
         return Ok(DashboardChoice::Off);
@@ -28,7 +28,7 @@ pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
 /// `all`, or clients separated by commas.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn capture(text: &str) -> Result<Capture, String> {
     if text == "all" {
         return Ok(Capture::All);

@@ -9,7 +9,7 @@ use zfl_dashboard::Action;
 use zfl_orchestrator::{Death, FleetEvent};
 use zfl_run_dir::{ByHand, FaultRecord, FleetRecord};
 
-/// Who did it, in events.
+/// Origin of remote control in events.
 const BY: &str = "dashboard";
 
 /// The reason for a missing update, in the tables.

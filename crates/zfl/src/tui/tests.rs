@@ -51,7 +51,7 @@ fn app(clients: u32) -> App {
     app
 }
 
-/// What a device does in round 7: something else each.
+/// Activity of a device in round 7: another for each.
 fn under_way(app: &mut App, client: u32, clients: u32) {
     let round = 7;
     if client % 8 != 7 {
