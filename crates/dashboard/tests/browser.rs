@@ -180,11 +180,6 @@ async fn what_a_device_writes_stays_text(browser: &Browser, stage: &Stage) {
     script.dies(1, EVIL);
     script.fleet(
         0,
-        "device",
-        serde_json::json!({"board": EVIL, "link": EVIL}),
-    );
-    script.fleet(
-        0,
         "fault",
         serde_json::json!({"kind": EVIL, "reason": EVIL}),
     );

@@ -158,7 +158,7 @@ pub enum Event {
     Fleet {
         /// The client, if it is about one.
         client: Option<u32>,
-        /// What, in one word: `booted`, `died`, `fault` …
+        /// What, in one word: `running`, `died`, `fault` …
         what: String,
         /// More of it.
         detail: serde_json::Value,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zfl_experiment::estimate::wire;
 use zfl_experiment::{Experiment, FleetGroup};
+use zfl_netsim::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_orchestrator::Fleet;
-use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_run_dir::{ClientRecord, HostCost};
 
 /// Reads off what devices cost, from one update to the next.

@@ -13,6 +13,11 @@ pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {
     names.map(|name| C::named(&name).unwrap_or(C::usual()))
 }
 
+/// The name of one of these rules; each comes with a line of help.
+pub fn rule(rules: impl Iterator<Item = (&'static str, &'static str)>) -> PossibleValuesParser {
+    PossibleValuesParser::new(rules.map(|(name, help)| PossibleValue::new(name).help(help)))
+}
+
 /// The dashboard's address, or `off`.
 ///
 /// # Errors

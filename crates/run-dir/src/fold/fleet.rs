@@ -1,4 +1,4 @@
-//! What the fleet's owner tells; the table of words is in the [module above](super).
+//! Events of the fleet's owner; the table of words is in the [module above](super).
 
 use super::{Fault, Fold, State, bounded};
 use crate::metric::Id;
@@ -20,14 +20,8 @@ impl Fold {
             return;
         };
         match what {
-            "device" => self.describe(client, detail),
             "booting" => self.set_state(client, State::Booting),
-            "booted" | "running" => self.booted(client, detail),
-            "away" => {
-                self.set_state(client, State::Away);
-                self.device_mut(client).reason = Some(reason(detail, "away"));
-            }
-            "back" => self.set_state(client, State::Joining),
+            "running" => self.booted(client, detail),
             "died" => self.died(client, detail),
             "stopped" if !self.is_over() => {
                 self.lost(client, &reason(detail, "stopped"), "stopped")
@@ -46,15 +40,6 @@ impl Fold {
                 self.add_fault(Some(client), "log lost", error);
             }
             _ => {}
-        }
-    }
-
-    fn describe(&mut self, client: u32, detail: &Value) {
-        let device = self.device_mut(client);
-        for (field, key) in [(&mut device.board, "board"), (&mut device.link, "link")] {
-            if let Some(value) = text(detail, key) {
-                *field = Some(bounded(value));
-            }
         }
     }
 

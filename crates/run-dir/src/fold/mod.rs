@@ -10,11 +10,8 @@
 //!
 //! | `what` | `detail` | the device is then |
 //! |---|---|---|
-//! | `device` | `board`, `link` | as before |
 //! | `booting` | `attempt` | booting |
-//! | `booted`, `running` | `boot_ms`, `address` | joining, until it is ready |
-//! | `away` | `reason` | away: not there, and expected back |
-//! | `back` | | joining |
+//! | `running` | `boot_ms`, `address` | joining, until it is ready |
 //! | `died` | `reason`, `last_lines` | dead, and among the faults |
 //! | `stopped` | `reason` | dead, unless the run is over |
 //! | `fault` | `fault` or `kind`, `round`, `reason` | as before, and among the faults as an injected one |
@@ -24,7 +21,6 @@
 //! | `boot` | | as before: it was asked to boot, by hand |
 //! | `stop` | | (of no client) the run was asked to end, by hand |
 //! | `log_lost` | `error` | as before, and among the faults |
-//! | `usage` | `host_bytes`, `cpu_s` | as before |
 //!
 //! `fleet_booted` (`devices`, `boot_s`), without a client, is for those who sum a run up; here it is passed
 //! over. What was done by hand, from the dashboard, has `by` and `action` in `detail`: `fault`,

@@ -213,7 +213,7 @@ fn the_same_device_can_die_twice() {
     let mut fold = fold(1);
     fleet(&mut fold, 0, "died", json!("first"));
     fleet(&mut fold, 0, "booting", json!({}));
-    fleet(&mut fold, 0, "booted", json!({"boot_ms": 40}));
+    fleet(&mut fold, 0, "running", json!({"boot_ms": 40}));
     assert_eq!(state(&fold, 0), State::Joining);
     fleet(&mut fold, 0, "died", json!("second"));
     assert_eq!(fold.faults().count(), 2);
@@ -231,16 +231,12 @@ fn fleet_events_may_hold_anything() {
         json!({"boot_ms": -1, "reason": 5}),
     ] {
         for what in [
-            "device",
             "booting",
-            "booted",
-            "away",
-            "back",
+            "running",
             "died",
             "fault",
             "fault_over",
             "watchdog",
-            "usage",
             "?",
         ] {
             fleet(&mut fold, 0, what, detail.clone());
@@ -254,17 +250,6 @@ fn fleet_events_may_hold_anything() {
             );
         }
     }
-    fleet(
-        &mut fold,
-        0,
-        "device",
-        json!({"board": "q35", "link": "lora"}),
-    );
-    let device = fold.device(0).unwrap();
-    assert_eq!(
-        (device.board.as_deref(), device.link.as_deref()),
-        (Some("q35"), Some("lora"))
-    );
 }
 
 #[test]

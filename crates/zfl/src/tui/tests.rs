@@ -78,7 +78,7 @@ fn under_way(app: &mut App, client: u32, clients: u32) {
                 json!({"reason": "QEMU was killed by SIGKILL"}),
             );
         }
-        3 => fleet(app, client, "away", json!({"reason": "churn"})),
+        3 => tell(app, Event::ClientExpected { client }),
         7 => {}
         _ => {
             let (done_examples, total_examples) = (client * 6000 / clients, 6000);
