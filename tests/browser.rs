@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, mpsc};
 use zfl_aggregator::{RunDir, Server, Stragglers, Weighting, bind};
 use zfl_dashboard::Dashboard;
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent};
-use zfl_run_dir::Meta;
+use zfl_run_dir::{FleetRecord, Meta};
 use zfl_sandbox::{Plan, enter};
 
 type Found = (PathBuf, PathBuf);
@@ -436,7 +436,7 @@ async fn pass_on(
     while let Some(event) = told.recv().await {
         if let FleetEvent::Stopped { client } = event {
             aggregator.client_lost(client, "stopped");
-            aggregator.fleet_event(Some(client), "stopped", serde_json::json!({}));
+            aggregator.fleet_event(Some(client), FleetRecord::Stopped {});
         }
     }
 }

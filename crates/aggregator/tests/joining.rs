@@ -1,4 +1,4 @@
-//! Joining: the clients that a device may be, and the data that it is then given.
+//! Joining: the places of clients, and the data that they are given.
 
 mod support;
 

@@ -181,7 +181,7 @@ async fn what_a_device_writes_stays_text(browser: &Browser, stage: &Stage) {
     script.fleet(
         0,
         "fault",
-        serde_json::json!({"kind": EVIL, "reason": EVIL}),
+        serde_json::json!({"fault": EVIL, "reason": EVIL}),
     );
     let reason = EVIL.to_owned();
     script.emit(zfl_run_dir::Event::ResultRejected {

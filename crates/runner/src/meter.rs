@@ -108,5 +108,6 @@ fn count(cost: &mut HostCost, before: &ClientStats, now: &ClientStats) {
     cost.link_segments_down = since(|link| link.downlink.tcp_segments);
     cost.link_retransmissions =
         since(|link| link.uplink.tcp_retransmissions + link.downlink.tcp_retransmissions);
+    cost.link_bytes = since(|link| link.uplink.bytes + link.downlink.bytes);
     cost.link_dropped = since(|link| link.uplink.tcp_dropped + link.downlink.tcp_dropped);
 }

@@ -10,7 +10,6 @@ use crate::summary::{network_stats, summarise};
 use anyhow::{Context, Result};
 use fl_data::Splits;
 use futures::future::join_all;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use zfl_aggregator::{Handle, Server, bind};
 use zfl_experiment::Experiment;
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
-    FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary, TrainingSummary,
+    FleetRecord, FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
+    TrainingSummary,
 };
 use zfl_sandbox::Sandbox;
 
@@ -183,8 +183,11 @@ async fn boot(
     let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
-    let detail = json!({"devices": count, "boot_s": boot_s});
-    aggregator.fleet_event(None, "fleet_booted", detail);
+    let record = FleetRecord::FleetBooted {
+        devices: count,
+        boot_s,
+    };
+    aggregator.fleet_event(None, record);
     observer.on_note(&format!("{count} devices run after {boot_s:.1} s"));
     boot_s
 }

@@ -1,4 +1,4 @@
-//! Ground of the tests: a tiny data set, a running aggregator, and devices that do as they are told.
+//! Support of the tests: a tiny data set, a running aggregator, and devices that do as they are told.
 //!
 //! Everything goes over real sockets on loopback. No test asserts how long something takes; deadlines
 //! are short only where a test needs one to pass.

@@ -73,10 +73,10 @@ impl Script {
     }
 
     pub fn fleet(&mut self, client: u32, what: &str, detail: Value) {
+        let record = json!({"what": what, "detail": detail});
         self.emit(Event::Fleet {
             client: Some(client),
-            what: what.into(),
-            detail,
+            record: serde_json::from_value(record).unwrap(),
         });
     }
 
@@ -221,6 +221,7 @@ impl Script {
             link_segments_down: Some(72),
             link_retransmissions: Some(retransmissions.into()),
             link_dropped: Some(retransmissions.into()),
+            link_bytes: Some(bytes_up + bytes_down + 9_000),
             ..HostCost::default()
         };
         let cost = Cost {

@@ -102,15 +102,9 @@ fn tell(app: &mut App, event: Event) {
 }
 
 fn fleet(app: &mut App, client: u32, what: &str, detail: Value) {
-    let (client, what) = (Some(client), what.to_owned());
-    tell(
-        app,
-        Event::Fleet {
-            client,
-            what,
-            detail,
-        },
-    );
+    let client = Some(client);
+    let record = serde_json::from_value(json!({"what": what, "detail": detail})).unwrap();
+    tell(app, Event::Fleet { client, record });
 }
 
 fn received(client: u32, round: u32) -> Event {
