@@ -211,7 +211,8 @@ pub(crate) mod tests {
     #[test]
     fn no_column_can_overflow() {
         let mut rng = Pcg32::on_stream(1, 1);
-        for rows in [1, 2, 3, 784, 65_535] {
+        let most = if cfg!(miri) { 3 } else { 65_535 };
+        for rows in [1, 2, 3, 784, 65_535].into_iter().filter(|&n| n <= most) {
             // Per column: as random, all at the bound of a power of two or just below it, one giant.
             let mut values: Vec<f32> = (0..rows * 5).map(|_| rng.symmetric()).collect();
             for (index, row) in values.chunks_exact_mut(5).enumerate() {

@@ -217,61 +217,70 @@ impl Trainer {
         budget: &mut usize,
         hook: &mut Hook<'_>,
     ) -> Result<TrainPhase, TrainError> {
-        let len = self.batch_len();
-        let plain = hook.is_none() && self.config.is_plain();
         if self.phase == TrainPhase::BeginEpoch {
             self.begin_epoch(workspace);
             return Ok(TrainPhase::BeginBatch);
         }
+        let (model, config, len) = (self.model, self.config, self.batch_len());
         let mut batch = Batch {
-            model: &self.model,
-            config: &self.config,
+            model: &model,
+            config: &config,
             examples,
             order: &workspace.order[self.batch_begin..][..len],
             buffers: self.layout.cut(workspace.floats, workspace.ints),
         };
-        Ok(match self.phase {
+        match self.phase {
             TrainPhase::BeginBatch => {
                 batch.begin(params)?;
-                TrainPhase::Examples(0)
+                Ok(TrainPhase::Examples(0))
             }
             TrainPhase::Examples(begin) => {
                 let end = len.min(begin.saturating_add(*budget));
                 batch.run_examples(params, begin..end, &mut self.loss_sum)?;
                 *budget -= end - begin;
                 if end < len {
-                    TrainPhase::Examples(end)
+                    Ok(TrainPhase::Examples(end))
                 } else {
-                    TrainPhase::BeginRows
+                    Ok(TrainPhase::BeginRows)
                 }
             }
+            _ => self.advance_update(&mut batch, params, budget, hook),
+        }
+    }
+
+    /// [`Trainer::advance`] once all examples of a batch are run.
+    fn advance_update(
+        &mut self,
+        batch: &mut Batch<'_>,
+        params: &mut [f32],
+        budget: &mut usize,
+        hook: &mut Hook<'_>,
+    ) -> Result<TrainPhase, TrainError> {
+        let plain = hook.is_none() && self.config.is_plain();
+        let carried = &mut self.carried;
+        Ok(match self.phase {
             TrainPhase::BeginRows => {
                 batch.begin_rows()?;
-                self.carried.begin_step(self.config.optimizer);
-                if self.config.clip_norm.is_some() {
-                    batch.visit_later(Rule::new(Visit::Measure, &mut self.carried, hook), params);
-                    TrainPhase::Measure(0)
-                } else {
-                    TrainPhase::Later
+                carried.begin_step(self.config.optimizer);
+                if self.config.clip_norm.is_none() {
+                    return Ok(TrainPhase::Later);
                 }
+                batch.visit_later(Rule::new(Visit::Measure, carried, hook), params);
+                TrainPhase::Measure(0)
             }
             TrainPhase::Measure(begin) => {
                 let (rows, next) = batch.rows(begin, budget);
-                let rule = Rule::new(Visit::Measure, &mut self.carried, hook);
-                batch.visit_rows(rule, params, rows);
-                match next {
-                    Some(next) => TrainPhase::Measure(next),
-                    None => {
-                        self.carried.clip(self.config.clip_norm)?;
-                        TrainPhase::Later
-                    }
+                batch.visit_rows(Rule::new(Visit::Measure, carried, hook), params, rows);
+                if next.is_none() {
+                    carried.clip(self.config.clip_norm)?;
                 }
+                next.map_or(TrainPhase::Later, TrainPhase::Measure)
             }
             TrainPhase::Later => {
                 if plain {
                     batch.update_later(params);
                 } else {
-                    batch.visit_later(Rule::new(Visit::Apply, &mut self.carried, hook), params);
+                    batch.visit_later(Rule::new(Visit::Apply, carried, hook), params);
                 }
                 TrainPhase::Rows(0)
             }
@@ -280,15 +289,14 @@ impl Trainer {
                 if plain {
                     batch.update_rows(params, rows);
                 } else {
-                    let rule = Rule::new(Visit::Apply, &mut self.carried, hook);
-                    batch.visit_rows(rule, params, rows);
+                    batch.visit_rows(Rule::new(Visit::Apply, carried, hook), params, rows);
                 }
                 match next {
                     Some(next) => TrainPhase::Rows(next),
                     None => self.end_batch(params)?,
                 }
             }
-            TrainPhase::BeginEpoch | TrainPhase::Done => TrainPhase::Done,
+            _ => TrainPhase::Done,
         })
     }
 
