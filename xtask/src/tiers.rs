@@ -1,8 +1,8 @@
 //! The test tiers; a closing table has the tests and the seconds of each.
 //!
 //! A tier that is asked for runs or fails: where QEMU or a toolchain is missing it is installed, and
-//! if that is impossible the failure says why. Tests in a browser, tests of Zephyr and a test that
-//! needs tshark are counted as skipped where what they need cannot be had, and the reason is said. What
+//! if that is impossible the failure says why. Tests in a browser, tests of Zephyr and tests that need
+//! tshark or python3 are counted as skipped where what they need cannot be had, and the reason is said. What
 //! `zfl`'s manifest lists with `test = false` is left out by a plain `cargo test` and named here.
 
 use crate::tally::{Tally, Tiers};
@@ -14,8 +14,29 @@ use std::process::Command;
 /// Test targets that run whole fleets, and break them.
 const FLEET_TESTS: [&str; 4] = ["pinned", "fleet", "chaos", "realistic"];
 
-/// The test that takes tshark to read a capture of the switch.
-const TSHARK_TEST: &str = "switch::tests::tshark_reads_a_capture";
+/// A test that needs a program of the host, and is ignored by a plain `cargo test` for that.
+struct Needy {
+    program: &'static str,
+    package: &'static str,
+    target: &'static [&'static str],
+    test: &'static str,
+}
+
+/// Every such test; their programs are packages of Debian of the same names.
+const NEEDY: [Needy; 2] = [
+    Needy {
+        program: "tshark",
+        package: "zfl-netsim",
+        target: &["--lib"],
+        test: "switch::tests::tshark_reads_a_capture",
+    },
+    Needy {
+        program: "python3",
+        package: "zfl-aggregator",
+        target: &["--test", "python"],
+        test: "a_client_in_python_makes_the_model_that_a_device_makes",
+    },
+];
 
 /// Set-up, then every tier.
 ///
@@ -27,7 +48,9 @@ pub fn all() -> Result<()> {
     let mut tiers = Tiers::default();
     tiers.run("host", || {
         let mut tally = host()?;
-        tally.have_now_run(tshark()?);
+        for test in &NEEDY {
+            tally.have_now_run(test.run()?);
+        }
         Ok(tally)
     })?;
     tiers.run("firmware", consoles)?;
@@ -91,19 +114,31 @@ fn host() -> Result<Tally> {
     count(cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
 }
 
-/// The test that needs tshark, where there is one: [`host`] has counted it as skipped.
-fn tshark() -> Result<Tally> {
-    if !setup::in_path("tshark") {
-        println!("\nnot run: no tshark (Debian's package of that name): {TSHARK_TEST}");
-        return Ok(Tally::default());
+impl Needy {
+    /// Runs the test where its program is; [`host`] has counted it as skipped.
+    fn run(&self) -> Result<Tally> {
+        let Self {
+            program,
+            package,
+            target,
+            test,
+        } = self;
+        if !setup::in_path(program) {
+            println!("\nnot run: no {program} (Debian's package of that name): {test}");
+            return Ok(Tally::default());
+        }
+        let mut cargo = project::cargo();
+        cargo.args(["test", "--locked", "--package", package]);
+        let tally = count(
+            cargo
+                .args(*target)
+                .args(["--", "--ignored", "--exact", test]),
+        )?;
+        if tally == Tally::default() {
+            bail!("no test has the name {test}: give its new one here");
+        }
+        Ok(tally)
     }
-    let mut cargo = project::cargo();
-    cargo.args(["test", "--locked", "--package", "zfl-netsim", "--lib"]);
-    let tally = count(cargo.args(["--", "--ignored", "--exact", TSHARK_TEST]))?;
-    if tally == Tally::default() {
-        bail!("no test has the name {TSHARK_TEST}: give its new one here");
-    }
-    Ok(tally)
 }
 
 /// The firmware on every board, its console against the transcripts in `tests/expected`.

@@ -4,7 +4,7 @@ import { bytes, count, el, figures, fixed, joules, mips, percent, printable, sec
 import * as charts from "./charts.js";
 import * as faults from "./faults.js";
 import * as fleet from "./fleet.js";
-import * as touch from "./touch.js";
+import * as control from "./control.js";
 
 const $ = (id) => document.getElementById(id);
 const run = { info: null, rounds: [], devices: new Map(), faults: new Map() };
@@ -26,7 +26,7 @@ async function load() {
   run.devices = new Map(devices.map((d) => [d.client, d]));
   document.body.dataset.loaded = "true";
   showAll();
-  touch.begin();
+  control.begin();
 }
 
 // What the stream brings. Each message holds its objects whole, so one that comes twice does no harm.
@@ -96,7 +96,7 @@ function showRun() {
   badge(i.state === "running" ? `round ${i.round} of ${i.rounds}: ${phase}` : i.state, i.state);
   document.title = i.state === "running" ? `${i.round}/${i.rounds} · zfl` : `${i.state} · zfl`;
   $("run-name").textContent = i.name;
-  touch.show(i, run.devices.get(page.device));
+  control.show(i, run.devices.get(page.device));
   const done = run.rounds.filter((r) => r.round > 0).length;
   $("progress-bar").style.width = `${(100 * done) / Math.max(1, i.rounds)}%`;
   $("progress").setAttribute("aria-valuemax", i.rounds);
@@ -277,7 +277,7 @@ function showDevice() {
   const d = run.devices.get(page.device);
   if (!d) return;
   $("device-title").textContent = `Device ${d.client}`;
-  touch.show(run.info, d);
+  control.show(run.info, d);
   figures($("device-figures"), [
     ["State", fleet.STATES[d.state]?.[1] ?? d.state], ["Why", d.reason], ["By hand", [d.frozen && "frozen", d.link_cut && "link cut"].filter(Boolean).join(", ")], ["Group", d.group], ["Board", d.board ?? "–"], ["Link", d.link ?? "–"],
     ["Speed", d.speed_mips && mips(d.speed_mips)], ["Memory", d.memory_mib && `${d.memory_mib} MiB`],
@@ -478,11 +478,11 @@ function wire() {
   document.addEventListener("keydown", (e) => { if (e.key === "Escape" && page.device != null && !$("confirm").open) closeDevice(); });
   let resizing;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(showAll, 150); });
-  addEventListener("hashchange", () => { if (touch.takeToken()) touch.begin(); showView(location.hash.slice(1), false); });
+  addEventListener("hashchange", () => { if (control.takeToken()) control.begin(); showView(location.hash.slice(1), false); });
 }
 
-touch.takeToken();
-touch.wire();
+control.takeToken();
+control.wire();
 wire();
 showView(location.hash.slice(1) || "run", false);
 follow();

@@ -9,14 +9,14 @@
 
 #[path = "../tests/support/browser.rs"]
 mod browser;
-#[path = "../tests/support/hand.rs"]
-mod hand;
+#[path = "../tests/support/remote.rs"]
+mod remote;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use anyhow::{Context, Result};
 use browser::Browser;
-use hand::{Fake, TOKEN};
+use remote::{Fake, TOKEN};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -152,8 +152,8 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
         "faults-time" => "faults",
         other => other,
     };
-    let touches = matches!(view, "touch" | "stop");
-    let token = if touches {
+    let controls = matches!(view, "touch" | "stop");
+    let token = if controls {
         format!("&token={TOKEN}")
     } else {
         String::new()
@@ -161,7 +161,7 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
     browser
         .open(&format!("{url}?theme={theme}#{tab}{token}"))
         .await;
-    if touches {
+    if controls {
         browser
             .until("!document.querySelector('#stop').hidden")
             .await;
@@ -194,7 +194,7 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
             .until("document.querySelector('#said').textContent !== ''")
             .await;
     }
-    if touches {
+    if controls {
         // The other views are of who has no token.
         browser.eval("sessionStorage.clear()").await;
     }

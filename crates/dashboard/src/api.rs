@@ -1,7 +1,7 @@
 //! The endpoints; `docs/openapi.json` documents them.
 
+use crate::control::{self, Gate};
 use crate::follow::{Message, News, Shared};
-use crate::touch::{self, Gate};
 use crate::{assets, guard, metrics, serial};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use zfl_run_dir::fold::RunView;
 use zfl_run_dir::metric::{Folds, Id, Metric, Unit};
 
-/// The paths that look; `docs/openapi.json` has the same, and those of [`crate::TOUCH_ROUTES`].
+/// The paths that look; `docs/openapi.json` has the same, and those of [`crate::CONTROL_ROUTES`].
 pub const ROUTES: [&str; 11] = [
     "/",
     "/assets/{name}",
@@ -59,7 +59,7 @@ pub fn router(shared: Arc<Shared>, gate: Option<Arc<Gate>>, bound: Option<Socket
     });
     router
         .with_state(shared.clone())
-        .merge(touch::router(gate, shared))
+        .merge(control::router(gate, shared))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "there is nothing here") })
         .layer(axum::middleware::from_fn_with_state(bound, guard::guard))
 }

@@ -24,9 +24,9 @@
 //! lists the words that are understood.
 //!
 //! # Invariants
-//! - It looks: no file is written, and nothing in the run waits for it. It touches only what
-//!   [`Dashboard::touchable`] gave it, by whoever shows the [`Token`] that was given with it; without one
-//!   only GET and HEAD are answered. What a hand does is none of its business ([`Touch`]).
+//! - It looks: no file is written, and nothing in the run waits for it. It controls only what
+//!   [`Dashboard::with_remote_control`] gave it, for whoever shows the [`Token`] that was given with it;
+//!   without one only GET and HEAD are answered. What is done is none of its business ([`RemoteControl`]).
 //! - Only who names this machine is answered ([`guard`]): `Host` must be loopback or the address that
 //!   was bound, `Origin` likewise, so that no web page elsewhere can read the run by DNS rebinding.
 //! - Whatever a device wrote stays data: JSON or plain text on the way, a text node in the page, and
@@ -38,24 +38,24 @@
 
 mod api;
 mod assets;
+mod control;
 mod follow;
 pub mod guard;
 mod metrics;
 mod serial;
 mod token;
-mod touch;
 
 pub use api::ROUTES;
+pub use control::{Action, CONTROL_ROUTES, MAX_BODY, RemoteControl};
 pub use token::Token;
-pub use touch::{Action, MAX_BODY, TOUCH_ROUTES, Touch};
 
 use anyhow::{Context, Result};
 use axum::Router;
+use control::Gate;
 use follow::Shared;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use touch::Gate;
 use zfl_run_dir::Meta;
 
 /// A dashboard; clones are the same one.
@@ -92,11 +92,11 @@ impl Dashboard {
         })
     }
 
-    /// Lets whoever shows this token touch the run; before, it can only be looked at.
+    /// Lets whoever shows this token control the run; before, it can only be looked at.
     #[must_use]
-    pub fn touchable(self, token: Token, touch: Arc<dyn Touch>) -> Self {
+    pub fn with_remote_control(self, token: Token, control: Arc<dyn RemoteControl>) -> Self {
         Self {
-            gate: Some(Arc::new(Gate::new(token, touch))),
+            gate: Some(Arc::new(Gate::new(token, control))),
             ..self
         }
     }
@@ -109,7 +109,7 @@ impl Dashboard {
         follow::spawn(&self.shared)
     }
 
-    /// The endpoints of [`ROUTES`] and [`TOUCH_ROUTES`]. `bound` is where they are served, if not only on loopback.
+    /// The endpoints of [`ROUTES`] and [`CONTROL_ROUTES`]. `bound` is where they are served, if not only on loopback.
     pub fn router(&self, bound: Option<SocketAddr>) -> Router {
         api::router(self.shared.clone(), self.gate.clone(), bound)
     }

@@ -11,7 +11,7 @@ const RANDOM_BYTES: usize = 16;
 /// would burden every request.
 const LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// A secret that whoever touches a run has to show. It can be put neither into a log nor into a file
+/// A secret that whoever controls a run has to show. It can be put neither into a log nor into a file
 /// by accident: [`Token::fragment`] is the only way to its text.
 #[derive(Clone)]
 pub struct Token(String);

@@ -6,13 +6,13 @@
 
 #[path = "support/browser.rs"]
 mod browser;
-#[path = "support/hand.rs"]
-mod hand;
+#[path = "support/remote.rs"]
+mod remote;
 mod support;
 
 use browser::Browser;
-use hand::{Fake, TOKEN};
 use libtest_mimic::{Arguments, Failed, Trial};
+use remote::{Fake, TOKEN};
 use std::path::PathBuf;
 use std::time::Duration;
 use support::Script;
@@ -38,9 +38,9 @@ fn main() {
         it_can_be_used_by_keyboard
         a_page_that_lost_its_stream_finds_out_what_it_missed
         a_finished_run_opens_the_same_way
-        whoever_has_the_token_touches_the_run
+        whoever_has_the_token_controls_the_run
         by_keyboard_too
-        without_the_token_nothing_can_be_touched
+        without_the_token_nothing_can_be_controlled
     };
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -431,8 +431,8 @@ fn is_said(text: &str) -> String {
     format!("document.getElementById('said').textContent === '{text}'")
 }
 
-/// A run of eight devices that can be touched, in the middle of round 3; returns the page's address.
-fn touchable(stage: &Stage) -> (String, Script, std::sync::Arc<Fake>) {
+/// A run of eight devices under remote control, in the middle of round 3; returns the page's address.
+fn controlled(stage: &Stage) -> (String, Script, std::sync::Arc<Fake>) {
     let mut script = stage.script(8, 20);
     script.up_to_the_middle_of(3);
     let dashboard = Dashboard::new(support::meta(8, 20), stage.run_dir.path());
@@ -442,8 +442,8 @@ fn touchable(stage: &Stage) -> (String, Script, std::sync::Arc<Fake>) {
     (serve(&dashboard, listener), script, fake)
 }
 
-async fn whoever_has_the_token_touches_the_run(browser: &Browser, stage: &Stage) {
-    let (url, mut script, fake) = touchable(stage);
+async fn whoever_has_the_token_controls_the_run(browser: &Browser, stage: &Stage) {
+    let (url, mut script, fake) = controlled(stage);
     browser.open(&format!("{url}#fleet&token={TOKEN}")).await;
     browser.until(&is_shown("stop")).await;
     let cleared = "location.href.endsWith('/#fleet') && !document.documentElement.outerHTML.includes('horse')";
@@ -492,7 +492,7 @@ async fn whoever_has_the_token_touches_the_run(browser: &Browser, stage: &Stage)
 }
 
 async fn by_keyboard_too(browser: &Browser, stage: &Stage) {
-    let (url, _script, fake) = touchable(stage);
+    let (url, _script, fake) = controlled(stage);
     browser.open(&format!("{url}#token={TOKEN}")).await;
     browser.until(&is_shown("stop")).await;
     let press = async |key: thirtyfour::Key| {
@@ -529,9 +529,9 @@ async fn by_keyboard_too(browser: &Browser, stage: &Stage) {
     assert_eq!(browser.eval(live).await, true);
 }
 
-async fn without_the_token_nothing_can_be_touched(browser: &Browser, stage: &Stage) {
-    let (url, script, fake) = touchable(stage);
-    let untouchable = stage.serve(&script);
+async fn without_the_token_nothing_can_be_controlled(browser: &Browser, stage: &Stage) {
+    let (url, script, fake) = controlled(stage);
+    let uncontrolled = stage.serve(&script);
     let view = Dashboard::from_run_dir(stage.run_dir.path()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let view = serve(&view, listener);
@@ -541,9 +541,9 @@ async fn without_the_token_nothing_can_be_touched(browser: &Browser, stage: &Sta
             format!("{url}#fleet&token=another-token-than-that"),
             "this is not the token of this run",
         ),
-        (format!("{untouchable}#fleet"), ""),
+        (format!("{uncontrolled}#fleet"), ""),
         (
-            format!("{untouchable}#fleet&token={TOKEN}"),
+            format!("{uncontrolled}#fleet&token={TOKEN}"),
             "this run can only be looked at",
         ),
         (

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 use support::Script;
 use tower::ServiceExt;
-use zfl_dashboard::{Dashboard, ROUTES, TOUCH_ROUTES};
+use zfl_dashboard::{CONTROL_ROUTES, Dashboard, ROUTES};
 
 fn run(clients: u32) -> (tempfile::TempDir, Script, Dashboard) {
     let dir = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ async fn what_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn it_looks_and_never_touches() {
+async fn it_looks_and_changes_nothing() {
     let (_dir, _script, dashboard) = run(2);
     for path in ROUTES {
         let path = path.replace("{name}", "app.js").replace("{client}", "0");
@@ -466,7 +466,7 @@ mod openapi {
             .keys()
             .map(String::as_str)
             .collect();
-        let mut routes = [&ROUTES[..], &TOUCH_ROUTES].concat();
+        let mut routes = [&ROUTES[..], &CONTROL_ROUTES].concat();
         documented.sort_unstable();
         routes.sort_unstable();
         assert_eq!(documented, routes);

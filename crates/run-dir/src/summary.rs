@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// The training of a run, as the aggregator knows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrainingSummary {
     /// Whether every round completed.
     pub success: bool,
@@ -43,7 +44,7 @@ pub struct TrainingSummary {
 }
 
 /// A client of a cohort that had no update in a round.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFailure {
     /// The client.
     pub client: u32,
@@ -54,7 +55,7 @@ pub struct ClientFailure {
 }
 
 /// A device that ended without being asked to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     /// The device.
     pub client: u32,
@@ -65,7 +66,7 @@ pub struct Death {
 }
 
 /// The whole of a run: what the aggregator knows and what the orchestrator knows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RunSummary {
     /// The run's name.
     pub name: String,
@@ -74,10 +75,10 @@ pub struct RunSummary {
     pub training: TrainingSummary,
     /// The signal that ended the run early.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub interrupted_by: Option<&'static str>,
+    pub interrupted_by: Option<String>,
     /// What a device was; absent for a server, which does not know.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<&'static str>,
+    pub body: Option<String>,
     /// The machine of an emulated device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub board: Option<String>,
@@ -92,7 +93,7 @@ pub struct RunSummary {
 }
 
 /// The fleet of a run, as the orchestrator knows it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct FleetSummary {
     /// The network that emulated devices had, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,13 +111,13 @@ pub struct FleetSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_stats: Option<NetworkStats>,
     /// How often each kind of planned fault happened.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<String, u32>,
     /// Actions by hand from the dashboard, counted: with any, the command does not repeat this run.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_hand: BTreeMap<String, u32>,
     /// The last complete round at each time that the run was broken off and resumed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed_from: Vec<u32>,
     /// Devices that died; in a run's summary they are among the failures.
     #[serde(skip)]
@@ -124,7 +125,7 @@ pub struct FleetSummary {
 }
 
 /// A failure of one device.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Failure {
     /// It was asked for an update, and none came.
@@ -134,7 +135,7 @@ pub enum Failure {
 }
 
 /// Private memory of the emulated machines, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Machines that were measured.
     pub devices: u32,
@@ -157,7 +158,7 @@ impl Memory {
 }
 
 /// Frames on all links together, as the switch counted them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkStats {
     /// The first round that is counted, if the run was resumed: the switch of before took its counts
     /// with it.
@@ -178,7 +179,7 @@ pub struct NetworkStats {
 }
 
 /// Frames of one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frames {
     /// Handed to a link.
     pub offered: u64,
@@ -197,6 +198,19 @@ pub struct Frames {
 }
 
 impl RunSummary {
+    /// Its file in the run directory.
+    pub const FILE: &str = "summary.json";
+
+    /// The summary in a run directory.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn load(run: &Path) -> Result<Self> {
+        let path = run.join(Self::FILE);
+        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+    }
+
     /// For people, with the run directory as they would type it.
     pub fn describe(&self, out: &Path) -> String {
         let mut text = String::from("\n");

@@ -15,6 +15,7 @@ use zfl_experiment::values::{
     learning_rate, milliseconds, name, patience, positive, probability, seconds, seed,
 };
 use zfl_experiment::{BodyChoice, DeviceSettings, FaultFlags, Network, Settings, Time};
+use zfl_runner::Capture;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
 
@@ -203,7 +204,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub batch_size: Option<u32>,
 
-    /// Let whoever has this token touch the run from its page: stop it, kill or freeze a device … [default
+    /// Let whoever has this token control the run from its page: stop it, kill or freeze a device … [default
     /// TOKEN: a random one; or give it in ZFL_DASHBOARD_TOKEN, since arguments show in `ps`]
     #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, help_heading = "Results")]
     pub dashboard_token: Option<Option<String>>,
@@ -285,15 +286,6 @@ pub struct FaultArgs {
     pub reboot: bool,
 }
 
-/// Devices whose frames are written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Capture {
-    /// Those of every device.
-    All,
-    /// Those of these clients.
-    Of(Vec<u32>),
-}
-
 /// Address of a run's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DashboardChoice {
@@ -301,6 +293,16 @@ pub enum DashboardChoice {
     Off,
     /// At this address of this machine.
     At(SocketAddr),
+}
+
+impl DashboardChoice {
+    /// The address, if there is one.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+        }
+    }
 }
 
 #[derive(Args)]

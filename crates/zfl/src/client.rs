@@ -1,8 +1,6 @@
 //! `zfl client`: only devices, as threads of this process, for an aggregator that runs elsewhere.
 
 use crate::args::ClientArgs;
-use crate::run::block_on;
-use crate::session::Interrupts;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,6 +8,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_experiment::place;
 use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
+use zfl_runner::{Interrupts, block_on};
 
 /// Carries `zfl client` out, and returns the exit status.
 ///

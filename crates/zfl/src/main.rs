@@ -11,21 +11,17 @@
 
 mod args;
 mod client;
+mod command;
 mod devices;
 mod events;
-mod meter;
 mod run;
 mod runs;
 mod server;
-mod session;
-mod stage;
-mod summary;
 mod terminal;
-mod touch;
+mod token;
 mod tui;
 mod values;
 mod view;
-mod watch;
 mod words;
 
 use anyhow::Result;
@@ -36,12 +32,17 @@ use std::process::ExitCode;
 use std::time::Instant;
 use zfl_experiment::place::RUNS;
 use zfl_experiment::{Refusal, require};
+use zfl_runner::Ended;
 
 fn main() -> ExitCode {
     let began = Instant::now();
     match perform(Cli::parse().command, began) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
+            // It has been told by a signal, or by the fleet's process itself.
+            if let Some(ended) = error.downcast_ref::<Ended>() {
+                return ExitCode::from(ended.status);
+            }
             eprintln!("error: {error:#}");
             ExitCode::from(if error.is::<Refusal>() { 2 } else { 1 })
         }

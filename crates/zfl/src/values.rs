@@ -1,8 +1,9 @@
 //! Values of flags that are no keys of an experiment, and names of a list.
 
-use crate::args::{Capture, DashboardChoice};
+use crate::args::DashboardChoice;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use zfl_experiment::Choice;
+use zfl_runner::Capture;
 
 /// A parser that takes the names of a [`Choice`], and lists them in the help.
 pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {

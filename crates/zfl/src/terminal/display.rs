@@ -18,14 +18,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zfl_experiment::{Refusal, require};
 
 /// Leaves the alternate screen, shows the cursor, ends all attributes.
 const LEAVE_SCREEN: &[u8] = b"\x1b[?1049l\x1b[?25h\x1b[0m\r\n";
 
-/// What is asked for.
+/// The display that is asked for.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct DisplayArgs {
     /// Show the run on the full screen: rounds, fleet and logs; ? there lists the keys
@@ -42,18 +42,6 @@ pub struct DisplayArgs {
     #[arg(short, long, conflicts_with = "tui", help_heading = "Display")]
     pub quiet: bool,
 }
-
-/// How lines are to look.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// Only warnings and the summary.
-    pub quiet: bool,
-    /// A bar where standard error is a terminal.
-    pub bar: bool,
-}
-
-/// What this process was asked for: it shows one run in its life.
-static LOOK: OnceLock<Look> = OnceLock::new();
 
 /// The child that shows the run. Not in a variable of the run, since a second Ctrl-C ends the process
 /// from anywhere.
@@ -74,9 +62,9 @@ struct Follower {
     alive: Option<PipeWriter>,
 }
 
-/// A run is shown until this is dropped.
+/// A display that is closed when this is dropped.
 #[derive(Debug)]
-pub struct Shown(());
+pub struct Shown;
 
 impl DisplayArgs {
     /// Checks that there is a terminal if one is needed.
@@ -90,21 +78,22 @@ impl DisplayArgs {
         need_terminal("--tui")
     }
 
+    /// Tells whether a bar is shown where standard error is a terminal.
+    pub fn bar(self) -> bool {
+        // The full screen, or events in the same terminal, would be written across it.
+        !(self.quiet || self.tui || self.json && io::stdout().is_terminal())
+    }
+
     /// Shows the run in this directory as asked for.
     ///
     /// # Errors
     /// If the system gives no pipe or no process.
-    pub fn open(self, run: &Path) -> Result<Shown> {
-        LOOK.get_or_init(|| Look {
-            quiet: self.quiet,
-            // Events in the same terminal would be written across it.
-            bar: !(self.quiet || self.json && io::stdout().is_terminal()),
-        });
+    pub fn open(self, run: &Path) -> Result<()> {
         if self.tui || self.json {
             let follower = Follower::start(self, run).context("cannot show the run")?;
             *lock() = Some(follower);
         }
-        Ok(Shown(()))
+        Ok(())
     }
 }
 
@@ -128,28 +117,15 @@ pub fn need_terminal(flag: &str) -> Result<(), Refusal> {
     })
 }
 
-/// How lines are to look.
-pub fn look() -> Look {
-    let usual = Look {
-        quiet: false,
-        bar: true,
-    };
-    LOOK.get().copied().unwrap_or(usual)
-}
-
-/// Ends the display, however long it has yet to write.
-pub fn close() {
-    end(None);
-}
-
 /// Ends the display before the process ends at once.
 pub fn abandon() {
     end(Some(Duration::from_secs(2)));
 }
 
 impl Drop for Shown {
+    /// Ends the display, however long it has yet to write.
     fn drop(&mut self) {
-        close();
+        end(None);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run shows while it goes on: one line per round, and a progress bar on a terminal.
+//! Lines and a progress bar of a run that goes on.
 //!
 //! Lines go to standard output and are all there is where that is no terminal; the bar goes to
 //! standard error, and only if that is one. [`display`] puts something else behind both, if asked to.
@@ -7,14 +7,17 @@ pub mod display;
 mod lines;
 pub mod text;
 
+use display::DisplayArgs;
 pub use lines::{Line, Lines};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use zfl_experiment::Experiment;
-use zfl_run_dir::Event;
+use zfl_run_dir::{Event, RunSummary};
+use zfl_runner::{Begin, Interrupt, Observer};
 
 /// How often the bar is drawn anew, so that people see that the run is alive.
 const TICK: Duration = Duration::from_millis(200);
@@ -23,24 +26,26 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Terminal {
     lines: Lines,
+    out: PathBuf,
     clients_per_round: u32,
-    quiet: bool,
+    display: DisplayArgs,
     bar: ProgressBar,
+    /// A line below the introduction.
+    pub hint: Option<String>,
     /// When the first round here began, and the updates of those before it.
     training_since: OnceLock<(Instant, u64)>,
 }
 
 impl Terminal {
     /// Shows nothing yet.
-    pub fn of(experiment: &Experiment) -> Self {
+    pub fn of(experiment: &Experiment, display: DisplayArgs) -> Self {
         let &Experiment {
             rounds,
             clients,
             clients_per_round,
             ..
         } = experiment;
-        let look = display::look();
-        let target = if look.bar {
+        let target = if display.bar() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
@@ -54,21 +59,23 @@ impl Terminal {
         );
         Self {
             lines: Lines { rounds, clients },
+            out: experiment.out.clone(),
             clients_per_round,
-            quiet: look.quiet,
+            display,
             bar,
+            hint: None,
             training_since: OnceLock::new(),
         }
     }
 
     /// Prints a line above the bar.
-    pub fn line(&self, text: &str) {
+    fn line(&self, text: &str) {
         let line = format!("{}\n", clean_lines(text));
         self.print(|| io::stdout().write_all(line.as_bytes()));
     }
 
     /// Prints a warning above the bar.
-    pub fn warn(&self, text: &str) {
+    fn warn(&self, text: &str) {
         let line = format!("warning: {}\n", clean_lines(text));
         self.print(|| io::stderr().write_all(line.as_bytes()));
     }
@@ -81,43 +88,6 @@ impl Terminal {
                 let _ = write();
             }
         });
-    }
-
-    /// The fleet begins to boot.
-    pub fn booting(&self) {
-        self.bar.set_length(self.lines.clients.into());
-        self.bar.set_message("booting");
-        self.bar.enable_steady_tick(TICK);
-    }
-
-    /// A device runs.
-    pub fn booted(&self) {
-        // A device may also come back later, when the bar counts something else.
-        if self.training_since.get().is_none() {
-            self.bar.inc(1);
-            self.bar
-                .set_prefix(format!("{} of {}", self.bar.position(), self.lines.clients));
-        }
-    }
-
-    /// Shows one event of the aggregator.
-    pub fn show(&self, event: &Event) {
-        match event {
-            Event::RoundStarted { round, cohort } => self.training(*round, cohort.len()),
-            Event::ResultReceived { .. } | Event::ClientFailed { .. } => self.update(),
-            _ => {}
-        }
-        match self.lines.of(event) {
-            Some(Line::Said(text)) if !self.quiet => self.line(&text),
-            // A reason is one line, whatever is in it.
-            Some(Line::Warning(text)) => self.warn(&zfl_text::plain(&text)),
-            _ => {}
-        }
-    }
-
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
     }
 
     /// A round begins.
@@ -148,6 +118,68 @@ impl Terminal {
         let left_s = since.elapsed().as_secs_f64() * all.saturating_sub(done) as f64 / own as f64;
         let left = humantime::format_duration(Duration::from_secs(left_s as u64));
         self.bar.set_prefix(format!("ETA {left}"));
+    }
+}
+
+impl Observer for Terminal {
+    fn on_begin(&self, begin: Begin<'_>) -> anyhow::Result<()> {
+        self.display.open(begin.run_dir)?;
+        if !begin.introduction.is_empty() {
+            self.line(begin.introduction);
+        }
+        if let Some(hint) = &self.hint {
+            self.line(hint);
+        }
+        Ok(())
+    }
+
+    fn on_booting(&self) {
+        self.bar.set_length(self.lines.clients.into());
+        self.bar.set_message("booting");
+        self.bar.enable_steady_tick(TICK);
+    }
+
+    fn on_running(&self, _client: u32) {
+        // A device may also come back later, when the bar counts something else.
+        if self.training_since.get().is_none() {
+            self.bar.inc(1);
+            self.bar
+                .set_prefix(format!("{} of {}", self.bar.position(), self.lines.clients));
+        }
+    }
+
+    fn on_event(&self, event: &Event) {
+        match event {
+            Event::RoundStarted { round, cohort } => self.training(*round, cohort.len()),
+            Event::ResultReceived { .. } | Event::ClientFailed { .. } => self.update(),
+            Event::RunFinished { .. } => self.bar.finish_and_clear(),
+            _ => {}
+        }
+        match self.lines.of(event) {
+            Some(Line::Said(text)) if !self.display.quiet => self.line(&text),
+            // A reason is one line, whatever is in it.
+            Some(Line::Warning(text)) => self.warn(&zfl_text::plain(&text)),
+            _ => {}
+        }
+    }
+
+    fn on_note(&self, line: &str) {
+        self.line(line);
+    }
+
+    fn on_warning(&self, line: &str) {
+        self.warn(line);
+    }
+
+    fn on_second_signal(&self, signal: Interrupt) {
+        display::abandon();
+        std::process::exit(signal.status.into());
+    }
+
+    fn on_end(&self, summary: &RunSummary) {
+        let here = std::env::current_dir().unwrap_or_default();
+        let out = self.out.strip_prefix(here).unwrap_or(&self.out);
+        self.line(&summary.describe(out));
     }
 }
 

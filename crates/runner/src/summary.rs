@@ -5,7 +5,7 @@ use zfl_orchestrator::switch::{LaneStats, SwitchStats};
 use zfl_run_dir::{Failure, FleetSummary, Frames, NetworkStats, RunSummary, TrainingSummary};
 
 /// Both sides of a run together.
-pub fn summarise(
+pub(crate) fn summarise(
     experiment: &Experiment,
     mut training: TrainingSummary,
     mut fleet: FleetSummary,
@@ -19,10 +19,10 @@ pub fn summarise(
     RunSummary {
         name: experiment.name.clone(),
         training,
-        interrupted_by,
+        interrupted_by: interrupted_by.map(str::to_owned),
         body: match experiment.body {
-            None if !experiment.groups.is_empty() => Some("mixed"),
-            body => body.map(|body| body.name()),
+            None if !experiment.groups.is_empty() => Some("mixed".to_owned()),
+            body => body.map(|body| body.name().to_owned()),
         },
         board: experiment.board.as_ref().map(|board| board.name.clone()),
         wall_s,
@@ -34,7 +34,7 @@ pub fn summarise(
 }
 
 /// Frames on all links of a switch together.
-pub fn network_stats(switch: &SwitchStats) -> NetworkStats {
+pub(crate) fn network_stats(switch: &SwitchStats) -> NetworkStats {
     let (mut up, mut down) = (Frames::default(), Frames::default());
     for client in switch.clients.values() {
         add(&mut up, &client.uplink);

@@ -1,18 +1,18 @@
-//! Touching a run over the real router: who may, what it does, and how everybody else is refused.
+//! Remote control over the real router: who may, what it does, and how everybody else is refused.
 
-#[path = "support/hand.rs"]
-mod hand;
+#[path = "support/remote.rs"]
+mod remote;
 mod support;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, header};
-use hand::{Fake, TOKEN};
 use http_body_util::BodyExt;
+use remote::{Fake, TOKEN};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use support::Script;
 use tower::ServiceExt;
-use zfl_dashboard::{Action, Dashboard, MAX_BODY, TOUCH_ROUTES};
+use zfl_dashboard::{Action, CONTROL_ROUTES, Dashboard, MAX_BODY};
 
 const HOST: &str = "127.0.0.1:4242";
 const ORIGIN: &str = "http://127.0.0.1:4242";
@@ -27,7 +27,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A run of this process that goes on; it can be touched.
+    /// A run of this process that goes on; it takes remote control.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut script = Script::new(dir.path(), 8, 20);
@@ -121,7 +121,7 @@ async fn answer(dashboard: &Dashboard, asked: &Asked) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn whoever_shows_the_token_touches() {
+async fn whoever_shows_the_token_controls_the_run() {
     let stage = Stage::new();
     let possible = json!({
         "stop": true, "actions": ["kill", "reboot", "freeze", "thaw", "cut", "heal"],
@@ -147,13 +147,13 @@ async fn whoever_shows_the_token_touches() {
 }
 
 #[tokio::test]
-async fn without_a_token_there_is_nothing_to_touch() {
+async fn without_a_token_there_is_nothing_to_control() {
     let dir = tempfile::tempdir().unwrap();
     Script::new(dir.path(), 8, 20).up_to_the_middle_of(3);
     let live = Dashboard::new(support::meta(8, 20), dir.path());
     let view = Dashboard::from_run_dir(dir.path()).unwrap();
     for (dashboard, advice) in [(&live, "--dashboard-token"), (&view, "what one wrote down")] {
-        for path in TOUCH_ROUTES {
+        for path in CONTROL_ROUTES {
             let path: &'static str = if path.contains('{') { DEVICE } else { path };
             for asked in [Asked::get(path), Asked::post(path, KILL)] {
                 let (status, told) = ask(dashboard, &asked).await;
@@ -307,7 +307,7 @@ async fn who_guesses_waits_and_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test]
-async fn what_is_over_is_not_touched() {
+async fn what_is_over_is_not_controlled() {
     let mut stage = Stage::new();
     stage.script.finish();
     stage.dashboard.catch_up().unwrap();
@@ -333,7 +333,7 @@ async fn the_token_is_in_no_answer() {
 }
 
 /// Without a token the page shows no button: all are hidden until the page's script finds that the
-/// run can be touched.
+/// run takes remote control.
 #[tokio::test]
 async fn the_page_as_it_is_sent_has_no_button_to_touch() {
     let stage = Stage::new();
@@ -350,7 +350,7 @@ async fn the_page_as_it_is_sent_has_no_button_to_touch() {
 #[test]
 fn the_document_has_every_answer() {
     let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
-    let [ask, stop, device] = TOUCH_ROUTES.map(|path| &document["paths"][path]);
+    let [ask, stop, device] = CONTROL_ROUTES.map(|path| &document["paths"][path]);
     let codes = |operation: &Value| {
         assert_eq!(operation["security"][0]["token"], json!([]));
         let answers = operation["responses"].as_object().unwrap();

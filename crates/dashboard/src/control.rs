@@ -1,10 +1,10 @@
-//! Touching a run: the endpoints that change something, and who may.
+//! Remote control of a run: the endpoints that change something, and who may use them.
 //!
-//! What a hand does is the business of whoever makes the run ([`Touch`]); here it is only decided
-//! whether it may. docs/adr/0007 has the threats. In this order, each with an answer that says why:
+//! What is done is the business of whoever makes the run ([`RemoteControl`]); here it is only decided who
+//! may ask for it. docs/adr/0007 has the threats. In this order, each with an answer that says why:
 //!
 //! 1. `Host`, and `Origin` if there is one, name this machine ([`crate::guard`]).
-//! 2. The run can be touched at all: it has a token.
+//! 2. The run takes remote control at all: it has a token.
 //! 3. A request that changes something comes from this very page: `Origin` is there and is `Host`.
 //! 4. `Authorization: Bearer` shows the token. Who shows a wrong one waits, and few can wait at a time.
 //! 5. The body is short, JSON, and says something that is known.
@@ -29,8 +29,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// The paths that touch; `docs/openapi.json` has the same.
-pub const TOUCH_ROUTES: [&str; 3] = [
+/// The paths of remote control; `docs/openapi.json` has the same.
+pub const CONTROL_ROUTES: [&str; 3] = [
     "/api/touch",
     "/api/touch/stop",
     "/api/touch/devices/{client}",
@@ -77,11 +77,11 @@ impl Action {
     }
 }
 
-/// Whoever makes the run, and does to it what a hand on the page asks for.
+/// The maker of a run, who does to it what its page asks for.
 ///
-/// What is done comes back in words for a person, what is not with the reason. Whether anybody may is
+/// Each answer is in words for a person: what was done, or the reason why it was not. Who may ask is
 /// decided before. A future that is dropped may or may not have done it.
-pub trait Touch: Send + Sync {
+pub trait RemoteControl: Send + Sync {
     /// Actions that this run supports; a device may still refuse one.
     fn actions(&self) -> Vec<Action>;
 
@@ -92,18 +92,18 @@ pub trait Touch: Send + Sync {
     fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>>;
 }
 
-/// A way to the run, and what opens it.
+/// A way to the run, and the token that opens it.
 pub(crate) struct Gate {
     token: Token,
-    touch: Arc<dyn Touch>,
+    control: Arc<dyn RemoteControl>,
     guesses: Semaphore,
 }
 
 impl Gate {
-    pub fn new(token: Token, touch: Arc<dyn Touch>) -> Self {
+    pub fn new(token: Token, control: Arc<dyn RemoteControl>) -> Self {
         Self {
             token,
-            touch,
+            control,
             guesses: Semaphore::new(GUESSES),
         }
     }
@@ -115,20 +115,20 @@ impl fmt::Debug for Gate {
     }
 }
 
-type Hand = State<(Arc<Gate>, Arc<Shared>)>;
+type Controlled = State<(Arc<Gate>, Arc<Shared>)>;
 
-/// [`TOUCH_ROUTES`], which all refuse if there is no gate.
+/// [`CONTROL_ROUTES`], which all refuse if there is no gate.
 pub(crate) fn router(gate: Option<Arc<Gate>>, shared: Arc<Shared>) -> Router {
     let Some(gate) = gate else {
         let closed = |router: Router<_>, path| router.route(path, any(closed));
-        return TOUCH_ROUTES
+        return CONTROL_ROUTES
             .into_iter()
             .fold(Router::new(), closed)
             .with_state(shared);
     };
     let handlers = [get(possible), post(stop), post(device)];
     let open = |router: Router<_>, (path, handler)| router.route(path, handler);
-    TOUCH_ROUTES
+    CONTROL_ROUTES
         .into_iter()
         .zip(handlers)
         .fold(Router::new(), open)
@@ -148,7 +148,7 @@ async fn closed(State(shared): State<Arc<Shared>>) -> Response {
     refusal(StatusCode::NOT_FOUND, advice)
 }
 
-/// Lets through who may touch.
+/// Lets through who may control the run.
 async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let looks = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -206,15 +206,15 @@ fn shown(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// `/api/touch`: what a hand can do here.
+/// `/api/touch`: the actions that can be asked for.
 #[derive(Serialize)]
 struct Possible {
     stop: bool,
     actions: Vec<Action>,
 }
 
-async fn possible(State((gate, _)): Hand) -> Response {
-    let actions = gate.touch.actions();
+async fn possible(State((gate, _)): Controlled) -> Response {
+    let actions = gate.control.actions();
     Json(Possible {
         stop: true,
         actions,
@@ -227,14 +227,14 @@ async fn possible(State((gate, _)): Hand) -> Response {
 #[serde(deny_unknown_fields)]
 struct Stop {}
 
-async fn stop(State((gate, shared)): Hand, request: Request) -> Response {
+async fn stop(State((gate, shared)): Controlled, request: Request) -> Response {
     if let Err(refused) = message::<Stop>(request).await {
         return refused;
     }
     if let Some(refused) = over(&shared) {
         return refused;
     }
-    answer(gate.touch.stop().await)
+    answer(gate.control.stop().await)
 }
 
 #[derive(Deserialize)]
@@ -244,7 +244,7 @@ struct Wish {
 }
 
 async fn device(
-    State((gate, shared)): Hand,
+    State((gate, shared)): Controlled,
     Path(client): Path<u32>,
     request: Request,
 ) -> Response {
@@ -258,7 +258,7 @@ async fn device(
     if shared.look(|model, _| model.device(client).is_none()) {
         return refusal(StatusCode::NOT_FOUND, "there is no such device");
     }
-    answer(gate.touch.device(client, action).await)
+    answer(gate.control.device(client, action).await)
 }
 
 fn over(shared: &Shared) -> Option<Response> {

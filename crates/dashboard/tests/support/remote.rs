@@ -5,22 +5,22 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex};
-use zfl_dashboard::{Action, Dashboard, Token, Touch};
+use zfl_dashboard::{Action, Dashboard, RemoteControl, Token};
 
 pub const TOKEN: &str = "correct-horse-battery";
 
-/// It can be touched, and refuses to cut links.
+/// It takes remote control, and refuses to cut links.
 #[derive(Default)]
 pub struct Fake {
     done: Mutex<Vec<String>>,
 }
 
 impl Fake {
-    /// Lets whoever shows [`TOKEN`] touch this in the place of a run.
+    /// Lets whoever shows [`TOKEN`] control this in the place of a run.
     pub fn behind(dashboard: Dashboard) -> (Dashboard, Arc<Self>) {
         let fake = Arc::new(Self::default());
         let token = Token::parse(TOKEN).unwrap();
-        (dashboard.touchable(token, fake.clone()), fake)
+        (dashboard.with_remote_control(token, fake.clone()), fake)
     }
 
     /// Actions done so far.
@@ -34,7 +34,7 @@ impl Fake {
     }
 }
 
-impl Touch for Fake {
+impl RemoteControl for Fake {
     fn actions(&self) -> Vec<Action> {
         use Action::{Cut, Freeze, Heal, Kill, Reboot, Thaw};
         vec![Kill, Reboot, Freeze, Thaw, Cut, Heal]

@@ -9,7 +9,7 @@ use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_run_dir::{ClientRecord, HostCost};
 
 /// Reads off what devices cost, from one update to the next.
-pub struct Meter {
+pub(crate) struct Meter {
     /// The group of each client.
     groups: Vec<FleetGroup>,
     /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how

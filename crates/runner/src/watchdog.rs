@@ -1,7 +1,7 @@
 //! Watching a fleet: what happens to devices goes to the aggregator, and one that hangs is ended.
 
-use crate::stage::Stage;
-use crate::terminal::Terminal;
+use crate::faults::FaultRunner;
+use crate::observer::Observer;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LAST_LINES: usize = 30;
 
 /// Devices that died.
-pub type Deaths = Arc<Mutex<Vec<Death>>>;
+pub(crate) type Deaths = Arc<Mutex<Vec<Death>>>;
 
 /// Notes a death.
 fn note(deaths: &Deaths, death: Death) {
@@ -31,15 +31,15 @@ fn note(deaths: &Deaths, death: Death) {
 }
 
 /// Passes on what happens in the fleet, until there is no fleet.
-pub async fn watch(
+pub(crate) async fn watch(
     mut told: UnboundedReceiver<FleetEvent>,
     aggregator: Handle,
-    stage: Arc<Stage>,
-    terminal: Arc<Terminal>,
+    faults: Arc<FaultRunner>,
+    observer: Arc<dyn Observer>,
     deaths: Deaths,
 ) {
     while let Some(event) = told.recv().await {
-        stage.hear(&event);
+        faults.on_event(&event);
         let (client, what, detail) = match event {
             FleetEvent::Booting { client, attempt } => {
                 (client, "booting", json!({"attempt": attempt}))
@@ -49,8 +49,8 @@ pub async fn watch(
                 address,
                 boot_ms,
             } => {
-                terminal.booted();
-                stage.booted(client, boot_ms);
+                observer.on_running(client);
+                faults.booted(client, boot_ms);
                 (
                     client,
                     "running",
@@ -63,12 +63,12 @@ pub async fn watch(
                 (client, "finished", json!({}))
             }
             FleetEvent::Refused { client, reason } => {
-                terminal.warn(&format!("client {client} cannot join: {reason}"));
+                observer.on_warning(&format!("client {client} cannot join: {reason}"));
                 (client, "refused", json!({"reason": reason}))
             }
             FleetEvent::Stopped { client } => (client, "stopped", json!({})),
             FleetEvent::LogLost { client, error } => {
-                terminal.warn(&format!("client {client}: its log is lost: {error}"));
+                observer.on_warning(&format!("client {client}: its log is lost: {error}"));
                 (client, "log_lost", json!({"error": error}))
             }
             FleetEvent::Died(zfl_orchestrator::Death {
@@ -76,7 +76,7 @@ pub async fn watch(
                 reason,
                 last_lines,
             }) => {
-                terminal.warn(&format!("client {client} died: {reason}"));
+                observer.on_warning(&format!("client {client} died: {reason}"));
                 aggregator.client_lost(client, &reason);
                 let detail = json!({"reason": reason, "last_lines": last_lines});
                 let death = Death {
@@ -98,10 +98,10 @@ pub async fn watch(
 /// that has trained and is sending is not: its link may be slow, and the round's deadline ends that.
 /// One that has failed a round, or has not got ready in time, counts as stuck if it is asked and answers
 /// nothing for `patience`.
-pub struct Watchdog {
-    pub stage: Arc<Stage>,
+pub(crate) struct Watchdog {
+    pub faults: Arc<FaultRunner>,
     pub aggregator: Handle,
-    pub terminal: Arc<Terminal>,
+    pub observer: Arc<dyn Observer>,
     pub deaths: Deaths,
     pub serial_dir: PathBuf,
     pub patience: Duration,
@@ -159,7 +159,8 @@ impl Watchdog {
     fn end(&self, ends: &mut JoinSet<()>, client: u32, what: &str) {
         let seconds = self.patience.as_secs_f64();
         let reason = format!("{what} for {seconds} s: killed by the watchdog");
-        self.terminal.warn(&format!("client {client}: {reason}"));
+        self.observer
+            .on_warning(&format!("client {client}: {reason}"));
         let last_lines = last_lines(&self.serial_dir.join(format!("{client}.log")));
         let detail = json!({"reason": reason, "last_lines": last_lines});
         self.aggregator
@@ -170,8 +171,8 @@ impl Watchdog {
             last_lines,
         };
         note(&self.deaths, death);
-        let stage = Arc::clone(&self.stage);
-        ends.spawn(async move { stage.kill(client, &reason, true).await });
+        let faults = Arc::clone(&self.faults);
+        ends.spawn(async move { faults.kill(client, &reason, true).await });
     }
 }
 

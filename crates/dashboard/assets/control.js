@@ -1,4 +1,4 @@
-// Touching the run: what the page can do if it was opened with the run's token.
+// Remote control of the run, for a page that was opened with the run's token.
 
 const $ = (id) => document.getElementById(id);
 const KEY = "zfl-token";
@@ -94,7 +94,7 @@ function update() {
   $("touch-link").hidden = !actions.includes("cut");
 }
 
-async function touch(path, message) {
+async function send(path, message) {
   if (busy) return;
   busy = true;
   try {
@@ -111,11 +111,11 @@ export function wire() {
   const confirm = $("confirm");
   $("stop").addEventListener("click", () => confirm.showModal());
   $("confirm-no").addEventListener("click", () => confirm.close());
-  $("confirm-yes").addEventListener("click", () => { confirm.close(); touch("/api/touch/stop", {}); });
+  $("confirm-yes").addEventListener("click", () => { confirm.close(); send("/api/touch/stop", {}); });
   for (const button of $("device-touch").querySelectorAll("button")) {
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true" || shown.device == null) return;
-      touch(`/api/touch/devices/${shown.device.client}`, { action: button.dataset.action });
+      send(`/api/touch/devices/${shown.device.client}`, { action: button.dataset.action });
     });
   }
 }

@@ -1,16 +1,16 @@
-//! The fleet as the aggregator is told of it: what is planned to go wrong in a round, carried out, and
-//! what each device costs its host.
+//! Planned faults, carried out on the fleet and told to the aggregator; and what each device costs its
+//! host.
 //!
 //! The plan says what happens to whom in which round ([`zfl_orchestrator::faults`]). What takes a
 //! device out of a round is told to the aggregator before it chooses the cohort, so that the outcome
 //! does not depend on who is faster; the device itself then suffers it for real.
 
-mod hand;
+mod remote;
 
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use hand::Hands;
+use remote::RemoteState;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,8 +25,8 @@ use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
 use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase};
 
-/// The fleet, and what happens to it on purpose.
-pub struct Stage {
+/// A fleet, and what happens to it on purpose.
+pub(crate) struct FaultRunner {
     fleet: Weak<Fleet>,
     aggregator: Handle,
     server: SocketAddr,
@@ -44,16 +44,16 @@ struct State {
     away: BTreeSet<u32>,
     /// Clients whose memory is taken for a round.
     starved: BTreeSet<u32>,
-    /// What the clients of this round have before them.
+    /// Faults that clients of this round have yet to suffer.
     due: BTreeMap<u32, Fault>,
     round: u32,
-    /// How often each kind of fault happened.
+    /// Faults that happened, counted by kind.
     counts: BTreeMap<&'static str, u32>,
-    hands: Hands,
+    remote: RemoteState,
 }
 
-impl Stage {
-    /// Of a fleet that serves `aggregator`, which listens at `server`.
+impl FaultRunner {
+    /// A runner for a fleet that serves `aggregator`, which listens at `server`.
     pub fn new(
         fleet: Weak<Fleet>,
         aggregator: Handle,
@@ -72,7 +72,7 @@ impl Stage {
         }
     }
 
-    /// How often each kind of fault happened.
+    /// Faults that happened, counted by kind.
     pub fn counts(&self) -> BTreeMap<&'static str, u32> {
         self.state().counts.clone()
     }
@@ -110,7 +110,7 @@ impl Stage {
         }
     }
 
-    /// Tells the aggregator that a device is gone, and whether for good.
+    /// Tells the aggregator that a device is gone, for good or for a while.
     fn tell_lost(&self, client: u32, reason: &str, comes_back: bool) {
         let _whole = lock(&self.telling);
         // This may end the round.
@@ -159,8 +159,8 @@ impl Stage {
             }
         };
         for (client, fault) in due {
-            let stage = Arc::clone(self);
-            acts.spawn(async move { stage.inflict(round, client, fault).await });
+            let runner = Arc::clone(self);
+            acts.spawn(async move { runner.inflict(round, client, fault).await });
         }
     }
 
@@ -174,14 +174,14 @@ impl Stage {
             Fault::Freeze { for_ms } => {
                 let _ = fleet.freeze(client).await;
                 self.over_after(for_ms, client, fault).await;
-                if !self.state().hands.freezes(client) {
+                if !self.state().remote.freezes(client) {
                     let _ = fleet.thaw(client).await;
                 }
             }
             Fault::Cut { for_ms } => {
                 self.complain(client, fleet.cut(client).await);
                 self.over_after(for_ms, client, fault).await;
-                if !self.state().hands.cuts(client) {
+                if !self.state().remote.cuts(client) {
                     self.complain(client, fleet.heal(client).await);
                 }
             }
@@ -218,7 +218,7 @@ impl Stage {
         let (away, starved) = {
             let mut state = self.state();
             let mut away = std::mem::take(&mut state.away);
-            away.retain(|&client| !state.hands.cuts(client));
+            away.retain(|&client| !state.remote.cuts(client));
             (away, std::mem::take(&mut state.starved))
         };
         let Some(fleet) = self.fleet.upgrade() else {
@@ -281,7 +281,7 @@ impl Stage {
     }
 }
 
-impl RoundHooks for Stage {
+impl RoundHooks for FaultRunner {
     fn before_round(&self, round: u32, elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
         self.prepare(round, elapsed_s).boxed()
     }
@@ -314,7 +314,7 @@ impl RoundHooks for Stage {
     }
 }
 
-/// Why a client has no update, in the tables: the same words in every run.
+/// The reason for a missing update, in the tables: the same words in every run.
 fn reason(fault: Fault) -> String {
     format!("{} on purpose", fault.name())
 }

@@ -1,0 +1,178 @@
+//! The fleet of an experiment: its devices, and what this machine allows them.
+
+use anyhow::{Result, ensure};
+use std::sync::Arc;
+use std::time::Duration;
+use zfl_experiment::estimate::memory;
+use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
+use zfl_orchestrator::admission::Capacity;
+use zfl_orchestrator::sandbox::{self, Needs, Plan};
+use zfl_orchestrator::{
+    BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Qemu, Resumption,
+};
+use zfl_run_dir::Resumed;
+
+/// Devices whose frames are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// Every device.
+    All,
+    /// These clients.
+    Of(Vec<u32>),
+}
+
+/// Choices about a fleet that are no part of an experiment: they change no result.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FleetOptions {
+    /// Machines that boot at the same time.
+    pub boot_parallel: Option<u32>,
+    /// Starts more devices than there is memory for.
+    pub oversubscribe: bool,
+    /// Devices whose frames are written down.
+    pub pcap: Option<Capture>,
+}
+
+/// The devices of an experiment but those that are lost, and how they are started.
+pub(crate) fn config(
+    experiment: &Experiment,
+    options: &FleetOptions,
+    resumed: Option<&Resumed>,
+) -> Result<FleetConfig, Refusal> {
+    let lost = |client: &u32| resumed.is_some_and(|from| from.lost.contains_key(client));
+    let mut devices = Vec::new();
+    let mut clients = 0..experiment.clients;
+    for group in &experiment.groups {
+        let extra_bytes = memory::beyond_budget(experiment, group)?;
+        let those = clients.by_ref().take(group.count as usize);
+        devices.extend(
+            those
+                .filter(|client| !lost(client))
+                .map(|client| DeviceSpec {
+                    extra_bytes,
+                    ..device(client, group)
+                }),
+        );
+    }
+    let mut config = FleetConfig::new(devices, experiment.out.join("serial"));
+    config.boot = BootPolicy {
+        parallel: options.boot_parallel.map(|count| count as usize),
+        ..BootPolicy::default()
+    };
+    config.seed = experiment.seed;
+    config.oversubscribe = options.oversubscribe;
+    config.resumed = resumed.map(resumption);
+    config.pcap = options.pcap.as_ref().map(|capture| PcapConfig {
+        dir: experiment.out.join("pcap"),
+        clients: match capture {
+            Capture::All => None,
+            Capture::Of(clients) => Some(clients.clone()),
+        },
+    });
+    Ok(config)
+}
+
+fn resumption(from: &Resumed) -> Resumption {
+    let Resumed {
+        round, elapsed_s, ..
+    } = from;
+    Resumption {
+        elapsed: Duration::try_from_secs_f64(*elapsed_s).unwrap_or_default(),
+        mark: format!(
+            "resumed after round {round}: what came after {elapsed_s:.3} s was broken off and is done again"
+        ),
+    }
+}
+
+fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
+    let body = match &group.board {
+        Some(board) => DeviceBody::Emulated(Arc::clone(board)),
+        None => DeviceBody::Native,
+    };
+    DeviceSpec {
+        link: group.link,
+        memory_mib: group.memory_mib,
+        speed: group.speed,
+        ..DeviceSpec::new(client, body)
+    }
+}
+
+/// Checks that what is to be booted is there, and finds out what this machine allows.
+pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
+    can_capture(experiment, fleet)?;
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let emulated = boards.clone().next().is_some();
+    for board in boards {
+        Qemu::find(board)?;
+        let image = &board.kernel.image;
+        ensure!(
+            image.is_file(),
+            "the firmware {} is not there; build it with: cargo xtask build-guest --board {}",
+            image.display(),
+            board.name
+        );
+    }
+    let capacity = Capacity::of(&fleet.devices)?;
+    require(fleet.oversubscribe || capacity.suffices(), || {
+        format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
+    })?;
+    if !emulated {
+        return Ok(Plan::native());
+    }
+    let needs = Needs {
+        links: fleet.devices.iter().any(|spec| !spec.link.is_perfect()),
+        cuts: experiment.fault_plan()?.cuts_links(),
+        pcap: fleet.pcap.is_some(),
+    };
+    let network = experiment.network.unwrap_or(Network::usual());
+    Ok(sandbox::probe(network.into(), needs)?)
+}
+
+/// Refuses captures of devices that have no frames.
+fn can_capture(experiment: &Experiment, fleet: &FleetConfig) -> Result<(), Refusal> {
+    let is_emulated = |group: &FleetGroup| group.board.is_some();
+    let emulated = experiment.groups.iter().any(is_emulated);
+    NotNative::Capture.refuse_if(!emulated && fleet.pcap.is_some())?;
+    let captured = fleet.pcap.iter().flat_map(|pcap| &pcap.clients).flatten();
+    captured.into_iter().try_for_each(|&client| {
+        require(experiment.group(client).is_some_and(is_emulated), || {
+            format!("--pcap {client}: there is no emulated device {client} to capture")
+        })
+    })
+}
+
+/// Lines for people: the devices, the rounds, the network.
+pub(crate) fn introduction(
+    experiment: &Experiment,
+    plan: &Plan,
+    fleet: &FleetConfig,
+) -> Result<String> {
+    let &Experiment {
+        clients, rounds, ..
+    } = experiment;
+    let devices = match &experiment.groups[..] {
+        [only] if only.board.is_none() => "native devices, nothing emulated".to_owned(),
+        [only] => format!("devices on {}, network {plan}", only.kind()),
+        groups => {
+            let each = groups
+                .iter()
+                .map(|g| format!("{} {} on {}", g.count, g.name, g.kind()));
+            let each = each.collect::<Vec<_>>().join(", ");
+            format!("devices ({each}), network {plan}")
+        }
+    };
+    let examples = match experiment.examples_per_client {
+        Some(examples) => format!("{examples} examples a device"),
+        None => "as many examples a device as its group says".to_owned(),
+    };
+    let layers: Vec<_> = experiment.layers.iter().map(u32::to_string).collect();
+    let mut text = format!(
+        "{clients} {devices}\n{rounds} rounds of federated averaging, network {} with {} parameters, \
+         {examples}",
+        layers.join("-"),
+        experiment.num_params(),
+    );
+    if experiment.board.is_some() || experiment.groups.len() > 1 {
+        text += &format!("\n{}", Capacity::of(&fleet.devices)?);
+    }
+    Ok(text)
+}

@@ -1,0 +1,68 @@
+//! A run that was broken off and goes on.
+
+use crate::runner::Runner;
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::path::Path;
+use zfl_experiment::{Experiment, Out, Refusal, Settings, boards, require};
+use zfl_run_dir::{RunDir, process_of};
+
+impl Runner {
+    /// A run that was broken off, in this directory. Settings may change how it is run, not what.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if it is under way or over, or was run with other settings; if it cannot be read.
+    pub fn resume(settings: Settings, run: &Path, root: &Path) -> Result<Self> {
+        require(process_of(run).is_none(), || {
+            format!("{} is under way: zfl stop it first", run.display())
+        })?;
+        let settings = settings.over(
+            Settings::read(&run.join("config.toml"))?,
+            &boards::guests(root),
+        )?;
+        let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(run), root)?;
+        let before = std::fs::read_to_string(run.join("config.toml"))?;
+        let other = differences(&before, &experiment.to_toml()?)?;
+        require(other.is_empty(), || {
+            format!(
+                "{} was run with other settings ({}): leave out the flags that change them",
+                run.display(),
+                other.join(", ")
+            )
+        })?;
+        let resumed = RunDir::broken_off(run, &experiment.model)
+            .map_err(|error| Refusal(format!("{error:#}")))?;
+        require(resumed.round < experiment.rounds, || {
+            format!(
+                "{} is over: all {} rounds are complete",
+                run.display(),
+                experiment.rounds
+            )
+        })?;
+        let mut runner = Self::new(experiment, data);
+        runner.resumed = Some(resumed);
+        Ok(runner)
+    }
+}
+
+/// Keys of which two configurations say different things. The run's folder is none: it may have been
+/// moved.
+fn differences(before: &str, now: &str) -> Result<Vec<String>> {
+    let [before, now] = [before, now].map(toml::from_str::<toml::Table>);
+    let (before, now) = (before?, now?);
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let differs = |key: &&String| *key != "out" && before.get(*key) != now.get(*key);
+    Ok(keys.into_iter().filter(differs).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_moved_has_the_same_settings() {
+        let differ = |one: &str, two: &str| differences(one, two).unwrap();
+        assert!(differ("out = 'a'\nseed = 1", "seed = 1 # mine\nout = 'b'").is_empty());
+        assert_eq!(differ("seed = 1\nx = 1", "seed = 2"), ["seed", "x"]);
+    }
+}

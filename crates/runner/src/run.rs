@@ -1,0 +1,191 @@
+//! One run, from its sandbox to its summary.
+
+use crate::background::Background;
+use crate::control::{self, ControlToken};
+use crate::faults::FaultRunner;
+use crate::observer::Observer;
+use crate::page;
+use crate::session::{Interrupt, aggregate};
+use crate::summary::{network_stats, summarise};
+use anyhow::{Context, Result};
+use fl_data::{Partition, Splits};
+use futures::future::join_all;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use zfl_aggregator::{Handle, Server, bind};
+use zfl_experiment::Experiment;
+use zfl_orchestrator::sandbox::Sandbox;
+use zfl_orchestrator::{Fleet, FleetConfig};
+use zfl_run_dir::{
+    FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary, TrainingSummary,
+};
+
+/// A run that is about to begin.
+pub(crate) struct Run {
+    pub experiment: Experiment,
+    /// The network, and why it is that one.
+    pub network: String,
+    pub began: Instant,
+    pub resumed: Option<Resumed>,
+    pub history: RunHistory,
+    pub fleet: FleetConfig,
+    pub page: Option<TcpListener>,
+    pub control: Option<ControlToken>,
+    pub command: Option<String>,
+    pub signals: bool,
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Run {
+    /// Runs aggregator and fleet side by side to the end.
+    pub async fn execute(
+        mut self,
+        sandbox: Sandbox,
+        data: Splits,
+        run_dir: RunDir,
+    ) -> Result<RunSummary> {
+        let observer = Arc::clone(&self.observer);
+        let experiment = &self.experiment;
+        let serial_dir = self.fleet.serial_dir.clone();
+        let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
+        let (tell, told) = mpsc::unbounded_channel();
+        let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
+        for warning in fleet.warnings() {
+            observer.on_warning(warning);
+        }
+        let listener = bind(SocketAddr::new(fleet.server_ip(), 0)).await?;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        let partition = experiment.partition(data.train.len())?;
+        let network = Some(self.network.clone());
+        let meta = page::describe(experiment, network, &data.train, &partition, self.command)?;
+        let (channel, requests) = control::channel(fleet.can_cut());
+        let control = self.control.map(|token| (token, channel));
+        page::serve(self.page, meta, &experiment.out, control, &*observer)?;
+        let (mut server, lost) = server(experiment, data, partition, run_dir, self.resumed)?;
+        let faults = Arc::new(FaultRunner::new(
+            Arc::downgrade(&fleet),
+            server.handle(),
+            address,
+            experiment,
+            experiment.fault_plan()?,
+        ));
+        server = server.with_outlook(faults.clone());
+        for (client, reason) in lost {
+            server.handle().client_lost(client, &reason);
+        }
+        let aggregator = server.handle();
+        let background = Background::start(
+            &aggregator,
+            &faults,
+            &observer,
+            experiment,
+            serial_dir,
+            told,
+            requests,
+        );
+
+        let aggregating = aggregate(server, listener, &observer, self.signals);
+        tokio::pin!(aggregating);
+        let (boot_s, ended) = tokio::select! {
+            ended = &mut aggregating => (None, ended),
+            boot_s = boot(&fleet, &clients, address, &aggregator, &*observer) => {
+                (Some(boot_s), aggregating.await)
+            }
+        };
+        let pids = fleet.pids().into_keys();
+        let private = |client| Some(fleet.usage(client)?.private_bytes);
+        let memory = Memory::of(pids.filter_map(private));
+        let stats = fleet.switch_stats().as_ref().map(network_stats);
+        self.history.deaths.extend(background.end(fleet).await?);
+        let (training, interrupt) = ended?;
+
+        let history = self.history;
+        let wall_s = history.wall_s + self.began.elapsed().as_secs_f64();
+        let fleet = FleetSummary {
+            network: experiment.network.map(|_| self.network),
+            boot_s: history.boot_s_with(boot_s),
+            memory,
+            network_stats: stats.map(|stats| NetworkStats {
+                since_round: history.since_round(),
+                ..stats
+            }),
+            faults: history.faults_with(faults.counts()),
+            by_hand: history.by_hand_with(faults.remote_actions()),
+            lost_s: history.since_round().map(|_| history.lost_s),
+            deaths: history.deaths,
+            resumed_from: history.resumed_from,
+        };
+        conclude(experiment, training, fleet, interrupt, wall_s, &*observer)
+    }
+}
+
+/// Makes the run directory, with the configuration in it.
+pub(crate) fn create(experiment: &Experiment) -> Result<RunDir> {
+    let run_dir = RunDir::create(&experiment.out)?;
+    run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;
+    Ok(run_dir)
+}
+
+/// Sums a run up: for the observer, and in the run directory.
+///
+/// # Errors
+/// If it cannot be written; it has been shown then.
+pub(crate) fn conclude(
+    experiment: &Experiment,
+    training: TrainingSummary,
+    fleet: FleetSummary,
+    interrupt: Option<Interrupt>,
+    wall_s: f64,
+    observer: &dyn Observer,
+) -> Result<RunSummary> {
+    let signal = interrupt.map(|interrupt| interrupt.name);
+    let summary = summarise(experiment, training, fleet, signal, wall_s);
+    observer.on_end(&summary);
+    RunDir::reopen(&experiment.out)?.json(RunSummary::FILE, &summary)?;
+    Ok(summary)
+}
+
+/// The aggregator, at its beginning or where it goes on, and the clients that are lost by then.
+fn server(
+    experiment: &Experiment,
+    data: Splits,
+    partition: Partition,
+    run_dir: RunDir,
+    resumed: Option<Resumed>,
+) -> Result<(Server, BTreeMap<u32, String>)> {
+    let mut config = experiment.aggregator();
+    let Some(mut resumed) = resumed else {
+        let server = Server::new(config, data, partition, run_dir)?;
+        return Ok((server, Default::default()));
+    };
+    config.first_round = resumed.round + 1;
+    config.elapsed_before = Duration::try_from_secs_f64(resumed.elapsed_s).unwrap_or_default();
+    let lost = std::mem::take(&mut resumed.lost);
+    let server = Server::new(config, data, partition, run_dir)?;
+    Ok((server.resumed(resumed), lost))
+}
+
+/// Boots these devices; returns how long that took, in seconds.
+async fn boot(
+    fleet: &Fleet,
+    clients: &BTreeSet<u32>,
+    server: SocketAddr,
+    aggregator: &Handle,
+    observer: &dyn Observer,
+) -> f64 {
+    let began = Instant::now();
+    observer.on_booting();
+    let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
+    let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
+    let boot_s = began.elapsed().as_secs_f64();
+    let detail = json!({"devices": count, "boot_s": boot_s});
+    aggregator.fleet_event(None, "fleet_booted", detail);
+    observer.on_note(&format!("{count} devices run after {boot_s:.1} s"));
+    boot_s
+}

@@ -1,0 +1,224 @@
+//! The runner: an experiment, and what can be chosen about a run beyond it.
+
+use crate::control::ControlToken;
+use crate::fleet::{self, Capture, FleetOptions};
+use crate::observer::{Begin, Observer};
+use crate::page;
+use crate::run::{Run, create};
+use crate::session::block_on;
+use anyhow::{Context, Result, bail};
+use fl_data::Splits;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use zfl_experiment::Experiment;
+use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
+use zfl_run_dir::{PidFile, Resumed, RunDir, RunHistory, RunSummary};
+
+/// Longest error of the fleet's process that comes back whole, in bytes; a pipe holds more.
+const MAX_ERROR: usize = 16 << 10;
+
+/// Runs an experiment to its end.
+///
+/// # Errors
+/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin. A run that
+/// failed in a round is a summary that says so.
+pub fn run(of: impl Into<Runner>, observer: impl Observer + 'static) -> Result<RunSummary> {
+    of.into().run(observer)
+}
+
+/// An experiment that is to be run, and choices that change no result.
+pub struct Runner {
+    experiment: Experiment,
+    data: Splits,
+    pub(crate) resumed: Option<Resumed>,
+    fleet: FleetOptions,
+    page: Option<SocketAddr>,
+    control: Option<ControlToken>,
+    command: Option<String>,
+    signals: bool,
+    began: Instant,
+}
+
+impl From<(Experiment, Splits)> for Runner {
+    fn from((experiment, data): (Experiment, Splits)) -> Self {
+        Self::new(experiment, data)
+    }
+}
+
+impl Runner {
+    /// An experiment with its data.
+    pub fn new(experiment: Experiment, data: Splits) -> Self {
+        Self {
+            experiment,
+            data,
+            resumed: None,
+            fleet: FleetOptions::default(),
+            page: None,
+            control: None,
+            command: None,
+            signals: false,
+            began: Instant::now(),
+        }
+    }
+
+    /// The experiment.
+    pub fn experiment(&self) -> &Experiment {
+        &self.experiment
+    }
+
+    /// Boots so many machines at the same time instead of one per processor.
+    #[must_use]
+    pub fn boot_parallel(mut self, machines: Option<u32>) -> Self {
+        self.fleet.boot_parallel = machines;
+        self
+    }
+
+    /// Starts more devices than this machine has memory for.
+    #[must_use]
+    pub fn oversubscribe(mut self, oversubscribe: bool) -> Self {
+        self.fleet.oversubscribe = oversubscribe;
+        self
+    }
+
+    /// Writes down the frames of these devices.
+    #[must_use]
+    pub fn capture(mut self, capture: Option<Capture>) -> Self {
+        self.fleet.pcap = capture;
+        self
+    }
+
+    /// Serves the page about the run there.
+    #[must_use]
+    pub fn page(mut self, address: Option<SocketAddr>) -> Self {
+        self.page = address;
+        self
+    }
+
+    /// Lets whoever has this token control the run from its page.
+    #[must_use]
+    pub fn control(mut self, token: Option<ControlToken>) -> Self {
+        self.control = token;
+        self
+    }
+
+    /// The command that repeats the run, for its page.
+    #[must_use]
+    pub fn command(mut self, command: String) -> Self {
+        self.command = Some(command);
+        self
+    }
+
+    /// Ends the run cleanly at SIGINT, SIGTERM and SIGHUP. A second one is told to the observer, which may
+    /// end the process.
+    #[must_use]
+    pub fn end_on_signals(mut self) -> Self {
+        self.signals = true;
+        self
+    }
+
+    /// Counts the run's duration from there.
+    #[must_use]
+    pub fn began(mut self, began: Instant) -> Self {
+        self.began = began;
+        self
+    }
+
+    /// Runs it to its end. It blocks, and must not be called from within an asynchronous runtime.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        let experiment = self.experiment;
+        let fleet = fleet::config(&experiment, &self.fleet, self.resumed.as_ref())?;
+        let plan = fleet::probe(&experiment, &fleet)?;
+        let page = self.page.map(page::open).transpose()?;
+        let (run_dir, history) = match &self.resumed {
+            Some(resumed) => {
+                let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
+                (run_dir, RunHistory::of(&experiment.out, resumed)?)
+            }
+            None => (create(&experiment)?, RunHistory::default()),
+        };
+        let out = experiment.out.clone();
+        // In the outer process, so that it is gone whenever this process ends in good order.
+        let _pid_file = PidFile::write(&out)?;
+        let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
+        if let Some(round) = history.resumed_from.last() {
+            introduction += &format!("\ngoes on after round {round}");
+        }
+        observer.on_begin(Begin {
+            run_dir: &out,
+            introduction: &introduction,
+        })?;
+        let run = Run {
+            experiment,
+            network: plan.to_string(),
+            began: self.began,
+            resumed: self.resumed,
+            history,
+            fleet,
+            page,
+            control: self.control,
+            command: self.command,
+            signals: self.signals,
+            observer,
+        };
+        confined(&plan, &out, |sandbox| {
+            block_on(run.execute(sandbox, self.data, run_dir))
+        })
+    }
+}
+
+/// Executes a run in its sandbox, and brings back what came of it: from another process, if there are
+/// machines.
+fn confined(
+    plan: &Plan,
+    run_dir: &Path,
+    execute: impl FnOnce(Sandbox) -> Result<RunSummary>,
+) -> Result<RunSummary> {
+    let (mut told, tell) = io::pipe().context("make a pipe")?;
+    let mut tell = Some(tell);
+    let mut here = None;
+    let status = sandbox::enter(plan, |sandbox| {
+        let ended = execute(sandbox);
+        if let (Err(error), Some(tell)) = (&ended, &mut tell) {
+            let mut text = format!("{error:#}");
+            text.truncate(text.floor_char_boundary(MAX_ERROR));
+            // If the outer process is gone, nobody is left to hear of it.
+            let _ = tell.write_all(text.as_bytes());
+        }
+        let status = u8::from(ended.is_err());
+        here = Some(ended);
+        status
+    })?;
+    if let Some(ended) = here {
+        return ended;
+    }
+    drop(tell.take());
+    let mut error = String::new();
+    match status {
+        0 => RunSummary::load(run_dir),
+        1 if told.read_to_string(&mut error)? > 0 => bail!(error),
+        status => Err(Ended { status }.into()),
+    }
+}
+
+/// The fleet's process was ended before it could tell how the run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status; above 128 it is 128 and a signal's number.
+    pub status: u8,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the fleet's process ended with status {}", self.status)
+    }
+}
+
+impl std::error::Error for Ended {}

@@ -1,0 +1,72 @@
+//! An aggregator alone, for devices that are started elsewhere.
+
+use crate::observer::{Begin, Observer};
+use crate::page;
+use crate::run::{conclude, create};
+use crate::session::{aggregate, block_on};
+use anyhow::{Context, Result};
+use fl_data::Splits;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use zfl_aggregator::{Server, bind};
+use zfl_experiment::Experiment;
+use zfl_run_dir::{FleetSummary, PidFile, RunSummary};
+
+/// An aggregator that listens for devices.
+pub struct Listening {
+    /// The experiment, as [`Experiment::of_server`] has it.
+    pub experiment: Experiment,
+    /// Its data.
+    pub data: Splits,
+    /// The address for devices; with port 0 a free one.
+    pub listen: SocketAddr,
+    /// The address of the page about the run.
+    pub page: Option<SocketAddr>,
+    /// The command that repeats the run, for its page.
+    pub command: Option<String>,
+    /// Ends the run cleanly at SIGINT, SIGTERM and SIGHUP.
+    pub signals: bool,
+    /// The moment that the run's duration counts from.
+    pub began: Instant,
+}
+
+impl Listening {
+    /// Runs it to its end. It blocks, and must not be called from within an asynchronous runtime.
+    ///
+    /// # Errors
+    /// If the address is taken; any other failure to begin.
+    pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
+        block_on(self.execute(Arc::new(observer)))
+    }
+
+    async fn execute(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
+        let experiment = self.experiment;
+        // Before a folder is made: whoever forgot a server in another terminal leaves no trace.
+        let listener = bind(self.listen).await?;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        let page = self.page.map(page::open).transpose()?;
+        let run_dir = create(&experiment)?;
+        let _pid_file = PidFile::write(&experiment.out)?;
+        let partition = experiment.partition(self.data.train.len())?;
+        let train = &self.data.train;
+        let meta = page::describe(&experiment, None, train, &partition, self.command)?;
+        observer.on_begin(Begin {
+            run_dir: &experiment.out,
+            introduction: "",
+        })?;
+        page::serve(page, meta, &experiment.out, None, &*observer)?;
+        let server = Server::new(experiment.aggregator(), self.data, partition, run_dir)?;
+        let wanted = experiment.clients_per_round;
+        observer.on_note(&format!(
+            "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \
+             -b 600 --server {address}"
+        ));
+        let (training, interrupt) = aggregate(server, listener, &observer, self.signals).await?;
+        let wall_s = self.began.elapsed().as_secs_f64();
+        let fleet = FleetSummary::default();
+        conclude(&experiment, training, fleet, interrupt, wall_s, &*observer)
+    }
+}
