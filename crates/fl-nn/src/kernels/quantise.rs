@@ -129,8 +129,9 @@ fn unit_exponent(max: f32, sum: f32) -> Result<u32, TrainError> {
     const MARGIN: f32 = 1.0 + 1.0 / 128.0;
     // Keeps a unit over 255 a normal number; columns of values below 2^-80 lose precision instead.
     const FINEST: u32 = 33;
-    let max = (max * MARGIN).to_bits() >> 23;
-    let sum = (sum * MARGIN).to_bits() >> 23;
+    // Without the sign bit, which a NaN may have.
+    let biased = |value: f32| (value * MARGIN).to_bits() << 1 >> 24;
+    let (max, sum) = (biased(max), biased(sum));
     if max == 255 || sum == 255 {
         return Err(TrainError::Diverged);
     }

@@ -336,3 +336,69 @@ impl Trainer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, Arithmetic, Init, Shape};
+
+    struct Halve;
+
+    impl Correction for Halve {
+        fn correct(&mut self, _: usize, _: &[f32], gradient: &mut [f32]) {
+            gradient.iter_mut().for_each(|g| *g *= 0.5);
+        }
+    }
+
+    /// Small enough for Miri.
+    #[test]
+    fn every_path_of_a_training_and_its_evaluation_lowers_the_loss() {
+        let model = Model::new(Shape::new(&[6, 3, 2]).unwrap(), Activation::Sigmoid);
+        let (inputs, labels) = ([255, 0, 9, 0, 0, 0, 0, 0, 0, 0, 9, 255], [0, 1]);
+        let momentum = Optimizer::Momentum { momentum: 0.5 };
+        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float] {
+            for (optimizer, clip_norm) in [
+                (Optimizer::Sgd, None),
+                (Optimizer::Sgd, Some(0.1)),
+                (momentum, None),
+                (Optimizer::ADAM, Some(0.1)),
+            ] {
+                let config = TrainConfig {
+                    arithmetic,
+                    optimizer,
+                    clip_norm,
+                    ..TrainConfig::default()
+                };
+                let mut trainer = Trainer::new(&model, config, labels.len()).unwrap();
+                let plan = *trainer.plan();
+                let mut workspace = Workspace {
+                    floats: &mut vec![f32::NAN; plan.floats],
+                    ints: &mut vec![-1; plan.ints],
+                    order: &mut vec![9; plan.order],
+                };
+                let mut params = vec![0.0; model.shape().num_params()];
+                model.init_params(Init::Xavier, 1, &mut params).unwrap();
+                let evaluate = |params: &[f32], workspace: &mut Workspace<'_>| {
+                    let space = Workspace {
+                        floats: workspace.floats,
+                        ints: workspace.ints,
+                        order: workspace.order,
+                    };
+                    let found = model.evaluate(params, &inputs, &labels, space, arithmetic);
+                    found.unwrap().mean_loss()
+                };
+                let before = evaluate(&params, &mut workspace);
+                let mut halve = Halve;
+                let mut step = Step::Working;
+                while step == Step::Working {
+                    let hook: Option<&mut dyn Correction> = clip_norm.map(|_| &mut halve as _);
+                    step = trainer
+                        .step_with(&mut params, &inputs, &labels, &mut workspace, 1, hook)
+                        .unwrap();
+                }
+                let after = evaluate(&params, &mut workspace);
+                assert!(after < before, "{config:?}: {before} {after}");
+            }
+        }
+    }
+}
