@@ -19,9 +19,9 @@ use support::{Live, signal, wait_until, zfl};
 use tokio::sync::{Mutex, mpsc};
 use zfl_aggregator::{RunDir, Server, Stragglers, Weighting, bind};
 use zfl_dashboard::Dashboard;
-use zfl_orchestrator::sandbox::{self, Plan};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent};
-use zfl_run_dir::Meta;
+use zfl_run_dir::{FleetRecord, Meta};
+use zfl_sandbox::{Plan, enter};
 
 type Found = (PathBuf, PathBuf);
 
@@ -356,7 +356,7 @@ struct NativeRun {
 impl NativeRun {
     async fn start(out: &Path) -> Self {
         let mut sandboxes = Vec::new();
-        let entered = sandbox::enter(&Plan::native(), |sandbox| {
+        let entered = enter(&Plan::native(), |sandbox| {
             sandboxes.push(sandbox);
             0
         });
@@ -418,11 +418,10 @@ fn aggregator() -> zfl_aggregator::Config {
         learning_rate: 0.1,
         arithmetic: fl_proto::Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
+        algorithm: Default::default(),
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,
         overrides: std::collections::BTreeMap::new(),
-        rule: "fedavg".try_into().unwrap(),
-        rule_params: fl_proto::Params::new(),
         encoding_up: &fl_proto::codec::F32,
         encoding_down: &fl_proto::codec::F32,
         any_address: false,
@@ -437,7 +436,7 @@ async fn pass_on(
     while let Some(event) = told.recv().await {
         if let FleetEvent::Stopped { client } = event {
             aggregator.client_lost(client, "stopped");
-            aggregator.fleet_event(Some(client), "stopped", serde_json::json!({}));
+            aggregator.fleet_event(Some(client), FleetRecord::Stopped {});
         }
     }
 }

@@ -17,7 +17,7 @@ fn check(arguments: &[&str], sha256: &str) {
 fn the_default_run() {
     check(
         &["--body", "native"],
-        "268ca8bee32321a34cd10ae91844b3e1a79337cd39afffa792379f1ee741f791",
+        "f5b00331701914a6645723980ace0dd3c6e102ade66e1e2265f7835f7f23f194",
     );
 }
 
@@ -26,7 +26,7 @@ fn mixed() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/mixed.toml");
     check(
         &[file, "--body", "native"],
-        "f130f9a64f03187c136c1631e90ca6e0534bf8de902161ac33a70a7cc352ceac",
+        "5cf816865771894d065b32246c3b485e2ee9b7700abd8b9c7467119403f261ce",
     );
 }
 
@@ -38,7 +38,7 @@ fn narrowband() {
     );
     check(
         &[file, "--body", "native"],
-        "c3e94fb2dc60d46f9f2eae97be050d7cb88be5574d014e26e3bd97c7420a75a1",
+        "a1e6df969a2976232006fb9533fd689918d0624fda4821868da6e9f61ae3e0aa",
     );
 }
 

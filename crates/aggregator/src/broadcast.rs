@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use fl_proto::codec::Codec;
+use fl_algo::Sections;
+use fl_proto::codec::{Codec, F32};
 use fl_proto::message::{self, Kind, Outgoing};
 use fl_proto::{Start, json_form};
 use hyper::body::{Body, Frame, SizeHint};
@@ -41,25 +42,30 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Encodes the sections of a round. It takes a while.
+    /// Encodes the model of a round with its codec, and what goes beside it. It takes a while.
     pub fn new(
-        codec: &'static dyn Codec,
-        sections: &[(&str, &[f32])],
+        (name, numbers, codec): (&str, &[f32], &'static dyn Codec),
+        beside: &Sections,
         with_json: bool,
     ) -> Result<Self> {
-        let encode = |(name, numbers): &(&str, &[f32])| {
-            let (name, numbers) = (*name, *numbers);
-            let section = Outgoing {
-                name,
-                codec,
-                numbers,
-            };
-            message::encode_section(&section).map(Bytes::from)
+        let model = Outgoing {
+            name,
+            codec,
+            numbers,
         };
+        // What an algorithm sends beside the model is exact.
+        let beside = beside.iter().map(|(name, numbers)| Outgoing {
+            name,
+            codec: &F32,
+            numbers,
+        });
+        let sections: Vec<_> = std::iter::once(model).chain(beside).collect();
+        let plain: Vec<_> = sections.iter().map(|s| (s.name, s.numbers)).collect();
         let json = match with_json {
-            true => Some(json_form::encode_sections(sections).context("a section's name")?),
+            true => Some(json_form::encode_sections(&plain).context("a section's name")?),
             false => None,
         };
+        let encode = |section| message::encode_section(section).map(Bytes::from);
         Ok(Self {
             sections: sections.iter().map(encode).collect::<Result<_, _>>()?,
             json: json.map(Bytes::from),

@@ -16,10 +16,10 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
             ));
         }
     }
-    if !query.has_rule(&config.rule) {
+    let rule = config.rule();
+    if !query.has_rule(&rule) {
         return Err(format!(
-            "the device has no rule {}, the experiment needs it",
-            config.rule
+            "the device has no rule {rule}, the experiment needs it"
         ));
     }
     let Some(memory) = query.memory else {

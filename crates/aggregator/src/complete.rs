@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use fl_algo::Update;
 use fl_round::{Arrival, Closed};
 use tokio::task::spawn_blocking;
-use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir};
+use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir, StateDir};
 
+use crate::algorithm::Aggregated;
 use crate::evaluate::evaluate;
+use crate::log::lock;
 use crate::rounds::Rounds;
 use crate::shared::Received;
-use crate::strategy::Update;
 use crate::traffic::ANSWERS_WITHIN;
 
 /// Updates and rows of a closed round.
@@ -54,10 +56,14 @@ impl Rounds {
         }
         let round = closed.round;
         self.shared.enter(round, RoundPhase::Aggregating);
-        let (params, updates, aggregate_s) = self.aggregate(updates).await?;
+        let largest = largest(&updates);
+        let (aggregated, aggregate_s) = self.aggregate(updates).await?;
+        let Aggregated { params, metrics } =
+            aggregated.with_context(|| format!("round {round}: {largest}"))?;
+        let params = Arc::new(params);
         self.shared.enter(round, RoundPhase::Evaluating);
         let evaluated = self.evaluate(round, &params).await;
-        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest(&updates))?;
+        let (test_loss, test_accuracy, eval_s) = evaluated.context(largest)?;
         // Only now: the model of a run is one that has been tested.
         self.params = params;
         self.settle_bytes().await;
@@ -67,6 +73,7 @@ impl Rounds {
             test_accuracy,
             aggregate_s,
             eval_s,
+            metrics,
             ..RoundRecord::default()
         };
         let record = self.round_record(&closed, &mut records, tested)?;
@@ -160,13 +167,13 @@ impl Rounds {
         }
     }
 
-    /// Makes the next model on a thread that may take its time; gives the updates back.
-    async fn aggregate(&self, updates: Vec<Update>) -> Result<(Arc<Vec<f32>>, Vec<Update>, f64)> {
+    /// Makes the next model on a thread that may take its time; tells the seconds.
+    async fn aggregate(&self, updates: Vec<Update>) -> Result<(Result<Aggregated>, f64)> {
         let began = Instant::now();
-        let (strategy, global) = (self.strategy.clone(), self.params.clone());
-        let aggregate = move || (strategy.aggregate(&global, &updates), updates);
-        let (params, updates) = spawn_blocking(aggregate).await?;
-        Ok((Arc::new(params), updates, began.elapsed().as_secs_f64()))
+        let (algorithm, global) = (self.algorithm.clone(), self.params.clone());
+        let aggregate = move || lock(&algorithm).aggregate(&global, updates);
+        let aggregated = spawn_blocking(aggregate).await?;
+        Ok((aggregated, began.elapsed().as_secs_f64()))
     }
 
     async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
@@ -190,13 +197,16 @@ impl Rounds {
         let round = record.round;
         self.run_dir.round(&record, clients)?;
         self.flush_events().await?;
-        // Last, since a resumed run goes on from the round of the model.
+        let state = StateDir::of(self.run_dir.path());
+        lock(&self.algorithm).save(&state, round)?;
+        // Behind the rest, since a resumed run goes on from the round of the model.
         self.run_dir.model(
             RunDir::MODEL,
             &self.shared.config.model,
             &self.params,
             round,
         )?;
+        state.tidy(round)?;
         self.table.push(record.clone());
         self.shared.log.emit(Event::RoundFinished { record });
         self.flush_events().await
@@ -219,7 +229,7 @@ fn seconds(us: u64) -> f64 {
 /// Where to look if the mean of updates is of no use, though each of them seemed to be.
 fn largest(updates: &[Update]) -> String {
     let magnitude = |update: &Update| {
-        let params = update.params.iter();
+        let params = update.model().iter();
         params.fold(0.0_f32, |most, param| most.max(param.abs()))
     };
     let each = updates

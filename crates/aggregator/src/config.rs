@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fl_algo::{Choice, LocalParams, VectorSpec, Vectors};
 use fl_nn::{Init, Model};
-use fl_proto::codec::{Codec, F32};
+use fl_proto::codec::Codec;
+use fl_proto::message::MODEL;
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
@@ -76,16 +78,14 @@ pub struct Config {
     pub arithmetic: Arithmetic,
     /// Weight of each update in the mean.
     pub weighting: Weighting,
+    /// The algorithm with its parameters.
+    pub algorithm: Choice,
     /// The model.
     pub model: Model,
     /// Seed of every random stream.
     pub seed: u64,
     /// Clients that train otherwise than the rest: a group's own hyper-parameters.
     pub overrides: BTreeMap<u32, LocalOverrides>,
-    /// Client half of the algorithm.
-    pub rule: RuleName,
-    /// Parameters of the client half.
-    pub rule_params: Params,
     /// Codec of updates.
     pub encoding_up: &'static dyn Codec,
     /// Codec of the model on its way down.
@@ -106,46 +106,56 @@ pub struct LocalOverrides {
     pub learning_rate: Option<f32>,
 }
 
-/// Hyper-parameters of one client.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Local {
-    /// Passes over the client's data in a round.
-    pub local_epochs: u32,
-    /// Examples per step.
-    pub batch_size: u32,
-    /// Step size.
-    pub learning_rate: f32,
-}
-
 /// The name of a codec, as in control messages.
 pub(crate) fn codec_name(codec: &dyn Codec) -> CodecName {
     CodecName::try_from(codec.name()).unwrap_or_default()
 }
 
 impl Config {
-    /// Hyper-parameters of a client.
-    pub fn local(&self, client: u32) -> Local {
+    /// Name of the client rule.
+    pub fn rule(&self) -> RuleName {
+        RuleName::try_from(self.algorithm.algorithm.device.rule).unwrap_or_default()
+    }
+
+    /// Vectors of the client rule.
+    pub fn vectors(&self) -> &'static [VectorSpec] {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        algorithm.device.client.vectors(device_params)
+    }
+
+    /// Hyper-parameters of a client, unless the algorithm changes them.
+    pub fn local(&self, client: u32) -> LocalParams {
         let own = self.overrides.get(&client).copied().unwrap_or_default();
-        Local {
+        LocalParams {
             local_epochs: own.local_epochs.unwrap_or(self.local_epochs),
             batch_size: own.batch_size.unwrap_or(self.batch_size),
             learning_rate: own.learning_rate.unwrap_or(self.learning_rate),
+            params: self.algorithm.device_params,
         }
     }
 
-    /// Codec and count of each section of an update, in the widest codec.
-    pub(crate) fn sections_up(&self) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
-        let model = self.model.shape().num_params() as u64;
-        std::iter::once((&F32 as &'static dyn Codec, model))
+    /// Name and count of each section of an update.
+    pub(crate) fn sections_up(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let num_params = self.model.shape().num_params();
+        let beside = self.vectors().iter().filter(|spec| spec.up);
+        let half = self.algorithm.algorithm.device.client;
+        let model = half.sends_model().then_some((MODEL, num_params));
+        let beside = beside.map(move |spec| (spec.name, spec.length.of(num_params)));
+        model.into_iter().chain(beside)
     }
 
-    /// Memory that a client's device needs for model, data and training, in bytes.
+    /// Memory that a client's device needs for model, rule, data and training, in bytes.
     pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
         let batch_size = self.local(client).batch_size as usize;
         let training = self.model.training_plan(batch_size, examples);
         let training = training.map_or(u64::MAX, |plan| plan.total_bytes());
         let an_example = self.model.shape().num_inputs() as u64 + 1;
-        training.saturating_add(an_example * examples as u64)
+        let vectors = Vectors::bytes(self.vectors(), self.model.shape().num_params());
+        training.saturating_add(an_example * examples as u64 + vectors)
     }
 
     /// The global model of round 0.
@@ -196,12 +206,13 @@ impl Config {
     }
 
     /// The control message that starts a round on one client.
-    pub fn start(&self, round: u32, client: u32, token: Token) -> Start {
-        let Local {
+    pub fn start(&self, round: u32, token: Token, local: LocalParams, state_round: u32) -> Start {
+        let LocalParams {
             local_epochs,
             batch_size,
             learning_rate,
-        } = self.local(client);
+            params,
+        } = local;
         Start {
             round,
             token,
@@ -209,12 +220,22 @@ impl Config {
             batch_size,
             learning_rate,
             arithmetic: self.arithmetic,
-            rule: self.rule.clone(),
-            params: self.rule_params.clone(),
-            state_round: 0,
+            rule: self.rule(),
+            params: wire_params(&params),
+            state_round,
             encoding_up: codec_name(self.encoding_up),
         }
     }
+}
+
+/// Parameters of a client rule, as in control messages.
+pub(crate) fn wire_params(params: &fl_algo::Params) -> Params {
+    let mut named = Params::new();
+    for (spec, value) in params.iter() {
+        // Never full: a rule has no more parameters than a message takes.
+        let _ = named.set(spec.name, value);
+    }
+    named
 }
 
 fn start_within(round_deadline: Duration) -> Duration {

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
 use tokio::sync::watch;
@@ -23,10 +24,11 @@ use zfl_run_dir::Event;
 
 use crate::broadcast::Form;
 use crate::capabilities;
-use crate::config::{Config, codec_name};
+use crate::config::{Config, codec_name, wire_params};
 use crate::device::Devices;
 use crate::guard::guard;
 use crate::intake::{take_damaged, take_update};
+use crate::kept;
 use crate::roster::JoinError;
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
@@ -44,6 +46,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
         .route(path::ID, get(join))
         .route(path::TRAINING_DATA, get(training_data))
         .route(path::TRAINING_LABELS, get(training_labels))
+        .route(path::STATE, get(state))
         .route(path::RESULTS, post(results))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -54,8 +57,10 @@ pub fn app(shared: Arc<Shared>) -> Router {
 
 /// Greatest length of an update in either form.
 fn body_limit(config: &Config) -> usize {
-    let octets = wire_len::longest_body(config.sections_up());
-    let json = wire_len::longest_json_body(config.sections_up().map(|(_, count)| count));
+    let counts = || config.sections_up().map(|(_, count)| count as u64);
+    let widest = |count| (&F32 as &dyn Codec, count);
+    let octets = wire_len::longest_body(counts().map(widest));
+    let json = wire_len::longest_json_body(counts());
     usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
 }
 
@@ -69,7 +74,7 @@ async fn unknown() -> Response {
 async fn wrong_method() -> Response {
     refuse(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET /id, /training-data, /training-labels; POST /results",
+        "GET /id, /training-data, /training-labels, /state; POST /results",
     )
 }
 
@@ -133,8 +138,8 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
             fl_nn::Activation::Sigmoid => fl_proto::Activation::Sigmoid,
         },
         seed: shared.config.seed,
-        rule: shared.config.rule.clone(),
-        params: shared.config.rule_params.clone(),
+        rule: shared.config.rule(),
+        params: wire_params(&shared.config.algorithm.device_params),
         encoding_up: codec_name(shared.config.encoding_up),
         encoding_down: codec_name(shared.config.encoding_down),
     }
@@ -174,6 +179,21 @@ async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) 
     let labels = shared.train.gather_labels(indices);
     shared.fetched(id);
     octets(labels)
+}
+
+/// The server's copy of what the client keeps, for a device that has lost its own.
+async fn state(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    let Some(kept) = shared.states.get(id) else {
+        let why = format!("no kept vectors of client {id}");
+        return rejected(&shared, Some(id), Refusal(StatusCode::GONE, why));
+    };
+    let form = shared.look(|state| state.roster.get(id).map(|client| client.form));
+    let form = form.unwrap_or_default();
+    let encoded = tokio::task::spawn_blocking(move || kept::encode(&kept, form)).await;
+    match encoded.map_err(anyhow::Error::from).flatten() {
+        Ok(body) => ([(header::CONTENT_TYPE, form.media_type())], body).into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn octets(octets: Vec<u8>) -> Response {

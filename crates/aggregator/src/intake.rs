@@ -1,11 +1,12 @@
 //! The way of an update from a body to a checked set of vectors.
 
 use axum::http::{HeaderMap, StatusCode, header};
+use fl_algo::Sections;
 use fl_proto::message::{Kind, MODEL, Message};
 use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
 
+use crate::config::Config;
 use crate::shared::{Refusal, Shared};
-use crate::strategy::Sections;
 
 /// Takes an update in: reads, checks and places it. It takes a while.
 pub(crate) fn take_update(
@@ -14,8 +15,7 @@ pub(crate) fn take_update(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(), Refusal> {
-    let num_params = shared.config.model.shape().num_params();
-    let (results, params, sections) = match parse_update(headers, body, num_params) {
+    let (results, sections) = match parse_update(headers, body, &shared.config) {
         Err(Unusable::Diverged(control)) => {
             let why = "the loss is not finite: the training diverged, lower the learning rate";
             shared.give_up(id, control.round, &control.token, why);
@@ -24,12 +24,12 @@ pub(crate) fn take_update(
         Err(Unusable::Malformed(refusal)) => return Err(refusal),
         Ok(update) => update,
     };
-    if let Err(why) = shared.check(id, &params) {
+    if let Err(why) = shared.check(id, &sections) {
         // The device has nothing better to send: its round need not be waited for.
         shared.give_up(id, results.round, &results.token, &why);
         return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, why));
     }
-    shared.take_update(id, results, params, sections)
+    shared.take_update(id, results, sections)
 }
 
 /// Takes an update in as if one bit of it had been turned on the way: a fault made on purpose.
@@ -53,19 +53,19 @@ pub(crate) fn take_damaged(
     taken
 }
 
-/// Reads an update of either form: its control message, the local weights, and its other sections.
+/// Reads an update of either form: its control message and its sections, which are those of the rule.
 fn parse_update(
     headers: &HeaderMap,
     body: &[u8],
-    num_params: usize,
-) -> Result<(Results, Vec<f32>, Sections), Unusable> {
+    config: &Config,
+) -> Result<(Results, Sections), Unusable> {
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let media_type = media_type
         .and_then(|value| value.split(';').next())
         .map(str::trim);
-    let (results, mut sections) = match media_type {
+    let (results, sections) = match media_type {
         Some(OCTET_STREAM) => of_octets(body)?,
         Some(JSON) => of_json(body)?,
         _ => {
@@ -75,14 +75,25 @@ fn parse_update(
             )));
         }
     };
-    let params = sections
-        .remove(MODEL)
-        .ok_or_else(|| bad(format!("section {MODEL} is missing")))?;
-    if params.len() != num_params {
-        let got = params.len();
-        return Err(bad(format!("{got} parameters, the model has {num_params}")));
+    for (name, want) in config.sections_up() {
+        let section = sections
+            .get(name)
+            .ok_or_else(|| bad(format!("section {name} is missing")))?;
+        let got = section.len();
+        if got != want && name == MODEL {
+            return Err(bad(format!("{got} parameters, the model has {want}")));
+        }
+        if got != want {
+            return Err(bad(format!(
+                "section {name}: {got} numbers, {want} are expected"
+            )));
+        }
     }
-    Ok((results, params, sections))
+    let wanted = |name: &str| config.sections_up().any(|(own, _)| own == name);
+    match sections.keys().find(|name| !wanted(name)) {
+        Some(name) => Err(bad(format!("section {name} is not wanted"))),
+        None => Ok((results, sections)),
+    }
 }
 
 fn of_octets(body: &[u8]) -> Result<(Results, Sections), Unusable> {

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod algorithm;
 mod broadcast;
 mod capabilities;
 mod complete;
@@ -25,6 +26,7 @@ mod guard;
 mod hooks;
 mod http;
 mod intake;
+mod kept;
 mod log;
 mod probe;
 mod roster;
@@ -32,16 +34,14 @@ mod rounds;
 mod serve;
 mod server;
 mod shared;
-mod strategy;
 mod token;
 mod traffic;
 
-pub use config::{Config, Local, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
+pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use serve::Limits;
 pub use server::{Handle, Server, bind};
-pub use strategy::{FedAvg, Sections, Strategy, Update};
 // Names that this crate's own signatures have.
 pub use fl_round::Stragglers;
 pub use zfl_run_dir::{

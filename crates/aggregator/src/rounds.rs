@@ -2,7 +2,7 @@
 //!
 //! The machine decides; here are the clock, the requests to devices and the payloads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -12,12 +12,13 @@ use fl_round::{Action, Faults, Start, StartAnswer};
 use tokio::task::{JoinSet, spawn_blocking};
 use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
 
+use crate::algorithm::RunningAlgorithm;
 use crate::broadcast::{Broadcast, Form};
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
+use crate::log::lock;
 use crate::probe;
 use crate::shared::{Shared, Work};
-use crate::strategy::Strategy;
 use crate::token;
 use crate::traffic::Ledger;
 
@@ -31,7 +32,7 @@ pub(crate) struct Rounds {
     pub devices: Devices,
     pub test: Arc<Dataset>,
     pub run_dir: RunDir,
-    pub strategy: Arc<dyn Strategy>,
+    pub algorithm: Arc<Mutex<RunningAlgorithm>>,
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
@@ -74,7 +75,7 @@ impl Rounds {
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
-                    broadcast = Arc::new(self.broadcast(&cohort).await?);
+                    broadcast = Arc::new(self.broadcast(round, &cohort).await?);
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
                 }
@@ -131,14 +132,18 @@ impl Rounds {
             .with(|state, now_us| state.machine.faults(now_us, faults));
     }
 
-    /// Encodes the sections that a cohort shares.
-    async fn broadcast(&self, cohort: &[u32]) -> Result<Broadcast> {
+    /// Begins a round of the algorithm, and encodes the sections that a cohort shares.
+    async fn broadcast(&self, round: u32, cohort: &[u32]) -> Result<Broadcast> {
         let with_json = self.shared.look(|state| {
             let mut clients = cohort.iter().filter_map(|id| state.roster.get(*id));
             clients.any(|client| client.form == Form::Json)
         });
         let (codec, params) = (self.shared.config.encoding_down, self.params.clone());
-        let encode = move || Broadcast::new(codec, &[(MODEL, &params)], with_json);
+        let algorithm = self.algorithm.clone();
+        let encode = move || {
+            let beside = lock(&algorithm).begin(round, &params);
+            Broadcast::new((MODEL, &params, codec), &beside, with_json)
+        };
         spawn_blocking(encode).await?
     }
 
@@ -150,13 +155,24 @@ impl Rounds {
     ) -> impl Future<Output = ()> + Send + use<> {
         let (shared, devices) = (self.shared.clone(), self.devices.clone());
         let broadcast = broadcast.clone();
+        let message = self.message(start);
         async move {
-            let answer = answer_to(&shared, &devices, start, &broadcast).await;
+            let answer = answer_to(&shared, &devices, start, message, &broadcast).await;
             let Start { client, round, .. } = start;
             shared.with(|state, now_us| {
                 state.machine.start_answered(now_us, client, round, answer);
             });
         }
+    }
+
+    /// The control message of a `/start`.
+    fn message(&self, start: Start) -> Option<fl_proto::Start> {
+        let Start { client, round, .. } = start;
+        let config = &self.shared.config;
+        let mut local = config.local(client);
+        lock(&self.algorithm).configure(round, client, &mut local);
+        let state_round = self.shared.states.round(client);
+        Some(config.start(round, token::word(start.token)?, local, state_round))
     }
 }
 
@@ -164,9 +180,10 @@ async fn answer_to(
     shared: &Shared,
     devices: &Devices,
     start: Start,
+    message: Option<fl_proto::Start>,
     broadcast: &Broadcast,
 ) -> StartAnswer {
-    match try_start(shared, devices, start, broadcast).await {
+    match try_start(shared, devices, start, message, broadcast).await {
         Ok(()) => StartAnswer::Taken,
         Err(error) => {
             let reason = error.to_string();
@@ -186,17 +203,17 @@ async fn try_start(
     shared: &Shared,
     devices: &Devices,
     start: Start,
+    message: Option<fl_proto::Start>,
     broadcast: &Broadcast,
 ) -> Result<(), DeviceError> {
-    let Start { client, round, .. } = start;
+    let client = start.client;
     let gone = || DeviceError::Connection("it has no address".to_owned());
     let place = shared.look(|state| {
         let client = state.roster.get(client)?;
         Some((client.address?, client.form))
     });
     let (address, form) = place.ok_or_else(gone)?;
-    let token = token::word(start.token).ok_or(DeviceError::Malformed)?;
-    let message = shared.config.start(round, client, token);
+    let message = message.ok_or(DeviceError::Malformed)?;
     let body = broadcast.body(&message, form);
     let body = body.map_err(|_| DeviceError::Malformed)?;
     let within = Duration::from_micros(start.within_us);

@@ -1,7 +1,7 @@
 //! An experiment's server: its endpoints and its rounds.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,18 +12,18 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir,
-    TrainingSummary, model_sha256,
+    ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
+    RunDir, StateDir, TrainingSummary, model_sha256,
 };
 
+use crate::algorithm::{ClientStates, RunningAlgorithm};
 use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
-use crate::log::Log;
+use crate::log::{Log, lock};
 use crate::rounds::Rounds;
 use crate::serve::{Limits, serve};
 use crate::shared::Shared;
-use crate::strategy::FedAvg;
 use crate::traffic::Ledger;
 
 /// Longest that a device may take to say goodbye.
@@ -58,8 +58,13 @@ impl Server {
         let limits = Limits::of(config.clients);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
             .context("start the writer of events.jsonl")?;
-        let weighting = config.weighting;
-        let (shared, work) = Shared::new(config, data.train, partition, log);
+        let states = ClientStates::default();
+        let algorithm = RunningAlgorithm::new(&config, states.clone())?;
+        let config = Config {
+            stragglers: algorithm.stragglers().unwrap_or(config.stragglers),
+            ..config
+        };
+        let (shared, work) = Shared::new(config, data.train, partition, log, states);
         let shared = Arc::new(shared);
         let rounds = Rounds {
             devices: Devices::new(shared.clone()),
@@ -67,7 +72,7 @@ impl Server {
             work,
             test: Arc::new(data.test),
             run_dir,
-            strategy: Arc::new(FedAvg { weighting }),
+            algorithm: Arc::new(Mutex::new(algorithm)),
             params,
             table: Vec::new(),
             failures: Vec::new(),
@@ -97,8 +102,13 @@ impl Server {
     }
 
     /// Goes on from there instead of from nothing. [`Config::first_round`] is the round after it.
-    #[must_use]
-    pub fn resumed(mut self, from: Resumed) -> Self {
+    ///
+    /// # Errors
+    /// If the run directory does not hold the algorithm's state of that round.
+    pub fn resumed(mut self, from: Resumed) -> Result<Self> {
+        let state = StateDir::of(self.rounds.run_dir.path());
+        state.tidy(from.round)?;
+        lock(&self.rounds.algorithm).restore(&state, from.round)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });
@@ -111,7 +121,7 @@ impl Server {
         self.rounds.table = from.table;
         self.rounds.failures = from.failures;
         self.rounds.params = Arc::new(from.params);
-        self
+        Ok(self)
     }
 
     /// Remote control of it.
@@ -255,12 +265,8 @@ impl Handle {
     }
 
     /// Puts something that happened to the fleet among the events.
-    pub fn fleet_event(&self, client: Option<u32>, what: &str, detail: serde_json::Value) {
-        self.shared.log.emit(Event::Fleet {
-            client,
-            what: what.to_owned(),
-            detail,
-        });
+    pub fn fleet_event(&self, client: Option<u32>, record: FleetRecord) {
+        self.shared.log.emit(Event::Fleet { client, record });
     }
 
     /// Ends the run, for this reason.

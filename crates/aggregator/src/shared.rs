@@ -8,20 +8,22 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use fl_algo::{Sections, Update};
 use fl_data::{Dataset, Partition};
+use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{Action, ClientState, Delivery, Machine, Note, Phase, Placed, Refused};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
+use crate::algorithm::ClientStates;
 use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
 use crate::roster::{JoinError, Roster};
-use crate::strategy::{Sections, Update};
 use crate::token;
 
 /// The outcome of an update that came after its round.
@@ -41,6 +43,7 @@ pub struct Shared {
     pub(crate) train: Dataset,
     pub(crate) partition: Partition,
     pub(crate) log: Log,
+    pub(crate) states: ClientStates,
     state: Mutex<State>,
     /// Start of the machine's clock.
     began: Instant,
@@ -94,6 +97,7 @@ impl Shared {
         train: Dataset,
         partition: Partition,
         log: Log,
+        states: ClientStates,
     ) -> (Self, Work) {
         let state = State {
             machine: Machine::new(config.policy(), token::source()),
@@ -111,6 +115,7 @@ impl Shared {
             train,
             partition,
             log,
+            states,
             state: Mutex::new(state),
             began: Instant::now(),
             work,
@@ -307,7 +312,6 @@ impl Shared {
         &self,
         id: u32,
         results: Results,
-        params: Vec<f32>,
         sections: Sections,
     ) -> Result<(), Refusal> {
         let expected = self.partition.indices(id as usize).len();
@@ -321,12 +325,17 @@ impl Shared {
             ));
         }
         let round = results.round;
+        let metrics = results.metrics.iter();
+        let metrics = metrics.map(|(name, value)| (name.to_owned(), value));
         let update = Update {
             client: id,
             num_examples: results.num_examples,
+            round,
             steps: results.steps,
-            params,
+            loss: results.loss,
             sections,
+            metrics: metrics.collect(),
+            ..Update::default()
         };
         let placed = self.with(|state, now_us| self.place(state, now_us, results, update));
         match placed {
@@ -385,7 +394,15 @@ impl Shared {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn check(&self, id: u32, params: &[f32]) -> Result<(), String> {
+    pub(crate) fn check(&self, id: u32, sections: &Sections) -> Result<(), String> {
+        for (name, numbers) in sections.iter().filter(|(name, _)| *name != MODEL) {
+            if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
+                return Err(format!("section {name}: number {at} is not finite"));
+            }
+        }
+        let Some(params) = sections.get(MODEL) else {
+            return Ok(());
+        };
         if let Some(at) = params.iter().position(|param| !param.is_finite()) {
             return Err(format!(
                 "parameter {at} is not finite: the training diverged, lower the learning rate"

@@ -264,11 +264,10 @@ mod tests {
             learning_rate: 0.5,
             arithmetic: fl_proto::Arithmetic::Fixed,
             weighting: Weighting::NumExamples,
+            algorithm: Default::default(),
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
             overrides: BTreeMap::new(),
-            rule: "fedavg".try_into().unwrap(),
-            rule_params: fl_proto::Params::new(),
             encoding_up: &fl_proto::codec::F32,
             encoding_down: &fl_proto::codec::F32,
             any_address: false,
@@ -281,7 +280,7 @@ mod tests {
         };
         let partition = fl_data::iid(1, &[1], 7).unwrap();
         let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO).unwrap();
-        Arc::new(Shared::new(config, train, partition, log).0)
+        Arc::new(Shared::new(config, train, partition, log, Default::default()).0)
     }
 
     #[tokio::test]

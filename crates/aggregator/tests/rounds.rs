@@ -369,7 +369,7 @@ async fn a_run_broken_off_in_its_first_round_has_one_row_0() {
         ..Resumed::default()
     };
     let server = Server::new(config, data(), partition(1), run_dir).unwrap();
-    let server = server.resumed(from);
+    let server = server.resumed(from).unwrap();
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let run = tokio::spawn(server.run(listener));

@@ -20,8 +20,7 @@
 //! that could overflow, a run can be watched from another process or namespace, and a finished run
 //! goes the very same way. The serial logs are read from `serial/<client>.log` when asked for.
 //!
-//! What the aggregator does not know arrives as `Event::Fleet { client, what, detail }`; [`zfl_run_dir::fold`]
-//! lists the words that are understood.
+//! What the aggregator does not know arrives as `Event::Fleet`: [`zfl_run_dir::FleetRecord`] has the words.
 //!
 //! # Invariants
 //! - It looks: no file is written, and nothing in the run waits for it. It controls only what

@@ -6,8 +6,8 @@ use crate::settings::{DeviceSettings, Settings};
 use crate::{BodyChoice, Choice};
 use std::collections::BTreeSet;
 use std::path::Path;
-use zfl_orchestrator::Board;
-use zfl_orchestrator::board::{self, Guest};
+use zfl_machine::Board;
+use zfl_machine::board::{self, Guest};
 
 /// The board of a bare device unless another is asked for.
 const DEFAULT_BOARD: &str = "microvm";

@@ -5,8 +5,8 @@ use fl_proto::Arithmetic;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zfl_aggregator::Weighting;
-use zfl_orchestrator::board::Guest;
-use zfl_orchestrator::sandbox::NetworkMode;
+use zfl_machine::Guest;
+use zfl_sandbox::NetworkMode;
 
 /// A value with a name.
 pub trait Choice: Copy + PartialEq + Send + Sync + 'static {

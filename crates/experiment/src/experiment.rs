@@ -4,20 +4,21 @@ use crate::choice::{self, Body, Choice, Network, Time};
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
+use crate::rule::Partitioning;
 use crate::settings::Settings;
 use crate::{native, place};
 use anyhow::{Context, Result};
-use fl_data::{Partition, Splits};
+use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
+use fl_proto::Arithmetic;
 use fl_proto::codec::F32;
-use fl_proto::{Arithmetic, DEFAULT_RULE, Params, RuleName};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
-use zfl_orchestrator::Board;
+use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
 /// Rounds of a run that nobody counted.
@@ -113,7 +114,8 @@ pub struct Experiment {
     pub activation: Activation,
     /// Seed of every random stream.
     pub seed: u64,
-    /// Training examples of each device, if they all have as many.
+    /// Training examples of each device, if they all have as many; the mean, if the partitioner decides
+    /// sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples_per_client: Option<u32>,
     /// Folder of the data set, unless it is the one that comes with zfl.
@@ -122,6 +124,9 @@ pub struct Experiment {
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
+    /// Rule by which the training examples are dealt out.
+    #[serde(rename = "partition")]
+    pub partitioning: Partitioning,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
@@ -134,6 +139,9 @@ pub struct Experiment {
     /// The model.
     #[serde(skip)]
     pub model: Model,
+    /// The training examples of each client.
+    #[serde(skip)]
+    pub partition: Partition,
 }
 
 /// Folder of a run's results.
@@ -152,11 +160,13 @@ impl Experiment {
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
         let data = load(settings)?;
-        let groups = groups::resolve(settings, root, data.train.len())?;
+        let partitioning = Partitioning::resolve(&settings.partition)?;
+        let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
         let kind = body.map_or("mixed", Body::name);
-        let mut experiment = Self::resolve(settings, clients, kind, &data, out, root)?;
+        let mut experiment =
+            Self::resolve(settings, partitioning, clients, kind, &data, out, root)?;
         let emulated = groups.iter().any(|group| group.board.is_some());
         // Said for all only if it is so of all: read again, it would give every group a speed.
         let mut machines = groups.iter().filter(|group| group.board.is_some());
@@ -170,8 +180,9 @@ impl Experiment {
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
         experiment.network = emulated.then(|| settings.network.unwrap_or(Network::usual()));
         experiment.time = counted.then_some(Time::Icount);
-        experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
+        experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
+        experiment.deal(&data)?;
         memory::fits(&experiment)?;
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
@@ -196,15 +207,20 @@ impl Experiment {
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
         let out = Out::New(out);
-        let mut experiment = Self::resolve(settings, clients, "server", &data, out, root)?;
+        let partitioning = Partitioning::resolve(&settings.partition)?;
+        let mut experiment =
+            Self::resolve(settings, partitioning, clients, "server", &data, out, root)?;
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(examples);
-        memory::training_bytes(&experiment, experiment.batch_size, examples)?;
+        experiment.deal(&data)?;
+        let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
+        memory::training_bytes(&experiment, experiment.batch_size, most)?;
         Ok((experiment, data))
     }
 
     fn resolve(
         settings: &Settings,
+        partitioning: Partitioning,
         clients: u32,
         kind: &str,
         data: &Splits,
@@ -285,10 +301,12 @@ impl Experiment {
             examples_per_client: None,
             data: settings.data.as_deref().and_then(elsewhere),
             out,
+            partitioning,
             faults: settings.faults.clone(),
             groups: Vec::new(),
             notes: Vec::new(),
             model,
+            partition: Partition::default(),
         })
     }
 
@@ -369,11 +387,10 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
             weighting: self.weighting,
+            algorithm: Default::default(),
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
-            rule: RuleName::try_from(DEFAULT_RULE).unwrap_or_default(),
-            rule_params: Params::new(),
             encoding_up: &F32,
             encoding_down: &F32,
             any_address: false,
@@ -394,19 +411,33 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
-    /// The part of each client in `num_examples` training examples.
-    ///
-    /// # Errors
-    /// A [`Refusal`] if they do not suffice.
-    pub fn partition(&self, num_examples: usize) -> Result<Partition, Refusal> {
-        let one = |client| match self.group(client) {
-            Some(group) => group.examples,
+    /// Deals the training examples out, and takes over the sizes if the partitioner decides them.
+    fn deal(&mut self, data: &Splits) -> Result<(), Refusal> {
+        let asked = |client| match self.group(client) {
+            Some(group) => group.max_examples,
             None => self.examples_per_client.unwrap_or(0),
         };
         let sizes: Vec<usize> = (0..self.clients)
-            .map(|client| one(client) as usize)
+            .map(|client| asked(client) as usize)
             .collect();
-        fl_data::iid(num_examples, &sizes, self.seed).map_err(|error| Refusal(error.to_string()))
+        let request = PartitionRequest {
+            labels: &data.train.labels,
+            num_classes: data.train.num_classes,
+            sizes: &sizes,
+            seed: self.seed,
+        };
+        let Partitioning { rule, params } = &self.partitioning;
+        let dealt = rule.deal(&request, params);
+        self.partition = dealt.map_err(|error| Refusal(error.to_string()))?;
+        if rule.decides_sizes() {
+            let mut sizes = self.partition.sizes();
+            for group in &mut self.groups {
+                let most = sizes.by_ref().take(group.count as usize).max();
+                group.examples = None;
+                group.max_examples = most.unwrap_or(0) as u32;
+            }
+        }
+        Ok(())
     }
 
     /// Parameters of the model.

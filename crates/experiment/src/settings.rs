@@ -6,13 +6,14 @@
 
 use crate::choice::{self, BodyChoice, Network, Time};
 use crate::refusal::{Refusal, require};
+use crate::rule::RuleSettings;
 use crate::values::{PATIENCE, is_patience};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use zfl_aggregator::Weighting;
-use zfl_orchestrator::board::Guest;
+use zfl_machine::Guest;
 use zfl_orchestrator::faults::FaultConfig;
 
 /// Looks up the guest that a board boots, if the board is known.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub examples_per_client: Option<u32>,
     /// Folder of the data set.
     pub data: Option<PathBuf>,
+    /// Rule by which the training examples are dealt out.
+    pub partition: RuleSettings,
     /// Network of emulated devices.
     #[serde(deserialize_with = "choice::read")]
     pub network: Option<Network>,
@@ -219,6 +222,7 @@ impl Settings {
             quorum, ready_deadline_s, round_deadline_s, watchdog_s, weighting, local_epochs,
             batch_size, learning_rate, arithmetic, hidden, activation, seed, examples_per_client,
             data, network, time);
+        file.partition = flags.partition.over(file.partition);
         if flags.device.body == Some(BodyChoice::Native) && flags.network.is_none() {
             file.network = None;
         }

@@ -54,7 +54,7 @@ impl ExactSum {
         self.narrow.len()
     }
 
-    /// Whether it has no numbers.
+    /// True if it has no numbers.
     pub fn is_empty(&self) -> bool {
         self.narrow.is_empty()
     }

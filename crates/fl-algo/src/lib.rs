@@ -26,6 +26,8 @@
 extern crate alloc;
 
 mod algorithms;
+#[cfg(feature = "server")]
+mod choice;
 mod client;
 #[cfg(feature = "server")]
 mod exact;
@@ -36,6 +38,8 @@ mod server;
 mod vector;
 
 pub use algorithms::ALGORITHMS;
+#[cfg(feature = "server")]
+pub use choice::Choice;
 pub use client::{ClientRule, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
 #[cfg(feature = "server")]
 pub use exact::{ExactError, ExactMean, ExactSum};

@@ -11,7 +11,7 @@ use crate::server::{ServerRule, Setup};
 pub struct Algorithm {
     /// Name on the command line and in files.
     pub name: &'static str,
-    /// What it is for, in one line.
+    /// Purpose, in one line.
     pub doc: &'static str,
     /// Paper that describes it.
     pub paper: &'static str,

@@ -111,7 +111,7 @@ pub struct Policy {
 ///
 /// A round is `begin`, `add` for every update in the order of clients, `finish`. A round that fails ends
 /// without `finish`, and the next `begin` starts from what was there before it.
-pub trait ServerRule: Send {
+pub trait ServerRule: Send + Sync {
     /// Policy of its rounds.
     fn policy(&self) -> Policy {
         Policy::default()

@@ -25,7 +25,7 @@ fn units(value: f32) -> BigInt {
     if value < 0.0 { -magnitude } else { magnitude }
 }
 
-/// Whether `rounded` is the f32 nearest to `sum / weight`, and of two the even one.
+/// Checks that `rounded` is the f32 nearest to `sum / weight`, and of two the even one.
 fn is_nearest(rounded: f32, sum: &BigInt, weight: &BigInt) -> bool {
     let distance = |value: f32| {
         let off = units(value) * weight - sum;

@@ -48,7 +48,7 @@ pub(crate) enum Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub route: Route,
-    /// Whether `Content-Type` is that of a message.
+    /// True if `Content-Type` is that of a message.
     pub is_message: bool,
     pub content_length: u64,
 }
@@ -154,7 +154,7 @@ fn content_length(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Refus
     Ok(length)
 }
 
-/// Whether `Content-Type` names octets.
+/// True if `Content-Type` names octets.
 fn is_message(headers: &[httparse::Header<'_>]) -> bool {
     let mut headers = headers.iter();
     let header = headers.find(|h| h.name.eq_ignore_ascii_case("content-type"));

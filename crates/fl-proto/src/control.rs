@@ -269,13 +269,13 @@ impl Query {
     /// The value of `form` that asks for the JSON form.
     pub const JSON_FORM: &'static str = "json";
 
-    /// Whether the device speaks a codec.
+    /// True if the device speaks a codec.
     pub fn speaks(&self, codec: &str) -> bool {
         let own = self.codecs.as_ref().map(String::as_str);
         list(own.unwrap_or(codec::F32_NAME)).any(|name| name == codec)
     }
 
-    /// Whether the device has a rule.
+    /// True if the device has a rule.
     pub fn has_rule(&self, rule: &str) -> bool {
         let own = self.rules.as_ref().map(String::as_str);
         list(own.unwrap_or(DEFAULT_RULE)).any(|name| name == rule)

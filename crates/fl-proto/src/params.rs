@@ -51,7 +51,7 @@ impl Params {
         self.0.iter().map(|(name, number)| (name.as_str(), *number))
     }
 
-    /// Whether there is none.
+    /// True if there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -463,6 +463,55 @@ fn a_client_in_flight_that_is_lost_is_told_with_the_next_round() {
 }
 
 #[test]
+fn a_buffered_round_waits_for_clients_of_the_round_before() {
+    let mut buffered = policy(3, 2);
+    buffered.stragglers = Stragglers::Buffer {
+        size: 2,
+        staleness: 1,
+    };
+    let mut run = Caller::new(buffered);
+    run.get_ready(0..3);
+    run.take(0..3);
+    for client in 0..2 {
+        run.deliver(client, 1).unwrap();
+    }
+    run.take(0..2);
+    run.on(|machine, now| machine.lost(now, 0, "killed"));
+    run.deliver(1, 2).unwrap();
+    assert_eq!(run.closed.len(), 1, "client 2 is on its way");
+    run.deliver(2, 1).unwrap();
+    assert_eq!(run.updates_of(1), [1, 2]);
+}
+
+#[test]
+fn an_update_between_two_rounds_is_in_the_buffer_of_the_next() {
+    let mut buffered = policy(3, 2);
+    buffered.stragglers = Stragglers::Buffer {
+        size: 2,
+        staleness: 1,
+    };
+    let mut run = Caller::new(buffered);
+    run.get_ready(0..3);
+    run.take(0..3);
+    run.deliver(0, 1).unwrap();
+    let of = |client| fl_round::Delivery {
+        client,
+        round: 1,
+        token: Some(u64::from(client) + 1),
+        update: 100 + u64::from(client),
+    };
+    // The round is closed by the first and not yet aggregated when the second comes.
+    for client in 1..3 {
+        run.machine.deliver(run.now, of(client)).unwrap();
+    }
+    run.on(Machine::tick);
+    run.take(0..3);
+    run.deliver(0, 2).unwrap();
+    assert_eq!(run.updates_of(0), [0, 1]);
+    assert_eq!(run.updates_of(1), [0, 2]);
+}
+
+#[test]
 fn too_few_ready_clients_fail_the_run_with_a_reason() {
     let mut strict = policy(4, 1);
     strict.quorum = 2;

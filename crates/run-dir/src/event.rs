@@ -1,5 +1,6 @@
 //! What happens in a run, as told to subscribers and written to `events.jsonl`.
 
+use crate::fleet::{FleetRecord, known};
 use crate::metric::HostCost;
 use crate::round::RoundRecord;
 use fl_proto::Cost;
@@ -158,10 +159,9 @@ pub enum Event {
     Fleet {
         /// The client, if it is about one.
         client: Option<u32>,
-        /// What, in one word: `booted`, `died`, `fault` …
-        what: String,
-        /// More of it.
-        detail: serde_json::Value,
+        /// What happened.
+        #[serde(flatten, deserialize_with = "known")]
+        record: FleetRecord,
     },
     /// No more rounds.
     RunFinished {

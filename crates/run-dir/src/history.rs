@@ -3,9 +3,8 @@
 //! It is read off `events.jsonl`, from which what was broken off has been taken away: whatever is still
 //! told there happened in a round that counts, and counts once.
 
-use crate::{Death, Event, Record, Resumed, Tail};
+use crate::{Death, Event, FleetRecord, Record, Resumed, Tail};
 use anyhow::{Context, Result};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -19,7 +18,7 @@ pub struct RunHistory {
     /// How much of that went into rounds that were broken off, in seconds.
     pub lost_s: f64,
     /// Planned faults that happened: round, client, kind.
-    faults: BTreeSet<(u64, u32, String)>,
+    faults: BTreeSet<(u32, u32, String)>,
     /// How often a hand did what.
     by_hand: BTreeMap<String, u32>,
     /// Devices that died.
@@ -84,22 +83,31 @@ impl RunHistory {
         match record.event {
             Event::RunResumed { round, lost_s } => self.end_part(round, lost_s),
             Event::RoundFinished { record } => self.part.counts |= record.round > 0,
-            Event::Fleet { detail, .. } if detail["by"].is_string() => {
-                let action = detail["action"].as_str().unwrap_or_default();
-                *self.by_hand.entry(action.to_owned()).or_default() += 1;
+            Event::Fleet { client, record } => self.fleet(client, record),
+            _ => {}
+        }
+    }
+
+    fn fleet(&mut self, client: Option<u32>, record: FleetRecord) {
+        if let Some(hand) = record.hand() {
+            *self.by_hand.entry(hand.action.clone()).or_default() += 1;
+            return;
+        }
+        match (client, record) {
+            (Some(client), FleetRecord::Fault(fault)) => {
+                let planned = fault.round.map(|round| (round, client, fault.fault));
+                self.faults.extend(planned);
             }
-            Event::Fleet {
-                client: Some(client),
-                what,
-                detail,
-            } => match what.as_str() {
-                "fault" => self.faults.extend(fault(client, &detail)),
-                "died" | "watchdog" => self.deaths.push(death(client, &detail)),
-                _ => {}
-            },
-            Event::Fleet { what, detail, .. } if what == "fleet_booted" => {
-                self.part.boot_s = detail["boot_s"].as_f64();
-            }
+            (
+                Some(client),
+                FleetRecord::Died { reason, last_lines }
+                | FleetRecord::Watchdog { reason, last_lines },
+            ) => self.deaths.push(Death {
+                client,
+                reason,
+                last_lines,
+            }),
+            (_, FleetRecord::FleetBooted { boot_s, .. }) => self.part.boot_s = Some(boot_s),
             _ => {}
         }
     }
@@ -114,26 +122,10 @@ impl RunHistory {
     }
 }
 
-fn fault(client: u32, detail: &Value) -> Option<(u64, u32, String)> {
-    let kind = detail["fault"].as_str()?.to_owned();
-    Some((detail["round"].as_u64()?, client, kind))
-}
-
-fn death(client: u32, detail: &Value) -> Death {
-    let lines = detail["last_lines"].as_array().into_iter().flatten();
-    Death {
-        client,
-        reason: detail["reason"].as_str().unwrap_or_default().to_owned(),
-        last_lines: lines
-            .filter_map(|line| line.as_str().map(str::to_owned))
-            .collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn before(events: &[Value], resumed: &Resumed) -> RunHistory {
         let run = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@
 mod client;
 mod event;
 mod event_log;
+mod fleet;
 pub mod fold;
 mod groups;
 mod history;
@@ -22,6 +23,7 @@ pub mod metric;
 mod pid;
 mod resume;
 mod round;
+mod state;
 mod summary;
 mod tail;
 mod write;
@@ -29,6 +31,7 @@ mod write;
 pub use client::{ClientRow, Ending};
 pub use event::{ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
+pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;
 pub use history::RunHistory;
@@ -37,6 +40,7 @@ pub use metric::HostCost;
 pub use pid::{PID_FILE, PidFile, process_of, started};
 pub use resume::Resumed;
 pub use round::RoundRecord;
+pub use state::{StateDir, StatePart};
 pub use summary::{
     ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
     TrainingSummary,

@@ -16,7 +16,7 @@ use zfl_experiment::Experiment;
 use zfl_orchestrator::{Fleet, FleetEvent};
 use zfl_run_dir::Death;
 
-/// How often it is looked whether the fleet is held by nobody else.
+/// Interval between looks at the fleet's other holders.
 const LET_GO: Duration = Duration::from_millis(2);
 
 /// The tasks of one run.

@@ -4,7 +4,7 @@
 //! flags, the data or a board is refused by [`zfl_experiment`]. Either way before anything starts, with status 2.
 
 use crate::terminal::display::DisplayArgs;
-use crate::values::{capture, choice, dashboard};
+use crate::values::{capture, choice, dashboard, rule};
 use clap::{Args, Parser, Subcommand};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
@@ -14,7 +14,10 @@ use zfl_aggregator::Weighting;
 use zfl_experiment::values::{
     learning_rate, milliseconds, name, patience, positive, probability, seconds, seed,
 };
-use zfl_experiment::{BodyChoice, DeviceSettings, FaultFlags, Network, Settings, Time};
+use zfl_experiment::{
+    BodyChoice, DeviceSettings, FaultFlags, Network, Number, RuleSettings, Settings, Time,
+    parse_arg,
+};
 use zfl_runner::Capture;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
@@ -361,9 +364,18 @@ pub struct LearningArgs {
     #[arg(long, value_name = "DIR", help_heading = "Training")]
     pub data: Option<PathBuf>,
 
-    /// Training examples of each device [default: an equal share of the data, at most 1200]
+    /// Training examples of each device; the mean, if the partition decides how many each has
+    /// [default: an equal share of the data, at most 1200]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
     pub examples: Option<u32>,
+
+    /// Rule by which the training examples are dealt out [default: iid]
+    #[arg(long, value_parser = rule(zfl_experiment::partitions()), help_heading = "Training")]
+    pub partition: Option<String>,
+
+    /// Parameter of --partition, as often as needed: alpha=0.1
+    #[arg(long, value_name = "NAME=X", value_parser = parse_arg, help_heading = "Training")]
+    pub partition_arg: Vec<(String, Number)>,
 
     /// How the updates of a round are weighed against each other [default: num-examples]
     #[arg(long, value_parser = choice::<Weighting>(), help_heading = "Rounds")]
@@ -497,6 +509,10 @@ impl LearningArgs {
             seed: self.seed,
             examples_per_client: self.examples,
             data: self.data.clone(),
+            partition: RuleSettings {
+                name: self.partition.clone(),
+                params: self.partition_arg.iter().cloned().collect(),
+            },
             ..Settings::default()
         }
     }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_experiment::place;
-use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
 use zfl_runner::{Interrupts, block_on};
+use zfl_sandbox::{Plan, Sandbox, enter};
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
@@ -18,7 +18,7 @@ pub fn client(args: &ClientArgs, root: &Path) -> Result<u8> {
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
     let out = place::choose(args.out.as_deref(), root, &name)?;
     let mut outcome = Ok(1);
-    sandbox::enter(&Plan::native(), |sandbox| {
+    enter(&Plan::native(), |sandbox| {
         outcome = block_on(live(sandbox, args, &out));
         0
     })?;
@@ -59,7 +59,7 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
     Ok(status)
 }
 
-/// How devices ended.
+/// Ends of devices.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Ends {
     finished: u32,
@@ -69,7 +69,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// Whether all of so many have ended, but for those that there is no place for: they would go on
+    /// True if all of so many have ended, except those without a place: they would go on
     /// asking for ever.
     fn are_all(&self, clients: u32) -> bool {
         self.finished + self.died + self.refused.len() as u32 >= clients

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// How often the file is read on.
+/// Interval at which the file is read on.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Copies the lines of `events.jsonl` until the run ends, which standard input tells, and then the

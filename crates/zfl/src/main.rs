@@ -98,7 +98,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
     }
 }
 
-/// Where boards/, data/ and runs/ are: the nearest folder upwards that has boards/, else the source
+/// Root of boards/, data/ and runs/: the nearest folder upwards that has boards/, else the source
 /// tree that zfl was built from.
 fn root() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();

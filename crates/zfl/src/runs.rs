@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use zfl_experiment::Refusal;
 use zfl_run_dir::process_of;
 
-/// How long a run may take to stop cleanly.
+/// Time limit of a clean stop.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 /// The runs under way in a folder of runs.
@@ -35,7 +35,7 @@ pub fn list(runs: &Path) {
     }
 }
 
-/// How far a run is: the last round of its table.
+/// Progress of a run: the last round of its table.
 fn progress(run: &Path) -> String {
     let table = fs::read_to_string(run.join("rounds.csv")).unwrap_or_default();
     // A row that is being written, or was cut off, names no round yet.
@@ -160,7 +160,7 @@ pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
     }
 }
 
-/// What a device wrote, without what would move a terminal's cursor or change its state.
+/// Printable text of a device, without sequences that steer a terminal.
 #[derive(Default)]
 struct Text {
     /// A character that is not whole yet.
@@ -168,7 +168,7 @@ struct Text {
 }
 
 impl Text {
-    /// What can be printed of all that was read so far, with what is not UTF-8 replaced.
+    /// Printable part of all that was read so far; bytes that are not UTF-8 are replaced.
     fn printable(&mut self, bytes: &[u8]) -> String {
         let bytes = [&self.pending[..], bytes].concat();
         let last = bytes.utf8_chunks().last().map_or(&[][..], |c| c.invalid());
@@ -179,7 +179,7 @@ impl Text {
         zfl_text::plain_lines(&String::from_utf8_lossy(whole))
     }
 
-    /// What will not be whole any more.
+    /// Rest that will never be whole.
     fn rest(&mut self) -> String {
         let pending = std::mem::take(&mut self.pending);
         String::from_utf8_lossy(&pending).into_owned()

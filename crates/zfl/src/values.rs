@@ -13,10 +13,15 @@ pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {
     names.map(|name| C::named(&name).unwrap_or(C::usual()))
 }
 
+/// The name of one of these rules; each comes with a line of help.
+pub fn rule(rules: impl Iterator<Item = (&'static str, &'static str)>) -> PossibleValuesParser {
+    PossibleValuesParser::new(rules.map(|(name, help)| PossibleValue::new(name).help(help)))
+}
+
 /// The dashboard's address, or `off`.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
     if text == "off" {
         return Ok(DashboardChoice::Off);
@@ -28,7 +33,7 @@ pub fn dashboard(text: &str) -> Result<DashboardChoice, String> {
 /// `all`, or clients separated by commas.
 ///
 /// # Errors
-/// What to give instead.
+/// Advice: the value to give instead.
 pub fn capture(text: &str) -> Result<Capture, String> {
     if text == "all" {
         return Ok(Capture::All);

@@ -1,4 +1,4 @@
-//! What a run says, read from standard input by the process that shows it.
+//! Lines of a run, read from standard input by the process that shows it.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};

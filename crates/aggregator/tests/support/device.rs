@@ -107,7 +107,8 @@ impl Device {
             Some(wire) => wire.to_device(address).await,
             None => address,
         };
-        let welcome = get(server, &format!("/id?{wish}address={address}")).await;
+        let able = "codecs=f32,f16&rules=fedavg,fedprox,scaffold";
+        let welcome = get(server, &format!("/id?{wish}address={address}&{able}")).await;
         let welcome: Welcome = welcome.json();
         let id = *inner.id.get_or_init(|| welcome.id);
         for path in ["training-data", "training-labels"] {

@@ -159,7 +159,7 @@ impl Decoder {
         true
     }
 
-    /// Whether exactly `count` numbers and no stray octet came.
+    /// True if exactly `count` numbers and no stray octet came.
     pub fn is_complete(&self, count: usize) -> bool {
         self.cursor.next == count && self.held == 0
     }

@@ -4,31 +4,9 @@
 //! `events.jsonl`; [`Fold::take_changes`] tells what to send to those who watch.
 //!
 //! # Fleet events
-//! `Event::Fleet { client, what, detail }` tells what only the fleet's owner knows. Understood are
-//! these, each with the `client` that it is about; `detail` is an object, every field of which may be
-//! missing, or a text, which is then the reason. Other words are passed over.
-//!
-//! | `what` | `detail` | the device is then |
-//! |---|---|---|
-//! | `device` | `board`, `link` | as before |
-//! | `booting` | `attempt` | booting |
-//! | `booted`, `running` | `boot_ms`, `address` | joining, until it is ready |
-//! | `away` | `reason` | away: not there, and expected back |
-//! | `back` | | joining |
-//! | `died` | `reason`, `last_lines` | dead, and among the faults |
-//! | `stopped` | `reason` | dead, unless the run is over |
-//! | `fault` | `fault` or `kind`, `round`, `reason` | as before, and among the faults as an injected one |
-//! | `fault_over` | `fault` | as before; the last such fault of it has an end |
-//! | `fault_failed` | `error` | as before, and among the faults |
-//! | `watchdog` | `reason` | as before, and among the faults |
-//! | `boot` | | as before: it was asked to boot, by hand |
-//! | `stop` | | (of no client) the run was asked to end, by hand |
-//! | `log_lost` | `error` | as before, and among the faults |
-//! | `usage` | `host_bytes`, `cpu_s` | as before |
-//!
-//! `fleet_booted` (`devices`, `boot_s`), without a client, is for those who sum a run up; here it is passed
-//! over. What was done by hand, from the dashboard, has `by` and `action` in `detail`: `fault`,
-//! `fault_over`, `boot` and `stop`. Faults of that kind are none of the experiment's.
+//! [`FleetRecord`](crate::FleetRecord) tells what only the fleet's owner knows: a device boots, runs, dies or
+//! is stopped, a fault happens to it or is over. What was done by hand, from the dashboard, is counted by
+//! itself: faults of that kind are none of the experiment's.
 //!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
@@ -231,11 +209,7 @@ impl Fold {
             Event::ClientFailed { client, reason, .. } => self.failed(client, &reason),
             Event::Evaluated { .. } => {}
             Event::RoundFinished { record } => self.round_finished(record),
-            Event::Fleet {
-                client,
-                what,
-                detail,
-            } => self.fleet(client, &what, &detail),
+            Event::Fleet { client, record } => self.fleet(client, &record),
             Event::RunFinished { success, reason } => {
                 self.end = Some(End {
                     success,

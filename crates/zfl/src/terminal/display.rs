@@ -1,4 +1,4 @@
-//! How a run shows itself: lines, a full screen, or events for a program.
+//! Displays of a run: lines, a full screen, or events for a program.
 //!
 //! The full screen and the events are shown by a process of its own, a child of the one that the user
 //! started: it reads the run directory as the dashboard does, so nothing in the run waits for it. The
@@ -49,7 +49,7 @@ static FOLLOWER: Mutex<Option<Follower>> = Mutex::new(None);
 
 #[derive(Debug)]
 struct Follower {
-    /// Who started it: a fork has a copy of this and must leave the terminal alone.
+    /// Process that started it: a fork has a copy of this and must leave the terminal alone.
     owner: u32,
     child: Child,
     run: PathBuf,

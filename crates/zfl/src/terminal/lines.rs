@@ -6,13 +6,13 @@ use zfl_run_dir::{Event, RoundRecord};
 /// A line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// How it goes.
+    /// Progress of the run.
     Said(String),
     /// Something that should not be.
     Warning(String),
 }
 
-/// What the lines of a run need to know of it.
+/// Facts of a run for its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lines {
     /// Rounds to complete.
@@ -55,7 +55,7 @@ impl Lines {
         }
     }
 
-    /// How a line of a round begins.
+    /// Begin of a round's line.
     pub fn head(self, round: u32) -> String {
         let width = self.rounds.to_string().len();
         format!("[ROUND {round:width$}/{}]", self.rounds)

@@ -19,7 +19,7 @@ use zfl_experiment::Experiment;
 use zfl_run_dir::{Event, RunSummary};
 use zfl_runner::{Begin, Interrupt, Observer};
 
-/// How often the bar is drawn anew, so that people see that the run is alive.
+/// Interval at which the bar is drawn anew, so that people see that the run is alive.
 const TICK: Duration = Duration::from_millis(200);
 
 /// The terminal of one run.
@@ -32,7 +32,7 @@ pub struct Terminal {
     bar: ProgressBar,
     /// A line below the introduction.
     pub hint: Option<String>,
-    /// When the first round here began, and the updates of those before it.
+    /// Begin of the first round here, and the updates of those before it.
     training_since: OnceLock<(Instant, u64)>,
 }
 

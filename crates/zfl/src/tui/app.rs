@@ -1,4 +1,4 @@
-//! What the screen shows, and what keys do to it.
+//! State of the screen, and the effect of keys.
 
 use super::serial::Serial;
 use crate::terminal::text::clean;
@@ -42,7 +42,7 @@ impl Tab {
     }
 }
 
-/// What a key asks for beyond the screen.
+/// Effect of a key beyond the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// To leave the screen.
@@ -85,11 +85,11 @@ impl Log {
 /// Everything that the screen shows.
 #[derive(Debug)]
 pub struct App {
-    /// What is known of the run.
+    /// State of the run.
     pub model: Fold,
     /// Its directory.
     pub run: PathBuf,
-    /// Whether to stop the run is this screen's to do.
+    /// True if this screen may stop the run.
     pub owned: bool,
     /// The view.
     pub tab: Tab,
@@ -97,21 +97,21 @@ pub struct App {
     pub selected: u32,
     /// Devices in a row of the grid, as last drawn.
     pub columns: u32,
-    /// Whether serial lines are asked for; if nobody said, it depends on the room.
+    /// Choice of serial lines; without a choice it depends on the room.
     pub wants_serial: Option<bool>,
-    /// Whether they are shown, as last drawn.
+    /// True if they were shown when last drawn.
     pub shows_serial: bool,
     /// The selected device's serial lines.
     pub serial: Serial,
-    /// What the run said.
+    /// Lines of the run's log.
     pub log: Log,
-    /// How many lines the log is scrolled back.
+    /// Lines by which the log is scrolled back.
     pub scrolled: usize,
-    /// Whether the keys are explained.
+    /// True while the keys are explained.
     pub help: bool,
-    /// Whether the run was asked to stop.
+    /// True if the run was asked to stop.
     pub stopping: bool,
-    /// When the newest event was read; the clock stands still without.
+    /// Time at which the newest event was read; the clock stands still without.
     heard: Option<Instant>,
     shown_second: u64,
     touched: bool,
@@ -160,7 +160,7 @@ impl App {
         }
     }
 
-    /// Whether a new picture would be another, since this was last asked.
+    /// True if a new picture would differ, since this was last asked.
     pub fn is_changed(&mut self) -> bool {
         let second = self.now_ms() / 1000;
         let ticks = !self.model.is_over() && second != self.shown_second;

@@ -36,7 +36,7 @@ use zfl_run_dir::{Fold, Meta, Tail, process_of};
 /// The shortest time from one picture to the next.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// Why the screen is left.
+/// Reason for leaving the screen.
 enum End {
     /// The run is over.
     Over,
@@ -95,7 +95,7 @@ fn signals() -> Result<SignalFd> {
     Ok(SignalFd::with_flags(&mask, flags)?)
 }
 
-/// Where the lines of the log come from.
+/// Source of the log's lines.
 enum Source {
     /// From the run itself.
     Words(Words),

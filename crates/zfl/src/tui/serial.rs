@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How much of a log's end is read, in bytes: more lines than a screen has.
+/// Length of a log's end that is read, in bytes: more lines than a screen has.
 const END: u64 = 16 << 10;
 
 /// The last lines of one log.

@@ -14,7 +14,7 @@ use zfl_run_dir::metric::{Id, Unit};
 const ROUND_S: Id = Id::of("round_s");
 const LOSS: Id = Id::of("loss");
 
-/// What is known of the selected device.
+/// Panel of the selected device.
 pub fn facts(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let name = format!("Device {}", app.selected);
     let Some(device) = app.device() else {

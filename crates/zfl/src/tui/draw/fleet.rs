@@ -50,7 +50,7 @@ pub fn letter(state: State) -> Span<'static> {
     Span::styled(letter, style)
 }
 
-/// How large a cell is.
+/// Size of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
     /// Number, letter and percentage.
@@ -64,7 +64,7 @@ enum Size {
 }
 
 impl Size {
-    /// How many go in a row of this width.
+    /// Number of cells in a row of this width.
     fn columns(self, width: usize) -> usize {
         let columns = match self {
             Self::Wide => width / 11,
@@ -163,7 +163,7 @@ fn cell(device: &Device, size: Size, is_selected: bool) -> Vec<Span<'static>> {
     }
 }
 
-/// How far a device's training is, if it trains.
+/// Progress of a device's training, if it trains.
 pub fn percent(device: &Device) -> Option<u32> {
     (device.state == State::Training && device.total_examples > 0).then(|| {
         let part = u64::from(device.done_examples) * 100 / u64::from(device.total_examples);
@@ -176,7 +176,7 @@ fn block(device: &Device) -> &'static str {
     percent(device).map_or(" ", |percent| EIGHTHS[(percent as usize * 7 / 100).min(7)])
 }
 
-/// How many devices are in each state; the legend, too.
+/// Number of devices in each state; the legend, too.
 fn counts(app: &App) -> Line<'static> {
     let mut counts = BTreeMap::<State, u32>::new();
     for device in app.model.devices() {

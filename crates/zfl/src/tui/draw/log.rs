@@ -1,4 +1,4 @@
-//! What the run said.
+//! Lines of the run's log.
 
 use super::{panel, title};
 use crate::tui::app::App;
@@ -44,7 +44,7 @@ fn last(frame: &mut Frame<'_>, area: Rect, app: &App, back: usize, head: &str) {
     frame.render_widget(text.block(panel(title(head))), area);
 }
 
-/// How many rows a line takes; words are not broken, so it may be one more than its width says.
+/// Number of rows of a line; words are not broken, so it may be one more than its width says.
 fn wrapped(line: &Line<'_>, width: u16) -> usize {
     let width = usize::from(width.max(1));
     match line.width() {

@@ -162,7 +162,7 @@ fn tabs(app: &App, view: &RunView) -> Line<'static> {
     Line::from(parts)
 }
 
-/// How much of the run is done, from 0 to 1.
+/// Progress of the run, from 0 to 1.
 fn progress(app: &App, view: &RunView) -> f64 {
     let under_way = app.model.devices().filter(|device| {
         device.round == view.round

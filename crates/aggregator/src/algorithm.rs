@@ -1,0 +1,227 @@
+//! The algorithm of a run at work: its server rule, and what is kept of the clients.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, anyhow};
+use fl_algo::{
+    ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update, VectorSpec,
+};
+use fl_round::Stragglers;
+use zfl_run_dir::{StateDir, StatePart};
+
+use crate::config::{Config, Weighting};
+use crate::log::lock;
+
+/// Name of the rule's own part of the state.
+const RULE: &str = "rule";
+
+/// Names of the clients' parts begin so.
+const CLIENT: &str = "client-";
+
+/// The server's copies of what clients keep from round to round.
+#[derive(Clone, Debug, Default)]
+pub struct ClientStates(Arc<Mutex<BTreeMap<u32, Arc<ClientState>>>>);
+
+impl ClientStates {
+    /// The copy of a client's state, if it has one.
+    pub fn get(&self, client: u32) -> Option<Arc<ClientState>> {
+        lock(&self.0).get(&client).cloned()
+    }
+
+    /// The round at whose end a client's state is known; 0 if there is none.
+    pub fn round(&self, client: u32) -> u32 {
+        lock(&self.0).get(&client).map_or(0, |state| state.round)
+    }
+
+    fn insert(&self, client: u32, state: ClientState) {
+        lock(&self.0).insert(client, Arc::new(state));
+    }
+
+    fn all(&self) -> Vec<(u32, Arc<ClientState>)> {
+        let states = lock(&self.0);
+        states
+            .iter()
+            .map(|(id, state)| (*id, state.clone()))
+            .collect()
+    }
+}
+
+/// The algorithm of a run at work.
+pub(crate) struct RunningAlgorithm {
+    rule: Box<dyn ServerRule>,
+
+    vectors: &'static [VectorSpec],
+    weighting: Weighting,
+    clients: ClientStates,
+    /// Clients whose state has changed since it was saved.
+    changed: Vec<u32>,
+}
+
+/// The next global model, and how it came about.
+#[derive(Debug)]
+pub(crate) struct Aggregated {
+    pub params: Vec<f32>,
+    pub metrics: RoundMetrics,
+}
+
+impl RunningAlgorithm {
+    /// Makes the rule that a run has chosen.
+    ///
+    /// # Errors
+    /// If the algorithm does not fit the run.
+    pub fn new(config: &Config, clients: ClientStates) -> Result<Self> {
+        let choice = &config.algorithm;
+        let rule = choice.server(
+            config.model.shape().num_params(),
+            config.clients,
+            config.clients_per_round,
+            config.seed,
+        );
+        Ok(Self {
+            rule: rule.map_err(|why| anyhow!(why))?,
+
+            vectors: config.vectors(),
+            weighting: config.weighting,
+            clients,
+            changed: Vec::new(),
+        })
+    }
+
+    /// Treatment of updates that come after their round, if the algorithm has one of its own.
+    pub fn stragglers(&self) -> Option<Stragglers> {
+        let policy = self.rule.policy();
+        policy.buffer_size.map(|size| Stragglers::Buffer {
+            size,
+            staleness: policy.max_staleness,
+        })
+    }
+
+    /// Begins a round on a global model; returns the sections that its cohort gets beside the model.
+    pub fn begin(&mut self, round: u32, global: &[f32]) -> Sections {
+        self.rule.begin(round, global);
+        let sections = self.rule.down_sections().into_iter();
+        sections
+            .map(|(name, values)| (name.to_owned(), values.to_vec()))
+            .collect()
+    }
+
+    /// What a client is told for a round, unless the rule changes it.
+    pub fn configure(&self, round: u32, client: u32, local: &mut LocalParams) {
+        self.rule.configure(round, client, local);
+    }
+
+    /// Makes the next global model of a round's updates.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn aggregate(&mut self, global: &[f32], updates: Vec<Update>) -> Result<Aggregated> {
+        let mut rejected = 0.0;
+        let mut kept = BTreeMap::new();
+        let mut updates = updates;
+        // A late update goes before that of the round.
+        updates.sort_by_key(|update| (update.client, update.round));
+        for mut update in updates {
+            update.weight = match self.weighting {
+                Weighting::NumExamples => update.num_examples,
+                Weighting::Uniform => 1,
+            };
+            let client = update.client;
+            let state = self.kept_of(&update);
+            let saved = self.clients.get(client);
+            match self
+                .rule
+                .add(update, kept.get(&client).or(saved.as_deref()))
+            {
+                Ok(()) => kept.extend(state.map(|state| (client, state))),
+                Err(_) => rejected += 1.0,
+            }
+        }
+        let mut params = global.to_vec();
+        let mut metrics = self.rule.finish(&mut params)?;
+        for (client, state) in kept {
+            self.clients.insert(client, state);
+            self.changed.push(client);
+        }
+        if rejected > 0.0 {
+            metrics.insert("rejected_updates".to_owned(), rejected);
+        }
+        Ok(Aggregated { params, metrics })
+    }
+
+    /// Kept vectors among the sections of an update.
+    fn kept_of(&self, update: &Update) -> Option<ClientState> {
+        let mirrored = self.vectors.iter().filter(|spec| spec.is_mirrored());
+        let section = |spec: &VectorSpec| {
+            let values = update.sections.get(spec.name)?;
+            Some((spec.name.to_owned(), values.clone()))
+        };
+        let sections: Sections = mirrored.filter_map(section).collect();
+        (!sections.is_empty()).then_some(ClientState {
+            round: update.round,
+            sections,
+        })
+    }
+
+    /// Writes the state at the end of `round`, before its model is written.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn save(&mut self, dir: &StateDir, round: u32) -> Result<()> {
+        let SavedState { numbers, vectors } = self.rule.save();
+        if !(numbers.is_empty() && vectors.is_empty()) {
+            let part = StatePart {
+                round,
+                numbers,
+                vectors,
+            };
+            dir.write(RULE, &part)?;
+        }
+        for client in self.changed.drain(..) {
+            if let Some(state) = self.clients.get(client) {
+                // A late update leaves a state of the round that it was asked in.
+                let of = f64::from(state.round);
+                let part = StatePart {
+                    round,
+                    numbers: [("state_round".to_owned(), of)].into(),
+                    vectors: state.sections.clone(),
+                };
+                dir.write(&format!("{CLIENT}{client}"), &part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on from the state at the end of `round`.
+    ///
+    /// # Errors
+    /// If it is not there or not of this algorithm and model.
+    pub fn restore(&mut self, dir: &StateDir, round: u32) -> Result<()> {
+        let mut saved = None;
+        for (name, part) in dir.read(round)? {
+            let StatePart {
+                numbers, vectors, ..
+            } = part;
+            if name == RULE {
+                saved = Some(SavedState { numbers, vectors });
+                continue;
+            }
+            let client = name.strip_prefix(CLIENT).and_then(|id| id.parse().ok());
+            let client = client.with_context(|| format!("state of {name}: no such part"))?;
+            let of = numbers.get("state_round").copied().unwrap_or_default();
+            let state = ClientState {
+                round: of as u32,
+                sections: vectors,
+            };
+            self.clients.insert(client, state);
+        }
+        // A rule without state is as good as new; one that has some saved it with the first round.
+        if round == 0 && saved.is_none() {
+            return Ok(());
+        }
+        let states = self.clients.all();
+        let mut states = states.iter().map(|(id, state)| (*id, &**state));
+        let restored = self.rule.restore(saved.unwrap_or_default(), &mut states);
+        restored.with_context(|| format!("the algorithm's state after round {round}"))
+    }
+}

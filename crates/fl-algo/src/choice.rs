@@ -1,0 +1,99 @@
+//! An algorithm with the values of its parameters: what a run chooses.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::param::{ParamError, ParamSpec, Params};
+use crate::registry::{Algorithm, find};
+use crate::server::{ServerRule, Setup};
+
+/// An algorithm and the parameters of both its halves.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The algorithm.
+    pub algorithm: &'static Algorithm,
+    /// Parameters of its device half.
+    pub device_params: Params,
+    /// Parameters of its server half.
+    pub params: Params,
+}
+
+impl Choice {
+    /// An algorithm with its defaults.
+    pub fn new(algorithm: &'static Algorithm) -> Self {
+        Self {
+            algorithm,
+            device_params: Params::defaults(algorithm.device.params),
+            params: Params::defaults(algorithm.params),
+        }
+    }
+
+    /// An algorithm by its name, with its defaults.
+    pub fn named(name: &str) -> Option<Self> {
+        find(name).map(Self::new)
+    }
+
+    /// Declarations of all its parameters.
+    pub fn specs(&self) -> impl Iterator<Item = &'static ParamSpec> {
+        let Algorithm { device, params, .. } = self.algorithm;
+        device.params.iter().chain(*params)
+    }
+
+    /// Sets a parameter of either half.
+    ///
+    /// # Errors
+    /// [`ParamError`]; nothing has changed then.
+    pub fn set(&mut self, name: &str, value: f32) -> Result<(), ParamError> {
+        match self.device_params.set(name, value) {
+            Err(ParamError::Unknown) => self.params.set(name, value),
+            set => set,
+        }
+    }
+
+    /// Makes the server half.
+    ///
+    /// # Errors
+    /// Reason why the algorithm does not fit the run, for a person.
+    pub fn server(
+        &self,
+        num_params: usize,
+        clients: u32,
+        clients_per_round: u32,
+        seed: u64,
+    ) -> Result<Box<dyn ServerRule>, String> {
+        let setup = Setup {
+            device_params: self.device_params,
+            params: self.params,
+            num_params,
+            clients,
+            clients_per_round,
+            seed,
+        };
+        (self.algorithm.server)(&setup).map_err(|why| format!("{}: {why}", self.algorithm.name))
+    }
+
+    /// Notice about what a run with this algorithm does not promise, if there is any.
+    pub fn notice(&self, rule: &dyn ServerRule) -> Option<String> {
+        rule.depends_on_time().then(|| {
+            format!(
+                "{}: the model depends on when updates come; no two runs of it are the same",
+                self.algorithm.name
+            )
+        })
+    }
+
+    /// Parameters of both halves with their values.
+    pub fn values(&self) -> Vec<(&'static str, f32)> {
+        let both = self.device_params.iter().chain(self.params.iter());
+        both.map(|(spec, value)| (spec.name, value)).collect()
+    }
+}
+
+impl Default for Choice {
+    /// FedAvg.
+    fn default() -> Self {
+        Self::new(crate::ALGORITHMS[0])
+    }
+}
