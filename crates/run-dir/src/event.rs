@@ -1,4 +1,4 @@
-//! What happens in a run, as told to subscribers and written to `events.jsonl`.
+//! The events of a run, as subscribers get them and `events.jsonl` has them.
 
 use crate::fleet::{FleetRecord, known};
 use crate::metric::HostCost;
@@ -13,12 +13,12 @@ pub struct Record {
     pub time_ms: u64,
     /// The wall clock, RFC 3339 in UTC.
     pub at: String,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// Where a round is.
+/// Phase of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundPhase {
@@ -47,7 +47,7 @@ pub enum Event {
         clients: u32,
         /// Rounds to complete.
         rounds: u32,
-        /// Where it listens.
+        /// Its address.
         address: String,
     },
     /// A run that was broken off goes on. No device of before is there any more, and what had been told
@@ -69,9 +69,9 @@ pub enum Event {
     ClientJoined {
         /// The ID.
         client: u32,
-        /// Where it is reached.
+        /// Its address.
         address: String,
-        /// Whether it had joined before.
+        /// True if it had joined before.
         again: bool,
     },
     /// A device has its data and waits.
@@ -83,7 +83,7 @@ pub enum Event {
     ClientLost {
         /// The client.
         client: u32,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A device that is gone is on its way back.
@@ -95,7 +95,7 @@ pub enum Event {
     RoundStarted {
         /// The round.
         round: u32,
-        /// Who trains.
+        /// The clients that train.
         cohort: Vec<u32>,
     },
     /// A device took `/start`.
@@ -118,17 +118,17 @@ pub enum Event {
     },
     /// An update was taken in.
     ResultReceived {
-        /// What it was.
+        /// The update.
         #[serde(flatten)]
         record: ClientRecord,
     },
     /// A message was refused.
     ResultRejected {
-        /// Who sent it, if that is known.
+        /// The sender, if it is known.
         client: Option<u32>,
         /// The HTTP status.
         status: u16,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A client of the cohort has no update in this round.
@@ -137,7 +137,7 @@ pub enum Event {
         client: u32,
         /// The round.
         round: u32,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The model was tested.
@@ -159,15 +159,15 @@ pub enum Event {
     Fleet {
         /// The client, if it is about one.
         client: Option<u32>,
-        /// What happened.
+        /// The event.
         #[serde(flatten, deserialize_with = "known")]
         record: FleetRecord,
     },
     /// No more rounds.
     RunFinished {
-        /// Whether every round completed.
+        /// True if every round completed.
         success: bool,
-        /// Why not.
+        /// The reason of a failure.
         reason: Option<String>,
     },
 }
@@ -192,9 +192,9 @@ pub struct ClientRecord {
     pub bytes_up: u64,
     /// HTTP bytes of this round to the client.
     pub bytes_down: u64,
-    /// What the device paid.
+    /// Cost as the device measured it.
     pub cost: Option<Cost>,
-    /// What whoever runs the fleet saw of it, if somebody does.
+    /// Cost as the process that runs the fleet measured it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostCost>,
 }

@@ -17,15 +17,15 @@ pub struct Fault {
     pub client: Option<u32>,
     /// `died`, `lost`, `failed`, `rejected`, `watchdog`, or the kind of an injected fault: `crash`, `cut` …
     pub kind: String,
-    /// Whether it was asked for, by the experiment.
+    /// True if the experiment asked for it.
     pub injected: bool,
-    /// Who did it, if it was done by hand: `dashboard`. Its kind then says so, too: `crash by hand`.
+    /// The author of a remote action: `dashboard`. Its kind then says so, too: `crash by hand`.
     pub by: Option<String>,
     /// Seconds since the start of the run.
     pub elapsed_s: f64,
-    /// When it was over, for one that lasts: seconds since the start of the run.
+    /// End of one that lasts: seconds since the start of the run.
     pub over_s: Option<f64>,
-    /// What is known.
+    /// The reason.
     pub reason: String,
 }
 
