@@ -1,4 +1,4 @@
-//! The events of a run, as subscribers get them and `events.jsonl` has them.
+//! Events of a run, for subscribers and for `events.jsonl`.
 
 use crate::fleet::{FleetRecord, known};
 use crate::metric::HostCost;
@@ -47,7 +47,7 @@ pub enum Event {
         clients: u32,
         /// Rounds to complete.
         rounds: u32,
-        /// Its address.
+        /// Address on which it listens.
         address: String,
     },
     /// A run that was broken off goes on. No device of before is there any more, and what had been told
@@ -69,7 +69,7 @@ pub enum Event {
     ClientJoined {
         /// The ID.
         client: u32,
-        /// Its address.
+        /// Address at which it is reached.
         address: String,
         /// True if it had joined before.
         again: bool,
@@ -83,7 +83,7 @@ pub enum Event {
     ClientLost {
         /// The client.
         client: u32,
-        /// The reason.
+        /// Reason, in words.
         reason: String,
     },
     /// A device that is gone is on its way back.
@@ -95,7 +95,7 @@ pub enum Event {
     RoundStarted {
         /// The round.
         round: u32,
-        /// The clients that train.
+        /// Clients that train.
         cohort: Vec<u32>,
     },
     /// A device took `/start`.
@@ -118,17 +118,17 @@ pub enum Event {
     },
     /// An update was taken in.
     ResultReceived {
-        /// The update.
+        /// The client's record.
         #[serde(flatten)]
         record: ClientRecord,
     },
     /// A message was refused.
     ResultRejected {
-        /// The sender, if it is known.
+        /// Sender, if known.
         client: Option<u32>,
         /// The HTTP status.
         status: u16,
-        /// The reason.
+        /// Reason, in words.
         reason: String,
     },
     /// A client of the cohort has no update in this round.
@@ -137,7 +137,7 @@ pub enum Event {
         client: u32,
         /// The round.
         round: u32,
-        /// The reason.
+        /// Reason, in words.
         reason: String,
     },
     /// The model was tested.
@@ -167,7 +167,7 @@ pub enum Event {
     RunFinished {
         /// True if every round completed.
         success: bool,
-        /// The reason of a failure.
+        /// Reason of a failure.
         reason: Option<String>,
     },
 }
@@ -192,9 +192,9 @@ pub struct ClientRecord {
     pub bytes_up: u64,
     /// HTTP bytes of this round to the client.
     pub bytes_down: u64,
-    /// Cost as the device measured it.
+    /// Cost to the device.
     pub cost: Option<Cost>,
-    /// Cost as the process that runs the fleet measured it, if there is one.
+    /// Cost to the host, if somebody measured it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostCost>,
 }

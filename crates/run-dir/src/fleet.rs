@@ -14,7 +14,7 @@ pub enum FleetRecord {
     },
     /// A device runs, and joins by itself.
     Running {
-        /// Its address.
+        /// Address at which it is reached.
         #[serde(default)]
         address: String,
         /// From the start of its machine to its prompt, in milliseconds.
@@ -25,7 +25,7 @@ pub enum FleetRecord {
     Finished {},
     /// A device cannot join.
     Refused {
-        /// The reason.
+        /// Reason, in words.
         #[serde(default)]
         reason: String,
     },
@@ -33,7 +33,7 @@ pub enum FleetRecord {
     Stopped {},
     /// A device ended without being asked to.
     Died {
-        /// The manner, in words.
+        /// Manner of the end, in words.
         #[serde(default)]
         reason: String,
         /// The last lines that it wrote, oldest first.
@@ -42,7 +42,7 @@ pub enum FleetRecord {
     },
     /// The watchdog ends a device that is stuck.
     Watchdog {
-        /// The reason.
+        /// Reason, in words.
         #[serde(default)]
         reason: String,
         /// The last lines that it wrote, oldest first.
@@ -65,13 +65,13 @@ pub enum FleetRecord {
     },
     /// A fault could not be carried out, or not be undone.
     FaultFailed {
-        /// The reason.
+        /// Reason, in words.
         #[serde(default)]
         error: String,
     },
     /// The log of a device is lost.
     LogLost {
-        /// The reason.
+        /// Reason, in words.
         #[serde(default)]
         error: String,
     },
@@ -115,13 +115,13 @@ pub struct FaultRecord {
     /// The round that it was planned for, or in which it was done by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
-    /// Its duration, in milliseconds.
+    /// Length in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
     /// True if the device boots again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reboot: Option<bool>,
-    /// The reason, if there is more to say.
+    /// Reason, if there is more to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The author, if it was done by hand.
@@ -132,9 +132,9 @@ pub struct FaultRecord {
 /// The author of an act by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ByHand {
-    /// The author: `dashboard`.
+    /// Origin of remote control: `dashboard`.
     pub by: String,
-    /// The action: `kill`, `thaw` …
+    /// Action of remote control: `kill`, `thaw` …
     #[serde(default)]
     pub action: String,
 }

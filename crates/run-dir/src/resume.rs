@@ -15,7 +15,7 @@ use fl_nn::Model;
 use crate::write::at;
 use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir};
 
-/// State of a run that was broken off, to go on from.
+/// State of an interrupted run at its last complete round.
 #[derive(Clone, Debug, Default)]
 pub struct Resumed {
     /// The last complete round.
@@ -176,16 +176,16 @@ fn failures(path: &Path, text: &str) -> Result<Vec<ClientRecord>> {
         .collect())
 }
 
-/// Content of the events up to the end of a round.
+/// Facts from the events up to the end of a round.
 #[derive(Debug, Default)]
 struct Complete {
-    /// Their length in the file.
+    /// Their length in the file, in bytes.
     bytes: u64,
-    /// Clients that were gone by then, and why.
+    /// Clients that were gone by then.
     lost: BTreeMap<u32, String>,
     /// Rounds whose end they tell.
     rounds: BTreeSet<u32>,
-    /// Start of the first part of the run, and time of the last of these events, in seconds.
+    /// Begin of the run's first part, and time of the last of these events, in seconds.
     started_s: Option<f64>,
     end_s: f64,
     /// Time of the last event of all.

@@ -130,7 +130,7 @@ impl RunDir {
         })
     }
 
-    /// The path of the directory.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

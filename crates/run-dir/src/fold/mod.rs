@@ -1,4 +1,4 @@
-//! The state of a run: its events, folded.
+//! State of a run: its events, folded.
 //!
 //! Pure: no clock, no file. [`Fold::apply`] takes one event after another, in the order of
 //! `events.jsonl`; [`Fold::take_changes`] tells what to send to those who watch.
@@ -51,7 +51,7 @@ pub struct Fold {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
-    /// Remote actions, counted.
+    /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u64>,
     /// Energy of all devices in all rounds, if it is known of any.
     energy_j: Option<f64>,
@@ -65,7 +65,7 @@ struct End {
     reason: Option<String>,
 }
 
-/// Changes since the last call of [`Fold::take_changes`].
+/// Changes since they were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The run itself: phase, round, counts.
@@ -79,7 +79,7 @@ pub struct Changes {
 }
 
 impl Fold {
-    /// Of a run of which no event is known yet.
+    /// State of a run before its first event.
     pub fn new(meta: Meta) -> Self {
         let mut fold = Self {
             groups: groups::of(&meta.config),
@@ -133,12 +133,12 @@ impl Fold {
         self.faults.iter()
     }
 
-    /// Number of faults of each kind, those no longer kept included.
+    /// Number of faults of each kind, including those no longer kept.
     pub fn fault_counts(&self) -> &BTreeMap<String, u64> {
         self.faults.counts()
     }
 
-    /// Number of remote actions, by name.
+    /// Number of actions of remote control, by action.
     pub fn by_hand(&self) -> &BTreeMap<String, u64> {
         &self.by_hand
     }
@@ -153,7 +153,7 @@ impl Fold {
         self.time_ms
     }
 
-    /// Tells whether the run is over, as its events have it.
+    /// True if the run is over, by its events.
     pub fn is_over(&self) -> bool {
         self.end.is_some()
     }

@@ -4,7 +4,7 @@ use super::values::named;
 use super::{Folds, Id, METRICS, Values};
 use serde::ser::{Serialize, Serializer};
 
-/// All rounds of a device, summed up by metric.
+/// Totals of a device's rounds, by metric.
 ///
 /// As JSON it has the values that displays of a run under way show.
 #[derive(Clone, Debug, Default, PartialEq)]
