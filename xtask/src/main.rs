@@ -24,6 +24,7 @@ mod sizes;
 mod tally;
 mod tiers;
 mod toolchain;
+mod words;
 mod zephyr;
 
 use anyhow::Result;
@@ -87,7 +88,8 @@ enum Chore {
     Bench(bench::BenchArgs),
     /// The device's crates under Miri, which needs a nightly Rust
     Miri,
-    /// Formatting, lints, documentation, links, licences, the `no_std` builds, and Miri where it is there
+    /// Formatting, lints, documentation, links, words, licences, the `no_std` builds, and Miri where it is
+    /// there
     Ci,
 }
 

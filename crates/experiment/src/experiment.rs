@@ -6,6 +6,7 @@ use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
 use crate::rule::Partitioning;
 use crate::settings::Settings;
+use crate::strategy::Strategy;
 use crate::{native, place};
 use anyhow::{Context, Result};
 use fl_data::{Partition, PartitionRequest, Splits};
@@ -21,25 +22,8 @@ use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
-/// Rounds of a run that nobody counted.
-const DEFAULT_ROUNDS: u32 = 20;
-
 /// Partitions of a server that is not told how many devices there may be: 600 images each of MNIST.
 const DEFAULT_SERVER_CLIENTS: u32 = 100;
-
-/// Passes and batches that nobody set: those of the original system.
-const DEFAULT_LOCAL_EPOCHS: u32 = 5;
-const DEFAULT_BATCH_SIZE: u32 = 600;
-
-/// Chosen by measuring: the largest that still gains on MNIST with the other defaults.
-const DEFAULT_LEARNING_RATE: f32 = 0.5;
-
-/// Units of the original system's hidden layer.
-const DEFAULT_HIDDEN: u32 = 16;
-
-/// Longest waits, in seconds.
-const DEFAULT_DEADLINE_S: f64 = 120.0;
-const DEFAULT_WATCHDOG_S: f64 = 60.0;
 
 /// Interval at which devices that train are asked for their progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -127,6 +111,8 @@ pub struct Experiment {
     /// Rule by which the training examples are dealt out.
     #[serde(rename = "partition")]
     pub partitioning: Partitioning,
+    /// Algorithm that devices and server follow.
+    pub strategy: Strategy,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
@@ -160,7 +146,7 @@ impl Experiment {
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
         let data = load(settings)?;
-        let partitioning = Partitioning::resolve(&settings.partition)?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
@@ -178,7 +164,7 @@ impl Experiment {
             |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network.unwrap_or(Network::usual()));
+        experiment.network = emulated.then(|| settings.network());
         experiment.time = counted.then_some(Time::Icount);
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
@@ -188,7 +174,7 @@ impl Experiment {
         experiment.ready_deadline_s = deadlines.ready_s;
         experiment.round_deadline_s = deadlines.round_s;
         experiment.watchdog_s = deadlines.watchdog_s;
-        experiment.notes = deadlines.notes;
+        experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         Ok((experiment, data))
     }
@@ -207,7 +193,7 @@ impl Experiment {
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
         let out = Out::New(out);
-        let partitioning = Partitioning::resolve(&settings.partition)?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let mut experiment =
             Self::resolve(settings, partitioning, clients, "server", &data, out, root)?;
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
@@ -228,7 +214,7 @@ impl Experiment {
         root: &Path,
     ) -> Result<Self> {
         let clients_per_round = settings.clients_per_round.unwrap_or(clients);
-        let over_commit = settings.over_commit.unwrap_or(0);
+        let over_commit = settings.over_commit();
         require(clients_per_round <= clients, || {
             format!(
                 "{clients_per_round} clients per round of {clients} clients: lower \
@@ -244,16 +230,8 @@ impl Experiment {
                 )
             },
         )?;
-        let quorum = settings.quorum.unwrap_or(clients_per_round.div_ceil(2));
-        require(quorum <= clients_per_round, || {
-            format!(
-                "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
-                 lower --quorum or raise --clients-per-round"
-            )
-        })?;
-        let rounds = settings.rounds.unwrap_or(DEFAULT_ROUNDS);
-        let hidden = settings.hidden.clone();
-        let hidden = hidden.unwrap_or_else(|| vec![DEFAULT_HIDDEN]);
+        let rounds = settings.rounds();
+        let hidden = settings.hidden();
         let layers = layers(&hidden, data)?;
         let said = settings.layers.as_ref();
         require(said.is_none_or(|said| *said == layers), || {
@@ -263,15 +241,22 @@ impl Experiment {
                 said.into_iter().flatten().collect::<Vec<_>>()
             )
         })?;
-        let activation = settings.activation.unwrap_or(Activation::usual());
+        let activation = settings.activation();
         let model = model(&layers, activation)?;
+        let strategy = Strategy::resolve(settings.strategy.as_ref())?;
+        let num_params = model.shape().num_params();
+        let rule = strategy
+            .0
+            .server(num_params, clients, clients_per_round, settings.seed())
+            .map_err(Refusal)?;
+        let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
+        let notes = strategy.0.notice(&*rule).into_iter().collect();
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
         let out = match out {
             Out::New(out) => place::choose(out, root, &name)?,
             Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
         };
-        let deadline = |asked: Option<f64>| asked.unwrap_or(DEFAULT_DEADLINE_S);
         Ok(Self {
             name,
             zfl_version: env!("CARGO_PKG_VERSION"),
@@ -284,27 +269,28 @@ impl Experiment {
             rounds,
             clients_per_round,
             over_commit,
-            use_late: settings.use_late.unwrap_or(false),
+            use_late: settings.use_late(),
             quorum,
-            ready_deadline_s: deadline(settings.ready_deadline_s),
-            round_deadline_s: deadline(settings.round_deadline_s),
-            watchdog_s: settings.watchdog_s.unwrap_or(DEFAULT_WATCHDOG_S),
-            weighting: settings.weighting.unwrap_or(Weighting::usual()),
-            local_epochs: settings.local_epochs.unwrap_or(DEFAULT_LOCAL_EPOCHS),
-            batch_size: settings.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
-            learning_rate: settings.learning_rate.unwrap_or(DEFAULT_LEARNING_RATE),
-            arithmetic: settings.arithmetic.unwrap_or(Arithmetic::usual()),
+            ready_deadline_s: settings.ready_deadline_s(),
+            round_deadline_s: settings.round_deadline_s(),
+            watchdog_s: settings.watchdog_s(),
+            weighting: settings.weighting(),
+            local_epochs: settings.training.local_epochs(),
+            batch_size: settings.training.batch_size(),
+            learning_rate: settings.learning_rate(),
+            arithmetic: settings.arithmetic(),
             hidden,
             layers,
             activation,
-            seed: settings.seed.unwrap_or(1),
+            seed: settings.seed(),
             examples_per_client: None,
             data: settings.data.as_deref().and_then(elsewhere),
             out,
             partitioning,
+            strategy,
             faults: settings.faults.clone(),
             groups: Vec::new(),
-            notes: Vec::new(),
+            notes,
             model,
             partition: Partition::default(),
         })
@@ -387,7 +373,7 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
             weighting: self.weighting,
-            algorithm: Default::default(),
+            algorithm: self.strategy.0,
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
@@ -444,6 +430,38 @@ impl Experiment {
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
     }
+}
+
+/// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.
+fn quorum(
+    settings: &Settings,
+    clients_per_round: u32,
+    buffer_size: Option<u32>,
+) -> Result<u32, Refusal> {
+    let half = clients_per_round.div_ceil(2);
+    let usual = half.min(buffer_size.unwrap_or(half));
+    let quorum = settings.quorum.unwrap_or(usual);
+    require(quorum <= clients_per_round, || {
+        format!(
+            "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
+             lower --quorum or raise --clients-per-round"
+        )
+    })?;
+    let Some(buffer_size) = buffer_size else {
+        return Ok(quorum);
+    };
+    require(quorum <= buffer_size, || {
+        format!(
+            "a quorum of {quorum} can never be met where {buffer_size} updates end a round: lower \
+             --quorum or raise buffer_size"
+        )
+    })?;
+    require(!settings.use_late(), || {
+        "--use-late is for rounds that wait for their cohort, and those of this strategy do not: \
+         leave it out"
+            .to_owned()
+    })?;
+    Ok(quorum)
 }
 
 /// The data set asked for.

@@ -17,11 +17,13 @@ pub mod choice;
 pub mod estimate;
 mod experiment;
 pub mod groups;
+pub mod keys;
 mod native;
 pub mod place;
 mod refusal;
 mod rule;
 mod settings;
+mod strategy;
 pub mod values;
 pub mod versions;
 
@@ -30,5 +32,8 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
-pub use rule::{Number, Partitioning, RuleSettings, parse_arg, partitions};
-pub use settings::{DeviceSettings, FaultFlags, GroupSettings, Settings};
+pub use rule::{Number, Partitioning, RuleSettings};
+pub use settings::{
+    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
+};
+pub use strategy::Strategy;

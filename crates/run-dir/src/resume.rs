@@ -1,8 +1,8 @@
-//! Going on with a run that was broken off: what its directory still tells, and what of it to forget.
+//! Resuming a run that was broken off: reading its directory, and removing the round that is run anew.
 //!
 //! A round is complete once its model is in place, which is written last. Rows and events of a round
 //! that is not complete are taken away, since it is run anew: what is left tells of each round once.
-//! How long it had taken is told by [`Event::RunResumed`].
+//! [`Event::RunResumed`] tells how long it had taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use fl_nn::Model;
 use crate::write::at;
 use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir};
 
-/// Where a run was broken off.
+/// State of an interrupted run at its last complete round.
 #[derive(Clone, Debug, Default)]
 pub struct Resumed {
     /// The last complete round.
@@ -39,7 +39,7 @@ pub struct Resumed {
 }
 
 impl RunDir {
-    /// Finds out where the run in a directory was broken off. Nothing is changed.
+    /// Reads where the run in a directory was broken off. Nothing is changed.
     ///
     /// # Errors
     /// If it is no run directory, no round is complete, or a file is not as zfl writes it.
@@ -176,19 +176,19 @@ fn failures(path: &Path, text: &str) -> Result<Vec<ClientRecord>> {
         .collect())
 }
 
-/// What the events tell up to the end of a round.
+/// Facts from the events up to the end of a round.
 #[derive(Debug, Default)]
 struct Complete {
-    /// How far they go in the file.
+    /// Their length in the file, in bytes.
     bytes: u64,
-    /// Who was gone by then.
+    /// Clients that were gone by then.
     lost: BTreeMap<u32, String>,
     /// Rounds whose end they tell.
     rounds: BTreeSet<u32>,
-    /// When the first part of the run began, and when the last of these events was, in seconds.
+    /// Begin of the run's first part, and time of the last of these events, in seconds.
     started_s: Option<f64>,
     end_s: f64,
-    /// When the last event of all was.
+    /// Time of the last event of all.
     last_s: f64,
 }
 
