@@ -113,7 +113,7 @@ impl Partitioning {
         let rule = match &asked.name {
             None => PARTITIONERS[0],
             Some(name) => fl_data::partitioner(name).ok_or_else(|| {
-                let names = PARTITIONERS.map(|rule| rule.name());
+                let names = partitions().map(|(name, _)| name).collect::<Vec<_>>();
                 Refusal(format!(
                     "there is no partition `{name}`: take {}",
                     names.join(" or ")
