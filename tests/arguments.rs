@@ -386,7 +386,7 @@ fn resolved(file: &str, flags: &[&str]) -> Said {
     said
 }
 
-/// As the `config.toml` of a run has it: a line for each group.
+/// Text as in the `config.toml` of a run: a line for each group.
 #[test]
 fn a_flag_goes_before_the_line_of_a_group() {
     let file = "[[fleet]]\ncount = 2\nbody = \"native\"\nexamples = 1200\nlocal_epochs = 3\n\

@@ -65,7 +65,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Of the run that this process is about to make in `run_dir`, which need not exist yet.
+    /// Dashboard of the run that this process is about to make in `run_dir`, which need not exist yet.
     pub fn new(meta: Meta, run_dir: &Path) -> Self {
         Self {
             shared: Arc::new(Shared::new(meta, run_dir, true)),
@@ -73,7 +73,7 @@ impl Dashboard {
         }
     }
 
-    /// Of a run that was, or that another process makes.
+    /// Dashboard of a finished run, or of another process's.
     ///
     /// # Errors
     /// If there is no `events.jsonl`, or no file there can be read.

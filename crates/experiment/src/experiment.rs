@@ -21,25 +21,8 @@ use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
-/// Rounds of a run that nobody counted.
-const DEFAULT_ROUNDS: u32 = 20;
-
 /// Partitions of a server that is not told how many devices there may be: 600 images each of MNIST.
 const DEFAULT_SERVER_CLIENTS: u32 = 100;
-
-/// Passes and batches that nobody set: those of the original system.
-const DEFAULT_LOCAL_EPOCHS: u32 = 5;
-const DEFAULT_BATCH_SIZE: u32 = 600;
-
-/// Chosen by measuring: the largest that still gains on MNIST with the other defaults.
-const DEFAULT_LEARNING_RATE: f32 = 0.5;
-
-/// Units of the original system's hidden layer.
-const DEFAULT_HIDDEN: u32 = 16;
-
-/// Longest waits, in seconds.
-const DEFAULT_DEADLINE_S: f64 = 120.0;
-const DEFAULT_WATCHDOG_S: f64 = 60.0;
 
 /// Interval at which devices that train are asked for their progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -160,7 +143,7 @@ impl Experiment {
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
         let data = load(settings)?;
-        let partitioning = Partitioning::resolve(&settings.partition)?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
@@ -178,7 +161,7 @@ impl Experiment {
             |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network.unwrap_or(Network::usual()));
+        experiment.network = emulated.then(|| settings.network());
         experiment.time = counted.then_some(Time::Icount);
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
@@ -207,7 +190,7 @@ impl Experiment {
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
         let out = Out::New(out);
-        let partitioning = Partitioning::resolve(&settings.partition)?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let mut experiment =
             Self::resolve(settings, partitioning, clients, "server", &data, out, root)?;
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
@@ -228,7 +211,7 @@ impl Experiment {
         root: &Path,
     ) -> Result<Self> {
         let clients_per_round = settings.clients_per_round.unwrap_or(clients);
-        let over_commit = settings.over_commit.unwrap_or(0);
+        let over_commit = settings.over_commit();
         require(clients_per_round <= clients, || {
             format!(
                 "{clients_per_round} clients per round of {clients} clients: lower \
@@ -251,9 +234,8 @@ impl Experiment {
                  lower --quorum or raise --clients-per-round"
             )
         })?;
-        let rounds = settings.rounds.unwrap_or(DEFAULT_ROUNDS);
-        let hidden = settings.hidden.clone();
-        let hidden = hidden.unwrap_or_else(|| vec![DEFAULT_HIDDEN]);
+        let rounds = settings.rounds();
+        let hidden = settings.hidden();
         let layers = layers(&hidden, data)?;
         let said = settings.layers.as_ref();
         require(said.is_none_or(|said| *said == layers), || {
@@ -263,7 +245,7 @@ impl Experiment {
                 said.into_iter().flatten().collect::<Vec<_>>()
             )
         })?;
-        let activation = settings.activation.unwrap_or(Activation::usual());
+        let activation = settings.activation();
         let model = model(&layers, activation)?;
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
@@ -271,7 +253,6 @@ impl Experiment {
             Out::New(out) => place::choose(out, root, &name)?,
             Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
         };
-        let deadline = |asked: Option<f64>| asked.unwrap_or(DEFAULT_DEADLINE_S);
         Ok(Self {
             name,
             zfl_version: env!("CARGO_PKG_VERSION"),
@@ -284,20 +265,20 @@ impl Experiment {
             rounds,
             clients_per_round,
             over_commit,
-            use_late: settings.use_late.unwrap_or(false),
+            use_late: settings.use_late(),
             quorum,
-            ready_deadline_s: deadline(settings.ready_deadline_s),
-            round_deadline_s: deadline(settings.round_deadline_s),
-            watchdog_s: settings.watchdog_s.unwrap_or(DEFAULT_WATCHDOG_S),
-            weighting: settings.weighting.unwrap_or(Weighting::usual()),
-            local_epochs: settings.local_epochs.unwrap_or(DEFAULT_LOCAL_EPOCHS),
-            batch_size: settings.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
-            learning_rate: settings.learning_rate.unwrap_or(DEFAULT_LEARNING_RATE),
-            arithmetic: settings.arithmetic.unwrap_or(Arithmetic::usual()),
+            ready_deadline_s: settings.ready_deadline_s(),
+            round_deadline_s: settings.round_deadline_s(),
+            watchdog_s: settings.watchdog_s(),
+            weighting: settings.weighting(),
+            local_epochs: settings.training.local_epochs(),
+            batch_size: settings.training.batch_size(),
+            learning_rate: settings.learning_rate(),
+            arithmetic: settings.arithmetic(),
             hidden,
             layers,
             activation,
-            seed: settings.seed.unwrap_or(1),
+            seed: settings.seed(),
             examples_per_client: None,
             data: settings.data.as_deref().and_then(elsewhere),
             out,

@@ -1,6 +1,6 @@
 //! Groups of like devices, with every value resolved: they say of each client what it is.
 
-use crate::choice::{self, Body, Choice, Time};
+use crate::choice::{self, Body, Time};
 use crate::refusal::{Refusal, require};
 use crate::rule::Partitioning;
 use crate::settings::{DeviceSettings, GroupSettings, Settings};
@@ -11,9 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use zfl_machine::{Board, Speed};
 use zfl_netsim::{Link, Loss, profile::Profile};
-
-/// Devices of a fleet that nobody counted.
-const DEFAULT_CLIENTS: u32 = 50;
 
 /// Most examples that a device gets unless more are asked for: the share of each of 50 devices in
 /// MNIST, which fits every board.
@@ -118,7 +115,7 @@ fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal
     if settings.fleet.is_empty() {
         return Ok(vec![GroupSettings {
             name: Some("all".to_owned()),
-            count: Some(settings.clients.unwrap_or(DEFAULT_CLIENTS)),
+            count: Some(settings.clients()),
             device: settings.device.clone(),
             ..GroupSettings::default()
         }]);
@@ -232,12 +229,12 @@ fn resolve_one(
         loss: device.loss,
         delay_ms: device.delay_ms,
         mips: speed.map(|speed| speed.mips()),
-        throttle: device.throttle.unwrap_or(false),
+        throttle: device.throttle(),
         memory_mib: device.memory_mib,
         examples: Some(examples),
         max_examples: examples,
-        local_epochs: asked.local_epochs,
-        batch_size: asked.batch_size,
+        local_epochs: asked.training.local_epochs,
+        batch_size: asked.training.batch_size,
         link: link_of(device, root)?,
         speed,
         board,
@@ -274,8 +271,8 @@ fn speed_of(
     device: &DeviceSettings,
     board: Option<&Board>,
 ) -> Result<Option<Speed>, Refusal> {
-    let throttle = device.throttle.unwrap_or(false);
-    let counted = settings.time.unwrap_or(Time::usual()) == Time::Icount;
+    let throttle = device.throttle();
+    let counted = settings.time() == Time::Icount;
     let Some(board) = board else {
         return Ok(None);
     };

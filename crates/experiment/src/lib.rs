@@ -17,6 +17,7 @@ pub mod choice;
 pub mod estimate;
 mod experiment;
 pub mod groups;
+pub mod keys;
 mod native;
 pub mod place;
 mod refusal;
@@ -30,5 +31,7 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
-pub use rule::{Number, Partitioning, RuleSettings, parse_arg, partitions};
-pub use settings::{DeviceSettings, FaultFlags, GroupSettings, Settings};
+pub use rule::{Number, Partitioning, RuleSettings};
+pub use settings::{
+    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
+};

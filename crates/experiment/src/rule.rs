@@ -1,11 +1,16 @@
 //! Rules that are chosen by name and take parameters: a table of a file, or a pair of flags.
 
+use crate::Settings;
+use crate::keys::domain::Domain;
+use crate::keys::{Commands, Flag, Form};
 use crate::refusal::Refusal;
 use fl_data::{PARTITIONERS, Params, Partitioner};
 use serde::de::{Deserialize, Deserializer, Error as _, Unexpected, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and
 /// `--partition-arg`.
@@ -90,9 +95,118 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// Names of the partitioners, each with a line of help; the first is the default.
-pub fn partitions() -> impl Iterator<Item = (&'static str, &'static str)> {
-    PARTITIONERS.iter().map(|rule| (rule.name(), rule.doc()))
+/// A kind of rules to choose from.
+pub trait RuleKind {
+    /// The flag that sets a parameter.
+    const ARG_FLAG: &'static str;
+    /// Help for that flag.
+    const ARG_DOC: &'static str;
+
+    /// Names of the rules, each with a line of help; the first is the default.
+    fn names() -> Vec<(&'static str, &'static str)>;
+
+    /// Parameters of all rules: name, bounds, meaning.
+    fn params() -> Vec<(&'static str, [f64; 2], &'static str)>;
+}
+
+/// The values of a key that chooses a rule: a table with its name and its parameters.
+pub enum Rule<K> {
+    #[doc(hidden)]
+    _Never(std::convert::Infallible, PhantomData<K>),
+}
+
+impl<K: RuleKind> Domain for Rule<K> {
+    type Value = RuleSettings;
+    const FORM: Form = Form::Names(K::names);
+
+    fn parse(text: &str) -> Result<RuleSettings, String> {
+        let mut said = RuleSettings::default();
+        if text.contains('=') {
+            said.params.extend([parse_arg(text)?]);
+        } else {
+            said.name = Some(text.to_owned());
+        }
+        Ok(said)
+    }
+
+    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<RuleSettings, D::Error> {
+        RuleSettings::deserialize(from)
+    }
+
+    fn values() -> String {
+        let names: Vec<_> = K::names()
+            .iter()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        format!("table: `name` of {}, and its parameters", names.join(", "))
+    }
+
+    fn schema() -> Value {
+        let names: Vec<_> = K::names().iter().map(|(name, _)| *name).collect();
+        let mut properties = Map::from_iter([("name".to_owned(), json!({ "enum": names }))]);
+        for (name, [min, max], doc) in K::params() {
+            let number = json!({"type": "number", "minimum": min, "maximum": max});
+            let values = json!({"description": doc, "anyOf": [number, {"type": "boolean"}]});
+            properties.insert(name.to_owned(), values);
+        }
+        json!({"type": "object", "properties": properties, "additionalProperties": false})
+    }
+
+    fn show(value: &RuleSettings) -> String {
+        value.name.clone().unwrap_or_default()
+    }
+
+    fn flags(
+        long: &'static str,
+        commands: Commands,
+        heading: &'static str,
+        set: fn(&mut Settings, &str) -> Result<(), String>,
+    ) -> Vec<Flag> {
+        let name = Flag {
+            long,
+            commands,
+            heading,
+            doc: None,
+            form: Self::FORM,
+            check: |_| Ok(()),
+            set,
+        };
+        let argument = Flag {
+            long: K::ARG_FLAG,
+            doc: Some(K::ARG_DOC),
+            form: Form::Texts("NAME=X"),
+            check: |text| parse_arg(text).map(drop),
+            ..name
+        };
+        vec![name, argument]
+    }
+
+    fn over(above: Option<RuleSettings>, below: Option<RuleSettings>) -> Option<RuleSettings> {
+        match (above, below) {
+            (Some(above), Some(below)) => Some(above.over(below)),
+            (above, below) => above.or(below),
+        }
+    }
+}
+
+/// The partitioners.
+pub enum Partitions {}
+
+impl RuleKind for Partitions {
+    const ARG_FLAG: &'static str = "partition-arg";
+    const ARG_DOC: &'static str = "Parameter of --partition, as often as needed: alpha=0.1";
+
+    fn names() -> Vec<(&'static str, &'static str)> {
+        let rules = PARTITIONERS.iter();
+        rules.map(|rule| (rule.name(), rule.doc())).collect()
+    }
+
+    fn params() -> Vec<(&'static str, [f64; 2], &'static str)> {
+        let specs = PARTITIONERS.iter().flat_map(|rule| rule.params());
+        specs
+            .map(|spec| (spec.name, [spec.min, spec.max], spec.doc))
+            .collect()
+    }
 }
 
 /// A partitioner with the values of its parameters.
@@ -109,7 +223,9 @@ impl Partitioning {
     ///
     /// # Errors
     /// A [`Refusal`] if there is none of the name, or a parameter cannot be.
-    pub(crate) fn resolve(asked: &RuleSettings) -> Result<Self, Refusal> {
+    pub(crate) fn resolve(asked: Option<&RuleSettings>) -> Result<Self, Refusal> {
+        let usual = RuleSettings::default();
+        let asked = asked.unwrap_or(&usual);
         let rule = match &asked.name {
             None => PARTITIONERS[0],
             Some(name) => fl_data::partitioner(name).ok_or_else(|| {
@@ -176,15 +292,15 @@ mod tests {
     fn a_table_is_read_and_written() {
         let text =
             "name = \"dirichlet\"\nalpha = 1\nmin_partition_size = 3\nself_balancing = false\n";
-        let partitioning = Partitioning::resolve(&asked(text)).unwrap();
+        let partitioning = Partitioning::resolve(Some(&asked(text))).unwrap();
         let written = toml::to_string(&partitioning).unwrap();
         assert_eq!(
             written,
             "name = \"dirichlet\"\nalpha = 1.0\nmin_partition_size = 3\nself_balancing = 0\n"
         );
-        let again = Partitioning::resolve(&asked(&written)).unwrap();
+        let again = Partitioning::resolve(Some(&asked(&written))).unwrap();
         assert_eq!(again.to_string(), partitioning.to_string());
-        let usual = Partitioning::resolve(&RuleSettings::default()).unwrap();
+        let usual = Partitioning::resolve(None).unwrap();
         assert_eq!(usual.to_string(), "iid");
     }
 
@@ -210,7 +326,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_what_can() {
-        let refused = |text| Partitioning::resolve(&asked(text)).unwrap_err().0;
+        let refused = |text| Partitioning::resolve(Some(&asked(text))).unwrap_err().0;
         let text = refused("name = \"shards\"");
         assert_eq!(
             text,

@@ -14,7 +14,7 @@ pub enum FleetRecord {
     },
     /// A device runs, and joins by itself.
     Running {
-        /// Where it is reached.
+        /// Address at which it is reached.
         #[serde(default)]
         address: String,
         /// From the start of its machine to its prompt, in milliseconds.
@@ -25,7 +25,7 @@ pub enum FleetRecord {
     Finished {},
     /// A device cannot join.
     Refused {
-        /// Why.
+        /// Reason, in words.
         #[serde(default)]
         reason: String,
     },
@@ -33,7 +33,7 @@ pub enum FleetRecord {
     Stopped {},
     /// A device ended without being asked to.
     Died {
-        /// How.
+        /// Manner of the end, in words.
         #[serde(default)]
         reason: String,
         /// The last lines that it wrote, oldest first.
@@ -42,7 +42,7 @@ pub enum FleetRecord {
     },
     /// The watchdog ends a device that is stuck.
     Watchdog {
-        /// Why.
+        /// Reason, in words.
         #[serde(default)]
         reason: String,
         /// The last lines that it wrote, oldest first.
@@ -65,13 +65,13 @@ pub enum FleetRecord {
     },
     /// A fault could not be carried out, or not be undone.
     FaultFailed {
-        /// Why.
+        /// Reason, in words.
         #[serde(default)]
         error: String,
     },
     /// The log of a device is lost.
     LogLost {
-        /// Why.
+        /// Reason, in words.
         #[serde(default)]
         error: String,
     },
@@ -115,13 +115,13 @@ pub struct FaultRecord {
     /// The round that it was planned for, or in which it was done by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
-    /// How long it lasts, in milliseconds.
+    /// Length in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
-    /// Whether the device boots again.
+    /// True if the device boots again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reboot: Option<bool>,
-    /// Why, if there is more to say.
+    /// Reason, if there is more to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The author, if it was done by hand.
@@ -132,9 +132,9 @@ pub struct FaultRecord {
 /// The author of an act by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ByHand {
-    /// Who did it: `dashboard`.
+    /// Origin of remote control: `dashboard`.
     pub by: String,
-    /// What was asked for: `kill`, `thaw` …
+    /// Action of remote control: `kill`, `thaw` …
     #[serde(default)]
     pub action: String,
 }

@@ -1,4 +1,4 @@
-//! What a run was before it was resumed, as far as its summary goes.
+//! History of a resumed run, for its summary.
 //!
 //! It is read off `events.jsonl`, from which what was broken off has been taken away: whatever is still
 //! told there happened in a round that counts, and counts once.
@@ -13,13 +13,13 @@ use std::path::Path;
 pub struct RunHistory {
     /// The last complete round at each time that the run was broken off, this one included.
     pub resumed_from: Vec<u32>,
-    /// How long they took, from their first events to their last, in seconds.
+    /// Time from their first events to their last, in seconds.
     pub wall_s: f64,
-    /// How much of that went into rounds that were broken off, in seconds.
+    /// Part of that time in interrupted rounds, in seconds.
     pub lost_s: f64,
     /// Planned faults that happened: round, client, kind.
     faults: BTreeSet<(u32, u32, String)>,
-    /// How often a hand did what.
+    /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u32>,
     /// Devices that died.
     pub deaths: Vec<Death>,
@@ -36,7 +36,8 @@ struct Part {
 }
 
 impl RunHistory {
-    /// Of the run in a directory that goes on from there; what was broken off is gone from it.
+    /// Reads the history of a run that goes on from there; the interrupted round is gone from its
+    /// directory.
     ///
     /// # Errors
     /// If its events cannot be read.
@@ -49,7 +50,7 @@ impl RunHistory {
         Ok(before)
     }
 
-    /// How often each kind of planned fault happened, with those of this part.
+    /// Number of planned faults of each kind, with those of this part.
     pub fn faults_with(&self, own: BTreeMap<&'static str, u32>) -> BTreeMap<String, u32> {
         let own = own
             .into_iter()
@@ -61,7 +62,7 @@ impl RunHistory {
         counts
     }
 
-    /// How often a hand did what, with what it did in this part.
+    /// Number of actions of remote control, with those of this part.
     pub fn by_hand_with(&self, mut own: BTreeMap<String, u32>) -> BTreeMap<String, u32> {
         for (action, count) in &self.by_hand {
             *own.entry(action.clone()).or_default() += count;
@@ -69,7 +70,7 @@ impl RunHistory {
         own
     }
 
-    /// How long the fleet took to boot, with this part's own boot; `None` unless it is known of every part.
+    /// Boot time of the fleet, with this part's own boot; `None` unless it is known of every part.
     pub fn boot_s_with(&self, own: Option<f64>) -> Option<f64> {
         self.boots_s.iter().copied().chain([own]).sum()
     }

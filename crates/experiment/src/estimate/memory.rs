@@ -96,7 +96,6 @@ mod tests {
             clients: Some(1),
             examples_per_client: Some(examples),
             hidden: Some(vec![hidden]),
-            batch_size: Some(600),
             ..Settings::default()
         };
         settings.device.board = Some("microvm".to_owned());

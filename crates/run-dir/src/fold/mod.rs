@@ -1,4 +1,4 @@
-//! What is known of a run: its events, folded.
+//! State of a run: its events, folded.
 //!
 //! Pure: no clock, no file. [`Fold::apply`] takes one event after another, in the order of
 //! `events.jsonl`; [`Fold::take_changes`] tells what to send to those who watch.
@@ -51,21 +51,21 @@ pub struct Fold {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
-    /// How often a hand did what.
+    /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u64>,
-    /// Of all devices in all rounds, if it is known of any.
+    /// Energy of all devices in all rounds, if it is known of any.
     energy_j: Option<f64>,
     changes: Changes,
 }
 
-/// How the run ended.
+/// End of the run.
 #[derive(Clone, Debug)]
 struct End {
     success: bool,
     reason: Option<String>,
 }
 
-/// What is different since it was last asked.
+/// Changes since they were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The run itself: phase, round, counts.
@@ -79,7 +79,7 @@ pub struct Changes {
 }
 
 impl Fold {
-    /// Of a run of which no event is known yet.
+    /// State of a run before its first event.
     pub fn new(meta: Meta) -> Self {
         let mut fold = Self {
             groups: groups::of(&meta.config),
@@ -103,7 +103,7 @@ impl Fold {
         fold
     }
 
-    /// What was known before the first event.
+    /// Facts from before the first event.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
@@ -133,12 +133,12 @@ impl Fold {
         self.faults.iter()
     }
 
-    /// How many faults of each kind there were, those no longer kept included.
+    /// Number of faults of each kind, including those no longer kept.
     pub fn fault_counts(&self) -> &BTreeMap<String, u64> {
         self.faults.counts()
     }
 
-    /// How often a hand did what, by action.
+    /// Number of actions of remote control, by action.
     pub fn by_hand(&self) -> &BTreeMap<String, u64> {
         &self.by_hand
     }
@@ -153,7 +153,7 @@ impl Fold {
         self.time_ms
     }
 
-    /// Whether the run is over, as its events have it.
+    /// True if the run is over, by its events.
     pub fn is_over(&self) -> bool {
         self.end.is_some()
     }
@@ -170,7 +170,7 @@ impl Fold {
         self.unreadable = unreadable;
     }
 
-    /// What is different since this was last called.
+    /// Takes the changes since the last call.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
