@@ -309,6 +309,53 @@ fn a_dry_run_tells_all_and_starts_nothing() {
     assert!(!out.exists());
 }
 
+#[test]
+fn a_partition_is_named_with_its_parameters() {
+    let flags = "--body native --clients 8 --partition dirichlet --partition-arg alpha=0.3 --partition-arg \
+                 self_balancing=false";
+    let said = resolved("", &flags.split(' ').collect::<Vec<_>>());
+    let table = "[partition]\nname = \"dirichlet\"\nalpha = 0.3\nmin_partition_size = 10\n\
+                 self_balancing = 0\n";
+    assert!(said.out.contains(table), "{said:?}");
+    assert!(said.out.contains("examples_per_client = 1200"), "{said:?}");
+    assert!(!said.out.contains("\nexamples = "), "{said:?}");
+    let again = resolved(&said.out, &["--partition-arg", "alpha=0.4"]);
+    assert!(
+        again.out.contains(&table.replace("0.3", "0.4")),
+        "{again:?}"
+    );
+    let iid = resolved(&said.out, &["--partition", "iid"]);
+    assert!(
+        iid.out.contains("[partition]\nname = \"iid\"\n\n"),
+        "{iid:?}"
+    );
+}
+
+#[test]
+fn partitions_that_cannot_be() {
+    refused(&["--partition", "shards"], "possible values");
+    refused(&["--partition-arg", "alpha"], "alpha=0.5");
+    refused(&["--partition-arg", "alpha=1"], "has no parameters");
+    let dirichlet = |arg: &str, advice: &str| {
+        let flags = [
+            "--body",
+            "native",
+            "--partition",
+            "dirichlet",
+            "--partition-arg",
+            arg,
+        ];
+        refused(&flags, advice);
+    };
+    dirichlet("beta=1", "take alpha or min_partition_size");
+    dirichlet("alpha=0", "from 0.000001");
+    dirichlet("alpha=nan", "from 0.000001");
+    dirichlet("alpha=0.000001", "raise alpha");
+    dirichlet("min_partition_size=2000", "take fewer clients");
+    let file = "[[fleet]]\ncount = 2\nbody = \"native\"\nexamples = 100\n";
+    refused_over(file, &["--partition", "dirichlet"], "leave it out");
+}
+
 /// The kinds of devices, which `cargo xtask run` reads from a dry run.
 #[test]
 fn a_dry_run_tells_the_body_of_every_group() {
@@ -339,7 +386,7 @@ fn resolved(file: &str, flags: &[&str]) -> Said {
     said
 }
 
-/// As the `config.toml` of a run has it: a line for each group.
+/// Text as in the `config.toml` of a run: a line for each group.
 #[test]
 fn a_flag_goes_before_the_line_of_a_group() {
     let file = "[[fleet]]\ncount = 2\nbody = \"native\"\nexamples = 1200\nlocal_epochs = 3\n\

@@ -19,9 +19,9 @@ use support::{Live, signal, wait_until, zfl};
 use tokio::sync::{Mutex, mpsc};
 use zfl_aggregator::{RunDir, Server, Stragglers, Weighting, bind};
 use zfl_dashboard::Dashboard;
-use zfl_orchestrator::sandbox::{self, Plan};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent};
-use zfl_run_dir::Meta;
+use zfl_run_dir::{FleetRecord, Meta};
+use zfl_sandbox::{Plan, enter};
 
 type Found = (PathBuf, PathBuf);
 
@@ -356,7 +356,7 @@ struct NativeRun {
 impl NativeRun {
     async fn start(out: &Path) -> Self {
         let mut sandboxes = Vec::new();
-        let entered = sandbox::enter(&Plan::native(), |sandbox| {
+        let entered = enter(&Plan::native(), |sandbox| {
             sandboxes.push(sandbox);
             0
         });
@@ -436,7 +436,7 @@ async fn pass_on(
     while let Some(event) = told.recv().await {
         if let FleetEvent::Stopped { client } = event {
             aggregator.client_lost(client, "stopped");
-            aggregator.fleet_event(Some(client), "stopped", serde_json::json!({}));
+            aggregator.fleet_event(Some(client), FleetRecord::Stopped {});
         }
     }
 }

@@ -29,6 +29,37 @@ fn rows(path: &Path) -> usize {
 }
 
 #[test]
+fn clients_may_hold_different_kinds_of_data() {
+    let flags =
+        "--clients 4 --rounds 1 --dashboard off --partition dirichlet --partition-arg alpha=0.2";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let run = Run::succeeds(&small(&flags));
+    let table = fs::read_to_string(run.out().join("partition.csv")).unwrap();
+    let mut lines = table.lines();
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("client,examples,label_0,")
+    );
+    let rows: Vec<Vec<u32>> = lines
+        .map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect())
+        .collect();
+    assert_eq!(rows.len(), 4);
+    let sizes = rows.iter().map(|row| row[1]);
+    assert_eq!(sizes.clone().sum::<u32>(), 4 * 120, "{table}");
+    assert!(sizes.clone().max() > sizes.min(), "{table}");
+    for row in &rows {
+        assert_eq!(row[1], row[2..].iter().sum::<u32>(), "{table}");
+        assert!(
+            row[2..].iter().max() > Some(&(row[1] / 4)),
+            "no class prevails in {table}"
+        );
+    }
+    assert_eq!(run.model(), Run::succeeds(&small(&flags)).model());
+}
+
+#[test]
 fn a_run_leaves_its_directory() {
     let more = [
         "--clients",

@@ -66,7 +66,7 @@ fn choose() -> GuestBody {
 }
 
 impl GuestBody {
-    /// As in a `board.toml`.
+    /// Name in a `board.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",

@@ -106,7 +106,7 @@ impl RunningAlgorithm {
             .collect()
     }
 
-    /// What a client is told for a round, unless the rule changes it.
+    /// Parameters of a client for a round, unless the rule changes them.
     pub fn configure(&self, round: u32, client: u32, local: &mut LocalParams) {
         self.rule.configure(round, client, local);
     }

@@ -227,7 +227,7 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
-/// Where to look if the mean of updates is of no use, though each of them seemed to be.
+/// Advice for a mean that is of no use although each update seemed sound.
 fn largest(updates: &[Update]) -> String {
     let magnitude = |update: &Update| {
         let params = update.model().iter();

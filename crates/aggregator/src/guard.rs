@@ -1,4 +1,4 @@
-//! Who is answered: devices, and no page that a browser shows.
+//! Guard of the endpoints: devices are answered, pages of a browser are refused.
 //!
 //! A page of any web site can make a browser ask 127.0.0.1, and read the answer once its own name is made
 //! to point there (DNS rebinding). A browser tells on itself: it sends `Origin` or `Sec-Fetch-Site`, or
@@ -17,7 +17,7 @@ use crate::http::rejected;
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
 
-/// What zfl's own devices call the aggregator, for they know no name of it. It is none on the Internet.
+/// Name that zfl's own devices use for the aggregator. The Internet has no such name.
 const OWN_NAME: &str = "aggregator";
 
 /// Refuses what a page asks.
@@ -37,13 +37,13 @@ pub(crate) async fn guard(
     next.run(request).await
 }
 
-/// Whether a browser sends this on behalf of a page. What a person types in has a site of `none`.
+/// True if a browser sends this on behalf of a page. An address typed in by a person has a site of `none`.
 fn is_of_a_page(headers: &HeaderMap) -> bool {
     let sites = headers.get_all("sec-fetch-site");
     headers.contains_key(header::ORIGIN) || sites.iter().any(|site| site != "none")
 }
 
-/// Whether every `Host` is an IP address, this machine's name for itself, or the devices' for it.
+/// True if every `Host` is an IP address, this machine's name for itself, or the devices' name for it.
 fn names_this(headers: &HeaderMap) -> bool {
     let hosts = headers.get_all(header::HOST);
     hosts.iter().all(|host| host.to_str().is_ok_and(is_own))

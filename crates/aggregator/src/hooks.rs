@@ -1,4 +1,4 @@
-//! What whoever runs the fleet tells the rounds, and is told by them.
+//! Hooks between the rounds and the owner of the fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub trait RoundHooks: Send + Sync {
         std::future::ready(()).boxed()
     }
 
-    /// What was seen of a client whose update has come. It must be quick: the client waits for it.
+    /// Measures the cost to the host of a client whose update has come. It must be quick: the client waits.
     fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
         None
     }

@@ -28,6 +28,7 @@ use crate::config::{Config, codec_name, wire_params};
 use crate::device::Devices;
 use crate::guard::guard;
 use crate::intake::{take_damaged, take_update};
+use crate::kept;
 use crate::roster::JoinError;
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
@@ -45,6 +46,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
         .route(path::ID, get(join))
         .route(path::TRAINING_DATA, get(training_data))
         .route(path::TRAINING_LABELS, get(training_labels))
+        .route(path::STATE, get(state))
         .route(path::RESULTS, post(results))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -72,7 +74,7 @@ async fn unknown() -> Response {
 async fn wrong_method() -> Response {
     refuse(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET /id, /training-data, /training-labels; POST /results",
+        "GET /id, /training-data, /training-labels, /state; POST /results",
     )
 }
 
@@ -177,6 +179,21 @@ async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) 
     let labels = shared.train.gather_labels(indices);
     shared.fetched(id);
     octets(labels)
+}
+
+/// The server's copy of what the client keeps, for a device that has lost its own.
+async fn state(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    let Some(kept) = shared.states.get(id) else {
+        let why = format!("no kept vectors of client {id}");
+        return rejected(&shared, Some(id), Refusal(StatusCode::GONE, why));
+    };
+    let form = shared.look(|state| state.roster.get(id).map(|client| client.form));
+    let form = form.unwrap_or_default();
+    let encoded = tokio::task::spawn_blocking(move || kept::encode(&kept, form)).await;
+    match encoded.map_err(anyhow::Error::from).flatten() {
+        Ok(body) => ([(header::CONTENT_TYPE, form.media_type())], body).into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn octets(octets: Vec<u8>) -> Response {

@@ -26,6 +26,7 @@ mod guard;
 mod hooks;
 mod http;
 mod intake;
+mod kept;
 mod log;
 mod probe;
 mod roster;

@@ -111,7 +111,8 @@ impl Log {
         Flushed(sent.then_some(answered))
     }
 
-    /// From now on whoever tells of an event waits until it is in the file: the process may end at any
+    /// Makes whoever tells of an event wait until it is in the file, from now on: the process may end at
+    /// any
     /// time.
     pub fn run_is_over(&self) {
         lock(&self.queue).is_over = true;

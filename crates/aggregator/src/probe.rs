@@ -15,7 +15,7 @@ use crate::shared::{Shared, State};
 /// Devices asked at once: more only makes all of them slower.
 const AT_ONCE: usize = 12;
 
-/// Of those that train as many fewer, since each answer costs training.
+/// Number of training devices asked at once: fewer, since each answer costs training.
 const TRAINING_AT_ONCE: usize = 4;
 
 /// Longest wait for an answer.

@@ -1,4 +1,4 @@
-//! Where clients are, and what went over their connections. Their states are the machine's.
+//! Addresses of clients, and bytes of their connections. Their states are the machine's.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -8,9 +8,9 @@ use crate::broadcast::Form;
 /// Address and bytes of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
-    /// Where it is reached, once it has joined.
+    /// Address at which it is reached, once it has joined.
     pub address: Option<SocketAddr>,
-    /// Where it asked from when it joined.
+    /// Source address of its request to join.
     pub source: Option<IpAddr>,
     /// Form of the bodies that it is sent.
     pub form: Form,

@@ -28,7 +28,7 @@ const LAST_EXCHANGES: Duration = Duration::from_secs(1);
 /// Pause when no connection can be taken: there are too many open files, say.
 const NO_CONNECTION: Duration = Duration::from_millis(200);
 
-/// How long and how many connections may be held.
+/// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// From the connection to the end of the request's head.
@@ -41,7 +41,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Of a fleet: a device has one request at a time, and may have left others behind.
+    /// Limits for a fleet: a device has one request at a time, and may have left others behind.
     pub fn of(clients: u32) -> Self {
         Self {
             head: Duration::from_secs(30),
@@ -51,11 +51,11 @@ impl Limits {
     }
 }
 
-/// What an endpoint knows of the connection that its request came by.
+/// Connection that a request came by.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub tally: Arc<Tally>,
-    /// Whether it was made on this machine, to its loopback address.
+    /// True if it was made on this machine, to its loopback address.
     pub is_local: bool,
     /// Longest wait for the next piece of the body.
     pub idle: Duration,

@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, Record, Resumed, RoundPhase, RoundRecord, RunDir, StateDir,
-    TrainingSummary, model_sha256,
+    ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
+    RunDir, StateDir, TrainingSummary, model_sha256,
 };
 
 use crate::algorithm::{ClientStates, RunningAlgorithm};
@@ -265,12 +265,8 @@ impl Handle {
     }
 
     /// Puts something that happened to the fleet among the events.
-    pub fn fleet_event(&self, client: Option<u32>, what: &str, detail: serde_json::Value) {
-        self.shared.log.emit(Event::Fleet {
-            client,
-            what: what.to_owned(),
-            detail,
-        });
+    pub fn fleet_event(&self, client: Option<u32>, record: FleetRecord) {
+        self.shared.log.emit(Event::Fleet { client, record });
     }
 
     /// Ends the run, for this reason.

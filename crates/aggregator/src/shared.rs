@@ -51,7 +51,7 @@ pub struct Shared {
     /// Time that its clock is ahead by, in microseconds: see [`Shared::skip`].
     skipped_us: AtomicU64,
     work: mpsc::UnboundedSender<Action>,
-    /// When the machine wants to be woken.
+    /// Time at which the machine wants to be woken.
     wake: watch::Sender<Option<u64>>,
     /// Connections by which an update came, and its answer goes.
     pub(crate) answering: watch::Sender<u32>,
@@ -64,7 +64,7 @@ pub(crate) struct Work {
     pub wake: watch::Receiver<Option<u64>>,
 }
 
-/// What changes.
+/// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub machine: Machine,
@@ -405,7 +405,7 @@ impl Shared {
     /// Checks that a model can be made of an update.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problem.
     pub(crate) fn check(&self, id: u32, sections: &Sections) -> Result<(), String> {
         for (name, numbers) in sections.iter().filter(|(name, _)| *name != MODEL) {
             if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {

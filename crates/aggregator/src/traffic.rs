@@ -34,19 +34,19 @@ struct Whose {
     /// Bytes that came before it was known whose they are.
     up: u64,
     down: u64,
-    /// Whether the answer to an update is on its way.
+    /// True while the answer to an update is on its way.
     answers: bool,
 }
 
 impl Tally {
-    /// Of a connection to a client.
+    /// Tally of a connection to a client.
     pub fn of(shared: Arc<Shared>, client: u32) -> Arc<Self> {
         let tally = Self::of_nobody(shared);
         tally.belongs_to(client);
         tally
     }
 
-    /// Of a connection of which nothing is known yet.
+    /// Tally of a connection of which nothing is known yet.
     pub fn of_nobody(shared: Arc<Shared>) -> Arc<Self> {
         let whose = Mutex::default();
         Arc::new(Self { shared, whose })
@@ -100,10 +100,10 @@ impl Shared {
     }
 }
 
-/// What the tables have of each client's bytes, up and down.
+/// Bytes of each client in the tables, up and down.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// When the last cohort was chosen: of those in it.
+    /// Counts at the choice of the last cohort, of its clients.
     chosen: BTreeMap<u32, (u64, u64)>,
     told: BTreeMap<u32, (u64, u64)>,
 }
@@ -168,7 +168,7 @@ impl Counted {
         self
     }
 
-    /// What a write came to: counts it, or finds that the peer has taken nothing for too long.
+    /// Counts a write, or finds that the peer has taken nothing for too long.
     fn written(
         &mut self,
         cx: &mut Context<'_>,

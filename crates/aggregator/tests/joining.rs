@@ -1,4 +1,4 @@
-//! Who may join as which client, and what a client is then given.
+//! Joining: the places of clients, and the data that they are given.
 
 mod support;
 

@@ -24,7 +24,7 @@ async fn soon<T>(what: &str, read: impl Fn() -> Option<T>) -> T {
     tokio::time::timeout(LONG, search).await.expect(what)
 }
 
-/// How long a client has been silent, once it is.
+/// Time since a client fell silent.
 async fn silent(handle: &Handle, client: u32) -> Duration {
     let long = || handle.silent().iter().find(|one| one.0 == client)?.1.into();
     soon("it is told to be silent", long).await

@@ -1,4 +1,4 @@
-//! Who gets nothing: whoever asks for the data of a device that is elsewhere, and the pages of a browser.
+//! Refusals of strangers: requests for another device's data, and the pages of a browser.
 
 mod support;
 

@@ -20,7 +20,7 @@ use zfl_aggregator::Event;
 const FORGED: &str = "\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}31m\u{202e}\nwarning: fake line";
 const PLAIN: &str = " [2J ]0;pwned  31m  warning: fake line";
 
-/// What a device answers to `/start`, and to `/ready` after that.
+/// Answers of a device to `/start`, and to `/ready` after that.
 type Answers = (StatusCode, Value, Value);
 
 /// Joins as `client` with a device of these answers.

@@ -64,7 +64,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// As in JSON.
+    /// Name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",

@@ -20,8 +20,7 @@
 //! that could overflow, a run can be watched from another process or namespace, and a finished run
 //! goes the very same way. The serial logs are read from `serial/<client>.log` when asked for.
 //!
-//! What the aggregator does not know arrives as `Event::Fleet { client, what, detail }`; [`zfl_run_dir::fold`]
-//! lists the words that are understood.
+//! What the aggregator does not know arrives as `Event::Fleet`: [`zfl_run_dir::FleetRecord`] has the words.
 //!
 //! # Invariants
 //! - It looks: no file is written, and nothing in the run waits for it. It controls only what
@@ -66,7 +65,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Of the run that this process is about to make in `run_dir`, which need not exist yet.
+    /// Dashboard of the run that this process is about to make in `run_dir`, which need not exist yet.
     pub fn new(meta: Meta, run_dir: &Path) -> Self {
         Self {
             shared: Arc::new(Shared::new(meta, run_dir, true)),
@@ -74,7 +73,7 @@ impl Dashboard {
         }
     }
 
-    /// Of a run that was, or that another process makes.
+    /// Dashboard of a finished run, or of another process's.
     ///
     /// # Errors
     /// If there is no `events.jsonl`, or no file there can be read.

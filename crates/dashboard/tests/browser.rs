@@ -180,13 +180,8 @@ async fn what_a_device_writes_stays_text(browser: &Browser, stage: &Stage) {
     script.dies(1, EVIL);
     script.fleet(
         0,
-        "device",
-        serde_json::json!({"board": EVIL, "link": EVIL}),
-    );
-    script.fleet(
-        0,
         "fault",
-        serde_json::json!({"kind": EVIL, "reason": EVIL}),
+        serde_json::json!({"fault": EVIL, "reason": EVIL}),
     );
     let reason = EVIL.to_owned();
     script.emit(zfl_run_dir::Event::ResultRejected {

@@ -1,13 +1,13 @@
 //! Boards under a root, and the bodies that they boot.
 
+use crate::BodyChoice;
 use crate::choice::Body;
 use crate::refusal::{Refusal, require};
 use crate::settings::{DeviceSettings, Settings};
-use crate::{BodyChoice, Choice};
 use std::collections::BTreeSet;
 use std::path::Path;
-use zfl_orchestrator::Board;
-use zfl_orchestrator::board::{self, Guest};
+use zfl_machine::Board;
+use zfl_machine::board::{self, Guest};
 
 /// The board of a bare device unless another is asked for.
 const DEFAULT_BOARD: &str = "microvm";
@@ -20,7 +20,7 @@ pub fn guests(root: &Path) -> impl Fn(&str) -> Option<Guest> {
 
 /// The body asked for, or that of the board, or the best that is built.
 pub(crate) fn body_of(device: &DeviceSettings, root: &Path) -> Result<Body, Refusal> {
-    let body = device.body.unwrap_or(BodyChoice::usual());
+    let body = device.body();
     Ok(match (body, &device.board) {
         (BodyChoice::Bare, _) => Body::Bare,
         (BodyChoice::Zephyr, _) => Body::Zephyr,

@@ -2,11 +2,10 @@
 
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use zfl_aggregator::Weighting;
-use zfl_orchestrator::board::Guest;
-use zfl_orchestrator::sandbox::NetworkMode;
+use zfl_machine::Guest;
+use zfl_sandbox::NetworkMode;
 
 /// A value with a name.
 pub trait Choice: Copy + PartialEq + Send + Sync + 'static {
@@ -155,15 +154,6 @@ impl From<Network> for NetworkMode {
 pub enum Time {
     Host,
     Icount,
-}
-
-/// Reads a name that may be missing.
-pub(crate) fn read<'de, C: Choice, D: Deserializer<'de>>(from: D) -> Result<Option<C>, D::Error> {
-    let name = String::deserialize(from)?;
-    let found = C::named(&name);
-    found
-        .map(Some)
-        .ok_or_else(|| D::Error::unknown_variant(&name, C::NAMES))
 }
 
 /// Writes a name.

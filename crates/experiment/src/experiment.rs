@@ -4,10 +4,11 @@ use crate::choice::{self, Body, Choice, Network, Time};
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
+use crate::rule::Partitioning;
 use crate::settings::Settings;
 use crate::{native, place};
 use anyhow::{Context, Result};
-use fl_data::{Partition, Splits};
+use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
 use fl_proto::codec::F32;
@@ -17,28 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
-use zfl_orchestrator::Board;
+use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
-
-/// Rounds of a run that nobody counted.
-const DEFAULT_ROUNDS: u32 = 20;
 
 /// Partitions of a server that is not told how many devices there may be: 600 images each of MNIST.
 const DEFAULT_SERVER_CLIENTS: u32 = 100;
-
-/// Passes and batches that nobody set: those of the original system.
-const DEFAULT_LOCAL_EPOCHS: u32 = 5;
-const DEFAULT_BATCH_SIZE: u32 = 600;
-
-/// Chosen by measuring: the largest that still gains on MNIST with the other defaults.
-const DEFAULT_LEARNING_RATE: f32 = 0.5;
-
-/// Units of the original system's hidden layer.
-const DEFAULT_HIDDEN: u32 = 16;
-
-/// Longest waits, in seconds.
-const DEFAULT_DEADLINE_S: f64 = 120.0;
-const DEFAULT_WATCHDOG_S: f64 = 60.0;
 
 /// Interval at which devices that train are asked for their progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -113,7 +97,8 @@ pub struct Experiment {
     pub activation: Activation,
     /// Seed of every random stream.
     pub seed: u64,
-    /// Training examples of each device, if they all have as many.
+    /// Training examples of each device, if they all have as many; the mean, if the partitioner decides
+    /// sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples_per_client: Option<u32>,
     /// Folder of the data set, unless it is the one that comes with zfl.
@@ -122,6 +107,9 @@ pub struct Experiment {
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
+    /// Rule by which the training examples are dealt out.
+    #[serde(rename = "partition")]
+    pub partitioning: Partitioning,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
@@ -134,6 +122,9 @@ pub struct Experiment {
     /// The model.
     #[serde(skip)]
     pub model: Model,
+    /// The training examples of each client.
+    #[serde(skip)]
+    pub partition: Partition,
 }
 
 /// Folder of a run's results.
@@ -152,11 +143,13 @@ impl Experiment {
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
         let data = load(settings)?;
-        let groups = groups::resolve(settings, root, data.train.len())?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
+        let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
         let kind = body.map_or("mixed", Body::name);
-        let mut experiment = Self::resolve(settings, clients, kind, &data, out, root)?;
+        let mut experiment =
+            Self::resolve(settings, partitioning, clients, kind, &data, out, root)?;
         let emulated = groups.iter().any(|group| group.board.is_some());
         // Said for all only if it is so of all: read again, it would give every group a speed.
         let mut machines = groups.iter().filter(|group| group.board.is_some());
@@ -168,10 +161,11 @@ impl Experiment {
             |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network.unwrap_or(Network::usual()));
+        experiment.network = emulated.then(|| settings.network());
         experiment.time = counted.then_some(Time::Icount);
-        experiment.examples_per_client = common(&groups, |group| Some(group.examples), u32::eq);
+        experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
+        experiment.deal(&data)?;
         memory::fits(&experiment)?;
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
@@ -196,15 +190,20 @@ impl Experiment {
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
         let out = Out::New(out);
-        let mut experiment = Self::resolve(settings, clients, "server", &data, out, root)?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
+        let mut experiment =
+            Self::resolve(settings, partitioning, clients, "server", &data, out, root)?;
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(examples);
-        memory::training_bytes(&experiment, experiment.batch_size, examples)?;
+        experiment.deal(&data)?;
+        let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
+        memory::training_bytes(&experiment, experiment.batch_size, most)?;
         Ok((experiment, data))
     }
 
     fn resolve(
         settings: &Settings,
+        partitioning: Partitioning,
         clients: u32,
         kind: &str,
         data: &Splits,
@@ -212,7 +211,7 @@ impl Experiment {
         root: &Path,
     ) -> Result<Self> {
         let clients_per_round = settings.clients_per_round.unwrap_or(clients);
-        let over_commit = settings.over_commit.unwrap_or(0);
+        let over_commit = settings.over_commit();
         require(clients_per_round <= clients, || {
             format!(
                 "{clients_per_round} clients per round of {clients} clients: lower \
@@ -235,9 +234,8 @@ impl Experiment {
                  lower --quorum or raise --clients-per-round"
             )
         })?;
-        let rounds = settings.rounds.unwrap_or(DEFAULT_ROUNDS);
-        let hidden = settings.hidden.clone();
-        let hidden = hidden.unwrap_or_else(|| vec![DEFAULT_HIDDEN]);
+        let rounds = settings.rounds();
+        let hidden = settings.hidden();
         let layers = layers(&hidden, data)?;
         let said = settings.layers.as_ref();
         require(said.is_none_or(|said| *said == layers), || {
@@ -247,7 +245,7 @@ impl Experiment {
                 said.into_iter().flatten().collect::<Vec<_>>()
             )
         })?;
-        let activation = settings.activation.unwrap_or(Activation::usual());
+        let activation = settings.activation();
         let model = model(&layers, activation)?;
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
@@ -255,7 +253,6 @@ impl Experiment {
             Out::New(out) => place::choose(out, root, &name)?,
             Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
         };
-        let deadline = |asked: Option<f64>| asked.unwrap_or(DEFAULT_DEADLINE_S);
         Ok(Self {
             name,
             zfl_version: env!("CARGO_PKG_VERSION"),
@@ -268,27 +265,29 @@ impl Experiment {
             rounds,
             clients_per_round,
             over_commit,
-            use_late: settings.use_late.unwrap_or(false),
+            use_late: settings.use_late(),
             quorum,
-            ready_deadline_s: deadline(settings.ready_deadline_s),
-            round_deadline_s: deadline(settings.round_deadline_s),
-            watchdog_s: settings.watchdog_s.unwrap_or(DEFAULT_WATCHDOG_S),
-            weighting: settings.weighting.unwrap_or(Weighting::usual()),
-            local_epochs: settings.local_epochs.unwrap_or(DEFAULT_LOCAL_EPOCHS),
-            batch_size: settings.batch_size.unwrap_or(DEFAULT_BATCH_SIZE),
-            learning_rate: settings.learning_rate.unwrap_or(DEFAULT_LEARNING_RATE),
-            arithmetic: settings.arithmetic.unwrap_or(Arithmetic::usual()),
+            ready_deadline_s: settings.ready_deadline_s(),
+            round_deadline_s: settings.round_deadline_s(),
+            watchdog_s: settings.watchdog_s(),
+            weighting: settings.weighting(),
+            local_epochs: settings.training.local_epochs(),
+            batch_size: settings.training.batch_size(),
+            learning_rate: settings.learning_rate(),
+            arithmetic: settings.arithmetic(),
             hidden,
             layers,
             activation,
-            seed: settings.seed.unwrap_or(1),
+            seed: settings.seed(),
             examples_per_client: None,
             data: settings.data.as_deref().and_then(elsewhere),
             out,
+            partitioning,
             faults: settings.faults.clone(),
             groups: Vec::new(),
             notes: Vec::new(),
             model,
+            partition: Partition::default(),
         })
     }
 
@@ -393,19 +392,33 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
-    /// The part of each client in `num_examples` training examples.
-    ///
-    /// # Errors
-    /// A [`Refusal`] if they do not suffice.
-    pub fn partition(&self, num_examples: usize) -> Result<Partition, Refusal> {
-        let one = |client| match self.group(client) {
-            Some(group) => group.examples,
+    /// Deals the training examples out, and takes over the sizes if the partitioner decides them.
+    fn deal(&mut self, data: &Splits) -> Result<(), Refusal> {
+        let asked = |client| match self.group(client) {
+            Some(group) => group.max_examples,
             None => self.examples_per_client.unwrap_or(0),
         };
         let sizes: Vec<usize> = (0..self.clients)
-            .map(|client| one(client) as usize)
+            .map(|client| asked(client) as usize)
             .collect();
-        fl_data::iid(num_examples, &sizes, self.seed).map_err(|error| Refusal(error.to_string()))
+        let request = PartitionRequest {
+            labels: &data.train.labels,
+            num_classes: data.train.num_classes,
+            sizes: &sizes,
+            seed: self.seed,
+        };
+        let Partitioning { rule, params } = &self.partitioning;
+        let dealt = rule.deal(&request, params);
+        self.partition = dealt.map_err(|error| Refusal(error.to_string()))?;
+        if rule.decides_sizes() {
+            let mut sizes = self.partition.sizes();
+            for group in &mut self.groups {
+                let most = sizes.by_ref().take(group.count as usize).max();
+                group.examples = None;
+                group.max_examples = most.unwrap_or(0) as u32;
+            }
+        }
+        Ok(())
     }
 
     /// Parameters of the model.

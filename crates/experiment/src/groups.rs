@@ -1,18 +1,16 @@
 //! Groups of like devices, with every value resolved: they say of each client what it is.
 
-use crate::choice::{self, Body, Choice, Time};
+use crate::choice::{self, Body, Time};
 use crate::refusal::{Refusal, require};
+use crate::rule::Partitioning;
 use crate::settings::{DeviceSettings, GroupSettings, Settings};
 use crate::{boards, native};
 use serde::{Serialize, Serializer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_orchestrator::switch::{Link, Loss, profile::Profile};
-use zfl_orchestrator::{Board, Speed};
-
-/// Devices of a fleet that nobody counted.
-const DEFAULT_CLIENTS: u32 = 50;
+use zfl_machine::{Board, Speed};
+use zfl_netsim::{Link, Loss, profile::Profile};
 
 /// Most examples that a device gets unless more are asked for: the share of each of 50 devices in
 /// MNIST, which fits every board.
@@ -49,14 +47,18 @@ pub struct FleetGroup {
     /// Their memory, if it is not the board's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
-    /// Training examples of each.
-    pub examples: u32,
+    /// Training examples of each, unless the partitioner decides that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub examples: Option<u32>,
     /// Passes over their data, if not the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_epochs: Option<u32>,
     /// Examples per step, if not the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u32>,
+    /// Training examples of the one that has most.
+    #[serde(skip)]
+    pub max_examples: u32,
     /// All that is between one of them and the aggregator.
     #[serde(skip)]
     pub link: Link,
@@ -91,8 +93,12 @@ pub fn resolve(
     settings: &Settings,
     root: &Path,
     available: usize,
+    partitioning: &Partitioning,
 ) -> Result<Vec<FleetGroup>, Refusal> {
     let asked = asked(settings, root)?;
+    if partitioning.rule.decides_sizes() {
+        sized_by_nobody_else(&asked, partitioning)?;
+    }
     let share = share(settings, &asked, available)?;
     let groups = asked.into_iter().enumerate();
     let groups: Vec<FleetGroup> = groups
@@ -109,7 +115,7 @@ fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal
     if settings.fleet.is_empty() {
         return Ok(vec![GroupSettings {
             name: Some("all".to_owned()),
-            count: Some(settings.clients.unwrap_or(DEFAULT_CLIENTS)),
+            count: Some(settings.clients()),
             device: settings.device.clone(),
             ..GroupSettings::default()
         }]);
@@ -131,6 +137,22 @@ fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal
         ..group.clone()
     };
     Ok(settings.fleet.iter().map(with_defaults).collect())
+}
+
+/// Refuses sizes of groups where the partitioner decides them.
+fn sized_by_nobody_else(
+    groups: &[GroupSettings],
+    partitioning: &Partitioning,
+) -> Result<(), Refusal> {
+    let sized = groups.iter().find_map(|group| group.examples);
+    let rule = partitioning.rule.name();
+    require(sized.is_none(), || {
+        format!(
+            "a group has examples = {}, but the partition `{rule}` decides how many each device has: leave \
+             it out (--examples gives the mean), or take --partition iid",
+            sized.unwrap_or(0)
+        )
+    })
 }
 
 /// Examples of each device whose group does not say how many.
@@ -198,6 +220,7 @@ fn resolve_one(
         }
     };
     let speed = speed_of(settings, device, board.as_deref())?;
+    let examples = asked.examples.unwrap_or(share);
     Ok(FleetGroup {
         name: asked.name.unwrap_or_else(|| format!("group-{}", at + 1)),
         count: asked.count.unwrap_or(1),
@@ -206,11 +229,12 @@ fn resolve_one(
         loss: device.loss,
         delay_ms: device.delay_ms,
         mips: speed.map(|speed| speed.mips()),
-        throttle: device.throttle.unwrap_or(false),
+        throttle: device.throttle(),
         memory_mib: device.memory_mib,
-        examples: asked.examples.unwrap_or(share),
-        local_epochs: asked.local_epochs,
-        batch_size: asked.batch_size,
+        examples: Some(examples),
+        max_examples: examples,
+        local_epochs: asked.training.local_epochs,
+        batch_size: asked.training.batch_size,
         link: link_of(device, root)?,
         speed,
         board,
@@ -247,8 +271,8 @@ fn speed_of(
     device: &DeviceSettings,
     board: Option<&Board>,
 ) -> Result<Option<Speed>, Refusal> {
-    let throttle = device.throttle.unwrap_or(false);
-    let counted = settings.time.unwrap_or(Time::usual()) == Time::Icount;
+    let throttle = device.throttle();
+    let counted = settings.time() == Time::Icount;
     let Some(board) = board else {
         return Ok(None);
     };

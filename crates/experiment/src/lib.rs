@@ -17,9 +17,11 @@ pub mod choice;
 pub mod estimate;
 mod experiment;
 pub mod groups;
+pub mod keys;
 mod native;
 pub mod place;
 mod refusal;
+mod rule;
 mod settings;
 pub mod values;
 pub mod versions;
@@ -29,4 +31,7 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
-pub use settings::{DeviceSettings, FaultFlags, GroupSettings, Settings};
+pub use rule::{Number, Partitioning, RuleSettings};
+pub use settings::{
+    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
+};

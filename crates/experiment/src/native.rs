@@ -73,13 +73,13 @@ pub(crate) fn device(asked: &DeviceSettings) -> Result<(), Refusal> {
     NotNative::Board.refuse_if(asked.board.is_some())?;
     NotNative::Memory.refuse_if(asked.memory_mib.is_some())?;
     NotNative::Link.refuse_if(linked)?;
-    NotNative::Speed.refuse_if(asked.mips.is_some() || asked.throttle == Some(true))
+    NotNative::Speed.refuse_if(asked.mips.is_some() || asked.throttle())
 }
 
 /// Refuses what is asked of a fleet that has native devices only.
 pub(crate) fn fleet(asked: &Settings) -> Result<(), Refusal> {
-    let time = asked.time.unwrap_or(Time::usual());
-    let network = asked.network.unwrap_or(Network::usual());
+    let time = asked.time();
+    let network = asked.network();
     NotNative::Time.refuse_if(time != Time::usual())?;
     NotNative::Network.refuse_if(network != Network::usual())
 }

@@ -1,6 +1,8 @@
 //! Values of keys and flags as text: what one alone tells to be nonsense is refused, with what to give
 //! instead.
 
+use std::path::PathBuf;
+
 /// A whole number above 0.
 ///
 /// # Errors
@@ -11,6 +13,47 @@ pub fn positive(text: &str) -> Result<u32, String> {
         Ok(number) => Ok(number),
         Err(_) => Err(format!("give a whole number from 1 to {}", u32::MAX)),
     }
+}
+
+/// A whole number.
+///
+/// # Errors
+/// Advice: the value to give instead.
+pub fn number(text: &str) -> Result<u32, String> {
+    let number = text.trim().parse();
+    number.map_err(|_| format!("give a whole number from 0 to {}", u32::MAX))
+}
+
+/// A number.
+///
+/// # Errors
+/// Advice: the value to give instead.
+pub fn real(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "give a number".to_owned())
+}
+
+/// Whole numbers above 0, separated by commas.
+///
+/// # Errors
+/// Advice: the value to give instead.
+pub fn units(text: &str) -> Result<Vec<u32>, String> {
+    text.split(',').map(positive).collect()
+}
+
+/// Any text.
+///
+/// # Errors
+/// None.
+pub fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+/// A path.
+///
+/// # Errors
+/// None.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(text.into())
 }
 
 /// A seed.

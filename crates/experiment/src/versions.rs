@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use zfl_orchestrator::Qemu;
+use zfl_machine::Qemu;
 
 /// Bytes of a file read at once.
 const PIECE: usize = 64 << 10;

@@ -10,7 +10,7 @@ pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> f32 {
     libm::logf(sum) + (max - logits[label])
 }
 
-/// As [`cross_entropy`]; also writes its derivative by the logits, `softmax - one_hot(label)`.
+/// Computes [`cross_entropy`]; also writes its derivative by the logits, `softmax - one_hot(label)`.
 pub(crate) fn cross_entropy_gradient(logits: &[f32], label: usize, deltas: &mut [f32]) -> f32 {
     let max = largest(logits);
     let mut sum = 0.0;

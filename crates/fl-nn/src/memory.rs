@@ -98,7 +98,7 @@ impl Model {
         self.training_plan_with(batch_size, num_examples, Optimizer::Sgd)
     }
 
-    /// As [`Model::training_plan`], by any optimizer.
+    /// Plans like [`Model::training_plan`], for any optimizer.
     ///
     /// # Errors
     /// As [`Model::training_plan`].

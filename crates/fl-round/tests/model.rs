@@ -35,7 +35,7 @@ enum Pending {
     Complete,
 }
 
-/// What is known of one round.
+/// State of one round.
 #[derive(Clone, Debug, Default)]
 struct Round {
     faults: Faults,
@@ -70,7 +70,7 @@ struct World {
     seen: Seen,
 }
 
-/// How much of what matters has happened: a model that does too little finds nothing.
+/// Counts of the events that matter: a model that does too little finds nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     rounds: u32,

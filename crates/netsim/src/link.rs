@@ -80,7 +80,7 @@ impl Loss {
 /// A token bucket and the queue before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// Of whole Ethernet frames, without preamble and checksum.
+    /// Rate of whole Ethernet frames, without preamble and checksum.
     pub bits_per_s: u64,
     /// Bytes that pass at once after a pause. At 0 the link is a plain serial line: each frame
     /// takes its length over the rate to arrive.

@@ -234,7 +234,7 @@ impl LinkSpec {
     /// The link, checked.
     ///
     /// # Errors
-    /// What to change, in the words of the file.
+    /// If there can be no such link; the text says what to change, in the words of the file.
     pub fn link(&self) -> Result<Link, String> {
         let direction = |name: &str, spec: &DirectionSpec| {
             spec.impairment()

@@ -40,14 +40,3 @@ pub use fabric::probe;
 pub use fl_client::Overrides;
 pub use fleet::{Fleet, FleetConfig, FleetError, PcapConfig, Resumption};
 pub use spec::{BootPolicy, DeviceBody, DeviceSpec};
-
-// Where the callers look for them until they name the crates below themselves.
-pub use zfl_machine::{
-    Board, HostUsage, HostUsage as Usage, Qemu, QemuError, Speed, SpeedError, Version, board,
-};
-pub use zfl_netsim as switch;
-/// The sandbox, with the probe of the fabrics.
-pub mod sandbox {
-    pub use crate::fabric::probe;
-    pub use zfl_sandbox::*;
-}

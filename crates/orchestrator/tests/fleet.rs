@@ -8,10 +8,11 @@ use std::time::Duration;
 use support::play::{NOTHING, booted, log_of, next, start};
 use support::{board, fleet, stage};
 use tokio::sync::mpsc::unbounded_channel;
+use zfl_machine::Guest;
+use zfl_machine::Speed;
 use zfl_orchestrator::admission::Capacity;
-use zfl_orchestrator::board::Guest;
-use zfl_orchestrator::sandbox::Sandbox;
-use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetEvent, Speed};
+use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetEvent};
+use zfl_sandbox::Sandbox;
 
 roles!(
     Auto NOTHING =>

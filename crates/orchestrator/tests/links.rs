@@ -9,9 +9,9 @@ use futures::StreamExt as _;
 use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcStats};
 use support::play::{LINKS, NOTHING, booted, next, start};
 use support::{board, fleet, stage};
-use zfl_orchestrator::sandbox::Sandbox;
-use zfl_orchestrator::switch::{Impairment, LaneStats, Link, Loss};
+use zfl_netsim::{Impairment, LaneStats, Link, Loss};
 use zfl_orchestrator::{Fleet, FleetError, FleetEvent, PcapConfig};
+use zfl_sandbox::Sandbox;
 
 roles!(
     Auto NOTHING =>

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use nix::sys::signal::{SigSet, Signal, raise};
 use support::{Actor, Namespace, Stage, board, fleet, stage, test};
-use zfl_orchestrator::sandbox::{Needs, NetworkMode, Plan, enter, probe};
-use zfl_orchestrator::{Fleet, FleetEvent};
+use zfl_orchestrator::{Fleet, FleetEvent, probe};
+use zfl_sandbox::{Needs, NetworkMode, Plan, enter};
 
 fn main() {
     support::main(

@@ -4,12 +4,12 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
     pub mean: f64,
-    /// With n − 1; `None` of one value.
+    /// Standard deviation with n − 1; `None` of one value.
     pub std: Option<f64>,
 }
 
 impl Mean {
-    /// Of the values that are finite; `None` of none.
+    /// Mean of the finite values; `None` of none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values
             .into_iter()
@@ -28,7 +28,7 @@ impl Mean {
         Some(Self { mean, std })
     }
 
-    /// As `0.912 ± 0.003`.
+    /// Text such as `0.912 ± 0.003`.
     pub fn show(self, digits: usize) -> String {
         match self.std {
             Some(std) => format!("{:.digits$} ± {std:.digits$}", self.mean),

@@ -99,7 +99,7 @@ impl Run {
             .filter(|record| record.round > 0)
     }
 
-    /// Of each round of which it is known, in simulated time and as the mean over devices: what a device
+    /// Parts of each known round, in simulated time and as the mean over devices: what a device
     /// computes, what its link takes, and how long it waits for the slowest.
     pub fn simulated_parts(&self) -> Vec<(u32, [f64; 3])> {
         let mut sums = BTreeMap::<u32, (f64, f64, f64)>::new();
@@ -120,7 +120,7 @@ impl Run {
     }
 }
 
-/// With 16 digits of each hash: nobody compares more by eye.
+/// Text with 16 digits of each hash: nobody compares more by eye.
 fn shortened(version: &str) -> String {
     let mut pieces = version.split("sha256:");
     let mut short = pieces.next().unwrap_or_default().to_owned();

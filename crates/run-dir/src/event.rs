@@ -1,5 +1,6 @@
-//! What happens in a run, as told to subscribers and written to `events.jsonl`.
+//! Events of a run, for subscribers and for `events.jsonl`.
 
+use crate::fleet::{FleetRecord, known};
 use crate::metric::HostCost;
 use crate::round::RoundRecord;
 use fl_proto::Cost;
@@ -12,12 +13,12 @@ pub struct Record {
     pub time_ms: u64,
     /// The wall clock, RFC 3339 in UTC.
     pub at: String,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// Where a round is.
+/// Phase of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoundPhase {
@@ -46,7 +47,7 @@ pub enum Event {
         clients: u32,
         /// Rounds to complete.
         rounds: u32,
-        /// Where it listens.
+        /// Address on which it listens.
         address: String,
     },
     /// A run that was broken off goes on. No device of before is there any more, and what had been told
@@ -68,9 +69,9 @@ pub enum Event {
     ClientJoined {
         /// The ID.
         client: u32,
-        /// Where it is reached.
+        /// Address at which it is reached.
         address: String,
-        /// Whether it had joined before.
+        /// True if it had joined before.
         again: bool,
     },
     /// A device has its data and waits.
@@ -82,7 +83,7 @@ pub enum Event {
     ClientLost {
         /// The client.
         client: u32,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// A device that is gone is on its way back.
@@ -94,7 +95,7 @@ pub enum Event {
     RoundStarted {
         /// The round.
         round: u32,
-        /// Who trains.
+        /// Clients that train.
         cohort: Vec<u32>,
     },
     /// A device took `/start`.
@@ -117,17 +118,17 @@ pub enum Event {
     },
     /// An update was taken in.
     ResultReceived {
-        /// What it was.
+        /// The client's record.
         #[serde(flatten)]
         record: ClientRecord,
     },
     /// A message was refused.
     ResultRejected {
-        /// Who sent it, if that is known.
+        /// Sender, if known.
         client: Option<u32>,
         /// The HTTP status.
         status: u16,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// A client of the cohort has no update in this round.
@@ -136,7 +137,7 @@ pub enum Event {
         client: u32,
         /// The round.
         round: u32,
-        /// Why.
+        /// Reason, in words.
         reason: String,
     },
     /// The model was tested.
@@ -158,16 +159,15 @@ pub enum Event {
     Fleet {
         /// The client, if it is about one.
         client: Option<u32>,
-        /// What, in one word: `booted`, `died`, `fault` …
-        what: String,
-        /// More of it.
-        detail: serde_json::Value,
+        /// The event.
+        #[serde(flatten, deserialize_with = "known")]
+        record: FleetRecord,
     },
     /// No more rounds.
     RunFinished {
-        /// Whether every round completed.
+        /// True if every round completed.
         success: bool,
-        /// Why not.
+        /// Reason of a failure.
         reason: Option<String>,
     },
 }
@@ -192,9 +192,9 @@ pub struct ClientRecord {
     pub bytes_up: u64,
     /// HTTP bytes of this round to the client.
     pub bytes_down: u64,
-    /// What the device paid.
+    /// Cost to the device.
     pub cost: Option<Cost>,
-    /// What whoever runs the fleet saw of it, if somebody does.
+    /// Cost to the host, if somebody measured it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostCost>,
 }

@@ -7,13 +7,13 @@ use serde_json::Value;
 pub struct FleetGroup {
     /// Its name.
     pub name: Option<String>,
-    /// How many devices it has.
+    /// Number of devices.
     pub count: u32,
     /// Their board, or their body if they have none.
     pub board: Option<String>,
     /// Their link profile.
     pub link: Option<String>,
-    /// What their processor is slowed down to, in million instructions a second.
+    /// Speed of their processor, if slowed down, in million instructions a second.
     pub speed_mips: Option<f64>,
     /// Their memory, in MiB.
     pub memory_mib: Option<u64>,

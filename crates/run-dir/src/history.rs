@@ -1,11 +1,10 @@
-//! What a run was before it was resumed, as far as its summary goes.
+//! History of a resumed run, for its summary.
 //!
 //! It is read off `events.jsonl`, from which what was broken off has been taken away: whatever is still
 //! told there happened in a round that counts, and counts once.
 
-use crate::{Death, Event, Record, Resumed, Tail};
+use crate::{Death, Event, FleetRecord, Record, Resumed, Tail};
 use anyhow::{Context, Result};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -14,13 +13,13 @@ use std::path::Path;
 pub struct RunHistory {
     /// The last complete round at each time that the run was broken off, this one included.
     pub resumed_from: Vec<u32>,
-    /// How long they took, from their first events to their last, in seconds.
+    /// Time from their first events to their last, in seconds.
     pub wall_s: f64,
-    /// How much of that went into rounds that were broken off, in seconds.
+    /// Part of that time in interrupted rounds, in seconds.
     pub lost_s: f64,
     /// Planned faults that happened: round, client, kind.
-    faults: BTreeSet<(u64, u32, String)>,
-    /// How often a hand did what.
+    faults: BTreeSet<(u32, u32, String)>,
+    /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u32>,
     /// Devices that died.
     pub deaths: Vec<Death>,
@@ -37,7 +36,8 @@ struct Part {
 }
 
 impl RunHistory {
-    /// Of the run in a directory that goes on from there; what was broken off is gone from it.
+    /// Reads the history of a run that goes on from there; the interrupted round is gone from its
+    /// directory.
     ///
     /// # Errors
     /// If its events cannot be read.
@@ -50,7 +50,7 @@ impl RunHistory {
         Ok(before)
     }
 
-    /// How often each kind of planned fault happened, with those of this part.
+    /// Number of planned faults of each kind, with those of this part.
     pub fn faults_with(&self, own: BTreeMap<&'static str, u32>) -> BTreeMap<String, u32> {
         let own = own
             .into_iter()
@@ -62,7 +62,7 @@ impl RunHistory {
         counts
     }
 
-    /// How often a hand did what, with what it did in this part.
+    /// Number of actions of remote control, with those of this part.
     pub fn by_hand_with(&self, mut own: BTreeMap<String, u32>) -> BTreeMap<String, u32> {
         for (action, count) in &self.by_hand {
             *own.entry(action.clone()).or_default() += count;
@@ -70,7 +70,7 @@ impl RunHistory {
         own
     }
 
-    /// How long the fleet took to boot, with this part's own boot; `None` unless it is known of every part.
+    /// Boot time of the fleet, with this part's own boot; `None` unless it is known of every part.
     pub fn boot_s_with(&self, own: Option<f64>) -> Option<f64> {
         self.boots_s.iter().copied().chain([own]).sum()
     }
@@ -84,22 +84,31 @@ impl RunHistory {
         match record.event {
             Event::RunResumed { round, lost_s } => self.end_part(round, lost_s),
             Event::RoundFinished { record } => self.part.counts |= record.round > 0,
-            Event::Fleet { detail, .. } if detail["by"].is_string() => {
-                let action = detail["action"].as_str().unwrap_or_default();
-                *self.by_hand.entry(action.to_owned()).or_default() += 1;
+            Event::Fleet { client, record } => self.fleet(client, record),
+            _ => {}
+        }
+    }
+
+    fn fleet(&mut self, client: Option<u32>, record: FleetRecord) {
+        if let Some(hand) = record.hand() {
+            *self.by_hand.entry(hand.action.clone()).or_default() += 1;
+            return;
+        }
+        match (client, record) {
+            (Some(client), FleetRecord::Fault(fault)) => {
+                let planned = fault.round.map(|round| (round, client, fault.fault));
+                self.faults.extend(planned);
             }
-            Event::Fleet {
-                client: Some(client),
-                what,
-                detail,
-            } => match what.as_str() {
-                "fault" => self.faults.extend(fault(client, &detail)),
-                "died" | "watchdog" => self.deaths.push(death(client, &detail)),
-                _ => {}
-            },
-            Event::Fleet { what, detail, .. } if what == "fleet_booted" => {
-                self.part.boot_s = detail["boot_s"].as_f64();
-            }
+            (
+                Some(client),
+                FleetRecord::Died { reason, last_lines }
+                | FleetRecord::Watchdog { reason, last_lines },
+            ) => self.deaths.push(Death {
+                client,
+                reason,
+                last_lines,
+            }),
+            (_, FleetRecord::FleetBooted { boot_s, .. }) => self.part.boot_s = Some(boot_s),
             _ => {}
         }
     }
@@ -114,26 +123,10 @@ impl RunHistory {
     }
 }
 
-fn fault(client: u32, detail: &Value) -> Option<(u64, u32, String)> {
-    let kind = detail["fault"].as_str()?.to_owned();
-    Some((detail["round"].as_u64()?, client, kind))
-}
-
-fn death(client: u32, detail: &Value) -> Death {
-    let lines = detail["last_lines"].as_array().into_iter().flatten();
-    Death {
-        client,
-        reason: detail["reason"].as_str().unwrap_or_default().to_owned(),
-        last_lines: lines
-            .filter_map(|line| line.as_str().map(str::to_owned))
-            .collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn before(events: &[Value], resumed: &Resumed) -> RunHistory {
         let run = tempfile::tempdir().unwrap();

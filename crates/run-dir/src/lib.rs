@@ -14,6 +14,7 @@
 mod client;
 mod event;
 mod event_log;
+mod fleet;
 pub mod fold;
 mod groups;
 mod history;
@@ -30,6 +31,7 @@ mod write;
 pub use client::{ClientRow, Ending};
 pub use event::{ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
+pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;
 pub use history::RunHistory;

@@ -1,11 +1,11 @@
-//! What is known of a run before its first event.
+//! Facts of a run from before its first event.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
-/// What is known of a run before its first event; the run directory keeps it as [`Meta::FILE`].
+/// Facts of a run from before its first event; the run directory keeps them as [`Meta::FILE`].
 ///
 /// Every field may be missing in the file: what is then not in `config.toml` either is not shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,13 +21,13 @@ pub struct Meta {
     pub body: Option<String>,
     /// The board of every device, unless a fleet event says otherwise for one.
     pub board: Option<String>,
-    /// How devices reach the aggregator: `bridge`, `switch`, `user`, `loopback`.
+    /// Network of the devices: `bridge`, `switch`, `user`, `loopback`.
     pub network: Option<String>,
     /// The link profile of every device, likewise.
     pub link: Option<String>,
     /// Devices.
     pub clients: u32,
-    /// Whether devices are started elsewhere: then `clients` is how many may come, and their logs are
+    /// True if devices are started elsewhere: then `clients` is the most that may come, and their logs are
     /// not in the run directory.
     pub devices_elsewhere: bool,
     /// Rounds.
@@ -45,7 +45,7 @@ impl Meta {
     /// The file's name in the run directory.
     pub const FILE: &str = "meta.json";
 
-    /// Of the run in a directory: [`Meta::FILE`], completed from `config.toml`.
+    /// Reads [`Meta::FILE`] of a run directory, completed from `config.toml`.
     ///
     /// # Errors
     /// If one of them is there and cannot be read.

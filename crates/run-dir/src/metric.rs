@@ -30,9 +30,9 @@ pub struct Metric {
     pub by: Source,
     /// The rule by which the rounds of a device become one number.
     pub folds: Folds,
-    /// Whether displays of a run under way show the last round, and not all of them.
+    /// True if displays of a live run show the last round instead of all.
     pub shows_last: bool,
-    /// Whether it counts from the device's boot on; a round then has what it grew by.
+    /// True if it counts from the device's boot on; a round then has its growth.
     pub since_boot: bool,
     /// A few words for it.
     pub label: &'static str,
@@ -48,7 +48,7 @@ pub struct Metric {
     pub figure: Option<&'static str>,
     /// The name for OpenMetrics, without prefix and unit; none if it is not scraped.
     pub scraped: Option<&'static str>,
-    /// Whether the page and the screen show it.
+    /// True if the page and the screen show it.
     pub on_screen: bool,
     /// The form in which people are shown a value.
     pub shown: Shown,
@@ -220,7 +220,7 @@ impl Unit {
 }
 
 impl Source {
-    /// As docs/cost.md has it.
+    /// Name in docs/cost.md.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Device => "device",
@@ -245,7 +245,7 @@ impl Shown {
 }
 
 impl Metric {
-    /// Whether it is a column of `clients.csv`.
+    /// True if it is a column of `clients.csv`.
     pub const fn is_column(&self) -> bool {
         matches!(self.reads, Reads::Record(_))
     }

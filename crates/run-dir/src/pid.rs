@@ -46,7 +46,7 @@ pub fn process_of(run: &Path) -> Option<u32> {
     (started(pid) == Some(since)).then_some(pid)
 }
 
-/// When a process was started, in ticks since the system's boot; none if it is gone.
+/// Start of a process in ticks since the system's boot; none if it is gone.
 pub fn started(pid: u32) -> Option<u64> {
     started_by(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }

@@ -15,7 +15,7 @@ use fl_nn::Model;
 use crate::write::at;
 use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir};
 
-/// Where a run was broken off.
+/// State of an interrupted run at its last complete round.
 #[derive(Clone, Debug, Default)]
 pub struct Resumed {
     /// The last complete round.
@@ -176,19 +176,19 @@ fn failures(path: &Path, text: &str) -> Result<Vec<ClientRecord>> {
         .collect())
 }
 
-/// What the events tell up to the end of a round.
+/// Facts from the events up to the end of a round.
 #[derive(Debug, Default)]
 struct Complete {
-    /// How far they go in the file.
+    /// Their length in the file, in bytes.
     bytes: u64,
-    /// Who was gone by then.
+    /// Clients that were gone by then.
     lost: BTreeMap<u32, String>,
     /// Rounds whose end they tell.
     rounds: BTreeSet<u32>,
-    /// When the first part of the run began, and when the last of these events was, in seconds.
+    /// Begin of the run's first part, and time of the last of these events, in seconds.
     started_s: Option<f64>,
     end_s: f64,
-    /// When the last event of all was.
+    /// Time of the last event of all.
     last_s: f64,
 }
 

@@ -137,7 +137,7 @@ mod tests {
             let text = table.into_inner().unwrap();
             let mut rows = csv::Reader::from_reader(&*text);
             let read: Vec<RoundRecord> = rows.deserialize().collect::<Result<_, _>>().unwrap();
-            assert_eq!(read, [record.clone()]);
+            assert_eq!(read, std::slice::from_ref(&record));
             let json = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<RoundRecord>(&json).unwrap(), record);
         }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The training of a run, as the aggregator knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrainingSummary {
-    /// Whether every round completed.
+    /// True if every round completed.
     pub success: bool,
-    /// Why not.
+    /// Reason of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Clients that there may be.
@@ -36,7 +36,7 @@ pub struct TrainingSummary {
     pub train_s: f64,
     /// SHA-256 of the last model's parameters as little-endian f32.
     pub model_sha256: String,
-    /// What every random stream was derived from.
+    /// Seed of every random stream.
     pub seed: u64,
     /// Clients of a cohort that had no update in it; in a run's summary they are among the failures.
     #[serde(skip)]
@@ -50,7 +50,7 @@ pub struct ClientFailure {
     pub client: u32,
     /// The round.
     pub round: u32,
-    /// Why.
+    /// Reason, in words.
     pub reason: String,
 }
 
@@ -59,7 +59,7 @@ pub struct ClientFailure {
 pub struct Death {
     /// The device.
     pub client: u32,
-    /// How.
+    /// Manner of the end, in words.
     pub reason: String,
     /// The last lines that it wrote, oldest first.
     pub last_lines: Vec<String>,
@@ -76,7 +76,7 @@ pub struct RunSummary {
     /// The signal that ended the run early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupted_by: Option<String>,
-    /// What a device was; absent for a server, which does not know.
+    /// Body of the devices; absent for a server, which does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
     /// The machine of an emulated device.
@@ -98,7 +98,7 @@ pub struct FleetSummary {
     /// The network that emulated devices had, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// How much of the time went into rounds that were broken off and done again; absent unless resumed.
+    /// Part of the time in rounds that were interrupted and done again; absent unless resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_s: Option<f64>,
     /// From the start of the first machine until all devices ran, of all parts that completed a round;
@@ -107,10 +107,10 @@ pub struct FleetSummary {
     /// Memory of the host that each device's machine had to itself at the end of the training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
-    /// What became of the fleet's frames; absent where no switch counted them.
+    /// Counts of the fleet's frames; absent without a switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_stats: Option<NetworkStats>,
-    /// How often each kind of planned fault happened.
+    /// Number of planned faults of each kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<String, u32>,
     /// Actions by hand from the dashboard, counted: with any, the command does not repeat this run.
@@ -139,14 +139,14 @@ pub enum Failure {
 pub struct Memory {
     /// Machines that were measured.
     pub devices: u32,
-    /// Of the largest.
+    /// Memory of the largest.
     pub private_bytes_max: u64,
-    /// Of the mean one.
+    /// Mean memory.
     pub private_bytes_mean: u64,
 }
 
 impl Memory {
-    /// Of machines with these private bytes; `None` if there are none.
+    /// Memory of machines with these private bytes; `None` if there are none.
     pub fn of(machines: impl IntoIterator<Item = u64>) -> Option<Self> {
         let bytes: Vec<u64> = machines.into_iter().collect();
         Some(Self {
@@ -174,7 +174,7 @@ pub struct NetworkStats {
     pub worst_late_ms: f64,
     /// Frames that left more than a millisecond late.
     pub late_frames: u64,
-    /// Whether the switch ran in a real-time class; if not, a busy host made it later.
+    /// True if the switch ran in a real-time class; otherwise a busy host delayed it.
     pub real_time: bool,
 }
 

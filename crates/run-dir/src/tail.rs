@@ -26,14 +26,14 @@ pub struct Tail {
     file: Option<File>,
     /// The start of a line whose end is not there yet.
     pending: Vec<u8>,
-    /// Whether the line under way is too long, and passed over.
+    /// True while a line that is too long is passed over.
     skipping: bool,
     unreadable: u64,
     modified: Option<SystemTime>,
 }
 
 impl Tail {
-    /// Of a run directory, from its first event on; nothing needs to be there yet.
+    /// Reader of a run directory, from its first event on; nothing needs to be there yet.
     pub fn new(run_dir: &Path) -> Self {
         Self {
             path: run_dir.join(EVENTS),
@@ -68,7 +68,7 @@ impl Tail {
         Ok(events)
     }
 
-    /// Whether another file has taken the place of the one that was read: the run goes on from an
+    /// True if another file has taken the place of the one that was read: the run goes on from an
     /// earlier round, and everything has to be read anew.
     pub fn is_replaced(&self) -> bool {
         let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
@@ -77,7 +77,7 @@ impl Tail {
         matches!((read.map(id), there.map(id)), (Some(read), Some(there)) if read != there)
     }
 
-    /// When the file last grew.
+    /// Time at which the file last grew.
     pub fn modified(&self) -> Option<SystemTime> {
         self.modified
     }

@@ -11,7 +11,6 @@ use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use remote::RemoteState;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,7 +22,7 @@ use zfl_aggregator::{Handle, RoundFaults, RoundHooks};
 use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
-use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase};
+use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Record, RoundPhase};
 
 /// A fleet, and what happens to it on purpose.
 pub(crate) struct FaultRunner {
@@ -192,24 +191,36 @@ impl FaultRunner {
 
     async fn over_after(&self, ms: u64, client: u32, fault: Fault) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        let detail = json!({ "fault": fault.name() });
-        self.aggregator
-            .fleet_event(Some(client), "fault_over", detail);
+        let record = FleetRecord::FaultOver {
+            fault: fault.name().to_owned(),
+            round: None,
+            hand: None,
+        };
+        self.aggregator.fleet_event(Some(client), record);
     }
 
     fn tell(&self, round: u32, client: u32, fault: Fault) {
         *self.state().counts.entry(fault.name()).or_default() += 1;
-        let mut detail = serde_json::to_value(fault).unwrap_or_default();
-        detail["round"] = round.into();
-        self.aggregator.fleet_event(Some(client), "fault", detail);
+        let mut record = FaultRecord {
+            fault: fault.name().to_owned(),
+            round: Some(round),
+            ..FaultRecord::default()
+        };
+        match fault {
+            Fault::Crash { reboot } => record.reboot = Some(reboot),
+            Fault::Freeze { for_ms } | Fault::Cut { for_ms } => record.for_ms = Some(for_ms),
+            Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
+        }
+        let record = FleetRecord::Fault(record);
+        self.aggregator.fleet_event(Some(client), record);
     }
 
     /// A fault that could not be carried out is no secret.
     fn complain(&self, client: u32, done: Result<(), zfl_orchestrator::FleetError>) {
         if let Err(error) = done {
-            let detail = json!({ "error": error.to_string() });
-            self.aggregator
-                .fleet_event(Some(client), "fault_failed", detail);
+            let error = error.to_string();
+            let record = FleetRecord::FaultFailed { error };
+            self.aggregator.fleet_event(Some(client), record);
         }
     }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
+use zfl_machine::Qemu;
 use zfl_orchestrator::admission::Capacity;
-use zfl_orchestrator::sandbox::{self, Needs, Plan};
-use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Qemu, Resumption,
-};
+use zfl_orchestrator::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Resumption};
 use zfl_run_dir::Resumed;
+use zfl_sandbox::{Needs, Plan};
 
 /// Devices whose frames are written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
         pcap: fleet.pcap.is_some(),
     };
     let network = experiment.network.unwrap_or(Network::usual());
-    Ok(sandbox::probe(network.into(), needs)?)
+    Ok(zfl_orchestrator::probe(network.into(), needs)?)
 }
 
 /// Refuses captures of devices that have no frames.
@@ -161,6 +160,12 @@ pub(crate) fn introduction(
         }
     };
     let examples = match experiment.examples_per_client {
+        Some(mean) if experiment.partitioning.rule.decides_sizes() => {
+            let sizes = || experiment.partition.sizes();
+            let (least, most) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
+            let partitioning = &experiment.partitioning;
+            format!("{least} to {most} examples a device, {mean} on average, by {partitioning}")
+        }
         Some(examples) => format!("{examples} examples a device"),
         None => "as many examples a device as its group says".to_owned(),
     };

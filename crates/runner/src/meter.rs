@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zfl_experiment::estimate::wire;
 use zfl_experiment::{Experiment, FleetGroup};
+use zfl_netsim::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_orchestrator::Fleet;
-use zfl_orchestrator::switch::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_run_dir::{ClientRecord, HostCost};
 
 /// Reads off what devices cost, from one update to the next.
@@ -108,5 +108,6 @@ fn count(cost: &mut HostCost, before: &ClientStats, now: &ClientStats) {
     cost.link_segments_down = since(|link| link.downlink.tcp_segments);
     cost.link_retransmissions =
         since(|link| link.uplink.tcp_retransmissions + link.downlink.tcp_retransmissions);
+    cost.link_bytes = since(|link| link.uplink.bytes + link.downlink.bytes);
     cost.link_dropped = since(|link| link.uplink.tcp_dropped + link.downlink.tcp_dropped);
 }

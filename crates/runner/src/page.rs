@@ -3,7 +3,7 @@
 use crate::control::{ControlChannel, ControlToken};
 use crate::observer::Observer;
 use anyhow::{Context, Result};
-use fl_data::{Dataset, Partition};
+use fl_data::Dataset;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,6 @@ pub(crate) fn describe(
     experiment: &Experiment,
     network: Option<String>,
     train: &Dataset,
-    partition: &Partition,
     command: Option<String>,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
@@ -38,11 +37,14 @@ pub(crate) fn describe(
     meta.command = meta.command.or(command);
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
-    meta.split = partition.label_counts(train);
+    meta.split = experiment.partition.label_counts(train);
     let versions = versions::of(experiment)?;
     meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
     // Whole or not at all: what shows the run reads it, too.
-    RunDir::reopen(&experiment.out)?.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
+    let run_dir = RunDir::reopen(&experiment.out)?;
+    run_dir.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
+    let table = experiment.partition.to_csv(train);
+    run_dir.replace("partition.csv", table.as_bytes())?;
     Ok(meta)
 }
 

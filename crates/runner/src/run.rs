@@ -8,9 +8,8 @@ use crate::page;
 use crate::session::{Interrupt, aggregate};
 use crate::summary::{network_stats, summarise};
 use anyhow::{Context, Result};
-use fl_data::{Partition, Splits};
+use fl_data::Splits;
 use futures::future::join_all;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -18,11 +17,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use zfl_aggregator::{Handle, Server, bind};
 use zfl_experiment::Experiment;
-use zfl_orchestrator::sandbox::Sandbox;
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
-    FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary, TrainingSummary,
+    FleetRecord, FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
+    TrainingSummary,
 };
+use zfl_sandbox::Sandbox;
 
 /// A run that is about to begin.
 pub(crate) struct Run {
@@ -61,13 +61,12 @@ impl Run {
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
-        let partition = experiment.partition(data.train.len())?;
         let network = Some(self.network.clone());
-        let meta = page::describe(experiment, network, &data.train, &partition, self.command)?;
+        let meta = page::describe(experiment, network, &data.train, self.command)?;
         let (channel, requests) = control::channel(fleet.can_cut());
         let control = self.control.map(|token| (token, channel));
         page::serve(self.page, meta, &experiment.out, control, &*observer)?;
-        let (mut server, lost) = server(experiment, data, partition, run_dir, self.resumed)?;
+        let (mut server, lost) = server(experiment, data, run_dir, self.resumed)?;
         let faults = Arc::new(FaultRunner::new(
             Arc::downgrade(&fleet),
             server.handle(),
@@ -155,11 +154,11 @@ pub(crate) fn conclude(
 fn server(
     experiment: &Experiment,
     data: Splits,
-    partition: Partition,
     run_dir: RunDir,
     resumed: Option<Resumed>,
 ) -> Result<(Server, BTreeMap<u32, String>)> {
     let mut config = experiment.aggregator();
+    let partition = experiment.partition.clone();
     let Some(mut resumed) = resumed else {
         let server = Server::new(config, data, partition, run_dir)?;
         return Ok((server, Default::default()));
@@ -184,8 +183,11 @@ async fn boot(
     let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
-    let detail = json!({"devices": count, "boot_s": boot_s});
-    aggregator.fleet_event(None, "fleet_booted", detail);
+    let record = FleetRecord::FleetBooted {
+        devices: count,
+        boot_s,
+    };
+    aggregator.fleet_event(None, record);
     observer.on_note(&format!("{count} devices run after {boot_s:.1} s"));
     boot_s
 }

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use zfl_experiment::Experiment;
-use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_run_dir::{PidFile, Resumed, RunDir, RunHistory, RunSummary};
+use zfl_sandbox::{Plan, Sandbox, enter};
 
 /// Longest error of the fleet's process that comes back whole, in bytes; a pipe holds more.
 const MAX_ERROR: usize = 16 << 10;
@@ -184,7 +184,7 @@ fn confined(
     let (mut told, tell) = io::pipe().context("make a pipe")?;
     let mut tell = Some(tell);
     let mut here = None;
-    let status = sandbox::enter(plan, |sandbox| {
+    let status = enter(plan, |sandbox| {
         let ended = execute(sandbox);
         if let (Err(error), Some(tell)) = (&ended, &mut tell) {
             let mut text = format!("{error:#}");

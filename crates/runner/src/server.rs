@@ -50,15 +50,19 @@ impl Listening {
         let page = self.page.map(page::open).transpose()?;
         let run_dir = create(&experiment)?;
         let _pid_file = PidFile::write(&experiment.out)?;
-        let partition = experiment.partition(self.data.train.len())?;
         let train = &self.data.train;
-        let meta = page::describe(&experiment, None, train, &partition, self.command)?;
+        let meta = page::describe(&experiment, None, train, self.command)?;
         observer.on_begin(Begin {
             run_dir: &experiment.out,
             introduction: "",
         })?;
         page::serve(page, meta, &experiment.out, None, &*observer)?;
-        let server = Server::new(experiment.aggregator(), self.data, partition, run_dir)?;
+        let server = Server::new(
+            experiment.aggregator(),
+            self.data,
+            experiment.partition.clone(),
+            run_dir,
+        )?;
         let wanted = experiment.clients_per_round;
         observer.on_note(&format!(
             "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \

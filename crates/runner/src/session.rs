@@ -14,7 +14,7 @@ use zfl_run_dir::{Event, Record, TrainingSummary};
 /// A signal that asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupt {
-    /// As users know it.
+    /// Name that users know.
     pub name: &'static str,
     /// The exit status that tells of it: 128 and the signal's number.
     pub status: u8,
@@ -42,7 +42,7 @@ impl Interrupt {
 pub struct Interrupts([Signal; 3]);
 
 impl Interrupts {
-    /// From now on these signals no longer end the process by themselves.
+    /// Takes these signals over: they no longer end the process by themselves.
     ///
     /// # Errors
     /// If the system refuses, or there is no runtime.

@@ -1,7 +1,7 @@
 //! The summary of a run, from both sides of it.
 
 use zfl_experiment::{Choice, Experiment};
-use zfl_orchestrator::switch::{LaneStats, SwitchStats};
+use zfl_netsim::{LaneStats, SwitchStats};
 use zfl_run_dir::{Failure, FleetSummary, Frames, NetworkStats, RunSummary, TrainingSummary};
 
 /// Both sides of a run together.
@@ -66,7 +66,7 @@ fn add(frames: &mut Frames, lane: &LaneStats) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zfl_orchestrator::switch::ClientStats;
+    use zfl_netsim::ClientStats;
 
     #[test]
     fn frames_are_those_of_all_links() {

@@ -2,7 +2,6 @@
 
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use zfl_aggregator::Handle;
 use zfl_orchestrator::FleetEvent;
-use zfl_run_dir::{Death, Event, Record};
+use zfl_run_dir::{Death, Event, FleetRecord, Record};
 
 /// Interval at which the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,10 +39,8 @@ pub(crate) async fn watch(
 ) {
     while let Some(event) = told.recv().await {
         faults.on_event(&event);
-        let (client, what, detail) = match event {
-            FleetEvent::Booting { client, attempt } => {
-                (client, "booting", json!({"attempt": attempt}))
-            }
+        let (client, record) = match event {
+            FleetEvent::Booting { client, attempt } => (client, FleetRecord::Booting { attempt }),
             FleetEvent::Running {
                 client,
                 address,
@@ -51,25 +48,22 @@ pub(crate) async fn watch(
             } => {
                 observer.on_running(client);
                 faults.booted(client, boot_ms);
-                (
-                    client,
-                    "running",
-                    json!({"address": address.to_string(), "boot_ms": boot_ms}),
-                )
+                let address = address.to_string();
+                (client, FleetRecord::Running { address, boot_ms })
             }
             FleetEvent::Finished { client } => {
                 // After the last round this is how it should be; before, no round waits for it.
                 aggregator.client_lost(client, "its client ended by itself, see its log");
-                (client, "finished", json!({}))
+                (client, FleetRecord::Finished {})
             }
             FleetEvent::Refused { client, reason } => {
                 observer.on_warning(&format!("client {client} cannot join: {reason}"));
-                (client, "refused", json!({"reason": reason}))
+                (client, FleetRecord::Refused { reason })
             }
-            FleetEvent::Stopped { client } => (client, "stopped", json!({})),
+            FleetEvent::Stopped { client } => (client, FleetRecord::Stopped {}),
             FleetEvent::LogLost { client, error } => {
                 observer.on_warning(&format!("client {client}: its log is lost: {error}"));
-                (client, "log_lost", json!({"error": error}))
+                (client, FleetRecord::LogLost { error })
             }
             FleetEvent::Died(zfl_orchestrator::Death {
                 client,
@@ -78,17 +72,16 @@ pub(crate) async fn watch(
             }) => {
                 observer.on_warning(&format!("client {client} died: {reason}"));
                 aggregator.client_lost(client, &reason);
-                let detail = json!({"reason": reason, "last_lines": last_lines});
                 let death = Death {
                     client,
-                    reason,
-                    last_lines,
+                    reason: reason.clone(),
+                    last_lines: last_lines.clone(),
                 };
                 note(&deaths, death);
-                (client, "died", detail)
+                (client, FleetRecord::Died { reason, last_lines })
             }
         };
-        aggregator.fleet_event(Some(client), what, detail);
+        aggregator.fleet_event(Some(client), record);
     }
 }
 
@@ -162,9 +155,11 @@ impl Watchdog {
         self.observer
             .on_warning(&format!("client {client}: {reason}"));
         let last_lines = last_lines(&self.serial_dir.join(format!("{client}.log")));
-        let detail = json!({"reason": reason, "last_lines": last_lines});
-        self.aggregator
-            .fleet_event(Some(client), "watchdog", detail);
+        let record = FleetRecord::Watchdog {
+            reason: reason.clone(),
+            last_lines: last_lines.clone(),
+        };
+        self.aggregator.fleet_event(Some(client), record);
         let death = Death {
             client,
             reason: reason.clone(),

@@ -1,20 +1,16 @@
 //! The command line.
 //!
-//! What one flag alone can tell to be nonsense is refused by [`crate::values`]; what takes several
-//! flags, the data or a board is refused by [`zfl_experiment`]. Either way before anything starts, with status 2.
+//! The flags of keys come from [`zfl_experiment`]; the others are declared here. A flag that alone is
+//! nonsense is refused by clap; what takes several flags, the data or a board, by [`zfl_experiment`]. Either way before anything starts, with status 2.
 
+use crate::keys::{RunKeys, ServerKeys};
 use crate::terminal::display::DisplayArgs;
-use crate::values::{capture, choice, dashboard};
+use crate::values::{capture, dashboard};
 use clap::{Args, Parser, Subcommand};
-use fl_nn::Activation;
-use fl_proto::Arithmetic;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use zfl_aggregator::Weighting;
-use zfl_experiment::values::{
-    learning_rate, milliseconds, name, patience, positive, probability, seconds, seed,
-};
-use zfl_experiment::{BodyChoice, DeviceSettings, FaultFlags, Network, Settings, Time};
+use std::path::PathBuf;
+use zfl_experiment::Settings;
+use zfl_experiment::values::positive;
 use zfl_runner::Capture;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
@@ -84,6 +80,8 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
     Report(ReportArgs),
+    /// Print the JSON Schema of experiment files, for editors
+    Schema,
 }
 
 #[derive(Args)]
@@ -174,35 +172,20 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN", conflicts_with_all = ["file", "out", "name"])]
     pub resume: Option<PathBuf>,
 
-    /// Devices in the fleet [default: 50]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub clients: Option<u32>,
-
-    /// Rounds of federated averaging [default: 20]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub rounds: Option<u32>,
-
-    /// Devices asked to train in each round [default: all]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub clients_per_round: Option<u32>,
+    #[command(flatten)]
+    pub keys: RunKeys,
 
     /// Print the resolved configuration and start nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    #[command(flatten)]
-    pub fleet: FleetArgs,
+    /// Machines that boot at the same time [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
+    pub boot_parallel: Option<u32>,
 
-    #[command(flatten)]
-    pub faults: FaultArgs,
-
-    /// Passes over a device's own data in each round [default: 5]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
-    pub epochs: Option<u32>,
-
-    /// Examples in each step of gradient descent [default: 600]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
-    pub batch_size: Option<u32>,
+    /// Start more devices than this machine has memory for
+    #[arg(long, help_heading = "Fleet")]
+    pub oversubscribe: bool,
 
     /// Let whoever has this token control the run from its page: stop it, kill or freeze a device … [default
     /// TOKEN: a random one; or give it in ZFL_DASHBOARD_TOKEN, since arguments show in `ps`]
@@ -213,77 +196,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "CLIENTS", value_parser = capture, help_heading = "Results")]
     pub pcap: Option<Capture>,
 
-    #[command(flatten)]
-    pub learning: LearningArgs,
-
-    /// A device that trains nothing in a round, or failed one and answers nothing, for so long is killed
-    /// and booted again [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = patience, help_heading = "Rounds")]
-    pub watchdog: Option<f64>,
+    /// Where to serve the live page about the run; `off` for none
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
+    #[arg(help_heading = "Results")]
+    pub dashboard: DashboardChoice,
 
     #[command(flatten)]
     pub display: DisplayArgs,
-}
-
-/// The devices, and what is between them and the aggregator.
-#[derive(Args)]
-pub struct FleetArgs {
-    /// What a device is; boards of FILE that boot it stay [default: auto]
-    #[arg(long, value_parser = choice::<BodyChoice>(), help_heading = "Fleet")]
-    pub body: Option<BodyChoice>,
-
-    /// The machine of an emulated device, a folder of boards/; it says the body, too [default: microvm]
-    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
-    pub board: Option<String>,
-
-    /// How emulated devices reach the aggregator [default: auto]
-    #[arg(long, value_parser = choice::<Network>(), help_heading = "Fleet")]
-    pub network: Option<Network>,
-
-    /// What is between a device and the aggregator, a file of links/ [default: nothing]
-    #[arg(long, value_name = "NAME", help_heading = "Fleet")]
-    pub link: Option<String>,
-
-    /// Frames that each direction of a link loses: 0.05 or 5% [default: as the link has it]
-    #[arg(long, value_name = "P", value_parser = probability, help_heading = "Fleet")]
-    pub loss: Option<f64>,
-
-    /// What each direction of a link delays a frame by [default: as the link has it]
-    #[arg(long, value_name = "MS", value_parser = milliseconds, help_heading = "Fleet")]
-    pub delay: Option<f64>,
-
-    /// What time is on emulated devices [default: host]
-    #[arg(long, value_parser = choice::<Time>(), help_heading = "Fleet")]
-    pub time: Option<Time>,
-
-    /// Million instructions a second of emulated devices: 1000, 500, 250, 125 … [default: the board's,
-    /// with --time icount]
-    #[arg(long, value_name = "N", help_heading = "Fleet")]
-    pub mips: Option<f64>,
-
-    /// Machines that boot at the same time [default: one per processor]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
-    pub boot_parallel: Option<u32>,
-
-    /// Start more devices than this machine has memory for
-    #[arg(long, help_heading = "Fleet")]
-    pub oversubscribe: bool,
-}
-
-/// Trouble on purpose; an experiment file can ask for more kinds of it.
-#[derive(Args)]
-pub struct FaultArgs {
-    /// Devices that are away for a round: 0.3 or 30% [default: none]
-    #[arg(long, value_name = "P", value_parser = probability, help_heading = "Faults")]
-    pub drop_out: Option<f64>,
-
-    /// Devices that are killed while they train in a round: 0.05 or 5% [default: none]
-    #[arg(long, value_name = "P", value_parser = probability, help_heading = "Faults")]
-    pub crash: Option<f64>,
-
-    /// Crashed devices boot again and rejoin
-    #[arg(long, help_heading = "Faults")]
-    pub reboot: bool,
 }
 
 /// Address of a run's page.
@@ -325,85 +244,15 @@ pub struct ServerArgs {
     pub listen: SocketAddr,
 
     #[command(flatten)]
-    pub learning: LearningArgs,
-
-    #[command(flatten)]
-    pub display: DisplayArgs,
-}
-
-/// Arguments of both `run` and `server`.
-#[derive(Args)]
-pub struct LearningArgs {
-    /// Step size of gradient descent [default: 0.5]
-    #[arg(long, value_name = "X", value_parser = learning_rate, help_heading = "Training")]
-    pub lr: Option<f32>,
-
-    /// Units of the hidden layers, separated by commas: 200,200 [default: 16]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
-    #[arg(value_parser = positive, help_heading = "Training")]
-    pub hidden: Option<Vec<u32>>,
-
-    /// Activation of the hidden layers [default: relu]
-    #[arg(long, value_parser = choice::<Activation>(), help_heading = "Training")]
-    pub activation: Option<Activation>,
-
-    /// Arithmetic of the first layer: fixed point is several times faster on emulated devices
-    /// [default: fixed]
-    #[arg(long, value_parser = choice::<Arithmetic>(), help_heading = "Training")]
-    pub arithmetic: Option<Arithmetic>,
-
-    /// What every random number is derived from; the same seed gives the same model, bit by bit
-    /// [default: 1]
-    #[arg(long, value_name = "N", value_parser = seed, help_heading = "Training")]
-    pub seed: Option<u64>,
-
-    /// Folder with the four files of MNIST or a set like it, gzipped or not [default: data/mnist]
-    #[arg(long, value_name = "DIR", help_heading = "Training")]
-    pub data: Option<PathBuf>,
-
-    /// Training examples of each device [default: an equal share of the data, at most 1200]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
-    pub examples: Option<u32>,
-
-    /// How the updates of a round are weighed against each other [default: num-examples]
-    #[arg(long, value_parser = choice::<Weighting>(), help_heading = "Rounds")]
-    pub weighting: Option<Weighting>,
-
-    /// Fewest updates that a round needs; with fewer the run fails [default: half of those asked for]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Rounds")]
-    pub quorum: Option<u32>,
-
-    /// Devices asked beyond --clients-per-round; the round ends when enough have answered [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Rounds")]
-    pub over_commit: Option<u32>,
-
-    /// Use an update that comes too late in the next round, instead of only counting it
-    #[arg(long, help_heading = "Rounds")]
-    pub use_late: bool,
-
-    /// Longest wait for the updates of a round; it then goes on without those that are missing
-    /// [default: 120]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
-    pub deadline: Option<f64>,
-
-    /// Longest wait for devices to be ready before a round, booting before the first included; rounds
-    /// do not wait again for those that did not come
-    /// [default: 120]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Rounds")]
-    pub ready_deadline: Option<f64>,
+    pub keys: ServerKeys,
 
     /// Where to serve the live page about the run; `off` for none
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
     #[arg(help_heading = "Results")]
     pub dashboard: DashboardChoice,
 
-    /// Folder for the results, which must not exist or be empty [default: runs/NAME]
-    #[arg(long, value_name = "DIR", help_heading = "Results")]
-    pub out: Option<PathBuf>,
-
-    /// Name of the run [default: from the time and what is run]
-    #[arg(long, value_name = "NAME", value_parser = name, help_heading = "Results")]
-    pub name: Option<String>,
+    #[command(flatten)]
+    pub display: DisplayArgs,
 }
 
 #[derive(Args)]
@@ -429,29 +278,6 @@ pub struct ClientArgs {
     pub out: Option<PathBuf>,
 }
 
-impl RunArgs {
-    /// The settings that the flags of `zfl run` are.
-    pub fn settings(&self) -> Settings {
-        Settings {
-            clients: self.clients,
-            rounds: self.rounds,
-            clients_per_round: self.clients_per_round,
-            local_epochs: self.epochs,
-            batch_size: self.batch_size,
-            network: self.fleet.network,
-            time: self.fleet.time,
-            device: self.fleet.settings(),
-            watchdog_s: self.watchdog,
-            fault_flags: FaultFlags {
-                drop_out: self.faults.drop_out,
-                crash: self.faults.crash,
-                reboot: self.faults.reboot,
-            },
-            ..self.learning.settings()
-        }
-    }
-}
-
 impl ServerArgs {
     /// The settings that the flags of `zfl server` are.
     pub fn settings(&self) -> Settings {
@@ -459,45 +285,7 @@ impl ServerArgs {
             clients: self.clients,
             rounds: Some(self.rounds),
             clients_per_round: Some(self.clients_per_round),
-            ..self.learning.settings()
-        }
-    }
-}
-
-impl FleetArgs {
-    fn settings(&self) -> DeviceSettings {
-        let mut settings = DeviceSettings {
-            body: self.body,
-            board: self.board.clone(),
-            link: self.link.clone(),
-            loss: self.loss,
-            delay_ms: self.delay,
-            mips: self.mips,
-            ..DeviceSettings::default()
-        };
-        settings.resolve_paths(Path::new(""));
-        settings
-    }
-}
-
-impl LearningArgs {
-    fn settings(&self) -> Settings {
-        Settings {
-            name: self.name.clone(),
-            over_commit: self.over_commit,
-            use_late: self.use_late.then_some(true),
-            quorum: self.quorum,
-            ready_deadline_s: self.ready_deadline,
-            round_deadline_s: self.deadline,
-            weighting: self.weighting,
-            learning_rate: self.lr,
-            arithmetic: self.arithmetic,
-            hidden: self.hidden.clone(),
-            activation: self.activation,
-            seed: self.seed,
-            examples_per_client: self.examples,
-            data: self.data.clone(),
-            ..Settings::default()
+            ..self.keys.0.clone()
         }
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_experiment::place;
-use zfl_orchestrator::sandbox::{self, Plan, Sandbox};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
 use zfl_runner::{Interrupts, block_on};
+use zfl_sandbox::{Plan, Sandbox, enter};
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
@@ -18,7 +18,7 @@ pub fn client(args: &ClientArgs, root: &Path) -> Result<u8> {
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
     let out = place::choose(args.out.as_deref(), root, &name)?;
     let mut outcome = Ok(1);
-    sandbox::enter(&Plan::native(), |sandbox| {
+    enter(&Plan::native(), |sandbox| {
         outcome = block_on(live(sandbox, args, &out));
         0
     })?;

@@ -14,6 +14,7 @@ mod client;
 mod command;
 mod devices;
 mod events;
+mod keys;
 mod run;
 mod runs;
 mod server;
@@ -84,6 +85,13 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Devices(args) => {
             let run = runs::find(&root.join(RUNS), args.run.as_deref())?;
             devices::show(&run, args.json).map(|()| 0)
+        }
+        Command::Schema => {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&zfl_experiment::keys::schema())?
+            );
+            Ok(0)
         }
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));

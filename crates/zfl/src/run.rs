@@ -5,10 +5,10 @@ use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use crate::{command, runs, token};
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use zfl_experiment::place::RUNS;
-use zfl_experiment::{Body, BodyChoice, Choice, Experiment, Out, Settings, boards};
+use zfl_experiment::{Body, BodyChoice, Experiment, Out, Settings, boards};
 use zfl_run_dir::RunSummary;
 use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE};
 
@@ -21,7 +21,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
-    let dashboard = args.learning.dashboard;
+    let dashboard = args.dashboard;
     let token = token::token(
         args.dashboard_token.as_ref(),
         std::env::var_os(TOKEN_VARIABLE),
@@ -46,8 +46,8 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     }
     let summary = runner
         .began(began)
-        .boot_parallel(args.fleet.boot_parallel)
-        .oversubscribe(args.fleet.oversubscribe)
+        .boot_parallel(args.boot_parallel)
+        .oversubscribe(args.oversubscribe)
         .capture(args.pcap.clone())
         .page(dashboard.address())
         .control(token)
@@ -68,15 +68,13 @@ pub fn status(summary: &RunSummary) -> u8 {
 
 /// Tells whether the body was left to what is built.
 fn wants_zephyr(args: &RunArgs) -> bool {
-    let fleet = &args.fleet;
-    fleet.body.unwrap_or(BodyChoice::usual()) == BodyChoice::Auto
-        && fleet.board.is_none()
-        && args.file.is_none()
+    let device = &args.keys.0.device;
+    device.body() == BodyChoice::Auto && device.board.is_none() && args.file.is_none()
 }
 
 /// The run that is asked for, a new one or one that goes on.
 fn runner(args: &RunArgs, root: &Path) -> Result<Runner> {
-    let flags = args.settings();
+    let flags = args.keys.0.clone();
     if let Some(named) = &args.resume {
         let run = runs::find(&root.join(RUNS), Some(named))?;
         return Runner::resume(flags, &run, root);
@@ -90,7 +88,6 @@ fn runner(args: &RunArgs, root: &Path) -> Result<Runner> {
         eprintln!("{line}");
     }
     let settings = flags.over(file, &boards::guests(root))?;
-    let out = args.learning.out.as_ref().or(settings.out.as_ref());
-    let out = Out::New(out.map(PathBuf::as_path));
+    let out = Out::New(settings.out.as_deref());
     Ok(Experiment::of_run(&settings, out, root)?.into())
 }

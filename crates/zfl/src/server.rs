@@ -19,7 +19,7 @@ use zfl_runner::Listening;
 pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
     let settings = args.settings();
-    let out = args.learning.out.as_deref();
+    let out = settings.out.as_deref();
     let (experiment, data) = Experiment::of_server(&settings, out, root)?;
     let _shown = Shown;
     let terminal = Terminal::of(&experiment, args.display);
@@ -27,7 +27,7 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         experiment,
         data,
         listen: args.listen,
-        page: args.learning.dashboard.address(),
+        page: args.dashboard.address(),
         command: Some(command::own()),
         signals: true,
         began,

@@ -1,17 +1,7 @@
-//! Values of flags that are no keys of an experiment, and names of a list.
+//! Values of flags that are no keys of an experiment.
 
 use crate::args::DashboardChoice;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use zfl_experiment::Choice;
 use zfl_runner::Capture;
-
-/// A parser that takes the names of a [`Choice`], and lists them in the help.
-pub fn choice<C: Choice>() -> impl TypedValueParser<Value = C> {
-    let one =
-        |&(_, name, help): &(C, &'static str, &'static str)| PossibleValue::new(name).help(help);
-    let names = PossibleValuesParser::new(C::ALL.iter().map(one));
-    names.map(|name| C::named(&name).unwrap_or(C::usual()))
-}
 
 /// The dashboard's address, or `off`.
 ///

@@ -77,7 +77,7 @@ fn server(root: &Path) -> Server {
     let out = root.join("run");
     let (experiment, data) =
         Experiment::of_server(&settings, Some(&out), root).expect("an experiment");
-    let partition = experiment.partition(data.train.len()).expect("a partition");
+    let partition = experiment.partition.clone();
     let run_dir = RunDir::create(&out).expect("a run directory");
     let config = experiment.aggregator();
     Server::new(config, data, partition, run_dir).expect("an aggregator")

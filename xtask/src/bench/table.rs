@@ -8,7 +8,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// With these column heads.
+    /// Makes a table with these column heads.
     pub fn new(head: &[&str]) -> Self {
         Self {
             rows: vec![head.iter().map(|&name| name.to_owned()).collect()],
@@ -20,7 +20,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// As Markdown.
+    /// Writes the table in Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let (head, body) = self

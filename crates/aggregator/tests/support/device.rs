@@ -73,7 +73,7 @@ impl Device {
         device
     }
 
-    /// As [`Device::join`], with all that it says and hears going over `wire`.
+    /// Joins like [`Device::join`], with all its traffic over `wire`.
     pub async fn join_over(wire: &Wire, server: SocketAddr, client: u32) -> Self {
         let server = wire.to_server(server).await;
         Self::join_with(server, &format!("client={client}&"), Some(wire)).await
@@ -111,7 +111,8 @@ impl Device {
             Some(wire) => wire.to_device(address).await,
             None => address,
         };
-        let welcome = get(server, &format!("/id?{wish}address={address}")).await;
+        let able = "codecs=f32,f16&rules=fedavg,fedprox,scaffold";
+        let welcome = get(server, &format!("/id?{wish}address={address}&{able}")).await;
         let welcome: Welcome = welcome.json();
         let id = *inner.id.get_or_init(|| welcome.id);
         for path in ["training-data", "training-labels"] {
@@ -129,7 +130,7 @@ impl Device {
         }
     }
 
-    /// What to say to the next `/start`s, before any is taken.
+    /// Answers to the next `/start`s, before any is taken.
     pub fn answer_next(&self, replies: impl IntoIterator<Item = Reply>) {
         self.inner.replies.lock().unwrap().extend(replies);
     }
@@ -139,7 +140,7 @@ impl Device {
         self.inner.replies.lock().unwrap().len()
     }
 
-    /// What `/ready` says from now on.
+    /// Sets the answer of `/ready` from now on.
     pub fn set_state(&self, state: DeviceState, round: u32) {
         *self.inner.ready.lock().unwrap() = (state, round);
     }

@@ -1,4 +1,4 @@
-//! What the tests stand on: a tiny data set, a running aggregator, and devices that do as they are told.
+//! Support of the tests: a tiny data set, a running aggregator, and devices that do as they are told.
 //!
 //! Everything goes over real sockets on loopback. No test asserts how long something takes, and none
 //! waits for a deadline of the rounds: [`Run::pass_deadline`] puts their clock ahead.
@@ -237,7 +237,7 @@ impl Run {
 /// An aggregator that has run.
 pub struct Finished {
     pub summary: TrainingSummary,
-    /// What `events.jsonl` holds.
+    /// Contents of `events.jsonl`.
     pub events: Vec<Event>,
     pub dir: tempfile::TempDir,
     pub handle: Handle,

@@ -73,10 +73,10 @@ impl Script {
     }
 
     pub fn fleet(&mut self, client: u32, what: &str, detail: Value) {
+        let record = json!({"what": what, "detail": detail});
         self.emit(Event::Fleet {
             client: Some(client),
-            what: what.into(),
-            detail,
+            record: serde_json::from_value(record).unwrap(),
         });
     }
 
@@ -103,28 +103,16 @@ impl Script {
     /// Every device boots and joins, and the first model is tested.
     pub fn boot(&mut self) {
         for client in 0..self.clients {
-            let board = group(client, self.clients).board;
             self.fleet(client, "booting", json!({"attempt": 1}));
             self.pass(3);
             let boot_ms = 40 + self.up_to(30);
-            self.fleet(client, "booted", json!({"boot_ms": boot_ms}));
+            self.fleet(client, "running", json!({"boot_ms": boot_ms}));
             self.emit(Event::ClientJoined {
                 client,
                 address: format!("192.0.2.{}:80", client % 250),
                 again: false,
             });
             self.emit(Event::ClientReady { client });
-            let memory = if board == "microvm" {
-                12_700_000
-            } else {
-                18_900_000
-            };
-            let host_bytes = memory + self.up_to(900_000);
-            self.fleet(
-                client,
-                "usage",
-                json!({"host_bytes": host_bytes, "cpu_s": 0.06}),
-            );
             self.prints(
                 client,
                 &format!("[00:00:00.0{boot_ms}] zfl: joined as client {client}\n"),
@@ -233,6 +221,7 @@ impl Script {
             link_segments_down: Some(72),
             link_retransmissions: Some(retransmissions.into()),
             link_dropped: Some(retransmissions.into()),
+            link_bytes: Some(bytes_up + bytes_down + 9_000),
             ..HostCost::default()
         };
         let cost = Cost {
@@ -347,11 +336,7 @@ impl Script {
             }
         }
         let last = self.clients - 1;
-        self.fleet(
-            last,
-            "away",
-            json!({"reason": "leaves for round 7 (fault plan)"}),
-        );
+        self.emit(Event::ClientExpected { client: last });
     }
 
     /// Writes the faults of a round; returns the clients that fail in it.

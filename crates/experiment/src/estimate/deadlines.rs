@@ -10,7 +10,7 @@ use crate::experiment::Experiment;
 use crate::refusal::{Refusal, require};
 use crate::settings::Settings;
 use zfl_aggregator::{START_PART, STARTS_AT_ONCE};
-use zfl_orchestrator::switch::{Link, ROUND_TRIPS_PER_EXCHANGE};
+use zfl_netsim::{Link, ROUND_TRIPS_PER_EXCHANGE};
 
 /// Allowance for the data beyond the computed time: TCP's recovery from losses, and the aggregator's
 /// questions, which share the link.
@@ -237,8 +237,8 @@ fn linked(experiment: &Experiment) -> Vec<Linked> {
             link: *link,
             count: group.count,
             first_client: client,
-            examples: group.examples,
-            join_s: join_s(experiment, link, group.examples),
+            examples: group.max_examples,
+            join_s: join_s(experiment, link, group.max_examples),
             start_s: exchange_s(link, HEAD_BYTES, model),
             update_s: exchange_s(link, model, HEAD_BYTES),
         });

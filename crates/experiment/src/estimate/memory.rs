@@ -75,7 +75,7 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
 
 fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
     let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
-    training_bytes(experiment, batch_size, group.examples)
+    training_bytes(experiment, batch_size, group.max_examples)
 }
 
 fn bytes(model: &Model, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
@@ -96,7 +96,6 @@ mod tests {
             clients: Some(1),
             examples_per_client: Some(examples),
             hidden: Some(vec![hidden]),
-            batch_size: Some(600),
             ..Settings::default()
         };
         settings.device.board = Some("microvm".to_owned());

@@ -66,26 +66,24 @@ fn flags_go_before_what_a_group_says() {
     let file = || Settings::parse(FILE).unwrap();
     let flags = Settings {
         examples_per_client: Some(300),
-        local_epochs: Some(7),
-        batch_size: Some(30),
+        training: TrainingSettings {
+            local_epochs: Some(7),
+            batch_size: Some(30),
+        },
         time: Some(Time::Host),
         ..Settings::default()
     };
     let both = flags.over(file(), &|_| None).unwrap();
     assert_eq!(both.examples_per_client, Some(300));
-    assert_eq!((both.local_epochs, both.batch_size), (Some(7), Some(30)));
+    let of = |training: &TrainingSettings| (training.local_epochs, training.batch_size);
+    assert_eq!(of(&both.training), (Some(7), Some(30)));
     let slow = &both.fleet[1];
-    assert_eq!(
-        (slow.examples, slow.local_epochs, slow.batch_size),
-        (None, None, None)
-    );
+    assert_eq!((slow.examples, of(&slow.training)), (None, (None, None)));
     assert_eq!(slow.device.mips, None);
     let none = Settings::default().over(file(), &|_| None).unwrap();
     let slow = &none.fleet[1];
-    assert_eq!(
-        (slow.examples, slow.local_epochs, slow.batch_size),
-        (Some(200), Some(2), Some(20))
-    );
+    let own = (Some(200), (Some(2), Some(20)));
+    assert_eq!((slow.examples, of(&slow.training)), own);
     assert_eq!(slow.device.mips, Some(31.25));
 }
 
@@ -101,11 +99,11 @@ fn a_flag_takes_trouble_away_too() {
     let none = FaultFlags {
         drop_out: Some(0.0),
         crash: Some(0.0),
-        reboot: false,
+        reboot: None,
     };
-    assert!(over(none).unwrap().faults.is_empty());
+    assert!(over(none.clone()).unwrap().faults.is_empty());
     let reboot = FaultFlags {
-        reboot: true,
+        reboot: Some(true),
         ..none
     };
     let Refusal(reason) = over(reboot).unwrap_err();
@@ -135,7 +133,7 @@ fn mistakes_are_named() {
         let reason = Settings::parse(text).unwrap_err();
         assert!(reason.contains(part), "{reason}");
     };
-    refused("round = 3", "unknown field `round`");
+    refused("round = 3", "unknown field `round`, did you mean `rounds`?");
     refused("rounds = 0", "rounds: give at least 1");
     refused("[[fleet]]\nname = \"x\"", "fleet 1: count: give at least 1");
     refused("[[fleet]]\ncount = 1\nloss = 5", "fleet 1: loss");
@@ -143,6 +141,10 @@ fn mistakes_are_named() {
     refused("learning_rate = nan", "learning_rate");
     refused("name = \"../x\"", "name: take letters");
     refused("[faults]\ndropout = 1", "unknown field `dropout`");
+    refused(
+        "[[fleet]]\ncount = 1\nexample = 5",
+        "did you mean `examples`?",
+    );
     refused(
         "[faults]\ncrash = { probability = 0, reboot = true }",
         "a probability above 0",

@@ -59,9 +59,9 @@ impl Stream {
 /// Impairments of the link, in per mille.
 #[derive(Clone, Copy, Default)]
 pub struct Link {
-    /// Of reads and writes that find nothing to do at first.
+    /// Share of reads and writes that find nothing to do at first.
     pub stall: u32,
-    /// Of reads and writes that break their stream.
+    /// Share of reads and writes that break their stream.
     pub reset: u32,
 }
 

@@ -63,7 +63,7 @@ pub struct PartitionRequest<'a> {
 }
 
 /// The examples of each client: indices into the training set, no example in two places.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partition {
     clients: Vec<Vec<u32>>,
 }

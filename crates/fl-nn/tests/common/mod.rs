@@ -103,7 +103,7 @@ pub fn train(
     train_with(model, config, params, examples, max_examples, None)
 }
 
-/// As [`train`], with a correction.
+/// Trains like [`train`], with a correction.
 pub fn train_with(
     model: &Model,
     config: TrainConfig,

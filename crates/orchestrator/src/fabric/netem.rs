@@ -69,7 +69,7 @@ pub(super) async fn impair(
     queue::put(netlink, link, TcHandle::ROOT, ROOT, "netem", options).await
 }
 
-/// Has all that comes in on a link pass through the ifb called `name`; returns the ifb.
+/// Redirects all that comes in on a link through the ifb called `name`; returns the ifb.
 pub(super) async fn redirect(netlink: &Handle, link: u32, name: &str) -> Result<u32, Error> {
     let ifb = match if_nametoindex(name) {
         Ok(index) => index,
@@ -100,7 +100,7 @@ pub(super) async fn redirect(netlink: &Handle, link: u32, name: &str) -> Result<
     Ok(ifb)
 }
 
-/// Has the kernel make no segments longer than a frame, of which a loss would take many at once.
+/// Limits the kernel's segments to a frame, of which a loss would take many at once.
 pub(super) async fn single_segments(netlink: &Handle, link: u32) -> Result<(), Error> {
     let one = DefaultNla::new(IFLA_GSO_MAX_SEGS, 1u32.to_ne_bytes().to_vec());
     let set = LinkUnspec::new_with_index(link).append_extra_attribute(LinkAttribute::Other(one));

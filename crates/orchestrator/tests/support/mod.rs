@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
-use zfl_orchestrator::{Board, DeviceBody, DeviceSpec, FleetConfig};
+use zfl_machine::Board;
+use zfl_orchestrator::{DeviceBody, DeviceSpec, FleetConfig};
 
 /// A role: does something in a process of its own and returns its exit status.
 pub type Role = (&'static str, fn() -> u8);

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use zfl_orchestrator::sandbox::{Needs, NetworkMode, Sandbox, enter, probe};
-use zfl_orchestrator::{BootReport, Fleet, FleetConfig, FleetEvent};
+use zfl_orchestrator::{BootReport, Fleet, FleetConfig, FleetEvent, probe};
+use zfl_sandbox::{Needs, NetworkMode, Sandbox, enter};
 
 use super::{PATIENCE, Stage, board, fleet, stage};
 
@@ -15,7 +15,7 @@ macro_rules! roles {
     ($($network:ident $needs:expr => $($name:ident),* $(,)?;)*) => {
         fn main() {
             $crate::support::main(
-                &[$($((stringify!($name), || $crate::support::play::play(zfl_orchestrator::sandbox::NetworkMode::$network, $needs, $name))),*),*],
+                &[$($((stringify!($name), || $crate::support::play::play(zfl_sandbox::NetworkMode::$network, $needs, $name))),*),*],
                 vec![$($($crate::support::test(stringify!($name), || $crate::support::play::passes(stringify!($name)))),*),*],
             );
         }

@@ -10,7 +10,7 @@ const BOOT_MS: Id = Id::of("boot_ms");
 /// length and counts that happen to be higher than before both occur, though hardly at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SinceBoot {
-    /// Of this boot, at the last update that told of them.
+    /// Counts of this boot, at the last update that told of them.
     last: Values,
     boot_ms: Option<f64>,
 }

@@ -6,7 +6,7 @@ use crate::metric::{Totals, Values};
 use crate::{ClientRow, Meta};
 use serde::Serialize;
 
-/// What a device does, as far as that is known.
+/// Activity of a device, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -45,7 +45,7 @@ impl State {
         Self::Dead,
     ];
 
-    /// As in JSON.
+    /// Name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Joining => "joining",
@@ -60,12 +60,12 @@ impl State {
         }
     }
 
-    /// Whether it waits for work.
+    /// True if it waits for work.
     pub fn is_ready(self) -> bool {
         matches!(self, Self::Ready | Self::Done)
     }
 
-    /// Whether it is at work.
+    /// True if it is at work.
     pub fn is_training(self) -> bool {
         matches!(self, Self::Training | Self::Sending)
     }
@@ -76,13 +76,13 @@ impl State {
 pub struct Device {
     /// The client's ID.
     pub client: u32,
-    /// What it does.
+    /// Its activity.
     pub state: State,
-    /// Why it is dead, away or has failed.
+    /// Reason for which it is dead, away or has failed.
     pub reason: Option<String>,
-    /// Whether it was frozen by hand, and stands still.
+    /// True while it is frozen by remote control.
     pub frozen: bool,
-    /// Whether its link was cut by hand, and is not healed.
+    /// True while its link is cut by remote control.
     pub link_cut: bool,
     /// Its board, or its body if it has none.
     pub board: Option<String>,
@@ -90,7 +90,7 @@ pub struct Device {
     pub link: Option<String>,
     /// Its group of a mixed fleet.
     pub group: Option<String>,
-    /// What its processor is slowed down to, in million instructions a second.
+    /// Speed of its processor, if slowed down, in million instructions a second.
     pub speed_mips: Option<f64>,
     /// Its memory, in MiB.
     pub memory_mib: Option<u64>,
@@ -125,7 +125,7 @@ pub struct HistoryRow {
 }
 
 impl HistoryRow {
-    /// Whether there is an update.
+    /// True if there is an update.
     pub fn is_delivered(&self) -> bool {
         self.outcome != FAILED
     }
@@ -142,7 +142,7 @@ impl Device {
         }
     }
 
-    /// What its group says of it, else what is said of the whole fleet.
+    /// Setting of its group, or else of the whole fleet.
     pub(super) fn new(client: u32, group: FleetGroup, meta: &Meta) -> Self {
         let board = group.board.or_else(|| meta.board.clone());
         Self {

@@ -17,15 +17,15 @@ pub struct Fault {
     pub client: Option<u32>,
     /// `died`, `lost`, `failed`, `rejected`, `watchdog`, or the kind of an injected fault: `crash`, `cut` …
     pub kind: String,
-    /// Whether it was asked for, by the experiment.
+    /// True if the experiment planned it.
     pub injected: bool,
-    /// Who did it, if it was done by hand: `dashboard`. Its kind then says so, too: `crash by hand`.
+    /// Origin of remote control: `dashboard`. The kind then says so too: `crash by hand`.
     pub by: Option<String>,
     /// Seconds since the start of the run.
     pub elapsed_s: f64,
-    /// When it was over, for one that lasts: seconds since the start of the run.
+    /// End of a fault that lasts, in seconds since the start of the run.
     pub over_s: Option<f64>,
-    /// What is known.
+    /// Description.
     pub reason: String,
 }
 
@@ -61,7 +61,7 @@ impl Faults {
         Some(fault.number)
     }
 
-    /// Of another kind and reason than was thought.
+    /// Corrects the kind and the reason of a fault.
     pub fn replace(&mut self, number: u64, kind: &str, reason: &str) {
         let Some(fault) = self.position(number).and_then(|at| self.kept.get_mut(at)) else {
             return;

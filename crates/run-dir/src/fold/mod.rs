@@ -1,34 +1,12 @@
-//! What is known of a run: its events, folded.
+//! State of a run: its events, folded.
 //!
 //! Pure: no clock, no file. [`Fold::apply`] takes one event after another, in the order of
 //! `events.jsonl`; [`Fold::take_changes`] tells what to send to those who watch.
 //!
 //! # Fleet events
-//! `Event::Fleet { client, what, detail }` tells what only the fleet's owner knows. Understood are
-//! these, each with the `client` that it is about; `detail` is an object, every field of which may be
-//! missing, or a text, which is then the reason. Other words are passed over.
-//!
-//! | `what` | `detail` | the device is then |
-//! |---|---|---|
-//! | `device` | `board`, `link` | as before |
-//! | `booting` | `attempt` | booting |
-//! | `booted`, `running` | `boot_ms`, `address` | joining, until it is ready |
-//! | `away` | `reason` | away: not there, and expected back |
-//! | `back` | | joining |
-//! | `died` | `reason`, `last_lines` | dead, and among the faults |
-//! | `stopped` | `reason` | dead, unless the run is over |
-//! | `fault` | `fault` or `kind`, `round`, `reason` | as before, and among the faults as an injected one |
-//! | `fault_over` | `fault` | as before; the last such fault of it has an end |
-//! | `fault_failed` | `error` | as before, and among the faults |
-//! | `watchdog` | `reason` | as before, and among the faults |
-//! | `boot` | | as before: it was asked to boot, by hand |
-//! | `stop` | | (of no client) the run was asked to end, by hand |
-//! | `log_lost` | `error` | as before, and among the faults |
-//! | `usage` | `host_bytes`, `cpu_s` | as before |
-//!
-//! `fleet_booted` (`devices`, `boot_s`), without a client, is for those who sum a run up; here it is passed
-//! over. What was done by hand, from the dashboard, has `by` and `action` in `detail`: `fault`,
-//! `fault_over`, `boot` and `stop`. Faults of that kind are none of the experiment's.
+//! [`FleetRecord`](crate::FleetRecord) tells what only the fleet's owner knows: a device boots, runs, dies or
+//! is stopped, a fault happens to it or is over. What was done by hand, from the dashboard, is counted by
+//! itself: faults of that kind are none of the experiment's.
 //!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):
@@ -73,21 +51,21 @@ pub struct Fold {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
-    /// How often a hand did what.
+    /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u64>,
-    /// Of all devices in all rounds, if it is known of any.
+    /// Energy of all devices in all rounds, if it is known of any.
     energy_j: Option<f64>,
     changes: Changes,
 }
 
-/// How the run ended.
+/// End of the run.
 #[derive(Clone, Debug)]
 struct End {
     success: bool,
     reason: Option<String>,
 }
 
-/// What is different since it was last asked.
+/// Changes since they were last taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The run itself: phase, round, counts.
@@ -101,7 +79,7 @@ pub struct Changes {
 }
 
 impl Fold {
-    /// Of a run of which no event is known yet.
+    /// State of a run before its first event.
     pub fn new(meta: Meta) -> Self {
         let mut fold = Self {
             groups: groups::of(&meta.config),
@@ -125,7 +103,7 @@ impl Fold {
         fold
     }
 
-    /// What was known before the first event.
+    /// Facts from before the first event.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
@@ -155,12 +133,12 @@ impl Fold {
         self.faults.iter()
     }
 
-    /// How many faults of each kind there were, those no longer kept included.
+    /// Number of faults of each kind, including those no longer kept.
     pub fn fault_counts(&self) -> &BTreeMap<String, u64> {
         self.faults.counts()
     }
 
-    /// How often a hand did what, by action.
+    /// Number of actions of remote control, by action.
     pub fn by_hand(&self) -> &BTreeMap<String, u64> {
         &self.by_hand
     }
@@ -175,7 +153,7 @@ impl Fold {
         self.time_ms
     }
 
-    /// Whether the run is over, as its events have it.
+    /// True if the run is over, by its events.
     pub fn is_over(&self) -> bool {
         self.end.is_some()
     }
@@ -192,7 +170,7 @@ impl Fold {
         self.unreadable = unreadable;
     }
 
-    /// What is different since this was last called.
+    /// Takes the changes since the last call.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
@@ -231,11 +209,7 @@ impl Fold {
             Event::ClientFailed { client, reason, .. } => self.failed(client, &reason),
             Event::Evaluated { .. } => {}
             Event::RoundFinished { record } => self.round_finished(record),
-            Event::Fleet {
-                client,
-                what,
-                detail,
-            } => self.fleet(client, &what, &detail),
+            Event::Fleet { client, record } => self.fleet(client, &record),
             Event::RunFinished { success, reason } => {
                 self.end = Some(End {
                     success,

@@ -41,7 +41,7 @@ impl RoundRow {
     }
 }
 
-/// How a run stands.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
@@ -60,11 +60,11 @@ pub enum RunState {
 pub struct RunView {
     /// Its name.
     pub name: String,
-    /// How it stands.
+    /// Its state.
     pub state: RunState,
-    /// Why it failed.
+    /// Reason of its failure.
     pub reason: Option<String>,
-    /// Where the round is.
+    /// Phase of the round.
     pub phase: RoundPhase,
     /// The round; 0 before the first.
     pub round: u32,
@@ -74,7 +74,7 @@ pub struct RunView {
     pub rounds_completed: u32,
     /// Devices, of those that are started elsewhere the ones that have come.
     pub clients: u32,
-    /// Whether devices are started elsewhere; their logs are there, too.
+    /// True if devices are started elsewhere; their logs are there, too.
     pub devices_elsewhere: bool,
     /// Devices that wait for work.
     pub ready: u32,
@@ -84,11 +84,11 @@ pub struct RunView {
     pub dead: u32,
     /// Devices by state; a state without any is left out.
     pub states: BTreeMap<&'static str, u32>,
-    /// Of the last model on the test set, from 0 to 1.
+    /// Accuracy of the last model on the test set, from 0 to 1.
     pub accuracy: Option<f64>,
     /// Mean cross-entropy of the last model on the test set, in nats.
     pub loss: Option<f64>,
-    /// Of any round's model.
+    /// Best accuracy of any round's model.
     pub best_accuracy: Option<f64>,
     /// HTTP bytes from devices in the complete rounds.
     pub bytes_up: u64,
@@ -96,7 +96,7 @@ pub struct RunView {
     pub bytes_down: u64,
     /// Faults so far.
     pub faults: u64,
-    /// How often a hand did what: `kill`, `stop` … With any, the command does not repeat the run.
+    /// Number of actions of remote control: `kill`, `stop` … With any, the command does not repeat the run.
     pub by_hand: BTreeMap<String, u64>,
     /// Lines of `events.jsonl` that could not be read: of another version, or cut off by a crash.
     pub unreadable_events: u64,
@@ -106,7 +106,7 @@ pub struct RunView {
     pub elapsed_s: f64,
     /// Simulated time up to the end of the last round, in seconds.
     pub simulated_s: Option<f64>,
-    /// What the rounds took of the devices' batteries so far, in joules: an estimate.
+    /// Energy of the rounds on the devices so far, in joules: an estimate.
     pub energy_j: Option<f64>,
     /// Until its end as far as can be told, in seconds.
     pub eta_s: Option<f64>,
@@ -114,7 +114,7 @@ pub struct RunView {
     pub body: Option<String>,
     /// The board of most devices.
     pub board: Option<String>,
-    /// How devices reach the aggregator.
+    /// Network of the devices.
     pub network: Option<String>,
     /// The link profile of most devices.
     pub link: Option<String>,
@@ -191,7 +191,7 @@ impl Fold {
         }
     }
 
-    /// How the run stands.
+    /// State of the run.
     pub fn state(&self) -> RunState {
         match &self.end {
             Some(end) if end.success => RunState::Finished,

@@ -35,15 +35,14 @@ fn tell(fold: &mut Fold, event: Event) {
     at(fold, fold.time_ms(), event);
 }
 
+/// An event of the fleet, as events.jsonl has it.
+fn told(client: Option<u32>, what: &str, detail: Value) -> Event {
+    let event = json!({"event": "fleet", "client": client, "what": what, "detail": detail});
+    serde_json::from_value(event).unwrap()
+}
+
 fn fleet(fold: &mut Fold, client: u32, what: &str, detail: Value) {
-    tell(
-        fold,
-        Event::Fleet {
-            client: Some(client),
-            what: what.into(),
-            detail,
-        },
-    );
+    tell(fold, told(Some(client), what, detail));
 }
 
 fn state(fold: &Fold, client: u32) -> State {
@@ -211,11 +210,11 @@ fn a_death_that_two_tell_of_is_one_fault() {
 #[test]
 fn the_same_device_can_die_twice() {
     let mut fold = fold(1);
-    fleet(&mut fold, 0, "died", json!("first"));
+    fleet(&mut fold, 0, "died", json!({"reason": "first"}));
     fleet(&mut fold, 0, "booting", json!({}));
-    fleet(&mut fold, 0, "booted", json!({"boot_ms": 40}));
+    fleet(&mut fold, 0, "running", json!({"boot_ms": 40}));
     assert_eq!(state(&fold, 0), State::Joining);
-    fleet(&mut fold, 0, "died", json!("second"));
+    fleet(&mut fold, 0, "died", json!({"reason": "second"}));
     assert_eq!(fold.faults().count(), 2);
     assert_eq!(fold.device(0).unwrap().reason.as_deref(), Some("second"));
     assert_eq!(now(fold.device(0).unwrap(), ["boot_ms"]), [Some(40.0)]);
@@ -231,40 +230,22 @@ fn fleet_events_may_hold_anything() {
         json!({"boot_ms": -1, "reason": 5}),
     ] {
         for what in [
-            "device",
             "booting",
-            "booted",
-            "away",
-            "back",
+            "running",
             "died",
+            "stopped",
             "fault",
             "fault_over",
             "watchdog",
-            "usage",
+            "stop",
             "?",
         ] {
             fleet(&mut fold, 0, what, detail.clone());
-            tell(
-                &mut fold,
-                Event::Fleet {
-                    client: None,
-                    what: what.into(),
-                    detail: detail.clone(),
-                },
-            );
+            tell(&mut fold, told(None, what, detail.clone()));
         }
     }
-    fleet(
-        &mut fold,
-        0,
-        "device",
-        json!({"board": "q35", "link": "lora"}),
-    );
-    let device = fold.device(0).unwrap();
-    assert_eq!(
-        (device.board.as_deref(), device.link.as_deref()),
-        (Some("q35"), Some("lora"))
-    );
+    let kinds: Vec<_> = fold.faults().map(|fault| fault.kind.as_str()).collect();
+    assert_eq!(kinds, ["stopped"], "which has nothing to tell");
 }
 
 #[test]
@@ -274,11 +255,7 @@ fn an_injected_fault_has_its_own_round_and_may_end() {
     let at_ms = |time_ms, what: &str, detail: &Value| Record {
         time_ms,
         at: String::new(),
-        event: Event::Fleet {
-            client: Some(1),
-            what: what.into(),
-            detail: detail.clone(),
-        },
+        event: told(Some(1), what, detail.clone()),
     };
     fold.apply(at_ms(1000, "fault", &cut));
     fold.apply(at_ms(1100, "watchdog", &json!({})));
@@ -286,7 +263,7 @@ fn an_injected_fault_has_its_own_round_and_may_end() {
     fold.apply(at_ms(1400, "fault_over", &cut));
     assert_eq!(fold.take_changes().faults, BTreeSet::from([0]));
     let faults: Vec<&Fault> = fold.faults().collect();
-    let told = |fault: &Fault| {
+    let seen = |fault: &Fault| {
         (
             fault.kind.clone(),
             fault.round,
@@ -294,8 +271,8 @@ fn an_injected_fault_has_its_own_round_and_may_end() {
             fault.over_s,
         )
     };
-    assert_eq!(told(faults[0]), ("cut".into(), 3, true, Some(1.4)));
-    assert_eq!(told(faults[1]), ("watchdog".into(), 0, false, None));
+    assert_eq!(seen(faults[0]), ("cut".into(), 3, true, Some(1.4)));
+    assert_eq!(seen(faults[1]), ("watchdog".into(), 0, false, None));
     assert_eq!(faults[0].reason, "for 400 ms");
     // The end of what never began, or of what nobody knows.
     fold.apply(at_ms(1500, "fault_over", &cut));
@@ -406,7 +383,7 @@ fn devices_from_elsewhere_are_those_that_have_come() {
 #[test]
 fn a_device_that_is_stopped_after_the_end_has_not_died() {
     let mut fold = fold(2);
-    fleet(&mut fold, 0, "stopped", json!("fault plan"));
+    fleet(&mut fold, 0, "stopped", json!({}));
     tell(
         &mut fold,
         Event::RunFinished {
@@ -414,7 +391,7 @@ fn a_device_that_is_stopped_after_the_end_has_not_died() {
             reason: None,
         },
     );
-    fleet(&mut fold, 1, "stopped", Value::Null);
+    fleet(&mut fold, 1, "stopped", json!({}));
     assert_eq!(
         (state(&fold, 0), state(&fold, 1)),
         (State::Dead, State::Joining)
@@ -550,7 +527,7 @@ fn what_was_done_by_hand_is_told_apart_and_once() {
     let mut fold = fold(4);
     let by = |action: &str, fault: &str| json!({"by": "dashboard", "action": action, "fault": fault, "reason": "killed by hand"});
     fleet(&mut fold, 1, "fault", by("kill", "crash"));
-    fleet(&mut fold, 1, "stopped", Value::Null);
+    fleet(&mut fold, 1, "stopped", json!({}));
     let reason = "killed by hand".to_owned();
     tell(&mut fold, Event::ClientLost { client: 1, reason });
     fleet(&mut fold, 2, "fault", by("freeze", "freeze"));
@@ -558,13 +535,13 @@ fn what_was_done_by_hand_is_told_apart_and_once() {
     // The plan's own cut is over, the hand's is not.
     fleet(&mut fold, 2, "fault", json!({"fault": "cut"}));
     fleet(&mut fold, 2, "fault_over", json!({"fault": "cut"}));
-    let told: Vec<_> = fold
+    let faults: Vec<_> = fold
         .faults()
         .map(|fault| (fault.kind.as_str(), fault.by.as_deref(), fault.injected))
         .collect();
     let hand = Some("dashboard");
     assert_eq!(
-        told,
+        faults,
         [
             ("crash by hand", hand, false),
             ("freeze by hand", hand, false),
@@ -581,17 +558,11 @@ fn what_was_done_by_hand_is_told_apart_and_once() {
     assert_eq!((two.frozen, two.link_cut), (true, true));
     fleet(&mut fold, 2, "fault_over", by("heal", "cut"));
     assert!(fold.fault(2).unwrap().over_s.is_some());
-    fleet(&mut fold, 2, "booting", Value::Null);
+    fleet(&mut fold, 2, "booting", json!({}));
     let two = fold.device(2).unwrap();
     assert_eq!((two.frozen, two.link_cut), (false, false));
-    tell(
-        &mut fold,
-        Event::Fleet {
-            client: None,
-            what: "stop".into(),
-            detail: json!({"by": "dashboard", "action": "stop"}),
-        },
-    );
+    let stop = json!({"by": "dashboard", "action": "stop"});
+    tell(&mut fold, told(None, "stop", stop));
     let counts: Vec<_> = fold.run(0).by_hand.into_iter().collect();
     let one = |action: &str| (action.to_owned(), 1);
     assert_eq!(counts, ["cut", "freeze", "heal", "kill", "stop"].map(one));

@@ -85,4 +85,8 @@ host_metrics! {
     link_dropped: u64 = Metric::new("link_dropped", Count, Link, Sum, "Dropped by its link")
         .doc("TCP segments among both that the link dropped, for any reason", "exact")
         .head("dropped");
+    /// Bytes of all frames that the link was offered both ways, with Ethernet headers.
+    link_bytes: u64 = Metric::new("link_bytes", Bytes, Link, Sum, "Bytes on its link")
+        .doc("bytes of all frames that the link was offered since the client's last update, with Ethernet headers", "exact")
+        .head("link kB");
 }

@@ -4,7 +4,7 @@ use super::values::named;
 use super::{Folds, Id, METRICS, Values};
 use serde::ser::{Serialize, Serializer};
 
-/// What the rounds of a device come to, by metric.
+/// Totals of a device's rounds, by metric.
 ///
 /// As JSON it is what displays of a run under way show: of what belongs to a round the last one.
 #[derive(Clone, Debug, Default, PartialEq)]

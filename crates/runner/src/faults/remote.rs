@@ -4,10 +4,10 @@
 //! or cut remotely stays so: the plan's own thawing and healing leave it alone.
 
 use super::FaultRunner;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use zfl_dashboard::Action;
 use zfl_orchestrator::{Death, FleetEvent};
+use zfl_run_dir::{ByHand, FaultRecord, FleetRecord};
 
 /// Origin of remote control in events.
 const BY: &str = "dashboard";
@@ -85,7 +85,9 @@ impl FaultRunner {
 
     /// Ends the run.
     pub fn stop_remotely(&self) -> String {
-        self.note(None, "stop", "stop", json!({}));
+        let (round, hand) = self.count("stop");
+        let record = FleetRecord::Stop { round, hand };
+        self.aggregator.fleet_event(None, record);
         self.aggregator.cancel("ended by hand, from the dashboard");
         "the run is stopping".to_owned()
     }
@@ -117,26 +119,28 @@ impl FaultRunner {
                 Ok(said("is killed and boots again"))
             }
             Action::Reboot => {
-                self.note(Some(client), "boot", action.name(), json!({}));
+                let (round, hand) = self.count(action.name());
+                let record = FleetRecord::Boot { round, hand };
+                self.aggregator.fleet_event(Some(client), record);
                 self.aggregator.client_expected(client);
                 Ok(said("boots again"))
             }
             Action::Freeze => {
                 fleet.freeze(client).await.map_err(|e| e.to_string())?;
                 self.state().remote.frozen.insert(client);
-                self.held(client, "fault", action, "freeze");
+                self.inflicted(client, action, "freeze");
                 Ok(said("is frozen"))
             }
             Action::Thaw => {
                 fleet.thaw(client).await.map_err(|e| e.to_string())?;
                 self.state().remote.frozen.remove(&client);
-                self.held(client, "fault_over", action, "freeze");
+                self.ended(client, action, "freeze");
                 Ok(said("goes on"))
             }
             Action::Cut => {
                 fleet.cut(client).await.map_err(|e| e.to_string())?;
                 self.state().remote.cut.insert(client);
-                self.held(client, "fault", action, "cut");
+                self.inflicted(client, action, "cut");
                 Ok(said("has its link cut"))
             }
             Action::Heal => {
@@ -145,7 +149,7 @@ impl FaultRunner {
                     fleet.heal(client).await.map_err(|e| e.to_string())?;
                 }
                 self.state().remote.cut.remove(&client);
-                self.held(client, "fault_over", action, "cut");
+                self.ended(client, action, "cut");
                 Ok(said("has its link healed"))
             }
         }
@@ -153,26 +157,51 @@ impl FaultRunner {
 
     async fn kill_remotely(&self, client: u32, action: Action) {
         let reboot = action == Action::Reboot;
-        let detail = json!({"fault": "crash", "reboot": reboot, "reason": KILLED});
-        self.note(Some(client), "fault", action.name(), detail);
+        let (round, hand) = self.count(action.name());
+        let crash = FaultRecord {
+            fault: "crash".to_owned(),
+            round: Some(round),
+            reboot: Some(reboot),
+            reason: Some(KILLED.to_owned()),
+            hand: Some(hand),
+            ..FaultRecord::default()
+        };
+        let record = FleetRecord::Fault(crash);
+        self.aggregator.fleet_event(Some(client), record);
         self.end(client, KILLED, reboot).await;
     }
 
-    fn held(&self, client: u32, what: &str, action: Action, fault: &str) {
-        self.note(Some(client), what, action.name(), json!({ "fault": fault }));
+    /// Tells of a fault that lasts until it is ended remotely, too.
+    fn inflicted(&self, client: u32, action: Action, fault: &str) {
+        let (round, hand) = self.count(action.name());
+        let record = FleetRecord::Fault(FaultRecord {
+            fault: fault.to_owned(),
+            round: Some(round),
+            hand: Some(hand),
+            ..FaultRecord::default()
+        });
+        self.aggregator.fleet_event(Some(client), record);
     }
 
-    /// Counts a remote action, and puts it among the events.
-    fn note(&self, client: Option<u32>, what: &str, action: &str, mut detail: Value) {
-        let round = {
-            let mut state = self.state();
-            *state.remote.counts.entry(action.to_owned()).or_default() += 1;
-            state.round
+    fn ended(&self, client: u32, action: Action, fault: &str) {
+        let (round, hand) = self.count(action.name());
+        let record = FleetRecord::FaultOver {
+            fault: fault.to_owned(),
+            round: Some(round),
+            hand: Some(hand),
         };
-        detail["by"] = BY.into();
-        detail["action"] = action.into();
-        detail["round"] = round.into();
-        self.aggregator.fleet_event(client, what, detail);
+        self.aggregator.fleet_event(Some(client), record);
+    }
+
+    /// Counts a remote action; returns its round and author.
+    fn count(&self, action: &str) -> (u32, ByHand) {
+        let mut state = self.state();
+        *state.remote.counts.entry(action.to_owned()).or_default() += 1;
+        let hand = ByHand {
+            by: BY.to_owned(),
+            action: action.to_owned(),
+        };
+        (state.round, hand)
     }
 }
 

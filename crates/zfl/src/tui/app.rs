@@ -28,7 +28,7 @@ impl Tab {
     /// All of them, in order.
     pub const ALL: [Self; 3] = [Self::Run, Self::Fleet, Self::Log];
 
-    /// As the screen has it.
+    /// Name on the screen.
     pub fn name(self) -> &'static str {
         match self {
             Self::Run => "Run",

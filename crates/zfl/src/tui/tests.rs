@@ -78,7 +78,7 @@ fn under_way(app: &mut App, client: u32, clients: u32) {
                 json!({"reason": "QEMU was killed by SIGKILL"}),
             );
         }
-        3 => fleet(app, client, "away", json!({"reason": "churn"})),
+        3 => tell(app, Event::ClientExpected { client }),
         7 => {}
         _ => {
             let (done_examples, total_examples) = (client * 6000 / clients, 6000);
@@ -102,15 +102,9 @@ fn tell(app: &mut App, event: Event) {
 }
 
 fn fleet(app: &mut App, client: u32, what: &str, detail: Value) {
-    let (client, what) = (Some(client), what.to_owned());
-    tell(
-        app,
-        Event::Fleet {
-            client,
-            what,
-            detail,
-        },
-    );
+    let client = Some(client);
+    let record = serde_json::from_value(json!({"what": what, "detail": detail})).unwrap();
+    tell(app, Event::Fleet { client, record });
 }
 
 fn received(client: u32, round: u32) -> Event {
