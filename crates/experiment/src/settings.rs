@@ -15,6 +15,7 @@ use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys};
 use crate::refusal::{Refusal, require};
 use crate::rule::{Partitions, Rule};
+use crate::strategy::Strategies;
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::de::MapAccess;
@@ -57,6 +58,8 @@ keys! {
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
         /// Rule by which the training examples are dealt out
         partition: Rule<Partitions> | "\"iid\"", RunAndServer "partition" "Training";
+        /// Algorithm that devices and server follow
+        strategy: Rule<Strategies> | "\"fedavg\"", RunAndServer "strategy" "Training";
         /// Weights of the updates of a round
         weighting: Named<Weighting> = (Weighting::NumExamples), RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails
