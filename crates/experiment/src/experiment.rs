@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
-use fl_proto::codec::F32;
+use fl_proto::codec::{Codec, F32};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,9 @@ pub struct Experiment {
     /// Weights of the updates.
     #[serde(serialize_with = "choice::write")]
     pub weighting: Weighting,
+    /// Encoding of updates on their way up.
+    #[serde(serialize_with = "write_codec")]
+    pub encoding_up: &'static dyn Codec,
     /// Passes over a device's data in a round.
     pub local_epochs: u32,
     /// Examples per step of SGD.
@@ -271,6 +274,7 @@ impl Experiment {
             round_deadline_s: settings.round_deadline_s(),
             watchdog_s: settings.watchdog_s(),
             weighting: settings.weighting(),
+            encoding_up: settings.encoding_up(),
             local_epochs: settings.training.local_epochs(),
             batch_size: settings.training.batch_size(),
             learning_rate: settings.learning_rate(),
@@ -372,7 +376,7 @@ impl Experiment {
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
-            encoding_up: &F32,
+            encoding_up: self.encoding_up,
             encoding_down: &F32,
             any_address: false,
         }
@@ -425,6 +429,10 @@ impl Experiment {
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
     }
+}
+
+fn write_codec<S: Serializer>(codec: &&'static dyn Codec, to: S) -> Result<S::Ok, S::Error> {
+    codec.name().serialize(to)
 }
 
 /// The data set asked for.
