@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
-use fl_proto::codec::{Codec, F32};
+use fl_proto::codec::Codec;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,9 @@ pub struct Experiment {
     /// Encoding of updates on their way up.
     #[serde(serialize_with = "write_codec")]
     pub encoding_up: &'static dyn Codec,
+    /// Encoding of the model on its way down.
+    #[serde(serialize_with = "write_codec")]
+    pub encoding_down: &'static dyn Codec,
     /// Passes over a device's data in a round.
     pub local_epochs: u32,
     /// Examples per step of SGD.
@@ -275,6 +278,7 @@ impl Experiment {
             watchdog_s: settings.watchdog_s(),
             weighting: settings.weighting(),
             encoding_up: settings.encoding_up(),
+            encoding_down: settings.encoding_down(),
             local_epochs: settings.training.local_epochs(),
             batch_size: settings.training.batch_size(),
             learning_rate: settings.learning_rate(),
@@ -377,7 +381,7 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             encoding_up: self.encoding_up,
-            encoding_down: &F32,
+            encoding_down: self.encoding_down,
             any_address: false,
         }
     }

@@ -60,6 +60,8 @@ keys! {
         partition: Rule<Partitions> | "\"iid\"", RunAndServer "partition" "Training";
         /// Encoding of updates on their way up: f16 halves their bytes and rounds their numbers
         encoding_up: Encoding = &F32, RunAndServer "encoding-up" "Rounds";
+        /// Encoding of the model on its way down: f16 halves its bytes and rounds its numbers
+        encoding_down: Encoding = &F32, RunAndServer "encoding-down" "Rounds";
         /// Weights of the updates of a round
         weighting: Named<Weighting> = Weighting::NumExamples, RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails
