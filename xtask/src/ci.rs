@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: all that is checked besides tests.
 
-use crate::{licences, links, process, project, setup, toolchain::Toolchain};
+use crate::{licences, links, process, project, setup, toolchain::Toolchain, words};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,7 +18,7 @@ const NO_STD_CRATES: [(&str, &[&str]); 6] = [
     ("fl-client", &[]),
 ];
 
-/// Formatting, lints, documentation, links, licences, and the device's crates without the standard
+/// Formatting, lints, documentation, links, words, licences, and the device's crates without the standard
 /// library.
 ///
 /// # Errors
@@ -34,6 +34,7 @@ pub fn check() -> Result<()> {
         ("lints", lints(&guest)),
         ("documentation", documentation()),
         ("links", links::check()),
+        ("words", words::check()),
         ("licences", licences::check(&manifests)),
         ("no_std", without_std()),
     ];

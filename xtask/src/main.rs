@@ -23,6 +23,7 @@ mod sizes;
 mod tally;
 mod tiers;
 mod toolchain;
+mod words;
 mod zephyr;
 
 use anyhow::Result;
@@ -84,7 +85,7 @@ enum Chore {
     TestFleet,
     /// Measure the numbers that docs/ states
     Bench(bench::BenchArgs),
-    /// Formatting, lints, documentation, links, licences and the `no_std` builds
+    /// Formatting, lints, documentation, links, words, licences and the `no_std` builds
     Ci,
 }
 

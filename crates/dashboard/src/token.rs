@@ -35,7 +35,7 @@ impl Token {
     /// One that somebody chose.
     ///
     /// # Errors
-    /// What to choose instead, without the text: it may nearly be the secret.
+    /// Advice for a better choice, without the text: it may nearly be the secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         // What neither an address nor a header has to quote.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);

@@ -6,6 +6,7 @@ use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
 use crate::rule::Partitioning;
 use crate::settings::Settings;
+use crate::strategy::Strategy;
 use crate::{native, place};
 use anyhow::{Context, Result};
 use fl_data::{Partition, PartitionRequest, Splits};
@@ -116,6 +117,8 @@ pub struct Experiment {
     /// Rule by which the training examples are dealt out.
     #[serde(rename = "partition")]
     pub partitioning: Partitioning,
+    /// Algorithm that devices and server follow.
+    pub strategy: Strategy,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
@@ -177,7 +180,7 @@ impl Experiment {
         experiment.ready_deadline_s = deadlines.ready_s;
         experiment.round_deadline_s = deadlines.round_s;
         experiment.watchdog_s = deadlines.watchdog_s;
-        experiment.notes = deadlines.notes;
+        experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         Ok((experiment, data))
     }
@@ -233,13 +236,6 @@ impl Experiment {
                 )
             },
         )?;
-        let quorum = settings.quorum.unwrap_or(clients_per_round.div_ceil(2));
-        require(quorum <= clients_per_round, || {
-            format!(
-                "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
-                 lower --quorum or raise --clients-per-round"
-            )
-        })?;
         let rounds = settings.rounds();
         let hidden = settings.hidden();
         let layers = layers(&hidden, data)?;
@@ -253,6 +249,14 @@ impl Experiment {
         })?;
         let activation = settings.activation();
         let model = model(&layers, activation)?;
+        let strategy = Strategy::resolve(settings.strategy.as_ref())?;
+        let num_params = model.shape().num_params();
+        let rule = strategy
+            .0
+            .server(num_params, clients, clients_per_round, settings.seed())
+            .map_err(Refusal)?;
+        let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
+        let notes = strategy.0.notice(&*rule).into_iter().collect();
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
         let out = match out {
@@ -291,9 +295,10 @@ impl Experiment {
             data: settings.data.as_deref().and_then(elsewhere),
             out,
             partitioning,
+            strategy,
             faults: settings.faults.clone(),
             groups: Vec::new(),
-            notes: Vec::new(),
+            notes,
             model,
             partition: Partition::default(),
         })
@@ -376,7 +381,7 @@ impl Experiment {
             learning_rate: self.learning_rate,
             arithmetic: self.arithmetic,
             weighting: self.weighting,
-            algorithm: Default::default(),
+            algorithm: self.strategy.0,
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
@@ -437,6 +442,38 @@ impl Experiment {
 
 fn write_codec<S: Serializer>(codec: &&'static dyn Codec, to: S) -> Result<S::Ok, S::Error> {
     codec.name().serialize(to)
+}
+
+/// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.
+fn quorum(
+    settings: &Settings,
+    clients_per_round: u32,
+    buffer_size: Option<u32>,
+) -> Result<u32, Refusal> {
+    let half = clients_per_round.div_ceil(2);
+    let usual = half.min(buffer_size.unwrap_or(half));
+    let quorum = settings.quorum.unwrap_or(usual);
+    require(quorum <= clients_per_round, || {
+        format!(
+            "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
+             lower --quorum or raise --clients-per-round"
+        )
+    })?;
+    let Some(buffer_size) = buffer_size else {
+        return Ok(quorum);
+    };
+    require(quorum <= buffer_size, || {
+        format!(
+            "a quorum of {quorum} can never be met where {buffer_size} updates end a round: lower \
+             --quorum or raise buffer_size"
+        )
+    })?;
+    require(!settings.use_late(), || {
+        "--use-late is for rounds that wait for their cohort, and those of this strategy do not: \
+         leave it out"
+            .to_owned()
+    })?;
+    Ok(quorum)
 }
 
 /// The data set asked for.

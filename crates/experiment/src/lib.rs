@@ -23,6 +23,7 @@ pub mod place;
 mod refusal;
 mod rule;
 mod settings;
+mod strategy;
 pub mod values;
 pub mod versions;
 
@@ -35,3 +36,4 @@ pub use rule::{Number, Partitioning, RuleSettings};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
 };
+pub use strategy::Strategy;

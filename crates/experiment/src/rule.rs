@@ -248,14 +248,12 @@ impl Partitioning {
 /// For people: `dirichlet (alpha 0.5, min_partition_size 10, self_balancing 1)`.
 impl fmt::Display for Partitioning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.rule.name())?;
         let params = self.params.iter();
-        let params = params.map(|(spec, value)| format!("{} {value}", spec.name));
-        let params: Vec<_> = params.collect();
-        if params.is_empty() {
-            return Ok(());
-        }
-        write!(f, " ({})", params.join(", "))
+        show(
+            f,
+            self.rule.name(),
+            params.map(|(spec, value)| (spec.name, value)),
+        )
     }
 }
 
@@ -267,17 +265,43 @@ impl fmt::Debug for Partitioning {
 
 impl Serialize for Partitioning {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut table = to.serialize_map(None)?;
-        table.serialize_entry("name", self.rule.name())?;
-        for (spec, value) in self.params.iter() {
-            if spec.whole {
-                table.serialize_entry(spec.name, &(value as i64))?;
-            } else {
-                table.serialize_entry(spec.name, &value)?;
-            }
-        }
-        table.end()
+        let params = self.params.iter();
+        let params = params.map(|(spec, value)| (spec.name, spec.whole, value));
+        write_table(to, self.rule.name(), params)
     }
+}
+
+/// Shows a rule as its name and, in brackets, its parameters.
+pub(crate) fn show<V: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    params: impl Iterator<Item = (&'static str, V)>,
+) -> fmt::Result {
+    f.write_str(name)?;
+    let params = params.map(|(name, value)| format!("{name} {value}"));
+    let params: Vec<_> = params.collect();
+    if params.is_empty() {
+        return Ok(());
+    }
+    write!(f, " ({})", params.join(", "))
+}
+
+/// Writes the table of a rule: its name, and each parameter with whether it is a whole number.
+pub(crate) fn write_table<S: Serializer>(
+    to: S,
+    name: &str,
+    params: impl Iterator<Item = (&'static str, bool, f64)>,
+) -> Result<S::Ok, S::Error> {
+    let mut table = to.serialize_map(None)?;
+    table.serialize_entry("name", name)?;
+    for (name, whole, value) in params {
+        if whole {
+            table.serialize_entry(name, &(value as i64))?;
+        } else {
+            table.serialize_entry(name, &value)?;
+        }
+    }
+    table.end()
 }
 
 #[cfg(test)]

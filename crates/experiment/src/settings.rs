@@ -15,6 +15,7 @@ use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys};
 use crate::refusal::{Refusal, require};
 use crate::rule::{Partitions, Rule};
+use crate::strategy::Strategies;
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use fl_proto::codec::F32;
@@ -58,6 +59,8 @@ keys! {
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
         /// Rule by which the training examples are dealt out
         partition: Rule<Partitions> | "\"iid\"", RunAndServer "partition" "Training";
+        /// Algorithm that devices and server follow
+        strategy: Rule<Strategies> | "\"fedavg\"", RunAndServer "strategy" "Training";
         /// Encoding of updates on their way up: f16 halves their bytes and rounds their numbers
         encoding_up: Encoding = &F32, RunAndServer "encoding-up" "Rounds";
         /// Encoding of the model on its way down: f16 halves its bytes and rounds its numbers

@@ -1,4 +1,4 @@
-//! What follows from the declarations of keys: the tables of the documentation, and the JSON Schema.
+//! Consequences of the declarations of keys: the tables of the documentation, and the JSON Schema.
 
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ pub struct Algorithm {
     /// Makes its server half.
     ///
     /// # Errors
-    /// What is wrong with the setup, for a person.
+    /// Reason against the setup, for a person.
     #[cfg(feature = "server")]
     pub server: fn(&Setup) -> Result<alloc::boxed::Box<dyn ServerRule>, alloc::string::String>,
 }

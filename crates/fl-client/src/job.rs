@@ -1,6 +1,8 @@
 //! One round of training, as an object that a body can move to another thread.
 
 use crate::buffers::Buffers;
+use crate::http::Refusal;
+use crate::join::Session;
 use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -83,30 +85,51 @@ pub(crate) enum JobError {
     OutOfMemory { bytes: u64 },
 }
 
+impl From<JobError> for Refusal {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Train(error) => Self::new(400, error),
+            JobError::OutOfMemory { bytes } => Self::new(
+                507,
+                format_args!("training needs {bytes} bytes, this device has not so many"),
+            ),
+        }
+    }
+}
+
+/// The configuration of the training that a `/start` asks for.
+fn config(session: &Session, start: &Start) -> TrainConfig {
+    TrainConfig {
+        local_epochs: start.local_epochs,
+        batch_size: start.batch_size,
+        learning_rate: start.learning_rate,
+        seed: fl_rng::derive_seed(session.seed, session.id, start.round),
+        arithmetic: match start.arithmetic {
+            fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
+            fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
+        },
+        ..TrainConfig::default()
+    }
+}
+
 impl TrainJob {
-    /// Takes memory for one round; on failure the buffers come back.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of them differ in kind, called once"
-    )]
+    /// Takes memory for one round; on failure the round and the buffers come back.
     pub(crate) fn new(
-        model: &Model,
-        config: TrainConfig,
+        session: &Session,
         start: Start,
-        partition: Arc<Partition>,
         buffers: Buffers,
         done_examples: Arc<AtomicU32>,
         started_us: u64,
         usage_at_start: Usage,
-    ) -> Result<Self, (JobError, Buffers)> {
-        let num_examples = partition.labels.len();
-        let trainer = match Trainer::new(model, config, num_examples) {
+    ) -> Result<Self, (JobError, u32, Buffers)> {
+        let (config, partition) = (config(session, &start), session.partition.clone());
+        let trainer = match Trainer::new(&session.model, config, partition.labels.len()) {
             Ok(trainer) => trainer,
-            Err(error) => return Err((JobError::Train(error), buffers)),
+            Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
         let Some(scratch) = Scratch::new(trainer.plan()) else {
             let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, buffers));
+            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
@@ -117,7 +140,7 @@ impl TrainJob {
             started_us,
             usage_at_start,
             partition,
-            model: *model,
+            model: session.model,
             config,
             trainer,
             pass: 0,

@@ -44,6 +44,7 @@ mod device;
 mod http;
 mod inbound;
 mod job;
+mod join;
 mod kept;
 mod meter;
 mod outbound;

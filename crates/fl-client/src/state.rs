@@ -2,19 +2,17 @@
 
 use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
-use crate::job::{JobError, Outcome, Partition, TrainJob};
+use crate::job::{JobError, Outcome, TrainJob};
+use crate::join::{self, JoinError, Session};
 use crate::kept::{Intake, KeptVectors};
 use crate::meter::{Metered, Traffic};
 use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_algo::{LocalRule, RuleError};
-use fl_nn::{Model, Shape, TrainConfig};
 use fl_proto::codec::{self, Codec};
-use fl_proto::{CodecName, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome};
+use fl_proto::{Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome};
 
 /// Occupation of the device.
 #[derive(Clone, Debug)]
@@ -28,16 +26,6 @@ pub(crate) enum DevicePhase {
     Sending,
     /// Gave the last round up.
     Failed(heapless::String<64>),
-}
-
-/// Membership in an experiment: what the aggregator told, and the partition it gave.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub id: u32,
-    pub seed: u64,
-    pub model: Model,
-    pub num_examples: u32,
-    pub partition: Arc<Partition>,
 }
 
 /// Values that the command line of a device sets over those of `/start`.
@@ -103,54 +91,12 @@ impl State {
         self.stopped = true;
     }
 
-    /// Takes in the answer to `GET /id`: memory for model, rule and data is taken here.
+    /// Takes in the answer to `GET /id`.
     pub fn join(&mut self, welcome: &Welcome) -> Result<(), JoinError> {
-        if welcome.protocol != fl_proto::PROTOCOL_VERSION {
-            return Err(JoinError::Protocol(welcome.protocol));
-        }
-        let mut sizes = [0; fl_proto::MAX_LAYER_SIZES];
-        for (size, layer) in sizes.iter_mut().zip(&welcome.layers) {
-            *size = *layer as usize;
-        }
-        let sizes = &sizes[..welcome.layers.len()];
-        let shape = Shape::new(sizes).map_err(|_| JoinError::Shape)?;
-        if welcome.num_examples == 0 {
-            return Err(JoinError::NoData);
-        }
-        let mut rule = LocalRule::named(&welcome.rule, shape.num_params())?;
-        rule.prepare(welcome.params.iter())?;
-        for name in [&welcome.encoding_up, &welcome.encoding_down] {
-            codec::by_name(name).ok_or_else(|| JoinError::Codec(name.clone()))?;
-        }
-        let activation = match welcome.activation {
-            fl_proto::Activation::Relu => fl_nn::Activation::Relu,
-            fl_proto::Activation::Sigmoid => fl_nn::Activation::Sigmoid,
-        };
-        let mut partition = Partition {
-            inputs: Vec::new(),
-            labels: Vec::new(),
-        };
-        let examples = welcome.num_examples as usize;
-        let buffers = Buffers::new(shape.num_params(), rule);
-        let fits = buffers.is_some()
-            && examples
-                .checked_mul(shape.num_inputs())
-                .is_some_and(|n| partition.inputs.try_reserve_exact(n).is_ok())
-            && partition.labels.try_reserve_exact(examples).is_ok();
-        if !fits {
-            return Err(JoinError::OutOfMemory {
-                examples: welcome.num_examples,
-            });
-        }
-        self.buffers = buffers;
+        let (session, buffers) = join::join(welcome)?;
+        self.session = Some(session);
+        self.buffers = Some(buffers);
         self.phase = DevicePhase::Joining;
-        self.session = Some(Session {
-            id: welcome.id,
-            seed: welcome.seed,
-            model: Model::new(shape, activation),
-            num_examples: welcome.num_examples,
-            partition: Arc::new(partition),
-        });
         Ok(())
     }
 
@@ -225,85 +171,73 @@ impl State {
         mut receiver: StartReceiver,
         wire: &mut Metered<'_, P>,
     ) -> Result<Ready, Refusal> {
-        let checked = receiver.finish().and_then(|start| {
-            self.check_order(&start)?;
-            let Overrides {
-                local_epochs,
-                batch_size,
-            } = self.overrides;
-            Ok(Start {
-                local_epochs: local_epochs.unwrap_or(start.local_epochs),
-                batch_size: batch_size.unwrap_or(start.batch_size),
-                ..start
-            })
-        });
+        let checked = receiver.finish().and_then(|start| self.checked(start));
         let buffers = receiver.into_buffers();
         let (start, session) = match (checked, &self.session) {
             (Ok(start), Some(session)) => (start, session),
-            (Err(refusal), _) => {
+            (refused, _) => {
                 self.buffers = Some(buffers);
-                return Err(refusal);
+                let joining = Refusal::new(503, "still joining and fetching data");
+                return Err(refused.err().unwrap_or(joining));
             }
-            (Ok(_), None) => return Err(Refusal::new(503, "still joining and fetching data")),
         };
-        let config = TrainConfig {
-            local_epochs: start.local_epochs,
-            batch_size: start.batch_size,
-            learning_rate: start.learning_rate,
-            seed: fl_rng::derive_seed(session.seed, session.id, start.round),
-            arithmetic: match start.arithmetic {
-                fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
-                fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
-            },
-            ..TrainConfig::default()
-        };
-        let job = TrainJob::new(
-            &session.model,
-            config,
-            start.clone(),
-            session.partition.clone(),
-            buffers,
-            self.done_examples.clone(),
-            wire.now_us,
-            wire.port.usage(),
-        );
-        match job {
-            Ok(mut job) => {
-                let (round, examples) = (start.round, session.num_examples);
-                let (epochs, batch) = (config.local_epochs, config.batch_size);
-                wire.port.log(format_args!(
-                    "round {round}: training {epochs} epochs of {examples} examples, batch {batch}"
-                ));
-                let state_round = start.state_round;
-                self.last_start = Some(start);
-                if job.buffers.rule.needs_state(state_round) {
-                    self.waiting = Some(job);
-                    self.phase = DevicePhase::Fetching;
-                } else {
-                    self.job = Some(job);
-                    self.phase = DevicePhase::Training;
-                }
+        let done_examples = self.done_examples.clone();
+        let (now_us, usage) = (wire.now_us, wire.port.usage());
+        match TrainJob::new(session, start, buffers, done_examples, now_us, usage) {
+            Ok(job) => {
+                self.begin(job, wire);
                 self.ready()
             }
-            Err((error, buffers)) => {
+            Err((error, round, buffers)) => {
                 self.buffers = Some(buffers);
-                Err(match error {
-                    JobError::Train(error) => Refusal::new(400, error),
-                    JobError::OutOfMemory { bytes } => {
-                        let round = start.round;
-                        wire.port.log(format_args!(
-                            "round {round}: refused: training needs {bytes} bytes, not so many are free"
-                        ));
-                        Refusal::new(
-                            507,
-                            format_args!(
-                                "training needs {bytes} bytes, this device has not so many"
-                            ),
-                        )
-                    }
-                })
+                if let JobError::OutOfMemory { bytes } = error {
+                    wire.port.log(format_args!(
+                        "round {round}: refused: training needs {bytes} bytes, not so many are free"
+                    ));
+                }
+                Err(error.into())
             }
         }
+    }
+
+    /// Begins on a job, or on fetching the kept vectors that it goes on from.
+    fn begin<P: Port>(&mut self, mut job: TrainJob, wire: &mut Metered<'_, P>) {
+        let Start {
+            round,
+            local_epochs,
+            batch_size,
+            state_round,
+            ..
+        } = job.start;
+        let examples = self
+            .session
+            .as_ref()
+            .map_or(0, |session| session.num_examples);
+        wire.port.log(format_args!(
+            "round {round}: training {local_epochs} epochs of {examples} examples, batch {batch_size}"
+        ));
+        self.last_start = Some(job.start.clone());
+        if job.buffers.rule.needs_state(state_round) {
+            self.waiting = Some(job);
+            self.phase = DevicePhase::Fetching;
+        } else {
+            self.job = Some(job);
+            self.phase = DevicePhase::Training;
+        }
+    }
+
+    /// A control message that is in order, with the values of the command line.
+    fn checked(&self, start: Start) -> Result<Start, Refusal> {
+        self.check_order(&start)?;
+        let Overrides {
+            local_epochs,
+            batch_size,
+        } = self.overrides;
+        Ok(Start {
+            local_epochs: local_epochs.unwrap_or(start.local_epochs),
+            batch_size: batch_size.unwrap_or(start.batch_size),
+            ..start
+        })
     }
 
     /// Refuses a round that is over, one that was started already, and a codec that this device lacks.
@@ -415,46 +349,5 @@ impl State {
         }
         self.results = None;
         self.phase = DevicePhase::Failed(short);
-    }
-}
-
-/// Reason why a welcome was of no use.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum JoinError {
-    Protocol(u32),
-    Shape,
-    NoData,
-    Rule(RuleError),
-    Codec(CodecName),
-    OutOfMemory { examples: u32 },
-}
-
-impl From<RuleError> for JoinError {
-    fn from(error: RuleError) -> Self {
-        Self::Rule(error)
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Protocol(theirs) => {
-                let ours = fl_proto::PROTOCOL_VERSION;
-                write!(
-                    f,
-                    "the aggregator speaks wire version {theirs}, this device {ours}: build both from the same zfl"
-                )
-            }
-            Self::Shape => write!(f, "the model's layers are no model that fl-nn can train"),
-            Self::NoData => write!(f, "the aggregator has no examples for this client"),
-            Self::Rule(error) => write!(f, "{error}"),
-            Self::Codec(name) => write!(f, "this device has no codec {name}"),
-            Self::OutOfMemory { examples } => {
-                write!(
-                    f,
-                    "no memory for {examples} examples: give the board more, or the client less data"
-                )
-            }
-        }
     }
 }

@@ -34,7 +34,7 @@ impl Meter {
             groups: clients
                 .filter_map(|client| experiment.group(client).cloned())
                 .collect(),
-            message_bytes: wire::message_bytes(&experiment.model),
+            message_bytes: wire::message_bytes(experiment),
             clients: Mutex::default(),
         }
     }

@@ -67,7 +67,7 @@ pub enum Command {
     Client(ClientArgs),
     /// Show a run in the browser or on the terminal: one under way, or one that is over
     View(ViewArgs),
-    /// What --tui and --json of a run start
+    /// Display process of --tui and --json
     #[command(hide = true)]
     Follow(FollowArgs),
     /// List the runs under way in runs/; those with --out elsewhere are not found
@@ -76,7 +76,7 @@ pub enum Command {
     Logs(LogsArgs),
     /// Stop a run as Ctrl-C would
     Stop(StopArgs),
-    /// What each device of a run paid: time, instructions, memory, bytes
+    /// Cost of a run to each device: time, instructions, memory, bytes
     Devices(DevicesArgs),
     /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
     Report(ReportArgs),
@@ -101,7 +101,7 @@ pub struct ViewArgs {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
 
-    /// Where to serve the page; port 0 takes a free one and prints it
+    /// Address of the page; port 0 takes a free one and prints it
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
@@ -196,7 +196,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "CLIENTS", value_parser = capture, help_heading = "Results")]
     pub pcap: Option<Capture>,
 
-    /// Where to serve the live page about the run; `off` for none
+    /// Address of the live page about the run; `off` for none
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
     #[arg(help_heading = "Results")]
     pub dashboard: DashboardChoice,
@@ -239,14 +239,14 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub clients: Option<u32>,
 
-    /// Where to wait for devices; port 0 takes a free one and prints it
+    /// Address on which to wait for devices; port 0 takes a free one and prints it
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
     #[command(flatten)]
     pub keys: ServerKeys,
 
-    /// Where to serve the live page about the run; `off` for none
+    /// Address of the live page about the run; `off` for none
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = dashboard)]
     #[arg(help_heading = "Results")]
     pub dashboard: DashboardChoice,
@@ -269,7 +269,7 @@ pub struct ClientArgs {
     #[arg(short, long, value_name = "N", value_parser = positive)]
     pub batch_size: u32,
 
-    /// Where the aggregator listens
+    /// Address of the aggregator
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub server: SocketAddr,
 

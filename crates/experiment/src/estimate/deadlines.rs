@@ -228,7 +228,7 @@ fn linked(experiment: &Experiment) -> Vec<Linked> {
         if link.is_perfect() {
             continue;
         }
-        let model = wire::message_bytes(&experiment.model);
+        let model = wire::message_bytes(experiment);
         found.push(Linked {
             link_name: group
                 .link_name

@@ -3,6 +3,7 @@
 use crate::experiment::Experiment;
 use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
+use fl_algo::Vectors;
 use fl_nn::{Activation, MemoryPlan, Model, PlanError, Shape};
 
 /// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
@@ -26,7 +27,11 @@ pub fn training_bytes(
     examples: u32,
 ) -> Result<u64, Refusal> {
     let bytes = bytes(&experiment.model, batch_size, examples);
-    bytes.map_err(|error| {
+    let vectors = Vectors::bytes(
+        experiment.strategy.vectors(),
+        experiment.model.shape().num_params(),
+    );
+    bytes.map(|bytes| bytes + vectors).map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
         ))

@@ -12,7 +12,7 @@ pub(crate) mod table;
 
 pub use reference::reference;
 pub use schema::schema;
-pub(crate) use suggest::suggest;
+pub(crate) use suggest::{nearest, suggest};
 
 use crate::settings::Settings;
 use serde_json::Value;

@@ -2,16 +2,21 @@
 
 /// A line for people about an unknown key, with the known one that is meant, if one is near.
 pub(crate) fn suggest(unknown: &str, known: &[&str]) -> String {
-    // A third of a word may be wrong; what is further away is another word.
-    let most = unknown.chars().count().div_ceil(3).max(1);
-    let near = known.iter().map(|name| (distance(unknown, name), name));
-    let nearest = near.filter(|(distance, _)| *distance <= most).min();
-    match nearest {
-        Some((_, name)) => format!("unknown field `{unknown}`, did you mean `{name}`?"),
+    match nearest(unknown, known) {
+        Some(name) => format!("unknown field `{unknown}`, did you mean `{name}`?"),
         None => format!(
             "unknown field `{unknown}`; experiments/README.md and `zfl schema` have them all"
         ),
     }
+}
+
+/// The name that is meant, if one is near.
+pub(crate) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    // A third of a word may be wrong; what is further away is another word.
+    let most = unknown.chars().count().div_ceil(3).max(1);
+    let near = known.iter().map(|name| (distance(unknown, name), *name));
+    let nearest = near.filter(|(distance, _)| *distance <= most).min();
+    nearest.map(|(_, name)| name)
 }
 
 /// Levenshtein's distance, in which exchanging two neighbours counts as one step (optimal string alignment).

@@ -95,7 +95,7 @@ impl FaultRunner {
     /// Does something to a device, except that it does not bring it back: that can take long.
     ///
     /// # Errors
-    /// Why it did not.
+    /// The reason why nothing was done.
     pub async fn control(&self, client: u32, action: Action) -> Result<String, String> {
         if !self.state().remote.busy.insert(client) {
             return Err(format!("device {client} is being seen to: try again"));

@@ -1,0 +1,114 @@
+//! Joining an experiment: the answer to `GET /id`, and the memory that it asks for.
+
+use crate::buffers::Buffers;
+use crate::job::Partition;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use fl_algo::{LocalRule, RuleError};
+use fl_nn::{Model, Shape};
+use fl_proto::{CodecName, Welcome, codec};
+
+/// Membership in an experiment: what the aggregator told, and the partition it gave.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub id: u32,
+    pub seed: u64,
+    pub model: Model,
+    pub num_examples: u32,
+    pub partition: Arc<Partition>,
+}
+
+/// Takes in a welcome: memory for model, rule and data is taken here, or never.
+pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
+    if welcome.protocol != fl_proto::PROTOCOL_VERSION {
+        return Err(JoinError::Protocol(welcome.protocol));
+    }
+    let model = model(welcome)?;
+    if welcome.num_examples == 0 {
+        return Err(JoinError::NoData);
+    }
+    for name in [&welcome.encoding_up, &welcome.encoding_down] {
+        codec::by_name(name).ok_or_else(|| JoinError::Codec(name.clone()))?;
+    }
+    let num_params = model.shape().num_params();
+    let mut rule = LocalRule::named(&welcome.rule, num_params)?;
+    rule.prepare(welcome.params.iter())?;
+    let memory = Buffers::new(num_params, rule).zip(partition(welcome, &model));
+    let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
+        examples: welcome.num_examples,
+    })?;
+    let session = Session {
+        id: welcome.id,
+        seed: welcome.seed,
+        model,
+        num_examples: welcome.num_examples,
+        partition: Arc::new(partition),
+    };
+    Ok((session, buffers))
+}
+
+fn model(welcome: &Welcome) -> Result<Model, JoinError> {
+    let mut sizes = [0; fl_proto::MAX_LAYER_SIZES];
+    for (size, layer) in sizes.iter_mut().zip(&welcome.layers) {
+        *size = *layer as usize;
+    }
+    let sizes = &sizes[..welcome.layers.len()];
+    let shape = Shape::new(sizes).map_err(|_| JoinError::Shape)?;
+    let activation = match welcome.activation {
+        fl_proto::Activation::Relu => fl_nn::Activation::Relu,
+        fl_proto::Activation::Sigmoid => fl_nn::Activation::Sigmoid,
+    };
+    Ok(Model::new(shape, activation))
+}
+
+/// Room for the client's examples; `None` if there is not enough.
+fn partition(welcome: &Welcome, model: &Model) -> Option<Partition> {
+    let examples = welcome.num_examples as usize;
+    let octets = examples.checked_mul(model.shape().num_inputs())?;
+    let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+    inputs.try_reserve_exact(octets).ok()?;
+    labels.try_reserve_exact(examples).ok()?;
+    Some(Partition { inputs, labels })
+}
+
+/// Reason why a welcome was of no use.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum JoinError {
+    Protocol(u32),
+    Shape,
+    NoData,
+    Rule(RuleError),
+    Codec(CodecName),
+    OutOfMemory { examples: u32 },
+}
+
+impl From<RuleError> for JoinError {
+    fn from(error: RuleError) -> Self {
+        Self::Rule(error)
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(theirs) => {
+                let ours = fl_proto::PROTOCOL_VERSION;
+                write!(
+                    f,
+                    "the aggregator speaks wire version {theirs}, this device {ours}: build both from the same zfl"
+                )
+            }
+            Self::Shape => write!(f, "the model's layers are no model that fl-nn can train"),
+            Self::NoData => write!(f, "the aggregator has no examples for this client"),
+            Self::Rule(error) => write!(f, "{error}"),
+            Self::Codec(name) => write!(f, "this device has no codec {name}"),
+            Self::OutOfMemory { examples } => {
+                write!(
+                    f,
+                    "no memory for {examples} examples: give the board more, or the client less data"
+                )
+            }
+        }
+    }
+}
