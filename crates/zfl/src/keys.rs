@@ -51,7 +51,9 @@ fn argument(key: &Key, flag: &Flag) -> Arg {
                 "" => PossibleValue::new(name),
                 help => PossibleValue::new(name).help(help),
             });
-            argument.value_parser(PossibleValuesParser::new(names))
+            argument
+                .value_name("NAME")
+                .value_parser(PossibleValuesParser::new(names))
         }
     }
 }
