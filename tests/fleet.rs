@@ -32,6 +32,53 @@ fn two_devices_agree_on_every_body_and_board() {
     );
 }
 
+/// Every algorithm, so chosen that its model depends on no time. Two of them are FedAvg then.
+const STRATEGIES: [&[&str]; 5] = [
+    &["--strategy", "fedavg"],
+    &["--strategy", "fedprox", "--strategy-arg", "proximal_mu=0.1"],
+    &["--strategy", "scaffold"],
+    &[
+        "--strategy",
+        "multi-krum",
+        "--strategy-arg",
+        "num_nodes_to_select=2",
+    ],
+    &["--strategy", "fedbuff", "--strategy-arg", "buffer_size=4"],
+];
+
+#[test]
+fn every_algorithm_agrees_on_native_and_bare_devices() {
+    let sizes = ["--clients", "4", "--rounds", "3", "--examples", "120"];
+    let models = STRATEGIES.map(|strategy| {
+        let arguments = [strategy, &sizes].concat();
+        let native = model(&NATIVE, &arguments);
+        assert_eq!(model(&BARE, &arguments), native, "{strategy:?}");
+        native
+    });
+    let [fedavg, fedprox, scaffold, krum, fedbuff] = models;
+    assert_eq!(fedbuff, fedavg);
+    let others = [fedprox, scaffold, krum];
+    assert!(!others.contains(&fedavg), "{others:?}");
+}
+
+#[test]
+fn a_bare_device_that_crashed_gets_its_variate_back() {
+    let folder = folder();
+    let path = folder.path().join("crash.toml");
+    let text = "rounds = 4\nquorum = 1\n[strategy]\nname = \"scaffold\"\n\
+                [[fleet]]\ncount = 2\nexamples = 120\n\
+                [[faults.schedule]]\nround = 2\nclient = 1\nfault = \"crash\"\nreboot = true\n";
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().expect("the path is text");
+    let bare = Run::succeeds(&[path, "--body", "bare"]);
+    let results = bare.results();
+    assert!(
+        results.contains(&1) && results.last() == Some(&2),
+        "{results:?}"
+    );
+    assert_eq!(bare.model(), model(&NATIVE, &[path]));
+}
+
 #[test]
 fn the_firmware_is_on_record() {
     let run = Run::succeeds(&[&BARE[..], &["--clients", "1", "--rounds", "1"]].concat());

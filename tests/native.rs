@@ -560,6 +560,121 @@ fn a_run_without_a_token_is_not_touched() {
 }
 
 #[test]
+fn the_algorithm_is_chosen_by_flags_or_by_a_file() {
+    let sizes = [
+        "--body",
+        "native",
+        "--clients",
+        "3",
+        "--rounds",
+        "2",
+        "--examples",
+        "60",
+    ];
+    let of = |more: &[&str]| Run::succeeds(&[&sizes[..], more].concat());
+    let usual = of(&[]).model();
+    assert_eq!(of(&["--strategy", "fedprox"]).model(), usual, "mu is 0");
+    let flags = ["--strategy", "fedprox", "--strategy-arg", "proximal_mu=0.5"];
+    let prox = of(&flags);
+    assert_ne!(prox.model(), usual);
+    assert!(
+        prox.said
+            .out
+            .contains("2 rounds of fedprox (proximal_mu 0.5)"),
+        "{prox:?}"
+    );
+    let config = fs::read_to_string(prox.out().join("config.toml")).unwrap();
+    let table = "[strategy]\nname = \"fedprox\"\nproximal_mu = 0.5\n";
+    assert!(config.contains(table), "{config}");
+    let folder = folder();
+    let file = folder.path().join("prox.toml");
+    fs::write(&file, table).unwrap();
+    assert_eq!(of(&[file.to_str().unwrap()]).model(), prox.model());
+    let weaker = [file.to_str().unwrap(), "--strategy-arg", "proximal_mu=0.1"];
+    assert_ne!(of(&weaker).model(), prox.model());
+    assert_eq!(
+        of(&[file.to_str().unwrap(), "--strategy", "fedavg"]).model(),
+        usual
+    );
+}
+
+#[test]
+fn a_run_whose_model_depends_on_time_says_so_before_it_starts() {
+    let arguments = [
+        "--body",
+        "native",
+        "--clients",
+        "4",
+        "--rounds",
+        "3",
+        "--examples",
+        "60",
+        "--strategy",
+        "fedbuff",
+        "--strategy-arg",
+        "buffer_size=2",
+    ];
+    let run = Run::succeeds(&arguments);
+    assert!(
+        run.said
+            .err
+            .contains("fedbuff: the model depends on when updates come"),
+        "{run:?}"
+    );
+    for event in run
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "round_finished")
+    {
+        if event["round"] != 0 {
+            assert!(event["results"].as_u64() >= Some(2), "{event}");
+            assert!(event["metrics"]["mean_staleness"].is_number(), "{event}");
+        }
+    }
+    let all = [&arguments[..11], &["buffer_size=4"]].concat();
+    assert!(!Run::succeeds(&all).said.err.contains("depends"));
+}
+
+#[test]
+fn an_algorithm_that_does_not_fit_is_refused_before_a_folder_is_made() {
+    for (flags, why) in [
+        (
+            &["--strategy", "fedbuff"][..],
+            "buffer_size is 10, and 4 clients train at a time",
+        ),
+        (
+            &["--strategy", "fedprox", "--strategy-arg", "proximal=1"],
+            "there is no `proximal`",
+        ),
+        (
+            &[
+                "--strategy",
+                "multi-krum",
+                "--strategy-arg",
+                "num_malicious_nodes=1",
+            ],
+            "Krum needs rounds of at least 5 updates",
+        ),
+        (
+            &[
+                "--strategy",
+                "fedbuff",
+                "--strategy-arg",
+                "buffer_size=2",
+                "--quorum",
+                "3",
+            ],
+            "a quorum of 3 can never be met where 2 updates end a round",
+        ),
+    ] {
+        let run = Run::of(&[&["--body", "native", "--clients", "4"], flags].concat());
+        assert_eq!(run.said.status, Some(2), "{run:?}");
+        assert!(run.said.err.contains(why), "{run:?}");
+        assert!(!run.out().exists());
+    }
+}
+
+#[test]
 fn what_was_done_by_hand_is_still_told_after_a_resume() {
     let mut command = zfl();
     let token = format!("--dashboard-token={TOKEN}");

@@ -303,6 +303,38 @@ const LONG: [&str; 17] = [
 ];
 
 #[test]
+fn what_an_algorithm_keeps_survives_the_end_of_its_run() {
+    let flags = [&LONG[..12], &["--epochs", "2", "--seed", "3"]].concat();
+    for strategy in [
+        &[
+            "--strategy",
+            "scaffold",
+            "--strategy-arg",
+            "server_learning_rate=0.9",
+        ][..],
+        &["--strategy", "fedprox", "--strategy-arg", "proximal_mu=0.2"],
+    ] {
+        let flags = [&flags[..], strategy].concat();
+        let whole = Run::succeeds(&flags);
+        let broken = go_on(break_off(Live::start(&flags), 4));
+        assert_eq!(broken.model(), whole.model(), "{strategy:?}");
+        let columns = |run: &Run| columns(&run.out().join("rounds.csv"), &["round", "metrics"]);
+        assert_eq!(columns(&broken), columns(&whole));
+        // Of each client there is the last state, and no other.
+        let state = |run: &Run| {
+            let entries = fs::read_dir(run.out().join("state"));
+            let entries = entries.into_iter().flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(state(&broken), state(&whole));
+        let expected = if strategy.contains(&"scaffold") { 7 } else { 0 };
+        assert_eq!(state(&whole).len(), expected);
+    }
+}
+
+#[test]
 fn a_run_that_was_killed_goes_on_to_the_same_model() {
     let folder = folder();
     let path = folder.path().join("long.toml");

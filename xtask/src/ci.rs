@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: all that is checked besides tests.
 
-use crate::{licences, links, process, project, setup, toolchain::Toolchain, words};
+use crate::{licences, links, miri, process, project, setup, toolchain::Toolchain, words};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,8 +18,8 @@ const NO_STD_CRATES: [(&str, &[&str]); 6] = [
     ("fl-client", &[]),
 ];
 
-/// Formatting, lints, documentation, links, words, licences, and the device's crates without the standard
-/// library.
+/// Formatting, lints, documentation, links, words, licences, the device's crates without the standard
+/// library, and under Miri where it is there.
 ///
 /// # Errors
 /// If a check fails; the others are made all the same.
@@ -29,7 +29,7 @@ pub fn check() -> Result<()> {
         project::root().join("Cargo.toml"),
         guest.folder.join("Cargo.toml"),
     ];
-    let checks = [
+    let mut checks = vec![
         ("formatting", formatting(&guest)),
         ("lints", lints(&guest)),
         ("documentation", documentation()),
@@ -38,6 +38,12 @@ pub fn check() -> Result<()> {
         ("licences", licences::check(&manifests)),
         ("no_std", without_std()),
     ];
+    let mut not_run = String::new();
+    match miri::check() {
+        Ok(miri::Outcome::Passed) => checks.push(("miri", Ok(()))),
+        Ok(miri::Outcome::NotRun(reason)) => not_run = format!("; not run: miri ({reason})"),
+        Err(error) => checks.push(("miri", Err(error))),
+    }
     let failed = checks
         .iter()
         .filter_map(|(name, result)| Some((name, result.as_ref().err()?)));
@@ -52,10 +58,11 @@ pub fn check() -> Result<()> {
             lines.join("\n")
         );
     }
+    let names: Vec<_> = checks.iter().map(|(name, _)| *name).collect();
     println!(
-        "\nall {} checks passed: {}",
+        "\nall {} checks passed: {}{not_run}",
         checks.len(),
-        checks.map(|(name, _)| name).join(", ")
+        names.join(", ")
     );
     Ok(())
 }

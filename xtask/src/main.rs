@@ -14,6 +14,7 @@ mod ci;
 mod guest;
 mod licences;
 mod links;
+mod miri;
 mod process;
 mod project;
 mod responsiveness;
@@ -85,7 +86,10 @@ enum Chore {
     TestFleet,
     /// Measure the numbers that docs/ states
     Bench(bench::BenchArgs),
-    /// Formatting, lints, documentation, links, words, licences and the `no_std` builds
+    /// The device's crates under Miri, which needs a nightly Rust
+    Miri,
+    /// Formatting, lints, documentation, links, words, licences, the `no_std` builds, and Miri where it is
+    /// there
     Ci,
 }
 
@@ -124,6 +128,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::Sizes => sizes::all(),
         Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Bench(args) => bench::bench(&args),
+        Chore::Miri => miri::demand(),
         Chore::Ci => ci::check(),
     }
     .map(|()| ExitCode::SUCCESS)

@@ -20,7 +20,7 @@
 //! that could overflow, a run can be watched from another process or namespace, and a finished run
 //! goes the very same way. The serial logs are read from `serial/<client>.log` when asked for.
 //!
-//! What the aggregator does not know arrives as `Event::Fleet`: [`zfl_run_dir::FleetRecord`] has the words.
+//! Facts that the aggregator does not know arrive as `Event::Fleet`, a [`zfl_run_dir::FleetRecord`].
 //!
 //! # Invariants
 //! - It looks: no file is written, and nothing in the run waits for it. It controls only what

@@ -229,7 +229,7 @@ impl Partitioning {
         let rule = match &asked.name {
             None => PARTITIONERS[0],
             Some(name) => fl_data::partitioner(name).ok_or_else(|| {
-                let names = PARTITIONERS.map(|rule| rule.name());
+                let names: Vec<_> = PARTITIONERS.iter().map(|rule| rule.name()).collect();
                 Refusal(format!(
                     "there is no partition `{name}`: take {}",
                     names.join(" or ")

@@ -64,6 +64,14 @@ impl Strategy {
         Ok(Self(choice))
     }
 
+    /// Its name in a sentence.
+    pub fn title(&self) -> String {
+        if self.0.algorithm.name == fl_algo::Choice::default().algorithm.name {
+            return "federated averaging".to_owned();
+        }
+        self.to_string()
+    }
+
     /// Vectors that devices need for it beside the model.
     pub fn vectors(&self) -> &'static [VectorSpec] {
         let Self(choice) = self;

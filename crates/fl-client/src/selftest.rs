@@ -55,6 +55,7 @@ mod tests {
     use std::string::{String, ToString};
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn this_machine_passes_and_says_so_last() {
         let mut lines: Vec<String> = Vec::new();
         assert!(selftest(|line| lines.push(line.to_string())));

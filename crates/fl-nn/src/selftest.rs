@@ -280,6 +280,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn this_machine_gives_the_expected_bits_however_the_work_is_cut() {
         for max_examples in [u32::MAX, 1, 2, 7, 15, 16] {
             for check in checks(max_examples, FLOATS) {
@@ -289,6 +290,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn decay_clipping_and_correction_leave_their_mark() {
         let mut memory = Memory {
             floats: &mut vec![0.0; FLOATS],
@@ -337,6 +339,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn a_case_that_fails_says_what_it_should_have_been() {
         let short = checks(16, FLOATS - 1);
         let failed: Vec<_> = short.iter().filter(|check| !check.passed()).collect();

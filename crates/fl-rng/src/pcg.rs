@@ -91,6 +91,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn below_reaches_every_value_equally_often() {
         let mut rng = Pcg32::on_stream(1, 1);
         let mut counts = [0_u32; 6];
@@ -108,6 +109,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn symmetric_covers_its_interval() {
         let mut rng = Pcg32::on_stream(2, 1);
         let values: Vec<f32> = (0..10_000).map(|_| rng.symmetric()).collect();
@@ -116,6 +118,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn shuffle_is_a_permutation_and_every_place_is_reached() {
         let mut first = [0_u32; 8];
         for seed in 0..8_000 {

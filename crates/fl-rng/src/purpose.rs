@@ -15,8 +15,8 @@ pub enum Purpose {
     SelfTest = 5,
     /// Partition of the training set, independent and identically distributed.
     IidPartition = ascii("iid"),
-    /// Partition of the training set by Dirichlet's distribution over labels.
-    DirichletPartition = ascii("dirichle"),
+    /// Partition of the training set by any other rule; a run has one.
+    SkewedPartition = ascii("skewed"),
     /// Cohort of a round.
     Cohort = ascii("cohort"),
 }
@@ -28,7 +28,7 @@ impl Purpose {
         Self::ExampleOrder,
         Self::SelfTest,
         Self::IidPartition,
-        Self::DirichletPartition,
+        Self::SkewedPartition,
         Self::Cohort,
     ];
 

@@ -1,7 +1,7 @@
 //! Distributions of the devices' cost.
 //!
-//! What belongs to a round is drawn as a device's mean over its rounds; what a device counts since its
-//! boot is [made that first](zfl_run_dir::fold::SinceBoot). A peak is drawn as the highest.
+//! A metric that belongs to a round is drawn as a device's mean over its rounds; a count since boot is
+//! [made that first](zfl_run_dir::fold::SinceBoot). A peak is drawn as the highest.
 
 use crate::draw::{Axes, Figure, boxes};
 use crate::group::Group;
@@ -22,7 +22,7 @@ impl<'a> Population<'a> {
     fn of(groups: &'a [Group]) -> Vec<Self> {
         let mut populations: Vec<Self> = Vec::new();
         for group in groups {
-            for device in group.runs.iter().flat_map(|run| run.model.devices()) {
+            for device in group.runs.iter().flat_map(|run| run.fold.devices()) {
                 let own = device.group.as_ref().filter(|_| groups.len() == 1);
                 let label = own.unwrap_or(&group.label);
                 match populations.iter_mut().find(|known| known.label == *label) {
@@ -112,8 +112,8 @@ mod tests {
     use zfl_run_dir::{Fold, Meta};
 
     /// A device's updates: segments sent again since its boot, peak of its heap, memory of its host.
-    fn model(updates: &[(u32, u32, u64)]) -> Fold {
-        let mut model = Fold::new(Meta::default());
+    fn fold(updates: &[(u32, u32, u64)]) -> Fold {
+        let mut fold = Fold::new(Meta::default());
         for (round, &(again, heap, host)) in (1..).zip(updates) {
             let cost = Cost {
                 retransmissions: Some(again),
@@ -135,13 +135,13 @@ mod tests {
                     ..HostCost::default()
                 }),
             };
-            model.apply(Record {
+            fold.apply(Record {
                 time_ms: 0,
                 at: String::new(),
                 event: Event::ResultReceived { record },
             });
         }
-        model
+        fold
     }
 
     #[test]
@@ -154,8 +154,8 @@ mod tests {
             (14, 3000, 7),
         ]
         .map(|(again, heap, host)| (again, heap, host * 1_000_000));
-        let model = model(&rows);
-        let device = model.device(0).unwrap();
+        let fold = fold(&rows);
+        let device = fold.device(0).unwrap();
         // Two in the first boot and fourteen in the second, over five rounds.
         assert_eq!(dot(device, Id::of("retransmissions")), Some(3.2));
         assert_eq!(dot(device, Id::of("heap_peak_bytes")), Some(4.0));

@@ -331,7 +331,7 @@ fn faults(groups: &[Group]) -> Option<Figure> {
         return totals(groups);
     };
     let mut counts = BTreeMap::<(&str, u32), f64>::new();
-    let all = group.runs.iter().flat_map(|run| run.model.faults());
+    let all = group.runs.iter().flat_map(|run| run.fold.faults());
     for fault in all {
         *counts.entry((&fault.kind, fault.round)).or_default() += 1.0 / group.runs.len() as f64;
     }
@@ -376,7 +376,7 @@ fn faults(groups: &[Group]) -> Option<Figure> {
 fn totals(groups: &[Group]) -> Option<Figure> {
     let kind = |fault: &Fault| fault.kind.clone();
     let runs = groups.iter().flat_map(|group| &group.runs);
-    let mut kinds: Vec<String> = runs.flat_map(|run| run.model.faults().map(kind)).collect();
+    let mut kinds: Vec<String> = runs.flat_map(|run| run.fold.faults().map(kind)).collect();
     kinds.sort();
     kinds.dedup();
     if kinds.is_empty() {
@@ -387,7 +387,7 @@ fn totals(groups: &[Group]) -> Option<Figure> {
             let counts = group
                 .runs
                 .iter()
-                .map(|run| run.model.fault_counts().get(kind).copied().unwrap_or(0) as f64);
+                .map(|run| run.fold.fault_counts().get(kind).copied().unwrap_or(0) as f64);
             Mean::of(counts).map_or(0.0, |mean| mean.mean)
         };
         (group.label.clone(), kinds.iter().map(mean).collect())
@@ -412,7 +412,7 @@ fn splits(groups: &[Group]) -> Vec<Figure> {
     let mut drawn: Vec<&Vec<Vec<u32>>> = Vec::new();
     let mut figures = Vec::new();
     for group in groups {
-        let splits = group.runs.iter().map(|run| &run.model.meta().split);
+        let splits = group.runs.iter().map(|run| &run.fold.meta().split);
         let Some(split) = splits.into_iter().find(|split| !split.is_empty()) else {
             continue;
         };

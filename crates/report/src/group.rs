@@ -57,13 +57,13 @@ impl Group {
         let rounds: BTreeSet<u32> = self
             .runs
             .iter()
-            .flat_map(|run| run.model.rounds().map(|row| row.record.round))
+            .flat_map(|run| run.fold.rounds().map(|row| row.record.round))
             .collect();
         let point = |round: u32| {
             let rows: Vec<&RoundRow> = self
                 .runs
                 .iter()
-                .filter_map(|run| run.model.round(round))
+                .filter_map(|run| run.fold.round(round))
                 .collect();
             let x = Mean::of(rows.iter().filter_map(|row| x(row)))?.mean;
             let y = Mean::of(rows.iter().filter_map(|row| y(row)))?;
@@ -87,7 +87,7 @@ pub fn warnings(groups: &[Group]) -> Vec<String> {
 /// Firmware and data are in no setting, and yet costs and models depend on them.
 fn other_images(group: &Group) -> Vec<String> {
     let mut images = BTreeMap::<&str, BTreeSet<&str>>::new();
-    for (name, version) in group.runs.iter().flat_map(|run| &run.model.meta().versions) {
+    for (name, version) in group.runs.iter().flat_map(|run| &run.fold.meta().versions) {
         if name == "data" || name.starts_with("firmware") {
             images.entry(name).or_default().insert(version);
         }

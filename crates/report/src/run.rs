@@ -19,7 +19,7 @@ const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
 pub struct Run {
     /// Its directory, as it was named.
     pub path: PathBuf,
-    pub model: Fold,
+    pub fold: Fold,
     pub view: RunView,
     /// SHA-256 of the final model's parameters.
     pub model_sha256: Option<String>,
@@ -27,7 +27,7 @@ pub struct Run {
 
 impl Run {
     pub fn load(path: &Path) -> Result<Self> {
-        let model =
+        let fold =
             zfl_run_dir::replay(path).with_context(|| format!("report on {}", path.display()))?;
         let summary = std::fs::read(path.join("summary.json")).ok();
         let summary: Option<Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
@@ -36,19 +36,19 @@ impl Run {
             .and_then(|summary| summary.get("model_sha256")?.as_str());
         Ok(Self {
             path: path.to_owned(),
-            view: model.run(model.time_ms()),
+            view: fold.run(fold.time_ms()),
             model_sha256: sha256.map(str::to_owned),
-            model,
+            fold,
         })
     }
 
     pub fn seed(&self) -> Option<u64> {
-        self.model.meta().config.get("seed")?.as_u64()
+        self.fold.meta().config.get("seed")?.as_u64()
     }
 
     /// The settings that make it what it is, by dotted name.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let meta = self.model.meta();
+        let meta = self.fold.meta();
         let mut settings = BTreeMap::new();
         let about = [
             ("body", &meta.body),
@@ -79,7 +79,7 @@ impl Run {
 
     /// Versions of zfl and of what else was run, of hashes the first digits: `meta.json` has them whole.
     pub fn versions(&self) -> String {
-        let meta = self.model.meta();
+        let meta = self.fold.meta();
         let zfl = meta
             .zfl_version
             .iter()
@@ -93,7 +93,7 @@ impl Run {
 
     /// The rounds in which devices trained.
     pub fn trained(&self) -> impl Iterator<Item = &RoundRecord> {
-        self.model
+        self.fold
             .rounds()
             .map(|row| &row.record)
             .filter(|record| record.round > 0)
@@ -103,7 +103,7 @@ impl Run {
     /// computes, what its link takes, and how long it waits for the slowest.
     pub fn simulated_parts(&self) -> Vec<(u32, [f64; 3])> {
         let mut sums = BTreeMap::<u32, (f64, f64, f64)>::new();
-        for row in self.model.devices().flat_map(|device| &device.history) {
+        for row in self.fold.devices().flat_map(|device| &device.history) {
             let [virtual_s, link_s] = [VIRTUAL_S, LINK_S].map(|id| row.values.get(id));
             if let (Some(virtual_s), Some(link_s)) = (virtual_s, link_s) {
                 let sum = sums.entry(row.round).or_default();

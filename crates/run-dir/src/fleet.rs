@@ -1,4 +1,4 @@
-//! Events of the fleet: what only whoever runs it knows.
+//! Events of the fleet, which only the process that runs it knows.
 
 use serde::{Deserialize, Deserializer, Serialize};
 

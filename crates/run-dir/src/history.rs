@@ -1,7 +1,7 @@
 //! History of a resumed run, for its summary.
 //!
-//! It is read off `events.jsonl`, from which what was broken off has been taken away: whatever is still
-//! told there happened in a round that counts, and counts once.
+//! It is read from `events.jsonl`. The rounds that were broken off are no longer in there, so each event
+//! belongs to a round that counts, and counts once.
 
 use crate::{Death, Event, FleetRecord, Record, Resumed, Tail};
 use anyhow::{Context, Result};
@@ -42,12 +42,12 @@ impl RunHistory {
     /// # Errors
     /// If its events cannot be read.
     pub fn of(run: &Path, resumed: &Resumed) -> Result<Self> {
-        let mut before = Self::default();
-        let read = Tail::new(run).poll(|record| before.take_in(record));
+        let mut history = Self::default();
+        let read = Tail::new(run).poll(|record| history.take_in(record));
         read.with_context(|| format!("read the events of {}", run.display()))?;
-        before.end_part(resumed.round, resumed.lost_s);
-        before.wall_s = resumed.elapsed_s + before.lost_s;
-        Ok(before)
+        history.end_part(resumed.round, resumed.lost_s);
+        history.wall_s = resumed.elapsed_s + history.lost_s;
+        Ok(history)
     }
 
     /// Number of planned faults of each kind, with those of this part.

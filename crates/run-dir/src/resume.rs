@@ -1,8 +1,8 @@
-//! Going on with a run that was broken off: what its directory still tells, and what of it to forget.
+//! Resuming a run that was broken off: reading its directory, and removing the round that is run anew.
 //!
 //! A round is complete once its model is in place, which is written last. Rows and events of a round
 //! that is not complete are taken away, since it is run anew: what is left tells of each round once.
-//! How long it had taken is told by [`Event::RunResumed`].
+//! [`Event::RunResumed`] tells how long it had taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -39,7 +39,7 @@ pub struct Resumed {
 }
 
 impl RunDir {
-    /// Finds out where the run in a directory was broken off. Nothing is changed.
+    /// Reads where the run in a directory was broken off. Nothing is changed.
     ///
     /// # Errors
     /// If it is no run directory, no round is complete, or a file is not as zfl writes it.

@@ -171,8 +171,9 @@ pub(crate) fn introduction(
     };
     let layers: Vec<_> = experiment.layers.iter().map(u32::to_string).collect();
     let mut text = format!(
-        "{clients} {devices}\n{rounds} rounds of federated averaging, network {} with {} parameters, \
+        "{clients} {devices}\n{rounds} rounds of {}, network {} with {} parameters, \
          {examples}",
+        experiment.strategy.title(),
         layers.join("-"),
         experiment.num_params(),
     );

@@ -66,13 +66,12 @@ impl Partitioner for Dirichlet {
         let clients = request.sizes.len();
         let least = params.get("min_partition_size") as usize;
         if clients.saturating_mul(least) > examples {
-            return Err(PartitionError::TooManyClients {
-                clients,
-                least,
-                examples,
-            });
+            return Err(PartitionError::Refused(format!(
+                "{clients} clients with at least {least} examples each, and {examples} examples are dealt \
+                 out: take fewer clients, deal out more examples, or lower min_partition_size"
+            )));
         }
-        let mut rng = Pcg32::new(Purpose::DirichletPartition, request.seed);
+        let mut rng = Pcg32::new(Purpose::SkewedPartition, request.seed);
         let classes = classes(request, examples, &mut rng);
         let draw = Draw {
             alpha: params.get("alpha"),
@@ -83,12 +82,11 @@ impl Partitioner for Dirichlet {
         let mut draws = (0..MAX_DRAWS).map(|_| draw.counts(&classes, &mut rng));
         let enough = draws.find(|(_, sizes)| sizes.iter().all(|&size| size >= least));
         let Some((counts, _)) = enough else {
-            return Err(PartitionError::Uneven {
-                draws: MAX_DRAWS,
-                alpha: draw.alpha,
-                clients,
-                least,
-            });
+            return Err(PartitionError::Refused(format!(
+                "after {MAX_DRAWS} draws with alpha = {} the smallest of {clients} clients never had \
+                 {least} examples: raise alpha, take fewer clients, or lower min_partition_size",
+                draw.alpha
+            )));
         };
         Ok(deal(&classes, &counts, clients, &mut rng))
     }
@@ -270,7 +268,7 @@ mod tests {
         let hash: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hash,
-            "07d32b496c0c82901e2adfa6e4086704790068e32abc98ecebcbaac50c228fd7"
+            "7534a55bd7639b251c99fbce6922ffa09127bc9c777c132c6f97389947cac573"
         );
     }
 
@@ -323,7 +321,6 @@ mod tests {
         let fits = deal_with(1_000, 2, 5, &[("alpha", 1e-6)]).unwrap();
         assert_eq!(fits.sizes().sum::<usize>(), 1_000);
         let error = deal_with(1_100, 11, 5, &[("alpha", 1e-6)]).unwrap_err();
-        assert!(matches!(error, PartitionError::Uneven { least: 10, .. }));
         let text = error.to_string();
         assert!(
             text.contains("alpha = 0.000001") && text.contains("raise alpha"),
@@ -382,7 +379,7 @@ mod tests {
                 ("min_partition_size", 1.0),
             ];
             let partition = match Dirichlet.deal(&request, &params(&values)) {
-                Err(PartitionError::Uneven { .. }) => return Ok(()),
+                Err(PartitionError::Refused(_)) => return Ok(()),
                 dealt => dealt.unwrap(),
             };
             prop_assert!(partition.sizes().all(|size| size > 0));

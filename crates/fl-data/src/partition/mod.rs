@@ -1,10 +1,8 @@
 //! Partitioners: rules by which training examples are dealt out to clients.
 //!
-//! A partitioner is a file with an implementation of [`Partitioner`], and a line in [`PARTITIONERS`].
+//! A partitioner is a file with an implementation of [`Partitioner`], and a line in the list below.
 
-mod dirichlet;
 mod gamma;
-mod iid;
 mod params;
 
 use crate::dataset::Dataset;
@@ -13,8 +11,20 @@ use std::fmt::Write;
 pub use iid::{equal_share, iid};
 pub use params::{Params, PartitionParam};
 
-/// All partitioners; the first is the default.
-pub static PARTITIONERS: [&dyn Partitioner; 2] = [&iid::Iid, &dirichlet::Dirichlet];
+/// Declares the files of partitioners, and the list of them.
+macro_rules! partitioners {
+    ($($file:ident::$partitioner:ident,)*) => {
+        $(mod $file;)*
+
+        /// All partitioners; the first is the default.
+        pub static PARTITIONERS: &[&dyn Partitioner] = &[$(&$file::$partitioner,)*];
+    };
+}
+
+partitioners! {
+    iid::Iid,
+    dirichlet::Dirichlet,
+}
 
 /// Rule by which examples are dealt out.
 pub trait Partitioner: Sync {
@@ -150,34 +160,9 @@ pub enum PartitionError {
     /// More examples than a 32-bit index can tell apart.
     #[error("a data set of more than 2^32 - 1 examples")]
     TooManyExamples,
-    /// More clients than the examples suffice for.
-    #[error(
-        "{clients} clients with at least {least} examples each, and {examples} examples are dealt out: \
-         take fewer clients, deal out more examples, or lower min_partition_size"
-    )]
-    TooManyClients {
-        /// Number of clients.
-        clients: usize,
-        /// Least examples of each.
-        least: usize,
-        /// Examples to deal out.
-        examples: usize,
-    },
-    /// Every draw left a client with less than it needs.
-    #[error(
-        "after {draws} draws with alpha = {alpha} the smallest of {clients} clients never had {least} \
-         examples: raise alpha, take fewer clients, or lower min_partition_size"
-    )]
-    Uneven {
-        /// Draws made.
-        draws: u32,
-        /// Concentration of the distribution.
-        alpha: f64,
-        /// Number of clients.
-        clients: usize,
-        /// Least examples of each.
-        least: usize,
-    },
+    /// A reason of the partitioner's own, with what to change.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Number of examples as an index has it.

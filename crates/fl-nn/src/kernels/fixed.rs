@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn forward_is_the_matrix_product_for_every_remainder() {
-        for rows in [1, 2, 3, 4, 5, 63, 784] {
+        let most = if cfg!(miri) { 5 } else { 784 };
+        for rows in [1, 2, 3, 4, 5, 63, 784].into_iter().filter(|&n| n <= most) {
             for columns in [1, 10, 16, 17, 40] {
                 let mut case = random(rows, columns);
                 let input: Vec<u8> = (0..rows).map(|i| (i * 89 * (i % 3) % 256) as u8).collect();
@@ -146,7 +147,8 @@ mod tests {
 
     #[test]
     fn update_is_the_transposed_product_for_every_remainder() {
-        for batch in [1, 2, 3, 7, 600] {
+        let most = if cfg!(miri) { 3 } else { 600 };
+        for batch in [1, 2, 3, 7, 600].into_iter().filter(|&n| n <= most) {
             for (columns, inputs) in [(1, 4), (10, 1), (16, 3), (33, 4)] {
                 let mut case = random(batch, columns);
                 let octet = |n: usize, i: usize| {

@@ -129,8 +129,9 @@ fn unit_exponent(max: f32, sum: f32) -> Result<u32, TrainError> {
     const MARGIN: f32 = 1.0 + 1.0 / 128.0;
     // Keeps a unit over 255 a normal number; columns of values below 2^-80 lose precision instead.
     const FINEST: u32 = 33;
-    let max = (max * MARGIN).to_bits() >> 23;
-    let sum = (sum * MARGIN).to_bits() >> 23;
+    // Without the sign bit, which a NaN may have.
+    let biased = |value: f32| (value * MARGIN).to_bits() << 1 >> 24;
+    let (max, sum) = (biased(max), biased(sum));
     if max == 255 || sum == 255 {
         return Err(TrainError::Diverged);
     }
@@ -211,7 +212,8 @@ pub(crate) mod tests {
     #[test]
     fn no_column_can_overflow() {
         let mut rng = Pcg32::on_stream(1, 1);
-        for rows in [1, 2, 3, 784, 65_535] {
+        let most = if cfg!(miri) { 3 } else { 65_535 };
+        for rows in [1, 2, 3, 784, 65_535].into_iter().filter(|&n| n <= most) {
             // Per column: as random, all at the bound of a power of two or just below it, one giant.
             let mut values: Vec<f32> = (0..rows * 5).map(|_| rng.symmetric()).collect();
             for (index, row) in values.chunks_exact_mut(5).enumerate() {

@@ -146,6 +146,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn the_largest_index_fits_an_entry() {
         let mut entries = vec![0; input_entries(65_535)];
         let input = vec![255; 65_535];

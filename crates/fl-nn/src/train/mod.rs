@@ -217,61 +217,70 @@ impl Trainer {
         budget: &mut usize,
         hook: &mut Hook<'_>,
     ) -> Result<TrainPhase, TrainError> {
-        let len = self.batch_len();
-        let plain = hook.is_none() && self.config.is_plain();
         if self.phase == TrainPhase::BeginEpoch {
             self.begin_epoch(workspace);
             return Ok(TrainPhase::BeginBatch);
         }
+        let (model, config, len) = (self.model, self.config, self.batch_len());
         let mut batch = Batch {
-            model: &self.model,
-            config: &self.config,
+            model: &model,
+            config: &config,
             examples,
             order: &workspace.order[self.batch_begin..][..len],
             buffers: self.layout.cut(workspace.floats, workspace.ints),
         };
-        Ok(match self.phase {
+        match self.phase {
             TrainPhase::BeginBatch => {
                 batch.begin(params)?;
-                TrainPhase::Examples(0)
+                Ok(TrainPhase::Examples(0))
             }
             TrainPhase::Examples(begin) => {
                 let end = len.min(begin.saturating_add(*budget));
                 batch.run_examples(params, begin..end, &mut self.loss_sum)?;
                 *budget -= end - begin;
                 if end < len {
-                    TrainPhase::Examples(end)
+                    Ok(TrainPhase::Examples(end))
                 } else {
-                    TrainPhase::BeginRows
+                    Ok(TrainPhase::BeginRows)
                 }
             }
+            _ => self.advance_update(&mut batch, params, budget, hook),
+        }
+    }
+
+    /// [`Trainer::advance`] once all examples of a batch are run.
+    fn advance_update(
+        &mut self,
+        batch: &mut Batch<'_>,
+        params: &mut [f32],
+        budget: &mut usize,
+        hook: &mut Hook<'_>,
+    ) -> Result<TrainPhase, TrainError> {
+        let plain = hook.is_none() && self.config.is_plain();
+        let carried = &mut self.carried;
+        Ok(match self.phase {
             TrainPhase::BeginRows => {
                 batch.begin_rows()?;
-                self.carried.begin_step(self.config.optimizer);
-                if self.config.clip_norm.is_some() {
-                    batch.visit_later(Rule::new(Visit::Measure, &mut self.carried, hook), params);
-                    TrainPhase::Measure(0)
-                } else {
-                    TrainPhase::Later
+                carried.begin_step(self.config.optimizer);
+                if self.config.clip_norm.is_none() {
+                    return Ok(TrainPhase::Later);
                 }
+                batch.visit_later(Rule::new(Visit::Measure, carried, hook), params);
+                TrainPhase::Measure(0)
             }
             TrainPhase::Measure(begin) => {
                 let (rows, next) = batch.rows(begin, budget);
-                let rule = Rule::new(Visit::Measure, &mut self.carried, hook);
-                batch.visit_rows(rule, params, rows);
-                match next {
-                    Some(next) => TrainPhase::Measure(next),
-                    None => {
-                        self.carried.clip(self.config.clip_norm)?;
-                        TrainPhase::Later
-                    }
+                batch.visit_rows(Rule::new(Visit::Measure, carried, hook), params, rows);
+                if next.is_none() {
+                    carried.clip(self.config.clip_norm)?;
                 }
+                next.map_or(TrainPhase::Later, TrainPhase::Measure)
             }
             TrainPhase::Later => {
                 if plain {
                     batch.update_later(params);
                 } else {
-                    batch.visit_later(Rule::new(Visit::Apply, &mut self.carried, hook), params);
+                    batch.visit_later(Rule::new(Visit::Apply, carried, hook), params);
                 }
                 TrainPhase::Rows(0)
             }
@@ -280,15 +289,14 @@ impl Trainer {
                 if plain {
                     batch.update_rows(params, rows);
                 } else {
-                    let rule = Rule::new(Visit::Apply, &mut self.carried, hook);
-                    batch.visit_rows(rule, params, rows);
+                    batch.visit_rows(Rule::new(Visit::Apply, carried, hook), params, rows);
                 }
                 match next {
                     Some(next) => TrainPhase::Rows(next),
                     None => self.end_batch(params)?,
                 }
             }
-            TrainPhase::BeginEpoch | TrainPhase::Done => TrainPhase::Done,
+            _ => TrainPhase::Done,
         })
     }
 
@@ -325,6 +333,72 @@ impl Trainer {
             Ok(TrainPhase::Done)
         } else {
             Err(TrainError::Diverged)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, Arithmetic, Init, Shape};
+
+    struct Halve;
+
+    impl Correction for Halve {
+        fn correct(&mut self, _: usize, _: &[f32], gradient: &mut [f32]) {
+            gradient.iter_mut().for_each(|g| *g *= 0.5);
+        }
+    }
+
+    /// Small enough for Miri.
+    #[test]
+    fn every_path_of_a_training_and_its_evaluation_lowers_the_loss() {
+        let model = Model::new(Shape::new(&[6, 3, 2]).unwrap(), Activation::Sigmoid);
+        let (inputs, labels) = ([255, 0, 9, 0, 0, 0, 0, 0, 0, 0, 9, 255], [0, 1]);
+        let momentum = Optimizer::Momentum { momentum: 0.5 };
+        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float] {
+            for (optimizer, clip_norm) in [
+                (Optimizer::Sgd, None),
+                (Optimizer::Sgd, Some(0.1)),
+                (momentum, None),
+                (Optimizer::ADAM, Some(0.1)),
+            ] {
+                let config = TrainConfig {
+                    arithmetic,
+                    optimizer,
+                    clip_norm,
+                    ..TrainConfig::default()
+                };
+                let mut trainer = Trainer::new(&model, config, labels.len()).unwrap();
+                let plan = *trainer.plan();
+                let mut workspace = Workspace {
+                    floats: &mut vec![f32::NAN; plan.floats],
+                    ints: &mut vec![-1; plan.ints],
+                    order: &mut vec![9; plan.order],
+                };
+                let mut params = vec![0.0; model.shape().num_params()];
+                model.init_params(Init::Xavier, 1, &mut params).unwrap();
+                let evaluate = |params: &[f32], workspace: &mut Workspace<'_>| {
+                    let space = Workspace {
+                        floats: workspace.floats,
+                        ints: workspace.ints,
+                        order: workspace.order,
+                    };
+                    let found = model.evaluate(params, &inputs, &labels, space, arithmetic);
+                    found.unwrap().mean_loss()
+                };
+                let before = evaluate(&params, &mut workspace);
+                let mut halve = Halve;
+                let mut step = Step::Working;
+                while step == Step::Working {
+                    let hook: Option<&mut dyn Correction> = clip_norm.map(|_| &mut halve as _);
+                    step = trainer
+                        .step_with(&mut params, &inputs, &labels, &mut workspace, 1, hook)
+                        .unwrap();
+                }
+                let after = evaluate(&params, &mut workspace);
+                assert!(after < before, "{config:?}: {before} {after}");
+            }
         }
     }
 }

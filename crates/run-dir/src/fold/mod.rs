@@ -5,8 +5,8 @@
 //!
 //! # Fleet events
 //! [`FleetRecord`](crate::FleetRecord) tells what only the fleet's owner knows: a device boots, runs, dies or
-//! is stopped, a fault happens to it or is over. What was done by hand, from the dashboard, is counted by
-//! itself: faults of that kind are none of the experiment's.
+//! is stopped, a fault happens to it or is over. Remote actions from the dashboard are counted apart:
+//! their faults are none of the experiment's.
 //!
 //! # Bounds
 //! The events are this program's own, yet a device can make many of them (messages that are refused):

@@ -1,4 +1,4 @@
-//! The metrics that whoever runs the fleet measures.
+//! The metrics that the process which runs the fleet measures.
 
 use super::{Folds, Kind, Metric, Source, Unit};
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,8 @@ use Unit::{Bytes, Count, Joules, Milliseconds, Seconds};
 /// Declares the fields of [`HostCost`] with the row of each.
 macro_rules! host_metrics {
     ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $row:expr;)+) => {
-        /// The cost of a client in a round as whoever runs the fleet measures it; what cannot be known is
-        /// absent.
+        /// Cost of a client in a round, as the process that runs the fleet measures it; what cannot be
+        /// known is absent.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct HostCost {

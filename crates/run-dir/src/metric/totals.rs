@@ -6,7 +6,7 @@ use serde::ser::{Serialize, Serializer};
 
 /// Totals of a device's rounds, by metric.
 ///
-/// As JSON it is what displays of a run under way show: of what belongs to a round the last one.
+/// As JSON it has the values that displays of a run under way show.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     last: Values,

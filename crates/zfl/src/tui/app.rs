@@ -86,7 +86,7 @@ impl Log {
 #[derive(Debug)]
 pub struct App {
     /// State of the run.
-    pub model: Fold,
+    pub fold: Fold,
     /// Its directory.
     pub run: PathBuf,
     /// True if this screen may stop the run.
@@ -119,9 +119,9 @@ pub struct App {
 
 impl App {
     /// Nothing has happened yet.
-    pub fn new(model: Fold, run: &Path, owned: bool) -> Self {
+    pub fn new(fold: Fold, run: &Path, owned: bool) -> Self {
         Self {
-            model,
+            fold,
             run: run.to_owned(),
             owned,
             tab: Tab::Run,
@@ -143,7 +143,7 @@ impl App {
     /// The time of the run, in milliseconds.
     pub fn now_ms(&self) -> u64 {
         let since = self.heard.map_or(0, |heard| heard.elapsed().as_millis());
-        self.model.time_ms() + since as u64
+        self.fold.time_ms() + since as u64
     }
 
     /// Notes that so many events were read just now.
@@ -163,16 +163,16 @@ impl App {
     /// True if a new picture would differ, since this was last asked.
     pub fn is_changed(&mut self) -> bool {
         let second = self.now_ms() / 1000;
-        let ticks = !self.model.is_over() && second != self.shown_second;
+        let ticks = !self.fold.is_over() && second != self.shown_second;
         self.shown_second = second;
         let touched = std::mem::take(&mut self.touched);
         let told = std::mem::take(&mut self.log.changed);
-        self.model.take_changes() != Changes::default() || ticks || touched || told
+        self.fold.take_changes() != Changes::default() || ticks || touched || told
     }
 
     /// The selected device.
     pub fn device(&self) -> Option<&Device> {
-        self.model.device(self.selected)
+        self.fold.device(self.selected)
     }
 
     /// Does what an event of the terminal asks for.
@@ -234,7 +234,7 @@ impl App {
     }
 
     fn select(&mut self, code: KeyCode) {
-        let Some(last) = self.model.devices().last().map(|device| device.client) else {
+        let Some(last) = self.fold.devices().last().map(|device| device.client) else {
             return;
         };
         let (at, columns) = (self.selected, self.columns);

@@ -173,8 +173,8 @@ impl Show {
         }
         let app = &mut self.app;
         let lines = Lines {
-            rounds: app.model.meta().rounds,
-            clients: app.model.meta().clients,
+            rounds: app.fold.meta().rounds,
+            clients: app.fold.meta().clients,
         };
         let read = self.tail.poll(|record| {
             let line = from_events.then(|| lines.of(&record.event)).flatten();
@@ -183,14 +183,14 @@ impl Show {
                 Some(Line::Warning(text)) => app.log.push(&format!("warning: {text}")),
                 None => {}
             }
-            app.model.apply(record);
+            app.fold.apply(record);
         });
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => app.took_in(read.context("read events.jsonl")?),
         }
-        if from_events && !app.model.is_over() {
-            app.model.set_interrupted(process_of(&app.run).is_none());
+        if from_events && !app.fold.is_over() {
+            app.fold.set_interrupted(process_of(&app.run).is_none());
         }
         app.refresh_serial();
         Ok(more)
@@ -198,7 +198,7 @@ impl Show {
 
     /// Forgets what was read: the run goes on from an earlier round.
     fn read_anew(&mut self, from_events: bool) {
-        self.app.model = Fold::new(self.app.model.meta().clone());
+        self.app.fold = Fold::new(self.app.fold.meta().clone());
         if from_events {
             self.app.log = Log::default();
         }

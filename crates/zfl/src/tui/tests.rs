@@ -98,7 +98,7 @@ fn under_way(app: &mut App, client: u32, clients: u32) {
 fn tell(app: &mut App, event: Event) {
     // Long ago, so that the clock of the picture is that of the last event.
     let (time_ms, at) = (14_500, String::new());
-    app.model.apply(Record { time_ms, at, event });
+    app.fold.apply(Record { time_ms, at, event });
 }
 
 fn fleet(app: &mut App, client: u32, what: &str, detail: Value) {

@@ -91,7 +91,7 @@ pub fn grid(frame: &mut Frame<'_>, area: Rect, app: &mut App) {
             .areas(inner);
     frame.render_widget(Paragraph::new(counts).wrap(Wrap { trim: true }), legend);
 
-    let devices: Vec<&Device> = app.model.devices().collect();
+    let devices: Vec<&Device> = app.fold.devices().collect();
     let (room, digits) = (usize::from(cells.height).max(1), digits(&devices));
     let width = usize::from(cells.width);
     let (size, columns) = [
@@ -179,7 +179,7 @@ fn block(device: &Device) -> &'static str {
 /// Number of devices in each state; the legend, too.
 fn counts(app: &App) -> Line<'static> {
     let mut counts = BTreeMap::<State, u32>::new();
-    for device in app.model.devices() {
+    for device in app.fold.devices() {
         *counts.entry(device.state).or_default() += 1;
     }
     let mut parts = Vec::new();

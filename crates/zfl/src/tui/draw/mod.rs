@@ -37,7 +37,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let view = app.model.run(app.now_ms());
+    let view = app.fold.run(app.now_ms());
     let [head, body, foot] = Layout::vertical([
         Constraint::Length(3),
         Constraint::Fill(1),
@@ -164,7 +164,7 @@ fn tabs(app: &App, view: &RunView) -> Line<'static> {
 
 /// Progress of the run, from 0 to 1.
 fn progress(app: &App, view: &RunView) -> f64 {
-    let under_way = app.model.devices().filter(|device| {
+    let under_way = app.fold.devices().filter(|device| {
         device.round == view.round
             && view.round > view.rounds_completed
             && device.state >= State::Training

@@ -47,7 +47,7 @@ fn curves(frame: &mut Frame<'_>, area: Rect, app: &App, view: &RunView) {
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
     let of = |value: fn(&RoundRow) -> f64| -> Vec<(f64, f64)> {
         let points = app
-            .model
+            .fold
             .rounds()
             .map(|row| (row.record.round.into(), value(row)));
         points.filter(|(_, value)| value.is_finite()).collect()
@@ -132,7 +132,7 @@ fn rounds(frame: &mut Frame<'_>, area: Rect, app: &App) {
         ]
         .map(|name| Cell::from(Line::from(name).right_aligned())),
     );
-    let rows: Vec<_> = app.model.rounds().map(row).collect();
+    let rows: Vec<_> = app.fold.rounds().map(row).collect();
     let room = usize::from(area.height.saturating_sub(3));
     let shown = rows.into_iter().rev().take(room);
     let widths = [5, 9, 7, 7, 8, 7, 6, 6].map(Constraint::Length);
