@@ -49,6 +49,7 @@ impl Rounds {
             late,
         } = self.harvest(&closed);
         if closed.failure.is_some() {
+            self.settle_bytes().await;
             self.shared
                 .look(|state| self.ledger.fill(&mut records, &state.roster));
             records.extend(late);

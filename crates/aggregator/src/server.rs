@@ -275,6 +275,18 @@ impl Handle {
             .with(|state, now_us| state.machine.cancel(now_us, reason));
     }
 
+    /// Puts the clock of the rounds ahead, so that tests need not wait for deadlines.
+    pub fn skip(&self, duration: Duration) {
+        self.shared.skip(duration);
+    }
+
+    /// Time until the next deadline of the rounds, if they wait for one.
+    pub fn deadline_in(&self) -> Option<Duration> {
+        let deadline_us = self.shared.look(|state| state.machine.deadline())?;
+        let left_us = deadline_us.saturating_sub(self.shared.now_us());
+        Some(Duration::from_micros(left_us))
+    }
+
     /// Seconds since the start of the run.
     pub fn elapsed_s(&self) -> f64 {
         self.shared.log.elapsed_s()

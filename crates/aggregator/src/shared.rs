@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Shared {
     state: Mutex<State>,
     /// Start of the machine's clock.
     began: Instant,
+    /// Time that its clock is ahead by, in microseconds: see [`Shared::skip`].
+    skipped_us: AtomicU64,
     work: mpsc::UnboundedSender<Action>,
     /// Time at which the machine wants to be woken.
     wake: watch::Sender<Option<u64>>,
@@ -118,6 +121,7 @@ impl Shared {
             states,
             state: Mutex::new(state),
             began: Instant::now(),
+            skipped_us: AtomicU64::new(0),
             work,
             wake,
             answering: watch::Sender::new(0),
@@ -168,12 +172,20 @@ impl Shared {
 
     /// Time of the machine's clock.
     pub(crate) fn now_us(&self) -> u64 {
-        self.began.elapsed().as_micros() as u64
+        self.began.elapsed().as_micros() as u64 + self.skipped_us.load(Ordering::SeqCst)
     }
 
     /// The instant of a time of the machine's clock.
     pub(crate) fn instant(&self, us: u64) -> Instant {
-        self.began + Duration::from_micros(us)
+        let skipped_us = self.skipped_us.load(Ordering::SeqCst);
+        self.began + Duration::from_micros(us.saturating_sub(skipped_us))
+    }
+
+    /// Puts the machine's clock ahead.
+    pub(crate) fn skip(&self, duration: Duration) {
+        let us = duration.as_micros() as u64;
+        self.skipped_us.fetch_add(us, Ordering::SeqCst);
+        self.with(|state, now_us| state.machine.tick(now_us));
     }
 
     fn tell(&self, state: &State, note: Note) {

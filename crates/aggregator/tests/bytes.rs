@@ -111,11 +111,10 @@ async fn a_client_that_failed_has_paid_for_its_start() {
 
 #[tokio::test]
 async fn what_a_failed_round_cost_is_told() {
-    let mut short = config(1, 1);
-    short.round_deadline = support::SHORT;
-    let run = Run::start(short).await;
+    let run = Run::start(config(1, 1)).await;
     let (mut devices, wires) = wired(&run, 1).await;
     devices[0].order().await;
+    run.pass_deadline().await;
     let finished = run.finish().await;
     assert!(!finished.summary.success);
     let row = sum(&finished, "clients.csv", &[("round", 1), ("client", 0)]);

@@ -3,10 +3,14 @@
 mod support;
 
 use std::time::Duration;
-use support::{Device, LONG, Run, SHORT, answer, config, get};
+use support::{Device, LONG, Run, answer, config, get};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zfl_aggregator::Limits;
+
+/// Long enough for a local exchange, short enough to wait for: the limits of connections go by the
+/// clock of the machine.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Limits that only a hang would reach.
 const GENEROUS: Limits = Limits {
@@ -97,7 +101,7 @@ async fn a_body_that_comes_slowly_is_taken() {
     let pieces = 16;
     for piece in update.chunks(update.len().div_ceil(pieces)) {
         stream.write_all(piece).await.unwrap();
-        tokio::time::sleep(4 * SHORT / pieces as u32).await;
+        tokio::time::sleep(3 * SHORT / pieces as u32).await;
     }
     assert_eq!(answer(&mut stream).await.status, 200);
     assert!(run.finish().await.summary.success);

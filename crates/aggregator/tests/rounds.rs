@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Device, Reply, Run, SHORT, config, data, get, num_params, partition, update_of};
+use support::{Device, LONG, Reply, Run, config, data, get, num_params, partition, update_of};
 use tokio::net::TcpListener;
 use zfl_aggregator::{
     ClientRecord, Event, HostCost, Resumed, RoundFaults, RoundHooks, RoundPhase, RoundRecord,
@@ -154,28 +154,26 @@ async fn a_device_killed_in_a_round_does_not_stop_it() {
 
 #[tokio::test]
 async fn a_device_that_never_delivers_costs_a_round_no_more_than_its_deadline() {
-    let mut short = config(2, 1);
-    short.round_deadline = SHORT;
-    let run = Run::start(short).await;
+    let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
     devices[0].obey().await;
     devices[1].order().await;
+    run.pass_deadline().await;
     let finished = run.finish().await;
     assert!(finished.summary.success);
     let [(1, 1, reason)] = finished.failures()[..] else {
         panic!("{:?}", finished.failures())
     };
-    assert!(reason.contains("no update within"), "{reason}");
+    assert!(reason.contains("no update within 60s"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_device_that_never_answers_start_does_not_stop_a_round() {
-    let mut short = config(2, 1);
-    short.round_deadline = SHORT;
-    let run = Run::start(short).await;
+    let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
     devices[1].answer_next([Reply::Hang, Reply::Hang, Reply::Hang]);
     devices[0].obey().await;
+    run.pass_deadline().await;
     let finished = run.finish().await;
     assert!(finished.summary.success);
     assert_eq!(finished.failures().len(), 1);
@@ -183,9 +181,7 @@ async fn a_device_that_never_answers_start_does_not_stop_a_round() {
 
 #[tokio::test]
 async fn a_device_that_never_becomes_ready_is_left_out_after_the_deadline() {
-    let mut short = config(2, 1);
-    short.ready_deadline = SHORT;
-    let run = Run::start(short).await;
+    let mut run = Run::start(config(2, 1)).await;
     let mut device = Device::join(run.address, 0).await;
     // Takes connections, for the kernel does, and never says a word.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -193,6 +189,8 @@ async fn a_device_that_never_becomes_ready_is_left_out_after_the_deadline() {
     let answer = get(run.address, &format!("/id?client=1&address={address}")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(get(run.address, "/training-labels?id=1").await.status, 200);
+    run.until_ready(0).await;
+    run.pass_deadline().await;
     device.obey().await;
     let finished = run.finish().await;
     assert_eq!(finished.cohorts(), [[0]]);
@@ -201,10 +199,12 @@ async fn a_device_that_never_becomes_ready_is_left_out_after_the_deadline() {
 
 #[tokio::test]
 async fn too_few_ready_devices_fail_the_run_with_a_reason() {
-    let mut short = config(3, 1);
-    (short.ready_deadline, short.quorum) = (SHORT, 2);
-    let run = Run::start(short).await;
+    let mut strict = config(3, 1);
+    strict.quorum = 2;
+    let mut run = Run::start(strict).await;
     let device = Device::join(run.address, 0).await;
+    run.until_ready(0).await;
+    run.pass_deadline().await;
     let finished = run.finish().await;
     let reason = finished.summary.reason.as_deref().unwrap_or_default();
     assert!(!finished.summary.success);
@@ -219,12 +219,13 @@ async fn too_few_ready_devices_fail_the_run_with_a_reason() {
 
 #[tokio::test]
 async fn too_few_updates_fail_the_run_with_a_reason() {
-    let mut short = config(2, 2);
-    (short.round_deadline, short.quorum) = (SHORT, 2);
-    let run = Run::start(short).await;
+    let mut strict = config(2, 2);
+    strict.quorum = 2;
+    let run = Run::start(strict).await;
     let mut devices = run.devices(2).await;
     devices[0].obey().await;
     devices[1].order().await;
+    run.pass_deadline().await;
     let finished = run.finish().await;
     let reason = finished.summary.reason.as_deref().unwrap_or_default();
     assert!(!finished.summary.success);
@@ -343,15 +344,14 @@ async fn a_busy_device_is_asked_again() {
 
 #[tokio::test]
 async fn a_device_whose_answer_to_start_was_lost_has_started() {
-    let run = Run::start(config(1, 1)).await;
+    let mut run = Run::start(config(1, 1)).await;
     let mut device = Device::join(run.address, 0).await;
     device.answer_next([Reply::Garble, Reply::Refuse(409)]);
     let order = device.order().await;
-    while device.replies_left() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    // The refusal is on its way to the aggregator, which asks whom it has not heard of again.
-    tokio::time::sleep(SHORT).await;
+    // It refuses the second try, and says in `/ready` that it has begun this round.
+    run.until(|event| matches!(event, Event::ClientStarted { .. }).then_some(()))
+        .await;
+    assert_eq!(device.replies_left(), 0);
     device.post(&device.update(&order)).await;
     let finished = run.finish().await;
     let is_start = |event: &&Event| matches!(event, Event::ClientStarted { .. });
@@ -383,12 +383,13 @@ async fn a_run_broken_off_in_its_first_round_has_one_row_0() {
 #[tokio::test]
 async fn late_updates_are_refused_or_go_into_the_next_round() {
     for stragglers in [Stragglers::Refuse, Stragglers::UseNext] {
-        let mut short = config(2, 2);
-        (short.round_deadline, short.stragglers) = (SHORT, stragglers);
-        let mut run = Run::start(short).await;
+        let mut some = config(2, 2);
+        some.stragglers = stragglers;
+        let mut run = Run::start(some).await;
         let mut devices = run.devices(2).await;
         let late = devices[1].order().await;
         devices[0].obey().await;
+        run.pass_deadline().await;
         run.until(|event| matches!(event, Event::RoundStarted { round: 2, .. }).then_some(()))
             .await;
         let answer = devices[1].post(&devices[1].update(&late)).await;
@@ -403,6 +404,7 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
         let again = devices[1].post(&devices[1].update(&late)).await;
         assert_eq!(again.status, 410, "late, and twice");
         devices[0].obey().await;
+        run.pass_deadline().await;
         let finished = run.finish().await;
         let rows = finished.table("rounds.csv", &["results", "late"]);
         assert_eq!(rows[1], ["1", "0"]);
@@ -601,47 +603,31 @@ async fn every_start_carries_the_model_and_the_hyper_parameters() {
 }
 
 #[tokio::test]
-async fn a_device_that_was_busy_twice_is_asked_a_third_time() {
-    let mut short = config(1, 1);
-    short.round_deadline = SHORT * 4;
-    let run = Run::start(short).await;
+async fn a_device_that_was_busy_is_asked_until_it_takes_the_start() {
+    let run = Run::start(config(1, 1)).await;
     let mut device = Device::join(run.address, 0).await;
     device.answer_next([Reply::Refuse(409), Reply::Refuse(409), Reply::Refuse(409)]);
-    let started = tokio::time::timeout(SHORT * 3, device.order()).await;
-    assert!(
-        started.is_ok(),
-        "never started: the second 409 was taken for a lost answer"
-    );
-    drop(run);
+    // The second 409 is not taken for a lost answer: in `/ready` it has begun no round.
+    device.obey().await;
+    assert!(run.finish().await.summary.success);
 }
 
 #[tokio::test]
 async fn a_device_that_failed_once_is_chosen_again_once_it_is_ready() {
-    let run = Run::start(config(2, 6)).await;
+    let run = Run::start(config(2, 2)).await;
     let devices = run.devices(2).await;
     devices[1].answer_next([Reply::Refuse(400)]);
     for device in devices {
-        tokio::spawn(async move {
-            let mut device = device;
-            loop {
-                let order = device.order().await;
-                tokio::time::sleep(SHORT / 2).await;
-                device.post(&device.update(&order)).await;
-            }
-        });
+        device.obey_always();
     }
-    let cohorts = run.finish().await.cohorts();
-    assert!(
-        cohorts[2..].iter().any(|cohort| cohort.contains(&1)),
-        "{cohorts:?}"
-    );
+    let finished = run.finish().await;
+    assert_eq!(finished.cohorts(), [[0, 1], [0, 1]]);
+    assert_eq!(finished.failures().len(), 1);
 }
 
 #[tokio::test]
 async fn a_refused_stale_update_leaves_the_client_as_it_was() {
-    let mut short = config(2, 3);
-    short.round_deadline = SHORT;
-    let mut run = Run::start(short).await;
+    let mut run = Run::start(config(2, 3)).await;
     let mut devices = run.devices(2).await;
     for device in &mut devices {
         device.obey().await;
@@ -655,6 +641,7 @@ async fn a_refused_stale_update_leaves_the_client_as_it_was() {
     let forged = update_of(&results, &devices[1].train(&order));
     assert_eq!(devices[1].post(&forged).await.status, 410);
     devices[1].set_state(fl_proto::DeviceState::Training, 2);
+    run.pass_deadline().await;
     run.until(|e| matches!(e, Event::RoundStarted { round: 3, .. }).then_some(()))
         .await;
     devices[0].obey().await;
@@ -678,12 +665,13 @@ async fn a_device_that_failed_its_last_start_is_told_that_it_is_over() {
 
 #[tokio::test]
 async fn a_failed_round_leaves_its_rows_in_clients_csv() {
-    let mut short = config(2, 1);
-    (short.round_deadline, short.quorum) = (SHORT, 2);
-    let run = Run::start(short).await;
+    let mut strict = config(2, 1);
+    strict.quorum = 2;
+    let run = Run::start(strict).await;
     let mut devices = run.devices(2).await;
     devices[0].obey().await;
     devices[1].order().await;
+    run.pass_deadline().await;
     assert_eq!(
         run.finish().await.table("clients.csv", &["client"]).len(),
         2
@@ -699,7 +687,8 @@ async fn cancelling_does_not_wait_for_a_device_that_hangs() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run.handle.cancel("interrupted");
-    let ended = tokio::time::timeout(SHORT * 4, run.finish_unread()).await;
+    // The hanging `/start` alone would take half a minute.
+    let ended = tokio::time::timeout(LONG / 4, run.finish_unread()).await;
     assert!(ended.is_ok(), "still waits for the answer to /start");
 }
 

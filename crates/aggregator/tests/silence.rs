@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Device, LONG, Reply, Run, SHORT, config, get};
+use support::{Device, LONG, Reply, Run, config, get};
 use tokio::net::TcpListener;
 use zfl_aggregator::{Event, Handle, RoundFaults, RoundHooks};
 
@@ -67,10 +67,10 @@ async fn an_update_on_its_way_breaks_the_silence() {
             .find(|one| one.0 == 1)
             .map(|one| one.1)
     };
-    let before = soon("it is silent for a while", || {
-        long(&run.handle).filter(|long| *long > SHORT)
-    })
-    .await;
+    silent(&run.handle, 1).await;
+    run.handle.skip(LONG / 2);
+    let before = long(&run.handle).expect("it is still silent");
+    assert!(before >= LONG / 2);
     let mut upload = TcpStream::connect(run.address).unwrap();
     write!(
         upload,
@@ -133,17 +133,17 @@ async fn a_device_that_is_away_on_purpose_is_not_silent() {
 
 #[tokio::test]
 async fn those_that_did_not_come_are_waited_for_once() {
-    // With a wait in every round this would last longer than any test waits.
-    let mut short = config(3, 50);
-    short.ready_deadline = SHORT;
-    assert!(SHORT * short.rounds > LONG);
-    let run = Run::start(short).await;
-    // Client 1 joins and goes no further, client 2 never joins.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = silent.local_addr().unwrap();
+    let mut run = Run::start(config(3, 50)).await;
+    // Client 1 joins, goes no further and refuses connections; client 2 never joins.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
     let answer = get(run.address, &format!("/id?client=1&address={address}")).await;
     assert_eq!(answer.status, 200);
     Device::join(run.address, 0).await.obey_always();
+    run.until_ready(0).await;
+    // A second wait would last longer than any test waits.
+    run.pass_deadline().await;
     let finished = run.finish().await;
     assert_eq!(finished.summary.rounds_completed, 50);
     let lost = finished.events.iter().filter_map(|event| match event {
@@ -152,17 +152,17 @@ async fn those_that_did_not_come_are_waited_for_once() {
     });
     assert_eq!(
         lost.collect::<Vec<_>>(),
-        [(2, "did not join within 3s")],
+        [(2, "did not join within 60s")],
         "whoever has joined may only be slow"
     );
 }
 
 #[tokio::test]
 async fn those_that_come_late_are_welcome() {
-    let mut short = config(3, 2);
-    short.ready_deadline = SHORT;
-    let mut run = Run::start(short).await;
+    let mut run = Run::start(config(3, 2)).await;
     let mut first = Device::join(run.address, 0).await;
+    run.until_ready(0).await;
+    run.pass_deadline().await;
     let order = first.order().await;
     let second = Device::join(run.address, 1).await;
     // One that has no wish gets the place that nobody has had.

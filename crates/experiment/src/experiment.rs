@@ -1,6 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
+use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
@@ -12,7 +13,6 @@ use anyhow::{Context, Result};
 use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
-use fl_proto::codec::Codec;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,12 +80,6 @@ pub struct Experiment {
     /// Weights of the updates.
     #[serde(serialize_with = "choice::write")]
     pub weighting: Weighting,
-    /// Encoding of updates on their way up.
-    #[serde(serialize_with = "write_codec")]
-    pub encoding_up: &'static dyn Codec,
-    /// Encoding of the model on its way down.
-    #[serde(serialize_with = "write_codec")]
-    pub encoding_down: &'static dyn Codec,
     /// Passes over a device's data in a round.
     pub local_epochs: u32,
     /// Examples per step of SGD.
@@ -95,6 +89,10 @@ pub struct Experiment {
     /// Arithmetic of the first layer on the devices.
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
+    /// Encoding of the model on its way to a device.
+    pub encoding_down: Encoding,
+    /// Encoding of a device's update.
+    pub encoding_up: Encoding,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -281,12 +279,12 @@ impl Experiment {
             round_deadline_s: settings.round_deadline_s(),
             watchdog_s: settings.watchdog_s(),
             weighting: settings.weighting(),
-            encoding_up: settings.encoding_up(),
-            encoding_down: settings.encoding_down(),
             local_epochs: settings.training.local_epochs(),
             batch_size: settings.training.batch_size(),
             learning_rate: settings.learning_rate(),
             arithmetic: settings.arithmetic(),
+            encoding_down: settings.encoding_down(),
+            encoding_up: settings.encoding_up(),
             hidden,
             layers,
             activation,
@@ -385,8 +383,8 @@ impl Experiment {
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
-            encoding_up: self.encoding_up,
-            encoding_down: self.encoding_down,
+            encoding_up: self.encoding_up.0,
+            encoding_down: self.encoding_down.0,
             any_address: false,
         }
     }
@@ -438,10 +436,6 @@ impl Experiment {
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
     }
-}
-
-fn write_codec<S: Serializer>(codec: &&'static dyn Codec, to: S) -> Result<S::Ok, S::Error> {
-    codec.name().serialize(to)
 }
 
 /// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.

@@ -7,9 +7,10 @@
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
 use crate::choice::{BodyChoice, Network, Time};
+use crate::encoding::{Encoding, Encodings};
 use crate::keys::domain::{
-    Count, Domain, Encoding, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
-    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Count, Domain, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience, Probability,
+    Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys};
@@ -18,7 +19,6 @@ use crate::rule::{Partitions, Rule};
 use crate::strategy::Strategies;
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
-use fl_proto::codec::F32;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
@@ -61,10 +61,10 @@ keys! {
         partition: Rule<Partitions> | "\"iid\"", RunAndServer "partition" "Training";
         /// Algorithm that devices and server follow
         strategy: Rule<Strategies> | "\"fedavg\"", RunAndServer "strategy" "Training";
-        /// Encoding of updates on their way up: f16 halves their bytes and rounds their numbers
-        encoding_up: Encoding = &F32, RunAndServer "encoding-up" "Rounds";
-        /// Encoding of the model on its way down: f16 halves its bytes and rounds its numbers
-        encoding_down: Encoding = &F32, RunAndServer "encoding-down" "Rounds";
+        /// Encoding of the model on its way to a device
+        encoding_down: Encodings = Encoding::default(), RunAndServer "encoding-down" "Training";
+        /// Encoding of a device's update
+        encoding_up: Encodings = Encoding::default(), RunAndServer "encoding-up" "Training";
         /// Weights of the updates of a round
         weighting: Named<Weighting> = Weighting::NumExamples, RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails

@@ -130,7 +130,7 @@ impl Runner {
     /// Runs it to its end. It blocks, and must not be called from within an asynchronous runtime.
     ///
     /// # Errors
-    /// As [`run`].
+    /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let experiment = self.experiment;

@@ -102,7 +102,11 @@ impl Device {
             .route("/start", on_post(start))
             .route("/stop", on_post(stop))
             .with_state(inner.clone());
-        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let taken = Taken {
+            listener,
+            inner: inner.clone(),
+        };
+        let serving = tokio::spawn(async move { axum::serve(taken, app).await.unwrap() });
         let address = match wire {
             Some(wire) => wire.to_device(address).await,
             None => address,
@@ -256,10 +260,31 @@ pub fn message_of(kind: Kind, control: &[u8], params: &[f32]) -> Vec<u8> {
     message::encode(kind, control, &[model]).unwrap()
 }
 
-async fn ready(State(inner): State<Arc<Inner>>) -> Response {
-    if inner.vanished.load(Ordering::SeqCst) {
-        return std::future::pending().await;
+/// Connections to a device, closed at once while it has vanished.
+struct Taken {
+    listener: TcpListener,
+    inner: Arc<Inner>,
+}
+
+impl axum::serve::Listener for Taken {
+    type Io = tokio::net::TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let taken = axum::serve::Listener::accept(&mut self.listener).await;
+            if !self.inner.vanished.load(Ordering::SeqCst) {
+                return taken;
+            }
+        }
     }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+async fn ready(State(inner): State<Arc<Inner>>) -> Response {
     json_ready(&inner, 200)
 }
 

@@ -1,7 +1,7 @@
 //! Support of the tests: a tiny data set, a running aggregator, and devices that do as they are told.
 //!
-//! Everything goes over real sockets on loopback. No test asserts how long something takes; deadlines
-//! are short only where a test needs one to pass.
+//! Everything goes over real sockets on loopback. No test asserts how long something takes, and none
+//! waits for a deadline of the rounds: [`Run::pass_deadline`] puts their clock ahead.
 
 // Each test file uses its own part of this.
 #![allow(dead_code, unused_imports)]
@@ -31,9 +31,6 @@ use zfl_aggregator::{
 
 /// Long enough that only a hang reaches it.
 pub const LONG: Duration = Duration::from_secs(60);
-
-/// Long enough for a local exchange, short enough to wait for.
-pub const SHORT: Duration = Duration::from_secs(3);
 
 /// 40 examples to train on and 8 to test with, of 4 octets and 2 classes.
 pub fn data() -> Splits {
@@ -187,6 +184,27 @@ impl Run {
         tokio::time::timeout(LONG, search)
             .await
             .expect("the event comes")
+    }
+
+    /// Waits until the rounds wait for a deadline, and lets it pass.
+    pub async fn pass_deadline(&self) {
+        let deadline = async {
+            loop {
+                if let Some(left) = self.handle.deadline_in() {
+                    return left;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let left = tokio::time::timeout(LONG, deadline).await;
+        self.handle
+            .skip(left.expect("the rounds wait for a deadline"));
+    }
+
+    /// Waits until a client is ready for the first time.
+    pub async fn until_ready(&mut self, client: u32) {
+        let is_it = |event: &Event| matches!(event, Event::ClientReady { client: ready } if *ready == client);
+        self.until(|event| is_it(event).then_some(())).await;
     }
 
     /// Waits for the end without a look at the files, which a test may have made unreadable.

@@ -4,7 +4,6 @@ use super::{Commands, Flag, Form};
 use crate::Settings;
 use crate::choice::Choice;
 use crate::values;
-use fl_proto::codec::{self, Codec};
 use serde::de::{DeserializeSeed, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -241,37 +240,4 @@ impl<C: Choice + Debug> Domain for Named<C> {
     fn show(value: &C) -> String {
         format!("\"{}\"", value.name())
     }
-}
-
-/// A codec of the wire.
-pub enum Encoding {}
-
-impl Domain for Encoding {
-    type Value = &'static dyn Codec;
-    const FORM: Form = Form::Names(|| codec::ALL.iter().map(|codec| (codec.name(), "")).collect());
-
-    fn parse(text: &str) -> Result<Self::Value, String> {
-        codec::by_name(text).ok_or_else(|| format!("give one of {}", encodings().join(", ")))
-    }
-
-    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self::Value, D::Error> {
-        Self::parse(&String::deserialize(from)?).map_err(D::Error::custom)
-    }
-
-    fn values() -> String {
-        let names: Vec<_> = encodings().iter().map(|name| format!("`{name}`")).collect();
-        names.join(", ")
-    }
-
-    fn schema() -> Value {
-        json!({ "enum": encodings() })
-    }
-
-    fn show(value: &Self::Value) -> String {
-        format!("\"{}\"", value.name())
-    }
-}
-
-fn encodings() -> Vec<&'static str> {
-    codec::ALL.iter().map(|codec| codec.name()).collect()
 }

@@ -1,6 +1,6 @@
 //! Keys of an experiment, each declared once: name, documentation, values, default, flag.
 //!
-//! The macro [`keys!`] makes of each declaration a field of a settings struct, its reading from TOML, its
+//! The macro `keys!` makes of each declaration a field of a settings struct, its reading from TOML, its
 //! check, its place under a flag, and a row of a table of [`Key`]s. The flags of `zfl`, the tables of
 //! `experiments/README.md` and the JSON Schema are made of those rows.
 

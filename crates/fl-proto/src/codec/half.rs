@@ -18,6 +18,10 @@ impl Codec for F16 {
         1
     }
 
+    fn doc(&self) -> &'static str {
+        "Half precision, rounded to nearest: 2 bytes a number"
+    }
+
     fn octets(&self, count: u32) -> u64 {
         2 * u64::from(count)
     }
