@@ -84,8 +84,8 @@ macro_rules! keys {
         pub struct $Struct:ident at $at:expr, table $TABLE:ident {$(
             $(#[doc = $doc:literal])+
             $key:ident: $Domain:ty
-            $(= $default:tt)?
             $(| $otherwise:literal)?
+            $(= $default:expr)?
             $(, $commands:ident $flag:literal $heading:literal)?
             ;
         )*}
@@ -103,7 +103,10 @@ macro_rules! keys {
             name: stringify!($key),
             doc: concat!($($doc),+).trim_ascii_start(),
             default: || None
-                $( .or(Some(<$Domain>::show(&$default))) )?
+                $( .or({
+                    let usual: <$Domain as Domain>::Value = $default;
+                    Some(<$Domain>::show(&usual))
+                }) )?
                 $( .or(Some(String::from($otherwise))) )?,
             values: <$Domain>::values,
             schema: <$Domain>::schema,
@@ -170,8 +173,7 @@ macro_rules! keys {
             $($(
                 /// The value of the key of this name, or its default.
                 pub fn $key(&self) -> <$Domain as Domain>::Value {
-                    #[allow(unused_parens, reason = "a default may need them")]
-                    let usual = || $default;
+let usual = || -> <$Domain as Domain>::Value { $default };
                     self.$key.clone().unwrap_or_else(usual)
                 }
             )?)*
