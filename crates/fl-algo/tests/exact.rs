@@ -266,3 +266,14 @@ fn weights_count_up_to_their_bound() {
     assert_eq!(whole.merge(&mean), Err(ExactError::Weight));
     assert_eq!(whole, before);
 }
+
+#[test]
+fn weights_of_models_travel_in_sixteen_octets_each() {
+    let values = [0.0, 1.5, -0.25, 3.0e-8, -1.0e4];
+    let mut mean = ExactMean::new(values.len());
+    mean.add(1 << 32, &values).unwrap();
+    assert_eq!(mean.to_bytes().len(), 32 + 16 * values.len());
+    // A number that does not fit makes all longer.
+    mean.add(1, &[1.0e30, 0.0, 0.0, 0.0, 0.0]).unwrap();
+    assert_eq!(mean.to_bytes().len(), 32 + 64 * values.len());
+}

@@ -151,3 +151,15 @@ fn what_a_device_cannot_run_is_refused_with_why() {
     let refused = prox.prepare([("proximal_mu", 1.0)]).unwrap_err();
     assert!(text(refused).contains("bytes, this device has not so many"));
 }
+
+#[test]
+fn in_logs_a_rule_is_its_name_and_not_its_vectors() {
+    let shown = format!("{:?}", prepared());
+    assert!(shown.contains("everything") && shown.contains("state_round"));
+    assert!(!shown.contains("buffers"), "{shown}");
+    let shown = format!("{:?}", find("multi-krum").unwrap());
+    assert!(
+        shown.contains("multi-krum") && shown.contains("fedavg"),
+        "{shown}"
+    );
+}
