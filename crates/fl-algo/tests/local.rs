@@ -103,8 +103,12 @@ fn sections_go_where_the_rule_says() {
     let up: Vec<_> = rule.sections_up().collect();
     assert_eq!(up, [("kept", &[0.0; 3][..])]);
     assert_eq!((rule.name(), rule.sends_model()), ("everything", false));
-    let plain = LocalRule::named("fedavg", 5).unwrap();
+    let mut plain = LocalRule::named("fedavg", 5).unwrap();
     assert!(plain.sends_model() && plain.specs().is_empty());
+    assert!(
+        plain.correction().is_none(),
+        "so that training takes the short way"
+    );
 }
 
 #[test]
