@@ -12,7 +12,8 @@ pub enum Strategies {}
 
 impl RuleKind for Strategies {
     const ARG_FLAG: &'static str = "strategy-arg";
-    const ARG_DOC: &'static str = "Parameter of --strategy, as often as needed: proximal_mu=0.1; docs/algorithms.md has them all";
+    const ARG_DOC: &'static str =
+        "Parameter of --strategy, as often as needed: proximal_mu=0.1; `zfl schema` has them all";
 
     fn names() -> Vec<(&'static str, &'static str)> {
         let known = ALGORITHMS.iter();
