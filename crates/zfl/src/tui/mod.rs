@@ -17,10 +17,10 @@ mod serial;
 #[cfg(test)]
 mod tests;
 
+use crate::stdin_lines::StdinLines;
 use crate::terminal::display::need_terminal;
 use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
-use crate::stdin_lines::StdinLines;
 use anyhow::{Context, Result, bail};
 use app::{App, KeyEffect, Log};
 use nix::sys::signal::{SigSet, Signal, kill};
