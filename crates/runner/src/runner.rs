@@ -188,7 +188,9 @@ fn confined(
         let ended = execute(sandbox);
         if let (Err(error), Some(tell)) = (&ended, &mut tell) {
             let mut text = format!("{error:#}");
-            text.truncate(text.floor_char_boundary(MAX_ERROR));
+            let whole = |&at: &usize| text.is_char_boundary(at);
+            let end = (0..=text.len().min(MAX_ERROR)).rev().find(whole);
+            text.truncate(end.unwrap_or(0));
             // If the outer process is gone, nobody is left to hear of it.
             let _ = tell.write_all(text.as_bytes());
         }
