@@ -14,4 +14,5 @@ macro_rules! attacks {
 
 attacks! {
     sign_flip::SignFlip,
+    label_flip::LabelFlip,
 }
