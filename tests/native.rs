@@ -29,6 +29,34 @@ fn rows(path: &Path) -> usize {
 }
 
 #[test]
+fn half_precision_takes_half_the_bytes() {
+    let flags = "--clients 3 --rounds 2 --dashboard off";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let bytes = |run: &Run| {
+        let file = fs::read_to_string(run.out().join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&file).unwrap();
+        ["bytes_up", "bytes_down"].map(|key| summary[key].as_f64().unwrap())
+    };
+    let full = Run::succeeds(&small(&flags));
+    let up = Run::succeeds(&small(&[&flags[..], &["--encoding-up", "f16"]].concat()));
+    let both = ["--encoding-up", "f16", "--encoding-down", "f16"];
+    let both = Run::succeeds(&small(&[&flags[..], &both].concat()));
+    let [full_up, full_down] = bytes(&full);
+    let [up_up, _] = bytes(&up);
+    let [_, both_down] = bytes(&both);
+    assert!(up_up < 0.6 * full_up, "{up_up} of {full_up}");
+    // The training data come down as well, and are what they are.
+    let models = 3.0 * 2.0 * 2.0 * 12_730.0;
+    assert!(
+        full_down - both_down > 0.9 * models,
+        "{both_down} of {full_down}"
+    );
+    assert_ne!(full.model(), up.model());
+    let config = fs::read_to_string(both.out().join("config.toml")).unwrap();
+    assert!(config.contains("encoding_up = \"f16\"\n"), "{config}");
+}
+
+#[test]
 fn clients_may_hold_different_kinds_of_data() {
     let flags =
         "--clients 4 --rounds 1 --dashboard off --partition dirichlet --partition-arg alpha=0.2";

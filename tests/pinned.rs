@@ -51,6 +51,6 @@ fn unreliable() {
     );
     check(
         &[file, "--body", "bare", "--rounds", "4"],
-        "927a2e24f252e6a7012a47a5563adede583a0f477e615fa2424ea6e879852e80",
+        "3eca481ab15d39bcfe4d3f6945707af44fba264430d35a047026c2663ca44fbf",
     );
 }

@@ -8,13 +8,15 @@ use std::process::Command;
 /// A target with no operating system and no standard library: whatever builds for it is `no_std`.
 const NO_STD_TARGET: &str = "x86_64-unknown-none";
 
-/// The device's crates, and their features without `std`, each of which has to build alone.
-const NO_STD_CRATES: [(&str, &[&str]); 6] = [
+/// The crates without the standard library, and their features without `std`, each of which has to build
+/// alone.
+const NO_STD_CRATES: [(&str, &[&str]); 7] = [
     ("fl-rng", &[]),
     ("tcp-track", &[]),
     ("fl-nn", &[]),
     ("fl-proto", &["alloc"]),
     ("fl-shell", &[]),
+    ("fl-round", &[]),
     ("fl-client", &[]),
 ];
 

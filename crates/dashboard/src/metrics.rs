@@ -94,6 +94,14 @@ fn run(metrics: &mut Metrics, fold: &Fold, now_ms: u64) {
     );
     let help = "Mean cross-entropy of the last model on the test set, in nats";
     value("loss", help, None, run.loss);
+    let told = last.into_iter().flat_map(|row| &row.record.metrics);
+    let told = told.map(|(name, &number)| (vec![("name", name.clone())], number));
+    metrics.gauge(
+        "algorithm",
+        "Numbers that the algorithm told of the last round",
+        None,
+        told,
+    );
     let states = State::ALL.iter().map(|state| {
         let devices = run.states.get(state.name()).copied().unwrap_or(0);
         (vec![("state", state.name().to_owned())], f64::from(devices))

@@ -313,7 +313,11 @@ async fn metrics_can_be_parsed() {
         }
     }
     assert!(kinds.len() > 15 && samples.len() > 60, "{text}");
-    for family in ["zfl_device_energy_joules", "zfl_simulated_seconds"] {
+    for family in [
+        "zfl_device_energy_joules",
+        "zfl_simulated_seconds",
+        "zfl_algorithm",
+    ] {
         assert!(kinds.contains_key(family), "{family}: {kinds:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
+use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
@@ -12,7 +13,6 @@ use fl_algo::Attackers;
 use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
-use fl_proto::codec::F32;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,10 @@ pub struct Experiment {
     /// Arithmetic of the first layer on the devices.
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
+    /// Encoding of the model on its way to a device.
+    pub encoding_down: Encoding,
+    /// Encoding of a device's update.
+    pub encoding_up: Encoding,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -279,6 +283,8 @@ impl Experiment {
             batch_size: settings.training.batch_size(),
             learning_rate: settings.learning_rate(),
             arithmetic: settings.arithmetic(),
+            encoding_down: settings.encoding_down(),
+            encoding_up: settings.encoding_up(),
             hidden,
             layers,
             activation,
@@ -378,8 +384,8 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             attackers: self.attackers(),
-            encoding_up: &F32,
-            encoding_down: &F32,
+            encoding_up: self.encoding_up.0,
+            encoding_down: self.encoding_down.0,
             any_address: false,
         }
     }

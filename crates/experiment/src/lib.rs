@@ -14,6 +14,7 @@
 
 pub mod boards;
 pub mod choice;
+mod encoding;
 pub mod estimate;
 mod experiment;
 pub mod groups;
@@ -27,6 +28,7 @@ pub mod values;
 pub mod versions;
 
 pub use choice::{Body, BodyChoice, Choice, Network, Time};
+pub use encoding::Encoding;
 pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;

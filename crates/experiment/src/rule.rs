@@ -298,6 +298,12 @@ fn unknown(name: &str, known: &[&str]) -> String {
     }
 }
 
+impl<K> From<K> for Chosen<K> {
+    fn from(rule: K) -> Self {
+        Self(rule)
+    }
+}
+
 impl<K> Deref for Chosen<K> {
     type Target = K;
 

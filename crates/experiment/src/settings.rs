@@ -7,6 +7,7 @@
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
 use crate::choice::{BodyChoice, Network, Time};
+use crate::encoding::{Encoding, Encodings};
 use crate::keys::domain::{
     Count, Domain, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience, Probability,
     Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
@@ -38,18 +39,18 @@ keys! {
         /// Devices whose updates a round aims for
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
-        network: Named<Network> = (Network::Auto), Run "network" "Fleet";
+        network: Named<Network> = Network::Auto, Run "network" "Fleet";
         /// Time on emulated devices: the host's, or that of counted instructions; see docs/cost.md
-        time: Named<Time> = (Time::Host), Run "time" "Fleet";
+        time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Step size of gradient descent
         // Chosen by measuring: the largest that still gains on MNIST with the other defaults.
         learning_rate: Rate = 0.5, RunAndServer "lr" "Training";
         /// Units of the hidden layers; as a flag separated by commas: 200,200
-        hidden: Units = (vec![16]), RunAndServer "hidden" "Training";
+        hidden: Units = vec![16], RunAndServer "hidden" "Training";
         /// Activation of the hidden layers
-        activation: Named<Activation> = (Activation::Relu), RunAndServer "activation" "Training";
+        activation: Named<Activation> = Activation::Relu, RunAndServer "activation" "Training";
         /// Arithmetic of the first layer: fixed point is several times faster on emulated devices
-        arithmetic: Named<Arithmetic> = (Arithmetic::Fixed), RunAndServer "arithmetic" "Training";
+        arithmetic: Named<Arithmetic> = Arithmetic::Fixed, RunAndServer "arithmetic" "Training";
         /// Source of every random number; the same seed gives the same model, bit by bit
         seed: Seed64 = 1, RunAndServer "seed" "Training";
         /// Folder with the four files of MNIST or a set like it, gzipped or not
@@ -60,8 +61,12 @@ keys! {
         partition: Rule<PartitionChoice> | "\"iid\"", RunAndServer "partition" "Training";
         /// Algorithm that devices and server follow
         strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
+        /// Encoding of the model on its way to a device
+        encoding_down: Encodings = Encoding::default(), RunAndServer "encoding-down" "Training";
+        /// Encoding of a device's update
+        encoding_up: Encodings = Encoding::default(), RunAndServer "encoding-up" "Training";
         /// Weights of the updates of a round
-        weighting: Named<Weighting> = (Weighting::NumExamples), RunAndServer "weighting" "Rounds";
+        weighting: Named<Weighting> = Weighting::NumExamples, RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails
         quorum: Count | "half of those asked for", RunAndServer "quorum" "Rounds";
         /// Devices asked beyond those that a round aims for; it ends when enough have answered
@@ -112,7 +117,7 @@ keys! {
     /// A device's make.
     pub struct DeviceSettings at |settings| &mut settings.device, table DEVICE {
         /// Body of a device; as a flag it leaves boards of the file that boot it
-        body: Named<BodyChoice> = (BodyChoice::Auto), Run "body" "Fleet";
+        body: Named<BodyChoice> = BodyChoice::Auto, Run "body" "Fleet";
         /// Machine of an emulated device, a folder of boards/; it says the body, too
         board: Name | "the body's: microvm", Run "board" "Fleet";
         /// Link between a device and the aggregator, a file of links/: wifi, lte-m, nb-iot …

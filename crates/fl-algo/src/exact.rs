@@ -169,7 +169,7 @@ impl ExactSum {
         }
     }
 
-    /// The sum as octets, for whoever adds it to others. [`ExactSum::from_bytes`] reads them.
+    /// Writes the sum as octets, for whoever adds it to others. [`ExactSum::read_from`] reads them.
     fn write_to(&self, bytes: &mut Vec<u8>) {
         let narrow = self.narrow.iter().flat_map(|number| number.to_le_bytes());
         bytes.extend(narrow);

@@ -416,7 +416,10 @@ impl<P: Port> Device<P> {
             Goal::State => {
                 let kept = self.state.kept_vectors();
                 match kept.map_or(Err(ExchangeError::Malformed), KeptVectors::finish) {
-                    Ok(()) => self.state.fetched_state(),
+                    Ok(()) => {
+                        port.log(format_args!("kept state fetched"));
+                        self.state.fetched_state();
+                    }
                     Err(error) => return self.retry(goal, error, port, now_us),
                 }
             }
@@ -472,7 +475,8 @@ impl<P: Port> Device<P> {
             "{}: refused with {status}: {reason}",
             goal.name()
         ));
-        if goal == Goal::Join {
+        // After a 422 it does not ask again: the device ends.
+        if goal == Goal::Join && status != 422 {
             self.refusal = Some(ErrorReply::new(reason));
         }
         match (goal, status) {

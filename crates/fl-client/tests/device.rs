@@ -852,6 +852,19 @@ fn a_welcome_that_cannot_be_met_stops_the_device_with_the_reason() {
 }
 
 #[test]
+fn a_device_that_lacks_what_the_experiment_needs_ends_with_the_reason() {
+    let mut sim = Sim::new(config(), Link::default(), 1);
+    let answer = b"{\"error\":\"100 bytes are missing\"}";
+    sim.run_until(&mut |_| (422, answer.to_vec()), |sim| sim.stopped);
+    assert!(
+        sim.logged("cannot join: 100 bytes are missing"),
+        "{:?}",
+        sim.port.lines
+    );
+    assert_eq!(sim.device.refusal(), None, "it does not wait for a place");
+}
+
+#[test]
 fn stop_is_answered_and_then_the_device_is_done() {
     let (mut sim, mut aggregator) = joined(
         Link {

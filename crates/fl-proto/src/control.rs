@@ -19,7 +19,7 @@ pub type Token = String<16>;
 /// Name of an algorithm's client half: `fedavg`, `fedprox`.
 pub type RuleName = String<24>;
 
-/// Name of a [codec](crate::codec): `f32`, `f16`.
+/// Name of a codec, see [`crate::codec`]: `f32`, `f16`.
 pub type CodecName = String<8>;
 
 /// The client half that trains by the loss alone.

@@ -2,7 +2,9 @@
 
 mod support;
 
-use fl_round::{ClientState, Faults, Machine, Note, Phase, Refused, StartAnswer, Stragglers};
+use fl_round::{
+    ClientState, Faults, Machine, Note, Phase, Policy, Refused, StartAnswer, Stragglers,
+};
 use std::collections::BTreeSet;
 use support::{Caller, SECOND, policy};
 
@@ -22,6 +24,22 @@ fn will_crash(clients: impl IntoIterator<Item = u32>) -> Faults {
         will_crash: set(clients),
         ..Faults::default()
     }
+}
+
+/// Rounds of all clients that end with `size` updates.
+fn buffered(clients: u32, rounds: u32, size: u32, staleness: u32) -> Policy {
+    let mut some = policy(clients, rounds);
+    some.stragglers = Stragglers::Buffer { size, staleness };
+    some
+}
+
+/// A run in whose first round everyone is at work.
+fn begun(policy: Policy) -> Caller {
+    let clients = policy.clients;
+    let mut run = Caller::new(policy);
+    run.get_ready(0..clients);
+    run.take(0..clients);
+    run
 }
 
 fn later() -> StartAnswer {
@@ -50,9 +68,7 @@ fn a_round_goes_through_its_phases_and_counts_every_update() {
 
 #[test]
 fn a_client_that_never_delivers_costs_a_round_no_more_than_its_deadline() {
-    let mut run = Caller::new(policy(2, 1));
-    run.get_ready(0..2);
-    run.take(0..2);
+    let mut run = begun(policy(2, 1));
     run.deliver(0, 1).unwrap();
     run.sleep(59 * SECOND);
     assert!(run.closed.is_empty());
@@ -183,9 +199,7 @@ fn a_client_that_is_lost_before_its_answer_is_read_has_not_begun() {
 
 #[test]
 fn a_client_that_joins_anew_has_lost_its_round() {
-    let mut run = Caller::new(policy(2, 2));
-    run.get_ready(0..2);
-    run.take(0..2);
+    let mut run = begun(policy(2, 2));
     run.get_ready([1]);
     let given_up = run.deliver(1, 1).unwrap_err();
     assert!(matches!(given_up, Refused::GivenUp { .. }), "{given_up}");
@@ -303,9 +317,7 @@ fn a_damaged_update_fails_its_client_which_is_asked_again() {
 
 #[test]
 fn a_useless_update_gives_a_place_up_only_with_its_token() {
-    let mut run = Caller::new(policy(2, 1));
-    run.get_ready(0..2);
-    run.take(0..2);
+    let mut run = begun(policy(2, 1));
     let token = run.starts[1].token;
     run.on(|machine, now| machine.useless(now, 1, 1, Some(token + 1), "forged"));
     run.on(|machine, now| machine.useless(now, 1, 2, Some(token), "of another round"));
@@ -358,9 +370,7 @@ fn late_updates_are_refused_or_go_into_the_next_round() {
     for stragglers in [Stragglers::Refuse, Stragglers::UseNext] {
         let mut some = policy(2, 2);
         some.stragglers = stragglers;
-        let mut run = Caller::new(some);
-        run.get_ready(0..2);
-        run.take(0..2);
+        let mut run = begun(some);
         run.deliver(0, 1).unwrap();
         run.sleep(60 * SECOND);
         run.take([0]);
@@ -382,9 +392,7 @@ fn late_updates_are_refused_or_go_into_the_next_round() {
 
 #[test]
 fn a_forged_late_update_does_not_bring_a_suspect_back() {
-    let mut run = Caller::new(policy(2, 3));
-    run.get_ready(0..2);
-    run.take(0..2);
+    let mut run = begun(policy(2, 3));
     run.deliver(0, 1).unwrap();
     run.sleep(60 * SECOND);
     run.deliver_with(1, 1, Some(99)).unwrap_err();
@@ -395,9 +403,7 @@ fn a_forged_late_update_does_not_bring_a_suspect_back() {
 fn over_commitment_ends_a_round_with_enough_updates() {
     let mut more = policy(3, 1);
     (more.clients_per_round, more.over_commit) = (2, 1);
-    let mut run = Caller::new(more);
-    run.get_ready(0..3);
-    run.take(0..3);
+    let mut run = begun(more);
     for client in 0..2 {
         run.deliver(client, 1).unwrap();
     }
@@ -408,14 +414,7 @@ fn over_commitment_ends_a_round_with_enough_updates() {
 
 #[test]
 fn a_buffered_round_ends_with_its_buffer_and_the_others_count_later() {
-    let mut buffered = policy(4, 3);
-    buffered.stragglers = Stragglers::Buffer {
-        size: 2,
-        staleness: 1,
-    };
-    let mut run = Caller::new(buffered);
-    run.get_ready(0..4);
-    run.take(0..4);
+    let mut run = begun(buffered(4, 3, 2, 1));
     run.deliver(3, 1).unwrap();
     run.deliver(0, 1).unwrap();
     assert_eq!(run.updates_of(0), [0, 3]);
@@ -442,14 +441,7 @@ fn a_buffered_round_ends_with_its_buffer_and_the_others_count_later() {
 
 #[test]
 fn a_client_in_flight_that_is_lost_is_told_with_the_next_round() {
-    let mut buffered = policy(3, 2);
-    buffered.stragglers = Stragglers::Buffer {
-        size: 2,
-        staleness: 5,
-    };
-    let mut run = Caller::new(buffered);
-    run.get_ready(0..3);
-    run.take(0..3);
+    let mut run = begun(buffered(3, 2, 2, 5));
     for client in 0..2 {
         run.deliver(client, 1).unwrap();
     }
@@ -464,14 +456,7 @@ fn a_client_in_flight_that_is_lost_is_told_with_the_next_round() {
 
 #[test]
 fn a_buffered_round_waits_for_clients_of_the_round_before() {
-    let mut buffered = policy(3, 2);
-    buffered.stragglers = Stragglers::Buffer {
-        size: 2,
-        staleness: 1,
-    };
-    let mut run = Caller::new(buffered);
-    run.get_ready(0..3);
-    run.take(0..3);
+    let mut run = begun(buffered(3, 2, 2, 1));
     for client in 0..2 {
         run.deliver(client, 1).unwrap();
     }
@@ -485,14 +470,7 @@ fn a_buffered_round_waits_for_clients_of_the_round_before() {
 
 #[test]
 fn an_update_between_two_rounds_is_in_the_buffer_of_the_next() {
-    let mut buffered = policy(3, 2);
-    buffered.stragglers = Stragglers::Buffer {
-        size: 2,
-        staleness: 1,
-    };
-    let mut run = Caller::new(buffered);
-    run.get_ready(0..3);
-    run.take(0..3);
+    let mut run = begun(buffered(3, 2, 2, 1));
     run.deliver(0, 1).unwrap();
     let of = |client| fl_round::Delivery {
         client,
@@ -528,9 +506,7 @@ fn too_few_ready_clients_fail_the_run_with_a_reason() {
 fn too_few_updates_fail_the_run_with_a_reason() {
     let mut strict = policy(4, 1);
     strict.quorum = 2;
-    let mut run = Caller::new(strict);
-    run.get_ready(0..4);
-    run.take(0..4);
+    let mut run = begun(strict);
     run.deliver(0, 1).unwrap();
     for client in [1, 2] {
         run.on(|machine, now| machine.lost(now, client, "out of smoke"));
@@ -547,9 +523,7 @@ fn too_few_updates_fail_the_run_with_a_reason() {
 fn a_quorum_missed_for_other_reasons_than_time_is_told_so() {
     let mut strict = policy(2, 1);
     strict.quorum = 2;
-    let mut run = Caller::new(strict);
-    run.get_ready(0..2);
-    run.take(0..2);
+    let mut run = begun(strict);
     run.deliver(0, 1).unwrap();
     run.on(|machine, now| machine.lost(now, 1, "out of smoke"));
     assert!(!run.reason().contains("deadline"), "{}", run.reason());

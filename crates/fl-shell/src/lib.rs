@@ -1,6 +1,6 @@
 //! The command line of the guests.
 //!
-//! [`command`] turns a line of text into a checked value, [`line`] turns the bytes of a serial line into
+//! [`command`] turns a line of text into a checked value, [`mod@line`] turns the bytes of a serial line into
 //! lines. Every guest takes its commands from here, so all of them understand and refuse the same words.
 //!
 //! # Left out on purpose

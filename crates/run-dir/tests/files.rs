@@ -3,7 +3,7 @@
 use fl_nn::{Activation, Init, Model, Shape};
 use std::fs;
 use std::os::unix::fs::symlink;
-use zfl_run_dir::RunDir;
+use zfl_run_dir::{ClientRecord, ClientRow, Ending, RoundRecord, RunDir};
 
 fn model() -> Model {
     Model::new(Shape::new(&[4, 3, 2]).unwrap(), Activation::Relu)
@@ -94,4 +94,30 @@ fn the_same_model_gives_the_same_file() {
         })
         .collect();
     assert_eq!(files.len(), 1, "different bytes for one model");
+}
+
+#[test]
+fn a_table_of_an_older_version_keeps_its_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(RunDir::create(dir.path()).unwrap());
+    for name in ["rounds.csv", "clients.csv"] {
+        let path = dir.path().join(name);
+        let head = fs::read_to_string(&path).unwrap();
+        let (older, newest) = head.rsplit_once(',').unwrap();
+        assert!(!newest.is_empty());
+        fs::write(&path, format!("{older}\n")).unwrap();
+    }
+    let mut run = RunDir::reopen(dir.path()).unwrap();
+    let client = ClientRecord::without_update(1, 7, 600, "gone".into());
+    let round = RoundRecord {
+        round: 1,
+        metrics: [("drift".to_owned(), 0.5)].into(),
+        ..RoundRecord::default()
+    };
+    run.round(&round, &[client]).unwrap();
+    let (rows, ending) = ClientRow::read(dir.path()).unwrap();
+    assert_eq!((rows[0].client, ending), (7, Ending::Whole));
+    let rounds = csv::Reader::from_path(dir.path().join("rounds.csv")).unwrap();
+    let rounds: Vec<RoundRecord> = rounds.into_deserialize().collect::<Result<_, _>>().unwrap();
+    assert_eq!((rounds[0].round, rounds[0].metrics.len()), (1, 0));
 }

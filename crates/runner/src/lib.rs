@@ -10,13 +10,13 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! [`run`] blocks until the run is over. An [`Observer`] is told what happens; a [`Runner`] holds what can
+//! [`run()`] blocks until the run is over. An [`Observer`] is told what happens; a [`Runner`] holds what can
 //! be chosen beyond the experiment: the page, remote control, captures, signals. Native devices are threads
 //! of the calling process.
 //!
 //! # Emulated devices
-//! Emulated devices live in namespaces of their own, and so does the rest of the run: [`run`] forks before
-//! it starts a runtime. The caller must have a single thread then, so it calls [`run`] early, and from no
+//! Emulated devices live in namespaces of their own, and so does the rest of the run: [`run()`] forks before
+//! it starts a runtime. The caller must have a single thread then, so it calls [`run()`] early, and from no
 //! asynchronous code. The observer is called in the forked process: what it prints is seen, what it keeps
 //! in memory is lost. The summary comes back by the run directory.
 //!

@@ -12,9 +12,11 @@ use zfl_run_dir::{ClientRecord, HostCost};
 pub(crate) struct Meter {
     /// The group of each client.
     groups: Vec<FleetGroup>,
-    /// Bytes of a `/start`, and of an update. What the device really sent and received depends on how
-    /// often it was asked how far it is, and so on the host.
-    message_bytes: u64,
+    /// Bytes of a `/start`. The bytes that a device really sent and received depend on how often it was
+    /// asked for its progress, and so on the host.
+    start_bytes: u64,
+    /// Bytes of an update.
+    update_bytes: u64,
     clients: Mutex<BTreeMap<u32, Seen>>,
 }
 
@@ -34,7 +36,8 @@ impl Meter {
             groups: clients
                 .filter_map(|client| experiment.group(client).cloned())
                 .collect(),
-            message_bytes: wire::message_bytes(experiment),
+            start_bytes: wire::start_bytes(experiment),
+            update_bytes: wire::update_bytes(experiment),
             clients: Mutex::default(),
         }
     }
@@ -76,21 +79,22 @@ impl Meter {
         if let Some(board) = &group.board {
             let link_s = self.link_s(group);
             cost.link_s = Some(link_s);
-            let bytes = self.message_bytes;
+            let (sent, received) = (self.update_bytes, self.start_bytes);
             cost.energy_j = board
                 .energy
                 .as_ref()
                 .zip(instructions)
-                .map(|(model, instructions)| model.estimate(instructions, bytes, bytes, link_s));
+                .map(|(model, instructions)| model.estimate(instructions, sent, received, link_s));
         }
         Some(cost)
     }
 
     /// Time on the link of what a round sends there and back.
     fn link_s(&self, group: &FleetGroup) -> f64 {
-        let bytes = self.message_bytes;
         let round_trips = 2 * ROUND_TRIPS_PER_EXCHANGE;
-        let (up, down) = group.link.transfer_time(bytes, bytes, round_trips);
+        let (up, down) = group
+            .link
+            .transfer_time(self.update_bytes, self.start_bytes, round_trips);
         // A link over which nothing ever arrives takes for ever, which TOML and JSON cannot say.
         (up.as_secs_f64() + down.as_secs_f64()).min(f64::MAX)
     }

@@ -16,13 +16,18 @@ impl Runner {
         require(process_of(run).is_none(), || {
             format!("{} is under way: zfl stop it first", run.display())
         })?;
-        let settings = settings.over(
-            Settings::read(&run.join("config.toml"))?,
-            &boards::guests(root),
-        )?;
+        let file = Settings::read(&run.join("config.toml"))?;
+        let settings = settings.over(file.clone(), &boards::guests(root))?;
         let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(run), root)?;
         let before = std::fs::read_to_string(run.join("config.toml"))?;
-        let other = differences(&before, &experiment.to_toml()?)?;
+        let now = experiment.to_toml()?;
+        let mut other = differences(&before, &now)?;
+        // A file that an older zfl wrote has no word of newer keys: it is read as it would be now.
+        if !other.is_empty()
+            && let Ok((alone, _)) = Experiment::of_run(&file, Out::Resumed(run), root)
+        {
+            other = differences(&alone.to_toml()?, &now)?;
+        }
         require(other.is_empty(), || {
             format!(
                 "{} was run with other settings ({}): leave out the flags that change them",

@@ -130,7 +130,7 @@ impl Runner {
     /// Runs it to its end. It blocks, and must not be called from within an asynchronous runtime.
     ///
     /// # Errors
-    /// As [`run`].
+    /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let experiment = self.experiment;
@@ -188,8 +188,9 @@ fn confined(
         let ended = execute(sandbox);
         if let (Err(error), Some(tell)) = (&ended, &mut tell) {
             let mut text = format!("{error:#}");
-            let whole = |&at: &usize| text.is_char_boundary(at);
-            let end = (0..=text.len().min(MAX_ERROR)).rev().find(whole);
+            let end = (0..=MAX_ERROR)
+                .rev()
+                .find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or(0));
             // If the outer process is gone, nobody is left to hear of it.
             let _ = tell.write_all(text.as_bytes());

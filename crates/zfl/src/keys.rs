@@ -47,8 +47,13 @@ fn argument(key: &Key, flag: &Flag) -> Arg {
             .action(ArgAction::Append),
         Form::Names(names) => {
             let names = names().into_iter();
-            let names = names.map(|(name, help)| PossibleValue::new(name).help(help));
-            argument.value_parser(PossibleValuesParser::new(names))
+            let names = names.map(|(name, help)| match help {
+                "" => PossibleValue::new(name),
+                help => PossibleValue::new(name).help(help),
+            });
+            argument
+                .value_name("NAME")
+                .value_parser(PossibleValuesParser::new(names))
         }
     }
 }

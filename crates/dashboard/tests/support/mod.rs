@@ -298,6 +298,7 @@ impl Script {
             eval_s: 0.06,
             round_s: slowest.unwrap_or(0.0) + 0.42,
             elapsed_s: self.clock_ms as f64 / 1e3,
+            metrics: [("drift".to_owned(), 0.5 / (n + 1.0))].into(),
             simulated_s: (round > 0).then_some(simulated_s),
             simulated_elapsed_s: (round > 0).then_some(self.simulated_elapsed_s),
             ..RoundRecord::default()

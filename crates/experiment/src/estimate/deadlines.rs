@@ -228,7 +228,10 @@ fn linked(experiment: &Experiment) -> Vec<Linked> {
         if link.is_perfect() {
             continue;
         }
-        let model = wire::message_bytes(experiment);
+        let (start, update) = (
+            wire::start_bytes(experiment),
+            wire::update_bytes(experiment),
+        );
         found.push(Linked {
             link_name: group
                 .link_name
@@ -239,8 +242,8 @@ fn linked(experiment: &Experiment) -> Vec<Linked> {
             first_client: client,
             examples: group.max_examples,
             join_s: join_s(experiment, link, group.max_examples),
-            start_s: exchange_s(link, HEAD_BYTES, model),
-            update_s: exchange_s(link, model, HEAD_BYTES),
+            start_s: exchange_s(link, HEAD_BYTES, start),
+            update_s: exchange_s(link, update, HEAD_BYTES),
         });
     }
     found

@@ -1,6 +1,6 @@
 //! Keys of an experiment, each declared once: name, documentation, values, default, flag.
 //!
-//! The macro [`keys!`] makes of each declaration a field of a settings struct, its reading from TOML, its
+//! The macro `keys!` makes of each declaration a field of a settings struct, its reading from TOML, its
 //! check, its place under a flag, and a row of a table of [`Key`]s. The flags of `zfl`, the tables of
 //! `experiments/README.md` and the JSON Schema are made of those rows.
 
@@ -84,8 +84,8 @@ macro_rules! keys {
         pub struct $Struct:ident at $at:expr, table $TABLE:ident {$(
             $(#[doc = $doc:literal])+
             $key:ident: $Domain:ty
-            $(= $default:tt)?
             $(| $otherwise:literal)?
+            $(= $default:expr)?
             $(, $commands:ident $flag:literal $heading:literal)?
             ;
         )*}
@@ -103,7 +103,10 @@ macro_rules! keys {
             name: stringify!($key),
             doc: concat!($($doc),+).trim_ascii_start(),
             default: || None
-                $( .or(Some(<$Domain>::show(&$default))) )?
+                $( .or({
+                    let usual: <$Domain as Domain>::Value = $default;
+                    Some(<$Domain>::show(&usual))
+                }) )?
                 $( .or(Some(String::from($otherwise))) )?,
             values: <$Domain>::values,
             schema: <$Domain>::schema,
@@ -170,8 +173,7 @@ macro_rules! keys {
             $($(
                 /// The value of the key of this name, or its default.
                 pub fn $key(&self) -> <$Domain as Domain>::Value {
-                    #[allow(unused_parens, reason = "a default may need them")]
-                    let usual = || $default;
+let usual = || -> <$Domain as Domain>::Value { $default };
                     self.$key.clone().unwrap_or_else(usual)
                 }
             )?)*

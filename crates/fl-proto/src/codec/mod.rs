@@ -37,6 +37,9 @@ pub trait Codec: Sync {
     /// Code in the header of a section.
     fn code(&self) -> u8;
 
+    /// Loss and length, in one line for people.
+    fn doc(&self) -> &'static str;
+
     /// Octets of a section of `count` numbers.
     fn octets(&self, count: u32) -> u64;
 

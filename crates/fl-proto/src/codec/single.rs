@@ -15,6 +15,10 @@ impl Codec for F32 {
         0
     }
 
+    fn doc(&self) -> &'static str {
+        "Single precision as it is: 4 bytes a number"
+    }
+
     fn octets(&self, count: u32) -> u64 {
         4 * u64::from(count)
     }
