@@ -550,7 +550,7 @@ fn a_token_in_the_environment_opens_the_run_and_is_shown_nowhere() {
     });
     page.act(3, TOKEN, "freeze", "device 3 does not run");
     page.act(2, TOKEN, "cut", "a native device has none");
-    let stopped = page.touch("stop", TOKEN, "{}");
+    let stopped = page.control("stop", TOKEN, "{}");
     assert!(stopped.starts_with("HTTP/1.1 200 "), "{stopped}");
     let run = live.finish();
     assert_eq!(run.said.status, Some(1), "{run:?}");
@@ -571,13 +571,13 @@ fn a_token_in_the_environment_opens_the_run_and_is_shown_nowhere() {
 }
 
 #[test]
-fn a_run_without_a_token_is_not_touched() {
+fn a_run_without_a_token_is_not_controlled() {
     let mut live = Live::start(&small(&["--clients", "2", "--rounds", "100000"]));
     let page = Page::of(&live);
     live.wait_for_round(1);
     for refused in [
-        page.touch("stop", TOKEN, "{}"),
-        page.touch("devices/1", TOKEN, r#"{"action":"kill"}"#),
+        page.control("stop", TOKEN, "{}"),
+        page.control("devices/1", TOKEN, r#"{"action":"kill"}"#),
     ] {
         assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
         assert!(refused.contains("--dashboard-token"), "{refused}");

@@ -37,7 +37,7 @@ use crate::shared::{Refusal, Shared};
 /// Longest wait for a device whose ID another one wishes for.
 const OCCUPANT_WITHIN: Duration = Duration::from_secs(1);
 
-type Asked = Result<Query<fl_proto::Query>, QueryRejection>;
+type QueryResult = Result<Query<fl_proto::Query>, QueryRejection>;
 type Peer = ConnectInfo<SocketAddr>;
 
 /// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
@@ -83,7 +83,7 @@ async fn join(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): Peer,
     Extension(connection): Extension<Connection>,
-    asked: Asked,
+    asked: QueryResult,
 ) -> Response {
     let query = match query(asked) {
         Ok(query) => query,
@@ -293,7 +293,7 @@ async fn silence(mut pieces: watch::Receiver<()>, idle: Duration) {
     }
 }
 
-fn query(asked: Asked) -> Result<fl_proto::Query, Refusal> {
+fn query(asked: QueryResult) -> Result<fl_proto::Query, Refusal> {
     match asked {
         Ok(Query(query)) => Ok(query),
         Err(error) => Err(Refusal(StatusCode::BAD_REQUEST, error.body_text())),
@@ -329,7 +329,7 @@ impl FromRequestParts<Arc<Shared>> for Sender {
         parts: &mut Parts,
         shared: &Arc<Shared>,
     ) -> Result<Self, Self::Rejection> {
-        let asked = Asked::from_request_parts(parts, shared).await;
+        let asked = QueryResult::from_request_parts(parts, shared).await;
         let asked = asked.unwrap_or_else(|never| match never {});
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.ip());
         let id = query(asked).and_then(|query| known(shared, &query, peer));

@@ -89,7 +89,7 @@ impl Server {
 
     /// Asks before each round what will be wrong with devices in it.
     #[must_use]
-    pub fn with_outlook(self, hooks: Arc<dyn RoundHooks>) -> Self {
+    pub fn with_hooks(self, hooks: Arc<dyn RoundHooks>) -> Self {
         self.rounds.shared.watch_with(hooks);
         self
     }

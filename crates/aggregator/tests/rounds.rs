@@ -440,7 +440,7 @@ impl RoundHooks for Trouble {
 
 #[tokio::test]
 async fn planned_trouble_happens_as_planned() {
-    let run = Run::with_outlook(config(3, 3), Arc::new(Trouble)).await;
+    let run = Run::with_hooks(config(3, 3), Arc::new(Trouble)).await;
     let mut devices = run.devices(3).await;
     for client in [1, 2] {
         devices[client].obey().await;
@@ -484,7 +484,7 @@ impl RoundHooks for Meter {
 
 #[tokio::test]
 async fn a_round_lasts_as_long_as_its_slowest_device() {
-    let run = Run::with_outlook(config(3, 3), Arc::new(Meter)).await;
+    let run = Run::with_hooks(config(3, 3), Arc::new(Meter)).await;
     for device in run.devices(3).await {
         device.obey_always();
     }
@@ -547,7 +547,7 @@ impl RoundHooks for AwayAfterCrash {
 
 #[tokio::test]
 async fn a_device_that_is_expected_but_away_is_not_waited_for() {
-    let mut run = Run::with_outlook(config(2, 3), Arc::new(AwayAfterCrash)).await;
+    let mut run = Run::with_hooks(config(2, 3), Arc::new(AwayAfterCrash)).await;
     let mut devices = run.devices(2).await;
     let mut old = devices.pop().unwrap();
     old.order().await;

@@ -119,7 +119,7 @@ impl RoundHooks for Away {
 
 #[tokio::test]
 async fn a_device_that_is_away_on_purpose_is_not_silent() {
-    let mut run = Run::with_outlook(config(2, 2), Arc::new(Away)).await;
+    let mut run = Run::with_hooks(config(2, 2), Arc::new(Away)).await;
     let mut devices = run.devices(2).await;
     devices[1].answer_next([Reply::Vanish]);
     silent(&run.handle, 1).await;

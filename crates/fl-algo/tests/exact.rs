@@ -213,3 +213,56 @@ fn what_cannot_be_summed_is_refused_and_changes_nothing() {
     sum.add(2, &[f32::MAX]).unwrap();
     assert_eq!(sum.divided(1), Err(ExactError::Overflow { at: 0 }));
 }
+
+#[test]
+fn a_refusal_says_why() {
+    let text = |error: ExactError| error.to_string();
+    let length = ExactError::Length {
+        expected: 2,
+        actual: 1,
+    };
+    assert_eq!(text(length), "1 numbers, 2 are expected");
+    assert_eq!(
+        text(ExactError::NotFinite { at: 3 }),
+        "parameter 3 is not finite"
+    );
+    assert_eq!(
+        text(ExactError::NoWeight),
+        "the weights of all updates are 0"
+    );
+    assert_eq!(text(ExactError::Weight), "the sum of weights is too large");
+    assert_eq!(
+        text(ExactError::Malformed),
+        "these octets are no partial sum"
+    );
+}
+
+#[test]
+fn weights_count_up_to_their_bound() {
+    let mut sum = ExactSum::new(1);
+    sum.add(1, &[1.0]).unwrap();
+    assert_eq!((sum.len(), sum.is_empty()), (1, false));
+    assert!(ExactSum::new(0).is_empty());
+    assert_eq!(sum.divided(1 << 96).unwrap(), [2.0_f32.powi(-96)]);
+    assert_eq!(sum.divided((1 << 96) + 1), Err(ExactError::Weight));
+    // 2^95 of 1, by doubling; twice that is the bound itself.
+    let mut mean = ExactMean::new(1);
+    mean.add(1 << 32, &[1.0]).unwrap();
+    for _ in 32..95 {
+        let half = mean.clone();
+        mean.merge(&half).unwrap();
+    }
+    let mut whole = mean.clone();
+    whole.merge(&mean).unwrap();
+    assert_eq!(
+        (whole.weight(), whole.mean().unwrap()),
+        (1 << 96, vec![1.0])
+    );
+    assert_eq!(
+        ExactMean::from_bytes(&whole.to_bytes()).as_ref(),
+        Ok(&whole)
+    );
+    let before = whole.clone();
+    assert_eq!(whole.merge(&mean), Err(ExactError::Weight));
+    assert_eq!(whole, before);
+}

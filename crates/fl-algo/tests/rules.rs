@@ -230,6 +230,93 @@ fn algorithms_that_do_not_fit_the_run_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn rules_tell_numbers_about_a_round() {
+    let metrics = |rule: &mut dyn ServerRule, round, updates: Vec<Update>| {
+        rule.begin(round, &[0.0, 0.0]);
+        for update in updates {
+            rule.add(update, None).unwrap();
+        }
+        let found = rule.finish(&mut vec![0.0, 0.0]).unwrap();
+        found.into_iter().collect::<Vec<_>>()
+    };
+    let named = |values: [(&str, f64); 2]| values.map(|(name, value)| (name.to_owned(), value));
+
+    let mut fedbuff = rule("fedbuff", &[("buffer_size", 3.0)], 4).unwrap();
+    let round = |round| {
+        [0, 1, 2]
+            .map(|id| update(id, 1, round, &[1.0, 1.0]))
+            .to_vec()
+    };
+    let fresh = metrics(&mut *fedbuff, 1, round(1));
+    assert_eq!(
+        fresh,
+        named([("max_staleness", 0.0), ("mean_staleness", 0.0)])
+    );
+    metrics(&mut *fedbuff, 2, round(2));
+    let ages = [1, 2, 3].map(|began| update(began, 1, began, &[1.0, 1.0]));
+    let stale = metrics(&mut *fedbuff, 3, ages.to_vec());
+    assert_eq!(
+        stale,
+        named([("max_staleness", 2.0), ("mean_staleness", 1.0)])
+    );
+
+    let mut krum = rule("multi-krum", &[("num_nodes_to_select", 2.0)], 3).unwrap();
+    let updates = [[0.0, 0.0], [3.0, 4.0], [90.0, 0.0]];
+    let updates = (0..)
+        .zip(updates)
+        .map(|(id, model)| update(id, 1, 1, &model));
+    let selected = metrics(&mut *krum, 1, updates.collect());
+    let expected = [("largest_selected_score", 25.0), ("selected_updates", 2.0)];
+    assert_eq!(selected, named(expected));
+
+    let mut scaffold = rule("scaffold", &[], 1).unwrap();
+    let mut one = update(0, 1, 1, &[1.0, 1.0]);
+    one.sections
+        .insert("client_variate".to_owned(), vec![3.0, -4.0]);
+    let norm = metrics(&mut *scaffold, 1, vec![one]);
+    assert_eq!(norm, [("server_variate_norm".to_owned(), 5.0)]);
+}
+
+#[test]
+fn a_buffer_for_the_whole_cohort_waits_for_all_and_depends_on_no_time() {
+    let whole = rule("fedbuff", &[("buffer_size", 3.0)], 3).unwrap();
+    assert_eq!(whole.policy().buffer_size, None);
+    assert!(!whole.depends_on_time());
+    let choice = Choice::named("fedbuff").unwrap();
+    assert_eq!(choice.notice(&*whole), None);
+    let part = rule("fedbuff", &[("buffer_size", 2.0)], 3).unwrap();
+    assert_eq!(
+        choice.notice(&*part).unwrap(),
+        "fedbuff: the model depends on when updates come; no two runs of it are the same"
+    );
+    let plain = rule("fedavg", &[], 3).unwrap();
+    assert_eq!(plain.policy(), Policy::default());
+    assert!(!plain.depends_on_time());
+}
+
+#[test]
+fn a_choice_has_the_parameters_of_both_halves() {
+    let mut prox = Choice::named("fedprox").unwrap();
+    prox.set("proximal_mu", 0.5).unwrap();
+    assert_eq!(prox.values(), [("proximal_mu", 0.5)]);
+    let scaffold = Choice::named("scaffold").unwrap();
+    assert_eq!(scaffold.values(), [("server_learning_rate", 1.0)]);
+    assert_eq!(scaffold.specs().count(), 1);
+}
+
+#[test]
+fn a_step_out_of_the_range_of_numbers_is_refused_and_changes_nothing() {
+    let params = [("buffer_size", 1.0), ("server_learning_rate", 1000.0)];
+    let mut rule = rule("fedbuff", &params, 1).unwrap();
+    let mut global = vec![0.0, 0.0];
+    rule.begin(1, &global);
+    rule.add(update(0, 1, 1, &[1.0, 1e38]), None).unwrap();
+    let refused = rule.finish(&mut global).unwrap_err();
+    assert_eq!(refused.to_string(), "parameter 1 is larger than any f32");
+    assert_eq!(global, [0.0, 0.0]);
+}
+
+#[test]
 fn every_algorithm_is_declared_well() {
     let mut names = BTreeMap::new();
     for algorithm in ALGORITHMS {

@@ -190,4 +190,15 @@ mod tests {
         assert_eq!(error.to_string(), "count is 2.5, it must be a whole number");
         assert_eq!(params, Params::defaults(&SPECS));
     }
+
+    #[test]
+    fn parameters_beyond_the_most_are_not_there() {
+        static MANY: [ParamSpec; MAX_PARAMS + 1] = [
+            SPECS[0], SPECS[0], SPECS[0], SPECS[0], SPECS[0], SPECS[0], SPECS[0], SPECS[0],
+            SPECS[1],
+        ];
+        let mut params = Params::defaults(&MANY);
+        assert_eq!(params.set("count", 2.0), Err(ParamError::Unknown));
+        assert_eq!(params.whole("count"), 0);
+    }
 }

@@ -58,7 +58,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
             require(args.dashboard_token.is_none(), || {
-                "zfl view shows what a run wrote down, and there is nothing to touch: give \
+                "zfl view shows what a run wrote down, and there is nothing to control: give \
                  --dashboard-token to zfl run"
                     .to_owned()
             })?;

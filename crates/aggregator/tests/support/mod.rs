@@ -111,7 +111,7 @@ impl Run {
         Self::made(config, |_| {}, set).await
     }
 
-    pub async fn with_outlook(config: Config, hooks: Arc<dyn RoundHooks>) -> Self {
+    pub async fn with_hooks(config: Config, hooks: Arc<dyn RoundHooks>) -> Self {
         Self::prepared(config, |_| {}, Some(hooks)).await
     }
 
@@ -122,7 +122,7 @@ impl Run {
         hooks: Option<Arc<dyn RoundHooks>>,
     ) -> Self {
         let set = |server: Server| match hooks {
-            Some(hooks) => server.with_outlook(hooks),
+            Some(hooks) => server.with_hooks(hooks),
             None => server,
         };
         Self::made(config, prepare, set).await

@@ -59,7 +59,7 @@ impl RuleKind for Choice {
     const KIND: &'static str = "strategy";
     const ARG: Option<(&'static str, &'static str)> = Some((
         "strategy-arg",
-        "Parameter of --strategy, as often as needed: proximal_mu=0.1; docs/algorithms.md has them all",
+        "Parameter of --strategy, as often as needed: proximal_mu=0.1; `zfl schema` has them all",
     ));
 
     fn all() -> Vec<Self> {

@@ -149,7 +149,7 @@ impl Draw {
         (counts, sizes)
     }
 
-    /// Draws the shares of the clients in a class. They add up to 1.
+    /// Draws the shares of the clients in a class. They add up to 1 as long as there are examples left.
     fn shares(&self, sizes: &[usize], rng: &mut Pcg32) -> Vec<f64> {
         let is_full = |size: usize| self.self_balancing && size as f64 >= self.mean;
         let weights = sizes.iter().map(|&size| {
@@ -167,7 +167,7 @@ impl Draw {
         let largest = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if largest == f64::NEG_INFINITY {
             // All are full, so nothing is left to share out.
-            return vec![1.0 / self.clients as f64; self.clients];
+            return vec![0.0; self.clients];
         }
         let shares = weights.iter().map(|weight| libm::exp(weight - largest));
         let shares: Vec<f64> = shares.collect();
@@ -314,6 +314,29 @@ mod tests {
         // A client below the mean of 2,000 takes at most one more class of 2,000.
         assert!(largest(1.0) < Some(4_000));
         assert!(largest(0.0) > Some(4_000));
+    }
+
+    #[test]
+    fn a_client_with_its_mean_of_examples_takes_no_more() {
+        // Each class of ten goes to one client, and two of the four make a client full.
+        let labels: Vec<u8> = (0..40).map(|index| index % 4).collect();
+        for seed in 0..8 {
+            let request = PartitionRequest {
+                labels: &labels,
+                num_classes: 4,
+                sizes: &[20, 20],
+                seed,
+            };
+            let values = [("alpha", 1e-6), ("min_partition_size", 1.0)];
+            let partition = Dirichlet.deal(&request, &params(&values)).unwrap();
+            assert_eq!(partition.sizes().collect::<Vec<_>>(), [20, 20]);
+        }
+    }
+
+    #[test]
+    fn just_as_many_examples_as_are_needed_are_enough() {
+        let partition = deal_with(10, 1, 1, &[]).unwrap();
+        assert_eq!(partition.sizes().collect::<Vec<_>>(), [10]);
     }
 
     #[test]

@@ -43,8 +43,12 @@ fn normal(rng: &mut Pcg32) -> f64 {
 
 /// Draws uniformly between 0 and 1, both excluded.
 fn uniform(rng: &mut Pcg32) -> f64 {
+    between(u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32()))
+}
+
+/// Number between 0 and 1, both excluded, for a random word.
+fn between(word: u64) -> f64 {
     const HALF_STEP: f64 = 1.0 / (1_u64 << 54) as f64;
-    let word = u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32());
     // The largest sum is rounded to 1.
     (fraction(word) + HALF_STEP).min(1.0 - f64::EPSILON / 2.0)
 }
@@ -85,5 +89,7 @@ mod tests {
     fn uniform_excludes_both_ends() {
         let mut rng = Pcg32::on_stream(1, 1);
         assert!((0..100_000).all(|_| (f64::MIN_POSITIVE..1.0).contains(&uniform(&mut rng))));
+        assert_eq!(between(0), 2.0_f64.powi(-54));
+        assert_eq!(between(u64::MAX), 1.0_f64.next_down());
     }
 }

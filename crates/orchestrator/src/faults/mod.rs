@@ -249,5 +249,88 @@ mod tests {
     fn nothing_configured_is_nothing_that_happens() {
         let plan = plan("", 1);
         assert!(plan.is_empty() && plan.round(1, 0.0).is_empty());
+        assert!(!plan.cuts_links() && !plan.takes_memory());
+        assert_eq!(plan.longest_ms(), 0);
+    }
+
+    #[test]
+    fn a_fault_of_any_kind_is_something_that_happens() {
+        for text in [
+            "drop_out = 0.1",
+            "crash = { probability = 0.1 }",
+            "out_of_memory = 0.1",
+            "corrupt = 0.1",
+            "freeze = { probability = 0.1, for_ms = 5 }",
+            "cut = { probability = 0.1, for_ms = 5 }",
+            "trace = \"phones.json\"",
+            "[[schedule]]\nround = 1\nclient = 1\nfault = \"crash\"",
+        ] {
+            assert!(!plan(text, 1).is_empty(), "{text}");
+        }
+        let trace = Trace::parse(r#"{"unit":"rounds","devices":[]}"#).unwrap();
+        let plan = FaultPlan::new(FaultConfig::default(), Some(trace), 1, 50).unwrap();
+        assert!(!plan.is_empty());
+    }
+
+    #[test]
+    fn a_plan_says_what_the_fleet_has_to_prepare() {
+        let scheduled =
+            |fault: &str| format!("[[schedule]]\nround = 1\nclient = 1\nfault = \"{fault}\"");
+        let lasting = |fault: &str| scheduled(fault) + "\nfor_ms = 70";
+        for (text, cuts, memory, longest) in [
+            (
+                "cut = { probability = 0.1, for_ms = 50 }".to_owned(),
+                true,
+                false,
+                50,
+            ),
+            (
+                "freeze = { probability = 0.1, for_ms = 60 }".to_owned(),
+                false,
+                false,
+                60,
+            ),
+            // What never happens takes no time.
+            (
+                "freeze = { probability = 0.0, for_ms = 60 }".to_owned(),
+                false,
+                false,
+                0,
+            ),
+            ("out_of_memory = 0.1".to_owned(), false, true, 0),
+            (lasting("cut"), true, false, 70),
+            (lasting("freeze"), false, false, 70),
+            (scheduled("out-of-memory"), false, true, 0),
+            (scheduled("corrupt"), false, false, 0),
+        ] {
+            let plan = plan(&text, 1);
+            let found = (plan.cuts_links(), plan.takes_memory(), plan.longest_ms());
+            assert_eq!(found, (cuts, memory, longest), "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_have_the_names_of_their_files() {
+        for name in ["drop-out", "crash", "out-of-memory", "corrupt"] {
+            let fault: Fault = toml::from_str(&format!("fault = \"{name}\"")).unwrap();
+            assert_eq!(fault.name(), name);
+        }
+        for name in ["freeze", "cut"] {
+            let fault: Fault = toml::from_str(&format!("fault = \"{name}\"\nfor_ms = 1")).unwrap();
+            assert_eq!(fault.name(), name);
+        }
+    }
+
+    #[test]
+    fn a_trace_of_clients_that_there_are_not_is_refused() {
+        let trace = Trace::parse(r#"{"unit":"rounds","devices":[{"client":50,"on":[]}]}"#).unwrap();
+        let refused = FaultPlan::new(FaultConfig::default(), Some(trace), 1, 50).unwrap_err();
+        assert_eq!(
+            refused,
+            FaultError::Client {
+                client: 50,
+                last: 49
+            }
+        );
     }
 }

@@ -125,6 +125,10 @@ mod tests {
                 "[3, 2] is empty",
             ),
             (
+                r#"{"unit":"rounds","devices":[{"client":1,"on":[[3,3]]}]}"#,
+                "[3, 3] is empty",
+            ),
+            (
                 r#"{"unit":"rounds","devices":[{"client":1,"on":[[1,3],[2,4]]}]}"#,
                 "out of order",
             ),

@@ -22,7 +22,7 @@ use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
 use crate::words::Words;
 use anyhow::{Context, Result, bail};
-use app::{App, Log, Wish};
+use app::{App, KeyEffect, Log};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -150,8 +150,8 @@ impl Show {
             drawn = (drawn + FRAME).max(Instant::now());
             while event::poll(drawn.saturating_duration_since(Instant::now()))? {
                 match self.app.on_event(&event::read()?) {
-                    Some(Wish::Leave) => return Ok(End::Left),
-                    Some(Wish::Stop) => self.stop(),
+                    Some(KeyEffect::Leave) => return Ok(End::Left),
+                    Some(KeyEffect::Stop) => self.stop(),
                     None => {}
                 }
             }
