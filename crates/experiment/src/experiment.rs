@@ -217,34 +217,10 @@ impl Experiment {
         out: Out<'_>,
         root: &Path,
     ) -> Result<Self> {
-        let clients_per_round = settings.clients_per_round.unwrap_or(clients);
-        let over_commit = settings.over_commit();
-        require(clients_per_round <= clients, || {
-            format!(
-                "{clients_per_round} clients per round of {clients} clients: lower \
-                 --clients-per-round or raise --clients"
-            )
-        })?;
-        require(
-            clients_per_round.saturating_add(over_commit) <= clients,
-            || {
-                format!(
-                    "{clients_per_round} clients per round and {over_commit} more of {clients} clients: \
-                 lower --over-commit or --clients-per-round"
-                )
-            },
-        )?;
+        let (clients_per_round, over_commit) = cohort(settings, clients)?;
         let rounds = settings.rounds();
         let hidden = settings.hidden();
-        let layers = layers(&hidden, data)?;
-        let said = settings.layers.as_ref();
-        require(said.is_none_or(|said| *said == layers), || {
-            format!(
-                "layers = {:?}, but hidden and the data make {layers:?}: give the layers between inputs \
-                 and classes as `hidden`, and leave `layers` out",
-                said.into_iter().flatten().collect::<Vec<_>>()
-            )
-        })?;
+        let layers = layers_of(settings, &hidden, data)?;
         let activation = settings.activation();
         let model = model(&layers, activation)?;
         let strategy = Strategy::resolve(settings.strategy.as_ref())?;
@@ -443,6 +419,42 @@ impl Experiment {
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
     }
+}
+
+/// Updates that a round aims for, and devices asked beyond that.
+fn cohort(settings: &Settings, clients: u32) -> Result<(u32, u32), Refusal> {
+    let clients_per_round = settings.clients_per_round.unwrap_or(clients);
+    let over_commit = settings.over_commit();
+    require(clients_per_round <= clients, || {
+        format!(
+            "{clients_per_round} clients per round of {clients} clients: lower \
+             --clients-per-round or raise --clients"
+        )
+    })?;
+    require(
+        clients_per_round.saturating_add(over_commit) <= clients,
+        || {
+            format!(
+                "{clients_per_round} clients per round and {over_commit} more of {clients} clients: \
+             lower --over-commit or --clients-per-round"
+            )
+        },
+    )?;
+    Ok((clients_per_round, over_commit))
+}
+
+/// Units per layer; those that a file says must be the same.
+fn layers_of(settings: &Settings, hidden: &[u32], data: &Splits) -> Result<Vec<u32>, Refusal> {
+    let layers = layers(hidden, data)?;
+    let said = settings.layers.as_ref();
+    require(said.is_none_or(|said| *said == layers), || {
+        format!(
+            "layers = {:?}, but hidden and the data make {layers:?}: give the layers between inputs \
+             and classes as `hidden`, and leave `layers` out",
+            said.into_iter().flatten().collect::<Vec<_>>()
+        )
+    })?;
+    Ok(layers)
 }
 
 /// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.
