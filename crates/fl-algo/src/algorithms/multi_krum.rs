@@ -9,8 +9,8 @@
 //! that gets fewer updates (clients lost, a quorum) counts all the same, and its metric `unprotected` is 1.
 
 use super::fedavg;
-use crate::param::ParamSpec;
 use crate::registry::Algorithm;
+use fl_param::ParamSpec;
 
 const MALICIOUS: &str = "num_malicious_nodes";
 const SELECTED: &str = "num_nodes_to_select";
