@@ -213,7 +213,7 @@ fn what_is_no_token() {
 }
 
 #[test]
-fn a_token_where_there_is_nothing_to_touch() {
+fn a_token_where_there_is_nothing_to_control() {
     let runs = folder();
     fs::write(runs.path().join("config.toml"), "").unwrap();
     let view = zfl()
@@ -224,7 +224,7 @@ fn a_token_where_there_is_nothing_to_touch() {
     let view = view.unwrap();
     assert_eq!(view.status.code(), Some(2));
     let said = String::from_utf8_lossy(&view.stderr);
-    assert!(said.contains("there is nothing to touch"), "{said}");
+    assert!(said.contains("there is nothing to control"), "{said}");
 }
 
 #[test]

@@ -197,10 +197,10 @@ async fn whoever_has_the_token_kills_a_device_and_stops_the_run(browser: &Browse
     browser.click(".tile[data-client='5']").await;
     let said = "document.getElementById('said').textContent";
     browser
-        .until("!document.getElementById('device-touch').hidden")
+        .until("!document.getElementById('device-control').hidden")
         .await;
     let began = Instant::now();
-    browser.click("#touch-kill").await;
+    browser.click("#control-kill").await;
     browser.until(&is(5, "dead")).await;
     told(began.elapsed());
     browser
@@ -211,19 +211,19 @@ async fn whoever_has_the_token_kills_a_device_and_stops_the_run(browser: &Browse
         .await;
     let why = "document.getElementById('device-figures').textContent.includes('killed by hand')";
     browser.until(why).await;
-    browser.click("#touch-boot").await;
+    browser.click("#control-boot").await;
     browser
         .until(&format!("{said} === 'Device 5 boots again'"))
         .await;
     browser
         .until(&format!("{} || {}", is(5, "training"), is(5, "done")))
         .await;
-    browser.click("#touch-hold").await;
+    browser.click("#control-hold").await;
     browser
         .until(&format!("{said} === 'Device 5 is frozen'"))
         .await;
     browser
-        .until("document.getElementById('touch-hold').textContent === 'Thaw'")
+        .until("document.getElementById('control-hold').textContent === 'Thaw'")
         .await;
     browser.click("#device-close").await;
     browser.click("[data-view=faults]").await;
@@ -418,6 +418,7 @@ fn aggregator() -> zfl_aggregator::Config {
         learning_rate: 0.1,
         arithmetic: fl_proto::Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
+        attackers: Default::default(),
         algorithm: Default::default(),
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,

@@ -188,7 +188,7 @@ fn a_hand_cuts_freezes_and_reboots_machines() {
             event["event"] == "result_received" && event["client"] == client && later
         });
     }
-    page.touch("stop", TOKEN, "{}");
+    page.control("stop", TOKEN, "{}");
     live.wait_for_end();
     let run = live.finish();
     let without = run.events().into_iter().find(finished(round + 1)).unwrap();

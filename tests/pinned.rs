@@ -42,6 +42,30 @@ fn narrowband() {
     );
 }
 
+#[test]
+fn fedprox() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../experiments/fedprox.toml"
+    );
+    check(
+        &[file, "--body", "native"],
+        "c603124611fea14e28cdb560936a60e60f2eae7f189883ae2e543984b2873d7b",
+    );
+}
+
+#[test]
+fn scaffold() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../experiments/scaffold.toml"
+    );
+    check(
+        &[file, "--body", "native"],
+        "2bb5d622b0e765312b4b2fa4d49860970ffc56846ed37864e95a0b2f22c85ebf",
+    );
+}
+
 /// Emulated, since native devices have no link to cut and no memory of their own.
 #[test]
 fn unreliable() {

@@ -36,6 +36,19 @@ fn zephyr_devices_agree_with_native_and_bare_ones() {
 }
 
 #[test]
+fn zephyr_devices_run_the_rules_of_algorithms() {
+    for strategy in [
+        &["--strategy", "fedprox", "--strategy-arg", "proximal_mu=0.1"][..],
+        &["--strategy", "scaffold"],
+    ] {
+        let sizes = ["--clients", "2", "--rounds", "3", "--examples", "120"];
+        let model =
+            |body| Run::succeeds(&[&["--body", body], &sizes[..], strategy].concat()).model();
+        assert_eq!(model("zephyr"), model("native"), "{strategy:?}");
+    }
+}
+
+#[test]
 fn a_device_computes_the_bits_of_the_host() {
     let mut device = Device::boot(&[], "restrict=on");
     device.type_line("selftest");

@@ -1,4 +1,4 @@
-//! The page of a run, as whoever has its token touches it.
+//! The page of a run, as whoever has its token controls it.
 
 use super::process::wait_until;
 use super::run::Live;
@@ -30,7 +30,7 @@ impl Page {
 
     /// The answer to a request that changes something, as a browser would send it.
     #[track_caller]
-    pub fn touch(&self, what: &str, token: &str, body: &str) -> String {
+    pub fn control(&self, what: &str, token: &str, body: &str) -> String {
         let Self { host } = self;
         let mut connection = TcpStream::connect(host).expect("the page is served");
         let length = body.len();
@@ -52,7 +52,7 @@ impl Page {
     #[track_caller]
     pub fn act(&self, client: u32, token: &str, action: &str, answer: &str) {
         let body = format!(r#"{{"action":"{action}"}}"#);
-        let told = self.touch(&format!("devices/{client}"), token, &body);
+        let told = self.control(&format!("devices/{client}"), token, &body);
         assert!(told.contains(answer), "{action}: no {answer:?} in {told}");
     }
 }

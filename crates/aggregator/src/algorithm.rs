@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use fl_algo::{
-    ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update, VectorSpec,
+    Attackers, KeptVectors, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update,
+    VectorSpec, attack,
 };
 use fl_round::Stragglers;
 use zfl_run_dir::{StateDir, StatePart};
@@ -21,11 +22,11 @@ const CLIENT: &str = "client-";
 
 /// The server's copies of what clients keep from round to round.
 #[derive(Clone, Debug, Default)]
-pub struct ClientStates(Arc<Mutex<BTreeMap<u32, Arc<ClientState>>>>);
+pub struct KeptByClient(Arc<Mutex<BTreeMap<u32, Arc<KeptVectors>>>>);
 
-impl ClientStates {
+impl KeptByClient {
     /// The copy of a client's state, if it has one.
-    pub fn get(&self, client: u32) -> Option<Arc<ClientState>> {
+    pub fn get(&self, client: u32) -> Option<Arc<KeptVectors>> {
         lock(&self.0).get(&client).cloned()
     }
 
@@ -34,11 +35,11 @@ impl ClientStates {
         lock(&self.0).get(&client).map_or(0, |state| state.round)
     }
 
-    fn insert(&self, client: u32, state: ClientState) {
+    fn insert(&self, client: u32, state: KeptVectors) {
         lock(&self.0).insert(client, Arc::new(state));
     }
 
-    fn all(&self) -> Vec<(u32, Arc<ClientState>)> {
+    fn all(&self) -> Vec<(u32, Arc<KeptVectors>)> {
         let states = lock(&self.0);
         states
             .iter()
@@ -50,10 +51,13 @@ impl ClientStates {
 /// The algorithm of a run at work.
 pub(crate) struct RunningAlgorithm {
     rule: Box<dyn ServerRule>,
-
+    attackers: Attackers,
+    seed: u64,
+    /// The round that has begun.
+    round: u32,
     vectors: &'static [VectorSpec],
     weighting: Weighting,
-    clients: ClientStates,
+    clients: KeptByClient,
     /// Clients whose state has changed since it was saved.
     changed: Vec<u32>,
 }
@@ -70,7 +74,7 @@ impl RunningAlgorithm {
     ///
     /// # Errors
     /// If the algorithm does not fit the run.
-    pub fn new(config: &Config, clients: ClientStates) -> Result<Self> {
+    pub fn new(config: &Config, clients: KeptByClient) -> Result<Self> {
         let choice = &config.algorithm;
         let rule = choice.server(
             config.model.shape().num_params(),
@@ -80,7 +84,9 @@ impl RunningAlgorithm {
         );
         Ok(Self {
             rule: rule.map_err(|why| anyhow!(why))?,
-
+            attackers: config.attackers.clone(),
+            seed: config.seed,
+            round: 0,
             vectors: config.vectors(),
             weighting: config.weighting,
             clients,
@@ -99,6 +105,7 @@ impl RunningAlgorithm {
 
     /// Begins a round on a global model; returns the sections that its cohort gets beside the model.
     pub fn begin(&mut self, round: u32, global: &[f32]) -> Sections {
+        self.round = round;
         self.rule.begin(round, global);
         let sections = self.rule.down_sections().into_iter();
         sections
@@ -121,6 +128,8 @@ impl RunningAlgorithm {
         let mut updates = updates;
         // A late update goes before that of the round.
         updates.sort_by_key(|update| (update.client, update.round));
+        let place = (self.seed, self.round);
+        let attacked = attack(&self.attackers, place, global, &mut updates);
         for mut update in updates {
             update.weight = match self.weighting {
                 Weighting::NumExamples => update.num_examples,
@@ -143,6 +152,9 @@ impl RunningAlgorithm {
             self.clients.insert(client, state);
             self.changed.push(client);
         }
+        if attacked > 0 {
+            metrics.insert("attacking_updates".to_owned(), attacked as f64);
+        }
         if rejected > 0.0 {
             metrics.insert("rejected_updates".to_owned(), rejected);
         }
@@ -150,14 +162,14 @@ impl RunningAlgorithm {
     }
 
     /// Kept vectors among the sections of an update.
-    fn kept_of(&self, update: &Update) -> Option<ClientState> {
+    fn kept_of(&self, update: &Update) -> Option<KeptVectors> {
         let mirrored = self.vectors.iter().filter(|spec| spec.is_mirrored());
         let section = |spec: &VectorSpec| {
             let values = update.sections.get(spec.name)?;
             Some((spec.name.to_owned(), values.clone()))
         };
         let sections: Sections = mirrored.filter_map(section).collect();
-        (!sections.is_empty()).then_some(ClientState {
+        (!sections.is_empty()).then_some(KeptVectors {
             round: update.round,
             sections,
         })
@@ -209,7 +221,7 @@ impl RunningAlgorithm {
             let client = name.strip_prefix(CLIENT).and_then(|id| id.parse().ok());
             let client = client.with_context(|| format!("state of {name}: no such part"))?;
             let of = numbers.get("state_round").copied().unwrap_or_default();
-            let state = ClientState {
+            let state = KeptVectors {
                 round: of as u32,
                 sections: vectors,
             };

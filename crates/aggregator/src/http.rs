@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use fl_algo::Examples;
 use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
@@ -36,7 +37,7 @@ use crate::shared::{Refusal, Shared};
 /// Longest wait for a device whose ID another one wishes for.
 const OCCUPANT_WITHIN: Duration = Duration::from_secs(1);
 
-type Asked = Result<Query<fl_proto::Query>, QueryRejection>;
+type QueryResult = Result<Query<fl_proto::Query>, QueryRejection>;
 type Peer = ConnectInfo<SocketAddr>;
 
 /// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
@@ -82,7 +83,7 @@ async fn join(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): Peer,
     Extension(connection): Extension<Connection>,
-    asked: Asked,
+    asked: QueryResult,
 ) -> Response {
     let query = match query(asked) {
         Ok(query) => query,
@@ -176,7 +177,15 @@ async fn training_data(State(shared): State<Arc<Shared>>, Sender(id): Sender) ->
 
 async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
     let indices = shared.partition.indices(id as usize);
-    let labels = shared.train.gather_labels(indices);
+    let mut labels = shared.train.gather_labels(indices);
+    if let Some(attack) = shared.config.attackers.get(&id) {
+        let examples = Examples {
+            seed: shared.config.seed,
+            client: id,
+            num_classes: shared.train.num_classes.try_into().unwrap_or(u8::MAX),
+        };
+        attack.labels(&examples, &mut labels);
+    }
     shared.fetched(id);
     octets(labels)
 }
@@ -284,7 +293,7 @@ async fn silence(mut pieces: watch::Receiver<()>, idle: Duration) {
     }
 }
 
-fn query(asked: Asked) -> Result<fl_proto::Query, Refusal> {
+fn query(asked: QueryResult) -> Result<fl_proto::Query, Refusal> {
     match asked {
         Ok(Query(query)) => Ok(query),
         Err(error) => Err(Refusal(StatusCode::BAD_REQUEST, error.body_text())),
@@ -320,7 +329,7 @@ impl FromRequestParts<Arc<Shared>> for Sender {
         parts: &mut Parts,
         shared: &Arc<Shared>,
     ) -> Result<Self, Self::Rejection> {
-        let asked = Asked::from_request_parts(parts, shared).await;
+        let asked = QueryResult::from_request_parts(parts, shared).await;
         let asked = asked.unwrap_or_else(|never| match never {});
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.ip());
         let id = query(asked).and_then(|query| known(shared, &query, peer));

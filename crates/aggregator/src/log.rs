@@ -112,8 +112,7 @@ impl Log {
     }
 
     /// Makes whoever tells of an event wait until it is in the file, from now on: the process may end at
-    /// any
-    /// time.
+    /// any time.
     pub fn run_is_over(&self) {
         lock(&self.queue).is_over = true;
     }

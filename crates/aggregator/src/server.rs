@@ -16,7 +16,7 @@ use zfl_run_dir::{
     RunDir, StateDir, TrainingSummary, model_sha256,
 };
 
-use crate::algorithm::{ClientStates, RunningAlgorithm};
+use crate::algorithm::{KeptByClient, RunningAlgorithm};
 use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
@@ -58,7 +58,7 @@ impl Server {
         let limits = Limits::of(config.clients);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
             .context("start the writer of events.jsonl")?;
-        let states = ClientStates::default();
+        let states = KeptByClient::default();
         let algorithm = RunningAlgorithm::new(&config, states.clone())?;
         let config = Config {
             stragglers: algorithm.stragglers().unwrap_or(config.stragglers),
@@ -89,7 +89,7 @@ impl Server {
 
     /// Asks before each round what will be wrong with devices in it.
     #[must_use]
-    pub fn with_outlook(self, hooks: Arc<dyn RoundHooks>) -> Self {
+    pub fn with_hooks(self, hooks: Arc<dyn RoundHooks>) -> Self {
         self.rounds.shared.watch_with(hooks);
         self
     }
@@ -148,6 +148,7 @@ impl Server {
         shared.log.emit(Event::RunStarted {
             clients,
             rounds,
+            attackers: shared.config.attackers.keys().copied().collect(),
             address: address.to_string(),
         });
         let outcome = self.rounds.run().await;

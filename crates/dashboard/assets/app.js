@@ -115,7 +115,7 @@ function showRun() {
     i.reason?.replace(/[^.!?]$/, "$&."),
     i.state === "interrupted" && "The events end without a word: the run was broken off.",
     i.resumed_from.length > 0 && `It was broken off and resumed after round ${i.resumed_from.join(", ")}.`,
-    Object.keys(i.by_hand).length > 0 && `Touched by hand (${Object.entries(i.by_hand).map(([action, n]) => `${n} ${action}`).join(", ")}): the command does not repeat this run.`,
+    Object.keys(i.by_hand).length > 0 && `Changed by remote control (${Object.entries(i.by_hand).map(([action, n]) => `${n} ${action}`).join(", ")}): the command does not repeat this run.`,
     i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,
   ].filter(Boolean).join(" ");
   $("note").hidden = notes === "";

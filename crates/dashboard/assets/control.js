@@ -60,7 +60,7 @@ export async function begin() {
     ({ actions } = await ask("/api/touch"));
   } catch (error) {
     actions = null;
-    say(`this run cannot be touched: ${error.message}`, true);
+    say(`this run cannot be controlled: ${error.message}`, true);
   }
   update();
 }
@@ -82,16 +82,16 @@ function update() {
   const { info, device: d } = shown;
   const can = actions != null && info?.state === "running";
   $("stop").hidden = !can;
-  document.body.classList.toggle("touchable", can);
-  $("device-touch").hidden = !can || d == null;
+  document.body.classList.toggle("controllable", can);
+  $("device-control").hidden = !can || d == null;
   if (!can && $("confirm").open) $("confirm").close();
   if (!can || d == null) return;
   const lives = d.state !== "dead";
-  set($("touch-kill"), "kill", "Kill", lives);
-  set($("touch-boot"), "reboot", lives ? "Kill and boot again" : "Boot again", true);
-  set($("touch-hold"), d.frozen ? "thaw" : "freeze", d.frozen ? "Thaw" : "Freeze", lives);
-  set($("touch-link"), d.link_cut ? "heal" : "cut", d.link_cut ? "Heal its link" : "Cut its link", true);
-  $("touch-link").hidden = !actions.includes("cut");
+  set($("control-kill"), "kill", "Kill", lives);
+  set($("control-boot"), "reboot", lives ? "Kill and boot again" : "Boot again", true);
+  set($("control-hold"), d.frozen ? "thaw" : "freeze", d.frozen ? "Thaw" : "Freeze", lives);
+  set($("control-link"), d.link_cut ? "heal" : "cut", d.link_cut ? "Heal its link" : "Cut its link", true);
+  $("control-link").hidden = !actions.includes("cut");
 }
 
 async function send(path, message) {
@@ -112,7 +112,7 @@ export function wire() {
   $("stop").addEventListener("click", () => confirm.showModal());
   $("confirm-no").addEventListener("click", () => confirm.close());
   $("confirm-yes").addEventListener("click", () => { confirm.close(); send("/api/touch/stop", {}); });
-  for (const button of $("device-touch").querySelectorAll("button")) {
+  for (const button of $("device-control").querySelectorAll("button")) {
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true" || shown.device == null) return;
       send(`/api/touch/devices/${shown.device.client}`, { action: button.dataset.action });

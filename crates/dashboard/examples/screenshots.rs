@@ -27,7 +27,7 @@ const VIEWS: [&str; 10] = [
     "run",
     "fleet",
     "device",
-    "touch",
+    "control",
     "stop",
     "compare",
     "faults",
@@ -119,7 +119,7 @@ async fn shoot(
                     width,
                     height,
                     highest,
-                    ["device", "touch", "stop"].contains(view),
+                    ["device", "control", "stop"].contains(view),
                 )
                 .await?;
                 println!("{name}");
@@ -147,12 +147,12 @@ fn open(dashboard: &Dashboard) -> Result<String> {
 
 async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
     let tab = match view {
-        "device" | "touch" => "fleet",
+        "device" | "control" => "fleet",
         "stop" => "run",
         "faults-time" => "faults",
         other => other,
     };
-    let controls = matches!(view, "touch" | "stop");
+    let controls = matches!(view, "control" | "stop");
     let token = if controls {
         format!("&token={TOKEN}")
     } else {
@@ -179,7 +179,7 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
     if view == "faults-time" {
         browser.click("[name=fault-axis][value=time]").await;
     }
-    if matches!(view, "device" | "touch") {
+    if matches!(view, "device" | "control") {
         browser.click(".tile[data-client='4']").await;
         browser
             .until("document.querySelector('#device-log').textContent.length > 0")
@@ -188,8 +188,8 @@ async fn show(browser: &Browser, url: &str, view: &str, theme: &str) {
             .until("document.querySelector('#chart-device canvas') !== null")
             .await;
     }
-    if view == "touch" {
-        browser.click("#touch-hold").await;
+    if view == "control" {
+        browser.click("#control-hold").await;
         browser
             .until("document.querySelector('#said').textContent !== ''")
             .await;

@@ -142,7 +142,7 @@ async fn closed(State(shared): State<Arc<Shared>>) -> Response {
         "this run can only be looked at: start one with zfl run --dashboard-token, and open the \
          address that it prints"
     } else {
-        "there is no run here to touch, only what one wrote down: open the address that zfl run \
+        "there is no run here to control, only what one wrote down: open the address that zfl run \
          printed"
     };
     refusal(StatusCode::NOT_FOUND, advice)
@@ -153,7 +153,7 @@ async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
     let headers = request.headers();
     let looks = matches!(*request.method(), Method::GET | Method::HEAD);
     if !looks && !is_same_origin(headers) {
-        let reason = "only the page of this run may touch it: Origin must be there, and be http:// \
+        let reason = "only the page of this run may control it: Origin must be there, and be http:// \
                       and Host";
         return refusal(StatusCode::FORBIDDEN, reason);
     }
@@ -239,7 +239,7 @@ async fn stop(State((gate, shared)): Controlled, request: Request) -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct ControlRequest {
     action: Action,
 }
 
@@ -248,8 +248,8 @@ async fn device(
     Path(client): Path<u32>,
     request: Request,
 ) -> Response {
-    let action = match message::<Wish>(request).await {
-        Ok(Wish { action }) => action,
+    let action = match message::<ControlRequest>(request).await {
+        Ok(ControlRequest { action }) => action,
         Err(refused) => return refused,
     };
     if let Some(refused) = over(&shared) {

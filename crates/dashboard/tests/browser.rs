@@ -444,34 +444,34 @@ async fn whoever_has_the_token_controls_the_run(browser: &Browser, stage: &Stage
     let cleared = "location.href.endsWith('/#fleet') && !document.documentElement.outerHTML.includes('horse')";
     assert_eq!(browser.eval(cleared).await, true, "the token is put away");
     browser.click(".tile[data-client='2']").await;
-    browser.click("#touch-kill").await;
+    browser.click("#control-kill").await;
     browser.until(&is_said("Device 2 is killed")).await;
     let detail = serde_json::json!({"fault": "freeze", "by": "dashboard", "action": "freeze"});
-    browser.click("#touch-hold").await;
+    browser.click("#control-hold").await;
     browser.until(&is_said("Device 2 is frozen")).await;
     script.fleet(2, "fault", detail);
     let label =
         |id: &str, text: &str| format!("document.getElementById('{id}').textContent === '{text}'");
-    browser.until(&label("touch-hold", "Thaw")).await;
-    browser.click("#touch-hold").await;
+    browser.until(&label("control-hold", "Thaw")).await;
+    browser.click("#control-hold").await;
     browser.until(&is_said("Device 2 goes on")).await;
-    browser.click("#touch-link").await;
+    browser.click("#control-link").await;
     browser
         .until(&is_said("Refused: device 2 has no link"))
         .await;
     // What is dead can only be booted.
     script.dies(2, "page fault");
-    browser.until(&label("touch-boot", "Boot again")).await;
+    browser.until(&label("control-boot", "Boot again")).await;
     browser
-        .eval("document.getElementById('touch-kill').click()")
+        .eval("document.getElementById('control-kill').click()")
         .await;
-    browser.click("#touch-boot").await;
+    browser.click("#control-boot").await;
     browser.until(&is_said("Device 2 boots again")).await;
     browser.click("#device-close").await;
     // The tab keeps the token while it is open.
     browser.open(&url).await;
     browser.until(&is_shown("stop")).await;
-    let note = "document.getElementById('note').textContent.includes('Touched by hand (1 freeze)')";
+    let note = "document.getElementById('note').textContent.includes('Changed by remote control (1 freeze)')";
     browser.until(note).await;
     browser.click("#stop").await;
     browser.click("#confirm-no").await;
@@ -515,10 +515,10 @@ async fn by_keyboard_too(browser: &Browser, stage: &Stage) {
     browser.click(".tile[data-client='1']").await;
     browser.until(&is_focused("device-close")).await;
     press(thirtyfour::Key::Tab).await;
-    browser.until(&is_focused("touch-kill")).await;
+    browser.until(&is_focused("control-kill")).await;
     press(thirtyfour::Key::Enter).await;
     browser.until(&is_said("Device 1 is killed")).await;
-    browser.until(&is_focused("touch-kill")).await;
+    browser.until(&is_focused("control-kill")).await;
     assert_eq!(fake.done(), ["stop", "kill 1"]);
     let live = "document.getElementById('said').getAttribute('aria-live') === 'polite'";
     assert_eq!(browser.eval(live).await, true);
@@ -543,14 +543,14 @@ async fn without_the_token_nothing_can_be_controlled(browser: &Browser, stage: &
         ),
         (
             format!("{view}#fleet&token={TOKEN}"),
-            "there is no run here to touch",
+            "there is no run here to control",
         ),
     ] {
         browser.open(&address).await;
         let says = format!("document.getElementById('said').textContent.includes('{said}')");
         browser.until(&says).await;
         browser.click(".tile[data-client='2']").await;
-        for id in ["stop", "device-touch"] {
+        for id in ["stop", "device-control"] {
             assert_eq!(browser.eval(&is_shown(id)).await, false, "{address}: {id}");
         }
         let kept = "sessionStorage.getItem('zfl-token')";

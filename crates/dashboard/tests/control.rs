@@ -43,21 +43,21 @@ impl Stage {
         }
     }
 
-    async fn ask(&self, asked: &Asked) -> (StatusCode, Value) {
+    async fn ask(&self, asked: &TestRequest) -> (StatusCode, Value) {
         ask(&self.dashboard, asked).await
     }
 }
 
 /// A request that is right, unless it is changed.
 #[derive(Clone)]
-struct Asked {
+struct TestRequest {
     method: Method,
     path: &'static str,
     headers: Vec<(header::HeaderName, String)>,
     body: String,
 }
 
-impl Asked {
+impl TestRequest {
     fn post(path: &'static str, body: &str) -> Self {
         let bearer = format!("Bearer {TOKEN}");
         let headers = [
@@ -108,14 +108,14 @@ impl Asked {
     }
 }
 
-async fn ask(dashboard: &Dashboard, asked: &Asked) -> (StatusCode, Value) {
+async fn ask(dashboard: &Dashboard, asked: &TestRequest) -> (StatusCode, Value) {
     let response = answer(dashboard, asked).await;
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-async fn answer(dashboard: &Dashboard, asked: &Asked) -> Response<Body> {
+async fn answer(dashboard: &Dashboard, asked: &TestRequest) -> Response<Body> {
     let router = dashboard.router(None);
     router.oneshot(asked.request()).await.unwrap()
 }
@@ -126,7 +126,7 @@ async fn whoever_shows_the_token_controls_the_run() {
     let possible = json!({
         "stop": true, "actions": ["kill", "reboot", "freeze", "thaw", "cut", "heal"],
     });
-    let asked = stage.ask(&Asked::get("/api/touch")).await;
+    let asked = stage.ask(&TestRequest::get("/api/touch")).await;
     assert_eq!(asked, (StatusCode::OK, possible));
     let heal = r#"{"action":"heal"}"#;
     for (path, body, done) in [
@@ -134,12 +134,12 @@ async fn whoever_shows_the_token_controls_the_run() {
         ("/api/touch/devices/0", heal, "device 0 has its link healed"),
         ("/api/touch/stop", "{}", "the run is stopping"),
     ] {
-        let asked = stage.ask(&Asked::post(path, body)).await;
+        let asked = stage.ask(&TestRequest::post(path, body)).await;
         assert_eq!(asked, (StatusCode::OK, json!({ "done": done })), "{path}");
     }
     assert_eq!(stage.fake.done(), ["kill 3", "heal 0", "stop"]);
     // As behind a tunnel, and as a library may write it.
-    let tunnel = Asked::post(DEVICE, KILL)
+    let tunnel = TestRequest::post(DEVICE, KILL)
         .with(header::HOST, "localhost:9000")
         .with(header::ORIGIN, "http://localhost:9000")
         .with(header::CONTENT_TYPE, "Application/JSON; charset=utf-8");
@@ -155,7 +155,7 @@ async fn without_a_token_there_is_nothing_to_control() {
     for (dashboard, advice) in [(&live, "--dashboard-token"), (&view, "what one wrote down")] {
         for path in CONTROL_ROUTES {
             let path: &'static str = if path.contains('{') { DEVICE } else { path };
-            for asked in [Asked::get(path), Asked::post(path, KILL)] {
+            for asked in [TestRequest::get(path), TestRequest::post(path, KILL)] {
                 let (status, told) = ask(dashboard, &asked).await;
                 assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
                 let error = told["error"].as_str().unwrap();
@@ -168,14 +168,14 @@ async fn without_a_token_there_is_nothing_to_control() {
 #[tokio::test]
 async fn everybody_else_is_refused_with_the_reason() {
     let stage = Stage::new();
-    let kill = || Asked::post(DEVICE, KILL);
+    let kill = || TestRequest::post(DEVICE, KILL);
     let bearer = |token: &str| format!("Bearer {token}");
     let another_port = kill().with(header::ORIGIN, "http://127.0.0.1:4243");
-    let get = Asked {
+    let get = TestRequest {
         method: Method::GET,
         ..kill()
     };
-    let put = Asked {
+    let put = TestRequest {
         method: Method::PUT,
         ..kill()
     };
@@ -223,25 +223,29 @@ async fn everybody_else_is_refused_with_the_reason() {
             415,
             "application/json",
         ),
-        (Asked::post(DEVICE, &long), 413, "at most 1024 bytes"),
-        (Asked::post(DEVICE, r#"{"action":"fly"}"#), 400, "fly"),
-        (Asked::post(DEVICE, "{}"), 400, "action"),
-        (Asked::post(DEVICE, "kill"), 400, "the body"),
+        (TestRequest::post(DEVICE, &long), 413, "at most 1024 bytes"),
+        (TestRequest::post(DEVICE, r#"{"action":"fly"}"#), 400, "fly"),
+        (TestRequest::post(DEVICE, "{}"), 400, "action"),
+        (TestRequest::post(DEVICE, "kill"), 400, "the body"),
         (
-            Asked::post(DEVICE, r#"{"action":"kill","all":true}"#),
+            TestRequest::post(DEVICE, r#"{"action":"kill","all":true}"#),
             400,
             "all",
         ),
-        (Asked::post("/api/touch/stop", KILL), 400, "action"),
+        (TestRequest::post("/api/touch/stop", KILL), 400, "action"),
         (
-            Asked::post("/api/touch/devices/99", KILL),
+            TestRequest::post("/api/touch/devices/99", KILL),
             404,
             "no such device",
         ),
-        (Asked::post("/api/touch/devices/-1", KILL), 400, ""),
-        (Asked::post("/api/touch/devices", KILL), 404, "nothing here"),
+        (TestRequest::post("/api/touch/devices/-1", KILL), 400, ""),
         (
-            Asked::post(DEVICE, r#"{"action":"cut"}"#),
+            TestRequest::post("/api/touch/devices", KILL),
+            404,
+            "nothing here",
+        ),
+        (
+            TestRequest::post(DEVICE, r#"{"action":"cut"}"#),
             409,
             "has no link",
         ),
@@ -255,9 +259,9 @@ async fn everybody_else_is_refused_with_the_reason() {
         assert!(!answer.to_string().contains(TOKEN), "{answer}");
     }
     // A query is in logs and histories: a token there is none.
-    let query = Asked {
+    let query = TestRequest {
         path: "/api/touch?token=correct-horse-battery",
-        ..Asked::get("/api/touch").without(header::AUTHORIZATION)
+        ..TestRequest::get("/api/touch").without(header::AUTHORIZATION)
     };
     assert_eq!(stage.ask(&query).await.0, StatusCode::UNAUTHORIZED);
     assert!(stage.fake.done().is_empty());
@@ -266,12 +270,12 @@ async fn everybody_else_is_refused_with_the_reason() {
 #[tokio::test]
 async fn a_browser_is_not_told_to_ask_for_a_password_nor_that_others_may() {
     let stage = Stage::new();
-    let asked = Asked::get("/api/touch").without(header::AUTHORIZATION);
+    let asked = TestRequest::get("/api/touch").without(header::AUTHORIZATION);
     let response = answer(&stage.dashboard, &asked).await;
     assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
-    let preflight = Asked {
+    let preflight = TestRequest {
         method: Method::OPTIONS,
-        ..Asked::post(DEVICE, "").with(header::ORIGIN, "http://localhost:1")
+        ..TestRequest::post(DEVICE, "").with(header::ORIGIN, "http://localhost:1")
     };
     let response = answer(&stage.dashboard, &preflight).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
@@ -283,7 +287,7 @@ async fn a_browser_is_not_told_to_ask_for_a_password_nor_that_others_may() {
 #[tokio::test]
 async fn who_guesses_waits_and_keeps_nobody_else_waiting() {
     let stage = Stage::new();
-    let wrong = Asked::get("/api/touch").with(header::AUTHORIZATION, "Bearer guess");
+    let wrong = TestRequest::get("/api/touch").with(header::AUTHORIZATION, "Bearer guess");
     let guesses: Vec<_> = (0..8)
         .map(|_| {
             let (dashboard, wrong) = (stage.dashboard.clone(), wrong.clone());
@@ -294,7 +298,7 @@ async fn who_guesses_waits_and_keeps_nobody_else_waiting() {
     while !guesses.iter().any(|guess| guess.is_finished()) {
         tokio::task::yield_now().await;
     }
-    let right = stage.ask(&Asked::get("/api/touch")).await;
+    let right = stage.ask(&TestRequest::get("/api/touch")).await;
     assert_eq!(right.0, StatusCode::OK);
     let mut answers = Vec::new();
     for guess in guesses {
@@ -312,7 +316,7 @@ async fn what_is_over_is_not_controlled() {
     stage.script.finish();
     stage.dashboard.catch_up().unwrap();
     for (path, body) in [(DEVICE, KILL), ("/api/touch/stop", "{}")] {
-        let (status, told) = stage.ask(&Asked::post(path, body)).await;
+        let (status, told) = stage.ask(&TestRequest::post(path, body)).await;
         assert_eq!(status, StatusCode::CONFLICT);
         assert_eq!(told["error"], "the run is over");
     }
@@ -323,7 +327,7 @@ async fn what_is_over_is_not_controlled() {
 async fn the_token_is_in_no_answer() {
     let stage = Stage::new();
     for path in ["/", "/api/run", "/api/devices", "/metrics", "/api/touch"] {
-        let response = answer(&stage.dashboard, &Asked::get(path)).await;
+        let response = answer(&stage.dashboard, &TestRequest::get(path)).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         assert!(!format!("{:?}", response.headers()).contains("horse"));
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -335,12 +339,12 @@ async fn the_token_is_in_no_answer() {
 /// Without a token the page shows no button: all are hidden until the page's script finds that the
 /// run takes remote control.
 #[tokio::test]
-async fn the_page_as_it_is_sent_has_no_button_to_touch() {
+async fn the_page_as_it_is_sent_has_no_button_to_control() {
     let stage = Stage::new();
-    let response = answer(&stage.dashboard, &Asked::get("/")).await;
+    let response = answer(&stage.dashboard, &TestRequest::get("/")).await;
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let page = String::from_utf8(body.to_vec()).unwrap();
-    for id in ["stop", "device-touch"] {
+    for id in ["stop", "device-control"] {
         let (_, tag) = page.split_once(&format!("id=\"{id}\"")).unwrap();
         let (tag, _) = tag.split_once('>').unwrap();
         assert!(tag.ends_with(" hidden"), "{tag}");

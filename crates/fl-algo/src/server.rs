@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::exact::ExactError;
-use crate::param::Params;
+use fl_param::Params;
 
 /// Named vectors, as they come and go on the wire and are saved.
 pub type Sections = BTreeMap<String, Vec<f32>>;
@@ -78,11 +78,18 @@ impl Update {
     pub fn model(&self) -> &[f32] {
         self.section(Self::MODEL)
     }
+
+    /// The local weights, to change; empty if none were sent.
+    pub fn model_mut(&mut self) -> &mut [f32] {
+        self.sections
+            .get_mut(Self::MODEL)
+            .map_or(&mut [], Vec::as_mut_slice)
+    }
 }
 
 /// The server's copy of a client's kept vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClientState {
+pub struct KeptVectors {
     /// The round at whose end they were so.
     pub round: u32,
     /// The vectors, by name.
@@ -139,7 +146,7 @@ pub trait ServerRule: Send + Sync {
     ///
     /// # Errors
     /// [`Rejected`] if it is of no use; nothing has changed then.
-    fn add(&mut self, update: Update, before: Option<&ClientState>) -> Result<(), Rejected>;
+    fn add(&mut self, update: Update, before: Option<&KeptVectors>) -> Result<(), Rejected>;
 
     /// Makes the next global model of the updates.
     ///
@@ -159,7 +166,7 @@ pub trait ServerRule: Send + Sync {
     fn restore(
         &mut self,
         saved: SavedState,
-        clients: &mut dyn Iterator<Item = (u32, &ClientState)>,
+        clients: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
     ) -> Result<(), AggregateError> {
         let _ = (saved, clients);
         Ok(())

@@ -14,7 +14,7 @@ fn update(client: u32, weight: u32, round: u32, model: &[f32]) -> Update {
     }
 }
 
-fn rule(name: &str, params: &[(&str, f32)], cohort: u32) -> Result<Box<dyn ServerRule>, String> {
+fn rule(name: &str, params: &[(&str, f64)], cohort: u32) -> Result<Box<dyn ServerRule>, String> {
     let mut choice = Choice::named(name).unwrap();
     for &(name, value) in params {
         choice.set(name, value).unwrap();
@@ -66,6 +66,19 @@ fn multi_krum_leaves_the_farthest_out_and_weighs_the_rest() {
         update(4, 5, 1, &[2.0, 0.0]),
     ];
     assert_eq!(next(&mut *rule, 1, &[0.0, 0.0], updates), [2.0, 3.0]);
+}
+
+#[test]
+fn a_round_too_small_for_the_protection_of_krum_says_so() {
+    let mut rule = rule("multi-krum", &[("num_malicious_nodes", 1.0)], 5).unwrap();
+    for (updates, unprotected) in [(5, 0.0), (4, 1.0), (5, 0.0)] {
+        rule.begin(1, &[0.0, 0.0]);
+        for client in 0..updates {
+            rule.add(update(client, 1, 1, &[1.0, 1.0]), None).unwrap();
+        }
+        let metrics = rule.finish(&mut vec![0.0, 0.0]).unwrap();
+        assert_eq!(metrics["unprotected"], unprotected, "{updates} updates");
+    }
 }
 
 #[test]
@@ -138,7 +151,7 @@ fn scaffold_keeps_the_mean_variate_of_all_clients_not_only_of_the_cohort() {
     assert_eq!(rule.down_sections()[0].1, [3.0, 0.5]);
     // Client 3 comes again, and its old variate goes.
     rule.begin(2, &global);
-    let before = ClientState {
+    let before = KeptVectors {
         round: 1,
         sections: [("client_variate".to_owned(), vec![8.0, 2.0])].into(),
     };
@@ -344,13 +357,15 @@ fn every_algorithm_is_declared_well() {
 
 /// `cargo fmt` does not see modules that a macro declares.
 #[test]
-fn the_files_of_algorithms_are_formatted() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/algorithms");
+fn the_files_of_algorithms_and_attacks_are_formatted() {
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut rustfmt = std::process::Command::new("rustfmt");
     rustfmt.args(["--check", "--edition", "2024", "--config-path"]);
     rustfmt.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rustfmt.toml"));
-    for entry in std::fs::read_dir(root).unwrap() {
-        rustfmt.arg(entry.unwrap().path());
+    for folder in ["algorithms", "attacks"] {
+        for entry in std::fs::read_dir(sources.join(folder)).unwrap() {
+            rustfmt.arg(entry.unwrap().path());
+        }
     }
     assert!(rustfmt.status().unwrap().success());
 }

@@ -30,7 +30,7 @@
 //!
 //! # Invariants
 //! - No socket, no clock, no payload of an update: an update is a number that the caller gave it.
-//! - Every round ends: no stage waits without a deadline.
+//! - Every round ends: no stage waits for a client without a deadline.
 //! - A client counts once for a round, with the token of its assignment, and not at all if it is known
 //!   to crash in the round.
 //! - Who is in a cohort follows from the seed, the faults and who was available; no order of arrival

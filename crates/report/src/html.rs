@@ -224,11 +224,11 @@ fn state(run: &Run) -> String {
     let reason = run.view.reason.iter().map(|reason| format!(": {reason}"));
     let resumed = run.view.resumed_from.iter();
     let resumed = resumed.map(|round| format!(", resumed after round {round}"));
-    let touched = by_hand(run).map(|acts| format!("; touched by hand: {acts}"));
+    let controlled = by_hand(run).map(|acts| format!("; changed by remote control: {acts}"));
     std::iter::once(state.to_owned())
         .chain(reason)
         .chain(resumed)
-        .chain(touched)
+        .chain(controlled)
         .collect()
 }
 
@@ -283,7 +283,7 @@ fn commands(groups: &[Group]) -> String {
     let begun = runs().filter_map(|run| run.view.command.clone());
     let begun = begun.collect::<Vec<_>>();
     let mut html = String::new();
-    let touched = runs().any(|run| by_hand(run).is_some());
+    let controlled = runs().any(|run| by_hand(run).is_some());
     if !exact.is_empty() {
         html.push_str(
             "<p>Exactly, by the configuration that is in the run's directory, with every setting and \
@@ -304,9 +304,9 @@ fn commands(groups: &[Group]) -> String {
              configuration is above.</p>\n",
         );
     }
-    if touched {
+    if controlled {
         html.push_str(
-            "<p>Neither repeats a run that was touched by hand: what was done is among its \
+            "<p>Neither repeats a run that was changed by remote control: what was done is among its \
              faults.</p>\n",
         );
     }

@@ -218,8 +218,8 @@ fn what_was_done_by_hand_is_told() {
     let out = dir.path().join("report");
     let page = fs::read_to_string(zfl_report::write(&[path], &out).unwrap().page).unwrap();
     for told in [
-        "touched by hand: 1 kill",
-        "Neither repeats a run that was touched by hand",
+        "changed by remote control: 1 kill",
+        "Neither repeats a run that was changed by remote control",
     ] {
         assert!(page.contains(told), "{told}");
     }
@@ -228,7 +228,7 @@ fn what_was_done_by_hand_is_told() {
     let plain = run(dir.path(), "plain", 1, 0.1);
     let out = dir.path().join("plain-report");
     let page = fs::read_to_string(zfl_report::write(&[plain], &out).unwrap().page).unwrap();
-    assert!(!page.contains("by hand"));
+    assert!(!page.contains("remote control"));
 }
 
 #[test]

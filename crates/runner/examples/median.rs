@@ -2,11 +2,11 @@
 //! FedAvg's, so every device can take part.
 
 use fl_algo::{
-    AggregateError, Algorithm, Choice, ClientState, Rejected, RoundMetrics, ServerRule, Update,
+    AggregateError, Algorithm, Choice, KeptVectors, Rejected, RoundMetrics, ServerRule, Update,
 };
 use std::path::Path;
 use std::sync::LazyLock;
-use zfl_experiment::{BodyChoice, Experiment, Out, Settings, Strategy};
+use zfl_experiment::{BodyChoice, Experiment, Out, Settings};
 
 #[derive(Default)]
 struct Median {
@@ -18,7 +18,7 @@ impl ServerRule for Median {
         self.models.clear();
     }
 
-    fn add(&mut self, update: Update, _: Option<&ClientState>) -> Result<(), Rejected> {
+    fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
         self.models.push(update.model().to_vec());
         Ok(())
     }
@@ -51,7 +51,7 @@ pub fn main() -> anyhow::Result<()> {
     };
     settings.device.body = Some(BodyChoice::Native);
     let (mut experiment, data) = Experiment::of_run(&settings, Out::New(None), Path::new("."))?;
-    experiment.strategy = Strategy(Choice::new(&MEDIAN));
+    experiment.strategy = Choice::new(&MEDIAN).into();
     let summary = zfl_runner::run((experiment, data), ())?;
     println!(
         "accuracy {:.3}",

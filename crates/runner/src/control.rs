@@ -32,7 +32,7 @@ impl ControlToken {
     pub fn describe(&self, address: &str) -> String {
         if self.secret {
             return format!(
-                "dashboard: {address}\nto touch the run, open it with #token= and {TOKEN_VARIABLE} behind it"
+                "dashboard: {address}\nto control the run, open it with #token= and {TOKEN_VARIABLE} behind it"
             );
         }
         format!("dashboard: {address}{}", self.token.fragment())

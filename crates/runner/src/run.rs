@@ -74,7 +74,7 @@ impl Run {
             experiment,
             experiment.fault_plan()?,
         ));
-        server = server.with_outlook(faults.clone());
+        server = server.with_hooks(faults.clone());
         for (client, reason) in lost {
             server.handle().client_lost(client, &reason);
         }

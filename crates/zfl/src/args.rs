@@ -109,7 +109,7 @@ pub struct ViewArgs {
     #[arg(long, conflicts_with = "listen")]
     pub tui: bool,
 
-    /// Refused, with the reason: there is nothing to touch
+    /// Refused, with the reason: there is nothing to control
     #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, hide = true)]
     pub dashboard_token: Option<Option<String>>,
 }

@@ -18,12 +18,12 @@ mod keys;
 mod run;
 mod runs;
 mod server;
+mod stdin_lines;
 mod terminal;
 mod token;
 mod tui;
 mod values;
 mod view;
-mod words;
 
 use anyhow::Result;
 use args::{Cli, Command};
@@ -58,7 +58,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
             require(args.dashboard_token.is_none(), || {
-                "zfl view shows what a run wrote down, and there is nothing to touch: give \
+                "zfl view shows what a run wrote down, and there is nothing to control: give \
                  --dashboard-token to zfl run"
                     .to_owned()
             })?;

@@ -75,6 +75,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         learning_rate: 0.5,
         arithmetic: Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
+        attackers: Default::default(),
         algorithm: Default::default(),
         model: model(),
         seed: 7,
@@ -110,7 +111,7 @@ impl Run {
         Self::made(config, |_| {}, set).await
     }
 
-    pub async fn with_outlook(config: Config, hooks: Arc<dyn RoundHooks>) -> Self {
+    pub async fn with_hooks(config: Config, hooks: Arc<dyn RoundHooks>) -> Self {
         Self::prepared(config, |_| {}, Some(hooks)).await
     }
 
@@ -121,7 +122,7 @@ impl Run {
         hooks: Option<Arc<dyn RoundHooks>>,
     ) -> Self {
         let set = |server: Server| match hooks {
-            Some(hooks) => server.with_outlook(hooks),
+            Some(hooks) => server.with_hooks(hooks),
             None => server,
         };
         Self::made(config, prepare, set).await

@@ -94,7 +94,7 @@ pub fn fit(experiment: &Experiment, settings: &Settings) -> Result<Deadlines, Re
             cure(
                 "--deadline",
                 enough,
-                Some("a smaller network, --hidden".to_owned()),
+                Some("a smaller model, --hidden".to_owned()),
             )
         };
         notes.extend(check(

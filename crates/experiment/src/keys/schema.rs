@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// The JSON Schema (draft 2020-12) of an experiment file.
 pub fn schema() -> Value {
-    let mut group = properties(&[GROUP, TRAINING, DEVICE]);
-    group.extend(Map::new());
+    let group = properties(&[GROUP, TRAINING, DEVICE]);
     let mut all = properties(&[EXPERIMENT, TRAINING, DEVICE]);
     all.insert(
         "fleet".to_owned(),

@@ -8,10 +8,11 @@
 //! # Memory
 //! Two vectors beside the model: `d` takes the place of `c_i`, and `x` that of `c`.
 
+use super::SERVER_LEARNING_RATE;
 use crate::client::{ClientRule, LocalJob, Pass};
-use crate::param::{Params, SERVER_LEARNING_RATE};
 use crate::registry::{Algorithm, DeviceHalf};
 use crate::vector::{Length, VectorSpec, Vectors};
+use fl_param::Params;
 
 const CLIENT: &str = "client_variate";
 const SERVER: &str = "server_variate";
@@ -118,7 +119,7 @@ mod server {
     /// Makes the rule.
     pub fn make(setup: &Setup) -> Result<Box<dyn ServerRule>, String> {
         Ok(Box::new(Scaffold {
-            rate: setup.params.get(SERVER_LEARNING_RATE.name),
+            rate: setup.params.get(SERVER_LEARNING_RATE.name) as f32,
             clients: setup.clients,
             variate: vec![0.0; setup.num_params],
             variates: ExactSum::new(setup.num_params),
@@ -150,7 +151,7 @@ mod server {
             self.changes = ExactSum::new(global.len());
         }
 
-        fn add(&mut self, update: Update, before: Option<&ClientState>) -> Result<(), Rejected> {
+        fn add(&mut self, update: Update, before: Option<&KeptVectors>) -> Result<(), Rejected> {
             let variate = update.section(CLIENT);
             exact::check(self.variate.len(), variate)?;
             self.mean.add(u64::from(update.weight), update.model())?;
@@ -182,7 +183,7 @@ mod server {
         fn restore(
             &mut self,
             saved: SavedState,
-            clients: &mut dyn Iterator<Item = (u32, &ClientState)>,
+            clients: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
         ) -> Result<(), AggregateError> {
             let mut variates = ExactSum::new(self.variate.len());
             for (client, state) in clients {

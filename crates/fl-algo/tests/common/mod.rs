@@ -103,7 +103,7 @@ pub struct Federation {
     pub config: TrainConfig,
     pub clients: Vec<Client>,
     pub server: Box<dyn ServerRule>,
-    pub states: BTreeMap<u32, ClientState>,
+    pub states: BTreeMap<u32, KeptVectors>,
     pub global: Vec<f32>,
     pub round: u32,
     pub metrics: RoundMetrics,
@@ -114,7 +114,7 @@ impl Federation {
     pub fn new(name: &str, params: &[(&str, f32)], shares: &[Share], config: TrainConfig) -> Self {
         let mut choice = Choice::named(name).unwrap();
         for &(name, value) in params {
-            choice.set(name, value).unwrap();
+            choice.set(name, value.into()).unwrap();
         }
         let global = initial();
         let count = shares.len() as u32;
@@ -164,13 +164,13 @@ impl Federation {
         self
     }
 
-    fn kept(&self, update: &Update) -> Option<ClientState> {
+    fn kept(&self, update: &Update) -> Option<KeptVectors> {
         let vectors = self.clients[0].rule.specs().iter();
         let mirrored = vectors.filter(|spec| spec.is_mirrored());
         let sections: Sections = mirrored
             .map(|spec| (spec.name.to_owned(), update.section(spec.name).to_vec()))
             .collect();
-        (!sections.is_empty()).then_some(ClientState {
+        (!sections.is_empty()).then_some(KeptVectors {
             round: update.round,
             sections,
         })
@@ -180,7 +180,7 @@ impl Federation {
     fn local(&mut self, at: usize, down: &Sections) -> Update {
         let Client { id, share, rule } = &mut self.clients[at];
         let given = self.choice.device_params.iter();
-        rule.prepare(given.map(|(spec, value)| (spec.name, value)))
+        rule.prepare(given.map(|(spec, value)| (spec.name, value as f32)))
             .unwrap();
         let state_round = self.states.get(id).map_or(0, |state| state.round);
         if rule.needs_state(state_round) {

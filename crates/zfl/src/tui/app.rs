@@ -44,7 +44,7 @@ impl Tab {
 
 /// Effect of a key beyond the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum KeyEffect {
     /// To leave the screen.
     Leave,
     /// To stop the run.
@@ -176,7 +176,7 @@ impl App {
     }
 
     /// Does what an event of the terminal asks for.
-    pub fn on_event(&mut self, event: &Event) -> Option<Wish> {
+    pub fn on_event(&mut self, event: &Event) -> Option<KeyEffect> {
         self.touched = true;
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => self.on_key(*key),
@@ -184,7 +184,7 @@ impl App {
         }
     }
 
-    fn on_key(&mut self, key: KeyEvent) -> Option<Wish> {
+    fn on_key(&mut self, key: KeyEvent) -> Option<KeyEffect> {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         if matches!(key.code, KeyCode::Char('q')) || (control && key.code == KeyCode::Char('c')) {
             return Some(self.quit());
@@ -206,12 +206,12 @@ impl App {
         None
     }
 
-    fn quit(&mut self) -> Wish {
+    fn quit(&mut self) -> KeyEffect {
         if !self.owned {
-            return Wish::Leave;
+            return KeyEffect::Leave;
         }
         self.stopping = true;
-        Wish::Stop
+        KeyEffect::Stop
     }
 
     fn toggle_serial(&mut self) {

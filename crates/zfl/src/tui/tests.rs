@@ -1,6 +1,6 @@
 //! Pictures of the views, of runs that are made up.
 
-use super::app::{App, Tab, Wish};
+use super::app::{App, KeyEffect, Tab};
 use super::draw;
 use expect_test::{ExpectFile, expect_file};
 use ratatui::Terminal;
@@ -157,7 +157,7 @@ fn picture(app: &mut App, width: u16, height: u16) -> String {
     rows.map(|row| row.trim_end().to_owned() + "\n").collect()
 }
 
-fn press(app: &mut App, code: KeyCode) -> Option<Wish> {
+fn press(app: &mut App, code: KeyCode) -> Option<KeyEffect> {
     app.on_event(&Input::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
@@ -277,12 +277,12 @@ fn every_device_can_be_selected_and_is_seen() {
 fn q_stops_a_run_of_ones_own_and_only_leaves_another() {
     let mut app = app(8);
     let control_c = Input::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-    assert_eq!(app.on_event(&control_c), Some(Wish::Stop));
+    assert_eq!(app.on_event(&control_c), Some(KeyEffect::Stop));
     assert!(picture(&mut app, 80, 24).contains("q stop at once"));
-    assert_eq!(press(&mut app, KeyCode::Char('q')), Some(Wish::Stop));
+    assert_eq!(press(&mut app, KeyCode::Char('q')), Some(KeyEffect::Stop));
     app.owned = false;
-    assert_eq!(press(&mut app, KeyCode::Char('q')), Some(Wish::Leave));
-    assert_eq!(app.on_event(&control_c), Some(Wish::Leave));
+    assert_eq!(press(&mut app, KeyCode::Char('q')), Some(KeyEffect::Leave));
+    assert_eq!(app.on_event(&control_c), Some(KeyEffect::Leave));
 }
 
 #[test]
