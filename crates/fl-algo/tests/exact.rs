@@ -305,6 +305,14 @@ fn the_largest_narrow_integer_and_the_next_keep_their_sign() {
     for exponent in [46, 47] {
         for value in [2.0_f32.powi(exponent), -2.0_f32.powi(exponent)] {
             assert_eq!(mean(&[(1, value)]), value);
+            // Beyond the narrow integers by merging, too.
+            let mut doubled = ExactMean::new(1);
+            doubled.add(1, &[value]).unwrap();
+            for _ in 0..4 {
+                let half = doubled.clone();
+                doubled.merge(&half).unwrap();
+            }
+            assert_eq!(doubled.mean().unwrap(), [value]);
         }
     }
 }
