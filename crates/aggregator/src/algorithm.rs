@@ -50,7 +50,6 @@ impl ClientStates {
 /// The algorithm of a run at work.
 pub(crate) struct RunningAlgorithm {
     rule: Box<dyn ServerRule>,
-
     vectors: &'static [VectorSpec],
     weighting: Weighting,
     clients: ClientStates,
@@ -80,7 +79,6 @@ impl RunningAlgorithm {
         );
         Ok(Self {
             rule: rule.map_err(|why| anyhow!(why))?,
-
             vectors: config.vectors(),
             weighting: config.weighting,
             clients,

@@ -361,7 +361,6 @@ impl Experiment {
             overrides: self.overrides(),
             encoding_up: self.encoding_up.0,
             encoding_down: self.encoding_down.0,
-            any_address: false,
         }
     }
 
