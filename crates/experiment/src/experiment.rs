@@ -5,11 +5,11 @@ use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
-use crate::rule::Partitioning;
+use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
-use crate::strategy::Strategy;
 use crate::{native, place};
 use anyhow::{Context, Result};
+use fl_algo::Attackers;
 use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
@@ -359,6 +359,7 @@ impl Experiment {
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
+            attackers: self.attackers(),
             encoding_up: self.encoding_up.0,
             encoding_down: self.encoding_down.0,
         }
@@ -378,6 +379,12 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
+    /// Clients whose group attacks.
+    fn attackers(&self) -> Attackers {
+        let own = |client| Some((client, self.group(client)?.attack.as_ref()?.0));
+        (0..self.clients).filter_map(own).collect()
+    }
+
     /// Deals the training examples out, and takes over the sizes if the partitioner decides them.
     fn deal(&mut self, data: &Splits) -> Result<(), Refusal> {
         let asked = |client| match self.group(client) {
@@ -393,7 +400,7 @@ impl Experiment {
             sizes: &sizes,
             seed: self.seed,
         };
-        let Partitioning { rule, params } = &self.partitioning;
+        let PartitionChoice { rule, params } = &self.partitioning.0;
         let dealt = rule.deal(&request, params);
         self.partition = dealt.map_err(|error| Refusal(error.to_string()))?;
         if rule.decides_sizes() {

@@ -5,9 +5,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::param::{ParamError, ParamSpec, Params};
 use crate::registry::{Algorithm, find};
 use crate::server::{ServerRule, Setup};
+use fl_param::{ParamError, ParamSpec, Params};
 
 /// An algorithm and the parameters of both its halves.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Choice {
     ///
     /// # Errors
     /// [`ParamError`]; nothing has changed then.
-    pub fn set(&mut self, name: &str, value: f32) -> Result<(), ParamError> {
+    pub fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
         match self.device_params.set(name, value) {
             Err(ParamError::Unknown) => self.params.set(name, value),
             set => set,
@@ -85,7 +85,7 @@ impl Choice {
     }
 
     /// Parameters of both halves with their values.
-    pub fn values(&self) -> Vec<(&'static str, f32)> {
+    pub fn values(&self) -> Vec<(&'static str, f64)> {
         let both = self.device_params.iter().chain(self.params.iter());
         both.map(|(spec, value)| (spec.name, value)).collect()
     }
