@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use crate::param::{ParamError, ParamSpec, Params};
 use crate::registry::{Algorithm, find};
@@ -82,12 +81,6 @@ impl Choice {
                 self.algorithm.name
             )
         })
-    }
-
-    /// Parameters of both halves with their values.
-    pub fn values(&self) -> Vec<(&'static str, f32)> {
-        let both = self.device_params.iter().chain(self.params.iter());
-        both.map(|(spec, value)| (spec.name, value)).collect()
     }
 }
 
