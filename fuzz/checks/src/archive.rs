@@ -1,4 +1,5 @@
-//! Several files in one input: `-- name --` on a line of its own, then the file up to the next such line.
+//! Several files in one input: `-- name --` on a line of its own, then the file up to the end of the line
+//! before the next such line.
 
 /// Files of an archive, in order. Octets before the first name belong to none.
 pub fn unpack(input: &[u8]) -> Vec<(&str, &[u8])> {
@@ -9,7 +10,8 @@ pub fn unpack(input: &[u8]) -> Vec<(&str, &[u8])> {
         let start = at;
         at += line.len();
         if let Some(name) = name(line) {
-            files.extend(open.map(|(name, from)| (name, &input[from..start])));
+            let end = |from: usize| start.saturating_sub(1).max(from);
+            files.extend(open.map(|(name, from)| (name, &input[from..end(from)])));
             open = Some((name, at));
         }
     }
@@ -22,11 +24,12 @@ fn name(line: &[u8]) -> Option<&str> {
     line.strip_prefix("-- ")?.strip_suffix(" --")
 }
 
-/// The inverse of [`unpack`], for files that end with a line's end or stand last.
+/// Packs files to be read by [`unpack`].
 pub fn pack<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, content) in files {
-        archive.extend_from_slice(format!("-- {name} --\n").as_bytes());
+        let before = if archive.is_empty() { "" } else { "\n" };
+        archive.extend_from_slice(format!("{before}-- {name} --\n").as_bytes());
         archive.extend_from_slice(content);
     }
     archive
@@ -41,6 +44,7 @@ mod tests {
         let files = [
             ("a", &b"one\n-- two\n"[..]),
             ("b", b""),
+            ("d", b"no end of a line"),
             ("c", b"no end\xff"),
         ];
         assert_eq!(unpack(&pack(files)), files);

@@ -3,16 +3,19 @@
 use crate::archive::unpack;
 use crate::{Verdict, folder};
 use fl_nn::{Activation, Model, Shape};
-use zfl_run_dir::{RunDir, RunHistory, replay};
+use zfl_run_dir::{RunDir, RunHistory, StateDir, replay};
 
 /// Files that a run writes; an archive may hold these only.
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     "clients.csv",
     "config.toml",
     "events.jsonl",
     "meta.json",
     "model.safetensors",
     "rounds.csv",
+    "state/client-0-1.safetensors",
+    "state/rule-0.safetensors",
+    "state/rule-1.safetensors",
     "summary.json",
     "traffic.csv",
 ];
@@ -46,6 +49,12 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
     assert_eq!(again.failures.len(), broken_off.failures.len());
     assert_eq!(again.lost, broken_off.lost);
     let _ = RunHistory::of(run, &again);
+    let state = StateDir::of(run);
+    if let Ok(parts) = state.read(round) {
+        state.tidy(round).expect("what was read can be tidied up");
+        let tidy = state.read(round).expect("what was tidied up can be read");
+        assert!(tidy.keys().eq(parts.keys()));
+    }
     if let Ok(fold) = replay(run) {
         assert!(!fold.is_over());
     }

@@ -7,7 +7,9 @@ use crate::{aggregator, device, message};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
-use zfl_run_dir::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir, Traffic};
+use zfl_run_dir::{
+    ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir, StateDir, StatePart, Traffic,
+};
 
 /// Seeds as (target, file, content).
 pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
@@ -81,6 +83,7 @@ fn run_dir() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("run-dir", "torn-row-of-a-round", cut("rounds.csv", 9)),
         ("run-dir", "torn-row-of-a-client", cut("clients.csv", 5)),
         ("run-dir", "torn-model", cut("model.safetensors", 3)),
+        ("run-dir", "torn-state", cut("state/rule-1.safetensors", 3)),
         ("run-dir", "torn-no-events", with("events.jsonl", b"")),
         (
             "run-dir",
@@ -139,6 +142,15 @@ fn run() -> Vec<(&'static str, Vec<u8>)> {
         run.model(RunDir::MODEL, &model(), &params, number)
             .expect("a model");
     }
+    let state = StateDir::of(folder.path());
+    for (name, round) in [("rule", 0), ("rule", 1), ("client-0", 1)] {
+        let part = StatePart {
+            round,
+            numbers: [("weight".to_owned(), 0.5)].into(),
+            vectors: [("variate".to_owned(), vec![0.5, -1.0])].into(),
+        };
+        state.write(name, &part).expect("a part of the state");
+    }
     let traffic = Traffic {
         round: 1,
         client: 0,
@@ -163,6 +175,9 @@ fn run() -> Vec<(&'static str, Vec<u8>)> {
         "meta.json",
         "rounds.csv",
         "traffic.csv",
+        "state/client-0-1.safetensors",
+        "state/rule-0.safetensors",
+        "state/rule-1.safetensors",
         RunDir::MODEL,
     ];
     let read = |name| std::fs::read(folder.path().join(name)).expect("a file of the run");
