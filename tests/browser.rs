@@ -418,6 +418,7 @@ fn aggregator() -> zfl_aggregator::Config {
         learning_rate: 0.1,
         arithmetic: fl_proto::Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
+        attackers: Default::default(),
         algorithm: Default::default(),
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,

@@ -626,6 +626,103 @@ fn the_algorithm_is_chosen_by_flags_or_by_a_file() {
     );
 }
 
+/// An experiment of six devices, two of which attack.
+fn with_attackers(folder: &Path, attack: &str) -> String {
+    let file = folder.join("attacked.toml");
+    let text = format!(
+        "body = \"native\"\nrounds = 8\nexamples_per_client = 120\nbatch_size = 60\n\
+         [[fleet]]\nname = \"honest\"\ncount = 4\n\
+         [[fleet]]\nname = \"hostile\"\ncount = 2\nattack = {attack}\n"
+    );
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+const FLIP: &str = "{ name = \"sign-flip\", scale = 3 }";
+
+const KRUM: [&str; 8] = [
+    "--strategy",
+    "multi-krum",
+    "--strategy-arg",
+    "num_malicious_nodes=1",
+    "--strategy-arg",
+    "num_nodes_to_select=4",
+    "--dashboard",
+    "off",
+];
+
+#[test]
+fn a_robust_rule_withstands_attackers_and_a_mean_does_not() {
+    let folder = folder();
+    let file = with_attackers(folder.path(), FLIP);
+    let plain = Run::succeeds(&[&file]);
+    let robust = Run::succeeds(&[&[file.as_str()], &KRUM[..]].concat());
+    let accuracy = |run: &Run| run.summary()["final_accuracy"].as_f64().unwrap();
+    let (mean, krum) = (accuracy(&plain), accuracy(&robust));
+    assert!(krum > 0.5, "{krum}");
+    assert!(krum > mean + 0.2, "{krum} of Multi-Krum, {mean} of FedAvg");
+
+    let said = "2 hostile attack by sign-flip (scale 3)";
+    assert!(robust.said.out.contains(said), "{robust:?}");
+    let config = fs::read_to_string(robust.out().join("config.toml")).unwrap();
+    let table = "[fleet.attack]\nname = \"sign-flip\"\nscale = 3.0\n";
+    assert!(config.contains(table), "{config}");
+    let events = robust.events();
+    let started = |event: &&serde_json::Value| event["event"] == "run_started";
+    let attackers = &events.iter().find(started).unwrap()["attackers"];
+    assert_eq!(*attackers, serde_json::json!([4, 5]));
+    let last = events
+        .iter()
+        .rfind(|event| event["event"] == "round_finished");
+    let metrics = &last.unwrap()["metrics"];
+    assert_eq!(metrics["attacking_updates"], 2.0, "{metrics}");
+}
+
+#[test]
+fn a_run_under_attack_resumes_to_the_same_model() {
+    let folder = folder();
+    let file = with_attackers(folder.path(), FLIP);
+    let arguments = [&[file.as_str()], &KRUM[..]].concat();
+    let whole = Run::succeeds(&arguments).model();
+    let mut live = Live::start(&arguments);
+    live.wait_for_round(2);
+    signal(live.pid(), "INT");
+    let resumed = Live::resume(live.finish(), &["--dashboard", "off"]).finish();
+    assert_eq!(resumed.said.status, Some(0), "{resumed:?}");
+    assert_eq!(resumed.model(), whole);
+}
+
+#[test]
+fn labels_are_flipped_for_attackers_alone() {
+    let folder = folder();
+    let of = |attack| Run::succeeds(&[&with_attackers(folder.path(), attack)]);
+    let flipped = of("\"label-flip\"");
+    let honest = of("{ name = \"sign-flip\", scale = 0 }");
+    let losses = |run: &Run| -> Vec<(u64, String)> {
+        let events = run.events().into_iter();
+        let first = events.filter(|e| e["event"] == "result_received" && e["round"] == 1);
+        let mut losses: Vec<_> = first
+            .map(|e| (e["client"].as_u64().unwrap(), e["loss"].to_string()))
+            .collect();
+        losses.sort();
+        losses
+    };
+    let (flipped, honest) = (losses(&flipped), losses(&honest));
+    assert_eq!(flipped[..4], honest[..4], "honest devices train as ever");
+    for client in 4..6 {
+        assert_ne!(flipped[client], honest[client]);
+    }
+}
+
+#[test]
+fn an_attack_that_is_unknown_is_refused() {
+    let folder = folder();
+    let run = Run::of(&[&with_attackers(folder.path(), "\"sign-flap\"")]);
+    assert_eq!(run.said.status, Some(2), "{run:?}");
+    let why = "there is no attack `sign-flap`: did you mean `sign-flip`?";
+    assert!(run.said.err.contains(why), "{run:?}");
+}
+
 #[test]
 fn a_run_whose_model_depends_on_time_says_so_before_it_starts() {
     let arguments = [

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use fl_algo::{
-    ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update, VectorSpec,
+    Attackers, ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update,
+    VectorSpec, attack,
 };
 use fl_round::Stragglers;
 use zfl_run_dir::{StateDir, StatePart};
@@ -50,7 +51,10 @@ impl ClientStates {
 /// The algorithm of a run at work.
 pub(crate) struct RunningAlgorithm {
     rule: Box<dyn ServerRule>,
-
+    attackers: Attackers,
+    seed: u64,
+    /// The round that has begun.
+    round: u32,
     vectors: &'static [VectorSpec],
     weighting: Weighting,
     clients: ClientStates,
@@ -80,7 +84,9 @@ impl RunningAlgorithm {
         );
         Ok(Self {
             rule: rule.map_err(|why| anyhow!(why))?,
-
+            attackers: config.attackers.clone(),
+            seed: config.seed,
+            round: 0,
             vectors: config.vectors(),
             weighting: config.weighting,
             clients,
@@ -99,6 +105,7 @@ impl RunningAlgorithm {
 
     /// Begins a round on a global model; returns the sections that its cohort gets beside the model.
     pub fn begin(&mut self, round: u32, global: &[f32]) -> Sections {
+        self.round = round;
         self.rule.begin(round, global);
         let sections = self.rule.down_sections().into_iter();
         sections
@@ -121,6 +128,8 @@ impl RunningAlgorithm {
         let mut updates = updates;
         // A late update goes before that of the round.
         updates.sort_by_key(|update| (update.client, update.round));
+        let place = (self.seed, self.round);
+        let attacked = attack(&self.attackers, place, global, &mut updates);
         for mut update in updates {
             update.weight = match self.weighting {
                 Weighting::NumExamples => update.num_examples,
@@ -142,6 +151,9 @@ impl RunningAlgorithm {
         for (client, state) in kept {
             self.clients.insert(client, state);
             self.changed.push(client);
+        }
+        if attacked > 0 {
+            metrics.insert("attacking_updates".to_owned(), attacked as f64);
         }
         if rejected > 0.0 {
             metrics.insert("rejected_updates".to_owned(), rejected);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fl_algo::{Choice, LocalParams, VectorSpec, Vectors};
+use fl_algo::{Attackers, Choice, LocalParams, VectorSpec, Vectors};
 use fl_nn::{Init, Model};
 use fl_proto::codec::Codec;
 use fl_proto::message::MODEL;
@@ -86,6 +86,8 @@ pub struct Config {
     pub seed: u64,
     /// Clients that train otherwise than the rest: a group's own hyper-parameters.
     pub overrides: BTreeMap<u32, LocalOverrides>,
+    /// Clients that attack the run, and by which attack.
+    pub attackers: Attackers,
     /// Codec of updates.
     pub encoding_up: &'static dyn Codec,
     /// Codec of the model on its way down.
@@ -233,7 +235,7 @@ pub(crate) fn wire_params(params: &fl_algo::Params) -> Params {
     let mut named = Params::new();
     for (spec, value) in params.iter() {
         // Never full: a rule has no more parameters than a message takes.
-        let _ = named.set(spec.name, value);
+        let _ = named.set(spec.name, value as f32);
     }
     named
 }

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use fl_algo::Examples;
 use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
@@ -176,7 +177,15 @@ async fn training_data(State(shared): State<Arc<Shared>>, Sender(id): Sender) ->
 
 async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
     let indices = shared.partition.indices(id as usize);
-    let labels = shared.train.gather_labels(indices);
+    let mut labels = shared.train.gather_labels(indices);
+    if let Some(attack) = shared.config.attackers.get(&id) {
+        let examples = Examples {
+            seed: shared.config.seed,
+            client: id,
+            num_classes: shared.train.num_classes.try_into().unwrap_or(u8::MAX),
+        };
+        attack.labels(&examples, &mut labels);
+    }
     shared.fetched(id);
     octets(labels)
 }

@@ -148,6 +148,7 @@ impl Server {
         shared.log.emit(Event::RunStarted {
             clients,
             rounds,
+            attackers: shared.config.attackers.keys().copied().collect(),
             address: address.to_string(),
         });
         let outcome = self.rounds.run().await;

@@ -264,6 +264,7 @@ mod tests {
             learning_rate: 0.5,
             arithmetic: fl_proto::Arithmetic::Fixed,
             weighting: Weighting::NumExamples,
+            attackers: Default::default(),
             algorithm: Default::default(),
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,

@@ -5,11 +5,11 @@ use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
-use crate::rule::Partitioning;
+use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
-use crate::strategy::Strategy;
 use crate::{native, place};
 use anyhow::{Context, Result};
+use fl_algo::Attackers;
 use fl_data::{Partition, PartitionRequest, Splits};
 use fl_nn::{Activation, Model, Shape};
 use fl_proto::Arithmetic;
@@ -217,34 +217,10 @@ impl Experiment {
         out: Out<'_>,
         root: &Path,
     ) -> Result<Self> {
-        let clients_per_round = settings.clients_per_round.unwrap_or(clients);
-        let over_commit = settings.over_commit();
-        require(clients_per_round <= clients, || {
-            format!(
-                "{clients_per_round} clients per round of {clients} clients: lower \
-                 --clients-per-round or raise --clients"
-            )
-        })?;
-        require(
-            clients_per_round.saturating_add(over_commit) <= clients,
-            || {
-                format!(
-                    "{clients_per_round} clients per round and {over_commit} more of {clients} clients: \
-                 lower --over-commit or --clients-per-round"
-                )
-            },
-        )?;
+        let (clients_per_round, over_commit) = cohort(settings, clients)?;
         let rounds = settings.rounds();
         let hidden = settings.hidden();
-        let layers = layers(&hidden, data)?;
-        let said = settings.layers.as_ref();
-        require(said.is_none_or(|said| *said == layers), || {
-            format!(
-                "layers = {:?}, but hidden and the data make {layers:?}: give the layers between inputs \
-                 and classes as `hidden`, and leave `layers` out",
-                said.into_iter().flatten().collect::<Vec<_>>()
-            )
-        })?;
+        let layers = layers_of(settings, &hidden, data)?;
         let activation = settings.activation();
         let model = model(&layers, activation)?;
         let strategy = Strategy::resolve(settings.strategy.as_ref())?;
@@ -383,6 +359,7 @@ impl Experiment {
             model: self.model,
             seed: self.seed,
             overrides: self.overrides(),
+            attackers: self.attackers(),
             encoding_up: self.encoding_up.0,
             encoding_down: self.encoding_down.0,
             any_address: false,
@@ -403,6 +380,12 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
+    /// Clients whose group attacks.
+    fn attackers(&self) -> Attackers {
+        let own = |client| Some((client, self.group(client)?.attack.as_ref()?.0));
+        (0..self.clients).filter_map(own).collect()
+    }
+
     /// Deals the training examples out, and takes over the sizes if the partitioner decides them.
     fn deal(&mut self, data: &Splits) -> Result<(), Refusal> {
         let asked = |client| match self.group(client) {
@@ -418,7 +401,7 @@ impl Experiment {
             sizes: &sizes,
             seed: self.seed,
         };
-        let Partitioning { rule, params } = &self.partitioning;
+        let PartitionChoice { rule, params } = &self.partitioning.0;
         let dealt = rule.deal(&request, params);
         self.partition = dealt.map_err(|error| Refusal(error.to_string()))?;
         if rule.decides_sizes() {
@@ -436,6 +419,42 @@ impl Experiment {
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
     }
+}
+
+/// Updates that a round aims for, and devices asked beyond that.
+fn cohort(settings: &Settings, clients: u32) -> Result<(u32, u32), Refusal> {
+    let clients_per_round = settings.clients_per_round.unwrap_or(clients);
+    let over_commit = settings.over_commit();
+    require(clients_per_round <= clients, || {
+        format!(
+            "{clients_per_round} clients per round of {clients} clients: lower \
+             --clients-per-round or raise --clients"
+        )
+    })?;
+    require(
+        clients_per_round.saturating_add(over_commit) <= clients,
+        || {
+            format!(
+                "{clients_per_round} clients per round and {over_commit} more of {clients} clients: \
+             lower --over-commit or --clients-per-round"
+            )
+        },
+    )?;
+    Ok((clients_per_round, over_commit))
+}
+
+/// Units per layer; those that a file says must be the same.
+fn layers_of(settings: &Settings, hidden: &[u32], data: &Splits) -> Result<Vec<u32>, Refusal> {
+    let layers = layers(hidden, data)?;
+    let said = settings.layers.as_ref();
+    require(said.is_none_or(|said| *said == layers), || {
+        format!(
+            "layers = {:?}, but hidden and the data make {layers:?}: give the layers between inputs \
+             and classes as `hidden`, and leave `layers` out",
+            said.into_iter().flatten().collect::<Vec<_>>()
+        )
+    })?;
+    Ok(layers)
 }
 
 /// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.

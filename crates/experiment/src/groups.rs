@@ -2,7 +2,7 @@
 
 use crate::choice::{self, Body, Time};
 use crate::refusal::{Refusal, require};
-use crate::rule::Partitioning;
+use crate::rule::{Attacking, Partitioning};
 use crate::settings::{DeviceSettings, GroupSettings, Settings};
 use crate::{boards, native};
 use serde::{Serialize, Serializer};
@@ -56,6 +56,9 @@ pub struct FleetGroup {
     /// Examples per step, if not the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u32>,
+    /// Their attack on the run, if they make one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<Attacking>,
     /// Training examples of the one that has most.
     #[serde(skip)]
     pub max_examples: u32,
@@ -221,6 +224,10 @@ fn resolve_one(
     };
     let speed = speed_of(settings, device, board.as_deref())?;
     let examples = asked.examples.unwrap_or(share);
+    let attack = asked
+        .attack
+        .as_ref()
+        .map(|attack| Attacking::resolve(Some(attack)));
     Ok(FleetGroup {
         name: asked.name.unwrap_or_else(|| format!("group-{}", at + 1)),
         count: asked.count.unwrap_or(1),
@@ -235,6 +242,7 @@ fn resolve_one(
         max_examples: examples,
         local_epochs: asked.training.local_epochs,
         batch_size: asked.training.batch_size,
+        attack: attack.transpose()?,
         link: link_of(device, root)?,
         speed,
         board,

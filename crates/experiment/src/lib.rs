@@ -24,7 +24,6 @@ pub mod place;
 mod refusal;
 mod rule;
 mod settings;
-mod strategy;
 pub mod values;
 pub mod versions;
 
@@ -34,8 +33,7 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
-pub use rule::{Number, Partitioning, RuleSettings};
+pub use rule::{Attacking, Number, Partitioning, RuleSettings, Strategy};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
 };
-pub use strategy::Strategy;

@@ -1,16 +1,22 @@
-//! Rules that are chosen by name and take parameters: a table of a file, or a pair of flags.
+//! Rules that are chosen by name and take parameters: a name or a table of a file, or a pair of flags.
 
 use crate::Settings;
 use crate::keys::domain::Domain;
-use crate::keys::{Commands, Flag, Form};
+use crate::keys::{Commands, Flag, Form, nearest};
 use crate::refusal::Refusal;
-use fl_data::{PARTITIONERS, Params, Partitioner};
-use serde::de::{Deserialize, Deserializer, Error as _, Unexpected, Visitor};
+use fl_param::{ParamError, ParamSpec};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Unexpected, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
+
+mod kinds;
+
+pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and
 /// `--partition-arg`.
@@ -95,21 +101,39 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// A kind of rules to choose from.
-pub trait RuleKind {
-    /// The flag that sets a parameter.
-    const ARG_FLAG: &'static str;
-    /// Help for that flag.
-    const ARG_DOC: &'static str;
+/// A kind of rules to choose from; a value is one of them with the values of its parameters.
+pub trait RuleKind: Clone + Sized {
+    /// The kind in a sentence, as the key has it.
+    const KIND: &'static str;
 
-    /// Names of the rules, each with a line of help; the first is the default.
-    fn names() -> Vec<(&'static str, &'static str)>;
+    /// The flag that sets a parameter, and help for it, if flags choose the rule.
+    const ARG: Option<(&'static str, &'static str)> = None;
 
-    /// Parameters of all rules: name, bounds, meaning.
-    fn params() -> Vec<(&'static str, [f64; 2], &'static str)>;
+    /// All rules, with the defaults of their parameters.
+    fn all() -> Vec<Self>;
+
+    /// The rule unless one is named.
+    fn usual() -> Option<Self> {
+        Self::all().into_iter().next()
+    }
+
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// A line of help.
+    fn doc(&self) -> &'static str;
+
+    /// Its parameters with their values.
+    fn values(&self) -> Vec<(&'static ParamSpec, f64)>;
+
+    /// Sets a parameter.
+    ///
+    /// # Errors
+    /// [`ParamError`]; nothing has changed then.
+    fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError>;
 }
 
-/// The values of a key that chooses a rule: a table with its name and its parameters.
+/// The values of a key that chooses a rule: its name, or a table with its name and its parameters.
 pub enum Rule<K> {
     #[doc(hidden)]
     _Never(std::convert::Infallible, PhantomData<K>),
@@ -117,7 +141,12 @@ pub enum Rule<K> {
 
 impl<K: RuleKind> Domain for Rule<K> {
     type Value = RuleSettings;
-    const FORM: Form = Form::Names(K::names);
+    const FORM: Form = Form::Names(|| {
+        K::all()
+            .iter()
+            .map(|rule| (rule.name(), rule.doc()))
+            .collect()
+    });
 
     fn parse(text: &str) -> Result<RuleSettings, String> {
         let mut said = RuleSettings::default();
@@ -130,26 +159,52 @@ impl<K: RuleKind> Domain for Rule<K> {
     }
 
     fn read<'de, D: Deserializer<'de>>(from: D) -> Result<RuleSettings, D::Error> {
-        RuleSettings::deserialize(from)
+        struct NameOrTable;
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = RuleSettings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or a table with a name and parameters")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<RuleSettings, E> {
+                Ok(RuleSettings {
+                    name: Some(name.to_owned()),
+                    ..RuleSettings::default()
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RuleSettings, A::Error> {
+                RuleSettings::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        from.deserialize_any(NameOrTable)
     }
 
     fn values() -> String {
-        let names: Vec<_> = K::names()
+        let names: Vec<_> = K::all()
             .iter()
-            .map(|(name, _)| format!("`{name}`"))
+            .map(|rule| format!("`{}`", rule.name()))
             .collect();
-        format!("table: `name` of {}, and its parameters", names.join(", "))
+        format!(
+            "{}; with parameters a table of `name` and these",
+            names.join(", ")
+        )
     }
 
     fn schema() -> Value {
-        let names: Vec<_> = K::names().iter().map(|(name, _)| *name).collect();
-        let mut properties = Map::from_iter([("name".to_owned(), json!({ "enum": names }))]);
-        for (name, [min, max], doc) in K::params() {
-            let number = json!({"type": "number", "minimum": min, "maximum": max});
-            let values = json!({"description": doc, "anyOf": [number, {"type": "boolean"}]});
-            properties.insert(name.to_owned(), values);
+        let rules = K::all();
+        let names: Vec<_> = rules.iter().map(RuleKind::name).collect();
+        let names = json!({ "enum": names });
+        let mut properties = Map::from_iter([("name".to_owned(), names.clone())]);
+        for (spec, _) in rules.iter().flat_map(RuleKind::values) {
+            let number = json!({"type": "number", "minimum": spec.min, "maximum": spec.max});
+            let values = json!({"description": spec.doc, "anyOf": [number, {"type": "boolean"}]});
+            properties.insert(spec.name.to_owned(), values);
         }
-        json!({"type": "object", "properties": properties, "additionalProperties": false})
+        let table =
+            json!({"type": "object", "properties": properties, "additionalProperties": false});
+        json!({ "anyOf": [names, table] })
     }
 
     fn show(value: &RuleSettings) -> String {
@@ -171,14 +226,14 @@ impl<K: RuleKind> Domain for Rule<K> {
             check: |_| Ok(()),
             set,
         };
-        let argument = Flag {
-            long: K::ARG_FLAG,
-            doc: Some(K::ARG_DOC),
+        let argument = K::ARG.map(|(long, doc)| Flag {
+            long,
+            doc: Some(doc),
             form: Form::Texts("NAME=X"),
             check: |text| parse_arg(text).map(drop),
             ..name
-        };
-        vec![name, argument]
+        });
+        [name].into_iter().chain(argument).collect()
     }
 
     fn over(above: Option<RuleSettings>, below: Option<RuleSettings>) -> Option<RuleSettings> {
@@ -189,126 +244,116 @@ impl<K: RuleKind> Domain for Rule<K> {
     }
 }
 
-/// The partitioners.
-pub enum Partitions {}
+/// The rule of a kind that was chosen, with the values of its parameters.
+#[derive(Clone, Copy)]
+pub struct Chosen<K>(pub K);
 
-impl RuleKind for Partitions {
-    const ARG_FLAG: &'static str = "partition-arg";
-    const ARG_DOC: &'static str = "Parameter of --partition, as often as needed: alpha=0.1";
-
-    fn names() -> Vec<(&'static str, &'static str)> {
-        let rules = PARTITIONERS.iter();
-        rules.map(|rule| (rule.name(), rule.doc())).collect()
-    }
-
-    fn params() -> Vec<(&'static str, [f64; 2], &'static str)> {
-        let specs = PARTITIONERS.iter().flat_map(|rule| rule.params());
-        specs
-            .map(|spec| (spec.name, [spec.min, spec.max], spec.doc))
-            .collect()
-    }
-}
-
-/// A partitioner with the values of its parameters.
-#[derive(Clone)]
-pub struct Partitioning {
-    /// The partitioner.
-    pub rule: &'static dyn Partitioner,
-    /// Values of its parameters.
-    pub params: Params,
-}
-
-impl Partitioning {
-    /// Looks up the partitioner asked for and checks its parameters.
+impl<K: RuleKind> Chosen<K> {
+    /// Looks up the rule asked for and checks its parameters.
     ///
     /// # Errors
     /// A [`Refusal`] if there is none of the name, or a parameter cannot be.
     pub(crate) fn resolve(asked: Option<&RuleSettings>) -> Result<Self, Refusal> {
         let usual = RuleSettings::default();
         let asked = asked.unwrap_or(&usual);
-        let rule = match &asked.name {
-            None => PARTITIONERS[0],
-            Some(name) => fl_data::partitioner(name).ok_or_else(|| {
-                let names: Vec<_> = PARTITIONERS.iter().map(|rule| rule.name()).collect();
-                Refusal(format!(
-                    "there is no partition `{name}`: take {}",
-                    names.join(" or ")
-                ))
-            })?,
-        };
-        let mut params = Params::defaults(rule.params());
+        let mut chosen = Self::named(asked.name.as_deref())?;
         for (name, Number(value)) in &asked.params {
-            let set = params.set(name, *value);
-            set.map_err(|problem| Refusal(format!("partition {}: {problem}", rule.name())))?;
+            let set = chosen.0.set(name, *value);
+            set.map_err(|problem| chosen.refused(name, problem))?;
         }
-        Ok(Self { rule, params })
+        Ok(chosen)
+    }
+
+    fn named(name: Option<&str>) -> Result<Self, Refusal> {
+        let mut all = K::all().into_iter();
+        let names: Vec<_> = K::all().iter().map(K::name).collect();
+        let found = match name {
+            None => K::usual()
+                .ok_or_else(|| format!("{} has no name: take {}", K::KIND, names.join(" or "))),
+            Some(name) => all
+                .find(|rule| rule.name() == name)
+                .ok_or_else(|| format!("there is no {} {}", K::KIND, unknown(name, &names))),
+        };
+        found.map(Self).map_err(Refusal)
+    }
+
+    fn refused(&self, name: &str, problem: ParamError) -> Refusal {
+        let names: Vec<_> = self.0.values().iter().map(|(spec, _)| spec.name).collect();
+        let why = match problem {
+            ParamError::Unknown if names.is_empty() => {
+                format!("it has no parameters, and so no `{name}`")
+            }
+            ParamError::Unknown => format!("there is no {}", unknown(name, &names)),
+            problem => problem.to_string(),
+        };
+        Refusal(format!("{} {}: {why}", K::KIND, self.0.name()))
     }
 }
 
-/// For people: `dirichlet (alpha 0.5, min_partition_size 10, self_balancing 1)`.
-impl fmt::Display for Partitioning {
+/// A name that is unknown, and the one that is meant or all that there are.
+fn unknown(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(meant) => format!("`{name}`: did you mean `{meant}`?"),
+        None => format!("`{name}`: take {}", known.join(" or ")),
+    }
+}
+
+impl<K> From<K> for Chosen<K> {
+    fn from(rule: K) -> Self {
+        Self(rule)
+    }
+}
+
+impl<K> Deref for Chosen<K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        &self.0
+    }
+}
+
+/// For people: the name and, in brackets, the parameters: `fedprox (proximal_mu 0.1)`.
+impl<K: RuleKind> fmt::Display for Chosen<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let params = self.params.iter();
-        show(
-            f,
-            self.rule.name(),
-            params.map(|(spec, value)| (spec.name, value)),
-        )
+        f.write_str(self.0.name())?;
+        let values = self.0.values();
+        let params = values
+            .iter()
+            .map(|(spec, value)| format!("{} {value}", spec.name));
+        match params.collect::<Vec<_>>() {
+            params if params.is_empty() => Ok(()),
+            params => write!(f, " ({})", params.join(", ")),
+        }
     }
 }
 
-impl fmt::Debug for Partitioning {
+impl<K: RuleKind> fmt::Debug for Chosen<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Serialize for Partitioning {
+/// The table of a file: the name, and every parameter.
+impl<K: RuleKind> Serialize for Chosen<K> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let params = self.params.iter();
-        let params = params.map(|(spec, value)| (spec.name, spec.whole, value));
-        write_table(to, self.rule.name(), params)
-    }
-}
-
-/// Shows a rule as its name and, in brackets, its parameters.
-pub(crate) fn show<V: fmt::Display>(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    params: impl Iterator<Item = (&'static str, V)>,
-) -> fmt::Result {
-    f.write_str(name)?;
-    let params = params.map(|(name, value)| format!("{name} {value}"));
-    let params: Vec<_> = params.collect();
-    if params.is_empty() {
-        return Ok(());
-    }
-    write!(f, " ({})", params.join(", "))
-}
-
-/// Writes the table of a rule: its name, and each parameter with whether it is a whole number.
-pub(crate) fn write_table<S: Serializer>(
-    to: S,
-    name: &str,
-    params: impl Iterator<Item = (&'static str, bool, f64)>,
-) -> Result<S::Ok, S::Error> {
-    let mut table = to.serialize_map(None)?;
-    table.serialize_entry("name", name)?;
-    for (name, whole, value) in params {
-        if whole {
-            table.serialize_entry(name, &(value as i64))?;
-        } else {
-            table.serialize_entry(name, &value)?;
+        let mut table = to.serialize_map(None)?;
+        table.serialize_entry("name", self.0.name())?;
+        for (spec, value) in self.0.values() {
+            if spec.whole {
+                table.serialize_entry(spec.name, &(value as i64))?;
+            } else {
+                table.serialize_entry(spec.name, &value)?;
+            }
         }
+        table.end()
     }
-    table.end()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(text: &str) -> RuleSettings {
+    pub(super) fn asked(text: &str) -> RuleSettings {
         toml::from_str(text).unwrap()
     }
 

@@ -15,8 +15,8 @@ use crate::keys::domain::{
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys};
 use crate::refusal::{Refusal, require};
-use crate::rule::{Partitions, Rule};
-use crate::strategy::Strategies;
+use crate::rule::{PartitionChoice, Rule};
+use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::de::MapAccess;
@@ -58,9 +58,9 @@ keys! {
         /// Training examples of each device; the mean, if the partition decides how many each has
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
         /// Rule by which the training examples are dealt out
-        partition: Rule<Partitions> | "\"iid\"", RunAndServer "partition" "Training";
+        partition: Rule<PartitionChoice> | "\"iid\"", RunAndServer "partition" "Training";
         /// Algorithm that devices and server follow
-        strategy: Rule<Strategies> | "\"fedavg\"", RunAndServer "strategy" "Training";
+        strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
         /// Encoding of the model on its way to a device
         encoding_down: Encodings = Encoding::default(), RunAndServer "encoding-down" "Training";
         /// Encoding of a device's update
@@ -144,6 +144,8 @@ keys! {
         count: Count;
         /// Training examples of each
         examples: Count | "`examples_per_client`";
+        /// Attack that each of them makes on the run
+        attack: Rule<AttackChoice> | "none";
     } beside {
         /// Their own training.
         pub training: TrainingSettings,

@@ -4,9 +4,9 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
-use crate::param::{ParamError, ParamSpec, Params};
 use crate::registry::{Algorithm, find};
 use crate::server::{ServerRule, Setup};
+use fl_param::{ParamError, ParamSpec, Params};
 
 /// An algorithm and the parameters of both its halves.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Choice {
     ///
     /// # Errors
     /// [`ParamError`]; nothing has changed then.
-    pub fn set(&mut self, name: &str, value: f32) -> Result<(), ParamError> {
+    pub fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
         match self.device_params.set(name, value) {
             Err(ParamError::Unknown) => self.params.set(name, value),
             set => set,

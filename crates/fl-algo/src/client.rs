@@ -4,9 +4,9 @@ use core::fmt;
 
 use fl_nn::{Correction, Model};
 
-use crate::param::{ParamError, Params};
 use crate::registry::{DeviceHalf, find_rule};
 use crate::vector::{VectorSpec, Vectors};
+use fl_param::{ParamError, Params};
 
 /// One client's task in a round, and after training what came of it.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +154,7 @@ impl LocalRule {
     ) -> Result<(), RuleError> {
         let mut params = Params::defaults(self.half.params);
         for (name, value) in given {
-            match params.set(name, value) {
+            match params.set(name, value.into()) {
                 Ok(()) | Err(ParamError::Unknown) => {}
                 Err(error) => return Err(RuleError::Param(error)),
             }

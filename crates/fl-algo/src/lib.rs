@@ -3,7 +3,8 @@
 //!
 //! An [`Algorithm`] is a value: its name, its paper, its parameters with defaults and bounds, its
 //! [`ClientRule`] and, behind feature `server`, how to make its `ServerRule`. The registry is the list
-//! in [`ALGORITHMS`]; a new algorithm is its file and one line there.
+//! in [`ALGORITHMS`]; a new algorithm is its file and one line there. An `Attack` of malicious clients is
+//! likewise a file of `attacks/` and a line of its list.
 //!
 //! # Terms
 //! - *rule*: the half of an algorithm that one side runs. Several algorithms may share a client rule:
@@ -27,11 +28,14 @@ extern crate alloc;
 
 mod algorithms;
 #[cfg(feature = "server")]
+mod attack;
+#[cfg(feature = "server")]
+mod attacks;
+#[cfg(feature = "server")]
 mod choice;
 mod client;
 #[cfg(feature = "server")]
 mod exact;
-mod param;
 mod registry;
 #[cfg(feature = "server")]
 mod server;
@@ -39,11 +43,15 @@ mod vector;
 
 pub use algorithms::ALGORITHMS;
 #[cfg(feature = "server")]
+pub use attack::{Attack, AttackChoice, Attackers, Examples, Scene, attack};
+#[cfg(feature = "server")]
+pub use attacks::ATTACKS;
+#[cfg(feature = "server")]
 pub use choice::Choice;
 pub use client::{ClientRule, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
 #[cfg(feature = "server")]
 pub use exact::{ExactError, ExactMean, ExactSum};
-pub use param::{MAX_PARAMS, ParamError, ParamSpec, Params};
+pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};
 pub use registry::{Algorithm, DeviceHalf, find, find_rule, rule_names};
 #[cfg(feature = "server")]
 pub use server::{

@@ -2,9 +2,9 @@
 
 use crate::algorithms::ALGORITHMS;
 use crate::client::ClientRule;
-use crate::param::ParamSpec;
 #[cfg(feature = "server")]
 use crate::server::{ServerRule, Setup};
+use fl_param::ParamSpec;
 
 /// One algorithm: all that is to be known of it.
 #[derive(Clone, Copy)]

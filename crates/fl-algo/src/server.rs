@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::exact::ExactError;
-use crate::param::Params;
+use fl_param::Params;
 
 /// Named vectors, as they come and go on the wire and are saved.
 pub type Sections = BTreeMap<String, Vec<f32>>;
@@ -77,6 +77,13 @@ impl Update {
     /// The local weights; empty if none were sent.
     pub fn model(&self) -> &[f32] {
         self.section(Self::MODEL)
+    }
+
+    /// The local weights, to change; empty if none were sent.
+    pub fn model_mut(&mut self) -> &mut [f32] {
+        self.sections
+            .get_mut(Self::MODEL)
+            .map_or(&mut [], Vec::as_mut_slice)
     }
 }
 

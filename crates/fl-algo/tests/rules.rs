@@ -14,7 +14,7 @@ fn update(client: u32, weight: u32, round: u32, model: &[f32]) -> Update {
     }
 }
 
-fn rule(name: &str, params: &[(&str, f32)], cohort: u32) -> Result<Box<dyn ServerRule>, String> {
+fn rule(name: &str, params: &[(&str, f64)], cohort: u32) -> Result<Box<dyn ServerRule>, String> {
     let mut choice = Choice::named(name).unwrap();
     for &(name, value) in params {
         choice.set(name, value).unwrap();
@@ -344,13 +344,15 @@ fn every_algorithm_is_declared_well() {
 
 /// `cargo fmt` does not see modules that a macro declares.
 #[test]
-fn the_files_of_algorithms_are_formatted() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/algorithms");
+fn the_files_of_algorithms_and_attacks_are_formatted() {
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut rustfmt = std::process::Command::new("rustfmt");
     rustfmt.args(["--check", "--edition", "2024", "--config-path"]);
     rustfmt.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rustfmt.toml"));
-    for entry in std::fs::read_dir(root).unwrap() {
-        rustfmt.arg(entry.unwrap().path());
+    for folder in ["algorithms", "attacks"] {
+        for entry in std::fs::read_dir(sources.join(folder)).unwrap() {
+            rustfmt.arg(entry.unwrap().path());
+        }
     }
     assert!(rustfmt.status().unwrap().success());
 }

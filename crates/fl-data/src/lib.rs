@@ -23,7 +23,7 @@ mod source;
 pub use dataset::{Dataset, Splits};
 pub use error::{DataError, Problem};
 pub use partition::{
-    PARTITIONERS, Params, Partition, PartitionError, PartitionParam, PartitionRequest, Partitioner,
-    equal_share, iid, partitioner,
+    PARTITIONERS, Partition, PartitionError, PartitionRequest, Partitioner, equal_share, iid,
+    partitioner,
 };
 pub use source::{MAX_FILE_BYTES, default_dir, files, load};

@@ -19,17 +19,20 @@ pub enum Purpose {
     SkewedPartition = ascii("skewed"),
     /// Cohort of a round.
     Cohort = ascii("cohort"),
+    /// What attacking clients draw.
+    Attack = ascii("attack"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
         Self::IidPartition,
         Self::SkewedPartition,
         Self::Cohort,
+        Self::Attack,
     ];
 
     /// Number of the stream.

@@ -47,6 +47,9 @@ pub enum Event {
         clients: u32,
         /// Rounds to complete.
         rounds: u32,
+        /// Clients that attack the run; `config.toml` says how.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attackers: Vec<u32>,
         /// Address on which it listens.
         address: String,
     },

@@ -6,7 +6,7 @@ use fl_algo::{
 };
 use std::path::Path;
 use std::sync::LazyLock;
-use zfl_experiment::{BodyChoice, Experiment, Out, Settings, Strategy};
+use zfl_experiment::{BodyChoice, Experiment, Out, Settings};
 
 #[derive(Default)]
 struct Median {
@@ -51,7 +51,7 @@ pub fn main() -> anyhow::Result<()> {
     };
     settings.device.body = Some(BodyChoice::Native);
     let (mut experiment, data) = Experiment::of_run(&settings, Out::New(None), Path::new("."))?;
-    experiment.strategy = Strategy(Choice::new(&MEDIAN));
+    experiment.strategy = Choice::new(&MEDIAN).into();
     let summary = zfl_runner::run((experiment, data), ())?;
     println!(
         "accuracy {:.3}",

@@ -177,6 +177,12 @@ pub(crate) fn introduction(
         layers.join("-"),
         experiment.num_params(),
     );
+    for group in &experiment.groups {
+        if let Some(attack) = &group.attack {
+            let FleetGroup { name, count, .. } = group;
+            text += &format!("\n{count} {name} attack by {attack}");
+        }
+    }
     if experiment.board.is_some() || experiment.groups.len() > 1 {
         text += &format!("\n{}", Capacity::of(&fleet.devices)?);
     }

@@ -1,6 +1,6 @@
 //! `--json`: the events of a run on standard output, for programs.
 
-use crate::words::Words;
+use crate::stdin_lines::StdinLines;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Map, Value};
@@ -23,11 +23,11 @@ pub fn follow(run: &Path) -> Result<u8> {
         .into_iter()
         .collect();
     mask.thread_block()?;
-    let words = Words::of_stdin();
+    let lines = StdinLines::read();
     let mut copy = Copy::default();
     let told = loop {
         // In this order: what was written before the end is there after it.
-        let ended = words.ended_within(INTERVAL);
+        let ended = lines.ended_within(INTERVAL);
         match copy.on(run, io::stdout()) {
             Ok(()) if ended => break summary(run, io::stdout()),
             Ok(()) => {}

@@ -18,12 +18,12 @@ mod keys;
 mod run;
 mod runs;
 mod server;
+mod stdin_lines;
 mod terminal;
 mod token;
 mod tui;
 mod values;
 mod view;
-mod words;
 
 use anyhow::Result;
 use args::{Cli, Command};

@@ -117,6 +117,7 @@ fn run() -> Vec<(&'static str, Vec<u8>)> {
     let mut events = Vec::new();
     let mut log = |event| events.push(event);
     log(Event::RunStarted {
+        attackers: Vec::new(),
         clients: 2,
         rounds: 3,
         address: "192.0.2.1:8080".into(),

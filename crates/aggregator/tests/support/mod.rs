@@ -75,6 +75,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         learning_rate: 0.5,
         arithmetic: Arithmetic::Fixed,
         weighting: Weighting::NumExamples,
+        attackers: Default::default(),
         algorithm: Default::default(),
         model: model(),
         seed: 7,

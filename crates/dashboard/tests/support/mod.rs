@@ -54,6 +54,7 @@ impl Script {
         script.emit(Event::RunStarted {
             clients,
             rounds,
+            attackers: Vec::new(),
             address: "192.0.2.1:8080".into(),
         });
         script

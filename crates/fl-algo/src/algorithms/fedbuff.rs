@@ -7,9 +7,10 @@
 //!
 //! Here a *round* is what fills the buffer once.
 
+use super::SERVER_LEARNING_RATE;
 use super::fedavg;
-use crate::param::{ParamSpec, SERVER_LEARNING_RATE};
 use crate::registry::Algorithm;
+use fl_param::ParamSpec;
 
 const BUFFER_SIZE: &str = "buffer_size";
 const MAX_STALENESS: &str = "max_staleness";
@@ -72,7 +73,7 @@ mod server {
             buffer_size,
             cohort,
             max_staleness: setup.params.whole(MAX_STALENESS),
-            rate: setup.params.get(SERVER_LEARNING_RATE.name),
+            rate: setup.params.get(SERVER_LEARNING_RATE.name) as f32,
             round: 0,
             models: BTreeMap::new(),
             buffer: Buffer::new(setup.num_params),

@@ -6,9 +6,9 @@
 //! With mu 0 it is FedAvg to the bit and needs no memory.
 
 use crate::client::{ClientRule, LocalJob};
-use crate::param::{ParamSpec, Params};
 use crate::registry::{Algorithm, DeviceHalf};
 use crate::vector::{Length, VectorSpec, Vectors};
+use fl_param::{ParamSpec, Params};
 
 const MU: &str = "proximal_mu";
 
@@ -69,7 +69,7 @@ impl ClientRule for Proximal {
         weights: &[f32],
         gradient: &mut [f32],
     ) {
-        let mu = params.get(MU);
+        let mu = params.get(MU) as f32;
         let global = vectors.get(GLOBAL).get(first..).unwrap_or(&[]);
         for ((slope, weight), global) in gradient.iter_mut().zip(weights).zip(global) {
             *slope += mu * (weight - global);

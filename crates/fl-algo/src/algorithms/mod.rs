@@ -1,6 +1,17 @@
 //! The list of algorithms, each in a file of its name.
 
 use crate::registry::Algorithm;
+use fl_param::ParamSpec;
+
+/// Parameter of server rules that go only a part of the way to the mean of the updates, or beyond it.
+const SERVER_LEARNING_RATE: ParamSpec = ParamSpec {
+    name: "server_learning_rate",
+    default: 1.0,
+    min: 1e-6,
+    max: 1e3,
+    whole: false,
+    doc: "part of the way from the old global model to the mean of the updates",
+};
 
 /// Declares a module for each algorithm and lists what it holds.
 macro_rules! algorithms {

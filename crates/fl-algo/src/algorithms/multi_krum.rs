@@ -6,8 +6,8 @@
 //! count. Krum is Multi-Krum of one; of all it is FedAvg to the bit.
 
 use super::fedavg;
-use crate::param::ParamSpec;
 use crate::registry::Algorithm;
+use fl_param::ParamSpec;
 
 const MALICIOUS: &str = "num_malicious_nodes";
 const SELECTED: &str = "num_nodes_to_select";

@@ -8,10 +8,11 @@
 //! # Memory
 //! Two vectors beside the model: `d` takes the place of `c_i`, and `x` that of `c`.
 
+use super::SERVER_LEARNING_RATE;
 use crate::client::{ClientRule, LocalJob, Pass};
-use crate::param::{Params, SERVER_LEARNING_RATE};
 use crate::registry::{Algorithm, DeviceHalf};
 use crate::vector::{Length, VectorSpec, Vectors};
+use fl_param::Params;
 
 const CLIENT: &str = "client_variate";
 const SERVER: &str = "server_variate";
@@ -118,7 +119,7 @@ mod server {
     /// Makes the rule.
     pub fn make(setup: &Setup) -> Result<Box<dyn ServerRule>, String> {
         Ok(Box::new(Scaffold {
-            rate: setup.params.get(SERVER_LEARNING_RATE.name),
+            rate: setup.params.get(SERVER_LEARNING_RATE.name) as f32,
             clients: setup.clients,
             variate: vec![0.0; setup.num_params],
             variates: ExactSum::new(setup.num_params),

@@ -114,7 +114,7 @@ impl Federation {
     pub fn new(name: &str, params: &[(&str, f32)], shares: &[Share], config: TrainConfig) -> Self {
         let mut choice = Choice::named(name).unwrap();
         for &(name, value) in params {
-            choice.set(name, value).unwrap();
+            choice.set(name, value.into()).unwrap();
         }
         let global = initial();
         let count = shares.len() as u32;
@@ -180,7 +180,7 @@ impl Federation {
     fn local(&mut self, at: usize, down: &Sections) -> Update {
         let Client { id, share, rule } = &mut self.clients[at];
         let given = self.choice.device_params.iter();
-        rule.prepare(given.map(|(spec, value)| (spec.name, value)))
+        rule.prepare(given.map(|(spec, value)| (spec.name, value as f32)))
             .unwrap();
         let state_round = self.states.get(id).map_or(0, |state| state.round);
         if rule.needs_state(state_round) {

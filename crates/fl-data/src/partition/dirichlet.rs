@@ -6,7 +6,8 @@
 //! (<https://arxiv.org/abs/1909.06335>), with the parameters of Flower's `DirichletPartitioner`.
 
 use super::gamma::log_gamma;
-use super::{Params, Partition, PartitionError, PartitionParam, PartitionRequest, Partitioner};
+use super::{Partition, PartitionError, PartitionRequest, Partitioner};
+use fl_param::{ParamSpec, Params};
 use fl_rng::{Pcg32, Purpose};
 
 /// Draws before the partition is given up.
@@ -24,9 +25,9 @@ impl Partitioner for Dirichlet {
         "With skewed labels: each class is shared out by Dirichlet's distribution"
     }
 
-    fn params(&self) -> &'static [PartitionParam] {
+    fn params(&self) -> &'static [ParamSpec] {
         &[
-            PartitionParam {
+            ParamSpec {
                 name: "alpha",
                 default: 0.5,
                 min: 1e-6,
@@ -34,7 +35,7 @@ impl Partitioner for Dirichlet {
                 whole: false,
                 doc: "Concentration: small for devices with few kinds of examples, large for all alike",
             },
-            PartitionParam {
+            ParamSpec {
                 name: "min_partition_size",
                 default: 10.0,
                 min: 1.0,
@@ -42,7 +43,7 @@ impl Partitioner for Dirichlet {
                 whole: true,
                 doc: "Least examples of a device; the shares are drawn again until all have as many",
             },
-            PartitionParam {
+            ParamSpec {
                 name: "self_balancing",
                 default: 1.0,
                 min: 0.0,

@@ -1,6 +1,7 @@
 //! Independent and identically distributed parts, of the sizes asked for.
 
-use super::{Params, Partition, PartitionError, PartitionRequest, Partitioner};
+use super::{Partition, PartitionError, PartitionRequest, Partitioner};
+use fl_param::Params;
 use fl_rng::{Pcg32, Purpose};
 
 /// Partitioner that deals at random: clients differ in how many examples they have, not in which kind.

@@ -3,13 +3,12 @@
 //! A partitioner is a file with an implementation of [`Partitioner`], and a line in the list below.
 
 mod gamma;
-mod params;
 
 use crate::dataset::Dataset;
+use fl_param::{ParamSpec, Params};
 use std::fmt::Write;
 
 pub use iid::{equal_share, iid};
-pub use params::{Params, PartitionParam};
 
 /// Declares the files of partitioners, and the list of them.
 macro_rules! partitioners {
@@ -35,7 +34,7 @@ pub trait Partitioner: Sync {
     fn doc(&self) -> &'static str;
 
     /// Parameters, with defaults and bounds.
-    fn params(&self) -> &'static [PartitionParam] {
+    fn params(&self) -> &'static [ParamSpec] {
         &[]
     }
 

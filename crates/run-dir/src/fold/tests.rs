@@ -16,6 +16,7 @@ fn fold(clients: u32) -> Fold {
         Event::RunStarted {
             clients,
             rounds: 4,
+            attackers: Vec::new(),
             address: "127.0.0.1:80".into(),
         },
     );
@@ -371,6 +372,7 @@ fn devices_from_elsewhere_are_those_that_have_come() {
         Event::RunStarted {
             clients: 100,
             rounds: 4,
+            attackers: Vec::new(),
             address: "127.0.0.1:80".into(),
         },
     );
@@ -468,6 +470,7 @@ fn a_run_that_goes_on_has_each_fault_once_and_no_device_of_before() {
         let started = Event::RunStarted {
             clients: 3,
             rounds: 4,
+            attackers: Vec::new(),
             address: String::new(),
         };
         tell(&mut fold, started);
@@ -496,6 +499,7 @@ fn absurd_numbers_take_no_memory() {
         Event::RunStarted {
             clients: u32::MAX,
             rounds: 1,
+            attackers: Vec::new(),
             address: String::new(),
         },
     );

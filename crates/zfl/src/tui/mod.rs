@@ -17,10 +17,10 @@ mod serial;
 #[cfg(test)]
 mod tests;
 
+use crate::stdin_lines::StdinLines;
 use crate::terminal::display::need_terminal;
 use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
-use crate::words::Words;
 use anyhow::{Context, Result, bail};
 use app::{App, KeyEffect, Log};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -50,7 +50,7 @@ enum End {
 /// If the run directory cannot be read.
 pub fn follow(run: &Path) -> Result<u8> {
     let signals = signals()?;
-    let mut show = Show::of(run, Source::Words(Words::of_stdin()), signals)?;
+    let mut show = Show::of(run, Source::Lines(StdinLines::read()), signals)?;
     let ended = show.on_screen();
     let mut out = io::stdout();
     if let Err(error) = &ended {
@@ -60,8 +60,8 @@ pub fn follow(run: &Path) -> Result<u8> {
     for line in show.app.log.kept() {
         let _ = writeln!(out, "{}", clean(line));
     }
-    if let Source::Words(words) = show.source {
-        for line in words.rest() {
+    if let Source::Lines(lines) = show.source {
+        for line in lines.rest() {
             let _ = writeln!(out, "{}", clean(&line));
         }
     }
@@ -98,7 +98,7 @@ fn signals() -> Result<SignalFd> {
 /// Source of the log's lines.
 enum Source {
     /// From the run itself.
-    Words(Words),
+    Lines(StdinLines),
     /// From its events.
     Events,
 }
@@ -113,7 +113,7 @@ struct Show {
 
 impl Show {
     fn of(run: &Path, source: Source, signals: SignalFd) -> Result<Self> {
-        let owned = matches!(source, Source::Words(_));
+        let owned = matches!(source, Source::Lines(_));
         let mut app = App::new(Fold::new(Meta::load(run)?), run, owned);
         // The clock runs.
         app.took_in(1);
@@ -164,7 +164,7 @@ impl Show {
     /// Takes in what is new; returns whether more may come.
     fn refresh(&mut self) -> Result<bool> {
         let more = match &self.source {
-            Source::Words(words) => words.drain(|line| self.app.log.push(&line)),
+            Source::Lines(lines) => lines.drain(|line| self.app.log.push(&line)),
             Source::Events => true,
         };
         let from_events = matches!(self.source, Source::Events);

@@ -9,13 +9,13 @@ const MAX_LINE: usize = 16 << 10;
 
 /// The lines of a run, as they come.
 #[derive(Debug)]
-pub struct Words {
+pub struct StdinLines {
     lines: Receiver<String>,
 }
 
-impl Words {
+impl StdinLines {
     /// Reads standard input by a thread: whoever writes there never waits for a slow terminal.
-    pub fn of_stdin() -> Self {
+    pub fn read() -> Self {
         let (tell, lines) = mpsc::channel();
         std::thread::spawn(move || split(io::stdin(), |line| tell.send(line).is_ok()));
         Self { lines }

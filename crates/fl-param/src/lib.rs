@@ -1,22 +1,32 @@
-//! Parameters of an algorithm: declared once with default and bounds, read by name.
+//! Declared parameters: a name, a default and bounds, said once and read by name.
+//!
+//! Algorithms, partitioners and attacks declare theirs as a static list of [`ParamSpec`]s. A run's values
+//! are [`Params`]: the defaults, with what was asked for set over them.
+//!
+//! # Invariants
+//! - A value within [`Params`] is always within its bounds.
+//! - Bounds are compared in f32. That is what travels to devices, and they check again.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
 
 use core::fmt;
 
-/// Most parameters that one half of an algorithm may have.
+/// Most parameters that one list may have.
 pub const MAX_PARAMS: usize = 8;
 
-/// One parameter of an algorithm.
+/// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParamSpec {
     /// Name on the command line, in files and on the wire.
     pub name: &'static str,
     /// Value unless one is given.
-    pub default: f32,
+    pub default: f64,
     /// Least value allowed.
-    pub min: f32,
+    pub min: f64,
     /// Largest value allowed.
-    pub max: f32,
-    /// Restriction to whole numbers.
+    pub max: f64,
+    /// Restriction to whole numbers; from 0 to 1 it is a yes or no.
     pub whole: bool,
     /// Meaning, in one line.
     pub doc: &'static str,
@@ -27,32 +37,23 @@ impl ParamSpec {
     ///
     /// # Errors
     /// [`ParamError::Range`] or [`ParamError::Fraction`].
-    pub fn check(&'static self, value: f32) -> Result<(), ParamError> {
-        if !(value >= self.min && value <= self.max) {
+    pub fn check(&'static self, value: f64) -> Result<(), ParamError> {
+        let bounds = self.min as f32..=self.max as f32;
+        if !bounds.contains(&(value as f32)) {
             return Err(ParamError::Range { spec: self, value });
         }
-        if self.whole && libm::truncf(value) != value {
+        if self.whole && value % 1.0 != 0.0 {
             return Err(ParamError::Fraction { spec: self, value });
         }
         Ok(())
     }
 }
 
-/// Parameter of server rules that go only a part of the way to the mean of the updates, or beyond it.
-pub(crate) const SERVER_LEARNING_RATE: ParamSpec = ParamSpec {
-    name: "server_learning_rate",
-    default: 1.0,
-    min: 1e-6,
-    max: 1e3,
-    whole: false,
-    doc: "part of the way from the old global model to the mean of the updates",
-};
-
-/// Values of the parameters of one half of an algorithm.
+/// Values of declared parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Params {
     specs: &'static [ParamSpec],
-    values: [f32; MAX_PARAMS],
+    values: [f64; MAX_PARAMS],
 }
 
 impl Params {
@@ -70,7 +71,7 @@ impl Params {
     /// # Errors
     /// [`ParamError`] if there is none of this name or the value is out of its bounds; nothing has
     /// changed then.
-    pub fn set(&mut self, name: &str, value: f32) -> Result<(), ParamError> {
+    pub fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
         let found = self.specs.iter().position(|spec| spec.name == name);
         let Some(at) = found.filter(|&at| at < MAX_PARAMS) else {
             return Err(ParamError::Unknown);
@@ -81,7 +82,7 @@ impl Params {
     }
 
     /// Value of a parameter; 0 if there is none of this name.
-    pub fn get(&self, name: &str) -> f32 {
+    pub fn get(&self, name: &str) -> f64 {
         let found = self.iter().find(|(spec, _)| spec.name == name);
         found.map_or(0.0, |(_, value)| value)
     }
@@ -91,8 +92,8 @@ impl Params {
         self.get(name) as u32
     }
 
-    /// All parameters in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static ParamSpec, f32)> + '_ {
+    /// All parameters in their order, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static ParamSpec, f64)> + '_ {
         self.specs.iter().zip(self.values)
     }
 }
@@ -100,28 +101,28 @@ impl Params {
 /// Reason why a parameter was refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ParamError {
-    /// The algorithm has no parameter of this name.
+    /// There is no parameter of this name.
     Unknown,
     /// Out of bounds, or not a number.
     Range {
         /// The parameter.
         spec: &'static ParamSpec,
         /// The value refused.
-        value: f32,
+        value: f64,
     },
     /// A fraction where a whole number belongs.
     Fraction {
         /// The parameter.
         spec: &'static ParamSpec,
         /// The value refused.
-        value: f32,
+        value: f64,
     },
 }
 
 impl fmt::Display for ParamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => write!(f, "no parameter of this algorithm"),
+            Self::Unknown => write!(f, "there is no such parameter"),
             Self::Range { spec, value } => {
                 let ParamSpec { name, min, max, .. } = spec;
                 write!(f, "{name} is {value}, it must be from {min} to {max}")
@@ -143,7 +144,7 @@ mod tests {
         ParamSpec {
             name: "mu",
             default: 0.5,
-            min: 0.0,
+            min: 1e-6,
             max: 10.0,
             whole: false,
             doc: "",
@@ -165,6 +166,14 @@ mod tests {
         params.set("mu", 10.0).unwrap();
         params.set("count", 9.0).unwrap();
         assert_eq!((params.get("mu"), params.whole("count")), (10.0, 9));
+        assert_eq!(params.get("nu"), 0.0);
+    }
+
+    #[test]
+    fn a_bound_that_was_rounded_on_its_way_to_a_device_is_still_within() {
+        let rounded = f64::from(1e-6_f32);
+        assert!(rounded < 1e-6);
+        assert_eq!(SPECS[0].check(rounded), Ok(()));
     }
 
     #[test]
@@ -172,8 +181,11 @@ mod tests {
         let mut params = Params::defaults(&SPECS);
         assert_eq!(params.set("nu", 1.0), Err(ParamError::Unknown));
         let error = params.set("mu", 11.0).unwrap_err();
-        assert_eq!(error.to_string(), "mu is 11, it must be from 0 to 10");
-        assert!(params.set("mu", f32::NAN).is_err());
+        assert_eq!(
+            error.to_string(),
+            "mu is 11, it must be from 0.000001 to 10"
+        );
+        assert!(params.set("mu", f64::NAN).is_err());
         let error = params.set("count", 2.5).unwrap_err();
         assert_eq!(error.to_string(), "count is 2.5, it must be a whole number");
         assert_eq!(params, Params::defaults(&SPECS));
