@@ -248,6 +248,9 @@ mod tests {
         let client = choice.algorithm.device.client;
         RunningAlgorithm {
             rule: choice.server(1, 2, 2, 1).unwrap(),
+            attackers: Attackers::default(),
+            seed: 1,
+            round: 0,
             vectors: client.vectors(&choice.device_params),
             weighting: Weighting::Uniform,
             clients: ClientStates::default(),

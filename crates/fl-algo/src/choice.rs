@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::registry::{Algorithm, find};
 use crate::server::{ServerRule, Setup};
@@ -81,6 +82,12 @@ impl Choice {
                 self.algorithm.name
             )
         })
+    }
+
+    /// Parameters of both halves with their values.
+    pub fn values(&self) -> Vec<(&'static str, f64)> {
+        let both = self.device_params.iter().chain(self.params.iter());
+        both.map(|(spec, value)| (spec.name, value)).collect()
     }
 }
 
