@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow};
 use fl_algo::{
-    Attackers, ClientState, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update,
+    Attackers, KeptVectors, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update,
     VectorSpec, attack,
 };
 use fl_round::Stragglers;
@@ -22,11 +22,11 @@ const CLIENT: &str = "client-";
 
 /// The server's copies of what clients keep from round to round.
 #[derive(Clone, Debug, Default)]
-pub struct ClientStates(Arc<Mutex<BTreeMap<u32, Arc<ClientState>>>>);
+pub struct KeptByClient(Arc<Mutex<BTreeMap<u32, Arc<KeptVectors>>>>);
 
-impl ClientStates {
+impl KeptByClient {
     /// The copy of a client's state, if it has one.
-    pub fn get(&self, client: u32) -> Option<Arc<ClientState>> {
+    pub fn get(&self, client: u32) -> Option<Arc<KeptVectors>> {
         lock(&self.0).get(&client).cloned()
     }
 
@@ -35,11 +35,11 @@ impl ClientStates {
         lock(&self.0).get(&client).map_or(0, |state| state.round)
     }
 
-    fn insert(&self, client: u32, state: ClientState) {
+    fn insert(&self, client: u32, state: KeptVectors) {
         lock(&self.0).insert(client, Arc::new(state));
     }
 
-    fn all(&self) -> Vec<(u32, Arc<ClientState>)> {
+    fn all(&self) -> Vec<(u32, Arc<KeptVectors>)> {
         let states = lock(&self.0);
         states
             .iter()
@@ -57,7 +57,7 @@ pub(crate) struct RunningAlgorithm {
     round: u32,
     vectors: &'static [VectorSpec],
     weighting: Weighting,
-    clients: ClientStates,
+    clients: KeptByClient,
     /// Clients whose state has changed since it was saved.
     changed: Vec<u32>,
 }
@@ -74,7 +74,7 @@ impl RunningAlgorithm {
     ///
     /// # Errors
     /// If the algorithm does not fit the run.
-    pub fn new(config: &Config, clients: ClientStates) -> Result<Self> {
+    pub fn new(config: &Config, clients: KeptByClient) -> Result<Self> {
         let choice = &config.algorithm;
         let rule = choice.server(
             config.model.shape().num_params(),
@@ -162,14 +162,14 @@ impl RunningAlgorithm {
     }
 
     /// Kept vectors among the sections of an update.
-    fn kept_of(&self, update: &Update) -> Option<ClientState> {
+    fn kept_of(&self, update: &Update) -> Option<KeptVectors> {
         let mirrored = self.vectors.iter().filter(|spec| spec.is_mirrored());
         let section = |spec: &VectorSpec| {
             let values = update.sections.get(spec.name)?;
             Some((spec.name.to_owned(), values.clone()))
         };
         let sections: Sections = mirrored.filter_map(section).collect();
-        (!sections.is_empty()).then_some(ClientState {
+        (!sections.is_empty()).then_some(KeptVectors {
             round: update.round,
             sections,
         })
@@ -221,7 +221,7 @@ impl RunningAlgorithm {
             let client = name.strip_prefix(CLIENT).and_then(|id| id.parse().ok());
             let client = client.with_context(|| format!("state of {name}: no such part"))?;
             let of = numbers.get("state_round").copied().unwrap_or_default();
-            let state = ClientState {
+            let state = KeptVectors {
                 round: of as u32,
                 sections: vectors,
             };

@@ -1,7 +1,7 @@
 //! The way back of a client's kept vectors to a device that has lost its own: `GET /state`.
 
 use anyhow::{Context, Result};
-use fl_algo::ClientState;
+use fl_algo::KeptVectors;
 use fl_proto::codec::F32;
 use fl_proto::message::{self, Kind, Outgoing};
 use fl_proto::{KeptState, json_form};
@@ -9,7 +9,7 @@ use fl_proto::{KeptState, json_form};
 use crate::broadcast::Form;
 
 /// Encodes the server's copy. It takes a while.
-pub(crate) fn encode(state: &ClientState, form: Form) -> Result<Vec<u8>> {
+pub(crate) fn encode(state: &KeptVectors, form: Form) -> Result<Vec<u8>> {
     let round = state.round;
     let control = serde_json::to_vec(&KeptState { round })?;
     let sections = state.sections.iter();

@@ -16,7 +16,7 @@ use zfl_run_dir::{
     RunDir, StateDir, TrainingSummary, model_sha256,
 };
 
-use crate::algorithm::{ClientStates, RunningAlgorithm};
+use crate::algorithm::{KeptByClient, RunningAlgorithm};
 use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
@@ -58,7 +58,7 @@ impl Server {
         let limits = Limits::of(config.clients);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
             .context("start the writer of events.jsonl")?;
-        let states = ClientStates::default();
+        let states = KeptByClient::default();
         let algorithm = RunningAlgorithm::new(&config, states.clone())?;
         let config = Config {
             stragglers: algorithm.stragglers().unwrap_or(config.stragglers),

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
-use crate::algorithm::ClientStates;
+use crate::algorithm::KeptByClient;
 use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
@@ -44,7 +44,7 @@ pub struct Shared {
     pub(crate) train: Dataset,
     pub(crate) partition: Partition,
     pub(crate) log: Log,
-    pub(crate) states: ClientStates,
+    pub(crate) states: KeptByClient,
     state: Mutex<State>,
     /// Start of the machine's clock.
     began: Instant,
@@ -100,7 +100,7 @@ impl Shared {
         train: Dataset,
         partition: Partition,
         log: Log,
-        states: ClientStates,
+        states: KeptByClient,
     ) -> (Self, Work) {
         let state = State {
             machine: Machine::new(config.policy(), token::source()),

@@ -101,7 +101,7 @@ async fn a_client_that_failed_has_paid_for_its_start() {
     let start = wire.bytes();
     victim.kill().await;
     run.handle.client_lost(1, "crash on purpose");
-    device.obey().await;
+    device.serve().await;
     let finished = run.finish().await;
     assert_eq!(finished.failures(), [(1, 1, "crash on purpose")]);
     let row = sum(&finished, "clients.csv", &[("client", 1)]);
@@ -167,7 +167,7 @@ async fn bytes_that_never_left_are_not_counted() {
     victim.kill().await;
     let before = run.handle.traffic(1).unwrap().1;
     let mut device = Device::join(run.address, 0).await;
-    device.obey().await;
+    device.serve().await;
     // It is asked again and again until somebody says that it is gone.
     run.handle.client_lost(1, "gone");
     let finished = run.finish().await;

@@ -53,7 +53,7 @@ async fn half_a_head_is_not_waited_for() {
         closed(stream).await;
     }
     let mut device = Device::join(run.address, 0).await;
-    device.obey().await;
+    device.serve().await;
     assert!(run.finish().await.summary.success);
 }
 

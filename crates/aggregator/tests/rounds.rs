@@ -156,7 +156,7 @@ async fn a_device_killed_in_a_round_does_not_stop_it() {
 async fn a_device_that_never_delivers_costs_a_round_no_more_than_its_deadline() {
     let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     devices[1].order().await;
     run.pass_deadline().await;
     let finished = run.finish().await;
@@ -172,7 +172,7 @@ async fn a_device_that_never_answers_start_does_not_stop_a_round() {
     let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
     devices[1].answer_next([Reply::Hang, Reply::Hang, Reply::Hang]);
-    devices[0].obey().await;
+    devices[0].serve().await;
     run.pass_deadline().await;
     let finished = run.finish().await;
     assert!(finished.summary.success);
@@ -191,7 +191,7 @@ async fn a_device_that_never_becomes_ready_is_left_out_after_the_deadline() {
     assert_eq!(get(run.address, "/training-labels?id=1").await.status, 200);
     run.until_ready(0).await;
     run.pass_deadline().await;
-    device.obey().await;
+    device.serve().await;
     let finished = run.finish().await;
     assert_eq!(finished.cohorts(), [[0]]);
     assert!(finished.summary.success);
@@ -223,7 +223,7 @@ async fn too_few_updates_fail_the_run_with_a_reason() {
     strict.quorum = 2;
     let run = Run::start(strict).await;
     let mut devices = run.devices(2).await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     devices[1].order().await;
     run.pass_deadline().await;
     let finished = run.finish().await;
@@ -247,7 +247,7 @@ async fn a_quorum_missed_for_other_reasons_than_time_is_told_so() {
     strict.quorum = 2;
     let run = Run::start(strict).await;
     let mut devices = run.devices(3).await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     for client in [1, 2] {
         devices[client].order().await;
         run.handle.client_lost(client as u32, "out of smoke");
@@ -299,7 +299,7 @@ async fn a_device_that_says_it_gave_up_is_not_waited_for() {
     let mut devices = run.devices(2).await;
     devices[1].order().await;
     devices[1].set_state(DeviceState::Failed, 1);
-    devices[0].obey().await;
+    devices[0].serve().await;
     let finished = run.finish().await;
     let [(1, 1, reason)] = finished.failures()[..] else {
         panic!("{:?}", finished.failures())
@@ -338,7 +338,7 @@ async fn a_busy_device_is_asked_again() {
     let run = Run::start(config(1, 1)).await;
     let mut device = Device::join(run.address, 0).await;
     device.answer_next([Reply::Refuse(503), Reply::Refuse(503)]);
-    device.obey().await;
+    device.serve().await;
     assert!(run.finish().await.summary.success);
 }
 
@@ -388,7 +388,7 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
         let mut run = Run::start(some).await;
         let mut devices = run.devices(2).await;
         let late = devices[1].order().await;
-        devices[0].obey().await;
+        devices[0].serve().await;
         run.pass_deadline().await;
         run.until(|event| matches!(event, Event::RoundStarted { round: 2, .. }).then_some(()))
             .await;
@@ -403,7 +403,7 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
         );
         let again = devices[1].post(&devices[1].update(&late)).await;
         assert_eq!(again.status, 410, "late, and twice");
-        devices[0].obey().await;
+        devices[0].serve().await;
         run.pass_deadline().await;
         let finished = run.finish().await;
         let rows = finished.table("rounds.csv", &["results", "late"]);
@@ -443,19 +443,19 @@ async fn planned_trouble_happens_as_planned() {
     let run = Run::with_hooks(config(3, 3), Arc::new(Trouble)).await;
     let mut devices = run.devices(3).await;
     for client in [1, 2] {
-        devices[client].obey().await;
+        devices[client].serve().await;
     }
     let order = devices[1].order().await;
     let answer = devices[1].post(&devices[1].update(&order)).await;
     assert_eq!(answer.status, 410, "faster than its fault, and not counted");
     run.handle.client_lost(1, "crash");
     for client in [0, 2] {
-        devices[client].obey().await;
+        devices[client].serve().await;
     }
     let order = devices[2].order().await;
     let answer = devices[2].post(&devices[2].update(&order)).await;
     assert_eq!(answer.status, 400, "{}", answer.reason());
-    devices[0].obey().await;
+    devices[0].serve().await;
     let finished = run.finish().await;
     assert_eq!(finished.cohorts(), [vec![1, 2], vec![0, 1, 2], vec![0, 2]]);
     let [(2, 1, "crash"), (3, 2, damaged)] = finished.failures()[..] else {
@@ -513,7 +513,7 @@ async fn a_lost_device_that_is_expected_back_is_waited_for() {
     old.kill().await;
     run.handle.client_lost(1, "reboots");
     run.handle.client_expected(1);
-    devices[0].obey().await;
+    devices[0].serve().await;
     run.until(|event| match event {
         Event::PhaseEntered {
             round: 2,
@@ -574,7 +574,7 @@ async fn over_commitment_ends_a_round_with_enough_updates() {
     // The round deadline is LONG, as is the patience of `finish`: who is missing is not waited for.
     devices[2].order().await;
     for device in &mut devices[..2] {
-        device.obey().await;
+        device.serve().await;
     }
     let finished = run.finish().await;
     assert_eq!(
@@ -589,7 +589,7 @@ async fn over_commitment_ends_a_round_with_enough_updates() {
 async fn every_start_carries_the_model_and_the_hyper_parameters() {
     let run = Run::start(config(1, 1)).await;
     let mut device = Device::join(run.address, 0).await;
-    let order = device.obey().await;
+    let order = device.serve().await;
     let expected = config(1, 1);
     assert_eq!(order.params, expected.initial_params());
     assert_eq!(order.params.len(), num_params());
@@ -608,7 +608,7 @@ async fn a_device_that_was_busy_is_asked_until_it_takes_the_start() {
     let mut device = Device::join(run.address, 0).await;
     device.answer_next([Reply::Refuse(409), Reply::Refuse(409), Reply::Refuse(409)]);
     // The second 409 is not taken for a lost answer: in `/ready` it has begun no round.
-    device.obey().await;
+    device.serve().await;
     assert!(run.finish().await.summary.success);
 }
 
@@ -630,10 +630,10 @@ async fn a_refused_stale_update_leaves_the_client_as_it_was() {
     let mut run = Run::start(config(2, 3)).await;
     let mut devices = run.devices(2).await;
     for device in &mut devices {
-        device.obey().await;
+        device.serve().await;
     }
     let order = devices[1].order().await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     // Client 1 stays silent in round 2; someone else posts an old round in its name.
     let mut results = devices[1].results(&order);
     results.round = 1;
@@ -644,7 +644,7 @@ async fn a_refused_stale_update_leaves_the_client_as_it_was() {
     run.pass_deadline().await;
     run.until(|e| matches!(e, Event::RoundStarted { round: 3, .. }).then_some(()))
         .await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     let cohorts = run.finish().await.cohorts();
     assert_eq!(
         cohorts[2],
@@ -658,7 +658,7 @@ async fn a_device_that_failed_its_last_start_is_told_that_it_is_over() {
     let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
     devices[1].answer_next([Reply::Refuse(400)]);
-    devices[0].obey().await;
+    devices[0].serve().await;
     run.finish().await;
     assert_eq!(devices[1].stops(), 1);
 }
@@ -669,7 +669,7 @@ async fn a_failed_round_leaves_its_rows_in_clients_csv() {
     strict.quorum = 2;
     let run = Run::start(strict).await;
     let mut devices = run.devices(2).await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     devices[1].order().await;
     run.pass_deadline().await;
     assert_eq!(

@@ -49,7 +49,7 @@ async fn a_device_that_failed_is_silent_until_it_answers() {
         run.handle.silent().is_empty().then_some(())
     })
     .await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     for device in devices {
         device.obey_always();
     }
@@ -123,11 +123,11 @@ async fn a_device_that_is_away_on_purpose_is_not_silent() {
     let mut devices = run.devices(2).await;
     devices[1].answer_next([Reply::Vanish]);
     silent(&run.handle, 1).await;
-    devices[0].obey().await;
+    devices[0].serve().await;
     run.until(|event| matches!(event, Event::RoundStarted { round: 2, .. }).then_some(()))
         .await;
     assert!(run.handle.silent().is_empty());
-    devices[0].obey().await;
+    devices[0].serve().await;
     assert_eq!(run.finish().await.cohorts(), [vec![0, 1], vec![0]]);
 }
 
@@ -193,7 +193,7 @@ async fn a_device_that_is_lost_before_its_answer_is_read_has_not_begun() {
     devices[1].order().await;
     run.handle.client_lost(1, "killed");
     devices[1].let_go();
-    devices[0].obey().await;
+    devices[0].serve().await;
     let finished = run.finish().await;
     assert_eq!(finished.failures(), [(1, 1, "killed")]);
     let began = finished.events.iter().filter_map(|event| match event {

@@ -10,7 +10,7 @@ use zfl_aggregator::Event;
 /// Lets the other devices deliver, and the run end.
 async fn complete(run: Run, devices: &mut [Device]) -> support::Finished {
     for device in devices {
-        device.obey().await;
+        device.serve().await;
     }
     run.finish().await
 }
@@ -204,7 +204,7 @@ async fn an_update_that_is_not_finite_is_refused_and_its_client_not_waited_for()
             update_of(&results, &params)
         };
         assert_eq!(devices[0].post(&forged).await.status, 422);
-        devices[1].obey().await;
+        devices[1].serve().await;
         let answer = devices[0]
             .post(&with_param(&devices[0], &order, value))
             .await;
@@ -256,7 +256,7 @@ async fn a_loss_that_is_not_finite_is_refused_and_its_client_not_waited_for() {
             let answer = post(run.address, "/results?id=0", media_type, &body).await;
             assert_eq!(answer.status, status, "{loss}: {}", answer.reason());
         }
-        devices[1].obey().await;
+        devices[1].serve().await;
         let finished = run.finish().await;
         assert!(finished.summary.success);
         let [(1, 0, reason)] = finished.failures()[..] else {
@@ -276,7 +276,7 @@ async fn an_update_that_is_finite_and_useless_is_refused_and_harms_nobody() {
     let answer = devices[0].post(&useless).await;
     assert_eq!(answer.status, 422, "{}", answer.reason());
     for device in &mut devices[1..] {
-        device.obey().await;
+        device.serve().await;
     }
     let finished = run.finish().await;
     assert!(finished.summary.success);

@@ -113,7 +113,8 @@ pub struct LocalRule {
     params: Params,
     vectors: Vectors,
     num_params: usize,
-    /// The round whose end the kept vectors hold: 0 is before the first; `None` amid a training.
+    /// The round whose end the kept vectors hold: 0 is before the first; `None` amid a training
+    /// or a fetch.
     state_round: Option<u32>,
 }
 
@@ -179,9 +180,11 @@ impl LocalRule {
         Some(self.vectors.get_mut(index))
     }
 
-    /// Buffer for a section that came with `/state`.
+    /// Buffer for a section that came with `/state`; until [`LocalRule::state_arrived`] the kept vectors
+    /// are those of no round.
     pub fn state_mut(&mut self, name: &str) -> Option<&mut [f32]> {
         let index = self.position(|spec| spec.is_mirrored() && spec.name == name)?;
+        self.state_round = None;
         Some(self.vectors.get_mut(index))
     }
 

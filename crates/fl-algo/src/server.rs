@@ -89,7 +89,7 @@ impl Update {
 
 /// The server's copy of a client's kept vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClientState {
+pub struct KeptVectors {
     /// The round at whose end they were so.
     pub round: u32,
     /// The vectors, by name.
@@ -146,7 +146,7 @@ pub trait ServerRule: Send + Sync {
     ///
     /// # Errors
     /// [`Rejected`] if it is of no use; nothing has changed then.
-    fn add(&mut self, update: Update, before: Option<&ClientState>) -> Result<(), Rejected>;
+    fn add(&mut self, update: Update, before: Option<&KeptVectors>) -> Result<(), Rejected>;
 
     /// Makes the next global model of the updates.
     ///
@@ -166,7 +166,7 @@ pub trait ServerRule: Send + Sync {
     fn restore(
         &mut self,
         saved: SavedState,
-        clients: &mut dyn Iterator<Item = (u32, &ClientState)>,
+        clients: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
     ) -> Result<(), AggregateError> {
         let _ = (saved, clients);
         Ok(())

@@ -125,6 +125,18 @@ fn the_state_is_that_of_the_last_round_that_was_done() {
 }
 
 #[test]
+fn a_broken_fetch_leaves_the_state_of_no_round() {
+    let mut rule = prepared();
+    pass(&mut rule, 3, 1);
+    assert!(!rule.needs_state(3));
+    // Half of a section came, and then the connection broke.
+    rule.state_mut("kept").unwrap()[0] = 9.0;
+    assert!(rule.needs_state(3), "a mixture is the state of no round");
+    rule.state_arrived(3);
+    assert!(!rule.needs_state(3));
+}
+
+#[test]
 fn a_rule_tells_its_numbers_and_corrects_by_segments() {
     let mut rule = prepared();
     pass(&mut rule, 4, 1);

@@ -69,6 +69,19 @@ fn multi_krum_leaves_the_farthest_out_and_weighs_the_rest() {
 }
 
 #[test]
+fn a_round_too_small_for_the_protection_of_krum_says_so() {
+    let mut rule = rule("multi-krum", &[("num_malicious_nodes", 1.0)], 5).unwrap();
+    for (updates, unprotected) in [(5, 0.0), (4, 1.0), (5, 0.0)] {
+        rule.begin(1, &[0.0, 0.0]);
+        for client in 0..updates {
+            rule.add(update(client, 1, 1, &[1.0, 1.0]), None).unwrap();
+        }
+        let metrics = rule.finish(&mut vec![0.0, 0.0]).unwrap();
+        assert_eq!(metrics["unprotected"], unprotected, "{updates} updates");
+    }
+}
+
+#[test]
 fn of_equal_scores_the_lower_client_counts() {
     let mut rule = rule("multi-krum", &[], 2).unwrap();
     let updates = vec![update(7, 1, 1, &[3.0, 3.0]), update(2, 1, 1, &[1.0, 1.0])];
@@ -138,7 +151,7 @@ fn scaffold_keeps_the_mean_variate_of_all_clients_not_only_of_the_cohort() {
     assert_eq!(rule.down_sections()[0].1, [3.0, 0.5]);
     // Client 3 comes again, and its old variate goes.
     rule.begin(2, &global);
-    let before = ClientState {
+    let before = KeptVectors {
         round: 1,
         sections: [("client_variate".to_owned(), vec![8.0, 2.0])].into(),
     };

@@ -3,7 +3,7 @@
 use crate::backoff::Backoff;
 use crate::inbound::{Inbound, Progress};
 use crate::job::{TrainJob, resize};
-use crate::kept::KeptVectors;
+use crate::kept::KeptDownload;
 use crate::meter::{Metered, Traffic};
 use crate::outbound::{Answer, Download, ExchangeError, Octets, Outbound, RequestHead};
 use crate::port::{Port, PortError};
@@ -36,6 +36,9 @@ pub struct Config {
     /// Instruction set, for the aggregator to know.
     pub isa: Option<&'static str>,
 }
+
+/// Last lines of every request head.
+const HEAD_END: &str = "Host: aggregator\r\nConnection: close\r\n\r\n";
 
 /// Outcome of a [`Device::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,7 +255,7 @@ impl<P: Port> Device<P> {
             match self.open(goal, port, now_us) {
                 Ok(exchange) => self.outbound = Some((goal, exchange)),
                 Err(error) => {
-                    self.retry(goal, error.into(), port, now_us);
+                    self.retry(goal, error, port, now_us);
                     return false;
                 }
             }
@@ -300,12 +303,12 @@ impl<P: Port> Device<P> {
         goal: Goal,
         port: &mut P,
         now_us: u64,
-    ) -> Result<Outbound<P::Connection>, PortError> {
+    ) -> Result<Outbound<P::Connection>, ExchangeError> {
         let id = self.id().unwrap_or(0);
         let mut head = RequestHead::new();
         let mut upload = None;
         let written = match goal {
-            Goal::Join => self.write_join(&mut head, port),
+            Goal::Join => write_join(&mut head, &self.config, port.free_bytes()),
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
             Goal::State => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::STATE),
@@ -321,9 +324,8 @@ impl<P: Port> Device<P> {
                 )
             }
         };
-        // A request head is bounded by its fields, all of which are numbers or bounded texts.
-        debug_assert!(written.is_ok());
-        let _ = head.extend_from_slice(b"Host: aggregator\r\nConnection: close\r\n\r\n");
+        let whole = written.and_then(|()| head.write_str(HEAD_END));
+        whole.map_err(|_| ExchangeError::HeadTooLong)?;
         self.discard_download(goal);
         Ok(Outbound::new(port.connect()?, head, upload, now_us))
     }
@@ -335,32 +337,6 @@ impl<P: Port> Device<P> {
         } = &self.state;
         let codec = self.state.codec_up()?;
         Upload::new(codec, results.as_ref()?, buffers.as_ref()?)
-    }
-
-    /// Writes the request to join, with what this device can.
-    fn write_join(&self, head: &mut RequestHead, port: &mut P) -> core::fmt::Result {
-        write!(head, "GET {}?port={}", path::ID, self.config.http_port)?;
-        if let Some(client) = self.config.client {
-            write!(head, "&client={client}")?;
-        }
-        if let Some(address) = &self.config.address {
-            write!(head, "&address={address}")?;
-        }
-        for (i, codec) in codec::ALL.iter().enumerate() {
-            let before = if i == 0 { "&codecs=" } else { "," };
-            write!(head, "{before}{}", codec.name())?;
-        }
-        for (i, rule) in fl_algo::rule_names().enumerate() {
-            let before = if i == 0 { "&rules=" } else { "," };
-            write!(head, "{before}{rule}")?;
-        }
-        if let Some(bytes) = port.free_bytes() {
-            write!(head, "&memory={bytes}")?;
-        }
-        if let Some(isa) = self.config.isa {
-            write!(head, "&isa={isa}")?;
-        }
-        write!(head, " HTTP/1.1\r\n")
     }
 
     /// Drops what a broken download left behind.
@@ -415,7 +391,7 @@ impl<P: Port> Device<P> {
             Goal::Labels => self.fetched(port),
             Goal::State => {
                 let kept = self.state.kept_vectors();
-                match kept.map_or(Err(ExchangeError::Malformed), KeptVectors::finish) {
+                match kept.map_or(Err(ExchangeError::Malformed), KeptDownload::finish) {
                     Ok(()) => {
                         port.log(format_args!("kept state fetched"));
                         self.state.fetched_state();
@@ -503,6 +479,36 @@ impl<P: Port> Device<P> {
     }
 }
 
+/// Writes the request to join, with what this device can.
+fn write_join(
+    head: &mut RequestHead,
+    config: &Config,
+    free_bytes: Option<u64>,
+) -> core::fmt::Result {
+    write!(head, "GET {}?port={}", path::ID, config.http_port)?;
+    if let Some(client) = config.client {
+        write!(head, "&client={client}")?;
+    }
+    if let Some(address) = &config.address {
+        write!(head, "&address={address}")?;
+    }
+    for (i, codec) in codec::ALL.iter().enumerate() {
+        let before = if i == 0 { "&codecs=" } else { "," };
+        write!(head, "{before}{}", codec.name())?;
+    }
+    for (i, rule) in fl_algo::rule_names().enumerate() {
+        let before = if i == 0 { "&rules=" } else { "," };
+        write!(head, "{before}{rule}")?;
+    }
+    if let Some(bytes) = free_bytes {
+        write!(head, "&memory={bytes}")?;
+    }
+    if let Some(isa) = config.isa {
+        write!(head, "&isa={isa}")?;
+    }
+    write!(head, " HTTP/1.1\r\n")
+}
+
 /// The buffer that training data go to.
 fn data(state: &mut State, goal: Goal) -> Option<Octets<'_>> {
     let session = state.session.as_mut()?;
@@ -531,5 +537,26 @@ impl Goal {
             Self::State => "kept state",
             Self::Results => "results",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_head_of_a_join_fits() {
+        let config = Config {
+            client: Some(u32::MAX),
+            address: core::str::from_utf8(&[b'9'; 32]).unwrap().try_into().ok(),
+            http_port: u16::MAX,
+            // Longer than the name of any instruction set.
+            isa: Some("0123456789abcdef"),
+            ..Config::default()
+        };
+        let mut head = RequestHead::new();
+        write_join(&mut head, &config, Some(u64::MAX)).unwrap();
+        head.write_str(HEAD_END).unwrap();
+        assert!(head.ends_with(b"\r\n\r\n"));
     }
 }

@@ -16,13 +16,13 @@ pub(crate) struct Intake {
 }
 
 /// A [`Download`] of kept vectors of one round.
-pub(crate) struct KeptVectors<'a> {
+pub(crate) struct KeptDownload<'a> {
     pub buffers: &'a mut Buffers,
     pub round: u32,
     pub intake: &'a mut Option<Intake>,
 }
 
-impl KeptVectors<'_> {
+impl KeptDownload<'_> {
     /// Checks that all of them came.
     pub fn finish(self) -> Result<(), ExchangeError> {
         let intake = self.intake.take().ok_or(ExchangeError::Malformed)?;
@@ -40,7 +40,7 @@ impl KeptVectors<'_> {
     }
 }
 
-impl Download for KeptVectors<'_> {
+impl Download for KeptDownload<'_> {
     fn begin(&mut self, length: u64) -> Result<(), ExchangeError> {
         if length > wire_len::longest_body(self.buffers.mirrored()) {
             return Err(ExchangeError::Malformed);

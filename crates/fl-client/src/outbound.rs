@@ -13,8 +13,11 @@ use fl_proto::MAX_CONTROL_BYTES;
 /// host can take seconds to be served.
 const STALLED_US: u64 = 60_000_000;
 
+/// Longest request head, in bytes: that of a join, with the names of all codecs and rules.
+pub(crate) const MAX_REQUEST_HEAD: usize = 512;
+
 /// A request head.
-pub(crate) type RequestHead = heapless::Vec<u8, 512>;
+pub(crate) type RequestHead = heapless::Vec<u8, MAX_REQUEST_HEAD>;
 
 /// The short body of an answer; what is longer is cut.
 pub(crate) type ShortBody = heapless::Vec<u8, MAX_CONTROL_BYTES>;
@@ -52,6 +55,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExchangeError {
     Connection(PortError),
+    HeadTooLong,
     Malformed,
     Length { got: u64, want: usize },
     TimedOut,
@@ -61,6 +65,7 @@ impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection(error) => write!(f, "{error}"),
+            Self::HeadTooLong => write!(f, "the request's head is over {MAX_REQUEST_HEAD} bytes"),
             Self::Malformed => write!(f, "the answer is no HTTP with a Content-Length"),
             Self::Length { got, want } => write!(f, "the answer has {got} bytes, not {want}"),
             Self::TimedOut => write!(f, "no answer"),

@@ -4,7 +4,7 @@ use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
 use crate::job::{JobError, Outcome, TrainJob};
 use crate::join::{self, JoinError, Session};
-use crate::kept::{Intake, KeptVectors};
+use crate::kept::{Intake, KeptDownload};
 use crate::meter::{Metered, Traffic};
 use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
@@ -268,9 +268,9 @@ impl State {
     }
 
     /// The download of the kept vectors that a job waits for.
-    pub fn kept_vectors(&mut self) -> Option<KeptVectors<'_>> {
+    pub fn kept_vectors(&mut self) -> Option<KeptDownload<'_>> {
         let job = self.waiting.as_mut()?;
-        Some(KeptVectors {
+        Some(KeptDownload {
             round: job.start.state_round,
             buffers: &mut job.buffers,
             intake: &mut self.intake,

@@ -966,3 +966,17 @@ fn mangled_requests_never_hurt() {
     let update = aggregator.updates.last().unwrap();
     assert_eq!(bits(&model_of(update)), bits(&oracle(&asked).0));
 }
+
+#[test]
+fn a_request_whose_head_is_too_long_is_never_sent() {
+    const LONG: [u8; 600] = [b'x'; 600];
+    let config = Config {
+        isa: core::str::from_utf8(&LONG).ok(),
+        ..config()
+    };
+    let mut sim = Sim::new(config, Link::default(), 1);
+    let mut nobody = |_: &Exchange| panic!("a cut head was sent");
+    sim.run_until(&mut nobody, |sim| {
+        sim.logged("the request's head is over 512 bytes")
+    });
+}

@@ -19,7 +19,7 @@ pub enum Purpose {
     SkewedPartition = ascii("skewed"),
     /// Cohort of a round.
     Cohort = ascii("cohort"),
-    /// What attacking clients draw.
+    /// Draws of attacking clients.
     Attack = ascii("attack"),
 }
 

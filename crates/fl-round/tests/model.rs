@@ -388,7 +388,7 @@ impl World {
         while let Some(action) = self.machine.next_action() {
             assert!(!self.ended, "after the end: {action:?}");
             match action {
-                Action::Tell(note) => self.hear(note),
+                Action::Tell(note) => self.on_event(note),
                 Action::FindFaults { round } => {
                     assert_eq!(round, self.completed + 1, "one round after the other");
                     self.pending.push(Pending::Faults(round));
@@ -423,7 +423,7 @@ impl World {
         }
     }
 
-    fn hear(&mut self, note: Note) {
+    fn on_event(&mut self, note: Note) {
         match note {
             Note::Ready { client } => _ = self.there.insert(client),
             Note::Started { client, round } => {

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use fl_nn::Model;
 
-use crate::write::at;
+use crate::write::{at, remove_unfinished, replace};
 use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir};
 
 /// State of an interrupted run at its last complete round.
@@ -86,12 +86,13 @@ impl RunDir {
     /// # Errors
     /// If it cannot be read or written.
     pub fn resume(path: &Path, round: u32) -> Result<Self> {
+        remove_unfinished(path)?;
         for name in ["rounds.csv", "clients.csv", "traffic.csv"] {
             let text = complete_rows(path, name, round)?;
-            replace(path, name, text.as_bytes())?;
+            replace(path, name, |file| file.write_all(text.as_bytes()))?;
         }
         let events = Complete::read(path, round)?;
-        cut(path, "events.jsonl", events.bytes).with_context(|| at(path, "events.jsonl"))?;
+        cut(path, "events.jsonl", events.bytes)?;
         match fs::remove_file(path.join("summary.json")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| at(path, "summary.json"))
@@ -101,19 +102,12 @@ impl RunDir {
     }
 }
 
-fn replace(path: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let new = path.join(format!(".{name}.new"));
-    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path.join(name)));
-    written.with_context(|| at(path, name))
-}
-
 /// Puts a file of the first bytes of a file in its place.
-fn cut(path: &Path, name: &str, bytes: u64) -> io::Result<()> {
-    let (file, new) = (path.join(name), path.join(format!(".{name}.new")));
-    let mut kept = File::create(&new)?;
-    io::copy(&mut File::open(&file)?.take(bytes), &mut kept)?;
-    kept.sync_data()?;
-    fs::rename(new, file)
+fn cut(path: &Path, name: &str, bytes: u64) -> Result<()> {
+    replace(path, name, |kept| {
+        let mut whole = File::open(path.join(name))?.take(bytes);
+        io::copy(&mut whole, kept).map(|_| ())
+    })
 }
 
 /// The head and the whole rows of a table that belong to rounds up to `round`.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+
+use crate::write::{remove_unfinished, replace};
 
 /// One part of the state, such as that of one client.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,11 +56,9 @@ impl StateDir {
         let about = serde_json::to_string(&part.numbers)?;
         let metadata = [("numbers".to_owned(), about)];
         let file = safetensors::serialize(views, Some(metadata.into()))?;
-        let place = self.path.join(format!("{name}-{}.safetensors", part.round));
-        let written = fs::create_dir_all(&self.path)
-            .and_then(|()| fs::write(place.with_extension("new"), file))
-            .and_then(|()| fs::rename(place.with_extension("new"), &place));
-        written.with_context(|| format!("write {}", place.display()))
+        fs::create_dir_all(&self.path).with_context(|| format!("make {}", self.path.display()))?;
+        let name = format!("{name}-{}.safetensors", part.round);
+        replace(&self.path, &name, |place| place.write_all(&file))
     }
 
     /// Reads the parts as they were at the end of `round`, by name.
@@ -76,12 +76,13 @@ impl StateDir {
             .collect()
     }
 
-    /// Removes what is not of the state at the end of `round`: parts that have a newer one by then, and
-    /// those of later rounds.
+    /// Removes what is not of the state at the end of `round`: parts that have a newer one by then, those
+    /// of later rounds, and what was never written to its end.
     ///
     /// # Errors
     /// If a file cannot be removed.
     pub fn tidy(&self, round: u32) -> Result<()> {
+        remove_unfinished(&self.path)?;
         let files = self.files()?;
         let newest = newest(&files, round);
         for (name, of) in &files {
@@ -191,6 +192,30 @@ mod tests {
         }
         state.tidy(3).unwrap();
         assert_eq!(state.files().unwrap(), [("rule".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::of(dir.path());
+        state.write("rule", &part(1, 0.0)).unwrap();
+        fs::write(dir.path().join("state/.rule-2.safetensors.new"), "torn").unwrap();
+        state.tidy(1).unwrap();
+        let left = fs::read_dir(dir.path().join("state")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["rule-1.safetensors"]);
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_put_in_place_leaves_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::of(dir.path());
+        let place = dir.path().join("state/rule-1.safetensors");
+        fs::create_dir_all(&place).unwrap();
+        let error = state.write("rule", &part(1, 0.0)).unwrap_err().to_string();
+        assert!(error.ends_with("rule-1.safetensors"), "{error}");
+        let left = fs::read_dir(dir.path().join("state")).unwrap();
+        assert_eq!(left.count(), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The files of a run.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -256,17 +256,49 @@ impl RunDir {
     /// # Errors
     /// If the disk does not take it.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (new, final_) = (self.path.join(format!(".{name}.new")), self.path.join(name));
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_data()
-        });
-        if let Err(error) = written.and_then(|()| fs::rename(&new, &final_)) {
-            let _ = fs::remove_file(&new);
-            return Err(error).with_context(|| at(&self.path, name));
-        }
-        Ok(())
+        replace(&self.path, name, |file| file.write_all(bytes))
     }
+}
+
+/// Puts a file in a folder, whole and synced or not at all: what was there stays until then.
+///
+/// # Errors
+/// If the disk does not take it.
+pub(crate) fn replace(
+    folder: &Path,
+    name: &str,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
+    let (new, place) = (folder.join(format!(".{name}.new")), folder.join(name));
+    let written = File::create(&new).and_then(|mut file| {
+        write(&mut file)?;
+        file.sync_data()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&new, &place)) {
+        let _ = fs::remove_file(&new);
+        return Err(error).with_context(|| at(folder, name));
+    }
+    Ok(())
+}
+
+/// Removes what a crash amid [`replace`] left in a folder.
+///
+/// # Errors
+/// If the folder cannot be read, or the file not removed.
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("read {}", folder.display()))?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".new") {
+            let place = folder.join(&*name);
+            fs::remove_file(&place).with_context(|| format!("remove {}", place.display()))?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn at(path: &Path, name: &str) -> String {

@@ -2,7 +2,7 @@
 //! FedAvg's, so every device can take part.
 
 use fl_algo::{
-    AggregateError, Algorithm, Choice, ClientState, Rejected, RoundMetrics, ServerRule, Update,
+    AggregateError, Algorithm, Choice, KeptVectors, Rejected, RoundMetrics, ServerRule, Update,
 };
 use std::path::Path;
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ impl ServerRule for Median {
         self.models.clear();
     }
 
-    fn add(&mut self, update: Update, _: Option<&ClientState>) -> Result<(), Rejected> {
+    fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
         self.models.push(update.model().to_vec());
         Ok(())
     }

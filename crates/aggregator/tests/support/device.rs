@@ -216,7 +216,7 @@ impl Device {
     }
 
     /// Takes the next order and does what it says.
-    pub async fn obey(&mut self) -> Order {
+    pub async fn serve(&mut self) -> Order {
         let order = self.order().await;
         let answer = self.post(&self.update(&order)).await;
         assert_eq!(

@@ -4,6 +4,9 @@
 //! <https://arxiv.org/abs/1703.02757>. Of `n` updates, `f` of them malicious, each has as its score the
 //! sum of its squared distances to its `n - f - 2` nearest; the `num_nodes_to_select` of the lowest scores
 //! count. Krum is Multi-Krum of one; of all it is FedAvg to the bit.
+//!
+//! The scores tell malicious updates from others if `n >= 2f + 3`. Rounds are made large enough for that; one
+//! that gets fewer updates (clients lost, a quorum) counts all the same, and its metric `unprotected` is 1.
 
 use super::fedavg;
 use crate::registry::Algorithm;
@@ -61,23 +64,31 @@ mod server {
                 "{SELECTED} is {selected}, and a round has {updates} updates"
             ));
         }
-        let least = 2 * malicious + 3;
-        if malicious > 0 && updates < least {
+        let least = least_updates(malicious);
+        if updates < least {
             return Err(format!(
                 "{MALICIOUS} is {malicious}: Krum needs rounds of at least {least} updates, these have \
                  {updates}"
             ));
         }
         Ok(Box::new(MultiKrum {
-            malicious: malicious as usize,
+            malicious,
             selected: selected as usize,
             len: setup.num_params,
             updates: Vec::new(),
         }))
     }
 
+    /// Updates of a round from which on its scores tell `malicious` of them from the others.
+    fn least_updates(malicious: u32) -> u32 {
+        match malicious {
+            0 => 0,
+            some => 2 * some + 3,
+        }
+    }
+
     struct MultiKrum {
-        malicious: usize,
+        malicious: u32,
         selected: usize,
         len: usize,
         updates: Vec<Update>,
@@ -88,7 +99,7 @@ mod server {
             self.updates.clear();
         }
 
-        fn add(&mut self, update: Update, _: Option<&ClientState>) -> Result<(), Rejected> {
+        fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
             exact::check(self.len, update.model())?;
             self.updates.push(update);
             Ok(())
@@ -98,7 +109,7 @@ mod server {
             let mut updates = core::mem::take(&mut self.updates);
             // Of equal scores that of the lower ID counts, whatever the order of arrival.
             updates.sort_by_key(|update| (update.client, update.round));
-            let scores = scores(&updates, self.malicious);
+            let scores = scores(&updates, self.malicious as usize);
             let mut order: Vec<usize> = (0..updates.len()).collect();
             order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
             order.truncate(self.selected);
@@ -112,7 +123,12 @@ mod server {
                 ("selected_updates", order.len() as f64),
                 ("largest_selected_score", worst),
             ];
-            Ok(metrics.map(|(name, value)| (name.into(), value)).into())
+            let mut metrics = RoundMetrics::from(metrics.map(|(name, value)| (name.into(), value)));
+            if self.malicious > 0 {
+                let protected = updates.len() >= least_updates(self.malicious) as usize;
+                metrics.insert("unprotected".into(), f64::from(u8::from(!protected)));
+            }
+            Ok(metrics)
         }
     }
 

@@ -151,7 +151,7 @@ mod server {
             self.changes = ExactSum::new(global.len());
         }
 
-        fn add(&mut self, update: Update, before: Option<&ClientState>) -> Result<(), Rejected> {
+        fn add(&mut self, update: Update, before: Option<&KeptVectors>) -> Result<(), Rejected> {
             let variate = update.section(CLIENT);
             exact::check(self.variate.len(), variate)?;
             self.mean.add(u64::from(update.weight), update.model())?;
@@ -183,7 +183,7 @@ mod server {
         fn restore(
             &mut self,
             saved: SavedState,
-            clients: &mut dyn Iterator<Item = (u32, &ClientState)>,
+            clients: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
         ) -> Result<(), AggregateError> {
             let mut variates = ExactSum::new(self.variate.len());
             for (client, state) in clients {

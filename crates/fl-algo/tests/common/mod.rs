@@ -103,7 +103,7 @@ pub struct Federation {
     pub config: TrainConfig,
     pub clients: Vec<Client>,
     pub server: Box<dyn ServerRule>,
-    pub states: BTreeMap<u32, ClientState>,
+    pub states: BTreeMap<u32, KeptVectors>,
     pub global: Vec<f32>,
     pub round: u32,
     pub metrics: RoundMetrics,
@@ -164,13 +164,13 @@ impl Federation {
         self
     }
 
-    fn kept(&self, update: &Update) -> Option<ClientState> {
+    fn kept(&self, update: &Update) -> Option<KeptVectors> {
         let vectors = self.clients[0].rule.specs().iter();
         let mirrored = vectors.filter(|spec| spec.is_mirrored());
         let sections: Sections = mirrored
             .map(|spec| (spec.name.to_owned(), update.section(spec.name).to_vec()))
             .collect();
-        (!sections.is_empty()).then_some(ClientState {
+        (!sections.is_empty()).then_some(KeptVectors {
             round: update.round,
             sections,
         })
