@@ -253,7 +253,7 @@ mod tests {
             round: 0,
             vectors: client.vectors(&choice.device_params),
             weighting: Weighting::Uniform,
-            clients: ClientStates::default(),
+            clients: KeptByClient::default(),
             changed: Vec::new(),
         }
     }
