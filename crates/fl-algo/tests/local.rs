@@ -103,8 +103,12 @@ fn sections_go_where_the_rule_says() {
     let up: Vec<_> = rule.sections_up().collect();
     assert_eq!(up, [("kept", &[0.0; 3][..])]);
     assert_eq!((rule.name(), rule.sends_model()), ("everything", false));
-    let plain = LocalRule::named("fedavg", 5).unwrap();
+    let mut plain = LocalRule::named("fedavg", 5).unwrap();
     assert!(plain.sends_model() && plain.specs().is_empty());
+    assert!(
+        plain.correction().is_none(),
+        "so that training takes the short way"
+    );
 }
 
 #[test]
@@ -162,4 +166,16 @@ fn what_a_device_cannot_run_is_refused_with_why() {
     );
     let refused = prox.prepare([("proximal_mu", 1.0)]).unwrap_err();
     assert!(text(refused).contains("bytes, this device has not so many"));
+}
+
+#[test]
+fn in_logs_a_rule_is_its_name_and_not_its_vectors() {
+    let shown = format!("{:?}", prepared());
+    assert!(shown.contains("everything") && shown.contains("state_round"));
+    assert!(!shown.contains("buffers"), "{shown}");
+    let shown = format!("{:?}", find("multi-krum").unwrap());
+    assert!(
+        shown.contains("multi-krum") && shown.contains("fedavg"),
+        "{shown}"
+    );
 }
