@@ -1,12 +1,13 @@
 //! The algorithm of a run at work: its server rule, and what is kept of the clients.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use fl_algo::{
-    Attackers, KeptVectors, LocalParams, RoundMetrics, SavedState, Sections, ServerRule, Update,
-    VectorSpec, attack,
+    Attackers, KeptVectors, LocalParams, Rejected, RoundMetrics, SavedState, Sections, ServerRule,
+    Update, VectorSpec, attack,
 };
 use fl_round::Stragglers;
 use zfl_run_dir::{StateDir, StatePart};
@@ -67,6 +68,50 @@ pub(crate) struct RunningAlgorithm {
 pub(crate) struct Aggregated {
     pub params: Vec<f32>,
     pub metrics: RoundMetrics,
+    /// Updates that the rule did not take, in client order.
+    pub rejected: Vec<RejectedUpdate>,
+    pub largest: Largest,
+}
+
+/// An update that the rule did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RejectedUpdate {
+    pub client: u32,
+    /// The round that it was asked for.
+    pub round: u32,
+    /// Reason, in words.
+    pub reason: String,
+}
+
+/// The largest parameter among updates, and its client: advice for a mean that is of no use although
+/// each update seemed sound.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Largest {
+    param: f32,
+    client: u32,
+}
+
+impl Largest {
+    fn of(updates: &[Update]) -> Self {
+        let each = updates.iter().map(|update| {
+            let params = update.model().iter();
+            let param = params.fold(0.0_f32, |most, param| most.max(param.abs()));
+            let client = update.client;
+            Self { param, client }
+        });
+        let largest = each.max_by(|a, b| a.param.total_cmp(&b.param));
+        largest.unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Largest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { param, client } = self;
+        write!(
+            f,
+            "the largest parameter, {param:e}, is of client {client}: look at its log"
+        )
+    }
 }
 
 impl RunningAlgorithm {
@@ -118,24 +163,26 @@ impl RunningAlgorithm {
         self.rule.configure(round, client, local);
     }
 
-    /// Makes the next global model of a round's updates.
+    /// Makes the next global model of a round's updates. It takes a while.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or if the rule takes none of the updates.
     pub fn aggregate(&mut self, global: &[f32], updates: Vec<Update>) -> Result<Aggregated> {
-        let mut rejected = 0.0;
+        let mut rejected = Vec::new();
+        let count = updates.len();
         let mut kept = BTreeMap::new();
         let mut updates = updates;
         // A late update goes before that of the round.
         updates.sort_by_key(|update| (update.client, update.round));
         let place = (self.seed, self.round);
         let attacked = attack(&self.attackers, place, global, &mut updates);
+        let largest = Largest::of(&updates);
         for mut update in updates {
             update.weight = match self.weighting {
                 Weighting::NumExamples => update.num_examples,
                 Weighting::Uniform => 1,
             };
-            let client = update.client;
+            let (client, round) = (update.client, update.round);
             let state = self.kept_of(&update);
             let saved = self.clients.get(client);
             match self
@@ -143,11 +190,20 @@ impl RunningAlgorithm {
                 .add(update, kept.get(&client).or(saved.as_deref()))
             {
                 Ok(()) => kept.extend(state.map(|state| (client, state))),
-                Err(_) => rejected += 1.0,
+                Err(Rejected(reason)) => rejected.push(RejectedUpdate {
+                    client,
+                    round,
+                    reason,
+                }),
             }
         }
+        if count > 0 && rejected.len() == count {
+            let RejectedUpdate { client, reason, .. } = &rejected[0];
+            bail!("the algorithm took none of {count} updates: that of client {client}: {reason}");
+        }
         let mut params = global.to_vec();
-        let mut metrics = self.rule.finish(&mut params)?;
+        let finished = self.rule.finish(&mut params);
+        let mut metrics = finished.with_context(|| largest.to_string())?;
         for (client, state) in kept {
             self.clients.insert(client, state);
             self.changed.push(client);
@@ -155,10 +211,15 @@ impl RunningAlgorithm {
         if attacked > 0 {
             metrics.insert("attacking_updates".to_owned(), attacked as f64);
         }
-        if rejected > 0.0 {
-            metrics.insert("rejected_updates".to_owned(), rejected);
+        if !rejected.is_empty() {
+            metrics.insert("rejected_updates".to_owned(), rejected.len() as f64);
         }
-        Ok(Aggregated { params, metrics })
+        Ok(Aggregated {
+            params,
+            metrics,
+            rejected,
+            largest,
+        })
     }
 
     /// Kept vectors among the sections of an update.

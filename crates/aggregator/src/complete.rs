@@ -9,7 +9,7 @@ use fl_round::{Arrival, Closed};
 use tokio::task::spawn_blocking;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir, StateDir};
 
-use crate::algorithm::Aggregated;
+use crate::algorithm::{Aggregated, RejectedUpdate};
 use crate::evaluate::evaluate;
 use crate::log::lock;
 use crate::rounds::Rounds;
@@ -46,7 +46,7 @@ impl Rounds {
         let Harvest {
             updates,
             mut records,
-            late,
+            mut late,
         } = self.harvest(&closed);
         if closed.failure.is_some() {
             self.settle_bytes().await;
@@ -57,18 +57,25 @@ impl Rounds {
         }
         let round = closed.round;
         self.shared.enter(round, RoundPhase::Aggregating);
-        let largest = largest(&updates);
         let (aggregated, aggregate_s) = self.aggregate(updates).await?;
-        let Aggregated { params, metrics } =
-            aggregated.with_context(|| format!("round {round}: {largest}"))?;
+        let Aggregated {
+            params,
+            metrics,
+            rejected,
+            largest,
+        } = aggregated.with_context(|| format!("round {round}"))?;
+        let unused = self.note_rejected(&rejected, &mut records);
+        self.note_rejected(&rejected, &mut late);
         let params = Arc::new(params);
         self.shared.enter(round, RoundPhase::Evaluating);
         let evaluated = self.evaluate(round, &params).await;
-        let (test_loss, test_accuracy, eval_s) = evaluated.context(largest)?;
+        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest.to_string())?;
         // Only now: the model of a run is one that has been tested.
         self.params = params;
         self.settle_bytes().await;
         let tested = RoundRecord {
+            results: closed.updates.len() as u32 - unused,
+            failures: closed.failed.len() as u32 + unused,
             late: late.len() as u32,
             test_loss,
             test_accuracy,
@@ -113,8 +120,6 @@ impl Rounds {
         Ok(RoundRecord {
             round: closed.round,
             cohort_size: closed.cohort_size,
-            results: closed.updates.len() as u32,
-            failures: closed.failed.len() as u32,
             rejected: rejected - rejected_before,
             train_loss: mean_loss(records),
             bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
@@ -168,6 +173,34 @@ impl Rounds {
         }
     }
 
+    /// Tells which clients' updates the algorithm did not take, and puts the reasons into their rows; returns
+    /// the number of those rows.
+    fn note_rejected(&mut self, rejected: &[RejectedUpdate], records: &mut [ClientRecord]) -> u32 {
+        let mut noted = 0;
+        for RejectedUpdate {
+            client,
+            round,
+            reason,
+        } in rejected
+        {
+            let mut of_it = records.iter_mut().filter(|record| record.cost.is_some());
+            let Some(record) = of_it.find(|one| (one.client, one.round) == (*client, *round))
+            else {
+                continue;
+            };
+            record.outcome = format!("rejected by the algorithm: {reason}");
+            record.loss = None;
+            self.failures.push(record.clone());
+            self.shared.log.emit(Event::ClientFailed {
+                client: *client,
+                round: *round,
+                reason: record.outcome.clone(),
+            });
+            noted += 1;
+        }
+        noted
+    }
+
     /// Makes the next model on a thread that may take its time; tells the seconds.
     async fn aggregate(&self, updates: Vec<Update>) -> Result<(Result<Aggregated>, f64)> {
         let began = Instant::now();
@@ -199,7 +232,8 @@ impl Rounds {
         self.run_dir.round(&record, clients)?;
         self.flush_events().await?;
         let state = StateDir::of(self.run_dir.path());
-        lock(&self.algorithm).save(&state, round)?;
+        let (algorithm, dir) = (self.algorithm.clone(), StateDir::of(self.run_dir.path()));
+        spawn_blocking(move || lock(&algorithm).save(&dir, round)).await??;
         // Behind the rest, since a resumed run goes on from the round of the model.
         self.run_dir.model(
             RunDir::MODEL,
@@ -225,19 +259,6 @@ impl Rounds {
 
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
-}
-
-/// Advice for a mean that is of no use although each update seemed sound.
-fn largest(updates: &[Update]) -> String {
-    let magnitude = |update: &Update| {
-        let params = update.model().iter();
-        params.fold(0.0_f32, |most, param| most.max(param.abs()))
-    };
-    let each = updates
-        .iter()
-        .map(|update| (magnitude(update), update.client));
-    let (most, client) = each.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
-    format!("the largest parameter, {most:e}, is of client {client}: look at its log")
 }
 
 /// Time of a round on the devices themselves, in seconds: that of the slowest whose update is in it.

@@ -16,7 +16,8 @@ pub trait RoundHooks: Send + Sync {
         std::future::ready(()).boxed()
     }
 
-    /// Measures the cost to the host of a client whose update has come. It must be quick: the client waits.
+    /// Measures the cost to the host of a client whose update has come; of the update's record the bytes and
+    /// the time are not known yet. It must be quick: the client waits.
     fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
         None
     }

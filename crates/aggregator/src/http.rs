@@ -267,21 +267,23 @@ async fn whole_body(
         body = Bytes::from_request(request, &()) => {
             body.map_err(|error| Refusal(error.status(), error.body_text()))
         }
-        () = silence(pieces, idle) => Err(Refusal(
+        () = silence(pieces, || tokio::time::sleep(idle)) => Err(Refusal(
             StatusCode::REQUEST_TIMEOUT,
             format!("no byte of the body came for {idle:?}"),
         )),
     }
 }
 
-/// Ends once no piece has come for so long.
-async fn silence(mut pieces: watch::Receiver<()>, idle: Duration) {
+/// Ends once no piece has come for one whole wait; each piece begins a new one.
+async fn silence<W: Future<Output = ()>>(mut pieces: watch::Receiver<()>, wait: impl Fn() -> W) {
     loop {
-        match tokio::time::timeout(idle, pieces.changed()).await {
-            Ok(Ok(())) => {}
-            // No more will come: the body ends one way or the other.
-            Ok(Err(_)) => std::future::pending().await,
-            Err(_) => return,
+        tokio::select! {
+            biased;
+            piece = pieces.changed() => if piece.is_err() {
+                // No more will come: the body ends one way or the other.
+                std::future::pending().await
+            },
+            () = wait() => return,
         }
     }
 }
@@ -356,4 +358,34 @@ pub(crate) fn rejected(
         reason,
     });
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use std::cell::Cell;
+    use std::task::Poll;
+
+    #[test]
+    fn every_piece_begins_the_wait_for_the_next_anew() {
+        let (waits, is_over) = (Cell::new(0), Cell::new(false));
+        let wait = || {
+            waits.set(waits.get() + 1);
+            std::future::poll_fn(|_| match is_over.get() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+        };
+        let (piece, pieces) = watch::channel(());
+        let mut silence = std::pin::pin!(silence(pieces, wait));
+        for count in 1..=3 {
+            assert_eq!(silence.as_mut().now_or_never(), None);
+            assert_eq!(waits.get(), count);
+            piece.send_replace(());
+        }
+        is_over.set(true);
+        assert_eq!(silence.as_mut().now_or_never(), Some(()));
+        assert_eq!(waits.get(), 4, "the last piece came first");
+    }
 }

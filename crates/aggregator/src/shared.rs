@@ -350,7 +350,9 @@ impl Shared {
             metrics: metrics.collect(),
             ..Update::default()
         };
-        let placed = self.with(|state, now_us| self.place(state, now_us, results, update));
+        let record = self.record(id, &results);
+        let token = token::number(&results.token);
+        let placed = self.with(|state, now_us| state.place(now_us, token, record, update));
         match placed {
             Ok(placed) if placed.counts => Ok(()),
             Ok(_) => Err(refusal(&Refused::RoundOver { round })),
@@ -358,49 +360,26 @@ impl Shared {
         }
     }
 
-    fn place(
-        &self,
-        state: &mut State,
-        now_us: u64,
-        results: Results,
-        update: Update,
-    ) -> Result<Placed, Refused> {
-        let id = update.client;
-        state.updates += 1;
-        let number = state.updates;
-        let placed = state.machine.deliver(
-            now_us,
-            Delivery {
-                client: id,
-                round: results.round,
-                token: token::number(&results.token),
-                update: number,
-            },
-        )?;
+    /// The row of an update that has come. An update that is awaited is measured, which takes a look at
+    /// its device: not under the lock.
+    fn record(&self, id: u32, results: &Results) -> ClientRecord {
         let mut record = ClientRecord {
             round: results.round,
             client: id,
-            outcome: if placed.late { LATE } else { "received" }.into(),
+            outcome: "received".into(),
             num_examples: results.num_examples,
             loss: Some(results.loss),
-            round_s: placed.round_us.map(|us| us as f64 / 1e6),
+            round_s: None,
             bytes_up: 0,
             bytes_down: 0,
-            cost: Some(results.cost),
+            cost: Some(results.cost.clone()),
             host: None,
         };
-        if let (false, Some(now)) = (placed.late, state.roster.bytes(id)) {
-            let before = state.chosen.get(&id).copied().unwrap_or_default();
-            record.bytes_up = now.0 - before.0;
-            record.bytes_down = now.1 - before.1;
+        let token = token::number(&results.token);
+        if self.look(|state| state.machine.is_awaited(id, results.round, token)) {
+            record.host = self.hooks.get().and_then(|hooks| hooks.seen(&record));
         }
-        record.host = self.hooks.get().and_then(|hooks| hooks.seen(&record));
-        let received = Received {
-            record,
-            update: placed.counts.then_some(update),
-        };
-        state.inbox.insert(number, received);
-        Ok(placed)
+        record
     }
 
     /// Checks that a model can be made of an update.
@@ -439,6 +418,40 @@ impl Shared {
 }
 
 impl State {
+    /// Gives an update to the machine, and keeps it if that takes it.
+    fn place(
+        &mut self,
+        now_us: u64,
+        token: Option<u64>,
+        mut record: ClientRecord,
+        update: Update,
+    ) -> Result<Placed, Refused> {
+        let client = record.client;
+        self.updates += 1;
+        let number = self.updates;
+        let delivery = Delivery {
+            client,
+            round: record.round,
+            token,
+            update: number,
+        };
+        let placed = self.machine.deliver(now_us, delivery)?;
+        record.round_s = placed.round_us.map(|us| us as f64 / 1e6);
+        if placed.late {
+            record.outcome = LATE.into();
+        } else if let Some(now) = self.roster.bytes(client) {
+            let before = self.chosen.get(&client).copied().unwrap_or_default();
+            record.bytes_up = now.0 - before.0;
+            record.bytes_down = now.1 - before.1;
+        }
+        let received = Received {
+            record,
+            update: placed.counts.then_some(update),
+        };
+        self.inbox.insert(number, received);
+        Ok(placed)
+    }
+
     /// Notes what an action of the machine means for what is kept here.
     fn note(&mut self, action: &Action, log: &Log) {
         if let Action::OpenRound { round, cohort } = action {

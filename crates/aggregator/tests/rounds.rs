@@ -468,6 +468,34 @@ async fn planned_trouble_happens_as_planned() {
     assert!(damaged.contains("damaged"), "{damaged}");
 }
 
+/// Looks at the run while it measures.
+#[derive(Default)]
+struct Looks(std::sync::OnceLock<zfl_aggregator::Handle>);
+
+impl RoundHooks for Looks {
+    fn before_round(&self, _round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
+        Box::pin(std::future::ready(RoundFaults::default()))
+    }
+
+    fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
+        let deadline = self.0.get()?.deadline_in()?;
+        Some(HostCost {
+            boot_ms: Some(u64::from(!deadline.is_zero())),
+            ..HostCost::default()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_measured_without_the_lock_of_the_run() {
+    let hooks = Arc::new(Looks::default());
+    let run = Run::with_hooks(config(1, 1), hooks.clone()).await;
+    hooks.0.set(run.handle.clone()).unwrap();
+    Device::join(run.address, 0).await.serve().await;
+    let finished = run.finish().await;
+    assert_eq!(finished.table("clients.csv", &["boot_ms"]), [["1"]]);
+}
+
 /// The update of client 1 is damaged in round 2.
 struct DamageLater;
 
