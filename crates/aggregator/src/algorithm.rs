@@ -237,3 +237,86 @@ impl RunningAlgorithm {
         restored.with_context(|| format!("the algorithm's state after round {round}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fl_algo::Choice;
+
+    fn running(name: &str) -> RunningAlgorithm {
+        let choice = Choice::named(name).unwrap();
+        let client = choice.algorithm.device.client;
+        RunningAlgorithm {
+            rule: choice.server(1, 2, 2, 1).unwrap(),
+            attackers: Attackers::default(),
+            seed: 1,
+            round: 0,
+            vectors: client.vectors(&choice.device_params),
+            weighting: Weighting::Uniform,
+            clients: KeptByClient::default(),
+            changed: Vec::new(),
+        }
+    }
+
+    fn update(client: u32, round: u32, model: f32, variate: f32) -> Update {
+        let section = |name: &str, value| (name.to_owned(), vec![value]);
+        Update {
+            client,
+            round,
+            num_examples: 7,
+            sections: [section("model", model), section("client_variate", variate)].into(),
+            ..Update::default()
+        }
+    }
+
+    #[test]
+    fn a_late_update_goes_before_that_of_the_round() {
+        let mut running = running("scaffold");
+        running.begin(1, &[0.0]);
+        let first = running.aggregate(&[0.0], vec![update(0, 1, 2.0, 8.0)]);
+        assert_eq!(first.unwrap().params, [2.0]);
+        let down = running.begin(2, &[2.0]);
+        assert_eq!(down["server_variate"], [4.0]);
+        // Client 1 comes with two: what counts of it in the end is the newer.
+        let both = vec![update(1, 2, 4.0, 6.0), update(1, 1, 8.0, 100.0)];
+        assert_eq!(running.aggregate(&[2.0], both).unwrap().params, [6.0]);
+        let down = running.begin(3, &[6.0]);
+        assert_eq!(down["server_variate"], [7.0]);
+        assert_eq!(running.clients.round(1), 2);
+    }
+
+    #[test]
+    fn a_state_is_saved_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::of(folder.path());
+        let mut first = running("scaffold");
+        first.begin(1, &[0.0]);
+        first
+            .aggregate(&[0.0], vec![update(0, 1, 2.0, 8.0)])
+            .unwrap();
+        first.save(&state, 1).unwrap();
+        let mut second = running("scaffold");
+        second.restore(&state, 1).unwrap();
+        assert_eq!(second.begin(2, &[2.0])["server_variate"], [4.0]);
+        assert_eq!(second.clients.get(0), first.clients.get(0));
+        let refused = running("scaffold").restore(&state, 0);
+        assert!(refused.is_ok(), "before the first round nothing is kept");
+        std::fs::remove_file(folder.path().join("state/client-0-1.safetensors")).unwrap();
+        let refused = running("scaffold").restore(&state, 1).unwrap_err();
+        assert!(
+            format!("{refused:#}").contains("after round 1"),
+            "{refused:#}"
+        );
+    }
+
+    #[test]
+    fn an_update_that_its_rule_refuses_is_counted_and_changes_nothing() {
+        let mut running = running("scaffold");
+        running.begin(1, &[0.0]);
+        let updates = vec![update(0, 1, f32::NAN, 5.0), update(1, 1, 3.0, 4.0)];
+        let found = running.aggregate(&[0.0], updates).unwrap();
+        assert_eq!(found.params, [3.0]);
+        assert_eq!(found.metrics["rejected_updates"], 1.0);
+        assert!(running.clients.get(0).is_none());
+    }
+}

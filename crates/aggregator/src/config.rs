@@ -91,9 +91,6 @@ pub struct Config {
     pub encoding_up: &'static dyn Codec,
     /// Codec of the model on its way down.
     pub encoding_down: &'static dyn Codec,
-    /// Lets a device name any address for itself in `/id`, not only its own or a loopback one.
-    /// Off, so that a stranger cannot point the aggregator at a third machine.
-    pub any_address: bool,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.

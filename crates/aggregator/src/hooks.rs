@@ -1,6 +1,6 @@
 //! Hooks between the rounds and the owner of the fleet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -28,7 +28,7 @@ pub struct RoundFaults {
     /// Clients that cannot be reached in this round: they are not chosen.
     pub away: BTreeSet<u32>,
     /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
-    pub will_crash: BTreeMap<u32, String>,
+    pub will_crash: BTreeSet<u32>,
     /// Clients whose update is damaged on the way: one bit of it is turned before it is read.
     pub corrupt: BTreeSet<u32>,
 }

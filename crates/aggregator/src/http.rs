@@ -28,7 +28,7 @@ use crate::capabilities;
 use crate::config::{Config, codec_name, wire_params};
 use crate::device::Devices;
 use crate::guard::guard;
-use crate::intake::{take_damaged, take_update};
+use crate::intake::take_update;
 use crate::kept;
 use crate::roster::JoinError;
 use crate::serve::Connection;
@@ -89,7 +89,7 @@ async fn join(
         Ok(query) => query,
         Err(refusal) => return rejected(&shared, None, refusal),
     };
-    let address = match device_address(&query, peer, shared.config.any_address) {
+    let address = match device_address(&query, peer) {
         Ok(address) => address,
         Err(refusal) => return rejected(&shared, query.client, refusal),
     };
@@ -148,11 +148,7 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
 
 /// Address of a device: its own word, if that is its own address or a loopback one seen from loopback,
 /// else the connection's source.
-fn device_address(
-    query: &fl_proto::Query,
-    peer: SocketAddr,
-    any: bool,
-) -> Result<SocketAddr, Refusal> {
+fn device_address(query: &fl_proto::Query, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
     let Some(text) = &query.address else {
         return Ok(SocketAddr::new(peer.ip(), query.port.unwrap_or(80)));
     };
@@ -161,7 +157,7 @@ fn device_address(
         .parse()
         .map_err(|_| bad(format!("address={text} is not ip:port")))?;
     let own = address.ip() == peer.ip() || (address.ip().is_loopback() && peer.ip().is_loopback());
-    if !(own || any) || address.port() == 0 {
+    if !own || address.port() == 0 {
         return Err(bad(format!(
             "address={text} is not the address of this connection, {}",
             peer.ip()
@@ -222,10 +218,7 @@ async fn results(
         Ok(body) => {
             off_the_workers({
                 let shared = shared.clone();
-                move || match shared.is_corrupted(id) {
-                    true => take_damaged(&shared, id, &headers, &body),
-                    false => take_update(&shared, id, &headers, &body),
-                }
+                move || take_update(&shared, id, &headers, &body)
             })
             .await
         }

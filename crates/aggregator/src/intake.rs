@@ -8,14 +8,34 @@ use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
 use crate::config::Config;
 use crate::shared::{Refusal, Shared};
 
-/// Takes an update in: reads, checks and places it. It takes a while.
+/// Takes an update in: reads, checks and places it, or damages it first if that is planned. It takes a
+/// while.
 pub(crate) fn take_update(
     shared: &Shared,
     id: u32,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(), Refusal> {
-    let (results, sections) = match parse_update(headers, body, &shared.config) {
+    let update = parse_update(headers, body, &shared.config);
+    let sent_for = match &update {
+        Ok((results, _)) => Some((results.round, &results.token)),
+        Err(Unusable::Diverged(control)) => Some((control.round, &control.token)),
+        Err(Unusable::Malformed(_)) => None,
+    };
+    match sent_for {
+        Some((round, token)) if shared.is_corrupted(id, round, token) => {
+            take_damaged(shared, id, round, headers, body)
+        }
+        _ => take_parsed(shared, id, update),
+    }
+}
+
+fn take_parsed(
+    shared: &Shared,
+    id: u32,
+    update: Result<(Results, Sections), Unusable>,
+) -> Result<(), Refusal> {
+    let (results, sections) = match update {
         Err(Unusable::Diverged(control)) => {
             let why = "the loss is not finite: the training diverged, lower the learning rate";
             shared.give_up(id, control.round, &control.token, why);
@@ -33,9 +53,10 @@ pub(crate) fn take_update(
 }
 
 /// Takes an update in as if one bit of it had been turned on the way: a fault made on purpose.
-pub(crate) fn take_damaged(
+fn take_damaged(
     shared: &Shared,
     id: u32,
+    round: u32,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(), Refusal> {
@@ -43,12 +64,10 @@ pub(crate) fn take_damaged(
     if let Some(byte) = damaged.last_mut() {
         *byte ^= 1;
     }
-    let taken = take_update(shared, id, headers, &damaged);
+    let taken = take_parsed(shared, id, parse_update(headers, &damaged, &shared.config));
     if let Err(Refusal(_, why)) = &taken {
-        shared.failed_there(
-            id,
-            &format!("its update was damaged on the way, as planned: {why}"),
-        );
+        let why = format!("its update was damaged on the way, as planned: {why}");
+        shared.failed_there(id, round, &why);
     }
     taken
 }

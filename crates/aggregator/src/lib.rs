@@ -40,6 +40,7 @@ mod traffic;
 pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
+pub use log::lock;
 pub use serve::Limits;
 pub use server::{Handle, Server, bind};
 // Names that this crate's own signatures have.

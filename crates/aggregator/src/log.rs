@@ -140,8 +140,8 @@ fn write_all(mut file: EventLog, queue: &Receiver<Work>, subscribers: &broadcast
     }
 }
 
-/// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Locks, also after a panic elsewhere: for data that every critical section leaves whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

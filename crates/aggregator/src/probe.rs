@@ -132,7 +132,7 @@ async fn ask_at_work(shared: &Shared, devices: &Devices, id: u32, round: u32, ad
     if ready.state == Failed {
         let why = ready.error.as_deref().unwrap_or("no reason given");
         let why = zfl_text::plain(why);
-        shared.failed_there(id, &format!("the device gave up: {why}"));
+        shared.failed_there(id, round, &format!("the device gave up: {why}"));
     }
     shared.in_round(id, round, || Event::ClientProgress {
         client: id,

@@ -125,7 +125,7 @@ impl Rounds {
         };
         let faults = Faults {
             away: faults.away,
-            will_crash: faults.will_crash.into_keys().collect(),
+            will_crash: faults.will_crash,
             corrupt: faults.corrupt,
         };
         self.shared

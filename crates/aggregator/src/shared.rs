@@ -241,9 +241,10 @@ impl Shared {
         lock(&self.state).rejected += 1;
     }
 
-    /// True if what this client sends in its round is damaged on the way.
-    pub(crate) fn is_corrupted(&self, id: u32) -> bool {
-        self.look(|state| state.machine.is_corrupted(id))
+    /// True if what this client sends for a round is damaged on the way.
+    pub(crate) fn is_corrupted(&self, id: u32, round: u32, token: &Token) -> bool {
+        let token = token::number(token);
+        self.look(|state| state.machine.is_corrupted(id, round, token))
     }
 
     /// Address of the client that a device wishes to be, if that is elsewhere already.
@@ -305,9 +306,9 @@ impl Shared {
         });
     }
 
-    /// Gives the place of a device up that did not do its part of the round, and said so.
-    pub(crate) fn failed_there(&self, id: u32, reason: &str) {
-        self.with(|state, now_us| state.machine.gave_up(now_us, id, reason));
+    /// Gives the place of a device up that did not do its part of a round, and said so.
+    pub(crate) fn failed_there(&self, id: u32, round: u32, reason: &str) {
+        self.with(|state, now_us| state.machine.gave_up(now_us, id, round, reason));
     }
 
     /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.

@@ -271,7 +271,6 @@ mod tests {
             overrides: BTreeMap::new(),
             encoding_up: &fl_proto::codec::F32,
             encoding_down: &fl_proto::codec::F32,
-            any_address: false,
         };
         let train = Dataset {
             inputs: vec![0],

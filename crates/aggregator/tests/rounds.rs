@@ -4,7 +4,7 @@ mod support;
 
 use fl_proto::DeviceState;
 use futures::future::BoxFuture;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Device, LONG, Reply, Run, config, data, get, num_params, partition, update_of};
@@ -402,7 +402,11 @@ async fn late_updates_are_refused_or_go_into_the_next_round() {
             }
         );
         let again = devices[1].post(&devices[1].update(&late)).await;
-        assert_eq!(again.status, 410, "late, and twice");
+        let expected = match stragglers {
+            Stragglers::UseNext => 409,
+            _ => 410,
+        };
+        assert_eq!(again.status, expected, "late, and twice");
         devices[0].serve().await;
         run.pass_deadline().await;
         let finished = run.finish().await;
@@ -431,7 +435,7 @@ impl RoundHooks for Trouble {
         let mut faults = RoundFaults::default();
         match round {
             1 => faults.away = BTreeSet::from([0]),
-            2 => faults.will_crash = BTreeMap::from([(1, "crash".to_owned())]),
+            2 => faults.will_crash = BTreeSet::from([1]),
             _ => faults.corrupt = BTreeSet::from([2]),
         }
         Box::pin(std::future::ready(faults))
@@ -462,6 +466,64 @@ async fn planned_trouble_happens_as_planned() {
         panic!("{:?}", finished.failures())
     };
     assert!(damaged.contains("damaged"), "{damaged}");
+}
+
+/// The update of client 1 is damaged in round 2.
+struct DamageLater;
+
+impl RoundHooks for DamageLater {
+    fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
+        let corrupt = (round == 2).then_some(1).into_iter().collect();
+        Box::pin(std::future::ready(RoundFaults {
+            corrupt,
+            ..RoundFaults::default()
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_late_update_is_not_damaged_by_a_fault_of_the_next_round() {
+    let mut some = config(2, 2);
+    some.stragglers = Stragglers::UseNext;
+    let mut run = Run::with_hooks(some, Arc::new(DamageLater)).await;
+    let mut devices = run.devices(2).await;
+    let mut old = devices.pop().unwrap();
+    let order = old.order().await;
+    let late = old.update(&order);
+    old.kill().await;
+    run.handle.client_lost(1, "reboots");
+    let mut device = Device::join(run.address, 1).await;
+    run.until_ready(1).await;
+    devices[0].serve().await;
+    let order = device.order().await;
+    let sent = device.post(&late).await;
+    assert_eq!(sent.status, 200, "of round 1: {}", sent.reason());
+    let sent = device.post(&device.update(&order)).await;
+    assert_eq!(sent.status, 400, "of round 2: {}", sent.reason());
+    devices[0].serve().await;
+    let finished = run.finish().await;
+    let rows = finished.table("rounds.csv", &["results", "late"]);
+    assert_eq!(rows[2], ["1", "1"]);
+    let [(1, 1, "reboots"), (2, 1, damaged)] = finished.failures()[..] else {
+        panic!("{:?}", finished.failures())
+    };
+    assert!(damaged.contains("damaged"), "{damaged}");
+}
+
+#[tokio::test]
+async fn an_update_that_comes_again_after_its_round_is_in_already() {
+    let run = Run::start(config(1, 2)).await;
+    let mut device = Device::join(run.address, 0).await;
+    let first = device.order().await;
+    let update = device.update(&first);
+    assert_eq!(device.post(&update).await.status, 200);
+    let second = device.order().await;
+    // Round 1 is over, and its answer is thought to be lost.
+    let again = device.post(&update).await;
+    assert_eq!(again.status, 409, "{}", again.reason());
+    assert!(again.reason().contains("already"), "{}", again.reason());
+    assert_eq!(device.post(&device.update(&second)).await.status, 200);
+    assert!(run.finish().await.summary.success);
 }
 
 /// A fleet in which client n computes for n seconds and its link takes half a second.
@@ -537,7 +599,7 @@ impl RoundHooks for AwayAfterCrash {
     fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
         let mut faults = RoundFaults::default();
         match round {
-            1 => faults.will_crash = BTreeMap::from([(1, "crash".to_owned())]),
+            1 => faults.will_crash = BTreeSet::from([1]),
             2 => faults.away = BTreeSet::from([1]),
             _ => {}
         }

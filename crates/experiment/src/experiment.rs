@@ -362,7 +362,6 @@ impl Experiment {
             attackers: self.attackers(),
             encoding_up: self.encoding_up.0,
             encoding_down: self.encoding_down.0,
-            any_address: false,
         }
     }
 

@@ -221,7 +221,7 @@ fn check_len(expected: usize, actual: usize) -> Result<(), ExactError> {
 /// A term in units of [`NARROW_UNIT`], if it is a whole number of them that fits.
 fn narrow_term(negative: bool, magnitude: u128, shift: u32) -> Option<i128> {
     let shift = shift.checked_sub(UNIT_SHIFT)?;
-    let term = (shift + 1 < magnitude.leading_zeros()).then(|| (magnitude << shift) as i128)?;
+    let term = (shift < magnitude.leading_zeros()).then(|| (magnitude << shift) as i128)?;
     Some(if negative { -term } else { term })
 }
 
@@ -357,7 +357,8 @@ fn quotient(number: Number, divisor: u128) -> f32 {
     }
 }
 
-/// The f32 nearest to `magnitude * 2^exponent` and less than one unit more if there is a `rest`.
+/// The f32 nearest to `magnitude * 2^exponent` and less than one unit more if there is a `rest`; the
+/// magnitude has more bits than an f32.
 fn rounded(magnitude: u128, rest: bool, exponent: i32) -> f32 {
     let bits = 128 - magnitude.leading_zeros() as i32;
     let top = exponent + bits - 1;
@@ -367,16 +368,12 @@ fn rounded(magnitude: u128, rest: bool, exponent: i32) -> f32 {
     if drop > bits {
         return 0.0;
     }
-    let kept = if drop <= 0 {
-        magnitude << -drop
-    } else {
-        let kept = magnitude.checked_shr(drop as u32).unwrap_or(0);
-        let half = 1_u128 << (drop - 1);
-        let below = magnitude & (half - 1) != 0 || rest;
-        let odd = kept & 1 == 1;
-        let up = magnitude & half != 0 && (below || odd);
-        kept + u128::from(up)
-    };
+    let kept = magnitude.checked_shr(drop as u32).unwrap_or(0);
+    let half = 1_u128 << (drop - 1);
+    let below = magnitude & (half - 1) != 0 || rest;
+    let odd = kept & 1 == 1;
+    let up = magnitude & half != 0 && (below || odd);
+    let kept = kept + u128::from(up);
     if top > 127 {
         return f32::INFINITY;
     }

@@ -266,3 +266,65 @@ fn weights_count_up_to_their_bound() {
     assert_eq!(whole.merge(&mean), Err(ExactError::Weight));
     assert_eq!(whole, before);
 }
+
+#[test]
+fn weights_of_models_travel_in_sixteen_octets_each() {
+    let values = [0.0, 1.5, -0.25, 3.0e-8, -1.0e4];
+    let mut mean = ExactMean::new(values.len());
+    mean.add(1 << 32, &values).unwrap();
+    assert_eq!(mean.to_bytes().len(), 32 + 16 * values.len());
+    // A number that does not fit makes all longer.
+    mean.add(1, &[1.0e30, 0.0, 0.0, 0.0, 0.0]).unwrap();
+    assert_eq!(mean.to_bytes().len(), 32 + 64 * values.len());
+}
+
+/// The sum of these powers of two, divided.
+fn of_powers(exponents: &[i32], divisor: u128) -> f32 {
+    let mut sum = ExactSum::new(1);
+    for &exponent in exponents {
+        sum.add(1, &[2.0_f32.powi(exponent)]).unwrap();
+    }
+    sum.divided(divisor).unwrap()[0]
+}
+
+#[test]
+fn the_least_part_below_a_tie_decides_it() {
+    let least = 2.0_f32.powi(-96);
+    assert_eq!(of_powers(&[0, -24], 1 << 96), least);
+    // In the remainder of the division alone.
+    assert_eq!(of_powers(&[0, -24, -40], 1 << 96), least.next_up());
+    // Below the 128 bits of a wide integer that are divided: in the limb of their last bit, and below.
+    let large = 2.0_f32.powi(60);
+    assert_eq!(of_powers(&[60, 36], 1), large);
+    assert_eq!(of_powers(&[60, 36, -70], 1), large.next_up());
+    assert_eq!(of_powers(&[60, 36, -100], 1), large.next_up());
+}
+
+#[test]
+fn the_largest_narrow_integer_and_the_next_keep_their_sign() {
+    for exponent in [46, 47] {
+        for value in [2.0_f32.powi(exponent), -2.0_f32.powi(exponent)] {
+            assert_eq!(mean(&[(1, value)]), value);
+        }
+    }
+}
+
+#[test]
+fn octets_that_are_not_a_whole_sum_are_refused() {
+    let mut narrow = ExactMean::new(2);
+    narrow.add(3, &[1.0, 2.0]).unwrap();
+    let mut wide = narrow.clone();
+    wide.add(1, &[f32::MAX, 0.0]).unwrap();
+    for mean in [narrow, wide] {
+        let bytes = mean.to_bytes();
+        assert_eq!(ExactMean::from_bytes(&bytes).as_ref(), Ok(&mean));
+        let refused = |bytes: &[u8]| ExactMean::from_bytes(bytes) == Err(ExactError::Malformed);
+        assert!(refused(&bytes[..bytes.len() - 1]));
+        assert!(refused(&[&bytes[..], &[0]].concat()));
+        for at in [0, 8, 31] {
+            let mut other = bytes.clone();
+            other[at] ^= 0x10;
+            assert!(refused(&other), "octet {at} is another");
+        }
+    }
+}

@@ -120,9 +120,13 @@ fn sections_of_every_message_are_told_with_their_exactness() {
     );
     assert_eq!(sections(&rule, Way::Up), [section("kept", 3, true)]);
     assert_eq!(sections(&rule, Way::State), [section("kept", 3, true)]);
-    let plain = LocalRule::named("fedavg", 5).unwrap();
+    let mut plain = LocalRule::named("fedavg", 5).unwrap();
     assert_eq!(sections(&plain, Way::Up), [section(MODEL, 5, false)]);
     assert_eq!(sections(&plain, Way::State), []);
+    assert!(
+        plain.correction().is_none(),
+        "so that training takes the short way"
+    );
 }
 
 #[test]
@@ -180,4 +184,16 @@ fn what_a_device_cannot_run_is_refused_with_why() {
     );
     let refused = prox.prepare([("proximal_mu", 1.0)]).unwrap_err();
     assert!(text(refused).contains("bytes, this device has not so many"));
+}
+
+#[test]
+fn in_logs_a_rule_is_its_name_and_not_its_vectors() {
+    let shown = format!("{:?}", prepared());
+    assert!(shown.contains("everything") && shown.contains("state_round"));
+    assert!(!shown.contains("buffers"), "{shown}");
+    let shown = format!("{:?}", find("multi-krum").unwrap());
+    assert!(
+        shown.contains("multi-krum") && shown.contains("fedavg"),
+        "{shown}"
+    );
 }

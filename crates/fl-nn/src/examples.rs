@@ -80,3 +80,28 @@ impl<'a> Examples<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_ends_with_its_example() {
+        for d_in in 1..=9 {
+            let inputs: Vec<u8> = (1..=3 * d_in as u8).collect();
+            let examples = Examples {
+                inputs: &inputs,
+                labels: &[0; 3],
+                d_in,
+                num_classes: 1,
+            };
+            for (n, own) in (0..).zip(inputs.chunks(d_in)) {
+                for (at, part) in own.chunks(4).enumerate() {
+                    let mut word = [0; 4];
+                    word[..part.len()].copy_from_slice(part);
+                    assert_eq!(examples.word(n, 4 * at), u32::from_le_bytes(word));
+                }
+            }
+        }
+    }
+}

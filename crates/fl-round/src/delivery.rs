@@ -100,8 +100,13 @@ impl Machine {
     pub fn deliver(&mut self, now_us: u64, delivery: Delivery) -> Result<Placed, Refused> {
         self.observe(now_us);
         let placed = self.place(delivery);
-        if placed.is_ok() {
+        if let Ok(placed) = &placed {
             let update = delivery.update;
+            if placed.counts {
+                let token = delivery.token.unwrap_or_default();
+                self.delivered
+                    .insert(delivery.client, (delivery.round, token));
+            }
             self.tell(Note::Received { update });
         }
         self.advance();
@@ -110,6 +115,11 @@ impl Machine {
 
     fn place(&mut self, delivery: Delivery) -> Result<Placed, Refused> {
         let round = delivery.round;
+        if self.is_delivered(delivery) {
+            // The answer was lost, and its client tries again: it is there, whatever the round.
+            self.suspect_is_back(delivery.client);
+            return Err(Refused::Twice { round });
+        }
         let in_flight = self.in_flight.get(&delivery.client);
         if in_flight.is_some_and(|assignment| assignment.round == round) {
             return self.place_in_flight(delivery);
@@ -132,7 +142,7 @@ impl Machine {
             return Err(Refused::WrongToken);
         }
         match &assignment.outcome {
-            Some(Outcome::Received) => return Err(Refused::Twice { round }),
+            Some(Outcome::Received | Outcome::Late) => return Err(Refused::Twice { round }),
             Some(Outcome::Failed(why)) => {
                 let why = why.clone();
                 return Err(Refused::GivenUp { round, why });
@@ -179,22 +189,42 @@ impl Machine {
         let previous = self.previous.as_mut();
         let assignment = previous.and_then(|one| one.assignment(client, round, delivery.token));
         let assignment = assignment.ok_or(over.clone())?;
-        let is_new = !assignment.will_crash && assignment.outcome != Some(Outcome::Received);
-        if is_new {
-            assignment.outcome = Some(Outcome::Received);
+        let counts = self.policy.stragglers == Stragglers::UseNext;
+        let refused = match assignment.outcome {
+            Some(Outcome::Received) => Some(Refused::Twice { round }),
+            Some(Outcome::Late) => Some(over),
+            _ if assignment.will_crash => Some(over),
+            _ => None,
+        };
+        if refused.is_none() {
+            assignment.outcome = Some(if counts {
+                Outcome::Received
+            } else {
+                Outcome::Late
+            });
         }
-        // It is there after all; a client of this round has to deliver for this one.
-        self.clients
-            .set_if(client, &[ClientState::Suspect], ClientState::Ready);
-        if !is_new {
-            return Err(over);
+        // A client of this round has to deliver for this one.
+        self.suspect_is_back(client);
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         self.late.push(arrival(delivery));
         Ok(Placed {
             late: true,
-            counts: self.policy.stragglers == Stragglers::UseNext,
+            counts,
             round_us: None,
         })
+    }
+
+    /// True if an update is the last one of its client that was taken in.
+    fn is_delivered(&self, delivery: Delivery) -> bool {
+        let last = self.delivered.get(&delivery.client);
+        last.is_some_and(|&(round, token)| round == delivery.round && Some(token) == delivery.token)
+    }
+
+    fn suspect_is_back(&mut self, client: u32) {
+        self.clients
+            .set_if(client, &[ClientState::Suspect], ClientState::Ready);
     }
 
     /// Notes that a client which has delivered waits for the next round.

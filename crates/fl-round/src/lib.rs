@@ -33,9 +33,12 @@
 //! - Every round ends: no stage waits for a client without a deadline.
 //! - A client counts once for a round, with the token of its assignment, and not at all if it is known
 //!   to crash in the round.
-//! - Who is in a cohort follows from the seed, the faults and who was available; no order of arrival
-//!   changes it. What a round knows of a device never depends on an answer of an earlier round: a
-//!   device that is busy or out of reach is asked again until the deadline.
+//! - Who is in a cohort follows from the seed, the round and who was available when it was chosen; no
+//!   order of arrival changes it. Time decides about a [suspect](ClientState::Suspect) alone: it is
+//!   available if it answers the one [`Action::Probe`] before the round, which does not wait for it
+//!   beyond that. A run without suspects has the same cohorts each time.
+//! - A client that is busy or out of reach when its round begins is asked again until the deadline.
+//! - An update that counts and comes again is [`Refused::Twice`], also after its round.
 //! - An event costs O(log n) in the number of clients; a round costs O(n).
 
 #![cfg_attr(not(test), no_std)]

@@ -41,6 +41,9 @@ pub struct Machine {
     pub(crate) in_flight: BTreeMap<u32, Assignment>,
     /// Places given up of those.
     pub(crate) failed_in_flight: Vec<Failure>,
+    /// Round and token of the last update of each client that counts: its answer may be lost, and the
+    /// update come again.
+    pub(crate) delivered: BTreeMap<u32, (u32, u64)>,
     /// Updates of those that came between two rounds.
     pub(crate) early: Vec<Arrival>,
     /// Updates that came too late since the last round was closed.
@@ -97,6 +100,7 @@ impl Machine {
             previous: None,
             in_flight: BTreeMap::new(),
             failed_in_flight: Vec::new(),
+            delivered: BTreeMap::new(),
             early: Vec::new(),
             late: Vec::new(),
             cancelled: None,
@@ -180,10 +184,12 @@ impl Machine {
         self.clients.unheard(client, self.now_us);
     }
 
-    /// Notes that a client did not do its part of the round, and said so: it is there.
-    pub fn gave_up(&mut self, now_us: u64, client: u32, reason: &str) {
+    /// Notes that a client did not do its part of a round, and said so: it is there.
+    pub fn gave_up(&mut self, now_us: u64, client: u32, round: u32, reason: &str) {
         self.observe(now_us);
-        self.fail(client, ClientState::Fetched, || reason.to_string());
+        if self.assignment(client, round).is_some() {
+            self.fail(client, ClientState::Fetched, || reason.to_string());
+        }
         self.advance();
     }
 
@@ -238,12 +244,26 @@ impl Machine {
             .is_some_and(|one| !matches!(one.outcome, Some(Outcome::Failed(_))))
     }
 
-    /// True if what a client sends in its round is damaged on the way.
-    pub fn is_corrupted(&self, client: u32) -> bool {
-        let open = self.open.as_ref();
-        let open = open.and_then(|open| open.assignments.get(&client));
-        open.or(self.in_flight.get(&client))
+    /// True if an update that a client sends for a round is damaged on the way, also after that round.
+    pub fn is_corrupted(&self, client: u32, round: u32, token: Option<u64>) -> bool {
+        self.asked_of(client, round, token)
             .is_some_and(|assignment| assignment.corrupt)
+    }
+
+    /// True if an update is one that was asked for and has not come.
+    pub fn is_awaited(&self, client: u32, round: u32, token: Option<u64>) -> bool {
+        let done = |outcome: &Outcome| matches!(outcome, Outcome::Received | Outcome::Late);
+        self.asked_of(client, round, token)
+            .is_some_and(|assignment| !assignment.outcome.as_ref().is_some_and(done))
+    }
+
+    /// The assignment with this token, of a round that is not over or was the last one.
+    fn asked_of(&self, client: u32, round: u32, token: Option<u64>) -> Option<&Assignment> {
+        let previous = self.previous.as_ref();
+        let previous = previous.and_then(|one| one.assignments.get(&client));
+        self.assignment(client, round)
+            .or(previous.filter(|assignment| assignment.round == round))
+            .filter(|assignment| Some(assignment.token) == token)
     }
 
     fn assignment(&self, client: u32, round: u32) -> Option<&Assignment> {

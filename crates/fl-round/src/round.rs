@@ -36,6 +36,8 @@ pub(crate) struct Assignment {
 pub(crate) enum Outcome {
     /// The update is in.
     Received,
+    /// The update came after its round, and does not count.
+    Late,
     /// It will not come.
     Failed(String),
 }

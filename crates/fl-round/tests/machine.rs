@@ -308,11 +308,69 @@ fn a_damaged_update_fails_its_client_which_is_asked_again() {
     let mut run = Caller::with_faults(policy(2, 2), [(1, corrupt)]);
     run.get_ready(0..2);
     run.take(0..2);
-    assert!(run.machine.is_corrupted(1) && !run.machine.is_corrupted(0));
-    run.on(|machine, now| machine.gave_up(now, 1, "damaged"));
+    let token = |client: usize| Some(run.starts[client].token);
+    let (of_zero, of_one) = (token(0), token(1));
+    assert!(run.machine.is_corrupted(1, 1, of_one));
+    assert!(!run.machine.is_corrupted(0, 1, of_zero));
+    assert!(!run.machine.is_corrupted(1, 1, of_zero), "forged");
+    run.on(|machine, now| machine.gave_up(now, 1, 1, "damaged"));
     run.deliver(0, 1).unwrap();
     assert_eq!(run.failures_of(0), [(1, "damaged")]);
     assert_eq!(run.machine.state(1), Some(ClientState::Fetched));
+    assert!(
+        run.machine.is_corrupted(1, 1, of_one),
+        "also when it is late"
+    );
+}
+
+#[test]
+fn an_update_of_the_round_before_is_not_damaged_by_a_fault_of_this_one() {
+    let corrupt = Faults {
+        corrupt: set([1]),
+        ..Faults::default()
+    };
+    let mut run = Caller::with_faults(policy(2, 2), [(2, corrupt)]);
+    run.get_ready(0..2);
+    run.take(0..2);
+    let first = run.starts[1].token;
+    run.deliver(0, 1).unwrap();
+    run.sleep(60 * SECOND);
+    run.on(|machine, now| machine.ready(now, 1));
+    assert!(!run.machine.is_corrupted(1, 1, Some(first)));
+    run.on(|machine, now| machine.gave_up(now, 1, 1, "of the round before"));
+    run.take([0]);
+    run.deliver(0, 2).unwrap();
+    assert!(run.failures_of(0).len() == 1);
+}
+
+#[test]
+fn an_update_whose_answer_was_lost_is_a_duplicate_also_after_its_round() {
+    let mut run = begun(policy(2, 4));
+    for round in 1..=3 {
+        run.take(0..2);
+        for client in 0..2 {
+            run.deliver(client, round).unwrap();
+        }
+        for retried in [round, round] {
+            let again = run.deliver(1, retried).unwrap_err();
+            assert_eq!(again, Refused::Twice { round });
+        }
+    }
+}
+
+#[test]
+fn an_update_in_flight_whose_answer_was_lost_is_a_duplicate() {
+    let mut run = begun(buffered(3, 4, 2, 2));
+    for client in 0..2 {
+        run.deliver(client, 1).unwrap();
+    }
+    run.take(0..2);
+    run.deliver(2, 1).unwrap();
+    let again = run.deliver(2, 1).unwrap_err();
+    assert_eq!(again, Refused::Twice { round: 1 });
+    run.deliver(0, 2).unwrap();
+    let again = run.deliver(2, 1).unwrap_err();
+    assert_eq!(again, Refused::Twice { round: 1 }, "a round later");
 }
 
 #[test]
@@ -378,7 +436,11 @@ fn late_updates_are_refused_or_go_into_the_next_round() {
         assert!(placed.late);
         assert_eq!(placed.counts, stragglers == Stragglers::UseNext);
         let again = run.deliver(1, 1).unwrap_err().to_string();
-        assert_eq!(again, "round 1 is over", "late, and twice");
+        let expected = match stragglers {
+            Stragglers::UseNext => "the update of round 1 is in already",
+            _ => "round 1 is over",
+        };
+        assert_eq!(again, expected, "late, and twice");
         assert_eq!(
             run.machine.state(1),
             Some(ClientState::Ready),

@@ -57,6 +57,8 @@ struct World {
     tokens: Vec<(u32, u32, u64)>,
     token_base: u64,
     updates: u64,
+    /// Round and token of the last update of each client that was taken in and counts.
+    last: BTreeMap<u32, (u32, Option<u64>)>,
     /// Updates that were taken in, and what they were for.
     taken: BTreeMap<u64, (u32, u32)>,
     /// Clients and rounds of which an update was taken in.
@@ -94,6 +96,7 @@ impl World {
             tokens: Vec::new(),
             token_base: 0,
             updates: 0,
+            last: BTreeMap::new(),
             taken: BTreeMap::new(),
             in_time: BTreeSet::new(),
             counted: BTreeSet::new(),
@@ -197,7 +200,8 @@ impl World {
     }
 
     fn give_up(&mut self, client: u32) {
-        self.machine.gave_up(self.now, client, "gave up");
+        let round = self.completed + 1;
+        self.machine.gave_up(self.now, client, round, "gave up");
     }
 
     fn useless(&mut self, client: u32) {
@@ -268,6 +272,7 @@ impl World {
                     assert_eq!(placed.counts, self.policy.stragglers == Stragglers::UseNext);
                 }
                 if placed.counts {
+                    self.last.insert(client, (round, token));
                     self.taken.insert(update, (client, round));
                 }
                 self.there.insert(client);
@@ -275,6 +280,10 @@ impl World {
             Err(Refused::WrongToken) => {
                 let own = self.token_of(client, round);
                 assert!(own.is_none() || own != token, "its own token is refused");
+            }
+            Err(refused) if self.last.get(&client) == Some(&(round, token)) => {
+                assert_eq!(refused, Refused::Twice { round }, "it is in");
+                self.there.insert(client);
             }
             // Word of an earlier round shows that the client is there.
             Err(_) if token.is_some() && self.token_of(client, round) == token => {
@@ -379,6 +388,7 @@ impl World {
         self.there.clear();
         self.pending.clear();
         self.taken.clear();
+        self.last.clear();
         self.machine = machine(&self.policy, self.token_base);
         self.machine.begin(self.now);
     }

@@ -13,12 +13,12 @@ use futures::future::{BoxFuture, join_all};
 use remote::RemoteState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use zfl_aggregator::{Handle, RoundFaults, RoundHooks};
+use zfl_aggregator::{Handle, RoundFaults, RoundHooks, lock};
 use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
@@ -255,9 +255,7 @@ impl FaultRunner {
                     faults.away.insert(client);
                     self.take_away(round, client).await;
                 }
-                Fault::Crash { .. } => {
-                    faults.will_crash.insert(client, reason(fault));
-                }
+                Fault::Crash { .. } => _ = faults.will_crash.insert(client),
                 Fault::Corrupt => _ = faults.corrupt.insert(client),
                 Fault::OutOfMemory | Fault::Freeze { .. } | Fault::Cut { .. } => {}
             }
@@ -328,9 +326,4 @@ impl RoundHooks for FaultRunner {
 /// The reason for a missing update, in the tables: the same words in every run.
 fn reason(fault: Fault) -> String {
     format!("{} on purpose", fault.name())
-}
-
-/// Locks, also after a panic elsewhere: what is locked here is whole at every moment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

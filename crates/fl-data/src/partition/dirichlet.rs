@@ -254,11 +254,7 @@ mod tests {
         partition.clients().map(count).collect()
     }
 
-    #[test]
-    fn the_same_seed_deals_the_same_on_every_machine() {
-        let partition = deal_with(6_000, 20, 42, &[]).unwrap();
-        assert_eq!(partition, deal_with(6_000, 20, 42, &[]).unwrap());
-        assert_ne!(partition, deal_with(6_000, 20, 43, &[]).unwrap());
+    fn digest(partition: &Partition) -> String {
         let mut hash = Sha256::new();
         for indices in partition.clients() {
             hash.update((indices.len() as u32).to_le_bytes());
@@ -266,10 +262,23 @@ mod tests {
                 .iter()
                 .for_each(|index| hash.update(index.to_le_bytes()));
         }
-        let hash: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn the_same_seed_deals_the_same_on_every_machine() {
+        let partition = deal_with(6_000, 20, 42, &[]).unwrap();
+        assert_eq!(partition, deal_with(6_000, 20, 42, &[]).unwrap());
+        assert_ne!(partition, deal_with(6_000, 20, 43, &[]).unwrap());
         assert_eq!(
-            hash,
+            digest(&partition),
             "7534a55bd7639b251c99fbce6922ffa09127bc9c777c132c6f97389947cac573"
+        );
+        // The least alpha whose samples are drawn without a detour.
+        let partition = deal_with(6_000, 20, 42, &[("alpha", 1.0)]).unwrap();
+        assert_eq!(
+            digest(&partition),
+            "f80f13d54094a898521296ac3b2266ae6d12dfe81b462f1866d6f09fc44d9217"
         );
     }
 
