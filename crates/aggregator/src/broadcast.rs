@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use fl_algo::Sections;
-use fl_proto::codec::{Codec, F32};
+use fl_proto::codec;
 use fl_proto::message::{self, Kind, Outgoing};
 use fl_proto::{Start, json_form};
 use hyper::body::{Body, Frame, SizeHint};
@@ -42,27 +41,12 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Encodes the model of a round with its codec, and what goes beside it. It takes a while.
-    pub fn new(
-        (name, numbers, codec): (&str, &[f32], &'static dyn Codec),
-        beside: &Sections,
-        with_json: bool,
-    ) -> Result<Self> {
-        let model = Outgoing {
-            name,
-            codec,
-            numbers,
-        };
-        // What an algorithm sends beside the model is exact.
-        let beside = beside.iter().map(|(name, numbers)| Outgoing {
-            name,
-            codec: &F32,
-            numbers,
-        });
-        let sections: Vec<_> = std::iter::once(model).chain(beside).collect();
-        let plain: Vec<_> = sections.iter().map(|s| (s.name, s.numbers)).collect();
+    /// Encodes the sections of a round. It takes a while.
+    ///
+    /// The JSON form has the numbers that the codecs leave of them: all clients start from the same.
+    pub fn new(sections: &[Outgoing<'_>], with_json: bool) -> Result<Self> {
         let json = match with_json {
-            true => Some(json_form::encode_sections(&plain).context("a section's name")?),
+            true => Some(encode_json(sections)?),
             false => None,
         };
         let encode = |section| message::encode_section(section).map(Bytes::from);
@@ -94,6 +78,19 @@ impl Broadcast {
     }
 }
 
+/// The field `sections` of the JSON form.
+fn encode_json(sections: &[Outgoing<'_>]) -> Result<String> {
+    let rounded = sections.iter().map(|section| {
+        let mut numbers = section.numbers.to_vec();
+        codec::round(section.codec, &mut numbers);
+        numbers
+    });
+    let rounded: Vec<_> = rounded.collect();
+    let names = sections.iter().map(|section| section.name);
+    let plain: Vec<_> = names.zip(rounded.iter().map(Vec::as_slice)).collect();
+    json_form::encode_sections(&plain).context("a section's name")
+}
+
 /// A body of pieces whose length is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pieces(VecDeque<Bytes>);
@@ -122,5 +119,31 @@ impl Body for Pieces {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fl_proto::codec::F16;
+    use fl_proto::message::{MODEL, Message};
+
+    #[test]
+    fn clients_of_both_forms_start_from_the_same_model() {
+        let numbers = [0.1, -1.0, 3.000_1, 1e-9];
+        let model = Outgoing {
+            name: MODEL,
+            codec: &F16,
+            numbers: &numbers,
+        };
+        let broadcast = Broadcast::new(&[model], true).unwrap();
+        let json = String::from_utf8(broadcast.json.unwrap().to_vec()).unwrap();
+        let json = json_form::decode(format!("{{{json}}}").as_bytes()).unwrap();
+        let mut octets = message::encode_head(Kind::Start, 1, b"{}").unwrap();
+        octets.extend_from_slice(&broadcast.sections[0]);
+        let message = Message::parse(&octets).unwrap();
+        let decoded = message.section(MODEL).unwrap().numbers().unwrap();
+        assert_eq!(json, [(MODEL.to_owned(), decoded)]);
+        assert_ne!(json[0].1, numbers);
     }
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fl_algo::{Attackers, Choice, LocalParams, VectorSpec, Vectors};
+use fl_algo::{Attackers, Choice, LocalParams, SectionSpec, VectorSpec, Way, device_bytes};
 use fl_nn::{Init, Model};
-use fl_proto::codec::Codec;
-use fl_proto::message::MODEL;
+use fl_proto::codec::{self, Codec};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
@@ -137,24 +136,34 @@ impl Config {
         }
     }
 
-    /// Name and count of each section of an update.
-    pub(crate) fn sections_up(&self) -> impl Iterator<Item = (&'static str, usize)> {
+    /// Sections of a message.
+    pub(crate) fn sections(&self, way: Way) -> impl Iterator<Item = SectionSpec> + use<> {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
         let num_params = self.model.shape().num_params();
-        let beside = self.vectors().iter().filter(|spec| spec.up);
-        let half = self.algorithm.algorithm.device.client;
-        let model = half.sends_model().then_some((MODEL, num_params));
-        let beside = beside.map(move |spec| (spec.name, spec.length.of(num_params)));
-        model.into_iter().chain(beside)
+        algorithm.device.sections(device_params, way, num_params)
+    }
+
+    /// Codec of a section of `/start`.
+    pub(crate) fn codec_down(&self, name: &str) -> &'static dyn Codec {
+        let section = self
+            .sections(Way::Down)
+            .find(|section| section.name == name);
+        codec::of_section(
+            section.is_none_or(|section| section.exact),
+            self.encoding_down,
+        )
     }
 
     /// Memory that a client's device needs for model, rule, data and training, in bytes.
     pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
-        let batch_size = self.local(client).batch_size as usize;
-        let training = self.model.training_plan(batch_size, examples);
-        let training = training.map_or(u64::MAX, |plan| plan.total_bytes());
-        let an_example = self.model.shape().num_inputs() as u64 + 1;
-        let vectors = Vectors::bytes(self.vectors(), self.model.shape().num_params());
-        training.saturating_add(an_example * examples as u64 + vectors)
+        let batch_size = self.local(client).batch_size;
+        let examples = u32::try_from(examples).unwrap_or(u32::MAX);
+        let bytes = device_bytes(&self.model, self.vectors(), batch_size, examples);
+        bytes.unwrap_or(u64::MAX)
     }
 
     /// The global model of round 0.

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
-use fl_algo::Examples;
+use fl_algo::{Examples, Way};
 use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
@@ -58,7 +58,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
 
 /// Greatest length of an update in either form.
 fn body_limit(config: &Config) -> usize {
-    let counts = || config.sections_up().map(|(_, count)| count as u64);
+    let counts = || config.sections(Way::Up).map(|section| section.count as u64);
     let widest = |count| (&F32 as &dyn Codec, count);
     let octets = wire_len::longest_body(counts().map(widest));
     let json = wire_len::longest_json_body(counts());

@@ -1,7 +1,7 @@
 //! The way of an update from a body to a checked set of vectors.
 
 use axum::http::{HeaderMap, StatusCode, header};
-use fl_algo::Sections;
+use fl_algo::{SectionSpec, Sections, Way};
 use fl_proto::message::{Kind, MODEL, Message};
 use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
 
@@ -94,7 +94,10 @@ fn parse_update(
             )));
         }
     };
-    for (name, want) in config.sections_up() {
+    for SectionSpec {
+        name, count: want, ..
+    } in config.sections(Way::Up)
+    {
         let section = sections
             .get(name)
             .ok_or_else(|| bad(format!("section {name} is missing")))?;
@@ -108,7 +111,7 @@ fn parse_update(
             )));
         }
     }
-    let wanted = |name: &str| config.sections_up().any(|(own, _)| own == name);
+    let wanted = |name: &str| config.sections(Way::Up).any(|own| own.name == name);
     match sections.keys().find(|name| !wanted(name)) {
         Some(name) => Err(bad(format!("section {name} is not wanted"))),
         None => Ok((results, sections)),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
-use fl_proto::message::MODEL;
+use fl_proto::message::{MODEL, Outgoing};
 use fl_round::{Action, Faults, Start, StartAnswer};
 use tokio::task::{JoinSet, spawn_blocking};
 use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
@@ -138,11 +138,20 @@ impl Rounds {
             let mut clients = cohort.iter().filter_map(|id| state.roster.get(*id));
             clients.any(|client| client.form == Form::Json)
         });
-        let (codec, params) = (self.shared.config.encoding_down, self.params.clone());
+        let (shared, params) = (self.shared.clone(), self.params.clone());
         let algorithm = self.algorithm.clone();
         let encode = move || {
             let beside = lock(&algorithm).begin(round, &params);
-            Broadcast::new((MODEL, &params, codec), &beside, with_json)
+            let beside = beside
+                .iter()
+                .map(|(name, numbers)| (name.as_str(), &**numbers));
+            let sections = std::iter::once((MODEL, &params[..])).chain(beside);
+            let sections = sections.map(|(name, numbers)| Outgoing {
+                name,
+                codec: shared.config.codec_down(name),
+                numbers,
+            });
+            Broadcast::new(&sections.collect::<Vec<_>>(), with_json)
         };
         spawn_blocking(encode).await?
     }

@@ -5,7 +5,7 @@ use core::fmt;
 use fl_nn::{Correction, Model};
 
 use crate::registry::{DeviceHalf, find_rule};
-use crate::vector::{VectorSpec, Vectors};
+use crate::vector::{SectionSpec, VectorSpec, Vectors, Way};
 use fl_param::{ParamError, Params};
 
 /// One client's task in a round, and after training what came of it.
@@ -235,17 +235,15 @@ impl LocalRule {
         next
     }
 
-    /// Tells if the local model goes up as section `model`.
-    pub fn sends_model(&self) -> bool {
-        self.half.client.sends_model()
+    /// Sections of a message, in their order.
+    pub fn sections(&self, way: Way) -> impl Iterator<Item = SectionSpec> + use<> {
+        self.half.sections(&self.params, way, self.num_params)
     }
 
-    /// Sections that go up beside the model, in the order of the rule's list.
-    pub fn sections_up(&self) -> impl Iterator<Item = (&'static str, &[f32])> {
-        let specs = self.specs().iter().enumerate();
-        specs
-            .filter(|(_, spec)| spec.up)
-            .map(|(index, spec)| (spec.name, self.vectors.get(index)))
+    /// Numbers of a vector by its name; empty if the rule has none of it.
+    pub fn vector(&self, name: &str) -> &[f32] {
+        let index = self.position(|spec| spec.name == name);
+        index.map_or(&[], |index| self.vectors.get(index))
     }
 
     /// Numbers about the round, for the results' open `metrics`.

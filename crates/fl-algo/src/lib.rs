@@ -58,4 +58,4 @@ pub use server::{
     AggregateError, KeptVectors, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
     ServerRule, Setup, Update,
 };
-pub use vector::{Length, VectorSpec, Vectors};
+pub use vector::{Length, MODEL, SectionSpec, VectorSpec, Vectors, Way, device_bytes};

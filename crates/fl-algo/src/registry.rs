@@ -4,7 +4,8 @@ use crate::algorithms::ALGORITHMS;
 use crate::client::ClientRule;
 #[cfg(feature = "server")]
 use crate::server::{ServerRule, Setup};
-use fl_param::ParamSpec;
+use crate::vector::{MODEL, SectionSpec, Way};
+use fl_param::{ParamSpec, Params};
 
 /// One algorithm: all that is to be known of it.
 #[derive(Clone, Copy)]
@@ -36,6 +37,30 @@ pub struct DeviceHalf {
     pub params: &'static [ParamSpec],
     /// The rule.
     pub client: &'static dyn ClientRule,
+}
+
+impl DeviceHalf {
+    /// Sections of a message, in their order.
+    pub fn sections(
+        &self,
+        params: &Params,
+        way: Way,
+        num_params: usize,
+    ) -> impl Iterator<Item = SectionSpec> + use<> {
+        let has_model = match way {
+            Way::Down => true,
+            Way::Up => self.client.sends_model(),
+            Way::State => false,
+        };
+        let model = has_model.then_some(SectionSpec {
+            name: MODEL,
+            count: num_params,
+            exact: false,
+        });
+        let vectors = self.client.vectors(params).iter();
+        let beside = vectors.filter_map(move |spec| spec.section(way, num_params));
+        model.into_iter().chain(beside)
+    }
 }
 
 impl core::fmt::Debug for Algorithm {

@@ -67,7 +67,7 @@ pub struct Update {
 
 impl Update {
     /// Name of the section that holds a model.
-    pub const MODEL: &'static str = "model";
+    pub const MODEL: &'static str = crate::vector::MODEL;
 
     /// A section; empty if it is not there.
     pub fn section(&self, name: &str) -> &[f32] {

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use fl_nn::{Model, PlanError};
+
 use crate::client::RuleError;
 
 /// Length of a vector.
@@ -44,6 +46,70 @@ impl VectorSpec {
     pub fn is_mirrored(&self) -> bool {
         self.kept && self.up
     }
+}
+
+/// Message that sections go with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `/start`, to a device.
+    Down,
+    /// `/results`, from a device.
+    Up,
+    /// The answer to `/state`, to a device that has lost its kept vectors.
+    State,
+}
+
+/// Name of the section that holds a model.
+pub const MODEL: &str = "model";
+
+/// One section of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionSpec {
+    /// Name.
+    pub name: &'static str,
+    /// Numbers.
+    pub count: usize,
+    /// Goes as it is, whatever codec the run has chosen.
+    pub exact: bool,
+}
+
+impl VectorSpec {
+    /// The section that this vector is on its way, if it goes it.
+    ///
+    /// Vectors that come down are as exact as the server has them. Kept vectors go up so too: nothing of
+    /// them may be lost on their way to the server and back.
+    pub(crate) fn section(&self, way: Way, num_params: usize) -> Option<SectionSpec> {
+        let (goes, exact) = match way {
+            Way::Down => (self.down, true),
+            Way::Up => (self.up, self.kept),
+            Way::State => (self.is_mirrored(), true),
+        };
+        goes.then_some(SectionSpec {
+            name: self.name,
+            count: self.length.of(num_params),
+            exact,
+        })
+    }
+}
+
+/// Memory that a device needs for its data, the training and the vectors of its rule.
+///
+/// # Units
+/// Bytes.
+///
+/// # Errors
+/// [`PlanError`] if there can be no such training.
+pub fn device_bytes(
+    model: &Model,
+    vectors: &[VectorSpec],
+    batch_size: u32,
+    examples: u32,
+) -> Result<u64, PlanError> {
+    let shape = model.shape();
+    let training = model.training_plan(batch_size as usize, examples as usize)?;
+    let data = (shape.num_inputs() as u64 + 1) * u64::from(examples);
+    let vectors = Vectors::bytes(vectors, shape.num_params());
+    Ok(training.total_bytes() + data + vectors)
 }
 
 /// The buffers behind a list of [`VectorSpec`], in its order.

@@ -100,11 +100,29 @@ fn sections_go_where_the_rule_says() {
     assert!(rule.down_mut("kept").is_none() && rule.down_mut("own").is_none());
     assert_eq!(rule.state_mut("kept").map(|values| values.len()), Some(3));
     assert!(rule.state_mut("down").is_none() && rule.state_mut("own").is_none());
-    let up: Vec<_> = rule.sections_up().collect();
-    assert_eq!(up, [("kept", &[0.0; 3][..])]);
-    assert_eq!((rule.name(), rule.sends_model()), ("everything", false));
+    assert_eq!(
+        (rule.vector("kept"), rule.vector("none")),
+        (&[0.0; 3][..], &[][..])
+    );
+    assert_eq!(rule.name(), "everything");
+}
+
+#[test]
+fn sections_of_every_message_are_told_with_their_exactness() {
+    let section = |name, count, exact| SectionSpec { name, count, exact };
+    let sections = |rule: &LocalRule, way| rule.sections(way).collect::<Vec<_>>();
+    // A rule that sends no model, and keeps what goes up.
+    let rule = prepared();
+    let model = section(MODEL, NUM_PARAMS, false);
+    assert_eq!(
+        sections(&rule, Way::Down),
+        [model, section("down", 2, true)]
+    );
+    assert_eq!(sections(&rule, Way::Up), [section("kept", 3, true)]);
+    assert_eq!(sections(&rule, Way::State), [section("kept", 3, true)]);
     let mut plain = LocalRule::named("fedavg", 5).unwrap();
-    assert!(plain.sends_model() && plain.specs().is_empty());
+    assert_eq!(sections(&plain, Way::Up), [section(MODEL, 5, false)]);
+    assert_eq!(sections(&plain, Way::State), []);
     assert!(
         plain.correction().is_none(),
         "so that training takes the short way"

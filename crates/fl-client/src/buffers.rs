@@ -2,9 +2,9 @@
 
 use crate::job::resize;
 use alloc::vec::Vec;
-use fl_algo::{LocalRule, VectorSpec};
-use fl_proto::codec::{Codec, F32};
-use fl_proto::message::{MAX_SECTIONS, MODEL, Outgoing};
+use fl_algo::{LocalRule, MODEL, Way};
+use fl_proto::codec::{self, Codec, F32};
+use fl_proto::message::{MAX_SECTIONS, Outgoing};
 
 /// The model's parameters and the rule with its vectors. There is one copy: whoever works on it holds it.
 #[derive(Debug)]
@@ -21,50 +21,22 @@ impl Buffers {
         resize(&mut params, num_params).then_some(Self { params, rule })
     }
 
-    /// Sections of an update, in this codec; kept vectors as they are, so that nothing of them is lost
-    /// on their way to the aggregator and back.
+    /// Sections of an update, in this codec but for those that go as they are.
     pub fn outgoing(&self, codec: &'static dyn Codec) -> heapless::Vec<Outgoing<'_>, MAX_SECTIONS> {
-        let model = self.rule.sends_model().then_some(Outgoing {
-            name: MODEL,
-            codec,
-            numbers: &self.params,
+        let sections = self.rule.sections(Way::Up).map(|section| Outgoing {
+            name: section.name,
+            codec: codec::of_section(section.exact, codec),
+            numbers: match section.name {
+                MODEL => &self.params,
+                name => self.rule.vector(name),
+            },
         });
-        let kept = |name| {
-            let mut specs = self.rule.specs().iter();
-            specs.any(|spec| spec.kept && spec.name == name)
-        };
-        let further = self.rule.sections_up().map(|(name, numbers)| Outgoing {
-            name,
-            codec: if kept(name) { &F32 } else { codec },
-            numbers,
-        });
-        model
-            .into_iter()
-            .chain(further)
-            .take(MAX_SECTIONS)
-            .collect()
+        sections.take(MAX_SECTIONS).collect()
     }
 
-    /// Codec and count of the sections that come with `/start`, in the widest codec.
-    pub fn incoming(&self) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
-        let model = (&F32 as &'static dyn Codec, self.params.len() as u64);
-        core::iter::once(model).chain(self.lengths(|spec| spec.down))
-    }
-
-    /// Codec and count of the sections of the answer to `/state`.
-    pub fn mirrored(&self) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
-        self.lengths(VectorSpec::is_mirrored)
-    }
-
-    fn lengths(
-        &self,
-        wanted: impl Fn(&VectorSpec) -> bool,
-    ) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
-        let specs = self.rule.specs().iter();
-        let num_params = self.params.len();
-        specs.filter(move |spec| wanted(spec)).map(move |spec| {
-            let count = spec.length.of(num_params) as u64;
-            (&F32 as &'static dyn Codec, count)
-        })
+    /// Codec and count of the sections of a message to this device, in the widest codec.
+    pub fn incoming(&self, way: Way) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
+        let sections = self.rule.sections(way);
+        sections.map(|section| (&F32 as &'static dyn Codec, section.count as u64))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::outbound::{Download, ExchangeError};
-use fl_algo::VectorSpec;
+use fl_algo::{SectionSpec, Way};
 use fl_proto::message::{
     Kind, MAX_SECTIONS, MessageError, Receiver, SectionHeader, SectionName, Sink,
 };
@@ -28,11 +28,9 @@ impl KeptDownload<'_> {
         let intake = self.intake.take().ok_or(ExchangeError::Malformed)?;
         let whole = intake.receiver.finish();
         whole.map_err(|_| ExchangeError::Malformed)?;
-        let mut specs = self.buffers.rule.specs().iter();
-        let missing = |spec: &VectorSpec| {
-            spec.is_mirrored() && !intake.sections.iter().any(|name| name == spec.name)
-        };
-        if specs.any(missing) {
+        let missing =
+            |section: SectionSpec| !intake.sections.iter().any(|name| name == section.name);
+        if self.buffers.rule.sections(Way::State).any(missing) {
             return Err(ExchangeError::Malformed);
         }
         self.buffers.rule.state_arrived(self.round);
@@ -42,7 +40,7 @@ impl KeptDownload<'_> {
 
 impl Download for KeptDownload<'_> {
     fn begin(&mut self, length: u64) -> Result<(), ExchangeError> {
-        if length > wire_len::longest_body(self.buffers.mirrored()) {
+        if length > wire_len::longest_body(self.buffers.incoming(Way::State)) {
             return Err(ExchangeError::Malformed);
         }
         *self.intake = Some(Intake {

@@ -2,7 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
-use fl_algo::RuleError;
+use fl_algo::{RuleError, Way};
 use fl_proto::message::{
     Kind, MAX_SECTIONS, MODEL, MessageError, Receiver, SectionHeader, SectionName, Sink,
 };
@@ -38,7 +38,7 @@ impl StartReceiver {
         }
         let (length, most) = (
             request.content_length,
-            wire_len::longest_body(buffers.incoming()),
+            wire_len::longest_body(buffers.incoming(Way::Down)),
         );
         if length > most {
             let refusal = Refusal::new(

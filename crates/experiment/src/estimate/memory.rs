@@ -3,8 +3,8 @@
 use crate::experiment::Experiment;
 use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
-use fl_algo::Vectors;
-use fl_nn::{Activation, MemoryPlan, Model, PlanError, Shape};
+use fl_algo::device_bytes;
+use fl_nn::{Activation, Model, Shape};
 
 /// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
 const FIRMWARE_BYTES: u64 = 1 << 20;
@@ -26,12 +26,8 @@ pub fn training_bytes(
     batch_size: u32,
     examples: u32,
 ) -> Result<u64, Refusal> {
-    let bytes = bytes(&experiment.model, batch_size, examples);
-    let vectors = Vectors::bytes(
-        experiment.strategy.vectors(),
-        experiment.model.shape().num_params(),
-    );
-    bytes.map(|bytes| bytes + vectors).map_err(|error| {
+    let vectors = experiment.strategy.vectors();
+    device_bytes(&experiment.model, vectors, batch_size, examples).map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
         ))
@@ -49,7 +45,7 @@ pub fn beyond_budget(experiment: &Experiment, group: &FleetGroup) -> Result<u64,
     let needed = group_bytes(experiment, group)?;
     let shape = Shape::new(&REFERENCE_LAYERS).map_err(|error| Refusal(error.to_string()))?;
     let model = Model::new(shape, Activation::Relu);
-    let budgeted = bytes(&model, REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
+    let budgeted = device_bytes(&model, &[], REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
     Ok(needed.saturating_sub(budgeted.map_err(|error| Refusal(error.to_string()))?))
 }
 
@@ -81,12 +77,6 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
 fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
     let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
     training_bytes(experiment, batch_size, group.max_examples)
-}
-
-fn bytes(model: &Model, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
-    let plan = model.training_plan(batch_size as usize, examples as usize);
-    let example_bytes = model.shape().num_inputs() as u64 + 1;
-    plan.map(|plan: MemoryPlan| plan.total_bytes() + example_bytes * u64::from(examples))
 }
 
 #[cfg(test)]

@@ -1,40 +1,26 @@
 //! Bytes on the wire.
 
 use crate::experiment::Experiment;
-use fl_algo::VectorSpec;
-use fl_proto::codec::{Codec, F32};
+use fl_algo::Way;
+use fl_proto::codec::{Codec, of_section};
 use fl_proto::wire_len;
 
 pub use fl_proto::wire_len::HEAD_BYTES;
 
 /// Estimated bytes of a `/start`.
 pub fn start_bytes(experiment: &Experiment) -> u64 {
-    // Vectors beside the model go down as they are.
-    message_bytes(experiment, experiment.encoding_down.0, |spec| {
-        spec.down.then_some(&F32 as &dyn Codec)
-    })
+    message_bytes(experiment, Way::Down, experiment.encoding_down.0)
 }
 
 /// Estimated bytes of an update.
 pub fn update_bytes(experiment: &Experiment) -> u64 {
-    let codec = experiment.encoding_up.0;
-    // Kept vectors go up as they are.
-    message_bytes(experiment, codec, |spec| {
-        let own: &dyn Codec = if spec.kept { &F32 } else { codec };
-        spec.up.then_some(own)
-    })
+    message_bytes(experiment, Way::Up, experiment.encoding_up.0)
 }
 
-fn message_bytes(
-    experiment: &Experiment,
-    codec: &'static dyn Codec,
-    codec_of: impl Fn(&VectorSpec) -> Option<&'static dyn Codec>,
-) -> u64 {
+fn message_bytes(experiment: &Experiment, way: Way, codec: &'static dyn Codec) -> u64 {
     let num_params = experiment.model.shape().num_params();
-    let vectors = experiment.strategy.vectors().iter();
-    let beside = vectors.filter_map(|spec| {
-        let count = spec.length.of(num_params) as u64;
-        Some((codec_of(spec)?, count))
-    });
-    wire_len::request(std::iter::once((codec, num_params as u64)).chain(beside))
+    let sections = experiment.strategy.sections(way, num_params);
+    wire_len::request(
+        sections.map(|section| (of_section(section.exact, codec), section.count as u64)),
+    )
 }

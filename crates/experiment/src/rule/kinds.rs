@@ -1,7 +1,7 @@
 //! The kinds of rules: partitioners, algorithms, attacks.
 
 use super::{Chosen, RuleKind};
-use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, VectorSpec};
+use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, VectorSpec, Way};
 use fl_data::{PARTITIONERS, Partitioner};
 use fl_param::{ParamError, ParamSpec, Params};
 
@@ -127,6 +127,16 @@ impl Strategy {
     pub fn vectors(&self) -> &'static [VectorSpec] {
         let client = self.algorithm.device.client;
         client.vectors(&self.device_params)
+    }
+
+    /// Sections of its messages.
+    pub fn sections(
+        &self,
+        way: Way,
+        num_params: usize,
+    ) -> impl Iterator<Item = SectionSpec> + use<> {
+        let half = self.algorithm.device;
+        half.sections(&self.device_params, way, num_params)
     }
 }
 

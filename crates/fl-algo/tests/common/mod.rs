@@ -216,9 +216,11 @@ impl Federation {
         let correction = correction.as_mut().map(|hook| hook as &mut dyn Correction);
         (job.steps, job.loss) = train_with(correction, &mut params, share, config);
         assert_eq!(rule.end(&job, &mut params), Pass::Done);
-        let mut sections: Sections = rule
-            .sections_up()
-            .map(|(name, values)| (name.to_owned(), values.to_vec()))
+        let beside = rule
+            .sections(Way::Up)
+            .filter(|section| section.name != MODEL);
+        let mut sections: Sections = beside
+            .map(|section| (section.name.to_owned(), rule.vector(section.name).to_vec()))
             .collect();
         sections.insert(Update::MODEL.to_owned(), params);
         Update {

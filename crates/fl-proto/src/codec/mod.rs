@@ -83,6 +83,24 @@ pub fn by_code(code: u8) -> Option<&'static dyn Codec> {
     ALL.iter().copied().find(|codec| codec.code() == code)
 }
 
+/// The codec of a section: f32 if it is to go exactly as it is, else the one that the run has chosen.
+pub fn of_section(exact: bool, chosen: &'static dyn Codec) -> &'static dyn Codec {
+    if exact { &F32 } else { chosen }
+}
+
+/// Replaces numbers by those that arrive at the other side of a codec.
+pub fn round(codec: &'static dyn Codec, numbers: &mut [f32]) {
+    let mut octets = [0; 1024];
+    let (mut encoder, mut decoder) = (Encoder::new(codec), Decoder::new(codec));
+    loop {
+        let filled = encoder.fill(numbers, &mut octets);
+        // Never malformed: the encoder has just written them.
+        if filled == 0 || !decoder.push(&octets[..filled], numbers) {
+            return;
+        }
+    }
+}
+
 /// Encoding of one section, a buffer at a time.
 #[derive(Clone, Debug)]
 pub struct Encoder {
