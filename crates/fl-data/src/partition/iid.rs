@@ -82,6 +82,18 @@ mod tests {
     }
 
     #[test]
+    fn the_partitioner_deals_by_the_sizes_asked_for() {
+        let request = PartitionRequest {
+            labels: &[0; 10],
+            num_classes: 1,
+            sizes: &[3, 4],
+            seed: 42,
+        };
+        let dealt = Iid.deal(&request, &Params::defaults(Iid.params()));
+        assert_eq!(dealt, iid(10, &[3, 4], 42));
+    }
+
+    #[test]
     fn what_cannot_be_dealt_is_refused() {
         let error = iid(10, &[6, 5], 0).unwrap_err();
         assert_eq!(
