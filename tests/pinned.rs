@@ -50,7 +50,7 @@ fn fedprox() {
     );
     check(
         &[file, "--body", "native"],
-        "c603124611fea14e28cdb560936a60e60f2eae7f189883ae2e543984b2873d7b",
+        "66ca9f77939aca35c78999babdefe2b5942ed8df6ed103f7c6b4fa8a8143c3a2",
     );
 }
 
