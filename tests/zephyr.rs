@@ -183,7 +183,7 @@ fn serve(more: &str) -> (Live, u16) {
 
 /// Instructions of two rounds of a device alone, whose emulator counts them.
 fn instructions(shift: u8, host: Host) -> Vec<u64> {
-    let (mut server, port) = serve("-r 2 -c 1 -e 30");
+    let (mut server, port) = serve("-r 2 -c 1 --epochs 30");
     let (mut device, forwarded) =
         Device::boot_reachable(&["-icount", &format!("shift={shift},sleep=on")]);
     device.type_line(&format!(

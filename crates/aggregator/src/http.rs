@@ -216,6 +216,8 @@ async fn results(
         Err(refusal) => Err(refusal),
         // Checksums, decoding and a forward pass: not for the threads that move bytes.
         Ok(body) => {
+            // Before the update counts: it may end its round, which is not counted without this answer.
+            connection.tally.answers();
             off_the_workers({
                 let shared = shared.clone();
                 move || take_update(&shared, id, &headers, &body)
@@ -224,10 +226,7 @@ async fn results(
         }
     };
     match accepted {
-        Ok(()) => {
-            connection.tally.answers();
-            ok_json(&serde_json::json!({}))
-        }
+        Ok(()) => ok_json(&serde_json::json!({})),
         Err(refusal) => rejected(&shared, Some(id), refusal),
     }
 }

@@ -62,7 +62,7 @@ impl Tally {
         }
     }
 
-    /// An update was taken in: its round is not counted before this connection is over.
+    /// Marks the connection of an update: its round is not counted before this connection is over.
     pub fn answers(&self) {
         lock(&self.whose).answers = true;
         self.shared.answering.send_modify(|count| *count += 1);
