@@ -107,9 +107,9 @@ keys! {
     /// Training that a group may have of its own.
     pub struct TrainingSettings at |settings| &mut settings.training, table TRAINING {
         /// Passes over a device's own data in each round
-        local_epochs: Count = 5, Run "epochs" "Training";
+        local_epochs: Count = 5, RunAndServer "epochs" "Training";
         /// Examples in each step of gradient descent
-        batch_size: Count = 600, Run "batch-size" "Training";
+        batch_size: Count = 600, RunAndServer "batch-size" "Training";
     }
 }
 
