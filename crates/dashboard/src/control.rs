@@ -1,7 +1,7 @@
 //! Remote control of a run: the endpoints that change something, and who may use them.
 //!
-//! What is done is the business of whoever makes the run ([`RemoteControl`]); here it is only decided who
-//! may ask for it. docs/adr/0007 has the threats. In this order, each with an answer that says why:
+//! Decides who may ask; the maker of the run does what is asked ([`RemoteControl`]). docs/adr/0007 has the
+//! threats. In this order, each with an answer that says why:
 //!
 //! 1. `Host`, and `Origin` if there is one, name this machine ([`crate::guard`]).
 //! 2. The run takes remote control at all: it has a token.
