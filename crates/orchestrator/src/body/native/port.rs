@@ -188,6 +188,10 @@ impl Port for SocketPort {
             .unwrap_or(u64::MAX)
     }
 
+    fn random(&mut self) -> [u8; 16] {
+        rand::random()
+    }
+
     fn log(&mut self, line: fmt::Arguments<'_>) {
         lock(&self.log).line(&line.to_string());
     }
