@@ -135,7 +135,9 @@ impl<P: Port> Device<P> {
             ));
             return Activity::Stopped;
         }
-        self.state.word.get_or_insert_with(|| Word::random(port.random()));
+        self.state
+            .word
+            .get_or_insert_with(|| Word::random(port.random()));
         let now_us = port.now_us();
         let moved = self.poll_inbound(port, now_us);
         let moved = self.make_room(port, now_us) || moved;
@@ -206,7 +208,9 @@ impl<P: Port> Device<P> {
                 }
                 moved = true;
             }
-            if matches!(progress, Progress::Over) && let Some(exchange) = slot.take() {
+            if matches!(progress, Progress::Over)
+                && let Some(exchange) = slot.take()
+            {
                 moved = true;
                 port.close(exchange.into_connection(&mut self.state));
             }
@@ -218,7 +222,10 @@ impl<P: Port> Device<P> {
     fn make_room(&mut self, port: &mut P, now_us: u64) -> bool {
         let is_full = !self.state.stopped && self.inbound.iter().all(Option::is_some);
         let since_us = |slot: &&mut Option<Inbound<_>>| slot.as_ref()?.stranger_since_us();
-        let strangers = self.inbound.iter_mut().filter(|slot| since_us(slot).is_some());
+        let strangers = self
+            .inbound
+            .iter_mut()
+            .filter(|slot| since_us(slot).is_some());
         let Some(oldest) = strangers.min_by_key(since_us).filter(|_| is_full) else {
             return false;
         };

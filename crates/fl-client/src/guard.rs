@@ -16,7 +16,10 @@ pub(crate) fn check(
 ) -> Result<(), Refusal> {
     let of_a_page = |header: &Header<'_>| is_of_a_page(header.name, header.value);
     if headers.iter().any(of_a_page) || !named(headers, "host").all(is_address) {
-        return Err(Refusal::new(403, "a device answers no page: ask it by its IP address"));
+        return Err(Refusal::new(
+            403,
+            "a device answers no page: ask it by its IP address",
+        ));
     }
     let mut shown = named(headers, Word::HEADER);
     match (word, shown.next()) {

@@ -213,7 +213,9 @@ mod tests {
     use super::*;
 
     fn refused(head: &str) -> u16 {
-        parse_request(head.as_bytes(), |_| Ok(())).unwrap_err().status
+        parse_request(head.as_bytes(), |_| Ok(()))
+            .unwrap_err()
+            .status
     }
 
     #[test]

@@ -110,7 +110,10 @@ fn the_word_and_the_secret_travel_in_header_lines_and_never_in_the_url() {
     let line = format!("{}: {}\r\n", Word::SECRET_HEADER, secret.text());
     assert!(join.contains(&line), "{join}");
     let (url, _) = join.split_once("\r\n").unwrap();
-    assert!(!url.contains(secret.text()) && !url.contains("5a5a"), "{url}");
+    assert!(
+        !url.contains(secret.text()) && !url.contains("5a5a"),
+        "{url}"
+    );
     // The requests that follow need neither.
     assert!(rest.iter().all(|head| !head.contains("Zfl-")), "{rest:?}");
     assert!(!sim.logged(secret.text()) && !sim.logged("5a5a"));
@@ -148,7 +151,11 @@ fn a_device_that_joins_again_gives_its_word_again() {
     let answer = sim.ask(&request, false, &mut anew).unwrap();
     assert_eq!(answer.status(), 202, "{}", answer.text());
     let has_joined_again = |sim: &Sim| {
-        let ready = sim.port.lines.iter().filter(|line| line.as_str() == "ready");
+        let ready = sim
+            .port
+            .lines
+            .iter()
+            .filter(|line| line.as_str() == "ready");
         ready.count() == 2
     };
     sim.run_until(&mut anew, has_joined_again);

@@ -112,7 +112,11 @@ mod tests {
             ("Sec-Fetch-Mode", "cors", false),
             ("Host", "evil.example", false),
         ] {
-            assert_eq!(is_of_a_page(name, value.as_bytes()), is_page, "{name}: {value}");
+            assert_eq!(
+                is_of_a_page(name, value.as_bytes()),
+                is_page,
+                "{name}: {value}"
+            );
         }
     }
 

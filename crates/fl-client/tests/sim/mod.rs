@@ -323,7 +323,11 @@ impl Sim {
     pub fn send(&mut self, request: &[u8]) -> usize {
         let lines = request.windows(2).position(|w| w == b"\r\n");
         let (first, rest) = request.split_at(lines.map_or(0, |at| at + 2));
-        let word = if lines.is_some() { word_line() } else { String::new() };
+        let word = if lines.is_some() {
+            word_line()
+        } else {
+            String::new()
+        };
         self.send_as_is(&[first, word.as_bytes(), rest].concat())
     }
 
