@@ -41,6 +41,31 @@ impl Dir {
         })
     }
 
+    /// Opens the folder that a file is in, and tells the file's name in it.
+    ///
+    /// # Errors
+    /// If there is no such folder, or the path ends in no name.
+    pub fn of(file: &Path) -> Result<(Self, &str), FileError> {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or(Reason::Name).at(file)?;
+        let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
+        Ok((Self::open(folder.unwrap_or(Path::new(".")))?, name))
+    }
+
+    /// Opens a folder, and makes it and those above it where they are missing. Its last name must be no link.
+    ///
+    /// # Errors
+    /// If it is something else, or cannot be made.
+    pub fn make(path: &Path) -> Result<Self, FileError> {
+        match Self::create_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let (above, name) = Self::of(path)?;
+                above.folder(name)
+            }
+            made => made,
+        }
+    }
+
     /// Makes a folder, and those above it where they are missing.
     ///
     /// # Errors
@@ -393,6 +418,18 @@ mod tests {
         names.sort();
         assert_eq!(names, ["file", "folder", "nearby", "second", "there"]);
         assert!(outside.join("file").exists());
+    }
+
+    #[test]
+    fn a_folder_is_made_once_and_a_link_is_not_taken_for_it() {
+        let (outer, dir, _) = hostile();
+        assert!(Dir::make(&dir.path().join("folder")).is_err());
+        let path = outer.path().join("a/b");
+        Dir::make(&path).unwrap().write("file", b"x").unwrap();
+        let file = path.join("file");
+        let (again, name) = Dir::of(&file).unwrap();
+        assert_eq!(again.read(name, MAX).unwrap(), b"x");
+        assert!(Dir::make(&path).unwrap().is_file("file"));
     }
 
     #[test]
