@@ -409,14 +409,19 @@ mod tests {
     #[test]
     fn what_a_crash_left_goes_and_nothing_else() {
         let (_outer, dir, outside) = hostile();
+        dir.write("torn", b"old").unwrap();
         let failed = dir.replace("torn", |_| Err(io::Error::other("full")));
+        assert_eq!(dir.read("torn", MAX).unwrap(), b"old");
         assert!(failed.unwrap_err().to_string().ends_with("torn: full"));
         symlink(outside.join("file"), dir.path().join(".events.new")).unwrap();
         fs::write(dir.path().join(".torn.0.new"), "").unwrap();
         dir.remove_unfinished().unwrap();
         let mut names = dir.names().unwrap();
         names.sort();
-        assert_eq!(names, ["file", "folder", "nearby", "second", "there"]);
+        assert_eq!(
+            names,
+            ["file", "folder", "nearby", "second", "there", "torn"]
+        );
         assert!(outside.join("file").exists());
     }
 
