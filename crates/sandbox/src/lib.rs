@@ -34,6 +34,7 @@ mod plan;
 mod probe;
 mod room;
 mod rules;
+pub mod signals;
 mod supervise;
 mod sys;
 

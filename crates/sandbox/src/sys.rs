@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid};
 
 mod confine;
@@ -32,6 +33,20 @@ pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
             std::process::exit(status.into())
         }
     }
+}
+
+/// Ignores a signal, also in the programs that this process starts.
+pub(crate) fn ignore(which: Signal) -> io::Result<()> {
+    // SAFETY: no function of this process becomes a handler.
+    unsafe { signal(which, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// Lets a signal do what it usually does.
+pub(crate) fn usual(which: Signal) -> io::Result<()> {
+    // SAFETY: no function of this process becomes a handler.
+    unsafe { signal(which, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// A descriptor that becomes readable when the process ends.
