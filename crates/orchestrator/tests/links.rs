@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcStats};
-use support::play::{LINKS, NOTHING, booted, next, start};
+use support::play::{LINKS, NOTHING, next, start};
 use support::{board, fleet, stage};
 use zfl_netsim::{Impairment, LaneStats, Link, Loss};
 use zfl_orchestrator::{Fleet, FleetError, FleetEvent, PcapConfig};
