@@ -250,6 +250,12 @@ impl Handle {
             .with(|state, now_us| state.machine.lost(now_us, client, reason));
     }
 
+    /// Tells that a device is gone and on its way back: no round of now waits for it, the next does.
+    pub fn client_reboots(&self, client: u32, reason: &str) {
+        self.shared
+            .with(|state, now_us| state.machine.reboots(now_us, client, reason));
+    }
+
     /// Tells that a device which was lost is on its way back: rounds wait for it again.
     pub fn client_expected(&self, client: u32) {
         self.shared

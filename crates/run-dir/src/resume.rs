@@ -218,8 +218,14 @@ impl Complete {
         match record.event {
             Event::RunStarted { .. } => _ = self.started_s.get_or_insert(self.end_s),
             Event::RoundFinished { record } => _ = self.rounds.insert(record.round),
-            Event::ClientLost { client, reason } => _ = self.lost.insert(client, reason),
-            Event::ClientJoined { client, .. } | Event::ClientExpected { client } => {
+            Event::ClientLost {
+                client,
+                reason,
+                comes_back: false,
+            } => _ = self.lost.insert(client, reason),
+            Event::ClientLost { client, .. }
+            | Event::ClientJoined { client, .. }
+            | Event::ClientExpected { client } => {
                 self.lost.remove(&client);
             }
             _ => {}
@@ -258,7 +264,9 @@ mod tests {
             ))
         };
         let back = line("\"event\":\"client_expected\",\"client\":1");
-        let complete = [phase(1), lost(1), lost(2), back, lost(3)].concat();
+        let reboots =
+            line("\"event\":\"client_lost\",\"client\":5,\"reason\":\"r\",\"comes_back\":true");
+        let complete = [phase(1), lost(1), lost(2), back, lost(3), reboots].concat();
         let all = format!("{complete}{}{}{{\"time_ms\":", phase(2), lost(4));
         fs::write(dir.path().join("events.jsonl"), all).unwrap();
         let events = Complete::read(dir.path(), 1).unwrap();

@@ -254,7 +254,14 @@ mod tests {
             follow(&mut training, started(client));
         }
         let reason = String::new();
-        follow(&mut training, Event::ClientLost { client: 1, reason });
+        follow(
+            &mut training,
+            Event::ClientLost {
+                client: 1,
+                reason,
+                comes_back: false,
+            },
+        );
         assert_eq!(training.keys().collect::<Vec<_>>(), [&2]);
     }
 }

@@ -1,5 +1,6 @@
 //! `--json`: the events of a run on standard output, for programs.
 
+use crate::output;
 use crate::stdin_lines::StdinLines;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
@@ -19,10 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// If a file cannot be read.
 pub fn follow(run: &Path) -> Result<u8> {
     // Ctrl-C is for the run, the end of which is still to be told.
-    let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
-    mask.thread_block()?;
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).thread_block()?;
     let lines = StdinLines::read();
     let mut copy = Copy::default();
     let told = loop {
@@ -34,11 +32,9 @@ pub fn follow(run: &Path) -> Result<u8> {
             Err(error) => break Err(error),
         }
     };
-    match told {
-        // Nobody reads any more (`| head`).
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
-        told => told.map(|()| 0).context("print the events"),
-    }
+    output::asked_for(told)
+        .map(|()| 0)
+        .context("the events of the run")
 }
 
 /// A file being copied, line by whole line.

@@ -1,5 +1,6 @@
 //! Runs under way: `zfl ps`, `zfl logs`, `zfl stop`.
 
+use crate::output;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,16 +24,19 @@ pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
 }
 
 /// `zfl ps`.
-pub fn list(runs: &Path) {
+///
+/// # Errors
+/// If it cannot be printed.
+pub fn list(runs: &Path) -> Result<()> {
     let found = under_way(runs);
     if found.is_empty() {
-        println!("no run is under way in {}", runs.display());
-        return;
+        return output::line(&format!("no run is under way in {}", runs.display()));
     }
-    println!("{:>8}  {:>9}  run", "process", "round");
+    let mut table = format!("{:>8}  {:>9}  run\n", "process", "round");
     for (run, pid) in found {
-        println!("{pid:>8}  {:>9}  {}", progress(&run), run.display());
+        table += &format!("{pid:>8}  {:>9}  {}\n", progress(&run), run.display());
     }
+    output::print(&table)
 }
 
 /// Progress of a run: the last round of its table.
@@ -119,7 +123,7 @@ pub fn stop(run: &Path) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    println!("{} is stopped", run.display());
+    output::say(&format!("{} is stopped", run.display()));
     Ok(())
 }
 
@@ -140,7 +144,7 @@ pub fn log_path(run: &Path, client: u32) -> Result<PathBuf> {
 /// # Errors
 /// If it cannot be read.
 pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
-    use std::io::{Read, Write};
+    use std::io::Read;
     let path = log_path(run, client)?;
     let mut file = fs::File::open(&path).with_context(|| format!("read {}", path.display()))?;
     let mut text = Text::default();
@@ -149,13 +153,10 @@ pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
         let under_way = process_of(run).is_some();
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let mut out = std::io::stdout();
-        out.write_all(text.printable(&bytes).as_bytes())?;
+        output::print(&text.printable(&bytes))?;
         if !follow || !under_way {
-            out.write_all(text.rest().as_bytes())?;
-            return Ok(());
+            return output::print(&text.rest());
         }
-        out.flush()?;
         std::thread::sleep(Duration::from_millis(200));
     }
 }
