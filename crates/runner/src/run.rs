@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use zfl_aggregator::{Handle, Server, bind};
+use zfl_aggregator::{Entry, Handle, Proof, Server, bind};
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::{Lock, Reason};
 use zfl_orchestrator::{Fleet, FleetConfig};
@@ -75,7 +75,7 @@ impl Run {
             experiment,
             experiment.fault_plan()?,
         ));
-        server = server.with_hooks(faults.clone());
+        server = server.with_hooks(faults.clone()).with_entry(entry(&fleet));
         for (client, reason) in lost {
             server.handle().client_lost(client, &reason);
         }
@@ -154,6 +154,22 @@ pub(crate) fn conclude(
     observer.on_end(&summary);
     RunDir::reopen(&experiment.out)?.json(RunSummary::FILE, &summary)?;
     Ok(summary)
+}
+
+/// Rules by which only the devices of the fleet join, each as itself.
+fn entry(fleet: &Fleet) -> Entry {
+    let proofs = fleet.proofs().into_iter();
+    let fleet = proofs.map(|(client, proof)| {
+        let proof = match proof {
+            zfl_orchestrator::Proof::Address(address) => Proof::Address(address),
+            zfl_orchestrator::Proof::Secret(secret) => Proof::Secret(secret),
+        };
+        (client, proof)
+    });
+    Entry {
+        fleet: Some(fleet.collect()),
+        ..Entry::default()
+    }
 }
 
 /// The aggregator, at its beginning or where it goes on, and the clients that are lost by then.

@@ -2,13 +2,14 @@
 
 use crate::args::ClientArgs;
 use crate::output;
+use crate::secret::{VARIABLE, join_secret};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_experiment::Root;
 use zfl_experiment::place;
-use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
+use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, Word};
 use zfl_runner::{Interrupts, block_on};
 use zfl_sandbox::{Plan, Sandbox, enter};
 
@@ -17,17 +18,18 @@ use zfl_sandbox::{Plan, Sandbox, enter};
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
 pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
+    let secret = join_secret(args.join_secret.as_deref(), std::env::var_os(VARIABLE))?;
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
     let out = place::choose(args.out.as_deref(), root.runs(), &name)?;
     let mut outcome = Ok(1);
     enter(&Plan::native(), |sandbox| {
-        outcome = block_on(live(sandbox, args, &out));
+        outcome = block_on(live(sandbox, args, secret, &out));
         0
     })?;
     outcome
 }
 
-async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
+async fn live(sandbox: Sandbox, args: &ClientArgs, secret: Option<Word>, out: &Path) -> Result<u8> {
     let mut interrupts = Interrupts::new()?;
     let (tell, told) = mpsc::unbounded_channel();
     let overrides = Overrides {
@@ -38,6 +40,7 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
         // Other devices may have joined before: whichever ID is free will do.
         join_as: None,
         overrides,
+        secret,
         ..DeviceSpec::new(client, DeviceBody::Native)
     };
     let devices = (0..args.clients).map(device).collect();
