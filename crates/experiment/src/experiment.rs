@@ -326,6 +326,15 @@ impl Experiment {
         toml::to_string(self).context("the configuration cannot be written as TOML")
     }
 
+    /// As in `meta.json`.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let table: toml::Table = toml::from_str(&self.to_toml()?)?;
+        Ok(serde_json::to_value(table)?)
+    }
+
     /// The experiment as far as the aggregator goes.
     pub fn aggregator(&self) -> zfl_aggregator::Config {
         zfl_aggregator::Config {

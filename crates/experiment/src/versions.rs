@@ -3,7 +3,7 @@
 use crate::experiment::Experiment;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -37,6 +37,19 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let name = data_name(data);
     versions.insert("data".to_owned(), format!("{name} {hash}"));
     Ok(versions)
+}
+
+/// Names of the inputs that are not what they were when a run began: of those that decide its model or its
+/// times. The system and its emulator may be others.
+pub fn changed_inputs(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let changed = |name: &&String| {
+        !matches!(name.as_str(), "qemu" | "linux") && before.get(*name) != now.get(*name)
+    };
+    names.into_iter().filter(changed).cloned().collect()
 }
 
 /// The versions of a run that goes on: those that are different now say both.

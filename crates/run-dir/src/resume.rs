@@ -47,7 +47,19 @@ impl RunDir {
     /// # Errors
     /// If it is no run directory, no round is complete, or a file is not as zfl wrote it.
     pub fn broken_off(path: &Path, model: &Model) -> Result<Resumed> {
-        let complete = Checkpoint::verified(path)?;
+        Self::broken_off_after(Checkpoint::verified(path)?, path, model)
+    }
+
+    /// Reads where the run in a directory was broken off, of whose last complete round every file was
+    /// [verified](Checkpoint::verified).
+    ///
+    /// # Errors
+    /// As [`RunDir::broken_off`].
+    pub fn broken_off_after(
+        complete: CompleteRound,
+        path: &Path,
+        model: &Model,
+    ) -> Result<Resumed> {
         let (params, round) = Self::read_model(path, model)?;
         let [rounds, clients, _] = TABLES;
         let dir = Dir::open(path)?;

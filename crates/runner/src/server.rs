@@ -2,7 +2,7 @@
 
 use crate::observer::{Begin, Observer};
 use crate::page;
-use crate::run::{conclude, create};
+use crate::run::{claim, conclude, create};
 use crate::session::{aggregate, block_on};
 use anyhow::{Context, Result};
 use fl_data::Splits;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use zfl_aggregator::{Server, bind};
 use zfl_experiment::Experiment;
-use zfl_run_dir::{FleetSummary, PidFile, RunSummary};
+use zfl_run_dir::{FleetSummary, RunSummary};
 
 /// An aggregator that listens for devices.
 pub struct Listening {
@@ -48,10 +48,10 @@ impl Listening {
             .local_addr()
             .context("the listener has no address")?;
         let page = self.page.map(page::open).transpose()?;
-        let run_dir = create(&experiment)?;
-        let _pid_file = PidFile::write(&experiment.out)?;
+        let _lock = claim(&experiment.out)?;
+        let mut run_dir = create(&experiment)?;
         let train = &self.data.train;
-        let meta = page::describe(&experiment, None, train, self.command)?;
+        let meta = page::describe(&experiment, None, train, self.command, &mut run_dir)?;
         observer.on_begin(Begin {
             run_dir: &experiment.out,
             introduction: "",
