@@ -1,5 +1,6 @@
 //! Keeping up with a run, and telling those who watch what is new.
 
+use crate::serve::MAX_STREAMS;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::io;
@@ -20,9 +21,6 @@ const AT_LEAST: u32 = 4;
 
 /// Messages that a slow page may fall behind before it has to load everything anew.
 const BACKLOG: usize = 256;
-
-/// Pages that can watch at once.
-const MAX_STREAMS: usize = 64;
 
 /// A recorded run without an end, whose events are as old as this and whose process is not to be seen,
 /// is taken to be broken off. The devices of a round that goes on are asked for their progress far more
