@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use support::{Live, Pty, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use zfl_run_dir::Checkpoint;
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL[..], &["--dashboard", "off"], more].concat()
@@ -547,11 +548,140 @@ fn what_cannot_go_on_says_so() {
     };
     let over = Run::succeeds(&small(&["--clients", "2", "--rounds", "1"]));
     assert!(resume(&over.out(), &[]).contains("is over"));
-    assert!(resume(&over.out(), &["--seed", "77"]).contains("other settings"));
+    assert!(resume(&over.out(), &["--seed", "77"]).contains("other settings (seed)"));
     fs::remove_file(over.out().join("model.safetensors")).unwrap();
     assert!(resume(&over.out(), &[]).contains("no complete round"));
     let said = finish(zfl().args(["run", "--resume", "never-was"]));
     assert!(said.err.contains("no run directory"), "{said:?}");
+}
+
+/// Makes a broken-off run whose first part had more rounds than a test waits for.
+fn broken_off_of_many() -> Run {
+    let many = ["--clients", "3", "--rounds", "100000"];
+    break_off(Live::start(&small(&many)), 3)
+}
+
+/// The last complete round of a run that was broken off.
+fn complete(run: &Run) -> u32 {
+    let checkpoint = Checkpoint::verified(&run.out()).unwrap();
+    checkpoint.round
+}
+
+#[test]
+fn a_configuration_that_was_edited_is_noticed_and_more_rounds_are_none_of_it() {
+    let broken = broken_off_of_many();
+    let config = broken.out().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let meta = fs::read(broken.out().join("meta.json")).unwrap();
+    let refused = |more: &[&str]| {
+        let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()).args(more));
+        assert_eq!(said.status, Some(2), "{said:?}");
+        said.err
+    };
+    let edited = text.replace("learning_rate = 0.5", "learning_rate = 0.01");
+    let edited = edited.replace("rounds = 100000", "rounds = 9");
+    assert_ne!(edited, text);
+    fs::write(&config, edited).unwrap();
+    assert!(refused(&[]).contains("begun with (learning_rate)"));
+    fs::write(
+        &config,
+        format!("{text}\n[faults.crash]\nprobability = 0.5\n"),
+    )
+    .unwrap();
+    assert!(refused(&[]).contains("(faults"));
+    fs::write(
+        &config,
+        text.replace("zfl_version = \"", "zfl_version = \"0."),
+    )
+    .unwrap();
+    assert!(refused(&[]).contains("was begun by zfl 0."));
+    fs::write(&config, &text).unwrap();
+    let other = String::from_utf8_lossy(&meta).replace("100000", "100001");
+    fs::write(broken.out().join("meta.json"), other).unwrap();
+    assert!(refused(&[]).contains("meta.json is damaged"));
+    fs::write(broken.out().join("meta.json"), meta).unwrap();
+    assert!(refused(&["--rounds", "1"]).contains("give at least as many"));
+
+    let rounds = (complete(&broken) + 3).to_string();
+    let run = Live::resume(broken, &["--rounds", &rounds, "--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let note = format!("{rounds} rounds instead of 100000");
+    assert!(run.said.err.contains(&note), "{run:?}");
+    assert_eq!(run.summary()["rounds"].to_string(), rounds);
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains(&format!("rounds = {rounds}\n")), "{text}");
+    let again = Run::succeeds(&[
+        config.to_str().unwrap(),
+        "--dashboard",
+        "off",
+        "--body",
+        "native",
+    ]);
+    assert_eq!(again.model(), run.model());
+    // Even more, of a run that was over.
+    let more = Live::resume(run, &["--rounds", "100000"]);
+    let _ = break_off(more, rounds.parse::<usize>().unwrap() + 1);
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_summary_gets_it_and_no_device() {
+    let broken = broken_off_of_many();
+    let done = complete(&broken).to_string();
+    let run = Live::resume(broken, &["--rounds", &done, "--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let summary = run.summary();
+    assert_eq!(summary["rounds_completed"].to_string(), done, "{summary}");
+    assert_eq!(summary["success"], true, "{summary}");
+    let booted = run.events().into_iter().rev();
+    let booted = booted.take_while(|event| event["event"] != "run_resumed");
+    assert!(
+        booted
+            .into_iter()
+            .all(|event| event["event"] != "client_joined")
+    );
+    assert_eq!(finished(&run).len(), done.parse::<usize>().unwrap() + 1);
+    let config = run.out().join("config.toml");
+    let whole = Run::succeeds(&[
+        config.to_str().unwrap(),
+        "--dashboard",
+        "off",
+        "--body",
+        "native",
+    ]);
+    assert_eq!(run.model(), whole.model());
+    let again = finish(zfl().args(["run", "--resume"]).arg(run.out()));
+    assert_eq!(again.status, Some(2), "{again:?}");
+    assert!(again.err.contains("is over"), "{again:?}");
+}
+
+#[test]
+fn a_damaged_file_is_named_before_anything_goes_on() {
+    let broken = broken_off_of_many();
+    for name in [
+        "model.safetensors",
+        "checkpoint.json",
+        "rounds.csv",
+        "clients.csv",
+        "traffic.csv",
+        "events.jsonl",
+        "partition.csv",
+        "meta.json",
+    ] {
+        let file = broken.out().join(name);
+        let bytes = fs::read(&file).unwrap();
+        let mut other = bytes.clone();
+        other[bytes.len() / 9] ^= 4;
+        fs::write(&file, other).unwrap();
+        let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
+        assert_eq!(said.status, Some(2), "{name}: {said:?}");
+        let damaged = format!("{name} is damaged");
+        assert!(said.err.contains(&damaged), "{said:?}");
+        assert!(said.err.contains("anew: zfl run "), "{said:?}");
+        fs::write(&file, bytes).unwrap();
+    }
+    let done = complete(&broken).to_string();
+    let run = Live::resume(broken, &["--rounds", &done]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
 }
 
 #[test]

@@ -18,7 +18,12 @@ impl Runner {
     pub fn resume(flags: Settings, run: &Path, root: &Path) -> Result<Self> {
         let lock = zfl_run_dir::lock(run).map_err(refused)?;
         let complete = Checkpoint::verified(run).map_err(refused)?;
-        let meta = Meta::verified(run).map_err(refused)?;
+        let meta = Meta::verified(run).map_err(|error| {
+            Refusal(format!(
+                "{error:#}; put it back from a copy, or {}",
+                anew(run)
+            ))
+        })?;
         let config = lock.dir().read_text("config.toml", MAX_FACTS);
         let config = json(&config.map_err(refused)?).map_err(refused)?;
         let file = Settings::read(&run.join("config.toml"))?;
