@@ -685,6 +685,31 @@ fn a_damaged_file_is_named_before_anything_goes_on() {
 }
 
 #[test]
+fn what_a_damaged_file_makes_doubtful_is_said_to_whoever_looks() {
+    let run = Run::succeeds(&small(&["--clients", "2", "--rounds", "2"]));
+    let said = |arguments: &[&str]| {
+        let said = finish(zfl().arg(arguments[0]).arg(run.out()).args(&arguments[1..]));
+        assert_eq!(said.status, Some(0), "{said:?}");
+        said.err
+    };
+    let report = run.out().join("../report");
+    let report_to = ["report", "--out", report.to_str().unwrap()];
+    assert_eq!(said(&["devices"]), "");
+    assert!(!said(&report_to).contains("damaged"));
+    let table = run.out().join("clients.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    fs::write(&table, text.replacen(",120,", ",121,", 1)).unwrap();
+    assert!(said(&["devices"]).contains("clients.csv is damaged"));
+    assert!(said(&report_to).contains("clients.csv is damaged"));
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    assert!(page.contains("clients.csv is damaged"));
+    let summary = run.out().join("summary.json");
+    let text = fs::read_to_string(&summary).unwrap();
+    fs::write(&summary, text.replacen("\"rounds\": 2", "\"rounds\": 3", 1)).unwrap();
+    assert!(said(&report_to).contains("summary.json is damaged"));
+}
+
+#[test]
 fn a_configuration_read_again_says_the_same() {
     let folder = folder();
     let trace = "{\"unit\":\"rounds\",\"devices\":[{\"client\":0,\"on\":[[2,9]]}]}";

@@ -93,6 +93,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
                     .to_owned()
             })?;
             let run = runs::find(&root.join(RUNS), Some(&args.run))?;
+            runs::warn_of_damage(&run);
             if args.tui {
                 tui::view(&run)
             } else {
