@@ -2,11 +2,11 @@
 
 use crate::choice::{self, Body, Time};
 use crate::refusal::{Refusal, require};
+use crate::root::Root;
 use crate::rule::{Attacking, Partitioning};
 use crate::settings::{DeviceSettings, GroupSettings, Settings};
 use crate::{boards, native};
 use serde::{Serialize, Serializer};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_machine::{Board, Speed};
@@ -62,6 +62,9 @@ pub struct FleetGroup {
     /// Training examples of the one that has most.
     #[serde(skip)]
     pub max_examples: u32,
+    /// The text of their link profile.
+    #[serde(skip)]
+    pub link_text: Option<String>,
     /// All that is between one of them and the aggregator.
     #[serde(skip)]
     pub link: Link,
@@ -94,7 +97,7 @@ impl FleetGroup {
 /// A [`Refusal`] of what cannot be meant, or does not fit the data.
 pub fn resolve(
     settings: &Settings,
-    root: &Path,
+    root: &Root,
     available: usize,
     partitioning: &Partitioning,
 ) -> Result<Vec<FleetGroup>, Refusal> {
@@ -114,7 +117,7 @@ pub fn resolve(
 }
 
 /// The groups as asked for: one of all devices, where there is no `[[fleet]]`.
-fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal> {
+fn asked(settings: &Settings, root: &Root) -> Result<Vec<GroupSettings>, Refusal> {
     if settings.fleet.is_empty() {
         return Ok(vec![GroupSettings {
             name: Some("all".to_owned()),
@@ -208,7 +211,7 @@ pub fn equal_examples(settings: &Settings, clients: u32, available: usize) -> Re
 
 fn resolve_one(
     settings: &Settings,
-    root: &Path,
+    root: &Root,
     at: usize,
     asked: GroupSettings,
     share: u32,
@@ -223,6 +226,10 @@ fn resolve_one(
         }
     };
     let speed = speed_of(settings, device, board.as_deref())?;
+    let profile = device.link.as_ref();
+    let profile = profile.map(|name| Profile::load(root.tree(), name));
+    let profile = profile.transpose();
+    let profile = profile.map_err(|error| Refusal(error.to_string()))?;
     let examples = asked.examples.unwrap_or(share);
     let attack = asked
         .attack
@@ -243,22 +250,16 @@ fn resolve_one(
         local_epochs: asked.training.local_epochs,
         batch_size: asked.training.batch_size,
         attack: attack.transpose()?,
-        link: link_of(device, root)?,
+        link_text: profile.as_ref().map(|profile| profile.text.clone()),
+        link: link_of(device, profile)?,
         speed,
         board,
     })
 }
 
 /// The link of a device: its profile, with what is said of loss and delay in place of the profile's.
-fn link_of(device: &DeviceSettings, root: &Path) -> Result<Link, Refusal> {
-    let mut link = match &device.link {
-        Some(name) => {
-            Profile::load(root, name)
-                .map_err(|error| Refusal(error.to_string()))?
-                .link
-        }
-        None => Link::default(),
-    };
+fn link_of(device: &DeviceSettings, profile: Option<Profile>) -> Result<Link, Refusal> {
+    let mut link = profile.map_or_else(Link::default, |profile| profile.link);
     for way in [&mut link.uplink, &mut link.downlink] {
         if let Some(probability) = device.loss {
             way.loss = Loss {

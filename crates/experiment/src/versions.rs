@@ -1,7 +1,9 @@
 //! Versions of what a run depends on besides zfl and its configuration: emulator, system, firmware, data.
 
 use crate::experiment::Experiment;
+use crate::root::Data;
 use anyhow::{Context, Result};
+use fl_data::DIGITS;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,7 +14,8 @@ use zfl_machine::Qemu;
 /// Bytes of a file read at once.
 const PIECE: usize = 64 << 10;
 
-/// By name: `qemu` and `linux` in their own words; `firmware <board>` and `data` as a SHA-256.
+/// By name: `qemu` and `linux` in their own words; as a SHA-256 `firmware <board>`, `board <board>`,
+/// `link <link>`, `trace` and `data`.
 ///
 /// # Errors
 /// If a firmware or a file of the data cannot be read.
@@ -31,11 +34,20 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         versions.insert(format!("firmware {}", board.name), hash);
         anyhow::Ok(())
     })?;
-    let built_in = fl_data::default_dir();
-    let data = experiment.data.as_deref().unwrap_or(&built_in);
-    let hash = sha256(&fl_data::files(data))?;
-    let name = data_name(data);
-    versions.insert("data".to_owned(), format!("{name} {hash}"));
+    let texts = experiment.groups.iter().flat_map(|group| {
+        let board = group.board.as_ref();
+        let board = board.map(|board| (format!("board {}", board.name), &board.text));
+        let link = group.link_name.as_ref().zip(group.link_text.as_ref());
+        // Of a path the file's name: the copy in the run directory has the same.
+        let name = |link: &str| format!("link {}", link.rsplit('/').next().unwrap_or(link));
+        let link = link.map(|(link, text)| (name(link), text));
+        board.into_iter().chain(link)
+    });
+    let trace = experiment.trace.iter();
+    for (name, text) in texts.chain(trace.map(|text| ("trace".to_owned(), text))) {
+        versions.insert(name, finish(Sha256::new().chain_update(text)));
+    }
+    versions.insert("data".to_owned(), data(&experiment.examples)?);
     Ok(versions)
 }
 
@@ -68,6 +80,17 @@ pub fn merge_on_resume(
     now
 }
 
+/// Name and hash of a data set.
+fn data(examples: &Data) -> Result<String> {
+    Ok(match examples {
+        Data::Digits => format!(
+            "digits {}",
+            finish(Sha256::new().chain_update(DIGITS.concat()))
+        ),
+        Data::Folder(dir) => format!("{} {}", data_name(dir), sha256(&fl_data::files(dir))?),
+    })
+}
+
 /// The name of a data set: its folder's.
 fn data_name(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
@@ -81,9 +104,13 @@ fn sha256(files: &[PathBuf]) -> Result<String> {
     for path in files {
         take_in(&mut hasher, path).with_context(|| format!("read {}", path.display()))?;
     }
+    Ok(finish(hasher))
+}
+
+fn finish(hasher: Sha256) -> String {
     let hash = hasher.finalize();
     let digits = hash.iter().map(|byte| format!("{byte:02x}"));
-    Ok(format!("sha256:{}", digits.collect::<String>()))
+    format!("sha256:{}", digits.collect::<String>())
 }
 
 fn take_in(hasher: &mut Sha256, path: &Path) -> io::Result<()> {

@@ -1,10 +1,10 @@
 //! A run as a library: aggregator and fleet side by side, from an experiment to its summary.
 //!
 //! ```no_run
-//! use zfl_experiment::{Experiment, Out, Settings};
+//! use zfl_experiment::{Experiment, Out, Root, Settings};
 //!
 //! let settings = Settings { clients: Some(4), rounds: Some(3), ..Settings::default() };
-//! let experiment = Experiment::of_run(&settings, Out::New(None), ".".as_ref())?;
+//! let experiment = Experiment::of_run(&settings, Out::New(None), &Root::find(None)?)?;
 //! let summary = zfl_runner::run(experiment, ())?;
 //! assert!(summary.training.success);
 //! # anyhow::Ok(())
@@ -45,6 +45,7 @@ pub use control::{ControlToken, TOKEN_VARIABLE};
 pub use fleet::Capture;
 pub use observer::{Begin, Observer};
 pub use page::open as open_page;
+pub use resume::changed_since;
 pub use runner::{Ended, Runner, run};
 pub use server::Listening;
 pub use session::{Interrupt, Interrupts, block_on};

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use zfl_experiment::{Experiment, Out, Refusal, Settings, boards, require, versions};
+use zfl_experiment::{Experiment, Out, Refusal, Root, Settings, boards, require, versions};
 use zfl_run_dir::{Checkpoint, MAX_FACTS, Meta, PARTITION, RunDir, RunSummary};
 
 impl Runner {
@@ -15,7 +15,7 @@ impl Runner {
     /// # Errors
     /// A [`Refusal`] if it is under way or over, was run with other settings or inputs, or is not as it was
     /// written.
-    pub fn resume(flags: Settings, run: &Path, root: &Path) -> Result<Self> {
+    pub fn resume(flags: Settings, run: &Path, root: &Root) -> Result<Self> {
         let lock = zfl_run_dir::lock(run).map_err(refused)?;
         let complete = Checkpoint::verified(run).map_err(refused)?;
         let meta = Meta::verified(run).map_err(|error| {
@@ -91,6 +91,24 @@ impl Runner {
         runner.resumed = Some((resumed, lock));
         Ok(runner)
     }
+}
+
+/// Names of the inputs that are others now than when the run was made whose `config.toml` this file is;
+/// none, if it is of no run.
+///
+/// # Errors
+/// If an input cannot be read.
+pub fn changed_since(file: &Path, experiment: &Experiment) -> Result<Vec<String>> {
+    let is_config = file.file_name().is_some_and(|name| name == "config.toml");
+    let run = file.parent().filter(|_| is_config);
+    let Some(Ok(meta)) = run.map(Meta::verified) else {
+        return Ok(Vec::new());
+    };
+    let now = versions::of(experiment)?;
+    let mut changed = versions::changed_inputs(&meta.versions, &now);
+    // What flags add or leave out is no secret.
+    changed.retain(|name| now.contains_key(name) && meta.versions.contains_key(name));
+    Ok(changed)
 }
 
 fn refused(error: impl Into<anyhow::Error>) -> Refusal {

@@ -21,7 +21,7 @@ use zfl_experiment::{Experiment, Refusal};
 use zfl_files::{Lock, Reason};
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
-    FleetRecord, FleetSummary, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
+    FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
     TrainingSummary,
 };
 use zfl_sandbox::Sandbox;
@@ -129,9 +129,12 @@ pub(crate) fn claim(out: &Path) -> Result<Lock> {
     })
 }
 
-/// Makes the files of a run that begins.
-pub(crate) fn create(experiment: &Experiment) -> Result<RunDir> {
-    let run_dir = RunDir::create(&experiment.out)?;
+/// Makes the files of a run that begins, with copies of those that the experiment names by their path.
+pub(crate) fn create(experiment: &mut Experiment) -> Result<RunDir> {
+    let mut run_dir = RunDir::create(&experiment.out)?;
+    for (name, text) in experiment.keep_inputs(INPUTS) {
+        run_dir.keep(&name, text.as_bytes())?;
+    }
     run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;
     Ok(run_dir)
 }

@@ -135,7 +135,7 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let experiment = self.experiment;
+        let mut experiment = self.experiment;
         let (resumed, lock) = self.resumed.unzip();
         if let (Some(resumed), Some(_lock)) = (&resumed, &lock)
             && resumed.round == experiment.rounds
@@ -159,7 +159,7 @@ impl Runner {
         };
         let (run_dir, history) = match &resumed {
             Some(resumed) => go_on(&experiment, resumed)?,
-            None => (create(&experiment)?, RunHistory::default()),
+            None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
         let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
