@@ -685,6 +685,88 @@ fn a_damaged_file_is_named_before_anything_goes_on() {
 }
 
 #[test]
+fn a_run_has_what_it_depends_on_and_says_what_has_changed() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let trace = "{\"unit\":\"rounds\",\"devices\":[{\"client\":0,\"on\":[[2,99]]}]}";
+    fs::write(at("phones.json"), trace).unwrap();
+    let text = "rounds = 100000\n[[fleet]]\ncount = 3\n[faults]\ntrace = \"phones.json\"\n";
+    fs::write(at("away.toml"), text).unwrap();
+    let broken = break_off(Live::start(&small(&[at("away.toml").to_str().unwrap()])), 3);
+    fs::remove_file(at("phones.json")).unwrap();
+    let config = broken.out().join("config.toml");
+    assert!(
+        fs::read_to_string(&config)
+            .unwrap()
+            .contains("trace = \"inputs/phones.json\"")
+    );
+    let copy = broken.out().join("inputs/phones.json");
+    let other = trace.replace("[2,", "[1,");
+    fs::write(&copy, &other).unwrap();
+    let refused = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+    assert!(
+        refused.err.contains("phones.json is damaged"),
+        "{refused:?}"
+    );
+    fs::write(&copy, trace).unwrap();
+    let rounds = (complete(&broken) + 2).to_string();
+    let run = Live::resume(broken, &["--rounds", &rounds, "--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let repeat = || {
+        Run::succeeds(&[
+            config.to_str().unwrap(),
+            "--dashboard",
+            "off",
+            "--body",
+            "native",
+        ])
+    };
+    let again = repeat();
+    assert_eq!(again.model(), run.model());
+    assert!(!again.said.err.contains("other inputs"), "{again:?}");
+    assert!(again.out().join("inputs/phones.json").is_file());
+    fs::write(&copy, &other).unwrap();
+    let again = repeat();
+    assert_ne!(again.model(), run.model());
+    assert!(again.said.err.contains("other inputs (trace)"), "{again:?}");
+}
+
+#[test]
+fn a_run_is_not_resumed_with_other_data() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let digits = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/digits");
+    for entry in fs::read_dir(digits).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().ends_with(".gz") {
+            fs::copy(entry.path(), data.join(entry.file_name())).unwrap();
+        }
+    }
+    let flags = [
+        "--data",
+        data.to_str().unwrap(),
+        "--clients",
+        "3",
+        "--rounds",
+        "100000",
+    ];
+    let broken = break_off(Live::start(&small(&flags)), 3);
+    // The same images and labels in another file.
+    let labels = data.join("t10k-labels-idx1-ubyte.gz");
+    let other = fs::read(&labels).unwrap();
+    fs::write(&labels, [&other[..], &[0; 16]].concat()).unwrap();
+    let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("begun with other inputs (data)"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("anew: zfl run"), "{said:?}");
+}
+
+#[test]
 fn what_a_damaged_file_makes_doubtful_is_said_to_whoever_looks() {
     let run = Run::succeeds(&small(&["--clients", "2", "--rounds", "2"]));
     let said = |arguments: &[&str]| {

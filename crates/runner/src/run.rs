@@ -21,8 +21,8 @@ use zfl_experiment::{Experiment, Refusal};
 use zfl_files::{Lock, Reason};
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
-    FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
-    TrainingSummary,
+    FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
+    RunSummary, TrainingSummary,
 };
 use zfl_sandbox::Sandbox;
 

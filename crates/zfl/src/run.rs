@@ -97,7 +97,7 @@ fn runner(args: &RunArgs, root: &Root) -> Result<Runner> {
     let settings = flags.over(file, &boards::guests(root))?;
     let out = Out::New(settings.out.as_deref());
     let (experiment, data) = Experiment::of_run(&settings, out, root)?;
-    for file in &args.file {
+    if let Some(file) = &args.file {
         let changed = changed_since(file, &experiment)?;
         if !changed.is_empty() {
             output::warn(&format!(
