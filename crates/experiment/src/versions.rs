@@ -21,7 +21,7 @@ const PIECE: usize = 64 << 10;
 /// If a firmware or a file of the data cannot be read.
 pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let mut versions = BTreeMap::new();
-    let mut boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     if let Some(qemu) = boards.clone().find_map(|board| Qemu::find(board).ok()) {
         versions.insert("qemu".to_owned(), qemu.version.to_string());
     }
@@ -29,12 +29,19 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         let system = format!("{} {}", release.trim(), std::env::consts::ARCH);
         versions.insert("linux".to_owned(), system);
     }
-    boards.try_for_each(|board| {
+    // One that is not built is refused, by its name, where it is booted.
+    for board in boards.filter(|board| board.kernel.image.is_file()) {
         let hash = sha256(std::slice::from_ref(&board.kernel.image))?;
         versions.insert(format!("firmware {}", board.name), hash);
-        anyhow::Ok(())
-    })?;
-    let texts = experiment.groups.iter().flat_map(|group| {
+    }
+    versions.extend(texts(experiment));
+    versions.insert("data".to_owned(), data(&experiment.examples)?);
+    Ok(versions)
+}
+
+/// SHA-256 of what is small enough to be kept in a run directory: `board <board>`, `link <link>`, `trace`.
+pub fn texts(experiment: &Experiment) -> BTreeMap<String, String> {
+    let of_groups = experiment.groups.iter().flat_map(|group| {
         let board = group.board.as_ref();
         let board = board.map(|board| (format!("board {}", board.name), &board.text));
         let link = group.link_name.as_ref().zip(group.link_text.as_ref());
@@ -44,11 +51,10 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         board.into_iter().chain(link)
     });
     let trace = experiment.trace.iter();
-    for (name, text) in texts.chain(trace.map(|text| ("trace".to_owned(), text))) {
-        versions.insert(name, finish(Sha256::new().chain_update(text)));
-    }
-    versions.insert("data".to_owned(), data(&experiment.examples)?);
-    Ok(versions)
+    let texts = of_groups.chain(trace.map(|text| ("trace".to_owned(), text)));
+    texts
+        .map(|(name, text)| (name, finish(Sha256::new().chain_update(text))))
+        .collect()
 }
 
 /// Names of the inputs that are not what they were when a run began: of those that decide its model or its
