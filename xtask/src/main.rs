@@ -9,6 +9,7 @@
 //! - Whatever is already in place is left alone, and no package manager is called for it.
 //! - A chore that cannot be done ends with a non-zero status and the command that would help.
 
+mod advisories;
 mod bench;
 mod ci;
 mod guest;
