@@ -20,7 +20,7 @@ use fl_algo::{Examples, Way};
 use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Welcome, path, wire_len};
 use http_body_util::BodyExt;
-use tokio::sync::watch;
+use zfl_http_server::TooSlow;
 use zfl_run_dir::Event;
 
 use crate::broadcast::Form;
@@ -109,7 +109,7 @@ async fn join(
     let form = form(&query);
     match shared.join(query.client, address, peer.ip(), form) {
         Ok(id) => {
-            connection.tally.belongs_to(id);
+            connection.belongs_to(id);
             ok_json(&welcome(&shared, id))
         }
         Err(error) => {
@@ -212,12 +212,12 @@ async fn results(
     request: Request,
 ) -> Response {
     let headers = request.headers().clone();
-    let accepted = match whole_body(&shared, id, connection.idle, request).await {
+    let accepted = match whole_body(&shared, id, request).await {
         Err(refusal) => Err(refusal),
         // Checksums, decoding and a forward pass: not for the threads that move bytes.
         Ok(body) => {
             // Before the update counts: it may end its round, which is not counted without this answer.
-            connection.tally.answers();
+            connection.answers();
             off_the_workers({
                 let shared = shared.clone();
                 move || take_update(&shared, id, &headers, &body)
@@ -246,45 +246,31 @@ async fn off_the_workers(
 
 /// The body of a client's request. Every piece of it shows that the client is there: over a slow link
 /// an update takes minutes, and nothing else comes through.
-async fn whole_body(
-    shared: &Arc<Shared>,
-    id: u32,
-    idle: Duration,
-    request: Request,
-) -> Result<Bytes, Refusal> {
+async fn whole_body(shared: &Arc<Shared>, id: u32, request: Request) -> Result<Bytes, Refusal> {
     let shared = Arc::clone(shared);
-    let (piece, pieces) = watch::channel(());
     let request = request.map(|body| {
         Body::new(body.map_frame(move |frame| {
             shared.heard(id);
-            piece.send_replace(());
             frame
         }))
     });
-    tokio::select! {
-        biased;
-        body = Bytes::from_request(request, &()) => {
-            body.map_err(|error| Refusal(error.status(), error.body_text()))
-        }
-        () = silence(pieces, || tokio::time::sleep(idle)) => Err(Refusal(
+    let body = Bytes::from_request(request, &()).await;
+    body.map_err(|error| match too_slow(&error) {
+        Some(slow) => Refusal(
             StatusCode::REQUEST_TIMEOUT,
-            format!("no byte of the body came for {idle:?}"),
-        )),
-    }
+            format!("the body came too slowly: {slow}"),
+        ),
+        None => Refusal(error.status(), error.body_text()),
+    })
 }
 
-/// Ends once no piece has come for one whole wait; each piece begins a new one.
-async fn silence<W: Future<Output = ()>>(mut pieces: watch::Receiver<()>, wait: impl Fn() -> W) {
-    loop {
-        tokio::select! {
-            biased;
-            piece = pieces.changed() => if piece.is_err() {
-                // No more will come: the body ends one way or the other.
-                std::future::pending().await
-            },
-            () = wait() => return,
-        }
-    }
+/// The pace that a body did not keep, if that is why it failed.
+fn too_slow(error: &(dyn std::error::Error + 'static)) -> Option<TooSlow> {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .filter_map(|error| error.downcast_ref())
+        .copied()
+        .next()
 }
 
 fn query(asked: QueryResult) -> Result<fl_proto::Query, Refusal> {
@@ -329,7 +315,7 @@ impl FromRequestParts<Arc<Shared>> for Sender {
         let id = query(asked).and_then(|query| known(shared, &query, peer));
         let id = id.map_err(|refusal| rejected(shared, None, refusal))?;
         if let Some(connection) = parts.extensions.get::<Connection>() {
-            connection.tally.belongs_to(id);
+            connection.belongs_to(id);
         }
         Ok(Self(id))
     }
@@ -357,34 +343,4 @@ pub(crate) fn rejected(
         reason,
     });
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt;
-    use std::cell::Cell;
-    use std::task::Poll;
-
-    #[test]
-    fn every_piece_begins_the_wait_for_the_next_anew() {
-        let (waits, is_over) = (Cell::new(0), Cell::new(false));
-        let wait = || {
-            waits.set(waits.get() + 1);
-            std::future::poll_fn(|_| match is_over.get() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            })
-        };
-        let (piece, pieces) = watch::channel(());
-        let mut silence = std::pin::pin!(silence(pieces, wait));
-        for count in 1..=3 {
-            assert_eq!(silence.as_mut().now_or_never(), None);
-            assert_eq!(waits.get(), count);
-            piece.send_replace(());
-        }
-        is_over.set(true);
-        assert_eq!(silence.as_mut().now_or_never(), Some(()));
-        assert_eq!(waits.get(), 4, "the last piece came first");
-    }
 }

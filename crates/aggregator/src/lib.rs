@@ -41,10 +41,11 @@ pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use evaluate::evaluate;
 pub use hooks::{RoundFaults, RoundHooks};
 pub use log::lock;
-pub use serve::Limits;
+pub use serve::limits;
 pub use server::{Handle, Server, bind};
 // Names that this crate's own signatures have.
 pub use fl_round::Stragglers;
+pub use zfl_http_server::{Limits, Pace};
 pub use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, HostCost, Record, Resumed, RoundPhase, RoundRecord, RunDir,
     TrainingSummary,

@@ -1,64 +1,55 @@
-//! Taking connections: one exchange each, counted, and none that is held for ever.
+//! Serving the endpoints: each connection is counted, and has a place beside those of others.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::http::Extensions;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use zfl_http_server::{Limits, Place, open_files};
 
 use crate::http::app;
 use crate::shared::Shared;
 use crate::traffic::{Counted, Tally};
 
-/// Longest wait for exchanges under way when the run is over.
-const LAST_EXCHANGES: Duration = Duration::from_secs(1);
+/// Connections of one client at once: a device has one request at a time, and may have left others behind.
+const EACH: usize = 4;
 
-/// Pause when no connection can be taken: there are too many open files, say.
-const NO_CONNECTION: Duration = Duration::from_millis(200);
+/// Connections at once of those that no client is known of.
+const OTHERS: usize = 128;
 
-/// Limits of connections.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From the connection to the end of the request's head.
-    pub head: Duration,
-    /// Without a byte of a body, either way. Longer than the minute after which a device itself gives up,
-    /// so that it is the device that decides to try again.
-    pub idle: Duration,
-    /// Connections at once; those beyond wait in the system's queue.
-    pub connections: usize,
-}
+/// Part of the files that may be open which connections may take.
+const PART_OF_FILES: u64 = 2;
 
-impl Limits {
-    /// Limits for a fleet: a device has one request at a time, and may have left others behind.
-    pub fn of(clients: u32) -> Self {
-        Self {
-            head: Duration::from_secs(30),
-            idle: Duration::from_secs(90),
-            connections: 4 * clients as usize + 128,
-        }
-    }
+/// Limits of connections for a fleet.
+pub fn limits(clients: u32) -> Limits {
+    let most = open_files::limit() / PART_OF_FILES;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    Limits::of(clients as usize, EACH, OTHERS, most)
 }
 
 /// Connection that a request came by.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    pub tally: Arc<Tally>,
+    tally: Arc<Tally>,
+    place: Place,
     /// True if it was made on this machine, to its loopback address.
     pub is_local: bool,
-    /// Longest wait for the next piece of the body.
-    pub idle: Duration,
+}
+
+impl Connection {
+    /// Names the client that a request is of: bytes and place are its own from then on.
+    pub fn belongs_to(&self, client: u32) {
+        self.tally.belongs_to(client);
+        self.place.belongs_to(client);
+    }
+
+    /// Marks the connection of an update: its round is not counted before this connection is over.
+    pub fn answers(&self) {
+        self.tally.answers();
+    }
 }
 
 /// Serves until `over` is dropped, and then what is under way.
@@ -66,62 +57,24 @@ pub(crate) async fn serve(
     listener: TcpListener,
     shared: Arc<Shared>,
     limits: Limits,
-    mut over: oneshot::Receiver<Infallible>,
+    over: oneshot::Receiver<Infallible>,
 ) {
     let router = app(shared.clone());
-    let free = Arc::new(Semaphore::new(limits.connections));
-    let mut connections = JoinSet::new();
-    loop {
-        let next = async {
-            let permit = free.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            _ = &mut over => break,
-            next = next => next,
-        };
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(NO_CONNECTION).await;
-            continue;
-        };
+    let connected = |stream: TcpStream, peer: SocketAddr| {
+        let local = stream.local_addr();
+        let is_local = local.is_ok_and(|address| address.ip().is_loopback());
         let tally = Tally::of_nobody(shared.clone());
-        let exchange = exchange(stream, peer, router.clone(), tally, limits);
-        connections.spawn(async move {
-            let _permit = permit;
-            exchange.await;
-        });
-    }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_EXCHANGES, rest).await;
-}
-
-async fn exchange(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    tally: Arc<Tally>,
-    limits: Limits,
-) {
-    let local = stream.local_addr();
-    let io = Counted::new(stream, tally.clone()).with_patience(limits.idle);
-    let endpoints = TowerToHyperService::new(router);
-    let connection = Connection {
-        tally,
-        is_local: local.is_ok_and(|address| address.ip().is_loopback()),
-        idle: limits.idle,
+        let counted = Counted::new(stream, tally.clone());
+        let dress = move |extensions: &mut Extensions, place: &Place| {
+            extensions.insert(ConnectInfo(peer));
+            extensions.insert(Connection {
+                tally: tally.clone(),
+                place: place.clone(),
+                is_local,
+            });
+        };
+        (counted, dress)
     };
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(connection.clone());
-        endpoints.call(request.map(Body::new))
-    });
-    // That it broke is the peer's affair: it tries again.
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(io), service)
-        .await;
+    let over = async { _ = over.await };
+    zfl_http_server::serve(listener, router, limits, over, connected).await;
 }

@@ -11,6 +11,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
+use zfl_http_server::Limits;
 use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
     RunDir, StateDir, TrainingSummary, model_sha256,
@@ -22,7 +23,7 @@ use crate::device::Devices;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
 use crate::rounds::Rounds;
-use crate::serve::{Limits, serve};
+use crate::serve::{limits, serve};
 use crate::shared::Shared;
 use crate::traffic::Ledger;
 
@@ -55,7 +56,7 @@ impl Server {
         run_dir: RunDir,
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
-        let limits = Limits::of(config.clients);
+        let limits = limits(config.clients);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
             .context("start the writer of events.jsonl")?;
         let states = KeptByClient::default();
@@ -248,6 +249,12 @@ impl Handle {
     pub fn client_lost(&self, client: u32, reason: &str) {
         self.shared
             .with(|state, now_us| state.machine.lost(now_us, client, reason));
+    }
+
+    /// Tells that a device is gone and on its way back: no round of now waits for it, the next does.
+    pub fn client_reboots(&self, client: u32, reason: &str) {
+        self.shared
+            .with(|state, now_us| state.machine.reboots(now_us, client, reason));
     }
 
     /// Tells that a device which was lost is on its way back: rounds wait for it again.

@@ -195,7 +195,15 @@ impl Shared {
                 phase: round_phase(phase),
             },
             Note::Ready { client } => Event::ClientReady { client },
-            Note::Lost { client, reason } => Event::ClientLost { client, reason },
+            Note::Lost {
+                client,
+                reason,
+                comes_back,
+            } => Event::ClientLost {
+                client,
+                reason,
+                comes_back,
+            },
             Note::Expected { client } => Event::ClientExpected { client },
             Note::Started { client, round } => Event::ClientStarted { client, round },
             Note::Failed(failure) => Event::ClientFailed {

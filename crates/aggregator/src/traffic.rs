@@ -5,7 +5,6 @@
 //! strangers are in no count.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -14,7 +13,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 use zfl_run_dir::{ClientRecord, Traffic};
 
 use crate::log::lock;
@@ -147,46 +145,19 @@ impl Ledger {
 pub(crate) struct Counted {
     stream: TcpStream,
     tally: Arc<Tally>,
-    patience: Option<Duration>,
-    /// Runs while the peer takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Counted {
     pub fn new(stream: TcpStream, tally: Arc<Tally>) -> Self {
-        Self {
-            stream,
-            tally,
-            patience: None,
-            stalled: None,
-        }
+        Self { stream, tally }
     }
 
-    /// Gives up a peer that takes no byte of what is written for so long.
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = Some(patience);
-        self
-    }
-
-    /// Counts a write, or finds that the peer has taken nothing for too long.
-    fn written(
-        &mut self,
-        cx: &mut Context<'_>,
-        write: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(write) = write {
-            self.stalled = None;
-            if let Ok(n) = &write {
-                self.tally.count(0, *n as u64);
-            }
-            return Poll::Ready(write);
+    /// Counts what a write took.
+    fn written(&self, write: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &write {
+            self.tally.count(0, *n as u64);
         }
-        if let Some(patience) = self.patience {
-            let sleep = || Box::pin(tokio::time::sleep(patience));
-            ready!(self.stalled.get_or_insert_with(sleep).as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Poll::Pending
+        write
     }
 }
 
@@ -210,7 +181,7 @@ impl AsyncWrite for Counted {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.written(cx, write)
+        self.written(write)
     }
 
     fn poll_write_vectored(
@@ -219,7 +190,7 @@ impl AsyncWrite for Counted {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let write = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.written(cx, write)
+        self.written(write)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -242,8 +213,6 @@ mod tests {
     use crate::log::Log;
     use fl_data::Dataset;
     use fl_nn::{Activation, Model, Shape};
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
 
     fn shared() -> Arc<Shared> {
         let config = Config {
@@ -294,24 +263,5 @@ mod tests {
         tally.belongs_to(0);
         tally.count(10, 10);
         assert_eq!(bytes(), Some((15, 17)));
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_takes_nothing_is_given_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dialled = TcpStream::connect(listener.local_addr().unwrap());
-        let (_silent, accepted) = tokio::join!(dialled, listener.accept());
-        let tally = Tally::of_nobody(shared());
-        let stream = Counted::new(accepted.unwrap().0, tally.clone());
-        let mut stream = stream.with_patience(Duration::from_millis(200));
-        let error = loop {
-            // More than any socket's buffers hold, piece by piece.
-            match stream.write_all(&[0; 1 << 16]).await {
-                Ok(()) => {}
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(lock(&tally.whose).down > 0);
     }
 }

@@ -3,10 +3,10 @@
 mod support;
 
 use std::time::Duration;
-use support::{Device, LONG, Run, answer, config, get};
+use support::{Device, LONG, Run, answer, config, connect_from, get};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zfl_aggregator::Limits;
+use zfl_aggregator::{Limits, Pace};
 
 /// Long enough for a local exchange, short enough to wait for: the limits of connections go by the
 /// clock of the machine.
@@ -15,8 +15,12 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Limits that only a hang would reach.
 const GENEROUS: Limits = Limits {
     head: LONG,
-    idle: LONG,
-    connections: 1000,
+    pace: Pace {
+        patience: LONG,
+        bytes_per_s: 0,
+    },
+    places: 1000,
+    each: 1000,
 };
 
 const HALF_A_HEAD: &[u8] = b"GET /id?port=1 HTTP/1.1\r\nHost: aggre";
@@ -69,7 +73,10 @@ fn head_of(update: &[u8]) -> String {
 #[tokio::test]
 async fn half_a_body_is_not_waited_for_and_the_device_may_send_it_again() {
     let limits = Limits {
-        idle: SHORT,
+        pace: Pace {
+            patience: SHORT,
+            bytes_per_s: 0,
+        },
         ..GENEROUS
     };
     let run = Run::with_limits(config(1, 1), limits).await;
@@ -102,25 +109,58 @@ async fn a_body_that_comes_in_pieces_is_taken() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn idle_connections_that_come_back_keep_no_device_out() {
     let limits = Limits {
-        connections: 2,
+        places: 8,
+        each: 4,
         ..GENEROUS
     };
-    let run = Run::with_limits(config(1, 1), limits).await;
-    let held = [send(&run, b"").await, send(&run, HALF_A_HEAD).await];
-    let asked = tokio::spawn(get(run.address, "/id?port=1"));
-    // Another server answers all the while: it is the places that are missing, not the time.
-    let other = Run::with_limits(config(1, 1), GENEROUS).await;
-    for _ in 0..32 {
-        assert_eq!(get(other.address, "/nothing").await.status, 404);
+    let run = Run::with_limits(config(2, 1), limits).await;
+    let address = run.address;
+    // Each takes the place of an older one, and each of those comes back at once.
+    let strangers: Vec<_> = (0..32)
+        .map(|_| {
+            tokio::spawn(async move {
+                loop {
+                    let mut stream = connect_from([127, 0, 0, 9], address).await;
+                    let _ = stream.read(&mut [0]).await;
+                }
+            })
+        })
+        .collect();
+    for device in &mut run.devices(2).await {
+        device.serve().await;
     }
-    assert!(!asked.is_finished(), "both places are taken");
-    drop(held);
-    let answered = tokio::time::timeout(LONG, asked).await;
-    assert_eq!(answered.expect("a place is free").unwrap().status, 200);
-    for run in [run, other] {
-        run.handle.cancel("done");
-        run.finish().await;
+    assert!(run.finish().await.summary.success);
+    strangers.iter().for_each(|one| one.abort());
+}
+
+#[tokio::test]
+async fn bodies_that_a_client_holds_back_keep_nobody_out() {
+    let limits = Limits {
+        places: 64,
+        each: 4,
+        ..GENEROUS
+    };
+    let run = Run::with_limits(config(2, 1), limits).await;
+    let mut devices = run.devices(2).await;
+    let order = devices[0].order().await;
+    let update = devices[0].update(&order);
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let mut stream = send(&run, head_of(&update).as_bytes()).await;
+        // Some are closed by then, to make room for those that follow.
+        let _ = stream.write_all(&update[..update.len() - 1]).await;
+        held.push(stream);
     }
+    assert_eq!(get(run.address, "/nothing").await.status, 404);
+    for stream in held.drain(..12) {
+        closed(stream).await;
+    }
+    // The newest are those that count.
+    let mut last = held.pop().unwrap();
+    last.write_all(&update[update.len() - 1..]).await.unwrap();
+    assert_eq!(answer(&mut last).await.status, 200);
+    devices[1].serve().await;
+    assert!(run.finish().await.summary.success);
 }

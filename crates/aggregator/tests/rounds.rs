@@ -601,8 +601,7 @@ async fn a_lost_device_that_is_expected_back_is_waited_for() {
     let mut old = devices.pop().unwrap();
     old.order().await;
     old.kill().await;
-    run.handle.client_lost(1, "reboots");
-    run.handle.client_expected(1);
+    run.handle.client_reboots(1, "reboots");
     devices[0].serve().await;
     run.until(|event| match event {
         Event::PhaseEntered {
@@ -642,8 +641,7 @@ async fn a_device_that_is_expected_but_away_is_not_waited_for() {
     let mut old = devices.pop().unwrap();
     old.order().await;
     old.kill().await;
-    run.handle.client_lost(1, "crash");
-    run.handle.client_expected(1);
+    run.handle.client_reboots(1, "crash");
     devices.pop().unwrap().obey_always();
     // It cannot be reached before round 3, and the deadline of `config` is longer than any patience.
     run.until(|event| {

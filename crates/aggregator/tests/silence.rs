@@ -147,7 +147,7 @@ async fn those_that_did_not_come_are_waited_for_once() {
     let finished = run.finish().await;
     assert_eq!(finished.summary.rounds_completed, 50);
     let lost = finished.events.iter().filter_map(|event| match event {
-        Event::ClientLost { client, reason } => Some((*client, reason.as_str())),
+        Event::ClientLost { client, reason, .. } => Some((*client, reason.as_str())),
         _ => None,
     });
     assert_eq!(

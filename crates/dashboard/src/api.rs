@@ -2,8 +2,8 @@
 
 use crate::control::{self, Gate};
 use crate::follow::{Message, News, Shared};
-use crate::{assets, guard, metrics, serial};
-use axum::extract::{Path, Query, State};
+use crate::{assets, guard, metrics, serial, serve};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use zfl_http_server::Place;
 use zfl_run_dir::fold::RunView;
 use zfl_run_dir::metric::{Folds, Id, Metric, Unit};
 
@@ -179,13 +180,14 @@ async fn open_metrics(State(shared): Run) -> Response {
 
 /// `/api/events`. A page that cannot keep up is cut off, and so is every page when the run goes on from an
 /// earlier round: it loads everything when it comes back.
-async fn events(State(shared): Run) -> Response {
+async fn events(State(shared): Run, place: Option<Extension<Place>>) -> Response {
     let Ok(permit) = shared.streams.clone().try_acquire_owned() else {
         return refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many pages are open: close some",
         );
     };
+    serve::keep(place);
     let news = shared.subscribe();
     let first = Event::default().retry(RETRY).comment("the run's events");
     let stream = futures::stream::unfold(

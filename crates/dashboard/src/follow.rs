@@ -1,5 +1,6 @@
 //! Keeping up with a run, and telling those who watch what is new.
 
+use crate::serve::MAX_STREAMS;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::io;
@@ -10,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, broadcast};
 use zfl_run_dir::fold::{Changes, Device, Fault, RoundRow};
-use zfl_run_dir::{Fold, Meta, Tail, process_of};
+use zfl_run_dir::{Fold, Meta, Tail, is_under_way};
 
 /// Interval between two reads of the file, and so between two messages to a page.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -20,9 +21,6 @@ const AT_LEAST: u32 = 4;
 
 /// Messages that a slow page may fall behind before it has to load everything anew.
 const BACKLOG: usize = 256;
-
-/// Pages that can watch at once.
-const MAX_STREAMS: usize = 64;
 
 /// A recorded run without an end, whose events are as old as this and whose process is not to be seen,
 /// is taken to be broken off. The devices of a round that goes on are asked for their progress far more
@@ -114,7 +112,7 @@ impl Shared {
         };
         fold.set_unreadable(tail.unreadable());
         let open = !self.live && !fold.is_over();
-        let left = || age(tail) > BROKEN_OFF && process_of(&self.run_dir).is_none();
+        let left = || age(tail) > BROKEN_OFF && !is_under_way(&self.run_dir);
         fold.set_interrupted(open && left());
         events
     }

@@ -31,7 +31,7 @@
 //! - Whatever a device wrote stays data: JSON or plain text on the way, a text node in the page, and
 //!   a content security policy that runs nothing but the page's own script.
 //! - No file is read as a whole because it is there: lines, pieces of a log, faults and streams have
-//!   bounds.
+//!   bounds. So have connections, and idle ones keep nobody out ([`zfl_http_server`]).
 
 #![forbid(unsafe_code)]
 
@@ -42,10 +42,12 @@ mod follow;
 pub mod guard;
 mod metrics;
 mod serial;
+mod serve;
 mod token;
 
 pub use api::ROUTES;
 pub use control::{Action, CONTROL_ROUTES, MAX_BODY, RemoteControl};
+pub use serve::PLACES;
 pub use token::Token;
 
 use anyhow::{Context, Result};
@@ -117,22 +119,15 @@ impl Dashboard {
     /// it enters another network namespace. Needs Tokio's runtime.
     ///
     /// # Errors
-    /// If the listener cannot be used; the future's, if it breaks later.
-    pub fn serve(
-        &self,
-        listener: TcpListener,
-    ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+    /// If the listener cannot be used.
+    pub fn serve(&self, listener: TcpListener) -> Result<impl Future<Output = ()> + Send + use<>> {
         let bound = listener
             .local_addr()
             .context("the dashboard's listener has no address")?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = self.router(Some(bound));
-        Ok(async move {
-            axum::serve(listener, router)
-                .await
-                .context("serve the dashboard")
-        })
+        Ok(serve::serve(listener, router))
     }
 
     /// Reads on now instead of within a quarter of a second; returns how many events were new.

@@ -444,6 +444,39 @@ async fn a_listener_that_was_bound_elsewhere_is_served() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
+#[tokio::test]
+async fn idle_connections_take_neither_a_streams_place_nor_all_others() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    let (_dir, mut script, dashboard) = run(2);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(dashboard.serve(listener).unwrap());
+    let ask = async |path: &str| {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        connection
+    };
+    let mut stream = ask("/api/events").await;
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..3 * zfl_dashboard::PLACES {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut answer = String::new();
+    let mut page = ask("/api/run").await;
+    page.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    // The oldest went, and the stream goes on.
+    assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
+    script.round(1);
+    dashboard.catch_up().unwrap();
+    let mut next = [0; 1];
+    assert_eq!(stream.read(&mut next).await.unwrap(), 1);
+}
+
 #[test]
 fn a_folder_that_is_no_run_is_refused_with_advice() {
     let dir = tempfile::tempdir().unwrap();

@@ -63,6 +63,8 @@ pub enum Note {
         client: u32,
         /// Reason, in words.
         reason: String,
+        /// It is on its way back.
+        comes_back: bool,
     },
     /// A client that is gone is on its way back.
     Expected {

@@ -143,21 +143,41 @@ impl Machine {
 
     /// Notes that a client is gone: its place in a round is given up.
     pub fn lost(&mut self, now_us: u64, client: u32, reason: &str) {
+        self.gone(now_us, client, reason, false);
+    }
+
+    /// Notes that a client is gone and on its way back: its place in a round is given up, and the next
+    /// round waits for it.
+    pub fn reboots(&mut self, now_us: u64, client: u32, reason: &str) {
+        self.gone(now_us, client, reason, true);
+    }
+
+    fn gone(&mut self, now_us: u64, client: u32, reason: &str, comes_back: bool) {
         self.observe(now_us);
         // After the last round devices go as they should, and nothing is lost.
         if self.stage == Stage::Over {
             return;
         }
-        self.lose(client, reason);
+        self.lose(client, reason, comes_back);
         self.advance();
     }
 
-    pub(crate) fn lose(&mut self, client: u32, reason: &str) {
+    pub(crate) fn lose(&mut self, client: u32, reason: &str, comes_back: bool) {
         self.fail_place(client, || reason.to_string());
         self.clients.heard(client);
-        if self.clients.set(client, ClientState::Lost) {
-            let reason = reason.to_string();
-            self.tell(Note::Lost { client, reason });
+        let is_news = self.clients.set(client, ClientState::Lost);
+        let is_back = comes_back
+            && self
+                .clients
+                .set_if(client, &[ClientState::Lost], ClientState::Absent);
+        if is_news {
+            self.tell(Note::Lost {
+                client,
+                reason: reason.to_string(),
+                comes_back,
+            });
+        } else if is_back {
+            self.tell(Note::Expected { client });
         }
     }
 

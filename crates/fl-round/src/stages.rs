@@ -168,7 +168,7 @@ impl Machine {
         let within = Duration::from_micros(self.policy.ready_deadline_us);
         let absent: Vec<u32> = self.reachable(ClientState::Absent).collect();
         for id in absent {
-            self.lose(id, &format!("did not join within {within:?}"));
+            self.lose(id, &format!("did not join within {within:?}"), false);
         }
     }
 

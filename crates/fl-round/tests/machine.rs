@@ -224,6 +224,7 @@ fn those_that_did_not_come_are_waited_for_once() {
     let lost = Note::Lost {
         client: 2,
         reason: "did not join within 60s".into(),
+        comes_back: false,
     };
     assert!(run.notes.contains(&lost));
     assert_eq!(run.machine.state(1), Some(ClientState::Suspect));
@@ -265,8 +266,14 @@ fn a_lost_client_that_is_expected_back_is_waited_for_unless_it_is_away() {
         let mut run = Caller::with_faults(policy(2, 2), faults);
         run.get_ready(0..2);
         run.take(0..2);
-        run.on(|machine, now| machine.lost(now, 1, "reboots"));
-        run.on(|machine, now| machine.expected(now, 1));
+        run.on(|machine, now| machine.reboots(now, 1, "reboots"));
+        let whole = Note::Lost {
+            client: 1,
+            reason: "reboots".into(),
+            comes_back: true,
+        };
+        assert!(run.notes.contains(&whole), "one fact in one note");
+        assert!(!run.notes.contains(&Note::Expected { client: 1 }));
         run.deliver(0, 1).unwrap();
         assert_eq!(run.cohorts.len(), if is_away { 2 } else { 1 });
         run.get_ready([1]);

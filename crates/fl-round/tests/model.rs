@@ -196,7 +196,10 @@ impl World {
 
     fn lose(&mut self, client: u32) {
         self.there.remove(&client);
-        self.machine.lost(self.now, client, "lost");
+        match self.rng.below(2) {
+            0 => self.machine.lost(self.now, client, "lost"),
+            _ => self.machine.reboots(self.now, client, "reboots"),
+        }
     }
 
     fn give_up(&mut self, client: u32) {

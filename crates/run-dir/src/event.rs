@@ -88,6 +88,9 @@ pub enum Event {
         client: u32,
         /// Reason, in words.
         reason: String,
+        /// It is on its way back: one fact, so that no end of the file lies between its halves.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        comes_back: bool,
     },
     /// A device that is gone is on its way back.
     ClientExpected {

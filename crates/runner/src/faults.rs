@@ -32,9 +32,6 @@ pub(crate) struct FaultRunner {
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
-    /// Held from telling that a device is lost to telling that it comes back, so that no round begins
-    /// between the two: it would not wait for that device.
-    telling: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -67,7 +64,6 @@ impl FaultRunner {
             server,
             plan,
             state: Mutex::default(),
-            telling: Mutex::default(),
         }
     }
 
@@ -95,8 +91,11 @@ impl FaultRunner {
             return false;
         };
         let killed = fleet.kill(client).await.is_ok();
-        if killed {
-            self.tell_lost(client, reason, comes_back);
+        // This may end the round.
+        match comes_back {
+            _ if !killed => {}
+            true => self.aggregator.client_reboots(client, reason),
+            false => self.aggregator.client_lost(client, reason),
         }
         killed
     }
@@ -106,16 +105,6 @@ impl FaultRunner {
         if let Some(fleet) = self.fleet.upgrade() {
             // A boot that fails is told as a death.
             let _ = fleet.boot_one(client, self.server).await;
-        }
-    }
-
-    /// Tells the aggregator that a device is gone, for good or for a while.
-    fn tell_lost(&self, client: u32, reason: &str, comes_back: bool) {
-        let _whole = lock(&self.telling);
-        // This may end the round.
-        self.aggregator.client_lost(client, reason);
-        if comes_back {
-            self.aggregator.client_expected(client);
         }
     }
 
@@ -244,8 +233,6 @@ impl FaultRunner {
     }
 
     async fn prepare(&self, round: u32, elapsed_s: f64) -> RoundFaults {
-        // What is half told is told first.
-        drop(lock(&self.telling));
         self.restore().await;
         let due = self.plan.round(round, elapsed_s);
         let mut faults = RoundFaults::default();

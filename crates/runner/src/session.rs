@@ -10,6 +10,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use zfl_aggregator::Server;
 use zfl_run_dir::{Event, Record, TrainingSummary};
+use zfl_sandbox::signals;
 
 /// A signal that asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +38,9 @@ impl Interrupt {
     }
 }
 
-/// The signals that ask for the end.
+/// The signals that ask for the end, but those that were ignored when zfl was started.
 #[derive(Debug)]
-pub struct Interrupts([Signal; 3]);
+pub struct Interrupts([Option<Signal>; 3]);
 
 impl Interrupts {
     /// Takes these signals over: they no longer end the process by themselves.
@@ -47,23 +48,32 @@ impl Interrupts {
     /// # Errors
     /// If the system refuses, or there is no runtime.
     pub fn new() -> Result<Self> {
-        let new = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self([
-            new(SignalKind::interrupt())?,
-            new(SignalKind::terminate())?,
-            new(SignalKind::hangup())?,
-        ]))
+        let new = |number: i32| {
+            let ignored = signals::is_ignored(number.try_into()?);
+            let signal = (!ignored).then(|| signal(SignalKind::from_raw(number)));
+            signal.transpose().context("cannot listen for signals")
+        };
+        let numbers = Interrupt::ALL.map(|one| i32::from(one.status) - 128);
+        let [int, term, hup] = numbers.map(new);
+        Ok(Self([int?, term?, hup?]))
     }
 
     /// The next one.
     pub async fn next(&mut self) -> Interrupt {
         let [int, term, hup] = &mut self.0;
         let at = tokio::select! {
-            _ = int.recv() => 0,
-            _ = term.recv() => 1,
-            _ = hup.recv() => 2,
+            () = comes(int) => 0,
+            () = comes(term) => 1,
+            () = comes(hup) => 2,
         };
         Interrupt::ALL[at]
+    }
+}
+
+async fn comes(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => pending().await,
     }
 }
 

@@ -50,7 +50,7 @@ impl Sandbox {
 /// Runs `inner` inside the sandbox and returns its exit status, in the outer process.
 ///
 /// The process must have a single thread. It stays in the host's namespaces, forwards SIGINT,
-/// SIGTERM, SIGHUP and SIGQUIT, and waits; a status above 128 is a signal's number plus 128.
+/// SIGTERM, SIGHUP and SIGQUIT unless they were ignored before, and waits; a status above 128 is a signal's number plus 128.
 /// Sockets opened before stay in the host's network namespace and can be used by `inner`.
 /// With [`Plan::native`] there is nothing to confine, and `inner` runs in this process.
 ///
@@ -60,8 +60,8 @@ pub fn enter(plan: &Plan, inner: impl FnOnce(Sandbox) -> u8) -> Result<u8, Sandb
     if plan.network == NetworkKind::Loopback {
         return Ok(inner(Sandbox::loopback()));
     }
-    // What is buffered would be printed by each copy of this process.
-    io::stdout().flush()?;
+    // What is buffered would be printed by each copy of this process. Whoever reads there may be gone.
+    let _ = io::stdout().flush();
     let mask = supervise::block_signals()?;
     let result = enter_as_outer(plan, &mask, inner);
     mask.thread_set_mask()?;

@@ -33,6 +33,7 @@ mod namespaces;
 mod plan;
 mod probe;
 mod scratch;
+pub mod signals;
 mod supervise;
 mod sys;
 

@@ -10,6 +10,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::signals;
+
 const FORWARDED: [Signal; 4] = [
     Signal::SIGINT,
     Signal::SIGTERM,
@@ -18,7 +20,7 @@ const FORWARDED: [Signal; 4] = [
 ];
 
 fn watched() -> SigSet {
-    FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect()
+    signals::heeded(FORWARDED.into_iter().chain([Signal::SIGCHLD]))
 }
 
 /// Blocks the signals that [`supervise`] reads, so that none is lost on the way there, and returns

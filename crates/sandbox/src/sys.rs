@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 /// Runs `child` in a new process, which ends with the returned status.
@@ -59,6 +59,20 @@ pub fn confine(command: &mut Command, inherited: Vec<RawFd>) {
     // SAFETY: between fork and exec only system calls are made; nothing is allocated and no lock
     // is taken (the vector was made before, errors carry a number).
     unsafe { command.pre_exec(confine) };
+}
+
+/// Ignores a signal, also in the programs that this process starts.
+pub(crate) fn ignore(which: Signal) -> io::Result<()> {
+    // SAFETY: no function of this process becomes a handler.
+    unsafe { signal(which, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// Lets a signal do what it usually does.
+pub(crate) fn usual(which: Signal) -> io::Result<()> {
+    // SAFETY: no function of this process becomes a handler.
+    unsafe { signal(which, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// A descriptor that becomes readable when the process ends.

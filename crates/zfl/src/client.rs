@@ -1,6 +1,7 @@
 //! `zfl client`: only devices, as threads of this process, for an aggregator that runs elsewhere.
 
 use crate::args::ClientArgs;
+use crate::output;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -42,15 +43,15 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
     let config = FleetConfig::new(devices, out.join("serial"));
     let fleet = Fleet::start(sandbox, config, tell).await?;
     let report = fleet.boot(args.server).await;
-    println!(
+    output::say(&format!(
         "{} devices run and ask the aggregator at {} until it answers; Ctrl-C ends them",
         report.booted.len(),
         args.server
-    );
-    println!("logs in {}", out.join("serial").display());
+    ));
+    output::say(&format!("logs in {}", out.join("serial").display()));
     let status = tokio::select! {
         ends = ends(told, args.clients) => {
-            println!("{}", ends.describe(args.clients));
+            output::say(&ends.describe(args.clients));
             u8::from(ends.finished < args.clients)
         }
         interrupt = interrupts.next() => interrupt.status,
@@ -96,12 +97,12 @@ async fn ends(mut told: UnboundedReceiver<FleetEvent>, clients: u32) -> Ends {
     while !ends.are_all(clients) {
         match told.recv().await {
             Some(FleetEvent::Died(death)) => {
-                eprintln!("warning: device {} died: {}", death.client, death.reason);
+                output::warn(&format!("device {} died: {}", death.client, death.reason));
                 ends.refused.remove(&death.client);
                 ends.died += 1;
             }
             Some(FleetEvent::Refused { client, reason }) => {
-                eprintln!("warning: device {client} cannot join: {reason}");
+                output::warn(&format!("device {client} cannot join: {reason}"));
                 ends.refused.insert(client);
             }
             Some(FleetEvent::Finished { client }) => {

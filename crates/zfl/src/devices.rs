@@ -1,5 +1,6 @@
 //! `zfl devices RUN`: the cost of each device of a run.
 
+use crate::output;
 use anyhow::Result;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -77,15 +78,14 @@ fn failures(device: &Device) -> usize {
 pub fn show(run: &Path, json: bool) -> Result<()> {
     let (devices, ending) = read(run)?;
     if ending == Ending::Cut {
-        eprintln!("warning: a table of the run ends within a row, which is left out");
+        output::warn("a table of the run ends within a row, which is left out");
     }
     if json {
         let devices: Vec<_> = devices.iter().map(object).collect();
-        println!("{}", serde_json::to_string_pretty(&devices)?);
+        output::line(&serde_json::to_string_pretty(&devices)?)
     } else {
-        print!("{}", table(&devices));
+        output::print(&table(&devices))
     }
-    Ok(())
 }
 
 /// A device as JSON; a mean is called one.

@@ -1,13 +1,16 @@
 //! `--json`: the events of a run on standard output, for programs.
 
+use crate::output;
 use crate::stdin_lines::StdinLines;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
+use zfl_files::Dir;
+use zfl_run_dir::{EVENTS, MAX_FACTS, RunSummary};
 
 /// Interval at which the file is read on.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -19,10 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// If a file cannot be read.
 pub fn follow(run: &Path) -> Result<u8> {
     // Ctrl-C is for the run, the end of which is still to be told.
-    let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
-    mask.thread_block()?;
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).thread_block()?;
     let lines = StdinLines::read();
     let mut copy = Copy::default();
     let told = loop {
@@ -34,11 +34,9 @@ pub fn follow(run: &Path) -> Result<u8> {
             Err(error) => break Err(error),
         }
     };
-    match told {
-        // Nobody reads any more (`| head`).
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
-        told => told.map(|()| 0).context("print the events"),
-    }
+    output::asked_for(told)
+        .map(|()| 0)
+        .context("the events of the run")
 }
 
 /// A file being copied, line by whole line.
@@ -52,8 +50,8 @@ impl Copy {
     /// Copies the lines that are new.
     fn on(&mut self, run: &Path, mut to: impl Write) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = match File::open(run.join("events.jsonl")) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            self.file = match Dir::open(run).and_then(|dir| dir.open_file(EVENTS, u64::MAX)) {
+                Err(error) if error.is_missing() => return Ok(()),
                 file => Some(file?),
             };
         }
@@ -77,8 +75,8 @@ impl Copy {
 
 /// Prints `summary.json` as an event, if the run came to one.
 fn summary(run: &Path, mut to: impl Write) -> io::Result<()> {
-    let text = match std::fs::read(run.join("summary.json")) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+    let text = match Dir::open(run).and_then(|dir| dir.read(RunSummary::FILE, MAX_FACTS)) {
+        Err(error) if error.is_missing() => return Ok(()),
         text => text?,
     };
     let mut event = Map::from_iter([("event".to_owned(), Value::from("summary"))]);

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 only if every round completed; 1 if not, or something failed; 2 if the request
 //! was refused before anything started; 130 after Ctrl-C, 143 after SIGTERM.
+//! What only prints ends with 0 when nobody reads any more.
 //!
 //! Invariants:
 //! - Whatever can be refused is refused before a folder is made or a process is started.
@@ -15,6 +16,7 @@ mod command;
 mod devices;
 mod events;
 mod keys;
+mod output;
 mod run;
 mod runs;
 mod server;
@@ -25,9 +27,11 @@ mod tui;
 mod values;
 mod view;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use args::{Cli, Command};
 use clap::Parser;
+use output::NobodyReads;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -37,17 +41,43 @@ use zfl_runner::Ended;
 
 fn main() -> ExitCode {
     let began = Instant::now();
-    match perform(Cli::parse().command, began) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            // It has been told by a signal, or by the fleet's process itself.
-            if let Some(ended) = error.downcast_ref::<Ended>() {
-                return ExitCode::from(ended.status);
-            }
-            eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<Refusal>() { 2 } else { 1 })
-        }
+    let performed = match Cli::try_parse() {
+        Ok(cli) => prepared().and_then(|()| perform(cli.command, began)),
+        Err(usage) => explain(&usage),
+    };
+    ExitCode::from(performed.unwrap_or_else(|error| failed(&error)))
+}
+
+fn prepared() -> Result<()> {
+    zfl_sandbox::signals::prepare().context("cannot set signals")
+}
+
+/// Prints help or the version; or that the arguments make no command.
+fn explain(usage: &clap::Error) -> Result<u8> {
+    let text = usage.render();
+    let styled = |terminal: bool| match terminal {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    };
+    if usage.use_stderr() {
+        let text = styled(io::stderr().is_terminal());
+        output::note(text.trim_end());
+        return Ok(2);
     }
+    output::print(&styled(io::stdout().is_terminal())).map(|()| 0)
+}
+
+/// Tells of an error, and returns the exit status.
+fn failed(error: &anyhow::Error) -> u8 {
+    // It has been told by a signal, or by the fleet's process itself.
+    if let Some(ended) = error.downcast_ref::<Ended>() {
+        return ended.status;
+    }
+    if error.is::<NobodyReads>() {
+        return 0;
+    }
+    output::note(&format!("error: {error:#}"));
+    if error.is::<Refusal>() { 2 } else { 1 }
 }
 
 fn perform(command: Command, began: Instant) -> Result<u8> {
@@ -71,10 +101,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         }
         Command::Follow(args) if args.json => events::follow(&args.run),
         Command::Follow(args) => tui::follow(&args.run),
-        Command::Ps => {
-            runs::list(&root.join(RUNS));
-            Ok(0)
-        }
+        Command::Ps => runs::list(&root.join(RUNS)).map(|()| 0),
         Command::Logs(args) => {
             let run = runs::find(&root.join(RUNS), args.run.as_deref())?;
             runs::print_log(&run, args.client, args.follow).map(|()| 0)
@@ -87,21 +114,17 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
             devices::show(&run, args.json).map(|()| 0)
         }
         Command::Schema => {
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&zfl_experiment::keys::schema())?
-            );
-            Ok(0)
+            let schema = serde_json::to_string_pretty(&zfl_experiment::keys::schema())?;
+            output::line(&schema).map(|()| 0)
         }
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));
             let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
             let report = zfl_report::write(&found, &args.out)?;
             for warning in report.warnings {
-                eprintln!("warning: {}", terminal::text::clean(&warning));
+                output::warn(&terminal::text::clean(&warning));
             }
-            println!("{}", report.page.display());
-            Ok(0)
+            output::line(&report.page.display().to_string()).map(|()| 0)
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::args::RunArgs;
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
-use crate::{command, runs, token};
+use crate::{command, output, runs, token};
 use anyhow::Result;
 use std::path::Path;
 use std::time::Instant;
@@ -30,14 +30,14 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
     let runner = runner(args, root)?;
     let experiment = runner.experiment();
     for line in &experiment.notes {
-        eprintln!("{line}");
+        output::note(line);
     }
     if args.dry_run {
-        print!("{}", experiment.to_toml()?);
-        println!("# The results would go to {}", experiment.out.display());
+        let (toml, out) = (experiment.to_toml()?, experiment.out.display());
+        output::line(&format!("{toml}# The results would go to {out}"))?;
         return Ok(0);
     }
-    let _shown = Shown;
+    let shown = Shown;
     let mut terminal = Terminal::of(experiment, args.display);
     if wants_zephyr(args) && experiment.body == Some(Body::Bare) {
         terminal.hint = Some(format!(
@@ -54,7 +54,15 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         .command(command::own())
         .end_on_signals()
         .run(terminal)?;
-    Ok(status(&summary))
+    Ok(shown_status(status(&summary), shown))
+}
+
+/// The exit status of a run and its display: a success only if what was asked for is written.
+pub fn shown_status(status: u8, shown: Shown) -> u8 {
+    match shown.end() {
+        false if status == 0 => 1,
+        _ => status,
+    }
 }
 
 /// The exit status that tells of a run.
@@ -85,7 +93,7 @@ fn runner(args: &RunArgs, root: &Path) -> Result<Runner> {
     };
     let overridden = boards::overridden(&flags, &file, root);
     for line in file.outdated().into_iter().chain(overridden) {
-        eprintln!("{line}");
+        output::note(&line);
     }
     let settings = flags.over(file, &boards::guests(root))?;
     let out = Out::New(settings.out.as_deref());

@@ -2,7 +2,7 @@
 
 use crate::args::ServerArgs;
 use crate::command;
-use crate::run::status;
+use crate::run::{shown_status, status};
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use anyhow::Result;
@@ -21,7 +21,7 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
     let settings = args.settings();
     let out = settings.out.as_deref();
     let (experiment, data) = Experiment::of_server(&settings, out, root)?;
-    let _shown = Shown;
+    let shown = Shown;
     let terminal = Terminal::of(&experiment, args.display);
     let server = Listening {
         experiment,
@@ -32,5 +32,5 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
         signals: true,
         began,
     };
-    Ok(status(&server.run(terminal)?))
+    Ok(shown_status(status(&server.run(terminal)?), shown))
 }

@@ -1,5 +1,6 @@
 //! The page of a run that is over, or that another process carries out.
 
+use crate::output;
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +19,10 @@ pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
         let mut interrupts = Interrupts::new()?;
         dashboard.follow()?;
         let serving = tokio::spawn(dashboard.serve(listener)?);
-        println!("{} at http://{address}/ until Ctrl-C", run.display());
+        output::line(&format!(
+            "{} at http://{address}/ until Ctrl-C",
+            run.display()
+        ))?;
         interrupts.next().await;
         serving.abort();
         Ok(0)

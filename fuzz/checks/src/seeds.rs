@@ -166,6 +166,7 @@ fn run() -> Vec<(&'static str, Vec<u8>)> {
     log(Event::ClientLost {
         client: 1,
         reason: "killed".into(),
+        comes_back: false,
     });
     run.replace("events.jsonl", &lines(events)).expect("a file");
     let meta = b"{\"name\":\"seed\",\"clients\":2,\"rounds\":3}\n";

@@ -47,7 +47,8 @@ pub async fn post_from(from: [u8; 4], server: SocketAddr, target: &str, body: &[
     .await
 }
 
-async fn connect_from(from: [u8; 4], server: SocketAddr) -> TcpStream {
+/// A connection that comes from the address `from`.
+pub async fn connect_from(from: [u8; 4], server: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
     socket.connect(server).await.unwrap()

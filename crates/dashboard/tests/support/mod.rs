@@ -265,6 +265,7 @@ impl Script {
         self.emit(Event::ClientLost {
             client,
             reason: reason.into(),
+            comes_back: false,
         });
         self.dead.push(client);
     }

@@ -190,7 +190,16 @@ impl Fold {
             }
             Event::ClientJoined { client, .. } => self.set_state(client, State::Joining),
             Event::ClientReady { client } => self.set_state(client, State::Ready),
-            Event::ClientLost { client, reason } => self.lost(client, &reason, "lost"),
+            Event::ClientLost {
+                client,
+                reason,
+                comes_back,
+            } => {
+                self.lost(client, &reason, "lost");
+                if comes_back {
+                    self.set_state(client, State::Away);
+                }
+            }
             Event::ClientExpected { client } => self.set_state(client, State::Away),
             Event::RoundStarted { round, .. } => self.round_started(round),
             Event::ClientStarted { client, round } => self.started(client, round),

@@ -176,6 +176,7 @@ fn a_death_that_two_tell_of_is_one_fault() {
         let lost = Event::ClientLost {
             client: 0,
             reason: "no answer".into(),
+            comes_back: false,
         };
         if first == "lost" {
             tell(&mut fold, lost.clone());
@@ -453,6 +454,7 @@ fn a_run_that_goes_on_has_each_fault_once_and_no_device_of_before() {
     let lost = || Event::ClientLost {
         client: 2,
         reason: "page fault".into(),
+        comes_back: false,
     };
     tell(&mut fold, lost());
     tell(&mut fold, Event::ClientReady { client: 0 });
@@ -486,6 +488,7 @@ fn a_run_that_goes_on_has_each_fault_once_and_no_device_of_before() {
         Event::ClientLost {
             client: 0,
             reason: "r".into(),
+            comes_back: false,
         },
     );
     assert_eq!(fold.faults().count(), 2);
@@ -533,7 +536,14 @@ fn what_was_done_by_hand_is_told_apart_and_once() {
     fleet(&mut fold, 1, "fault", by("kill", "crash"));
     fleet(&mut fold, 1, "stopped", json!({}));
     let reason = "killed by hand".to_owned();
-    tell(&mut fold, Event::ClientLost { client: 1, reason });
+    tell(
+        &mut fold,
+        Event::ClientLost {
+            client: 1,
+            reason,
+            comes_back: false,
+        },
+    );
     fleet(&mut fold, 2, "fault", by("freeze", "freeze"));
     fleet(&mut fold, 2, "fault", by("cut", "cut"));
     // The plan's own cut is over, the hand's is not.

@@ -7,6 +7,7 @@
 //! run, SIGKILL included; it then gives the terminal back. What the run says meanwhile goes down that
 //! pipe. And if it is the child that dies, whoever next has something to say gives the terminal back.
 
+use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -122,8 +123,15 @@ pub fn abandon() {
     end(Some(Duration::from_secs(2)));
 }
 
+impl Shown {
+    /// Ends the display, however long it has yet to write; false if events that were asked for could not
+    /// be written. The display has said why.
+    pub fn end(self) -> bool {
+        end(None)
+    }
+}
+
 impl Drop for Shown {
-    /// Ends the display, however long it has yet to write.
     fn drop(&mut self) {
         end(None);
     }
@@ -131,7 +139,8 @@ impl Drop for Shown {
 
 impl Follower {
     fn start(asked: DisplayArgs, run: &Path) -> Result<Self> {
-        io::stdout().flush()?;
+        // Whoever reads there may be gone.
+        let _ = io::stdout().flush();
         let terminal = asked.tui.then(|| tcgetattr(io::stdin())).transpose()?;
         let out = io::stdout().as_fd().try_clone_to_owned()?;
         let err = io::stderr().as_fd().try_clone_to_owned()?;
@@ -163,15 +172,16 @@ impl Follower {
         })
     }
 
-    /// Gives everything back.
-    fn end(mut self, patience: Option<Duration>) -> Result<()> {
+    /// Gives everything back; returns whether the events that were asked for are written.
+    fn end(mut self, patience: Option<Duration>) -> Result<bool> {
         // With these, the last ends of the pipe that the child reads are gone.
         self.restore_output()?;
         self.alive.take();
-        if !self.wait(patience)? {
+        let ended_well = self.wait(patience)?;
+        if !ended_well {
             self.leave_screen()?;
         }
-        Ok(())
+        Ok(ended_well || self.terminal.is_some())
     }
 
     fn restore_output(&self) -> nix::Result<()> {
@@ -197,10 +207,7 @@ impl Follower {
         restored?;
         File::from(self.out.try_clone()?).write_all(LEAVE_SCREEN)?;
         let run = self.run.display();
-        writeln!(
-            io::stderr(),
-            "warning: the full screen is gone, the run {run} is not"
-        )?;
+        output::warn(&format!("the full screen is gone, the run {run} is not"));
         Ok(())
     }
 
@@ -233,14 +240,16 @@ pub fn recover() -> bool {
     matches!(recovered, Some(Ok(())))
 }
 
-fn end(patience: Option<Duration>) {
+fn end(patience: Option<Duration>) -> bool {
     let follower = lock().take_if(|follower| follower.owner == std::process::id());
-    if let Some(follower) = follower
-        && let Err(error) = follower.end(patience)
-    {
-        // The run itself went as its status says. Standard error may be what failed.
-        let _ = writeln!(io::stderr(), "warning: the display: {error:#}");
-    }
+    let Some(follower) = follower else {
+        return true;
+    };
+    follower.end(patience).unwrap_or_else(|error| {
+        // The run itself went as its status says.
+        output::warn(&format!("the display: {error:#}"));
+        true
+    })
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Option<Follower>> {

@@ -10,8 +10,9 @@ pub mod text;
 use display::DisplayArgs;
 pub use lines::{Line, Lines};
 
+use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -71,22 +72,24 @@ impl Terminal {
     /// Prints a line above the bar.
     fn line(&self, text: &str) {
         let line = format!("{}\n", clean_lines(text));
-        self.print(|| io::stdout().write_all(line.as_bytes()));
+        self.print(|| output::write(&mut io::stdout().lock(), &line));
     }
 
     /// Prints a warning above the bar.
     fn warn(&self, text: &str) {
         let line = format!("warning: {}\n", clean_lines(text));
-        self.print(|| io::stderr().write_all(line.as_bytes()));
+        self.print(|| output::write(&mut io::stderr().lock(), &line));
     }
 
     fn print(&self, write: impl Fn() -> io::Result<()>) {
         self.bar.suspend(|| {
-            let nobody_reads = write().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
-            // That nobody reads any more (`| head`) ends no run.
-            if nobody_reads && display::recover() {
-                let _ = write();
+            // That nobody reads any more (`| head`), or that the disk is full, ends no run.
+            let mut written = write();
+            let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+            if written.as_ref().is_err_and(broken) && display::recover() {
+                written = write();
             }
+            output::lost(&written);
         });
     }
 

@@ -23,7 +23,7 @@ use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
 use anyhow::{Context, Result, bail};
 use app::{App, KeyEffect, Log};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use ratatui::DefaultTerminal;
@@ -31,7 +31,8 @@ use ratatui::crossterm::event;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use zfl_run_dir::{Fold, Meta, Tail, process_of};
+use zfl_run_dir::{Fold, Meta, Tail, is_under_way};
+use zfl_sandbox::signals;
 
 /// The shortest time from one picture to the next.
 const FRAME: Duration = Duration::from_millis(100);
@@ -87,9 +88,7 @@ pub fn view(run: &Path) -> Result<u8> {
 /// The signals that end this process, which are from now on looked for between two pictures: none may
 /// end it half way. No other thread may be there yet.
 fn signals() -> Result<SignalFd> {
-    let mask: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
+    let mask = signals::heeded([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     mask.thread_block()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     Ok(SignalFd::with_flags(&mask, flags)?)
@@ -190,7 +189,7 @@ impl Show {
             read => app.took_in(read.context("read events.jsonl")?),
         }
         if from_events && !app.fold.is_over() {
-            app.fold.set_interrupted(process_of(&app.run).is_none());
+            app.fold.set_interrupted(!is_under_way(&app.run));
         }
         app.refresh_serial();
         Ok(more)

@@ -1,0 +1,38 @@
+//! Serving the page: streams keep their places, all else has one for a request.
+
+use axum::Router;
+use axum::extract::Extension;
+use std::future::pending;
+use std::net::SocketAddr;
+use tokio::net::{TcpListener, TcpStream};
+use zfl_http_server::{Limits, Place, open_files};
+
+/// Pages that can watch at once.
+pub const MAX_STREAMS: usize = 64;
+
+/// Connections at once of requests that are soon answered.
+const OTHERS: usize = 64;
+
+/// Connections at once.
+pub const PLACES: usize = MAX_STREAMS + OTHERS;
+
+/// Part of the files that may be open which the page may take.
+const PART_OF_FILES: u64 = 4;
+
+/// All streams have the same owner, which has a place for each.
+const STREAMS: u32 = 0;
+
+/// Serves until it is dropped.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let most = usize::try_from(open_files::limit() / PART_OF_FILES).unwrap_or(usize::MAX);
+    let limits = Limits::of(1, MAX_STREAMS, OTHERS, most);
+    let connected = |stream: TcpStream, _: SocketAddr| (stream, |_: &mut _, _: &Place| {});
+    zfl_http_server::serve(listener, router, limits, pending(), connected).await;
+}
+
+/// Keeps the place of a stream for as long as it lasts.
+pub fn keep(place: Option<Extension<Place>>) {
+    if let Some(Extension(place)) = place {
+        place.belongs_to(STREAMS);
+    }
+}
