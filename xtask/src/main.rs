@@ -22,6 +22,7 @@ mod responsiveness;
 mod run;
 mod setup;
 mod sizes;
+mod soak;
 mod tally;
 mod tiers;
 mod toolchain;
@@ -87,6 +88,8 @@ enum Chore {
     TestFleet,
     /// Measure the numbers that docs/ states
     Bench(bench::BenchArgs),
+    /// Random faults, links and algorithms: each run twice, and once killed and resumed; one model
+    Soak(soak::SoakArgs),
     /// The device's crates under Miri, which needs a nightly Rust
     Miri,
     /// Formatting, lints, documentation, links, words, licences, the `no_std` builds, and Miri where it is
@@ -130,6 +133,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::Sizes => sizes::all(),
         Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Bench(args) => bench::bench(&args),
+        Chore::Soak(args) => soak::soak(&args),
         Chore::Miri => miri::demand(),
         Chore::Ci => ci::check(),
     }

@@ -18,7 +18,7 @@ impl ServerRule for Median {
         self.models.clear();
     }
 
-    fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
+    fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
         self.models.push(update.model().to_vec());
         Ok(())
     }
