@@ -70,6 +70,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build the bare firmware, and install a zfl with it built in: it runs by itself from any folder
+    Install {
+        /// Handed to `cargo install`: `--root DIR` for another place
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Set up, then all tests: host, firmware in QEMU, fleets
     Test,
     /// The tests of the firmware, each in QEMU
@@ -126,6 +132,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
             .and_then(|()| zephyr::setup()),
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
         Chore::Run { args } => return run::run(&args),
+        Chore::Install { args } => run::install(&args),
         Chore::Test => tiers::all(),
         Chore::TestQemu => tiers::qemu(),
         Chore::TestFleet => tiers::fleet(),
