@@ -60,6 +60,8 @@ pub struct Board {
     pub description: String,
     /// The guest that runs on it.
     pub body: Guest,
+    /// Zephyr's name of the board, with its qualifiers, for the build; the folder's name if it is the same.
+    pub zephyr: Option<String>,
     /// The emulator and its machine.
     pub machine: Machine,
     /// The network card.
@@ -78,6 +80,9 @@ pub struct Board {
     /// The path that it was asked for by, if not by its name.
     #[serde(skip)]
     pub path: Option<String>,
+    /// The text that it was read from.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// The emulator and its machine.
@@ -188,6 +193,7 @@ impl Board {
             board.kernel.image = tree.join(&board.kernel.image);
         }
         board.path = name.contains('/').then(|| name.to_owned());
+        board.text = text;
         Ok(board)
     }
 
