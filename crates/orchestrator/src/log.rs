@@ -294,7 +294,7 @@ mod tests {
         let secret: Word = "correct-horse-battery".parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("7.log");
-        let mut log = DeviceLog::create(&path, Instant::now()).unwrap();
+        let mut log = DeviceLog::create(File::create(&path).unwrap(), Instant::now()).unwrap();
         log.keep_secret(secret);
         // Whoever typed it looks for the echo.
         let echo = log.feed(b"zfl:~$ run secret=correct-horse-battery client=7\n");

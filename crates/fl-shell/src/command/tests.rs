@@ -50,7 +50,10 @@ fn a_secret_is_taken_and_never_shown() {
     assert_eq!(run(line).secret, "correct-horse-battery".parse().ok());
     assert_eq!(run("run 10.0.0.2 server=10.0.0.1:80").secret, None);
     let refused = refusal("run 10.0.0.2 server=10.0.0.1:80 secret=hunter2");
-    assert!(refused.starts_with("secret '...' is not 16 to 32 letters"), "{refused}");
+    assert!(
+        refused.starts_with("secret '...' is not 16 to 32 letters"),
+        "{refused}"
+    );
     let twice = refusal(&std::format!("{line} secret=correct-horse-battery"));
     assert!(twice.starts_with("secret is given twice"), "{twice}");
 }

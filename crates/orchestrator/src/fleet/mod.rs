@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use fl_client::Word;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -110,10 +111,19 @@ impl Fleet {
         &mut self,
         index: usize,
         spec: DeviceSpec,
-        log: DeviceLog,
+        mut log: DeviceLog,
         emulators: &BTreeMap<String, Emulator>,
     ) {
         let client = spec.client;
+        let is_native = matches!(spec.body, DeviceBody::Native);
+        let proof = self.proof(index, &spec);
+        let secret = match proof {
+            Proof::Secret(secret) => Some(secret),
+            Proof::Address(_) => spec.secret,
+        };
+        secret
+            .into_iter()
+            .for_each(|secret| log.keep_secret(secret));
         let identity = Identity {
             client,
             join_as: spec.join_as,
