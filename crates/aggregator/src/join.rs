@@ -74,6 +74,8 @@ async fn is_gone(shared: &Arc<Shared>, id: u32, known: SocketAddr) -> bool {
     match devices.ready(id, known, OCCUPANT_WITHIN).await {
         Ok(ready) => ready.id != id,
         Err(DeviceError::TimedOut(_)) => false,
+        // Still fetching its data. A device that has rebooted does not know the word.
+        Err(DeviceError::Refused { status, .. }) => status != StatusCode::SERVICE_UNAVAILABLE,
         Err(_) => true,
     }
 }

@@ -87,7 +87,7 @@ impl Ends {
         );
         if !self.refused.is_empty() {
             text += &format!(
-                "; {} never joined: let the server have more --clients",
+                "; {} never joined, for the reason above",
                 self.refused.len()
             );
         }
