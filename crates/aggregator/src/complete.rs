@@ -1,7 +1,7 @@
 //! The end of a round: updates become the next model, which is tested and written down.
 
 use std::sync::Arc;
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use anyhow::{Context, Result, bail};
 use fl_algo::Update;
@@ -93,7 +93,7 @@ impl Rounds {
     /// Waits until what is still on the wire for the round is counted, or given up.
     async fn settle_bytes(&mut self) {
         let starts = async { while self.starts.join_next().await.is_some() {} };
-        let started = tokio::time::timeout(ANSWERS_WITHIN, starts);
+        let started = zfl_clock::timeout(ANSWERS_WITHIN, starts);
         let (_, ()) = tokio::join!(started, self.shared.answered());
         self.starts.abort_all();
     }

@@ -33,7 +33,7 @@ pub(crate) async fn fetched(shared: Arc<Shared>, devices: Devices) {
     loop {
         let those = asked(&shared, ClientState::Fetched);
         ask_all(&shared, &devices, those, READY_WITHIN).await;
-        tokio::time::sleep(READY_INTERVAL).await;
+        zfl_clock::sleep(READY_INTERVAL).await;
     }
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn suspects(shared: Arc<Shared>, devices: Devices) {
     loop {
         let those = asked(&shared, ClientState::Suspect);
         ask_all(&shared, &devices, those, READY_WITHIN).await;
-        tokio::time::sleep(SUSPECT_INTERVAL).await;
+        zfl_clock::sleep(SUSPECT_INTERVAL).await;
     }
 }
 
@@ -105,7 +105,7 @@ async fn ask(
 /// has failed its round.
 pub(crate) async fn progress(shared: Arc<Shared>, devices: Devices, interval: Duration) {
     loop {
-        tokio::time::sleep(interval).await;
+        zfl_clock::sleep(interval).await;
         let at_work: Vec<(u32, u32, SocketAddr)> = shared.look(|state| {
             let those = state.machine.at_work();
             those

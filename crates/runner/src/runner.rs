@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 use fl_data::Splits;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-use zfl_experiment::Experiment;
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal, place};
 use zfl_files::Lock;
+use zfl_orchestrator::FleetConfig;
 use zfl_run_dir::{Resumed, RunDir, RunHistory, RunSummary};
 use zfl_sandbox::{Plan, Sandbox, enter};
 
@@ -135,11 +136,11 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let experiment = self.experiment;
+        let (mut fleet, plan, page) = self.prepare().map_err(Refusal::of)?;
         let (resumed, lock) = self.resumed.unzip();
-        let fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
-        let plan = fleet::probe(&experiment, &fleet)?;
-        let page = self.page.map(page::open).transpose()?;
+        let mut experiment = self.experiment;
+        experiment.make_folder()?;
+        fleet::place(&mut fleet, &experiment.out);
         // Held by this outer process, and by what it forks: until the last of them has ended.
         let _lock = match lock {
             Some(lock) => lock,
@@ -177,6 +178,18 @@ impl Runner {
         confined(&plan, &out, |sandbox| {
             block_on(run.execute(sandbox, self.data, run_dir))
         })
+    }
+
+    /// Finds out all that can stand in the way of the run, before anything of it is there.
+    fn prepare(&self) -> Result<(FleetConfig, Plan, Option<TcpListener>)> {
+        let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
+        let fleet = fleet::config(&self.experiment, &self.fleet, resumed)?;
+        let plan = fleet::probe(&self.experiment, &fleet)?;
+        if self.resumed.is_some() {
+            place::may_hold(&self.experiment.out)?;
+        }
+        let page = self.page.map(page::open).transpose()?;
+        Ok((fleet, plan, page))
     }
 }
 

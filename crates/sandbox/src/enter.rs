@@ -11,6 +11,8 @@ use nix::unistd::{Pid, getppid, setpgid};
 use crate::error::SandboxError;
 use crate::plan::{Isolation, NetworkKind, Plan};
 use crate::scratch::{self, Scratch};
+use crate::standstill::Outer;
+use crate::supervise::Lifeline;
 use crate::{namespaces, supervise, sys};
 
 /// Inside of the sandbox; proof that [`enter`] was called.
@@ -81,20 +83,18 @@ fn enter_as_outer(
     let (alive, alive_there) = io::pipe()?;
     let (mut ready_here, ready) = io::pipe()?;
     let mut outers_ends = Some((alive_there, ready_here.try_clone()?));
-    let mut ready = Some(ready);
+    let mut inits_ends = Some((alive, Outer::this()?, ready));
     let init = sys::fork(|| {
         // The copies of the outer process's ends: held here, they would outlive that process.
         outers_ends.take();
-        init(
-            plan,
-            folder.as_deref(),
-            &alive.into(),
-            ready.take(),
-            mask,
-            inner,
-        )
+        let Some((alive, outer, ready)) = inits_ends.take() else {
+            return 1;
+        };
+        let alive = alive.into();
+        let line = Lifeline { alive, outer };
+        init(plan, folder.as_deref(), line, ready, mask, inner)
     })?;
-    drop(ready.take());
+    drop(inits_ends.take());
     let mut problem = String::new();
     ready_here.read_to_string(&mut problem)?;
     let status = supervise::supervise(init, None)?;
@@ -114,13 +114,14 @@ fn enter_as_outer(
 fn init(
     plan: &Plan,
     folder: Option<&Path>,
-    alive: &OwnedFd,
-    mut ready: Option<io::PipeWriter>,
+    line: Lifeline,
+    ready: io::PipeWriter,
     mask: &SigSet,
     inner: impl FnOnce(Sandbox) -> u8,
 ) -> u8 {
+    let mut ready = Some(ready);
     let me = nix::unistd::getpid();
-    let child = settle(plan.isolation, folder, alive).and_then(|scratch| {
+    let child = settle(plan.isolation, folder, &line.alive).and_then(|scratch| {
         let sandbox = Sandbox {
             network: plan.network,
             isolation: plan.isolation,
@@ -135,7 +136,7 @@ fn init(
     let status = match child {
         Ok(child) => {
             ready.take();
-            supervise::supervise(child, Some(alive)).unwrap_or(1)
+            supervise::supervise(child, Some(line)).unwrap_or(1)
         }
         Err(error) => {
             // If the outer process is gone, nobody is left to hear of it.
@@ -158,6 +159,8 @@ fn settle(
 ) -> Result<Scratch, SandboxError> {
     // Ctrl-C then reaches the outer process only, which forwards it: once, not twice.
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    // In the terminal's background, where `stty tostop` would stop whoever prints.
+    sys::ignore(Signal::SIGTTOU)?;
     match isolation {
         Isolation::Namespaces { .. } => {
             namespaces::unshare_rest()?;

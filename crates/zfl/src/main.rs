@@ -34,8 +34,8 @@ use output::NobodyReads;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
-use zfl_experiment::place::RUNS;
+use zfl_clock::Instant;
+use zfl_experiment::place::{self, RUNS};
 use zfl_experiment::{Refusal, require};
 use zfl_runner::Ended;
 
@@ -119,7 +119,8 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         }
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));
-            let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
+            let found = args.runs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+            place::may_hold(&args.out)?;
             let report = zfl_report::write(&found, &args.out)?;
             for warning in report.warnings {
                 output::warn(&terminal::text::clean(&warning));

@@ -6,9 +6,9 @@ use crate::terminal::display::Shown;
 use crate::{command, output, runs, token};
 use anyhow::Result;
 use std::path::Path;
-use std::time::Instant;
+use zfl_clock::Instant;
 use zfl_experiment::place::RUNS;
-use zfl_experiment::{Body, BodyChoice, Experiment, Out, Settings, boards};
+use zfl_experiment::{Body, BodyChoice, Experiment, Out, Refusal, Settings, boards};
 use zfl_run_dir::RunSummary;
 use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE};
 
@@ -27,7 +27,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         std::env::var_os(TOKEN_VARIABLE),
         dashboard,
     )?;
-    let runner = runner(args, root)?;
+    let runner = runner(args, root).map_err(Refusal::of)?;
     let experiment = runner.experiment();
     for line in &experiment.notes {
         output::note(line);

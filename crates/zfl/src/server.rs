@@ -7,8 +7,8 @@ use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use anyhow::Result;
 use std::path::Path;
-use std::time::Instant;
-use zfl_experiment::Experiment;
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal};
 use zfl_runner::Listening;
 
 /// Carries `zfl server` out, and returns the exit status.
@@ -20,7 +20,8 @@ pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
     args.display.check()?;
     let settings = args.settings();
     let out = settings.out.as_deref();
-    let (experiment, data) = Experiment::of_server(&settings, out, root)?;
+    let resolved = Experiment::of_server(&settings, out, root);
+    let (experiment, data) = resolved.map_err(Refusal::of)?;
     let shown = Shown;
     let terminal = Terminal::of(&experiment, args.display);
     let server = Listening {

@@ -65,7 +65,7 @@ impl Serial {
         }
         for character in text.as_bytes().chunks(1) {
             self.to_guest.write_all(character).await?;
-            tokio::time::sleep(PACE).await;
+            zfl_clock::sleep(PACE).await;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;

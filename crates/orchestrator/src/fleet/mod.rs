@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -18,13 +18,13 @@ use zfl_machine::{HostUsage, Machines, Qemu, Tuning};
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
 
+pub(crate) use checks::open_files;
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
 use crate::body::{Command, Emulated, FleetShared, Identity, Native, live};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
-    Bridge, Fabric, LinkChange, Loopback, MAX_BRIDGE_PORTS, NO_CAPTURES, Outlet, Subnet,
-    Switchboard, UserNet,
+    Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
 };
 use crate::log::DeviceLog;
 use crate::spec::{DeviceBody, DeviceSpec};
@@ -58,10 +58,8 @@ impl Fleet {
         config: FleetConfig,
         events: mpsc::UnboundedSender<FleetEvent>,
     ) -> Result<Self, FleetError> {
-        checks::devices(&config.devices)?;
-        checks::tuning(&config.devices)?;
         let emulators = checks::emulators(&config.devices)?;
-        checks::network(sandbox.network(), &config, &emulators)?;
+        Self::fits(sandbox.network(), &config, &emulators)?;
         checks::open_files(config.devices.len())?;
         if !config.oversubscribe {
             checks::memory_of_the_host(&config.devices)?;
@@ -94,6 +92,21 @@ impl Fleet {
             fleet.add(index, spec, log, &emulators);
         }
         Ok(fleet)
+    }
+
+    /// Checks that a network and these emulators, by board, can carry a fleet; nothing is started.
+    ///
+    /// # Errors
+    /// [`FleetError::Config`] with what to change.
+    pub fn fits(
+        network: NetworkKind,
+        config: &FleetConfig,
+        emulators: &BTreeMap<String, Qemu>,
+    ) -> Result<(), FleetError> {
+        checks::devices(&config.devices)?;
+        checks::tuning(&config.devices)?;
+        checks::network(network, config, emulators)?;
+        checks::addresses(network, config.devices.len())
     }
 
     /// Starts the task of a device, which waits to be told to boot.
@@ -352,12 +365,6 @@ async fn start_fabric(
             let own_loopback = sandbox.isolation() != Isolation::None;
             Box::new(UserNet::start(own_loopback).await.map_err(failed)?)
         }
-        NetworkKind::Bridge if devices > MAX_BRIDGE_PORTS => {
-            return Err(FleetError::Config(format!(
-                "a Linux bridge has {MAX_BRIDGE_PORTS} ports, not {devices}; \
-                 take fewer devices or `--network switch`"
-            )));
-        }
         NetworkKind::Bridge => {
             let subnet = subnet_for(devices)?;
             let outlets = outlets(&config.devices);
@@ -374,7 +381,7 @@ async fn start_fabric(
     })
 }
 
-fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
+pub(crate) fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
     let none = || FleetError::Config(format!("there are no addresses for {devices} devices"));
     Subnet::for_devices(devices).ok_or_else(none)
 }
