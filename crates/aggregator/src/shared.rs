@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -19,12 +19,11 @@ use zfl_clock::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
 use crate::algorithm::KeptByClient;
-use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
-use crate::roster::{JoinError, Roster};
+use crate::roster::{JoinError, Newcomer, Roster};
 use crate::token;
 
 /// The outcome of an update that came after its round.
@@ -32,6 +31,10 @@ const LATE: &str = "late";
 
 /// Examples that an update must do on: enough to find nonsense, too few to take time.
 const CHECKED_EXAMPLES: usize = 32;
+
+/// Largest number that an update may bring. Training that works stays far below, and from there on it takes
+/// a few steps until nothing is finite any more.
+const LARGEST_NUMBER: f32 = 1e9;
 
 /// A request refused: the status and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,14 +268,8 @@ impl Shared {
         })
     }
 
-    /// Takes a device in that is reached at `address` and asks from `source`.
-    pub(crate) fn join(
-        &self,
-        wish: Option<u32>,
-        address: SocketAddr,
-        source: IpAddr,
-        form: Form,
-    ) -> Result<u32, JoinError> {
+    /// Takes a device in.
+    pub(crate) fn join(&self, wish: Option<u32>, newcomer: Newcomer) -> Result<u32, JoinError> {
         self.with(|state, now_us| {
             let machine = &mut state.machine;
             let is_alive = |id| {
@@ -281,14 +278,11 @@ impl Shared {
                     None | Some(ClientState::Absent | ClientState::Lost | ClientState::Suspect)
                 )
             };
-            let (id, again) = state.roster.join(wish, address, source, is_alive)?;
+            let (id, again) = state.roster.join(wish, newcomer, is_alive)?;
             machine.joined(now_us, id);
-            if let Some(client) = state.roster.get_mut(id) {
-                client.form = form;
-            }
             self.log.emit(Event::ClientJoined {
                 client: id,
-                address: address.to_string(),
+                address: newcomer.address.to_string(),
                 again,
             });
             Ok(id)
@@ -395,19 +389,12 @@ impl Shared {
     /// # Errors
     /// The problem.
     pub(crate) fn check(&self, id: u32, sections: &Sections) -> Result<(), String> {
-        for (name, numbers) in sections.iter().filter(|(name, _)| *name != MODEL) {
-            if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
-                return Err(format!("section {name}: number {at} is not finite"));
-            }
+        for (name, numbers) in sections {
+            check_numbers(name, numbers)?;
         }
         let Some(params) = sections.get(MODEL) else {
             return Ok(());
         };
-        if let Some(at) = params.iter().position(|param| !param.is_finite()) {
-            return Err(format!(
-                "parameter {at} is not finite: the training diverged, lower the learning rate"
-            ));
-        }
         // Numbers may be finite and still too large for a single forward pass.
         let own = self.partition.indices(id as usize);
         let some = &own[..own.len().min(CHECKED_EXAMPLES)];
@@ -419,7 +406,7 @@ impl Shared {
         match evaluate_chunk(&self.config.model, params, &inputs, &labels, arithmetic) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!(
-                "these parameters give no finite loss on the client's own examples: {error}"
+                "these parameters give no usable loss on the client's own examples: {error}"
             )),
         }
     }
@@ -473,6 +460,25 @@ impl State {
             });
         }
     }
+}
+
+/// Checks that numbers are such as training can come to.
+///
+/// # Errors
+/// The first that is not.
+fn check_numbers(name: &str, numbers: &[f32]) -> Result<(), String> {
+    let is_sound = |number: &f32| number.abs() <= LARGEST_NUMBER;
+    let Some(at) = numbers.iter().position(|number| !is_sound(number)) else {
+        return Ok(());
+    };
+    let what = match numbers[at] {
+        number if number.is_finite() => format!("is {number:e}, more than {LARGEST_NUMBER:e}"),
+        _ => "is not finite".to_owned(),
+    };
+    Err(match name {
+        MODEL => format!("parameter {at} {what}: the training diverged, lower the learning rate"),
+        name => format!("section {name}: number {at} {what}"),
+    })
 }
 
 /// The phase as the record of a run has it.

@@ -8,9 +8,6 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The folder that runs are in, unless `--out` says otherwise.
-pub const RUNS: &str = "runs";
-
 /// Most runs of one name, which differ in the number behind it.
 const MOST_OF_ONE_NAME: u32 = 10_000;
 
@@ -43,12 +40,12 @@ pub enum Place {
 }
 
 impl Place {
-    /// The folder for a run: `out` if it is given, else `runs/<name>`.
-    pub fn of(out: Option<&Path>, root: &Path, name: &str) -> Self {
+    /// The folder for a run: `out` if it is given, else one of this name in a folder of runs.
+    pub fn of(out: Option<&Path>, runs: &Path, name: &str) -> Self {
         match out {
             Some(out) => Self::Given(std::path::absolute(out).unwrap_or_else(|_| out.to_owned())),
             None => Self::Named {
-                runs: root.join(RUNS),
+                runs: runs.to_owned(),
                 name: name.to_owned(),
             },
         }
@@ -229,11 +226,11 @@ mod tests {
     fn a_name_that_is_taken_gets_a_number() {
         let root = tempfile::tempdir().unwrap();
         let place = Place::of(None, root.path(), "night");
-        let first = root.path().join("runs/night");
+        let first = root.path().join("night");
         assert_eq!(place.look().unwrap(), first);
         assert!(!first.exists(), "nothing is made yet");
         assert_eq!(place.make().unwrap(), first);
-        let second = root.path().join("runs/night-2");
+        let second = root.path().join("night-2");
         assert_eq!(place.look().unwrap(), second, "another run may be about to");
         assert_eq!(place.make().unwrap(), second);
     }

@@ -6,8 +6,8 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use zfl_experiment::Refusal;
 use zfl_experiment::place::{self, Place};
+use zfl_experiment::{Refusal, Root};
 use zfl_orchestrator::{
     DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, preflight,
 };
@@ -18,9 +18,9 @@ use zfl_sandbox::{Plan, Sandbox, enter};
 ///
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
-pub fn client(args: &ClientArgs, root: &Path) -> Result<u8> {
+pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
-    let place = Place::of(args.out.as_deref(), root, &name);
+    let place = Place::of(args.out.as_deref(), root.runs(), &name);
     place.look()?;
     let devices = devices(args);
     preflight(&devices).map_err(Refusal::of)?;

@@ -1,14 +1,13 @@
 //! `zfl server`: only the aggregator, for devices that are started elsewhere.
 
 use crate::args::ServerArgs;
-use crate::command;
 use crate::run::{shown_status, status};
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
+use crate::{command, output};
 use anyhow::Result;
-use std::path::Path;
 use zfl_clock::Instant;
-use zfl_experiment::{Experiment, Refusal};
+use zfl_experiment::{Experiment, Refusal, Root};
 use zfl_runner::Listening;
 
 /// Carries `zfl server` out, and returns the exit status.
@@ -16,12 +15,15 @@ use zfl_runner::Listening;
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; that the address is taken; any
 /// other failure to begin.
-pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
+pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
     args.display.check()?;
     let settings = args.settings();
     let out = settings.out.as_deref();
     let resolved = Experiment::of_server(&settings, out, root);
     let (experiment, data) = resolved.map_err(Refusal::of)?;
+    for line in &experiment.notes {
+        output::note(line);
+    }
     let shown = Shown;
     let terminal = Terminal::of(&experiment, args.display);
     let server = Listening {

@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zfl_aggregator::{RunDir, Server, bind};
-use zfl_experiment::{Experiment, Settings};
+use zfl_experiment::{Experiment, Root, Settings};
 
 /// Request with which client 0 joins before the input comes.
 const JOIN: &[u8] = b"GET /id?client=0&port=9 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
@@ -76,7 +76,7 @@ fn server(root: &Path) -> Server {
     };
     let out = root.join("run");
     let (experiment, data) =
-        Experiment::of_server(&settings, Some(&out), root).expect("an experiment");
+        Experiment::of_server(&settings, Some(&out), &Root::of_tree(root)).expect("an experiment");
     let partition = experiment.partition.clone();
     let run_dir = RunDir::create(&out).expect("a run directory");
     let config = experiment.aggregator();
@@ -114,6 +114,18 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let update = r#"{"round":1,"token":"k7Qw2xA9","num_examples":1,"steps":1,"loss":0.5,"cost":{"train_us":1,"bytes_received":2,"bytes_sent":3},"sections":{"model":"AACAPw=="}}"#;
     vec![
         ("valid-join", get("/id?client=1&port=80")),
+        (
+            "valid-join-with-a-word",
+            text(&format!(
+                "GET /id HTTP/1.1\n{host}Zfl-Word: 0123456789abcdef\n\n"
+            )),
+        ),
+        (
+            "hostile-word",
+            text(&format!(
+                "GET /id HTTP/1.1\n{host}Zfl-Word: 0\nZfl-Secret: \n\n"
+            )),
+        ),
         ("valid-data", get("/training-data?id=0")),
         ("valid-labels", get("/training-labels?id=0")),
         ("torn-head", get("/id?client=1")[..20].to_vec()),
