@@ -194,6 +194,19 @@ fn signals_that_were_ignored_stay_ignored_and_the_others_end_the_run() {
     assert!(!run.said.out.contains("SIGINT"), "{run:?}");
 }
 
+/// `timeout` sets signals back that were ignored.
+#[test]
+fn without_a_terminal_nothing_hangs_up() {
+    let live = Live::start_as(&mut by_sh(r#"exec "$@""#, &waiting()));
+    wait_until("it listens", support::LIMIT, || {
+        live.said_so_far().contains("listening").then_some(())
+    });
+    signal(live.pid(), "HUP");
+    signal(live.pid(), "TERM");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(143), "{run:?}");
+}
+
 #[test]
 fn a_file_that_grows_beyond_its_limit_is_an_error_with_its_reason() {
     let temp = folder();

@@ -13,6 +13,7 @@
 #[macro_use]
 mod print;
 
+mod advisories;
 mod bench;
 mod ci;
 mod guest;
@@ -129,9 +130,10 @@ fn main() -> ExitCode {
 
 fn perform(chore: Chore) -> Result<ExitCode> {
     match chore {
-        Chore::Setup { zephyr } => {
-            setup::all().and_then(|()| if zephyr { zephyr::setup() } else { Ok(()) })
-        }
+        Chore::Setup { zephyr: false } => setup::all(),
+        Chore::Setup { zephyr: true } => zephyr::foresee()
+            .and_then(|()| setup::all())
+            .and_then(|()| zephyr::setup()),
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
         Chore::Run { args } => return run::run(&args),
         Chore::Install { args } => run::install(&args),
