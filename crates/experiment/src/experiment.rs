@@ -4,12 +4,12 @@ use crate::choice::{self, Body, Choice, Network, Time};
 use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
-use crate::native;
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{DIGITS, Data, Root};
 use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
+use crate::{inputs, native};
 use anyhow::{Context, Result};
 use fl_algo::Attackers;
 use fl_data::{Loaded, Partition, PartitionRequest, Splits};
@@ -128,6 +128,9 @@ pub struct Experiment {
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
+    /// The text of the availability trace.
+    #[serde(skip)]
+    pub trace: Option<String>,
     /// Groups of devices; none for a server.
     #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
     pub groups: Vec<FleetGroup>,
@@ -190,6 +193,9 @@ impl Experiment {
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         experiment.can_be_written()?;
+        if let Out::Resumed(_) = out {
+            experiment.name_inputs_from_out();
+        }
         Ok((experiment, data))
     }
 
@@ -289,6 +295,7 @@ impl Experiment {
             partitioning,
             strategy,
             faults: settings.faults.clone(),
+            trace: inputs::trace(settings)?,
             groups: Vec::new(),
             notes,
             model,
@@ -326,12 +333,10 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
     pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
-        let trace = self.faults.trace.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
-            Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
-        });
-        let trace = trace.transpose()?;
+        let path = self.faults.trace.as_deref().unwrap_or(Path::new(""));
+        let refused = |error| Refusal(format!("{}: {error}", path.display()));
+        let trace = self.trace.as_deref().map(Trace::parse);
+        let trace = trace.transpose().map_err(refused)?;
         FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
             .map_err(|error| Refusal(error.to_string()))
     }
@@ -370,6 +375,15 @@ impl Experiment {
     /// If a value has no form in TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("the configuration cannot be written as TOML")
+    }
+
+    /// As in `meta.json`.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let table: toml::Table = toml::from_str(&self.to_toml()?)?;
+        Ok(serde_json::to_value(table)?)
     }
 
     /// The experiment as far as the aggregator goes.

@@ -4,7 +4,7 @@ use crate::control::ControlToken;
 use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
-use crate::run::{Run, claim, create};
+use crate::run::{Run, claim, create, finish};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
 use fl_data::Splits;
@@ -136,6 +136,10 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
+        let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
+        if resumed.is_some_and(|resumed| resumed.round == self.experiment.rounds) {
+            return self.finish(observer);
+        }
         let (mut fleet, plan, page) = self.prepare().map_err(Refusal::of)?;
         let (resumed, lock) = self.resumed.unzip();
         let mut experiment = self.experiment;
@@ -147,11 +151,8 @@ impl Runner {
             None => claim(&experiment.out)?,
         };
         let (run_dir, history) = match &resumed {
-            Some(resumed) => {
-                let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
-                (run_dir, RunHistory::of(&experiment.out, resumed)?)
-            }
-            None => (create(&experiment)?, RunHistory::default()),
+            Some(resumed) => go_on(&experiment, resumed)?,
+            None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
         let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
@@ -180,6 +181,21 @@ impl Runner {
         })
     }
 
+    /// Sums up a run of which all rounds are complete.
+    fn finish(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
+        let (resumed, _lock) = self.resumed.context("there is no run to sum up")?;
+        let (run_dir, history) = go_on(&self.experiment, &resumed)?;
+        observer.on_begin(Begin {
+            run_dir: &self.experiment.out,
+            introduction: "all rounds are complete: the summary is written",
+        })?;
+        let before = (resumed, history);
+        let (experiment, data) = (self.experiment, self.data);
+        block_on(finish(
+            experiment, data, run_dir, before, self.began, observer,
+        ))
+    }
+
     /// Finds out all that can stand in the way of the run, before anything of it is there.
     fn prepare(&self) -> Result<(FleetConfig, Plan, Option<TcpListener>)> {
         let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
@@ -191,6 +207,15 @@ impl Runner {
         let page = self.page.map(page::open).transpose()?;
         Ok((fleet, plan, page))
     }
+}
+
+/// Opens the directory of a run that goes on, and reads what came before.
+fn go_on(experiment: &Experiment, resumed: &Resumed) -> Result<(RunDir, RunHistory)> {
+    let run_dir = RunDir::resume(&experiment.out, &resumed.complete)?;
+    // It may say more rounds than before.
+    run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;
+    let history = RunHistory::of(&experiment.out, resumed)?;
+    Ok((run_dir, history))
 }
 
 /// Executes a run in its sandbox, and brings back what came of it: from another process, if there are

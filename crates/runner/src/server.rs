@@ -53,9 +53,9 @@ impl Listening {
         let page = page.map_err(Refusal::of)?;
         experiment.make_folder()?;
         let _lock = claim(&experiment.out)?;
-        let run_dir = create(&experiment)?;
+        let mut run_dir = create(&mut experiment)?;
         let train = &self.data.train;
-        let meta = page::describe(&experiment, None, train, self.command)?;
+        let meta = page::describe(&experiment, None, train, self.command, &mut run_dir)?;
         observer.on_begin(Begin {
             run_dir: &experiment.out,
             introduction: "",
