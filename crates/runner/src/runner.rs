@@ -4,6 +4,7 @@ use crate::control::ControlToken;
 use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{Run, create};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
@@ -134,7 +135,8 @@ impl Runner {
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let experiment = self.experiment;
-        let fleet = fleet::config(&experiment, &self.fleet, self.resumed.as_ref())?;
+        let mut fleet = fleet::config(&experiment, &self.fleet, self.resumed.as_ref())?;
+        fleet.other_files = places::least_files(experiment.clients, self.page.is_some());
         let plan = fleet::probe(&experiment, &fleet)?;
         let page = self.page.map(page::open).transpose()?;
         let (run_dir, history) = match &self.resumed {

@@ -122,10 +122,20 @@ impl SocketPort {
         let stream = socket
             .and_then(Stream::new)
             .map_err(|error| refine(&error))?;
-        let free = self.streams.iter_mut().position(|slot| slot.is_none());
-        let slot = free.ok_or(PortError::Exhausted)?;
+        let slot = self.free_slot().ok_or(PortError::Exhausted)?;
         self.streams[slot] = Some(stream);
         Ok(slot)
+    }
+
+    /// A slot that is free, or that of the stream which was closed first: whoever keeps its end open must
+    /// not keep the device from its own streams.
+    fn free_slot(&self) -> Option<usize> {
+        let slots = || self.streams.iter().enumerate();
+        let free = slots().find(|(_, slot)| slot.is_none());
+        let closing =
+            slots().filter(|(_, slot)| slot.as_ref().is_some_and(|one| one.closing.is_some()));
+        let first = || closing.min_by_key(|(_, slot)| slot.as_ref().and_then(|one| one.closing));
+        free.or_else(first).map(|(at, _)| at)
     }
 }
 
@@ -350,6 +360,21 @@ mod tests {
             .count();
         assert_eq!(opened, MAX_STREAMS);
         assert_eq!(bench.port.connect(), Err(PortError::Exhausted));
+    }
+
+    #[test]
+    fn peers_that_do_not_let_go_leave_the_device_its_streams() {
+        let mut bench = bench();
+        let mut held = Vec::new();
+        for _ in 0..2 * MAX_STREAMS {
+            held.push(TcpStream::connect(bench.port.address().unwrap()).unwrap());
+            let stream = until(&mut bench, |port| {
+                port.accept().ok_or(PortError::WouldBlock)
+            })
+            .unwrap();
+            bench.port.close(stream);
+        }
+        assert!(bench.port.connect().is_ok());
     }
 
     #[test]
