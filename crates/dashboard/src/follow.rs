@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, broadcast};
 use zfl_run_dir::fold::{Changes, Device, Fault, RoundRow};
-use zfl_run_dir::{Fold, Meta, Tail, process_of};
+use zfl_run_dir::{Fold, Meta, Tail, is_under_way};
 
 /// Interval between two reads of the file, and so between two messages to a page.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -112,7 +112,7 @@ impl Shared {
         };
         fold.set_unreadable(tail.unreadable());
         let open = !self.live && !fold.is_over();
-        let left = || age(tail) > BROKEN_OFF && process_of(&self.run_dir).is_none();
+        let left = || age(tail) > BROKEN_OFF && !is_under_way(&self.run_dir);
         fold.set_interrupted(open && left());
         events
     }

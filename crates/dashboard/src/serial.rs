@@ -21,12 +21,7 @@ pub struct Piece {
 /// # Errors
 /// If there is no log, or it cannot be read.
 pub async fn read(run_dir: &Path, client: u32, from: Option<u64>) -> io::Result<Piece> {
-    let path = run_dir.join("serial").join(format!("{client}.log"));
-    // A pipe would make the reader wait, and no log is one.
-    if !tokio::fs::metadata(&path).await?.is_file() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    let mut file = tokio::fs::File::open(&path).await?;
+    let mut file = tokio::fs::File::from_std(zfl_run_dir::log(run_dir, client)?);
     let length = file.metadata().await?.len();
     let from = from.unwrap_or(length.saturating_sub(MAX_PIECE)).min(length);
     file.seek(SeekFrom::Start(from)).await?;

@@ -41,6 +41,31 @@ impl Dir {
         })
     }
 
+    /// Opens the folder that a file is in, and tells the file's name in it.
+    ///
+    /// # Errors
+    /// If there is no such folder, or the path ends in no name.
+    pub fn of(file: &Path) -> Result<(Self, &str), FileError> {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or(Reason::Name).at(file)?;
+        let folder = file.parent().filter(|path| !path.as_os_str().is_empty());
+        Ok((Self::open(folder.unwrap_or(Path::new(".")))?, name))
+    }
+
+    /// Opens a folder, and makes it and those above it where they are missing. Its last name must be no link.
+    ///
+    /// # Errors
+    /// If it is something else, or cannot be made.
+    pub fn make(path: &Path) -> Result<Self, FileError> {
+        match Self::create_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let (above, name) = Self::of(path)?;
+                above.folder(name)
+            }
+            made => made,
+        }
+    }
+
     /// Makes a folder, and those above it where they are missing.
     ///
     /// # Errors
@@ -384,15 +409,32 @@ mod tests {
     #[test]
     fn what_a_crash_left_goes_and_nothing_else() {
         let (_outer, dir, outside) = hostile();
+        dir.write("torn", b"old").unwrap();
         let failed = dir.replace("torn", |_| Err(io::Error::other("full")));
+        assert_eq!(dir.read("torn", MAX).unwrap(), b"old");
         assert!(failed.unwrap_err().to_string().ends_with("torn: full"));
         symlink(outside.join("file"), dir.path().join(".events.new")).unwrap();
         fs::write(dir.path().join(".torn.0.new"), "").unwrap();
         dir.remove_unfinished().unwrap();
         let mut names = dir.names().unwrap();
         names.sort();
-        assert_eq!(names, ["file", "folder", "nearby", "second", "there"]);
+        assert_eq!(
+            names,
+            ["file", "folder", "nearby", "second", "there", "torn"]
+        );
         assert!(outside.join("file").exists());
+    }
+
+    #[test]
+    fn a_folder_is_made_once_and_a_link_is_not_taken_for_it() {
+        let (outer, dir, _) = hostile();
+        assert!(Dir::make(&dir.path().join("folder")).is_err());
+        let path = outer.path().join("a/b");
+        Dir::make(&path).unwrap().write("file", b"x").unwrap();
+        let file = path.join("file");
+        let (again, name) = Dir::of(&file).unwrap();
+        assert_eq!(again.read(name, MAX).unwrap(), b"x");
+        assert!(Dir::make(&path).unwrap().is_file("file"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use bounded::{open, read, read_text};
 pub use dir::Dir;
 pub use error::{FileError, Reason};
 pub use lines::read_line;
-pub use lock::{Holder, Lock};
+pub use lock::{Holder, Lock, Signal};
 
 /// Most of an experiment, a board, a link or another text that people write, in bytes.
 pub const MAX_TEXT: u64 = 1 << 20;

@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,25 +59,24 @@ enum Escape {
 }
 
 impl DeviceLog {
-    /// A log in the file at `path`, made anew.
+    /// A log in a file, made anew.
     ///
     /// `started`: the moment from which its times count.
-    pub(crate) fn create(path: &Path, started: Instant) -> io::Result<Self> {
-        Ok(Self::new(Some(File::create(path)?), started))
+    pub(crate) fn create(file: File, started: Instant) -> io::Result<Self> {
+        file.set_len(0)?;
+        Ok(Self::new(Some(file), started))
     }
 
-    /// A log that goes on behind what is in the file at `path`, and behind the line `mark`.
+    /// A log that goes on behind what is in the file, and behind the line `mark`.
     ///
     /// `before`: the time of the run at `started`. The bound of the file holds for all its parts, and
     /// one that was full before stays as it is.
     pub(crate) fn resume(
-        path: &Path,
+        mut file: File,
         started: Instant,
         before: Duration,
         mark: &str,
     ) -> io::Result<Self> {
-        let mut options = File::options();
-        let mut file = options.read(true).append(true).create(true).open(path)?;
         let (bytes, end) = end(&mut file)?;
         let is_full = end.ends_with(FULL.as_bytes());
         let mut log = Self::new(Some(file).filter(|_| !is_full), started);
@@ -223,6 +221,7 @@ fn end(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn log() -> DeviceLog {
         DeviceLog::new(None, Instant::now())
@@ -264,7 +263,7 @@ mod tests {
         log.feed(b"\n");
         let notes = tempfile::tempdir().unwrap();
         let path = notes.path().join("7.log");
-        let mut log = DeviceLog::create(&path, Instant::now()).unwrap();
+        let mut log = DeviceLog::create(appended(&path), Instant::now()).unwrap();
         log.note("died: \u{9b}2J\nwarning: fake");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("] -- died:  2J warning: fake\n"), "{text}");
@@ -282,7 +281,7 @@ mod tests {
     fn the_file_has_times_and_an_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("7.log");
-        let mut log = DeviceLog::create(&path, Instant::now()).unwrap();
+        let mut log = DeviceLog::create(appended(&path), Instant::now()).unwrap();
         log.feed(b"hello\npartial");
         log.note("killed");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -307,16 +306,28 @@ mod tests {
         assert!(log.take_error().is_none(), "once");
     }
 
+    fn appended(path: &Path) -> File {
+        let mut options = File::options();
+        let options = options.read(true).append(true).create(true);
+        options.open(path).unwrap()
+    }
+
     fn resume(path: &Path, before_s: u64) -> DeviceLog {
         let before = Duration::from_secs(before_s);
-        DeviceLog::resume(path, Instant::now(), before, "resumed after round 4").unwrap()
+        DeviceLog::resume(
+            appended(path),
+            Instant::now(),
+            before,
+            "resumed after round 4",
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_log_goes_on_behind_a_mark() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("7.log");
-        let mut first = DeviceLog::create(&path, Instant::now()).unwrap();
+        let mut first = DeviceLog::create(appended(&path), Instant::now()).unwrap();
         first.feed(b"before\n");
         // What a kill may leave of a line.
         first.append("[    0.0");

@@ -1,10 +1,12 @@
 //! A client in a round as `clients.csv` has it.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use zfl_files::Dir;
+
+use crate::MAX_TABLE;
 use crate::event::ClientRecord;
 use crate::metric::{Id, Values};
 use crate::write::Traffic;
@@ -74,7 +76,8 @@ impl ClientRow {
     /// If there is no such table, or it is not as zfl writes it.
     pub fn read(run: &Path) -> Result<(Vec<Self>, Ending)> {
         let path = run.join("clients.csv");
-        let text = fs::read(&path).with_context(|| {
+        let text = Dir::open(run).and_then(|dir| dir.read("clients.csv", MAX_TABLE));
+        let text = text.with_context(|| {
             format!(
                 "{} is no run directory: no clients.csv in it",
                 run.display()
@@ -94,10 +97,10 @@ impl Traffic {
     /// If the table is not as zfl writes it.
     pub fn read(run: &Path) -> Result<Option<(Vec<Self>, Ending)>> {
         let path = run.join("traffic.csv");
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let text = match Dir::open(run)?.read("traffic.csv", MAX_TABLE) {
+            Err(error) if error.is_missing() => return Ok(None),
+            text => text?,
+        };
         let (whole, ending) = whole_rows(&text);
         let rows = csv::Reader::from_reader(whole).into_deserialize();
         let rows = rows.collect::<Result<_, _>>();

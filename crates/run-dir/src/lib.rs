@@ -7,7 +7,8 @@
 //! # Invariants
 //! - The events are the record: tables and folds are made of them, and never the other way round.
 //! - A round counts once its model is in place; [`RunDir::resume`] takes away what came after it.
-//! - Nothing here talks to a network, and a file is read in bounded pieces.
+//! - Nothing here talks to a network. A file is found through [`zfl_files::Dir`], which follows no link out of
+//!   the directory, and is read up to a bound or in pieces.
 
 #![forbid(unsafe_code)]
 
@@ -18,15 +19,22 @@ mod fleet;
 pub mod fold;
 mod groups;
 mod history;
+mod lock;
+mod logs;
 mod meta;
 pub mod metric;
-mod pid;
 mod resume;
 mod round;
 mod state;
 mod summary;
 mod tail;
 mod write;
+
+/// Most of a JSON file or of `config.toml`, in bytes: a fleet of every client fits many times over.
+pub const MAX_FACTS: u64 = 64 << 20;
+
+/// Most of a table, in bytes: 500 devices in 3,000 rounds.
+pub const MAX_TABLE: u64 = 512 << 20;
 
 pub use client::{ClientRow, Ending};
 pub use event::{ClientRecord, Event, Record, RoundPhase};
@@ -35,9 +43,10 @@ pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;
 pub use history::RunHistory;
+pub use lock::{PID_FILE, claim, create_new, holder, is_under_way, lock};
+pub use logs::log;
 pub use meta::Meta;
 pub use metric::HostCost;
-pub use pid::{PID_FILE, PidFile, process_of, started};
 pub use resume::Resumed;
 pub use round::RoundRecord;
 pub use state::{StateDir, StatePart};
@@ -45,5 +54,6 @@ pub use summary::{
     ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
     TrainingSummary,
 };
+pub(crate) use tail::MAX_LINE;
 pub use tail::{EVENTS, Tail, replay};
 pub use write::{RunDir, Traffic, model_sha256};

@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
+use zfl_files::Dir;
+
+use crate::MAX_FACTS;
 
 /// Facts of a run from before its first event; the run directory keeps them as [`Meta::FILE`].
 ///
@@ -103,17 +105,16 @@ impl Meta {
 }
 
 fn read(run_dir: &Path, name: &str) -> Result<Option<String>> {
-    let path = run_dir.join(name);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    match Dir::open(run_dir).and_then(|dir| dir.read_text(name, MAX_FACTS)) {
+        Err(error) if error.is_missing() => Ok(None),
+        text => Ok(Some(text?)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_the_file_leaves_open_comes_from_the_configuration() {

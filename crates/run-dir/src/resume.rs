@@ -5,15 +5,18 @@
 //! [`Event::RunResumed`] tells how long it had taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use fl_nn::Model;
 
-use crate::write::{at, remove_unfinished, replace};
-use crate::{ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir};
+use zfl_files::{Dir, read_line};
+
+use crate::{
+    ClientRecord, EVENTS, Event, MAX_LINE, MAX_TABLE, Record, RoundPhase, RoundRecord, RunDir,
+    RunSummary,
+};
 
 /// State of an interrupted run at its last complete round.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +49,7 @@ impl RunDir {
     pub fn broken_off(path: &Path, model: &Model) -> Result<Resumed> {
         let file = path.join(Self::MODEL);
         ensure!(
-            file.is_file(),
+            file.exists(),
             "{} holds no complete round to go on from: run it anew",
             path.display()
         );
@@ -86,34 +89,32 @@ impl RunDir {
     /// # Errors
     /// If it cannot be read or written.
     pub fn resume(path: &Path, round: u32) -> Result<Self> {
-        remove_unfinished(path)?;
+        let dir = Dir::open(path)?;
+        dir.remove_unfinished()?;
         for name in ["rounds.csv", "clients.csv", "traffic.csv"] {
             let text = complete_rows(path, name, round)?;
-            replace(path, name, |file| file.write_all(text.as_bytes()))?;
+            dir.write(name, text.as_bytes())?;
         }
         let events = Complete::read(path, round)?;
-        cut(path, "events.jsonl", events.bytes)?;
-        match fs::remove_file(path.join("summary.json")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| at(path, "summary.json"))
-            }
+        cut(&dir, EVENTS, events.bytes)?;
+        match dir.remove(RunSummary::FILE) {
+            Err(error) if !error.is_missing() => Err(error.into()),
             _ => Self::reopen(path),
         }
     }
 }
 
 /// Puts a file of the first bytes of a file in its place.
-fn cut(path: &Path, name: &str, bytes: u64) -> Result<()> {
-    replace(path, name, |kept| {
-        let mut whole = File::open(path.join(name))?.take(bytes);
-        io::copy(&mut whole, kept).map(|_| ())
-    })
+fn cut(dir: &Dir, name: &str, bytes: u64) -> Result<()> {
+    let mut whole = dir.open_file(name, u64::MAX)?.take(bytes);
+    dir.replace(name, |kept| io::copy(&mut whole, kept).map(|_| ()))?;
+    Ok(())
 }
 
 /// The head and the whole rows of a table that belong to rounds up to `round`.
 fn complete_rows(path: &Path, name: &str, round: u32) -> Result<String> {
     let file = path.join(name);
-    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let text = Dir::open(path)?.read_text(name, MAX_TABLE)?;
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -188,14 +189,12 @@ struct Complete {
 
 impl Complete {
     fn read(path: &Path, round: u32) -> Result<Self> {
-        let file = path.join("events.jsonl");
-        let events = File::open(&file).with_context(|| format!("read {}", file.display()))?;
-        let mut events = BufReader::new(events);
+        let mut events = BufReader::new(Dir::open(path)?.open_file(EVENTS, u64::MAX)?);
         let (mut complete, mut line) = (Self::default(), Vec::new());
         let mut over = false;
         loop {
-            line.clear();
-            let count = events.read_until(b'\n', &mut line)?;
+            let count = read_line(&mut events, &mut line, MAX_LINE)
+                .with_context(|| format!("read {}", path.join(EVENTS).display()))?;
             // A line without an end was cut off, and so was what would have followed.
             if count == 0 || line.last() != Some(&b'\n') {
                 return Ok(complete);
@@ -236,6 +235,7 @@ impl Complete {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, File};
 
     const ROUNDS: &str = "round,x\n0,a\n1,\"b,\nc\"\n2,d\n3,half";
 
@@ -307,7 +307,7 @@ mod tests {
         let file = dir.path().join("events.jsonl");
         fs::write(&file, "one\ntwo\n").unwrap();
         let old = File::open(&file).unwrap();
-        cut(dir.path(), "events.jsonl", 4).unwrap();
+        cut(&Dir::open(dir.path()).unwrap(), "events.jsonl", 4).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "one\n");
         let inode = |metadata: fs::Metadata| metadata.ino();
         let (before, now) = (old.metadata().unwrap(), file.metadata().unwrap());

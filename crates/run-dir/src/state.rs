@@ -1,15 +1,19 @@
 //! State of the algorithm between two rounds: a file per part in folder `state`, named by its round.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::write::{remove_unfinished, replace};
+use zfl_files::{Dir, FileError};
+
+/// The folder's name in the run directory.
+const FOLDER: &str = "state";
+
+/// Most of a file of the state, in bytes: more than a model that a device can train.
+const MAX_PART: u64 = 1 << 30;
 
 /// One part of the state, such as that of one client.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,14 +32,14 @@ pub struct StatePart {
 /// a whole state for the round of the model whenever a run is broken off.
 #[derive(Clone, Debug)]
 pub struct StateDir {
-    path: PathBuf,
+    run: PathBuf,
 }
 
 impl StateDir {
     /// The folder of a run directory; it need not be there.
     pub fn of(run: &Path) -> Self {
         Self {
-            path: run.join("state"),
+            run: run.to_owned(),
         }
     }
 
@@ -56,9 +60,9 @@ impl StateDir {
         let about = serde_json::to_string(&part.numbers)?;
         let metadata = [("numbers".to_owned(), about)];
         let file = safetensors::serialize(views, Some(metadata.into()))?;
-        fs::create_dir_all(&self.path).with_context(|| format!("make {}", self.path.display()))?;
-        let name = format!("{name}-{}.safetensors", part.round);
-        replace(&self.path, &name, |place| place.write_all(&file))
+        let dir = Dir::open(&self.run)?.make_folder(FOLDER)?;
+        let name = file_name(name, part.round);
+        Ok(dir.write(&name, &file)?)
     }
 
     /// Reads the parts as they were at the end of `round`, by name.
@@ -66,14 +70,14 @@ impl StateDir {
     /// # Errors
     /// If a file cannot be read or is not as [`StateDir::write`] writes it.
     pub fn read(&self, round: u32) -> Result<BTreeMap<String, StatePart>> {
+        let Some(dir) = self.dir()? else {
+            return Ok(BTreeMap::new());
+        };
         let read = |(name, of): (String, u32)| {
-            let part = self.read_part(&name, of)?;
+            let part = read_part(&dir, &name, of)?;
             Ok((name, part))
         };
-        newest(&self.files()?, round)
-            .into_iter()
-            .map(read)
-            .collect()
+        newest(&files(&dir)?, round).into_iter().map(read).collect()
     }
 
     /// Removes what is not of the state at the end of `round`: parts that have a newer one by then, those
@@ -82,62 +86,71 @@ impl StateDir {
     /// # Errors
     /// If a file cannot be removed.
     pub fn tidy(&self, round: u32) -> Result<()> {
-        remove_unfinished(&self.path)?;
-        let files = self.files()?;
+        let Some(dir) = self.dir()? else {
+            return Ok(());
+        };
+        dir.remove_unfinished()?;
+        let files = files(&dir)?;
         let newest = newest(&files, round);
         for (name, of) in &files {
             if newest.get(name) != Some(of) {
-                let place = self.path.join(format!("{name}-{of}.safetensors"));
-                fs::remove_file(&place).with_context(|| format!("remove {}", place.display()))?;
+                dir.remove(&file_name(name, *of))?;
             }
         }
         Ok(())
     }
 
-    fn read_part(&self, name: &str, round: u32) -> Result<StatePart> {
-        let place = self.path.join(format!("{name}-{round}.safetensors"));
-        let read = || -> Result<StatePart> {
-            let octets = fs::read(&place)?;
-            let (_, metadata) = SafeTensors::read_metadata(&octets)?;
-            let metadata = metadata.metadata().as_ref();
-            let numbers = metadata.and_then(|entries| entries.get("numbers"));
-            let numbers = serde_json::from_str(numbers.context("it has no numbers")?)?;
-            let tensors = SafeTensors::deserialize(&octets)?;
-            let vector = |(name, view): (&str, TensorView<'_>)| {
-                let numbers = view.data().as_chunks::<4>().0.iter();
-                let numbers = numbers.map(|octets| f32::from_le_bytes(*octets));
-                (name.to_owned(), numbers.collect())
-            };
-            Ok(StatePart {
-                round,
-                numbers,
-                vectors: tensors.iter().map(vector).collect(),
-            })
-        };
-        read().with_context(|| format!("read {}", place.display()))
-    }
-
-    /// Names and rounds of what is there.
-    fn files(&self) -> Result<Vec<(String, u32)>> {
-        let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("read {}", self.path.display()))?,
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            let stem = name
-                .to_str()
-                .and_then(|name| name.strip_suffix(".safetensors"));
-            let parts = stem.and_then(|stem| stem.rsplit_once('-'));
-            if let Some((name, round)) = parts
-                && let Ok(round) = round.parse()
-            {
-                files.push((name.to_owned(), round));
-            }
+    /// The folder, if it is there.
+    fn dir(&self) -> Result<Option<Dir>, FileError> {
+        match Dir::open(&self.run)?.folder(FOLDER) {
+            Err(error) if error.is_missing() => Ok(None),
+            dir => dir.map(Some),
         }
-        Ok(files)
     }
+}
+
+fn file_name(part: &str, round: u32) -> String {
+    format!("{part}-{round}.safetensors")
+}
+
+fn read_part(dir: &Dir, name: &str, round: u32) -> Result<StatePart> {
+    let file = file_name(name, round);
+    let octets = dir.read(&file, MAX_PART)?;
+    let read = || -> Result<StatePart> {
+        let (_, metadata) = SafeTensors::read_metadata(&octets)?;
+        let metadata = metadata.metadata().as_ref();
+        let numbers = metadata.and_then(|entries| entries.get("numbers"));
+        let numbers = serde_json::from_str(numbers.context("it has no numbers")?)?;
+        let tensors = SafeTensors::deserialize(&octets)?;
+        let vector = |(name, view): (&str, TensorView<'_>)| {
+            let numbers = view.data().as_chunks::<4>().0.iter();
+            let numbers = numbers.map(|octets| f32::from_le_bytes(*octets));
+            (name.to_owned(), numbers.collect())
+        };
+        Ok(StatePart {
+            round,
+            numbers,
+            vectors: tensors.iter().map(vector).collect(),
+        })
+    };
+    read().with_context(|| format!("read {}", dir.path().join(&file).display()))
+}
+
+/// Names and rounds of what is there.
+fn files(dir: &Dir) -> Result<Vec<(String, u32)>> {
+    let mut files = Vec::new();
+    for name in dir.names()? {
+        let stem = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".safetensors"));
+        let parts = stem.and_then(|stem| stem.rsplit_once('-'));
+        if let Some((name, round)) = parts
+            && let Ok(round) = round.parse()
+        {
+            files.push((name.to_owned(), round));
+        }
+    }
+    Ok(files)
 }
 
 /// The newest round of each part by the end of `round`.
@@ -153,6 +166,7 @@ fn newest(files: &[(String, u32)], round: u32) -> BTreeMap<String, u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn part(round: u32, value: f32) -> StatePart {
         StatePart {
@@ -191,7 +205,10 @@ mod tests {
             state.write("rule", &part(round, 0.0)).unwrap();
         }
         state.tidy(3).unwrap();
-        assert_eq!(state.files().unwrap(), [("rule".to_owned(), 3)]);
+        assert_eq!(
+            files(&state.dir().unwrap().unwrap()).unwrap(),
+            [("rule".to_owned(), 3)]
+        );
     }
 
     #[test]
@@ -213,7 +230,7 @@ mod tests {
         let place = dir.path().join("state/rule-1.safetensors");
         fs::create_dir_all(&place).unwrap();
         let error = state.write("rule", &part(1, 0.0)).unwrap_err().to_string();
-        assert!(error.ends_with("rule-1.safetensors"), "{error}");
+        assert!(error.contains("rule-1.safetensors: "), "{error}");
         let left = fs::read_dir(dir.path().join("state")).unwrap();
         assert_eq!(left.count(), 1);
     }

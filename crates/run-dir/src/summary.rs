@@ -207,7 +207,7 @@ impl RunSummary {
     /// If there is none, or it cannot be read.
     pub fn load(run: &Path) -> Result<Self> {
         let path = run.join(Self::FILE);
-        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let text = zfl_files::Dir::open(run)?.read(Self::FILE, crate::MAX_FACTS)?;
         serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
     }
 

@@ -2,19 +2,23 @@
 //!
 //! A run that was broken off and goes on has another file in its place, without what is done again.
 
-use crate::{Fold, Meta, Record, pid};
+use crate::{Fold, Meta, Record, is_under_way};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use zfl_files::Dir;
 
 /// The file's name in the run directory.
 pub const EVENTS: &str = "events.jsonl";
 
 /// Longest line that is read: a cohort of every client that a fleet can have fits many times over.
-const MAX_LINE: usize = 4 << 20;
+pub(crate) const MAX_LINE: usize = 4 << 20;
+
+/// Most of a line that is passed over: behind that the file is none of a run, and may have no end.
+const MAX_SKIPPED: u64 = 64 << 20;
 
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
@@ -22,12 +26,12 @@ const PIECE: usize = 64 << 10;
 /// A file of events, and how far it has been read.
 #[derive(Debug)]
 pub struct Tail {
-    path: PathBuf,
+    run_dir: PathBuf,
     file: Option<File>,
     /// The start of a line whose end is not there yet.
     pending: Vec<u8>,
-    /// True while a line that is too long is passed over.
-    skipping: bool,
+    /// Bytes of a line that is too long and is passed over; 0 if there is none.
+    skipped: u64,
     unreadable: u64,
     modified: Option<SystemTime>,
 }
@@ -36,10 +40,10 @@ impl Tail {
     /// Reader of a run directory, from its first event on; nothing needs to be there yet.
     pub fn new(run_dir: &Path) -> Self {
         Self {
-            path: run_dir.join(EVENTS),
+            run_dir: run_dir.to_owned(),
             file: None,
             pending: Vec::new(),
-            skipping: false,
+            skipped: 0,
             unreadable: 0,
             modified: None,
         }
@@ -52,7 +56,7 @@ impl Tail {
     pub fn poll(&mut self, mut apply: impl FnMut(Record)) -> io::Result<usize> {
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => open(&self.path)?,
+            None => open(&self.run_dir)?,
         };
         let mut piece = vec![0; PIECE];
         let mut events = 0;
@@ -62,6 +66,11 @@ impl Tail {
                 break;
             }
             events += self.take_in(&piece[..read], &mut apply);
+            if self.skipped > MAX_SKIPPED {
+                let problem =
+                    format!("it has a line of more than {MAX_SKIPPED} bytes, as no run has");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            }
         }
         self.modified = file.metadata()?.modified().ok();
         self.file = Some(file);
@@ -73,7 +82,7 @@ impl Tail {
     pub fn is_replaced(&self) -> bool {
         let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
         let read = self.file.as_ref().and_then(|file| file.metadata().ok());
-        let there = self.path.metadata().ok();
+        let there = open(&self.run_dir).and_then(|file| file.metadata()).ok();
         matches!((read.map(id), there.map(id)), (Some(read), Some(there)) if read != there)
     }
 
@@ -93,7 +102,7 @@ impl Tail {
             self.keep(&bytes[..end]);
             bytes = &bytes[end + 1..];
             let line = std::mem::take(&mut self.pending);
-            let skipped = std::mem::take(&mut self.skipping);
+            let skipped = std::mem::take(&mut self.skipped) > 0;
             match serde_json::from_slice(&line) {
                 Ok(record) if !skipped => {
                     apply(record);
@@ -107,8 +116,9 @@ impl Tail {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        self.skipping |= self.pending.len() + bytes.len() > MAX_LINE;
-        if self.skipping {
+        let length = self.pending.len() + bytes.len();
+        if self.skipped > 0 || length > MAX_LINE {
+            self.skipped += length as u64;
             self.pending = Vec::new();
         } else {
             self.pending.extend_from_slice(bytes);
@@ -116,15 +126,8 @@ impl Tail {
     }
 }
 
-/// Opens a file that can be read to its end: not a pipe, which would make the reader wait.
-fn open(path: &Path) -> io::Result<File> {
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a file",
-        ));
-    }
-    File::open(path)
+fn open(run_dir: &Path) -> io::Result<File> {
+    Ok(Dir::open(run_dir)?.open_file(EVENTS, u64::MAX)?)
 }
 
 /// Everything that the events of a run directory tell. A run without an end is taken to be broken off
@@ -142,7 +145,7 @@ pub fn replay(run_dir: &Path) -> Result<Fold> {
         )
     })?;
     fold.set_unreadable(tail.unreadable());
-    fold.set_interrupted(!fold.is_over() && pid::process_of(run_dir).is_none());
+    fold.set_interrupted(!fold.is_over() && !is_under_way(run_dir));
     Ok(fold)
 }
 
@@ -203,6 +206,15 @@ mod tests {
         assert_eq!(read(&mut tail), 1);
         assert_eq!(tail.unreadable(), 4);
         assert!(tail.pending.capacity() <= MAX_LINE);
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join(EVENTS)).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = replay(dir.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("as no run has"), "{error:#}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The files of a run.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,8 +9,13 @@ use fl_nn::Model;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zfl_files::Dir;
 
-use crate::{ClientRecord, ClientRow, RoundRecord};
+use crate::{ClientRecord, ClientRow, EVENTS, MAX_TABLE, PID_FILE, RoundRecord};
+
+/// Most of a table's first line, and of what a model's file says about it, in bytes.
+const MAX_HEAD: u64 = 64 << 10;
+const MAX_ABOUT_MODEL: u64 = 1 << 20;
 
 const TRAFFIC_HEAD: [&str; 4] = ["round", "client", "bytes_up", "bytes_down"];
 
@@ -30,7 +35,7 @@ pub struct Traffic {
 /// A run directory being written.
 #[derive(Debug)]
 pub struct RunDir {
-    path: PathBuf,
+    dir: Dir,
     rounds: Table,
     clients: Table,
     traffic: Table,
@@ -46,15 +51,12 @@ struct Table {
 }
 
 impl Table {
-    fn create<'a>(file: PathBuf, head: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+    fn create<'a>(dir: &Dir, name: &str, head: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let head: Vec<&str> = head.into_iter().collect();
-        let written = || -> Result<csv::Writer<File>> {
-            let mut rows = csv::Writer::from_writer(File::create(&file)?);
-            rows.write_record(&head)?;
-            rows.flush()?;
-            Ok(rows)
-        };
-        let rows = written().with_context(|| format!("write {}", file.display()))?;
+        let file = dir.path().join(name);
+        let mut rows = csv::Writer::from_writer(dir.create(name)?);
+        let written = rows.write_record(&head).map(|()| rows.flush());
+        written.with_context(|| at(dir.path(), name))??;
         let columns = head.len();
         Ok(Self {
             file,
@@ -63,13 +65,13 @@ impl Table {
         })
     }
 
-    fn reopen(file: PathBuf) -> Result<Self> {
-        let opened = || -> Result<(csv::Writer<File>, usize)> {
-            let columns = csv::Reader::from_path(&file)?.headers()?.len();
-            let rows = File::options().append(true).open(&file)?;
-            Ok((csv::WriterBuilder::new().from_writer(rows), columns))
-        };
-        let (rows, columns) = opened().with_context(|| format!("write {}", file.display()))?;
+    fn reopen(dir: &Dir, name: &str) -> Result<Self> {
+        let file = dir.path().join(name);
+        let table = dir.open_file(name, MAX_TABLE)?;
+        let mut head = csv::Reader::from_reader(table.take(MAX_HEAD));
+        let head = head.headers().with_context(|| at(dir.path(), name));
+        let columns = head?.len();
+        let rows = csv::WriterBuilder::new().from_writer(dir.append(name)?);
         Ok(Self {
             file,
             rows,
@@ -98,22 +100,22 @@ impl RunDir {
     /// # Errors
     /// If it is in use or cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        if path
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some())
-        {
+        let dir = match Dir::create_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Dir::open(path),
+            made => made,
+        };
+        let dir = dir.context("make the run directory")?;
+        if dir.names()?.iter().any(|name| name != PID_FILE) {
             bail!(
                 "{} is not empty: give another --out, or remove it",
                 path.display()
             );
         }
-        fs::create_dir_all(path)
-            .with_context(|| format!("make the run directory {}", path.display()))?;
         Ok(Self {
-            rounds: Table::create(path.join("rounds.csv"), RoundRecord::HEAD)?,
-            clients: Table::create(path.join("clients.csv"), ClientRow::head())?,
-            traffic: Table::create(path.join("traffic.csv"), TRAFFIC_HEAD)?,
-            path: path.to_owned(),
+            rounds: Table::create(&dir, "rounds.csv", RoundRecord::HEAD)?,
+            clients: Table::create(&dir, "clients.csv", ClientRow::head())?,
+            traffic: Table::create(&dir, "traffic.csv", TRAFFIC_HEAD)?,
+            dir,
         })
     }
 
@@ -122,17 +124,18 @@ impl RunDir {
     /// # Errors
     /// If it cannot be written.
     pub fn reopen(path: &Path) -> Result<Self> {
+        let dir = Dir::open(path)?;
         Ok(Self {
-            rounds: Table::reopen(path.join("rounds.csv"))?,
-            clients: Table::reopen(path.join("clients.csv"))?,
-            traffic: Table::reopen(path.join("traffic.csv"))?,
-            path: path.to_owned(),
+            rounds: Table::reopen(&dir, "rounds.csv")?,
+            clients: Table::reopen(&dir, "clients.csv")?,
+            traffic: Table::reopen(&dir, "traffic.csv")?,
+            dir,
         })
     }
 
     /// Path of the directory.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.dir.path()
     }
 
     /// The file for events, appended to.
@@ -140,11 +143,7 @@ impl RunDir {
     /// # Errors
     /// If it cannot be opened.
     pub fn events(&self) -> Result<File> {
-        let file = File::options()
-            .append(true)
-            .create(true)
-            .open(self.path.join("events.jsonl"));
-        file.with_context(|| at(&self.path, "events.jsonl"))
+        Ok(self.dir.append(EVENTS)?)
     }
 
     /// Adds a round and its clients to the tables.
@@ -213,7 +212,9 @@ impl RunDir {
     /// # Errors
     /// If the file is not that of such a model.
     pub fn read_model(path: &Path, model: &Model) -> Result<(Vec<f32>, u32)> {
-        let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let max = 4 * model.shape().num_params() as u64 + MAX_ABOUT_MODEL;
+        let (dir, name) = Dir::of(path)?;
+        let bytes = dir.read(name, max)?;
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
         let round = metadata
             .metadata()
@@ -256,49 +257,8 @@ impl RunDir {
     /// # Errors
     /// If the disk does not take it.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        replace(&self.path, name, |file| file.write_all(bytes))
+        Ok(self.dir.write(name, bytes)?)
     }
-}
-
-/// Puts a file in a folder, whole and synced or not at all: what was there stays until then.
-///
-/// # Errors
-/// If the disk does not take it.
-pub(crate) fn replace(
-    folder: &Path,
-    name: &str,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<()> {
-    let (new, place) = (folder.join(format!(".{name}.new")), folder.join(name));
-    let written = File::create(&new).and_then(|mut file| {
-        write(&mut file)?;
-        file.sync_data()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&new, &place)) {
-        let _ = fs::remove_file(&new);
-        return Err(error).with_context(|| at(folder, name));
-    }
-    Ok(())
-}
-
-/// Removes what a crash amid [`replace`] left in a folder.
-///
-/// # Errors
-/// If the folder cannot be read, or the file not removed.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("read {}", folder.display()))?,
-    };
-    for entry in entries {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') && name.ends_with(".new") {
-            let place = folder.join(&*name);
-            fs::remove_file(&place).with_context(|| format!("remove {}", place.display()))?;
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn at(path: &Path, name: &str) -> String {

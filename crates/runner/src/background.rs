@@ -6,7 +6,6 @@ use crate::observer::Observer;
 use crate::watchdog::{Deaths, Watchdog, watch};
 use anyhow::{Context, Result};
 use futures::future::join_all;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,7 +31,6 @@ impl Background {
         faults: &Arc<FaultRunner>,
         observer: &Arc<dyn Observer>,
         experiment: &Experiment,
-        serial_dir: PathBuf,
         told: mpsc::UnboundedReceiver<FleetEvent>,
         requests: mpsc::Receiver<ControlRequest>,
     ) -> Self {
@@ -42,7 +40,7 @@ impl Background {
             aggregator: aggregator.clone(),
             observer: Arc::clone(observer),
             deaths: Arc::clone(&deaths),
-            serial_dir,
+            run: experiment.out.clone(),
             patience: Duration::from_secs_f64(experiment.watchdog_s),
         };
         let watching = watch(

@@ -5,7 +5,8 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use zfl_experiment::{Experiment, Out, Refusal, Settings, boards, require};
-use zfl_run_dir::{RunDir, process_of};
+use zfl_files::FileError;
+use zfl_run_dir::{MAX_FACTS, RunDir};
 
 impl Runner {
     /// A run that was broken off, in this directory. Settings may change how it is run, not what.
@@ -13,13 +14,15 @@ impl Runner {
     /// # Errors
     /// A [`Refusal`] if it is under way or over, or was run with other settings; if it cannot be read.
     pub fn resume(settings: Settings, run: &Path, root: &Path) -> Result<Self> {
-        require(process_of(run).is_none(), || {
-            format!("{} is under way: zfl stop it first", run.display())
-        })?;
+        let refusal = |error: FileError| Refusal(error.to_string());
+        let lock = zfl_run_dir::lock(run).map_err(refusal)?;
         let file = Settings::read(&run.join("config.toml"))?;
         let settings = settings.over(file.clone(), &boards::guests(root))?;
         let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(run), root)?;
-        let before = std::fs::read_to_string(run.join("config.toml"))?;
+        let before = lock
+            .dir()
+            .read_text("config.toml", MAX_FACTS)
+            .map_err(refusal)?;
         let now = experiment.to_toml()?;
         let mut other = differences(&before, &now)?;
         // A file that an older zfl wrote has no word of newer keys: it is read as it would be now.
@@ -45,7 +48,7 @@ impl Runner {
             )
         })?;
         let mut runner = Self::new(experiment, data);
-        runner.resumed = Some(resumed);
+        runner.resumed = Some((resumed, lock));
         Ok(runner)
     }
 }

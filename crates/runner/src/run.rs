@@ -13,11 +13,13 @@ use fl_data::Splits;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use zfl_aggregator::{Handle, Server, bind};
-use zfl_experiment::Experiment;
+use zfl_experiment::{Experiment, Refusal};
+use zfl_files::{Lock, Reason};
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
     FleetRecord, FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
@@ -51,7 +53,6 @@ impl Run {
     ) -> Result<RunSummary> {
         let observer = Arc::clone(&self.observer);
         let experiment = &self.experiment;
-        let serial_dir = self.fleet.serial_dir.clone();
         let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
         let (tell, told) = mpsc::unbounded_channel();
         let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
@@ -81,15 +82,8 @@ impl Run {
             server.handle().client_lost(client, &reason);
         }
         let aggregator = server.handle();
-        let background = Background::start(
-            &aggregator,
-            &faults,
-            &observer,
-            experiment,
-            serial_dir,
-            told,
-            requests,
-        );
+        let background =
+            Background::start(&aggregator, &faults, &observer, experiment, told, requests);
 
         let aggregating = aggregate(server, listener, &observer, self.signals);
         tokio::pin!(aggregating);
@@ -127,6 +121,18 @@ impl Run {
 }
 
 /// Makes the run directory, with the configuration in it.
+/// Locks the directory of a run that is about to begin.
+///
+/// # Errors
+/// A [`Refusal`] if another run has it; if it cannot be made.
+pub(crate) fn claim(out: &Path) -> Result<Lock> {
+    zfl_run_dir::claim(out).map_err(|error| match error.reason {
+        Reason::Locked(_) => Refusal(error.to_string()).into(),
+        _ => error.into(),
+    })
+}
+
+/// Makes the files of a run that begins.
 pub(crate) fn create(experiment: &Experiment) -> Result<RunDir> {
     let run_dir = RunDir::create(&experiment.out)?;
     run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;

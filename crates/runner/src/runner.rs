@@ -5,7 +5,7 @@ use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
 use crate::places;
-use crate::run::{Run, create};
+use crate::run::{Run, claim, create};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
 use fl_data::Splits;
@@ -16,7 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use zfl_experiment::Experiment;
-use zfl_run_dir::{PidFile, Resumed, RunDir, RunHistory, RunSummary};
+use zfl_files::Lock;
+use zfl_run_dir::{Resumed, RunDir, RunHistory, RunSummary};
 use zfl_sandbox::{Plan, Sandbox, enter};
 
 /// Longest error of the fleet's process that comes back whole, in bytes; a pipe holds more.
@@ -35,7 +36,8 @@ pub fn run(of: impl Into<Runner>, observer: impl Observer + 'static) -> Result<R
 pub struct Runner {
     experiment: Experiment,
     data: Splits,
-    pub(crate) resumed: Option<Resumed>,
+    /// State to go on from, and the lock on the run's directory since before it was read.
+    pub(crate) resumed: Option<(Resumed, Lock)>,
     fleet: FleetOptions,
     page: Option<SocketAddr>,
     control: Option<ControlToken>,
@@ -135,11 +137,17 @@ impl Runner {
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let experiment = self.experiment;
-        let mut fleet = fleet::config(&experiment, &self.fleet, self.resumed.as_ref())?;
+        let (resumed, lock) = self.resumed.unzip();
+        let mut fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
         fleet.other_files = places::least_files(experiment.clients, self.page.is_some());
         let plan = fleet::probe(&experiment, &fleet)?;
         let page = self.page.map(page::open).transpose()?;
-        let (run_dir, history) = match &self.resumed {
+        // Held by this outer process, and by what it forks: until the last of them has ended.
+        let _lock = match lock {
+            Some(lock) => lock,
+            None => claim(&experiment.out)?,
+        };
+        let (run_dir, history) = match &resumed {
             Some(resumed) => {
                 let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
                 (run_dir, RunHistory::of(&experiment.out, resumed)?)
@@ -147,8 +155,6 @@ impl Runner {
             None => (create(&experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
-        // In the outer process, so that it is gone whenever this process ends in good order.
-        let _pid_file = PidFile::write(&out)?;
         let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
         if let Some(round) = history.resumed_from.last() {
             introduction += &format!("\ngoes on after round {round}");
@@ -161,7 +167,7 @@ impl Runner {
             experiment,
             network: plan.to_string(),
             began: self.began,
-            resumed: self.resumed,
+            resumed,
             history,
             fleet,
             page,

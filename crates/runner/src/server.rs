@@ -3,7 +3,7 @@
 use crate::observer::{Begin, Observer};
 use crate::page;
 use crate::places;
-use crate::run::{conclude, create};
+use crate::run::{claim, conclude, create};
 use crate::session::{aggregate, block_on};
 use anyhow::{Context, Result};
 use fl_data::Splits;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use zfl_aggregator::{Server, bind};
 use zfl_experiment::Experiment;
-use zfl_run_dir::{FleetSummary, PidFile, RunSummary};
+use zfl_run_dir::{FleetSummary, RunSummary};
 
 /// An aggregator that listens for devices.
 pub struct Listening {
@@ -49,8 +49,8 @@ impl Listening {
             .local_addr()
             .context("the listener has no address")?;
         let page = self.page.map(page::open).transpose()?;
+        let _lock = claim(&experiment.out)?;
         let run_dir = create(&experiment)?;
-        let _pid_file = PidFile::write(&experiment.out)?;
         let train = &self.data.train;
         let meta = page::describe(&experiment, None, train, self.command)?;
         observer.on_begin(Begin {

@@ -3,6 +3,7 @@
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -96,7 +97,8 @@ pub(crate) struct Watchdog {
     pub aggregator: Handle,
     pub observer: Arc<dyn Observer>,
     pub deaths: Deaths,
-    pub serial_dir: PathBuf,
+    /// Directory of the run, which has the logs.
+    pub run: PathBuf,
     pub patience: Duration,
 }
 
@@ -154,7 +156,7 @@ impl Watchdog {
         let reason = format!("{what} for {seconds} s: killed by the watchdog");
         self.observer
             .on_warning(&format!("client {client}: {reason}"));
-        let last_lines = last_lines(&self.serial_dir.join(format!("{client}.log")));
+        let last_lines = last_lines(&self.run, client);
         let record = FleetRecord::Watchdog {
             reason: reason.clone(),
             last_lines: last_lines.clone(),
@@ -204,8 +206,12 @@ fn follow(training: &mut BTreeMap<u32, Trainee>, event: Event) {
 }
 
 /// The end of a device's log; nothing if it cannot be read.
-fn last_lines(log: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
+fn last_lines(run: &Path, client: u32) -> Vec<String> {
+    let mut text = String::new();
+    if let Ok(mut file) = zfl_run_dir::log(run, client) {
+        // What is no text is left out.
+        let _ = file.read_to_string(&mut text);
+    }
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LAST_LINES);
     lines[from..]

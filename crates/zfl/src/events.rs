@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
+use zfl_files::Dir;
+use zfl_run_dir::{EVENTS, MAX_FACTS, RunSummary};
 
 /// Interval at which the file is read on.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -48,8 +50,8 @@ impl Copy {
     /// Copies the lines that are new.
     fn on(&mut self, run: &Path, mut to: impl Write) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = match File::open(run.join("events.jsonl")) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            self.file = match Dir::open(run).and_then(|dir| dir.open_file(EVENTS, u64::MAX)) {
+                Err(error) if error.is_missing() => return Ok(()),
                 file => Some(file?),
             };
         }
@@ -73,8 +75,8 @@ impl Copy {
 
 /// Prints `summary.json` as an event, if the run came to one.
 fn summary(run: &Path, mut to: impl Write) -> io::Result<()> {
-    let text = match std::fs::read(run.join("summary.json")) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+    let text = match Dir::open(run).and_then(|dir| dir.read(RunSummary::FILE, MAX_FACTS)) {
+        Err(error) if error.is_missing() => return Ok(()),
         text => text?,
     };
     let mut event = Map::from_iter([("event".to_owned(), Value::from("summary"))]);

@@ -2,13 +2,12 @@
 
 use crate::output;
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use zfl_experiment::Refusal;
-use zfl_run_dir::process_of;
+use zfl_files::{Dir, Signal};
+use zfl_run_dir::{MAX_TABLE, holder, is_under_way};
 
 /// Time limit of a clean stop.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -17,7 +16,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
     let entries = fs::read_dir(runs).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
-        .filter_map(|entry| Some((entry.path(), process_of(&entry.path())?)))
+        .filter_map(|entry| Some((entry.path(), holder(&entry.path())?.pid?)))
         .collect();
     found.sort();
     found
@@ -41,7 +40,8 @@ pub fn list(runs: &Path) -> Result<()> {
 
 /// Progress of a run: the last round of its table.
 fn progress(run: &Path) -> String {
-    let table = fs::read_to_string(run.join("rounds.csv")).unwrap_or_default();
+    let table = Dir::open(run).and_then(|dir| dir.read_text("rounds.csv", MAX_TABLE));
+    let table = table.unwrap_or_default();
     // A row that is being written, or was cut off, names no round yet.
     let whole = table.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let last = whole
@@ -112,11 +112,12 @@ pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// If it is not under way, or does not stop.
 pub fn stop(run: &Path) -> Result<()> {
-    let pid = process_of(run).with_context(|| format!("{} is not under way", run.display()))?;
-    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM).context("signal the run")?;
+    let holder = holder(run).with_context(|| format!("{} is not under way", run.display()))?;
+    holder.signal(Signal::TERM).context("signal the run")?;
     let deadline = Instant::now() + STOP_WITHIN;
-    while process_of(run).is_some() {
+    while is_under_way(run) {
         if Instant::now() > deadline {
+            let pid = holder.pid.unwrap_or_default();
             bail!(
                 "process {pid} has not stopped after {STOP_WITHIN:?}; kill -9 {pid} leaves nothing behind"
             );
@@ -132,11 +133,11 @@ pub fn stop(run: &Path) -> Result<()> {
 /// # Errors
 /// If the run has no such device.
 pub fn log_path(run: &Path, client: u32) -> Result<PathBuf> {
-    let path = run.join("serial").join(format!("{client}.log"));
-    if !path.is_file() {
+    let name = format!("serial/{client}.log");
+    if !Dir::open(run)?.is_file(&name) {
         bail!("{} has no log of a device {client}", run.display());
     }
-    Ok(path)
+    Ok(run.join(name))
 }
 
 /// Prints a log, and, if asked, what comes behind it until the run ends.
@@ -145,12 +146,12 @@ pub fn log_path(run: &Path, client: u32) -> Result<PathBuf> {
 /// If it cannot be read.
 pub fn print_log(run: &Path, client: u32, follow: bool) -> Result<()> {
     use std::io::Read;
-    let path = log_path(run, client)?;
-    let mut file = fs::File::open(&path).with_context(|| format!("read {}", path.display()))?;
+    log_path(run, client)?;
+    let mut file = zfl_run_dir::log(run, client)?;
     let mut text = Text::default();
     loop {
         // Asked before the read, so that nothing written before the end is missed.
-        let under_way = process_of(run).is_some();
+        let under_way = is_under_way(run);
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         output::print(&text.printable(&bytes))?;
@@ -190,7 +191,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zfl_run_dir::PidFile;
+    use zfl_run_dir::lock;
 
     fn run_in(runs: &Path, name: &str) -> PathBuf {
         let run = runs.join(name);
@@ -203,11 +204,11 @@ mod tests {
     fn a_run_is_under_way_while_its_mark_is_set() {
         let runs = tempfile::tempdir().unwrap();
         let run = run_in(runs.path(), "a");
-        assert_eq!(process_of(&run), None);
-        let mark = PidFile::write(&run).unwrap();
+        assert!(!is_under_way(&run));
+        let mark = lock(&run).unwrap();
         assert_eq!(under_way(runs.path()), [(run.clone(), std::process::id())]);
         drop(mark);
-        assert_eq!(process_of(&run), None);
+        assert!(!is_under_way(&run));
         assert!(
             stop(&run)
                 .unwrap_err()
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(find(runs.path(), Some(Path::new("a"))).unwrap(), a);
         assert_eq!(find(runs.path(), Some(&b)).unwrap(), b);
         assert!(find(runs.path(), Some(Path::new("c"))).is_err());
-        let _mark = PidFile::write(&a).unwrap();
+        let _mark = lock(&a).unwrap();
         assert_eq!(find(runs.path(), None).unwrap(), a);
     }
 
@@ -245,9 +246,9 @@ mod tests {
         let (a, b) = (run_in(runs.path(), "a"), run_in(runs.path(), "b"));
         let said = |named| to_stop(runs.path(), named).unwrap_err();
         assert!(said(None).to_string().contains("no run is under way"));
-        let _of_a = PidFile::write(&a).unwrap();
+        let _of_a = lock(&a).unwrap();
         assert_eq!(to_stop(runs.path(), None).unwrap(), a);
-        let _of_b = PidFile::write(&b).unwrap();
+        let _of_b = lock(&b).unwrap();
         let several = said(None);
         assert!(several.is::<Refusal>(), "{several}");
         for part in ["2 runs", a.to_str().unwrap(), b.to_str().unwrap()] {

@@ -14,6 +14,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use zfl_files::Dir;
+
 use super::frame::Mac;
 use super::pcapng;
 use crate::link::Direction;
@@ -97,8 +99,8 @@ impl Drop for Capture {
 
 /// Opens a capture's file, to be appended to behind its last whole block; returns how long it is then.
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut options = File::options();
-    let file = options.read(true).append(true).create(true).open(path)?;
+    let (folder, name) = Dir::of(path)?;
+    let file = folder.append(name)?;
     let length = file.metadata()?.len();
     let whole = pcapng::whole_blocks(&mut BufReader::new(&file), length)?;
     if whole < length {

@@ -13,6 +13,7 @@ use std::time::Instant;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use zfl_files::Dir;
 use zfl_machine::{HostUsage, Machines, Qemu, Tuning};
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
@@ -66,7 +67,7 @@ impl Fleet {
             checks::memory_of_the_host(&config.devices)?;
         }
         let serial_dir = &config.serial_dir;
-        std::fs::create_dir_all(serial_dir).map_err(|e| system(serial_dir.display(), e))?;
+        let logs = Dir::make(serial_dir).map_err(|e| system("the logs", e.into()))?;
         let fabric = start_fabric(&sandbox, &config).await?;
         let captured = start_captures(fabric.as_ref(), &config)?;
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
@@ -89,7 +90,7 @@ impl Fleet {
         };
         let started = Instant::now();
         for (index, spec) in config.devices.into_iter().enumerate() {
-            let log = open_log(serial_dir, spec.client, started, config.resumed.as_ref())?;
+            let log = open_log(&logs, spec.client, started, config.resumed.as_ref())?;
             fleet.add(index, spec, log, &emulators);
         }
         Ok(fleet)
@@ -417,7 +418,7 @@ fn start_captures(fabric: &dyn Fabric, config: &FleetConfig) -> Result<Vec<u32>,
 /// Begins `<client>.pcapng` in `folder`.
 fn capture(fabric: &dyn Fabric, client: u32, folder: &Path) -> Result<(), String> {
     let switch = fabric.switch().ok_or(NO_CAPTURES)?;
-    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    Dir::make(folder).map_err(|error| error.to_string())?;
     let path = folder.join(format!("{client}.pcapng"));
     switch
         .capture(client, &path)
@@ -425,17 +426,20 @@ fn capture(fabric: &dyn Fabric, client: u32, folder: &Path) -> Result<(), String
 }
 
 fn open_log(
-    folder: &Path,
+    folder: &Dir,
     client: u32,
     started: Instant,
     resumed: Option<&Resumption>,
 ) -> Result<DeviceLog, FleetError> {
-    let path = folder.join(format!("{client}.log"));
-    let log = match resumed {
-        Some(Resumption { elapsed, mark }) => DeviceLog::resume(&path, started, *elapsed, mark),
-        None => DeviceLog::create(&path, started),
+    let name = format!("{client}.log");
+    let open = || {
+        let file = folder.append(&name)?;
+        match resumed {
+            Some(Resumption { elapsed, mark }) => DeviceLog::resume(file, started, *elapsed, mark),
+            None => DeviceLog::create(file, started),
+        }
     };
-    log.map_err(|e| system(path.display(), e))
+    open().map_err(|e| system(folder.path().join(&name).display(), e))
 }
 
 fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {

@@ -31,7 +31,7 @@ use ratatui::crossterm::event;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use zfl_run_dir::{Fold, Meta, Tail, process_of};
+use zfl_run_dir::{Fold, Meta, Tail, is_under_way};
 use zfl_sandbox::signals;
 
 /// The shortest time from one picture to the next.
@@ -189,7 +189,7 @@ impl Show {
             read => app.took_in(read.context("read events.jsonl")?),
         }
         if from_events && !app.fold.is_over() {
-            app.fold.set_interrupted(process_of(&app.run).is_none());
+            app.fold.set_interrupted(!is_under_way(&app.run));
         }
         app.refresh_serial();
         Ok(more)

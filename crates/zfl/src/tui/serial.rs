@@ -3,7 +3,7 @@
 use crate::terminal::text::clean;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Length of a log's end that is read, in bytes: more lines than a screen has.
 const END: u64 = 16 << 10;
@@ -11,8 +11,8 @@ const END: u64 = 16 << 10;
 /// The last lines of one log.
 #[derive(Debug, Default)]
 pub struct Serial {
-    path: PathBuf,
-    length: Option<u64>,
+    /// Client and length of what was read.
+    read: Option<(u32, Option<u64>)>,
     /// The last lines, the oldest first.
     pub lines: Vec<String>,
 }
@@ -20,26 +20,24 @@ pub struct Serial {
 impl Serial {
     /// Reads on, of this client; returns whether something is different.
     pub fn refresh(&mut self, run: &Path, client: u32) -> bool {
-        let path = run.join("serial").join(format!("{client}.log"));
-        // A pipe would make the reader wait, and no log is one.
-        let length = path
-            .metadata()
-            .ok()
-            .filter(|meta| meta.is_file())
-            .map(|meta| meta.len());
-        if (&path, length) == (&self.path, self.length) {
+        let file = zfl_run_dir::log(run, client).ok();
+        let length = file
+            .as_ref()
+            .and_then(|file| Some(file.metadata().ok()?.len()));
+        let there = Some((client, length));
+        if there == self.read {
             return false;
         }
-        self.lines = length
-            .and_then(|length| last_lines(&path, length))
-            .unwrap_or_default();
-        (self.path, self.length) = (path, length);
+        let lines = file
+            .zip(length)
+            .and_then(|(file, length)| last_lines(file, length));
+        self.lines = lines.unwrap_or_default();
+        self.read = there;
         true
     }
 }
 
-fn last_lines(path: &Path, length: u64) -> Option<Vec<String>> {
-    let mut file = File::open(path).ok()?;
+fn last_lines(mut file: File, length: u64) -> Option<Vec<String>> {
     let from = length.saturating_sub(END);
     file.seek(SeekFrom::Start(from)).ok()?;
     let mut bytes = Vec::new();

@@ -188,7 +188,7 @@ pub(super) mod tests {
     use std::time::Instant;
 
     pub(in crate::body::native) fn log() -> SharedLog {
-        let log = DeviceLog::create(std::path::Path::new("/dev/null"), Instant::now());
+        let log = DeviceLog::create(tempfile::tempfile().unwrap(), Instant::now());
         Arc::new(Mutex::new(log.unwrap()))
     }
 
