@@ -29,6 +29,7 @@ mod http;
 mod intake;
 mod kept;
 mod log;
+mod next_model;
 mod probe;
 mod refusals;
 mod roster;

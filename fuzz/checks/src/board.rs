@@ -5,7 +5,7 @@ use zfl_machine::{Board, Card, Tuning, arguments};
 
 pub(crate) fn check(input: &[u8]) -> Verdict {
     let root = folder([("boards/it/board.toml", input)]);
-    let board = Board::load(root.path(), "it");
+    let board = Board::load(Some(root.path()), "it");
     if let Ok(board) = &board {
         let card = Card {
             netdev: "user,id=n0".into(),

@@ -221,7 +221,11 @@ impl Fold {
                 let more = (more > 0).then(|| format!(" (and {more} more)"));
                 self.add_fault(client, "rejected", &(reason + &more.unwrap_or_default()));
             }
-            Event::ClientFailed { client, reason, .. } => self.failed(client, &reason),
+            Event::ClientFailed {
+                client,
+                round,
+                reason,
+            } => self.failed(client, round, &reason),
             Event::Evaluated { .. } => {}
             Event::RoundFinished { record } => self.round_finished(record),
             Event::Fleet { client, record } => self.fleet(client, &record),
@@ -337,8 +341,7 @@ impl Fold {
         self.changes.run = true;
     }
 
-    fn failed(&mut self, client: u32, reason: &str) {
-        let round = self.round;
+    fn failed(&mut self, client: u32, round: u32, reason: &str) {
         let reason = bounded(reason);
         let device = self.device_mut(client);
         device.missed(round);
