@@ -63,12 +63,11 @@ fn bytes_per_s(link: Link) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
     use zfl_netsim::profile::Profile;
 
     #[test]
     fn the_slowest_link_sets_the_pace() {
-        let link = |name| Profile::load(Path::new("/nowhere"), name).unwrap().link;
+        let link = |name| Profile::load(None, name).unwrap().link;
         let of = |links: &[Link]| pace(links.iter().copied()).bytes_per_s;
         assert_eq!(of(&[]), Pace::default().bytes_per_s);
         assert_eq!(of(&[Link::default()]), 256);
