@@ -253,7 +253,8 @@ pub(crate) mod tests {
             encoding_down: &fl_proto::codec::F32,
         };
         let partition = fl_data::iid(train.len(), &[train.len()], 7).unwrap();
-        let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO).unwrap();
+        let events = zfl_run_dir::EventLog::new(tempfile::tempfile().unwrap()).unwrap();
+        let log = Log::new(events, Duration::ZERO).unwrap();
         Arc::new(Shared::new(config, train, partition, log, Default::default()).0)
     }
 
