@@ -30,6 +30,7 @@ mod intake;
 mod kept;
 mod log;
 mod next_model;
+mod patience;
 mod probe;
 mod refusals;
 mod roster;
