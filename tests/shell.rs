@@ -246,6 +246,19 @@ fn too_few_threads_are_refused_with_what_is_needed_and_what_there_is() {
     assert!(!said.err.contains("panicked") && !out.exists(), "{said:?}");
 }
 
+#[test]
+fn too_little_address_space_is_refused_and_nothing_is_made() {
+    let temp = folder();
+    let out = temp.path().join("run");
+    let mut command = short();
+    command.arg("--out").arg(&out);
+    let said = finish(&mut by_sh(r#"ulimit -v 130000; exec "$@""#, &command));
+    assert_eq!(said.status, Some(2), "{said:?}");
+    // Where even the data do not fit, that is what is told.
+    let told = ["ulimit -v", "out of memory"].map(|part| said.err.contains(part));
+    assert!(told.contains(&true) && !out.exists(), "{said:?}");
+}
+
 /// A folder with a name that is no UTF-8.
 fn latin_1(parent: &Path) -> PathBuf {
     let path = parent.join(std::ffi::OsString::from_vec(b"M\xe4rz 'f\xfcr".to_vec()));

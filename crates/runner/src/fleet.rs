@@ -118,7 +118,7 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
         emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
     }
-    preflight(&fleet.devices)?;
+    preflight(&fleet.devices, fleet.other_files)?;
     let capacity = Capacity::of(&fleet.devices)?;
     require(fleet.oversubscribe || capacity.suffices(), || {
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")

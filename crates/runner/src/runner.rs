@@ -4,6 +4,7 @@ use crate::control::ControlToken;
 use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{Run, claim, create, finish};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
@@ -199,7 +200,8 @@ impl Runner {
     /// Finds out all that can stand in the way of the run, before anything of it is there.
     fn prepare(&self) -> Result<(FleetConfig, Plan, Option<TcpListener>)> {
         let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
-        let fleet = fleet::config(&self.experiment, &self.fleet, resumed)?;
+        let mut fleet = fleet::config(&self.experiment, &self.fleet, resumed)?;
+        fleet.other_files = places::least_files(self.experiment.clients, self.page.is_some());
         let plan = fleet::probe(&self.experiment, &fleet)?;
         if self.resumed.is_some() {
             place::may_hold(&self.experiment.out)?;

@@ -2,6 +2,7 @@
 
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{claim, conclude, create};
 use crate::session::{aggregate, block_on};
 use anyhow::{Context, Result};
@@ -38,7 +39,8 @@ impl Listening {
     /// # Errors
     /// If the address is taken; any other failure to begin.
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
-        preflight(&[]).map_err(Refusal::of)?;
+        let files = places::least_files(self.experiment.clients, self.page.is_some());
+        preflight(&[], files).map_err(Refusal::of)?;
         block_on(self.execute(Arc::new(observer)))
     }
 
@@ -60,6 +62,7 @@ impl Listening {
             run_dir: &experiment.out,
             introduction: "",
         })?;
+        let limits = places::limits(&experiment, 0, page.is_some());
         page::serve(page, meta, &experiment.out, None, &*observer)?;
         let server = Server::new(
             experiment.aggregator(),
@@ -67,6 +70,7 @@ impl Listening {
             experiment.partition.clone(),
             run_dir,
         )?;
+        let server = server.with_limits(limits);
         let wanted = experiment.clients_per_round;
         observer.on_note(&format!(
             "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \

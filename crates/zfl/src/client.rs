@@ -14,6 +14,9 @@ use zfl_orchestrator::{
 use zfl_runner::{Interrupts, block_on};
 use zfl_sandbox::{Plan, Sandbox, enter};
 
+/// Files of this process beside those of its devices.
+const OTHER_FILES: u64 = 64;
+
 /// Carries `zfl client` out, and returns the exit status.
 ///
 /// # Errors
@@ -23,7 +26,7 @@ pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     let place = Place::of(args.out.as_deref(), root.runs(), &name);
     place.look()?;
     let devices = devices(args);
-    preflight(&devices).map_err(Refusal::of)?;
+    preflight(&devices, OTHER_FILES).map_err(Refusal::of)?;
     let out = place.make()?;
     let mut outcome = Ok(1);
     enter(&Plan::native(), |sandbox| {

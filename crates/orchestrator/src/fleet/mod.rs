@@ -21,7 +21,6 @@ use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
 
 use confinement::{Confinement, confine};
 
-pub(crate) use checks::open_files;
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
 use crate::body::{Command, Emulated, FleetShared, Identity, Native, live};
@@ -63,7 +62,7 @@ impl Fleet {
     ) -> Result<Self, FleetError> {
         let emulators = checks::emulators(&config.devices)?;
         Self::fits(sandbox.network(), &config, &emulators)?;
-        checks::open_files(config.devices.len())?;
+        checks::open_files(&config)?;
         if !config.oversubscribe {
             checks::memory_of_the_host(&config.devices)?;
         }
@@ -457,7 +456,7 @@ fn open_log(
     open().map_err(|e| system(folder.path().join(&name).display(), e))
 }
 
-fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {
+pub(crate) fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {
     FleetError::System {
         what: what.to_string(),
         source,
