@@ -22,6 +22,9 @@ use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
+/// Most of a trace, in bytes: hundreds of intervals for each of 10,000 devices.
+const MAX_TRACE: u64 = 64 << 20;
+
 /// Partitions of a server that is not told how many devices there may be: 600 images each of MNIST.
 const DEFAULT_SERVER_CLIENTS: u32 = 100;
 
@@ -309,13 +312,19 @@ impl Experiment {
     /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
     pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
         let trace = self.faults.trace.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
+            let text = zfl_files::read_text(path, MAX_TRACE).map_err(|error| Refusal(error.to_string()))?;
             Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
         });
         let trace = trace.transpose()?;
         FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
             .map_err(|error| Refusal(error.to_string()))
+    }
+
+    /// The first board of a group of which nobody knows who made it: as it was asked for.
+    pub fn strangers_board(&self) -> Option<&str> {
+        let mut boards = self.groups.iter().filter_map(|group| group.board.as_ref());
+        let board = boards.find(|board| board.is_strangers)?;
+        Some(board.asked())
     }
 
     /// As in `config.toml`.

@@ -4,13 +4,15 @@ use crate::experiment::Experiment;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zfl_machine::Qemu;
 
 /// Bytes of a file read at once.
 const PIECE: usize = 64 << 10;
+
+/// Most of a firmware or of a file of the data, in bytes.
+const MAX_FILE: u64 = 1 << 30;
 
 /// By name: `qemu` and `linux` in their own words; `firmware <board>` and `data` as a SHA-256.
 ///
@@ -74,7 +76,7 @@ fn sha256(files: &[PathBuf]) -> Result<String> {
 }
 
 fn take_in(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = zfl_files::open(path, MAX_FILE)?;
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece)? {

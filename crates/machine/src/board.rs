@@ -4,6 +4,7 @@
 //! error, so that a misspelt option is not a silent default.
 
 mod cost;
+mod stranger;
 
 pub use cost::{Clock, Energy};
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zfl_files::{FileError, MAX_TEXT, read_text};
 
 use crate::qemu::Version;
 
@@ -65,6 +67,9 @@ pub struct Board {
     /// The path that it was asked for by, if not by its name.
     #[serde(skip)]
     pub path: Option<String>,
+    /// True if it is none of the boards under the root: nobody knows who made it.
+    #[serde(skip)]
+    pub is_strangers: bool,
 }
 
 /// The emulator and its machine.
@@ -130,14 +135,12 @@ pub struct Shell {
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
     /// There is no such file, or it cannot be read.
-    #[error("board {name}: cannot read {path}: {source}; boards here: {known}")]
+    #[error("board {name}: {source}; boards here: {known}")]
     Read {
         /// The request as given.
         name: String,
-        /// Path that was tried.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
+        /// The path that was tried, and the reason.
+        source: FileError,
         /// The boards that do exist, for the message.
         known: String,
     },
@@ -161,12 +164,12 @@ pub enum BoardError {
 
 impl Board {
     /// Reads the board called `name` under `root/boards/`, or at the path `name` if it has a slash
-    /// (a folder with a `board.toml`, or the file itself). Paths in it are joined to `root`.
+    /// (a folder with a `board.toml`, or the file itself). Paths in it are joined to `root`. A board from
+    /// elsewhere than `root/boards/` may ask only for what is harmless.
     pub fn load(root: &Path, name: &str) -> Result<Self, BoardError> {
         let path = locate(root, name);
-        let text = std::fs::read_to_string(&path).map_err(|source| BoardError::Read {
+        let text = read_text(&path, MAX_TEXT).map_err(|source| BoardError::Read {
             name: name.to_owned(),
-            path: path.clone(),
             source,
             known: known(root).join(", "),
         })?;
@@ -174,6 +177,7 @@ impl Board {
             path: path.clone(),
             source: Box::new(error),
         })?;
+        board.is_strangers = name.contains('/') && !is_within(&path, &root.join("boards"));
         board
             .check()
             .map_err(|problem| BoardError::Invalid { path, problem })?;
@@ -240,6 +244,9 @@ impl Board {
             .options
             .iter()
             .flat_map(|(key, value)| [key, value]);
+        if self.is_strangers {
+            stranger::check(&self.machine, &self.nic)?;
+        }
         match texts
             .into_iter()
             .chain([&self.nic.model])
@@ -265,6 +272,11 @@ pub fn known(root: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Tells whether a file lies in a folder, links followed.
+fn is_within(file: &Path, folder: &Path) -> bool {
+    matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(folder))
 }
 
 fn locate(root: &Path, name: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use zfl_experiment::{Experiment, Out, Refusal, Settings, boards, require};
-use zfl_files::FileError;
+use zfl_files::{Dir, FileError};
 use zfl_run_dir::{MAX_FACTS, RunDir};
 
 impl Runner {
@@ -16,9 +16,10 @@ impl Runner {
     pub fn resume(settings: Settings, run: &Path, root: &Path) -> Result<Self> {
         let refusal = |error: FileError| Refusal(error.to_string());
         let lock = zfl_run_dir::lock(run).map_err(refusal)?;
-        let file = Settings::read(&run.join("config.toml"))?;
+        let file = Settings::of_run(lock.dir())?;
         let settings = settings.over(file.clone(), &boards::guests(root))?;
         let (experiment, data) = Experiment::of_run(&settings, Out::Resumed(run), root)?;
+        check_files(lock.dir()).map_err(refusal)?;
         let before = lock
             .dir()
             .read_text("config.toml", MAX_FACTS)
@@ -51,6 +52,32 @@ impl Runner {
         runner.resumed = Some((resumed, lock));
         Ok(runner)
     }
+}
+
+/// Files of a run that are appended to, or read only once it goes on.
+const FILES: [&str; 5] = ["events.jsonl", "rounds.csv", "clients.csv", "traffic.csv", "meta.json"];
+
+/// Folders of a run, whose files are appended to.
+const FOLDERS: [&str; 3] = ["serial", "pcap", "state"];
+
+/// Refuses a run directory with a link, or with anything but files, in the place of a file.
+fn check_files(run: &Dir) -> Result<(), FileError> {
+    for file in FILES {
+        match run.open_file(file, u64::MAX) {
+            Err(error) if !error.is_missing() => return Err(error),
+            _ => {}
+        }
+    }
+    for folder in FOLDERS {
+        let folder = match run.folder(folder) {
+            Err(error) if error.is_missing() => continue,
+            folder => folder?,
+        };
+        for name in folder.names()? {
+            folder.open_file(&name.to_string_lossy(), u64::MAX)?;
+        }
+    }
+    Ok(())
 }
 
 /// Keys of which two configurations say different things. The run's folder is none: it may have been

@@ -86,6 +86,13 @@ impl Runner {
         self
     }
 
+    /// Starts machines of boards that are given by a path from elsewhere than zfl's own folder of boards.
+    #[must_use]
+    pub fn allow_board(mut self, allow_board: bool) -> Self {
+        self.fleet.allow_board = allow_board;
+        self
+    }
+
     /// Writes down the frames of these devices.
     #[must_use]
     pub fn capture(mut self, capture: Option<Capture>) -> Self {
@@ -136,6 +143,7 @@ impl Runner {
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let experiment = self.experiment;
+        fleet::allowed(&experiment, &self.fleet)?;
         let (resumed, lock) = self.resumed.unzip();
         let fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
         let plan = fleet::probe(&experiment, &fleet)?;
