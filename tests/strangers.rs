@@ -47,10 +47,20 @@ impl Stranger {
         });
         fs::write(self.at("board.toml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
         let experiment = self.at("experiment.toml");
-        fs::write(&experiment, "clients = 1\nrounds = 1\nboard = \"./\"\nout = \"out\"\n").unwrap();
+        fs::write(
+            &experiment,
+            "clients = 1\nrounds = 1\nboard = \"./\"\nout = \"out\"\n",
+        )
+        .unwrap();
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.0.path().display());
-        finish(zfl().args(["run", "--dashboard", "off"]).arg(experiment).args(flags).env("PATH", path))
+        finish(
+            zfl()
+                .args(["run", "--dashboard", "off"])
+                .arg(experiment)
+                .args(flags)
+                .env("PATH", path),
+        )
     }
 }
 
@@ -83,7 +93,10 @@ fn a_board_by_path_starts_no_program_unless_it_is_allowed() {
 fn a_board_by_path_asks_qemu_for_nothing_that_reaches_files() {
     let stranger = Stranger::new();
     for (key, line) in [
-        ("extra_args =", "extra_args = [\"-chardev\", \"file,id=a,path=x\","),
+        (
+            "extra_args =",
+            "extra_args = [\"-chardev\", \"file,id=a,path=x\",",
+        ),
         ("extra_args =", "extra_args = [\"-plugin\", \"evil.so\","),
         ("machine =", "machine = \"microvm,dumpdtb=x\""),
         ("cpu =", "cpu = \"qemu32 -D x\""),
@@ -100,7 +113,10 @@ fn hostile(folder: &Path) -> Vec<PathBuf> {
     let at = |name: &str| folder.join(name);
     let made = Command::new("mkfifo").arg(at("fifo")).status().unwrap();
     assert!(made.success());
-    File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
+    File::create(at("sparse"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     symlink("/dev/zero", at("zero")).unwrap();
     fs::create_dir(at("folder")).unwrap();
     let mut all = ["fifo", "sparse", "zero", "folder"].map(at).to_vec();
@@ -114,11 +130,14 @@ fn no_file_that_is_named_keeps_zfl_waiting_or_fills_its_memory() {
     let experiment = folder.path().join("experiment.toml");
     for file in hostile(folder.path()) {
         let file = file.to_str().unwrap();
-        let mut refused = |text: &str, command: &mut Command| {
+        let refused = |text: &str, command: &mut Command| {
             fs::write(&experiment, text).unwrap();
             let said = finish(command);
             assert_eq!(said.status, Some(2), "{text} {file}: {said:?}");
-            assert!(said.err.contains("ordinary file") || said.err.contains("at most"), "{said:?}");
+            assert!(
+                said.err.contains("ordinary file") || said.err.contains("at most"),
+                "{said:?}"
+            );
         };
         refused("", zfl().args(["run", file, "--dry-run"]));
         for text in [
@@ -145,7 +164,9 @@ fn broken_off() -> Run {
 
 fn resume(run: &Path) -> Command {
     let mut command = zfl();
-    command.args(["run", "--dashboard", "off", "--resume"]).arg(run);
+    command
+        .args(["run", "--dashboard", "off", "--resume"])
+        .arg(run);
     command
 }
 
@@ -164,8 +185,15 @@ fn no_link_leads_out_of_a_run_directory() {
     fs::write(&victim, "precious").unwrap();
     let out = run.out();
     for name in [
-        "serial/0.log", "pid", "events.jsonl", "rounds.csv", "clients.csv", "traffic.csv", "model.safetensors",
-        "config.toml", "meta.json",
+        "serial/0.log",
+        "pid",
+        "events.jsonl",
+        "rounds.csv",
+        "clients.csv",
+        "traffic.csv",
+        "model.safetensors",
+        "config.toml",
+        "meta.json",
     ] {
         let kept = fs::read(out.join(name)).unwrap_or_default();
         link(&out, name, &victim);
@@ -176,7 +204,10 @@ fn no_link_leads_out_of_a_run_directory() {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{name}");
         if name == "serial/0.log" {
             let said = finish(zfl().args(["logs", "0", "--run"]).arg(&out));
-            assert!(said.status != Some(0) && !said.out.contains("precious"), "{said:?}");
+            assert!(
+                said.status != Some(0) && !said.out.contains("precious"),
+                "{said:?}"
+            );
         }
         fs::remove_file(out.join(name)).unwrap();
         fs::write(out.join(name), kept).unwrap();
@@ -188,7 +219,12 @@ fn nothing_in_a_run_directory_keeps_its_readers_waiting() {
     let run = broken_off();
     let strange = folder();
     let out = run.out();
-    for name in ["meta.json", "config.toml", "events.jsonl", "model.safetensors"] {
+    for name in [
+        "meta.json",
+        "config.toml",
+        "events.jsonl",
+        "model.safetensors",
+    ] {
         let kept = fs::read(out.join(name)).unwrap();
         for file in hostile(strange.path()) {
             fs::remove_file(out.join(name)).unwrap();
@@ -196,7 +232,10 @@ fn nothing_in_a_run_directory_keeps_its_readers_waiting() {
                 symlink(&file, out.join(name)).unwrap();
             }
             let said = finish(&mut resume(&out));
-            assert!(matches!(said.status, Some(1 | 2)), "{name} {file:?}: {said:?}");
+            assert!(
+                matches!(said.status, Some(1 | 2)),
+                "{name} {file:?}: {said:?}"
+            );
             if name != "model.safetensors" {
                 let report = strange.path().join("report");
                 let said = finish(zfl().arg("report").arg(&out).arg("--out").arg(&report));
@@ -224,21 +263,29 @@ fn three(of: impl Fn() -> Command, run: &Path) {
     wait_until("two of three are refused", LIMIT, || {
         let ended: Vec<_> = all.iter_mut().map(Guarded::ended).collect();
         let ended = ended.into_iter().enumerate();
-        let ended: Vec<_> = ended.filter_map(|(number, status)| Some((number, status?))).collect();
+        let ended: Vec<_> = ended
+            .filter_map(|(number, status)| Some((number, status?)))
+            .collect();
         for (number, status) in &ended {
             let said = fs::read_to_string(log(*number)).unwrap();
             assert_eq!(status.code(), Some(2), "{said}");
-            assert!(said.contains("under way") || said.contains("not an empty folder"), "{said}");
+            assert!(
+                said.contains("under way") || said.contains("not an empty folder"),
+                "{said}"
+            );
         }
         (ended.len() == 2).then_some(())
     });
-    let mut last = all.into_iter().find_map(|mut one| one.ended().is_none().then_some(one)).unwrap();
+    let mut last = all
+        .into_iter()
+        .find_map(|mut one| one.ended().is_none().then_some(one))
+        .unwrap();
     wait_until("the run is under way", LIMIT, || {
         let said = finish(zfl().arg("stop").arg(run));
         (said.status == Some(0)).then_some(())
     });
-    // As after SIGTERM.
-    assert_eq!(last.finish().code(), Some(143));
+    // By SIGTERM, which it may not have begun to handle.
+    assert!(matches!(last.finish().code(), None | Some(143)));
 }
 
 #[test]
@@ -247,7 +294,10 @@ fn of_three_runs_into_one_folder_exactly_one_goes() {
     let out = folder.path().join("run");
     let start = || {
         let mut command = zfl();
-        command.arg("run").args(SMALL).args(["--clients", "3", "--rounds", "100000", "--out"]);
+        command
+            .arg("run")
+            .args(SMALL)
+            .args(["--clients", "3", "--rounds", "100000", "--out"]);
         command.arg(&out).args(["--dashboard", "off"]);
         command
     };
@@ -266,7 +316,11 @@ fn stop_ends_no_process_but_one_that_makes_the_run() {
     let mut stranger = Guarded::start(Command::new("sleep").arg("1000"));
     let stat = fs::read_to_string(format!("/proc/{}/stat", stranger.pid())).unwrap();
     let started = stat.split(' ').nth(21).unwrap();
-    fs::write(run.out().join("pid"), format!("{} {started}\n", stranger.pid())).unwrap();
+    fs::write(
+        run.out().join("pid"),
+        format!("{} {started}\n", stranger.pid()),
+    )
+    .unwrap();
     let said = finish(zfl().arg("stop").arg(run.out()));
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(said.err.contains("not under way"), "{said:?}");

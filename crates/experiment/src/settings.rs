@@ -22,8 +22,8 @@ use fl_proto::Arithmetic;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
-use zfl_files::{Dir, FileError};
 use zfl_aggregator::Weighting;
+use zfl_files::{Dir, FileError};
 use zfl_machine::Guest;
 use zfl_orchestrator::faults::FaultConfig;
 

@@ -276,7 +276,7 @@ pub fn known(root: &Path) -> Vec<String> {
 
 /// Tells whether a file lies in a folder, links followed.
 fn is_within(file: &Path, folder: &Path) -> bool {
-    matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(folder))
+    matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(&folder))
 }
 
 fn locate(root: &Path, name: &str) -> PathBuf {

@@ -94,4 +94,3 @@ fn each_once(runs: &[PathBuf]) -> (Vec<&Path>, Vec<String>) {
     }
     (once, again)
 }
-

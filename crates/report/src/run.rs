@@ -30,7 +30,9 @@ impl Run {
     pub fn load(path: &Path) -> Result<Self> {
         let fold =
             zfl_run_dir::replay(path).with_context(|| format!("report on {}", path.display()))?;
-        let summary = Dir::open(path).and_then(|run| run.read(RunSummary::FILE, MAX_FACTS)).ok();
+        let summary = Dir::open(path)
+            .and_then(|run| run.read(RunSummary::FILE, MAX_FACTS))
+            .ok();
         let summary: Option<Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
         let sha256 = summary
             .as_ref()

@@ -55,7 +55,13 @@ impl Runner {
 }
 
 /// Files of a run that are appended to, or read only once it goes on.
-const FILES: [&str; 5] = ["events.jsonl", "rounds.csv", "clients.csv", "traffic.csv", "meta.json"];
+const FILES: [&str; 5] = [
+    "events.jsonl",
+    "rounds.csv",
+    "clients.csv",
+    "traffic.csv",
+    "meta.json",
+];
 
 /// Folders of a run, whose files are appended to.
 const FOLDERS: [&str; 3] = ["serial", "pcap", "state"];

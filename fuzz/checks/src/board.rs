@@ -10,7 +10,11 @@ fn strangers(folder: &Path) {
     if let Ok(board) = Board::load(elsewhere, folder.to_str().expect("a name of text")) {
         let asked = [&board.machine.machine, &board.machine.cpu, &board.nic.model];
         let asked = asked.into_iter().chain(&board.machine.extra_args);
-        assert!(asked.chain(board.nic.options.values()).all(|text| !text.contains(['/', ':', '|'])));
+        assert!(
+            asked
+                .chain(board.nic.options.values())
+                .all(|text| !text.contains(['/', ':', '|']))
+        );
         assert!(board.machine.qemu.starts_with("qemu-system-"));
     }
 }

@@ -6,7 +6,12 @@
 use super::{Machine, Nic};
 
 /// Options without a value.
-const FLAGS: [&str; 4] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown"];
+const FLAGS: [&str; 4] = [
+    "-nodefaults",
+    "-no-user-config",
+    "-no-reboot",
+    "-no-shutdown",
+];
 
 /// Options with one of these values.
 const FIXED: [(&str, &[&str]); 7] = [
@@ -30,8 +35,8 @@ const DEVICES: [&str; 5] = [
 
 /// Properties of machines and devices that name a file, or what reaches one, whatever their value looks like.
 const REACHING: [&str; 17] = [
-    "append", "bios", "blockdev", "chardev", "drive", "dtb", "dumpdtb", "file", "filename", "firmware",
-    "host", "initrd", "kernel", "memdev", "path", "pflash0", "romfile",
+    "append", "bios", "blockdev", "chardev", "drive", "dtb", "dumpdtb", "file", "filename",
+    "firmware", "host", "initrd", "kernel", "memdev", "path", "pflash0", "romfile",
 ];
 
 /// Checks a board of which nobody knows who made it.
@@ -89,9 +94,11 @@ fn argument(option: &str, value: &str) -> Result<(), String> {
             let fixed = FIXED.iter().find(|(name, _)| *name == option);
             match fixed.is_some_and(|(_, values)| values.contains(&value)) {
                 true => Ok(()),
-                false => Err("a board by path may not ask for this; what it may stands in \
+                false => Err(
+                    "a board by path may not ask for this; what it may stands in \
                     boards/microvm/README.md"
-                    .into()),
+                        .into(),
+                ),
             }
         }
     }
@@ -137,7 +144,14 @@ mod tests {
 
     #[test]
     fn an_emulator_is_a_bare_name() {
-        for name in ["./evil", "/bin/sh", "qemu-system-", "qemu-system-../../evil", "sh", ""] {
+        for name in [
+            "./evil",
+            "/bin/sh",
+            "qemu-system-",
+            "qemu-system-../../evil",
+            "sh",
+            "",
+        ] {
             assert!(emulator(name).is_err(), "{name}");
         }
         emulator("qemu-system-riscv32").unwrap();
@@ -146,14 +160,53 @@ mod tests {
     #[test]
     fn arguments_that_reach_files_sockets_or_programs_are_refused() {
         let all = [
-            "-chardev file,id=a,path=x", "-monitor stdio", "-qmp unix:x", "-serial file:x", "-D x", "-d plugin",
-            "-plugin x.so", "-drive file=x", "-hda x", "-blockdev x", "-incoming exec:x", "-readconfig x",
-            "-writeconfig x", "-bios x", "-pflash x", "-kernel x", "-initrd x", "-dtb x", "-L x", "-gdb tcp::1",
-            "-s", "-netdev tap,script=x", "-nic tap", "-fsdev local", "-virtfs local", "-object memory-backend-file",
-            "-semihosting", "-semihosting-config enable=on", "-trace file=x", "-pidfile x", "-daemonize", "-runas x",
-            "-chroot x", "-loadvm x", "-snapshot", "-device loader,file=x", "-device vfio-pci,host=0",
-            "-device isa-debug-exit,chardev=x", "-accel kvm", "-display gtk", "-global pci.romfile=x",
-            "-machine dumpdtb=x", "-M none,firmware=x", "-device", "isa-debug-exit", "-cpu a/b", "-smp @x",
+            "-chardev file,id=a,path=x",
+            "-monitor stdio",
+            "-qmp unix:x",
+            "-serial file:x",
+            "-D x",
+            "-d plugin",
+            "-plugin x.so",
+            "-drive file=x",
+            "-hda x",
+            "-blockdev x",
+            "-incoming exec:x",
+            "-readconfig x",
+            "-writeconfig x",
+            "-bios x",
+            "-pflash x",
+            "-kernel x",
+            "-initrd x",
+            "-dtb x",
+            "-L x",
+            "-gdb tcp::1",
+            "-s",
+            "-netdev tap,script=x",
+            "-nic tap",
+            "-fsdev local",
+            "-virtfs local",
+            "-object memory-backend-file",
+            "-semihosting",
+            "-semihosting-config enable=on",
+            "-trace file=x",
+            "-pidfile x",
+            "-daemonize",
+            "-runas x",
+            "-chroot x",
+            "-loadvm x",
+            "-snapshot",
+            "-device loader,file=x",
+            "-device vfio-pci,host=0",
+            "-device isa-debug-exit,chardev=x",
+            "-accel kvm",
+            "-display gtk",
+            "-global pci.romfile=x",
+            "-machine dumpdtb=x",
+            "-M none,firmware=x",
+            "-device",
+            "isa-debug-exit",
+            "-cpu a/b",
+            "-smp @x",
         ];
         for text in all {
             let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
@@ -164,10 +217,20 @@ mod tests {
     #[test]
     fn what_a_board_needs_is_taken() {
         let all = [
-            "-smp 2", "-cpu cortex-m3", "-global virtio-mmio.force-legacy=false", "-bios none", "-vga none",
-            "-machine acpi=off", "-device virtio-rng-device", "-accel tcg,tb-size=2,thread=single", "-no-reboot",
+            "-smp 2",
+            "-cpu cortex-m3",
+            "-global virtio-mmio.force-legacy=false",
+            "-bios none",
+            "-vga none",
+            "-machine acpi=off",
+            "-device virtio-rng-device",
+            "-accel tcg,tb-size=2,thread=single",
+            "-no-reboot",
         ];
-        let words = all.iter().flat_map(|text| text.split(' ')).map(str::to_owned);
+        let words = all
+            .iter()
+            .flat_map(|text| text.split(' '))
+            .map(str::to_owned);
         arguments(&words.collect::<Vec<_>>()).unwrap();
     }
 
