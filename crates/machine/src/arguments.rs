@@ -1,8 +1,7 @@
 //! QEMU's command line: all of it is made here.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{OwnedFd, RawFd};
 
 use crate::board::{Board, Guest};
 use crate::speed::Speed;
@@ -29,14 +28,14 @@ pub struct Card {
 
 /// Builds the arguments of a machine of this board.
 ///
-/// `serial`: the path of the pipe, to which QEMU appends `.in` and `.out`.
+/// `serial`: the descriptor of its serial line, a socket that is connected.
 /// `name`: what `ps` shows; it has no meaning to QEMU.
 pub fn arguments(
     board: &Board,
     tuning: Tuning,
     name: &str,
     card: &Card,
-    serial: &Path,
+    serial: RawFd,
 ) -> Vec<OsString> {
     let machine = &board.machine;
     let mut arguments = Arguments::default();
@@ -58,9 +57,7 @@ pub fn arguments(
     }
     arguments.pair("-netdev", &card.netdev);
     arguments.pair("-device", device(board, &card.mac));
-    let mut pipe = OsString::from("pipe,id=s0,path=");
-    pipe.push(serial);
-    arguments.pair("-chardev", pipe);
+    arguments.pair("-chardev", format!("socket,id=s0,fd={serial}"));
     arguments.pair("-serial", "chardev:s0");
     // Otherwise QEMU opens a monitor on its standard input.
     arguments.pair("-monitor", "none");
@@ -124,7 +121,7 @@ mod tests {
         let root = workspace();
         let mut board = board(name);
         board.kernel.image = board.kernel.image.strip_prefix(root).unwrap().into();
-        let arguments = arguments(&board, tuning, "zfl-7", card, Path::new("/s/7"));
+        let arguments = arguments(&board, tuning, "zfl-7", card, 9);
         let lines = arguments.chunk_by(|_, next| !next.as_encoded_bytes().starts_with(b"-"));
         let lines = lines.map(|line| line.join(" ".as_ref()).into_string().unwrap() + "\n");
         expected.assert_eq(&lines.collect::<String>());
@@ -149,7 +146,7 @@ mod tests {
                 -kernel build/guest/bare/zfl-bare.elf
                 -netdev tap,id=n0,fd=11,vhost=off
                 -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
-                -chardev pipe,id=s0,path=/s/7
+                -chardev socket,id=s0,fd=9
                 -serial chardev:s0
                 -monitor none
             "#]],
@@ -174,7 +171,7 @@ mod tests {
                 -kernel build/guest/bare/zfl-bare.elf
                 -netdev tap,id=n0,fd=11,vhost=off
                 -device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,disable-legacy=on,romfile=,vectors=0
-                -chardev pipe,id=s0,path=/s/7
+                -chardev socket,id=s0,fd=9
                 -serial chardev:s0
                 -monitor none
             "#]],
@@ -199,7 +196,7 @@ mod tests {
             -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
             -netdev tap,id=n0,fd=11,vhost=off
             -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
-            -chardev pipe,id=s0,path=/s/7
+            -chardev socket,id=s0,fd=9
             -serial chardev:s0
             -monitor none
         "#]],
@@ -237,7 +234,7 @@ mod tests {
             -append icount=3
             -netdev dgram,id=n0,local.type=fd,local.str=12
             -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
-            -chardev pipe,id=s0,path=/s/7
+            -chardev socket,id=s0,fd=9
             -serial chardev:s0
             -monitor none
         "#]],
@@ -269,7 +266,7 @@ mod tests {
             -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
             -netdev tap,id=n0,fd=11,vhost=off
             -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
-            -chardev pipe,id=s0,path=/s/7
+            -chardev socket,id=s0,fd=9
             -serial chardev:s0
             -monitor none
         "#]],

@@ -4,23 +4,42 @@
 //! it has stands in `/proc/<pid>/environ` and in its core dumps, and would be the first find of a guest
 //! that breaks out of its emulator.
 
-use std::process::Command;
+use std::ffi::OsString;
+use std::io;
+use std::process::{Command, Stdio};
 
 /// Variables that are handed on where they are set.
 ///
 /// QEMU 7.2 asks for `QEMU_MODULE_DIR` (where it loads its accelerator from) on every network, and else
-/// only for debugging switches of its libraries; for `TMPDIR` if a board has it write temporary files.
-/// The loader asks for `LD_LIBRARY_PATH`, and an emulator that is a script around another, as Debian's
-/// is, may ask for `PATH`. No locale: what a machine complains of is in the same language everywhere.
-const KEPT: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR", "TMPDIR"];
+/// only for debugging switches of its libraries; the loader asks for `LD_LIBRARY_PATH`. No locale: what a
+/// machine complains of is in the same language everywhere.
+const KEPT: [&str; 2] = ["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
 
 /// Leaves a command nothing of this process's environment but [`KEPT`].
-pub(crate) fn clear(command: &mut Command) {
-    let kept = KEPT.map(|name| (name, std::env::var_os(name)));
-    let set = kept
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
+///
+/// `PATH` too, if it is to find the emulator: it may be a script around another, as Debian's is.
+pub(crate) fn clear(command: &mut Command, path: bool) {
+    let names = KEPT.into_iter().chain(path.then_some("PATH"));
+    let set: Vec<_> = names
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+        .collect();
     command.env_clear().envs(set);
+}
+
+/// Command of a machine: the emulator, with next to no environment, and a pipe for its complaints.
+pub(crate) fn command(emulator: &[OsString], arguments: &[OsString]) -> io::Result<Command> {
+    let [program, own @ ..] = emulator else {
+        return Err(io::Error::other("no emulator"));
+    };
+    let mut command = Command::new(program);
+    clear(&mut command, false);
+    command
+        .args(own)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    Ok(command)
 }
 
 #[cfg(test)]
@@ -31,7 +50,7 @@ mod tests {
     fn nothing_else_is_left() {
         let mut command = Command::new("/usr/bin/env");
         command.env("ZFL_TEST_SECRET", "hush");
-        clear(&mut command);
+        clear(&mut command, true);
         let output = command.output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         // Cargo has set many for this test, such as CARGO_MANIFEST_DIR.
@@ -40,6 +59,7 @@ mod tests {
             .filter_map(|l| Some(l.split_once('=')?.0))
             .collect();
         assert!(names.contains(&"PATH"), "{names:?}");
-        assert!(names.iter().all(|name| KEPT.contains(name)), "{names:?}");
+        let known = |name: &&str| *name == "PATH" || KEPT.contains(name);
+        assert!(names.iter().all(known), "{names:?}");
     }
 }

@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::{Child, ChildStderr, ExitStatus};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -19,21 +18,21 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::oneshot;
 
-use zfl_sandbox::{confine, pidfd};
+use zfl_sandbox::{Jail, pidfd};
 
 use crate::environment;
 
 /// A machine to be.
 #[derive(Debug)]
 pub struct Launch {
-    /// The emulator.
-    pub program: PathBuf,
-    /// Its arguments.
+    /// The emulator, and the arguments that it has for every machine.
+    pub emulator: Vec<OsString>,
+    /// Its arguments for this one.
     pub arguments: Vec<OsString>,
     /// Descriptors that the machine takes over.
     pub given: Vec<OwnedFd>,
-    /// Descriptors that it has beside this process.
-    pub shared: Vec<RawFd>,
+    /// Number that tells machines apart.
+    pub number: u32,
 }
 
 /// A machine that runs. Dropping it kills it and does not wait.
@@ -91,8 +90,8 @@ enum Request {
 }
 
 impl Machines {
-    /// Starts the thread.
-    pub fn start() -> io::Result<Self> {
+    /// Starts the thread, which puts every machine into this jail.
+    pub fn start(jail: Jail) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_flags(flags)?);
@@ -100,6 +99,7 @@ impl Machines {
         let keeper = Keeper {
             requests: requests.clone(),
             running: BTreeMap::new(),
+            jail,
         };
         let thread = std::thread::Builder::new()
             .name("machines".into())
@@ -132,6 +132,7 @@ impl Drop for Machines {
 struct Keeper {
     requests: Requests,
     running: BTreeMap<u32, Running>,
+    jail: Jail,
 }
 
 struct Running {
@@ -182,16 +183,9 @@ impl Keeper {
     }
 
     fn spawn(&mut self, launch: Launch) -> io::Result<Machine> {
-        let mut command = Command::new(&launch.program);
-        environment::clear(&mut command);
-        command
-            .args(&launch.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let given = launch.given.iter().map(AsRawFd::as_raw_fd);
-        confine(&mut command, given.chain(launch.shared).collect());
-        let mut child = command.spawn()?;
+        let mut command = environment::command(&launch.emulator, &launch.arguments)?;
+        let given: Vec<_> = launch.given.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut child = self.jail.spawn(&mut command, &given, launch.number)?;
         let pid = child.id();
         let pidfd = pidfd(pid).inspect_err(|_| {
             let _ = child.kill().and_then(|()| child.wait());
@@ -239,16 +233,20 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
 
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     use nix::sys::signal::kill;
 
     fn shell(script: &str) -> Launch {
-        let arguments = vec!["-c".into(), script.into()];
         Launch {
-            program: "/bin/sh".into(),
-            arguments,
+            emulator: vec!["/bin/sh".into()],
+            arguments: vec!["-c".into(), script.into()],
             given: vec![],
-            shared: vec![],
+            number: 0,
         }
+    }
+
+    fn start() -> Machines {
+        Machines::start(Jail::default()).unwrap()
     }
 
     fn is_alive(pid: u32) -> bool {
@@ -257,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_status_of_a_machine_is_told() {
-        let machines = Machines::start().unwrap();
+        let machines = start();
         let mut machine = machines.launch(shell("exit 35")).await.unwrap();
         assert_eq!((&mut machine.ended).await.unwrap().code(), Some(35));
         let mut machine = machines.launch(shell("sleep 1000")).await.unwrap();
@@ -267,9 +265,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_started_is_an_error() {
-        let machines = Machines::start().unwrap();
+        let machines = start();
         let launch = Launch {
-            program: "/nowhere".into(),
+            emulator: vec!["/nowhere".into()],
             ..shell("")
         };
         assert_eq!(
@@ -280,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_kills() {
-        let machines = Machines::start().unwrap();
+        let machines = start();
         let mut one = machines.launch(shell("exec sleep 1000")).await.unwrap();
         let other = machines.launch(shell("exec sleep 1000")).await.unwrap();
         let (_, never) = oneshot::channel();
@@ -294,21 +292,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_machine_has_what_it_was_given_and_nothing_else() {
-        let machines = Machines::start().unwrap();
+        let machines = start();
         let (given, _reader) = std::os::unix::net::UnixStream::pair().unwrap();
-        let fd = given.as_raw_fd();
-        let script =
-            format!("test -e /proc/self/fd/{fd} && grep -q '^THP_enabled:.0' /proc/self/status");
+        // As whoever starts zfl may leave one open to it.
+        let (left_open, _reader) = std::os::unix::net::UnixStream::pair().unwrap();
+        fcntl(&left_open, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let (fd, other) = (given.as_raw_fd(), left_open.as_raw_fd());
+        let script = format!(
+            "test -e /proc/self/fd/{fd} && test ! -e /proc/self/fd/{other} \
+             && grep -q '^THP_enabled:.0' /proc/self/status \
+             && grep -q '^NoNewPrivs:.1' /proc/self/status \
+             && ! grep -q '^Cap[IPEA][a-z]*:.*[1-9a-f]' /proc/self/status"
+        );
         let launch = Launch {
             given: vec![given.into()],
             ..shell(&script)
         };
         let mut machine = machines.launch(launch).await.unwrap();
-        assert_eq!((&mut machine.ended).await.unwrap().code(), Some(0));
-        let mut machine = machines
-            .launch(shell(&format!("test ! -e /proc/self/fd/{fd}")))
-            .await
-            .unwrap();
         assert_eq!((&mut machine.ended).await.unwrap().code(), Some(0));
     }
 }

@@ -66,7 +66,7 @@ impl Qemu {
             problem,
         };
         let mut command = Command::new(&path);
-        environment::clear(&mut command);
+        environment::clear(&mut command, true);
         let output = command
             .arg("--version")
             .output()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcStats};
-use support::play::{LINKS, NOTHING, booted, next, start};
+use support::play::{LINKS, NOTHING, next, start};
 use support::{board, fleet, stage};
 use zfl_netsim::{Impairment, LaneStats, Link, Loss};
 use zfl_orchestrator::{Fleet, FleetError, FleetEvent, PcapConfig};
@@ -102,11 +102,36 @@ async fn a_poor_card_is_paced(sandbox: Sandbox) {
     fleet.stop().await;
 }
 
+/// As one who has not let go of its tap yet.
 async fn a_tap_that_is_still_held_is_waited_for(sandbox: Sandbox) {
-    let (fleet, report, _events) = booted(sandbox, "holds", 1).await;
+    let (fleet, server, mut events) = start(sandbox, fleet(board("good"), 1)).await;
+    let held = (!fleet.server_ip().is_loopback()).then(|| hold_tap("zfl1"));
+    let let_go = async {
+        let booting = |event| matches!(event, FleetEvent::Booting { .. }).then_some(());
+        next(&mut events, booting).await;
+        drop(held);
+    };
+    let (report, ()) = tokio::join!(fleet.boot(server), let_go);
     let attempts: Vec<u32> = report.booted.iter().map(|booted| booted.attempts).collect();
-    assert_eq!(attempts, [2], "{:?}", report.failed);
+    assert_eq!(attempts, [1], "{:?}", report.failed);
     fleet.stop().await;
+}
+
+fn hold_tap(name: &str) -> std::fs::File {
+    use nix::libc;
+    use std::os::fd::AsRawFd;
+    nix::ioctl_write_int!(tun_set_iff, b'T', 202);
+    let mut options = std::fs::File::options();
+    let file = options.read(true).write(true).open("/dev/net/tun").unwrap();
+    // SAFETY: all fields of ifreq are integers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads one ifreq, which outlives the call.
+    unsafe { tun_set_iff(file.as_raw_fd(), &raw const request as libc::c_ulong) }.unwrap();
+    file
 }
 
 /// Sends so many datagrams to a device from the aggregator's address.

@@ -3,9 +3,12 @@
 mod support;
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, Signal, kill, raise};
+use nix::unistd::Pid;
 use support::{Actor, Namespace, Stage, board, fleet, stage, test};
 use zfl_orchestrator::{Fleet, FleetEvent, probe};
 use zfl_sandbox::{Needs, NetworkMode, Plan, enter};
@@ -22,6 +25,7 @@ fn main() {
             ("links_refused", role_links_refused),
             ("inside", role_inside),
             ("fleet", role_fleet),
+            ("break_out", role_break_out),
         ],
         vec![
             test("the_status_comes_up", the_status_comes_up),
@@ -52,6 +56,30 @@ fn main() {
             test(
                 "without_namespaces_a_killed_fleet_leaves_nothing",
                 plain_killed,
+            ),
+            test(
+                "without_namespaces_a_fleet_of_which_only_machines_live_leaves_nothing",
+                plain_both_killed,
+            ),
+            test(
+                "a_guest_that_breaks_out_finds_nothing_on_the_bridge",
+                breaks_out_on_the_bridge,
+            ),
+            test(
+                "a_guest_that_breaks_out_finds_nothing_on_the_switch",
+                breaks_out_on_the_switch,
+            ),
+            test(
+                "a_guest_that_breaks_out_finds_nothing_on_the_user_network",
+                breaks_out_on_the_user_network,
+            ),
+            test(
+                "a_guest_that_breaks_out_finds_nothing_of_an_ordinary_user",
+                breaks_out_of_an_ordinary_user,
+            ),
+            test(
+                "a_guest_that_breaks_out_finds_nothing_without_namespaces",
+                breaks_out_without_namespaces,
             ),
             test("the_user_network_of_a_killed_fleet_is_gone", user_killed),
             test("the_switch_of_a_killed_fleet_is_gone", switch_killed),
@@ -407,14 +435,15 @@ fn a_fleet_that_is_killed() {
     stage.check_empty(&namespaces);
 }
 
+fn child_of(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children.unwrap().trim().parse().unwrap()
+}
+
 /// Kills the process that has the runtime: the one whose parent's parent is the actor.
 fn inner_killed() {
     let stage = Stage::new();
     let (actor, namespaces) = running_fleet(&stage, stage.role("fleet"), 3);
-    let child_of = |pid: u32| {
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        children.unwrap().trim().parse::<u32>().unwrap()
-    };
     let inner = child_of(child_of(actor.child.id())).cast_signed();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(inner), Signal::SIGKILL).unwrap();
     let (_, status) = actor.end();
@@ -426,7 +455,6 @@ fn plain_stopped() {
     let stage = Stage::new();
     let command = stage.role_through(without_any_namespaces(), "fleet");
     let (actor, namespaces) = running_fleet(&stage, command, 3);
-    assert_eq!(stage.temporary_files().len(), 1, "the folder of the FIFOs");
     actor.signal(Signal::SIGTERM);
     let (rest, status) = actor.end();
     assert!(status.success(), "{rest}");
@@ -439,6 +467,167 @@ fn plain_killed() {
     let (mut actor, namespaces) = running_fleet(&stage, command, 3);
     actor.kill();
     stage.check_empty(&namespaces);
+}
+
+/// Kills the two processes that could still clean up, at once.
+fn plain_both_killed() {
+    let stage = Stage::new();
+    let command = stage.role_through(without_any_namespaces(), "fleet");
+    let (mut actor, namespaces) = running_fleet(&stage, command, 3);
+    let init = Pid::from_raw(child_of(actor.child.id()).cast_signed());
+    kill(init, Signal::SIGSTOP).unwrap();
+    actor.kill();
+    kill(init, Signal::SIGKILL).unwrap();
+    stage.check_empty(&namespaces);
+}
+
+/// Two machines whose guests break out: what they find they tell in their logs.
+fn role_break_out() -> u8 {
+    enter(&plan(), |sandbox| {
+        in_runtime(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut end = signal(SignalKind::terminate()).unwrap();
+            let (events, _) = tokio::sync::mpsc::unbounded_channel();
+            let config = fleet(board("breaks-out"), 2);
+            let fleet = Fleet::start(sandbox, config, events).await.unwrap();
+            let server = std::net::TcpListener::bind((fleet.server_ip(), 0)).unwrap();
+            let report = fleet.boot(server.local_addr().unwrap()).await;
+            assert_eq!(report.booted.len(), 2, "{:?}", report.failed);
+            // The stand-in itself has no filter; every other lack is told.
+            say(format!("{:?}", fleet.warnings()));
+            end.recv().await;
+            fleet.stop().await;
+        })
+    })
+    .unwrap()
+}
+
+fn breaks_out_on_the_bridge() {
+    breaks_out(Command::new("env"), "bridge", Finds::Nothing);
+}
+
+fn breaks_out_on_the_switch() {
+    breaks_out(Command::new("env"), "switch", Finds::Nothing);
+}
+
+fn breaks_out_on_the_user_network() {
+    breaks_out(Command::new("env"), "user", Finds::Nothing);
+}
+
+fn breaks_out_of_an_ordinary_user() {
+    breaks_out(as_nobody(), "", Finds::Nothing);
+}
+
+/// Landlock leaves it to see that files are there, and takes what it could do with them.
+fn breaks_out_without_namespaces() {
+    breaks_out(without_any_namespaces(), "", Finds::Names);
+}
+
+/// What a guest that breaks out may find beside what it needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Finds {
+    Nothing,
+    Names,
+}
+
+fn breaks_out(through: Command, network: &str, finds: Finds) {
+    let stage = Stage::new();
+    // A shell that starts zfl may have left a descriptor open to it.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 9</etc/passwd; exec \"$@\"", "sh"]);
+    shell.arg(through.get_program()).args(through.get_args());
+    let mut command = stage.role_through(shell, "break_out");
+    command.env("ZFL_TEST_NETWORK", network);
+    let mut actor = Actor::start(command);
+    assert_eq!(actor.line(), "[]", "what the jail lacks");
+    for client in [1, 2] {
+        let log = stage.path(&format!("serial/{client}.log"));
+        let read = || std::fs::read_to_string(&log).unwrap();
+        support::wait_until("it has tried all", || read().contains("tried all"));
+        let found: Vec<String> = read()
+            .lines()
+            .filter_map(|line| Some(line.split_once("found: ")?.1.to_owned()))
+            .filter(|found| !is_needed(found, &stage))
+            .collect();
+        assert_eq!(found, [""; 0], "client {client}");
+    }
+    let machines: Vec<u32> = stage
+        .processes()
+        .into_iter()
+        .filter(|&pid| is_machine(pid))
+        .collect();
+    assert_eq!(machines.len(), 2);
+    machines.iter().for_each(|&pid| has_nothing(pid));
+    if finds == Finds::Nothing {
+        let user = |&pid: &u32| std::fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+        assert!(!machines.iter().map(user).any(|user| user == 0));
+        let pids = machines
+            .iter()
+            .map(|pid| std::fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap());
+        let distinct: std::collections::BTreeSet<_> = pids.collect();
+        assert_eq!(distinct.len(), 2, "each is alone");
+    }
+    actor.signal(Signal::SIGTERM);
+    let (rest, status) = actor.end();
+    assert!(status.success(), "{rest}");
+    stage.check_empty(&[]);
+}
+
+/// Folders of the root that hold the emulator and its libraries, and the stage, which its arguments name.
+fn is_needed(found: &str, stage: &Stage) -> bool {
+    let Some(path) = found.strip_prefix("path ") else {
+        return found == "can reach 127.0.0.1"; // the user network, for now
+    };
+    let top = stage
+        .path("")
+        .components()
+        .nth(1)
+        .map(|top| Path::new("/").join(top));
+    let needed = ["/bin", "/etc", "/etc/ld.so.cache", "/lib", "/lib64", "/usr"];
+    needed.contains(&path) || top.is_some_and(|top| Path::new(path) == top)
+}
+
+fn is_machine(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).contains("qemu-system-standin")
+}
+
+/// Checks from outside that a machine has no privilege, no environment and no descriptor beyond its own.
+fn has_nothing(pid: u32) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} in {status}"))
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(value("NoNewPrivs:"), "1");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(value(set), "0000000000000000", "{set}");
+    }
+    let names = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let names = String::from_utf8_lossy(&names).into_owned();
+    let kept = ["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
+    let is_kept = |variable: &str| kept.contains(&variable.split('=').next().unwrap());
+    assert!(names.split_terminator('\0').all(is_kept), "{names:?}");
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten();
+    let fds: Vec<_> = fds
+        .map(|fd| std::fs::read_link(fd.path()).unwrap())
+        .collect();
+    let of_the_host = |fd: &&PathBuf| fd.is_absolute() && !fd.starts_with("/dev/null");
+    let files: Vec<_> = fds.iter().filter(of_the_host).collect();
+    assert!(
+        files
+            .iter()
+            .all(|fd| fd.ends_with("qemu-system-standin") || fd.ends_with("tun")),
+        "{fds:?}"
+    );
+    assert!(
+        fds.len() <= 6,
+        "standard ones, the script, line and card: {fds:?}"
+    );
 }
 
 fn user_killed() {

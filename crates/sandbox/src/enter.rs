@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -10,7 +9,6 @@ use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::error::SandboxError;
 use crate::plan::{Isolation, NetworkKind, Plan};
-use crate::scratch::{self, Scratch};
 use crate::{namespaces, supervise, sys};
 
 /// Inside of the sandbox; proof that [`enter`] was called.
@@ -18,7 +16,6 @@ use crate::{namespaces, supervise, sys};
 pub struct Sandbox {
     network: NetworkKind,
     isolation: Isolation,
-    scratch: Scratch,
 }
 
 impl Sandbox {
@@ -27,7 +24,6 @@ impl Sandbox {
         Self {
             network: NetworkKind::Loopback,
             isolation: Isolation::None,
-            scratch: Scratch::absent(),
         }
     }
 
@@ -39,11 +35,6 @@ impl Sandbox {
     /// Isolation from the host.
     pub fn isolation(&self) -> Isolation {
         self.isolation
-    }
-
-    /// Directory for the FIFOs of the run.
-    pub fn into_scratch(self) -> Scratch {
-        self.scratch
     }
 }
 
@@ -73,7 +64,6 @@ fn enter_as_outer(
     mask: &SigSet,
     inner: impl FnOnce(Sandbox) -> u8,
 ) -> Result<u8, SandboxError> {
-    let folder = scratch::folder(plan.isolation);
     if let Isolation::Namespaces { user } = plan.isolation {
         // Everything but the PID namespace waits until `init`: this process stays on the host.
         namespaces::unshare_pid(user)?;
@@ -85,22 +75,12 @@ fn enter_as_outer(
     let init = sys::fork(|| {
         // The copies of the outer process's ends: held here, they would outlive that process.
         outers_ends.take();
-        init(
-            plan,
-            folder.as_deref(),
-            &alive.into(),
-            ready.take(),
-            mask,
-            inner,
-        )
+        init(plan, &alive.into(), ready.take(), mask, inner)
     })?;
     drop(ready.take());
     let mut problem = String::new();
     ready_here.read_to_string(&mut problem)?;
     let status = supervise::supervise(init, None)?;
-    if let Some(folder) = &folder {
-        scratch::remove(folder);
-    }
     if problem.is_empty() {
         Ok(status)
     } else {
@@ -113,18 +93,16 @@ fn enter_as_outer(
 /// A reason why that fails goes down the pipe `ready`, which is closed when `inner` runs.
 fn init(
     plan: &Plan,
-    folder: Option<&Path>,
     alive: &OwnedFd,
     mut ready: Option<io::PipeWriter>,
     mask: &SigSet,
     inner: impl FnOnce(Sandbox) -> u8,
 ) -> u8 {
     let me = nix::unistd::getpid();
-    let child = settle(plan.isolation, folder, alive).and_then(|scratch| {
+    let child = settle(plan.isolation, alive).and_then(|()| {
         let sandbox = Sandbox {
             network: plan.network,
             isolation: plan.isolation,
-            scratch,
         };
         let child = sys::fork(|| {
             ready.take();
@@ -143,19 +121,14 @@ fn init(
             1
         }
     };
-    if let Some(folder) = folder {
+    if plan.isolation == Isolation::None {
         supervise::kill_children();
-        scratch::remove(folder);
     }
     status
 }
 
 /// Prepares `init` for its fork: cuts it off from the host and from the terminal.
-fn settle(
-    isolation: Isolation,
-    folder: Option<&Path>,
-    alive: &OwnedFd,
-) -> Result<Scratch, SandboxError> {
+fn settle(isolation: Isolation, alive: &OwnedFd) -> Result<(), SandboxError> {
     // Ctrl-C then reaches the outer process only, which forwards it: once, not twice.
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     match isolation {
@@ -168,10 +141,7 @@ fn settle(
     if supervise::hung_up(alive)? {
         return Err(SandboxError::System("the outer process is gone".into()));
     }
-    Ok(match folder {
-        Some(folder) => Scratch::in_folder(folder)?,
-        None => Scratch::detached()?,
-    })
+    Ok(())
 }
 
 /// The last steps to an ordinary process that dies with `init`.

@@ -1,4 +1,5 @@
-//! Sandbox of a fleet: namespaces of its own, a scratch folder, and supervision that leaves nothing behind.
+//! Sandbox of a fleet: namespaces of its own, supervision that leaves nothing behind, and a jail for its
+//! machines.
 //!
 //! Three processes, each made by a fork of the one before:
 //!
@@ -9,17 +10,15 @@
 //! ```
 //!
 //! When `inner` ends, in whatever way, `init` ends, and with process 1 the kernel kills everything
-//! in the namespace before `outer` learns of it. When `outer` ends, `init` gets SIGKILL. Bridge,
-//! taps and FIFOs hang on the namespaces and on descriptors of these processes: nothing of them
-//! has a name on the host that could stay behind.
+//! in the namespace before `outer` learns of it. When `outer` ends, `init` gets SIGKILL. Bridge and
+//! taps hang on the namespaces and on descriptors of these processes: nothing of them has a name on
+//! the host that could stay behind.
 //!
 //! On a machine that allows no namespaces the same three processes are made without them. `init`
-//! is then a subreaper: it survives `outer`, kills whatever `inner` left, and removes the folder
-//! of the FIFOs.
+//! is then a subreaper: it survives `outer` and kills whatever `inner` left.
 //!
 //! All three are this program, with the environment that it was started in, and so are native devices,
-//! which are threads of `inner`. Machines are not: they get next to nothing of it, and in a user
-//! namespace the kernel lets them read none of these processes' own, since those have more capabilities.
+//! which are threads of `inner`. Machines are not: each is put into a [`Jail`].
 //!
 //! `init` exists because process 1 of a namespace is not like others (it ignores signals that it
 //! does not handle, it inherits every orphan): a runtime should not have to live with that.
@@ -29,17 +28,19 @@ compile_error!("the sandbox runs on Linux: it is made of namespaces and /proc");
 
 mod enter;
 mod error;
+mod jail;
 mod namespaces;
 mod plan;
 mod probe;
-mod scratch;
+mod room;
+mod rules;
 pub mod signals;
 mod supervise;
 mod sys;
 
 pub use enter::{Sandbox, enter};
 pub use error::SandboxError;
+pub use jail::{Contents, Jail};
 pub use plan::{Isolation, Needs, NetworkKind, NetworkMode, Plan};
 pub use probe::{NetworkTrial, probe};
-pub use scratch::Scratch;
-pub use sys::{confine, pidfd};
+pub use sys::pidfd;

@@ -8,7 +8,6 @@ use nix::unistd::geteuid;
 
 use crate::error::SandboxError;
 use crate::plan::{Isolation, Needs, NetworkKind, NetworkMode, Plan};
-use crate::scratch::Scratch;
 use crate::{namespaces, supervise, sys};
 
 /// Networks tried inside the namespaces; an error says why one does not work.
@@ -226,8 +225,7 @@ fn try_namespaces(
 ) -> io::Result<()> {
     namespaces::unshare_pid(user)?;
     let init = sys::fork(|| {
-        let made = namespaces::unshare_rest().and_then(|()| Scratch::detached());
-        let tried = match made.and_then(|_| networks()) {
+        let tried = match namespaces::unshare_rest().and_then(|()| networks()) {
             Err(error) => Trial::no_namespaces(error.to_string()),
             Ok(networks) => Trial {
                 namespaces: Ok(()),

@@ -2,15 +2,15 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
-use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
+use nix::unistd::{ForkResult, Pid};
+
+mod confine;
+
+pub(crate) use confine::{Confinement, confine};
 
 /// Runs `child` in a new process, which ends with the returned status.
 ///
@@ -35,32 +35,6 @@ pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
     }
 }
 
-/// Confines a machine on its way to exec.
-///
-/// It dies with the thread that spawns it; a Ctrl-C on the terminal does not reach it (it is a
-/// process group of its own); it has no transparent huge pages, which would cost 3 MB a guest; and
-/// it keeps the descriptors `inherited`, under the same numbers.
-pub fn confine(command: &mut Command, inherited: Vec<RawFd>) {
-    let parent = getpid();
-    let confine = move || {
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        prctl::set_thp_disable(true)?;
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        if getppid() != parent {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        for &fd in &inherited {
-            // SAFETY: the caller keeps `fd` open until the machine is spawned.
-            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only system calls are made; nothing is allocated and no lock
-    // is taken (the vector was made before, errors carry a number).
-    unsafe { command.pre_exec(confine) };
-}
-
 /// Ignores a signal, also in the programs that this process starts.
 pub(crate) fn ignore(which: Signal) -> io::Result<()> {
     // SAFETY: no function of this process becomes a handler.
@@ -81,34 +55,33 @@ pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// A tmpfs that is mounted nowhere and lives as long as the descriptor of its root.
-pub(crate) fn detached_tmpfs() -> io::Result<OwnedFd> {
-    // Of <linux/mount.h>; the libc crate does not have them.
-    const FSOPEN_CLOEXEC: libc::c_uint = 1;
-    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
-    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-    const NOTHING: *const libc::c_char = std::ptr::null();
-    const TMPFS: &CStr = c"tmpfs";
-    // SAFETY: fsopen reads a string with its terminator and returns a descriptor or -1.
-    let context =
-        owned(unsafe { libc::syscall(libc::SYS_fsopen, TMPFS.as_ptr(), FSOPEN_CLOEXEC) })?;
-    let fd = context.as_raw_fd();
-    // SAFETY: the command `create` takes no key and no value; null is what it wants for them.
-    let created = unsafe {
+/// Makes everything mounted at and below `root` read-only, without devices and set-user-ID programs.
+///
+/// # Errors
+/// Before Linux 5.12, and if `root` is no mount.
+pub(crate) fn seal(root: &CStr) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: mount_setattr reads a path with its terminator and so many bytes of attributes; both
+    // outlive the call.
+    let sealed = unsafe {
         libc::syscall(
-            libc::SYS_fsconfig,
-            fd,
-            FSCONFIG_CMD_CREATE,
-            NOTHING,
-            NOTHING,
-            0,
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            root.as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
         )
     };
-    if created < 0 {
+    if sealed < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: fsmount takes three integers and returns a descriptor or -1.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, 0) })
+    Ok(())
 }
 
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {

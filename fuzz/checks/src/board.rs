@@ -1,7 +1,6 @@
 //! `boards/<name>/board.toml`, and the command line of QEMU that follows from it.
 
 use crate::{Verdict, folder};
-use std::path::Path;
 use zfl_machine::{Board, Card, Tuning, arguments};
 
 /// Nothing in a stranger's board names a file, a socket or a program.
@@ -28,7 +27,7 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
             inherited: None,
             mac: "52:54:00:00:00:01".into(),
         };
-        let line = arguments(board, Tuning::default(), "it", &card, Path::new("serial"));
+        let line = arguments(board, Tuning::default(), "it", &card, 9);
         let given = |argument: &str| line.iter().any(|one| one == argument);
         assert!(given("-kernel") && given("-netdev") && given("-device"));
         assert!(board.check_memory(board.machine.memory_mib).is_ok());

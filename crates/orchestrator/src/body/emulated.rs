@@ -1,12 +1,14 @@
 //! Emulated device: its machine booted, started and watched over.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use zfl_machine::{Board, Card, Launch, Qemu, Serial, Tuning, arguments};
+use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments};
 
 use super::conversation::{ShellError, last_words};
 use super::session::{Output, Session};
@@ -21,7 +23,8 @@ pub(crate) struct Emulated {
     pub(crate) outlet: Outlet,
     pub(crate) board: Arc<Board>,
     pub(crate) tuning: Tuning,
-    pub(crate) qemu: Qemu,
+    /// The emulator, and the arguments that it has for every machine.
+    pub(crate) emulator: Vec<OsString>,
 }
 
 impl Body for Emulated {
@@ -142,10 +145,11 @@ impl Emulated {
         let attachment = attachment.map_err(|error| format!("no network: {error}"))?;
         let guest = attachment.guest;
         let session = self.launch(attachment.card).await.map_err(|error| {
-            format!(
-                "its machine {} cannot be started: {error}",
-                self.qemu.path.display()
-            )
+            let program = self.emulator.first().map(|program| program.display());
+            let program = program
+                .map(|program| program.to_string())
+                .unwrap_or_default();
+            format!("its machine {program} cannot be started: {error}")
         })?;
         shared.with_pids(|pids| pids.insert(self.identity.client, session.pid()));
         Ok((session, guest))
@@ -167,18 +171,19 @@ impl Emulated {
             log,
             ..
         } = &self.identity;
-        let (serial, path) = Serial::open(&shared.scratch, *client)?;
+        let serial = Serial::open()?;
+        let line = serial.plug()?;
         let launch = Launch {
-            program: self.qemu.path.clone(),
+            emulator: self.emulator.clone(),
             arguments: arguments(
                 &self.board,
                 self.tuning,
                 &format!("zfl-{client}"),
                 &card,
-                &path,
+                line.as_raw_fd(),
             ),
-            given: card.inherited.into_iter().collect(),
-            shared: shared.scratch.fd().into_iter().collect(),
+            given: card.inherited.into_iter().chain([line]).collect(),
+            number: *client,
         };
         Session::new(
             shared.machines.launch(launch).await?,

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fl_client::Overrides;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use zfl_machine::Machines;
-use zfl_sandbox::Scratch;
 
 use crate::event::{Booted, Death, FleetEvent};
 use crate::fabric::Fabric;
@@ -137,7 +136,6 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct FleetShared {
     pub(crate) fabric: Box<dyn Fabric>,
-    pub(crate) scratch: Scratch,
     pub(crate) machines: Machines,
     pub(crate) policy: BootPolicy,
     /// The network can hold a guest to the rate that its card takes.

@@ -69,7 +69,7 @@ impl Session {
         let (mut serial, mut complaint) = ([0; 4096], [0; 1024]);
         tokio::select! {
             count = self.serial.read(&mut serial) => {
-                // A FIFO that is open here for both directions neither ends nor fails.
+                // A line whose other end is open here, too, neither ends nor fails.
                 let count = count.unwrap_or(0);
                 Output::Lines(lock(&self.log).feed(&serial[..count]))
             }

@@ -124,7 +124,7 @@ pub(super) fn memory_of_the_host(devices: &[DeviceSpec]) -> Result<(), FleetErro
     )))
 }
 
-fn boards(devices: &[DeviceSpec]) -> impl Iterator<Item = &Arc<Board>> {
+pub(super) fn boards(devices: &[DeviceSpec]) -> impl Iterator<Item = &Arc<Board>> {
     devices.iter().filter_map(|spec| match &spec.body {
         DeviceBody::Native => None,
         DeviceBody::Emulated(board) => Some(board),

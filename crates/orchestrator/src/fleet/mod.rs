@@ -2,6 +2,7 @@
 
 mod checks;
 mod config;
+mod confinement;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +15,11 @@ use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
-use zfl_machine::{HostUsage, Machines, Qemu, Tuning};
+use zfl_machine::{Emulator, HostUsage, Machines, Tuning};
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
+
+use confinement::{Confinement, confine};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
@@ -68,14 +71,18 @@ impl Fleet {
         }
         let serial_dir = &config.serial_dir;
         let logs = Dir::make(serial_dir).map_err(|e| system("the logs", e.into()))?;
+        let Confinement {
+            emulators,
+            jail,
+            lacks,
+        } = confine(&sandbox, &config.devices, &emulators)?;
         let fabric = start_fabric(&sandbox, &config).await?;
         let captured = start_captures(fabric.as_ref(), &config)?;
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(FleetShared {
             fabric,
-            scratch: sandbox.into_scratch(),
-            machines: Machines::start().map_err(|e| system("the thread of the machines", e))?,
+            machines: Machines::start(jail).map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
             paces: warning.is_none(),
             permits: Semaphore::new(config.boot.parallel.unwrap_or(processors).max(1)),
@@ -85,7 +92,7 @@ impl Fleet {
         let mut fleet = Self {
             shared,
             captured,
-            warnings: warning.into_iter().collect(),
+            warnings: lacks.into_iter().chain(warning).collect(),
             devices: BTreeMap::new(),
         };
         let started = Instant::now();
@@ -102,7 +109,7 @@ impl Fleet {
         index: usize,
         spec: DeviceSpec,
         log: DeviceLog,
-        emulators: &BTreeMap<String, Qemu>,
+        emulators: &BTreeMap<String, Emulator>,
     ) {
         let client = spec.client;
         let identity = Identity {
@@ -121,7 +128,7 @@ impl Fleet {
         let task = match spec.body {
             DeviceBody::Native => tokio::spawn(live(Native { identity }, told)),
             DeviceBody::Emulated(board) => {
-                let qemu = emulators[&board.name].clone();
+                let emulator = emulators[&board.name].command.clone();
                 let outlet = Outlet {
                     index,
                     client,
@@ -133,7 +140,7 @@ impl Fleet {
                     outlet,
                     board,
                     tuning,
-                    qemu,
+                    emulator,
                 };
                 tokio::spawn(live(device, told))
             }

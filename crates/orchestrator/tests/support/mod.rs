@@ -270,6 +270,7 @@ pub fn stage() -> PathBuf {
 pub fn board(script: &str) -> Board {
     let folder = stage().join(script);
     let source = include_str!("board.toml").replace("SCRIPT", script);
+    let source = source.replace("STAGE", stage().to_str().unwrap());
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("board.toml"), source).unwrap();
     std::fs::write(folder.join("image"), "no firmware").unwrap();

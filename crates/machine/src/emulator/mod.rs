@@ -1,0 +1,102 @@
+//! An emulator as its machines start it: what it needs of the host, found out by starting it once.
+//!
+//! It is started stopped, before any guest is there, and asked over QMP to answer: then it has loaded all
+//! that the board makes it load. A jail is made of that, and tried in the same way.
+
+mod needs;
+mod trial;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use zfl_sandbox::{Contents, Jail};
+
+use crate::board::Board;
+use crate::qemu::Qemu;
+
+/// Largest image of a guest; those we have are below 1 MiB.
+const MAX_IMAGE_BYTES: u64 = 1 << 30;
+
+/// Filter of the system calls that an emulator needs to start and not to run.
+const FILTER: [&str; 2] = [
+    "-sandbox",
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+];
+
+/// An emulator for the machines of one board.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    /// Its program, behind whatever script stands before it, and the arguments that every machine has.
+    pub command: Vec<OsString>,
+    /// Files of the host that its machines need.
+    pub contents: Contents,
+    /// Reason for which it does not filter system calls.
+    pub unfiltered: Option<String>,
+}
+
+impl Emulator {
+    /// Finds out what the machines of a board need.
+    ///
+    /// # Errors
+    /// If the emulator does not start, with its complaint.
+    pub fn of(qemu: &Qemu, board: &Board) -> io::Result<Self> {
+        let look = |filter: &[&str]| {
+            let mut emulator = vec![qemu.path.clone().into_os_string()];
+            emulator.extend(filter.iter().map(OsString::from));
+            trial::start(
+                &Jail::default(),
+                &emulator,
+                board,
+                trial::Guest::Absent,
+                |pid| Ok((needs::command_line(pid)?, needs::mapped(pid)?)),
+            )
+        };
+        let (filter, unfiltered, (line, mapped)) = match look(&FILTER) {
+            Ok(seen) => (&FILTER[..], None, seen),
+            Err(why) => (&[][..], Some(why.to_string()), look(&[])?),
+        };
+        let own = |word: &OsString| word != "-sandbox" && word != "-name";
+        let mut command: Vec<OsString> = line.into_iter().take_while(own).collect();
+        let mut contents = Contents::default();
+        contents.paths.extend(mapped);
+        contents.paths.extend(needs::loaded(&command)?);
+        contents.paths.extend(needs::data(&command)?);
+        contents.paths.extend(needs::named(&command, board));
+        let image = &board.kernel.image;
+        let place = std::path::absolute(image)?;
+        contents.copies.insert(place, read_image(image)?);
+        command.extend(filter.iter().map(OsString::from));
+        Ok(Self {
+            command,
+            contents,
+            unfiltered,
+        })
+    }
+
+    /// Tries if a machine of this board starts in this jail.
+    ///
+    /// # Errors
+    /// The emulator's complaint.
+    pub fn works(&self, board: &Board, jail: &Jail) -> io::Result<()> {
+        trial::start(
+            jail,
+            &self.command,
+            board,
+            trial::Guest::Stopped,
+            |_| Ok(()),
+        )
+    }
+}
+
+fn read_image(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_IMAGE_BYTES {
+        let text = format!("{}: too large for a guest's image", path.display());
+        return Err(io::Error::other(text));
+    }
+    Ok(bytes)
+}

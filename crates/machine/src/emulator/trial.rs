@@ -1,0 +1,124 @@
+//! Start of a machine that stands still, to see if it comes that far.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use zfl_sandbox::Jail;
+
+use crate::arguments::{Card, Tuning, arguments};
+use crate::board::Board;
+use crate::environment;
+
+/// Time that an emulator has to answer; only a broken one takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest answer to a first command over QMP, and longest complaint.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Guest of a machine that is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guest {
+    /// There, and not running.
+    Stopped,
+    Absent,
+}
+
+/// Starts a machine, waits until it has all that it needs, looks at its process, and ends it.
+///
+/// # Errors
+/// The emulator's complaint if it does not come that far.
+pub(super) fn start<T>(
+    jail: &Jail,
+    emulator: &[OsString],
+    board: &Board,
+    guest: Guest,
+    look: impl FnOnce(u32) -> io::Result<T>,
+) -> io::Result<T> {
+    let (monitor, its_monitor) = UnixStream::pair()?;
+    let (_line, its_line) = UnixStream::pair()?;
+    let given = [its_line.as_raw_fd(), its_monitor.as_raw_fd()];
+    let mut command = environment::command(emulator, &stopped(board, guest, given[0], given[1]))?;
+    // A script before the emulator may want to find it.
+    environment::clear(&mut command, guest == Guest::Absent);
+    let mut child = jail.spawn(&mut command, &given, 0)?;
+    drop((its_line, its_monitor));
+    let seen = answer(monitor).and_then(|()| look(child.id()));
+    let group = Pid::from_raw(child.id().cast_signed());
+    // It is not waited for yet, so the number is still its own. It may have ended by itself.
+    let _ = killpg(group, Signal::SIGKILL);
+    let complaint = complaint(&mut child);
+    child.wait()?;
+    seen.map_err(|error| match complaint {
+        Some(complaint) => io::Error::other(complaint),
+        None => error,
+    })
+}
+
+/// Arguments of a machine that is not plugged into anything and does not run.
+fn stopped(board: &Board, guest: Guest, line: RawFd, monitor: RawFd) -> Vec<OsString> {
+    let card = Card {
+        netdev: "hubport,id=n0,hubid=0".into(),
+        inherited: None,
+        mac: "52:54:00:00:00:00".into(),
+    };
+    let mut all = arguments(board, Tuning::default(), "zfl", &card, line);
+    if guest == Guest::Absent {
+        without(&mut all, "-kernel");
+        without(&mut all, "-append");
+    }
+    let more = [
+        "-S",
+        "-chardev",
+        &format!("socket,id=q0,fd={monitor}"),
+        "-mon",
+        "chardev=q0,mode=control",
+    ];
+    all.extend(more.map(OsString::from));
+    all
+}
+
+/// Takes an option away, with its value.
+fn without(arguments: &mut Vec<OsString>, option: &str) {
+    if let Some(at) = arguments.iter().position(|word| word == option) {
+        arguments.drain(at..at + 2);
+    }
+}
+
+/// Waits for the answer to a command, which the emulator takes up when everything is there.
+fn answer(mut monitor: UnixStream) -> io::Result<()> {
+    let start = Instant::now();
+    monitor.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    let (mut text, mut part) = (Vec::<u8>::new(), [0; 1024]);
+    while text.len() < MAX_BYTES {
+        let left = PATIENCE.saturating_sub(start.elapsed());
+        monitor.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match monitor.read(&mut part) {
+            Ok(0) => return Err(io::Error::other("it ended before it answered")),
+            Ok(count) => text.extend(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return Err(io::Error::other("it does not answer over QMP")),
+        }
+        if text.windows(8).any(|part| part == b"\"return\"") {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("it does not stop answering over QMP"))
+}
+
+/// Last line that the emulator printed.
+fn complaint(child: &mut Child) -> Option<String> {
+    let stderr = child.stderr.take()?;
+    let mut text = Vec::new();
+    stderr.take(MAX_BYTES as u64).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().map(str::trim);
+    // It says so of the card, which is plugged into nothing.
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.contains("warning: hub 0"));
+    lines.next_back().map(str::to_owned)
+}

@@ -1,0 +1,73 @@
+//! Confinement of a fleet's machines: their emulators, and the jail that fits all of them.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use zfl_machine::{Emulator, Qemu};
+use zfl_sandbox::{Contents, Jail, NetworkKind, Sandbox};
+
+use super::{FleetError, checks};
+use crate::spec::DeviceSpec;
+
+/// Emulators by board, the jail of their machines, and what it lacks, for people.
+pub(super) struct Confinement {
+    pub(super) emulators: BTreeMap<String, Emulator>,
+    pub(super) jail: Jail,
+    pub(super) lacks: Vec<String>,
+}
+
+/// Tries the emulator of every board, and makes the best jail in which all of them work.
+pub(super) fn confine(
+    sandbox: &Sandbox,
+    devices: &[DeviceSpec],
+    found: &BTreeMap<String, Qemu>,
+) -> Result<Confinement, FleetError> {
+    let mut contents = Contents {
+        // QEMU is on it with sockets of its own; elsewhere it is given a descriptor.
+        network: sandbox.network() == NetworkKind::User,
+        ..Contents::default()
+    };
+    let (mut tried, mut lacks) = (Vec::new(), Vec::new());
+    for (name, qemu) in found {
+        let board = checks::boards(devices).find(|board| board.name == *name);
+        let board = board.expect("every emulator is of a board");
+        let emulator = Emulator::of(qemu, board).map_err(|why| {
+            FleetError::Config(format!(
+                "the emulator of board {name}, {}, does not start: {why}",
+                qemu.path.display()
+            ))
+        })?;
+        contents.add(emulator.contents.clone());
+        if let Some(why) = &emulator.unfiltered {
+            lacks.push(lack("a filter of system calls", why));
+        }
+        tried.push((board, emulator));
+    }
+    if tried.is_empty() {
+        return Ok(Confinement {
+            emulators: BTreeMap::new(),
+            jail: Jail::default(),
+            lacks,
+        });
+    }
+    let works = |jail: &Jail| -> io::Result<()> {
+        tried
+            .iter()
+            .try_for_each(|(board, emulator)| emulator.works(board, jail))
+    };
+    let (jail, without) = Jail::best(sandbox.isolation(), &contents, works);
+    lacks.extend(without.iter().map(|(what, why)| lack(what, why)));
+    let emulators = tried
+        .into_iter()
+        .map(|(board, emulator)| (board.name.clone(), emulator))
+        .collect();
+    Ok(Confinement {
+        emulators,
+        jail,
+        lacks,
+    })
+}
+
+fn lack(what: &str, why: &str) -> String {
+    format!("a guest that breaks out of its emulator is confined without {what}: {why}")
+}
