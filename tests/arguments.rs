@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use support::{Said, finish, folder, root, zfl};
 
 /// Runs `zfl run` with these flags and a folder for results, which must stay away.
@@ -277,6 +278,55 @@ fn truncated_data_are_named_with_their_checksum() {
     assert!(said.err.contains(labels), "{said:?}");
 }
 
+/// A folder with two images of this size and two labels, for training and for testing.
+fn images_of(side: u16) -> tempfile::TempDir {
+    let data = folder();
+    let [high, low] = side.to_be_bytes();
+    let mut images = vec![0, 0, 8, 3, 0, 0, 0, 2, 0, 0, high, low, 0, 0, high, low];
+    images.resize(16 + 2 * usize::from(side).pow(2), 7);
+    for half in ["train", "t10k"] {
+        let file = |name: &str| data.path().join(format!("{half}-{name}-ubyte"));
+        fs::write(file("images-idx3"), &images).unwrap();
+        fs::write(file("labels-idx1"), [0, 0, 8, 1, 0, 0, 0, 2, 0, 1]).unwrap();
+    }
+    data
+}
+
+/// No flag makes images smaller.
+#[test]
+fn images_that_are_too_wide_for_any_model() {
+    let (wide, fits) = (images_of(260), images_of(255));
+    for command in [
+        "run --body native --clients 1 --dry-run",
+        "server -r 1 -c 1",
+    ] {
+        let temp = folder();
+        let mut zfl = zfl();
+        zfl.args(command.split(' ')).arg("--data").arg(wide.path());
+        let said = finish(zfl.arg("--out").arg(temp.path().join("run")));
+        assert_eq!(said.status, Some(2), "{said:?}");
+        let words = "the images have 67600 pixels, and a model has at most 65535 inputs";
+        assert!(
+            said.err.contains(words) && !said.err.contains("--hidden"),
+            "{said:?}"
+        );
+    }
+    let said = finish(
+        zfl()
+            .args([
+                "run",
+                "--body",
+                "native",
+                "--clients",
+                "1",
+                "--dry-run",
+                "--data",
+            ])
+            .arg(fits.path()),
+    );
+    assert_eq!(said.status, Some(0), "{said:?}");
+}
+
 #[test]
 fn a_dry_run_tells_all_and_starts_nothing() {
     let temp = folder();
@@ -436,15 +486,16 @@ fn keys_that_a_run_writes_down_are_read() {
     let goes_to = |flags: &[&str]| {
         let said = finish(zfl().args(["run", "--dry-run"]).arg(&path).args(flags));
         let last = said.out.lines().last().unwrap_or_default().to_owned();
-        last.strip_prefix("# The results would go to ")
-            .expect("it says where")
-            .to_owned()
+        let place = last.strip_prefix("# The results would go to ");
+        // From where one stands.
+        let here = root().canonicalize().unwrap();
+        here.join(place.expect("it says where"))
     };
     let elsewhere = temp.path().join("elsewhere");
-    assert_eq!(goes_to(&[]), elsewhere.to_str().unwrap());
+    assert_eq!(goes_to(&[]), elsewhere);
     let other = temp.path().join("other");
     let other = other.to_str().unwrap();
-    assert_eq!(goes_to(&["--out", other]), other);
+    assert_eq!(goes_to(&["--out", other]), Path::new(other));
 }
 
 /// Allows using the `config.toml` of a run on another machine.

@@ -371,7 +371,9 @@ impl NativeRun {
             .unwrap();
         let listener = bind((fleet.server_ip(), 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let data = fl_data::load(None).unwrap();
+        let data = fl_data::load(&support::root().join("data/mnist"))
+            .unwrap()
+            .splits;
         let partition = fl_data::iid(data.train.len(), &[600; 8], 1).unwrap();
         let server = Server::new(aggregator(), data, partition, run_dir).unwrap();
         let url = serve(out);

@@ -92,6 +92,33 @@ fn the_firmware_is_on_record() {
     assert_eq!(*recorded, format!("sha256:{hash}"), "{meta}");
 }
 
+/// `cargo xtask` has built the firmware before the program.
+#[test]
+fn a_program_alone_boots_the_firmware_that_is_built_in() {
+    let away = tempfile::tempdir().expect("a temporary folder can be made");
+    let program = away.path().join("zfl");
+    fs::copy(env!("CARGO_BIN_EXE_zfl"), &program).expect("the program is built");
+    let model = |body: &str| {
+        let mut zfl = Command::new(&program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        zfl.current_dir(away.path()).env_clear().env("PATH", path);
+        zfl.env("HOME", away.path().join("home"));
+        zfl.args("run --clients 2 --rounds 2 --examples 100 --body".split(' '));
+        let said = finish(zfl.args([body, "--name", body]));
+        assert_eq!(said.status, Some(0), "{said:?}");
+        fs::read(
+            away.path()
+                .join("runs")
+                .join(body)
+                .join("model.safetensors"),
+        )
+        .unwrap()
+    };
+    assert_eq!(model("bare"), model("native"));
+    let kept = fs::read_dir(away.path().join("home/.cache/zfl")).unwrap();
+    assert_eq!(kept.count(), 1);
+}
+
 #[test]
 fn all_of_the_arithmetic_agrees() {
     for arguments in [

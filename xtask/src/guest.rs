@@ -108,6 +108,10 @@ fn place_bare(image: &Path) -> Result<()> {
         .join("release")
         .join(name);
     let image = project::root().join(image);
+    // One that is the same stays as it is: it is built into zfl, which would be built again.
+    if matches!((std::fs::read(&built), std::fs::read(&image)), (Ok(one), Ok(two)) if one == two) {
+        return Ok(());
+    }
     let fresh = image.with_extension("new");
     let folder = image
         .parent()

@@ -21,6 +21,7 @@ mod responsiveness;
 mod run;
 mod setup;
 mod sizes;
+mod soak;
 mod tally;
 mod tiers;
 mod toolchain;
@@ -68,6 +69,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build the bare firmware, and install a zfl with it built in: it runs by itself from any folder
+    Install {
+        /// Handed to `cargo install`: `--root DIR` for another place
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Set up, then all tests: host, firmware in QEMU, fleets
     Test,
     /// The tests of the firmware, each in QEMU
@@ -86,6 +93,8 @@ enum Chore {
     TestFleet,
     /// Measure the numbers that docs/ states
     Bench(bench::BenchArgs),
+    /// Random faults, links and algorithms: each run twice, and once killed and resumed; one model
+    Soak(soak::SoakArgs),
     /// The device's crates under Miri, which needs a nightly Rust
     Miri,
     /// Formatting, lints, documentation, links, words, licences, the `no_std` builds, and Miri where it is
@@ -121,6 +130,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         }
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
         Chore::Run { args } => return run::run(&args),
+        Chore::Install { args } => run::install(&args),
         Chore::Test => tiers::all(),
         Chore::TestQemu => tiers::qemu(),
         Chore::TestFleet => tiers::fleet(),
@@ -128,6 +138,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::Sizes => sizes::all(),
         Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Bench(args) => bench::bench(&args),
+        Chore::Soak(args) => soak::soak(&args),
         Chore::Miri => miri::demand(),
         Chore::Ci => ci::check(),
     }

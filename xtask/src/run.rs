@@ -140,6 +140,17 @@ pub fn build_zfl() -> Result<PathBuf> {
     Ok(project::target_dir().join("release/zfl"))
 }
 
+/// Builds the bare firmware, and installs a zfl that has it built in.
+///
+/// # Errors
+/// If one of them does not build.
+pub fn install(args: &[OsString]) -> Result<()> {
+    guest::build(Some(GuestBody::Bare), None)?;
+    let mut cargo = project::cargo();
+    cargo.args(["install", "--locked", "--path", "crates/zfl"]);
+    process::run(cargo.args(args)).context("zfl cannot be installed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Kind, Plan, has_flag};

@@ -1,13 +1,12 @@
 //! The algorithm of a run at work: its server rule, and what is kept of the clients.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use fl_algo::{
-    Attackers, KeptVectors, LocalParams, Rejected, RoundMetrics, SavedState, Sections, ServerRule,
-    Update, VectorSpec, attack,
+    AggregateError, Attackers, KeptVectors, LocalParams, Rejected, RoundMetrics, SavedState,
+    Sections, ServerRule, Update, VectorSpec, attack,
 };
 use fl_round::Stragglers;
 use zfl_run_dir::{StateDir, StatePart};
@@ -66,52 +65,33 @@ pub(crate) struct RunningAlgorithm {
 /// The next global model, and how it came about.
 #[derive(Debug)]
 pub(crate) struct Aggregated {
-    pub params: Vec<f32>,
+    pub params: Arc<Vec<f32>>,
     pub metrics: RoundMetrics,
     /// Updates that the rule did not take, in client order.
-    pub rejected: Vec<RejectedUpdate>,
-    pub largest: Largest,
+    pub rejected: Vec<UnusedUpdate>,
+    /// Vectors that clients keep from then on.
+    kept: BTreeMap<u32, KeptVectors>,
 }
 
-/// An update that the rule did not take.
+/// Reason why there is no next model.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoModel {
+    /// The rule takes none of the updates.
+    #[error("{0}")]
+    NothingTaken(String),
+    /// The numbers of what it took make none.
+    #[error("{0}")]
+    Useless(AggregateError),
+}
+
+/// An update that is not in the next model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RejectedUpdate {
+pub(crate) struct UnusedUpdate {
     pub client: u32,
     /// The round that it was asked for.
     pub round: u32,
     /// Reason, in words.
     pub reason: String,
-}
-
-/// The largest parameter among updates, and its client: advice for a mean that is of no use although
-/// each update seemed sound.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Largest {
-    param: f32,
-    client: u32,
-}
-
-impl Largest {
-    fn of(updates: &[Update]) -> Self {
-        let each = updates.iter().map(|update| {
-            let params = update.model().iter();
-            let param = params.fold(0.0_f32, |most, param| most.max(param.abs()));
-            let client = update.client;
-            Self { param, client }
-        });
-        let largest = each.max_by(|a, b| a.param.total_cmp(&b.param));
-        largest.unwrap_or_default()
-    }
-}
-
-impl fmt::Display for Largest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { param, client } = self;
-        write!(
-            f,
-            "the largest parameter, {param:e}, is of client {client}: look at its log"
-        )
-    }
 }
 
 impl RunningAlgorithm {
@@ -163,63 +143,76 @@ impl RunningAlgorithm {
         self.rule.configure(round, client, local);
     }
 
-    /// Makes the next global model of a round's updates. It takes a while.
-    ///
-    /// # Errors
-    /// If there is none, or if the rule takes none of the updates.
-    pub fn aggregate(&mut self, global: &[f32], updates: Vec<Update>) -> Result<Aggregated> {
-        let mut rejected = Vec::new();
-        let count = updates.len();
-        let mut kept = BTreeMap::new();
-        let mut updates = updates;
-        // A late update goes before that of the round.
+    /// Puts a round's updates into the order of clients, a late one before that of the round, and lets the
+    /// attackers change theirs; returns how many did.
+    pub fn prepare(&self, global: &[f32], updates: &mut [Update]) -> usize {
         updates.sort_by_key(|update| (update.client, update.round));
-        let place = (self.seed, self.round);
-        let attacked = attack(&self.attackers, place, global, &mut updates);
-        let largest = Largest::of(&updates);
-        for mut update in updates {
+        for update in &mut *updates {
             update.weight = match self.weighting {
                 Weighting::NumExamples => update.num_examples,
                 Weighting::Uniform => 1,
             };
+        }
+        attack(&self.attackers, (self.seed, self.round), global, updates)
+    }
+
+    /// Makes the next global model of updates that are [prepared](Self::prepare). It takes a while. Nothing
+    /// of it lasts beyond the rule before [`RunningAlgorithm::accept`].
+    ///
+    /// # Errors
+    /// [`NoModel`] if there is none.
+    pub fn aggregate(&mut self, global: &[f32], updates: &[Update]) -> Result<Aggregated, NoModel> {
+        let (mut rejected, mut kept) = (Vec::new(), BTreeMap::new());
+        for update in updates {
             let (client, round) = (update.client, update.round);
-            let state = self.kept_of(&update);
             let saved = self.clients.get(client);
-            match self
-                .rule
-                .add(update, kept.get(&client).or(saved.as_deref()))
-            {
-                Ok(()) => kept.extend(state.map(|state| (client, state))),
-                Err(Rejected(reason)) => rejected.push(RejectedUpdate {
+            let before = kept.get(&client).or(saved.as_deref());
+            match self.rule.add(update, before) {
+                Ok(()) => kept.extend(self.kept_of(update).map(|state| (client, state))),
+                Err(Rejected(reason)) => rejected.push(UnusedUpdate {
                     client,
                     round,
                     reason,
                 }),
             }
         }
-        if count > 0 && rejected.len() == count {
-            let RejectedUpdate { client, reason, .. } = &rejected[0];
-            bail!("the algorithm took none of {count} updates: that of client {client}: {reason}");
+        if let Some(UnusedUpdate { client, reason, .. }) = rejected.first()
+            && rejected.len() == updates.len()
+        {
+            let count = updates.len();
+            return Err(NoModel::NothingTaken(format!(
+                "the algorithm took none of {count} updates: that of client {client}: {reason}"
+            )));
+        }
+        for one in &mut rejected {
+            one.reason = format!("rejected by the algorithm: {}", one.reason);
         }
         let mut params = global.to_vec();
         let finished = self.rule.finish(&mut params);
-        let mut metrics = finished.with_context(|| largest.to_string())?;
-        for (client, state) in kept {
+        Ok(Aggregated {
+            metrics: finished.map_err(NoModel::Useless)?,
+            params: Arc::new(params),
+            rejected,
+            kept,
+        })
+    }
+
+    /// Keeps what the clients of a model keep, which has been tested.
+    pub fn accept(&mut self, aggregated: &mut Aggregated) {
+        for (client, state) in std::mem::take(&mut aggregated.kept) {
             self.clients.insert(client, state);
             self.changed.push(client);
         }
-        if attacked > 0 {
-            metrics.insert("attacking_updates".to_owned(), attacked as f64);
-        }
-        if !rejected.is_empty() {
-            metrics.insert("rejected_updates".to_owned(), rejected.len() as f64);
-        }
-        Ok(Aggregated {
-            params,
-            metrics,
-            rejected,
-            largest,
-        })
+    }
+
+    /// Begins the round again, as after the end of the round before it: its model is of no use.
+    ///
+    /// # Errors
+    /// As [`RunningAlgorithm::restore`].
+    pub fn begin_again(&mut self, dir: &StateDir, global: &[f32]) -> Result<()> {
+        self.restore(dir, self.round.saturating_sub(1))?;
+        self.rule.begin(self.round, global);
+        Ok(())
     }
 
     /// Kept vectors among the sections of an update.
@@ -330,17 +323,29 @@ mod tests {
         }
     }
 
+    /// Makes the next model and keeps what comes of it.
+    fn aggregate(
+        running: &mut RunningAlgorithm,
+        global: &[f32],
+        mut of: Vec<Update>,
+    ) -> Aggregated {
+        running.prepare(global, &mut of);
+        let mut found = running.aggregate(global, &of).unwrap();
+        running.accept(&mut found);
+        found
+    }
+
     #[test]
     fn a_late_update_goes_before_that_of_the_round() {
         let mut running = running("scaffold");
         running.begin(1, &[0.0]);
-        let first = running.aggregate(&[0.0], vec![update(0, 1, 2.0, 8.0)]);
-        assert_eq!(first.unwrap().params, [2.0]);
+        let first = aggregate(&mut running, &[0.0], vec![update(0, 1, 2.0, 8.0)]);
+        assert_eq!(*first.params, [2.0]);
         let down = running.begin(2, &[2.0]);
         assert_eq!(down["server_variate"], [4.0]);
         // Client 1 comes with two: what counts of it in the end is the newer.
         let both = vec![update(1, 2, 4.0, 6.0), update(1, 1, 8.0, 100.0)];
-        assert_eq!(running.aggregate(&[2.0], both).unwrap().params, [6.0]);
+        assert_eq!(*aggregate(&mut running, &[2.0], both).params, [6.0]);
         let down = running.begin(3, &[6.0]);
         assert_eq!(down["server_variate"], [7.0]);
         assert_eq!(running.clients.round(1), 2);
@@ -352,9 +357,7 @@ mod tests {
         let state = StateDir::of(folder.path());
         let mut first = running("scaffold");
         first.begin(1, &[0.0]);
-        first
-            .aggregate(&[0.0], vec![update(0, 1, 2.0, 8.0)])
-            .unwrap();
+        aggregate(&mut first, &[0.0], vec![update(0, 1, 2.0, 8.0)]);
         first.save(&state, 1).unwrap();
         let mut second = running("scaffold");
         second.restore(&state, 1).unwrap();
@@ -375,9 +378,28 @@ mod tests {
         let mut running = running("scaffold");
         running.begin(1, &[0.0]);
         let updates = vec![update(0, 1, f32::NAN, 5.0), update(1, 1, 3.0, 4.0)];
-        let found = running.aggregate(&[0.0], updates).unwrap();
-        assert_eq!(found.params, [3.0]);
-        assert_eq!(found.metrics["rejected_updates"], 1.0);
+        let found = aggregate(&mut running, &[0.0], updates);
+        assert_eq!((&**found.params, found.rejected.len()), (&[3.0][..], 1));
         assert!(running.clients.get(0).is_none());
+    }
+
+    #[test]
+    fn a_round_that_begins_again_goes_on_from_the_round_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::of(folder.path());
+        let mut running = running("scaffold");
+        running.begin(1, &[0.0]);
+        aggregate(&mut running, &[0.0], vec![update(0, 1, 2.0, 8.0)]);
+        running.save(&state, 1).unwrap();
+        running.begin(2, &[2.0]);
+        let mut both = vec![update(0, 2, 4.0, 1e6), update(1, 2, 6.0, 6.0)];
+        running.prepare(&[2.0], &mut both);
+        running.aggregate(&[2.0], &both).unwrap();
+        // As if the first had ruined the model.
+        running.begin_again(&state, &[2.0]).unwrap();
+        let found = aggregate(&mut running, &[2.0], both[1..].to_vec());
+        assert_eq!(*found.params, [6.0]);
+        assert_eq!(running.begin(3, &[6.0])["server_variate"], [7.0]);
+        assert_eq!((running.clients.round(0), running.clients.round(1)), (1, 2));
     }
 }

@@ -1,17 +1,14 @@
 //! The end of a round: updates become the next model, which is tested and written down.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use anyhow::{Context, Result, bail};
 use fl_algo::Update;
 use fl_round::{Arrival, Closed};
 use tokio::task::spawn_blocking;
-use zfl_run_dir::{ClientRecord, Event, RoundPhase, RoundRecord, RunDir, StateDir};
+use zfl_run_dir::{ClientRecord, Event, RoundRecord, RunDir, StateDir};
 
-use crate::algorithm::{Aggregated, RejectedUpdate};
-use crate::evaluate::evaluate;
+use crate::algorithm::{Aggregated, UnusedUpdate};
 use crate::log::lock;
+use crate::next_model::NextModel;
 use crate::rounds::Rounds;
 use crate::shared::Received;
 use crate::traffic::ANSWERS_WITHIN;
@@ -29,12 +26,11 @@ struct Harvest {
 impl Rounds {
     /// Writes the row of the model that nobody has trained.
     pub(crate) async fn evaluate_initial(&mut self) -> Result<()> {
-        let params = self.params.clone();
-        let (loss, accuracy, eval_s) = self.evaluate(0, &params).await?;
+        let tested = self.test(0, self.params.clone()).await??;
         let record = RoundRecord {
-            test_loss: loss,
-            test_accuracy: accuracy,
-            eval_s,
+            test_loss: tested.loss,
+            test_accuracy: tested.accuracy,
+            eval_s: tested.eval_s,
             elapsed_s: self.shared.log.elapsed_s(),
             ..RoundRecord::default()
         };
@@ -49,38 +45,36 @@ impl Rounds {
             mut late,
         } = self.harvest(&closed);
         if closed.failure.is_some() {
-            self.settle_bytes().await;
-            self.shared
-                .look(|state| self.ledger.fill(&mut records, &state.roster));
-            records.extend(late);
-            return self.run_dir.clients(&records);
+            return self.write_failed(records, late).await;
         }
         let round = closed.round;
-        self.shared.enter(round, RoundPhase::Aggregating);
-        let (aggregated, aggregate_s) = self.aggregate(updates).await?;
-        let Aggregated {
-            params,
-            metrics,
-            rejected,
-            largest,
-        } = aggregated.with_context(|| format!("round {round}"))?;
-        let unused = self.note_rejected(&rejected, &mut records);
-        self.note_rejected(&rejected, &mut late);
-        let params = Arc::new(params);
-        self.shared.enter(round, RoundPhase::Evaluating);
-        let evaluated = self.evaluate(round, &params).await;
-        let (test_loss, test_accuracy, eval_s) = evaluated.with_context(|| largest.to_string())?;
+        let made = self.next_model(round, updates).await;
+        let NextModel {
+            aggregated: Aggregated {
+                params, metrics, ..
+            },
+            unused,
+            tested,
+            aggregate_s,
+        } = made.with_context(|| format!("round {round}"))?;
+        let missing = self.note_unused(&unused, &mut records);
+        self.note_unused(&unused, &mut late);
+        let results = closed.updates.len() as u32 - missing;
+        if results < self.shared.config.quorum {
+            self.write_failed(records, late).await?;
+            bail!("{}", self.missed_quorum(&closed, results, &unused));
+        }
         // Only now: the model of a run is one that has been tested.
         self.params = params;
         self.settle_bytes().await;
         let tested = RoundRecord {
-            results: closed.updates.len() as u32 - unused,
-            failures: closed.failed.len() as u32 + unused,
+            results,
+            failures: closed.failed.len() as u32 + missing,
             late: late.len() as u32,
-            test_loss,
-            test_accuracy,
+            test_loss: tested.loss,
+            test_accuracy: tested.accuracy,
             aggregate_s,
-            eval_s,
+            eval_s: tested.eval_s,
             metrics,
             ..RoundRecord::default()
         };
@@ -88,6 +82,32 @@ impl Rounds {
         // The row of a late update stands beside that of its failure.
         records.extend(late);
         self.finish_round(record, &records).await
+    }
+
+    /// Writes the rows of a round that failed.
+    async fn write_failed(
+        &mut self,
+        mut records: Vec<ClientRecord>,
+        late: Vec<ClientRecord>,
+    ) -> Result<()> {
+        self.settle_bytes().await;
+        self.shared
+            .look(|state| self.ledger.fill(&mut records, &state.roster));
+        records.extend(late);
+        self.run_dir.clients(&records)
+    }
+
+    /// Reason for which a round fails of whose updates too few could be used.
+    fn missed_quorum(&self, closed: &Closed, results: u32, unused: &[UnusedUpdate]) -> String {
+        let (round, quorum) = (closed.round, self.shared.config.quorum);
+        let came = closed.updates.len();
+        let why = unused.first().map_or_else(String::new, |first| {
+            format!(": that of client {}: {}", first.client, first.reason)
+        });
+        format!(
+            "round {round}: {results} of {came} updates could be used, the quorum is {quorum}{why}; look at \
+             the devices' logs, or lower the quorum"
+        )
     }
 
     /// Waits until what is still on the wire for the round is counted, or given up.
@@ -173,57 +193,31 @@ impl Rounds {
         }
     }
 
-    /// Tells which clients' updates the algorithm did not take, and puts the reasons into their rows; returns
-    /// the number of those rows.
-    fn note_rejected(&mut self, rejected: &[RejectedUpdate], records: &mut [ClientRecord]) -> u32 {
+    /// Tells which clients' updates are not in the model, and puts the reasons into their rows; returns the
+    /// number of those rows.
+    fn note_unused(&mut self, unused: &[UnusedUpdate], records: &mut [ClientRecord]) -> u32 {
         let mut noted = 0;
-        for RejectedUpdate {
+        for UnusedUpdate {
             client,
             round,
             reason,
-        } in rejected
+        } in unused
         {
             let mut of_it = records.iter_mut().filter(|record| record.cost.is_some());
             let Some(record) = of_it.find(|one| (one.client, one.round) == (*client, *round))
             else {
                 continue;
             };
-            record.outcome = format!("rejected by the algorithm: {reason}");
-            record.loss = None;
+            (record.outcome, record.loss) = (reason.clone(), None);
             self.failures.push(record.clone());
             self.shared.log.emit(Event::ClientFailed {
                 client: *client,
                 round: *round,
-                reason: record.outcome.clone(),
+                reason: reason.clone(),
             });
             noted += 1;
         }
         noted
-    }
-
-    /// Makes the next model on a thread that may take its time; tells the seconds.
-    async fn aggregate(&self, updates: Vec<Update>) -> Result<(Result<Aggregated>, f64)> {
-        let began = Instant::now();
-        let (algorithm, global) = (self.algorithm.clone(), self.params.clone());
-        let aggregate = move || lock(&algorithm).aggregate(&global, updates);
-        let aggregated = spawn_blocking(aggregate).await?;
-        Ok((aggregated, began.elapsed().as_secs_f64()))
-    }
-
-    async fn evaluate(&self, round: u32, params: &Arc<Vec<f32>>) -> Result<(f64, f64, f64)> {
-        let began = Instant::now();
-        let (model, params, test) = (self.shared.config.model, params.clone(), self.test.clone());
-        let arithmetic = self.shared.config.evaluation_arithmetic();
-        let work = move || evaluate(&model, &params, &test, arithmetic);
-        let found = spawn_blocking(work).await?;
-        let found = found.with_context(|| format!("test the model of round {round}"))?;
-        let (loss, accuracy) = (found.mean_loss(), found.accuracy());
-        self.shared.log.emit(Event::Evaluated {
-            round,
-            loss,
-            accuracy,
-        });
-        Ok((loss, accuracy, began.elapsed().as_secs_f64()))
     }
 
     /// Writes a round down, and the model that it left, before the next may begin.

@@ -3,13 +3,18 @@
 use fl_data::Dataset;
 use fl_nn::{Arithmetic, Evaluation, Model, TrainError, Workspace};
 
+/// Largest mean loss of a model, in nats. One that knows nothing has a few; from one that is so far off no
+/// training finds a way back.
+const LARGEST_LOSS: f64 = 1e6;
+
 /// Examples per piece of work. Fixed, so that the sum has the same order on every machine.
 const CHUNK: usize = 500;
 
 /// Loss and accuracy on a data set, by all processors, in the given arithmetic.
 ///
 /// # Errors
-/// [`TrainError`] if the model or the data do not fit, or the model has diverged.
+/// [`TrainError`] if the model or the data do not fit, or the model has diverged: its loss is not finite, or
+/// beyond all bounds.
 pub fn evaluate(
     model: &Model,
     params: &[f32],
@@ -45,7 +50,15 @@ pub fn evaluate(
         total.correct += part.correct;
         total.loss_sum += part.loss_sum;
     }
-    Ok(total)
+    checked(total)
+}
+
+/// An evaluation whose loss is one of a model.
+fn checked(found: Evaluation) -> Result<Evaluation, TrainError> {
+    match found.mean_loss() > LARGEST_LOSS {
+        true => Err(TrainError::Diverged),
+        false => Ok(found),
+    }
 }
 
 /// Loss and accuracy on a few examples, here and now.
@@ -64,5 +77,7 @@ pub(crate) fn evaluate_chunk(
         ints: &mut ints,
         order: &mut order,
     };
-    model.evaluate(params, inputs, labels, workspace, arithmetic)
+    model
+        .evaluate(params, inputs, labels, workspace, arithmetic)
+        .and_then(checked)
 }

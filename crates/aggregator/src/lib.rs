@@ -28,6 +28,7 @@ mod http;
 mod intake;
 mod kept;
 mod log;
+mod next_model;
 mod probe;
 mod roster;
 mod rounds;

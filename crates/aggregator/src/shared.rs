@@ -33,6 +33,10 @@ const LATE: &str = "late";
 /// Examples that an update must do on: enough to find nonsense, too few to take time.
 const CHECKED_EXAMPLES: usize = 32;
 
+/// Largest number that an update may bring. Training that works stays far below, and from there on it takes
+/// a few steps until nothing is finite any more.
+const LARGEST_NUMBER: f32 = 1e9;
+
 /// A request refused: the status and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub StatusCode, pub String);
@@ -395,19 +399,12 @@ impl Shared {
     /// # Errors
     /// The problem.
     pub(crate) fn check(&self, id: u32, sections: &Sections) -> Result<(), String> {
-        for (name, numbers) in sections.iter().filter(|(name, _)| *name != MODEL) {
-            if let Some(at) = numbers.iter().position(|number| !number.is_finite()) {
-                return Err(format!("section {name}: number {at} is not finite"));
-            }
+        for (name, numbers) in sections {
+            check_numbers(name, numbers)?;
         }
         let Some(params) = sections.get(MODEL) else {
             return Ok(());
         };
-        if let Some(at) = params.iter().position(|param| !param.is_finite()) {
-            return Err(format!(
-                "parameter {at} is not finite: the training diverged, lower the learning rate"
-            ));
-        }
         // Numbers may be finite and still too large for a single forward pass.
         let own = self.partition.indices(id as usize);
         let some = &own[..own.len().min(CHECKED_EXAMPLES)];
@@ -419,7 +416,7 @@ impl Shared {
         match evaluate_chunk(&self.config.model, params, &inputs, &labels, arithmetic) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!(
-                "these parameters give no finite loss on the client's own examples: {error}"
+                "these parameters give no usable loss on the client's own examples: {error}"
             )),
         }
     }
@@ -473,6 +470,25 @@ impl State {
             });
         }
     }
+}
+
+/// Checks that numbers are such as training can come to.
+///
+/// # Errors
+/// The first that is not.
+fn check_numbers(name: &str, numbers: &[f32]) -> Result<(), String> {
+    let is_sound = |number: &f32| number.abs() <= LARGEST_NUMBER;
+    let Some(at) = numbers.iter().position(|number| !is_sound(number)) else {
+        return Ok(());
+    };
+    let what = match numbers[at] {
+        number if number.is_finite() => format!("is {number:e}, more than {LARGEST_NUMBER:e}"),
+        _ => "is not finite".to_owned(),
+    };
+    Err(match name {
+        MODEL => format!("parameter {at} {what}: the training diverged, lower the learning rate"),
+        name => format!("section {name}: number {at} {what}"),
+    })
 }
 
 /// The phase as the record of a run has it.

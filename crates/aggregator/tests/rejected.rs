@@ -20,7 +20,7 @@ impl ServerRule for Picky {
         self.model = global.to_vec();
     }
 
-    fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
+    fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
         if update.client < self.first {
             return Err(Rejected("not to its taste".into()));
         }

@@ -76,10 +76,10 @@ async fn an_honest_fleet_completes_every_round() {
 #[tokio::test]
 async fn every_order_of_arrival_gives_the_same_bits() {
     // With examples 1, 2 and 3 the outer two cancel but for rounding, so that the middle one is lost or
-    // kept by the order in which they are added. Powers of two, so that they cancel exactly; not so large
-    // that nobody would take them for a model.
-    let large = 2.0_f32.powi(60);
-    let updates = [3.0 * large, 1.0, -large];
+    // kept by the order in which they are added, also in twice the precision. Powers of two, so that they
+    // cancel exactly; not so large that nobody would take them for a model.
+    let large = 2.0_f32.powi(20);
+    let updates = [3.0 * large, 2.0_f32.powi(-40), -large];
     let mut models = BTreeSet::new();
     for order in [
         [0, 1, 2],

@@ -3,29 +3,29 @@
 use crate::BodyChoice;
 use crate::choice::Body;
 use crate::refusal::{Refusal, require};
+use crate::root::Root;
 use crate::settings::{DeviceSettings, Settings};
 use std::collections::BTreeSet;
-use std::path::Path;
 use zfl_machine::Board;
-use zfl_machine::board::{self, Guest};
+use zfl_machine::board::Guest;
 
 /// The board of a bare device unless another is asked for.
 const DEFAULT_BOARD: &str = "microvm";
 
 /// Looks up the guest that a board boots. A board that cannot be read has none here: it is refused, by
 /// its name, when it is needed.
-pub fn guests(root: &Path) -> impl Fn(&str) -> Option<Guest> {
-    |name| Board::load(root, name).ok().map(|board| board.body)
+pub fn guests(root: &Root) -> impl Fn(&str) -> Option<Guest> {
+    |name| root.board(name).ok().map(|board| board.body)
 }
 
 /// The body asked for, or that of the board, or the best that is built.
-pub(crate) fn body_of(device: &DeviceSettings, root: &Path) -> Result<Body, Refusal> {
+pub(crate) fn body_of(device: &DeviceSettings, root: &Root) -> Result<Body, Refusal> {
     let body = device.body();
     Ok(match (body, &device.board) {
         (BodyChoice::Bare, _) => Body::Bare,
         (BodyChoice::Zephyr, _) => Body::Zephyr,
         (BodyChoice::Native, _) => Body::Native,
-        (BodyChoice::Auto, Some(name)) => Body::of(load(root, name)?.body),
+        (BodyChoice::Auto, Some(name)) => Body::of(root.board(name)?.body),
         (BodyChoice::Auto, None) if has_zephyr(root) => Body::Zephyr,
         (BodyChoice::Auto, None) => Body::Bare,
     })
@@ -35,25 +35,28 @@ pub(crate) fn body_of(device: &DeviceSettings, root: &Path) -> Result<Body, Refu
 pub(crate) fn board_of(
     guest: Guest,
     device: &DeviceSettings,
-    root: &Path,
+    root: &Root,
 ) -> Result<Board, Refusal> {
     if let Some(name) = &device.board {
-        let board = load(root, name)?;
+        let board = root.board(name)?;
         require(board.body == guest, || {
             format!("board {name} does not boot --body {guest}: leave one of the two out")
         })?;
         return Ok(board);
     }
     default_board(root, guest)?.ok_or_else(|| {
+        let place = match root.tree() {
+            Some(tree) => format!("under {}", tree.join("boards").display()),
+            None => "built in".to_owned(),
+        };
         Refusal(format!(
-            "there is no board for --body {guest} under {}: take --body bare or native",
-            root.join("boards").display()
+            "there is no board for --body {guest} {place}: take --body bare or native"
         ))
     })
 }
 
 /// Parts of a file that flags override by the board or the body that they ask for, in lines for people.
-pub fn overridden(flags: &Settings, file: &Settings, root: &Path) -> BTreeSet<String> {
+pub fn overridden(flags: &Settings, file: &Settings, root: &Root) -> BTreeSet<String> {
     let devices = file.fleet.iter().map(|group| &group.device);
     devices
         .chain([&file.device])
@@ -62,7 +65,7 @@ pub fn overridden(flags: &Settings, file: &Settings, root: &Path) -> BTreeSet<St
 }
 
 /// Without emulation everything goes that only a machine has: no word of that.
-fn overridden_device(flags: &DeviceSettings, file: &DeviceSettings, root: &Path) -> Option<String> {
+fn overridden_device(flags: &DeviceSettings, file: &DeviceSettings, root: &Root) -> Option<String> {
     let guest_of = guests(root);
     if flags.excludes_board(file, &guest_of) {
         let (guest, old) = (flags.body?.guest()?, file.board.as_deref()?);
@@ -83,26 +86,22 @@ fn overridden_device(flags: &DeviceSettings, file: &DeviceSettings, root: &Path)
     None
 }
 
-fn load(root: &Path, name: &str) -> Result<Board, Refusal> {
-    Board::load(root, name).map_err(|error| Refusal(error.to_string()))
-}
-
 /// Tells whether the firmware of some Zephyr board is built.
-fn has_zephyr(root: &Path) -> bool {
+fn has_zephyr(root: &Root) -> bool {
     let built = |name: String| {
-        let board = load(root, &name).ok();
+        let board = root.board(&name).ok();
         board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
     };
-    board::known(root).into_iter().any(built)
+    root.boards().into_iter().any(built)
 }
 
 /// The board of devices of which only the body is said.
-fn default_board(root: &Path, guest: Guest) -> Result<Option<Board>, Refusal> {
+fn default_board(root: &Root, guest: Guest) -> Result<Option<Board>, Refusal> {
     // The default of bare is by name: the others are slower to boot.
-    let mut names = board::known(root);
+    let mut names = root.boards();
     names.sort_by_key(|name| name != DEFAULT_BOARD);
     for name in names {
-        let board = load(root, &name)?;
+        let board = root.board(&name)?;
         if board.body == guest {
             return Ok(Some(board));
         }

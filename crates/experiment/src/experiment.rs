@@ -5,13 +5,14 @@ use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::refusal::{Refusal, require};
+use crate::root::{DIGITS, Data, Root};
 use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
 use crate::{native, place};
 use anyhow::{Context, Result};
 use fl_algo::Attackers;
-use fl_data::{Partition, PartitionRequest, Splits};
-use fl_nn::{Activation, Model, Shape};
+use fl_data::{Loaded, Partition, PartitionRequest, Splits};
+use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -112,6 +113,9 @@ pub struct Experiment {
     /// Folder of the data set, unless it is the one that comes with zfl.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// The examples.
+    #[serde(skip)]
+    pub examples: Data,
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
@@ -151,8 +155,8 @@ impl Experiment {
     ///
     /// # Errors
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
-    pub fn of_run(settings: &Settings, out: Out<'_>, root: &Path) -> Result<(Self, Splits)> {
-        let data = load(settings)?;
+    pub fn of_run(settings: &Settings, out: Out<'_>, root: &Root) -> Result<(Self, Splits)> {
+        let (data, notes) = load(settings, out, root)?;
         let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
@@ -164,6 +168,7 @@ impl Experiment {
         // Said for all only if it is so of all: read again, it would give every group a speed.
         let mut machines = groups.iter().filter(|group| group.board.is_some());
         let counted = emulated && machines.all(|group| group.speed.is_some());
+        experiment.notes.extend(notes);
         experiment.body = body;
         experiment.board = common(
             &groups,
@@ -193,16 +198,17 @@ impl Experiment {
     pub fn of_server(
         settings: &Settings,
         out: Option<&Path>,
-        root: &Path,
+        root: &Root,
     ) -> Result<(Self, Splits)> {
-        let data = load(settings)?;
+        let out = Out::New(out);
+        let (data, notes) = load(settings, out, root)?;
         let least = settings.clients_per_round.unwrap_or(1);
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
-        let out = Out::New(out);
         let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let mut experiment =
             Self::resolve(settings, partitioning, clients, "server", &data, out, root)?;
+        experiment.notes.extend(notes);
         let examples = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(examples);
         experiment.deal(&data)?;
@@ -218,7 +224,7 @@ impl Experiment {
         kind: &str,
         data: &Splits,
         out: Out<'_>,
-        root: &Path,
+        root: &Root,
     ) -> Result<Self> {
         let (clients_per_round, over_commit) = cohort(settings, clients)?;
         let rounds = settings.rounds();
@@ -237,7 +243,7 @@ impl Experiment {
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
         let out = match out {
-            Out::New(out) => place::choose(out, root, &name)?,
+            Out::New(out) => place::choose(out, root.runs(), &name)?,
             Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
         };
         Ok(Self {
@@ -269,7 +275,8 @@ impl Experiment {
             activation,
             seed: settings.seed(),
             examples_per_client: None,
-            data: settings.data.as_deref().and_then(elsewhere),
+            data: named(settings, root),
+            examples: root.data(settings.data.as_deref()),
             out,
             partitioning,
             strategy,
@@ -498,16 +505,49 @@ fn quorum(
     Ok(quorum)
 }
 
-/// The data set asked for.
-fn load(settings: &Settings) -> Result<Splits, Refusal> {
-    fl_data::load(settings.data.as_deref()).map_err(|error| Refusal(error.to_string()))
+/// The data set asked for, and lines for people about it.
+fn load(settings: &Settings, out: Out<'_>, root: &Root) -> Result<(Splits, Vec<String>), Refusal> {
+    let data = root.data(settings.data.as_deref());
+    let falls_back = settings.data.is_none() && data == Data::Digits;
+    require(!falls_back || matches!(out, Out::New(_)), || {
+        "the run was on data/mnist of a tree of zfl, and there is none here: name the tree with --root"
+            .to_owned()
+    })?;
+    let loaded = match &data {
+        Data::Digits => fl_data::digits(),
+        Data::Folder(dir) => fl_data::load(dir),
+    };
+    let loaded = loaded.map_err(|error| match &data {
+        Data::Folder(dir) if root.mnist().as_ref() == Some(dir) => {
+            format!("{error}; or restore it with: git checkout -- data/mnist")
+        }
+        _ => error.to_string(),
+    });
+    let Loaded { splits, warnings } = loaded.map_err(Refusal)?;
+    let mut notes: Vec<_> = warnings
+        .into_iter()
+        .map(|line| format!("warning: {line}"))
+        .collect();
+    if falls_back {
+        notes.push(format!(
+            "no MNIST here: the data are the digits of 8 x 8 pixels that are built in ({} to train on); --data \
+             takes others",
+            splits.train.len()
+        ));
+    }
+    Ok((splits, notes))
 }
 
-/// The folder of a data set that does not come with zfl.
-fn elsewhere(dir: &Path) -> Option<PathBuf> {
-    let canonical = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let found = canonical(dir);
-    (found != canonical(&fl_data::default_dir())).then_some(found)
+/// The data set as `config.toml` names it; not at all, if it is the MNIST of the tree.
+fn named(settings: &Settings, root: &Root) -> Option<PathBuf> {
+    let canonical = |dir: PathBuf| dir.canonicalize().unwrap_or(dir);
+    match root.data(settings.data.as_deref()) {
+        Data::Digits => Some(DIGITS.into()),
+        Data::Folder(dir) => {
+            let dir = canonical(dir);
+            (root.mnist().map(canonical).as_ref() != Some(&dir)).then_some(dir)
+        }
+    }
 }
 
 /// A value that all groups have in common, if they do.
@@ -528,6 +568,13 @@ fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S:
 
 /// The model of these layers.
 fn model(layers: &[u32], activation: Activation) -> Result<Model, Refusal> {
+    let inputs = layers.first().copied().unwrap_or(0) as usize;
+    require(inputs <= MAX_WIDTH, || {
+        format!(
+            "the images have {inputs} pixels, and a model has at most {MAX_WIDTH} inputs: make the images smaller, \
+             such as 28 x 28, and give that data set with --data"
+        )
+    })?;
     let sizes: Vec<_> = layers.iter().map(|&size| size as usize).collect();
     let shape = Shape::new(&sizes)
         .map_err(|error| Refusal(format!("a network of {layers:?}: {error}; change --hidden")))?;

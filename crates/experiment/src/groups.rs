@@ -2,11 +2,11 @@
 
 use crate::choice::{self, Body, Time};
 use crate::refusal::{Refusal, require};
+use crate::root::Root;
 use crate::rule::{Attacking, Partitioning};
 use crate::settings::{DeviceSettings, GroupSettings, Settings};
 use crate::{boards, native};
 use serde::{Serialize, Serializer};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_machine::{Board, Speed};
@@ -94,7 +94,7 @@ impl FleetGroup {
 /// A [`Refusal`] of what cannot be meant, or does not fit the data.
 pub fn resolve(
     settings: &Settings,
-    root: &Path,
+    root: &Root,
     available: usize,
     partitioning: &Partitioning,
 ) -> Result<Vec<FleetGroup>, Refusal> {
@@ -114,7 +114,7 @@ pub fn resolve(
 }
 
 /// The groups as asked for: one of all devices, where there is no `[[fleet]]`.
-fn asked(settings: &Settings, root: &Path) -> Result<Vec<GroupSettings>, Refusal> {
+fn asked(settings: &Settings, root: &Root) -> Result<Vec<GroupSettings>, Refusal> {
     if settings.fleet.is_empty() {
         return Ok(vec![GroupSettings {
             name: Some("all".to_owned()),
@@ -208,7 +208,7 @@ pub fn equal_examples(settings: &Settings, clients: u32, available: usize) -> Re
 
 fn resolve_one(
     settings: &Settings,
-    root: &Path,
+    root: &Root,
     at: usize,
     asked: GroupSettings,
     share: u32,
@@ -250,10 +250,10 @@ fn resolve_one(
 }
 
 /// The link of a device: its profile, with what is said of loss and delay in place of the profile's.
-fn link_of(device: &DeviceSettings, root: &Path) -> Result<Link, Refusal> {
+fn link_of(device: &DeviceSettings, root: &Root) -> Result<Link, Refusal> {
     let mut link = match &device.link {
         Some(name) => {
-            Profile::load(root, name)
+            Profile::load(root.tree(), name)
                 .map_err(|error| Refusal(error.to_string()))?
                 .link
         }

@@ -22,6 +22,7 @@ pub mod keys;
 mod native;
 pub mod place;
 mod refusal;
+pub mod root;
 mod rule;
 mod settings;
 pub mod values;
@@ -33,6 +34,7 @@ pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
+pub use root::Root;
 pub use rule::{Attacking, Number, Partitioning, RuleSettings, Strategy};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,

@@ -4,9 +4,6 @@ use crate::refusal::{Refusal, require};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The folder that runs are in, unless `--out` says otherwise.
-pub const RUNS: &str = "runs";
-
 /// `20260228-235959-bare-50x20`: sorts by time, and tells what was run.
 pub fn default_name(kind: &str, clients: u32, rounds: u32) -> String {
     format!("{}-{kind}-{clients}x{rounds}", timestamp_now())
@@ -23,7 +20,7 @@ pub fn timestamp_now() -> String {
 ///
 /// # Errors
 /// A [`Refusal`] if the folder has something in it already.
-pub fn choose(out: Option<&Path>, root: &Path, name: &str) -> Result<PathBuf, Refusal> {
+pub fn choose(out: Option<&Path>, runs: &Path, name: &str) -> Result<PathBuf, Refusal> {
     if let Some(out) = out {
         require(is_vacant(out), || {
             format!(
@@ -33,7 +30,6 @@ pub fn choose(out: Option<&Path>, root: &Path, name: &str) -> Result<PathBuf, Re
         })?;
         return Ok(std::path::absolute(out).unwrap_or_else(|_| out.to_owned()));
     }
-    let runs = root.join(RUNS);
     let numbered = (2..).map(|number| runs.join(format!("{name}-{number}")));
     let free = std::iter::once(runs.join(name))
         .chain(numbered)
@@ -95,7 +91,7 @@ mod tests {
     fn a_name_that_is_taken_gets_a_number() {
         let root = tempfile::tempdir().unwrap();
         let first = choose(None, root.path(), "night").unwrap();
-        assert_eq!(first, root.path().join("runs/night"));
+        assert_eq!(first, root.path().join("night"));
         std::fs::create_dir_all(&first).unwrap();
         assert_eq!(
             choose(None, root.path(), "night").unwrap(),
@@ -104,7 +100,7 @@ mod tests {
         );
         std::fs::write(first.join("summary.json"), "{}").unwrap();
         let second = choose(None, root.path(), "night").unwrap();
-        assert_eq!(second, root.path().join("runs/night-2"));
+        assert_eq!(second, root.path().join("night-2"));
     }
 
     #[test]

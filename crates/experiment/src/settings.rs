@@ -15,6 +15,7 @@ use crate::keys::domain::{
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys};
 use crate::refusal::{Refusal, require};
+use crate::root::DIGITS;
 use crate::rule::{PartitionChoice, Rule};
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
@@ -54,8 +55,9 @@ keys! {
         arithmetic: Named<Arithmetic> = Arithmetic::Fixed, RunAndServer "arithmetic" "Training";
         /// Source of every random number; the same seed gives the same model, bit by bit
         seed: Seed64 = 1, RunAndServer "seed" "Training";
-        /// Folder with the four files of MNIST or a set like it, gzipped or not
-        data: Folder | "data/mnist", RunAndServer "data" "Training";
+        /// Folder with the four files of MNIST or a set like it, gzipped or not; or zfl:digits, digits of 8 x 8 pixels
+        /// that are built in
+        data: Folder | "the tree's data/mnist, else zfl:digits", RunAndServer "data" "Training";
         /// Training examples of each device; the mean, if the partition decides how many each has
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
         /// Rule by which the training examples are dealt out
@@ -252,6 +254,9 @@ impl Settings {
     fn resolve_paths(&mut self, folder: &Path) {
         let own = [&mut self.data, &mut self.faults.trace, &mut self.out];
         for path in own.into_iter().flatten() {
+            if *path == Path::new(DIGITS) {
+                continue;
+            }
             *path = standing(folder, path);
         }
         for device in [&mut self.device]

@@ -1,7 +1,9 @@
 //! Versions of what a run depends on besides zfl and its configuration: emulator, system, firmware, data.
 
 use crate::experiment::Experiment;
+use crate::root::Data;
 use anyhow::{Context, Result};
+use fl_data::DIGITS;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -33,11 +35,7 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         versions.insert(format!("firmware {}", board.name), hash);
         anyhow::Ok(())
     })?;
-    let built_in = fl_data::default_dir();
-    let data = experiment.data.as_deref().unwrap_or(&built_in);
-    let hash = sha256(&fl_data::files(data))?;
-    let name = data_name(data);
-    versions.insert("data".to_owned(), format!("{name} {hash}"));
+    versions.insert("data".to_owned(), data(&experiment.examples)?);
     Ok(versions)
 }
 
@@ -57,6 +55,17 @@ pub fn merge_on_resume(
     now
 }
 
+/// Name and hash of a data set.
+fn data(examples: &Data) -> Result<String> {
+    Ok(match examples {
+        Data::Digits => format!(
+            "digits {}",
+            finish(Sha256::new().chain_update(DIGITS.concat()))
+        ),
+        Data::Folder(dir) => format!("{} {}", data_name(dir), sha256(&fl_data::files(dir))?),
+    })
+}
+
 /// The name of a data set: its folder's.
 fn data_name(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
@@ -70,9 +79,13 @@ fn sha256(files: &[PathBuf]) -> Result<String> {
     for path in files {
         take_in(&mut hasher, path).with_context(|| format!("read {}", path.display()))?;
     }
+    Ok(finish(hasher))
+}
+
+fn finish(hasher: Sha256) -> String {
     let hash = hasher.finalize();
     let digits = hash.iter().map(|byte| format!("{byte:02x}"));
-    Ok(format!("sha256:{}", digits.collect::<String>()))
+    format!("sha256:{}", digits.collect::<String>())
 }
 
 fn take_in(hasher: &mut Sha256, path: &Path) -> io::Result<()> {

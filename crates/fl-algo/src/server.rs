@@ -117,7 +117,9 @@ pub struct Policy {
 /// The server half of an algorithm.
 ///
 /// A round is `begin`, `add` for every update in the order of clients, `finish`. A round that fails ends
-/// without `finish`, and the next `begin` starts from what was there before it.
+/// without `finish`, and the next `begin` starts from what was there before it. If the model is of no use,
+/// it is made again of fewer updates: the rule then goes on from what it saved last, and the round begins
+/// anew.
 pub trait ServerRule: Send + Sync {
     /// Policy of its rounds.
     fn policy(&self) -> Policy {
@@ -146,7 +148,7 @@ pub trait ServerRule: Send + Sync {
     ///
     /// # Errors
     /// [`Rejected`] if it is of no use; nothing has changed then.
-    fn add(&mut self, update: Update, before: Option<&KeptVectors>) -> Result<(), Rejected>;
+    fn add(&mut self, update: &Update, before: Option<&KeptVectors>) -> Result<(), Rejected>;
 
     /// Makes the next global model of the updates.
     ///

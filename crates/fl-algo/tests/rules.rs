@@ -26,7 +26,7 @@ fn rule(name: &str, params: &[(&str, f64)], cohort: u32) -> Result<Box<dyn Serve
 fn next(rule: &mut dyn ServerRule, round: u32, global: &[f32], updates: Vec<Update>) -> Vec<f32> {
     rule.begin(round, global);
     for update in updates {
-        rule.add(update, None).unwrap();
+        rule.add(&update, None).unwrap();
     }
     let mut global = global.to_vec();
     rule.finish(&mut global).unwrap();
@@ -74,7 +74,7 @@ fn a_round_too_small_for_the_protection_of_krum_says_so() {
     for (updates, unprotected) in [(5, 0.0), (4, 1.0), (5, 0.0)] {
         rule.begin(1, &[0.0, 0.0]);
         for client in 0..updates {
-            rule.add(update(client, 1, 1, &[1.0, 1.0]), None).unwrap();
+            rule.add(&update(client, 1, 1, &[1.0, 1.0]), None).unwrap();
         }
         let metrics = rule.finish(&mut vec![0.0, 0.0]).unwrap();
         assert_eq!(metrics["unprotected"], unprotected, "{updates} updates");
@@ -113,9 +113,9 @@ fn fedbuff_refuses_what_is_older_than_allowed() {
     for round in 1..=3 {
         rule.begin(round, &[0.0, 0.0]);
     }
-    let refused = rule.add(update(0, 1, 1, &[1.0, 1.0]), None).unwrap_err();
+    let refused = rule.add(&update(0, 1, 1, &[1.0, 1.0]), None).unwrap_err();
     assert!(refused.to_string().contains("round 1"), "{refused}");
-    rule.add(update(0, 1, 2, &[1.0, 1.0]), None).unwrap();
+    rule.add(&update(0, 1, 2, &[1.0, 1.0]), None).unwrap();
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn scaffold_keeps_the_mean_variate_of_all_clients_not_only_of_the_cohort() {
         update
     };
     rule.begin(1, &[0.0, 0.0]);
-    rule.add(with(0, [4.0, 0.0]), None).unwrap();
-    rule.add(with(3, [8.0, 2.0]), None).unwrap();
+    rule.add(&with(0, [4.0, 0.0]), None).unwrap();
+    rule.add(&with(3, [8.0, 2.0]), None).unwrap();
     let mut global = vec![0.0, 0.0];
     rule.finish(&mut global).unwrap();
     assert_eq!(global, [1.0, 0.0]);
@@ -155,7 +155,7 @@ fn scaffold_keeps_the_mean_variate_of_all_clients_not_only_of_the_cohort() {
         round: 1,
         sections: [("client_variate".to_owned(), vec![8.0, 2.0])].into(),
     };
-    rule.add(with(3, [0.0, 6.0]), Some(&before)).unwrap();
+    rule.add(&with(3, [0.0, 6.0]), Some(&before)).unwrap();
     rule.finish(&mut global).unwrap();
     assert_eq!(rule.down_sections()[0].1, [1.0, 1.5]);
 }
@@ -170,7 +170,7 @@ fn a_round_that_failed_leaves_nothing_behind() {
     ] {
         let mut rule = rule(name, &params, 1).unwrap();
         rule.begin(1, &[0.0, 0.0]);
-        rule.add(update(0, 1, 1, &[9.0, 9.0]), None).unwrap();
+        rule.add(&update(0, 1, 1, &[9.0, 9.0]), None).unwrap();
         let found = next(
             &mut *rule,
             1,
@@ -196,12 +196,12 @@ fn a_useless_update_is_refused_and_the_others_count() {
             let mut useless = update(0, 1, 1, &useless);
             let variate = ("client_variate".to_owned(), vec![5.0, 5.0]);
             useless.sections.extend([variate]);
-            assert!(rule.add(useless, None).is_err(), "{name}");
+            assert!(rule.add(&useless, None).is_err(), "{name}");
         }
         let mut good = update(0, 1, 1, &[3.0, 4.0]);
         let variate = ("client_variate".to_owned(), vec![1.0, 2.0]);
         good.sections.extend([variate]);
-        rule.add(good, None).unwrap();
+        rule.add(&good, None).unwrap();
         let mut global = vec![0.0, 0.0];
         rule.finish(&mut global).unwrap();
         assert_eq!(global, [3.0, 4.0], "{name}");
@@ -247,7 +247,7 @@ fn rules_tell_numbers_about_a_round() {
     let metrics = |rule: &mut dyn ServerRule, round, updates: Vec<Update>| {
         rule.begin(round, &[0.0, 0.0]);
         for update in updates {
-            rule.add(update, None).unwrap();
+            rule.add(&update, None).unwrap();
         }
         let found = rule.finish(&mut vec![0.0, 0.0]).unwrap();
         found.into_iter().collect::<Vec<_>>()
@@ -323,7 +323,7 @@ fn a_step_out_of_the_range_of_numbers_is_refused_and_changes_nothing() {
     let mut rule = rule("fedbuff", &params, 1).unwrap();
     let mut global = vec![0.0, 0.0];
     rule.begin(1, &global);
-    rule.add(update(0, 1, 1, &[1.0, 1e38]), None).unwrap();
+    rule.add(&update(0, 1, 1, &[1.0, 1e38]), None).unwrap();
     let refused = rule.finish(&mut global).unwrap_err();
     assert_eq!(refused.to_string(), "parameter 1 is larger than any f32");
     assert_eq!(global, [0.0, 0.0]);

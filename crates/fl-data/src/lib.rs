@@ -1,8 +1,9 @@
 //! Data sets of labelled octet vectors, and how their examples are dealt out to clients.
 //!
 //! A data set is a directory with the four IDX files that MNIST made a habit of, plain or gzipped:
-//! `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` for testing.
-//! [`load`] reads them; a [`Partitioner`] deals the training examples out.
+//! `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` for testing. [`load`] reads
+//! them, also under other common names; [`digits`] is a small one that is built in. A [`Partitioner`] deals the
+//! training examples out.
 //!
 //! # Invariants
 //! - Files are not trusted: no memory is taken for a size that a header claims before the bytes are
@@ -26,4 +27,4 @@ pub use partition::{
     PARTITIONERS, Partition, PartitionError, PartitionRequest, Partitioner, equal_share, iid,
     partitioner,
 };
-pub use source::{MAX_FILE_BYTES, default_dir, files, load};
+pub use source::{DIGITS, Loaded, MAX_FILE_BYTES, digits, files, load};

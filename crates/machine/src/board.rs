@@ -20,6 +20,19 @@ use crate::qemu::Version;
 /// addresses of their devices, which is all that a 32-bit guest reaches. q35 splits what is more.
 const MOST_MEMORY_MIB: u32 = 2048;
 
+/// The boards that are there without a tree, by name.
+const BUILT_IN: [(&str, &str); 3] = [
+    (
+        "microvm",
+        include_str!("../../../boards/microvm/board.toml"),
+    ),
+    ("q35", include_str!("../../../boards/q35/board.toml")),
+    (
+        "qemu_x86",
+        include_str!("../../../boards/qemu_x86/board.toml"),
+    ),
+];
+
 /// The guests that an emulated machine can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,8 +124,7 @@ pub struct Nic {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// After `-kernel`. Relative to the root of the workspace in the file, joined to it by
-    /// [`Board::load`].
+    /// After `-kernel`. Relative to the tree in the file, joined to it by [`Board::load`].
     pub image: PathBuf,
     /// After `-append`; left out if empty.
     #[serde(default)]
@@ -163,16 +175,11 @@ pub enum BoardError {
 }
 
 impl Board {
-    /// Reads the board called `name` under `root/boards/`, or at the path `name` if it has a slash
-    /// (a folder with a `board.toml`, or the file itself). Paths in it are joined to `root`. A board from
-    /// elsewhere than `root/boards/` may ask only for what is harmless.
-    pub fn load(root: &Path, name: &str) -> Result<Self, BoardError> {
-        let path = locate(root, name);
-        let text = read_text(&path, MAX_TEXT).map_err(|source| BoardError::Read {
-            name: name.to_owned(),
-            source,
-            known: known(root).join(", "),
-        })?;
+    /// Reads the board called `name`: of the tree's `boards/`, or one that is built in where there is no tree;
+    /// or at the path `name` if it has a slash (a folder with a `board.toml`, or the file itself). Paths in it
+    /// are joined to the tree. A board from elsewhere may ask only for what is harmless.
+    pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, BoardError> {
+        let (path, text) = read(tree, name)?;
         let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
             path: path.clone(),
             source: Box::new(error),
@@ -181,7 +188,9 @@ impl Board {
         board
             .check()
             .map_err(|problem| BoardError::Invalid { path, problem })?;
-        board.kernel.image = root.join(&board.kernel.image);
+        if let Some(tree) = tree {
+            board.kernel.image = tree.join(&board.kernel.image);
+        }
         board.path = name.contains('/').then(|| name.to_owned());
         Ok(board)
     }
@@ -260,9 +269,29 @@ impl Board {
     }
 }
 
-/// The names of the boards under `root/boards/`, in order.
-pub fn known(root: &Path) -> Vec<String> {
-    let Ok(folders) = std::fs::read_dir(root.join("boards")) else {
+/// The text of a board, and what errors call it.
+fn read(tree: Option<&Path>, name: &str) -> Result<(PathBuf, String), BoardError> {
+    let built_in = || BUILT_IN.iter().find(|(known, _)| *known == name);
+    if let (None, Some((name, text))) = (tree, built_in()) {
+        return Ok((format!("built-in board {name}").into(), (*text).to_owned()));
+    }
+    let path = locate(tree, name);
+    let text = zfl_files::read_text(&path, zfl_files::MAX_TEXT);
+    let text = text.map_err(|error| BoardError::Read {
+        name: name.to_owned(),
+        path: path.clone(),
+        source: error.into(),
+        known: known(tree).join(", "),
+    })?;
+    Ok((path, text))
+}
+
+/// The names of the boards of a tree, or of those built in, in order.
+pub fn known(tree: Option<&Path>) -> Vec<String> {
+    let Some(tree) = tree else {
+        return BUILT_IN.map(|(name, _)| name.to_owned()).into();
+    };
+    let Ok(folders) = std::fs::read_dir(tree.join("boards")) else {
         return Vec::new();
     };
     let mut names: Vec<String> = folders
@@ -279,9 +308,10 @@ fn is_within(file: &Path, folder: &Path) -> bool {
     matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(&folder))
 }
 
-fn locate(root: &Path, name: &str) -> PathBuf {
+fn locate(tree: Option<&Path>, name: &str) -> PathBuf {
     if !name.contains('/') {
-        return root.join("boards").join(name).join("board.toml");
+        let boards = tree.unwrap_or(Path::new("")).join("boards");
+        return boards.join(name).join("board.toml");
     }
     let path = PathBuf::from(name);
     if path.is_dir() {
@@ -301,12 +331,12 @@ pub(crate) mod tests {
 
     /// A board of the repository.
     pub(crate) fn board(name: &str) -> Board {
-        Board::load(&workspace(), name).unwrap_or_else(|error| panic!("{error}"))
+        Board::load(Some(&workspace()), name).unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
     fn every_board_of_the_repository_can_be_read() {
-        let names = known(&workspace());
+        let names = known(Some(&workspace()));
         assert!(names.contains(&"microvm".to_owned()), "{names:?}");
         for name in names {
             let board = board(&name);
@@ -317,8 +347,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_built_in_is_what_the_folder_has() {
+        assert_eq!(known(None), known(Some(&workspace())));
+        for name in known(None) {
+            let built_in = Board::load(None, &name).unwrap();
+            let image = workspace().join(&built_in.kernel.image);
+            assert_eq!(image, board(&name).kernel.image);
+        }
+        let error = Board::load(None, "toaster").unwrap_err().to_string();
+        assert!(error.contains("boards here: microvm, q35"), "{error}");
+    }
+
+    #[test]
     fn a_board_that_is_not_there_names_those_that_are() {
-        let error = Board::load(&workspace(), "toaster")
+        let error = Board::load(Some(&workspace()), "toaster")
             .unwrap_err()
             .to_string();
         assert!(
@@ -333,7 +375,7 @@ pub(crate) mod tests {
         let file = folder.join("board.toml");
         for path in [folder, file] {
             assert_eq!(
-                Board::load(&workspace(), path.to_str().unwrap())
+                Board::load(Some(&workspace()), path.to_str().unwrap())
                     .unwrap()
                     .name,
                 "microvm"

@@ -124,21 +124,21 @@ struct File {
 }
 
 impl Profile {
-    /// The link called `name`: `root/links/<name>.toml` if that is there, and the one that is built
+    /// The link called `name`: the tree's `links/<name>.toml` if that is there, and the one that is built
     /// in otherwise. If `name` has a slash, it is the path of a file.
-    pub fn load(root: &Path, name: &str) -> Result<Self, ProfileError> {
+    pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, ProfileError> {
         if name.contains('/') {
             return Self::read(Path::new(name));
         }
-        let path = folder(root).join(format!("{name}.toml"));
-        if path.is_file() {
+        let path = folder(tree).join(format!("{name}.toml"));
+        if tree.is_some() && path.is_file() {
             let profile = Self::read(&path)?;
             return profile.named(name, &path.display().to_string());
         }
         match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             Some((name, text)) => Self::parse(text, &format!("built-in link {name}")),
             None => {
-                let known = known(root).join(", ");
+                let known = known(tree).join(", ");
                 Err(ProfileError::Unknown {
                     name: name.to_owned(),
                     path,
@@ -190,13 +190,14 @@ impl Profile {
     }
 }
 
-/// The names of all links, in order: those of `root/links/` and those that are built in.
-pub fn known(root: &Path) -> Vec<String> {
+/// The names of all links, in order: those of a tree and those that are built in.
+pub fn known(tree: Option<&Path>) -> Vec<String> {
     let mut names: Vec<String> = BUILT_IN
         .iter()
         .map(|(name, _)| (*name).to_owned())
         .collect();
-    let entries = std::fs::read_dir(folder(root))
+    let entries = tree
+        .and_then(|_| std::fs::read_dir(folder(tree)).ok())
         .into_iter()
         .flatten()
         .flatten();
@@ -212,8 +213,8 @@ pub fn known(root: &Path) -> Vec<String> {
     names
 }
 
-fn folder(root: &Path) -> PathBuf {
-    root.join("links")
+fn folder(tree: Option<&Path>) -> PathBuf {
+    tree.unwrap_or(Path::new("")).join("links")
 }
 
 fn invalid(origin: &str, problem: String) -> ProfileError {
@@ -325,13 +326,13 @@ mod tests {
     #[test]
     fn what_is_built_in_is_what_the_folder_has() {
         let built_in: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-        let known = known(&workspace());
+        let known = known(Some(&workspace()));
         assert_eq!(known.len(), built_in.len(), "{known:?}");
         for (name, text) in BUILT_IN {
             let profile = Profile::parse(text, name).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(profile.name, name);
-            assert_eq!(Profile::load(&workspace(), name).unwrap(), profile);
-            assert_eq!(Profile::load(Path::new("/nowhere"), name).unwrap(), profile);
+            assert_eq!(Profile::load(Some(&workspace()), name).unwrap(), profile);
+            assert_eq!(Profile::load(None, name).unwrap(), profile);
         }
     }
 
@@ -408,7 +409,7 @@ mod tests {
         write("mine.v2.toml", "mine.v2");
         write("wifi.toml", "wifi");
         write("other.toml", "misnamed");
-        let load = |name: &str| Profile::load(root.path(), name);
+        let load = |name: &str| Profile::load(Some(root.path()), name);
         assert_eq!(load("mine.v2").unwrap().link, Link::default());
         assert_eq!(load("wifi").unwrap().link, Link::default());
         assert!(load("lte-m").unwrap().link != Link::default());
@@ -417,22 +418,22 @@ mod tests {
             error.contains("misnamed") && error.contains("name it as its file"),
             "{error}"
         );
-        assert!(known(root.path()).contains(&"mine.v2".to_owned()));
+        assert!(known(Some(root.path())).contains(&"mine.v2".to_owned()));
         let path = links.join("other.toml");
         assert_eq!(load(path.to_str().unwrap()).unwrap().name, "misnamed");
     }
 
     #[test]
     fn a_link_that_is_not_there_names_those_that_are() {
-        let error = Profile::load(&workspace(), "carrier-pigeon")
+        let error = Profile::load(Some(&workspace()), "carrier-pigeon")
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("carrier-pigeon") && error.contains("nb-iot"),
             "{error}"
         );
-        assert!(Profile::load(&workspace(), "./nowhere.toml").is_err());
+        assert!(Profile::load(Some(&workspace()), "./nowhere.toml").is_err());
         // A name is no way out of the folder.
-        assert!(Profile::load(&workspace(), "..").is_err());
+        assert!(Profile::load(Some(&workspace()), "..").is_err());
     }
 }

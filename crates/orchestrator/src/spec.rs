@@ -83,6 +83,6 @@ pub(crate) mod tests {
     /// A board of the repository.
     pub(crate) fn board(name: &str) -> Board {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        Board::load(&root, name).unwrap_or_else(|error| panic!("{error}"))
+        Board::load(Some(&root), name).unwrap_or_else(|error| panic!("{error}"))
     }
 }

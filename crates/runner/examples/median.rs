@@ -4,9 +4,8 @@
 use fl_algo::{
     AggregateError, Algorithm, Choice, KeptVectors, Rejected, RoundMetrics, ServerRule, Update,
 };
-use std::path::Path;
 use std::sync::LazyLock;
-use zfl_experiment::{BodyChoice, Experiment, Out, Settings};
+use zfl_experiment::{BodyChoice, Experiment, Out, Root, Settings};
 
 #[derive(Default)]
 struct Median {
@@ -18,7 +17,7 @@ impl ServerRule for Median {
         self.models.clear();
     }
 
-    fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
+    fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
         self.models.push(update.model().to_vec());
         Ok(())
     }
@@ -50,7 +49,7 @@ pub fn main() -> anyhow::Result<()> {
         ..Settings::default()
     };
     settings.device.body = Some(BodyChoice::Native);
-    let (mut experiment, data) = Experiment::of_run(&settings, Out::New(None), Path::new("."))?;
+    let (mut experiment, data) = Experiment::of_run(&settings, Out::New(None), &Root::find(None)?)?;
     experiment.strategy = Choice::new(&MEDIAN).into();
     let summary = zfl_runner::run((experiment, data), ())?;
     println!(

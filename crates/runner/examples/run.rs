@@ -1,7 +1,6 @@
 //! A run from Rust: four native devices, three rounds. The results go to runs/ below the current folder.
 
-use std::path::Path;
-use zfl_experiment::{BodyChoice, Experiment, Out, Settings};
+use zfl_experiment::{BodyChoice, Experiment, Out, Root, Settings};
 use zfl_run_dir::Event;
 use zfl_runner::{Observer, run};
 
@@ -26,7 +25,7 @@ pub fn main() -> anyhow::Result<()> {
         ..Settings::default()
     };
     settings.device.body = Some(BodyChoice::Native);
-    let experiment = Experiment::of_run(&settings, Out::New(None), Path::new("."))?;
+    let experiment = Experiment::of_run(&settings, Out::New(None), &Root::find(None)?)?;
     let summary = run(experiment, Rounds)?;
     println!("model {}", summary.training.model_sha256);
     assert!(summary.training.success);

@@ -1,11 +1,11 @@
 //! The fleet of an experiment: its devices, and what this machine allows them.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
-use zfl_machine::Qemu;
+use zfl_machine::{Board, Guest, Qemu};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Resumption};
 use zfl_run_dir::Resumed;
@@ -104,13 +104,7 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
     let emulated = boards.clone().next().is_some();
     for board in boards {
         Qemu::find(board)?;
-        let image = &board.kernel.image;
-        ensure!(
-            image.is_file(),
-            "the firmware {} is not there; build it with: cargo xtask build-guest --board {}",
-            image.display(),
-            board.name
-        );
+        has_firmware(board)?;
     }
     let capacity = Capacity::of(&fleet.devices)?;
     require(fleet.oversubscribe || capacity.suffices(), || {
@@ -135,6 +129,28 @@ pub(crate) fn allowed(experiment: &Experiment, options: &FleetOptions) -> Result
         let board = board.unwrap_or_default();
         format!(
             "board {board} is none of zfl's, and says how QEMU is started: look at it, then give --allow-board"
+        )
+    })
+}
+
+/// Refuses a board whose firmware is not there.
+fn has_firmware(board: &Board) -> Result<(), Refusal> {
+    let (image, name) = (&board.kernel.image, &board.name);
+    require(!image.as_os_str().is_empty(), || {
+        match board.body {
+        Guest::Bare => "this zfl has no firmware built in: `cargo xtask install` in zfl's tree installs one that \
+                        has; or name the tree with --root, or take --body native"
+            .to_owned(),
+        Guest::Zephyr => format!(
+            "the firmware of board {name} is never built into zfl: build it in zfl's tree with `cargo xtask \
+             build-guest --board {name}`, and name the tree with --root"
+        ),
+    }
+    })?;
+    require(image.is_file(), || {
+        format!(
+            "the firmware {} is not there; build it with: cargo xtask build-guest --board {name}",
+            image.display()
         )
     })
 }

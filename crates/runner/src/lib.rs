@@ -1,10 +1,10 @@
 //! A run as a library: aggregator and fleet side by side, from an experiment to its summary.
 //!
 //! ```no_run
-//! use zfl_experiment::{Experiment, Out, Settings};
+//! use zfl_experiment::{Experiment, Out, Root, Settings};
 //!
 //! let settings = Settings { clients: Some(4), rounds: Some(3), ..Settings::default() };
-//! let experiment = Experiment::of_run(&settings, Out::New(None), ".".as_ref())?;
+//! let experiment = Experiment::of_run(&settings, Out::New(None), &Root::find(None)?)?;
 //! let summary = zfl_runner::run(experiment, ())?;
 //! assert!(summary.training.success);
 //! # anyhow::Ok(())

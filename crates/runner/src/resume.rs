@@ -4,7 +4,7 @@ use crate::runner::Runner;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
-use zfl_experiment::{Experiment, Out, Refusal, Settings, boards, require};
+use zfl_experiment::{Experiment, Out, Refusal, Root, Settings, boards, require};
 use zfl_files::{Dir, FileError};
 use zfl_run_dir::{MAX_FACTS, RunDir};
 
@@ -13,7 +13,7 @@ impl Runner {
     ///
     /// # Errors
     /// A [`Refusal`] if it is under way or over, or was run with other settings; if it cannot be read.
-    pub fn resume(settings: Settings, run: &Path, root: &Path) -> Result<Self> {
+    pub fn resume(settings: Settings, run: &Path, root: &Root) -> Result<Self> {
         let refusal = |error: FileError| Refusal(error.to_string());
         let lock = zfl_run_dir::lock(run).map_err(refusal)?;
         let file = Settings::of_run(lock.dir())?;

@@ -33,6 +33,7 @@ Examples:
   zfl run --link wifi --drop-out 30%          over Wi-Fi, with three of ten devices away at any time
   zfl run experiments/mixed.toml              a fleet of several kinds of devices, from a file
   zfl run --resume runs/NAME                  goes on with a run that was broken off
+  zfl run --data zfl:digits --hidden 32       on the small data set that is built in
   zfl run --dry-run --clients 8               print the resolved configuration, start nothing
 
 The result is in runs/<name>/: summary.json, rounds.csv, clients.csv, traffic.csv, events.jsonl, the
@@ -50,8 +51,21 @@ The server's page about the run is on this machine alone unless --dashboard says
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
 #[command(disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
+    /// Tree of zfl with boards, links, data and firmware, also by ZFL_ROOT [default: the one that you stand in,
+    /// else the one that this program lies in, else what is built in]
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Global")]
+    root: Option<PathBuf>,
+
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The tree that is named.
+    pub fn root(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os("ZFL_ROOT").filter(|dir| !dir.is_empty());
+        self.root.clone().or_else(|| variable().map(PathBuf::from))
+    }
 }
 
 #[derive(Subcommand)]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use zfl_experiment::Root;
 use zfl_experiment::place;
 use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
 use zfl_runner::{Interrupts, block_on};
@@ -15,9 +16,9 @@ use zfl_sandbox::{Plan, Sandbox, enter};
 ///
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
-pub fn client(args: &ClientArgs, root: &Path) -> Result<u8> {
+pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
-    let out = place::choose(args.out.as_deref(), root, &name)?;
+    let out = place::choose(args.out.as_deref(), root.runs(), &name)?;
     let mut outcome = Ok(1);
     enter(&Plan::native(), |sandbox| {
         outcome = block_on(live(sandbox, args, &out));

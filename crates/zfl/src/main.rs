@@ -15,6 +15,7 @@ mod client;
 mod command;
 mod devices;
 mod events;
+mod firmware;
 mod keys;
 mod output;
 mod run;
@@ -32,17 +33,16 @@ use args::{Cli, Command};
 use clap::Parser;
 use output::NobodyReads;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-use zfl_experiment::place::RUNS;
-use zfl_experiment::{Refusal, require};
+use zfl_experiment::{Refusal, Root, require};
 use zfl_runner::Ended;
 
 fn main() -> ExitCode {
     let began = Instant::now();
     let performed = match Cli::try_parse() {
-        Ok(cli) => prepared().and_then(|()| perform(cli.command, began)),
+        Ok(cli) => prepared().and_then(|()| perform(cli, began)),
         Err(usage) => explain(&usage),
     };
     ExitCode::from(performed.unwrap_or_else(|error| failed(&error)))
@@ -80,9 +80,12 @@ fn failed(error: &anyhow::Error) -> u8 {
     if error.is::<Refusal>() { 2 } else { 1 }
 }
 
-fn perform(command: Command, began: Instant) -> Result<u8> {
-    let root = root();
-    match command {
+fn perform(cli: Cli, began: Instant) -> Result<u8> {
+    let root = Root::find(cli.root().as_deref())?.with_firmware(firmware::find);
+    for line in &root.notes {
+        output::note(&format!("warning: {line}"));
+    }
+    match cli.command {
         Command::Run(args) => run::run(&args, &root, began),
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
@@ -92,7 +95,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
                  --dashboard-token to zfl run"
                     .to_owned()
             })?;
-            let run = runs::find(&root.join(RUNS), Some(&args.run))?;
+            let run = runs::find(root.runs(), Some(&args.run))?;
             if args.tui {
                 tui::view(&run)
             } else {
@@ -101,16 +104,16 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
         }
         Command::Follow(args) if args.json => events::follow(&args.run),
         Command::Follow(args) => tui::follow(&args.run),
-        Command::Ps => runs::list(&root.join(RUNS)).map(|()| 0),
+        Command::Ps => runs::list(root.runs()).map(|()| 0),
         Command::Logs(args) => {
-            let run = runs::find(&root.join(RUNS), args.run.as_deref())?;
+            let run = runs::find(root.runs(), args.run.as_deref())?;
             runs::print_log(&run, args.client, args.follow).map(|()| 0)
         }
         Command::Stop(args) => {
-            runs::stop(&runs::to_stop(&root.join(RUNS), args.run.as_deref())?).map(|()| 0)
+            runs::stop(&runs::to_stop(root.runs(), args.run.as_deref())?).map(|()| 0)
         }
         Command::Devices(args) => {
-            let run = runs::find(&root.join(RUNS), args.run.as_deref())?;
+            let run = runs::find(root.runs(), args.run.as_deref())?;
             devices::show(&run, args.json).map(|()| 0)
         }
         Command::Schema => {
@@ -118,7 +121,7 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
             output::line(&schema).map(|()| 0)
         }
         Command::Report(args) => {
-            let find = |run: &PathBuf| runs::find(&root.join(RUNS), Some(run));
+            let find = |run: &PathBuf| runs::find(root.runs(), Some(run));
             let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
             let report = zfl_report::write(&found, &args.out)?;
             for warning in report.warnings {
@@ -127,15 +130,4 @@ fn perform(command: Command, began: Instant) -> Result<u8> {
             output::line(&report.page.display().to_string()).map(|()| 0)
         }
     }
-}
-
-/// Root of boards/, data/ and runs/: the nearest folder upwards that has boards/, else the source
-/// tree that zfl was built from.
-fn root() -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
-    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    let found = here
-        .ancestors()
-        .find(|folder| folder.join("boards").is_dir());
-    found.or(built_from).unwrap_or(&here).to_owned()
 }

@@ -3,12 +3,11 @@
 use crate::args::RunArgs;
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
+use crate::terminal::seen;
 use crate::{command, output, runs, token};
 use anyhow::Result;
-use std::path::Path;
 use std::time::Instant;
-use zfl_experiment::place::RUNS;
-use zfl_experiment::{Body, BodyChoice, Experiment, Out, Settings, boards};
+use zfl_experiment::{Body, BodyChoice, Experiment, Out, Root, Settings, boards};
 use zfl_run_dir::RunSummary;
 use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE};
 
@@ -19,7 +18,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 ///
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
-pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
+pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
     args.display.check()?;
     let dashboard = args.dashboard;
     let token = token::token(
@@ -33,7 +32,7 @@ pub fn run(args: &RunArgs, root: &Path, began: Instant) -> Result<u8> {
         output::note(line);
     }
     if args.dry_run {
-        let (toml, out) = (experiment.to_toml()?, experiment.out.display());
+        let (toml, out) = (experiment.to_toml()?, seen(&experiment.out).display());
         output::line(&format!("{toml}# The results would go to {out}"))?;
         if let Some(board) = experiment.strangers_board() {
             output::note(&format!("a run with board {board} needs --allow-board"));
@@ -85,10 +84,10 @@ fn wants_zephyr(args: &RunArgs) -> bool {
 }
 
 /// The run that is asked for, a new one or one that goes on.
-fn runner(args: &RunArgs, root: &Path) -> Result<Runner> {
+fn runner(args: &RunArgs, root: &Root) -> Result<Runner> {
     let flags = args.keys.0.clone();
     if let Some(named) = &args.resume {
-        let run = runs::find(&root.join(RUNS), Some(named))?;
+        let run = runs::find(root.runs(), Some(named))?;
         return Runner::resume(flags, &run, root);
     }
     let file = match &args.file {

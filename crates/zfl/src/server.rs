@@ -1,14 +1,13 @@
 //! `zfl server`: only the aggregator, for devices that are started elsewhere.
 
 use crate::args::ServerArgs;
-use crate::command;
 use crate::run::{shown_status, status};
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
+use crate::{command, output};
 use anyhow::Result;
-use std::path::Path;
 use std::time::Instant;
-use zfl_experiment::Experiment;
+use zfl_experiment::{Experiment, Root};
 use zfl_runner::Listening;
 
 /// Carries `zfl server` out, and returns the exit status.
@@ -16,11 +15,14 @@ use zfl_runner::Listening;
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; that the address is taken; any
 /// other failure to begin.
-pub fn server(args: &ServerArgs, root: &Path, began: Instant) -> Result<u8> {
+pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
     args.display.check()?;
     let settings = args.settings();
     let out = settings.out.as_deref();
     let (experiment, data) = Experiment::of_server(&settings, out, root)?;
+    for line in &experiment.notes {
+        output::note(line);
+    }
     let shown = Shown;
     let terminal = Terminal::of(&experiment, args.display);
     let server = Listening {

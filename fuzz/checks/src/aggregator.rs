@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zfl_aggregator::{RunDir, Server, bind};
-use zfl_experiment::{Experiment, Settings};
+use zfl_experiment::{Experiment, Root, Settings};
 
 /// Request with which client 0 joins before the input comes.
 const JOIN: &[u8] = b"GET /id?client=0&port=9 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
@@ -76,7 +76,7 @@ fn server(root: &Path) -> Server {
     };
     let out = root.join("run");
     let (experiment, data) =
-        Experiment::of_server(&settings, Some(&out), root).expect("an experiment");
+        Experiment::of_server(&settings, Some(&out), &Root::of_tree(root)).expect("an experiment");
     let partition = experiment.partition.clone();
     let run_dir = RunDir::create(&out).expect("a run directory");
     let config = experiment.aggregator();

@@ -20,7 +20,7 @@ fn strangers(folder: &Path) {
 
 pub(crate) fn check(input: &[u8]) -> Verdict {
     let root = folder([("boards/it/board.toml", input)]);
-    let board = Board::load(root.path(), "it");
+    let board = Board::load(Some(root.path()), "it");
     if let Ok(board) = &board {
         let card = Card {
             netdev: "user,id=n0".into(),

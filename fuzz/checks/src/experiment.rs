@@ -3,7 +3,7 @@
 use crate::idx::{IMAGES, LABELS};
 use crate::{Verdict, folder};
 use std::path::Path;
-use zfl_experiment::{Experiment, Out, Settings};
+use zfl_experiment::{Experiment, Out, Root, Settings};
 
 /// The board that a device has if the file names none.
 const BOARD: &[u8] = include_bytes!("../../../boards/microvm/board.toml");
@@ -40,6 +40,6 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
 
 fn resolve(settings: &Settings, root: &Path) -> Result<Experiment, ()> {
     let out = root.join("out");
-    let resolved = Experiment::of_run(settings, Out::New(Some(&out)), root);
+    let resolved = Experiment::of_run(settings, Out::New(Some(&out)), &Root::of_tree(root));
     resolved.map(|(experiment, _)| experiment).map_err(drop)
 }

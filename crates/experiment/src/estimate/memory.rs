@@ -66,7 +66,7 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
         require(needed <= available, || {
             format!(
                 "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
-                 --examples, --batch-size or --hidden, or take --body native",
+                 --examples, --batch-size or --hidden, take smaller images, or --body native",
                 needed as f64 / f64::from(1 << 20),
                 group.kind()
             )
@@ -83,8 +83,8 @@ fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refus
 mod tests {
     use super::*;
     use crate::experiment::Out;
+    use crate::root::Root;
     use crate::settings::Settings;
-    use std::path::Path;
 
     fn beyond(examples: u32, hidden: u32) -> u64 {
         let mut settings = Settings {
@@ -94,7 +94,7 @@ mod tests {
             ..Settings::default()
         };
         settings.device.board = Some("microvm".to_owned());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root = Root::of_tree(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let (experiment, _) = Experiment::of_run(&settings, Out::New(None), &root).unwrap();
         beyond_budget(&experiment, &experiment.groups[0]).unwrap()
     }

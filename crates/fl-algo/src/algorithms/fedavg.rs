@@ -54,7 +54,7 @@ pub(crate) mod server {
             self.mean = ExactMean::new(global.len());
         }
 
-        fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
+        fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
             Ok(self.mean.add(u64::from(update.weight), update.model())?)
         }
 

@@ -144,7 +144,7 @@ mod server {
             self.buffer = Buffer::new(global.len());
         }
 
-        fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
+        fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
             let weight = u64::from(update.weight);
             let staleness = self.round.saturating_sub(update.round);
             let scaled = weight * staleness_weight(staleness);

@@ -99,9 +99,9 @@ mod server {
             self.updates.clear();
         }
 
-        fn add(&mut self, update: Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
+        fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
             exact::check(self.len, update.model())?;
-            self.updates.push(update);
+            self.updates.push(update.clone());
             Ok(())
         }
 

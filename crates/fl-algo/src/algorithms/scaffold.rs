@@ -151,7 +151,7 @@ mod server {
             self.changes = ExactSum::new(global.len());
         }
 
-        fn add(&mut self, update: Update, before: Option<&KeptVectors>) -> Result<(), Rejected> {
+        fn add(&mut self, update: &Update, before: Option<&KeptVectors>) -> Result<(), Rejected> {
             let variate = update.section(CLIENT);
             exact::check(self.variate.len(), variate)?;
             self.mean.add(u64::from(update.weight), update.model())?;

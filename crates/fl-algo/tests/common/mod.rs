@@ -153,7 +153,7 @@ impl Federation {
         for update in updates {
             let kept = self.kept(&update);
             let client = update.client;
-            self.server.add(update, self.states.get(&client)).unwrap();
+            self.server.add(&update, self.states.get(&client)).unwrap();
             self.states.extend(kept.map(|state| (client, state)));
         }
         self.metrics = self.server.finish(&mut self.global).unwrap();

@@ -61,8 +61,13 @@ fn parse_header(header: &[u8], rank: usize, max_bytes: u64) -> Result<(Vec<u32>,
     match header {
         [0, 0, TYPE_U8, dims, ..] if usize::from(*dims) == rank => {}
         [0, 0, TYPE_U8, dims, ..] => {
+            let kind = match dims {
+                1 => " (labels have 1)",
+                3 => " (images have 3)",
+                _ => "",
+            };
             return format(format!(
-                "an IDX file of {dims} dimensions where {rank} are expected"
+                "an IDX file of {dims} dimensions where {rank} are expected{kind}"
             ));
         }
         [0, 0, code, ..] => {

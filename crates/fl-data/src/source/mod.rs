@@ -1,8 +1,12 @@
 //! Sources of data sets.
 
+mod digits;
 mod directory;
+mod gzip;
 mod idx;
-mod mnist;
+mod names;
+mod packing;
+mod sums;
 
-pub use directory::{MAX_FILE_BYTES, files, load};
-pub use mnist::default_dir;
+pub use digits::{DIGITS, digits};
+pub use directory::{Loaded, MAX_FILE_BYTES, files, load};

@@ -274,7 +274,7 @@ pub fn board(script: &str) -> Board {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("board.toml"), source).unwrap();
     std::fs::write(folder.join("image"), "no firmware").unwrap();
-    let mut board = Board::load(Path::new("/"), folder.to_str().unwrap()).unwrap();
+    let mut board = Board::load(None, folder.to_str().unwrap()).unwrap();
     board.kernel.image = folder.join("image");
     board
 }

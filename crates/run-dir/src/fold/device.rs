@@ -132,6 +132,7 @@ impl HistoryRow {
 }
 
 const FAILED: &str = "failed";
+const RECEIVED: &str = "received";
 
 impl Device {
     /// A device of which only the client is known.
@@ -160,7 +161,7 @@ impl Device {
     pub fn take_in(&mut self, row: &ClientRow) {
         match row.outcome.as_str() {
             "late" => self.received(row.round, "late", row.values),
-            "received" => self.received(row.round, "received", row.values),
+            RECEIVED => self.received(row.round, RECEIVED, row.values),
             _ => self.missed(row.round),
         }
     }
@@ -178,8 +179,18 @@ impl Device {
         });
     }
 
+    /// Takes in that no update counts in a round. One that came, and could not be used, was a row already.
     pub(super) fn missed(&mut self, round: u32) {
         self.round = self.round.max(round);
+        let came = self.history.iter_mut().rev();
+        let came = came.take_while(|row| row.round >= round);
+        if let Some(row) = came
+            .filter(|row| row.round == round)
+            .find(|row| row.outcome == RECEIVED)
+        {
+            row.outcome = FAILED;
+            return;
+        }
         self.history.push(HistoryRow {
             round,
             outcome: FAILED,

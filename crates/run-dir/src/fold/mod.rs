@@ -215,7 +215,11 @@ impl Fold {
             Event::ResultRejected { client, reason, .. } => {
                 self.add_fault(client, "rejected", &reason);
             }
-            Event::ClientFailed { client, reason, .. } => self.failed(client, &reason),
+            Event::ClientFailed {
+                client,
+                round,
+                reason,
+            } => self.failed(client, round, &reason),
             Event::Evaluated { .. } => {}
             Event::RoundFinished { record } => self.round_finished(record),
             Event::Fleet { client, record } => self.fleet(client, &record),
@@ -331,8 +335,7 @@ impl Fold {
         self.changes.run = true;
     }
 
-    fn failed(&mut self, client: u32, reason: &str) {
-        let round = self.round;
+    fn failed(&mut self, client: u32, round: u32, reason: &str) {
         let reason = bounded(reason);
         let device = self.device_mut(client);
         device.missed(round);

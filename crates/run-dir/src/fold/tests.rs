@@ -581,3 +581,19 @@ fn what_was_done_by_hand_is_told_apart_and_once() {
     let one = |action: &str| (action.to_owned(), 1);
     assert_eq!(counts, ["cut", "freeze", "heal", "kill", "stop"].map(one));
 }
+
+#[test]
+fn an_update_that_came_and_was_not_used_is_one_row_that_failed() {
+    let mut fold = fold(1);
+    tell(&mut fold, result(1, 0));
+    let failed = Event::ClientFailed {
+        client: 0,
+        round: 1,
+        reason: "left out".into(),
+    };
+    tell(&mut fold, failed);
+    let device = fold.device(0).unwrap();
+    let outcomes: Vec<&str> = device.history.iter().map(|row| row.outcome).collect();
+    assert_eq!(outcomes, ["failed"]);
+    assert_eq!(device.state, State::Failed);
+}

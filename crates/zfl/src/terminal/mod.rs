@@ -13,7 +13,7 @@ pub use lines::{Line, Lines};
 use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use zfl_experiment::Experiment;
@@ -180,10 +180,14 @@ impl Observer for Terminal {
     }
 
     fn on_end(&self, summary: &RunSummary) {
-        let here = std::env::current_dir().unwrap_or_default();
-        let out = self.out.strip_prefix(here).unwrap_or(&self.out);
-        self.line(&summary.describe(out));
+        self.line(&summary.describe(seen(&self.out)));
     }
+}
+
+/// A path as it is seen from where the user stands.
+pub fn seen(path: &Path) -> &Path {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path)
 }
 
 /// Reasons may quote what a device wrote: none of it may steer the terminal.
