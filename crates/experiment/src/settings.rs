@@ -222,7 +222,7 @@ impl Table for GroupSettings {
 }
 
 /// Most of an experiment file, in bytes: a group for each of 10,000 devices.
-const MAX_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 8 << 20;
 
 impl Settings {
     /// Reads an experiment file. Relative paths in it are meant from its folder.

@@ -113,7 +113,10 @@ pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
 /// If it is not under way, or does not stop.
 pub fn stop(run: &Path) -> Result<()> {
     let holder = holder(run).with_context(|| format!("{} is not under way", run.display()))?;
-    holder.signal(Signal::TERM).context("signal the run")?;
+    // One that stands still, by ^Z, hears of the end only when it goes on.
+    for signal in [Signal::TERM, Signal::CONT] {
+        holder.signal(signal).context("signal the run")?;
+    }
     let deadline = Instant::now() + STOP_WITHIN;
     while is_under_way(run) {
         if Instant::now() > deadline {

@@ -7,8 +7,7 @@ mod needs;
 mod trial;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use zfl_sandbox::{Contents, Jail};
@@ -66,7 +65,7 @@ impl Emulator {
         contents.paths.extend(needs::named(&command, board));
         let image = &board.kernel.image;
         let place = std::path::absolute(image)?;
-        contents.copies.insert(place, read_image(image)?);
+        contents.copies.insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
         command.extend(filter.iter().map(OsString::from));
         Ok(Self {
             command,
@@ -90,13 +89,3 @@ impl Emulator {
     }
 }
 
-fn read_image(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_IMAGE_BYTES {
-        let text = format!("{}: too large for a guest's image", path.display());
-        return Err(io::Error::other(text));
-    }
-    Ok(bytes)
-}
