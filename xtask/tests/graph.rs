@@ -250,8 +250,15 @@ fn files_of_others_are_opened_by_zfl_files_alone() {
             continue;
         }
         let opens = |line: &&str| OPENINGS.iter().any(|name| line.contains(name));
-        let line = code.lines().filter(opens).find(|line| !line.contains("\"/proc/"));
-        assert!(line.is_none(), "{}: use zfl_files for {line:?}", path.display());
+        let line = code
+            .lines()
+            .filter(opens)
+            .find(|line| !line.contains("\"/proc/"));
+        assert!(
+            line.is_none(),
+            "{}: use zfl_files for {line:?}",
+            path.display()
+        );
     }
 }
 

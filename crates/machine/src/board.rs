@@ -4,7 +4,7 @@
 //! error, so that a misspelt option is not a silent default.
 
 mod cost;
-mod stranger;
+mod harmless;
 
 pub use cost::{Clock, Energy};
 
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use zfl_files::{FileError, MAX_TEXT, read_text};
+use zfl_files::FileError;
 
 use crate::qemu::Version;
 
@@ -177,14 +177,15 @@ pub enum BoardError {
 impl Board {
     /// Reads the board called `name`: of the tree's `boards/`, or one that is built in where there is no tree;
     /// or at the path `name` if it has a slash (a folder with a `board.toml`, or the file itself). Paths in it
-    /// are joined to the tree. A board from elsewhere may ask only for what is harmless.
+    /// are joined to the tree. A board may ask only for what is harmless.
     pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, BoardError> {
         let (path, text) = read(tree, name)?;
         let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
             path: path.clone(),
             source: Box::new(error),
         })?;
-        board.is_strangers = name.contains('/') && !is_within(&path, &root.join("boards"));
+        let is_own = |tree: &Path| is_within(&path, &tree.join("boards"));
+        board.is_strangers = name.contains('/') && !tree.is_some_and(is_own);
         board
             .check()
             .map_err(|problem| BoardError::Invalid { path, problem })?;
@@ -253,9 +254,7 @@ impl Board {
             .options
             .iter()
             .flat_map(|(key, value)| [key, value]);
-        if self.is_strangers {
-            stranger::check(&self.machine, &self.nic)?;
-        }
+        harmless::check(&self.machine, &self.nic)?;
         match texts
             .into_iter()
             .chain([&self.nic.model])
@@ -277,10 +276,9 @@ fn read(tree: Option<&Path>, name: &str) -> Result<(PathBuf, String), BoardError
     }
     let path = locate(tree, name);
     let text = zfl_files::read_text(&path, zfl_files::MAX_TEXT);
-    let text = text.map_err(|error| BoardError::Read {
+    let text = text.map_err(|source| BoardError::Read {
         name: name.to_owned(),
-        path: path.clone(),
-        source: error.into(),
+        source,
         known: known(tree).join(", "),
     })?;
     Ok((path, text))

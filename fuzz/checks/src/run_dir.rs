@@ -40,7 +40,10 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
         .partition(|(name, _)| *name != "links");
     let (run, outside) = (folder(files), folder([("victim", VICTIM)]));
     let victim = outside.path().join("victim");
-    for name in links.into_iter().flat_map(|(_, names)| names.split(|octet| *octet == b'\n')) {
+    for name in links
+        .into_iter()
+        .flat_map(|(_, names)| names.split(|octet| *octet == b'\n'))
+    {
         let name = std::str::from_utf8(name).unwrap_or_default();
         if FILES.contains(&name) {
             let _ = fs::remove_file(run.path().join(name));
@@ -48,7 +51,11 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
         }
     }
     let verdict = resume(run.path());
-    assert_eq!(fs::read(&victim).ok().as_deref(), Some(VICTIM), "a link led out of the run");
+    assert_eq!(
+        fs::read(&victim).ok().as_deref(),
+        Some(VICTIM),
+        "a link led out of the run"
+    );
     verdict
 }
 

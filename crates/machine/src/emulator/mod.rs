@@ -8,7 +8,6 @@ mod trial;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 
 use zfl_sandbox::{Contents, Jail};
 
@@ -65,7 +64,9 @@ impl Emulator {
         contents.paths.extend(needs::named(&command, board));
         let image = &board.kernel.image;
         let place = std::path::absolute(image)?;
-        contents.copies.insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
+        contents
+            .copies
+            .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
         command.extend(filter.iter().map(OsString::from));
         Ok(Self {
             command,
@@ -88,4 +89,3 @@ impl Emulator {
         )
     }
 }
-

@@ -1,7 +1,8 @@
-//! Boards of strangers: what such a file may ask of QEMU, so that it is data and no program.
+//! Limits of what a board may ask of QEMU, so that its file is data and no program: it may be a stranger's, and so may
+//! the tree that it lies in.
 //!
-//! Lists of what is harmless, never of what harms: an option of QEMU that is not here is refused. No value
-//! may name a file, a socket or another program.
+//! Lists of what is harmless, never of what harms: an option of QEMU that is not here is refused, and a board that
+//! needs it brings it here. No value may name a file, a socket or another program.
 
 use super::{Machine, Nic};
 
@@ -39,7 +40,7 @@ const REACHING: [&str; 17] = [
     "firmware", "host", "initrd", "kernel", "memdev", "path", "pflash0", "romfile",
 ];
 
-/// Checks a board of which nobody knows who made it.
+/// Checks that a board asks for nothing that reaches files, sockets or programs of the host.
 ///
 /// # Errors
 /// Advice: the change to make.
@@ -94,11 +95,9 @@ fn argument(option: &str, value: &str) -> Result<(), String> {
             let fixed = FIXED.iter().find(|(name, _)| *name == option);
             match fixed.is_some_and(|(_, values)| values.contains(&value)) {
                 true => Ok(()),
-                false => Err(
-                    "a board by path may not ask for this; what it may stands in \
+                false => Err("a board may not ask for this; what it may stands in \
                     boards/microvm/README.md"
-                        .into(),
-                ),
+                    .into()),
             }
         }
     }
@@ -123,7 +122,7 @@ fn words(what: &str, text: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-_.,=".contains(c);
     match text.chars().find(|&c| !is_plain(c)) {
         Some(c) => Err(format!(
-            "{what}: `{text}` has a {c:?}, and a board by path may only name numbers and words"
+            "{what}: `{text}` has a {c:?}, and a board may only name numbers and words"
         )),
         None => Ok(()),
     }
@@ -135,8 +134,8 @@ mod tests {
     use crate::board::tests::{board, workspace};
 
     #[test]
-    fn boards_of_zfl_would_pass_as_a_strangers() {
-        for name in crate::board::known(&workspace()) {
+    fn boards_of_zfl_are_harmless() {
+        for name in crate::board::known(Some(&workspace())) {
             let board = board(&name);
             check(&board.machine, &board.nic).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         }
