@@ -20,6 +20,7 @@ mod figures;
 mod group;
 mod html;
 mod numbers;
+mod png;
 mod run;
 
 use anyhow::{Context, Result, ensure};
@@ -68,7 +69,8 @@ pub fn write(runs: &[PathBuf], out: &Path) -> Result<Report> {
     let folder = report.make_folder("figures")?;
     for figure in &figures {
         folder.write(&format!("{}.svg", figure.name), figure.svg.as_bytes())?;
-        folder.write(&format!("{}.png", figure.name), &figure.png()?)?;
+        let png = png::png(&figure.svg).with_context(|| format!("draw {}", figure.name))?;
+        folder.write(&format!("{}.png", figure.name), &png)?;
     }
     let page = html::page(&groups, &figures, &of_groups);
     report.write(PAGE, page.as_bytes())?;
