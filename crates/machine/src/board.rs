@@ -85,6 +85,9 @@ pub struct Board {
     /// True if it is none of the boards under the root: nobody knows who made it.
     #[serde(skip)]
     pub is_strangers: bool,
+    /// The text that it was read from.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// The emulator and its machine.
@@ -195,6 +198,7 @@ impl Board {
             board.kernel.image = tree.join(&board.kernel.image);
         }
         board.path = name.contains('/').then(|| name.to_owned());
+        board.text = text;
         Ok(board)
     }
 
