@@ -6,7 +6,7 @@ use std::time::Duration;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
 use zfl_machine::{Board, Guest, Qemu};
-use zfl_orchestrator::admission::Capacity;
+use zfl_orchestrator::admission::{Capacity, open_files};
 use zfl_orchestrator::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Resumption};
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, Plan};
@@ -37,7 +37,7 @@ pub(crate) fn config(
     options: &FleetOptions,
     resumed: Option<&Resumed>,
 ) -> Result<FleetConfig, Refusal> {
-    let lost = |client: &u32| resumed.is_some_and(|from| from.lost.contains_key(client));
+    let lost = |client: &u32| resumed.is_some_and(|from| from.complete.gone.contains_key(client));
     let mut devices = Vec::new();
     let mut clients = 0..experiment.clients;
     for group in &experiment.groups {
@@ -108,6 +108,7 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
     require(fleet.oversubscribe || capacity.suffices(), || {
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
     })?;
+    open_files(fleet.devices.len(), fleet.other_files).map_err(Refusal)?;
     if !emulated {
         return Ok(Plan::native());
     }

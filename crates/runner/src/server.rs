@@ -2,6 +2,7 @@
 
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{claim, conclude, create};
 use crate::session::{aggregate, block_on};
 use anyhow::{Context, Result};
@@ -41,7 +42,7 @@ impl Listening {
     }
 
     async fn execute(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
-        let experiment = self.experiment;
+        let mut experiment = self.experiment;
         // Before a folder is made: whoever forgot a server in another terminal leaves no trace.
         let listener = bind(self.listen).await?;
         let address = listener
@@ -49,13 +50,14 @@ impl Listening {
             .context("the listener has no address")?;
         let page = self.page.map(page::open).transpose()?;
         let _lock = claim(&experiment.out)?;
-        let run_dir = create(&experiment)?;
+        let mut run_dir = create(&mut experiment)?;
         let train = &self.data.train;
-        let meta = page::describe(&experiment, None, train, self.command)?;
+        let meta = page::describe(&experiment, None, train, self.command, &mut run_dir)?;
         observer.on_begin(Begin {
             run_dir: &experiment.out,
             introduction: "",
         })?;
+        let limits = places::limits(&experiment, 0, page.is_some());
         page::serve(page, meta, &experiment.out, None, &*observer)?;
         let server = Server::new(
             experiment.aggregator(),
@@ -63,6 +65,7 @@ impl Listening {
             experiment.partition.clone(),
             run_dir,
         )?;
+        let server = server.with_limits(limits);
         let wanted = experiment.clients_per_round;
         observer.on_note(&format!(
             "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn prepared() -> Result<()> {
+    // As many as it may have: where that is refused, there are as many as before.
+    let _ = zfl_http_server::open_files::raise();
     zfl_sandbox::signals::prepare().context("cannot set signals")
 }
 
@@ -96,6 +98,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
                     .to_owned()
             })?;
             let run = runs::find(root.runs(), Some(&args.run))?;
+            runs::warn_of_damage(&run);
             if args.tui {
                 tui::view(&run)
             } else {
