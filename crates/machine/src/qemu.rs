@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::board::Board;
 use crate::environment;
@@ -65,11 +64,7 @@ impl Qemu {
             program: program.clone(),
             problem,
         };
-        let mut command = Command::new(&path);
-        environment::clear(&mut command, true);
-        let output = command
-            .arg("--version")
-            .output()
+        let output = environment::output(path.as_os_str(), &["--version".into()], &[])
             .map_err(|e| broken(e.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = version_of(&text).ok_or_else(|| {

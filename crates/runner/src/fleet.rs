@@ -6,7 +6,7 @@ use std::time::Duration;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
 use zfl_machine::{Board, Guest, Qemu};
-use zfl_orchestrator::admission::Capacity;
+use zfl_orchestrator::admission::{Capacity, open_files};
 use zfl_orchestrator::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Resumption};
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, Plan};
@@ -110,6 +110,7 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
     require(fleet.oversubscribe || capacity.suffices(), || {
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
     })?;
+    open_files(fleet.devices.len(), fleet.other_files).map_err(Refusal)?;
     if !emulated {
         return Ok(Plan::native());
     }

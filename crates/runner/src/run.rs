@@ -5,6 +5,7 @@ use crate::control::{self, ControlToken};
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
 use crate::page;
+use crate::places;
 use crate::session::{Interrupt, aggregate};
 use crate::summary::{network_stats, summarise};
 use anyhow::{Context, Result};
@@ -62,6 +63,7 @@ impl Run {
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
+        let limits = places::limits(experiment, clients.len(), self.page.is_some());
         let network = Some(self.network.clone());
         let meta = page::describe(experiment, network, &data.train, self.command, &mut run_dir)?;
         let (channel, requests) = control::channel(fleet.can_cut());
@@ -75,7 +77,7 @@ impl Run {
             experiment,
             experiment.fault_plan()?,
         ));
-        server = server.with_hooks(faults.clone());
+        server = server.with_limits(limits).with_hooks(faults.clone());
         for (client, reason) in lost {
             server.handle().client_lost(client, &reason);
         }

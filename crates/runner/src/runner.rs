@@ -4,6 +4,7 @@ use crate::control::ControlToken;
 use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{Run, claim, create, finish};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
@@ -157,7 +158,8 @@ impl Runner {
             let finished = finish(experiment, self.data, run_dir, before, self.began, observer);
             return block_on(finished);
         }
-        let fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
+        let mut fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
+        fleet.other_files = places::least_files(experiment.clients, self.page.is_some());
         let plan = fleet::probe(&experiment, &fleet)?;
         let page = self.page.map(page::open).transpose()?;
         // Held by this outer process, and by what it forks: until the last of them has ended.

@@ -2,6 +2,7 @@
 
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{claim, conclude, create};
 use crate::session::{aggregate, block_on};
 use anyhow::{Context, Result};
@@ -56,6 +57,7 @@ impl Listening {
             run_dir: &experiment.out,
             introduction: "",
         })?;
+        let limits = places::limits(&experiment, 0, page.is_some());
         page::serve(page, meta, &experiment.out, None, &*observer)?;
         let server = Server::new(
             experiment.aggregator(),
@@ -63,6 +65,7 @@ impl Listening {
             experiment.partition.clone(),
             run_dir,
         )?;
+        let server = server.with_limits(limits);
         let wanted = experiment.clients_per_round;
         observer.on_note(&format!(
             "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn prepared() -> Result<()> {
+    // As many as it may have: where that is refused, there are as many as before.
+    let _ = zfl_http_server::open_files::raise();
     zfl_sandbox::signals::prepare().context("cannot set signals")
 }
 

@@ -9,7 +9,7 @@ use zfl_sandbox::NetworkKind;
 
 use super::system;
 use super::{FleetConfig, FleetError};
-use crate::admission::Capacity;
+use crate::admission::{self, Capacity};
 use crate::fabric::{Bridge, Fabric, Outlet, check_netem};
 use crate::spec::{DeviceBody, DeviceSpec};
 
@@ -151,23 +151,13 @@ pub(super) fn emulators(devices: &[DeviceSpec]) -> Result<BTreeMap<String, Qemu>
     Ok(emulators)
 }
 
-/// Raises the number of files that may be open as far as it goes, and checks that it is enough.
-pub(super) fn open_files(count: usize) -> Result<(), FleetError> {
-    /// A native device with all of its streams; an emulated one needs six.
-    const PER_DEVICE: u64 = 10;
-    /// The data set, the aggregator and its connections.
-    const OTHERS: u64 = 256;
+/// Raises the number of files that may be open as far as needed.
+pub(super) fn open_files(config: &FleetConfig) -> Result<(), FleetError> {
+    let needed = admission::open_files(config.devices.len(), config.other_files);
+    let needed = needed.map_err(FleetError::Config)?;
     let limit = Resource::RLIMIT_NOFILE;
-    let (_, most) = getrlimit(limit).map_err(|e| system("open files", e.into()))?;
-    setrlimit(limit, most, most).map_err(|e| system("open files", e.into()))?;
-    let needed = PER_DEVICE * count as u64 + OTHERS;
-    if needed > most {
-        return Err(FleetError::Config(format!(
-            "{count} devices need {needed} open files, this process may have {most}; \
-             raise the limit (`ulimit -Hn`, as root) or take fewer devices"
-        )));
-    }
-    Ok(())
+    let (now, most) = getrlimit(limit).map_err(|e| system("open files", e.into()))?;
+    setrlimit(limit, now.max(needed), most).map_err(|e| system("open files", e.into()))
 }
 
 /// A guest that loses frames above a rate and cannot be paced works, but is slow and retransmits.
@@ -318,7 +308,11 @@ mod tests {
 
     #[test]
     fn more_devices_than_open_files_are_refused() {
-        let error = open_files(usize::MAX / 100).unwrap_err().to_string();
+        let devices = vec![DeviceSpec::new(7, DeviceBody::Native)];
+        let mut config = FleetConfig::new(devices, "serial");
+        open_files(&config).unwrap();
+        config.other_files = u64::MAX;
+        let error = open_files(&config).unwrap_err().to_string();
         assert!(error.contains("ulimit -Hn"), "{error}");
     }
 }

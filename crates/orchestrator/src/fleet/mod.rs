@@ -65,7 +65,7 @@ impl Fleet {
         checks::tuning(&config.devices)?;
         let emulators = checks::emulators(&config.devices)?;
         checks::network(sandbox.network(), &config, &emulators)?;
-        checks::open_files(config.devices.len())?;
+        checks::open_files(&config)?;
         if !config.oversubscribe {
             checks::memory_of_the_host(&config.devices)?;
         }
