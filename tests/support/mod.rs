@@ -14,11 +14,10 @@ mod pty;
 mod run;
 
 pub use page::Page;
-pub use process::{LIMIT, descendants, is_alive, is_stopped, signal, wait_until};
+pub use process::{Guarded, LIMIT, descendants, is_alive, is_stopped, signal, wait_until};
 pub use pty::Pty;
 pub use run::{Live, Run};
 
-use process::Guarded;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

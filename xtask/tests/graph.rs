@@ -229,6 +229,39 @@ fn what_is_absent_is_named_by_no_import() {
     }
 }
 
+/// Ways to open a file that follow links, wait for FIFOs, or believe a size.
+const OPENINGS: [&str; 7] = [
+    "fs::read(",
+    "fs::read_to_string(",
+    "fs::write(",
+    "File::open(",
+    "File::create(",
+    "File::options(",
+    "OpenOptions::new(",
+];
+
+/// Besides, the sandbox makes files in a root of its own, and `sys` opens devices.
+#[test]
+fn files_of_others_are_opened_by_zfl_files_alone() {
+    let crates = root().join("crates");
+    let free = ["files", "sandbox"].map(|name| crates.join(name));
+    for (path, code) in sources(&crates) {
+        if free.iter().any(|folder| path.starts_with(folder)) || path.ends_with("sys.rs") {
+            continue;
+        }
+        let opens = |line: &&str| OPENINGS.iter().any(|name| line.contains(name));
+        let line = code
+            .lines()
+            .filter(opens)
+            .find(|line| !line.contains("\"/proc/"));
+        assert!(
+            line.is_none(),
+            "{}: use zfl_files for {line:?}",
+            path.display()
+        );
+    }
+}
+
 #[test]
 fn names_stand_only_where_they_belong() {
     let sources = sources(&root().join("crates"));

@@ -369,6 +369,13 @@ impl Experiment {
         self.to_toml().map(drop).map_err(Refusal::of)
     }
 
+    /// The first board of a group of which nobody knows who made it: as it was asked for.
+    pub fn strangers_board(&self) -> Option<&str> {
+        let mut boards = self.groups.iter().filter_map(|group| group.board.as_ref());
+        let board = boards.find(|board| board.is_strangers)?;
+        Some(board.asked())
+    }
+
     /// As in `config.toml`.
     ///
     /// # Errors

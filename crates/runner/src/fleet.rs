@@ -31,6 +31,8 @@ pub(crate) struct FleetOptions {
     pub boot_parallel: Option<u32>,
     /// Starts more devices than there is memory for.
     pub oversubscribe: bool,
+    /// Starts machines of boards of which nobody knows who made them.
+    pub allow_board: bool,
     /// Devices whose frames are written down.
     pub pcap: Option<Capture>,
 }
@@ -135,6 +137,17 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
     let plan = zfl_orchestrator::probe(network.into(), needs)?;
     Fleet::fits(plan.network, fleet, &emulators)?;
     Ok(plan)
+}
+
+/// Refuses to start machines as a stranger's board has it, unless that is allowed.
+pub(crate) fn allowed(experiment: &Experiment, options: &FleetOptions) -> Result<(), Refusal> {
+    let board = experiment.strangers_board();
+    require(options.allow_board || board.is_none(), || {
+        let board = board.unwrap_or_default();
+        format!(
+            "board {board} is none of zfl's, and says how QEMU is started: look at it, then give --allow-board"
+        )
+    })
 }
 
 /// Refuses a board whose firmware is not there.

@@ -88,6 +88,13 @@ impl Runner {
         self
     }
 
+    /// Starts machines of boards that are given by a path from elsewhere than zfl's own folder of boards.
+    #[must_use]
+    pub fn allow_board(mut self, allow_board: bool) -> Self {
+        self.fleet.allow_board = allow_board;
+        self
+    }
+
     /// Writes down the frames of these devices.
     #[must_use]
     pub fn capture(mut self, capture: Option<Capture>) -> Self {
@@ -137,6 +144,7 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
+        fleet::allowed(&self.experiment, &self.fleet)?;
         let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
         if resumed.is_some_and(|resumed| resumed.round == self.experiment.rounds) {
             return self.finish(observer);

@@ -34,6 +34,9 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
     if args.dry_run {
         let (toml, out) = (experiment.to_toml()?, seen(&experiment.out).display());
         output::line(&format!("{toml}# The results would go to {out}"))?;
+        if let Some(board) = experiment.strangers_board() {
+            output::note(&format!("a run with board {board} needs --allow-board"));
+        }
         return Ok(0);
     }
     let shown = Shown;
@@ -47,6 +50,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
         .began(began)
         .boot_parallel(args.boot_parallel)
         .oversubscribe(args.oversubscribe)
+        .allow_board(args.allow_board)
         .capture(args.pcap.clone())
         .page(dashboard.address())
         .control(token)
