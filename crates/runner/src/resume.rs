@@ -104,8 +104,8 @@ const FILES: [&str; 5] = [
     "meta.json",
 ];
 
-/// Folders of a run, whose files are appended to.
-const FOLDERS: [&str; 3] = ["serial", "pcap", "state"];
+/// Folders of a run, whose files are appended to, or read by their path.
+const FOLDERS: [&str; 4] = ["serial", "pcap", "state", "inputs"];
 
 /// Refuses a run directory with a link, or with anything but files, in the place of a file.
 fn check_files(run: &Dir) -> Result<(), FileError> {
