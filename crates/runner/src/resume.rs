@@ -96,7 +96,9 @@ impl Runner {
 }
 
 /// Files of a run that are appended to, or read only once it goes on.
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
+    "checkpoint.json",
+    "model.safetensors",
     "events.jsonl",
     "rounds.csv",
     "clients.csv",
