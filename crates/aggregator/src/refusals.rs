@@ -9,7 +9,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use tokio::time::Instant;
+use zfl_clock::Instant;
 use zfl_run_dir::Event;
 
 use crate::log::lock;
@@ -63,7 +63,7 @@ pub(crate) async fn tell(
 /// Tells from time to time what was only counted, for ever.
 pub(crate) async fn tell_counted(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        zfl_clock::sleep(INTERVAL).await;
         shared
             .refusals
             .counted()
@@ -95,7 +95,7 @@ impl Bucket {
 
     fn fill(&mut self) {
         let now = Instant::now();
-        let since = now.duration_since(self.at).as_secs_f64();
+        let since = (now - self.at).as_secs_f64();
         self.at = now;
         self.left = (self.left + since * f64::from(self.rate.per_s)).min(self.rate.burst.into());
     }

@@ -122,6 +122,8 @@ fn check(board: &Board, version: Version) -> Result<(), QemuError> {
 fn in_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders)
+        // None that depends on where zfl stands: a folder from a stranger may hold a program.
+        .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(program))
         .find(|path| executable(path))
 }

@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use zfl_aggregator::{Handle, Server, bind};
+use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
-use zfl_files::{Lock, Reason};
+use zfl_files::Lock;
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
     FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
@@ -123,12 +124,9 @@ impl Run {
 /// Locks the directory of a run that is about to begin.
 ///
 /// # Errors
-/// A [`Refusal`] if another run has it; if it cannot be made.
-pub(crate) fn claim(out: &Path) -> Result<Lock> {
-    zfl_run_dir::claim(out).map_err(|error| match error.reason {
-        Reason::Locked(_) => Refusal(error.to_string()).into(),
-        _ => error.into(),
-    })
+/// A [`Refusal`] if another run has it, or it cannot be made.
+pub(crate) fn claim(out: &Path) -> Result<Lock, Refusal> {
+    zfl_run_dir::claim(out).map_err(|error| Refusal(error.to_string()))
 }
 
 /// Makes the files of a run that begins, with copies of those that the experiment names by their path.

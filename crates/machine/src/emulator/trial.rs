@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
