@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use zfl_files::{FileError, MAX_TEXT, read_text};
 
 use crate::link::{Impairment, Link, Loss, Queue, Rate};
 
@@ -94,13 +95,8 @@ pub enum ProfileError {
         known: String,
     },
     /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// The file is not a link.
     #[error("{origin}: {source}")]
     Parse {
@@ -181,10 +177,7 @@ impl Profile {
     }
 
     fn read(path: &Path) -> Result<Self, ProfileError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = read_text(path, MAX_TEXT)?;
         Self::parse(&text, &path.display().to_string())
     }
 

@@ -2,16 +2,17 @@
 
 use crate::observer::{Begin, Observer};
 use crate::page;
+use crate::places;
 use crate::run::{claim, conclude, create};
 use crate::session::{aggregate, block_on};
 use anyhow::{Context, Result};
 use fl_data::Splits;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 use zfl_aggregator::{Entry, Server, bind};
-use zfl_experiment::Experiment;
-use zfl_orchestrator::Word;
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal};
+use zfl_orchestrator::{Word, preflight};
 use zfl_run_dir::{FleetSummary, RunSummary};
 
 /// An aggregator that listens for devices.
@@ -42,17 +43,21 @@ impl Listening {
     /// # Errors
     /// If the address is taken; any other failure to begin.
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
+        let files = places::least_files(self.experiment.clients, self.page.is_some());
+        preflight(&[], files).map_err(Refusal::of)?;
         block_on(self.execute(Arc::new(observer)))
     }
 
     async fn execute(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
         let mut experiment = self.experiment;
         // Before a folder is made: whoever forgot a server in another terminal leaves no trace.
-        let listener = bind(self.listen).await?;
+        let listener = bind(self.listen).await.map_err(Refusal::of)?;
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
-        let page = self.page.map(page::open).transpose()?;
+        let page = self.page.map(page::open).transpose();
+        let page = page.map_err(Refusal::of)?;
+        experiment.make_folder()?;
         let _lock = claim(&experiment.out)?;
         let mut run_dir = create(&mut experiment)?;
         let train = &self.data.train;
@@ -61,20 +66,19 @@ impl Listening {
             run_dir: &experiment.out,
             introduction: "",
         })?;
+        let limits = places::limits(&experiment, 0, page.is_some());
         page::serve(page, meta, &experiment.out, None, &*observer)?;
         let server = Server::new(
             experiment.aggregator(),
             self.data,
             experiment.partition.clone(),
             run_dir,
-        )?
-        .with_entry(Entry {
+        )?;
+        let few = (experiment.clients / 4).max(1);
+        let server = server.with_limits(limits).with_entry(Entry {
             fleet: None,
             secret: self.secret,
-            per_address: Some(
-                self.clients_per_address
-                    .unwrap_or((experiment.clients / 4).max(1)),
-            ),
+            per_address: Some(self.clients_per_address.unwrap_or(few)),
         });
         let wanted = experiment.clients_per_round;
         let secret = self.secret.map_or("", |_| " --join-secret FILE");

@@ -7,11 +7,16 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use zfl_experiment::Root;
-use zfl_experiment::place;
-use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, Word};
+use zfl_experiment::place::{self, Place};
+use zfl_experiment::{Refusal, Root};
+use zfl_orchestrator::{
+    DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, Word, preflight,
+};
 use zfl_runner::{Interrupts, block_on};
 use zfl_sandbox::{Plan, Sandbox, enter};
+
+/// Files of this process beside those of its devices.
+const OTHER_FILES: u64 = 64;
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
@@ -20,18 +25,20 @@ use zfl_sandbox::{Plan, Sandbox, enter};
 pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     let secret = join_secret(args.join_secret.as_deref(), std::env::var_os(VARIABLE))?;
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
-    let out = place::choose(args.out.as_deref(), root.runs(), &name)?;
+    let place = Place::of(args.out.as_deref(), root.runs(), &name);
+    place.look()?;
+    let devices = devices(args, secret);
+    preflight(&devices, OTHER_FILES).map_err(Refusal::of)?;
+    let out = place.make()?;
     let mut outcome = Ok(1);
     enter(&Plan::native(), |sandbox| {
-        outcome = block_on(live(sandbox, args, secret, &out));
+        outcome = block_on(live(sandbox, args, devices, &out));
         0
     })?;
     outcome
 }
 
-async fn live(sandbox: Sandbox, args: &ClientArgs, secret: Option<Word>, out: &Path) -> Result<u8> {
-    let mut interrupts = Interrupts::new()?;
-    let (tell, told) = mpsc::unbounded_channel();
+fn devices(args: &ClientArgs, secret: Option<Word>) -> Vec<DeviceSpec> {
     let overrides = Overrides {
         local_epochs: Some(args.epochs),
         batch_size: Some(args.batch_size),
@@ -43,7 +50,17 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, secret: Option<Word>, out: &P
         secret,
         ..DeviceSpec::new(client, DeviceBody::Native)
     };
-    let devices = (0..args.clients).map(device).collect();
+    (0..args.clients).map(device).collect()
+}
+
+async fn live(
+    sandbox: Sandbox,
+    args: &ClientArgs,
+    devices: Vec<DeviceSpec>,
+    out: &Path,
+) -> Result<u8> {
+    let mut interrupts = Interrupts::new()?;
+    let (tell, told) = mpsc::unbounded_channel();
     let config = FleetConfig::new(devices, out.join("serial"));
     let fleet = Fleet::start(sandbox, config, tell).await?;
     let report = fleet.boot(args.server).await;

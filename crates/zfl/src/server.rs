@@ -7,8 +7,8 @@ use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use crate::{command, output};
 use anyhow::Result;
-use std::time::Instant;
-use zfl_experiment::{Experiment, Root};
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal, Root};
 use zfl_runner::Listening;
 
 /// Carries `zfl server` out, and returns the exit status.
@@ -21,7 +21,8 @@ pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
     let secret = join_secret(args.join_secret.as_deref(), std::env::var_os(VARIABLE))?;
     let settings = args.settings();
     let out = settings.out.as_deref();
-    let (experiment, data) = Experiment::of_server(&settings, out, root)?;
+    let resolved = Experiment::of_server(&settings, out, root);
+    let (experiment, data) = resolved.map_err(Refusal::of)?;
     for line in &experiment.notes {
         output::note(line);
     }
