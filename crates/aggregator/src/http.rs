@@ -27,7 +27,6 @@ use crate::examples::{ExampleBody, Part};
 use crate::guard::guard;
 use crate::intake::take_update;
 use crate::join::join;
-use crate::kept;
 use crate::refusals::{self, Refused};
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
