@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use zfl_http_server::Limits;
 use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
-    RunDir, StateDir, TrainingSummary, model_sha256,
+    RunDir, TrainingSummary, model_sha256,
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
+use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{limits, serve};
 use crate::shared::Shared;
@@ -56,7 +58,7 @@ impl Server {
         run_dir: RunDir,
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
-        let limits = limits(config.clients);
+        let limits = limits(config.clients, usize::MAX);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
             .context("start the writer of events.jsonl")?;
         let states = KeptByClient::default();
@@ -95,7 +97,7 @@ impl Server {
         self
     }
 
-    /// Holds connections for as long, and as many, as told.
+    /// Holds connections for as long, and as many, as told; else as many as a fleet may want.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -107,9 +109,9 @@ impl Server {
     /// # Errors
     /// If the run directory does not hold the algorithm's state of that round.
     pub fn resumed(mut self, from: Resumed) -> Result<Self> {
-        let state = StateDir::of(self.rounds.run_dir.path());
-        state.tidy(from.round)?;
-        lock(&self.rounds.algorithm).restore(&state, from.round)?;
+        let state = self.rounds.run_dir.state();
+        state.tidy()?;
+        lock(&self.rounds.algorithm).restore(state, from.round)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });
@@ -143,6 +145,7 @@ impl Server {
             .local_addr()
             .context("the listener has no address")?;
         let (over, serve_until) = oneshot::channel();
+        let counting = tokio::spawn(refusals::tell_counted(shared.clone()));
         let serving = tokio::spawn(serve(listener, shared.clone(), self.limits, serve_until));
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
         let began = shared.log.elapsed_s();
@@ -158,6 +161,12 @@ impl Server {
         let mut summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
         shared.with(|state, _| state.machine.end());
+        counting.abort();
+        shared
+            .refusals
+            .rest()
+            .into_iter()
+            .for_each(|event| shared.log.emit(event));
         shared.log.run_is_over();
         shared.enter(last, RoundPhase::Finished);
         shared.log.emit(Event::RunFinished {

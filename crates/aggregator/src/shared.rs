@@ -15,14 +15,16 @@ use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{Action, ClientState, Delivery, Failure, Machine, Note, Phase, Placed, Refused};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use zfl_clock::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
+use crate::kept::OnTheWay;
 use crate::log::{Log, lock};
+use crate::refusals::Refusals;
 use crate::roster::{JoinError, Newcomer, Roster};
 use crate::token;
 
@@ -48,6 +50,8 @@ pub struct Shared {
     pub(crate) partition: Partition,
     pub(crate) log: Log,
     pub(crate) states: KeptByClient,
+    pub(crate) on_the_way: OnTheWay,
+    pub(crate) refusals: Refusals,
     state: Mutex<State>,
     /// Start of the machine's clock.
     began: Instant,
@@ -79,6 +83,8 @@ pub(crate) struct State {
     updates: u64,
     /// Bytes up and down of each client when it was last chosen.
     pub chosen: BTreeMap<u32, (u64, u64)>,
+    /// Clients that are gone and not on their way back, and why.
+    pub gone: BTreeMap<u32, String>,
     pub rejected: u32,
 }
 
@@ -113,6 +119,7 @@ impl Shared {
             inbox: BTreeMap::new(),
             updates: 0,
             chosen: BTreeMap::new(),
+            gone: BTreeMap::new(),
             rejected: 0,
         };
         let (work, actions) = mpsc::unbounded_channel();
@@ -124,6 +131,8 @@ impl Shared {
             partition,
             log,
             states,
+            on_the_way: OnTheWay::default(),
+            refusals: Refusals::new(),
             state: Mutex::new(state),
             began: Instant::now(),
             skipped_us: AtomicU64::new(0),
@@ -154,7 +163,10 @@ impl Shared {
         let result = change(&mut state, self.now_us());
         while let Some(action) = state.machine.next_action() {
             match action {
-                Action::Tell(note) => self.tell(&state, note),
+                Action::Tell(note) => {
+                    state.note_gone(&note);
+                    self.tell(&state, note);
+                }
                 action => {
                     state.note(&action, &self.log);
                     // Once the rounds are over nobody takes work any more.
@@ -265,7 +277,8 @@ impl Shared {
     }
 
     pub(crate) fn rejected(&self) {
-        lock(&self.state).rejected += 1;
+        let mut state = lock(&self.state);
+        state.rejected = state.rejected.saturating_add(1);
     }
 
     /// True if what this client sends for a round is damaged on the way.
@@ -296,6 +309,7 @@ impl Shared {
             };
             let (id, again) = state.roster.join(wish, newcomer, is_alive)?;
             machine.joined(now_us, id);
+            state.gone.remove(&id);
             self.log.emit(Event::ClientJoined {
                 client: id,
                 address: newcomer.address.to_string(),
@@ -461,6 +475,19 @@ impl State {
         };
         self.inbox.insert(number, received);
         Ok(placed)
+    }
+
+    /// Notes who is gone for good, and who is not any more.
+    fn note_gone(&mut self, note: &Note) {
+        match note {
+            Note::Lost {
+                client,
+                reason,
+                comes_back: false,
+            } => _ = self.gone.insert(*client, reason.clone()),
+            Note::Lost { client, .. } | Note::Expected { client } => _ = self.gone.remove(client),
+            _ => {}
+        }
     }
 
     /// Notes what an action of the machine means for what is kept here.

@@ -4,11 +4,12 @@ use crate::choice::{self, Body, Choice, Network, Time};
 use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
+use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{DIGITS, Data, Root};
 use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
-use crate::{native, place};
+use crate::{inputs, native};
 use anyhow::{Context, Result};
 use fl_algo::Attackers;
 use fl_data::{Loaded, Partition, PartitionRequest, Splits};
@@ -116,6 +117,9 @@ pub struct Experiment {
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
+    /// Place of the run directory of a new run, until it is made.
+    #[serde(skip)]
+    place: Option<Place>,
     /// Rule by which the training examples are dealt out.
     #[serde(rename = "partition")]
     pub partitioning: Partitioning,
@@ -124,6 +128,9 @@ pub struct Experiment {
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
+    /// The text of the availability trace.
+    #[serde(skip)]
+    pub trace: Option<String>,
     /// Groups of devices; none for a server.
     #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
     pub groups: Vec<FleetGroup>,
@@ -186,6 +193,10 @@ impl Experiment {
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         experiment.notes.extend(experiment.notes_on_time());
+        experiment.can_be_written()?;
+        if let Out::Resumed(_) = out {
+            experiment.name_inputs_from_out();
+        }
         Ok((experiment, data))
     }
 
@@ -213,6 +224,7 @@ impl Experiment {
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size, most)?;
         experiment.notes.extend(experiment.notes_on_time());
+        experiment.can_be_written()?;
         Ok((experiment, data))
     }
 
@@ -240,9 +252,13 @@ impl Experiment {
         let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
-        let out = match out {
-            Out::New(out) => place::choose(out, root.runs(), &name)?,
-            Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
+        let (place, out) = match out {
+            Out::New(out) => {
+                let place = Place::of(out, root.runs(), &name);
+                let path = place.look()?;
+                (Some(place), path)
+            }
+            Out::Resumed(run) => (None, std::path::absolute(run)?),
         };
         Ok(Self {
             name,
@@ -276,9 +292,11 @@ impl Experiment {
             data: named(settings, root),
             examples: root.data(settings.data.as_deref()),
             out,
+            place,
             partitioning,
             strategy,
             faults: settings.faults.clone(),
+            trace: inputs::trace(settings)?,
             groups: Vec::new(),
             notes: Vec::new(),
             model,
@@ -316,14 +334,47 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
     pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
-        let trace = self.faults.trace.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
-            Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
-        });
-        let trace = trace.transpose()?;
+        let path = self.faults.trace.as_deref().unwrap_or(Path::new(""));
+        let refused = |error| Refusal(format!("{}: {error}", path.display()));
+        let trace = self.trace.as_deref().map(Trace::parse);
+        let trace = trace.transpose().map_err(refused)?;
         FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
             .map_err(|error| Refusal(error.to_string()))
+    }
+
+    /// Makes the folder of a new run. If another run has just taken the name that was free, it gets the
+    /// next one.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if it cannot be made.
+    pub fn make_folder(&mut self) -> Result<(), Refusal> {
+        if let Some(place) = self.place.take() {
+            self.out = place.make()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses paths that `config.toml` cannot name.
+    fn can_be_written(&self) -> Result<(), Refusal> {
+        let paths = [("data", &self.data), ("faults.trace", &self.faults.trace)];
+        for (key, path) in paths {
+            let path = path.as_deref().unwrap_or(Path::new(""));
+            require(path.to_str().is_some(), || {
+                format!(
+                    "{key}: the name of {} is not UTF-8, and config.toml takes no other: rename it, or give \
+                     a link to it (ln -s)",
+                    path.display()
+                )
+            })?;
+        }
+        self.to_toml().map(drop).map_err(Refusal::of)
+    }
+
+    /// The first board of a group of which nobody knows who made it: as it was asked for.
+    pub fn strangers_board(&self) -> Option<&str> {
+        let mut boards = self.groups.iter().filter_map(|group| group.board.as_ref());
+        let board = boards.find(|board| board.is_strangers)?;
+        Some(board.asked())
     }
 
     /// As in `config.toml`.
@@ -332,6 +383,15 @@ impl Experiment {
     /// If a value has no form in TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("the configuration cannot be written as TOML")
+    }
+
+    /// As in `meta.json`.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let table: toml::Table = toml::from_str(&self.to_toml()?)?;
+        Ok(serde_json::to_value(table)?)
     }
 
     /// The experiment as far as the aggregator goes.

@@ -4,6 +4,7 @@
 //! error, so that a misspelt option is not a silent default.
 
 mod cost;
+mod harmless;
 
 pub use cost::{Clock, Energy};
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zfl_files::FileError;
 
 use crate::qemu::Version;
 
@@ -80,6 +82,12 @@ pub struct Board {
     /// The path that it was asked for by, if not by its name.
     #[serde(skip)]
     pub path: Option<String>,
+    /// True if it is none of the boards under the root: nobody knows who made it.
+    #[serde(skip)]
+    pub is_strangers: bool,
+    /// The text that it was read from.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// The emulator and its machine.
@@ -144,14 +152,12 @@ pub struct Shell {
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
     /// There is no such file, or it cannot be read.
-    #[error("board {name}: cannot read {path}: {source}; boards here: {known}")]
+    #[error("board {name}: {source}; boards here: {known}")]
     Read {
         /// The request as given.
         name: String,
-        /// Path that was tried.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
+        /// The path that was tried, and the reason.
+        source: FileError,
         /// The boards that do exist, for the message.
         known: String,
     },
@@ -176,13 +182,15 @@ pub enum BoardError {
 impl Board {
     /// Reads the board called `name`: of the tree's `boards/`, or one that is built in where there is no tree;
     /// or at the path `name` if it has a slash (a folder with a `board.toml`, or the file itself). Paths in it
-    /// are joined to the tree.
+    /// are joined to the tree. A board may ask only for what is harmless.
     pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, BoardError> {
         let (path, text) = read(tree, name)?;
         let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
             path: path.clone(),
             source: Box::new(error),
         })?;
+        let is_own = |tree: &Path| is_within(&path, &tree.join("boards"));
+        board.is_strangers = name.contains('/') && !tree.is_some_and(is_own);
         board
             .check()
             .map_err(|problem| BoardError::Invalid { path, problem })?;
@@ -190,6 +198,7 @@ impl Board {
             board.kernel.image = tree.join(&board.kernel.image);
         }
         board.path = name.contains('/').then(|| name.to_owned());
+        board.text = text;
         Ok(board)
     }
 
@@ -251,6 +260,7 @@ impl Board {
             .options
             .iter()
             .flat_map(|(key, value)| [key, value]);
+        harmless::check(&self.machine, &self.nic)?;
         match texts
             .into_iter()
             .chain([&self.nic.model])
@@ -272,10 +282,9 @@ fn read(tree: Option<&Path>, name: &str) -> Result<(PathBuf, String), BoardError
     }
     let path = locate(tree, name);
     let text = zfl_files::read_text(&path, zfl_files::MAX_TEXT);
-    let text = text.map_err(|error| BoardError::Read {
+    let text = text.map_err(|source| BoardError::Read {
         name: name.to_owned(),
-        path: path.clone(),
-        source: error.into(),
+        source,
         known: known(tree).join(", "),
     })?;
     Ok((path, text))
@@ -296,6 +305,11 @@ pub fn known(tree: Option<&Path>) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Tells whether a file lies in a folder, links followed.
+fn is_within(file: &Path, folder: &Path) -> bool {
+    matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(&folder))
 }
 
 fn locate(tree: Option<&Path>, name: &str) -> PathBuf {

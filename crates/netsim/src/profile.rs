@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use zfl_files::{FileError, MAX_TEXT, read_text};
 
 use crate::link::{Impairment, Link, Loss, Queue, Rate};
 
@@ -34,6 +35,8 @@ pub struct Profile {
     pub mtu_bytes: u32,
     /// The link as the switch emulates it.
     pub link: Link,
+    /// The text that it was read from.
+    pub text: String,
 }
 
 /// A link as a file states it.
@@ -92,13 +95,8 @@ pub enum ProfileError {
         known: String,
     },
     /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// The file is not a link.
     #[error("{origin}: {source}")]
     Parse {
@@ -174,14 +172,12 @@ impl Profile {
             description,
             mtu_bytes,
             link,
+            text: text.to_owned(),
         })
     }
 
     fn read(path: &Path) -> Result<Self, ProfileError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = read_text(path, MAX_TEXT)?;
         Self::parse(&text, &path.display().to_string())
     }
 

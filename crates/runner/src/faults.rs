@@ -174,7 +174,7 @@ impl FaultRunner {
         }
         let for_ms = span.for_ms;
         let number = span.has_begun();
-        tokio::time::sleep(Duration::from_millis(for_ms)).await;
+        zfl_clock::sleep(Duration::from_millis(for_ms)).await;
         if self.spans.end(client, number) {
             self.let_go(client, fault).await;
         }

@@ -4,18 +4,20 @@ use crate::control::ControlToken;
 use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
-use crate::run::{Run, claim, create};
+use crate::places;
+use crate::run::{Run, claim, create, finish};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
 use fl_data::Splits;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-use zfl_experiment::Experiment;
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal, place};
 use zfl_files::Lock;
+use zfl_orchestrator::FleetConfig;
 use zfl_run_dir::{Resumed, RunDir, RunHistory, RunSummary};
 use zfl_sandbox::{Plan, Sandbox, enter};
 
@@ -86,6 +88,13 @@ impl Runner {
         self
     }
 
+    /// Starts machines of boards that are given by a path from elsewhere than zfl's own folder of boards.
+    #[must_use]
+    pub fn allow_board(mut self, allow_board: bool) -> Self {
+        self.fleet.allow_board = allow_board;
+        self
+    }
+
     /// Writes down the frames of these devices.
     #[must_use]
     pub fn capture(mut self, capture: Option<Capture>) -> Self {
@@ -135,22 +144,24 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let experiment = self.experiment;
+        fleet::allowed(&self.experiment, &self.fleet)?;
+        let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
+        if resumed.is_some_and(|resumed| resumed.round == self.experiment.rounds) {
+            return self.finish(observer);
+        }
+        let (mut fleet, plan, page) = self.prepare().map_err(Refusal::of)?;
         let (resumed, lock) = self.resumed.unzip();
-        let fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
-        let plan = fleet::probe(&experiment, &fleet)?;
-        let page = self.page.map(page::open).transpose()?;
+        let mut experiment = self.experiment;
+        experiment.make_folder()?;
+        fleet::place(&mut fleet, &experiment.out);
         // Held by this outer process, and by what it forks: until the last of them has ended.
         let _lock = match lock {
             Some(lock) => lock,
             None => claim(&experiment.out)?,
         };
         let (run_dir, history) = match &resumed {
-            Some(resumed) => {
-                let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
-                (run_dir, RunHistory::of(&experiment.out, resumed)?)
-            }
-            None => (create(&experiment)?, RunHistory::default()),
+            Some(resumed) => go_on(&experiment, resumed)?,
+            None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
         let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
@@ -178,6 +189,43 @@ impl Runner {
             block_on(run.execute(sandbox, self.data, run_dir))
         })
     }
+
+    /// Sums up a run of which all rounds are complete.
+    fn finish(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
+        let (resumed, _lock) = self.resumed.context("there is no run to sum up")?;
+        let (run_dir, history) = go_on(&self.experiment, &resumed)?;
+        observer.on_begin(Begin {
+            run_dir: &self.experiment.out,
+            introduction: "all rounds are complete: the summary is written",
+        })?;
+        let before = (resumed, history);
+        let (experiment, data) = (self.experiment, self.data);
+        block_on(finish(
+            experiment, data, run_dir, before, self.began, observer,
+        ))
+    }
+
+    /// Finds out all that can stand in the way of the run, before anything of it is there.
+    fn prepare(&self) -> Result<(FleetConfig, Plan, Option<TcpListener>)> {
+        let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
+        let mut fleet = fleet::config(&self.experiment, &self.fleet, resumed)?;
+        fleet.other_files = places::least_files(self.experiment.clients, self.page.is_some());
+        let plan = fleet::probe(&self.experiment, &fleet)?;
+        if self.resumed.is_some() {
+            place::may_hold(&self.experiment.out)?;
+        }
+        let page = self.page.map(page::open).transpose()?;
+        Ok((fleet, plan, page))
+    }
+}
+
+/// Opens the directory of a run that goes on, and reads what came before.
+fn go_on(experiment: &Experiment, resumed: &Resumed) -> Result<(RunDir, RunHistory)> {
+    let run_dir = RunDir::resume(&experiment.out, &resumed.complete)?;
+    // It may say more rounds than before.
+    run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;
+    let history = RunHistory::of(&experiment.out, resumed)?;
+    Ok((run_dir, history))
 }
 
 /// Executes a run in its sandbox, and brings back what came of it: from another process, if there are

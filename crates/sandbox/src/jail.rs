@@ -24,11 +24,9 @@ use crate::plan::Isolation;
 use crate::room::Room;
 use crate::sys::{self, Confinement};
 
-/// Share of the host that a machine finds.
+/// Files of the host that a machine finds.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// The fleet's network, for emulators that reach it by themselves.
-    pub network: bool,
     /// Files and folders, by absolute paths.
     pub paths: BTreeSet<PathBuf>,
     /// Files that are copied when the jail is made, with what is in them.
@@ -38,7 +36,6 @@ pub struct Contents {
 impl Contents {
     /// Takes in what other machines of the same jail need.
     pub fn add(&mut self, other: Self) {
-        self.network |= other.network;
         self.paths.extend(other.paths);
         self.copies.extend(other.copies);
     }
@@ -113,7 +110,10 @@ impl Jail {
         let first = usize::from(isolation == Isolation::None);
         for (without, make) in kinds.into_iter().skip(first) {
             match make(contents).and_then(|jail| works(&jail).map(|()| jail)) {
-                Ok(jail) => return (jail, lacks),
+                Ok(jail) => {
+                    lacks.extend(crate::rules::lacks().filter(|_| jail.rules.is_some()));
+                    return (jail, lacks);
+                }
                 Err(why) => lacks.push((without, why.to_string())),
             }
         }

@@ -20,13 +20,10 @@ pub(crate) fn of(contents: &Contents) -> io::Result<OwnedFd> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
         .and_then(|rules| rules.scope(Scope::from_all(NEWEST)))
+        .and_then(Ruleset::create)
         .map_err(io::Error::other)?;
-    if !contents.network {
-        let all = AccessNet::from_all(NEWEST);
-        rules = rules.handle_access(all).map_err(io::Error::other)?;
-    }
-    let mut rules = rules.create().map_err(io::Error::other)?;
     let readable: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
     for path in contents
         .outermost()
@@ -44,4 +41,15 @@ pub(crate) fn of(contents: &Contents) -> io::Result<OwnedFd> {
     }
     let fd: Option<OwnedFd> = rules.into();
     fd.ok_or_else(|| io::Error::other("this kernel has none (CONFIG_SECURITY_LANDLOCK)"))
+}
+
+/// Rules that this kernel is too old for, each with the reason.
+pub(crate) fn lacks() -> impl Iterator<Item = (&'static str, String)> {
+    let version = crate::sys::landlock_version();
+    let rules = [
+        (4, "rules about TCP (Landlock)", "6.7"),
+        (6, "rules about signals (Landlock)", "6.12"),
+    ];
+    let missing = rules.into_iter().filter(move |(from, ..)| version < *from);
+    missing.map(|(_, rule, linux)| (rule, format!("Linux has them from {linux} on")))
 }

@@ -48,6 +48,8 @@ pub struct Fold {
     /// Between the parts of a run, when it is told anew who is gone.
     resuming: bool,
     unreadable: u64,
+    /// Files that are not as they were written, in lines for people.
+    damage: Vec<String>,
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
@@ -91,6 +93,7 @@ impl Fold {
             resumed_from: Vec::new(),
             resuming: false,
             unreadable: 0,
+            damage: Vec::new(),
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
             faults: Faults::default(),
@@ -170,6 +173,12 @@ impl Fold {
         self.unreadable = unreadable;
     }
 
+    /// Notes which files are not as they were written, in lines for people.
+    pub fn set_damage(&mut self, damage: Vec<String>) {
+        self.changes.run |= self.damage != damage;
+        self.damage = damage;
+    }
+
     /// Takes the changes since the last call.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
@@ -212,8 +221,14 @@ impl Fold {
                 self.progress(client, round, done_examples, total_examples);
             }
             Event::ResultReceived { record } => self.received(&record),
-            Event::ResultRejected { client, reason, .. } => {
-                self.add_fault(client, "rejected", &reason);
+            Event::ResultRejected {
+                client,
+                reason,
+                more,
+                ..
+            } => {
+                let more = (more > 0).then(|| format!(" (and {more} more)"));
+                self.add_fault(client, "rejected", &(reason + &more.unwrap_or_default()));
             }
             Event::ClientFailed {
                 client,
