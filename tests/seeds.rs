@@ -105,7 +105,11 @@ fn a_seed_has_one_model_over_every_link_under_any_load() {
         for link in links() {
             let check = &check;
             scope.spawn(move || {
-                let seeds = if SLOW.contains(&link.as_str()) { 5..6 } else { 5..8 };
+                let seeds = if SLOW.contains(&link.as_str()) {
+                    5..6
+                } else {
+                    5..8
+                };
                 seeds.for_each(|seed| check(&link, seed));
             });
         }

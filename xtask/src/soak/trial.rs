@@ -147,7 +147,10 @@ impl Trial<'_> {
             })?;
             let status = wait(&mut child)?;
             let said = fs::read_to_string(self.folder.join(format!("{name}.log")))?;
-            if ["anew", "no run directory"].iter().any(|word| said.contains(word)) {
+            if ["anew", "no run directory"]
+                .iter()
+                .any(|word| said.contains(word))
+            {
                 // It was killed before its first round was complete.
                 let _ = fs::remove_dir_all(self.folder.join(name));
                 return self.whole(name);
