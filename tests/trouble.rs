@@ -238,7 +238,10 @@ fn mistakes_in_a_file_are_named() {
     let folder = folder();
     let path = folder.path().join("bad.toml");
     for (text, advice) in [
-        ("cleints = 3", "unknown field `cleints`"),
+        (
+            "cleints = 3",
+            "line 1, column 1: there is no key `cleints` here: did you mean `clients`?",
+        ),
         ("rounds = 0", "rounds: give at least 1"),
         ("[[fleet]]\ncount = 2\nlink = \"string\"", "string"),
         ("[faults]\ndrop_out = 2", "drop_out = 2 is no probability"),

@@ -316,8 +316,8 @@ impl Experiment {
     /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
     pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
         let trace = self.faults.trace.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Refusal(format!("{}: {error}", path.display())))?;
+            let text = zfl_files::read_text(path, zfl_files::MAX_TEXT)
+                .map_err(|error| Refusal(error.to_string()))?;
             Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
         });
         let trace = trace.transpose()?;

@@ -4,6 +4,7 @@
 //! error, so that a misspelt option is not a silent default.
 
 mod cost;
+mod schema;
 
 pub use cost::{Clock, Energy};
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::qemu::Version;
+use zfl_schema::{Document, Mistake};
 
 /// Most memory of a machine that is not of fixed size: what QEMU's PCs have in one piece below the
 /// addresses of their devices, which is all that a 32-bit guest reaches. q35 splits what is more.
@@ -153,21 +155,13 @@ pub enum BoardError {
         /// The boards that do exist, for the message.
         known: String,
     },
-    /// The file is not a board.
-    #[error("{path}: {source}")]
-    Parse {
+    /// The file is not a board, or one that cannot work.
+    #[error("{path}: {mistake}")]
+    Mistake {
         /// The file.
         path: PathBuf,
-        /// Place and reason.
-        source: Box<toml::de::Error>,
-    },
-    /// The file is a board that cannot work.
-    #[error("{path}: {problem}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Advice: the change to make.
-        problem: String,
+        /// Place and advice: the change to make.
+        mistake: Box<Mistake>,
     },
 }
 
@@ -177,17 +171,27 @@ impl Board {
     /// are joined to the tree.
     pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, BoardError> {
         let (path, text) = read(tree, name)?;
-        let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
-            path: path.clone(),
-            source: Box::new(error),
+        let mut board = Self::parse(&text).map_err(|mistake| BoardError::Mistake {
+            path,
+            mistake: Box::new(mistake),
         })?;
-        board
-            .check()
-            .map_err(|problem| BoardError::Invalid { path, problem })?;
         if let Some(tree) = tree {
             board.kernel.image = tree.join(&board.kernel.image);
         }
         board.path = name.contains('/').then(|| name.to_owned());
+        Ok(board)
+    }
+
+    fn parse(text: &str) -> Result<Self, Mistake> {
+        let document = Document::toml(text)?;
+        document.check(&schema::schema())?;
+        let board: Self = document.read()?;
+        let sound = board.check();
+        sound.map_err(|problem| {
+            // It begins with the path of the value.
+            let path = problem.split([' ', ':']).next().unwrap_or_default();
+            document.mistake(path, &problem)
+        })?;
         Ok(board)
     }
 
@@ -375,8 +379,17 @@ pub(crate) mod tests {
     fn a_misspelt_key_is_an_error() {
         let text = std::fs::read_to_string(workspace().join("boards/microvm/board.toml")).unwrap();
         let text = text.replace("memory_mib", "memory_mb");
-        let error = toml::from_str::<Board>(&text).unwrap_err().to_string();
-        assert!(error.contains("memory_mb"), "{error}");
+        let error = Board::parse(&text).unwrap_err();
+        assert!(
+            error.problem.contains("did you mean `memory_mib`?"),
+            "{error}"
+        );
+        assert!(
+            text.lines()
+                .nth(error.line - 1)
+                .unwrap()
+                .starts_with("memory_mb")
+        );
     }
 
     #[test]
