@@ -5,10 +5,15 @@ told to stop; docs/wire-format.md has the messages. Its training is a stand-in t
 parameter grows by STEP.
 
     python3 client.py HOST:PORT CLIENT STEP
+
+ZFL_JOIN_SECRET is the secret of an aggregator that lets nobody join without one.
 """
 
 import base64
+import hmac
 import json
+import os
+import secrets
 import struct
 import sys
 import threading
@@ -35,10 +40,15 @@ class Client:
         self.aggregator, self.step = aggregator, step
         self.state, self.round, self.done, self.total = "ready", 0, 0, 0
         self.joined, self.stopped = threading.Event(), threading.Event()
+        # Only the aggregator is told, so that only the aggregator is obeyed.
+        self.word = secrets.token_hex(16)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         port = self.server.server_address[1]
-        self.welcome = json.loads(self.get(f"/id?client={wish}&port={port}&form=json"))
+        lines = {"Zfl-Word": self.word}
+        if secret := os.environ.get("ZFL_JOIN_SECRET"):
+            lines["Zfl-Secret"] = secret
+        self.welcome = json.loads(self.get(f"/id?client={wish}&port={port}&form=json", lines))
         assert self.welcome["protocol"] == 2, self.welcome
         self.id, examples = self.welcome["id"], self.welcome["num_examples"]
         self.inputs = self.get(f"/training-data?id={self.id}")
@@ -47,8 +57,9 @@ class Client:
         assert len(self.labels) == examples
         self.joined.set()
 
-    def get(self, target):
-        with urllib.request.urlopen(f"http://{self.aggregator}{target}") as answer:
+    def get(self, target, lines={}):
+        request = urllib.request.Request(f"http://{self.aggregator}{target}", headers=lines)
+        with urllib.request.urlopen(request) as answer:
             return answer.read()
 
     def ready(self):
@@ -96,8 +107,17 @@ class Client:
 
     def handler(client):
         class Handler(BaseHTTPRequestHandler):
+            def is_of_the_aggregator(self):
+                """True if the request shows the word, and is of no page of a browser."""
+                lines = self.headers
+                is_of_a_page = "Origin" in lines or lines.get("Sec-Fetch-Site", "none") != "none"
+                shown = lines.get("Zfl-Word", "").encode()
+                return not is_of_a_page and hmac.compare_digest(shown, client.word.encode())
+
             def do_GET(self):
-                if self.path != "/ready":
+                if not self.is_of_the_aggregator():
+                    self.answer(403, {"error": "this client obeys its aggregator alone"})
+                elif self.path != "/ready":
                     self.answer(404, {"error": "a device serves /ready, /start and /stop"})
                 elif client.joined.is_set():
                     self.answer(200, client.ready())
@@ -106,7 +126,9 @@ class Client:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path == "/stop":
+                if not self.is_of_the_aggregator():
+                    self.answer(403, {"error": "this client obeys its aggregator alone"})
+                elif self.path == "/stop":
                     self.answer(200, {})
                     client.stopped.set()
                 elif self.headers["Content-Type"] != "application/json":

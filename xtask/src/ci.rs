@@ -1,6 +1,8 @@
 //! `cargo xtask ci`: all that is checked besides tests.
 
-use crate::{licences, links, miri, process, project, setup, toolchain::Toolchain, words};
+use crate::{
+    advisories, licences, links, miri, process, project, setup, toolchain::Toolchain, words,
+};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +23,7 @@ const NO_STD_CRATES: [(&str, &[&str]); 7] = [
 ];
 
 /// Formatting, lints, documentation, links, words, licences, the device's crates without the standard
-/// library, and under Miri where it is there.
+/// library; advisories where their database is there, and Miri where it is there.
 ///
 /// # Errors
 /// If a check fails; the others are made all the same.
@@ -41,10 +43,17 @@ pub fn check() -> Result<()> {
         ("no_std", without_std()),
     ];
     let mut not_run = String::new();
-    match miri::check() {
-        Ok(miri::Outcome::Passed) => checks.push(("miri", Ok(()))),
-        Ok(miri::Outcome::NotRun(reason)) => not_run = format!("; not run: miri ({reason})"),
-        Err(error) => checks.push(("miri", Err(error))),
+    for (name, outcome) in [
+        ("advisories", advisories::check(&locks())),
+        ("miri", miri::check()),
+    ] {
+        match outcome {
+            Ok(Outcome::Passed) => checks.push((name, Ok(()))),
+            Ok(Outcome::NotRun(reason)) => {
+                not_run.push_str(&format!("; not run: {name} ({reason})"));
+            }
+            Err(error) => checks.push((name, Err(error))),
+        }
     }
     let failed = checks
         .iter()
@@ -67,6 +76,25 @@ pub fn check() -> Result<()> {
         names.join(", ")
     );
     Ok(())
+}
+
+/// Outcome of a check that not every machine can make.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    /// The reason, and the way to a check.
+    NotRun(String),
+}
+
+/// Lock files of the repository's workspaces.
+fn locks() -> Vec<PathBuf> {
+    [
+        "Cargo.lock",
+        "guest/bare/Cargo.lock",
+        "guest/zephyr/Cargo.lock",
+    ]
+    .map(|lock| project::root().join(lock))
+    .into()
 }
 
 /// A guest's workspace and the toolchain for it.

@@ -1,7 +1,7 @@
 //! The licence check: every crate that zfl is built from is under a licence on the list.
 //!
 //! The list is that of `deny.toml`, so that `cargo deny` and this check, which needs no tool and no
-//! network, agree. Not checked here: advisories, whose database is only to be had from the network.
+//! network, agree.
 
 use crate::{process, project};
 use anyhow::{Context, Result, bail};

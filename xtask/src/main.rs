@@ -9,6 +9,7 @@
 //! - Whatever is already in place is left alone, and no package manager is called for it.
 //! - A chore that cannot be done ends with a non-zero status and the command that would help.
 
+mod advisories;
 mod bench;
 mod ci;
 mod guest;
@@ -125,9 +126,10 @@ fn main() -> ExitCode {
 
 fn perform(chore: Chore) -> Result<ExitCode> {
     match chore {
-        Chore::Setup { zephyr } => {
-            setup::all().and_then(|()| if zephyr { zephyr::setup() } else { Ok(()) })
-        }
+        Chore::Setup { zephyr: false } => setup::all(),
+        Chore::Setup { zephyr: true } => zephyr::foresee()
+            .and_then(|()| setup::all())
+            .and_then(|()| zephyr::setup()),
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
         Chore::Run { args } => return run::run(&args),
         Chore::Install { args } => run::install(&args),

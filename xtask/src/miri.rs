@@ -2,6 +2,7 @@
 //!
 //! The crates forbid `unsafe`; what is checked is their use of the crates below them that do not.
 
+use crate::ci::Outcome;
 use crate::{process, project};
 use anyhow::{Result, bail};
 use std::process::Command;
@@ -12,15 +13,6 @@ const CRATES: [&str; 5] = ["fl-rng", "fl-nn", "fl-proto", "fl-algo", "fl-client"
 
 /// The command that brings Miri.
 const SETUP: &str = "rustup toolchain install nightly --component miri,rust-src";
-
-/// Result of the tests.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All passed.
-    Passed,
-    /// No Miri here; the reason.
-    NotRun(String),
-}
 
 /// Runs the tests, where there is a nightly Rust with Miri.
 ///

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,13 @@ pub fn succeeds_within(command: &mut Command, limit: Duration) -> bool {
             }
         }
     }
+}
+
+/// The file that a program's name stands for in the `PATH`.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    let mut files = std::env::split_paths(&folders).map(|folder| folder.join(program));
+    files.find(|file| file.is_file())
 }
 
 /// True if a program can be started.

@@ -34,10 +34,19 @@ pub struct Board {
     pub name: String,
     /// The firmware that it boots.
     pub body: String,
+    /// Zephyr's name of the board, with its qualifiers; the folder's name if it is the same.
+    zephyr: Option<String>,
     /// Its kernel.
     pub kernel: Kernel,
     /// Limits of the firmware's memory.
     pub limits: Limits,
+}
+
+impl Board {
+    /// Zephyr's name of the board, for `west build -b`.
+    pub fn zephyr_name(&self) -> &str {
+        self.zephyr.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// Limits of a firmware's memory, in KiB.

@@ -26,13 +26,18 @@ struct Said {
 
 /// Runs `cargo xtask setup` where these programs and no others are.
 fn setup(programs: &[(&str, &str)]) -> Said {
+    call(&["setup"], programs)
+}
+
+/// Calls `cargo xtask` where these programs and no others are.
+fn call(arguments: &[&str], programs: &[(&str, &str)]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in programs {
         install(&folder.path().join(name), &format!("#!/bin/sh\n{script}\n"));
     }
     let calls = folder.path().join("calls");
     let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .arg("setup")
+        .args(arguments)
         .env_clear()
         .env("PATH", folder.path())
         .env("CALLS", &calls)
@@ -100,4 +105,23 @@ fn root_and_sudo_install_what_is_missing() {
         assert!(install.contains("qemu-system-x86 binutils"), "{install}");
         assert_eq!(said.calls.contains("sudo"), id == USER, "{}", said.calls);
     }
+}
+
+#[test]
+fn a_python_that_zephyr_does_not_take_is_told_of_before_anything_is_fetched() {
+    let said = call(
+        &["setup", "--zephyr"],
+        &[
+            ("apt-get", APT),
+            ("apt-cache", APT),
+            ("id", ROOT),
+            ("python3", "echo 3.8 1"),
+            // One that its name promises and that is not there, as pyenv leaves it.
+            ("python3.13", "exit 127"),
+        ],
+    );
+    assert!(!said.success);
+    assert!(said.err.contains("here is 3.8"), "{}", said.err);
+    assert!(said.err.contains("uv python install 3."), "{}", said.err);
+    assert_eq!(said.calls, "");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fl_proto::{ErrorReply, Ready, path};
+use fl_proto::{ErrorReply, Ready, Word, path};
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
@@ -127,8 +127,11 @@ impl Devices {
         body: (Pieces, Form),
     ) -> Result<(StatusCode, Bytes), DeviceError> {
         let (body, form) = body;
-        let request = Request::builder()
-            .method(method)
+        let word = self.shared.look(|state| state.roster.get(id)?.word);
+        let word = word.iter().map(|word| (Word::HEADER, word.text()));
+        let named = Request::builder().method(method);
+        let named = word.fold(named, |request, (name, word)| request.header(name, word));
+        let request = named
             .uri(path)
             .header(header::HOST, device.to_string())
             .header(header::CONTENT_TYPE, form.media_type())

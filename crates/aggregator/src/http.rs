@@ -10,7 +10,7 @@ use axum::extract::{
     ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State,
 };
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,7 +18,7 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use fl_algo::{Examples, Way};
 use fl_proto::codec::{Codec, F32};
-use fl_proto::{ErrorReply, Welcome, path, wire_len};
+use fl_proto::{ErrorReply, NoWord, Welcome, Word, path, wire_len};
 use http_body_util::BodyExt;
 use zfl_http_server::TooSlow;
 use zfl_run_dir::Event;
@@ -30,7 +30,7 @@ use crate::device::Devices;
 use crate::guard::guard;
 use crate::intake::take_update;
 use crate::kept;
-use crate::roster::JoinError;
+use crate::roster::{JoinError, Newcomer};
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
 
@@ -83,6 +83,7 @@ async fn join(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): Peer,
     Extension(connection): Extension<Connection>,
+    headers: HeaderMap,
     asked: QueryResult,
 ) -> Response {
     let query = match query(asked) {
@@ -91,6 +92,10 @@ async fn join(
     };
     let address = match device_address(&query, peer) {
         Ok(address) => address,
+        Err(refusal) => return rejected(&shared, query.client, refusal),
+    };
+    let word = match word(&headers, Word::HEADER) {
+        Ok(word) => word,
         Err(refusal) => return rejected(&shared, query.client, refusal),
     };
     if let Err(why) = capabilities::check(&shared, &query) {
@@ -106,8 +111,13 @@ async fn join(
             return rejected(&shared, query.client, refusal);
         }
     }
-    let form = form(&query);
-    match shared.join(query.client, address, peer.ip(), form) {
+    let newcomer = Newcomer {
+        address,
+        source: peer.ip(),
+        word,
+        form: form(&query),
+    };
+    match shared.join(query.client, newcomer) {
         Ok(id) => {
             connection.belongs_to(id);
             ok_json(&welcome(&shared, id))
@@ -117,6 +127,16 @@ async fn join(
             rejected(&shared, query.client, refusal)
         }
     }
+}
+
+/// The word of a header line, if there is that line.
+fn word(headers: &HeaderMap, name: &str) -> Result<Option<Word>, Refusal> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let word = Word::parse(value.as_bytes());
+    let bad = || Refusal(StatusCode::BAD_REQUEST, format!("{name}: {NoWord}"));
+    word.map(Some).ok_or_else(bad)
 }
 
 /// Form of the bodies that a client asks for.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use fl_proto::Word;
+
 use crate::broadcast::Form;
 
 /// Address and bytes of a client.
@@ -12,12 +14,27 @@ pub struct Client {
     pub address: Option<SocketAddr>,
     /// Source address of its request to join.
     pub source: Option<IpAddr>,
+    /// Word that it wants to see with every request, if it gave one. It is kept here alone.
+    pub word: Option<Word>,
     /// Form of the bodies that it is sent.
     pub form: Form,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.
     pub bytes_down: u64,
+}
+
+/// Device that asks for an ID.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    /// Address at which it is reached.
+    pub address: SocketAddr,
+    /// Source address of its request.
+    pub source: IpAddr,
+    /// Word that it gave.
+    pub word: Option<Word>,
+    /// Form of the bodies that it wants.
+    pub form: Form,
 }
 
 /// Reason why `/id` grants nothing.
@@ -74,9 +91,8 @@ impl Roster {
         Some((client.bytes_up, client.bytes_down))
     }
 
-    /// Grants an ID to a device that is reached at `address` and asked from `source`: the one wished
-    /// for, the one that this address has, or the lowest that nobody has had. Returns whether the client
-    /// had joined before.
+    /// Grants an ID to a device: the one wished for, the one that its address has, or the lowest that nobody
+    /// has had. Returns whether the client had joined before.
     ///
     /// A device that wishes for the ID of another that has joined takes it over if it comes from the
     /// same IP address (it has rebooted), or if the other is not alive.
@@ -86,10 +102,15 @@ impl Roster {
     pub fn join(
         &mut self,
         wish: Option<u32>,
-        address: SocketAddr,
-        source: IpAddr,
+        newcomer: Newcomer,
         is_alive: impl Fn(u32) -> bool,
     ) -> Result<(u32, bool), JoinError> {
+        let Newcomer {
+            address,
+            source,
+            word,
+            form,
+        } = newcomer;
         let num_clients = self.clients.len() as u32;
         // The same device asks again if the answer was lost on its way.
         let id = wish
@@ -105,6 +126,8 @@ impl Roster {
         }
         client.address = Some(address);
         client.source = Some(source);
+        client.word = word;
+        client.form = form;
         self.free.remove(&id);
         if let Some(before) = before {
             self.by_address.remove(&(before, id));
@@ -124,14 +147,20 @@ impl Roster {
 mod tests {
     use super::*;
 
-    fn at(last: u8) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, last], 80))
+    fn from(last: u8) -> Newcomer {
+        let address = SocketAddr::from(([192, 0, 2, last], 80));
+        Newcomer {
+            address,
+            source: address.ip(),
+            word: None,
+            form: Form::default(),
+        }
     }
 
     #[test]
     fn ids_are_granted_once() {
         let mut roster = Roster::new(3);
-        let mut join = |wish, last: u8| roster.join(wish, at(last), at(last).ip(), |_| true);
+        let mut join = |wish, last: u8| roster.join(wish, from(last), |_| true);
         assert_eq!(join(Some(1), 1), Ok((1, false)));
         assert_eq!(join(None, 2), Ok((0, false)));
         assert_eq!(join(Some(1), 3), Err(JoinError::Taken(1)));
@@ -144,8 +173,7 @@ mod tests {
     #[test]
     fn a_device_that_comes_back_takes_its_own_place() {
         let mut roster = Roster::new(2);
-        let mut join =
-            |wish, last: u8, alive: bool| roster.join(wish, at(last), at(last).ip(), |_| alive);
+        let mut join = |wish, last: u8, alive: bool| roster.join(wish, from(last), |_| alive);
         assert_eq!(join(Some(1), 1, false), Ok((1, false)));
         assert_eq!(join(Some(1), 1, true), Ok((1, true)));
         assert_eq!(join(Some(1), 9, false), Ok((1, true)));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -19,12 +19,11 @@ use tokio::time::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
 use crate::algorithm::KeptByClient;
-use crate::broadcast::Form;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
-use crate::roster::{JoinError, Roster};
+use crate::roster::{JoinError, Newcomer, Roster};
 use crate::token;
 
 /// The outcome of an update that came after its round.
@@ -269,14 +268,8 @@ impl Shared {
         })
     }
 
-    /// Takes a device in that is reached at `address` and asks from `source`.
-    pub(crate) fn join(
-        &self,
-        wish: Option<u32>,
-        address: SocketAddr,
-        source: IpAddr,
-        form: Form,
-    ) -> Result<u32, JoinError> {
+    /// Takes a device in.
+    pub(crate) fn join(&self, wish: Option<u32>, newcomer: Newcomer) -> Result<u32, JoinError> {
         self.with(|state, now_us| {
             let machine = &mut state.machine;
             let is_alive = |id| {
@@ -285,14 +278,11 @@ impl Shared {
                     None | Some(ClientState::Absent | ClientState::Lost | ClientState::Suspect)
                 )
             };
-            let (id, again) = state.roster.join(wish, address, source, is_alive)?;
+            let (id, again) = state.roster.join(wish, newcomer, is_alive)?;
             machine.joined(now_us, id);
-            if let Some(client) = state.roster.get_mut(id) {
-                client.form = form;
-            }
             self.log.emit(Event::ClientJoined {
                 client: id,
-                address: address.to_string(),
+                address: newcomer.address.to_string(),
                 again,
             });
             Ok(id)

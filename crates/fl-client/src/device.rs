@@ -11,10 +11,13 @@ use crate::state::{DevicePhase, Overrides, State};
 use crate::update::Upload;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
-use fl_proto::{ErrorReply, Welcome, codec, json, path};
+use fl_proto::{ErrorReply, Welcome, Word, codec, json, path};
 
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
+
+/// Looks at one connection before the next has its turn: bytes without end hold up nobody else.
+const LOOKS_AT_ONCE: u32 = 16;
 
 /// Bytes read at a time.
 const IO_BYTES: usize = 4096;
@@ -31,6 +34,8 @@ pub struct Config {
     pub address: Option<heapless::String<32>>,
     /// The port on which it listens at its own address.
     pub http_port: u16,
+    /// Secret without which the aggregator lets nobody join.
+    pub secret: Option<Word>,
     /// Values that go before those of `/start`.
     pub overrides: Overrides,
     /// Instruction set, for the aggregator to know.
@@ -130,8 +135,12 @@ impl<P: Port> Device<P> {
             ));
             return Activity::Stopped;
         }
+        self.state
+            .word
+            .get_or_insert_with(|| Word::random(port.random()));
         let now_us = port.now_us();
         let moved = self.poll_inbound(port, now_us);
+        let moved = self.make_room(port, now_us) || moved;
         if self.state.stopped {
             return self.wind_down(port, now_us, moved);
         }
@@ -191,19 +200,42 @@ impl<P: Port> Device<P> {
                 traffic: &mut self.traffic,
                 now_us,
             };
-            let over = loop {
-                match exchange.poll(&mut self.io, &mut self.state, &mut wire) {
-                    Progress::Moved => moved = true,
-                    Progress::Waiting => break false,
-                    Progress::Over => break true,
+            let mut progress = Progress::Moved;
+            for _ in 0..LOOKS_AT_ONCE {
+                progress = exchange.poll(&mut self.io, &mut self.state, &mut wire);
+                if !matches!(progress, Progress::Moved) {
+                    break;
                 }
-            };
-            if over && let Some(exchange) = slot.take() {
+                moved = true;
+            }
+            if matches!(progress, Progress::Over)
+                && let Some(exchange) = slot.take()
+            {
                 moved = true;
                 port.close(exchange.into_connection(&mut self.state));
             }
         }
         moved
+    }
+
+    /// Gives the place of the oldest stranger to a connection that waits, once all places are taken.
+    fn make_room(&mut self, port: &mut P, now_us: u64) -> bool {
+        let is_full = !self.state.stopped && self.inbound.iter().all(Option::is_some);
+        let since_us = |slot: &&mut Option<Inbound<_>>| slot.as_ref()?.stranger_since_us();
+        let strangers = self
+            .inbound
+            .iter_mut()
+            .filter(|slot| since_us(slot).is_some());
+        let Some(oldest) = strangers.min_by_key(since_us).filter(|_| is_full) else {
+            return false;
+        };
+        let Some(connection) = port.accept() else {
+            return false;
+        };
+        if let Some(stranger) = oldest.replace(Inbound::new(connection, now_us)) {
+            port.close(stranger.into_connection(&mut self.state));
+        }
+        true
     }
 
     /// Turns a finished job into results to send.
@@ -308,7 +340,10 @@ impl<P: Port> Device<P> {
         let mut head = RequestHead::new();
         let mut upload = None;
         let written = match goal {
-            Goal::Join => write_join(&mut head, &self.config, port.free_bytes()),
+            Goal::Join => {
+                let word = self.state.word.as_ref();
+                write_join(&mut head, &self.config, word, port.free_bytes())
+            }
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
             Goal::State => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::STATE),
@@ -483,6 +518,7 @@ impl<P: Port> Device<P> {
 fn write_join(
     head: &mut RequestHead,
     config: &Config,
+    word: Option<&Word>,
     free_bytes: Option<u64>,
 ) -> core::fmt::Result {
     write!(head, "GET {}?port={}", path::ID, config.http_port)?;
@@ -506,7 +542,17 @@ fn write_join(
     if let Some(isa) = config.isa {
         write!(head, "&isa={isa}")?;
     }
-    write!(head, " HTTP/1.1\r\n")
+    write!(head, " HTTP/1.1\r\n")?;
+    let lines = [
+        (Word::HEADER, word),
+        (Word::SECRET_HEADER, config.secret.as_ref()),
+    ];
+    for (name, word) in lines {
+        if let Some(word) = word {
+            write!(head, "{name}: {}\r\n", word.text())?;
+        }
+    }
+    Ok(())
 }
 
 /// The buffer that training data go to.
@@ -550,12 +596,14 @@ mod tests {
             client: Some(u32::MAX),
             address: core::str::from_utf8(&[b'9'; 32]).unwrap().try_into().ok(),
             http_port: u16::MAX,
+            secret: Some(Word::random([0; 16])),
             // Longer than the name of any instruction set.
             isa: Some("0123456789abcdef"),
             ..Config::default()
         };
+        let word = Word::random([1; 16]);
         let mut head = RequestHead::new();
-        write_join(&mut head, &config, Some(u64::MAX)).unwrap();
+        write_join(&mut head, &config, Some(&word), Some(u64::MAX)).unwrap();
         head.write_str(HEAD_END).unwrap();
         assert!(head.ends_with(b"\r\n\r\n"));
     }

@@ -60,6 +60,9 @@ pub(crate) struct Response {
     pub content_length: u64,
 }
 
+/// A header line as it was sent.
+pub(crate) type Header<'a> = httparse::Header<'a>;
+
 /// The length of the head at the start of `bytes`, its blank line included.
 pub(crate) fn head_len(bytes: &[u8]) -> Option<usize> {
     bytes
@@ -68,8 +71,11 @@ pub(crate) fn head_len(bytes: &[u8]) -> Option<usize> {
         .map(|at| at + 4)
 }
 
-/// Reads a request head.
-pub(crate) fn parse_request(head: &[u8]) -> Result<Request, Refusal> {
+/// Reads a request head. `guard` looks at the header lines before anything else of it counts.
+pub(crate) fn parse_request(
+    head: &[u8],
+    guard: impl FnOnce(&[Header<'_>]) -> Result<(), Refusal>,
+) -> Result<Request, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(head) {
@@ -80,6 +86,7 @@ pub(crate) fn parse_request(head: &[u8]) -> Result<Request, Refusal> {
         }
         Err(e) => return Err(Refusal::new(400, format_args!("malformed request: {e}"))),
     }
+    guard(parsed.headers)?;
     let target = parsed.path.unwrap_or("");
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     let (route, method) = match path {
@@ -125,7 +132,7 @@ pub(crate) fn parse_response(head: &[u8]) -> Option<Response> {
 }
 
 /// The one length that the header lines agree on.
-fn content_length(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Refusal> {
+fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
     let mut length = None;
     for header in headers {
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -155,7 +162,7 @@ fn content_length(headers: &[httparse::Header<'_>]) -> Result<Option<u64>, Refus
 }
 
 /// True if `Content-Type` names octets.
-fn is_message(headers: &[httparse::Header<'_>]) -> bool {
+fn is_message(headers: &[Header<'_>]) -> bool {
     let mut headers = headers.iter();
     let header = headers.find(|h| h.name.eq_ignore_ascii_case("content-type"));
     let value = header.and_then(|header| core::str::from_utf8(header.value).ok());
@@ -186,6 +193,7 @@ fn reason_phrase(status: u16) -> &'static str {
         200 => "OK",
         202 => "Accepted",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
@@ -205,14 +213,16 @@ mod tests {
     use super::*;
 
     fn refused(head: &str) -> u16 {
-        parse_request(head.as_bytes()).unwrap_err().status
+        parse_request(head.as_bytes(), |_| Ok(()))
+            .unwrap_err()
+            .status
     }
 
     #[test]
     fn requests_are_read() {
         let head = b"POST /start?x=1 HTTP/1.1\r\ncontent-length: 12\r\nContent-Type: application/octet-stream; v=1\r\n\r\n";
         assert_eq!(
-            parse_request(head).unwrap(),
+            parse_request(head, |_| Ok(())).unwrap(),
             Request {
                 route: Route::Start,
                 is_message: true,
@@ -220,7 +230,9 @@ mod tests {
             }
         );
         assert_eq!(
-            parse_request(b"GET /ready HTTP/1.1\r\n\r\n").unwrap().route,
+            parse_request(b"GET /ready HTTP/1.1\r\n\r\n", |_| Ok(()))
+                .unwrap()
+                .route,
             Route::Ready
         );
     }

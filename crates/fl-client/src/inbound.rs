@@ -1,12 +1,13 @@
 //! One request to the device, from its first byte to the end of the connection.
 
+use crate::guard;
 use crate::http::{self, HeadBuffer, MAX_HEAD, Refusal, Reply, Route};
 use crate::meter::Metered;
 use crate::port::{Port, PortError};
 use crate::receive::StartReceiver;
 use crate::state::State;
 
-/// A connection that moves no byte for so long is closed, in microseconds.
+/// Time for the whole head of a request, and for the next bytes of a body or an answer, in microseconds.
 const STALLED_US: u64 = 15_000_000;
 
 /// Time during which bytes behind a refused request are read and dropped, so that the refusal arrives
@@ -17,6 +18,7 @@ const LINGER_US: u64 = 2_000_000;
 pub(crate) struct Inbound<C> {
     connection: C,
     stage: Stage,
+    since_us: u64,
     deadline_us: u64,
 }
 
@@ -47,8 +49,20 @@ impl<C> Inbound<C> {
         Self {
             connection,
             stage,
+            since_us: now_us,
             deadline_us: now_us + STALLED_US,
         }
+    }
+
+    /// Time of its opening, while nobody has shown on it to be the aggregator: it has to make room for a
+    /// newer one.
+    pub fn stranger_since_us(&self) -> Option<u64> {
+        let is_stranger = match &self.stage {
+            Stage::Head(_) | Stage::Linger => true,
+            Stage::Reply { linger, .. } => *linger,
+            Stage::Start(_) => false,
+        };
+        is_stranger.then_some(self.since_us)
     }
 
     pub fn deadline_us(&self) -> u64 {
@@ -78,11 +92,12 @@ impl<C> Inbound<C> {
             Err(PortError::WouldBlock) => Progress::Waiting,
             Err(_) => Progress::Over,
         };
+        // A head and what lingers are bounded as a whole, however the bytes come.
+        let is_bounded = matches!(self.stage, Stage::Head(_) | Stage::Linger);
         match progress {
-            Progress::Moved if !matches!(self.stage, Stage::Linger) => {
-                self.deadline_us = wire.now_us + STALLED_US;
-            }
-            Progress::Waiting if wire.now_us >= self.deadline_us => return self.stalled(state),
+            Progress::Over => {}
+            Progress::Moved if !is_bounded => self.deadline_us = wire.now_us + STALLED_US,
+            _ if wire.now_us >= self.deadline_us => return self.stalled(state),
             _ => {}
         }
         progress
@@ -153,7 +168,11 @@ impl<C> Inbound<C> {
     where
         P: Port<Connection = C>,
     {
-        let request = match http::parse_request(head) {
+        let has_joined = state.session.is_some();
+        let guarded = http::parse_request(head, |headers| {
+            guard::check(headers, state.word.as_ref(), has_joined)
+        });
+        let request = match guarded {
             Ok(request) => request,
             Err(refusal) => return self.refuse(refusal),
         };
@@ -236,7 +255,7 @@ impl<C> Inbound<C> {
             Stage::Head(head) if !head.is_empty() => {}
             _ => return Progress::Over,
         }
-        self.refuse(Refusal::new(408, "no byte came for too long"));
+        self.refuse(Refusal::new(408, "the request took too long"));
         Progress::Moved
     }
 }

@@ -1,6 +1,7 @@
 //! The machine under a device.
 
 use core::fmt;
+use fl_proto::Word;
 
 /// The machine under a [`Device`](crate::Device): connections, a clock, a log and measurements.
 ///
@@ -39,6 +40,9 @@ pub trait Port {
 
     /// Writes one line to the device's log.
     fn log(&mut self, line: fmt::Arguments<'_>);
+
+    /// Random bytes, as hard to foresee as the machine can make them: the device's word is made of them.
+    fn random(&mut self) -> [u8; Word::RANDOM_BYTES];
 
     /// Free memory that model, data and training may take, in bytes; `None` if it is not bounded.
     fn free_bytes(&mut self) -> Option<u64> {

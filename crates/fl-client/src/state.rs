@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_proto::codec::{self, Codec};
-use fl_proto::{Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome};
+use fl_proto::{Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word};
 
 /// Occupation of the device.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Overrides {
 /// A device without its connections.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// Word that the aggregator is given and has to show; made once, at the first poll.
+    pub word: Option<Word>,
     pub session: Option<Session>,
     pub phase: DevicePhase,
     pub job: Option<TrainJob>,
@@ -59,6 +61,7 @@ pub(crate) struct State {
 impl State {
     pub fn new(overrides: Overrides) -> Self {
         Self {
+            word: None,
             session: None,
             phase: DevicePhase::Joining,
             job: None,
@@ -81,6 +84,7 @@ impl State {
     /// Forgets all, to join anew.
     pub fn leave(&mut self) {
         *self = Self {
+            word: self.word,
             stopped: self.stopped,
             ..Self::new(self.overrides)
         };

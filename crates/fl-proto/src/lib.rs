@@ -26,12 +26,14 @@ pub mod json_form;
 pub mod message;
 mod params;
 pub mod wire_len;
+mod word;
 
 pub use control::{
     Activation, Arithmetic, CodecName, Cost, DEFAULT_RULE, DeviceState, ErrorReply, KeptState,
     MAX_LAYER_SIZES, Query, Ready, Results, RuleName, Start, Token, Welcome,
 };
 pub use params::{MAX_NAMED, Metrics, ParamName, Params};
+pub use word::{NoWord, Word};
 
 /// Version of the messages; a device of another version than [`Welcome::protocol`] does not join.
 pub const PROTOCOL_VERSION: u32 = 2;

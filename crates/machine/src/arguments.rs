@@ -134,7 +134,7 @@ mod tests {
             expect![[r#"
                 -name zfl-7
                 -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
-                -cpu qemu32,+ssse3,+sse4.1
+                -cpu qemu32,+ssse3,+sse4.1,+rdrand
                 -m 64M
                 -accel tcg,tb-size=2
                 -nodefaults
@@ -160,7 +160,7 @@ mod tests {
             expect![[r#"
                 -name zfl-7
                 -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
-                -cpu qemu32,+ssse3,+sse4.1
+                -cpu qemu32,+ssse3,+sse4.1,+rdrand
                 -m 64M
                 -accel tcg,tb-size=2
                 -nodefaults
@@ -220,7 +220,7 @@ mod tests {
             expect![[r#"
             -name zfl-7
             -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
-            -cpu qemu32,+ssse3,+sse4.1
+            -cpu qemu32,+ssse3,+sse4.1,+rdrand
             -m 8M
             -accel tcg,tb-size=2
             -nodefaults

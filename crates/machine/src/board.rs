@@ -62,6 +62,8 @@ pub struct Board {
     pub description: String,
     /// The guest that runs on it.
     pub body: Guest,
+    /// Zephyr's name of the board, with its qualifiers, for the build; the folder's name if it is the same.
+    pub zephyr: Option<String>,
     /// The emulator and its machine.
     pub machine: Machine,
     /// The network card.

@@ -1,8 +1,6 @@
 //! A figure, and the plots that figures are made of.
 
 use crate::group::Point;
-use anyhow::Result;
-use kuva::backend::png::PngBackend;
 use kuva::plot::{
     BandPlot, BarPlot, BoxPlot, ColorMap, Heatmap, LegendPosition, LinePlot, StackedAreaPlot,
 };
@@ -17,9 +15,6 @@ pub const COLORS: [&str; 7] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
 ];
 
-/// Pixels of a PNG to each unit of the SVG: 640 units across a column of 8.5 cm are 573 dots an inch.
-const PNG_SCALE: f32 = 3.0;
-
 const WIDTH: f64 = 640.0;
 
 /// A finished figure.
@@ -29,7 +24,6 @@ pub struct Figure {
     /// Caption of the figure on the page.
     pub caption: String,
     pub svg: String,
-    scene: kuva::render::render::Scene,
 }
 
 /// Axes of a figure: titles and kinds of numbers.
@@ -193,15 +187,7 @@ impl Figure {
             name: name.to_owned(),
             caption,
             svg,
-            scene,
         }
-    }
-
-    pub fn png(&self) -> Result<Vec<u8>> {
-        let png = PngBackend::new()
-            .with_scale(PNG_SCALE)
-            .render_scene(&self.scene);
-        png.map_err(|error| anyhow::anyhow!("draw {}: {error}", self.name))
     }
 }
 

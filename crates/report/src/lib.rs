@@ -20,6 +20,7 @@ mod figures;
 mod group;
 mod html;
 mod numbers;
+mod png;
 mod run;
 
 use anyhow::{Context, Result, ensure};
@@ -68,7 +69,8 @@ pub fn write(runs: &[PathBuf], out: &Path) -> Result<Report> {
             &folder.join(format!("{}.svg", figure.name)),
             figure.svg.as_bytes(),
         )?;
-        save(&folder.join(format!("{}.png", figure.name)), &figure.png()?)?;
+        let png = png::png(&figure.svg).with_context(|| format!("draw {}", figure.name))?;
+        save(&folder.join(format!("{}.png", figure.name)), &png)?;
     }
     let page = out.join(PAGE);
     save(&page, html::page(&groups, &figures, &of_groups).as_bytes())?;

@@ -1,6 +1,7 @@
-//! The authority of a URL, as `Host` and `Origin` have it: what a guard against DNS rebinding looks at.
+//! The authority of a URL, as `Host` and `Origin` have it, and the header lines by which a browser tells on
+//! itself: what a guard against pages of web sites looks at.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// A host, and the port if one is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,13 @@ impl<'a> Authority<'a> {
     }
 }
 
+/// True for a header line that a browser sends on behalf of a page. An address typed in by a person has a site
+/// of `none`.
+pub fn is_of_a_page(name: &str, value: &[u8]) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    is("origin") || is("sec-fetch-site") && value != b"none"
+}
+
 fn ip_literal(host: &str) -> Option<IpAddr> {
     let v6 = host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']'));
     match v6 {
@@ -90,6 +98,25 @@ mod tests {
             ("", Host::Name(""), None),
         ] {
             assert_eq!(Authority::parse(text), Authority { host, port }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_browser_tells_on_itself() {
+        for (name, value, is_page) in [
+            ("Origin", "http://evil.example", true),
+            ("origin", "null", true),
+            ("Sec-Fetch-Site", "cross-site", true),
+            ("sec-fetch-site", "same-origin", true),
+            ("Sec-Fetch-Site", "none", false),
+            ("Sec-Fetch-Mode", "cors", false),
+            ("Host", "evil.example", false),
+        ] {
+            assert_eq!(
+                is_of_a_page(name, value.as_bytes()),
+                is_page,
+                "{name}: {value}"
+            );
         }
     }
 

@@ -7,11 +7,16 @@
 //! It is characters that are looked at, not bytes: the control sequence introducer U+009B is two bytes
 //! of UTF-8, none of which is below 0x20.
 
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
 
 mod authority;
 
-pub use authority::{Authority, Host};
+pub use authority::{Authority, Host, is_of_a_page};
+
+use alloc::string::String;
 
 /// True for a character with an effect on a terminal: controls, of C0 and C1, ends of lines and
 /// paragraphs, and those that turn the direction of writing (Unicode's `Bidi_Control`).

@@ -114,6 +114,18 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let update = r#"{"round":1,"token":"k7Qw2xA9","num_examples":1,"steps":1,"loss":0.5,"cost":{"train_us":1,"bytes_received":2,"bytes_sent":3},"sections":{"model":"AACAPw=="}}"#;
     vec![
         ("valid-join", get("/id?client=1&port=80")),
+        (
+            "valid-join-with-a-word",
+            text(&format!(
+                "GET /id HTTP/1.1\n{host}Zfl-Word: 0123456789abcdef\n\n"
+            )),
+        ),
+        (
+            "hostile-word",
+            text(&format!(
+                "GET /id HTTP/1.1\n{host}Zfl-Word: 0\nZfl-Secret: \n\n"
+            )),
+        ),
         ("valid-data", get("/training-data?id=0")),
         ("valid-labels", get("/training-labels?id=0")),
         ("torn-head", get("/id?client=1")[..20].to_vec()),

@@ -13,6 +13,9 @@ use std::rc::Rc;
 const LAYERS: [u32; 2] = [2, 2];
 const EXAMPLES: usize = 3;
 
+/// A question of the aggregator, which knows the word of a machine without randomness.
+const READY: &[u8] = b"GET /ready HTTP/1.1\r\nZfl-Word: 00000000000000000000000000000000\r\n\r\n";
+
 /// Turns of a device within which every exchange here ends.
 const TURNS: u32 = 20_000;
 
@@ -58,20 +61,12 @@ pub(crate) fn check_answer(input: &[u8]) -> Verdict {
 fn answer_to(request: &[u8], piece: usize) -> String {
     let mut device = Device::new(Config::default());
     let mut wire = Wire::new(piece, Answers::Genuine);
-    let ready = ask(
-        &mut device,
-        &mut wire,
-        b"GET /ready HTTP/1.1\r\n\r\n",
-        |answer| answer.starts_with("HTTP/1.1 200"),
-    );
+    let ready = ask(&mut device, &mut wire, READY, |answer| {
+        answer.starts_with("HTTP/1.1 200")
+    });
     assert!(ready.contains("\"ready\""), "{ready}");
     let answer = ask(&mut device, &mut wire, request, |_| true);
-    let still = ask(
-        &mut device,
-        &mut wire,
-        b"GET /ready HTTP/1.1\r\n\r\n",
-        |_| true,
-    );
+    let still = ask(&mut device, &mut wire, READY, |_| true);
     assert!(still.is_empty() == wire.is_stopped, "{still}");
     answer
 }
@@ -230,6 +225,10 @@ impl Port for Wire {
         self.now_us
     }
 
+    fn random(&mut self) -> [u8; 16] {
+        [0; 16]
+    }
+
     fn log(&mut self, line: fmt::Arguments<'_>) {
         self.log.push(line.to_string());
     }
@@ -260,6 +259,9 @@ fn welcome() -> Vec<u8> {
 
 /// Seeds of [`check_request`].
 pub(crate) fn requests() -> Vec<(&'static str, Vec<u8>)> {
+    const WORD: &str = "Zfl-Word: 00000000000000000000000000000000\r\n";
+    let with_word =
+        |first: &str, rest: &str| format!("{first} HTTP/1.1\r\n{WORD}{rest}").into_bytes();
     let control =
         br#"{"round":1,"token":"k7Qw2xA9","local_epochs":1,"batch_size":2,"learning_rate":0.5}"#;
     let start = |numbers: &[f32], codec: &str| {
@@ -273,7 +275,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Vec<u8>)> {
     };
     let post = |length: usize, body: &[u8]| {
         let head = format!(
-            "POST /start HTTP/1.1\r\nHost: device\r\nContent-Type: application/octet-stream\r\n\
+            "POST /start HTTP/1.1\r\nHost: 192.0.2.2\r\n{WORD}Content-Type: application/octet-stream\r\n\
              Content-Length: {length}\r\n\r\n"
         );
         [head.as_bytes(), body].concat()
@@ -287,14 +289,27 @@ pub(crate) fn requests() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         (
             "valid-ready",
-            b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+            with_word("GET /ready", "Host: 127.0.0.1:10003\r\n\r\n"),
         ),
         (
             "valid-stop",
-            b"POST /stop HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            with_word("POST /stop", "Content-Length: 0\r\n\r\n"),
         ),
         ("valid-start", post(len, &body)),
         ("valid-start-in-halves", post(halves.len(), &halves)),
+        ("hostile-no-word", b"POST /stop HTTP/1.1\r\n\r\n".to_vec()),
+        (
+            "hostile-other-word",
+            b"POST /stop HTTP/1.1\r\nZfl-Word: 0000000000000000000000000000000\r\n\r\n".to_vec(),
+        ),
+        (
+            "hostile-page",
+            with_word("POST /stop", "Origin: http://evil.example\r\n\r\n"),
+        ),
+        (
+            "hostile-host",
+            with_word("POST /stop", "Host: [::1]evil.example:80:80\r\n\r\n"),
+        ),
         ("torn-head", b"GET /ready HTTP/1.1\r\nHo".to_vec()),
         ("torn-start", post(len, &body[..len - 3])),
         ("hostile-length", post(usize::MAX, &body)),
@@ -307,12 +322,17 @@ pub(crate) fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("hostile-long-head", long_head),
         (
             "hostile-two-lengths",
-            b"POST /start HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_vec(),
+            with_word(
+                "POST /start",
+                "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            ),
         ),
         (
             "hostile-chunks",
-            b"POST /start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
-                .to_vec(),
+            with_word(
+                "POST /start",
+                "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            ),
         ),
         (
             "hostile-bare-line-feeds",

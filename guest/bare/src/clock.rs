@@ -32,6 +32,7 @@ const CALIBRATION_NS: u32 = 2_000_000;
 /// in the middle of any of them.
 const READINGS: usize = 16;
 
+#[derive(Clone, Copy)]
 struct Clock {
     ticks_per_ms: u32,
     boot_ticks: u64,
@@ -42,9 +43,15 @@ static CLOCK: BootCell<Clock> = BootCell::new(Clock {
     boot_ticks: 0,
 });
 
-fn clock() -> &'static mut Clock {
-    // SAFETY: private to this module, and no function here calls another while it holds this.
-    unsafe { &mut *CLOCK.get() }
+/// Copies the clock out: no reference to it ever exists.
+fn clock() -> Clock {
+    // SAFETY: one thread, interrupts run no Rust, and the value is whole: `set_clock` alone writes it.
+    unsafe { CLOCK.get().read() }
+}
+
+fn set_clock(clock: Clock) {
+    // SAFETY: as above.
+    unsafe { CLOCK.get().write(clock) }
 }
 
 fn apic_write(register: usize, value: u32) {
@@ -73,10 +80,10 @@ pub unsafe fn init() {
     let ticks_per_ms = calibrate();
     apic_write(DIVIDE, DIVIDE_BY_128);
     apic_write(TIMER_ENTRY, u32::from(TIMER_VECTOR));
-    *clock() = Clock {
+    set_clock(Clock {
         ticks_per_ms,
         boot_ticks: cpu::timestamp(),
-    };
+    });
 }
 
 fn calibrate() -> u32 {
@@ -126,7 +133,7 @@ pub fn now_us() -> u64 {
     let Clock {
         ticks_per_ms,
         boot_ticks,
-    } = *clock();
+    } = clock();
     (cpu::timestamp() - boot_ticks) * 1000 / u64::from(ticks_per_ms)
 }
 

@@ -44,6 +44,21 @@ pub fn timestamp() -> u64 {
     unsafe { core::arch::x86::_rdtsc() }
 }
 
+/// True if the processor has [`random`].
+pub fn has_random() -> bool {
+    const RDRAND: u32 = 1 << 30;
+    core::arch::x86::__cpuid(1).ecx & RDRAND != 0
+}
+
+/// 32 random bits of the processor, if it has some at the moment. It must have the instruction, or this ends
+/// in a fault.
+pub fn random() -> Option<u32> {
+    let (bits, there): (u32, u8);
+    // SAFETY: writes two registers and the flags.
+    unsafe { asm!("rdrand {}", "setc {}", out(reg) bits, out(reg_byte) there, options(nomem, nostack)) }
+    (there != 0).then_some(bits)
+}
+
 /// The address whose access caused the last page fault.
 pub fn fault_address() -> u32 {
     let address;

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use linked_list_allocator::Heap;
 
@@ -20,10 +21,40 @@ struct Allocator(BootCell<State>);
 
 struct State {
     heap: Heap,
-    peak_bytes: usize,
     /// Blocks that [`take`] took: a list through the blocks themselves.
     taken: Option<NonNull<Taken>>,
-    taken_bytes: usize,
+}
+
+/// Figures of the heap, apart from its state: the report of a fault inside the allocator reads them.
+struct Figures {
+    allocated_bytes: AtomicUsize,
+    taken_bytes: AtomicUsize,
+    peak_bytes: AtomicUsize,
+    size_bytes: AtomicUsize,
+}
+
+static FIGURES: Figures = Figures {
+    allocated_bytes: AtomicUsize::new(0),
+    taken_bytes: AtomicUsize::new(0),
+    peak_bytes: AtomicUsize::new(0),
+    size_bytes: AtomicUsize::new(0),
+};
+
+impl Figures {
+    /// Notes the bytes in use after a change.
+    fn allocated(&self, bytes: usize) {
+        self.allocated_bytes.store(bytes, Ordering::Relaxed);
+        let used = bytes - self.taken_bytes.load(Ordering::Relaxed);
+        if used > self.peak_bytes.load(Ordering::Relaxed) {
+            self.peak_bytes.store(used, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the bytes in use and those among them that are taken away.
+    fn taken(&self, bytes: usize, taken: usize) {
+        self.allocated_bytes.store(bytes, Ordering::Relaxed);
+        self.taken_bytes.store(taken, Ordering::Relaxed);
+    }
 }
 
 /// The head of a block that was taken away.
@@ -35,9 +66,7 @@ struct Taken {
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator(BootCell::new(State {
     heap: Heap::empty(),
-    peak_bytes: 0,
     taken: None,
-    taken_bytes: 0,
 }));
 
 /// Use of the heap in bytes.
@@ -79,17 +108,23 @@ pub unsafe fn init(memory_end: usize) {
             .heap
             .init(ptr::with_exposed_provenance_mut(start), size)
     }
+    FIGURES.size_bytes.store(size, Ordering::Relaxed);
 }
 
-/// Reads the heap's use.
+/// Reads the heap's use, at any time: also while the allocator is at work.
 pub fn usage() -> HeapUsage {
-    // SAFETY: one thread, and no allocator call is in progress here.
-    let state = unsafe { &*ALLOCATOR.0.get() };
+    let [allocated, taken, peak_bytes, size_bytes] = [
+        &FIGURES.allocated_bytes,
+        &FIGURES.taken_bytes,
+        &FIGURES.peak_bytes,
+        &FIGURES.size_bytes,
+    ]
+    .map(|figure| figure.load(Ordering::Relaxed));
     HeapUsage {
-        used_bytes: state.heap.used() - state.taken_bytes,
-        peak_bytes: state.peak_bytes,
-        taken_bytes: state.taken_bytes,
-        size_bytes: state.heap.size(),
+        used_bytes: allocated - taken,
+        peak_bytes,
+        taken_bytes: taken,
+        size_bytes,
     }
 }
 
@@ -113,6 +148,7 @@ pub fn take(bytes: usize) -> usize {
     // SAFETY: one thread, and no other reference to the state exists: nothing here allocates but
     // through it.
     let state = unsafe { &mut *ALLOCATOR.0.get() };
+    let mut taken_bytes = usage().taken_bytes;
     let (mut missing, mut size) = (bytes, bytes);
     while missing >= size_of::<Taken>() && size >= size_of::<Taken>() {
         let Ok(layout) = Layout::from_size_align(size.min(missing), align_of::<Taken>()) else {
@@ -125,7 +161,8 @@ pub fn take(bytes: usize) -> usize {
                 let next = state.taken.replace(block);
                 // SAFETY: the block is ours, aligned, and no smaller than what is written.
                 unsafe { block.write(Taken { next, layout }) };
-                state.taken_bytes += layout.size();
+                taken_bytes += layout.size();
+                FIGURES.taken(state.heap.used(), taken_bytes);
                 missing = missing.saturating_sub(layout.size());
             }
             Err(()) => size /= 2,
@@ -146,7 +183,7 @@ pub fn release() {
             state.heap.deallocate(block.cast(), layout);
         }
     }
-    state.taken_bytes = 0;
+    FIGURES.taken(state.heap.used(), 0);
 }
 
 // SAFETY: `Heap` hands out distinct, aligned blocks, and null when it has none. There is one thread,
@@ -156,7 +193,7 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the only reference, as said above.
         let state = unsafe { &mut *self.0.get() };
         let block = state.heap.allocate_first_fit(layout);
-        state.peak_bytes = state.peak_bytes.max(state.heap.used() - state.taken_bytes);
+        FIGURES.allocated(state.heap.used());
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
@@ -164,8 +201,10 @@ unsafe impl GlobalAlloc for Allocator {
         let Some(block) = NonNull::new(block) else {
             return;
         };
-        // SAFETY: the only reference, as said above; the caller returns a block of `alloc` with
-        // its own layout, once.
-        unsafe { (*self.0.get()).heap.deallocate(block, layout) }
+        // SAFETY: the only reference, as said above.
+        let state = unsafe { &mut *self.0.get() };
+        // SAFETY: the caller returns a block of `alloc` with its own layout, once.
+        unsafe { state.heap.deallocate(block, layout) };
+        FIGURES.allocated(state.heap.used());
     }
 }

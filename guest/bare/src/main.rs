@@ -33,6 +33,7 @@ mod net;
 mod nic;
 mod paging;
 mod port;
+mod random;
 mod shell;
 mod stack;
 

@@ -236,8 +236,8 @@ impl Network {
         }
     }
 
-    /// A socket for a new use: a free one, a new one, or the one closed longest ago of those that
-    /// only wait for stray segments.
+    /// A socket for a new use: a free one, a new one, or the one closed longest ago of those that wait for
+    /// the other side alone: all that was written has arrived there.
     fn take_socket(&mut self) -> Option<usize> {
         if let Some(index) = self.slots.iter().position(|slot| slot.role == Role::Free) {
             return Some(index);
@@ -248,7 +248,10 @@ impl Network {
             return Some(index);
         }
         let index = (0..self.slots.len())
-            .filter(|&index| self.socket(index).state() == State::TimeWait)
+            .filter(|&index| {
+                let state = self.socket(index).state();
+                matches!(state, State::TimeWait | State::FinWait2)
+            })
             .min_by_key(|&index| match self.slots[index].role {
                 Role::Lingering { until_us } => until_us,
                 _ => u64::MAX,

@@ -7,7 +7,7 @@ use fl_client::{Port, PortError, Usage};
 use smoltcp::socket::tcp::{RecvError, State};
 
 use crate::net::{Network, SlotIndex};
-use crate::{clock, console, cpu, heap, interrupts, stack};
+use crate::{clock, console, cpu, heap, interrupts, random, stack};
 
 /// Port of the device: connections, clock and log of the machine.
 pub struct GuestPort {
@@ -113,6 +113,10 @@ impl Port for GuestPort {
 
     fn now_us(&mut self) -> u64 {
         clock::now_us()
+    }
+
+    fn random(&mut self) -> [u8; 16] {
+        random::bytes()
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {

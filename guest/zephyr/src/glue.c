@@ -9,6 +9,7 @@
  */
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@
 #include <zephyr/net/net_mgmt.h>
 #include <zephyr/net/net_stats.h>
 #include <zephyr/net/socket.h>
+#include <zephyr/random/random.h>
 #include <zephyr/shell/shell.h>
 #include <zephyr/sys/fdtable.h>
 #include <zephyr/timing/timing.h>
@@ -68,6 +70,58 @@ K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, 
 uint64_t zfl_timing_counter(void)
 {
 	return timing_counter_get();
+}
+
+/* --- Randomness ------------------------------------------------------------------------------ */
+
+/* RDRAND of the processor; QEMU takes it from its host's own source. */
+static bool processor_random(uint8_t *bytes, size_t len)
+{
+#ifdef CONFIG_X86
+	const uint32_t rdrand = BIT(30);
+	uint32_t eax = 1, ebx, ecx = 0, edx;
+
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	if (!(ecx & rdrand)) {
+		return false;
+	}
+	for (size_t at = 0; at < len; at++) {
+		uint32_t bits = 0;
+		uint8_t there = 0;
+
+		/* As many tries as Intel advises. */
+		for (int try = 0; try < 10 && !there; try++) {
+			__asm__ volatile("rdrand %0; setc %1" : "=r"(bits), "=q"(there) : : "cc");
+		}
+		if (!there) {
+			return false;
+		}
+		bytes[at] = (uint8_t)bits;
+	}
+	return true;
+#else
+	return false;
+#endif
+}
+
+/*
+ * The best that the board has: its cryptographic generator, the processor's, or else Zephyr's test
+ * generator with the finest counter mixed in, which a neighbour could guess.
+ */
+void zfl_random(uint8_t *bytes, size_t len)
+{
+#ifdef CONFIG_CSPRNG_ENABLED
+	if (sys_csrand_get(bytes, len) == 0) {
+		return;
+	}
+#endif
+	if (processor_random(bytes, len)) {
+		return;
+	}
+	sys_rand_get(bytes, len);
+	for (size_t at = 0; at < len; at++) {
+		bytes[at] ^= (uint8_t)timing_counter_get();
+	}
 }
 
 /* --- Shell ----------------------------------------------------------------------------------- */

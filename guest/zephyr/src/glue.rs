@@ -38,6 +38,7 @@ unsafe extern "C" {
     pub fn zfl_heap_memory() -> *mut c_void;
 
     fn zfl_timing_counter() -> u64;
+    fn zfl_random(bytes: *mut u8, len: usize);
 
     pub fn zfl_shell_line(shell: *const Shell, line: *const c_char);
 
@@ -84,6 +85,14 @@ pub fn tcp_counters() -> Option<TcpCounters> {
 pub fn timing_counter() -> u64 {
     // SAFETY: reads a counter and takes nothing.
     unsafe { zfl_timing_counter() }
+}
+
+/// Random bytes, as good as the board has them.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // SAFETY: the call fills in so many bytes.
+    unsafe { zfl_random(bytes.as_mut_ptr(), N) };
+    bytes
 }
 
 /// The errno values that a decision hangs on.

@@ -202,6 +202,10 @@ impl Port for ZephyrPort {
         clock::now_us()
     }
 
+    fn random(&mut self) -> [u8; 16] {
+        glue::random()
+    }
+
     fn log(&mut self, line: fmt::Arguments<'_>) {
         console::log(line);
     }

@@ -1,17 +1,18 @@
 //! A device that the test plays itself: it takes orders, and the test decides what becomes of them.
 
-use super::http::{Answer, get, post};
+use super::http::{Answer, get, get_with, post};
 use super::{LONG, Wire};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get as on_get, post as on_post};
 use fl_proto::codec::F32;
 use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
 use fl_proto::{
-    Cost, DeviceState, ErrorReply, Metrics, OCTET_STREAM, Ready, Results, Start, Welcome,
+    Cost, DeviceState, ErrorReply, Metrics, OCTET_STREAM, Ready, Results, Start, Welcome, Word,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ pub struct Device {
 }
 
 struct Inner {
+    /// Word that it wants to see with every request.
+    word: Word,
     /// Set once it has joined; nobody asks before.
     id: OnceLock<u32>,
     ready: Mutex<(DeviceState, u32)>,
@@ -89,6 +92,7 @@ impl Device {
         let address = listener.local_addr().unwrap();
         let (sender, orders) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
+            word: Word::random(rand::random()),
             id: OnceLock::new(),
             ready: Mutex::new((DeviceState::Ready, 0)),
             replies: Mutex::default(),
@@ -101,6 +105,7 @@ impl Device {
             .route("/ready", on_get(ready))
             .route("/start", on_post(start))
             .route("/stop", on_post(stop))
+            .layer(from_fn_with_state(inner.clone(), obeys))
             .with_state(inner.clone());
         let taken = Taken {
             listener,
@@ -112,7 +117,9 @@ impl Device {
             None => address,
         };
         let able = "codecs=f32,f16&rules=fedavg,fedprox,scaffold";
-        let welcome = get(server, &format!("/id?{wish}address={address}&{able}")).await;
+        let target = format!("/id?{wish}address={address}&{able}");
+        let word = format!("{}: {}\r\n", Word::HEADER, inner.word.text());
+        let welcome = get_with(server, &target, &word).await;
         let welcome: Welcome = welcome.json();
         let id = *inner.id.get_or_init(|| welcome.id);
         for path in ["training-data", "training-labels"] {
@@ -281,6 +288,15 @@ impl axum::serve::Listener for Taken {
 
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
         self.listener.local_addr()
+    }
+}
+
+/// Passes on what the aggregator asks, which knows the word.
+async fn obeys(State(inner): State<Arc<Inner>>, request: Request, next: Next) -> Response {
+    let shown = request.headers().get(Word::HEADER);
+    match shown.is_some_and(|shown| inner.word.matches(shown.as_bytes())) {
+        true => next.run(request).await,
+        false => refuse(403),
     }
 }
 

@@ -25,14 +25,25 @@ impl Answer {
 }
 
 pub async fn get(server: SocketAddr, target: &str) -> Answer {
+    get_with(server, target, "").await
+}
+
+/// A `GET` with more header lines.
+pub async fn get_with(server: SocketAddr, target: &str, lines: &str) -> Answer {
     let stream = TcpStream::connect(server).await.unwrap();
-    exchange(stream, &format!("GET {target}"), "", &[]).await
+    with_lines(stream, &format!("GET {target}"), lines).await
 }
 
 /// A `GET` whose connection comes from the address `from`.
 pub async fn get_from(from: [u8; 4], server: SocketAddr, target: &str) -> Answer {
     let stream = connect_from(from, server).await;
     exchange(stream, &format!("GET {target}"), "", &[]).await
+}
+
+/// A `GET` from the address `from` with more header lines.
+pub async fn get_from_with(from: [u8; 4], server: SocketAddr, target: &str, lines: &str) -> Answer {
+    let stream = connect_from(from, server).await;
+    with_lines(stream, &format!("GET {target}"), lines).await
 }
 
 /// A frame posted from the address `from`.
@@ -69,6 +80,13 @@ async fn exchange(mut stream: TcpStream, line: &str, media_type: &str, body: &[u
     stream.write_all(head.as_bytes()).await.unwrap();
     // The server may refuse early and stop reading; what it says is then read all the same.
     let _ = stream.write_all(body).await;
+    answer(&mut stream).await
+}
+
+async fn with_lines(mut stream: TcpStream, line: &str, lines: &str) -> Answer {
+    let host = stream.peer_addr().unwrap();
+    let head = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
     answer(&mut stream).await
 }
 

@@ -11,7 +11,9 @@ mod http;
 mod wire;
 
 pub use device::{Device, Order, Reply, message_of, update_of};
-pub use http::{Answer, answer, connect_from, get, get_from, post, post_from, raw};
+pub use http::{
+    Answer, answer, connect_from, get, get_from, get_from_with, get_with, post, post_from, raw,
+};
 pub use wire::Wire;
 
 use fl_data::{Dataset, Partition, Splits, iid};

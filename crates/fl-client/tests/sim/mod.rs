@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use fl_client::{Activity, Config, Device, Port, PortError};
+use fl_proto::Word;
 use fl_rng::Pcg32;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,6 +19,8 @@ struct Pipe {
     bytes: VecDeque<u8>,
     closed: bool,
     broken: bool,
+    /// More bytes come behind those that are there, without end.
+    endless: bool,
 }
 
 /// One end of a stream.
@@ -42,8 +45,20 @@ impl Stream {
         into.extend(self.rx.borrow_mut().bytes.drain(..));
     }
 
-    fn put(&self, bytes: &[u8]) {
+    /// Sends bytes.
+    pub fn put(&self, bytes: &[u8]) {
         self.tx.borrow_mut().bytes.extend(bytes);
+    }
+
+    /// Sends bytes without end.
+    pub fn flood(&self) {
+        self.tx.borrow_mut().endless = true;
+    }
+
+    /// True once the other side has closed it, whatever is still to be read.
+    pub fn is_closed(&self) -> bool {
+        let rx = self.rx.borrow();
+        rx.broken || rx.closed
     }
 
     fn close(&self) {
@@ -54,6 +69,14 @@ impl Stream {
         let rx = self.rx.borrow();
         rx.broken || (rx.closed && rx.bytes.is_empty())
     }
+}
+
+/// What the word of every device here is made of.
+const WORD_BYTES: [u8; 16] = [0x5a; 16];
+
+/// The header line with which the aggregator shows a device's word.
+pub fn word_line() -> String {
+    format!("{}: {}\r\n", Word::HEADER, Word::random(WORD_BYTES).text())
 }
 
 /// Impairments of the link, in per mille.
@@ -116,6 +139,10 @@ impl Port for SimPort {
     fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> Result<usize, PortError> {
         self.trouble(stream)?;
         let available = stream.rx.borrow().bytes.len().min(buffer.len());
+        if available == 0 && stream.rx.borrow().endless {
+            buffer.fill(b'x');
+            return Ok(buffer.len());
+        }
         if available == 0 {
             let closed = stream.rx.borrow().closed;
             return if closed {
@@ -147,6 +174,10 @@ impl Port for SimPort {
 
     fn now_us(&mut self) -> u64 {
         self.now_us
+    }
+
+    fn random(&mut self) -> [u8; 16] {
+        WORD_BYTES
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {
@@ -288,11 +319,29 @@ impl Sim {
         });
     }
 
-    /// Sends bytes to the device, to be answered later.
+    /// Sends a request to the device as its aggregator does, to be answered later.
     pub fn send(&mut self, request: &[u8]) -> usize {
+        let lines = request.windows(2).position(|w| w == b"\r\n");
+        let (first, rest) = request.split_at(lines.map_or(0, |at| at + 2));
+        let word = if lines.is_some() {
+            word_line()
+        } else {
+            String::new()
+        };
+        self.send_as_is(&[first, word.as_bytes(), rest].concat())
+    }
+
+    /// A stream to the device with these bytes on it, which the test goes on with.
+    pub fn open(&mut self, bytes: &[u8]) -> Stream {
         let (ours, theirs) = pair();
-        ours.put(request);
+        ours.put(bytes);
         self.port.incoming.push_back(theirs);
+        ours
+    }
+
+    /// Sends bytes to the device, as anybody can.
+    pub fn send_as_is(&mut self, request: &[u8]) -> usize {
+        let ours = self.open(request);
         self.next_ask += 1;
         self.asking.push((self.next_ask, ours, Vec::new()));
         self.next_ask
@@ -312,6 +361,16 @@ impl Sim {
         aggregator: &mut dyn FnMut(&Exchange) -> (u16, Vec<u8>),
     ) -> Option<Exchange> {
         let ask = self.send(request);
+        self.wait_for(ask, train, aggregator)
+    }
+
+    /// Waits for the answer to a request that was sent.
+    pub fn wait_for(
+        &mut self,
+        ask: usize,
+        train: bool,
+        aggregator: &mut dyn FnMut(&Exchange) -> (u16, Vec<u8>),
+    ) -> Option<Exchange> {
         for _ in 0..100_000 {
             if let Some(answer) = self.answer(ask) {
                 return answer;

@@ -19,6 +19,9 @@ const MAX_STREAMS: usize = 16;
 /// Time limit of a closed stream for delivering written bytes.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Reads of a closed stream at a time: bytes without end hold up nobody else.
+const READS_AT_ONCE: u32 = 16;
+
 /// Sockets, the host's clock, and the device's log.
 #[derive(Debug)]
 pub(super) struct SocketPort {
@@ -56,15 +59,15 @@ impl Stream {
         let Some(until) = self.closing else {
             return false;
         };
-        let mut sink = [0; 4096];
-        let ended = loop {
-            match self.socket.read(&mut sink) {
-                Ok(0) => break true,
-                Ok(_) => {}
-                Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
-            }
-        };
-        ended || now >= until
+        now >= until || (0..READS_AT_ONCE).any(|_| self.has_ended())
+    }
+
+    /// Reads and drops what came; true at the end of it.
+    fn has_ended(&mut self) -> bool {
+        match self.socket.read(&mut [0; 4096]) {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 }
 
@@ -122,10 +125,18 @@ impl SocketPort {
         let stream = socket
             .and_then(Stream::new)
             .map_err(|error| refine(&error))?;
-        let free = self.streams.iter_mut().position(|slot| slot.is_none());
-        let slot = free.ok_or(PortError::Exhausted)?;
+        let free = self.streams.iter().position(Option::is_none);
+        let slot = free.or_else(|| self.closed_first());
+        let slot = slot.ok_or(PortError::Exhausted)?;
         self.streams[slot] = Some(stream);
         Ok(slot)
+    }
+
+    /// The stream that was closed longest ago of those that linger.
+    fn closed_first(&self) -> Option<usize> {
+        let closing = |slot: &Option<Stream>| slot.as_ref()?.closing;
+        let closed = (0..MAX_STREAMS).filter(|&index| closing(&self.streams[index]).is_some());
+        closed.min_by_key(|&index| closing(&self.streams[index]))
     }
 }
 
@@ -186,6 +197,10 @@ impl Port for SocketPort {
             .as_micros()
             .try_into()
             .unwrap_or(u64::MAX)
+    }
+
+    fn random(&mut self) -> [u8; 16] {
+        rand::random()
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {
@@ -350,6 +365,21 @@ mod tests {
             .count();
         assert_eq!(opened, MAX_STREAMS);
         assert_eq!(bench.port.connect(), Err(PortError::Exhausted));
+    }
+
+    #[test]
+    fn a_stream_that_lingers_makes_room() {
+        let mut bench = bench();
+        let streams: Vec<usize> = (0..MAX_STREAMS)
+            .map(|_| bench.port.connect().unwrap())
+            .collect();
+        // Nobody closes the other side.
+        for stream in [streams[3], streams[5]] {
+            bench.port.close(stream);
+        }
+        let again: Vec<_> = (0..3).map(|_| bench.port.connect()).collect();
+        let expected = [Ok(3), Ok(5), Err(PortError::Exhausted)];
+        assert_eq!(again, expected, "the one closed first goes first");
     }
 
     #[test]

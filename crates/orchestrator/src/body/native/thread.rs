@@ -64,6 +64,7 @@ impl Thread {
             client: spec.join_as,
             address: None,
             http_port: address.port(),
+            secret: None,
             overrides: spec.overrides,
             isa: Some(std::env::consts::ARCH),
         };
