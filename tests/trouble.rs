@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use support::{Live, Pty, Run, SMALL, finish, folder, signal, wait_until, zfl};
+use zfl_run_dir::Checkpoint;
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&SMALL[..], &["--dashboard", "off"], more].concat()
@@ -550,11 +551,247 @@ fn what_cannot_go_on_says_so() {
     };
     let over = Run::succeeds(&small(&["--clients", "2", "--rounds", "1"]));
     assert!(resume(&over.out(), &[]).contains("is over"));
-    assert!(resume(&over.out(), &["--seed", "77"]).contains("other settings"));
+    assert!(resume(&over.out(), &["--seed", "77"]).contains("other settings (seed)"));
     fs::remove_file(over.out().join("model.safetensors")).unwrap();
     assert!(resume(&over.out(), &[]).contains("no complete round"));
     let said = finish(zfl().args(["run", "--resume", "never-was"]));
     assert!(said.err.contains("no run directory"), "{said:?}");
+}
+
+/// Makes a broken-off run whose first part had more rounds than a test waits for.
+fn broken_off_of_many() -> Run {
+    let many = ["--clients", "3", "--rounds", "100000"];
+    break_off(Live::start(&small(&many)), 3)
+}
+
+/// The last complete round of a run that was broken off.
+fn complete(run: &Run) -> u32 {
+    let checkpoint = Checkpoint::verified(&run.out()).unwrap();
+    checkpoint.round
+}
+
+#[test]
+fn a_configuration_that_was_edited_is_noticed_and_more_rounds_are_none_of_it() {
+    let broken = broken_off_of_many();
+    let config = broken.out().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let meta = fs::read(broken.out().join("meta.json")).unwrap();
+    let refused = |more: &[&str]| {
+        let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()).args(more));
+        assert_eq!(said.status, Some(2), "{said:?}");
+        said.err
+    };
+    let edited = text.replace("learning_rate = 0.5", "learning_rate = 0.01");
+    let edited = edited.replace("rounds = 100000", "rounds = 9");
+    assert_ne!(edited, text);
+    fs::write(&config, edited).unwrap();
+    assert!(refused(&[]).contains("begun with (learning_rate)"));
+    fs::write(
+        &config,
+        format!("{text}\n[faults.crash]\nprobability = 0.5\n"),
+    )
+    .unwrap();
+    assert!(refused(&[]).contains("(faults"));
+    fs::write(
+        &config,
+        text.replace("zfl_version = \"", "zfl_version = \"0."),
+    )
+    .unwrap();
+    assert!(refused(&[]).contains("was begun by zfl 0."));
+    fs::write(&config, &text).unwrap();
+    let other = String::from_utf8_lossy(&meta).replace("100000", "100001");
+    fs::write(broken.out().join("meta.json"), other).unwrap();
+    assert!(refused(&[]).contains("meta.json is damaged"));
+    fs::write(broken.out().join("meta.json"), meta).unwrap();
+    assert!(refused(&["--rounds", "1"]).contains("give at least as many"));
+
+    let rounds = (complete(&broken) + 3).to_string();
+    let run = Live::resume(broken, &["--rounds", &rounds, "--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let note = format!("{rounds} rounds instead of 100000");
+    assert!(run.said.err.contains(&note), "{run:?}");
+    assert_eq!(run.summary()["rounds"].to_string(), rounds);
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains(&format!("rounds = {rounds}\n")), "{text}");
+    let again = Run::succeeds(&[
+        config.to_str().unwrap(),
+        "--dashboard",
+        "off",
+        "--body",
+        "native",
+    ]);
+    assert_eq!(again.model(), run.model());
+    // Even more, of a run that was over.
+    let more = Live::resume(run, &["--rounds", "100000"]);
+    let _ = break_off(more, rounds.parse::<usize>().unwrap() + 1);
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_summary_gets_it_and_no_device() {
+    let broken = broken_off_of_many();
+    let done = complete(&broken).to_string();
+    let run = Live::resume(broken, &["--rounds", &done, "--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let summary = run.summary();
+    assert_eq!(summary["rounds_completed"].to_string(), done, "{summary}");
+    assert_eq!(summary["success"], true, "{summary}");
+    let booted = run.events().into_iter().rev();
+    let booted = booted.take_while(|event| event["event"] != "run_resumed");
+    assert!(
+        booted
+            .into_iter()
+            .all(|event| event["event"] != "client_joined")
+    );
+    assert_eq!(finished(&run).len(), done.parse::<usize>().unwrap() + 1);
+    let config = run.out().join("config.toml");
+    let whole = Run::succeeds(&[
+        config.to_str().unwrap(),
+        "--dashboard",
+        "off",
+        "--body",
+        "native",
+    ]);
+    assert_eq!(run.model(), whole.model());
+    let again = finish(zfl().args(["run", "--resume"]).arg(run.out()));
+    assert_eq!(again.status, Some(2), "{again:?}");
+    assert!(again.err.contains("is over"), "{again:?}");
+}
+
+#[test]
+fn a_damaged_file_is_named_before_anything_goes_on() {
+    let broken = broken_off_of_many();
+    for name in [
+        "model.safetensors",
+        "checkpoint.json",
+        "rounds.csv",
+        "clients.csv",
+        "traffic.csv",
+        "events.jsonl",
+        "partition.csv",
+        "meta.json",
+    ] {
+        let file = broken.out().join(name);
+        let bytes = fs::read(&file).unwrap();
+        let mut other = bytes.clone();
+        other[bytes.len() / 9] ^= 4;
+        fs::write(&file, other).unwrap();
+        let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
+        assert_eq!(said.status, Some(2), "{name}: {said:?}");
+        let damaged = format!("{name} is damaged");
+        assert!(said.err.contains(&damaged), "{said:?}");
+        assert!(said.err.contains("anew: zfl run "), "{said:?}");
+        fs::write(&file, bytes).unwrap();
+    }
+    let done = complete(&broken).to_string();
+    let run = Live::resume(broken, &["--rounds", &done]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+}
+
+#[test]
+fn a_run_has_what_it_depends_on_and_says_what_has_changed() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let trace = "{\"unit\":\"rounds\",\"devices\":[{\"client\":0,\"on\":[[2,99]]}]}";
+    fs::write(at("phones.json"), trace).unwrap();
+    let text = "rounds = 100000\n[[fleet]]\ncount = 3\n[faults]\ntrace = \"phones.json\"\n";
+    fs::write(at("away.toml"), text).unwrap();
+    let broken = break_off(Live::start(&small(&[at("away.toml").to_str().unwrap()])), 3);
+    fs::remove_file(at("phones.json")).unwrap();
+    let config = broken.out().join("config.toml");
+    assert!(
+        fs::read_to_string(&config)
+            .unwrap()
+            .contains("trace = \"inputs/phones.json\"")
+    );
+    let copy = broken.out().join("inputs/phones.json");
+    let other = trace.replace("[2,", "[1,");
+    fs::write(&copy, &other).unwrap();
+    let refused = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+    assert!(
+        refused.err.contains("phones.json is damaged"),
+        "{refused:?}"
+    );
+    fs::write(&copy, trace).unwrap();
+    let rounds = (complete(&broken) + 2).to_string();
+    let run = Live::resume(broken, &["--rounds", &rounds, "--dashboard", "off"]).finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    let repeat = || {
+        Run::succeeds(&[
+            config.to_str().unwrap(),
+            "--dashboard",
+            "off",
+            "--body",
+            "native",
+        ])
+    };
+    let again = repeat();
+    assert_eq!(again.model(), run.model());
+    assert!(!again.said.err.contains("other inputs"), "{again:?}");
+    assert!(again.out().join("inputs/phones.json").is_file());
+    fs::write(&copy, &other).unwrap();
+    let again = repeat();
+    assert_ne!(again.model(), run.model());
+    assert!(again.said.err.contains("other inputs (trace)"), "{again:?}");
+}
+
+#[test]
+fn a_run_is_not_resumed_with_other_data() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let digits = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/digits");
+    for entry in fs::read_dir(digits).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().ends_with(".gz") {
+            fs::copy(entry.path(), data.join(entry.file_name())).unwrap();
+        }
+    }
+    let flags = [
+        "--data",
+        data.to_str().unwrap(),
+        "--clients",
+        "3",
+        "--rounds",
+        "100000",
+    ];
+    let broken = break_off(Live::start(&small(&flags)), 3);
+    // The same images and labels in another file.
+    let labels = data.join("t10k-labels-idx1-ubyte.gz");
+    let other = fs::read(&labels).unwrap();
+    fs::write(&labels, [&other[..], &[0; 16]].concat()).unwrap();
+    let said = finish(zfl().args(["run", "--resume"]).arg(broken.out()));
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("begun with other inputs (data)"),
+        "{said:?}"
+    );
+    assert!(said.err.contains("anew: zfl run"), "{said:?}");
+}
+
+#[test]
+fn what_a_damaged_file_makes_doubtful_is_said_to_whoever_looks() {
+    let run = Run::succeeds(&small(&["--clients", "2", "--rounds", "2"]));
+    let said = |arguments: &[&str]| {
+        let said = finish(zfl().arg(arguments[0]).arg(run.out()).args(&arguments[1..]));
+        assert_eq!(said.status, Some(0), "{said:?}");
+        said.err
+    };
+    let report = run.out().join("../report");
+    let report_to = ["report", "--out", report.to_str().unwrap()];
+    assert_eq!(said(&["devices"]), "");
+    assert!(!said(&report_to).contains("damaged"));
+    let table = run.out().join("clients.csv");
+    let text = fs::read_to_string(&table).unwrap();
+    fs::write(&table, text.replacen(",120,", ",121,", 1)).unwrap();
+    assert!(said(&["devices"]).contains("clients.csv is damaged"));
+    assert!(said(&report_to).contains("clients.csv is damaged"));
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    assert!(page.contains("clients.csv is damaged"));
+    let summary = run.out().join("summary.json");
+    let text = fs::read_to_string(&summary).unwrap();
+    fs::write(&summary, text.replacen("\"rounds\": 2", "\"rounds\": 3", 1)).unwrap();
+    assert!(said(&report_to).contains("summary.json is damaged"));
 }
 
 #[test]

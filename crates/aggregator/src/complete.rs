@@ -1,10 +1,10 @@
 //! The end of a round: updates become the next model, which is tested and written down.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use fl_algo::Update;
 use fl_round::{Arrival, Closed};
 use tokio::task::spawn_blocking;
-use zfl_run_dir::{ClientRecord, Event, RoundRecord, RunDir, StateDir};
+use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal};
 
 use crate::algorithm::{Aggregated, UnusedUpdate};
 use crate::log::lock;
@@ -224,30 +224,28 @@ impl Rounds {
     async fn finish_round(&mut self, record: RoundRecord, clients: &[ClientRecord]) -> Result<()> {
         let round = record.round;
         self.run_dir.round(&record, clients)?;
-        self.flush_events().await?;
-        let state = StateDir::of(self.run_dir.path());
-        let (algorithm, dir) = (self.algorithm.clone(), StateDir::of(self.run_dir.path()));
-        spawn_blocking(move || lock(&algorithm).save(&dir, round)).await??;
-        // Behind the rest, since a resumed run goes on from the round of the model.
-        self.run_dir.model(
-            RunDir::MODEL,
-            &self.shared.config.model,
-            &self.params,
+        let events = self.flush_events().await?;
+        let (algorithm, mut state) = (self.algorithm.clone(), self.run_dir.state().clone());
+        let save = move || lock(&algorithm).save(&mut state, round).map(|()| state);
+        let end = RoundEnd {
             round,
-        )?;
-        state.tidy(round)?;
+            gone: self.shared.look(|state| state.gone.clone()),
+            events,
+            state: spawn_blocking(save).await??,
+        };
+        // Behind the rest, since a resumed run goes on from the round of the model.
+        let model = &self.shared.config.model;
+        self.run_dir.complete(end, model, &self.params)?;
         self.table.push(record.clone());
         self.shared.log.emit(Event::RoundFinished { record });
-        self.flush_events().await
+        self.flush_events().await.map(drop)
     }
 
-    /// Waits until all that was told is in `events.jsonl`.
-    async fn flush_events(&self) -> Result<()> {
+    /// Waits until all that was told is in `events.jsonl`, and seals that.
+    async fn flush_events(&self) -> Result<Seal> {
         let flushed = self.shared.log.flush();
-        match spawn_blocking(move || flushed.wait()).await? {
-            Some(failure) => bail!("{failure}"),
-            None => Ok(()),
-        }
+        let flushed = spawn_blocking(move || flushed.wait()).await?;
+        flushed.map_err(|failure| anyhow!("{failure}"))
     }
 }
 

@@ -3,7 +3,7 @@
 //! A page of any web site can make a browser ask 127.0.0.1, and read the answer once its own name is made
 //! to point there (DNS rebinding). A browser tells on itself: it sends `Origin` or `Sec-Fetch-Site`, or
 //! else the page's name as `Host`. An IP address in `Host` is no page's name; it may well be another
-//! than the one that was dialled, since QEMU's user-mode network forwards 10.0.2.2.
+//! than the one that was dialled, since devices of the user network dial 10.0.2.2.
 
 use std::sync::Arc;
 

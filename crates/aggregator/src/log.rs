@@ -3,14 +3,13 @@
 //! Whoever tells of an event does not wait for the disk, and may hold a lock. [`Log::flush`] waits until
 //! all that was told is in the file.
 
-use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use zfl_run_dir::{Event, EventLog, Record, RunClock};
+use zfl_run_dir::{Event, EventLog, Record, RunClock, Seal};
 
 /// Events that a slow subscriber may fall behind before it loses the oldest.
 const BACKLOG: usize = 8192;
@@ -37,19 +36,22 @@ struct Queue {
 /// Work of the writer.
 enum Work {
     Write(Box<Record>),
-    /// Say what failed, once all before is written.
-    Flush(SyncSender<Option<String>>),
+    /// Seal what is written once all before is, or say what failed.
+    Flush(SyncSender<Result<Seal, String>>),
 }
 
 /// An answer of the writer that is still to come.
 #[derive(Debug)]
-pub struct Flushed(Option<Receiver<Option<String>>>);
+pub struct Flushed(Option<Receiver<Result<Seal, String>>>);
 
 impl Flushed {
-    /// Waits for it; returns the first error of a write, if one failed.
-    pub fn wait(self) -> Option<String> {
+    /// Waits for it; returns the seal of the file.
+    ///
+    /// # Errors
+    /// The first error of a write, if one failed.
+    pub fn wait(self) -> Result<Seal, String> {
         let answer = self.0.and_then(|answer| answer.recv().ok());
-        answer.unwrap_or_else(|| Some("events.jsonl: its writer is gone".to_owned()))
+        answer.unwrap_or_else(|| Err("events.jsonl: its writer is gone".to_owned()))
     }
 }
 
@@ -58,11 +60,11 @@ impl Log {
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn new(file: File, elapsed_before: Duration) -> std::io::Result<Self> {
+    pub fn new(file: EventLog, elapsed_before: Duration) -> std::io::Result<Self> {
         let (work, queue) = sync_channel(UNWRITTEN);
         let subscribers = broadcast::Sender::new(BACKLOG);
         let told = subscribers.clone();
-        let write = move || write_all(EventLog::new(file), &queue, &told);
+        let write = move || write_all(file, &queue, &told);
         let writer = std::thread::Builder::new()
             .name("events".into())
             .spawn(write)?;
@@ -97,7 +99,7 @@ impl Log {
         let is_over = queue.is_over;
         drop(queue);
         if is_over {
-            self.flush().wait();
+            let _ = self.flush().wait();
         }
     }
 
@@ -135,7 +137,10 @@ fn write_all(mut file: EventLog, queue: &Receiver<Work>, subscribers: &broadcast
                 // No subscriber is no error.
                 let _ = subscribers.send(*record);
             }
-            Work::Flush(answer) => _ = answer.send(file.failure().map(str::to_owned)),
+            Work::Flush(answer) => {
+                let failure = file.failure().map(str::to_owned);
+                let _ = answer.send(failure.map_or_else(|| Ok(file.seal()), Err));
+            }
         }
     }
 }
@@ -148,7 +153,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::{Read, Seek};
+
+    fn events(file: File) -> EventLog {
+        EventLog::new(file).unwrap()
+    }
 
     fn fleet(n: u32) -> Event {
         Event::ClientReady { client: n }
@@ -157,15 +167,16 @@ mod tests {
     #[test]
     fn what_was_told_is_in_the_file_in_order_once_it_is_flushed() {
         let mut file = tempfile::tempfile().unwrap();
-        let log = Log::new(file.try_clone().unwrap(), Duration::ZERO).unwrap();
+        let log = Log::new(events(file.try_clone().unwrap()), Duration::ZERO).unwrap();
         let mut told = log.subscribe();
         for n in 0..1000 {
             log.emit(fleet(n));
         }
-        assert_eq!(log.flush().wait(), None);
+        let seal = log.flush().wait().unwrap();
         let mut text = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
+        assert_eq!(seal, Seal::of(text.as_bytes()));
         for (n, line) in text.lines().enumerate() {
             assert!(line.contains(&format!("\"client\":{n}}}")), "{line}");
             let record = told.try_recv().unwrap();
@@ -178,16 +189,16 @@ mod tests {
     fn a_disk_that_fails_is_told_of() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let read_only = File::open(file.path()).unwrap();
-        let log = Log::new(read_only, Duration::ZERO).unwrap();
+        let log = Log::new(events(read_only), Duration::ZERO).unwrap();
         log.emit(fleet(0));
-        let failure = log.flush().wait().unwrap();
+        let failure = log.flush().wait().unwrap_err();
         assert!(failure.starts_with("events.jsonl: "), "{failure}");
     }
 
     #[test]
     fn after_the_run_an_event_is_in_the_file_at_once() {
         let mut file = tempfile::tempfile().unwrap();
-        let log = Log::new(file.try_clone().unwrap(), Duration::ZERO).unwrap();
+        let log = Log::new(events(file.try_clone().unwrap()), Duration::ZERO).unwrap();
         log.run_is_over();
         log.emit(fleet(7));
         let mut text = String::new();

@@ -13,7 +13,7 @@ use fl_algo::Update;
 use fl_data::Dataset;
 use fl_nn::Evaluation;
 use tokio::task::spawn_blocking;
-use zfl_run_dir::{Event, RoundPhase, StateDir};
+use zfl_run_dir::{Event, RoundPhase};
 
 use crate::algorithm::{Aggregated, NoModel, UnusedUpdate};
 use crate::config::Config;
@@ -161,7 +161,7 @@ impl Rounds {
                 ),
             }
         }));
-        let dir = StateDir::of(self.run_dir.path());
+        let dir = self.run_dir.state().clone();
         lock(&self.algorithm).begin_again(&dir, &self.params)?;
         Ok(Arc::new(kept))
     }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use zfl_http_server::Limits;
 use zfl_run_dir::{
     ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
-    RunDir, StateDir, TrainingSummary, model_sha256,
+    RunDir, TrainingSummary, model_sha256,
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
@@ -107,9 +107,9 @@ impl Server {
     /// # Errors
     /// If the run directory does not hold the algorithm's state of that round.
     pub fn resumed(mut self, from: Resumed) -> Result<Self> {
-        let state = StateDir::of(self.rounds.run_dir.path());
-        state.tidy(from.round)?;
-        lock(&self.rounds.algorithm).restore(&state, from.round)?;
+        let state = self.rounds.run_dir.state();
+        state.tidy()?;
+        lock(&self.rounds.algorithm).restore(state, from.round)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });

@@ -77,6 +77,8 @@ pub(crate) struct State {
     updates: u64,
     /// Bytes up and down of each client when it was last chosen.
     pub chosen: BTreeMap<u32, (u64, u64)>,
+    /// Clients that are gone and not on their way back, and why.
+    pub gone: BTreeMap<u32, String>,
     pub rejected: u32,
 }
 
@@ -111,6 +113,7 @@ impl Shared {
             inbox: BTreeMap::new(),
             updates: 0,
             chosen: BTreeMap::new(),
+            gone: BTreeMap::new(),
             rejected: 0,
         };
         let (work, actions) = mpsc::unbounded_channel();
@@ -151,7 +154,10 @@ impl Shared {
         let result = change(&mut state, self.now_us());
         while let Some(action) = state.machine.next_action() {
             match action {
-                Action::Tell(note) => self.tell(&state, note),
+                Action::Tell(note) => {
+                    state.note_gone(&note);
+                    self.tell(&state, note);
+                }
                 action => {
                     state.note(&action, &self.log);
                     // Once the rounds are over nobody takes work any more.
@@ -280,6 +286,7 @@ impl Shared {
             };
             let (id, again) = state.roster.join(wish, newcomer, is_alive)?;
             machine.joined(now_us, id);
+            state.gone.remove(&id);
             self.log.emit(Event::ClientJoined {
                 client: id,
                 address: newcomer.address.to_string(),
@@ -445,6 +452,19 @@ impl State {
         };
         self.inbox.insert(number, received);
         Ok(placed)
+    }
+
+    /// Notes who is gone for good, and who is not any more.
+    fn note_gone(&mut self, note: &Note) {
+        match note {
+            Note::Lost {
+                client,
+                reason,
+                comes_back: false,
+            } => _ = self.gone.insert(*client, reason.clone()),
+            Note::Lost { client, .. } | Note::Expected { client } => _ = self.gone.remove(client),
+            _ => {}
+        }
     }
 
     /// Notes what an action of the machine means for what is kept here.

@@ -248,7 +248,8 @@ mod tests {
             num_classes: 2,
         };
         let partition = fl_data::iid(1, &[1], 7).unwrap();
-        let log = Log::new(tempfile::tempfile().unwrap(), Duration::ZERO).unwrap();
+        let events = zfl_run_dir::EventLog::new(tempfile::tempfile().unwrap()).unwrap();
+        let log = Log::new(events, Duration::ZERO).unwrap();
         Arc::new(Shared::new(config, train, partition, log, Default::default()).0)
     }
 

@@ -51,8 +51,8 @@ async fn an_honest_fleet_completes_every_round() {
 
     let expected = three_rounds_by_hand(3);
     assert_eq!(summary.model_sha256, zfl_run_dir::model_sha256(&expected));
-    let path = finished.dir.path().join("model.safetensors");
-    let (params, round) = zfl_aggregator::RunDir::read_model(&path, &support::model()).unwrap();
+    let (params, round) =
+        zfl_aggregator::RunDir::read_model(finished.dir.path(), &support::model()).unwrap();
     assert_eq!((params, round), (expected, 3));
 
     let rows = finished.table(

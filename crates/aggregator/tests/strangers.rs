@@ -48,7 +48,7 @@ async fn pages_are_not_answered() {
     for (lines, status) in [
         (format!("Host: {address}\r\n"), 200),
         (format!("Host: localhost:{port}\r\n"), 200),
-        // As QEMU's user-mode network forwards it, and as zfl's devices say.
+        // As the user network forwards it, and as zfl's devices say.
         (format!("Host: 10.0.2.2:{port}\r\n"), 200),
         ("Host: aggregator\r\n".to_owned(), 200),
         (String::new(), 200),

@@ -117,6 +117,7 @@ function showRun() {
     i.resumed_from.length > 0 && `It was broken off and resumed after round ${i.resumed_from.join(", ")}.`,
     Object.keys(i.by_hand).length > 0 && `Changed by remote control (${Object.entries(i.by_hand).map(([action, n]) => `${n} ${action}`).join(", ")}): the command does not repeat this run.`,
     i.unreadable_events && `${i.unreadable_events} lines of events.jsonl could not be read.`,
+    ...i.damage.map((line) => `${line}.`),
   ].filter(Boolean).join(" ");
   $("note").hidden = notes === "";
   if ($("note").textContent !== notes) $("note").textContent = notes;

@@ -65,11 +65,16 @@ struct Inner {
 
 impl Shared {
     pub fn new(meta: Meta, run_dir: &Path, live: bool) -> Self {
+        let mut fold = Fold::new(meta);
+        // Of a run that is being written there is nothing to tell.
+        if !live {
+            fold.set_damage(zfl_run_dir::damage(run_dir));
+        }
         Self {
             run_dir: run_dir.to_owned(),
             live,
             inner: Mutex::new(Inner {
-                fold: Fold::new(meta),
+                fold,
                 tail: Tail::new(run_dir),
             }),
             news: broadcast::Sender::new(BACKLOG),

@@ -8,7 +8,7 @@ use crate::refusal::{Refusal, require};
 use crate::root::{DIGITS, Data, Root};
 use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
-use crate::{native, place};
+use crate::{inputs, native, place};
 use anyhow::{Context, Result};
 use fl_algo::Attackers;
 use fl_data::{Loaded, Partition, PartitionRequest, Splits};
@@ -124,6 +124,9 @@ pub struct Experiment {
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
+    /// The text of the availability trace.
+    #[serde(skip)]
+    pub trace: Option<String>,
     /// Groups of devices; none for a server.
     #[serde(skip_serializing_if = "Vec::is_empty", rename = "fleet")]
     pub groups: Vec<FleetGroup>,
@@ -185,6 +188,9 @@ impl Experiment {
         experiment.watchdog_s = deadlines.watchdog_s;
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
+        if let Out::Resumed(_) = out {
+            experiment.name_inputs_from_out();
+        }
         Ok((experiment, data))
     }
 
@@ -278,6 +284,7 @@ impl Experiment {
             partitioning,
             strategy,
             faults: settings.faults.clone(),
+            trace: inputs::trace(settings)?,
             groups: Vec::new(),
             notes,
             model,
@@ -315,12 +322,10 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if they make no sense for this fleet, or the trace cannot be read.
     pub fn fault_plan(&self) -> Result<FaultPlan, Refusal> {
-        let trace = self.faults.trace.as_ref().map(|path| {
-            let text = zfl_files::read_text(path, zfl_files::MAX_TEXT)
-                .map_err(|error| Refusal(error.to_string()))?;
-            Trace::parse(&text).map_err(|error| Refusal(format!("{}: {error}", path.display())))
-        });
-        let trace = trace.transpose()?;
+        let path = self.faults.trace.as_deref().unwrap_or(Path::new(""));
+        let refused = |error| Refusal(format!("{}: {error}", path.display()));
+        let trace = self.trace.as_deref().map(Trace::parse);
+        let trace = trace.transpose().map_err(refused)?;
         FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
             .map_err(|error| Refusal(error.to_string()))
     }
@@ -331,6 +336,15 @@ impl Experiment {
     /// If a value has no form in TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("the configuration cannot be written as TOML")
+    }
+
+    /// As in `meta.json`.
+    ///
+    /// # Errors
+    /// If a value has no form in TOML.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let table: toml::Table = toml::from_str(&self.to_toml()?)?;
+        Ok(serde_json::to_value(table)?)
     }
 
     /// The experiment as far as the aggregator goes.

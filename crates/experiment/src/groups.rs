@@ -62,6 +62,9 @@ pub struct FleetGroup {
     /// Training examples of the one that has most.
     #[serde(skip)]
     pub max_examples: u32,
+    /// The text of their link profile.
+    #[serde(skip)]
+    pub link_text: Option<String>,
     /// All that is between one of them and the aggregator.
     #[serde(skip)]
     pub link: Link,
@@ -223,6 +226,10 @@ fn resolve_one(
         }
     };
     let speed = speed_of(settings, device, board.as_deref())?;
+    let profile = device.link.as_ref();
+    let profile = profile.map(|name| Profile::load(root.tree(), name));
+    let profile = profile.transpose();
+    let profile = profile.map_err(|error| Refusal(error.to_string()))?;
     let examples = asked.examples.unwrap_or(share);
     let attack = asked
         .attack
@@ -243,22 +250,16 @@ fn resolve_one(
         local_epochs: asked.training.local_epochs,
         batch_size: asked.training.batch_size,
         attack: attack.transpose()?,
-        link: link_of(device, root)?,
+        link_text: profile.as_ref().map(|profile| profile.text.clone()),
+        link: link_of(device, profile)?,
         speed,
         board,
     })
 }
 
 /// The link of a device: its profile, with what is said of loss and delay in place of the profile's.
-fn link_of(device: &DeviceSettings, root: &Root) -> Result<Link, Refusal> {
-    let mut link = match &device.link {
-        Some(name) => {
-            Profile::load(root.tree(), name)
-                .map_err(|error| Refusal(error.to_string()))?
-                .link
-        }
-        None => Link::default(),
-    };
+fn link_of(device: &DeviceSettings, profile: Option<Profile>) -> Result<Link, Refusal> {
+    let mut link = profile.map_or_else(Link::default, |profile| profile.link);
     for way in [&mut link.uplink, &mut link.downlink] {
         if let Some(probability) = device.loss {
             way.loss = Loss {

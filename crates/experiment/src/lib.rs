@@ -18,6 +18,7 @@ mod encoding;
 pub mod estimate;
 mod experiment;
 pub mod groups;
+mod inputs;
 pub mod keys;
 mod native;
 pub mod place;

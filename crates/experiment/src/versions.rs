@@ -5,7 +5,7 @@ use crate::root::Data;
 use anyhow::{Context, Result};
 use fl_data::DIGITS;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,14 @@ use zfl_machine::Qemu;
 /// Bytes of a file read at once.
 const PIECE: usize = 64 << 10;
 
-/// By name: `qemu` and `linux` in their own words; `firmware <board>` and `data` as a SHA-256.
+/// By name: `qemu` and `linux` in their own words; as a SHA-256 `firmware <board>`, `board <board>`,
+/// `link <link>`, `trace` and `data`.
 ///
 /// # Errors
 /// If a firmware or a file of the data cannot be read.
 pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let mut versions = BTreeMap::new();
-    let mut boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     if let Some(qemu) = boards.clone().find_map(|board| Qemu::find(board).ok()) {
         versions.insert("qemu".to_owned(), qemu.version.to_string());
     }
@@ -28,13 +29,45 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
         let system = format!("{} {}", release.trim(), std::env::consts::ARCH);
         versions.insert("linux".to_owned(), system);
     }
-    boards.try_for_each(|board| {
+    // One that is not built is refused, by its name, where it is booted.
+    for board in boards.filter(|board| board.kernel.image.is_file()) {
         let hash = sha256(std::slice::from_ref(&board.kernel.image))?;
         versions.insert(format!("firmware {}", board.name), hash);
-        anyhow::Ok(())
-    })?;
+    }
+    versions.extend(texts(experiment));
     versions.insert("data".to_owned(), data(&experiment.examples)?);
     Ok(versions)
+}
+
+/// SHA-256 of what is small enough to be kept in a run directory: `board <board>`, `link <link>`, `trace`.
+pub fn texts(experiment: &Experiment) -> BTreeMap<String, String> {
+    let of_groups = experiment.groups.iter().flat_map(|group| {
+        let board = group.board.as_ref();
+        let board = board.map(|board| (format!("board {}", board.name), &board.text));
+        let link = group.link_name.as_ref().zip(group.link_text.as_ref());
+        // Of a path the file's name: the copy in the run directory has the same.
+        let name = |link: &str| format!("link {}", link.rsplit('/').next().unwrap_or(link));
+        let link = link.map(|(link, text)| (name(link), text));
+        board.into_iter().chain(link)
+    });
+    let trace = experiment.trace.iter();
+    let texts = of_groups.chain(trace.map(|text| ("trace".to_owned(), text)));
+    texts
+        .map(|(name, text)| (name, finish(Sha256::new().chain_update(text))))
+        .collect()
+}
+
+/// Names of the inputs that are not what they were when a run began: of those that decide its model or its
+/// times. The system and its emulator may be others.
+pub fn changed_inputs(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let changed = |name: &&String| {
+        !matches!(name.as_str(), "qemu" | "linux") && before.get(*name) != now.get(*name)
+    };
+    names.into_iter().filter(changed).cloned().collect()
 }
 
 /// The versions of a run that goes on: those that are different now say both.

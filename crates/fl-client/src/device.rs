@@ -16,14 +16,15 @@ use fl_proto::{ErrorReply, Welcome, Word, codec, json, path};
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
 
+/// Tries to fetch kept vectors before a device whose aggregator answers with something else gives its round
+/// up. No number of lost connections ends a round: that would leave it to time.
+const MAX_ATTEMPTS: u32 = 12;
+
 /// Looks at one connection before the next has its turn: bytes without end hold up nobody else.
 const LOOKS_AT_ONCE: u32 = 16;
 
 /// Bytes read at a time.
 const IO_BYTES: usize = 4096;
-
-/// Tries to deliver an update, or to fetch kept vectors, before the round is given up.
-const MAX_ATTEMPTS: u32 = 12;
 
 /// Settings from a device's command line, and its instruction set.
 #[derive(Clone, Debug, Default)]
@@ -279,7 +280,25 @@ impl<P: Port> Device<P> {
         }
     }
 
+    /// Ends a request for a round that a later one has ended.
+    fn drop_what_is_over(&mut self, port: &mut P, now_us: u64) {
+        let is_over = |(goal, _): &mut (Goal, _)| match goal {
+            Goal::State => !matches!(self.state.phase, DevicePhase::Fetching),
+            Goal::Results => !matches!(self.state.phase, DevicePhase::Sending),
+            Goal::Join | Goal::Inputs | Goal::Labels => false,
+        };
+        let Some((_, exchange)) = self.outbound.take_if(is_over) else {
+            return;
+        };
+        if let Some(connection) = exchange.into_connection() {
+            port.close(connection);
+        }
+        self.backoff.reset();
+        self.retry_at_us = now_us;
+    }
+
     fn poll_outbound(&mut self, port: &mut P, now_us: u64) -> bool {
+        self.drop_what_is_over(port, now_us);
         if self.outbound.is_none() {
             let Some(goal) = self.goal().filter(|_| now_us >= self.retry_at_us) else {
                 return false;
@@ -395,15 +414,13 @@ impl<P: Port> Device<P> {
         let wait_us = self.backoff.next_us();
         self.retry_at_us = now_us + wait_us;
         let (attempts, ms) = (self.backoff.attempts(), wait_us / 1000);
-        if goal == Goal::State && attempts >= MAX_ATTEMPTS {
+        let is_answer = !matches!(
+            error,
+            ExchangeError::Connection(_) | ExchangeError::TimedOut
+        );
+        if goal == Goal::State && attempts >= MAX_ATTEMPTS && is_answer {
             self.state
                 .fail(format_args!("kept state not fetched: {error}"));
-        } else if goal == Goal::Results && attempts >= MAX_ATTEMPTS {
-            self.state
-                .fail(format_args!("update not delivered: {error}"));
-            port.log(format_args!(
-                "update not delivered after {attempts} tries: {error}"
-            ));
         } else if attempts == 1 || attempts.is_multiple_of(10) {
             port.log(format_args!(
                 "{}: {error}; next try in {ms} ms",
@@ -503,6 +520,10 @@ impl<P: Port> Device<P> {
             }
             // The first answer to the same update was lost on the way.
             (Goal::Results, 409) if self.backoff.attempts() > 0 => self.delivered(port),
+            // Too slow, or too much at once: neither says anything about what was asked.
+            (Goal::State | Goal::Results, 408 | 425 | 429) => {
+                self.retry_at_us = now_us + self.backoff.next_us();
+            }
             (Goal::State | Goal::Results, 400..500) => {
                 self.state.fail(format_args!("{status}: {reason}"))
             }

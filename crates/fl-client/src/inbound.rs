@@ -137,7 +137,7 @@ impl<C> Inbound<C> {
                 if n == 0 {
                     return Ok(Progress::Over);
                 }
-                let pushed = receiver.push(&io[..n]);
+                let pushed = receiver.push(&io[..n], state);
                 self.after_push(pushed, state, wire);
             }
             Stage::Reply {
@@ -192,7 +192,7 @@ impl<C> Inbound<C> {
                         state.abandon_start(receiver);
                         return self.refuse(Refusal::new(400, "bytes behind the body"));
                     }
-                    let pushed = receiver.push(body);
+                    let pushed = receiver.push(body, state);
                     self.stage = Stage::Start(receiver);
                     self.after_push(pushed, state, wire);
                 }

@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
+use crate::state::State;
 use fl_algo::{RuleError, Way};
 use fl_proto::message::{
     Kind, MAX_SECTIONS, MODEL, MessageError, Receiver, SectionHeader, SectionName, Sink,
@@ -10,17 +11,25 @@ use fl_proto::{Start, json, wire_len};
 
 /// Intake of one `/start`.
 ///
-/// It owns the buffers until [`StartReceiver::into_buffers`] gives them back.
+/// From the control message on, which says the round, it owns the buffers, until
+/// [`StartReceiver::into_buffers`] gives them back.
 pub(crate) struct StartReceiver {
     receiver: Receiver,
     taken: Taken,
 }
 
 /// Parts of a `/start` that have come.
+#[derive(Default)]
 struct Taken {
-    buffers: Buffers,
+    buffers: Option<Buffers>,
     start: Option<Start>,
     sections: heapless::Vec<SectionName, MAX_SECTIONS>,
+}
+
+/// Parts of a `/start` and the device that they come to.
+struct Taking<'a> {
+    taken: &'a mut Taken,
+    state: &'a mut State,
 }
 
 impl From<MessageError> for Refusal {
@@ -30,30 +39,27 @@ impl From<MessageError> for Refusal {
 }
 
 impl StartReceiver {
-    /// Starts on a body; a refusal gives the buffers back.
-    pub fn new(request: &Request, buffers: Buffers) -> Result<Self, (Refusal, Buffers)> {
+    /// Starts on a body that has to fit these buffers.
+    pub fn new(request: &Request, buffers: &Buffers) -> Result<Self, Refusal> {
         if !request.is_message {
-            let refusal = Refusal::new(415, format_args!("send {}", fl_proto::OCTET_STREAM));
-            return Err((refusal, buffers));
+            return Err(Refusal::new(
+                415,
+                format_args!("send {}", fl_proto::OCTET_STREAM),
+            ));
         }
         let (length, most) = (
             request.content_length,
             wire_len::longest_body(buffers.incoming(Way::Down)),
         );
         if length > most {
-            let refusal = Refusal::new(
+            return Err(Refusal::new(
                 413,
                 format_args!("{length} bytes, at most {most} are taken"),
-            );
-            return Err((refusal, buffers));
+            ));
         }
         Ok(Self {
             receiver: Receiver::new(Kind::Start, length),
-            taken: Taken {
-                buffers,
-                start: None,
-                sections: heapless::Vec::new(),
-            },
+            taken: Taken::default(),
         })
     }
 
@@ -62,21 +68,23 @@ impl StartReceiver {
         self.receiver.remaining()
     }
 
-    /// Gives the buffers back.
-    pub fn into_buffers(self) -> Buffers {
+    /// Gives the buffers back, if it has got them.
+    pub fn into_buffers(self) -> Option<Buffers> {
         self.taken.buffers
     }
 
     /// Takes in the next piece.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.receiver.push(bytes, &mut self.taken)
+    pub fn push(&mut self, bytes: &[u8], state: &mut State) -> Result<(), Refusal> {
+        let taken = &mut self.taken;
+        self.receiver.push(bytes, &mut Taking { taken, state })
     }
 
     /// Checks what only the whole body can tell, returns the control message.
     pub fn finish(&mut self) -> Result<Start, Refusal> {
         self.receiver.finish()?;
         let taken = &mut self.taken;
-        let specs = taken.buffers.rule.specs().iter();
+        let buffers = taken.buffers.as_ref().ok_or(MessageError::Truncated)?;
+        let specs = buffers.rule.specs().iter();
         let further = specs.filter(|spec| spec.down).map(|spec| spec.name);
         let mut wanted = core::iter::once(MODEL).chain(further);
         if let Some(missing) = wanted.find(|&one| !taken.sections.iter().any(|name| name == one)) {
@@ -85,7 +93,7 @@ impl StartReceiver {
                 format_args!("section {missing} is missing"),
             ));
         }
-        if let Some(at) = taken.buffers.params.iter().position(|p| !p.is_finite()) {
+        if let Some(at) = buffers.params.iter().position(|p| !p.is_finite()) {
             return Err(Refusal::new(
                 400,
                 format_args!("parameter {at} is not finite"),
@@ -95,13 +103,14 @@ impl StartReceiver {
     }
 }
 
-impl Sink for Taken {
+impl Sink for Taking<'_> {
     type Refusal = Refusal;
 
     fn control(&mut self, control: &[u8], _sections: u8) -> Result<(), Refusal> {
         let start: Start =
             json::decode(control).ok_or_else(|| Refusal::new(400, "malformed control message"))?;
-        let rule = &mut self.buffers.rule;
+        let buffers = self.state.hand_over(&start)?;
+        let rule = &mut self.taken.buffers.insert(buffers).rule;
         if start.rule != rule.name() {
             let (asked, own) = (&start.rule, rule.name());
             return Err(Refusal::new(
@@ -116,18 +125,19 @@ impl Sink for Taken {
             };
             Refusal::new(status, error)
         })?;
-        self.start = Some(start);
+        self.taken.start = Some(start);
         Ok(())
     }
 
     fn buffer(&mut self, header: &SectionHeader) -> Result<&mut [f32], Refusal> {
         let name = &header.name;
-        if self.sections.contains(name) {
+        if self.taken.sections.contains(name) {
             return Err(MessageError::Twice(name.clone()).into());
         }
+        let buffers = self.taken.buffers.as_mut();
+        let Buffers { params, rule } = buffers.ok_or(MessageError::Truncated)?;
         let got = header.count;
         if name == MODEL {
-            let params = &mut self.buffers.params;
             if got as usize != params.len() {
                 let want = params.len();
                 return Err(Refusal::new(
@@ -137,7 +147,7 @@ impl Sink for Taken {
             }
             return Ok(params);
         }
-        match self.buffers.rule.down_mut(name) {
+        match rule.down_mut(name) {
             None => Err(Refusal::new(
                 400,
                 format_args!("section {name} is not wanted"),
@@ -155,7 +165,7 @@ impl Sink for Taken {
 
     fn complete(&mut self, header: &SectionHeader) -> Result<(), Refusal> {
         // Never full: the head said how many sections there are.
-        let _ = self.sections.push(header.name.clone());
+        let _ = self.taken.sections.push(header.name.clone());
         Ok(())
     }
 }

@@ -37,6 +37,17 @@ pub struct Overrides {
     pub batch_size: Option<u32>,
 }
 
+impl Overrides {
+    /// A `/start` with these values.
+    fn over(self, start: Start) -> Start {
+        Start {
+            local_epochs: self.local_epochs.unwrap_or(start.local_epochs),
+            batch_size: self.batch_size.unwrap_or(start.batch_size),
+            ..start
+        }
+    }
+}
+
 /// A device without its connections.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -136,37 +147,59 @@ impl State {
         }
     }
 
-    /// Begins on a `/start`: from here on it holds the buffers, so that a second one is refused.
+    /// Begins on a `/start`, unless nothing in it could be taken now.
     pub fn begin_start(&mut self, request: &Request) -> Result<StartReceiver, Refusal> {
-        let busy = |what: &str, start: &Option<Start>| {
-            let round = start.as_ref().map_or(0, |start| start.round);
-            Err(Refusal::new(
-                409,
-                format_args!("{what} round {round}; ask /ready"),
-            ))
-        };
         match self.phase {
             DevicePhase::Joining => {
                 return Err(Refusal::new(503, "still joining and fetching data"));
             }
-            DevicePhase::Fetching | DevicePhase::Training => {
-                return busy("training", &self.last_start);
-            }
-            DevicePhase::Sending => return busy("sending the update of", &self.last_start),
-            DevicePhase::Ready | DevicePhase::Failed(_) => {}
+            DevicePhase::Training => return Err(self.busy("training")),
+            _ => {}
         }
-        let Some(buffers) = self.buffers.take() else {
+        let held = self.waiting.as_ref().map(|job| &job.buffers);
+        match self.buffers.as_ref().or(held) {
+            Some(buffers) => StartReceiver::new(request, buffers),
+            None => Err(Refusal::new(409, "another /start is being received")),
+        }
+    }
+
+    /// Hands the buffers over to a `/start` whose control message is there, so that a second one is refused.
+    ///
+    /// One of a later round ends what the device does for the round before: whether an answer of that
+    /// arrives decides nothing any more.
+    pub fn hand_over(&mut self, start: &Start) -> Result<Buffers, Refusal> {
+        let last = self.last_start.as_ref();
+        let is_later = last.is_none_or(|last| start.round > last.round);
+        match self.phase {
+            DevicePhase::Joining => {
+                return Err(Refusal::new(503, "still joining and fetching data"));
+            }
+            DevicePhase::Training => return Err(self.busy("training")),
+            DevicePhase::Fetching if !is_later => return Err(self.busy("training")),
+            DevicePhase::Sending if !is_later => {
+                return Err(self.busy("sending the update of"));
+            }
+            _ => self.check_order(start)?,
+        }
+        let held = self.waiting.take().map(|job| job.buffers);
+        let Some(buffers) = self.buffers.take().or(held) else {
             return Err(Refusal::new(409, "another /start is being received"));
         };
-        StartReceiver::new(request, buffers).map_err(|(refusal, buffers)| {
-            self.buffers = Some(buffers);
-            refusal
-        })
+        (self.results, self.intake) = (None, None);
+        self.phase = DevicePhase::Ready;
+        Ok(buffers)
+    }
+
+    fn busy(&self, what: &str) -> Refusal {
+        let round = self.last_start.as_ref().map_or(0, |start| start.round);
+        Refusal::new(409, format_args!("{what} round {round}; ask /ready"))
     }
 
     /// Takes the buffers back from a `/start` that came to nothing.
     pub fn abandon_start(&mut self, receiver: StartReceiver) {
-        self.buffers = Some(receiver.into_buffers());
+        if let Some(buffers) = receiver.into_buffers() {
+            self.buffers = Some(buffers);
+        }
     }
 
     /// Checks a whole `/start` and makes its job.
@@ -175,12 +208,13 @@ impl State {
         mut receiver: StartReceiver,
         wire: &mut Metered<'_, P>,
     ) -> Result<Ready, Refusal> {
-        let checked = receiver.finish().and_then(|start| self.checked(start));
-        let buffers = receiver.into_buffers();
-        let (start, session) = match (checked, &self.session) {
-            (Ok(start), Some(session)) => (start, session),
-            (refused, _) => {
-                self.buffers = Some(buffers);
+        let finished = receiver.finish();
+        let (start, session, buffers) = match (finished, &self.session, receiver.into_buffers()) {
+            (Ok(start), Some(session), Some(buffers)) => {
+                (self.overrides.over(start), session, buffers)
+            }
+            (refused, _, buffers) => {
+                self.buffers = buffers.or(self.buffers.take());
                 let joining = Refusal::new(503, "still joining and fetching data");
                 return Err(refused.err().unwrap_or(joining));
             }
@@ -228,20 +262,6 @@ impl State {
             self.job = Some(job);
             self.phase = DevicePhase::Training;
         }
-    }
-
-    /// A control message that is in order, with the values of the command line.
-    fn checked(&self, start: Start) -> Result<Start, Refusal> {
-        self.check_order(&start)?;
-        let Overrides {
-            local_epochs,
-            batch_size,
-        } = self.overrides;
-        Ok(Start {
-            local_epochs: local_epochs.unwrap_or(start.local_epochs),
-            batch_size: batch_size.unwrap_or(start.batch_size),
-            ..start
-        })
     }
 
     /// Refuses a round that is over, one that was started already, and a codec that this device lacks.

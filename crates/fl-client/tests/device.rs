@@ -750,6 +750,47 @@ fn a_lost_answer_to_an_update_is_no_failure() {
 }
 
 #[test]
+fn a_later_start_ends_the_sending_of_an_update_and_an_equal_one_does_not() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    let first = start_message(&start(1, "abc"), &global_params());
+    sim.ask(&first, false, &mut |r| aggregator.answer(r))
+        .unwrap();
+    // Taken in each time, and no answer of it arrives for longer than any round takes.
+    let mut answer = |request: &Exchange| {
+        if request.head.starts_with("POST /results") && request.text().contains("\"round\":1") {
+            return (503, b"{\"error\":\"no\"}".to_vec());
+        }
+        aggregator.answer(request)
+    };
+    for _ in 0..200 {
+        sim.port.now_us += 1_000_000;
+        sim.turn(true, &mut answer);
+    }
+    let same = sim.ask(&first, true, &mut answer).unwrap();
+    assert_eq!(same.status(), 409, "{}", same.text());
+    let half = start_message(&start(2, "def"), &global_params());
+    let second = sim.ask(&half, true, &mut answer).unwrap();
+    assert_eq!(second.status(), 202, "{}", second.text());
+    sim.run_until(&mut answer, |sim| sim.logged("round 2: update delivered"));
+    assert!(!sim.logged("round 1: update delivered"));
+    let update = aggregator.updates.last().unwrap();
+    assert_eq!(bits(&model_of(update)), bits(&oracle(&start(2, "def")).0));
+}
+
+#[test]
+fn a_server_that_has_no_time_is_no_refusal() {
+    for status in [408, 429] {
+        let (mut sim, mut aggregator) = joined(Link::default(), 1);
+        let request = start_message(&start(1, "abc"), &global_params());
+        sim.ask(&request, false, &mut |r| aggregator.answer(r))
+            .unwrap();
+        sim.run_until(&mut refusing(&mut aggregator, status, 20), |sim| {
+            sim.logged("round 1: update delivered")
+        });
+    }
+}
+
+#[test]
 fn a_refused_update_is_dropped_and_the_device_stays_usable() {
     let (mut sim, mut aggregator) = joined(Link::default(), 1);
     let request = start_message(&start(1, "abc"), &global_params());

@@ -82,6 +82,9 @@ pub struct Board {
     /// The path that it was asked for by, if not by its name.
     #[serde(skip)]
     pub path: Option<String>,
+    /// The text that it was read from.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// The emulator and its machine.
@@ -181,6 +184,7 @@ impl Board {
             board.kernel.image = tree.join(&board.kernel.image);
         }
         board.path = name.contains('/').then(|| name.to_owned());
+        board.text = text;
         Ok(board)
     }
 

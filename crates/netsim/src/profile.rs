@@ -36,6 +36,8 @@ pub struct Profile {
     pub mtu_bytes: u32,
     /// The link as the switch emulates it.
     pub link: Link,
+    /// The text that it was read from.
+    pub text: String,
 }
 
 /// A link as a file states it.
@@ -182,6 +184,7 @@ impl Profile {
             description,
             mtu_bytes,
             link,
+            text: text.to_owned(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! A *fleet* is the devices of one run. A device is either a real firmware image on an emulated
 //! machine (a QEMU process) or, for debugging and for scale, a thread of this process. The
 //! orchestrator makes the network between them, boots the machines, types `run …` into each one's
-//! shell through its serial pipe, keeps its log, and reports its death with its last lines.
+//! shell through its serial line, keeps its log, and reports its death with its last lines.
 //!
 //! The way through this crate, in the order in which a caller goes it:
 //!
@@ -17,7 +17,7 @@
 //! Invariants
 //! - Nothing of an emulated fleet appears in the host's network namespace (as long as the machine
 //!   lets this process make one of its own).
-//! - When `zfl` ends in whatever way, SIGKILL included, no process, namespace, tap, FIFO or
+//! - When `zfl` ends in whatever way, SIGKILL included, no process, namespace, tap or
 //!   temporary file of it stays. See [`zfl_sandbox`] for how.
 //! - This crate parses no message of the federated-learning protocol, and what it reads from a
 //!   device is data: a guest that floods its serial line or lies in it costs its own run only.

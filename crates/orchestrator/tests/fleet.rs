@@ -205,7 +205,7 @@ async fn lost_characters_are_typed_again(sandbox: Sandbox) {
 
 async fn a_guest_that_reports_its_end_is_ended(sandbox: Sandbox) {
     let (fleet, report, mut events) = booted(sandbox, "fails", 1).await;
-    assert_eq!(report.booted.len(), 1);
+    assert_eq!(report.booted.len(), 1, "{:?}", report.failed);
     std::fs::write(stage().join("fail"), "").unwrap();
     let death = next(&mut events, |event| match event {
         FleetEvent::Died(death) => Some(death),

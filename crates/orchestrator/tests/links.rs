@@ -10,7 +10,7 @@ use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcStats};
 use support::play::{LINKS, NOTHING, next, start};
 use support::{board, fleet, stage};
 use zfl_netsim::{Impairment, LaneStats, Link, Loss};
-use zfl_orchestrator::{Fleet, FleetError, FleetEvent, PcapConfig};
+use zfl_orchestrator::{DeviceBody, Fleet, FleetError, FleetEvent, PcapConfig};
 use zfl_sandbox::Sandbox;
 
 roles!(
@@ -18,7 +18,8 @@ roles!(
         a_poor_card_is_paced,
         a_tap_that_is_still_held_is_waited_for;
     Bridge NOTHING =>
-        a_tap_is_taken_down_and_up;
+        a_tap_is_taken_down_and_up,
+        what_a_device_forges_is_dropped;
     Bridge LINKS =>
         a_bridge_impairs_links_or_the_switch_does,
         on_a_bridge_a_poor_card_is_paced_behind_its_link;
@@ -132,6 +133,96 @@ fn hold_tap(name: &str) -> std::fs::File {
     // SAFETY: TUNSETIFF reads one ifreq, which outlives the call.
     unsafe { tun_set_iff(file.as_raw_fd(), &raw const request as libc::c_ulong) }.unwrap();
     file
+}
+
+const OWN: ([u8; 6], [u8; 4]) = ([0x52, 0x54, 0, 0, 0, 0], [192, 0, 2, 2]);
+const OTHERS: ([u8; 6], [u8; 4]) = ([0x52, 0x54, 0, 0, 0, 1], [192, 0, 2, 3]);
+
+/// A datagram with this payload to the aggregator's address, as the bridge gets it.
+fn datagram(mac: [u8; 6], ip: [u8; 4], payload: u8) -> Vec<u8> {
+    let mut header = [
+        0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1,
+    ];
+    header[12..16].copy_from_slice(&ip);
+    let words = header
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
+    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let bridge = [0x52, 0x54, 0, 0xff, 0xff, 0xff];
+    let udp = [0, 9, 0, 9, 0, 9, 0, 0, payload];
+    [&bridge[..], &mac, &[8, 0], &header, &udp].concat()
+}
+
+/// An ARP packet that tells everybody where an address is.
+fn announcement(mac: [u8; 6], told: [u8; 6], ip: [u8; 4]) -> Vec<u8> {
+    let head = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
+    [&[0xff; 6][..], &mac, &head, &told, &ip, &[0; 6], &ip].concat()
+}
+
+/// A device sends under the addresses of another, and only what it sends under its own gets in.
+async fn what_a_device_forges_is_dropped(sandbox: Sandbox) {
+    let frames = [
+        datagram(OWN.0, OTHERS.1, b'i'),
+        datagram(OTHERS.0, OTHERS.1, b'b'),
+        datagram(OTHERS.0, OWN.1, b'm'),
+        datagram(OWN.0, [192, 0, 2, 1], b'a'),
+        announcement(OWN.0, OWN.0, OTHERS.1),
+        announcement(OTHERS.0, OWN.0, OTHERS.1),
+        datagram(OWN.0, OWN.1, b'.'),
+    ];
+    let escaped = |frame: &Vec<u8>| frame.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let lines: Vec<String> = frames.iter().map(escaped).collect();
+    std::fs::write(stage().join("frames"), lines.join("\n") + "\n").unwrap();
+    let mut config = fleet(board("forges"), 2);
+    config.devices[1].body = DeviceBody::Emulated(board("good").into());
+    config.boot.attempts = 1;
+    let (fleet, server, _events) = start(sandbox, config).await;
+    assert_eq!(fleet.warnings(), [""; 0]);
+    let aggregator = tokio::net::UdpSocket::bind((fleet.server_ip(), 9))
+        .await
+        .unwrap();
+    let got = async {
+        let mut got = Vec::new();
+        while got.len() < 20 {
+            let mut payload = [0; 1];
+            let (_, from) = aggregator.recv_from(&mut payload).await.unwrap();
+            got.push((payload[0] as char, from.ip().to_string()));
+        }
+        got
+    };
+    // The one that forges shows no prompt; the other runs all the while.
+    fleet.boot_one(2, server).await.unwrap().unwrap();
+    let got = tokio::select! {
+        booted = fleet.boot_one(1, server) => panic!("{booted:?}"),
+        got = got => got,
+    };
+    let own = ('.', "192.0.2.2".to_owned());
+    assert!(got.iter().all(|datagram| *datagram == own), "{got:?}");
+    let neighbour = neighbour([192, 0, 2, 3].into()).await;
+    assert_eq!(neighbour, Some(OTHERS.0.to_vec()));
+    fleet.stop().await;
+}
+
+/// Hardware address at which the host believes this address to be.
+async fn neighbour(ip: std::net::Ipv4Addr) -> Option<Vec<u8>> {
+    use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
+    let (connection, netlink, _) = rtnetlink::new_connection().unwrap();
+    tokio::spawn(connection);
+    let all: Vec<_> = netlink.neighbours().get().execute().collect().await;
+    let is_it = NeighbourAttribute::Destination(NeighbourAddress::Inet(ip));
+    let found = all
+        .into_iter()
+        .flatten()
+        .find(|one| one.attributes.contains(&is_it))?;
+    found
+        .attributes
+        .into_iter()
+        .find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(address) => Some(address),
+            _ => None,
+        })
 }
 
 /// Sends so many datagrams to a device from the aggregator's address.

@@ -576,7 +576,7 @@ fn breaks_out(through: Command, network: &str, finds: Finds) {
 /// Folders of the root that hold the emulator and its libraries, and the stage, which its arguments name.
 fn is_needed(found: &str, stage: &Stage) -> bool {
     let Some(path) = found.strip_prefix("path ") else {
-        return found == "can reach 127.0.0.1"; // the user network, for now
+        return false;
     };
     let top = stage
         .path("")

@@ -80,8 +80,19 @@ impl Group {
 
 /// Warnings about runs that seem to repeat each other and differ.
 pub fn warnings(groups: &[Group]) -> Vec<String> {
-    let of = |group| same_seeds(group).into_iter().chain(other_images(group));
+    let of = |group| {
+        let seeds = same_seeds(group).into_iter();
+        seeds.chain(other_images(group)).chain(damage(group))
+    };
     groups.iter().flat_map(of).collect()
+}
+
+/// Files that are not as they were written: what is said of these runs may be wrong.
+fn damage(group: &Group) -> Vec<String> {
+    let files = group.runs.iter().flat_map(|run| &run.view.damage);
+    files
+        .map(|file| format!("{file}: what is said of its run may be wrong."))
+        .collect()
 }
 
 /// Firmware and data are in no setting, and yet costs and models depend on them.

@@ -1,10 +1,11 @@
 //! The writer of `events.jsonl`, and the clock of its records.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::event::{Event, Record};
+use crate::seal::{Seal, SealedFile};
 
 /// Clock of a run.
 #[derive(Clone, Copy, Debug)]
@@ -40,17 +41,25 @@ impl RunClock {
 /// Log of a run's events, line by line.
 #[derive(Debug)]
 pub struct EventLog {
-    file: File,
+    file: SealedFile,
     failure: Option<String>,
 }
 
 impl EventLog {
-    /// A log into `file`.
-    pub fn new(file: File) -> Self {
-        Self {
-            file,
+    /// A log that goes on in `file`, which is open to be read and appended to.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn new(file: File) -> io::Result<Self> {
+        Ok(Self {
+            file: SealedFile::new(file)?,
             failure: None,
-        }
+        })
+    }
+
+    /// The seal of all events so far.
+    pub fn seal(&self) -> Seal {
+        self.file.seal()
     }
 
     /// Writes one record.

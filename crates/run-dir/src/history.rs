@@ -45,6 +45,9 @@ impl RunHistory {
         let mut history = Self::default();
         let read = Tail::new(run).poll(|record| history.take_in(record));
         read.with_context(|| format!("read the events of {}", run.display()))?;
+        // The end of the last round is told anew.
+        let before = history.resumed_from.last().copied().unwrap_or(0);
+        history.part.counts |= resumed.round > before;
         history.end_part(resumed.round, resumed.lost_s);
         history.wall_s = resumed.elapsed_s + history.lost_s;
         Ok(history)

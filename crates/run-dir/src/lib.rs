@@ -7,11 +7,13 @@
 //! # Invariants
 //! - The events are the record: tables and folds are made of them, and never the other way round.
 //! - A round counts once its model is in place; [`RunDir::resume`] takes away what came after it.
+//! - What a resumed run reads is compared with the [`Checkpoint`]: it is as it was written, or refused.
 //! - Nothing here talks to a network. A file is found through [`zfl_files::Dir`], which follows no link out of
 //!   the directory, and is read up to a bound or in pieces.
 
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod client;
 mod event;
 mod event_log;
@@ -25,6 +27,7 @@ mod meta;
 pub mod metric;
 mod resume;
 mod round;
+mod seal;
 mod state;
 mod summary;
 mod tail;
@@ -36,6 +39,7 @@ pub const MAX_FACTS: u64 = 64 << 20;
 /// Most of a table, in bytes: 500 devices in 3,000 rounds.
 pub const MAX_TABLE: u64 = 512 << 20;
 
+pub use checkpoint::{Checkpoint, CompleteRound, damage};
 pub use client::{ClientRow, Ending};
 pub use event::{ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
@@ -49,6 +53,7 @@ pub use meta::Meta;
 pub use metric::HostCost;
 pub use resume::Resumed;
 pub use round::RoundRecord;
+pub use seal::{Damaged, Seal};
 pub use state::{StateDir, StatePart};
 pub use summary::{
     ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
@@ -56,4 +61,4 @@ pub use summary::{
 };
 pub(crate) use tail::MAX_LINE;
 pub use tail::{EVENTS, Tail, replay};
-pub use write::{RunDir, Traffic, model_sha256};
+pub use write::{INPUTS, PARTITION, RoundEnd, RunDir, Traffic, model_sha256};

@@ -6,6 +6,7 @@ use std::path::Path;
 use zfl_files::Dir;
 
 use crate::MAX_FACTS;
+use crate::seal::{Damaged, check_text, with_checksum};
 
 /// Facts of a run from before its first event; the run directory keeps them as [`Meta::FILE`].
 ///
@@ -74,6 +75,28 @@ impl Meta {
         Ok(meta)
     }
 
+    /// Reads [`Meta::FILE`] of a run that is to go on, which needs it as it was written.
+    ///
+    /// # Errors
+    /// If it is not there, or not as it was written.
+    pub fn verified(run_dir: &Path) -> Result<Self> {
+        let path = run_dir.join(Self::FILE);
+        let text = Dir::open(run_dir)?.read(Self::FILE, MAX_FACTS)?;
+        match check_text(&path, &text)? {
+            true => serde_json::from_slice(&text)
+                .with_context(|| format!("{} cannot be read", path.display())),
+            false => Err(Damaged::at(&path, "its checksum is gone")),
+        }
+    }
+
+    /// Writes [`Meta::FILE`] into a run directory, whole or not at all: what shows the run reads it, too.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn save(&self, run_dir: &Path) -> Result<()> {
+        Ok(Dir::open(run_dir)?.write(Self::FILE, &with_checksum(self)?)?)
+    }
+
     fn complete(&mut self, config: serde_json::Value) {
         let text = |key: &str| config.get(key)?.as_str().map(str::to_owned);
         let number = |key: &str| config.get(key)?.as_u64()?.try_into().ok();
@@ -137,6 +160,28 @@ mod tests {
             (Some("other"), Some("bare"))
         );
         assert_eq!(meta.config["clients"], 8);
+    }
+
+    #[test]
+    fn a_run_goes_on_with_facts_as_they_were_written_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let meta = Meta {
+            name: "night".to_owned(),
+            ..Meta::default()
+        };
+        meta.save(dir.path()).unwrap();
+        assert_eq!(Meta::verified(dir.path()).unwrap(), meta);
+        assert_eq!(Meta::load(dir.path()).unwrap(), meta);
+        let file = dir.path().join(Meta::FILE);
+        let text = fs::read_to_string(&file).unwrap();
+        for other in [
+            text.replace("night", "light"),
+            "{\"name\":\"night\"}".to_owned(),
+        ] {
+            fs::write(&file, other).unwrap();
+            let error = Meta::verified(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("meta.json is damaged"), "{error}");
+        }
     }
 
     #[test]

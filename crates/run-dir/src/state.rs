@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use zfl_files::{Dir, FileError};
+
+use crate::Seal;
 
 /// The folder's name in the run directory.
 const FOLDER: &str = "state";
@@ -26,75 +28,96 @@ pub struct StatePart {
     pub vectors: BTreeMap<String, Vec<f32>>,
 }
 
-/// The folder of a run's state.
+/// The folder of a run's state, and the files in it that count.
 ///
 /// Parts of a round are written before its model and older ones are removed after it, so that there is
 /// a whole state for the round of the model whenever a run is broken off.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     run: PathBuf,
+    /// Round and seal of each part, by name.
+    parts: BTreeMap<String, (u32, Seal)>,
 }
 
 impl StateDir {
-    /// The folder of a run directory; it need not be there.
+    /// The folder of a run directory; nothing in it counts, and it need not be there.
     pub fn of(run: &Path) -> Self {
         Self {
             run: run.to_owned(),
+            parts: BTreeMap::new(),
         }
     }
 
-    /// Writes a part whose name is of letters, digits and `-`.
+    /// The folder as these seals of a run directory have it.
+    pub(crate) fn sealed(run: &Path, files: &BTreeMap<String, Seal>) -> Self {
+        let part = |(name, seal): (&String, &Seal)| {
+            let stem = name.strip_prefix(FOLDER)?.strip_prefix('/')?;
+            let (part, round) = parts_of(stem)?;
+            Some((part, (round, seal.clone())))
+        };
+        Self {
+            run: run.to_owned(),
+            parts: files.iter().filter_map(part).collect(),
+        }
+    }
+
+    /// The seals of the files that count, by name in the run directory.
+    pub fn seals(&self) -> impl Iterator<Item = (String, Seal)> {
+        let parts = self.parts.iter();
+        parts.map(|(part, (round, seal))| {
+            (
+                format!("{FOLDER}/{}", file_name(part, *round)),
+                seal.clone(),
+            )
+        })
+    }
+
+    /// Writes a part whose name is of letters, digits and `-`, in the place of the one of before.
     ///
     /// # Errors
     /// If the disk does not take it.
-    pub fn write(&self, name: &str, part: &StatePart) -> Result<()> {
-        let mut tensors = Vec::new();
-        for (name, vector) in &part.vectors {
-            let octets: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-            tensors.push((name, vector.len(), octets));
-        }
-        let views = tensors.iter().map(|(name, len, octets)| {
-            Ok((name, TensorView::new(Dtype::F32, vec![*len], octets)?))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let about = serde_json::to_string(&part.numbers)?;
-        let metadata = [("numbers".to_owned(), about)];
-        let file = safetensors::serialize(views, Some(metadata.into()))?;
+    pub fn write(&mut self, name: &str, part: &StatePart) -> Result<()> {
+        let file = octets(part)?;
         let dir = Dir::open(&self.run)?.make_folder(FOLDER)?;
-        let name = file_name(name, part.round);
-        Ok(dir.write(&name, &file)?)
+        dir.write(&file_name(name, part.round), &file)?;
+        let sealed = (part.round, Seal::of(&file));
+        self.parts.insert(name.to_owned(), sealed);
+        Ok(())
     }
 
-    /// Reads the parts as they were at the end of `round`, by name.
+    /// Reads the parts that count, by name.
     ///
     /// # Errors
-    /// If a file cannot be read or is not as [`StateDir::write`] writes it.
-    pub fn read(&self, round: u32) -> Result<BTreeMap<String, StatePart>> {
+    /// If a file cannot be read or is not as [`StateDir::write`] wrote it.
+    pub fn read(&self) -> Result<BTreeMap<String, StatePart>> {
         let Some(dir) = self.dir()? else {
+            let none = self.parts.is_empty();
+            ensure!(none, "{} is gone", self.run.join(FOLDER).display());
             return Ok(BTreeMap::new());
         };
-        let read = |(name, of): (String, u32)| {
-            let part = read_part(&dir, &name, of)?;
-            Ok((name, part))
+        let read = |(name, (round, seal)): (&String, &(u32, Seal))| {
+            seal.check(&dir, &file_name(name, *round))?;
+            let part = read_part(&dir, name, *round)?;
+            Ok((name.clone(), part))
         };
-        newest(&files(&dir)?, round).into_iter().map(read).collect()
+        self.parts.iter().map(read).collect()
     }
 
-    /// Removes what is not of the state at the end of `round`: parts that have a newer one by then, those
-    /// of later rounds, and what was never written to its end.
+    /// Removes the parts that do not count, and what was never written to its end.
     ///
     /// # Errors
     /// If a file cannot be removed.
-    pub fn tidy(&self, round: u32) -> Result<()> {
+    pub fn tidy(&self) -> Result<()> {
         let Some(dir) = self.dir()? else {
             return Ok(());
         };
         dir.remove_unfinished()?;
-        let files = files(&dir)?;
-        let newest = newest(&files, round);
-        for (name, of) in &files {
-            if newest.get(name) != Some(of) {
-                dir.remove(&file_name(name, *of))?;
+        for name in dir.names()? {
+            let part = name.to_str().and_then(parts_of);
+            if let Some((part, round)) = part
+                && self.parts.get(&part).is_none_or(|(of, _)| *of != round)
+            {
+                dir.remove(&file_name(&part, round))?;
             }
         }
         Ok(())
@@ -111,6 +134,28 @@ impl StateDir {
 
 fn file_name(part: &str, round: u32) -> String {
     format!("{part}-{round}.safetensors")
+}
+
+/// Part and round of a file's name.
+fn parts_of(file: &str) -> Option<(String, u32)> {
+    let (part, round) = file.strip_suffix(".safetensors")?.rsplit_once('-')?;
+    Some((part.to_owned(), round.parse().ok()?))
+}
+
+/// The file of a part.
+fn octets(part: &StatePart) -> Result<Vec<u8>> {
+    let mut tensors = Vec::new();
+    for (name, vector) in &part.vectors {
+        let octets: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+        tensors.push((name, vector.len(), octets));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, len, octets)| Ok((name, TensorView::new(Dtype::F32, vec![*len], octets)?)));
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let about = serde_json::to_string(&part.numbers)?;
+    let metadata = [("numbers".to_owned(), about)];
+    Ok(safetensors::serialize(views, Some(metadata.into()))?)
 }
 
 fn read_part(dir: &Dir, name: &str, round: u32) -> Result<StatePart> {
@@ -136,33 +181,6 @@ fn read_part(dir: &Dir, name: &str, round: u32) -> Result<StatePart> {
     read().with_context(|| format!("read {}", dir.path().join(&file).display()))
 }
 
-/// Names and rounds of what is there.
-fn files(dir: &Dir) -> Result<Vec<(String, u32)>> {
-    let mut files = Vec::new();
-    for name in dir.names()? {
-        let stem = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".safetensors"));
-        let parts = stem.and_then(|stem| stem.rsplit_once('-'));
-        if let Some((name, round)) = parts
-            && let Ok(round) = round.parse()
-        {
-            files.push((name.to_owned(), round));
-        }
-    }
-    Ok(files)
-}
-
-/// The newest round of each part by the end of `round`.
-fn newest(files: &[(String, u32)], round: u32) -> BTreeMap<String, u32> {
-    let mut newest = BTreeMap::<String, u32>::new();
-    for (name, of) in files.iter().filter(|(_, of)| *of <= round) {
-        let known = newest.entry(name.clone()).or_default();
-        *known = (*known).max(*of);
-    }
-    newest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,69 +199,69 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_a_round_is_the_newest_of_each_part_by_then() {
+    fn what_counts_is_read_back_to_the_bit_and_nothing_else_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::of(dir.path());
-        assert!(state.read(9).unwrap().is_empty());
-        state.write("rule", &part(1, 0.5)).unwrap();
-        state.write("client-7", &part(1, 1.5)).unwrap();
+        let mut state = StateDir::of(dir.path());
+        assert!(state.read().unwrap().is_empty());
+        // A number that does not come back by a quick way of reading decimals.
+        let mut odd = part(1, 0.5);
+        odd.numbers.insert("odd".to_owned(), 0.1 + 0.7 / 3.0);
+        state.write("client-7", &odd).unwrap();
+        state.write("rule", &part(1, 1.5)).unwrap();
         state.write("rule", &part(2, 2.5)).unwrap();
-        let found = state.read(1).unwrap();
-        assert_eq!(found["rule"], part(1, 0.5));
-        let found = state.read(2).unwrap();
-        assert_eq!(
-            (&found["rule"], &found["client-7"]),
-            (&part(2, 2.5), &part(1, 1.5))
-        );
-    }
-
-    #[test]
-    fn only_what_counts_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::of(dir.path());
-        for round in [1, 3, 4] {
-            state.write("rule", &part(round, 0.0)).unwrap();
+        let files = |folder: &Path| {
+            let names = fs::read_dir(folder.join(FOLDER)).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        fs::write(dir.path().join("state/rule-3.safetensors"), "of later").unwrap();
+        fs::write(dir.path().join("state/client-9-1.safetensors"), "another's").unwrap();
+        let unfinished = dir.path().join("state/.rule-3.safetensors.new");
+        fs::write(unfinished, "torn").unwrap();
+        let seals: BTreeMap<_, _> = state.seals().collect();
+        let again = StateDir::sealed(dir.path(), &seals);
+        for state in [&state, &again] {
+            let found = state.read().unwrap();
+            assert_eq!(found["rule"], part(2, 2.5));
+            assert_eq!(found["client-7"], odd);
+            assert_eq!(found.len(), 2);
         }
-        state.tidy(3).unwrap();
-        assert_eq!(
-            files(&state.dir().unwrap().unwrap()).unwrap(),
-            [("rule".to_owned(), 3)]
-        );
-    }
-
-    #[test]
-    fn what_a_crash_left_half_written_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::of(dir.path());
-        state.write("rule", &part(1, 0.0)).unwrap();
-        fs::write(dir.path().join("state/.rule-2.safetensors.new"), "torn").unwrap();
-        state.tidy(1).unwrap();
-        let left = fs::read_dir(dir.path().join("state")).unwrap();
-        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["rule-1.safetensors"]);
+        again.tidy().unwrap();
+        let expected = ["client-7-1.safetensors", "rule-2.safetensors"];
+        assert_eq!(files(dir.path()), expected.map(str::to_owned).into());
     }
 
     #[test]
     fn a_part_that_cannot_be_put_in_place_leaves_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::of(dir.path());
+        let mut state = StateDir::of(dir.path());
         let place = dir.path().join("state/rule-1.safetensors");
         fs::create_dir_all(&place).unwrap();
         let error = state.write("rule", &part(1, 0.0)).unwrap_err().to_string();
-        assert!(error.contains("rule-1.safetensors: "), "{error}");
+        assert!(error.contains("rule-1.safetensors"), "{error}");
         let left = fs::read_dir(dir.path().join("state")).unwrap();
         assert_eq!(left.count(), 1);
+        assert!(state.seals().next().is_none(), "it does not count");
     }
 
     #[test]
-    fn a_file_that_was_cut_is_named() {
+    fn a_file_that_is_not_as_it_was_written_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::of(dir.path());
+        let mut state = StateDir::of(dir.path());
         state.write("client-0", &part(2, 1.0)).unwrap();
         let file = dir.path().join("state/client-0-2.safetensors");
         let octets = fs::read(&file).unwrap();
-        fs::write(&file, &octets[..octets.len() - 3]).unwrap();
-        let error = state.read(2).unwrap_err().to_string();
-        assert!(error.ends_with("client-0-2.safetensors"), "{error}");
+        let mut turned = octets.clone();
+        *turned.last_mut().unwrap() ^= 1;
+        for other in [&octets[..octets.len() - 3], &turned] {
+            fs::write(&file, other).unwrap();
+            let error = state.read().unwrap_err().to_string();
+            assert!(
+                error.contains("client-0-2.safetensors is damaged"),
+                "{error}"
+            );
+        }
+        fs::remove_dir_all(dir.path().join("state")).unwrap();
+        assert!(state.read().is_err());
     }
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::seal::{check_text, with_checksum};
+
 /// The training of a run, as the aggregator knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrainingSummary {
@@ -208,7 +210,16 @@ impl RunSummary {
     pub fn load(run: &Path) -> Result<Self> {
         let path = run.join(Self::FILE);
         let text = zfl_files::Dir::open(run)?.read(Self::FILE, crate::MAX_FACTS)?;
+        check_text(&path, &text)?;
         serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// Writes the summary into a run directory, whole or not at all.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn save(&self, run: &Path) -> Result<()> {
+        Ok(zfl_files::Dir::open(run)?.write(Self::FILE, &with_checksum(self)?)?)
     }
 
     /// For people, with the run directory as they would type it.

@@ -2,7 +2,7 @@
 //!
 //! A run that was broken off and goes on has another file in its place, without what is done again.
 
-use crate::{Fold, Meta, Record, is_under_way};
+use crate::{Fold, Meta, Record, damage, is_under_way};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -145,6 +145,7 @@ pub fn replay(run_dir: &Path) -> Result<Fold> {
         )
     })?;
     fold.set_unreadable(tail.unreadable());
+    fold.set_damage(damage(run_dir));
     fold.set_interrupted(!fold.is_over() && !is_under_way(run_dir));
     Ok(fold)
 }

@@ -1,20 +1,31 @@
 //! The files of a run.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fl_nn::Model;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zfl_files::Dir;
 
-use crate::{ClientRecord, ClientRow, EVENTS, MAX_TABLE, PID_FILE, RoundRecord};
+use crate::seal::{Damaged, Seal, SealedFile, TABLES, hex, with_checksum};
+use crate::{
+    Checkpoint, ClientRecord, ClientRow, CompleteRound, EVENTS, EventLog, PID_FILE, RoundRecord,
+    StateDir,
+};
 
-/// Most of a table's first line, and of what a model's file says about it, in bytes.
-const MAX_HEAD: u64 = 64 << 10;
+/// The table of the examples of each client.
+pub const PARTITION: &str = "partition.csv";
+
+/// The folder of copies of files that the configuration names, as names of files in it begin.
+pub const INPUTS: &str = "inputs/";
+
+/// Most that a model's file says about it, in bytes.
 const MAX_ABOUT_MODEL: u64 = 1 << 20;
 
 const TRAFFIC_HEAD: [&str; 4] = ["round", "client", "bytes_up", "bytes_down"];
@@ -39,43 +50,45 @@ pub struct RunDir {
     rounds: Table,
     clients: Table,
     traffic: Table,
+    /// Files that stay as they are.
+    inputs: BTreeMap<String, Seal>,
+    state: StateDir,
+    /// The last complete round.
+    last: Option<CompleteRound>,
+}
+
+/// A round whose model is to be written.
+#[derive(Clone, Debug)]
+pub struct RoundEnd {
+    /// The round.
+    pub round: u32,
+    /// Clients that are gone for good, and why.
+    pub gone: BTreeMap<u32, String>,
+    /// Seal of the events up to here, which are in the file.
+    pub events: Seal,
+    /// The algorithm's state, which is written.
+    pub state: StateDir,
 }
 
 /// A table being written.
 #[derive(Debug)]
 struct Table {
     file: PathBuf,
-    rows: csv::Writer<File>,
-    /// Columns that the file has: fewer than rows have if a version of before made it.
-    columns: usize,
+    rows: csv::Writer<SealedFile>,
 }
 
 impl Table {
     fn create<'a>(dir: &Dir, name: &str, head: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        let head: Vec<&str> = head.into_iter().collect();
-        let file = dir.path().join(name);
-        let mut rows = csv::Writer::from_writer(dir.create(name)?);
-        let written = rows.write_record(&head).map(|()| rows.flush());
-        written.with_context(|| at(dir.path(), name))??;
-        let columns = head.len();
-        Ok(Self {
-            file,
-            rows,
-            columns,
-        })
+        let mut table = Self::of(dir, name, dir.create(name)?)?;
+        table.add([head.into_iter().map(str::to_owned)])?;
+        Ok(table)
     }
 
-    fn reopen(dir: &Dir, name: &str) -> Result<Self> {
-        let file = dir.path().join(name);
-        let table = dir.open_file(name, MAX_TABLE)?;
-        let mut head = csv::Reader::from_reader(table.take(MAX_HEAD));
-        let head = head.headers().with_context(|| at(dir.path(), name));
-        let columns = head?.len();
-        let rows = csv::WriterBuilder::new().from_writer(dir.append(name)?);
+    fn of(dir: &Dir, name: &str, file: File) -> Result<Self> {
+        let rows = SealedFile::new(file).with_context(|| at(dir.path(), name))?;
         Ok(Self {
-            file,
-            rows,
-            columns,
+            file: dir.path().join(name),
+            rows: csv::Writer::from_writer(rows),
         })
     }
 
@@ -84,10 +97,14 @@ impl Table {
         rows: impl IntoIterator<Item = impl IntoIterator<Item = String>>,
     ) -> Result<()> {
         for row in rows {
-            self.rows.write_record(row.into_iter().take(self.columns))?;
+            self.rows.write_record(row)?;
         }
         let flushed = self.rows.flush();
         flushed.with_context(|| format!("write {}", self.file.display()))
+    }
+
+    fn seal(&self) -> Seal {
+        self.rows.get_ref().seal()
     }
 }
 
@@ -111,26 +128,53 @@ impl RunDir {
                 path.display()
             );
         }
+        let [rounds, clients, traffic] = TABLES;
         Ok(Self {
-            rounds: Table::create(&dir, "rounds.csv", RoundRecord::HEAD)?,
-            clients: Table::create(&dir, "clients.csv", ClientRow::head())?,
-            traffic: Table::create(&dir, "traffic.csv", TRAFFIC_HEAD)?,
+            rounds: Table::create(&dir, rounds, RoundRecord::HEAD)?,
+            clients: Table::create(&dir, clients, ClientRow::head())?,
+            traffic: Table::create(&dir, traffic, TRAFFIC_HEAD)?,
+            inputs: BTreeMap::new(),
+            state: StateDir::of(path),
+            last: None,
             dir,
         })
     }
 
-    /// Goes on with the directory of a run that was broken off.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn reopen(path: &Path) -> Result<Self> {
-        let dir = Dir::open(path)?;
+    /// Goes on with a directory that holds this round and nothing later.
+    pub(crate) fn go_on(dir: Dir, last: CompleteRound) -> Result<Self> {
+        let table = |name| Table::of(&dir, name, dir.append(name)?);
+        let [rounds, clients, traffic] = TABLES;
+        let files = last.files.iter();
+        let inputs = files.filter(|(name, _)| is_input(name));
         Ok(Self {
-            rounds: Table::reopen(&dir, "rounds.csv")?,
-            clients: Table::reopen(&dir, "clients.csv")?,
-            traffic: Table::reopen(&dir, "traffic.csv")?,
+            rounds: table(rounds)?,
+            clients: table(clients)?,
+            traffic: table(traffic)?,
+            inputs: inputs
+                .map(|(name, seal)| (name.clone(), seal.clone()))
+                .collect(),
+            state: StateDir::sealed(dir.path(), &last.files),
+            last: Some(last),
             dir,
         })
+    }
+
+    /// The algorithm's state at the end of the last complete round.
+    pub fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// Writes a file that stays as it is; its name is that of [`PARTITION`], or begins with [`INPUTS`].
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn keep(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        match name.split_once('/') {
+            Some((folder, file)) => self.dir.make_folder(folder)?.write(file, bytes)?,
+            None => self.dir.write(name, bytes)?,
+        }
+        self.inputs.insert(name.to_owned(), Seal::of(bytes));
+        Ok(())
     }
 
     /// Path of the directory.
@@ -138,12 +182,13 @@ impl RunDir {
         self.dir.path()
     }
 
-    /// The file for events, appended to.
+    /// The log of events, where it goes on.
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn events(&self) -> Result<File> {
-        Ok(self.dir.append(EVENTS)?)
+    pub fn events(&self) -> Result<EventLog> {
+        let log = EventLog::new(self.dir.append(EVENTS)?);
+        log.with_context(|| at(self.dir.path(), EVENTS))
     }
 
     /// Adds a round and its clients to the tables.
@@ -183,73 +228,76 @@ impl RunDir {
         self.traffic.add(rows.iter().map(cells))
     }
 
-    /// Writes the model as safetensors: `layers.N.weight` `[d_in, d_out]` and `layers.N.bias`.
+    /// Makes a round complete: its checkpoint, then its model. Rows, events and state are written by now.
     ///
     /// # Errors
-    /// If the disk does not take it.
-    pub fn model(&self, name: &str, model: &Model, params: &[f32], round: u32) -> Result<()> {
-        let bytes = param_bytes(params);
-        let mut tensors = Vec::new();
-        let mut at_byte = 0;
-        for (i, pair) in model.shape().sizes().windows(2).enumerate() {
-            let (d_in, d_out) = (pair[0] as usize, pair[1] as usize);
-            for (part, shape) in [("weight", vec![d_in, d_out]), ("bias", vec![d_out])] {
-                let end = at_byte + 4 * shape.iter().product::<usize>();
-                let view = TensorView::new(Dtype::F32, shape, &bytes[at_byte..end])?;
-                tensors.push((format!("layers.{i}.{part}"), view));
-                at_byte = end;
-            }
-        }
-        // One entry: more would come in a random order, and the file be another each time.
-        let about = serde_json::json!({ "round": round, "sha256": model_sha256(params) });
-        let metadata = [("zfl".to_owned(), about.to_string())];
-        let file = safetensors::serialize(tensors, Some(metadata.into_iter().collect()))?;
-        self.replace(name, &file)
+    /// If the disk does not take them.
+    pub fn complete(&mut self, end: RoundEnd, model: &Model, params: &[f32]) -> Result<()> {
+        let RoundEnd {
+            round,
+            gone,
+            events,
+            state,
+        } = end;
+        let file = model_file(model, params, round)?;
+        let tables = [&self.rounds, &self.clients, &self.traffic];
+        let mut files = self.inputs.clone();
+        files.extend(state.seals());
+        files.extend(
+            TABLES
+                .map(str::to_owned)
+                .into_iter()
+                .zip(tables.map(Table::seal)),
+        );
+        files.insert(EVENTS.to_owned(), events);
+        files.insert(Self::MODEL.to_owned(), Seal::of(&file));
+        self.sync()?;
+        let complete = CompleteRound { round, gone, files };
+        let rounds = self.last.take().into_iter().chain([complete.clone()]);
+        let checkpoint = Checkpoint {
+            rounds: rounds.collect(),
+        };
+        self.json(Checkpoint::FILE, &checkpoint)?;
+        self.replace(Self::MODEL, &file)?;
+        (self.last, self.state) = (Some(complete), state);
+        self.state.tidy()
     }
 
-    /// Reads the parameters of a model that [`RunDir::model`] wrote, and its round.
+    /// Brings to the disk what a checkpoint is about to vouch for.
+    fn sync(&self) -> Result<()> {
+        for name in TABLES.into_iter().chain([EVENTS]) {
+            let file = self.dir.open_file(name, u64::MAX)?;
+            file.sync_data()
+                .with_context(|| at(self.dir.path(), name))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the parameters of a run's model, and its round.
     ///
     /// # Errors
-    /// If the file is not that of such a model.
-    pub fn read_model(path: &Path, model: &Model) -> Result<(Vec<f32>, u32)> {
+    /// If the file is not that of such a model, or the checksum in it is another's.
+    pub fn read_model(run: &Path, model: &Model) -> Result<(Vec<f32>, u32)> {
         let max = 4 * model.shape().num_params() as u64 + MAX_ABOUT_MODEL;
-        let (dir, name) = Dir::of(path)?;
-        let bytes = dir.read(name, max)?;
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
-        let round = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|m| serde_json::from_str::<serde_json::Value>(m.get("zfl")?).ok())
-            .and_then(|about| about["round"].as_u64()?.try_into().ok());
-        let round = round.with_context(|| format!("{} names no round", path.display()))?;
-        let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
-        let mut params = Vec::with_capacity(model.shape().num_params());
-        for i in 0..model.shape().sizes().len() - 1 {
-            for part in ["weight", "bias"] {
-                let data = tensors.tensor(&format!("layers.{i}.{part}"))?;
-                params.extend(
-                    data.data()
-                        .as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|b| f32::from_le_bytes(*b)),
-                );
-            }
+        let bytes = Dir::open(run)?.read(Self::MODEL, max)?;
+        let file = run.join(Self::MODEL);
+        let read = parse_model(&bytes, model).with_context(|| format!("read {}", file.display()));
+        let (params, About { round, sha256 }) = read?;
+        match model_sha256(&params) == sha256 {
+            true => Ok((params, round)),
+            false => Err(Damaged::at(
+                &file,
+                "its parameters are not those that were written",
+            )),
         }
-        if params.len() != model.shape().num_params() {
-            bail!("{} holds a model of another shape", path.display());
-        }
-        Ok((params, round))
     }
 
-    /// Writes a JSON file, whole or not at all.
+    /// Writes a JSON file with a checksum in it, whole or not at all.
     ///
     /// # Errors
     /// If the disk does not take it.
     pub fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(value)?;
-        text.push(b'\n');
-        self.replace(name, &text)
+        self.replace(name, &with_checksum(value)?)
     }
 
     /// Writes a file, whole or not at all.
@@ -259,6 +307,62 @@ impl RunDir {
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         Ok(self.dir.write(name, bytes)?)
     }
+}
+
+/// Facts that a model's file tells about it.
+#[derive(Serialize, Deserialize)]
+struct About {
+    round: u32,
+    sha256: String,
+}
+
+/// The model as safetensors: `layers.N.weight` `[d_in, d_out]` and `layers.N.bias`.
+fn model_file(model: &Model, params: &[f32], round: u32) -> Result<Vec<u8>> {
+    let bytes = param_bytes(params);
+    let mut tensors = Vec::new();
+    let mut at_byte = 0;
+    for (i, pair) in model.shape().sizes().windows(2).enumerate() {
+        let (d_in, d_out) = (pair[0] as usize, pair[1] as usize);
+        for (part, shape) in [("weight", vec![d_in, d_out]), ("bias", vec![d_out])] {
+            let end = at_byte + 4 * shape.iter().product::<usize>();
+            let view = TensorView::new(Dtype::F32, shape, &bytes[at_byte..end])?;
+            tensors.push((format!("layers.{i}.{part}"), view));
+            at_byte = end;
+        }
+    }
+    // One entry: more would come in a random order, and the file be another each time.
+    let about = About {
+        round,
+        sha256: model_sha256(params),
+    };
+    let metadata = [("zfl".to_owned(), serde_json::to_string(&about)?)];
+    Ok(safetensors::serialize(
+        tensors,
+        Some(metadata.into_iter().collect()),
+    )?)
+}
+
+fn parse_model(bytes: &[u8], model: &Model) -> Result<(Vec<f32>, About)> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+    let about = metadata.metadata().as_ref().and_then(|m| m.get("zfl"));
+    let about = serde_json::from_str(about.context("it names no round")?)?;
+    let tensors = SafeTensors::deserialize(bytes)?;
+    let mut params = Vec::with_capacity(model.shape().num_params());
+    for i in 0..model.shape().sizes().len() - 1 {
+        for part in ["weight", "bias"] {
+            let data = tensors.tensor(&format!("layers.{i}.{part}"))?;
+            let numbers = data.data().as_chunks::<4>().0.iter();
+            params.extend(numbers.map(|octets| f32::from_le_bytes(*octets)));
+        }
+    }
+    let fits = params.len() == model.shape().num_params();
+    ensure!(fits, "it holds a model of another shape");
+    Ok((params, about))
+}
+
+/// Tells whether a file of this name stays as it is.
+fn is_input(name: &str) -> bool {
+    name == PARTITION || name.starts_with(INPUTS)
 }
 
 pub(crate) fn at(path: &Path, name: &str) -> String {
@@ -274,6 +378,5 @@ fn param_bytes(params: &[f32]) -> Vec<u8> {
 
 /// SHA-256 of the parameters as little-endian f32: what two runs are compared by.
 pub fn model_sha256(params: &[f32]) -> String {
-    let hash = Sha256::digest(param_bytes(params));
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(param_bytes(params)))
 }

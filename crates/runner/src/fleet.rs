@@ -37,7 +37,7 @@ pub(crate) fn config(
     options: &FleetOptions,
     resumed: Option<&Resumed>,
 ) -> Result<FleetConfig, Refusal> {
-    let lost = |client: &u32| resumed.is_some_and(|from| from.lost.contains_key(client));
+    let lost = |client: &u32| resumed.is_some_and(|from| from.complete.gone.contains_key(client));
     let mut devices = Vec::new();
     let mut clients = 0..experiment.clients;
     for group in &experiment.groups {

@@ -45,6 +45,7 @@ pub use control::{ControlToken, TOKEN_VARIABLE};
 pub use fleet::Capture;
 pub use observer::{Begin, Observer};
 pub use page::open as open_page;
+pub use resume::changed_since;
 pub use runner::{Ended, Runner, run};
 pub use server::Listening;
 pub use session::{Interrupt, Interrupts, block_on};

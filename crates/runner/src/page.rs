@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zfl_dashboard::Dashboard;
 use zfl_experiment::{Experiment, versions};
-use zfl_run_dir::{Meta, RunDir};
+use zfl_run_dir::{Meta, PARTITION, RunDir};
 
 /// Opens the page's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -31,20 +31,22 @@ pub(crate) fn describe(
     network: Option<String>,
     train: &Dataset,
     command: Option<String>,
+    run_dir: &mut RunDir,
 ) -> Result<Meta> {
     let mut meta = Meta::load(&experiment.out)?;
     // What repeats a run is how it was begun, not how it was resumed.
     meta.command = meta.command.or(command);
+    // More rounds may be asked for when it goes on.
+    meta.rounds = experiment.rounds;
+    meta.config = experiment.to_json()?;
     meta.network = network;
     meta.devices_elsewhere = experiment.groups.is_empty();
     meta.split = experiment.partition.label_counts(train);
     let versions = versions::of(experiment)?;
     meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
-    // Whole or not at all: what shows the run reads it, too.
-    let run_dir = RunDir::reopen(&experiment.out)?;
-    run_dir.replace(Meta::FILE, &serde_json::to_vec(&meta)?)?;
+    meta.save(&experiment.out)?;
     let table = experiment.partition.to_csv(train);
-    run_dir.replace("partition.csv", table.as_bytes())?;
+    run_dir.keep(PARTITION, table.as_bytes())?;
     Ok(meta)
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use fl_data::Splits;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ use zfl_experiment::{Experiment, Refusal};
 use zfl_files::{Lock, Reason};
 use zfl_orchestrator::{Fleet, FleetConfig};
 use zfl_run_dir::{
-    FleetRecord, FleetSummary, Memory, NetworkStats, Resumed, RunDir, RunHistory, RunSummary,
-    TrainingSummary,
+    FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
+    RunSummary, TrainingSummary,
 };
 use zfl_sandbox::Sandbox;
 
@@ -48,7 +48,7 @@ impl Run {
         mut self,
         sandbox: Sandbox,
         data: Splits,
-        run_dir: RunDir,
+        mut run_dir: RunDir,
     ) -> Result<RunSummary> {
         let observer = Arc::clone(&self.observer);
         let experiment = &self.experiment;
@@ -63,7 +63,7 @@ impl Run {
             .local_addr()
             .context("the listener has no address")?;
         let network = Some(self.network.clone());
-        let meta = page::describe(experiment, network, &data.train, self.command)?;
+        let meta = page::describe(experiment, network, &data.train, self.command, &mut run_dir)?;
         let (channel, requests) = control::channel(fleet.can_cut());
         let control = self.control.map(|token| (token, channel));
         page::serve(self.page, meta, &experiment.out, control, &*observer)?;
@@ -118,7 +118,6 @@ impl Run {
     }
 }
 
-/// Makes the run directory, with the configuration in it.
 /// Locks the directory of a run that is about to begin.
 ///
 /// # Errors
@@ -130,9 +129,12 @@ pub(crate) fn claim(out: &Path) -> Result<Lock> {
     })
 }
 
-/// Makes the files of a run that begins.
-pub(crate) fn create(experiment: &Experiment) -> Result<RunDir> {
-    let run_dir = RunDir::create(&experiment.out)?;
+/// Makes the files of a run that begins, with copies of those that the experiment names by their path.
+pub(crate) fn create(experiment: &mut Experiment) -> Result<RunDir> {
+    let mut run_dir = RunDir::create(&experiment.out)?;
+    for (name, text) in experiment.keep_inputs(INPUTS) {
+        run_dir.keep(&name, text.as_bytes())?;
+    }
     run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;
     Ok(run_dir)
 }
@@ -152,8 +154,39 @@ pub(crate) fn conclude(
     let signal = interrupt.map(|interrupt| interrupt.name);
     let summary = summarise(experiment, training, fleet, signal, wall_s);
     observer.on_end(&summary);
-    RunDir::reopen(&experiment.out)?.json(RunSummary::FILE, &summary)?;
+    summary.save(&experiment.out)?;
     Ok(summary)
+}
+
+/// Ends a run whose rounds are all complete: what its record lacks is written, and no device is started.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) async fn finish(
+    experiment: Experiment,
+    data: Splits,
+    run_dir: RunDir,
+    (resumed, history): (Resumed, RunHistory),
+    began: Instant,
+    observer: Arc<dyn Observer>,
+) -> Result<RunSummary> {
+    let listener = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).await?;
+    let network = Meta::load(&experiment.out)?.network;
+    let (server, _) = server(&experiment, data, run_dir, Some(resumed))?;
+    let (training, interrupt) = aggregate(server, listener, &observer, false).await?;
+    let wall_s = history.wall_s + began.elapsed().as_secs_f64();
+    let fleet = FleetSummary {
+        network: experiment.network.and(network),
+        // Nothing was booted to end it.
+        boot_s: history.boot_s_with(Some(0.0)),
+        faults: history.faults_with(BTreeMap::new()),
+        by_hand: history.by_hand_with(BTreeMap::new()),
+        lost_s: Some(history.lost_s),
+        deaths: history.deaths,
+        resumed_from: history.resumed_from,
+        ..FleetSummary::default()
+    };
+    conclude(&experiment, training, fleet, interrupt, wall_s, &*observer)
 }
 
 /// The aggregator, at its beginning or where it goes on, and the clients that are lost by then.
@@ -171,7 +204,7 @@ fn server(
     };
     config.first_round = resumed.round + 1;
     config.elapsed_before = Duration::try_from_secs_f64(resumed.elapsed_s).unwrap_or_default();
-    let lost = std::mem::take(&mut resumed.lost);
+    let lost = std::mem::take(&mut resumed.complete.gone);
     let server = Server::new(config, data, partition, run_dir)?;
     Ok((server.resumed(resumed)?, lost))
 }

@@ -4,7 +4,7 @@ use crate::control::ControlToken;
 use crate::fleet::{self, Capture, FleetOptions};
 use crate::observer::{Begin, Observer};
 use crate::page;
-use crate::run::{Run, claim, create};
+use crate::run::{Run, claim, create, finish};
 use crate::session::block_on;
 use anyhow::{Context, Result, bail};
 use fl_data::Splits;
@@ -135,8 +135,20 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let experiment = self.experiment;
+        let mut experiment = self.experiment;
         let (resumed, lock) = self.resumed.unzip();
+        if let (Some(resumed), Some(_lock)) = (&resumed, &lock)
+            && resumed.round == experiment.rounds
+        {
+            let (run_dir, history) = go_on(&experiment, resumed)?;
+            observer.on_begin(Begin {
+                run_dir: &experiment.out.clone(),
+                introduction: "all rounds are complete: the summary is written",
+            })?;
+            let before = (resumed.clone(), history);
+            let finished = finish(experiment, self.data, run_dir, before, self.began, observer);
+            return block_on(finished);
+        }
         let fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
         let plan = fleet::probe(&experiment, &fleet)?;
         let page = self.page.map(page::open).transpose()?;
@@ -146,11 +158,8 @@ impl Runner {
             None => claim(&experiment.out)?,
         };
         let (run_dir, history) = match &resumed {
-            Some(resumed) => {
-                let run_dir = RunDir::resume(&experiment.out, resumed.round)?;
-                (run_dir, RunHistory::of(&experiment.out, resumed)?)
-            }
-            None => (create(&experiment)?, RunHistory::default()),
+            Some(resumed) => go_on(&experiment, resumed)?,
+            None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
         let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
@@ -178,6 +187,15 @@ impl Runner {
             block_on(run.execute(sandbox, self.data, run_dir))
         })
     }
+}
+
+/// Opens the directory of a run that goes on, and reads what came before.
+fn go_on(experiment: &Experiment, resumed: &Resumed) -> Result<(RunDir, RunHistory)> {
+    let run_dir = RunDir::resume(&experiment.out, &resumed.complete)?;
+    // It may say more rounds than before.
+    run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;
+    let history = RunHistory::of(&experiment.out, resumed)?;
+    Ok((run_dir, history))
 }
 
 /// Executes a run in its sandbox, and brings back what came of it: from another process, if there are

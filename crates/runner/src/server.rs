@@ -41,7 +41,7 @@ impl Listening {
     }
 
     async fn execute(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
-        let experiment = self.experiment;
+        let mut experiment = self.experiment;
         // Before a folder is made: whoever forgot a server in another terminal leaves no trace.
         let listener = bind(self.listen).await?;
         let address = listener
@@ -49,9 +49,9 @@ impl Listening {
             .context("the listener has no address")?;
         let page = self.page.map(page::open).transpose()?;
         let _lock = claim(&experiment.out)?;
-        let run_dir = create(&experiment)?;
+        let mut run_dir = create(&mut experiment)?;
         let train = &self.data.train;
-        let meta = page::describe(&experiment, None, train, self.command)?;
+        let meta = page::describe(&experiment, None, train, self.command, &mut run_dir)?;
         observer.on_begin(Begin {
             run_dir: &experiment.out,
             introduction: "",

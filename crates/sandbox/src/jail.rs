@@ -24,11 +24,9 @@ use crate::plan::Isolation;
 use crate::room::Room;
 use crate::sys::{self, Confinement};
 
-/// Share of the host that a machine finds.
+/// Files of the host that a machine finds.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// The fleet's network, for emulators that reach it by themselves.
-    pub network: bool,
     /// Files and folders, by absolute paths.
     pub paths: BTreeSet<PathBuf>,
     /// Files that are copied when the jail is made, with what is in them.
@@ -38,7 +36,6 @@ pub struct Contents {
 impl Contents {
     /// Takes in what other machines of the same jail need.
     pub fn add(&mut self, other: Self) {
-        self.network |= other.network;
         self.paths.extend(other.paths);
         self.copies.extend(other.copies);
     }

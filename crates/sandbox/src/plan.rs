@@ -12,7 +12,7 @@ pub enum NetworkMode {
     Bridge,
     /// The switch of `zfl-netsim` and one tap, inside namespaces.
     Switch,
-    /// QEMU's user-mode network (slirp) with a forwarded port per device.
+    /// A relay of this process for each device, which reaches the aggregator alone.
     User,
 }
 
@@ -23,7 +23,7 @@ pub enum NetworkKind {
     Bridge,
     /// The switch of `zfl-netsim` and one tap, inside namespaces.
     Switch,
-    /// QEMU's user-mode network (slirp) with a forwarded port per device.
+    /// A relay of this process for each device, which reaches the aggregator alone.
     User,
     /// The host's loopback, for native devices only.
     Loopback,
@@ -100,7 +100,9 @@ impl fmt::Display for Plan {
         f.write_str(match self.network {
             NetworkKind::Bridge => "bridge (a Linux bridge and a tap per device)",
             NetworkKind::Switch => "switch (zfl's own switch, a link per device)",
-            NetworkKind::User => "user (QEMU's user-mode network, a forwarded port per device)",
+            NetworkKind::User => {
+                "user (a relay in zfl, by which devices reach the aggregator alone)"
+            }
             NetworkKind::Loopback => "loopback",
         })?;
         match (self.network, self.isolation) {

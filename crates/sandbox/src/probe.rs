@@ -317,7 +317,7 @@ mod tests {
         );
         assert_eq!(
             auto(NOTHING, &no_tap()),
-            "user (QEMU's user-mode network, a forwarded port per device) in private namespaces: \
+            "user (a relay in zfl, by which devices reach the aggregator alone) in private namespaces: \
              no bridge, since /dev/net/tun cannot be used: Permission denied; as root it would work"
         );
         let none = Trial::no_namespaces("new PID namespace: No space left".into());

@@ -46,9 +46,8 @@ impl Room {
 
 /// Moves this thread into the namespaces and leaves nothing there but `contents`.
 fn make(contents: &Contents) -> io::Result<Room> {
-    let mut namespaces = CloneFlags::CLONE_NEWNS;
-    namespaces.set(CloneFlags::CLONE_NEWNET, !contents.network);
-    unshare(namespaces).map_err(|error| named("namespaces for it", error.into()))?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+        .map_err(|error| named("namespaces for it", error.into()))?;
     let own = |name: &str| File::open(format!("/proc/thread-self/ns/{name}"));
     let room = Room {
         mounts: own("mnt")?.into(),

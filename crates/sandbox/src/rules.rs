@@ -20,13 +20,10 @@ pub(crate) fn of(contents: &Contents) -> io::Result<OwnedFd> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(NEWEST)))
         .and_then(|rules| rules.scope(Scope::from_all(NEWEST)))
+        .and_then(Ruleset::create)
         .map_err(io::Error::other)?;
-    if !contents.network {
-        let all = AccessNet::from_all(NEWEST);
-        rules = rules.handle_access(all).map_err(io::Error::other)?;
-    }
-    let mut rules = rules.create().map_err(io::Error::other)?;
     let readable: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
     for path in contents
         .outermost()

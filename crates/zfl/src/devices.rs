@@ -1,6 +1,6 @@
 //! `zfl devices RUN`: the cost of each device of a run.
 
-use crate::output;
+use crate::{output, runs};
 use anyhow::Result;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -77,6 +77,7 @@ fn failures(device: &Device) -> usize {
 /// If the folder is no run directory.
 pub fn show(run: &Path, json: bool) -> Result<()> {
     let (devices, ending) = read(run)?;
+    runs::warn_of_damage(run);
     if ending == Ending::Cut {
         output::warn("a table of the run ends within a row, which is left out");
     }

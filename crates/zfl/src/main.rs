@@ -96,6 +96,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
                     .to_owned()
             })?;
             let run = runs::find(root.runs(), Some(&args.run))?;
+            runs::warn_of_damage(&run);
             if args.tui {
                 tui::view(&run)
             } else {

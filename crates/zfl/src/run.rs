@@ -9,7 +9,7 @@ use anyhow::Result;
 use std::time::Instant;
 use zfl_experiment::{Body, BodyChoice, Experiment, Out, Root, Settings, boards};
 use zfl_run_dir::RunSummary;
-use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE};
+use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE, changed_since};
 
 /// The commands that build a Zephyr firmware.
 const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --body zephyr";
@@ -96,5 +96,16 @@ fn runner(args: &RunArgs, root: &Root) -> Result<Runner> {
     }
     let settings = flags.over(file, &boards::guests(root))?;
     let out = Out::New(settings.out.as_deref());
-    Ok(Experiment::of_run(&settings, out, root)?.into())
+    let (experiment, data) = Experiment::of_run(&settings, out, root)?;
+    if let Some(file) = &args.file {
+        let changed = changed_since(file, &experiment)?;
+        if !changed.is_empty() {
+            output::warn(&format!(
+                "the run of {} had other inputs ({}): the model may not be the same",
+                file.display(),
+                changed.join(", ")
+            ));
+        }
+    }
+    Ok((experiment, data).into())
 }

@@ -12,6 +12,13 @@ use zfl_run_dir::{MAX_TABLE, holder, is_under_way};
 /// Time limit of a clean stop.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
+/// Says which files of a run are not as they were written.
+pub fn warn_of_damage(run: &Path) {
+    for line in zfl_run_dir::damage(run) {
+        output::warn(&line);
+    }
+}
+
 /// The runs under way in a folder of runs.
 pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
     let entries = fs::read_dir(runs).into_iter().flatten().flatten();

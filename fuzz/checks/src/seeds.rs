@@ -8,7 +8,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 use zfl_run_dir::{
-    ClientRecord, Event, Record, RoundPhase, RoundRecord, RunDir, StateDir, StatePart, Traffic,
+    ClientRecord, Event, EventLog, PARTITION, Record, RoundEnd, RoundPhase, RoundRecord, RunDir,
+    StatePart, Traffic,
 };
 
 /// Seeds as (target, file, content).
@@ -74,6 +75,7 @@ fn run_dir() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         with(name, &content[..content.len() - octets])
     };
     let without_model = files.iter().filter(|(name, _)| !name.starts_with("model"));
+    let without_checkpoint = files.iter().filter(|(name, _)| *name != "checkpoint.json");
     let ahead = [file("rounds.csv"), b"4294967295,1,1,1,0,1,1,1,1,1\n"].concat();
     let quoted = [file("clients.csv"), b"2,0,\"\n"].concat();
     let not_finite = String::from_utf8_lossy(file("rounds.csv")).replace("0.5", "inf");
@@ -89,6 +91,11 @@ fn run_dir() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             "run-dir",
             "torn-no-model",
             pack(without_model.map(|(name, content)| (*name, &content[..]))),
+        ),
+        (
+            "run-dir",
+            "torn-no-checkpoint",
+            pack(without_checkpoint.map(|(name, content)| (*name, &content[..]))),
         ),
         ("run-dir", "hostile-round-ahead", with("rounds.csv", &ahead)),
         ("run-dir", "hostile-quote", with("clients.csv", &quoted)),
@@ -114,71 +121,64 @@ fn run_dir() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 fn run() -> Vec<(&'static str, Vec<u8>)> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut run = RunDir::create(folder.path()).expect("a run directory");
-    let mut events = Vec::new();
-    let mut log = |event| events.push(event);
-    log(Event::RunStarted {
+    let partition = b"client,examples,0,1\n0,10,5,5\n1,10,10,0\n";
+    run.keep(PARTITION, partition).expect("a file");
+    let mut events = run.events().expect("a file");
+    let mut number = 0;
+    let mut log = |events: &mut EventLog, event| {
+        let record = Record {
+            time_ms: 100 * number,
+            at: "2026-11-26T12:00:00.000Z".into(),
+            event,
+        };
+        events.append(&record);
+        number += 1;
+    };
+    let started = Event::RunStarted {
         attackers: Vec::new(),
         clients: 2,
         rounds: 3,
         address: "192.0.2.1:8080".into(),
-    });
+    };
+    log(&mut events, started);
     for client in 0..2 {
-        log(Event::ClientJoined {
+        let joined = Event::ClientJoined {
             client,
             address: format!("192.0.2.{}:80", 2 + client),
             again: false,
-        });
-        log(Event::ClientReady { client });
+        };
+        log(&mut events, joined);
+        log(&mut events, Event::ClientReady { client });
     }
     for number in 0..=1 {
-        let record = round(number);
-        log(Event::PhaseEntered {
+        let phase = RoundPhase::Training;
+        let entered = Event::PhaseEntered {
             round: number,
-            phase: RoundPhase::Training,
-        });
-        let failed = ClientRecord::without_update(number, 1, 10, "lost: it crashed".into());
-        run.round(&record, &[failed]).expect("a row");
-        log(Event::RoundFinished { record });
-        let params = [0.25, -1.0, 0.0, 1e-40, 3.5, f32::MAX];
-        run.model(RunDir::MODEL, &model(), &params, number)
-            .expect("a model");
-    }
-    let state = StateDir::of(folder.path());
-    for (name, round) in [("rule", 0), ("rule", 1), ("client-0", 1)] {
-        let part = StatePart {
-            round,
-            numbers: [("weight".to_owned(), 0.5)].into(),
-            vectors: [("variate".to_owned(), vec![0.5, -1.0])].into(),
+            phase,
         };
-        state.write(name, &part).expect("a part of the state");
+        log(&mut events, entered);
+        let record = complete(&mut run, number, &events);
+        log(&mut events, Event::RoundFinished { record });
     }
-    let traffic = Traffic {
-        round: 1,
-        client: 0,
-        bytes_up: 4711,
-        bytes_down: 512,
-    };
-    run.traffic(&[traffic]).expect("a row");
-    log(Event::PhaseEntered {
-        round: 2,
-        phase: RoundPhase::Training,
-    });
-    log(Event::ClientLost {
+    let phase = RoundPhase::Training;
+    log(&mut events, Event::PhaseEntered { round: 2, phase });
+    let lost = Event::ClientLost {
         client: 1,
         reason: "killed".into(),
         comes_back: false,
-    });
-    run.replace("events.jsonl", &lines(events)).expect("a file");
+    };
+    log(&mut events, lost);
     let meta = b"{\"name\":\"seed\",\"clients\":2,\"rounds\":3}\n";
     run.replace("meta.json", meta).expect("a file");
     let names = [
+        "checkpoint.json",
         "clients.csv",
         "events.jsonl",
         "meta.json",
+        PARTITION,
         "rounds.csv",
         "traffic.csv",
         "state/client-0-1.safetensors",
-        "state/rule-0.safetensors",
         "state/rule-1.safetensors",
         RunDir::MODEL,
     ];
@@ -186,21 +186,36 @@ fn run() -> Vec<(&'static str, Vec<u8>)> {
     names.map(|name| (name, read(name))).into()
 }
 
-/// Lines of `events.jsonl`, of which each tells of a tenth of a second later.
-fn lines(events: Vec<Event>) -> Vec<u8> {
-    let line = |(number, event): (u64, Event)| {
-        let record = Record {
-            time_ms: 100 * number,
-            at: "2026-11-26T12:00:00.000Z".into(),
-            event,
-        };
-        serde_json::to_string(&record).expect("an event can be written") + "\n"
+/// Makes a round complete of which the last event is not written yet.
+fn complete(run: &mut RunDir, number: u32, events: &EventLog) -> RoundRecord {
+    let record = round(number);
+    let failed = ClientRecord::without_update(number, 1, 10, "lost: it crashed".into());
+    run.round(&record, &[failed]).expect("a row");
+    let traffic = Traffic {
+        round: number,
+        client: 0,
+        bytes_up: 4711,
+        bytes_down: 512,
     };
-    (0_u64..)
-        .zip(events)
-        .map(line)
-        .collect::<String>()
-        .into_bytes()
+    run.traffic(&[traffic]).expect("a row");
+    let mut state = run.state().clone();
+    for name in ["rule", "client-0"] {
+        let part = StatePart {
+            round: number,
+            numbers: [("weight".to_owned(), 0.5)].into(),
+            vectors: [("variate".to_owned(), vec![0.5, -1.0])].into(),
+        };
+        state.write(name, &part).expect("a part of the state");
+    }
+    let end = RoundEnd {
+        round: number,
+        gone: [(1, "it crashed".to_owned())].into(),
+        events: events.seal(),
+        state,
+    };
+    let params = [0.25, -1.0, 0.0, 1e-40, 3.5, f32::MAX];
+    run.complete(end, &model(), &params).expect("a round");
+    record
 }
 
 /// A row of `rounds.csv`; columns that are added later may be left out.

@@ -40,7 +40,7 @@ pub(super) fn start<T>(
     guest: Guest,
     look: impl FnOnce(u32) -> io::Result<T>,
 ) -> io::Result<T> {
-    let (monitor, its_monitor) = UnixStream::pair()?;
+    let (mut monitor, its_monitor) = UnixStream::pair()?;
     let (_line, its_line) = UnixStream::pair()?;
     let given = [its_line.as_raw_fd(), its_monitor.as_raw_fd()];
     let mut command = environment::command(emulator, &stopped(board, guest, given[0], given[1]))?;
@@ -48,7 +48,7 @@ pub(super) fn start<T>(
     environment::clear(&mut command, guest == Guest::Absent);
     let mut child = jail.spawn(&mut command, &given, 0)?;
     drop((its_line, its_monitor));
-    let seen = answer(monitor).and_then(|()| look(child.id()));
+    let seen = answer(&mut monitor).and_then(|()| look(child.id()));
     let group = Pid::from_raw(child.id().cast_signed());
     // It is not waited for yet, so the number is still its own. It may have ended by itself.
     let _ = killpg(group, Signal::SIGKILL);
@@ -91,7 +91,7 @@ fn without(arguments: &mut Vec<OsString>, option: &str) {
 }
 
 /// Waits for the answer to a command, which the emulator takes up when everything is there.
-fn answer(mut monitor: UnixStream) -> io::Result<()> {
+fn answer(monitor: &mut UnixStream) -> io::Result<()> {
     let start = Instant::now();
     monitor.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
     let (mut text, mut part) = (Vec::<u8>::new(), [0; 1024]);

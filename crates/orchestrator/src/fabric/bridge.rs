@@ -2,7 +2,8 @@
 //!
 //! A tap belongs to the descriptor that its QEMU inherits, so it goes with its QEMU. Taps are
 //! isolated ports: devices reach the aggregator and not each other, which spares each one the ARP
-//! requests of all others (a third of the cost of booting a large fleet).
+//! requests of all others (a third of the cost of booting a large fleet). No device can take the
+//! addresses of another ([`guard`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,14 +15,16 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::tc::TcHandle;
-use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec};
 use zfl_machine::Card;
 use zfl_netsim::{Impairment, Link};
 
+use super::guard::{self, Owner};
 use super::{
-    Attachment, DEVICE_PORT, Fabric, GuestAddress, LinkChange, Outlet, Subnet, mac, netem, pace,
-    queue,
+    Attachment, DEVICE_PORT, Fabric, GuestAddress, LinkChange, Outlet, Subnet, mac, mac_bytes,
+    netem, pace, queue,
 };
 use crate::sys;
 
@@ -43,6 +46,16 @@ pub(crate) struct Bridge {
     seed: u64,
     /// Links by client, with and without a machine.
     states: Mutex<BTreeMap<u32, TapState>>,
+    /// A tap that takes in what devices forge, or the reason for which they can.
+    sink: Result<Sink, String>,
+}
+
+/// A tap that nobody reads.
+#[derive(Debug)]
+struct Sink {
+    index: u32,
+    /// It is up as long as this is open.
+    _tap: OwnedFd,
 }
 
 /// Demands on a device's tap, and on that of its next machine.
@@ -52,6 +65,10 @@ struct TapState {
     /// `None`: nobody ever asked for impairments.
     link: Option<Link>,
     max_kbit_per_s: Option<u32>,
+    /// Addresses of its device, once it has had a machine.
+    owner: Option<Owner>,
+    /// What comes in at the tap goes through another link.
+    diverted: bool,
 }
 
 impl Bridge {
@@ -77,23 +94,31 @@ impl Bridge {
             .execute()
             .await
             .map_err(failed("give the bridge its address"))?;
+        let sink = sink(&netlink).await.map_err(|error| error.to_string());
         Ok(Self {
             netlink,
             index,
             subnet,
             seed,
             states: Mutex::new(outlets.iter().map(of_outlet).collect()),
+            sink,
         })
     }
 
     async fn plug(&self, outlet: Outlet, server: SocketAddrV4) -> io::Result<Attachment> {
         let Outlet { index, client, .. } = outlet;
-        let tap = self.add_tap(&tap_name(client)).await?;
+        let ip = self.subnet.device(index);
+        let owner = Owner {
+            mac: mac_bytes(index),
+            ip,
+        };
+        let tap = self.add_tap(&tap_name(client), owner).await?;
         let state = self.state(client, |state| {
             state.max_kbit_per_s = outlet.max_kbit_per_s;
+            state.owner = Some(owner);
+            state.diverted = false;
         });
         self.apply(client, state).await?;
-        let ip = self.subnet.device(index);
         Ok(Attachment {
             card: Card {
                 netdev: format!("tap,id=n0,fd={},vhost=off", tap.as_raw_fd()),
@@ -136,7 +161,7 @@ impl Bridge {
             return Ok(());
         };
         if let Some(link) = state.link {
-            let impaired = self.impair(client, tap, &link).await;
+            let impaired = self.impair(client, tap, &link, state).await;
             impaired.map_err(failed(
                 "impair a link by netem (`--network switch` needs none)",
             ))?;
@@ -152,14 +177,27 @@ impl Bridge {
         set.map_err(failed("take a tap up or down"))
     }
 
-    async fn impair(&self, client: u32, tap: u32, link: &Link) -> Result<(), rtnetlink::Error> {
+    async fn impair(
+        &self,
+        client: u32,
+        tap: u32,
+        link: &Link,
+        state: TapState,
+    ) -> Result<(), rtnetlink::Error> {
         let netlink = &self.netlink;
         netem::single_segments(netlink, self.index).await?;
         // Two directions of many devices must not share their chance.
         let seed = self.seed ^ (u64::from(client) << 32);
         netem::impair(netlink, tap, &link.downlink, seed).await?;
-        let ifb = netem::redirect(netlink, tap, &format!("zfi{client}")).await?;
-        netem::impair(netlink, ifb, &link.uplink, seed ^ 1).await
+        let ifb = netem::ifb(netlink, &format!("zfi{client}")).await?;
+        netem::impair(netlink, ifb, &link.uplink, seed ^ 1).await?;
+        match state.owner.filter(|_| !state.diverted) {
+            None => return Ok(()),
+            Some(owner) if self.sink.is_ok() => guard::divert(netlink, tap, owner, ifb).await?,
+            Some(_) => guard::divert_all(netlink, tap, ifb).await?,
+        }
+        self.state(client, |state| state.diverted = true);
+        Ok(())
     }
 
     /// Tries on the bridge itself if links can lose and delay here; if not, says why.
@@ -175,35 +213,43 @@ impl Bridge {
     /// The same for both directions; the bridge is of no use after that.
     pub(crate) async fn can_impair(self) -> Result<(), String> {
         self.has_netem().await?;
-        let tried = netem::redirect(&self.netlink, self.index, "zfi").await;
+        let tried = match netem::ifb(&self.netlink, "zfi").await {
+            Ok(ifb) => guard::divert_all(&self.netlink, self.index, ifb).await,
+            Err(error) => Err(error),
+        };
         let parts = "ifb, sch_ingress, cls_u32, act_mirred";
-        tried.map(drop).map_err(|error| {
+        tried.map_err(|error| {
             let error = plain(error);
             format!("this kernel cannot redirect what a device sends ({parts}): {error}")
         })
     }
 
-    /// A tap that is an isolated port of the bridge, up.
-    pub(crate) async fn add_tap(&self, name: &str) -> io::Result<OwnedFd> {
+    /// Makes the tap of a device once and lets it go.
+    pub(crate) async fn try_tap(&self) -> io::Result<()> {
+        let owner = Owner {
+            mac: mac_bytes(0),
+            ip: self.subnet.device(0),
+        };
+        self.add_tap(&tap_name(0), owner).await.map(drop)
+    }
+
+    /// A tap that is a port of the bridge for this device alone, up.
+    async fn add_tap(&self, name: &str, owner: Owner) -> io::Result<OwnedFd> {
         let tap = open_tap(name, true).await?;
         let index = if_nametoindex(name)?;
-        let plug = LinkUnspec::new_with_index(index)
-            .controller(self.index)
-            .up()
-            .build();
-        self.netlink
-            .link()
-            .set(plug)
-            .execute()
-            .await
-            .map_err(failed("plug in a tap"))?;
-        let isolate = LinkBridgePort::new(index).isolated(true).build();
-        self.netlink
-            .link()
-            .set_port(isolate)
-            .execute()
-            .await
-            .map_err(failed("isolate a tap"))?;
+        let links = || self.netlink.link();
+        let plug = LinkUnspec::new_with_index(index).controller(self.index);
+        let plugged = links().set(plug.build()).execute().await;
+        plugged.map_err(failed("plug in a tap"))?;
+        let tied = guard::tie(&self.netlink, self.index, index, owner).await;
+        tied.map_err(failed("tie a tap to its device"))?;
+        if let Ok(sink) = &self.sink {
+            let shut = guard::shut(&self.netlink, index, owner, sink.index).await;
+            shut.map_err(failed("shut a tap to forged addresses"))?;
+        }
+        let up = LinkUnspec::new_with_index(index).up().build();
+        let up = links().set(up).execute().await;
+        up.map_err(failed("bring up a tap"))?;
         Ok(tap)
     }
 }
@@ -219,6 +265,14 @@ impl Fabric for Bridge {
         server: SocketAddrV4,
     ) -> BoxFuture<'_, io::Result<Attachment>> {
         self.plug(outlet, server).boxed()
+    }
+
+    fn lack(&self) -> Option<String> {
+        let why = self.sink.as_ref().err()?;
+        Some(format!(
+            "on this bridge a device can send under the address of another, though the answers go to the \
+             other ({why}); `--network switch` drops such frames"
+        ))
     }
 
     fn can_cut(&self) -> bool {
@@ -241,6 +295,28 @@ impl Fabric for Bridge {
         }
         .boxed()
     }
+}
+
+/// Makes the tap for what devices forge, and tries on it what keeps that out of the bridge.
+async fn sink(netlink: &Handle) -> io::Result<Sink> {
+    const NAME: &str = "zfx";
+    let tap = open_tap(NAME, false).await?;
+    let index = if_nametoindex(NAME)?;
+    let link = LinkUnspec::new_with_index(index)
+        .append_extra_attribute(LinkAttribute::TxQueueLen(1))
+        .up()
+        .build();
+    let set = netlink.link().set(link).execute().await;
+    set.map_err(failed("bring up a tap"))?;
+    let owner = Owner {
+        mac: HARDWARE_ADDRESS,
+        ip: Ipv4Addr::UNSPECIFIED,
+    };
+    let shut = guard::shut(netlink, index, owner, index).await;
+    shut.map_err(failed(
+        "filter what comes in at a link (sch_ingress, cls_u32, act_mirred)",
+    ))?;
+    Ok(Sink { index, _tap: tap })
 }
 
 fn tap_name(client: u32) -> String {

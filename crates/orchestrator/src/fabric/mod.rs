@@ -3,10 +3,11 @@
 //! | fabric   | aggregator       | a device                  | seen by the aggregator at |
 //! |----------|------------------|---------------------------|---------------------------|
 //! | bridge, switch | 192.0.2.1  | 192.0.2.2 and up, port 80 | the device's own address  |
-//! | user     | 127.0.0.1 (for devices 10.0.2.2) | 10.0.2.15, port 80 | a port on 127.0.0.1 |
+//! | user     | 127.0.0.1 (for devices 10.0.2.2) | 10.0.2.15, port 80 | a port on an address of its own, 127.1.0.0 and up |
 //! | loopback | 127.0.0.1        | native devices only       | a port on 127.0.0.1       |
 
 mod bridge;
+mod guard;
 mod netem;
 mod pace;
 mod probe;
@@ -45,6 +46,11 @@ pub(crate) trait Fabric: Debug + Send + Sync {
     fn attach(&self, outlet: Outlet, server: SocketAddrV4)
     -> BoxFuture<'_, io::Result<Attachment>>;
 
+    /// Protection of devices from each other that this network lacks, and the reason.
+    fn lack(&self) -> Option<String> {
+        None
+    }
+
     /// Tells if links can be cut here.
     fn can_cut(&self) -> bool {
         false
@@ -62,7 +68,7 @@ pub(crate) trait Fabric: Debug + Send + Sync {
 
     /// Tells if a guest can be held to its `max_kbit_per_s` here; if not, why.
     fn can_pace(&self) -> BoxFuture<'_, Result<(), String>> {
-        refused("QEMU's user-mode network cannot pace")
+        refused("the user network cannot pace")
     }
 }
 
@@ -129,9 +135,13 @@ fn refused(why: &'static str) -> BoxFuture<'static, Result<(), String>> {
 }
 
 /// The hardware address of device `index`: locally administered, in QEMU's range.
-fn mac(index: usize) -> String {
+fn mac_bytes(index: usize) -> [u8; 6] {
     let [.., a, b, c] = index.to_be_bytes();
-    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+    [0x52, 0x54, 0, a, b, c]
+}
+
+fn mac(index: usize) -> String {
+    mac_bytes(index).map(|byte| format!("{byte:02x}")).join(":")
 }
 
 #[cfg(test)]

@@ -69,8 +69,8 @@ pub(super) async fn impair(
     queue::put(netlink, link, TcHandle::ROOT, ROOT, "netem", options).await
 }
 
-/// Redirects all that comes in on a link through the ifb called `name`; returns the ifb.
-pub(super) async fn redirect(netlink: &Handle, link: u32, name: &str) -> Result<u32, Error> {
+/// The ifb called `name`, up; made if it is not there.
+pub(super) async fn ifb(netlink: &Handle, name: &str) -> Result<u32, Error> {
     let ifb = match if_nametoindex(name) {
         Ok(index) => index,
         Err(_) => {
@@ -84,19 +84,6 @@ pub(super) async fn redirect(netlink: &Handle, link: u32, name: &str) -> Result<
     };
     let up = LinkUnspec::new_with_index(ifb).up().build();
     netlink.link().set(up).execute().await?;
-    let ingress = netlink.qdisc().add(link.cast_signed()).ingress().execute();
-    match ingress.await {
-        Ok(()) => {}
-        // It is there, and with it the filter.
-        Err(Error::NetlinkError(error)) if error.raw_code() == -nix::libc::EEXIST => {
-            return Ok(ifb);
-        }
-        Err(error) => return Err(error),
-    }
-    const ETH_P_ALL: u16 = 3;
-    let filter = netlink.traffic_filter(link.cast_signed()).add();
-    let filter = filter.parent(0xffff_0000).protocol(ETH_P_ALL.to_be());
-    filter.redirect(ifb)?.execute().await?;
     Ok(ifb)
 }
 

@@ -29,7 +29,7 @@ fn try_networks() -> io::Result<NetworkTrial> {
         let tap = tap.map_err(|error| format!("{error}; {}", way_to_a_tap(error.kind())));
         let (bridge, netem) = match Bridge::start(subnet, 0, &[]).await {
             Ok(bridge) => {
-                let tapped = bridge.add_tap("zfl0").await.map(drop).map_err(text);
+                let tapped = bridge.try_tap().await.map_err(text);
                 (tapped, bridge.can_impair().await)
             }
             Err(error) => (Err(text(error)), Ok(())),

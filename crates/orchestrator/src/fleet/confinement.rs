@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use zfl_machine::{Emulator, Qemu};
-use zfl_sandbox::{Contents, Jail, NetworkKind, Sandbox};
+use zfl_sandbox::{Contents, Isolation, Jail};
 
 use super::{FleetError, checks};
 use crate::spec::DeviceSpec;
@@ -18,16 +18,11 @@ pub(super) struct Confinement {
 
 /// Tries the emulator of every board, and makes the best jail in which all of them work.
 pub(super) fn confine(
-    sandbox: &Sandbox,
+    isolation: Isolation,
     devices: &[DeviceSpec],
     found: &BTreeMap<String, Qemu>,
 ) -> Result<Confinement, FleetError> {
-    let mut contents = Contents {
-        // QEMU is on it with sockets of its own; elsewhere it is given a descriptor.
-        network: sandbox.network() == NetworkKind::User,
-        ..Contents::default()
-    };
-    let (mut tried, mut lacks) = (Vec::new(), Vec::new());
+    let (mut tried, mut contents, mut lacks) = (Vec::new(), Contents::default(), Vec::new());
     for (name, qemu) in found {
         let board = checks::boards(devices).find(|board| board.name == *name);
         let board = board.expect("every emulator is of a board");
@@ -55,7 +50,7 @@ pub(super) fn confine(
             .iter()
             .try_for_each(|(board, emulator)| emulator.works(board, jail))
     };
-    let (jail, without) = Jail::best(sandbox.isolation(), &contents, works);
+    let (jail, without) = Jail::best(isolation, &contents, works);
     lacks.extend(without.iter().map(|(what, why)| lack(what, why)));
     let emulators = tried
         .into_iter()

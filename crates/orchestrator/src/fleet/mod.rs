@@ -75,9 +75,10 @@ impl Fleet {
             emulators,
             jail,
             lacks,
-        } = confine(&sandbox, &config.devices, &emulators)?;
+        } = confine(sandbox.isolation(), &config.devices, &emulators)?;
         let fabric = start_fabric(&sandbox, &config).await?;
         let captured = start_captures(fabric.as_ref(), &config)?;
+        let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(FleetShared {
@@ -92,7 +93,7 @@ impl Fleet {
         let mut fleet = Self {
             shared,
             captured,
-            warnings: lacks.into_iter().chain(warning).collect(),
+            warnings: lacks.into_iter().chain(lack).chain(warning).collect(),
             devices: BTreeMap::new(),
         };
         let started = Instant::now();

@@ -48,6 +48,8 @@ pub struct Fold {
     /// Between the parts of a run, when it is told anew who is gone.
     resuming: bool,
     unreadable: u64,
+    /// Files that are not as they were written, in lines for people.
+    damage: Vec<String>,
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
@@ -91,6 +93,7 @@ impl Fold {
             resumed_from: Vec::new(),
             resuming: false,
             unreadable: 0,
+            damage: Vec::new(),
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
             faults: Faults::default(),
@@ -168,6 +171,12 @@ impl Fold {
     pub fn set_unreadable(&mut self, unreadable: u64) {
         self.changes.run |= self.unreadable != unreadable;
         self.unreadable = unreadable;
+    }
+
+    /// Notes which files are not as they were written, in lines for people.
+    pub fn set_damage(&mut self, damage: Vec<String>) {
+        self.changes.run |= self.damage != damage;
+        self.damage = damage;
     }
 
     /// Takes the changes since the last call.

@@ -100,6 +100,8 @@ pub struct RunView {
     pub by_hand: BTreeMap<String, u64>,
     /// Lines of `events.jsonl` that could not be read: of another version, or cut off by a crash.
     pub unreadable_events: u64,
+    /// Files that are not as they were written, in lines for people.
+    pub damage: Vec<String>,
     /// The last complete round at each time that the run was broken off and resumed.
     pub resumed_from: Vec<u32>,
     /// Since the start of the run, in seconds, without what was broken off and done again.
@@ -175,6 +177,7 @@ impl Fold {
             faults: self.fault_counts().values().sum(),
             by_hand: self.by_hand.clone(),
             unreadable_events: self.unreadable,
+            damage: self.damage.clone(),
             resumed_from: self.resumed_from.clone(),
             elapsed_s: now_ms as f64 / 1e3,
             simulated_s: last.and_then(|record| record.simulated_elapsed_s),

@@ -1,0 +1,187 @@
+//! Frames of a machine over a socket (QEMU's `-netdev socket`), each behind its length, for a TCP/IP stack.
+
+use std::collections::VecDeque;
+use std::io;
+
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::time::Instant;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+/// Longest frame that is taken; those of the fleet have 1,514 bytes at most.
+const MAX_FRAME_BYTES: usize = 4096;
+
+/// Ethernet's header and 1,500 bytes.
+const MTU: usize = 1514;
+
+/// Bytes that may wait for a machine; more are lost, as on any network.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+
+/// A machine's end of its network card, as seen from here.
+#[derive(Debug)]
+pub(super) struct Frames {
+    stream: UnixStream,
+    /// Beginning of a frame.
+    partial: Vec<u8>,
+    received: VecDeque<Vec<u8>>,
+    waiting: Vec<u8>,
+}
+
+impl Frames {
+    pub(super) fn of(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            partial: Vec::new(),
+            received: VecDeque::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Waits until the machine has sent or taken something. Can be dropped without losing any.
+    ///
+    /// # Errors
+    /// If the machine is gone, or sends what are no frames.
+    pub(super) async fn turn(&mut self) -> io::Result<()> {
+        let mut interest = Interest::READABLE;
+        if !self.waiting.is_empty() {
+            interest |= Interest::WRITABLE;
+        }
+        let ready = self.stream.ready(interest).await?;
+        if ready.is_readable() {
+            self.read()?;
+        }
+        self.flush()
+    }
+
+    /// Sends what waits, as far as the machine takes it.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            match self.stream.try_write(&self.waiting) {
+                Ok(count) => drop(self.waiting.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 32 * 1024];
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.partial.extend(&buffer[..count]);
+                self.split()
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes whole frames off what has been read.
+    fn split(&mut self) -> io::Result<()> {
+        let mut rest = &self.partial[..];
+        while let Some((head, body)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*head) as usize;
+            if length > MAX_FRAME_BYTES {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let Some((frame, behind)) = body.split_at_checked(length) else {
+                break;
+            };
+            self.received.push_back(frame.to_vec());
+            rest = behind;
+        }
+        self.partial = rest.to_vec();
+        Ok(())
+    }
+}
+
+impl Device for Frames {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Sending<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Sending<'_>)> {
+        let frame = self.received.pop_front()?;
+        Some((Received(frame), Sending(&mut self.waiting)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
+        Some(Sending(&mut self.waiting))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = MTU;
+        capabilities
+    }
+}
+
+/// A frame of the machine.
+pub(super) struct Received(Vec<u8>);
+
+impl RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
+        take(&self.0)
+    }
+}
+
+/// Room for a frame to the machine.
+pub(super) struct Sending<'a>(&'a mut Vec<u8>);
+
+impl TxToken for Sending<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        let start = self.0.len();
+        let head = u32::try_from(length).expect("a frame is short");
+        self.0.extend(head.to_be_bytes());
+        self.0.resize(start + 4 + length, 0);
+        let result = fill(&mut self.0[start + 4..]);
+        if self.0.len() > MAX_WAITING_BYTES {
+            self.0.truncate(start);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn frames_are_taken_whole_however_they_come() {
+        let (ours, mut machine) = UnixStream::pair().unwrap();
+        let mut frames = Frames::of(ours);
+        machine.write_all(&[0, 0, 0, 2, 7]).await.unwrap();
+        frames.turn().await.unwrap();
+        assert!(frames.receive(Instant::ZERO).is_none());
+        machine.write_all(&[8, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        frames.turn().await.unwrap();
+        assert_eq!(frames.received, [vec![7, 8], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_ends_it_and_so_does_the_machine() {
+        let (ours, mut machine) = UnixStream::pair().unwrap();
+        let mut frames = Frames::of(ours);
+        machine.write_all(&[0xff; 4]).await.unwrap();
+        let error = frames.turn().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let (ours, machine) = UnixStream::pair().unwrap();
+        let mut frames = Frames::of(ours);
+        drop(machine);
+        assert!(frames.turn().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_machine_does_not_take_is_bounded() {
+        let (ours, _machine) = UnixStream::pair().unwrap();
+        let mut frames = Frames::of(ours);
+        for _ in 0..2 * MAX_WAITING_BYTES / MTU {
+            let room = frames.transmit(Instant::ZERO).unwrap();
+            room.consume(MTU, |frame| frame.fill(1));
+        }
+        assert!(frames.waiting.len() <= MAX_WAITING_BYTES);
+    }
+}
