@@ -274,7 +274,7 @@ fn more_devices_than_memory_are_refused() {
     let out = folder.path().join("run");
     let mut command = zfl();
     command
-        .args(["run", "--clients", "2", "--board"])
+        .args(["run", "--clients", "2", "--allow-board", "--board"])
         .arg(&board)
         .arg("--out")
         .arg(&out);

@@ -229,6 +229,39 @@ fn what_is_absent_is_named_by_no_import() {
     }
 }
 
+/// Ways to open a file that follow links, wait for FIFOs, or believe a size.
+const OPENINGS: [&str; 7] = [
+    "fs::read(",
+    "fs::read_to_string(",
+    "fs::write(",
+    "File::open(",
+    "File::create(",
+    "File::options(",
+    "OpenOptions::new(",
+];
+
+/// Besides, the sandbox makes files in a root of its own, and `sys` opens devices.
+#[test]
+fn files_of_others_are_opened_by_zfl_files_alone() {
+    let crates = root().join("crates");
+    let free = ["files", "sandbox"].map(|name| crates.join(name));
+    for (path, code) in sources(&crates) {
+        if free.iter().any(|folder| path.starts_with(folder)) || path.ends_with("sys.rs") {
+            continue;
+        }
+        let opens = |line: &&str| OPENINGS.iter().any(|name| line.contains(name));
+        let line = code
+            .lines()
+            .filter(opens)
+            .find(|line| !line.contains("\"/proc/"));
+        assert!(
+            line.is_none(),
+            "{}: use zfl_files for {line:?}",
+            path.display()
+        );
+    }
+}
+
 #[test]
 fn names_stand_only_where_they_belong() {
     let sources = sources(&root().join("crates"));
@@ -243,6 +276,32 @@ fn names_stand_only_where_they_belong() {
         for (path, _) in having {
             let belongs = folders.iter().any(|folder| path.starts_with(folder));
             assert!(belongs, "{} has {literal}", path.display());
+        }
+    }
+}
+
+/// A macro that panics when nobody reads: the command line has a writer of its own.
+#[test]
+fn nothing_of_the_product_prints_by_a_macro() {
+    for (path, code) in sources(&root().join("crates")) {
+        for name in ["print!(", "println!(", "dbg!("] {
+            assert!(!code.contains(name), "{} has {name}", path.display());
+        }
+    }
+}
+
+/// Crates whose deadlines and time limits stand still while zfl does.
+const ON_THE_CLOCK: [&str; 4] = ["aggregator", "machine", "orchestrator", "runner"];
+
+#[test]
+fn deadlines_are_of_the_clock_that_stands_still() {
+    for name in ON_THE_CLOCK {
+        for (path, code) in sources(&root().join("crates").join(name).join("src")) {
+            let by_import =
+                |line: &str| line.starts_with("use std::time::") && line.contains("Instant");
+            let imported = code.lines().any(by_import);
+            let named = code.contains("tokio::time::") || code.contains("std::time::Instant");
+            assert!(!imported && !named, "{}: use zfl_clock", path.display());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The aggregator's endpoints.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +20,17 @@ use bytes::Bytes;
 use fl_algo::{Examples, Way};
 use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, NoWord, Welcome, Word, path, wire_len};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
-use zfl_run_dir::Event;
 
 use crate::broadcast::Form;
 use crate::capabilities;
 use crate::config::{Config, codec_name, wire_params};
 use crate::device::Devices;
+use crate::examples::{ExampleBody, Part};
 use crate::guard::guard;
 use crate::intake::take_update;
-use crate::kept;
+use crate::refusals::{self, Refused};
 use crate::roster::{JoinError, Newcomer};
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
@@ -53,6 +54,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limit))
         .layer(from_fn_with_state(shared.clone(), guard))
+        .layer(from_fn_with_state(shared.clone(), refusals::tell))
         .with_state(shared)
 }
 
@@ -187,23 +189,23 @@ fn device_address(query: &fl_proto::Query, peer: SocketAddr) -> Result<SocketAdd
 }
 
 async fn training_data(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
-    let indices = shared.partition.indices(id as usize);
-    octets(shared.train.gather_inputs(indices))
+    octets(ExampleBody::new(shared, id, Part::Inputs))
 }
 
 async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
+    shared.fetched(id);
+    let Some(attack) = shared.config.attackers.get(&id) else {
+        return octets(ExampleBody::new(shared, id, Part::Labels));
+    };
     let indices = shared.partition.indices(id as usize);
     let mut labels = shared.train.gather_labels(indices);
-    if let Some(attack) = shared.config.attackers.get(&id) {
-        let examples = Examples {
-            seed: shared.config.seed,
-            client: id,
-            num_classes: shared.train.num_classes.try_into().unwrap_or(u8::MAX),
-        };
-        attack.labels(&examples, &mut labels);
-    }
-    shared.fetched(id);
-    octets(labels)
+    let examples = Examples {
+        seed: shared.config.seed,
+        client: id,
+        num_classes: shared.train.num_classes.try_into().unwrap_or(u8::MAX),
+    };
+    attack.labels(&examples, &mut labels);
+    octets(Full::from(labels))
 }
 
 /// The server's copy of what the client keeps, for a device that has lost its own.
@@ -214,14 +216,19 @@ async fn state(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Respons
     };
     let form = shared.look(|state| state.roster.get(id).map(|client| client.form));
     let form = form.unwrap_or_default();
-    let encoded = tokio::task::spawn_blocking(move || kept::encode(&kept, form)).await;
+    let encode = move || shared.on_the_way.body(id, &kept, form);
+    let encoded = tokio::task::spawn_blocking(encode).await;
     match encoded.map_err(anyhow::Error::from).flatten() {
         Ok(body) => ([(header::CONTENT_TYPE, form.media_type())], body).into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
-fn octets(octets: Vec<u8>) -> Response {
+fn octets<B>(octets: B) -> Response
+where
+    B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let octets = Body::new(octets);
     ([(header::CONTENT_TYPE, fl_proto::OCTET_STREAM)], octets).into_response()
 }
 
@@ -349,18 +356,21 @@ fn refuse(status: StatusCode, reason: &str) -> Response {
     (status, axum::Json(ErrorReply::new(reason))).into_response()
 }
 
-/// Refuses and says so in the log; nothing else changes.
+/// Refuses, and has it told ([`refusals::tell`]); nothing else changes.
 pub(crate) fn rejected(
     shared: &Shared,
     client: Option<u32>,
     Refusal(status, reason): Refusal,
 ) -> Response {
     shared.rejected();
-    let response = refuse(status, &reason);
-    shared.log.emit(Event::ResultRejected {
+    let reply = ErrorReply::new(&reason);
+    let refused = Refused {
         client,
-        status: status.as_u16(),
-        reason,
-    });
+        status,
+        // As the device is told it: it may repeat what was sent, at any length.
+        reason: zfl_text::plain(&reply.error),
+    };
+    let mut response = (status, axum::Json(reply)).into_response();
+    response.extensions_mut().insert(refused);
     response
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use fl_proto::DeviceState::{Failed, Ready};
 use fl_round::ClientState;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use zfl_run_dir::Event;
 
 use crate::device::{DeviceError, Devices};
+use crate::patience::{Answer, Questions};
 use crate::shared::{Shared, State};
 
 /// Devices asked at once: more only makes all of them slower.
@@ -28,22 +30,65 @@ const SUSPECT_WITHIN: Duration = Duration::from_secs(1);
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 const SUSPECT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Longest pause for a device that has its data and answers nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Asks devices that have their data whether they are ready, for ever.
 pub(crate) async fn fetched(shared: Arc<Shared>, devices: Devices) {
-    loop {
-        let those = asked(&shared, ClientState::Fetched);
-        ask_all(&shared, &devices, those, READY_WITHIN).await;
-        tokio::time::sleep(READY_INTERVAL).await;
-    }
+    let questions = Questions::new(READY_INTERVAL, LONGEST_PAUSE);
+    keep_asking(
+        shared,
+        devices,
+        ClientState::Fetched,
+        questions,
+        READY_INTERVAL,
+    )
+    .await;
 }
 
 /// Asks devices that have failed whether they are there, for ever.
 pub(crate) async fn suspects(shared: Arc<Shared>, devices: Devices) {
+    let questions = Questions::new(SUSPECT_INTERVAL, SUSPECT_INTERVAL);
+    keep_asking(
+        shared,
+        devices,
+        ClientState::Suspect,
+        questions,
+        SUSPECT_INTERVAL,
+    )
+    .await;
+}
+
+/// Asks the devices of a state, each when its time has come: one that answers late keeps no other waiting.
+async fn keep_asking(
+    shared: Arc<Shared>,
+    devices: Devices,
+    of: ClientState,
+    mut questions: Questions,
+    look: Duration,
+) {
+    let mut asks = FuturesUnordered::new();
     loop {
-        let those = asked(&shared, ClientState::Suspect);
-        ask_all(&shared, &devices, those, READY_WITHIN).await;
-        tokio::time::sleep(SUSPECT_INTERVAL).await;
+        let those = asked(&shared, of).into_iter().collect();
+        let due = questions.due(&those, AT_ONCE - asks.len());
+        let ask = async |key: (u32, SocketAddr)| {
+            let answer = ask_if_ready(&shared, &devices, key, READY_WITHIN).await;
+            (key, answer)
+        };
+        asks.extend(due.into_iter().map(ask));
+        tokio::select! {
+            Some((key, answer)) = asks.next() => if questions.answered(key, answer) {
+                give_up(&shared, key);
+            },
+            () = zfl_clock::sleep(look) => {}
+        }
     }
+}
+
+/// Gives up whoever does not answer as a device, until it joins again.
+fn give_up(shared: &Shared, (id, address): (u32, SocketAddr)) {
+    let why = format!("what listens at {address} does not answer as a device: it is asked no more");
+    shared.with(|state, now_us| state.machine.lost(now_us, id, &why));
 }
 
 /// Asks devices that have failed, before a round: those that are there shall count in it.
@@ -70,19 +115,33 @@ async fn ask_all(
     those: Vec<(u32, SocketAddr)>,
     within: Duration,
 ) {
-    let asks = those.into_iter().map(|(id, address)| {
-        async move {
-            let answer = ask(shared, devices, id, address, within).await;
-            if answer.is_ok_and(|ready| ready.id == id && matches!(ready.state, Ready | Failed)) {
-                shared.is_ready(id);
-            }
-        }
-        .boxed()
-    });
+    let asks = those
+        .into_iter()
+        .map(|key| ask_if_ready(shared, devices, key, within).map(drop).boxed());
     futures::stream::iter(asks.collect::<Vec<_>>())
         .buffer_unordered(AT_ONCE)
         .collect::<()>()
         .await;
+}
+
+/// Asks a device whether it is ready; if so, it counts from then on.
+async fn ask_if_ready(
+    shared: &Shared,
+    devices: &Devices,
+    (id, address): (u32, SocketAddr),
+    within: Duration,
+) -> Answer {
+    match ask(shared, devices, id, address, within).await {
+        Ok(ready) if ready.id == id => {
+            if matches!(ready.state, Ready | Failed) {
+                shared.is_ready(id);
+            }
+            Answer::Device
+        }
+        Err(DeviceError::Connection(_) | DeviceError::TimedOut(_)) => Answer::Silence,
+        Err(DeviceError::Refused { status, .. }) if status.is_server_error() => Answer::Silence,
+        Ok(_) | Err(_) => Answer::Strange,
+    }
 }
 
 /// Asks one device, and notes whether it is there.
@@ -105,7 +164,7 @@ async fn ask(
 /// has failed its round.
 pub(crate) async fn progress(shared: Arc<Shared>, devices: Devices, interval: Duration) {
     loop {
-        tokio::time::sleep(interval).await;
+        zfl_clock::sleep(interval).await;
         let at_work: Vec<(u32, u32, SocketAddr)> = shared.look(|state| {
             let those = state.machine.at_work();
             those

@@ -8,7 +8,7 @@ use axum::extract::ConnectInfo;
 use hyper::http::Extensions;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use zfl_http_server::{Limits, Place, open_files};
+use zfl_http_server::{Limits, Place};
 
 use crate::http::app;
 use crate::shared::Shared;
@@ -20,13 +20,14 @@ const EACH: usize = 4;
 /// Connections at once of those that no client is known of.
 const OTHERS: usize = 128;
 
-/// Part of the files that may be open which connections may take.
-const PART_OF_FILES: u64 = 2;
+/// Connections without which a fleet cannot do: one for each device, and a few to join by.
+pub fn least_places(clients: u32) -> usize {
+    clients as usize + 32
+}
 
-/// Limits of connections for a fleet.
-pub fn limits(clients: u32) -> Limits {
-    let most = open_files::limit() / PART_OF_FILES;
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
+/// Limits of connections for a fleet, where there can be no more than `most`.
+pub fn limits(clients: u32, most: usize) -> Limits {
+    let most = most.max(least_places(clients));
     Limits::of(clients as usize, EACH, OTHERS, most)
 }
 

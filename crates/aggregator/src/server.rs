@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
@@ -22,6 +23,7 @@ use crate::config::Config;
 use crate::device::Devices;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
+use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{limits, serve};
 use crate::shared::Shared;
@@ -56,7 +58,7 @@ impl Server {
         run_dir: RunDir,
     ) -> Result<Self> {
         let params = Arc::new(config.initial_params());
-        let limits = limits(config.clients);
+        let limits = limits(config.clients, usize::MAX);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
             .context("start the writer of events.jsonl")?;
         let states = KeptByClient::default();
@@ -95,7 +97,7 @@ impl Server {
         self
     }
 
-    /// Holds connections for as long, and as many, as told.
+    /// Holds connections for as long, and as many, as told; else as many as a fleet may want.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -143,6 +145,7 @@ impl Server {
             .local_addr()
             .context("the listener has no address")?;
         let (over, serve_until) = oneshot::channel();
+        let counting = tokio::spawn(refusals::tell_counted(shared.clone()));
         let serving = tokio::spawn(serve(listener, shared.clone(), self.limits, serve_until));
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
         let began = shared.log.elapsed_s();
@@ -158,6 +161,12 @@ impl Server {
         let mut summary = self.summary(reason.clone(), train_s);
         let last = self.rounds.table.last().map_or(0, |record| record.round);
         shared.with(|state, _| state.machine.end());
+        counting.abort();
+        shared
+            .refusals
+            .rest()
+            .into_iter()
+            .for_each(|event| shared.log.emit(event));
         shared.log.run_is_over();
         shared.enter(last, RoundPhase::Finished);
         shared.log.emit(Event::RunFinished {

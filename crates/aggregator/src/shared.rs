@@ -15,14 +15,16 @@ use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{Action, ClientState, Delivery, Machine, Note, Phase, Placed, Refused};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use zfl_clock::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
 use crate::algorithm::KeptByClient;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
+use crate::kept::OnTheWay;
 use crate::log::{Log, lock};
+use crate::refusals::Refusals;
 use crate::roster::{JoinError, Newcomer, Roster};
 use crate::token;
 
@@ -48,6 +50,8 @@ pub struct Shared {
     pub(crate) partition: Partition,
     pub(crate) log: Log,
     pub(crate) states: KeptByClient,
+    pub(crate) on_the_way: OnTheWay,
+    pub(crate) refusals: Refusals,
     state: Mutex<State>,
     /// Start of the machine's clock.
     began: Instant,
@@ -125,6 +129,8 @@ impl Shared {
             partition,
             log,
             states,
+            on_the_way: OnTheWay::default(),
+            refusals: Refusals::new(),
             state: Mutex::new(state),
             began: Instant::now(),
             skipped_us: AtomicU64::new(0),
@@ -255,7 +261,8 @@ impl Shared {
     }
 
     pub(crate) fn rejected(&self) {
-        lock(&self.state).rejected += 1;
+        let mut state = lock(&self.state);
+        state.rejected = state.rejected.saturating_add(1);
     }
 
     /// True if what this client sends for a round is damaged on the way.

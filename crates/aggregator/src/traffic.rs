@@ -94,7 +94,7 @@ impl Shared {
     pub(crate) async fn answered(&self) {
         let mut answering = self.answering.subscribe();
         let none = answering.wait_for(|count| *count == 0);
-        let _ = tokio::time::timeout(ANSWERS_WITHIN, none).await;
+        let _ = zfl_clock::timeout(ANSWERS_WITHIN, none).await;
     }
 }
 
@@ -207,7 +207,7 @@ impl AsyncWrite for Counted {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::config::{Config, Weighting};
     use crate::log::Log;
@@ -215,6 +215,17 @@ mod tests {
     use fl_nn::{Activation, Model, Shape};
 
     fn shared() -> Arc<Shared> {
+        let train = Dataset {
+            inputs: vec![0],
+            labels: vec![0],
+            num_inputs: 1,
+            num_classes: 2,
+        };
+        shared_with(train)
+    }
+
+    /// State of a run whose only client has all of these examples.
+    pub(crate) fn shared_with(train: Dataset) -> Arc<Shared> {
         let config = Config {
             clients: 1,
             rounds: 1,
@@ -241,13 +252,7 @@ mod tests {
             encoding_up: &fl_proto::codec::F32,
             encoding_down: &fl_proto::codec::F32,
         };
-        let train = Dataset {
-            inputs: vec![0],
-            labels: vec![0],
-            num_inputs: 1,
-            num_classes: 2,
-        };
-        let partition = fl_data::iid(1, &[1], 7).unwrap();
+        let partition = fl_data::iid(train.len(), &[train.len()], 7).unwrap();
         let events = zfl_run_dir::EventLog::new(tempfile::tempfile().unwrap()).unwrap();
         let log = Log::new(events, Duration::ZERO).unwrap();
         Arc::new(Shared::new(config, train, partition, log, Default::default()).0)

@@ -2,6 +2,8 @@
 
 mod support;
 
+use zfl_aggregator::Event;
+
 use support::{Device, Run, config, get, get_from, post_from, raw};
 
 #[tokio::test]
@@ -76,4 +78,25 @@ async fn pages_are_not_answered() {
     assert_eq!(get(address, "/training-data?id=2").await.status, 200);
     run.handle.cancel("done");
     run.finish().await;
+}
+
+#[tokio::test]
+async fn refusals_without_end_are_counted() {
+    const SENT: u64 = 300;
+    let run = Run::start(config(1, 1)).await;
+    for _ in 0..SENT {
+        let refused = get(run.address, "/training-data?id=0").await;
+        assert_eq!(refused.status, 404);
+    }
+    Device::join(run.address, 0).await.serve().await;
+    let finished = run.finish().await;
+    let told = finished.events.iter().filter_map(|event| match event {
+        Event::ResultRejected { more, .. } => Some(more + 1),
+        _ => None,
+    });
+    let told: Vec<u64> = told.collect();
+    assert_eq!(told.iter().sum::<u64>(), SENT, "none is lost");
+    assert!(told.iter().any(|more| *more > 1), "{told:?}");
+    let rows = finished.table("rounds.csv", &["round", "rejected"]);
+    assert!(rows.len() == 2);
 }

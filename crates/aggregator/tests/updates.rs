@@ -172,6 +172,7 @@ async fn bad_updates_are_refused_and_change_nothing() {
                     client,
                     status,
                     reason,
+                    ..
                 } => Some((*client, *status, reason.clone())),
                 _ => None,
             })
@@ -310,19 +311,19 @@ async fn an_update_counts_once() {
 }
 
 #[tokio::test]
-async fn of_two_posts_at_once_one_counts() {
+async fn of_posts_at_once_one_counts() {
     let run = Run::start(config(2, 1)).await;
     let mut devices = run.devices(2).await;
     let order = devices[0].order().await;
     let update = devices[0].update(&order);
-    let posts = (0..8).map(|_| devices[0].post(&update));
+    let posts = (0..4).map(|_| devices[0].post(&update));
     let mut statuses: Vec<u16> = futures::future::join_all(posts)
         .await
         .iter()
         .map(|answer| answer.status)
         .collect();
     statuses.sort_unstable();
-    assert_eq!(statuses, [[200].as_slice(), &[409; 7]].concat());
+    assert_eq!(statuses, [[200].as_slice(), &[409; 3]].concat());
     let finished = complete(run, &mut devices[1..]).await;
     assert_eq!(finished.summary.model_sha256, honest_model().await);
 }

@@ -47,7 +47,7 @@ mod token;
 
 pub use api::ROUTES;
 pub use control::{Action, CONTROL_ROUTES, MAX_BODY, RemoteControl};
-pub use serve::PLACES;
+pub use serve::places;
 pub use token::Token;
 
 use anyhow::{Context, Result};

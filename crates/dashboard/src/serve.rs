@@ -13,21 +13,27 @@ pub const MAX_STREAMS: usize = 64;
 /// Connections at once of requests that are soon answered.
 const OTHERS: usize = 64;
 
-/// Connections at once.
-pub const PLACES: usize = MAX_STREAMS + OTHERS;
-
 /// Part of the files that may be open which the page may take.
 const PART_OF_FILES: u64 = 4;
 
 /// All streams have the same owner, which has a place for each.
 const STREAMS: u32 = 0;
 
+/// Limits of the page's connections.
+fn limits() -> Limits {
+    let most = usize::try_from(open_files::limit() / PART_OF_FILES).unwrap_or(usize::MAX);
+    Limits::of(1, MAX_STREAMS, OTHERS, most)
+}
+
+/// Connections to the page at once.
+pub fn places() -> usize {
+    limits().places
+}
+
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, router: Router) {
-    let most = usize::try_from(open_files::limit() / PART_OF_FILES).unwrap_or(usize::MAX);
-    let limits = Limits::of(1, MAX_STREAMS, OTHERS, most);
     let connected = |stream: TcpStream, _: SocketAddr| (stream, |_: &mut _, _: &Place| {});
-    zfl_http_server::serve(listener, router, limits, pending(), connected).await;
+    zfl_http_server::serve(listener, router, limits(), pending(), connected).await;
 }
 
 /// Keeps the place of a stream for as long as it lasts.

@@ -188,6 +188,7 @@ async fn what_a_device_writes_stays_text(browser: &Browser, stage: &Stage) {
         client: None,
         status: 400,
         reason,
+        more: 0,
     });
     let reason = Some(EVIL.to_owned());
     script.emit(zfl_run_dir::Event::RunFinished {

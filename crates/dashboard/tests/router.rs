@@ -462,7 +462,7 @@ async fn idle_connections_take_neither_a_streams_place_nor_all_others() {
     let mut head = [0; 15];
     stream.read_exact(&mut head).await.unwrap();
     let mut idle = Vec::new();
-    for _ in 0..3 * zfl_dashboard::PLACES {
+    for _ in 0..3 * zfl_dashboard::places() {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
     let mut answer = String::new();

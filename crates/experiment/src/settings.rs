@@ -25,6 +25,7 @@ use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use zfl_aggregator::Weighting;
+use zfl_files::{Dir, FileError};
 use zfl_machine::Guest;
 use zfl_orchestrator::faults::FaultConfig;
 use zfl_schema::{Document, Mistake};
@@ -221,15 +222,30 @@ impl Table for GroupSettings {
     }
 }
 
+/// Most of an experiment file, in bytes: a group for each of 10,000 devices.
+const MAX_BYTES: u64 = 8 << 20;
+
 impl Settings {
     /// Reads an experiment file. Relative paths in it are meant from its folder.
     ///
     /// # Errors
     /// A [`Refusal`] with the place of the first mistake.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
+        Self::of_text(zfl_files::read_text(path, MAX_BYTES), path)
+    }
+
+    /// Reads the experiment that a run directory keeps.
+    ///
+    /// # Errors
+    /// As [`Settings::read`]; if the file is a link.
+    pub fn of_run(run: &Dir) -> Result<Self, Refusal> {
+        let file = "config.toml";
+        Self::of_text(run.read_text(file, MAX_BYTES), &run.path().join(file))
+    }
+
+    fn of_text(text: Result<String, FileError>, path: &Path) -> Result<Self, Refusal> {
+        let text = text.map_err(|error| Refusal(error.to_string()))?;
         let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
-        let text = zfl_files::read_text(path, zfl_files::MAX_TEXT)
-            .map_err(|error| Refusal(error.to_string()))?;
         let mut settings = Self::parse(&text).map_err(|mistake| refused(mistake.to_string()))?;
         settings.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(settings)

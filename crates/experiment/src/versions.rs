@@ -6,13 +6,15 @@ use anyhow::{Context, Result};
 use fl_data::DIGITS;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zfl_machine::Qemu;
 
 /// Bytes of a file read at once.
 const PIECE: usize = 64 << 10;
+
+/// Most of a firmware or of a file of the data, in bytes.
+const MAX_FILE: u64 = 1 << 30;
 
 /// By name: `qemu` and `linux` in their own words; as a SHA-256 `firmware <board>`, `board <board>`,
 /// `link <link>`, `trace` and `data`.
@@ -120,7 +122,7 @@ fn finish(hasher: Sha256) -> String {
 }
 
 fn take_in(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = zfl_files::open(path, MAX_FILE)?;
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece)? {

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -22,6 +23,10 @@ use crate::error::{At, FileError, Reason};
 /// Longest content of the file, in bytes: a number.
 const MAX: u64 = 64;
 
+/// Longest wait for what a killed process left, which ends by itself, and the time between two looks at it.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// The lock, until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
@@ -35,15 +40,25 @@ impl Lock {
     /// Takes the lock that is the file `name` of a folder.
     ///
     /// # Errors
-    /// [`Reason::Locked`] if another has it; if the file cannot be locked.
+    /// [`Reason::Locked`] if another has it. If the one that took it is gone, what it started is about to end,
+    /// and is waited for. If the file cannot be locked.
     pub fn take(dir: Dir, name: &'static str) -> Result<Self, FileError> {
         let path = dir.path().join(name);
         let pid = std::process::id();
+        let patient_until = Instant::now() + ENDS_WITHIN;
         loop {
             let file = dir.append(name)?;
             match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
                 Err(Errno::EAGAIN | Errno::EACCES) => {
-                    return Err(FileError::new(dir.path(), Reason::Locked(pid_in(file))));
+                    let other = Holder::of(&dir, name);
+                    if other.as_ref().is_some_and(Holder::is_there)
+                        || Instant::now() > patient_until
+                    {
+                        let pid = other.and_then(|other| other.pid);
+                        return Err(FileError::new(dir.path(), Reason::Locked(pid)));
+                    }
+                    std::thread::sleep(LOOK_EVERY);
+                    continue;
                 }
                 taken => taken.at(&path)?,
             };
@@ -96,6 +111,15 @@ impl Holder {
         is_held.then(|| Self {
             pid: file.try_clone().ok().and_then(pid_in),
             file,
+        })
+    }
+
+    /// Tells whether the process that took the lock is there; one that cannot be looked at is taken to be.
+    fn is_there(&self) -> bool {
+        let pid = self.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        pid.is_none_or(|pid| match has_locked(pid, &self.file) {
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            has => has.unwrap_or(true),
         })
     }
 
@@ -237,6 +261,24 @@ mod tests {
         assert!(holder.signal(Signal::TERM).is_err());
         assert!(stranger.0.try_wait().unwrap().is_none());
         drop(lock);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        // A child that inherited the lock outlives the process that the file names.
+        let lock = take(folder.path()).unwrap();
+        let mut gone = Stranger::new();
+        let pid = gone.0.id();
+        gone.0.kill().unwrap();
+        gone.0.wait().unwrap();
+        fs::write(folder.path().join("pid"), format!("{pid}\n")).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| take(folder.path()));
+            assert!(held(folder.path()).is_some());
+            drop(lock);
+            waiting.join().unwrap().unwrap();
+        });
     }
 
     #[test]

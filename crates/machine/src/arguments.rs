@@ -183,23 +183,23 @@ mod tests {
         check(
             "qemu_x86",
             expect![[r#"
-            -name zfl-7
-            -M q35,sata=off,smbus=off,usb=off,vmport=off
-            -cpu qemu32,+nx,+pae
-            -m 15M
-            -accel tcg,tb-size=16
-            -nodefaults
-            -no-user-config
-            -no-reboot
-            -display none
-            -device isa-debug-exit,iobase=0xf4,iosize=0x04
-            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
-            -netdev tap,id=n0,fd=11,vhost=off
-            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
-            -chardev socket,id=s0,fd=9
-            -serial chardev:s0
-            -monitor none
-        "#]],
+                -name zfl-7
+                -M q35,sata=off,smbus=off,usb=off,vmport=off
+                -cpu qemu32,+nx,+pae,+rdrand
+                -m 15M
+                -accel tcg,tb-size=16
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -device isa-debug-exit,iobase=0xf4,iosize=0x04
+                -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+                -chardev socket,id=s0,fd=9
+                -serial chardev:s0
+                -monitor none
+            "#]],
         );
     }
 
@@ -252,24 +252,24 @@ mod tests {
             tuning,
             &tap(),
             expect![[r#"
-            -name zfl-7
-            -M q35,sata=off,smbus=off,usb=off,vmport=off
-            -cpu qemu32,+nx,+pae
-            -m 16M
-            -accel tcg,tb-size=16
-            -nodefaults
-            -no-user-config
-            -no-reboot
-            -display none
-            -device isa-debug-exit,iobase=0xf4,iosize=0x04
-            -icount shift=0,sleep=on
-            -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
-            -netdev tap,id=n0,fd=11,vhost=off
-            -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
-            -chardev socket,id=s0,fd=9
-            -serial chardev:s0
-            -monitor none
-        "#]],
+                -name zfl-7
+                -M q35,sata=off,smbus=off,usb=off,vmport=off
+                -cpu qemu32,+nx,+pae,+rdrand
+                -m 16M
+                -accel tcg,tb-size=16
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -device isa-debug-exit,iobase=0xf4,iosize=0x04
+                -icount shift=0,sleep=on
+                -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+                -chardev socket,id=s0,fd=9
+                -serial chardev:s0
+                -monitor none
+            "#]],
         );
     }
 }

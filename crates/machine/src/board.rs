@@ -4,6 +4,7 @@
 //! error, so that a misspelt option is not a silent default.
 
 mod cost;
+mod harmless;
 mod schema;
 
 pub use cost::{Clock, Energy};
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zfl_files::FileError;
 
 use crate::qemu::Version;
 use zfl_schema::{Document, Mistake};
@@ -82,6 +84,9 @@ pub struct Board {
     /// The path that it was asked for by, if not by its name.
     #[serde(skip)]
     pub path: Option<String>,
+    /// True if it is none of the boards under the root: nobody knows who made it.
+    #[serde(skip)]
+    pub is_strangers: bool,
     /// The text that it was read from.
     #[serde(skip)]
     pub text: String,
@@ -149,14 +154,12 @@ pub struct Shell {
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
     /// There is no such file, or it cannot be read.
-    #[error("board {name}: cannot read {path}: {source}; boards here: {known}")]
+    #[error("board {name}: {source}; boards here: {known}")]
     Read {
         /// The request as given.
         name: String,
-        /// Path that was tried.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
+        /// The path that was tried, and the reason.
+        source: FileError,
         /// The boards that do exist, for the message.
         known: String,
     },
@@ -173,13 +176,16 @@ pub enum BoardError {
 impl Board {
     /// Reads the board called `name`: of the tree's `boards/`, or one that is built in where there is no tree;
     /// or at the path `name` if it has a slash (a folder with a `board.toml`, or the file itself). Paths in it
-    /// are joined to the tree.
+    /// are joined to the tree. A board may ask only for what is harmless.
     pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, BoardError> {
         let (path, text) = read(tree, name)?;
-        let mut board = Self::parse(&text).map_err(|mistake| BoardError::Mistake {
-            path,
-            mistake: Box::new(mistake),
-        })?;
+        let is_own = |tree: &Path| is_within(&path, &tree.join("boards"));
+        let is_strangers = name.contains('/') && !tree.is_some_and(is_own);
+        let mut board =
+            Self::parse(&text, is_strangers).map_err(|mistake| BoardError::Mistake {
+                path,
+                mistake: Box::new(mistake),
+            })?;
         if let Some(tree) = tree {
             board.kernel.image = tree.join(&board.kernel.image);
         }
@@ -188,10 +194,11 @@ impl Board {
         Ok(board)
     }
 
-    fn parse(text: &str) -> Result<Self, Mistake> {
+    fn parse(text: &str, is_strangers: bool) -> Result<Self, Mistake> {
         let document = Document::toml(text)?;
         document.check(&schema::schema())?;
-        let board: Self = document.read()?;
+        let mut board: Self = document.read()?;
+        board.is_strangers = is_strangers;
         let sound = board.check();
         sound.map_err(|problem| {
             // It begins with the path of the value.
@@ -259,6 +266,7 @@ impl Board {
             .options
             .iter()
             .flat_map(|(key, value)| [key, value]);
+        harmless::check(&self.machine, &self.nic)?;
         match texts
             .into_iter()
             .chain([&self.nic.model])
@@ -280,10 +288,9 @@ fn read(tree: Option<&Path>, name: &str) -> Result<(PathBuf, String), BoardError
     }
     let path = locate(tree, name);
     let text = zfl_files::read_text(&path, zfl_files::MAX_TEXT);
-    let text = text.map_err(|error| BoardError::Read {
+    let text = text.map_err(|source| BoardError::Read {
         name: name.to_owned(),
-        path: path.clone(),
-        source: error.into(),
+        source,
         known: known(tree).join(", "),
     })?;
     Ok((path, text))
@@ -304,6 +311,11 @@ pub fn known(tree: Option<&Path>) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Tells whether a file lies in a folder, links followed.
+fn is_within(file: &Path, folder: &Path) -> bool {
+    matches!((file.canonicalize(), folder.canonicalize()), (Ok(file), Ok(folder)) if file.starts_with(&folder))
 }
 
 fn locate(tree: Option<&Path>, name: &str) -> PathBuf {
@@ -386,7 +398,7 @@ pub(crate) mod tests {
     fn a_misspelt_key_is_an_error() {
         let text = std::fs::read_to_string(workspace().join("boards/microvm/board.toml")).unwrap();
         let text = text.replace("memory_mib", "memory_mb");
-        let error = Board::parse(&text).unwrap_err();
+        let error = Board::parse(&text, false).unwrap_err();
         assert!(
             error.problem.contains("did you mean `memory_mib`?"),
             "{error}"

@@ -4,9 +4,11 @@
 //! it has stands in `/proc/<pid>/environ` and in its core dumps, and would be the first find of a guest
 //! that breaks out of its emulator.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+
+use zfl_sandbox::Jail;
 
 /// Variables that are handed on where they are set.
 ///
@@ -24,6 +26,24 @@ pub(crate) fn clear(command: &mut Command, path: bool) {
         .filter_map(|name| Some((name, std::env::var_os(name)?)))
         .collect();
     command.env_clear().envs(set);
+}
+
+/// Output of an emulator that is asked something before it has a machine. It needs no privilege for that.
+pub(crate) fn output(
+    program: &OsStr,
+    arguments: &[OsString],
+    variables: &[(&str, &str)],
+) -> io::Result<Output> {
+    let mut command = Command::new(program);
+    clear(&mut command, true);
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = Jail::default().spawn(&mut command, &[], 0)?;
+    child.wait_with_output()
 }
 
 /// Command of a machine: the emulator, with next to no environment, and a pipe for its complaints.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::board::Board;
 use crate::environment;
@@ -65,11 +64,7 @@ impl Qemu {
             program: program.clone(),
             problem,
         };
-        let mut command = Command::new(&path);
-        environment::clear(&mut command, true);
-        let output = command
-            .arg("--version")
-            .output()
+        let output = environment::output(path.as_os_str(), &["--version".into()], &[])
             .map_err(|e| broken(e.to_string()))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let version = version_of(&text).ok_or_else(|| {
@@ -127,6 +122,8 @@ fn check(board: &Board, version: Version) -> Result<(), QemuError> {
 fn in_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders)
+        // None that depends on where zfl stands: a folder from a stranger may hold a program.
+        .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(program))
         .find(|path| executable(path))
 }

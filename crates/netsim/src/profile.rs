@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use zfl_files::{FileError, MAX_TEXT, read_text};
 use zfl_schema::{Document, Mistake};
 
 use crate::link::{Impairment, Link, Loss, Queue, Rate};
@@ -96,13 +97,8 @@ pub enum ProfileError {
         known: String,
     },
     /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// The file is not a link, or one that cannot be.
     #[error("{origin}: {mistake}")]
     Mistake {
@@ -189,11 +185,7 @@ impl Profile {
     }
 
     fn read(path: &Path, named: Option<&str>) -> Result<Self, ProfileError> {
-        let text = zfl_files::read_text(path, zfl_files::MAX_TEXT).map_err(|error| {
-            let source = error.into();
-            let path = path.to_owned();
-            ProfileError::Read { path, source }
-        })?;
+        let text = read_text(path, MAX_TEXT)?;
         Self::read_as(&text, named).map_err(|mistake| refused(&path.display().to_string(), mistake))
     }
 }

@@ -1,7 +1,9 @@
-//! Admission: how many devices this machine's memory holds.
+//! Admission: how many devices this machine's memory holds, and the files that they have open.
 
 use std::fmt;
 use std::io;
+
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::spec::{DeviceBody, DeviceSpec};
 
@@ -14,6 +16,32 @@ const NATIVE_KIB: u32 = 1024;
 
 /// A machine whose board states no budget: QEMU on a PC with its firmware, and a guest of a few MiB.
 const UNKNOWN_KIB: u32 = 64 * 1024;
+
+/// A native device with all of its streams; an emulated one needs six.
+const OPEN_FILES: u64 = 10;
+
+/// Files that so many devices have open.
+pub fn open_files_of(devices: usize) -> u64 {
+    OPEN_FILES.saturating_mul(devices as u64)
+}
+
+/// Checks that this process may have the files of so many devices open, and `others`; returns their number.
+///
+/// # Errors
+/// If not, with what to do.
+pub fn open_files(devices: usize, others: u64) -> Result<u64, String> {
+    let needed = open_files_of(devices).saturating_add(others);
+    let limit = getrlimit(Resource::RLIMIT_NOFILE);
+    let (_, most) =
+        limit.map_err(|error| format!("cannot tell how many files may be open: {error}"))?;
+    if needed <= most {
+        return Ok(needed);
+    }
+    Err(format!(
+        "{devices} devices need {needed} open files, this process may have {most}; raise the limit \
+         (`ulimit -Hn`, as root) or take fewer devices"
+    ))
+}
 
 /// Demand of devices on this machine's memory, and the supply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

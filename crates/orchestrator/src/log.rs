@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 /// Lines kept for the report of a death: a stack trace and what came before it.
 const KEPT_LINES: usize = 30;
@@ -203,6 +204,8 @@ impl DeviceLog {
             self.file = None;
         } else if full {
             self.file = None;
+            let mib = MAX_FILE_BYTES >> 20;
+            self.lost = Some(io::Error::other(format!("it ends at {mib} MiB")));
         }
     }
 }
@@ -298,6 +301,10 @@ mod tests {
         log.feed(b"and more\n");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("its log ends here\n"), "{text}");
+        let told = log.take_error().expect("it is told");
+        assert_eq!(told.to_string(), "it ends at 16 MiB");
+        log.feed(b"and more\n");
+        assert!(log.take_error().is_none(), "once");
     }
 
     fn appended(path: &Path) -> File {

@@ -29,6 +29,7 @@ use run::Run;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use zfl_files::Dir;
 
 /// The page's name in the folder that [`write()`] makes.
 pub const PAGE: &str = "report.html";
@@ -62,19 +63,19 @@ pub fn write(runs: &[PathBuf], out: &Path) -> Result<Report> {
     let groups = Group::of(runs);
     let of_groups = group::warnings(&groups);
     let figures = figures::all(&groups);
-    let folder = out.join("figures");
-    fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    // Links that lie there are replaced, never written through.
+    fs::create_dir_all(out).with_context(|| format!("make the folder {}", out.display()))?;
+    let report = Dir::open(out)?;
+    let folder = report.make_folder("figures")?;
     for figure in &figures {
-        save(
-            &folder.join(format!("{}.svg", figure.name)),
-            figure.svg.as_bytes(),
-        )?;
+        folder.write(&format!("{}.svg", figure.name), figure.svg.as_bytes())?;
         let png = png::png(&figure.svg).with_context(|| format!("draw {}", figure.name))?;
-        save(&folder.join(format!("{}.png", figure.name)), &png)?;
+        folder.write(&format!("{}.png", figure.name), &png)?;
     }
-    let page = out.join(PAGE);
-    save(&page, html::page(&groups, &figures, &of_groups).as_bytes())?;
+    let page = html::page(&groups, &figures, &of_groups);
+    report.write(PAGE, page.as_bytes())?;
     warnings.extend(of_groups);
+    let page = out.join(PAGE);
     Ok(Report { page, warnings })
 }
 
@@ -94,8 +95,4 @@ fn each_once(runs: &[PathBuf]) -> (Vec<&Path>, Vec<String>) {
         }
     }
     (once, again)
-}
-
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
 }

@@ -4,9 +4,10 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use zfl_files::Dir;
 use zfl_run_dir::fold::RunView;
 use zfl_run_dir::metric::Id;
-use zfl_run_dir::{Fold, RoundRecord};
+use zfl_run_dir::{Fold, MAX_FACTS, RoundRecord, RunSummary};
 
 const VIRTUAL_S: Id = Id::of("virtual_s");
 const LINK_S: Id = Id::of("link_s");
@@ -29,7 +30,9 @@ impl Run {
     pub fn load(path: &Path) -> Result<Self> {
         let fold =
             zfl_run_dir::replay(path).with_context(|| format!("report on {}", path.display()))?;
-        let summary = std::fs::read(path.join("summary.json")).ok();
+        let summary = Dir::open(path)
+            .and_then(|run| run.read(RunSummary::FILE, MAX_FACTS))
+            .ok();
         let summary: Option<Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
         let sha256 = summary
             .as_ref()

@@ -136,6 +136,9 @@ pub enum Event {
         status: u16,
         /// Reason, in words.
         reason: String,
+        /// Messages before it that were refused likewise and only counted.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        more: u64,
     },
     /// A client of the cohort has no update in this round.
     ClientFailed {
@@ -176,6 +179,11 @@ pub enum Event {
         /// Reason of a failure.
         reason: Option<String>,
     },
+}
+
+/// True for a count that is left out.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A row of `clients.csv`: one client in one round.

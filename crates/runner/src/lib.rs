@@ -33,6 +33,7 @@ mod fleet;
 mod meter;
 mod observer;
 mod page;
+mod places;
 mod resume;
 mod run;
 mod runner;

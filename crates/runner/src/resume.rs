@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use zfl_experiment::{Experiment, Out, Refusal, Root, Settings, boards, require, versions};
+use zfl_files::{Dir, FileError};
 use zfl_run_dir::{Checkpoint, MAX_FACTS, Meta, PARTITION, RunDir, RunSummary};
 
 impl Runner {
@@ -17,6 +18,7 @@ impl Runner {
     /// written.
     pub fn resume(flags: Settings, run: &Path, root: &Root) -> Result<Self> {
         let lock = zfl_run_dir::lock(run).map_err(refused)?;
+        check_files(lock.dir()).map_err(refused)?;
         let complete = Checkpoint::verified(run).map_err(refused)?;
         let meta = Meta::verified(run).map_err(|error| {
             Refusal(format!(
@@ -26,7 +28,7 @@ impl Runner {
         })?;
         let config = lock.dir().read_text("config.toml", MAX_FACTS);
         let config = json(&config.map_err(refused)?).map_err(refused)?;
-        let file = Settings::read(&run.join("config.toml"))?;
+        let file = Settings::of_run(lock.dir())?;
         require(file.outdated().is_none(), || {
             let before = file.zfl_version.as_deref().unwrap_or_default();
             format!(
@@ -91,6 +93,38 @@ impl Runner {
         runner.resumed = Some((resumed, lock));
         Ok(runner)
     }
+}
+
+/// Files of a run that are appended to, or read only once it goes on.
+const FILES: [&str; 5] = [
+    "events.jsonl",
+    "rounds.csv",
+    "clients.csv",
+    "traffic.csv",
+    "meta.json",
+];
+
+/// Folders of a run, whose files are appended to.
+const FOLDERS: [&str; 3] = ["serial", "pcap", "state"];
+
+/// Refuses a run directory with a link, or with anything but files, in the place of a file.
+fn check_files(run: &Dir) -> Result<(), FileError> {
+    for file in FILES {
+        match run.open_file(file, u64::MAX) {
+            Err(error) if !error.is_missing() => return Err(error),
+            _ => {}
+        }
+    }
+    for folder in FOLDERS {
+        let folder = match run.folder(folder) {
+            Err(error) if error.is_missing() => continue,
+            folder => folder?,
+        };
+        for name in folder.names()? {
+            folder.open_file(&name.to_string_lossy(), u64::MAX)?;
+        }
+    }
+    Ok(())
 }
 
 /// Names of the inputs that are others now than when the run was made whose `config.toml` this file is;

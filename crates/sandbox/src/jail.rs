@@ -110,7 +110,10 @@ impl Jail {
         let first = usize::from(isolation == Isolation::None);
         for (without, make) in kinds.into_iter().skip(first) {
             match make(contents).and_then(|jail| works(&jail).map(|()| jail)) {
-                Ok(jail) => return (jail, lacks),
+                Ok(jail) => {
+                    lacks.extend(crate::rules::lacks().filter(|_| jail.rules.is_some()));
+                    return (jail, lacks);
+                }
                 Err(why) => lacks.push((without, why.to_string())),
             }
         }

@@ -42,3 +42,14 @@ pub(crate) fn of(contents: &Contents) -> io::Result<OwnedFd> {
     let fd: Option<OwnedFd> = rules.into();
     fd.ok_or_else(|| io::Error::other("this kernel has none (CONFIG_SECURITY_LANDLOCK)"))
 }
+
+/// Rules that this kernel is too old for, each with the reason.
+pub(crate) fn lacks() -> impl Iterator<Item = (&'static str, String)> {
+    let version = crate::sys::landlock_version();
+    let rules = [
+        (4, "rules about TCP (Landlock)", "6.7"),
+        (6, "rules about signals (Landlock)", "6.12"),
+    ];
+    let missing = rules.into_iter().filter(move |(from, ..)| version < *from);
+    missing.map(|(_, rule, linux)| (rule, format!("Linux has them from {linux} on")))
+}

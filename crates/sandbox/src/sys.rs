@@ -84,6 +84,21 @@ pub(crate) fn seal(root: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// Version of the kernel's Landlock; below 1: there is none.
+pub(crate) fn landlock_version() -> libc::c_long {
+    const CREATE_RULESET_VERSION: libc::c_uint = 1;
+    const NOTHING: *const libc::c_void = std::ptr::null();
+    // SAFETY: with this flag landlock_create_ruleset takes no attributes, and returns a number.
+    unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            NOTHING,
+            0,
+            CREATE_RULESET_VERSION,
+        )
+    }
+}
+
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(result) {
         // SAFETY: a system call has just returned this descriptor, and nobody else has it.

@@ -207,6 +207,10 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Fleet")]
     pub oversubscribe: bool,
 
+    /// Start machines of a board that is given by a path: look at its file first
+    #[arg(long, help_heading = "Fleet")]
+    pub allow_board: bool,
+
     /// Let whoever has this token control the run from its page: stop it, kill or freeze a device … [default
     /// TOKEN: a random one; or give it in ZFL_DASHBOARD_TOKEN, since arguments show in `ps`]
     #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, help_heading = "Results")]

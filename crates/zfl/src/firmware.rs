@@ -3,11 +3,12 @@
 use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use zfl_experiment::Refusal;
+use zfl_files::Dir;
 
 /// Images by their paths in a tree.
 const IMAGES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/firmware.rs"));
@@ -60,22 +61,13 @@ fn keep(folder: &Path, name: OsString, content: &[u8]) -> io::Result<PathBuf> {
     let mut file = name;
     file.push(format!("-{digits}.elf"));
     let path = folder.join(&file);
-    let there = zfl_files::read(&path, content.len() as u64);
+    let (folder, name) = Dir::of(&path)?;
+    let there = folder.read(name, content.len() as u64);
     if there.is_ok_and(|there| there == content) {
         return Ok(path);
     }
-    // By rename, so that a machine that is just starting never sees half of one.
-    file.push(format!(".{}", std::process::id()));
-    let fresh = folder.join(&file);
-    let _ = fs::remove_file(&fresh);
-    let mut options = fs::File::options();
-    let mut out = options
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&fresh)?;
-    out.write_all(content)?;
-    fs::rename(&fresh, &path)?;
+    // Whole or not at all: a machine that is just starting never sees half of one.
+    folder.write(name, content)?;
     Ok(path)
 }
 
@@ -95,6 +87,7 @@ fn make(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]

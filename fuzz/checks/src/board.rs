@@ -15,6 +15,14 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
         let line = arguments(board, Tuning::default(), "it", &card, 9);
         let given = |argument: &str| line.iter().any(|one| one == argument);
         assert!(given("-kernel") && given("-netdev") && given("-device"));
+        let values = [&board.machine.machine, &board.machine.cpu, &board.nic.model];
+        let values = values.into_iter().chain(&board.machine.extra_args);
+        let mut values = values.chain(board.nic.options.values());
+        assert!(
+            values.all(|text| !text.contains(['/', ':', '|'])),
+            "a board reaches out"
+        );
+        assert!(board.machine.qemu.starts_with("qemu-system-"));
         assert!(board.check_memory(board.machine.memory_mib).is_ok());
     }
     Verdict::of(&board)

@@ -1,8 +1,12 @@
-//! Run directories, torn or forged: replayed, and resumed. The input is an archive of the files.
+//! Run directories, torn or forged: replayed, and resumed. The input is an archive of the files; of those that
+//! its file `links` names, links to a file outside.
 
 use crate::archive::unpack;
 use crate::{Verdict, folder};
 use fl_nn::{Activation, Model, Shape};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use zfl_run_dir::{RunDir, RunHistory, damage, replay};
 
 /// Files that a run writes; an archive may hold these only.
@@ -22,6 +26,9 @@ const FILES: [&str; 13] = [
     "traffic.csv",
 ];
 
+/// Content of the file outside.
+const VICTIM: &[u8] = b"precious\n";
+
 /// The model of all runs here: small, so that an archive is.
 pub(crate) fn model() -> Model {
     let shape = Shape::new(&[2, 2]).expect("a shape");
@@ -29,9 +36,32 @@ pub(crate) fn model() -> Model {
 }
 
 pub(crate) fn check(input: &[u8]) -> Verdict {
-    let files = unpack(input).into_iter();
-    let run = folder(files.filter(|(name, _)| FILES.contains(name)));
-    let run = run.path();
+    let (files, links): (Vec<_>, Vec<_>) = unpack(input)
+        .into_iter()
+        .filter(|(name, _)| *name == "links" || FILES.contains(name))
+        .partition(|(name, _)| *name != "links");
+    let (run, outside) = (folder(files), folder([("victim", VICTIM)]));
+    let victim = outside.path().join("victim");
+    for name in links
+        .into_iter()
+        .flat_map(|(_, names)| names.split(|octet| *octet == b'\n'))
+    {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        if FILES.contains(&name) {
+            let _ = fs::remove_file(run.path().join(name));
+            let _ = symlink(&victim, run.path().join(name));
+        }
+    }
+    let verdict = resume(run.path());
+    assert_eq!(
+        fs::read(&victim).ok().as_deref(),
+        Some(VICTIM),
+        "a link led out of the run"
+    );
+    verdict
+}
+
+fn resume(run: &Path) -> Verdict {
     let _ = (replay(run), damage(run));
     let Ok(broken_off) = RunDir::broken_off(run, &model()) else {
         return Verdict::Refused;

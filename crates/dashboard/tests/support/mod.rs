@@ -363,6 +363,7 @@ impl Script {
                 client: Some(1),
                 status: 400,
                 reason,
+                more: 0,
             });
         }
         failing.retain(|client| !self.dead.contains(client));

@@ -7,9 +7,7 @@ mod needs;
 mod trial;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 
 use zfl_sandbox::{Contents, Jail};
 
@@ -66,7 +64,9 @@ impl Emulator {
         contents.paths.extend(needs::named(&command, board));
         let image = &board.kernel.image;
         let place = std::path::absolute(image)?;
-        contents.copies.insert(place, read_image(image)?);
+        contents
+            .copies
+            .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
         command.extend(filter.iter().map(OsString::from));
         Ok(Self {
             command,
@@ -88,15 +88,4 @@ impl Emulator {
             |_| Ok(()),
         )
     }
-}
-
-fn read_image(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(MAX_IMAGE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_IMAGE_BYTES {
-        let text = format!("{}: too large for a guest's image", path.display());
-        return Err(io::Error::other(text));
-    }
-    Ok(bytes)
 }

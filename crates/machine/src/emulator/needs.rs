@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::board::Board;
 use crate::environment;
@@ -95,22 +94,13 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-fn output(
-    emulator: &[OsString],
-    arguments: &[&str],
-    variables: &[(&str, &str)],
-) -> io::Result<String> {
+fn output(emulator: &[OsString], more: &[&str], variables: &[(&str, &str)]) -> io::Result<String> {
     let [program, own @ ..] = emulator else {
         return Err(io::Error::other("no emulator"));
     };
-    let mut command = Command::new(program);
-    environment::clear(&mut command, true);
-    let output = command
-        .args(own)
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()?;
+    let more = more.iter().map(OsString::from);
+    let arguments: Vec<OsString> = own.iter().cloned().chain(more).collect();
+    let output = environment::output(program, &arguments, variables)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

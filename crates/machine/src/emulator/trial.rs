@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -42,12 +43,14 @@ pub(super) fn start<T>(
 ) -> io::Result<T> {
     let (mut monitor, its_monitor) = UnixStream::pair()?;
     let (_line, its_line) = UnixStream::pair()?;
-    let given = [its_line.as_raw_fd(), its_monitor.as_raw_fd()];
-    let mut command = environment::command(emulator, &stopped(board, guest, given[0], given[1]))?;
+    let (_network, its_network) = UnixStream::pair()?;
+    let its = [its_line, its_monitor, its_network];
+    let given = its.each_ref().map(AsRawFd::as_raw_fd);
+    let mut command = environment::command(emulator, &stopped(board, guest, given))?;
     // A script before the emulator may want to find it.
     environment::clear(&mut command, guest == Guest::Absent);
     let mut child = jail.spawn(&mut command, &given, 0)?;
-    drop((its_line, its_monitor));
+    drop(its);
     let seen = answer(&mut monitor).and_then(|()| look(child.id()));
     let group = Pid::from_raw(child.id().cast_signed());
     // It is not waited for yet, so the number is still its own. It may have ended by itself.
@@ -60,10 +63,13 @@ pub(super) fn start<T>(
     })
 }
 
-/// Arguments of a machine that is not plugged into anything and does not run.
-fn stopped(board: &Board, guest: Guest, line: RawFd, monitor: RawFd) -> Vec<OsString> {
+/// Arguments of a machine whose network leads nowhere and which does not run.
+///
+/// `given`: the descriptors of its serial line, its monitor and its network.
+fn stopped(board: &Board, guest: Guest, given: [RawFd; 3]) -> Vec<OsString> {
+    let [line, monitor, network] = given;
     let card = Card {
-        netdev: "hubport,id=n0,hubid=0".into(),
+        netdev: format!("socket,id=n0,fd={network}"),
         inherited: None,
         mac: "52:54:00:00:00:00".into(),
     };
@@ -117,8 +123,6 @@ fn complaint(child: &mut Child) -> Option<String> {
     let mut text = Vec::new();
     stderr.take(MAX_BYTES as u64).read_to_end(&mut text).ok()?;
     let text = String::from_utf8_lossy(&text);
-    let lines = text.lines().map(str::trim);
-    // It says so of the card, which is plugged into nothing.
-    let mut lines = lines.filter(|line| !line.is_empty() && !line.contains("warning: hub 0"));
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.next_back().map(str::to_owned)
 }

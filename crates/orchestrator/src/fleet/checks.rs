@@ -7,10 +7,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use zfl_machine::{Board, Qemu, Version};
 use zfl_sandbox::NetworkKind;
 
-use super::system;
-use super::{FleetConfig, FleetError};
-use crate::admission::Capacity;
-use crate::fabric::{Bridge, Fabric, Outlet, check_netem};
+use super::{FleetConfig, FleetError, subnet_for, system};
+use crate::admission::{self, Capacity};
+use crate::fabric::{Bridge, Fabric, MAX_BRIDGE_PORTS, Outlet, check_netem};
 use crate::spec::{DeviceBody, DeviceSpec};
 
 /// No two devices may be one, and none is no fleet.
@@ -93,6 +92,18 @@ pub(super) fn network(
     }
 }
 
+/// Each device must have an address, and a port on a bridge.
+pub(super) fn addresses(network: NetworkKind, devices: usize) -> Result<(), FleetError> {
+    match network {
+        NetworkKind::Bridge if devices > MAX_BRIDGE_PORTS => Err(FleetError::Config(format!(
+            "a Linux bridge has {MAX_BRIDGE_PORTS} ports, not {devices}; take fewer devices or \
+             `--network switch`"
+        ))),
+        NetworkKind::Bridge | NetworkKind::Switch => subnet_for(devices).map(drop),
+        NetworkKind::User | NetworkKind::Loopback => Ok(()),
+    }
+}
+
 /// A bridge must be able to impair the links that are to be impaired from the start.
 pub(super) async fn bridge(bridge: &Bridge, outlets: &[Outlet]) -> Result<(), FleetError> {
     let impaired = outlets.iter().find(|outlet| !outlet.link.is_perfect());
@@ -151,23 +162,13 @@ pub(super) fn emulators(devices: &[DeviceSpec]) -> Result<BTreeMap<String, Qemu>
     Ok(emulators)
 }
 
-/// Raises the number of files that may be open as far as it goes, and checks that it is enough.
-pub(super) fn open_files(count: usize) -> Result<(), FleetError> {
-    /// A native device with all of its streams; an emulated one needs six.
-    const PER_DEVICE: u64 = 10;
-    /// The data set, the aggregator and its connections.
-    const OTHERS: u64 = 256;
+/// Raises the number of files that may be open as far as needed.
+pub(super) fn open_files(config: &FleetConfig) -> Result<(), FleetError> {
+    let needed = admission::open_files(config.devices.len(), config.other_files);
+    let needed = needed.map_err(FleetError::Config)?;
     let limit = Resource::RLIMIT_NOFILE;
-    let (_, most) = getrlimit(limit).map_err(|e| system("open files", e.into()))?;
-    setrlimit(limit, most, most).map_err(|e| system("open files", e.into()))?;
-    let needed = PER_DEVICE * count as u64 + OTHERS;
-    if needed > most {
-        return Err(FleetError::Config(format!(
-            "{count} devices need {needed} open files, this process may have {most}; \
-             raise the limit (`ulimit -Hn`, as root) or take fewer devices"
-        )));
-    }
-    Ok(())
+    let (now, most) = getrlimit(limit).map_err(|e| system("open files", e.into()))?;
+    setrlimit(limit, now.max(needed), most).map_err(|e| system("open files", e.into()))
 }
 
 /// A guest that loses frames above a rate and cannot be paced works, but is slow and retransmits.
@@ -317,8 +318,23 @@ mod tests {
     }
 
     #[test]
+    fn more_devices_than_addresses_or_ports_are_refused() {
+        let check = |kind, devices| addresses(kind, devices).map_err(|error| error.to_string());
+        let text = check(NetworkKind::Bridge, MAX_BRIDGE_PORTS + 1).unwrap_err();
+        assert!(text.contains("--network switch"), "{text}");
+        assert_eq!(check(NetworkKind::Switch, MAX_BRIDGE_PORTS + 1), Ok(()));
+        let text = check(NetworkKind::Switch, 1 << 30).unwrap_err();
+        assert!(text.contains("no addresses"), "{text}");
+        assert_eq!(check(NetworkKind::Loopback, 1 << 30), Ok(()));
+    }
+
+    #[test]
     fn more_devices_than_open_files_are_refused() {
-        let error = open_files(usize::MAX / 100).unwrap_err().to_string();
+        let devices = vec![DeviceSpec::new(7, DeviceBody::Native)];
+        let mut config = FleetConfig::new(devices, "serial");
+        open_files(&config).unwrap();
+        config.other_files = u64::MAX;
+        let error = open_files(&config).unwrap_err().to_string();
         assert!(error.contains("ulimit -Hn"), "{error}");
     }
 }

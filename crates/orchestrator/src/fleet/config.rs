@@ -7,6 +7,9 @@ use zfl_machine::QemuError;
 
 use crate::spec::{BootPolicy, DeviceSpec};
 
+/// Files of an aggregator with its connections, and of a data set.
+const OTHER_FILES: u64 = 256;
+
 /// Configuration of a fleet.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
@@ -22,6 +25,8 @@ pub struct FleetConfig {
     pub pcap: Option<PcapConfig>,
     /// Start more devices than fit into this machine's memory all the same.
     pub oversubscribe: bool,
+    /// Files that whoever runs the fleet has open beside it.
+    pub other_files: u64,
     /// Continuation of a run that another fleet began: its logs are appended to, as captures always are.
     pub resumed: Option<Resumption>,
 }
@@ -36,6 +41,7 @@ impl FleetConfig {
             seed: 0,
             pcap: None,
             oversubscribe: false,
+            other_files: OTHER_FILES,
             resumed: None,
         }
     }

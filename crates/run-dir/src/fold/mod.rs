@@ -221,8 +221,14 @@ impl Fold {
                 self.progress(client, round, done_examples, total_examples);
             }
             Event::ResultReceived { record } => self.received(&record),
-            Event::ResultRejected { client, reason, .. } => {
-                self.add_fault(client, "rejected", &reason);
+            Event::ResultRejected {
+                client,
+                reason,
+                more,
+                ..
+            } => {
+                let more = (more > 0).then(|| format!(" (and {more} more)"));
+                self.add_fault(client, "rejected", &(reason + &more.unwrap_or_default()));
             }
             Event::ClientFailed {
                 client,

@@ -42,10 +42,15 @@ impl Lines {
                 client,
                 status,
                 reason,
+                more,
             } => {
+                let more = match more {
+                    0 => String::new(),
+                    _ => format!(" (and {more} more like it)"),
+                };
                 let sender = client.map_or("someone".to_owned(), |id| format!("client {id}"));
                 Some(Line::Warning(format!(
-                    "refused a message of {sender} ({status}): {reason}"
+                    "refused a message of {sender} ({status}): {reason}{more}"
                 )))
             }
             Event::RoundFinished { record } if record.round > 0 => {

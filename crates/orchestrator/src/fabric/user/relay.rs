@@ -112,7 +112,7 @@ impl Relay {
         let delay = self.interface.poll_delay(Instant::now(), &self.sockets);
         let timer = async {
             match delay {
-                Some(delay) => tokio::time::sleep(delay.into()).await,
+                Some(delay) => zfl_clock::sleep(delay.into()).await,
                 None => std::future::pending().await,
             }
         };
@@ -123,7 +123,7 @@ impl Relay {
                 match accepted {
                     Ok((stream, _)) => self.connect(stream),
                     // Descriptors have run out, and may come back.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    Err(_) => zfl_clock::sleep(Duration::from_millis(10)).await,
                 }
             }
             () = woken.notified() => {}
