@@ -9,6 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Most tables and lists within each other; no schema has as many.
+const DEPTH: usize = 32;
+
 /// A file that can be read.
 #[derive(Debug)]
 pub struct Document<'a> {
@@ -80,7 +83,7 @@ impl<'a> Document<'a> {
         })?;
         Ok(Self {
             text,
-            root: of_json(text, raw),
+            root: of_json(text, raw, DEPTH),
         })
     }
 
@@ -172,19 +175,20 @@ fn of_value(value: &Spanned<DeValue<'_>>, name: Range<usize>) -> Item {
     Item { at, node }
 }
 
-fn of_json(text: &str, raw: &RawValue) -> Item {
+fn of_json(text: &str, raw: &RawValue, depth: usize) -> Item {
     let value = raw.get();
     // It is a piece of the text.
     let start = (value.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     let at = start..start + value.len();
     let node = match value.as_bytes().first() {
+        Some(b'{' | b'[') if depth == 0 => None,
         Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(value)
             .ok()
             .map(|table| {
                 let mut keys: Vec<_> = table
                     .into_iter()
                     .map(|(name, raw)| {
-                        let item = of_json(text, raw);
+                        let item = of_json(text, raw, depth - 1);
                         Key {
                             name,
                             at: item.at.clone(),
@@ -198,7 +202,12 @@ fn of_json(text: &str, raw: &RawValue) -> Item {
         Some(b'[') => {
             let items = serde_json::from_str::<Vec<&RawValue>>(value).ok();
             items.map(|items| {
-                Node::List(items.into_iter().map(|item| of_json(text, item)).collect())
+                Node::List(
+                    items
+                        .into_iter()
+                        .map(|item| of_json(text, item, depth - 1))
+                        .collect(),
+                )
             })
         }
         Some(b'"') => serde_json::from_str(value).ok().map(Node::Text),
@@ -211,6 +220,6 @@ fn of_json(text: &str, raw: &RawValue) -> Item {
     };
     Item {
         at,
-        node: node.unwrap_or(Node::Other("unknown")),
+        node: node.unwrap_or(Node::Other("nested too deep")),
     }
 }

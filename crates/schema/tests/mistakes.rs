@@ -312,10 +312,25 @@ fn a_mistake_that_is_found_later_has_its_place_too() {
     assert_eq!(at("nothing.at.all"), (1, 1));
 }
 
+/// Neither recursion nor time without end.
+#[test]
+fn a_file_that_is_nested_too_deep_is_refused() {
+    for text in [
+        format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("x = {}", "{a=".repeat(100_000)),
+        format!("{}a = 1", "a.".repeat(100_000)),
+        format!("[{}a]", "a.".repeat(100_000)),
+    ] {
+        let checked = Document::toml(&text).and_then(|document| document.check(&schema()));
+        assert!(checked.is_err());
+    }
+}
+
 #[test]
 fn json_is_read_in_the_same_way() {
     let check = |text: &str| Document::json(text).and_then(|document| document.check(&schema()));
     assert_eq!(check("{\"rounds\": 3, \"loss\": 0.5}"), Ok(()));
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     for (text, line, words) in [
         (
             "{\n \"rounds\": \"3\"\n}",
@@ -328,6 +343,7 @@ fn json_is_read_in_the_same_way() {
         ("{\"fleet\": null}", 1, "`fleet` is null"),
         ("{\n\"rounds\": 3,\n}", 3, "this is no JSON"),
         ("", 1, "this is no JSON"),
+        (&deep, 1, "the file is"),
     ] {
         let found = check(text).unwrap_err();
         assert!(found.problem.contains(words), "{found}");
