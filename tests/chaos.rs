@@ -212,7 +212,7 @@ fn without_qemu_the_run_is_refused_with_the_package() {
             .args(["run", "--out"])
             .arg(&out),
     );
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     assert!(
         said.err.contains("apt-get install qemu-system-x86"),
         "{said:?}"
@@ -237,7 +237,7 @@ fn without_firmware_the_run_is_refused_with_the_command() {
             .args(["run", "--out"])
             .arg(&out),
     );
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     assert!(said.err.contains("cargo xtask build-guest"), "{said:?}");
     assert!(!out.exists());
 }

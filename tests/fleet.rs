@@ -8,7 +8,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use support::{Live, Pty, Run, descendants, finish, folder, signal, zfl};
+use std::time::Duration;
+use support::{
+    LIMIT, Live, Pty, Run, by_sh, descendants, finish, folder, is_stopped, signal, wait_until, zfl,
+};
 
 /// The model of a run.
 #[track_caller]
@@ -216,6 +219,11 @@ fn is_in_a_jail(pid: u32, network: &str) {
     for path in ["etc/passwd", "proc", "dev", "home", "root", "bin/sh"] {
         assert!(!root.join(path).exists(), "{network}: {path}");
     }
+    // Whoever enters from outside, as root or not, has no program to start there.
+    let mut enter = Command::new("nsenter");
+    enter.args(["--target", &pid.to_string(), "--mount", "--net", "--pid"]);
+    let entered = enter.args(["/bin/sh", "-c", "true"]).output().unwrap();
+    assert!(!entered.status.success(), "{network}: {entered:?}");
     let interfaces = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
     // Two lines above, and the loopback.
     assert_eq!(interfaces.lines().count(), 3, "{network}: {interfaces}");
@@ -289,4 +297,48 @@ fn on_screen() -> (Pty, tempfile::TempDir) {
     zfl.args(["--rounds", "100000", "--examples", "120", "--out"]);
     zfl.arg(folder.path().join("run"));
     (Pty::start(&zfl), folder)
+}
+
+/// Longest wait for an update in a run that is stopped for longer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_fleet_stands_still_with_the_process_that_was_stopped_and_goes_on_to_the_same_model() {
+    let seconds = DEADLINE.as_secs().to_string();
+    let sizes = ["--clients", "2", "--rounds", "3", "--epochs", "20"];
+    let more = ["--deadline", &seconds, "--dashboard", "off"];
+    let mut live = Live::start(&[&BARE[..], &sizes, &more].concat());
+    live.wait_for_round(1);
+    signal(live.pid(), "STOP");
+    // The first is the one that looks after the others.
+    let fleet = descendants(live.pid()).split_off(1);
+    assert!(fleet.len() > 2, "{fleet:?}");
+    wait_until("the fleet stands still", LIMIT, || {
+        let mut each = fleet.iter().map(|process| is_stopped(process.pid));
+        each.all(|stopped| stopped).then_some(())
+    });
+    let events = || fs::read_to_string(live.out().join("events.jsonl")).unwrap();
+    let before = events();
+    // Only time makes a deadline pass.
+    std::thread::sleep(DEADLINE + Duration::from_secs(1));
+    assert_eq!(events(), before, "it went on while it was stopped");
+    signal(live.pid(), "CONT");
+    let stopped = live.finish();
+    assert_eq!(stopped.said.status, Some(0), "{stopped:?}");
+    assert_eq!(stopped.results(), [0, 2, 2, 2], "{stopped:?}");
+    assert_eq!(stopped.model(), model(&NATIVE, &sizes));
+}
+
+#[test]
+fn a_fleet_that_was_started_with_a_signal_ignored_goes_on_when_it_comes() {
+    let mut command = zfl();
+    command
+        .args(["run", "--clients", "2", "--rounds", "3"])
+        .args(BARE);
+    let mut live = Live::start_as(&mut by_sh(r#"trap '' HUP INT; exec "$@""#, &command));
+    live.wait_for_round(1);
+    signal(live.pid(), "HUP");
+    signal(live.pid(), "INT");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
 }

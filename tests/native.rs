@@ -350,7 +350,7 @@ fn a_port_that_is_taken() {
             ])
             .arg(&out),
     );
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     assert!(
         said.err.contains(&address) && said.err.contains("another port"),
         "{said:?}"
@@ -366,7 +366,7 @@ fn a_port_that_is_taken_from_the_dashboard() {
     let out = temp.path().join("run");
     let more = ["--clients", "2", "--dashboard", &address];
     let said = finish(zfl().arg("run").args(small(&more)).arg("--out").arg(&out));
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     assert!(
         said.err.contains(&address) && said.err.contains("another --dashboard"),
         "{said:?}"
@@ -384,7 +384,7 @@ fn a_port_that_is_taken_from_a_servers_dashboard() {
     server.args(["server", "-r", "1", "-c", "1", "--listen", "127.0.0.1:0"]);
     server.args(["--dashboard", &address, "--out"]).arg(&out);
     let said = finish(&mut server);
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     assert!(
         said.err.contains(&address) && said.err.contains("another --dashboard"),
         "{said:?}"

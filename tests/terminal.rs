@@ -5,7 +5,7 @@ mod support;
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
-use support::{Pty, Run, SMALL, folder, signal, zfl};
+use support::{LIMIT, Pty, Run, SMALL, by_sh, folder, is_stopped, signal, wait_until, zfl};
 
 /// `zfl run --tui` in a terminal, and the folder that its results are in.
 fn start(rounds: &str) -> (Pty, tempfile::TempDir) {
@@ -62,6 +62,40 @@ fn ctrl_c_is_a_key_and_stops_it_as_well() {
     let (mut pty, _folder) = start("100000");
     pty.wait_for("[ROUND");
     pty.press("\x03");
+    assert_eq!(pty.finish(), 130);
+    pty.wait_until_restored();
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_screen_back() {
+    let folder = folder();
+    let mut zfl = zfl();
+    zfl.args(["run", "--tui", "--dashboard", "off", "--rounds", "100000"]);
+    zfl.args(SMALL).args(["--clients", "4", "--out"]);
+    zfl.arg(folder.path().join("run"));
+    // A shell with job control, which a person's has and a script's has not.
+    let script = r#"set -m; "$@"; echo the shell is back; read go; fg"#;
+    let mut pty = Pty::start(&by_sh(script, &zfl));
+    pty.wait_for("[ROUND");
+    pty.press("\x1a");
+    pty.wait_for("the shell is back");
+    pty.wait_until_restored();
+    let program = zfl.get_program().to_str().unwrap();
+    let processes = pty.processes();
+    let mut runs = processes
+        .iter()
+        .filter(|one| one.command_line.starts_with(program));
+    let run = runs
+        .next()
+        .unwrap_or_else(|| panic!("none in {processes:?}"))
+        .pid;
+    wait_until("the run stands still", LIMIT, || {
+        is_stopped(run).then_some(())
+    });
+    pty.press("\n");
+    pty.wait_for("Rounds, the newest first");
+    assert!(!pty.is_sane());
+    pty.press("q");
     assert_eq!(pty.finish(), 130);
     pty.wait_until_restored();
 }

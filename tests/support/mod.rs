@@ -14,7 +14,7 @@ mod pty;
 mod run;
 
 pub use page::Page;
-pub use process::{Guarded, descendants, is_alive, signal, wait_until};
+pub use process::{Guarded, LIMIT, descendants, is_alive, is_stopped, signal, wait_until};
 pub use pty::Pty;
 pub use run::{Live, Run};
 
@@ -50,6 +50,14 @@ pub fn root() -> PathBuf {
 /// A folder that goes when the test ends.
 pub fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder can be made")
+}
+
+/// Runs a script of sh in which `"$@"` is the command.
+pub fn by_sh(script: &str, command: &Command) -> Command {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", script, "sh"]).arg(command.get_program());
+    sh.args(command.get_args()).current_dir(root());
+    sh
 }
 
 /// Output of a finished program.

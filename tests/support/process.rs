@@ -91,6 +91,13 @@ pub fn is_alive(process: &Process) -> bool {
     look(process.pid).is_some_and(|(_, now)| now.started == process.started)
 }
 
+/// True while the process is stopped by a signal.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, fields)| fields.starts_with('T'))
+}
+
 /// Sends a signal: `KILL`, `STOP`, `INT` …
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill")

@@ -9,6 +9,10 @@
 //! - Whatever is already in place is left alone, and no package manager is called for it.
 //! - A chore that cannot be done ends with a non-zero status and the command that would help.
 
+// First, so that all others have its macros.
+#[macro_use]
+mod print;
+
 mod advisories;
 mod bench;
 mod ci;

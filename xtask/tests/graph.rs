@@ -280,6 +280,32 @@ fn names_stand_only_where_they_belong() {
     }
 }
 
+/// A macro that panics when nobody reads: the command line has a writer of its own.
+#[test]
+fn nothing_of_the_product_prints_by_a_macro() {
+    for (path, code) in sources(&root().join("crates")) {
+        for name in ["print!(", "println!(", "dbg!("] {
+            assert!(!code.contains(name), "{} has {name}", path.display());
+        }
+    }
+}
+
+/// Crates whose deadlines and time limits stand still while zfl does.
+const ON_THE_CLOCK: [&str; 4] = ["aggregator", "machine", "orchestrator", "runner"];
+
+#[test]
+fn deadlines_are_of_the_clock_that_stands_still() {
+    for name in ON_THE_CLOCK {
+        for (path, code) in sources(&root().join("crates").join(name).join("src")) {
+            let by_import =
+                |line: &str| line.starts_with("use std::time::") && line.contains("Instant");
+            let imported = code.lines().any(by_import);
+            let named = code.contains("tokio::time::") || code.contains("std::time::Instant");
+            assert!(!imported && !named, "{}: use zfl_clock", path.display());
+        }
+    }
+}
+
 #[test]
 fn a_path_is_told_from_a_word() {
     assert!(names("use std::io;", "std") && names("(tokio::spawn)", "tokio"));

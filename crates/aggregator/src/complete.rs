@@ -113,7 +113,7 @@ impl Rounds {
     /// Waits until what is still on the wire for the round is counted, or given up.
     async fn settle_bytes(&mut self) {
         let starts = async { while self.starts.join_next().await.is_some() {} };
-        let started = tokio::time::timeout(ANSWERS_WITHIN, starts);
+        let started = zfl_clock::timeout(ANSWERS_WITHIN, starts);
         let (_, ()) = tokio::join!(started, self.shared.answered());
         self.starts.abort_all();
     }

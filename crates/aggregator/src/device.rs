@@ -104,7 +104,7 @@ impl Devices {
         within: Duration,
     ) -> Result<T, DeviceError> {
         let asked = self.ask_now(method, id, device, path, body);
-        let (status, body) = tokio::time::timeout(within, asked)
+        let (status, body) = zfl_clock::timeout(within, asked)
             .await
             .unwrap_or(Err(DeviceError::TimedOut(within)))?;
         if !status.is_success() {
@@ -139,7 +139,7 @@ impl Devices {
             .header(header::CONNECTION, "close")
             .body(body)
             .map_err(|error| DeviceError::Connection(error.to_string()))?;
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(device)).await;
+        let stream = zfl_clock::timeout(CONNECT, TcpStream::connect(device)).await;
         let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(|error| DeviceError::Connection(cause(&error)))?;
         // Whether the system takes this is a matter of speed only.

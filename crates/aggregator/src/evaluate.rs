@@ -2,6 +2,7 @@
 
 use fl_data::Dataset;
 use fl_nn::{Arithmetic, Evaluation, Model, TrainError, Workspace};
+use std::thread::Builder;
 
 /// Largest mean loss of a model, in nats. One that knows nothing has a few; from one that is so far off no
 /// training finds a way back.
@@ -32,17 +33,20 @@ pub fn evaluate(
         let workers: Vec<_> = chunks
             .chunks(share)
             .map(|own| {
-                scope.spawn(move || {
+                let work = move || {
                     own.iter()
                         .map(|c| evaluate_chunk(model, params, c.0, c.1, arithmetic))
                         .collect()
-                })
+                };
+                // Where no more threads can be had, this one does it.
+                Builder::new().spawn_scoped(scope, work).map_err(|_| work())
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|w| w.join().unwrap_or(Err(TrainError::Diverged)))
-            .collect()
+        let done = workers.into_iter().map(|worker| match worker {
+            Ok(worker) => worker.join().unwrap_or(Err(TrainError::Diverged)),
+            Err(done) => done,
+        });
+        done.collect()
     });
     let mut total = Evaluation::default();
     for part in found?.into_iter().flatten() {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use anyhow::{Error, Result, bail};
 use fl_algo::Update;

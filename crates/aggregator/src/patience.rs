@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use zfl_clock::Instant;
 
 /// Part of a silence that goes by before the next question.
 const PART: u32 = 4;

@@ -80,7 +80,7 @@ async fn keep_asking(
             Some((key, answer)) = asks.next() => if questions.answered(key, answer) {
                 give_up(&shared, key);
             },
-            () = tokio::time::sleep(look) => {}
+            () = zfl_clock::sleep(look) => {}
         }
     }
 }
@@ -164,7 +164,7 @@ async fn ask(
 /// has failed its round.
 pub(crate) async fn progress(shared: Arc<Shared>, devices: Devices, interval: Duration) {
     loop {
-        tokio::time::sleep(interval).await;
+        zfl_clock::sleep(interval).await;
         let at_work: Vec<(u32, u32, SocketAddr)> = shared.look(|state| {
             let those = state.machine.at_work();
             those

@@ -1,6 +1,6 @@
 //! Rates at which strangers may cause something.
 
-use tokio::time::Instant;
+use zfl_clock::Instant;
 
 /// So many at once, and then so many a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +25,7 @@ impl Bucket {
 
     fn fill(&mut self) {
         let now = Instant::now();
-        let since = now.duration_since(self.at).as_secs_f64();
+        let since = (now - self.at).as_secs_f64();
         self.at = now;
         self.left = (self.left + since * self.rate.per_s).min(self.rate.burst.into());
     }

@@ -63,7 +63,7 @@ pub(crate) async fn tell(
 /// Tells from time to time what was only counted, for ever.
 pub(crate) async fn tell_counted(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        zfl_clock::sleep(INTERVAL).await;
         shared
             .refusals
             .counted()

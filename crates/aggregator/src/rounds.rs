@@ -3,7 +3,8 @@
 //! The machine decides; here are the clock, the requests to devices and the payloads.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
@@ -103,7 +104,7 @@ impl Rounds {
             let shared = &self.shared;
             let sleep = async {
                 match wake_us {
-                    Some(us) => tokio::time::sleep_until(shared.instant(us)).await,
+                    Some(us) => zfl_clock::sleep_until(shared.instant(us)).await,
                     None => std::future::pending().await,
                 }
             };

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};

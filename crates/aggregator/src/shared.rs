@@ -15,7 +15,7 @@ use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{Action, ClientState, Delivery, Machine, Note, Phase, Placed, Refused};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use zfl_clock::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase};
 
 use crate::algorithm::KeptByClient;

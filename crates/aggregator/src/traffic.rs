@@ -94,7 +94,7 @@ impl Shared {
     pub(crate) async fn answered(&self) {
         let mut answering = self.answering.subscribe();
         let none = answering.wait_for(|count| *count == 0);
-        let _ = tokio::time::timeout(ANSWERS_WITHIN, none).await;
+        let _ = zfl_clock::timeout(ANSWERS_WITHIN, none).await;
     }
 }
 

@@ -4,11 +4,12 @@ use crate::choice::{self, Body, Choice, Network, Time};
 use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
+use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{DIGITS, Data, Root};
 use crate::rule::{PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
-use crate::{inputs, native, place};
+use crate::{inputs, native};
 use anyhow::{Context, Result};
 use fl_algo::Attackers;
 use fl_data::{Loaded, Partition, PartitionRequest, Splits};
@@ -116,6 +117,9 @@ pub struct Experiment {
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
+    /// Place of the run directory of a new run, until it is made.
+    #[serde(skip)]
+    place: Option<Place>,
     /// Rule by which the training examples are dealt out.
     #[serde(rename = "partition")]
     pub partitioning: Partitioning,
@@ -188,6 +192,7 @@ impl Experiment {
         experiment.watchdog_s = deadlines.watchdog_s;
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
+        experiment.can_be_written()?;
         if let Out::Resumed(_) = out {
             experiment.name_inputs_from_out();
         }
@@ -217,6 +222,7 @@ impl Experiment {
         experiment.deal(&data)?;
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size, most)?;
+        experiment.can_be_written()?;
         Ok((experiment, data))
     }
 
@@ -245,9 +251,13 @@ impl Experiment {
         let notes = strategy.0.notice(&*rule).into_iter().collect();
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
-        let out = match out {
-            Out::New(out) => place::choose(out, root.runs(), &name)?,
-            Out::Resumed(run) => std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
+        let (place, out) = match out {
+            Out::New(out) => {
+                let place = Place::of(out, root.runs(), &name);
+                let path = place.look()?;
+                (Some(place), path)
+            }
+            Out::Resumed(run) => (None, std::path::absolute(run)?),
         };
         Ok(Self {
             name,
@@ -281,6 +291,7 @@ impl Experiment {
             data: named(settings, root),
             examples: root.data(settings.data.as_deref()),
             out,
+            place,
             partitioning,
             strategy,
             faults: settings.faults.clone(),
@@ -328,6 +339,34 @@ impl Experiment {
         let trace = trace.transpose().map_err(refused)?;
         FaultPlan::new(self.faults.clone(), trace, self.seed, self.clients)
             .map_err(|error| Refusal(error.to_string()))
+    }
+
+    /// Makes the folder of a new run. If another run has just taken the name that was free, it gets the
+    /// next one.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if it cannot be made.
+    pub fn make_folder(&mut self) -> Result<(), Refusal> {
+        if let Some(place) = self.place.take() {
+            self.out = place.make()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses paths that `config.toml` cannot name.
+    fn can_be_written(&self) -> Result<(), Refusal> {
+        let paths = [("data", &self.data), ("faults.trace", &self.faults.trace)];
+        for (key, path) in paths {
+            let path = path.as_deref().unwrap_or(Path::new(""));
+            require(path.to_str().is_some(), || {
+                format!(
+                    "{key}: the name of {} is not UTF-8, and config.toml takes no other: rename it, or give \
+                     a link to it (ln -s)",
+                    path.display()
+                )
+            })?;
+        }
+        self.to_toml().map(drop).map_err(Refusal::of)
     }
 
     /// The first board of a group of which nobody knows who made it: as it was asked for.

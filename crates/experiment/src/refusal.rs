@@ -7,6 +7,13 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Refusal(pub String);
 
+impl Refusal {
+    /// What went wrong before anything was started.
+    pub fn of(error: impl Into<anyhow::Error>) -> Self {
+        Self(format!("{:#}", error.into()))
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Unexpected, Vi
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -215,7 +216,7 @@ impl<K: RuleKind> Domain for Rule<K> {
         long: &'static str,
         commands: Commands,
         heading: &'static str,
-        set: fn(&mut Settings, &str) -> Result<(), String>,
+        set: fn(&mut Settings, &OsStr) -> Result<(), String>,
     ) -> Vec<Flag> {
         let name = Flag {
             long,
@@ -230,7 +231,8 @@ impl<K: RuleKind> Domain for Rule<K> {
             long,
             doc: Some(doc),
             form: Form::Texts("NAME=X"),
-            check: |text| parse_arg(text).map(drop),
+            // What is no text is no parameter, either.
+            check: |text| parse_arg(text.to_str().unwrap_or_default()).map(drop),
             ..name
         });
         [name].into_iter().chain(argument).collect()

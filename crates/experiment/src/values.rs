@@ -1,8 +1,6 @@
 //! Values of keys and flags as text: what one alone tells to be nonsense is refused, with what to give
 //! instead.
 
-use std::path::PathBuf;
-
 /// A whole number above 0.
 ///
 /// # Errors
@@ -46,14 +44,6 @@ pub fn units(text: &str) -> Result<Vec<u32>, String> {
 /// None.
 pub fn text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
-}
-
-/// A path.
-///
-/// # Errors
-/// None.
-pub fn path(text: &str) -> Result<PathBuf, String> {
-    Ok(text.into())
 }
 
 /// A seed.

@@ -27,6 +27,7 @@ mod pace;
 mod places;
 mod serve;
 mod stream;
+mod timer;
 
 pub use limits::Limits;
 pub use pace::{Pace, TooSlow};

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use zfl_clock::{Instant, Sleep};
 
 /// Bytes that the system may keep of what is written: it takes more only when part of these are through.
 const SYSTEM_BUFFER: u32 = 64 << 10;
@@ -87,7 +87,7 @@ impl Credit {
     /// Waits for the peer: ready once it has been waited for too long.
     pub fn wait(&mut self, cx: &mut Context<'_>) -> Poll<TooSlow> {
         let left = self.left;
-        let begin = || (Instant::now(), Box::pin(tokio::time::sleep(left)));
+        let begin = || (Instant::now(), Box::pin(zfl_clock::sleep(left)));
         let (_, sleep) = self.wait.get_or_insert_with(begin);
         sleep.as_mut().poll(cx).map(|()| TooSlow(self.pace))
     }

@@ -12,7 +12,7 @@ use hyper::http::Extensions;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,7 @@ use crate::body::PacedBody;
 use crate::limits::Limits;
 use crate::places::{Place, Places, Taken};
 use crate::stream::PacedStream;
+use crate::timer::RunTimer;
 
 /// Longest wait for exchanges under way when all is over.
 const LAST_EXCHANGES: Duration = Duration::from_secs(1);
@@ -72,7 +73,7 @@ pub async fn serve<C, Io, Dress>(
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_EXCHANGES, rest).await;
+    let _ = zfl_clock::timeout(LAST_EXCHANGES, rest).await;
 }
 
 /// The next connection.
@@ -84,7 +85,7 @@ async fn accept(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAd
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => {
                 places.make_room();
-                tokio::time::sleep(NO_CONNECTION).await;
+                zfl_clock::sleep(NO_CONNECTION).await;
             }
         }
     }
@@ -123,7 +124,7 @@ async fn exchange(
     });
     // That it broke is the peer's affair: it tries again.
     let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(RunTimer)
         .header_read_timeout(limits.head)
         .max_buf_size(BUFFER)
         .keep_alive(false)

@@ -32,6 +32,7 @@ mod fabric;
 pub mod faults;
 mod fleet;
 mod log;
+mod preflight;
 mod spec;
 mod sys;
 
@@ -39,4 +40,5 @@ pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
 pub use fl_client::Overrides;
 pub use fleet::{Fleet, FleetConfig, FleetError, PcapConfig, Resumption};
+pub use preflight::{BLOCKING_THREADS, preflight};
 pub use spec::{BootPolicy, DeviceBody, DeviceSpec};

@@ -86,7 +86,7 @@ async fn unwrap_when_unique<T>(mut shared: Arc<T>) -> T {
             Ok(alone) => return alone,
             Err(shared) => shared,
         };
-        tokio::time::sleep(LET_GO).await;
+        zfl_clock::sleep(LET_GO).await;
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let fleet = Arc::new(7);
         let held = Arc::clone(&fleet);
         let act = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            zfl_clock::sleep(Duration::from_millis(50)).await;
             drop(held);
         });
         assert_eq!(unwrap_when_unique(fleet).await, 7);

@@ -179,7 +179,7 @@ impl FaultRunner {
     }
 
     async fn over_after(&self, ms: u64, client: u32, fault: Fault) {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
+        zfl_clock::sleep(Duration::from_millis(ms)).await;
         let record = FleetRecord::FaultOver {
             fault: fault.name().to_owned(),
             round: None,

@@ -1,13 +1,17 @@
 //! The fleet of an experiment: its devices, and what this machine allows them.
 
 use anyhow::Result;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
 use zfl_machine::{Board, Guest, Qemu};
-use zfl_orchestrator::admission::{Capacity, open_files};
-use zfl_orchestrator::{BootPolicy, DeviceBody, DeviceSpec, FleetConfig, PcapConfig, Resumption};
+use zfl_orchestrator::admission::Capacity;
+use zfl_orchestrator::{
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, preflight,
+};
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, Plan};
 
@@ -54,7 +58,7 @@ pub(crate) fn config(
                 }),
         );
     }
-    let mut config = FleetConfig::new(devices, experiment.out.join("serial"));
+    let mut config = FleetConfig::new(devices, "");
     config.boot = BootPolicy {
         parallel: options.boot_parallel.map(|count| count as usize),
         ..BootPolicy::default()
@@ -63,13 +67,22 @@ pub(crate) fn config(
     config.oversubscribe = options.oversubscribe;
     config.resumed = resumed.map(resumption);
     config.pcap = options.pcap.as_ref().map(|capture| PcapConfig {
-        dir: experiment.out.join("pcap"),
+        dir: "".into(),
         clients: match capture {
             Capture::All => None,
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
+    place(&mut config, &experiment.out);
     Ok(config)
+}
+
+/// Sets the folders of what the devices write.
+pub(crate) fn place(config: &mut FleetConfig, run_dir: &Path) {
+    config.serial_dir = run_dir.join("serial");
+    if let Some(pcap) = &mut config.pcap {
+        pcap.dir = run_dir.join("pcap");
+    }
 }
 
 fn resumption(from: &Resumed) -> Resumption {
@@ -102,15 +115,16 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
     can_capture(experiment, fleet)?;
     let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     let emulated = boards.clone().next().is_some();
+    let mut emulators = BTreeMap::new();
     for board in boards {
-        Qemu::find(board)?;
+        emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
     }
+    preflight(&fleet.devices, fleet.other_files)?;
     let capacity = Capacity::of(&fleet.devices)?;
     require(fleet.oversubscribe || capacity.suffices(), || {
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
     })?;
-    open_files(fleet.devices.len(), fleet.other_files).map_err(Refusal)?;
     if !emulated {
         return Ok(Plan::native());
     }
@@ -120,7 +134,9 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
         pcap: fleet.pcap.is_some(),
     };
     let network = experiment.network.unwrap_or(Network::usual());
-    Ok(zfl_orchestrator::probe(network.into(), needs)?)
+    let plan = zfl_orchestrator::probe(network.into(), needs)?;
+    Fleet::fits(plan.network, fleet, &emulators)?;
+    Ok(plan)
 }
 
 /// Refuses to start machines as a stranger's board has it, unless that is allowed.

@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 use fl_data::Splits;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-use zfl_experiment::Experiment;
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal, place};
 use zfl_files::Lock;
+use zfl_orchestrator::FleetConfig;
 use zfl_run_dir::{Resumed, RunDir, RunHistory, RunSummary};
 use zfl_sandbox::{Plan, Sandbox, enter};
 
@@ -143,25 +144,16 @@ impl Runner {
     /// As [`crate::run()`].
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let mut experiment = self.experiment;
-        fleet::allowed(&experiment, &self.fleet)?;
-        let (resumed, lock) = self.resumed.unzip();
-        if let (Some(resumed), Some(_lock)) = (&resumed, &lock)
-            && resumed.round == experiment.rounds
-        {
-            let (run_dir, history) = go_on(&experiment, resumed)?;
-            observer.on_begin(Begin {
-                run_dir: &experiment.out.clone(),
-                introduction: "all rounds are complete: the summary is written",
-            })?;
-            let before = (resumed.clone(), history);
-            let finished = finish(experiment, self.data, run_dir, before, self.began, observer);
-            return block_on(finished);
+        fleet::allowed(&self.experiment, &self.fleet)?;
+        let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
+        if resumed.is_some_and(|resumed| resumed.round == self.experiment.rounds) {
+            return self.finish(observer);
         }
-        let mut fleet = fleet::config(&experiment, &self.fleet, resumed.as_ref())?;
-        fleet.other_files = places::least_files(experiment.clients, self.page.is_some());
-        let plan = fleet::probe(&experiment, &fleet)?;
-        let page = self.page.map(page::open).transpose()?;
+        let (mut fleet, plan, page) = self.prepare().map_err(Refusal::of)?;
+        let (resumed, lock) = self.resumed.unzip();
+        let mut experiment = self.experiment;
+        experiment.make_folder()?;
+        fleet::place(&mut fleet, &experiment.out);
         // Held by this outer process, and by what it forks: until the last of them has ended.
         let _lock = match lock {
             Some(lock) => lock,
@@ -196,6 +188,34 @@ impl Runner {
         confined(&plan, &out, |sandbox| {
             block_on(run.execute(sandbox, self.data, run_dir))
         })
+    }
+
+    /// Sums up a run of which all rounds are complete.
+    fn finish(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
+        let (resumed, _lock) = self.resumed.context("there is no run to sum up")?;
+        let (run_dir, history) = go_on(&self.experiment, &resumed)?;
+        observer.on_begin(Begin {
+            run_dir: &self.experiment.out,
+            introduction: "all rounds are complete: the summary is written",
+        })?;
+        let before = (resumed, history);
+        let (experiment, data) = (self.experiment, self.data);
+        block_on(finish(
+            experiment, data, run_dir, before, self.began, observer,
+        ))
+    }
+
+    /// Finds out all that can stand in the way of the run, before anything of it is there.
+    fn prepare(&self) -> Result<(FleetConfig, Plan, Option<TcpListener>)> {
+        let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
+        let mut fleet = fleet::config(&self.experiment, &self.fleet, resumed)?;
+        fleet.other_files = places::least_files(self.experiment.clients, self.page.is_some());
+        let plan = fleet::probe(&self.experiment, &fleet)?;
+        if self.resumed.is_some() {
+            place::may_hold(&self.experiment.out)?;
+        }
+        let page = self.page.map(page::open).transpose()?;
+        Ok((fleet, plan, page))
     }
 }
 

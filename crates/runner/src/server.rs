@@ -9,9 +9,10 @@ use anyhow::{Context, Result};
 use fl_data::Splits;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 use zfl_aggregator::{Server, bind};
-use zfl_experiment::Experiment;
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal};
+use zfl_orchestrator::preflight;
 use zfl_run_dir::{FleetSummary, RunSummary};
 
 /// An aggregator that listens for devices.
@@ -38,17 +39,21 @@ impl Listening {
     /// # Errors
     /// If the address is taken; any other failure to begin.
     pub fn run(self, observer: impl Observer + 'static) -> Result<RunSummary> {
+        let files = places::least_files(self.experiment.clients, self.page.is_some());
+        preflight(&[], files).map_err(Refusal::of)?;
         block_on(self.execute(Arc::new(observer)))
     }
 
     async fn execute(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
         let mut experiment = self.experiment;
         // Before a folder is made: whoever forgot a server in another terminal leaves no trace.
-        let listener = bind(self.listen).await?;
+        let listener = bind(self.listen).await.map_err(Refusal::of)?;
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
-        let page = self.page.map(page::open).transpose()?;
+        let page = self.page.map(page::open).transpose();
+        let page = page.map_err(Refusal::of)?;
+        experiment.make_folder()?;
         let _lock = claim(&experiment.out)?;
         let mut run_dir = create(&mut experiment)?;
         let train = &self.data.train;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use zfl_aggregator::Server;
+use zfl_orchestrator::BLOCKING_THREADS;
 use zfl_run_dir::{Event, Record, TrainingSummary};
 use zfl_sandbox::signals;
 
@@ -84,10 +85,11 @@ async fn comes(signal: &mut Option<Signal>) {
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build();
     runtime
         .context("cannot start the runtime")?
-        .block_on(future)
+        .block_on(zfl_clock::heartbeat(future))
 }
 
 /// Runs an aggregator to its end. If `signals` count, the first ends it cleanly; a second is the

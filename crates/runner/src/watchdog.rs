@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use zfl_aggregator::Handle;
+use zfl_clock::Instant;
 use zfl_orchestrator::FleetEvent;
 use zfl_run_dir::{Death, Event, FleetRecord, Record};
 
@@ -114,7 +115,7 @@ impl Watchdog {
         let mut training: BTreeMap<u32, Trainee> = BTreeMap::new();
         // Those that are being ended: they are found stuck until they have ended.
         let mut ending = BTreeSet::new();
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = zfl_clock::interval(LOOK_EVERY);
         // Whatever is under way ends with this.
         let mut ends = JoinSet::new();
         loop {

@@ -9,6 +9,8 @@ use nix::unistd::{Pid, getppid, setpgid};
 
 use crate::error::SandboxError;
 use crate::plan::{Isolation, NetworkKind, Plan};
+use crate::standstill::Outer;
+use crate::supervise::Lifeline;
 use crate::{namespaces, supervise, sys};
 
 /// Inside of the sandbox; proof that [`enter`] was called.
@@ -71,13 +73,17 @@ fn enter_as_outer(
     let (alive, alive_there) = io::pipe()?;
     let (mut ready_here, ready) = io::pipe()?;
     let mut outers_ends = Some((alive_there, ready_here.try_clone()?));
-    let mut ready = Some(ready);
+    let mut inits_ends = Some((alive, Outer::this()?, ready));
     let init = sys::fork(|| {
         // The copies of the outer process's ends: held here, they would outlive that process.
         outers_ends.take();
-        init(plan, &alive.into(), ready.take(), mask, inner)
+        let Some((alive, outer, ready)) = inits_ends.take() else {
+            return 1;
+        };
+        let alive = alive.into();
+        init(plan, Lifeline { alive, outer }, ready, mask, inner)
     })?;
-    drop(ready.take());
+    drop(inits_ends.take());
     let mut problem = String::new();
     ready_here.read_to_string(&mut problem)?;
     let status = supervise::supervise(init, None)?;
@@ -93,13 +99,14 @@ fn enter_as_outer(
 /// A reason why that fails goes down the pipe `ready`, which is closed when `inner` runs.
 fn init(
     plan: &Plan,
-    alive: &OwnedFd,
-    mut ready: Option<io::PipeWriter>,
+    line: Lifeline,
+    ready: io::PipeWriter,
     mask: &SigSet,
     inner: impl FnOnce(Sandbox) -> u8,
 ) -> u8 {
+    let mut ready = Some(ready);
     let me = nix::unistd::getpid();
-    let child = settle(plan.isolation, alive).and_then(|()| {
+    let child = settle(plan.isolation, &line.alive).and_then(|()| {
         let sandbox = Sandbox {
             network: plan.network,
             isolation: plan.isolation,
@@ -113,7 +120,7 @@ fn init(
     let status = match child {
         Ok(child) => {
             ready.take();
-            supervise::supervise(child, Some(alive)).unwrap_or(1)
+            supervise::supervise(child, Some(line)).unwrap_or(1)
         }
         Err(error) => {
             // If the outer process is gone, nobody is left to hear of it.
@@ -131,6 +138,8 @@ fn init(
 fn settle(isolation: Isolation, alive: &OwnedFd) -> Result<(), SandboxError> {
     // Ctrl-C then reaches the outer process only, which forwards it: once, not twice.
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    // In the terminal's background, where `stty tostop` would stop whoever prints.
+    sys::ignore(Signal::SIGTTOU)?;
     match isolation {
         Isolation::Namespaces { .. } => {
             namespaces::unshare_rest()?;

@@ -9,6 +9,8 @@
 //! inner   the rest of the program: aggregator, runtime, machines
 //! ```
 //!
+//! When `outer` is stopped (^Z), `init` stops everything until it goes on.
+//!
 //! When `inner` ends, in whatever way, `init` ends, and with process 1 the kernel kills everything
 //! in the namespace before `outer` learns of it. When `outer` ends, `init` gets SIGKILL. Bridge and
 //! taps hang on the namespaces and on descriptors of these processes: nothing of them has a name on
@@ -35,6 +37,7 @@ mod probe;
 mod room;
 mod rules;
 pub mod signals;
+mod standstill;
 mod supervise;
 mod sys;
 

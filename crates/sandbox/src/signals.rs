@@ -2,21 +2,30 @@
 //!
 //! Who starts a program with a signal ignored wants it to go on when that signal comes: nohup ignores
 //! SIGHUP, and a shell ignores SIGINT and SIGQUIT for what a script puts into the background. zfl leaves
-//! such signals alone, in all of its processes.
+//! such signals alone, in all of its processes. SIGHUP tells that the terminal is gone: it is ignored as
+//! well where there is none, since a program between nohup and zfl (`timeout`) may have set it back.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::sys;
 
 /// Sets signals as zfl needs them, at the start of the program: a limit of a file's size is an error of
-/// the write, not the end of the process; and the end of a child is told, whoever did not want to hear
-/// of it before.
+/// the write, not the end of the process; the end of a child is told, whoever did not want to hear of it
+/// before; and without a terminal nothing hangs up.
 ///
 /// # Errors
 /// If the system refuses.
 pub fn prepare() -> io::Result<()> {
+    let terminals = [
+        io::stdin().is_terminal(),
+        io::stdout().is_terminal(),
+        io::stderr().is_terminal(),
+    ];
+    if !terminals.contains(&true) {
+        sys::ignore(Signal::SIGHUP)?;
+    }
     sys::ignore(Signal::SIGXFSZ)?;
     sys::usual(Signal::SIGCHLD)
 }

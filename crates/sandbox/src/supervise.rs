@@ -11,6 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::signals;
+use crate::standstill::{LOOK_EVERY, Outer, Standstill};
 
 const FORWARDED: [Signal; 4] = [
     Signal::SIGINT,
@@ -29,21 +30,41 @@ pub(crate) fn block_signals() -> nix::Result<SigSet> {
     watched().thread_swap_mask(SigmaskHow::SIG_BLOCK)
 }
 
+/// What `init` has of the outer process.
+#[derive(Debug)]
+pub(crate) struct Lifeline {
+    /// A pipe; when its other end is closed, that process is gone.
+    pub alive: OwnedFd,
+    /// Its state.
+    pub outer: Outer,
+}
+
 /// Forwards signals to `child` until it ends, reaps every orphan meanwhile, and returns its status.
 ///
-/// If `alive` is given and its other end is closed, `child` is killed.
-pub(crate) fn supervise(child: Pid, alive: Option<&OwnedFd>) -> io::Result<u8> {
+/// With a lifeline, `child` and all below it stand still while the outer process does, and are killed
+/// when that is gone.
+pub(crate) fn supervise(child: Pid, line: Option<Lifeline>) -> io::Result<u8> {
+    let (alive, outer) = line.map(|line| (line.alive, line.outer)).unzip();
+    let mut standstill = outer.map(|outer| Standstill::new(outer, child));
+    let look_every = match standstill {
+        Some(_) => PollTimeout::try_from(LOOK_EVERY).unwrap_or(PollTimeout::NONE),
+        None => PollTimeout::NONE,
+    };
     let signals = SignalFd::with_flags(&watched(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     loop {
         if let Some(status) = reap(child)? {
             return Ok(status);
         }
         let mut sources = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        sources.extend(alive.map(|alive| PollFd::new(alive.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut sources, PollTimeout::NONE) {
+        let alive = alive.as_ref().map(AsFd::as_fd);
+        sources.extend(alive.map(|alive| PollFd::new(alive, PollFlags::POLLIN)));
+        match poll(&mut sources, look_every) {
             Err(Errno::EINTR) => continue,
             other => other?,
         };
+        if let Some(standstill) = &mut standstill {
+            standstill.follow();
+        }
         if sources
             .get(1)
             .is_some_and(|alive| alive.any() == Some(true))

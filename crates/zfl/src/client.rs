@@ -6,11 +6,16 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use zfl_experiment::Root;
-use zfl_experiment::place;
-use zfl_orchestrator::{DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides};
+use zfl_experiment::place::{self, Place};
+use zfl_experiment::{Refusal, Root};
+use zfl_orchestrator::{
+    DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, preflight,
+};
 use zfl_runner::{Interrupts, block_on};
 use zfl_sandbox::{Plan, Sandbox, enter};
+
+/// Files of this process beside those of its devices.
+const OTHER_FILES: u64 = 64;
 
 /// Carries `zfl client` out, and returns the exit status.
 ///
@@ -18,18 +23,20 @@ use zfl_sandbox::{Plan, Sandbox, enter};
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
 pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
-    let out = place::choose(args.out.as_deref(), root.runs(), &name)?;
+    let place = Place::of(args.out.as_deref(), root.runs(), &name);
+    place.look()?;
+    let devices = devices(args);
+    preflight(&devices, OTHER_FILES).map_err(Refusal::of)?;
+    let out = place.make()?;
     let mut outcome = Ok(1);
     enter(&Plan::native(), |sandbox| {
-        outcome = block_on(live(sandbox, args, &out));
+        outcome = block_on(live(sandbox, args, devices, &out));
         0
     })?;
     outcome
 }
 
-async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
-    let mut interrupts = Interrupts::new()?;
-    let (tell, told) = mpsc::unbounded_channel();
+fn devices(args: &ClientArgs) -> Vec<DeviceSpec> {
     let overrides = Overrides {
         local_epochs: Some(args.epochs),
         batch_size: Some(args.batch_size),
@@ -40,7 +47,17 @@ async fn live(sandbox: Sandbox, args: &ClientArgs, out: &Path) -> Result<u8> {
         overrides,
         ..DeviceSpec::new(client, DeviceBody::Native)
     };
-    let devices = (0..args.clients).map(device).collect();
+    (0..args.clients).map(device).collect()
+}
+
+async fn live(
+    sandbox: Sandbox,
+    args: &ClientArgs,
+    devices: Vec<DeviceSpec>,
+    out: &Path,
+) -> Result<u8> {
+    let mut interrupts = Interrupts::new()?;
+    let (tell, told) = mpsc::unbounded_channel();
     let config = FleetConfig::new(devices, out.join("serial"));
     let fleet = Fleet::start(sandbox, config, tell).await?;
     let report = fleet.boot(args.server).await;

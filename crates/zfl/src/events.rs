@@ -23,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub fn follow(run: &Path) -> Result<u8> {
     // Ctrl-C is for the run, the end of which is still to be told.
     SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).thread_block()?;
-    let lines = StdinLines::read();
+    let lines = StdinLines::read()?;
     let mut copy = Copy::default();
     let told = loop {
         // In this order: what was written before the end is there after it.

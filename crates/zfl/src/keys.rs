@@ -1,8 +1,11 @@
 //! Flags of the keys of an experiment, as the experiment declares them.
 
-use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
+use clap::builder::{
+    OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser,
+};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use zfl_experiment::keys::{Commands, Flag, Form, Key};
 use zfl_experiment::{Settings, all_keys};
@@ -64,24 +67,24 @@ fn plain(default: &str) -> String {
 }
 
 fn checked(flag: Flag) -> ValueParser {
-    let parser = move |text: &str| (flag.check)(text).map(|()| text.to_owned());
-    ValueParser::new(parser)
+    let parser = move |text: OsString| (flag.check)(&text).map(|()| text);
+    ValueParser::new(OsStringValueParser::new().try_map(parser))
 }
 
 fn read(matches: &ArgMatches, server: bool) -> Result<Settings, Error> {
     let mut settings = Settings::default();
     for (_, flag) in flags(server) {
-        let set = |settings: &mut Settings, text: &str| {
+        let set = |settings: &mut Settings, text: &OsStr| {
             let refused = |advice| Error::raw(ErrorKind::ValueValidation, advice);
             (flag.set)(settings, text).map_err(refused)
         };
         if let Form::Switch = flag.form {
             if matches.get_flag(flag.long) {
-                set(&mut settings, "true")?;
+                set(&mut settings, OsStr::new("true"))?;
             }
             continue;
         }
-        for text in matches.get_many::<String>(flag.long).into_iter().flatten() {
+        for text in matches.get_raw(flag.long).into_iter().flatten() {
             set(&mut settings, text)?;
         }
     }

@@ -35,8 +35,8 @@ use output::NobodyReads;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
-use zfl_experiment::{Refusal, Root, require};
+use zfl_clock::Instant;
+use zfl_experiment::{Refusal, Root, place, require};
 use zfl_runner::Ended;
 
 fn main() -> ExitCode {
@@ -125,7 +125,8 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         }
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(root.runs(), Some(run));
-            let found = args.runs.iter().map(find).collect::<Result<Vec<_>>>()?;
+            let found = args.runs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+            place::may_hold(&args.out)?;
             let report = zfl_report::write(&found, &args.out)?;
             for warning in report.warnings {
                 output::warn(&terminal::text::clean(&warning));

@@ -6,8 +6,8 @@ use crate::terminal::display::Shown;
 use crate::terminal::seen;
 use crate::{command, output, runs, token};
 use anyhow::Result;
-use std::time::Instant;
-use zfl_experiment::{Body, BodyChoice, Experiment, Out, Root, Settings, boards};
+use zfl_clock::Instant;
+use zfl_experiment::{Body, BodyChoice, Experiment, Out, Refusal, Root, Settings, boards};
 use zfl_run_dir::RunSummary;
 use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE, changed_since};
 
@@ -26,7 +26,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
         std::env::var_os(TOKEN_VARIABLE),
         dashboard,
     )?;
-    let runner = runner(args, root)?;
+    let runner = runner(args, root).map_err(Refusal::of)?;
     let experiment = runner.experiment();
     for line in &experiment.notes {
         output::note(line);

@@ -3,6 +3,7 @@
 use crate::output;
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use zfl_experiment::Refusal;
@@ -62,19 +63,22 @@ fn progress(run: &Path) -> String {
 /// nothing is said, the only one under way, else the latest.
 ///
 /// # Errors
-/// If there is no such run.
-pub fn find(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
+/// A [`Refusal`] if there is no such run.
+pub fn find(runs: &Path, named: Option<&Path>) -> Result<PathBuf, Refusal> {
     if let Some(name) = named {
         for candidate in [name.to_owned(), runs.join(name)] {
             if candidate.join("config.toml").is_file() {
                 return Ok(candidate);
             }
         }
-        bail!(
-            "{} is no run directory, nor one in {}",
+        let why = fs::metadata(name.join("config.toml")).err();
+        let why = why.filter(|error| error.kind() != ErrorKind::NotFound);
+        let why = why.map_or(String::new(), |error| format!(": {error}"));
+        return Err(Refusal(format!(
+            "{} is no run directory, nor one in {}{why}",
             name.display(),
             runs.display()
-        );
+        )));
     }
     if let [(only, _)] = &under_way(runs)[..] {
         return Ok(only.clone());
@@ -85,22 +89,22 @@ pub fn find(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
         .max_by_key(|entry| entry.metadata().and_then(|m| m.modified()).ok());
     latest
         .map(|entry| entry.path())
-        .with_context(|| format!("there is no run in {}; name one", runs.display()))
+        .ok_or_else(|| Refusal(format!("there is no run in {}; name one", runs.display())))
 }
 
 /// The run that `zfl stop` means: the named one, or the only one under way.
 ///
 /// # Errors
-/// A [`Refusal`] if several are under way; if there is none.
-pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
+/// A [`Refusal`] if several are under way, or none is.
+pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf, Refusal> {
     if named.is_some() {
         return find(runs, named);
     }
     match &under_way(runs)[..] {
-        [] => bail!(
+        [] => Err(Refusal(format!(
             "no run is under way in {}; name one that is elsewhere",
             runs.display()
-        ),
+        ))),
         [(only, _)] => Ok(only.clone()),
         several => {
             let names = several.iter().map(|(run, _)| run.display().to_string());
@@ -108,8 +112,7 @@ pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
             Err(Refusal(format!(
                 "{} runs are under way, name the one to stop:\n  {names}",
                 several.len()
-            ))
-            .into())
+            )))
         }
     }
 }
@@ -119,7 +122,8 @@ pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// If it is not under way, or does not stop.
 pub fn stop(run: &Path) -> Result<()> {
-    let holder = holder(run).with_context(|| format!("{} is not under way", run.display()))?;
+    let over = || Refusal(format!("{} is not under way", run.display()));
+    let holder = holder(run).ok_or_else(over)?;
     // One that stands still, by ^Z, hears of the end only when it goes on.
     for signal in [Signal::TERM, Signal::CONT] {
         holder.signal(signal).context("signal the run")?;
@@ -141,11 +145,12 @@ pub fn stop(run: &Path) -> Result<()> {
 /// `zfl logs CLIENT`: the path of a device's serial log.
 ///
 /// # Errors
-/// If the run has no such device.
-pub fn log_path(run: &Path, client: u32) -> Result<PathBuf> {
+/// A [`Refusal`] if the run has no such device.
+pub fn log_path(run: &Path, client: u32) -> Result<PathBuf, Refusal> {
     let name = format!("serial/{client}.log");
-    if !Dir::open(run)?.is_file(&name) {
-        bail!("{} has no log of a device {client}", run.display());
+    if !Dir::open(run).is_ok_and(|dir| dir.is_file(&name)) {
+        let run = run.display();
+        return Err(Refusal(format!("{run} has no log of a device {client}")));
     }
     Ok(run.join(name))
 }
@@ -260,7 +265,6 @@ mod tests {
         assert_eq!(to_stop(runs.path(), None).unwrap(), a);
         let _of_b = lock(&b).unwrap();
         let several = said(None);
-        assert!(several.is::<Refusal>(), "{several}");
         for part in ["2 runs", a.to_str().unwrap(), b.to_str().unwrap()] {
             assert!(several.to_string().contains(part), "{several}");
         }

@@ -6,8 +6,8 @@ use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use crate::{command, output};
 use anyhow::Result;
-use std::time::Instant;
-use zfl_experiment::{Experiment, Root};
+use zfl_clock::Instant;
+use zfl_experiment::{Experiment, Refusal, Root};
 use zfl_runner::Listening;
 
 /// Carries `zfl server` out, and returns the exit status.
@@ -19,7 +19,8 @@ pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
     args.display.check()?;
     let settings = args.settings();
     let out = settings.out.as_deref();
-    let (experiment, data) = Experiment::of_server(&settings, out, root)?;
+    let resolved = Experiment::of_server(&settings, out, root);
+    let (experiment, data) = resolved.map_err(Refusal::of)?;
     for line in &experiment.notes {
         output::note(line);
     }

@@ -15,10 +15,14 @@ pub struct StdinLines {
 
 impl StdinLines {
     /// Reads standard input by a thread: whoever writes there never waits for a slow terminal.
-    pub fn read() -> Self {
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn read() -> io::Result<Self> {
         let (tell, lines) = mpsc::channel();
-        std::thread::spawn(move || split(io::stdin(), |line| tell.send(line).is_ok()));
-        Self { lines }
+        let read = move || split(io::stdin(), |line| tell.send(line).is_ok());
+        std::thread::Builder::new().spawn(read)?;
+        Ok(Self { lines })
     }
 
     /// Waits until the end, at most this long; whether it has come. Lines are dropped.

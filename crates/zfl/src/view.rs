@@ -5,6 +5,7 @@ use anyhow::Result;
 use std::net::SocketAddr;
 use std::path::Path;
 use zfl_dashboard::Dashboard;
+use zfl_experiment::Refusal;
 use zfl_runner::{Interrupts, block_on, open_page};
 
 /// `zfl view`: serves the page about a run until Ctrl-C.
@@ -12,9 +13,9 @@ use zfl_runner::{Interrupts, block_on, open_page};
 /// # Errors
 /// If there is no such run, or the address is taken.
 pub fn view(run: &Path, listen: SocketAddr) -> Result<u8> {
-    let listener = open_page(listen)?;
+    let listener = open_page(listen).map_err(Refusal::of)?;
     let address = listener.local_addr()?;
-    let dashboard = Dashboard::from_run_dir(run)?;
+    let dashboard = Dashboard::from_run_dir(run).map_err(Refusal::of)?;
     block_on(async move {
         let mut interrupts = Interrupts::new()?;
         dashboard.follow()?;

@@ -7,6 +7,7 @@ use crate::values;
 use serde::de::{DeserializeSeed, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -24,6 +25,17 @@ pub trait Domain {
     /// # Errors
     /// Advice: the value to give instead.
     fn parse(text: &str) -> Result<Self::Value, String>;
+
+    /// Reads a flag's value that need not be text.
+    ///
+    /// # Errors
+    /// As of [`Domain::parse`].
+    fn parse_os(text: &OsStr) -> Result<Self::Value, String> {
+        Self::parse(
+            text.to_str()
+                .ok_or("this is not UTF-8: give another name")?,
+        )
+    }
 
     /// Reads a value of a file, whose type is right and whose bounds may not be.
     ///
@@ -53,7 +65,7 @@ pub trait Domain {
         long: &'static str,
         commands: Commands,
         heading: &'static str,
-        set: fn(&mut Settings, &str) -> Result<(), String>,
+        set: fn(&mut Settings, &OsStr) -> Result<(), String>,
     ) -> Vec<Flag> {
         vec![Flag {
             long,
@@ -61,7 +73,7 @@ pub trait Domain {
             heading,
             doc: None,
             form: Self::FORM,
-            check: |text| Self::parse(text).map(drop),
+            check: |text| Self::parse_os(text).map(drop),
             set,
         }]
     }
@@ -166,8 +178,6 @@ domains! {
         {"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"};
     /// A name, or a path with a slash in it.
     Name(String) "NAME", values::text, |_| true => "", "name", {"type": "string"};
-    /// A folder.
-    Folder(PathBuf) "DIR", values::path, |_| true => "", "path", {"type": "string"};
     /// Units of the hidden layers.
     Units(Vec<u32>) "N,…", values::units, |units| units.iter().all(|&units| units > 0) => "give at least 1 unit a layer",
         "list of whole numbers from 1",
@@ -175,6 +185,38 @@ domains! {
     /// Units of all layers.
     Layers(Vec<u32>) "N,…", values::units, |_| true => "", "list of whole numbers",
         {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": u32::MAX}};
+}
+
+/// A folder, whose name need not be text.
+pub enum Folder {}
+
+impl Domain for Folder {
+    type Value = PathBuf;
+    const FORM: Form = Form::Text("DIR");
+
+    fn parse(text: &str) -> Result<PathBuf, String> {
+        Ok(text.into())
+    }
+
+    fn parse_os(text: &OsStr) -> Result<PathBuf, String> {
+        Ok(text.into())
+    }
+
+    fn read<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        PathBuf::deserialize(from)
+    }
+
+    fn values() -> String {
+        String::from("path")
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string"})
+    }
+
+    fn show(value: &PathBuf) -> String {
+        shown(value)
+    }
 }
 
 /// A value as TOML has it.

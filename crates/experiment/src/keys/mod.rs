@@ -16,6 +16,7 @@ pub(crate) use suggest::{nearest, suggest};
 
 use crate::settings::Settings;
 use serde_json::Value;
+use std::ffi::OsStr;
 
 /// A key of an experiment file.
 #[derive(Clone, Copy)]
@@ -48,9 +49,9 @@ pub struct Flag {
     /// The form of its value.
     pub form: Form,
     /// Checks a value.
-    pub check: fn(&str) -> Result<(), String>,
+    pub check: fn(&OsStr) -> Result<(), String>,
     /// Sets the key to a value.
-    pub set: fn(&mut Settings, &str) -> Result<(), String>,
+    pub set: fn(&mut Settings, &OsStr) -> Result<(), String>,
 }
 
 /// The form of a flag's value.
@@ -119,7 +120,7 @@ macro_rules! keys {
                     $heading,
                     |settings, text| {
                         let at: fn(&mut Settings) -> &mut $Struct = $at;
-                        let said = <$Domain>::parse(text)?;
+                        let said = <$Domain>::parse_os(text)?;
                         let field = &mut at(settings).$key;
                         *field = <$Domain>::over(Some(said), field.take());
                         Ok(())

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -24,8 +25,9 @@ const MAX_BYTES: usize = 64 * 1024;
 /// Guest of a machine that is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guest {
-    /// There, and not running.
+    /// Guest that is there and does not run.
     Stopped,
+    /// No guest.
     Absent,
 }
 

@@ -59,7 +59,7 @@ impl Serial {
         }
         for character in text.as_bytes().chunks(1) {
             self.line.write_all(character).await?;
-            tokio::time::sleep(PACE).await;
+            zfl_clock::sleep(PACE).await;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@
 //! fifth when ten processes want two processors. There is an end to that: booting takes a fraction
 //! of a second, and a guest that hangs is to be found on a busy host as well.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 /// Least share by which a moment counts, on a host of whatever load.
 const LEAST_SHARE: f64 = 1.0 / 8.0;
@@ -34,7 +35,7 @@ impl Patience {
         let runnable = std::fs::read_to_string("/proc/loadavg").ok();
         let runnable = runnable.as_deref().and_then(runnable_in).unwrap_or(1);
         let passed = self.looked.elapsed();
-        self.looked += passed;
+        self.looked = self.looked + passed;
         self.left = self.left.saturating_sub(passed.mul_f64(share(runnable)));
         self.left.is_zero()
     }

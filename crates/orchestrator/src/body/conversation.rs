@@ -1,6 +1,7 @@
 //! Conversation between the orchestrator and a guest: the prompt, the command, and last words.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use zfl_machine::{Action, Dialogue, Guest, Patience};
 
@@ -72,7 +73,7 @@ impl Emulated {
     ) -> Result<u64, ShellError> {
         let mut dialogue = Dialogue::new(&self.board.shell.prompt, command);
         let mut patience = Patience::new(prompt_timeout);
-        let mut tick = tokio::time::interval(Patience::TICK);
+        let mut tick = zfl_clock::interval(Patience::TICK);
         let mut boot_ms = None;
         let mut next = is_awake.then(|| {
             let partial = lock(&self.identity.log).partial();
@@ -162,7 +163,7 @@ impl Emulated {
 /// Lets a guest that reported its own end print the rest.
 pub(super) async fn last_words(session: &mut Session) {
     let rest = async { while let Output::Lines(_) = session.output().await {} };
-    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+    let _ = zfl_clock::timeout(LAST_WORDS, rest).await;
 }
 
 fn millis(since: Instant) -> u64 {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;

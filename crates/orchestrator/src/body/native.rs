@@ -9,7 +9,7 @@ mod thread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 

@@ -10,7 +10,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -67,7 +68,7 @@ struct TapState {
     max_kbit_per_s: Option<u32>,
     /// Addresses of its device, once it has had a machine.
     owner: Option<Owner>,
-    /// What comes in at the tap goes through another link.
+    /// Diversion of what comes in at the tap through another link.
     diverted: bool,
 }
 
@@ -341,7 +342,7 @@ pub(super) async fn open_tap(name: &str, vnet_header: bool) -> io::Result<OwnedF
             Err(error)
                 if error.kind() == io::ErrorKind::ResourceBusy && start.elapsed() < PATIENCE =>
             {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                zfl_clock::sleep(Duration::from_millis(10)).await;
             }
             Err(error) => {
                 let text = format!("/dev/net/tun cannot be used: {error}");

@@ -9,13 +9,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use zfl_clock::Instant;
 
 use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
-use zfl_machine::{Emulator, HostUsage, Machines, Tuning};
+use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning};
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
 
@@ -26,8 +26,7 @@ pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 use crate::body::{Command, Emulated, FleetShared, Identity, Native, live};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
-    Bridge, Fabric, LinkChange, Loopback, MAX_BRIDGE_PORTS, NO_CAPTURES, Outlet, Subnet,
-    Switchboard, UserNet,
+    Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
 };
 use crate::log::DeviceLog;
 use crate::spec::{DeviceBody, DeviceSpec};
@@ -61,10 +60,8 @@ impl Fleet {
         config: FleetConfig,
         events: mpsc::UnboundedSender<FleetEvent>,
     ) -> Result<Self, FleetError> {
-        checks::devices(&config.devices)?;
-        checks::tuning(&config.devices)?;
         let emulators = checks::emulators(&config.devices)?;
-        checks::network(sandbox.network(), &config, &emulators)?;
+        Self::fits(sandbox.network(), &config, &emulators)?;
         checks::open_files(&config)?;
         if !config.oversubscribe {
             checks::memory_of_the_host(&config.devices)?;
@@ -102,6 +99,21 @@ impl Fleet {
             fleet.add(index, spec, log, &emulators);
         }
         Ok(fleet)
+    }
+
+    /// Checks that a network and these emulators, by board, can carry a fleet; nothing is started.
+    ///
+    /// # Errors
+    /// [`FleetError::Config`] with what to change.
+    pub fn fits(
+        network: NetworkKind,
+        config: &FleetConfig,
+        emulators: &BTreeMap<String, Qemu>,
+    ) -> Result<(), FleetError> {
+        checks::devices(&config.devices)?;
+        checks::tuning(&config.devices)?;
+        checks::network(network, config, emulators)?;
+        checks::addresses(network, config.devices.len())
     }
 
     /// Starts the task of a device, which waits to be told to boot.
@@ -360,12 +372,6 @@ async fn start_fabric(
             let own_loopback = sandbox.isolation() != Isolation::None;
             Box::new(UserNet::start(own_loopback).await.map_err(failed)?)
         }
-        NetworkKind::Bridge if devices > MAX_BRIDGE_PORTS => {
-            return Err(FleetError::Config(format!(
-                "a Linux bridge has {MAX_BRIDGE_PORTS} ports, not {devices}; \
-                 take fewer devices or `--network switch`"
-            )));
-        }
         NetworkKind::Bridge => {
             let subnet = subnet_for(devices)?;
             let outlets = outlets(&config.devices);
@@ -382,7 +388,7 @@ async fn start_fabric(
     })
 }
 
-fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
+pub(crate) fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
     let none = || FleetError::Config(format!("there are no addresses for {devices} devices"));
     Subnet::for_devices(devices).ok_or_else(none)
 }
@@ -450,7 +456,7 @@ fn open_log(
     open().map_err(|e| system(folder.path().join(&name).display(), e))
 }
 
-fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {
+pub(crate) fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {
     FleetError::System {
         what: what.to_string(),
         source,

@@ -49,6 +49,8 @@ pub enum KeyEffect {
     Leave,
     /// To stop the run.
     Stop,
+    /// To stand still, with the run, and give the terminal to the shell.
+    Suspend,
 }
 
 /// The lines that the run said, the newest.
@@ -188,6 +190,9 @@ impl App {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         if matches!(key.code, KeyCode::Char('q')) || (control && key.code == KeyCode::Char('c')) {
             return Some(self.quit());
+        }
+        if control && key.code == KeyCode::Char('z') {
+            return Some(KeyEffect::Suspend);
         }
         if std::mem::take(&mut self.help) {
             return None;

@@ -21,9 +21,9 @@ use crate::stdin_lines::StdinLines;
 use crate::terminal::display::need_terminal;
 use crate::terminal::text::clean;
 use crate::terminal::{Line, Lines};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use app::{App, KeyEffect, Log};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use ratatui::DefaultTerminal;
@@ -31,6 +31,7 @@ use ratatui::crossterm::event;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use zfl_experiment::require;
 use zfl_run_dir::{Fold, Meta, Tail, is_under_way};
 use zfl_sandbox::signals;
 
@@ -51,7 +52,7 @@ enum End {
 /// If the run directory cannot be read.
 pub fn follow(run: &Path) -> Result<u8> {
     let signals = signals()?;
-    let mut show = Show::of(run, Source::Lines(StdinLines::read()), signals)?;
+    let mut show = Show::of(run, Source::Lines(StdinLines::read()?), signals)?;
     let ended = show.on_screen();
     let mut out = io::stdout();
     if let Err(error) = &ended {
@@ -75,23 +76,36 @@ pub fn follow(run: &Path) -> Result<u8> {
 /// If there is no terminal, or the run directory cannot be read.
 pub fn view(run: &Path) -> Result<u8> {
     need_terminal("--tui")?;
-    if !run.join("events.jsonl").is_file() {
-        bail!(
-            "{} has no events.jsonl: the run has not begun",
-            run.display()
-        );
-    }
+    require(run.join("events.jsonl").is_file(), || {
+        let run = run.display();
+        format!("{run} has no events.jsonl: the run has not begun")
+    })?;
     Show::of(run, Source::Events, signals()?)?.on_screen()?;
     Ok(0)
 }
 
-/// The signals that end this process, which are from now on looked for between two pictures: none may
-/// end it half way. No other thread may be there yet.
+/// The signals that end this process or stop it, which are from now on looked for between two pictures:
+/// none may do so half way. No other thread may be there yet.
 fn signals() -> Result<SignalFd> {
-    let mask = signals::heeded([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    let mask = signals::heeded([
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGTSTP,
+        Signal::SIGCONT,
+    ]);
     mask.thread_block()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     Ok(SignalFd::with_flags(&mask, flags)?)
+}
+
+/// Stands still until the shell says otherwise; not at all where no shell looks after this process.
+fn stand_still() -> Result<()> {
+    let stop = SigSet::from(Signal::SIGTSTP);
+    stop.thread_unblock()?;
+    raise(Signal::SIGTSTP)?;
+    stop.thread_block()?;
+    Ok(())
 }
 
 /// Source of the log's lines.
@@ -151,13 +165,37 @@ impl Show {
                 match self.app.on_event(&event::read()?) {
                     Some(KeyEffect::Leave) => return Ok(End::Left),
                     Some(KeyEffect::Stop) => self.stop(),
+                    // The terminal makes no signal of this key here.
+                    Some(KeyEffect::Suspend) => kill(Pid::from_raw(0), Signal::SIGTSTP)?,
                     None => {}
                 }
             }
-            if self.signals.read_signal()?.is_some() {
-                return Ok(End::Left);
+            match self.signal()? {
+                None => {}
+                Some(Signal::SIGTSTP) => {
+                    ratatui::try_restore().context("give the terminal back")?;
+                    stand_still()?;
+                    self.take(terminal)?;
+                }
+                Some(Signal::SIGCONT) => self.take(terminal)?,
+                Some(_) => return Ok(End::Left),
             }
         }
+    }
+
+    /// Takes the terminal again, whoever had it meanwhile.
+    fn take(&mut self, terminal: &mut DefaultTerminal) -> Result<()> {
+        *terminal = ratatui::try_init().context("take the terminal")?;
+        terminal.clear()?;
+        terminal.draw(|frame| draw::draw(frame, &mut self.app))?;
+        Ok(())
+    }
+
+    /// The next signal, if one has come.
+    fn signal(&self) -> Result<Option<Signal>> {
+        let signal = self.signals.read_signal()?;
+        let number = signal.map(|signal| signal.ssi_signo.cast_signed());
+        Ok(number.map(Signal::try_from).transpose()?)
     }
 
     /// Takes in what is new; returns whether more may come.

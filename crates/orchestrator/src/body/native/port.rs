@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use zfl_clock::Instant;
 
 use fl_client::{Port, PortError};
 use nix::errno::Errno;
@@ -108,7 +109,7 @@ impl SocketPort {
         let wake = wake_at_us.map(|at_us| self.started + Duration::from_micros(at_us));
         let timeout = match [closing, wake].into_iter().flatten().min() {
             // Rounded up: waking a little early would only mean to sleep again.
-            Some(at) => at.saturating_duration_since(now) + Duration::from_micros(999),
+            Some(at) => (at - now) + Duration::from_micros(999),
             None => Duration::MAX,
         };
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::NONE);

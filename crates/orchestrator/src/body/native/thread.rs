@@ -186,7 +186,7 @@ fn live(
 pub(super) mod tests {
     use super::*;
     use crate::log::{DeviceLog, lock};
-    use std::time::Instant;
+    use zfl_clock::Instant;
 
     pub(in crate::body::native) fn log() -> SharedLog {
         let log = DeviceLog::create(tempfile::tempfile().unwrap(), Instant::now());
