@@ -31,6 +31,7 @@ mod seal;
 mod state;
 mod summary;
 mod tail;
+mod together;
 mod write;
 
 /// Most of a JSON file or of `config.toml`, in bytes: a fleet of every client fits many times over.
