@@ -68,6 +68,11 @@ fn schema() -> Value {
 }
 
 impl Trace {
+    /// Unit of its numbers.
+    pub fn unit(&self) -> TraceUnit {
+        self.unit
+    }
+
     /// Reads a trace.
     ///
     /// # Errors
