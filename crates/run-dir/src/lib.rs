@@ -47,7 +47,7 @@ pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;
-pub use history::RunHistory;
+pub use history::{RunHistory, time_decided};
 pub use lock::{PID_FILE, claim, create_new, holder, is_under_way, lock};
 pub use logs::log;
 pub use meta::Meta;
