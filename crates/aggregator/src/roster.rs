@@ -8,6 +8,14 @@ use fl_proto::Word;
 
 use crate::broadcast::Form;
 use crate::entry::Entry;
+use crate::rate::{Bucket, Rate};
+
+/// Joins of one client: each is told, asked after, and ends what the client was at. A device joins when it
+/// has booted, and again when the answer was lost.
+const JOINS: Rate = Rate {
+    burst: 16,
+    per_s: 0.2,
+};
 
 /// Address and bytes of a client.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +28,8 @@ pub struct Client {
     pub word: Option<Word>,
     /// Form of the bodies that it is sent.
     pub form: Form,
+    /// Joins that it may make before it has to wait.
+    joins: Option<Bucket>,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.
@@ -65,6 +75,9 @@ pub enum JoinError {
     /// Taken by a live device.
     #[error("client {0} is another device, which is alive")]
     Taken(u32),
+    /// Joined over and over.
+    #[error("client {0} joins too often: wait a while")]
+    TooOften(u32),
     /// No ID left.
     #[error("all {0} clients have joined")]
     Full(u32),
@@ -109,7 +122,9 @@ impl JoinError {
     /// Status of the refusal.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Unknown(..) | Self::Taken(_) | Self::Full(_) => StatusCode::CONFLICT,
+            Self::Unknown(..) | Self::Taken(_) | Self::TooOften(_) | Self::Full(_) => {
+                StatusCode::CONFLICT
+            }
             Self::Crowded { .. }
             | Self::NoSecret
             | Self::Elsewhere { .. }
@@ -218,6 +233,10 @@ impl Roster {
             self.has_room(&newcomer)?;
         }
         let client = &mut self.clients[id as usize];
+        let joins = client.joins.get_or_insert_with(|| Bucket::full(JOINS));
+        if !joins.take() {
+            return Err(JoinError::TooOften(id));
+        }
         client.address = Some(address);
         client.source = Some(source);
         client.word = word;
@@ -355,5 +374,22 @@ mod tests {
         for (port, id) in [(1, 4), (2, 5)] {
             assert_eq!(at([127, 0, 0, 1].into(), port, true), Ok((id, false)));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_joins_without_end_has_to_wait() {
+        let mut roster = Roster::new(2);
+        let mut joined = 0;
+        for _ in 0..1000 {
+            joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
+        }
+        assert_eq!(joined, JOINS.burst);
+        assert!(roster.join(Some(0), from(1), |_| Standing::There).is_ok(), "another");
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        assert!(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
+        assert_eq!(
+            roster.join(Some(1), from(1), |_| Standing::There),
+            Err(JoinError::TooOften(1))
+        );
     }
 }
