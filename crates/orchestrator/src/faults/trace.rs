@@ -44,6 +44,11 @@ struct Row {
 }
 
 impl Trace {
+    /// Unit of its numbers.
+    pub fn unit(&self) -> TraceUnit {
+        self.unit
+    }
+
     /// Reads a trace.
     ///
     /// # Errors
