@@ -59,7 +59,7 @@ fn nonsense_for_server_and_client() {
         ("server -r 1 -c 1 --watchdog 60", "unexpected argument"),
         (
             "server -r 1 -c 1 --dashboard here",
-            "127.0.0.1:8000, or off",
+            "here has no port: give it behind a colon, such as 127.0.0.1:8080, or off",
         ),
         ("client -c 0 -e 1 -b 1", "give at least 1"),
         ("client -c 1 -e 0 -b 1", "give at least 1"),
@@ -67,7 +67,19 @@ fn nonsense_for_server_and_client() {
         ("client -c 1 -e 1", "--batch-size <N>"),
         (
             "client -c 1 -e 1 -b 1 --server nowhere",
-            "invalid socket address",
+            "nowhere has no port",
+        ),
+        (
+            "client -c 1 -e 1 -b 1 --server localhost:0",
+            "the port that the server has printed",
+        ),
+        (
+            "server -r 1 -c 1 --listen ::1:80",
+            "into brackets: [::1]:8080",
+        ),
+        (
+            "server -r 1 -c 1 --listen :70000",
+            "a number from 0 to 65535",
         ),
     ] {
         let temp = folder();
@@ -751,6 +763,23 @@ fn a_board_that_is_not_there_is_named_whatever_the_body() {
     let path = temp.path().join("experiment.toml");
     fs::write(&path, "board = \"toaster\"").unwrap();
     refused(&[path.to_str().unwrap(), "--body", "bare"], "board toaster");
+}
+
+#[test]
+fn help_is_a_command_too_and_a_shell_can_complete() {
+    for (arguments, part) in [
+        ("help", "Commands:"),
+        ("help run", "Examples:"),
+        ("completions bash", "_zfl()"),
+        ("completions zsh", "#compdef zfl"),
+        ("completions fish", "complete -c zfl"),
+    ] {
+        let said = finish(zfl().args(arguments.split(' ')));
+        assert_eq!(said.status, Some(0), "{arguments}: {said:?}");
+        assert!(said.out.contains(part), "{arguments}: {said:?}");
+    }
+    let said = finish(zfl().args(["completions", "tcl"]));
+    assert_eq!(said.status, Some(2), "{said:?}");
 }
 
 #[test]

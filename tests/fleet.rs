@@ -219,6 +219,11 @@ fn is_in_a_jail(pid: u32, network: &str) {
     for path in ["etc/passwd", "proc", "dev", "home", "root", "bin/sh"] {
         assert!(!root.join(path).exists(), "{network}: {path}");
     }
+    // Whoever enters from outside, as root or not, has no program to start there.
+    let mut enter = Command::new("nsenter");
+    enter.args(["--target", &pid.to_string(), "--mount", "--net", "--pid"]);
+    let entered = enter.args(["/bin/sh", "-c", "true"]).output().unwrap();
+    assert!(!entered.status.success(), "{network}: {entered:?}");
     let interfaces = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
     // Two lines above, and the loopback.
     assert_eq!(interfaces.lines().count(), 3, "{network}: {interfaces}");

@@ -743,7 +743,7 @@ fn a_run_whose_model_depends_on_time_says_so_before_it_starts() {
     assert!(
         run.said
             .err
-            .contains("fedbuff: the model depends on when updates come"),
+            .contains("model depends on time: fedbuff: a round takes the first updates that come"),
         "{run:?}"
     );
     for event in run

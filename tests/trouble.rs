@@ -239,10 +239,16 @@ fn mistakes_in_a_file_are_named() {
     let folder = folder();
     let path = folder.path().join("bad.toml");
     for (text, advice) in [
-        ("cleints = 3", "unknown field `cleints`"),
-        ("rounds = 0", "rounds: give at least 1"),
+        (
+            "cleints = 3",
+            "line 1, column 1: there is no key `cleints` here: did you mean `clients`?",
+        ),
+        ("rounds = 0", "`rounds` is 0: give a whole number from 1"),
         ("[[fleet]]\ncount = 2\nlink = \"string\"", "string"),
-        ("[faults]\ndrop_out = 2", "drop_out = 2 is no probability"),
+        (
+            "[faults]\ndrop_out = 2",
+            "line 2, column 12: `drop_out` is 2: give a number from 0 to 1",
+        ),
         ("clients = 3\n[[fleet]]\ncount = 2", "leave `clients` out"),
     ] {
         fs::write(&path, text).unwrap();

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 /// Test targets that run whole fleets, and break them.
-const FLEET_TESTS: [&str; 4] = ["pinned", "fleet", "chaos", "realistic"];
+const FLEET_TESTS: [&str; 5] = ["pinned", "fleet", "chaos", "realistic", "seeds"];
 
 /// A test that needs a program of the host, and is ignored by a plain `cargo test` for that.
 struct Needy {

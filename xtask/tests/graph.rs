@@ -146,7 +146,7 @@ fn short(package: &str) -> String {
     package.strip_prefix("zfl-").unwrap_or(package).to_owned()
 }
 
-/// Rust sources below a folder, without tests and examples, each up to its test module.
+/// Rust sources below a folder, without tests, examples and build scripts, each up to its test module.
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}")) {
@@ -156,7 +156,7 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
             && !["tests", "examples", "benches", "target", "snapshots"].contains(&name.as_str())
         {
             found.extend(sources(&path));
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if name.ends_with(".rs") && !["tests.rs", "build.rs"].contains(&name.as_str()) {
             let text = std::fs::read_to_string(&path).unwrap();
             let code = without_tests(&text).lines();
             let code = code.filter(|line| !line.trim_start().starts_with("//"));

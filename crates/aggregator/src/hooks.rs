@@ -1,6 +1,7 @@
 //! Hooks between the rounds and the owner of the fleet.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -28,8 +29,10 @@ pub trait RoundHooks: Send + Sync {
 pub struct RoundFaults {
     /// Clients that cannot be reached in this round: they are not chosen.
     pub away: BTreeSet<u32>,
-    /// Clients that will fail in the middle of it: they are chosen, and no update of theirs counts.
-    pub will_crash: BTreeSet<u32>,
+    /// Clients that will fail in it: they are chosen, and no update of theirs counts.
+    pub will_fail: BTreeSet<u32>,
     /// Clients whose update is damaged on the way: one bit of it is turned before it is read.
     pub corrupt: BTreeSet<u32>,
+    /// Longest time for which others are held up in the middle of it: it ends so much later.
+    pub held_up: Duration,
 }

@@ -32,6 +32,7 @@ mod log;
 mod next_model;
 mod patience;
 mod probe;
+mod rate;
 mod refusals;
 mod roster;
 mod rounds;

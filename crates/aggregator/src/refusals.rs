@@ -9,22 +9,22 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
-use zfl_clock::Instant;
 use zfl_run_dir::Event;
 
 use crate::log::lock;
+use crate::rate::{Bucket, Rate};
 use crate::shared::Shared;
 
 /// Refusals of one source and client that are told at once, and how many more each second.
 const EACH: Rate = Rate {
     burst: 32,
-    per_s: 2,
+    per_s: 2.0,
 };
 
 /// The same for those of all together.
 const ALL: Rate = Rate {
     burst: 128,
-    per_s: 16,
+    per_s: 16.0,
 };
 
 /// Sources and clients that are told apart; all others count as one.
@@ -69,43 +69,6 @@ pub(crate) async fn tell_counted(shared: Arc<Shared>) {
             .counted()
             .into_iter()
             .for_each(|event| shared.log.emit(event));
-    }
-}
-
-/// A rate of events.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    burst: u32,
-    per_s: u32,
-}
-
-/// What is left of a rate.
-#[derive(Debug)]
-struct Bucket {
-    rate: Rate,
-    left: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn full(rate: Rate) -> Self {
-        let (left, at) = (f64::from(rate.burst), Instant::now());
-        Self { rate, left, at }
-    }
-
-    fn fill(&mut self) {
-        let now = Instant::now();
-        let since = (now - self.at).as_secs_f64();
-        self.at = now;
-        self.left = (self.left + since * f64::from(self.rate.per_s)).min(self.rate.burst.into());
-    }
-
-    fn is_full(&self) -> bool {
-        self.left >= f64::from(self.rate.burst)
-    }
-
-    fn has_one(&self) -> bool {
-        self.left >= 1.0
     }
 }
 
@@ -167,7 +130,6 @@ impl Refusals {
                 let before = std::mem::take(&mut sent.counted) - 1;
                 events.extend(sent.told(all, last, before));
             }
-            sent.bucket.fill();
             sent.last.is_some() || !sent.bucket.is_full()
         });
         events
@@ -194,11 +156,8 @@ impl Table {
 impl Sent {
     /// The event of a refusal and so many before it, or `None` and one more is counted.
     fn told(&mut self, all: &mut Bucket, refused: Refused, before: u64) -> Option<Event> {
-        self.bucket.fill();
-        all.fill();
-        if self.bucket.has_one() && all.has_one() {
-            self.bucket.left -= 1.0;
-            all.left -= 1.0;
+        if all.has_one() && self.bucket.take() {
+            all.take();
             return Some(event(refused, before));
         }
         self.counted = before + 1;
@@ -270,8 +229,8 @@ mod tests {
                 }
             }
             told += refusals.counted().len();
-            let most = ALL.burst + second * ALL.per_s;
-            assert!(told <= most as usize, "{told} after {second} s");
+            let most = f64::from(ALL.burst) + f64::from(second) * ALL.per_s;
+            assert!(told as f64 <= most, "{told} after {second} s");
             assert!(lock(&refusals.0).senders.len() <= MAX_SENDERS + 1);
             tokio::time::advance(Duration::from_secs(1)).await;
         }

@@ -6,6 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use fl_proto::Word;
 
 use crate::broadcast::Form;
+use crate::rate::{Bucket, Rate};
+
+/// Joins of one client: each is told, asked after, and ends what the client was at. A device joins when it
+/// has booted, and again when the answer was lost.
+const JOINS: Rate = Rate {
+    burst: 16,
+    per_s: 0.2,
+};
 
 /// Address and bytes of a client.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +26,8 @@ pub struct Client {
     pub word: Option<Word>,
     /// Form of the bodies that it is sent.
     pub form: Form,
+    /// Joins that it may make before it has to wait.
+    joins: Option<Bucket>,
     /// HTTP bytes from it.
     pub bytes_up: u64,
     /// HTTP bytes to it.
@@ -46,6 +56,9 @@ pub enum JoinError {
     /// Taken by a live device elsewhere.
     #[error("client {0} is another device, which is alive")]
     Taken(u32),
+    /// Joined over and over.
+    #[error("client {0} joins too often: wait a while")]
+    TooOften(u32),
     /// No ID left.
     #[error("all {0} clients have joined")]
     Full(u32),
@@ -124,6 +137,10 @@ impl Roster {
         if is_elsewhere && is_alive(id) {
             return Err(JoinError::Taken(id));
         }
+        let joins = client.joins.get_or_insert_with(|| Bucket::full(JOINS));
+        if !joins.take() {
+            return Err(JoinError::TooOften(id));
+        }
         client.address = Some(address);
         client.source = Some(source);
         client.word = word;
@@ -181,6 +198,23 @@ mod tests {
             join(None, 1, true),
             Ok((0, false)),
             "its old address is free"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_joins_without_end_has_to_wait() {
+        let mut roster = Roster::new(2);
+        let mut joined = 0;
+        for _ in 0..1000 {
+            joined += u32::from(roster.join(Some(1), from(1), |_| true).is_ok());
+        }
+        assert_eq!(joined, JOINS.burst);
+        assert!(roster.join(Some(0), from(1), |_| true).is_ok(), "another");
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        assert!(roster.join(Some(1), from(1), |_| true).is_ok());
+        assert_eq!(
+            roster.join(Some(1), from(1), |_| true),
+            Err(JoinError::TooOften(1))
         );
     }
 }

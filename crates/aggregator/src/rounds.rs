@@ -126,8 +126,9 @@ impl Rounds {
         };
         let faults = Faults {
             away: faults.away,
-            will_crash: faults.will_crash,
+            will_fail: faults.will_fail,
             corrupt: faults.corrupt,
+            held_up_us: faults.held_up.as_micros() as u64,
         };
         self.shared
             .with(|state, now_us| state.machine.faults(now_us, faults));

@@ -243,6 +243,7 @@ impl Server {
             train_s,
             model_sha256: model_sha256(params),
             seed: shared.config.seed,
+            depends_on_time: lock(&shared.time_decided).clone(),
             client_failures: failures.iter().map(failure).collect(),
         }
     }

@@ -13,10 +13,10 @@ use fl_algo::{Sections, Update};
 use fl_data::{Dataset, Partition};
 use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
-use fl_round::{Action, ClientState, Delivery, Machine, Note, Phase, Placed, Refused};
+use fl_round::{Action, ClientState, Delivery, Failure, Machine, Note, Phase, Placed, Refused};
 use tokio::sync::{mpsc, watch};
 use zfl_clock::Instant;
-use zfl_run_dir::{ClientRecord, Event, RoundPhase};
+use zfl_run_dir::{ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
 use crate::config::Config;
@@ -60,6 +60,8 @@ pub struct Shared {
     work: mpsc::UnboundedSender<Action>,
     /// Time at which the machine wants to be woken.
     wake: watch::Sender<Option<u64>>,
+    /// Clients about which time decided, in words.
+    pub(crate) time_decided: Mutex<Vec<String>>,
     /// Connections by which an update came, and its answer goes.
     pub(crate) answering: watch::Sender<u32>,
 }
@@ -136,6 +138,7 @@ impl Shared {
             skipped_us: AtomicU64::new(0),
             work,
             wake,
+            time_decided: Mutex::default(),
             answering: watch::Sender::new(0),
         };
         let wake = woken;
@@ -226,6 +229,19 @@ impl Shared {
                 round: failure.round,
                 reason: failure.reason,
             },
+            Note::TimeDecided(failure) => {
+                let Failure {
+                    client,
+                    round,
+                    reason,
+                } = failure;
+                lock(&self.time_decided).push(time_decided(client, round, &reason));
+                Event::TimeDecided {
+                    client,
+                    round,
+                    reason,
+                }
+            }
             Note::Received { update } => match state.inbox.get(&update) {
                 Some(Received { record, .. }) => Event::ResultReceived {
                     record: record.clone(),
@@ -521,7 +537,7 @@ fn refusal(refused: &Refused) -> Refusal {
     let status = match refused {
         Refused::NotBegun { .. } | Refused::Twice { .. } => StatusCode::CONFLICT,
         Refused::NotInCohort { .. } | Refused::WrongToken => StatusCode::FORBIDDEN,
-        Refused::RoundOver { .. } | Refused::GivenUp { .. } | Refused::WillCrash { .. } => {
+        Refused::RoundOver { .. } | Refused::GivenUp { .. } | Refused::WillFail { .. } => {
             StatusCode::GONE
         }
     };

@@ -435,7 +435,7 @@ impl RoundHooks for Trouble {
         let mut faults = RoundFaults::default();
         match round {
             1 => faults.away = BTreeSet::from([0]),
-            2 => faults.will_crash = BTreeSet::from([1]),
+            2 => faults.will_fail = BTreeSet::from([1]),
             _ => faults.corrupt = BTreeSet::from([2]),
         }
         Box::pin(std::future::ready(faults))
@@ -626,7 +626,7 @@ impl RoundHooks for AwayAfterCrash {
     fn before_round(&self, round: u32, _elapsed_s: f64) -> BoxFuture<'_, RoundFaults> {
         let mut faults = RoundFaults::default();
         match round {
-            1 => faults.will_crash = BTreeSet::from([1]),
+            1 => faults.will_fail = BTreeSet::from([1]),
             2 => faults.away = BTreeSet::from([1]),
             _ => {}
         }

@@ -192,6 +192,7 @@ impl Experiment {
         experiment.watchdog_s = deadlines.watchdog_s;
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
+        experiment.notes.extend(experiment.notes_on_time());
         experiment.can_be_written()?;
         if let Out::Resumed(_) = out {
             experiment.name_inputs_from_out();
@@ -222,6 +223,7 @@ impl Experiment {
         experiment.deal(&data)?;
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size, most)?;
+        experiment.notes.extend(experiment.notes_on_time());
         experiment.can_be_written()?;
         Ok((experiment, data))
     }
@@ -248,7 +250,6 @@ impl Experiment {
             .server(num_params, clients, clients_per_round, settings.seed())
             .map_err(Refusal)?;
         let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
-        let notes = strategy.0.notice(&*rule).into_iter().collect();
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
         let (place, out) = match out {
@@ -297,7 +298,7 @@ impl Experiment {
             faults: settings.faults.clone(),
             trace: inputs::trace(settings)?,
             groups: Vec::new(),
-            notes,
+            notes: Vec::new(),
             model,
             partition: Partition::default(),
         })

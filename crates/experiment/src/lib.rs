@@ -26,6 +26,7 @@ mod refusal;
 pub mod root;
 mod rule;
 mod settings;
+mod time;
 pub mod values;
 pub mod versions;
 

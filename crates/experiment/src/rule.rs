@@ -2,7 +2,7 @@
 
 use crate::Settings;
 use crate::keys::domain::Domain;
-use crate::keys::{Commands, Flag, Form, nearest};
+use crate::keys::{Commands, Flag, Form};
 use crate::refusal::Refusal;
 use fl_param::{ParamError, ParamSpec};
 use serde::de::value::MapAccessDeserializer;
@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use zfl_schema::nearest;
 
 mod kinds;
 
@@ -180,6 +181,15 @@ impl<K: RuleKind> Domain for Rule<K> {
             }
         }
         from.deserialize_any(NameOrTable)
+    }
+
+    fn check(value: &RuleSettings) -> Result<(), (String, String)> {
+        let mut chosen = Chosen::<K>::named(value.name.as_deref())
+            .map_err(|Refusal(problem)| (String::new(), problem))?;
+        value.params.iter().try_for_each(|(name, Number(number))| {
+            let set = chosen.0.set(name, *number);
+            set.map_err(|problem| (format!(".{name}"), chosen.refused(name, problem).0))
+        })
     }
 
     fn values() -> String {

@@ -13,8 +13,8 @@ use crate::keys::domain::{
     Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
 use crate::keys::table::{self, Table};
-use crate::keys::{Commands, Key, keys};
-use crate::refusal::{Refusal, require};
+use crate::keys::{Commands, Key, keys, schema};
+use crate::refusal::Refusal;
 use crate::root::DIGITS;
 use crate::rule::{PartitionChoice, Rule};
 use fl_algo::{AttackChoice, Choice};
@@ -23,10 +23,12 @@ use fl_proto::Arithmetic;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use zfl_aggregator::Weighting;
 use zfl_files::{Dir, FileError};
 use zfl_machine::Guest;
 use zfl_orchestrator::faults::FaultConfig;
+use zfl_schema::{Document, Mistake};
 
 /// Looks up the guest that a board boots, if the board is known.
 pub type GuestOf<'a> = &'a dyn Fn(&str) -> Option<Guest>;
@@ -182,20 +184,19 @@ impl<'de> Deserialize<'de> for Settings {
 }
 
 impl Table for Settings {
-    fn names() -> Vec<&'static str> {
-        let mut names = table::names(&[EXPERIMENT, TRAINING, DEVICE]);
-        names.extend(["fleet", "faults"]);
-        names
-    }
-
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "fleet" => self.fleet = map.next_value()?,
             "faults" => self.faults = map.next_value()?,
             _ => {
-                let _ = self.take_key(key, map)?
+                let known = self.take_key(key, map)?
                     || self.training.take_key(key, map)?
                     || self.device.take_key(key, map)?;
+                return if known {
+                    Ok(())
+                } else {
+                    Err(table::unknown(key))
+                };
             }
         }
         Ok(())
@@ -209,15 +210,15 @@ impl<'de> Deserialize<'de> for GroupSettings {
 }
 
 impl Table for GroupSettings {
-    fn names() -> Vec<&'static str> {
-        table::names(&[GROUP, TRAINING, DEVICE])
-    }
-
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let _ = self.take_key(key, map)?
+        let known = self.take_key(key, map)?
             || self.training.take_key(key, map)?
             || self.device.take_key(key, map)?;
-        Ok(())
+        if known {
+            Ok(())
+        } else {
+            Err(table::unknown(key))
+        }
     }
 }
 
@@ -245,7 +246,7 @@ impl Settings {
     fn of_text(text: Result<String, FileError>, path: &Path) -> Result<Self, Refusal> {
         let text = text.map_err(|error| Refusal(error.to_string()))?;
         let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
-        let mut settings = Self::parse(&text).map_err(refused)?;
+        let mut settings = Self::parse(&text).map_err(|mistake| refused(mistake.to_string()))?;
         settings.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(settings)
     }
@@ -271,9 +272,14 @@ impl Settings {
         self.out = self.out.take().filter(|out| !is_here(out));
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        settings.check().map_err(|Refusal(problem)| problem)?;
+    fn parse(text: &str) -> Result<Self, Mistake> {
+        static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema);
+        let document = Document::toml(text)?;
+        document.check(&SCHEMA)?;
+        let settings: Self = document.read()?;
+        settings
+            .check()
+            .map_err(|(path, problem)| document.mistake(&path, problem))?;
         Ok(settings)
     }
 
@@ -287,21 +293,21 @@ impl Settings {
         })
     }
 
-    /// Refuses values that flags could not have.
-    fn check(&self) -> Result<(), Refusal> {
+    /// Refuses values that flags could not have: the path of the value, and advice.
+    fn check(&self) -> Result<(), (String, String)> {
         self.check_keys("")?;
         self.training.check_keys("")?;
         self.device.check_keys("")?;
         let crash = &self.faults.crash;
-        require(!crash.reboot || crash.probability > 0.0, || {
-            "faults.crash: reboot is for devices that crash: give it a probability above 0"
-                .to_owned()
-        })?;
+        if crash.reboot && crash.probability == 0.0 {
+            let problem = "`reboot` is for devices that crash: give `crash` a probability above 0";
+            return Err(("faults.crash.reboot".to_owned(), problem.to_owned()));
+        }
+        self.faults
+            .validate(u32::MAX)
+            .map_err(|error| ("faults".to_owned(), error.to_string()))?;
         self.fleet.iter().enumerate().try_for_each(|(at, group)| {
-            let place = format!("fleet {}: ", at + 1);
-            require(group.count.is_some(), || {
-                format!("{place}count: give at least 1")
-            })?;
+            let place = format!("fleet.{at}.");
             group.check_keys(&place)?;
             group.training.check_keys(&place)?;
             group.device.check_keys(&place)

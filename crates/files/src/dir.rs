@@ -24,6 +24,39 @@ pub struct Dir {
     path: PathBuf,
 }
 
+/// A file that is written and not in its place yet; it is removed if it never gets there.
+#[derive(Debug)]
+pub struct Prepared<'dir> {
+    dir: &'dir Dir,
+    name: String,
+    new: String,
+    is_placed: bool,
+}
+
+impl Prepared<'_> {
+    /// Puts it in place of what was there.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn place(mut self) -> Result<(), FileError> {
+        let Self { dir, name, new, .. } = &self;
+        let placed = plain_io(name).and_then(|name| {
+            renameat(&dir.fd, new.as_str(), &dir.fd, name).map_err(io::Error::from)
+        });
+        placed.at(&dir.path.join(name))?;
+        self.is_placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if !self.is_placed {
+            let _ = self.dir.remove(&self.new);
+        }
+    }
+}
+
 impl Dir {
     /// Opens a folder.
     ///
@@ -165,16 +198,29 @@ impl Dir {
         name: &str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), FileError> {
+        self.prepare(name, write)?.place()
+    }
+
+    /// Writes a file, whole and synced, that is to be put in place later.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn prepare(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<Prepared<'_>, FileError> {
         let new = unfinished_name(name).at(&self.path.join(name))?;
         let mut file = self.create(&new)?;
+        let prepared = Prepared {
+            dir: self,
+            name: name.to_owned(),
+            new,
+            is_placed: false,
+        };
         let written = write(&mut file).and_then(|()| file.sync_data());
-        let placed = written.and_then(|()| {
-            renameat(&self.fd, new.as_str(), &self.fd, plain_io(name)?).map_err(io::Error::from)
-        });
-        if placed.is_err() {
-            let _ = self.remove(&new);
-        }
-        placed.at(&self.path.join(name))
+        written.at(&self.path.join(name))?;
+        Ok(prepared)
     }
 
     /// Puts a file of these bytes in place, as [`Dir::replace`] does.

@@ -17,7 +17,7 @@ mod lines;
 mod lock;
 
 pub use bounded::{open, read, read_text};
-pub use dir::Dir;
+pub use dir::{Dir, Prepared};
 pub use error::{FileError, Reason};
 pub use lines::read_line;
 pub use lock::{Holder, Lock, Signal};

@@ -74,11 +74,11 @@ impl Choice {
         (self.algorithm.server)(&setup).map_err(|why| format!("{}: {why}", self.algorithm.name))
     }
 
-    /// Notice about what a run with this algorithm does not promise, if there is any.
+    /// Reason for which the model of a run with this algorithm depends on time, if it does.
     pub fn notice(&self, rule: &dyn ServerRule) -> Option<String> {
         rule.depends_on_time().then(|| {
             format!(
-                "{}: the model depends on when updates come; no two runs of it are the same",
+                "{}: a round takes the first updates that come",
                 self.algorithm.name
             )
         })

@@ -300,7 +300,7 @@ fn a_buffer_for_the_whole_cohort_waits_for_all_and_depends_on_no_time() {
     let part = rule("fedbuff", &[("buffer_size", 2.0)], 3).unwrap();
     assert_eq!(
         choice.notice(&*part).unwrap(),
-        "fedbuff: the model depends on when updates come; no two runs of it are the same"
+        "fedbuff: a round takes the first updates that come"
     );
     let plain = rule("fedavg", &[], 3).unwrap();
     assert_eq!(plain.policy(), Policy::default());

@@ -85,6 +85,8 @@ pub enum Note {
     },
     /// A client of a cohort has no update in its round.
     Failed(Failure),
+    /// Time decided about a client, and so about the model: in another run it may be otherwise.
+    TimeDecided(Failure),
 }
 
 /// Phase of a round.
@@ -124,7 +126,7 @@ pub struct Arrival {
     pub update: u64,
 }
 
-/// A client without an update, and why.
+/// A client that was missed in a round, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The client.

@@ -67,8 +67,8 @@ pub enum Refused {
         /// Reason, in words.
         why: String,
     },
-    /// Its client is to crash in the round.
-    WillCrash {
+    /// Its client is to fail in the round.
+    WillFail {
         /// The round.
         round: u32,
     },
@@ -85,7 +85,7 @@ impl fmt::Display for Refused {
             Self::WrongToken => write!(f, "the token is not that of this /start"),
             Self::Twice { round } => write!(f, "the update of round {round} is in already"),
             Self::GivenUp { round, why } => write!(f, "given up in round {round}: {why}"),
-            Self::WillCrash { round } => write!(f, "this device fails in round {round}"),
+            Self::WillFail { round } => write!(f, "this device fails in round {round}"),
         }
     }
 }
@@ -147,7 +147,7 @@ impl Machine {
                 let why = why.clone();
                 return Err(Refused::GivenUp { round, why });
             }
-            None if assignment.will_crash => return Err(Refused::WillCrash { round }),
+            None if assignment.will_fail => return Err(Refused::WillFail { round }),
             None => assignment.outcome = Some(Outcome::Received),
         }
         // Its answer to the `/start` may still be on the way; that it began is known.
@@ -170,8 +170,8 @@ impl Machine {
         if Some(assignment.token) != delivery.token {
             return Err(Refused::WrongToken);
         }
-        if assignment.will_crash {
-            return Err(Refused::WillCrash { round });
+        if assignment.will_fail {
+            return Err(Refused::WillFail { round });
         }
         let round_us = self.now_us.saturating_sub(assignment.chosen_us);
         self.in_flight.remove(&client);
@@ -193,7 +193,7 @@ impl Machine {
         let refused = match assignment.outcome {
             Some(Outcome::Received) => Some(Refused::Twice { round }),
             Some(Outcome::Late) => Some(over),
-            _ if assignment.will_crash => Some(over),
+            _ if assignment.will_fail => Some(over),
             _ => None,
         };
         if refused.is_none() {

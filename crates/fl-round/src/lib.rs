@@ -36,7 +36,9 @@
 //! - Who is in a cohort follows from the seed, the round and who was available when it was chosen; no
 //!   order of arrival changes it. Time decides about a [suspect](ClientState::Suspect) alone: it is
 //!   available if it answers the one [`Action::Probe`] before the round, which does not wait for it
-//!   beyond that. A run without suspects has the same cohorts each time.
+//!   beyond that. Only a deadline that was missed makes a suspect, and that is told
+//!   ([`Note::TimeDecided`]): a run without that note has the same cohorts and updates each time, unless
+//!   its policy lets the first updates count.
 //! - A client that is busy or out of reach when its round begins is asked again until the deadline.
 //! - An update that counts and comes again is [`Refused::Twice`], also after its round.
 //! - An event costs O(log n) in the number of clients; a round costs O(n).

@@ -19,10 +19,12 @@ pub type TokenSource = Box<dyn FnMut() -> u64 + Send>;
 pub struct Faults {
     /// Clients that cannot be reached: they are not chosen.
     pub away: BTreeSet<u32>,
-    /// Clients that will fail in the middle: they are chosen, and no update of theirs counts.
-    pub will_crash: BTreeSet<u32>,
+    /// Clients that will fail in it: they are chosen, and no update of theirs counts.
+    pub will_fail: BTreeSet<u32>,
     /// Clients whose update is damaged on the way.
     pub corrupt: BTreeSet<u32>,
+    /// Longest time for which others are held up in the middle: the round ends so much later.
+    pub held_up_us: u64,
 }
 
 /// The rounds of one run.

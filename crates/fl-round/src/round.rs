@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::action::Arrival;
+use crate::client::ClientState;
 use crate::starts::Starts;
 
 /// A client's place in a round.
@@ -15,8 +16,8 @@ pub(crate) struct Assignment {
     pub token: u64,
     /// Set once the update is in, or will not come.
     pub outcome: Option<Outcome>,
-    /// The client is known to fail in this round: no update of it counts.
-    pub will_crash: bool,
+    /// The client is known to fail in this round: no update of it counts, and it is waited for in the next.
+    pub will_fail: bool,
     /// True if its update is damaged on the way.
     pub corrupt: bool,
     /// Time at which the cohort was chosen.
@@ -29,6 +30,17 @@ pub(crate) struct Assignment {
     pub attempts: u32,
     /// The phase of starting no longer waits for it.
     pub settled: bool,
+}
+
+impl Assignment {
+    /// State of a client that has not done its part by the end of the round. What was known before the
+    /// round says nothing against it.
+    pub fn after_silence(&self) -> ClientState {
+        match self.will_fail {
+            true => ClientState::Fetched,
+            false => ClientState::Suspect,
+        }
+    }
 }
 
 /// End of a place in a cohort.

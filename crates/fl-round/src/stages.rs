@@ -162,14 +162,27 @@ impl Machine {
     fn give_up_waiting(&mut self) {
         let slow = [ClientState::Joined, ClientState::Fetched];
         let slow = slow.map(|state| self.reachable(state).collect::<Vec<u32>>());
+        let within = Duration::from_micros(self.policy.ready_deadline_us);
         for id in slow.into_iter().flatten() {
             self.clients.set(id, ClientState::Suspect);
+            self.decided_by_time(id, format!("not ready within {within:?}"));
         }
-        let within = Duration::from_micros(self.policy.ready_deadline_us);
         let absent: Vec<u32> = self.reachable(ClientState::Absent).collect();
         for id in absent {
-            self.lose(id, &format!("did not join within {within:?}"), false);
+            let reason = format!("did not join within {within:?}");
+            self.lose(id, &reason, false);
+            self.decided_by_time(id, reason);
         }
+    }
+
+    /// Tells that time decided about a client.
+    pub(crate) fn decided_by_time(&mut self, client: u32, reason: String) {
+        let round = self.round;
+        self.tell(Note::TimeDecided(Failure {
+            client,
+            round,
+            reason,
+        }));
     }
 
     /// Chooses the cohort.
@@ -187,7 +200,7 @@ impl Machine {
                 round,
                 token: (self.tokens)(),
                 outcome: None,
-                will_crash: self.faults.will_crash.contains(&id),
+                will_fail: self.faults.will_fail.contains(&id),
                 corrupt: self.faults.corrupt.contains(&id),
                 chosen_us,
                 started: false,
@@ -201,7 +214,9 @@ impl Machine {
         self.open = Some(OpenRound {
             round,
             chosen_us,
-            deadline_us: chosen_us.saturating_add(self.policy.round_deadline_us),
+            deadline_us: chosen_us
+                .saturating_add(self.policy.round_deadline_us)
+                .saturating_add(self.faults.held_up_us),
             wait_us: chosen_us - self.round_began_us,
             missing: assignments.len(),
             assignments,
@@ -277,15 +292,21 @@ impl Machine {
             format!("no update within {deadline:?}")
         };
         let stays = self.may_be_older_than(open.round);
-        let mut too_slow = false;
+        let (mut too_slow, mut decided) = (false, Vec::new());
         for (&id, assignment) in &mut open.assignments {
             if assignment.outcome.is_some() || (stays && assignment.started) {
                 continue;
             }
             too_slow = !enough;
             assignment.outcome = Some(Outcome::Failed(why.clone()));
-            self.clients
-                .set_if(id, &[ClientState::Busy], ClientState::Suspect);
+            let then = assignment.after_silence();
+            self.clients.set_if(id, &[ClientState::Busy], then);
+            if then == ClientState::Suspect && !enough {
+                decided.push(id);
+            }
+        }
+        for id in decided {
+            self.decided_by_time(id, why.clone());
         }
         too_slow
     }

@@ -136,10 +136,14 @@ impl Machine {
                 self.fail(client, ClientState::Fetched, || of_start(reason));
             }
             StartAnswer::Later(reason) => {
-                let attempts = assignment.attempts;
+                let (attempts, then) = (assignment.attempts, assignment.after_silence());
                 let due_us = now_us.saturating_add(self.policy.start.pause_us(attempts));
                 if due_us >= open.deadline_us {
-                    self.fail(client, ClientState::Suspect, || of_start(reason));
+                    let reason = of_start(reason);
+                    self.fail(client, then, || reason.clone());
+                    if then == ClientState::Suspect {
+                        self.decided_by_time(client, reason);
+                    }
                     return;
                 }
                 open.starts.paused.insert((due_us, client));

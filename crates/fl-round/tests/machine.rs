@@ -19,9 +19,9 @@ fn away(clients: impl IntoIterator<Item = u32>) -> Faults {
     }
 }
 
-fn will_crash(clients: impl IntoIterator<Item = u32>) -> Faults {
+fn will_fail(clients: impl IntoIterator<Item = u32>) -> Faults {
     Faults {
-        will_crash: set(clients),
+        will_fail: set(clients),
         ..Faults::default()
     }
 }
@@ -295,7 +295,7 @@ fn who_is_away_is_neither_chosen_nor_silent() {
 
 #[test]
 fn an_update_of_a_client_that_is_to_crash_does_not_count() {
-    let mut run = Caller::with_faults(policy(2, 1), [(1, will_crash([1]))]);
+    let mut run = Caller::with_faults(policy(2, 1), [(1, will_fail([1]))]);
     run.get_ready(0..2);
     run.take(0..2);
     let refused = run.deliver(1, 1).unwrap_err();
@@ -673,4 +673,56 @@ fn a_resumed_run_goes_on_with_its_round() {
         assert!(run.succeeded());
     }
     assert_eq!(whole.cohorts[3..], run.cohorts[..]);
+}
+
+#[test]
+fn a_missed_deadline_is_told_to_have_decided() {
+    let mut run = begun(policy(3, 2));
+    run.deliver(0, 1).unwrap();
+    run.deliver(2, 1).unwrap();
+    run.sleep(60 * SECOND);
+    let decided = run.notes.iter().filter_map(|note| match note {
+        Note::TimeDecided(failure) => Some((failure.client, failure.round, &*failure.reason)),
+        _ => None,
+    });
+    assert_eq!(
+        decided.collect::<Vec<_>>(),
+        [(1, 1, "no update within 60s")]
+    );
+}
+
+#[test]
+fn who_was_known_to_fail_is_waited_for_in_the_next_round() {
+    let known = Faults {
+        will_fail: [1].into(),
+        ..Faults::default()
+    };
+    let mut run = Caller::with_faults(policy(2, 2), [(1, known)]);
+    run.get_ready(0..2);
+    run.take([0, 1]);
+    run.deliver(0, 1).unwrap();
+    assert_eq!(run.deliver(1, 1), Err(Refused::WillFail { round: 1 }));
+    // Its freeze outlasts the round.
+    run.sleep(60 * SECOND);
+    assert_eq!(run.failures_of(0), [(1, "no update within 60s")]);
+    assert_eq!(run.cohorts.len(), 1, "the next round waits");
+    run.get_ready([1]);
+    assert_eq!(run.cohorts[1], [0, 1]);
+    let decided = |note: &Note| matches!(note, Note::TimeDecided(_));
+    assert!(!run.notes.iter().any(decided), "it was known before");
+}
+
+#[test]
+fn a_round_in_which_devices_are_held_up_lasts_as_much_longer() {
+    let held_up = Faults {
+        held_up_us: 30 * SECOND,
+        ..Faults::default()
+    };
+    let mut run = Caller::with_faults(policy(2, 1), [(1, held_up)]);
+    run.get_ready(0..2);
+    run.take([0, 1]);
+    run.deliver(0, 1).unwrap();
+    run.sleep(89 * SECOND);
+    run.deliver(1, 1).unwrap();
+    assert_eq!(run.updates_of(0), [0, 1]);
 }

@@ -126,7 +126,7 @@ impl World {
         for client in 0..self.policy.clients {
             match self.pick(20) {
                 0 | 1 => _ = faults.away.insert(client),
-                2 => _ = faults.will_crash.insert(client),
+                2 => _ = faults.will_fail.insert(client),
                 3 => _ = faults.corrupt.insert(client),
                 _ => {}
             }
@@ -265,7 +265,7 @@ impl World {
                 assert!(is_own, "taken in with the token of another: {delivery:?}");
                 let faults = &self.rounds[&round].faults;
                 assert!(
-                    !faults.will_crash.contains(&client),
+                    !faults.will_fail.contains(&client),
                     "{client} was to crash in {round}"
                 );
                 let is_new = self.in_time.insert((client, round));
@@ -466,7 +466,7 @@ impl World {
                 );
             }
             Note::Lost { client, .. } => _ = self.there.remove(&client),
-            Note::Entered { .. } | Note::Expected { .. } => {}
+            Note::Entered { .. } | Note::Expected { .. } | Note::TimeDecided(_) => {}
         }
     }
 
@@ -715,8 +715,8 @@ fn cohorts(policy: &Policy, faults: &BTreeMap<u32, Faults>, order: u64) -> Vec<V
     for round in 1..=policy.last_round {
         let mut cohort = run.cohorts[round as usize - 1].clone();
         rng.shuffle(&mut cohort);
-        let will_crash = faults.get(&round).map(|faults| faults.will_crash.clone());
-        let will_crash = will_crash.unwrap_or_default();
+        let will_fail = faults.get(&round).map(|faults| faults.will_fail.clone());
+        let will_fail = will_fail.unwrap_or_default();
         let mut crashed = Vec::new();
         for client in cohort {
             // An answer of the round before is still on its way to some.
@@ -727,7 +727,7 @@ fn cohorts(policy: &Policy, faults: &BTreeMap<u32, Faults>, order: u64) -> Vec<V
             if rng.below(2) == 0 {
                 run.take([client]);
             }
-            if will_crash.contains(&client) {
+            if will_fail.contains(&client) {
                 let _ = run.deliver(client, round);
                 run.machine.lost(run.now, client, "crash");
                 run.on(|machine, now| machine.expected(now, client));
@@ -741,6 +741,11 @@ fn cohorts(policy: &Policy, faults: &BTreeMap<u32, Faults>, order: u64) -> Vec<V
         run.get_ready(crashed);
     }
     assert!(run.succeeded());
+    let by_time = run
+        .notes
+        .iter()
+        .filter(|note| matches!(note, Note::TimeDecided(_)));
+    assert_eq!(by_time.count(), 0, "nothing missed a deadline");
     run.cohorts
 }
 
@@ -758,7 +763,7 @@ fn cohorts_follow_from_the_seed_and_the_faults() {
         for round in 1..=5 {
             let mut of = Faults::default();
             of.away.insert(rng.below(clients));
-            of.will_crash.insert(rng.below(clients));
+            of.will_fail.insert(rng.below(clients));
             faults.insert(round, of);
         }
         let one = cohorts(&some, &faults, 0);

@@ -5,6 +5,7 @@
 
 mod cost;
 mod harmless;
+mod schema;
 
 pub use cost::{Clock, Energy};
 
@@ -15,12 +16,13 @@ use serde::Deserialize;
 use zfl_files::FileError;
 
 use crate::qemu::Version;
+use zfl_schema::{Document, Mistake};
 
 /// Most memory of a machine that is not of fixed size: what QEMU's PCs have in one piece below the
 /// addresses of their devices, which is all that a 32-bit guest reaches. q35 splits what is more.
 const MOST_MEMORY_MIB: u32 = 2048;
 
-/// The boards that are there without a tree, by name.
+/// The boards that are there without a tree, by name. Others are read from a tree, or by path.
 const BUILT_IN: [(&str, &str); 3] = [
     (
         "microvm",
@@ -161,21 +163,13 @@ pub enum BoardError {
         /// The boards that do exist, for the message.
         known: String,
     },
-    /// The file is not a board.
-    #[error("{path}: {source}")]
-    Parse {
+    /// The file is not a board, or one that cannot work.
+    #[error("{path}: {mistake}")]
+    Mistake {
         /// The file.
         path: PathBuf,
-        /// Place and reason.
-        source: Box<toml::de::Error>,
-    },
-    /// The file is a board that cannot work.
-    #[error("{path}: {problem}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Advice: the change to make.
-        problem: String,
+        /// Place and advice: the change to make.
+        mistake: Box<Mistake>,
     },
 }
 
@@ -185,20 +179,32 @@ impl Board {
     /// are joined to the tree. A board may ask only for what is harmless.
     pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, BoardError> {
         let (path, text) = read(tree, name)?;
-        let mut board: Self = toml::from_str(&text).map_err(|error| BoardError::Parse {
-            path: path.clone(),
-            source: Box::new(error),
-        })?;
         let is_own = |tree: &Path| is_within(&path, &tree.join("boards"));
-        board.is_strangers = name.contains('/') && !tree.is_some_and(is_own);
-        board
-            .check()
-            .map_err(|problem| BoardError::Invalid { path, problem })?;
+        let is_strangers = name.contains('/') && !tree.is_some_and(is_own);
+        let mut board =
+            Self::parse(&text, is_strangers).map_err(|mistake| BoardError::Mistake {
+                path,
+                mistake: Box::new(mistake),
+            })?;
         if let Some(tree) = tree {
             board.kernel.image = tree.join(&board.kernel.image);
         }
         board.path = name.contains('/').then(|| name.to_owned());
         board.text = text;
+        Ok(board)
+    }
+
+    fn parse(text: &str, is_strangers: bool) -> Result<Self, Mistake> {
+        let document = Document::toml(text)?;
+        document.check(&schema::schema())?;
+        let mut board: Self = document.read()?;
+        board.is_strangers = is_strangers;
+        let sound = board.check();
+        sound.map_err(|problem| {
+            // It begins with the path of the value.
+            let path = problem.split([' ', ':']).next().unwrap_or_default();
+            document.mistake(path, &problem)
+        })?;
         Ok(board)
     }
 
@@ -352,7 +358,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_built_in_is_what_the_folder_has() {
-        assert_eq!(known(None), known(Some(&workspace())));
+        let folders = known(Some(&workspace()));
+        assert!(known(None).iter().all(|name| folders.contains(name)));
         for name in known(None) {
             let built_in = Board::load(None, &name).unwrap();
             let image = workspace().join(&built_in.kernel.image);
@@ -391,8 +398,17 @@ pub(crate) mod tests {
     fn a_misspelt_key_is_an_error() {
         let text = std::fs::read_to_string(workspace().join("boards/microvm/board.toml")).unwrap();
         let text = text.replace("memory_mib", "memory_mb");
-        let error = toml::from_str::<Board>(&text).unwrap_err().to_string();
-        assert!(error.contains("memory_mb"), "{error}");
+        let error = Board::parse(&text, false).unwrap_err();
+        assert!(
+            error.problem.contains("did you mean `memory_mib`?"),
+            "{error}"
+        );
+        assert!(
+            text.lines()
+                .nth(error.line - 1)
+                .unwrap()
+                .starts_with("memory_mb")
+        );
     }
 
     #[test]

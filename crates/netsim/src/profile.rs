@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use zfl_files::{FileError, MAX_TEXT, read_text};
+use zfl_schema::{Document, Mistake};
 
 use crate::link::{Impairment, Link, Loss, Queue, Rate};
 
@@ -97,21 +99,13 @@ pub enum ProfileError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
-    /// The file is not a link.
-    #[error("{origin}: {source}")]
-    Parse {
+    /// The file is not a link, or one that cannot be.
+    #[error("{origin}: {mistake}")]
+    Mistake {
         /// The file, or which link is built in.
         origin: String,
-        /// Place and reason.
-        source: Box<toml::de::Error>,
-    },
-    /// The file is a link that cannot be.
-    #[error("{origin}: {problem}")]
-    Invalid {
-        /// The file, or which link is built in.
-        origin: String,
-        /// Advice: the change to make.
-        problem: String,
+        /// Place and advice: the change to make.
+        mistake: Box<Mistake>,
     },
 }
 
@@ -130,12 +124,11 @@ impl Profile {
     /// in otherwise. If `name` has a slash, it is the path of a file.
     pub fn load(tree: Option<&Path>, name: &str) -> Result<Self, ProfileError> {
         if name.contains('/') {
-            return Self::read(Path::new(name));
+            return Self::read(Path::new(name), None);
         }
         let path = folder(tree).join(format!("{name}.toml"));
         if tree.is_some() && path.is_file() {
-            let profile = Self::read(&path)?;
-            return profile.named(name, &path.display().to_string());
+            return Self::read(&path, Some(name));
         }
         match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             Some((name, text)) => Self::parse(text, &format!("built-in link {name}")),
@@ -152,15 +145,30 @@ impl Profile {
 
     /// Reads a link's text; `origin` is what errors call it.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
-        let file: File = toml::from_str(text).map_err(|error| ProfileError::Parse {
-            origin: origin.to_owned(),
-            source: Box::new(error),
-        })?;
+        Self::read_as(text, None).map_err(|mistake| refused(origin, mistake))
+    }
+
+    /// Reads a link's text; a file of the tree has the link's name.
+    fn read_as(text: &str, named: Option<&str>) -> Result<Self, Mistake> {
+        let document = Document::toml(text)?;
+        document.check(&schema())?;
+        let file: File = document.read()?;
         let spec = LinkSpec {
             uplink: file.uplink,
             downlink: file.downlink,
         };
-        let link = spec.link().map_err(|problem| invalid(origin, problem))?;
+        let link = spec.link().map_err(|problem| {
+            // It begins with the direction.
+            let path = problem.split(':').next().unwrap_or_default();
+            document.mistake(path, &problem)
+        })?;
+        if let Some(named) = named.filter(|named| *named != file.name) {
+            let problem = format!(
+                "it says name = \"{}\"; name it as its file: \"{named}\"",
+                file.name
+            );
+            return Err(document.mistake("name", problem));
+        }
         let File {
             name,
             description,
@@ -176,20 +184,9 @@ impl Profile {
         })
     }
 
-    fn read(path: &Path) -> Result<Self, ProfileError> {
+    fn read(path: &Path, named: Option<&str>) -> Result<Self, ProfileError> {
         let text = read_text(path, MAX_TEXT)?;
-        Self::parse(&text, &path.display().to_string())
-    }
-
-    fn named(self, name: &str, origin: &str) -> Result<Self, ProfileError> {
-        if self.name == name {
-            return Ok(self);
-        }
-        let problem = format!(
-            "it says name = \"{}\"; name it as its file: \"{name}\"",
-            self.name
-        );
-        Err(invalid(origin, problem))
+        Self::read_as(&text, named).map_err(|mistake| refused(&path.display().to_string(), mistake))
     }
 }
 
@@ -220,11 +217,51 @@ fn folder(tree: Option<&Path>) -> PathBuf {
     tree.unwrap_or(Path::new("")).join("links")
 }
 
-fn invalid(origin: &str, problem: String) -> ProfileError {
-    ProfileError::Invalid {
+fn refused(origin: &str, mistake: Mistake) -> ProfileError {
+    ProfileError::Mistake {
         origin: origin.to_owned(),
-        problem,
+        mistake: Box::new(mistake),
     }
+}
+
+/// The JSON Schema of a link.
+fn schema() -> Value {
+    let text = json!({"type": "string"});
+    let count = json!({"type": "integer", "minimum": 0, "maximum": u32::MAX});
+    let from_0 = json!({"type": "number", "minimum": 0});
+    let above_0 = json!({"type": "number", "exclusiveMinimum": 0});
+    let percent = json!({"type": "number", "minimum": 0, "maximum": 100});
+    let direction = json!({
+        "type": "object",
+        "properties": {
+            "rate_kbit_per_s": above_0,
+            "burst_bytes": count,
+            "queue_bytes": count,
+            "queue_ms": from_0,
+            "min_frame_bytes": count,
+            "overhead_bytes": count,
+            "delay_ms": from_0,
+            "jitter_ms": from_0,
+            "reorder": {"type": "boolean"},
+            "loss_percent": percent,
+            "mean_loss_burst_frames": above_0,
+            "duplicate_percent": percent,
+            "corrupt_percent": percent,
+        },
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "name": text,
+            "description": text,
+            "mtu_bytes": count,
+            "uplink": direction,
+            "downlink": direction,
+        },
+        "required": ["name", "description", "mtu_bytes", "uplink", "downlink"],
+        "additionalProperties": false,
+    })
 }
 
 impl LinkSpec {
@@ -376,13 +413,20 @@ mod tests {
             let error = parse(uplink).unwrap_err();
             assert!(error.contains("x.toml") && error.contains(part), "{error}");
         };
-        refused("los_percent = 1", "unknown field `los_percent`");
-        refused("delay_ms = -1", "uplink: delay_ms is -1");
-        refused("delay_ms = nan", "delay_ms is NaN");
+        refused(
+            "los_percent = 1",
+            "line 5, column 1: there is no key `los_percent` here: did you mean `loss_percent`?",
+        );
+        refused("delay_ms = -1", "`delay_ms` is -1: give a number from 0");
+        refused("delay_ms = nan", "`delay_ms` is nan: give a number");
         refused("jitter_ms = 1", "lower the jitter");
-        refused("loss_percent = 101", "loss is 1.01");
-        refused("rate_kbit_per_s = 0", "rate_kbit_per_s is 0");
-        refused("rate_kbit_per_s = nan", "rate_kbit_per_s is NaN");
+        refused("loss_percent = 101", "give a number from 0 to 100");
+        refused("rate_kbit_per_s = 0", "give a number above 0");
+        refused("rate_kbit_per_s = nan", "give a number above 0");
+        refused(
+            "delay_ms = \"10\"",
+            "`delay_ms` is \"10\": give a number from 0, without quotes",
+        );
         refused("queue_ms = 1", "without rate_kbit_per_s");
         refused(
             "rate_kbit_per_s = 1\nqueue_ms = 1\nqueue_bytes = 1",
@@ -395,7 +439,7 @@ mod tests {
     fn both_directions_must_be_there() {
         let error = Profile::parse(&format!("{HEAD}[uplink]\n"), "x.toml").unwrap_err();
         assert!(
-            error.to_string().contains("missing field `downlink`"),
+            error.to_string().contains("`downlink` is missing"),
             "{error}"
         );
     }

@@ -103,7 +103,7 @@ async fn a_poor_card_is_paced(sandbox: Sandbox) {
     fleet.stop().await;
 }
 
-/// As one who has not let go of its tap yet.
+/// Boots a device whose tap somebody has not let go of yet.
 async fn a_tap_that_is_still_held_is_waited_for(sandbox: Sandbox) {
     let (fleet, server, mut events) = start(sandbox, fleet(board("good"), 1)).await;
     let held = (!fleet.server_ip().is_loopback()).then(|| hold_tap("zfl1"));

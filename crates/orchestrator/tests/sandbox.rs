@@ -523,7 +523,7 @@ fn breaks_out_without_namespaces() {
     breaks_out(without_any_namespaces(), "", Finds::Names);
 }
 
-/// What a guest that breaks out may find beside what it needs.
+/// Finds that a guest that breaks out may make, beside what it needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finds {
     Nothing,

@@ -149,6 +149,15 @@ pub enum Event {
         /// Reason, in words.
         reason: String,
     },
+    /// Time decided about a client, and so about the model: in another run of the seed it may be otherwise.
+    TimeDecided {
+        /// The client.
+        client: u32,
+        /// The round.
+        round: u32,
+        /// Reason, in words.
+        reason: String,
+    },
     /// The model was tested.
     Evaluated {
         /// The round; 0 is the initial model.

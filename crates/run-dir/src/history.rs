@@ -23,6 +23,8 @@ pub struct RunHistory {
     by_hand: BTreeMap<String, u32>,
     /// Devices that died.
     pub deaths: Vec<Death>,
+    /// Reasons for which the model depends on time.
+    pub depends_on_time: Vec<String>,
     /// The boot of each part, if it is known, in seconds; one of which no round counts is none.
     boots_s: Vec<Option<f64>>,
     part: Part,
@@ -88,6 +90,13 @@ impl RunHistory {
             Event::RunResumed { round, lost_s } => self.end_part(round, lost_s),
             Event::RoundFinished { record } => self.part.counts |= record.round > 0,
             Event::Fleet { client, record } => self.fleet(client, record),
+            Event::TimeDecided {
+                client,
+                round,
+                reason,
+            } => self
+                .depends_on_time
+                .push(time_decided(client, round, &reason)),
             _ => {}
         }
     }
@@ -124,6 +133,11 @@ impl RunHistory {
         self.resumed_from.push(round);
         self.lost_s += lost_s;
     }
+}
+
+/// Words for a client about which time decided.
+pub fn time_decided(client: u32, round: u32, reason: &str) -> String {
+    format!("round {round}: client {client}: {reason}")
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod seal;
 mod state;
 mod summary;
 mod tail;
+mod together;
 mod write;
 
 /// Most of a JSON file or of `config.toml`, in bytes: a fleet of every client fits many times over.
@@ -46,7 +47,7 @@ pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;
-pub use history::RunHistory;
+pub use history::{RunHistory, time_decided};
 pub use lock::{PID_FILE, claim, create_new, holder, is_under_way, lock};
 pub use logs::log;
 pub use meta::Meta;

@@ -29,7 +29,7 @@ pub struct Resumed {
     pub table: Vec<RoundRecord>,
     /// Clients that failed in them.
     pub failures: Vec<ClientRecord>,
-    /// What the checkpoint vouches for, and who was gone for good.
+    /// Files that the checkpoint vouches for, and who was gone for good.
     pub complete: CompleteRound,
     /// Complete rounds of which the events do not tell: a kill came in between.
     pub untold: Vec<RoundRecord>,

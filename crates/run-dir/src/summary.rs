@@ -40,6 +40,9 @@ pub struct TrainingSummary {
     pub model_sha256: String,
     /// Seed of every random stream.
     pub seed: u64,
+    /// Reasons for which another run of the same seed may have another model: time decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on_time: Vec<String>,
     /// Clients of a cohort that had no update in it; in a run's summary they are among the failures.
     #[serde(skip)]
     pub client_failures: Vec<ClientFailure>,
@@ -298,6 +301,16 @@ impl RunSummary {
         }
         for line in self.failures_in_short() {
             row("failures", line);
+        }
+        if let Some(first) = self.training.depends_on_time.first() {
+            let more = match self.training.depends_on_time.len() - 1 {
+                0 => String::new(),
+                more => format!("; and {more} more, see summary.json"),
+            };
+            row(
+                "time",
+                format!("this run's model depends on it: {first}{more}"),
+            );
         }
         row("model", format!("sha256 {}", self.training.model_sha256));
         row("results", out.display().to_string());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use zfl_files::Dir;
 
 use crate::seal::{Damaged, Seal, SealedFile, TABLES, hex, with_checksum};
+use crate::together::{Pending, begin};
 use crate::{
     Checkpoint, ClientRecord, ClientRow, CompleteRound, EVENTS, EventLog, PID_FILE, RoundRecord,
     StateDir,
@@ -251,26 +252,26 @@ impl RunDir {
         );
         files.insert(EVENTS.to_owned(), events);
         files.insert(Self::MODEL.to_owned(), Seal::of(&file));
-        self.sync()?;
         let complete = CompleteRound { round, gone, files };
         let rounds = self.last.take().into_iter().chain([complete.clone()]);
-        let checkpoint = Checkpoint {
-            rounds: rounds.collect(),
-        };
-        self.json(Checkpoint::FILE, &checkpoint)?;
-        self.replace(Self::MODEL, &file)?;
+        let rounds = rounds.collect();
+        let checkpoint = with_checksum(&Checkpoint { rounds })?;
+        let dir = &self.dir;
+        let prepare = |name, bytes: &[u8]| dir.prepare(name, |file| file.write_all(bytes));
+        let write_checkpoint = || prepare(Checkpoint::FILE, &checkpoint);
+        let (checkpoint, model) = std::thread::scope(|scope| {
+            let files = TABLES.into_iter().chain([EVENTS]);
+            let files = files.map(|name| begin(scope, move || sync(dir, name)));
+            let files: Vec<_> = files.collect();
+            let checkpoint = begin(scope, write_checkpoint);
+            let model = prepare(Self::MODEL, &file);
+            files.into_iter().try_for_each(Pending::end)?;
+            anyhow::Ok((checkpoint.end()?, model?))
+        })?;
+        checkpoint.place()?;
+        model.place()?;
         (self.last, self.state) = (Some(complete), state);
         self.state.tidy()
-    }
-
-    /// Brings to the disk what a checkpoint is about to vouch for.
-    fn sync(&self) -> Result<()> {
-        for name in TABLES.into_iter().chain([EVENTS]) {
-            let file = self.dir.open_file(name, u64::MAX)?;
-            file.sync_data()
-                .with_context(|| at(self.dir.path(), name))?;
-        }
-        Ok(())
     }
 
     /// Reads the parameters of a run's model, and its round.
@@ -307,6 +308,12 @@ impl RunDir {
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         Ok(self.dir.write(name, bytes)?)
     }
+}
+
+/// Brings a file to the disk that a checkpoint is about to vouch for.
+fn sync(dir: &Dir, name: &str) -> Result<()> {
+    let file = dir.open_file(name, u64::MAX)?;
+    file.sync_data().with_context(|| at(dir.path(), name))
 }
 
 /// Facts that a model's file tells about it.

@@ -190,7 +190,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Damaged forms of a file: a bit turned, an end cut off, something more, nothing.
 fn damaged(bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
-    let step = (bytes.len() / 40).max(1);
+    let step = (bytes.len() / 16).max(1);
     let places = (0..bytes.len()).step_by(step);
     let turned = places.clone().map(|at| {
         let mut other = bytes.to_vec();
@@ -240,7 +240,7 @@ fn a_run_goes_on_from_what_was_written_or_says_what_is_damaged() {
         }
     }
     // What came after the last complete round is done again, and may be anything.
-    assert!(refused > 400 && resumable > 20, "{refused}, {resumable}");
+    assert!(refused > 200 && resumable > 8, "{refused}, {resumable}");
 }
 
 #[test]

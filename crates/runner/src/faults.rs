@@ -6,11 +6,13 @@
 //! does not depend on who is faster; the device itself then suffers it for real.
 
 mod remote;
+mod spans;
 
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use remote::RemoteState;
+use spans::{Span, Spans};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -32,6 +34,7 @@ pub(crate) struct FaultRunner {
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
+    spans: Spans,
 }
 
 #[derive(Default)]
@@ -64,6 +67,7 @@ impl FaultRunner {
             server,
             plan,
             state: Mutex::default(),
+            spans: Spans::new(experiment),
         }
     }
 
@@ -136,56 +140,71 @@ impl FaultRunner {
 
     /// Lets what is due happen to a client that has begun to train, or to all.
     fn begin(self: &Arc<Self>, acts: &mut JoinSet<()>, round: u32, client: Option<u32>) {
-        let due: Vec<(u32, Fault)> = {
+        let due: Vec<(u32, Fault, Option<Span>)> = {
             let mut state = self.state();
             if state.round != round {
                 return;
             }
-            match client {
+            let due: Vec<(u32, Fault)> = match client {
                 Some(client) => state.due.remove_entry(&client).into_iter().collect(),
                 None => std::mem::take(&mut state.due).into_iter().collect(),
-            }
+            };
+            // Under the lock: whoever ends the round sees all that began in it.
+            let begin = |(client, fault)| (client, fault, self.spans.begin(client, fault));
+            due.into_iter().map(begin).collect()
         };
-        for (client, fault) in due {
+        for (client, fault, span) in due {
             let runner = Arc::clone(self);
-            acts.spawn(async move { runner.inflict(round, client, fault).await });
+            acts.spawn(async move { runner.inflict(round, client, fault, span).await });
         }
     }
 
-    async fn inflict(&self, round: u32, client: u32, fault: Fault) {
+    async fn inflict(&self, round: u32, client: u32, fault: Fault, span: Option<Span>) {
         self.tell(round, client, fault);
-        let Some(fleet) = self.fleet.upgrade() else {
-            return;
-        };
-        match fault {
-            Fault::Crash { reboot } => self.kill(client, &reason(fault), reboot).await,
-            Fault::Freeze { for_ms } => {
-                let _ = fleet.freeze(client).await;
-                self.over_after(for_ms, client, fault).await;
-                if !self.state().remote.freezes(client) {
-                    let _ = fleet.thaw(client).await;
-                }
+        if let Fault::Crash { reboot } = fault {
+            return self.kill(client, &reason(fault), reboot).await;
+        }
+        // All others have happened before the start.
+        let Some(span) = span else { return };
+        if let Some(fleet) = self.fleet.upgrade() {
+            match fault {
+                Fault::Freeze { .. } => _ = fleet.freeze(client).await,
+                _ => self.complain(client, fleet.cut(client).await),
             }
-            Fault::Cut { for_ms } => {
-                self.complain(client, fleet.cut(client).await);
-                self.over_after(for_ms, client, fault).await;
-                if !self.state().remote.cuts(client) {
-                    self.complain(client, fleet.heal(client).await);
-                }
-            }
-            // These have happened before the start.
-            Fault::DropOut | Fault::OutOfMemory | Fault::Corrupt => {}
+        }
+        let for_ms = span.for_ms;
+        let number = span.has_begun();
+        zfl_clock::sleep(Duration::from_millis(for_ms)).await;
+        if self.spans.end(client, number) {
+            self.let_go(client, fault).await;
         }
     }
 
-    async fn over_after(&self, ms: u64, client: u32, fault: Fault) {
-        zfl_clock::sleep(Duration::from_millis(ms)).await;
+    /// Lets a device go on that was frozen or cut off, unless it is held by hand.
+    async fn let_go(&self, client: u32, fault: Fault) {
         let record = FleetRecord::FaultOver {
             fault: fault.name().to_owned(),
             round: None,
             hand: None,
         };
         self.aggregator.fleet_event(Some(client), record);
+        let Some(fleet) = self.fleet.upgrade() else {
+            return;
+        };
+        let (frozen, cut) = {
+            let remote = &self.state().remote;
+            (remote.freezes(client), remote.cuts(client))
+        };
+        match fault {
+            Fault::Freeze { .. } if !frozen => _ = fleet.thaw(client).await,
+            Fault::Cut { .. } if !cut => self.complain(client, fleet.heal(client).await),
+            _ => {}
+        }
+    }
+
+    /// True while a device stands still or is cut off as planned: its silence says nothing.
+    pub fn holds(&self, client: u32) -> bool {
+        self.spans.holds(client) || self.state().away.contains(&client)
     }
 
     fn tell(&self, round: u32, client: u32, fault: Fault) {
@@ -228,11 +247,24 @@ impl FaultRunner {
             self.complain(client, fleet.heal(client).await);
         }
         for client in starved {
-            self.complain(client, fleet.type_line(client, "hog 0").await);
+            if let Err(error) = fleet.type_line(client, "hog 0").await {
+                self.complain(client, Err(error));
+                // Without its memory it would miss every round from here on.
+                self.kill(client, "its memory could not be given back", true)
+                    .await;
+            }
         }
     }
 
     async fn prepare(&self, round: u32, elapsed_s: f64) -> RoundFaults {
+        {
+            // What is due in the round before is too late from here on.
+            let mut state = self.state();
+            (state.round, state.due) = (round, BTreeMap::new());
+        }
+        for (client, fault) in self.spans.end_with_round().await {
+            self.let_go(client, fault).await;
+        }
         self.restore().await;
         let due = self.plan.round(round, elapsed_s);
         let mut faults = RoundFaults::default();
@@ -242,13 +274,20 @@ impl FaultRunner {
                     faults.away.insert(client);
                     self.take_away(round, client).await;
                 }
-                Fault::Crash { .. } => _ = faults.will_crash.insert(client),
+                Fault::Crash { .. } | Fault::OutOfMemory => _ = faults.will_fail.insert(client),
                 Fault::Corrupt => _ = faults.corrupt.insert(client),
-                Fault::OutOfMemory | Fault::Freeze { .. } | Fault::Cut { .. } => {}
+                Fault::Freeze { for_ms } | Fault::Cut { for_ms } => {
+                    let held_up = Duration::from_millis(for_ms);
+                    if self.spans.outlasts_the_round(held_up) {
+                        faults.will_fail.insert(client);
+                    } else {
+                        faults.held_up = faults.held_up.max(held_up);
+                    }
+                }
             }
         }
         let mut state = self.state();
-        (state.round, state.due) = (round, due);
+        state.due = due;
         state.due.retain(|_, fault| *fault != Fault::DropOut);
         faults
     }

@@ -96,7 +96,9 @@ impl Runner {
 }
 
 /// Files of a run that are appended to, or read only once it goes on.
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
+    "checkpoint.json",
+    "model.safetensors",
     "events.jsonl",
     "rounds.csv",
     "clients.csv",
@@ -104,8 +106,8 @@ const FILES: [&str; 5] = [
     "meta.json",
 ];
 
-/// Folders of a run, whose files are appended to.
-const FOLDERS: [&str; 3] = ["serial", "pcap", "state"];
+/// Folders of a run, whose files are appended to, or read by their path.
+const FOLDERS: [&str; 4] = ["serial", "pcap", "state", "inputs"];
 
 /// Refuses a run directory with a link, or with anything but files, in the place of a file.
 fn check_files(run: &Dir) -> Result<(), FileError> {

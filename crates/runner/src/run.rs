@@ -99,9 +99,13 @@ impl Run {
         let memory = Memory::of(pids.filter_map(private));
         let stats = fleet.switch_stats().as_ref().map(network_stats);
         self.history.deaths.extend(background.end(fleet).await?);
-        let (training, interrupt) = ended?;
+        let (mut training, interrupt) = ended?;
 
-        let history = self.history;
+        let mut history = self.history;
+        history
+            .depends_on_time
+            .append(&mut training.depends_on_time);
+        training.depends_on_time = std::mem::take(&mut history.depends_on_time);
         let wall_s = history.wall_s + self.began.elapsed().as_secs_f64();
         let fleet = FleetSummary {
             network: experiment.network.map(|_| self.network),

@@ -13,8 +13,14 @@ pub(crate) fn summarise(
     wall_s: f64,
 ) -> RunSummary {
     training.success &= interrupted_by.is_none();
+    let of_settings = experiment.depends_on_time();
+    training.depends_on_time.splice(0..0, of_settings);
     let no_update = std::mem::take(&mut training.client_failures);
     let died = std::mem::take(&mut fleet.deaths);
+    let of_deaths = died
+        .iter()
+        .map(|death| format!("client {}: {}", death.client, death.reason));
+    training.depends_on_time.extend(of_deaths);
     let no_update = no_update.into_iter().map(Failure::NoUpdate);
     RunSummary {
         name: experiment.name.clone(),

@@ -135,6 +135,9 @@ impl Watchdog {
                     Err(RecvError::Closed) => return,
                 },
                 _ = look.tick() => {
+                    for (_, held) in training.iter_mut().filter(|(id, _)| self.faults.holds(**id)) {
+                        held.since = Instant::now();
+                    }
                     let is_stuck = |one: &Trainee| one.since.elapsed() > self.patience;
                     let stuck = training.iter().filter(|(_, one)| is_stuck(one));
                     for client in stuck.map(|(&client, _)| client).collect::<Vec<_>>() {
@@ -143,7 +146,7 @@ impl Watchdog {
                     }
                     let silent = self.aggregator.silent();
                     for (client, _) in silent.into_iter().filter(|(_, long)| *long > self.patience) {
-                        if ending.insert(client) {
+                        if !self.faults.holds(client) && ending.insert(client) {
                             self.end(&mut ends, client, "no answer");
                         }
                     }

@@ -157,7 +157,7 @@ enum Users {
 }
 
 impl Users {
-    /// Above all that systems give to people, services and containers.
+    /// First number, above all that systems give to people, services and containers.
     const FIRST: u32 = 1_900_000_000;
     const COUNT: u32 = 100_000_000;
     const NOBODY: u32 = 65_534;

@@ -5,7 +5,7 @@
 
 use crate::keys::{RunKeys, ServerKeys};
 use crate::terminal::display::DisplayArgs;
-use crate::values::{capture, dashboard};
+use crate::values::{address, capture, dashboard, server};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ The server's page about the run is on this machine alone unless --dashboard says
 
 #[derive(Parser)]
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
-#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(arg_required_else_help = true)]
 pub struct Cli {
     /// Tree of zfl with boards, links, data and firmware, also by ZFL_ROOT [default: the one that you stand in,
     /// else the one that this program lies in, else what is built in]
@@ -96,6 +96,12 @@ pub enum Command {
     Report(ReportArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
+    /// Print the completions of a shell: `source <(zfl completions bash)`
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args)]
@@ -116,7 +122,7 @@ pub struct ViewArgs {
     pub run: PathBuf,
 
     /// Address of the page; port 0 takes a free one and prints it
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Show it on the full screen of this terminal instead
@@ -257,8 +263,9 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub clients: Option<u32>,
 
-    /// Address on which to wait for devices; port 0 takes a free one and prints it
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    /// Address on which to wait for devices: 192.0.2.1:8080, 0.0.0.0:8080 for every one of this machine; a port alone
+    /// is on this machine only, and port 0 takes a free one and prints it
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
     #[command(flatten)]
@@ -287,8 +294,8 @@ pub struct ClientArgs {
     #[arg(short, long, value_name = "N", value_parser = positive)]
     pub batch_size: u32,
 
-    /// Address of the aggregator
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    /// Address of the aggregator; the host may have a name, and a port alone is on this machine
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = server)]
     pub server: SocketAddr,
 
     /// Folder for the devices' logs [default: runs/NAME]

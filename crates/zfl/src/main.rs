@@ -30,7 +30,7 @@ mod view;
 
 use anyhow::{Context, Result};
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use output::NobodyReads;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -122,6 +122,11 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&zfl_experiment::keys::schema())?;
             output::line(&schema).map(|()| 0)
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "zfl", &mut script);
+            output::print(&String::from_utf8_lossy(&script)).map(|()| 0)
         }
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(root.runs(), Some(run));

@@ -147,12 +147,16 @@ impl Trial<'_> {
             })?;
             let status = wait(&mut child)?;
             let said = fs::read_to_string(self.folder.join(format!("{name}.log")))?;
-            if status != Some(REFUSED) {
-                return self.outcome(name, status);
-            }
-            if said.contains("anew") || said.contains("no run directory") {
+            if ["anew", "no run directory"]
+                .iter()
+                .any(|word| said.contains(word))
+            {
+                // It was killed before its first round was complete.
                 let _ = fs::remove_dir_all(self.folder.join(name));
                 return self.whole(name);
+            }
+            if status != Some(REFUSED) {
+                return self.outcome(name, status);
             }
             if Instant::now() > until {
                 bail!("a resume was refused: {}", said.trim());

@@ -27,6 +27,9 @@ const ROUND_FACTOR: f64 = START_PART as f64;
 /// say that it is alive while its link is full.
 const UPDATE_FACTOR: f64 = 3.0;
 
+/// Part of a deadline beyond which losses, and the load of the host, decide who meets it.
+const TIGHT: f64 = 2.0;
+
 /// Longest deadline that can be given, in seconds.
 const LONGEST_S: f64 = 86_400.0;
 
@@ -197,6 +200,23 @@ fn check(
         "{said}: {late} of {} devices are too slow for it",
         experiment.clients
     )))
+}
+
+/// Reason for which time decides who meets the deadline of a round, if it was set too close to what the links
+/// take at least.
+pub fn tight(experiment: &Experiment) -> Option<String> {
+    let slow = linked(experiment);
+    let slow = slow
+        .iter()
+        .filter(|one| one.round_s() * TIGHT > experiment.round_deadline_s);
+    let slow = slow.max_by(|a, b| a.round_s().total_cmp(&b.round_s()))?;
+    Some(format!(
+        "model and update of client {} take {} over {} at least, and --deadline is {} s",
+        slow.first_client,
+        seconds(slow.round_s()),
+        slow.link_name,
+        experiment.round_deadline_s,
+    ))
 }
 
 /// A cure for data that take too long.

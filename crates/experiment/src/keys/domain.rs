@@ -46,8 +46,8 @@ pub trait Domain {
     /// Checks the bounds of a value of a file.
     ///
     /// # Errors
-    /// Advice: the value to give instead.
-    fn check(_value: &Self::Value) -> Result<(), String> {
+    /// Path below the key, mostly empty, and advice: the value to give instead.
+    fn check(_value: &Self::Value) -> Result<(), (String, String)> {
         Ok(())
     }
 
@@ -124,9 +124,9 @@ macro_rules! domains {
                 <$Value>::deserialize(from)
             }
 
-            fn check(value: &$Value) -> Result<(), String> {
+            fn check(value: &$Value) -> Result<(), (String, String)> {
                 let holds: fn(&$Value) -> bool = $holds;
-                if holds(value) { Ok(()) } else { Err(String::from($advice)) }
+                if holds(value) { Ok(()) } else { Err((String::new(), String::from($advice))) }
             }
 
             fn values() -> String {

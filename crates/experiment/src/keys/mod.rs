@@ -7,12 +7,10 @@
 pub(crate) mod domain;
 mod reference;
 mod schema;
-mod suggest;
 pub(crate) mod table;
 
 pub use reference::reference;
 pub use schema::schema;
-pub(crate) use suggest::{nearest, suggest};
 
 use crate::settings::Settings;
 use serde_json::Value;
@@ -147,12 +145,14 @@ macro_rules! keys {
                 Ok(true)
             }
 
-            /// Refuses values that flags could not have.
+            /// Refuses values that flags could not have: the path of the value, and advice.
             #[allow(dead_code, reason = "flags have been checked")]
-            fn check_keys(&self, place: &str) -> Result<(), Refusal> {
+            fn check_keys(&self, place: &str) -> Result<(), (String, String)> {
                 $( if let Some(value) = &self.$key {
-                    <$Domain>::check(value)
-                        .map_err(|advice| Refusal(format!("{place}{}: {advice}", stringify!($key))))?;
+                    <$Domain>::check(value).map_err(|(below, advice)| {
+                        let key = stringify!($key);
+                        (format!("{place}{key}{below}"), format!("`{key}`: {advice}"))
+                    })?;
                 } )*
                 Ok(())
             }

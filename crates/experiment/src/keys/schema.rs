@@ -51,7 +51,42 @@ fn property(key: &Key) -> Value {
 /// The schema of `[faults]`, whose reading belongs to the faults themselves.
 fn faults() -> Value {
     let probability = json!({"type": "number", "minimum": 0, "maximum": 1});
-    let for_ms = json!({"type": "integer", "minimum": 0});
+    let for_ms = json!({"type": "integer", "minimum": 0, "maximum": i64::MAX});
+    let fault = |names: &[&str], own: Value| {
+        let mut properties = json!({
+            "round": {"type": "integer", "minimum": 1, "maximum": u32::MAX},
+            "client": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            "fault": {"enum": names},
+        });
+        let mut required = vec!["round", "client", "fault"];
+        if let (Value::Object(all), Value::Object(own)) = (&mut properties, own) {
+            required.extend(own.contains_key("for_ms").then_some("for_ms"));
+            all.extend(own);
+        }
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        })
+    };
+    let mut scheduled = fault(
+        &[
+            "drop-out",
+            "crash",
+            "freeze",
+            "cut",
+            "corrupt",
+            "out-of-memory",
+        ],
+        json!({"reboot": {"type": "boolean"}, "for_ms": for_ms}),
+    );
+    scheduled["required"] = json!(["round", "client", "fault"]);
+    scheduled["anyOf"] = json!([
+        fault(&["drop-out", "corrupt", "out-of-memory"], json!({})),
+        fault(&["crash"], json!({"reboot": {"type": "boolean"}})),
+        fault(&["freeze", "cut"], json!({"for_ms": for_ms})),
+    ]);
     let span = json!({
         "type": "object",
         "properties": {"probability": probability, "for_ms": for_ms},
@@ -76,19 +111,7 @@ fn faults() -> Value {
             "trace": {"type": "string"},
             "schedule": {
                 "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "round": {"type": "integer", "minimum": 1},
-                        "client": {"type": "integer", "minimum": 0},
-                        "fault": {
-                            "enum": ["drop-out", "crash", "freeze", "cut", "corrupt", "out-of-memory"],
-                        },
-                        "reboot": {"type": "boolean"},
-                        "for_ms": for_ms,
-                    },
-                    "required": ["round", "client", "fault"],
-                },
+                "items": scheduled,
             },
         },
         "additionalProperties": false,

@@ -128,25 +128,167 @@ fn a_fleet_says_how_many_it_is() {
 }
 
 #[test]
-fn mistakes_are_named() {
-    let refused = |text: &str, part: &str| {
-        let reason = Settings::parse(text).unwrap_err();
-        assert!(reason.contains(part), "{reason}");
-    };
-    refused("round = 3", "unknown field `round`, did you mean `rounds`?");
-    refused("rounds = 0", "rounds: give at least 1");
-    refused("[[fleet]]\nname = \"x\"", "fleet 1: count: give at least 1");
-    refused("[[fleet]]\ncount = 1\nloss = 5", "fleet 1: loss");
-    refused("[[fleet]]\ncount = 1\nspeed = 5", "unknown field `speed`");
-    refused("learning_rate = nan", "learning_rate");
-    refused("name = \"../x\"", "name: take letters");
-    refused("[faults]\ndropout = 1", "unknown field `dropout`");
-    refused(
-        "[[fleet]]\ncount = 1\nexample = 5",
-        "did you mean `examples`?",
-    );
-    refused(
-        "[faults]\ncrash = { probability = 0, reboot = true }",
-        "a probability above 0",
-    );
+fn mistakes_are_named_with_their_place() {
+    for (text, line, column, words) in [
+        (
+            "round = 3",
+            1,
+            1,
+            "there is no key `round` here: did you mean `rounds`?",
+        ),
+        (
+            "# night\n\nlearning_rat = 0.1",
+            3,
+            1,
+            "did you mean `learning_rate`?",
+        ),
+        (
+            "rounds = 0",
+            1,
+            10,
+            "`rounds` is 0: give a whole number from 1",
+        ),
+        ("body = \"Native\"", 1, 8, "did you mean \"native\"?"),
+        (
+            "loss = \"5%\"",
+            1,
+            8,
+            "`loss` is \"5%\": give a number from 0 to 1, such as 0.05",
+        ),
+        (
+            "seed = 2\n[[fleet]]\nname = \"x\"",
+            2,
+            1,
+            "`count` is missing in an item of `fleet`",
+        ),
+        ("[[fleet]]\ncount = 1\nloss = 5", 3, 8, "`loss` is 5"),
+        (
+            "[[fleet]]\ncount = 1\nbody = \"Bare\"",
+            3,
+            8,
+            "did you mean \"bare\"?",
+        ),
+        (
+            "[[fleet]]\ncount = 1\nspeed = 5",
+            3,
+            1,
+            "there is no key `speed` here",
+        ),
+        (
+            "[[fleet]]\ncount = 1\nexample = 5",
+            3,
+            1,
+            "did you mean `examples`?",
+        ),
+        (
+            "[[fleet]]\ncount = 1\nseed = 5",
+            3,
+            1,
+            "`seed` belongs to the top of the file",
+        ),
+        (
+            "learning_rate = nan",
+            1,
+            17,
+            "`learning_rate` is nan: give a number above 0",
+        ),
+        (
+            "learning_rate = inf",
+            1,
+            17,
+            "`learning_rate`: give a number above 0",
+        ),
+        ("name = \"../x\"", 1, 8, "`name`: take letters"),
+        ("[faults]\ndropout = 1", 2, 1, "did you mean `drop_out`?"),
+        ("drop_out = 0.1", 1, 1, "`drop_out` belongs to [faults]"),
+        (
+            "faults.crash = { probability = 0, reboot = true }",
+            1,
+            44,
+            "a probability above 0",
+        ),
+        (
+            "[faults]\ncrash = 0.1",
+            2,
+            9,
+            "`crash` is 0.1: give a table",
+        ),
+        (
+            "[faults.freeze]\nprobability = 0.5\nfor_ms = 0",
+            1,
+            2,
+            "freeze needs for_ms",
+        ),
+        (
+            "[[faults.schedule]]\nround = 1\nclient = 0\nfault = \"fire\"",
+            4,
+            9,
+            "give one of \"drop-out\"",
+        ),
+        (
+            "[[faults.schedule]]\nround = 1\nclient = 0\nfault = \"cut\"",
+            1,
+            1,
+            "`for_ms` is missing",
+        ),
+        (
+            "[[faults.schedule]]\nround = 1\nclient = 0\nfault = \"cut\"\nreboot = true\nfor_ms = 1",
+            5,
+            1,
+            "no key `reboot`",
+        ),
+        (
+            "strategy = \"fedprocks\"",
+            1,
+            12,
+            "did you mean \"fedprox\"?",
+        ),
+        (
+            "[strategy]\nname = \"fedprox\"\nproximal_nu = 1",
+            3,
+            1,
+            "did you mean `proximal_mu`?",
+        ),
+        (
+            "[strategy]\nname = \"fedprox\"\nproximal_mu = -1",
+            3,
+            15,
+            "give a number from 0",
+        ),
+        (
+            "[strategy]\nname = \"fedprox\"\nbuffer_size = 2",
+            3,
+            15,
+            "strategy fedprox: there is no `buffer_size`",
+        ),
+        (
+            "strategy.name = \"fedbuff\"\nstrategy.buffer_size = 2.5",
+            2,
+            24,
+            "it must be a whole number",
+        ),
+        (
+            "[[fleet]]\ncount = 1\nattack = \"sign-flap\"",
+            3,
+            10,
+            "did you mean \"sign-flip\"?",
+        ),
+        (
+            "hidden = \"16\"",
+            1,
+            10,
+            "give a list in brackets, each a whole number from 1",
+        ),
+    ] {
+        let found = Settings::parse(text).unwrap_err();
+        assert!(
+            found.problem.contains(words),
+            "{text:?}: no {words:?} in {found}"
+        );
+        assert_eq!(
+            (found.line, found.column),
+            (line, column),
+            "{text:?}: {found}"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! What an emulator needs of the host's files, told by the kernel, the loader and the emulator itself.
+//! Needs of an emulator among the host's files, told by the kernel, the loader and the emulator itself.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};

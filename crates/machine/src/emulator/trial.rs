@@ -25,8 +25,9 @@ const MAX_BYTES: usize = 64 * 1024;
 /// Guest of a machine that is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guest {
-    /// There, and not running.
+    /// Guest that is there and does not run.
     Stopped,
+    /// No guest.
     Absent,
 }
 

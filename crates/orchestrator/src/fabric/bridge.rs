@@ -68,7 +68,7 @@ struct TapState {
     max_kbit_per_s: Option<u32>,
     /// Addresses of its device, once it has had a machine.
     owner: Option<Owner>,
-    /// What comes in at the tap goes through another link.
+    /// Diversion of what comes in at the tap through another link.
     diverted: bool,
 }
 

@@ -103,6 +103,12 @@ impl FaultPlan {
         self.config.cut.probability > 0.0 || self.schedules(scheduled)
     }
 
+    /// Tells if the time of a run decides who is there.
+    pub fn follows_the_clock(&self) -> bool {
+        let trace = self.trace.as_ref();
+        trace.is_some_and(|trace| trace.unit() == TraceUnit::Seconds)
+    }
+
     /// Tells if devices run out of memory.
     pub fn takes_memory(&self) -> bool {
         self.config.out_of_memory > 0.0 || self.schedules(|fault| *fault == Fault::OutOfMemory)

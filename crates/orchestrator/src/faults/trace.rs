@@ -10,7 +10,9 @@
 
 use super::config::{FaultError, check_client};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use zfl_schema::{Document, Mistake};
 
 /// Unit of a trace's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -40,39 +42,76 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Row {
     client: u32,
-    on: Vec<(f64, f64)>,
+    on: Vec<Vec<f64>>,
+}
+
+/// The JSON Schema of a trace.
+fn schema() -> Value {
+    let row = json!({
+        "type": "object",
+        "properties": {
+            "client": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            "on": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        },
+        "required": ["client", "on"],
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": {
+            "unit": {"enum": ["rounds", "seconds"]},
+            "devices": {"type": "array", "items": row},
+        },
+        "required": ["unit", "devices"],
+        "additionalProperties": false,
+    })
 }
 
 impl Trace {
+    /// Unit of its numbers.
+    pub fn unit(&self) -> TraceUnit {
+        self.unit
+    }
+
     /// Reads a trace.
     ///
     /// # Errors
     /// [`FaultError::Trace`] with the place of the first fault.
     pub fn parse(json: &str) -> Result<Self, FaultError> {
-        let refuse = |what: String| Err(FaultError::Trace(what));
-        let file: File = match serde_json::from_str(json) {
-            Ok(file) => file,
-            Err(error) => return refuse(error.to_string()),
-        };
+        Self::read(json).map_err(|mistake| FaultError::Trace(mistake.to_string()))
+    }
+
+    fn read(json: &str) -> Result<Self, Mistake> {
+        let document = Document::json(json)?;
+        document.check(&schema())?;
+        let file = serde_json::from_str(json);
+        let File { unit, devices } = file.map_err(|_| document.mistake("", "this is no trace"))?;
         let mut on = BTreeMap::new();
-        for Row { client, on: spans } in file.devices {
+        for (at, Row { client, on: spans }) in devices.into_iter().enumerate() {
+            let refuse = |place: &str, what: String| {
+                Err(document.mistake(
+                    &format!("devices.{at}.{place}"),
+                    format!("client {client}: {what}"),
+                ))
+            };
+            let mut whole = Vec::new();
             let mut end = 0.0;
-            for &(from, to) in &spans {
+            for (at, span) in spans.iter().enumerate() {
+                let place = format!("on.{at}");
+                let &[from, to] = &span[..] else {
+                    return refuse(&place, "an interval has two numbers: [from, to]".to_owned());
+                };
                 if !(from >= end && to > from) {
-                    return refuse(format!(
-                        "client {client}: [{from}, {to}] is empty or out of order"
-                    ));
+                    return refuse(&place, format!("[{from}, {to}] is empty or out of order"));
                 }
                 end = to;
+                whole.push((from, to));
             }
-            if on.insert(client, spans).is_some() {
-                return refuse(format!("client {client} is listed twice"));
+            if on.insert(client, whole).is_some() {
+                return refuse("client", "it is listed twice".to_owned());
             }
         }
-        Ok(Self {
-            unit: file.unit,
-            on,
-        })
+        Ok(Self { unit, on })
     }
 
     /// Refuses clients that the fleet does not have.
@@ -118,8 +157,11 @@ mod tests {
     #[test]
     fn a_bad_trace_is_named() {
         for (json, part) in [
-            ("[]", "invalid"),
-            (r#"{"unit":"days","devices":[]}"#, "unknown variant `days`"),
+            ("[]", "line 1, column 1: the file is []: give a table"),
+            (
+                r#"{"unit":"days","devices":[]}"#,
+                "line 1, column 9: `unit` is \"days\": give one of \"rounds\", \"seconds\"",
+            ),
             (
                 r#"{"unit":"rounds","devices":[{"client":1,"on":[[3,2]]}]}"#,
                 "[3, 2] is empty",

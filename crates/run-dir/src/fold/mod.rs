@@ -235,7 +235,7 @@ impl Fold {
                 round,
                 reason,
             } => self.failed(client, round, &reason),
-            Event::Evaluated { .. } => {}
+            Event::Evaluated { .. } | Event::TimeDecided { .. } => {}
             Event::RoundFinished { record } => self.round_finished(record),
             Event::Fleet { client, record } => self.fleet(client, &record),
             Event::RunFinished { success, reason } => {

@@ -71,30 +71,30 @@ impl Frames {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
                 self.partial.extend(&buffer[..count]);
-                self.split()
+                split(&mut self.partial, &mut self.received)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Takes whole frames off what has been read.
-    fn split(&mut self) -> io::Result<()> {
-        let mut rest = &self.partial[..];
-        while let Some((head, body)) = rest.split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*head) as usize;
-            if length > MAX_FRAME_BYTES {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            let Some((frame, behind)) = body.split_at_checked(length) else {
-                break;
-            };
-            self.received.push_back(frame.to_vec());
-            rest = behind;
+/// Takes whole frames off what has been read.
+fn split(partial: &mut Vec<u8>, received: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
+    let mut rest = &partial[..];
+    while let Some((head, body)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*head) as usize;
+        if length > MAX_FRAME_BYTES {
+            return Err(io::ErrorKind::InvalidData.into());
         }
-        self.partial = rest.to_vec();
-        Ok(())
+        let Some((frame, behind)) = body.split_at_checked(length) else {
+            break;
+        };
+        received.push_back(frame.to_vec());
+        rest = behind;
     }
+    *partial = rest.to_vec();
+    Ok(())
 }
 
 impl Device for Frames {
@@ -147,6 +147,8 @@ impl TxToken for Sending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
 
     #[tokio::test]
@@ -159,6 +161,32 @@ mod tests {
         machine.write_all(&[8, 0, 0, 0, 0, 0, 0]).await.unwrap();
         frames.turn().await.unwrap();
         assert_eq!(frames.received, [vec![7, 8], vec![]]);
+    }
+
+    proptest! {
+        /// Octets of a machine give the same frames in one piece and in two, and no panic.
+        #[test]
+        fn pieces_do_not_matter(
+            parts in vec((0..3_u32, vec(any::<u8>(), 0..40)), 0..8),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            // Mostly whole frames, and now and then a length that is none or does not fit.
+            let frame = |(lie, body): &(u32, Vec<u8>)| {
+                let length = body.len() as u32 + lie.saturating_sub(1) * 5000;
+                [&length.to_be_bytes()[..], body].concat()
+            };
+            let bytes: Vec<u8> = parts.iter().flat_map(frame).collect();
+            let take = |pieces: &[&[u8]]| {
+                let (mut partial, mut received) = (Vec::new(), VecDeque::new());
+                let whole = pieces.iter().all(|piece| {
+                    partial.extend(*piece);
+                    split(&mut partial, &mut received).is_ok()
+                });
+                (whole, received)
+            };
+            let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
+            prop_assert_eq!(take(&[&bytes]), take(&[first, second]));
+        }
     }
 
     #[tokio::test]

@@ -30,16 +30,16 @@ const MAX_CONNECTIONS: usize = 64;
 /// Connections that can begin at the same time.
 const BACKLOG: usize = 4;
 
-/// Of each direction of a connection, in the stack.
+/// Buffer of each direction of a connection, in the stack.
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// Pieces of up to [`BUFFER_BYTES`] under way between stack and host, in each direction.
 const PIECES: usize = 2;
 
-/// Linux picks ports from there on.
+/// First port from which the relay connects; Linux, too, picks ports from there on.
 const FIRST_PORT: u16 = 49_152;
 
-/// What stands between one machine and the aggregator.
+/// Relay between one machine and the aggregator.
 pub(super) struct Relay {
     frames: Frames,
     interface: Interface,
@@ -47,7 +47,7 @@ pub(super) struct Relay {
     /// Sockets at which the device can begin a connection.
     listening: Vec<SocketHandle>,
     connections: Vec<Connection>,
-    /// Those of the host's sides; dropped, they end.
+    /// Tasks of the host's sides; dropped, they end.
     tasks: JoinSet<()>,
     /// Tells that a host's side can go on.
     woken: Arc<Notify>,

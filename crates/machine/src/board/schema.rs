@@ -1,0 +1,63 @@
+//! The schema of a `board.toml`.
+
+use serde_json::{Value, json};
+
+/// The JSON Schema of a board.
+pub(super) fn schema() -> Value {
+    let text = json!({"type": "string"});
+    let count = json!({"type": "integer", "minimum": 1, "maximum": u32::MAX});
+    let number = json!({"type": "number", "exclusiveMinimum": 0});
+    let texts = json!({"type": "array", "items": text});
+    let table = |properties: Value, required: Value| {
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": false,
+        })
+    };
+    let machine = json!({
+        "qemu": text, "machine": text, "cpu": text, "memory_mib": count, "extra_args": texts,
+    });
+    let nic = json!({
+        "model": text,
+        "options": {"type": "object", "additionalProperties": text},
+        "max_kbit_per_s": count,
+        "qemu_below": text,
+        "qemu_hint": text,
+    });
+    let energy = json!({
+        "joule_per_instruction": number,
+        "joule_per_byte_sent": number,
+        "joule_per_byte_received": number,
+        "idle_watt": number,
+    });
+    let four = json!([
+        "joule_per_instruction",
+        "joule_per_byte_sent",
+        "joule_per_byte_received",
+        "idle_watt"
+    ]);
+    let board = json!({
+        "name": text,
+        "description": text,
+        "body": {"enum": ["bare", "zephyr"]},
+        "machine": table(machine, json!(["qemu", "machine", "cpu", "memory_mib"])),
+        "nic": table(nic, json!(["model"])),
+        "kernel": table(json!({"image": text, "command_line": text}), json!(["image"])),
+        "shell": table(json!({"prompt": text, "fatal": texts}), json!(["prompt"])),
+        "clock": table(json!({"mips": number}), json!(["mips"])),
+        "energy": table(energy, four),
+        "limits": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0, "maximum": u32::MAX}},
+    });
+    let required = json!([
+        "name",
+        "description",
+        "body",
+        "machine",
+        "nic",
+        "kernel",
+        "shell"
+    ]);
+    table(board, required)
+}
