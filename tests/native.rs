@@ -243,6 +243,92 @@ fn server_and_client_are_two_processes() {
     );
 }
 
+/// A stranger on this machine comes before the devices do, and after them, for the ID of each.
+#[test]
+fn nobody_joins_in_place_of_a_device_of_the_run() {
+    let flags = ["--clients", "3", "--rounds", "6", "--dashboard", "off"];
+    let run = Live::start(&small(&flags));
+    let address = wait_until("the aggregator's address", Duration::from_secs(60), || {
+        let events = fs::read_to_string(run.out().join("events.jsonl")).ok()?;
+        let started = events.lines().find(|line| line.contains("run_started"))?;
+        let event: serde_json::Value = serde_json::from_str(started).ok()?;
+        Some(event["address"].as_str()?.to_owned())
+    });
+    let mut refused = 0;
+    while let Ok(mut stream) = TcpStream::connect(&address) {
+        let client = refused % 4;
+        let word = "Zfl-Secret: 0123456789abcdef0123456789abcdef\r\n";
+        let head = format!("GET /id?client={client}&port=9 HTTP/1.1\r\n{word}\r\n");
+        let mut answer = String::new();
+        let sent = stream.write_all(head.as_bytes());
+        if sent
+            .and_then(|()| stream.read_to_string(&mut answer))
+            .is_err()
+            || answer.is_empty()
+        {
+            break;
+        }
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        refused += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(refused > 3, "the run was over at once");
+    let run = run.finish();
+    assert_eq!(run.said.status, Some(0), "{run:?}");
+    assert_eq!(run.summary()["rounds_completed"], 6);
+    assert_eq!(
+        run.summary()["client_failures"].as_array().map(Vec::len),
+        Some(0)
+    );
+}
+
+/// A join secret in a file, or in the environment; it is in no file of the run.
+#[test]
+fn a_join_secret_is_for_devices_and_for_no_file() {
+    const SECRET: &str = "correct-horse-battery";
+    let folder = folder();
+    let file = folder.path().join("secret");
+    fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let mut server = zfl();
+    server.args("server -r 1 -c 2 --clients 2 --listen 127.0.0.1:0 --dashboard off".split(' '));
+    let server = Live::start_as(server.arg("--join-secret").arg(&file));
+    let address = said_at(&server, "listening on ");
+    let client = |count: &str| {
+        let mut client = zfl();
+        client.args([
+            "client", "-c", count, "-e", "1", "-b", "77", "--server", &address,
+        ]);
+        client
+    };
+    let stranger = Live::start_as(&mut client("1")).finish();
+    assert_eq!(stranger.said.status, Some(1), "{stranger:?}");
+    let advice = "cannot join: the join secret is missing or wrong";
+    assert!(stranger.said.err.contains(advice), "{stranger:?}");
+    let mut known = client("2");
+    let known = Live::start_as(known.env("ZFL_JOIN_SECRET", SECRET)).finish();
+    assert_eq!(known.said.status, Some(0), "{known:?}");
+    let server = server.finish();
+    assert_eq!(server.said.status, Some(0), "{server:?}");
+    for run in [&server, &known] {
+        assert!(!format!("{:?}", run.said).contains(SECRET), "{run:?}");
+        let mut folders = vec![run.out().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = fs::read(&path).unwrap();
+                let is_there = bytes
+                    .windows(SECRET.len())
+                    .any(|part| part == SECRET.as_bytes());
+                assert!(!is_there, "{}", path.display());
+            }
+        }
+    }
+}
+
 /// Whoever has no place is told so, and does not wait for ever.
 #[test]
 fn devices_that_the_server_has_no_place_for_end_with_the_others() {

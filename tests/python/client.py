@@ -45,9 +45,8 @@ class Client:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         port = self.server.server_address[1]
-        lines = {"Zfl-Word": self.word}
-        if secret := os.environ.get("ZFL_JOIN_SECRET"):
-            lines["Zfl-Secret"] = secret
+        secret = os.environ.get("ZFL_JOIN_SECRET")
+        lines = {"Zfl-Secret": secret} if secret else {}
         self.welcome = json.loads(self.get(f"/id?client={wish}&port={port}&form=json", lines))
         assert self.welcome["protocol"] == 2, self.welcome
         self.id, examples = self.welcome["id"], self.welcome["num_examples"]
@@ -58,6 +57,7 @@ class Client:
         self.joined.set()
 
     def get(self, target, lines={}):
+        lines = {"Zfl-Word": self.word, **lines}
         request = urllib.request.Request(f"http://{self.aggregator}{target}", headers=lines)
         with urllib.request.urlopen(request) as answer:
             return answer.read()
@@ -99,7 +99,7 @@ class Client:
         request = urllib.request.Request(
             f"http://{self.aggregator}/results?id={self.id}",
             data=json.dumps(results).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "Zfl-Word": self.word},
         )
         # Ready before the answer, since a /start may follow on it at once.
         self.state = "ready"

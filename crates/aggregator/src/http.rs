@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -11,7 +10,7 @@ use axum::extract::{
     ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,27 +18,21 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use fl_algo::{Examples, Way};
 use fl_proto::codec::{Codec, F32};
-use fl_proto::{ErrorReply, NoWord, Welcome, Word, path, wire_len};
+use fl_proto::{ErrorReply, Word, path, wire_len};
 use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
 
-use crate::broadcast::Form;
-use crate::capabilities;
-use crate::config::{Config, codec_name, wire_params};
-use crate::device::Devices;
+use crate::config::Config;
 use crate::examples::{ExampleBody, Part};
 use crate::guard::guard;
 use crate::intake::take_update;
+use crate::join::join;
 use crate::refusals::{self, Refused};
-use crate::roster::{JoinError, Newcomer};
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
 
-/// Longest wait for a device whose ID another one wishes for.
-const OCCUPANT_WITHIN: Duration = Duration::from_secs(1);
-
-type QueryResult = Result<Query<fl_proto::Query>, QueryRejection>;
-type Peer = ConnectInfo<SocketAddr>;
+pub(crate) type QueryResult = Result<Query<fl_proto::Query>, QueryRejection>;
+pub(crate) type Peer = ConnectInfo<SocketAddr>;
 
 /// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
 pub fn app(shared: Arc<Shared>) -> Router {
@@ -79,113 +72,6 @@ async fn wrong_method() -> Response {
         StatusCode::METHOD_NOT_ALLOWED,
         "GET /id, /training-data, /training-labels, /state; POST /results",
     )
-}
-
-async fn join(
-    State(shared): State<Arc<Shared>>,
-    ConnectInfo(peer): Peer,
-    Extension(connection): Extension<Connection>,
-    headers: HeaderMap,
-    asked: QueryResult,
-) -> Response {
-    let query = match query(asked) {
-        Ok(query) => query,
-        Err(refusal) => return rejected(&shared, None, refusal),
-    };
-    let address = match device_address(&query, peer) {
-        Ok(address) => address,
-        Err(refusal) => return rejected(&shared, query.client, refusal),
-    };
-    let word = match word(&headers, Word::HEADER) {
-        Ok(word) => word,
-        Err(refusal) => return rejected(&shared, query.client, refusal),
-    };
-    if let Err(why) = capabilities::check(&shared, &query) {
-        let refusal = Refusal(StatusCode::UNPROCESSABLE_ENTITY, why);
-        return rejected(&shared, query.client, refusal);
-    }
-    // On one machine many devices share an IP address: who answers as that client keeps its ID.
-    if let (Some(wish), Some(known)) = (query.client, shared.occupant(query.client, address)) {
-        let devices = Devices::new(shared.clone());
-        let answer = devices.ready(wish, known, OCCUPANT_WITHIN).await;
-        if answer.is_ok_and(|ready| ready.id == wish) {
-            let refusal = Refusal(StatusCode::CONFLICT, JoinError::Taken(wish).to_string());
-            return rejected(&shared, query.client, refusal);
-        }
-    }
-    let newcomer = Newcomer {
-        address,
-        source: peer.ip(),
-        word,
-        form: form(&query),
-    };
-    match shared.join(query.client, newcomer) {
-        Ok(id) => {
-            connection.belongs_to(id);
-            ok_json(&welcome(&shared, id))
-        }
-        Err(error) => {
-            let refusal = Refusal(StatusCode::CONFLICT, error.to_string());
-            rejected(&shared, query.client, refusal)
-        }
-    }
-}
-
-/// The word of a header line, if there is that line.
-fn word(headers: &HeaderMap, name: &str) -> Result<Option<Word>, Refusal> {
-    let Some(value) = headers.get(name) else {
-        return Ok(None);
-    };
-    let word = Word::parse(value.as_bytes());
-    let bad = || Refusal(StatusCode::BAD_REQUEST, format!("{name}: {NoWord}"));
-    word.map(Some).ok_or_else(bad)
-}
-
-/// Form of the bodies that a client asks for.
-fn form(query: &fl_proto::Query) -> Form {
-    match query.form.as_deref() {
-        Some(fl_proto::Query::JSON_FORM) => Form::Json,
-        _ => Form::Octets,
-    }
-}
-
-fn welcome(shared: &Shared, id: u32) -> Welcome {
-    let model = &shared.config.model;
-    Welcome {
-        protocol: fl_proto::PROTOCOL_VERSION,
-        id,
-        num_examples: shared.partition.indices(id as usize).len() as u32,
-        layers: model.shape().sizes().iter().copied().collect(),
-        activation: match model.activation() {
-            fl_nn::Activation::Relu => fl_proto::Activation::Relu,
-            fl_nn::Activation::Sigmoid => fl_proto::Activation::Sigmoid,
-        },
-        seed: shared.config.seed,
-        rule: shared.config.rule(),
-        params: wire_params(&shared.config.algorithm.device_params),
-        encoding_up: codec_name(shared.config.encoding_up),
-        encoding_down: codec_name(shared.config.encoding_down),
-    }
-}
-
-/// Address of a device: its own word, if that is its own address or a loopback one seen from loopback,
-/// else the connection's source.
-fn device_address(query: &fl_proto::Query, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
-    let Some(text) = &query.address else {
-        return Ok(SocketAddr::new(peer.ip(), query.port.unwrap_or(80)));
-    };
-    let bad = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| bad(format!("address={text} is not ip:port")))?;
-    let own = address.ip() == peer.ip() || (address.ip().is_loopback() && peer.ip().is_loopback());
-    if !own || address.port() == 0 {
-        return Err(bad(format!(
-            "address={text} is not the address of this connection, {}",
-            peer.ip()
-        )));
-    }
-    Ok(address)
 }
 
 async fn training_data(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Response {
@@ -300,25 +186,38 @@ fn too_slow(error: &(dyn std::error::Error + 'static)) -> Option<TooSlow> {
         .next()
 }
 
-fn query(asked: QueryResult) -> Result<fl_proto::Query, Refusal> {
+pub(crate) fn query(asked: QueryResult) -> Result<fl_proto::Query, Refusal> {
     match asked {
         Ok(Query(query)) => Ok(query),
         Err(error) => Err(Refusal(StatusCode::BAD_REQUEST, error.body_text())),
     }
 }
 
-/// The ID of a query, if a client of it has joined, and from where this comes. Devices that share an
-/// address, on one machine or behind one router, are not told apart by it.
-fn known(shared: &Shared, query: &fl_proto::Query, peer: Option<IpAddr>) -> Result<u32, Refusal> {
+/// The ID of a query, if a client of it has joined, from where this comes and with the word that is shown.
+/// Devices that share an address and gave no word are not told apart.
+fn known(
+    shared: &Shared,
+    query: &fl_proto::Query,
+    peer: Option<IpAddr>,
+    shown: &[u8],
+) -> Result<u32, Refusal> {
     let id = query
         .id
         .ok_or_else(|| Refusal(StatusCode::BAD_REQUEST, "?id= is missing".into()))?;
-    match shared.look(|state| state.roster.get(id)?.source) {
+    let (source, word) = shared.look(|state| {
+        let client = state.roster.get(id);
+        client.map_or((None, None), |client| (client.source, client.word))
+    });
+    match source {
         None => Err(Refusal(
             StatusCode::NOT_FOUND,
             format!("client {id} has not joined; GET {}", path::ID),
         )),
-        source if source == peer => Ok(id),
+        source if source == peer && word.is_none_or(|word| word.matches(shown)) => Ok(id),
+        source if source == peer => Err(Refusal(
+            StatusCode::FORBIDDEN,
+            format!("client {id} joined with another word"),
+        )),
         Some(_) => Err(Refusal(
             StatusCode::FORBIDDEN,
             format!("client {id} joined from another address"),
@@ -339,7 +238,9 @@ impl FromRequestParts<Arc<Shared>> for Sender {
         let asked = QueryResult::from_request_parts(parts, shared).await;
         let asked = asked.unwrap_or_else(|never| match never {});
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.ip());
-        let id = query(asked).and_then(|query| known(shared, &query, peer));
+        let shown = parts.headers.get(Word::HEADER);
+        let shown = shown.map_or(&b""[..], |shown| shown.as_bytes());
+        let id = query(asked).and_then(|query| known(shared, &query, peer, shown));
         let id = id.map_err(|refusal| rejected(shared, None, refusal))?;
         if let Some(connection) = parts.extensions.get::<Connection>() {
             connection.belongs_to(id);
@@ -348,7 +249,7 @@ impl FromRequestParts<Arc<Shared>> for Sender {
     }
 }
 
-fn ok_json<T: serde::Serialize>(body: &T) -> Response {
+pub(crate) fn ok_json<T: serde::Serialize>(body: &T) -> Response {
     axum::Json(body).into_response()
 }
 

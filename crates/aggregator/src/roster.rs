@@ -1,11 +1,13 @@
 //! Addresses of clients, and bytes of their connections. Their states are the machine's.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use axum::http::StatusCode;
 use fl_proto::Word;
 
 use crate::broadcast::Form;
+use crate::entry::Entry;
 use crate::rate::{Bucket, Rate};
 
 /// Joins of one client: each is told, asked after, and ends what the client was at. A device joins when it
@@ -41,10 +43,27 @@ pub struct Newcomer {
     pub address: SocketAddr,
     /// Source address of its request.
     pub source: IpAddr,
+    /// True if it asks from this machine's own address.
+    pub is_own_machine: bool,
     /// Word that it gave.
     pub word: Option<Word>,
+    /// Secret that it showed.
+    pub secret: Option<Word>,
     /// Form of the bodies that it wants.
     pub form: Form,
+}
+
+/// Standing of a client towards whoever else wants its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has the place.
+    Free,
+    /// Its device is no longer where it was; it may come back there.
+    Gone,
+    /// Its device has joined, and was never ready.
+    New,
+    /// Its device is there.
+    There,
 }
 
 /// Reason why `/id` grants nothing.
@@ -53,7 +72,7 @@ pub enum JoinError {
     /// No such ID.
     #[error("client {0} is not part of this experiment, its clients are 0 to {1}")]
     Unknown(u32, u32),
-    /// Taken by a live device elsewhere.
+    /// Taken by a live device.
     #[error("client {0} is another device, which is alive")]
     Taken(u32),
     /// Joined over and over.
@@ -62,11 +81,63 @@ pub enum JoinError {
     /// No ID left.
     #[error("all {0} clients have joined")]
     Full(u32),
+    /// The address has its share of IDs.
+    #[error(
+        "{from} has {most} of the IDs, as many as one address may have: give the server more \
+         --clients-per-address"
+    )]
+    Crowded {
+        /// The address.
+        from: IpAddr,
+        /// IDs that one address may have.
+        most: u32,
+    },
+    /// It does not know the secret of all.
+    #[error(
+        "the join secret is missing or wrong: give zfl client --join-secret or ZFL_JOIN_SECRET"
+    )]
+    NoSecret,
+    /// Its maker has another address for this client.
+    #[error("client {id} is the device at {expected}, and this comes from {from}")]
+    Elsewhere {
+        /// The client.
+        id: u32,
+        /// Its address.
+        expected: IpAddr,
+        /// Address of the request.
+        from: IpAddr,
+    },
+    /// It does not know the secret of this client.
+    #[error("client {0} is a device of this run, which knows a secret of its own")]
+    Impostor(u32),
+    /// The fleet has no device of this client.
+    #[error("client {0} has no device in this run")]
+    NoDevice(u32),
+    /// The fleet has no device there.
+    #[error("this run has no device at {0}")]
+    Stranger(IpAddr),
+}
+
+impl JoinError {
+    /// Status of the refusal.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unknown(..) | Self::Taken(_) | Self::Full(_) => StatusCode::CONFLICT,
+            Self::Crowded { .. }
+            | Self::NoSecret
+            | Self::Elsewhere { .. }
+            | Self::Impostor(_)
+            | Self::NoDevice(_)
+            | Self::Stranger(_) => StatusCode::FORBIDDEN,
+        }
+    }
 }
 
 /// All clients.
 #[derive(Clone, Debug)]
 pub struct Roster {
+    /// Rules of entry.
+    pub entry: Entry,
     clients: Vec<Client>,
     by_address: BTreeSet<(SocketAddr, u32)>,
     /// IDs that nobody has had.
@@ -77,6 +148,7 @@ impl Roster {
     /// `clients` that nothing is known of.
     pub fn new(clients: u32) -> Self {
         Self {
+            entry: Entry::default(),
             clients: vec![Client::default(); clients as usize],
             by_address: BTreeSet::new(),
             free: (0..clients).collect(),
@@ -104,11 +176,27 @@ impl Roster {
         Some((client.bytes_up, client.bytes_down))
     }
 
-    /// Grants an ID to a device: the one wished for, the one that its address has, or the lowest that nobody
-    /// has had. Returns whether the client had joined before.
+    /// The ID for a newcomer: the one wished for, the one that its address has, or the lowest that nobody
+    /// has had.
+    pub fn place(&self, wish: Option<u32>, newcomer: &Newcomer) -> Option<u32> {
+        // The same device asks again if the answer was lost on its way.
+        wish.or_else(|| self.at(newcomer.address))
+            .or_else(|| self.free.first().copied())
+    }
+
+    /// True if a client has joined and is another device than this one, as far as address and word tell.
+    pub fn is_another(&self, id: u32, newcomer: &Newcomer) -> bool {
+        let client = self.get(id);
+        let is_it = |client: &Client| {
+            client.address == Some(newcomer.address) && client.word == newcomer.word
+        };
+        client.is_some_and(|client| client.address.is_some() && !is_it(client))
+    }
+
+    /// Grants an ID to a device, and returns whether the client had joined before.
     ///
-    /// A device that wishes for the ID of another that has joined takes it over if it comes from the
-    /// same IP address (it has rebooted), or if the other is not alive.
+    /// The ID of another device is free if nobody has it any more; from the same address also if the
+    /// other is gone, for it has rebooted then. Who has proved to be the client has it in any case.
     ///
     /// # Errors
     /// [`JoinError`]; nothing has then changed.
@@ -116,27 +204,33 @@ impl Roster {
         &mut self,
         wish: Option<u32>,
         newcomer: Newcomer,
-        is_alive: impl Fn(u32) -> bool,
+        standing: impl Fn(u32) -> Standing,
     ) -> Result<(u32, bool), JoinError> {
         let Newcomer {
             address,
             source,
             word,
             form,
+            ..
         } = newcomer;
+        let proven = self.entry.proven(wish, &newcomer)?;
         let num_clients = self.clients.len() as u32;
-        // The same device asks again if the answer was lost on its way.
-        let id = wish
-            .or_else(|| self.at(address))
-            .or_else(|| self.free.first().copied())
-            .ok_or(JoinError::Full(num_clients))?;
+        let id = proven.or_else(|| self.place(wish, &newcomer));
+        let id = id.ok_or(JoinError::Full(num_clients))?;
         let unknown = JoinError::Unknown(id, num_clients.saturating_sub(1));
-        let client = self.clients.get_mut(id as usize).ok_or(unknown)?;
-        let before = client.address;
-        let is_elsewhere = before.is_some_and(|known| known.ip() != address.ip());
-        if is_elsewhere && is_alive(id) {
-            return Err(JoinError::Taken(id));
+        let client = self.get(id).ok_or(unknown)?;
+        let (before, is_near) = (client.address, client.source == Some(source));
+        if proven.is_none() && self.is_another(id, &newcomer) {
+            match standing(id) {
+                Standing::Free => {}
+                Standing::Gone if is_near => {}
+                _ => return Err(JoinError::Taken(id)),
+            }
         }
+        if proven.is_none() && !is_near {
+            self.has_room(&newcomer)?;
+        }
+        let client = &mut self.clients[id as usize];
         let joins = client.joins.get_or_insert_with(|| Bucket::full(JOINS));
         if !joins.take() {
             return Err(JoinError::TooOften(id));
@@ -153,10 +247,36 @@ impl Roster {
         Ok((id, before.is_some()))
     }
 
+    /// Checks that an address may have one ID more.
+    fn has_room(&self, newcomer: &Newcomer) -> Result<(), JoinError> {
+        let Newcomer {
+            source,
+            is_own_machine,
+            ..
+        } = *newcomer;
+        let Some(most) = self.entry.per_address.filter(|_| !is_own_machine) else {
+            return Ok(());
+        };
+        let own = network(source);
+        let those = self.clients.iter().filter_map(|client| client.source);
+        match those.filter(|&other| network(other) == own).count() < most as usize {
+            true => Ok(()),
+            false => Err(JoinError::Crowded { from: source, most }),
+        }
+    }
+
     /// The client of an address; the lowest, if one address has had several.
     fn at(&self, address: SocketAddr) -> Option<u32> {
         let those = self.by_address.range((address, 0)..=(address, u32::MAX));
         those.map(|(_, id)| *id).next()
+    }
+}
+
+/// What counts as one address: whoever has one of IPv6 has a network of 64 bits.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
     }
 }
 
@@ -169,7 +289,9 @@ mod tests {
         Newcomer {
             address,
             source: address.ip(),
+            is_own_machine: false,
             word: None,
+            secret: None,
             form: Form::default(),
         }
     }
@@ -177,7 +299,7 @@ mod tests {
     #[test]
     fn ids_are_granted_once() {
         let mut roster = Roster::new(3);
-        let mut join = |wish, last: u8| roster.join(wish, from(last), |_| true);
+        let mut join = |wish, last: u8| roster.join(wish, from(last), |_| Standing::There);
         assert_eq!(join(Some(1), 1), Ok((1, false)));
         assert_eq!(join(None, 2), Ok((0, false)));
         assert_eq!(join(Some(1), 3), Err(JoinError::Taken(1)));
@@ -190,12 +312,15 @@ mod tests {
     #[test]
     fn a_device_that_comes_back_takes_its_own_place() {
         let mut roster = Roster::new(2);
-        let mut join = |wish, last: u8, alive: bool| roster.join(wish, from(last), |_| alive);
-        assert_eq!(join(Some(1), 1, false), Ok((1, false)));
-        assert_eq!(join(Some(1), 1, true), Ok((1, true)));
-        assert_eq!(join(Some(1), 9, false), Ok((1, true)));
+        let mut join = |wish, last: u8, standing| roster.join(wish, from(last), |_| standing);
+        assert_eq!(join(Some(1), 1, Standing::Free), Ok((1, false)));
+        assert_eq!(join(Some(1), 1, Standing::There), Ok((1, true)));
+        for standing in [Standing::There, Standing::New, Standing::Gone] {
+            assert_eq!(join(Some(1), 9, standing), Err(JoinError::Taken(1)));
+        }
+        assert_eq!(join(Some(1), 9, Standing::Free), Ok((1, true)));
         assert_eq!(
-            join(None, 1, true),
+            join(None, 1, Standing::There),
             Ok((0, false)),
             "its old address is free"
         );
@@ -206,15 +331,63 @@ mod tests {
         let mut roster = Roster::new(2);
         let mut joined = 0;
         for _ in 0..1000 {
-            joined += u32::from(roster.join(Some(1), from(1), |_| true).is_ok());
+            joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
         }
         assert_eq!(joined, JOINS.burst);
-        assert!(roster.join(Some(0), from(1), |_| true).is_ok(), "another");
+        assert!(roster.join(Some(0), from(1), |_| Standing::There).is_ok(), "another");
         tokio::time::advance(std::time::Duration::from_secs(5)).await;
-        assert!(roster.join(Some(1), from(1), |_| true).is_ok());
+        assert!(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
         assert_eq!(
-            roster.join(Some(1), from(1), |_| true),
+            roster.join(Some(1), from(1), |_| Standing::There),
             Err(JoinError::TooOften(1))
         );
+    }
+
+    #[test]
+    fn a_device_at_the_same_address_with_another_word_is_another_one() {
+        let mut roster = Roster::new(1);
+        let with = |byte: u8| Newcomer {
+            word: Some(Word::random([byte; 16])),
+            ..from(1)
+        };
+        let mut join = |byte, standing| roster.join(Some(0), with(byte), |_| standing);
+        assert_eq!(join(1, Standing::Free), Ok((0, false)));
+        assert_eq!(join(1, Standing::There), Ok((0, true)), "it asks again");
+        for standing in [Standing::New, Standing::There] {
+            assert_eq!(
+                join(2, standing),
+                Err(JoinError::Taken(0)),
+                "it may be deaf"
+            );
+        }
+        assert_eq!(join(2, Standing::Gone), Ok((0, true)), "it has rebooted");
+    }
+
+    #[test]
+    fn one_address_has_its_share_and_this_machine_all() {
+        let mut roster = Roster::new(6);
+        roster.entry.per_address = Some(2);
+        let mut at = |ip: IpAddr, port: u16, is_own_machine| {
+            let newcomer = Newcomer {
+                address: SocketAddr::new(ip, port),
+                source: ip,
+                is_own_machine,
+                ..from(1)
+            };
+            roster.join(None, newcomer, |_| Standing::There)
+        };
+        let far: IpAddr = [192, 0, 2, 7].into();
+        let crowded = JoinError::Crowded { from: far, most: 2 };
+        assert_eq!(at(far, 1, false), Ok((0, false)));
+        assert_eq!(at(far, 2, false), Ok((1, false)));
+        assert_eq!(at(far, 3, false), Err(crowded));
+        assert_eq!(at(far, 2, false), Ok((1, true)), "its own again");
+        let [one, other] = ["2001:db8::1", "2001:db8::2"].map(|ip| ip.parse().unwrap());
+        assert_eq!(at(one, 1, false), Ok((2, false)));
+        assert_eq!(at(one, 2, false), Ok((3, false)));
+        assert!(at(other, 1, false).is_err(), "it is of the same network");
+        for (port, id) in [(1, 4), (2, 5)] {
+            assert_eq!(at([127, 0, 0, 1].into(), port, true), Ok((id, false)));
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     place: Place,
     /// True if it was made on this machine, to its loopback address.
     pub is_local: bool,
+    /// True if it was made on this machine, to the address that it comes from.
+    pub is_own_machine: bool,
 }
 
 impl Connection {
@@ -62,8 +64,9 @@ pub(crate) async fn serve(
 ) {
     let router = app(shared.clone());
     let connected = |stream: TcpStream, peer: SocketAddr| {
-        let local = stream.local_addr();
-        let is_local = local.is_ok_and(|address| address.ip().is_loopback());
+        let local = stream.local_addr().map(|address| address.ip()).ok();
+        let is_local = local.is_some_and(|ip| ip.is_loopback());
+        let is_own_machine = local == Some(peer.ip());
         let tally = Tally::of_nobody(shared.clone());
         let counted = Counted::new(stream, tally.clone());
         let dress = move |extensions: &mut Extensions, place: &Place| {
@@ -72,6 +75,7 @@ pub(crate) async fn serve(
                 tally: tally.clone(),
                 place: place.clone(),
                 is_local,
+                is_own_machine,
             });
         };
         (counted, dress)

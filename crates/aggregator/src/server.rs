@@ -21,6 +21,7 @@ use zfl_run_dir::{
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
 use crate::config::Config;
 use crate::device::Devices;
+use crate::entry::Entry;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
 use crate::refusals;
@@ -94,6 +95,14 @@ impl Server {
     #[must_use]
     pub fn with_hooks(self, hooks: Arc<dyn RoundHooks>) -> Self {
         self.rounds.shared.watch_with(hooks);
+        self
+    }
+
+    /// Lets join whom these rules let.
+    #[must_use]
+    pub fn with_entry(self, entry: Entry) -> Self {
+        let shared = &self.rounds.shared;
+        shared.with(|state, _| state.roster.entry = entry);
         self
     }
 

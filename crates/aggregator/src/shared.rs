@@ -25,7 +25,7 @@ use crate::hooks::RoundHooks;
 use crate::kept::OnTheWay;
 use crate::log::{Log, lock};
 use crate::refusals::Refusals;
-use crate::roster::{JoinError, Newcomer, Roster};
+use crate::roster::{JoinError, Newcomer, Roster, Standing};
 use crate::token;
 
 /// The outcome of an update that came after its round.
@@ -37,6 +37,9 @@ const CHECKED_EXAMPLES: usize = 32;
 /// Largest number that an update may bring. Training that works stays far below, and from there on it takes
 /// a few steps until nothing is finite any more.
 const LARGEST_NUMBER: f32 = 1e9;
+
+/// Silence after which the place of a device that failed may be had by another one.
+const SILENT_FOR: Duration = Duration::from_secs(60);
 
 /// A request refused: the status and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,27 +290,43 @@ impl Shared {
         self.look(|state| state.machine.is_corrupted(id, round, token))
     }
 
-    /// Address of the client that a device wishes to be, if that is elsewhere already.
-    pub(crate) fn occupant(&self, wish: Option<u32>, address: SocketAddr) -> Option<SocketAddr> {
+    /// Clients whose place a newcomer can have only if they are gone, and their addresses: the one whose ID
+    /// it asks for, or where none is left some that were never ready, up to so many.
+    pub(crate) fn in_the_way(
+        &self,
+        wish: Option<u32>,
+        newcomer: &Newcomer,
+        most: usize,
+    ) -> Vec<(u32, SocketAddr)> {
+        let first: u32 = rand::random();
         self.look(|state| {
-            let known = state.roster.get(wish?)?.address?;
-            let gone = [Some(ClientState::Lost), Some(ClientState::Absent)];
-            let is_gone = gone.contains(&state.machine.state(wish?));
-            (known != address && !is_gone).then_some(known)
+            let State {
+                machine, roster, ..
+            } = state;
+            let standing = |id| standing(machine, id, self.now_us(), None);
+            let address = |id| Some((id, roster.get(id)?.address?));
+            if let Some(id) = roster.place(wish, newcomer) {
+                let asked = roster.is_another(id, newcomer) && standing(id) != Standing::Free;
+                return asked.then(|| address(id)).flatten().into_iter().collect();
+            }
+            let all = self.config.clients;
+            let those = (0..all).map(|i| (i.wrapping_add(first % all)) % all);
+            let idle = those.filter(|&id| standing(id) == Standing::New);
+            idle.filter_map(address).take(most).collect()
         })
     }
 
-    /// Takes a device in.
-    pub(crate) fn join(&self, wish: Option<u32>, newcomer: Newcomer) -> Result<u32, JoinError> {
+    /// Takes a device in. Of the client `gone` it is known that nobody is at its address any more.
+    pub(crate) fn join(
+        &self,
+        wish: Option<u32>,
+        newcomer: Newcomer,
+        gone: Option<u32>,
+    ) -> Result<u32, JoinError> {
         self.with(|state, now_us| {
             let machine = &mut state.machine;
-            let is_alive = |id| {
-                !matches!(
-                    machine.state(id),
-                    None | Some(ClientState::Absent | ClientState::Lost | ClientState::Suspect)
-                )
-            };
-            let (id, again) = state.roster.join(wish, newcomer, is_alive)?;
+            let standing = |id| standing(machine, id, now_us, gone);
+            let (id, again) = state.roster.join(wish, newcomer, standing)?;
             machine.joined(now_us, id);
             state.gone.remove(&id);
             self.log.emit(Event::ClientJoined {
@@ -522,6 +541,27 @@ fn check_numbers(name: &str, numbers: &[f32]) -> Result<(), String> {
         MODEL => format!("parameter {at} {what}: the training diverged, lower the learning rate"),
         name => format!("section {name}: number {at} {what}"),
     })
+}
+
+/// Standing of a client towards whoever else wants its place.
+fn standing(machine: &Machine, id: u32, now_us: u64, gone: Option<u32>) -> Standing {
+    let is_gone = gone == Some(id);
+    match machine.state(id) {
+        None | Some(ClientState::Absent | ClientState::Lost) => Standing::Free,
+        Some(ClientState::Joined | ClientState::Fetched) if is_gone => Standing::Free,
+        Some(ClientState::Suspect) if is_gone || is_silent(machine, id, now_us) => Standing::Free,
+        Some(_) if is_gone => Standing::Gone,
+        Some(ClientState::Joined | ClientState::Fetched) => Standing::New,
+        Some(_) => Standing::There,
+    }
+}
+
+/// True for a device that has failed and answered nothing for long.
+fn is_silent(machine: &Machine, id: u32, now_us: u64) -> bool {
+    let long = |us| Duration::from_micros(us) >= SILENT_FOR;
+    machine
+        .silent(now_us)
+        .any(|(silent, us)| silent == id && long(us))
 }
 
 /// The phase as the record of a run has it.

@@ -15,11 +15,6 @@ async fn ids_are_given_out_from_the_lowest_or_as_wished() {
     assert_eq!(welcome.protocol, fl_proto::PROTOCOL_VERSION);
     assert_eq!(id("?port=1000").await.json::<Welcome>().id, 0);
     assert_eq!(id("?port=1002").await.json::<Welcome>().id, 2);
-    let full = id("?port=1003").await;
-    assert_eq!(
-        (full.status, full.reason().contains("all 3 clients")),
-        (409, true)
-    );
     let unknown = id("?client=3&port=1003").await;
     assert_eq!(
         (unknown.status, unknown.reason().contains("0 to 2")),
@@ -30,16 +25,30 @@ async fn ids_are_given_out_from_the_lowest_or_as_wished() {
 }
 
 #[tokio::test]
+async fn no_more_devices_join_than_there_are_clients() {
+    let run = Run::start(config(3, 1)).await;
+    let _devices = run.devices(3).await;
+    let full = get(run.address, "/id?port=1003").await;
+    assert_eq!(
+        (full.status, full.reason().contains("all 3 clients")),
+        (409, true)
+    );
+    run.handle.cancel("done");
+    run.finish().await;
+}
+
+#[tokio::test]
 async fn an_id_in_use_is_not_given_to_another_machine_until_its_device_is_lost() {
     let run = Run::start(config(2, 1)).await;
+    let device = Device::join(run.address, 1).await;
     let from = async |last: u8| get_from([127, 0, 0, last], run.address, "/id?client=1").await;
-    assert_eq!(from(2).await.status, 200);
     let taken = from(3).await;
     assert_eq!(
         (taken.status, taken.reason().contains("alive")),
         (409, true)
     );
-    assert_eq!(from(2).await.status, 200, "its own, after a reboot");
+    let own = format!("/id?client=1&address={}", device.address);
+    assert_eq!(get(run.address, &own).await.status, 200, "its own, again");
     run.handle.client_lost(1, "died");
     assert_eq!(from(3).await.status, 200);
     run.handle.cancel("done");

@@ -64,8 +64,9 @@ async fn half_a_head_is_not_waited_for() {
 /// The head of a request that sends this update of client 0.
 fn head_of(update: &[u8]) -> String {
     format!(
-        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n\
+        "POST /results?id=0 HTTP/1.1\r\nHost: aggregator\r\n{}\
          Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        support::word_line(),
         update.len()
     )
 }

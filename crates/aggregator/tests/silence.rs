@@ -74,7 +74,8 @@ async fn an_update_on_its_way_breaks_the_silence() {
     let mut upload = TcpStream::connect(run.address).unwrap();
     write!(
         upload,
-        "POST /results?id=1 HTTP/1.1\r\nHost: aggregator\r\nContent-Length: 100\r\n\r\nZFL"
+        "POST /results?id=1 HTTP/1.1\r\nHost: aggregator\r\n{}Content-Length: 100\r\n\r\nZFL",
+        support::word_line()
     )
     .unwrap();
     // It goes on to answer nothing, so that a new silence begins.

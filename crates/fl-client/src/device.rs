@@ -359,10 +359,7 @@ impl<P: Port> Device<P> {
         let mut head = RequestHead::new();
         let mut upload = None;
         let written = match goal {
-            Goal::Join => {
-                let word = self.state.word.as_ref();
-                write_join(&mut head, &self.config, word, port.free_bytes())
-            }
+            Goal::Join => write_join(&mut head, &self.config, port.free_bytes()),
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
             Goal::State => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::STATE),
@@ -378,7 +375,10 @@ impl<P: Port> Device<P> {
                 )
             }
         };
-        let whole = written.and_then(|()| head.write_str(HEAD_END));
+        let word = self.state.word.as_ref();
+        let whole = written
+            .and_then(|()| write_word(&mut head, Word::HEADER, word))
+            .and_then(|()| head.write_str(HEAD_END));
         whole.map_err(|_| ExchangeError::HeadTooLong)?;
         self.discard_download(goal);
         Ok(Outbound::new(port.connect()?, head, upload, now_us))
@@ -539,7 +539,6 @@ impl<P: Port> Device<P> {
 fn write_join(
     head: &mut RequestHead,
     config: &Config,
-    word: Option<&Word>,
     free_bytes: Option<u64>,
 ) -> core::fmt::Result {
     write!(head, "GET {}?port={}", path::ID, config.http_port)?;
@@ -564,16 +563,12 @@ fn write_join(
         write!(head, "&isa={isa}")?;
     }
     write!(head, " HTTP/1.1\r\n")?;
-    let lines = [
-        (Word::HEADER, word),
-        (Word::SECRET_HEADER, config.secret.as_ref()),
-    ];
-    for (name, word) in lines {
-        if let Some(word) = word {
-            write!(head, "{name}: {}\r\n", word.text())?;
-        }
-    }
-    Ok(())
+    write_word(head, Word::SECRET_HEADER, config.secret.as_ref())
+}
+
+/// Writes the header line of a word, if there is one.
+fn write_word(head: &mut RequestHead, name: &str, word: Option<&Word>) -> core::fmt::Result {
+    word.map_or(Ok(()), |word| write!(head, "{name}: {}\r\n", word.text()))
 }
 
 /// The buffer that training data go to.
@@ -624,7 +619,8 @@ mod tests {
         };
         let word = Word::random([1; 16]);
         let mut head = RequestHead::new();
-        write_join(&mut head, &config, Some(&word), Some(u64::MAX)).unwrap();
+        write_join(&mut head, &config, Some(u64::MAX)).unwrap();
+        write_word(&mut head, Word::HEADER, Some(&word)).unwrap();
         head.write_str(HEAD_END).unwrap();
         assert!(head.ends_with(b"\r\n\r\n"));
     }

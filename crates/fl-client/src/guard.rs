@@ -7,8 +7,8 @@ use crate::http::{Header, Refusal};
 use fl_proto::Word;
 use zfl_text::{Authority, Host, is_of_a_page};
 
-/// Refuses whoever is not the aggregator. A device that is about to join says so: the aggregator may know
-/// its word from before a reboot.
+/// Refuses whoever is not the aggregator. An aggregator that shows the word from before a reboot learns from the
+/// 403 that this is another device by now.
 pub(crate) fn check(
     headers: &[Header<'_>],
     word: Option<&Word>,
@@ -24,7 +24,7 @@ pub(crate) fn check(
     let mut shown = named(headers, Word::HEADER);
     match (word, shown.next()) {
         (Some(word), Some(shown)) if word.matches(shown) => Ok(()),
-        _ if !has_joined => Err(Refusal::new(503, "still joining and fetching data")),
+        (_, None) if !has_joined => Err(Refusal::new(503, "still joining and fetching data")),
         _ => Err(Refusal::new(
             403,
             "a device obeys the aggregator that it joined, by the word that it gave it",
@@ -76,8 +76,9 @@ mod tests {
         let other = Word::random([8; 16]);
         for shown in [other.text(), short, "", "Bearer"] {
             assert_eq!(status(&[("Zfl-Word", shown)], true), 403, "{shown}");
-            assert_eq!(status(&[("Zfl-Word", shown)], false), 503, "{shown}");
+            assert_eq!(status(&[("Zfl-Word", shown)], false), 403, "{shown}");
         }
+        assert_eq!(status(&[], false), 503, "it is about to join");
         assert_eq!(status(&[], true), 403);
         let none = check(&[], None, true).unwrap_err();
         assert_eq!(none.status, 403, "a device without a word obeys nobody");

@@ -56,6 +56,7 @@ mod state;
 mod update;
 
 pub use device::{Activity, Config, Device};
+pub use fl_proto::Word;
 pub use job::TrainJob;
 pub use port::{Port, PortError, Usage};
 pub use selftest::selftest;

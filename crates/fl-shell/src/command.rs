@@ -3,6 +3,7 @@
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::str::FromStr;
+use fl_proto::Word;
 
 /// Text that `help` prints.
 pub const HELP: &str = "\
@@ -10,6 +11,7 @@ run <ip> server=<ip>:<port> [key=<value> ...]
     join the aggregator at <server> and train when asked
     client   ask for this client ID
     address  where the aggregator reaches this device, when that is not <ip>
+    secret   what the aggregator wants of whoever joins
     gateway  the way to other networks
     mask     length of the network's prefix in bits, 24 unless given
     icount   N where QEMU runs with -icount shift=N: then instructions are counted
@@ -26,7 +28,7 @@ help
 ";
 
 const RUN_USAGE: &str = "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] \
-                         [gateway=<ip>] [mask=<bits>] [icount=<shift>]";
+                         [secret=<word>] [gateway=<ip>] [mask=<bits>] [icount=<shift>]";
 
 /// A line that was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Run {
     pub client: Option<u32>,
     /// Address at which the aggregator reaches this device, if it is not `ip`.
     pub address: Option<SocketAddrV4>,
+    /// Secret without which the aggregator lets nobody join.
+    pub secret: Option<Word>,
     /// The N of QEMU's `-icount shift=N`, if it runs with that.
     ///
     /// # Units
@@ -211,16 +215,18 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
     const ADDRESS: &str = "an IPv4 address";
     const ENDPOINT: &str = "<ip>:<port>";
     const NUMBER: &str = "a number below 2^32";
+    const SECRET: &str = "16 to 32 letters, digits, - or _";
     let ip = words.next().ok_or(CommandError::Missing("<ip>"))?;
     let ip = value("<ip>", ip, ADDRESS)?;
     let (mut mask, mut gateway, mut server) = (None, None, None);
     let (mut client, mut address) = (None, None);
-    let mut icount = None;
+    let (mut secret, mut icount) = (None, None);
     for word in words {
         match word.split_once('=') {
             Some(("server", text)) => once(&mut server, "server", text, ENDPOINT)?,
             Some(("client", text)) => once(&mut client, "client", text, NUMBER)?,
             Some(("address", text)) => once(&mut address, "address", text, ENDPOINT)?,
+            Some(("secret", text)) => once(&mut secret, "secret", text, SECRET).map_err(unshown)?,
             Some(("gateway", text)) => once(&mut gateway, "gateway", text, ADDRESS)?,
             Some(("mask", text)) => once(&mut mask, "mask", text, "a number of bits, 1 to 30")?,
             Some(("icount", text)) => once(&mut icount, "icount", text, "a shift, 0 to 10")?,
@@ -241,6 +247,7 @@ fn parse_run<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Run, Comman
         server,
         client,
         address,
+        secret,
         icount: icount.map(|Shift(shift)| shift),
     }
     .checked()
@@ -260,6 +267,18 @@ impl Run {
     /// Tests if `other` is in the device's own network.
     fn is_near(&self, other: Ipv4Addr) -> bool {
         (self.ip.to_bits() ^ other.to_bits()) >> (32 - u32::from(self.mask)) == 0
+    }
+}
+
+/// Leaves a value out that may nearly be a secret.
+fn unshown(error: CommandError<'_>) -> CommandError<'_> {
+    match error {
+        CommandError::Value { key, expected, .. } => CommandError::Value {
+            key,
+            value: "...",
+            expected,
+        },
+        other => other,
     }
 }
 

@@ -38,7 +38,7 @@ mod sys;
 
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
-pub use fl_client::Overrides;
+pub use fl_client::{Overrides, Word};
 pub use fleet::{Fleet, FleetConfig, FleetError, PcapConfig, Resumption};
 pub use preflight::{BLOCKING_THREADS, preflight};
-pub use spec::{BootPolicy, DeviceBody, DeviceSpec};
+pub use spec::{BootPolicy, DeviceBody, DeviceSpec, Proof};

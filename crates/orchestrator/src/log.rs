@@ -8,12 +8,15 @@
 //! The log of a run that goes on is appended to, behind a mark, and its times go on as the run's do.
 //! So they jump back at the mark by what was broken off and is done again.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use zfl_clock::Instant;
+
+use fl_client::Word;
 
 /// Lines kept for the report of a death: a stack trace and what came before it.
 const KEPT_LINES: usize = 30;
@@ -47,6 +50,8 @@ pub(crate) struct DeviceLog {
     kept: VecDeque<String>,
     partial: Vec<u8>,
     escape: Escape,
+    /// Secret that its shell echoes, and that is not written down.
+    secret: Option<Word>,
 }
 
 /// Place of the output in an escape sequence (ECMA-48).
@@ -100,6 +105,22 @@ impl DeviceLog {
             kept: VecDeque::new(),
             partial: Vec::new(),
             escape: Escape::Outside,
+            secret: None,
+        }
+    }
+
+    /// Writes dots in place of a secret from now on.
+    pub(crate) fn keep_secret(&mut self, secret: Word) {
+        self.secret = Some(secret);
+    }
+
+    /// A text as it may be shown.
+    pub(crate) fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.secret {
+            Some(secret) if text.contains(secret.text()) => {
+                text.replace(secret.text(), "...").into()
+            }
+            _ => text.into(),
         }
     }
 
@@ -185,13 +206,14 @@ impl DeviceLog {
         if self.kept.len() == KEPT_LINES {
             self.kept.pop_front();
         }
-        self.kept.push_back(line.clone());
+        self.kept.push_back(self.shown(&line).into_owned());
         line
     }
 
     fn write(&mut self, line: &str) {
         let seconds = (self.before + self.started.elapsed()).as_secs_f64();
-        self.append(&format!("[{seconds:9.3}] {line}\n"));
+        let line = format!("[{seconds:9.3}] {}\n", self.shown(line));
+        self.append(&line);
     }
 
     fn append(&mut self, text: &str) {
@@ -268,6 +290,25 @@ mod tests {
         log.note("died: \u{9b}2J\nwarning: fake");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("] -- died:  2J warning: fake\n"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_is_not_written_down() {
+        let secret: Word = "correct-horse-battery".parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.log");
+        let mut log = DeviceLog::create(File::create(&path).unwrap(), Instant::now()).unwrap();
+        log.keep_secret(secret);
+        // Whoever typed it looks for the echo.
+        let echo = log.feed(b"zfl:~$ run secret=correct-horse-battery client=7\n");
+        assert_eq!(echo, ["zfl:~$ run secret=correct-horse-battery client=7"]);
+        log.note("it did not read `run secret=correct-horse-battery`");
+        assert_eq!(log.last_lines(), ["zfl:~$ run secret=... client=7"]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            !text.contains("horse") && text.contains("`run secret=...`"),
+            "{text}"
+        );
     }
 
     #[test]

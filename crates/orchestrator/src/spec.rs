@@ -1,9 +1,10 @@
 //! Devices to be: body, link and tuning of each, and the policy by which they are booted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fl_client::Overrides;
+use fl_client::{Overrides, Word};
 use zfl_machine::{Board, Speed};
 use zfl_netsim::Link;
 
@@ -27,6 +28,9 @@ pub struct DeviceSpec {
     pub body: DeviceBody,
     /// Values that go before those that the aggregator sends.
     pub overrides: Overrides,
+    /// Secret that it shows when it joins; `None`: one of its own where addresses do not tell devices apart,
+    /// which [`Fleet::proofs`](crate::Fleet::proofs) tells.
+    pub secret: Option<Word>,
     /// Its link. Other than the default it needs the network `switch`, or a
     /// `bridge` on a kernel with netem.
     pub link: Link,
@@ -47,12 +51,22 @@ impl DeviceSpec {
             join_as: Some(client),
             body,
             overrides: Overrides::default(),
+            secret: None,
             link: Link::default(),
             memory_mib: None,
             extra_bytes: 0,
             speed: None,
         }
     }
+}
+
+/// Proof by which a device is told from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It alone has this address.
+    Address(IpAddr),
+    /// It alone knows this secret.
+    Secret(Word),
 }
 
 /// Policy by which devices are booted.

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use zfl_aggregator::{Handle, Server, bind};
+use zfl_aggregator::{Entry, Handle, Proof, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::Lock;
@@ -78,7 +78,10 @@ impl Run {
             experiment,
             experiment.fault_plan()?,
         ));
-        server = server.with_limits(limits).with_hooks(faults.clone());
+        server = server
+            .with_limits(limits)
+            .with_hooks(faults.clone())
+            .with_entry(entry(&fleet));
         for (client, reason) in lost {
             server.handle().client_lost(client, &reason);
         }
@@ -160,6 +163,22 @@ pub(crate) fn conclude(
     observer.on_end(&summary);
     summary.save(&experiment.out)?;
     Ok(summary)
+}
+
+/// Rules by which only the devices of the fleet join, each as itself.
+fn entry(fleet: &Fleet) -> Entry {
+    let proofs = fleet.proofs().into_iter();
+    let fleet = proofs.map(|(client, proof)| {
+        let proof = match proof {
+            zfl_orchestrator::Proof::Address(address) => Proof::Address(address),
+            zfl_orchestrator::Proof::Secret(secret) => Proof::Secret(secret),
+        };
+        (client, proof)
+    });
+    Entry {
+        fleet: Some(fleet.collect()),
+        ..Entry::default()
+    }
 }
 
 /// Ends a run whose rounds are all complete: what its record lacks is written, and no device is started.

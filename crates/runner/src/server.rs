@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use fl_data::Splits;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use zfl_aggregator::{Server, bind};
+use zfl_aggregator::{Entry, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
-use zfl_orchestrator::preflight;
+use zfl_orchestrator::{Word, preflight};
 use zfl_run_dir::{FleetSummary, RunSummary};
 
 /// An aggregator that listens for devices.
@@ -23,6 +23,10 @@ pub struct Listening {
     pub data: Splits,
     /// The address for devices; with port 0 a free one.
     pub listen: SocketAddr,
+    /// The secret that every device has to know; `None`: anybody may join.
+    pub secret: Option<Word>,
+    /// IDs that one address may have, unless it is this machine's; `None`: a quarter of them.
+    pub clients_per_address: Option<u32>,
     /// The address of the page about the run.
     pub page: Option<SocketAddr>,
     /// The command that repeats the run, for its page.
@@ -70,11 +74,17 @@ impl Listening {
             experiment.partition.clone(),
             run_dir,
         )?;
-        let server = server.with_limits(limits);
+        let few = (experiment.clients / 4).max(1);
+        let server = server.with_limits(limits).with_entry(Entry {
+            fleet: None,
+            secret: self.secret,
+            per_address: Some(self.clients_per_address.unwrap_or(few)),
+        });
         let wanted = experiment.clients_per_round;
+        let secret = self.secret.map_or("", |_| " --join-secret FILE");
         observer.on_note(&format!(
             "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \
-             -b 600 --server {address}"
+             -b 600 --server {address}{secret}"
         ));
         let (training, interrupt) = aggregate(server, listener, &observer, self.signals).await?;
         let wall_s = self.began.elapsed().as_secs_f64();

@@ -268,6 +268,16 @@ pub struct ServerArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
+    /// IDs that devices of one address may have; those of this machine's own may have all [default: a quarter of
+    /// them]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub clients_per_address: Option<u32>,
+
+    /// File with the secret that every device has to know, 16 to 32 letters, digits, - or _; or give it in
+    /// ZFL_JOIN_SECRET [default: anybody may join]
+    #[arg(long, value_name = "FILE")]
+    pub join_secret: Option<PathBuf>,
+
     #[command(flatten)]
     pub keys: ServerKeys,
 
@@ -297,6 +307,10 @@ pub struct ClientArgs {
     /// Address of the aggregator; the host may have a name, and a port alone is on this machine
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", value_parser = server)]
     pub server: SocketAddr,
+
+    /// File with the join secret of the server; or give it in ZFL_JOIN_SECRET [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub join_secret: Option<PathBuf>,
 
     /// Folder for the devices' logs [default: runs/NAME]
     #[arg(long, value_name = "DIR")]

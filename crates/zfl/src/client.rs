@@ -2,6 +2,7 @@
 
 use crate::args::ClientArgs;
 use crate::output;
+use crate::secret::{VARIABLE, join_secret};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +10,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use zfl_experiment::place::{self, Place};
 use zfl_experiment::{Refusal, Root};
 use zfl_orchestrator::{
-    DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, preflight,
+    DeviceBody, DeviceSpec, Fleet, FleetConfig, FleetEvent, Overrides, Word, preflight,
 };
 use zfl_runner::{Interrupts, block_on};
 use zfl_sandbox::{Plan, Sandbox, enter};
@@ -22,10 +23,11 @@ const OTHER_FILES: u64 = 64;
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
 pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
+    let secret = join_secret(args.join_secret.as_deref(), std::env::var_os(VARIABLE))?;
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);
     let place = Place::of(args.out.as_deref(), root.runs(), &name);
     place.look()?;
-    let devices = devices(args);
+    let devices = devices(args, secret);
     preflight(&devices, OTHER_FILES).map_err(Refusal::of)?;
     let out = place.make()?;
     let mut outcome = Ok(1);
@@ -36,7 +38,7 @@ pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     outcome
 }
 
-fn devices(args: &ClientArgs) -> Vec<DeviceSpec> {
+fn devices(args: &ClientArgs, secret: Option<Word>) -> Vec<DeviceSpec> {
     let overrides = Overrides {
         local_epochs: Some(args.epochs),
         batch_size: Some(args.batch_size),
@@ -45,6 +47,7 @@ fn devices(args: &ClientArgs) -> Vec<DeviceSpec> {
         // Other devices may have joined before: whichever ID is free will do.
         join_as: None,
         overrides,
+        secret,
         ..DeviceSpec::new(client, DeviceBody::Native)
     };
     (0..args.clients).map(device).collect()
@@ -101,7 +104,7 @@ impl Ends {
         );
         if !self.refused.is_empty() {
             text += &format!(
-                "; {} never joined: let the server have more --clients",
+                "; {} never joined, for the reason above",
                 self.refused.len()
             );
         }

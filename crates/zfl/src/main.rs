@@ -20,6 +20,7 @@ mod keys;
 mod output;
 mod run;
 mod runs;
+mod secret;
 mod server;
 mod stdin_lines;
 mod terminal;

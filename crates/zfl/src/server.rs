@@ -2,6 +2,7 @@
 
 use crate::args::ServerArgs;
 use crate::run::{shown_status, status};
+use crate::secret::{VARIABLE, join_secret};
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use crate::{command, output};
@@ -17,6 +18,7 @@ use zfl_runner::Listening;
 /// other failure to begin.
 pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
     args.display.check()?;
+    let secret = join_secret(args.join_secret.as_deref(), std::env::var_os(VARIABLE))?;
     let settings = args.settings();
     let out = settings.out.as_deref();
     let resolved = Experiment::of_server(&settings, out, root);
@@ -30,6 +32,8 @@ pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
         experiment,
         data,
         listen: args.listen,
+        secret,
+        clients_per_address: args.clients_per_address,
         page: args.dashboard.address(),
         command: Some(command::own()),
         signals: true,

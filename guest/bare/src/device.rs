@@ -122,6 +122,7 @@ fn config(run: &Run) -> Config {
         client: run.client,
         address,
         http_port: HTTP_PORT,
+        secret: run.secret,
         isa: Some(ISA),
         ..Config::default()
     }

@@ -96,6 +96,7 @@ fn config(args: &Run) -> Config {
             text
         }),
         http_port: HTTP_PORT,
+        secret: args.secret,
         isa: Some(ISA),
         ..Config::default()
     }

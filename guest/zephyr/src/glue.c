@@ -131,7 +131,7 @@ int zfl_shell_command(const struct shell *sh, size_t argc, char **argv);
 SHELL_CMD_ARG_REGISTER(run, NULL,
 		       "Join a federation.\n"
 		       "run <ip> server=<ip>:<port> [client=<n>] [address=<ip>:<port>] "
-		       "[gateway=<ip>] [mask=<bits>] [icount=<shift>]",
+		       "[secret=<word>] [gateway=<ip>] [mask=<bits>] [icount=<shift>]",
 		       zfl_shell_command, 1, SHELL_OPT_ARG_CHECK_SKIP);
 SHELL_CMD_ARG_REGISTER(crash, NULL,
 		       "Die on purpose, to test who watches over this device.\n"

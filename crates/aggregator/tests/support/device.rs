@@ -1,12 +1,12 @@
 //! A device that the test plays itself: it takes orders, and the test decides what becomes of them.
 
-use super::http::{Answer, get, get_with, post};
+use super::http::{Answer, get, post, word};
 use super::{LONG, Wire};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get as on_get, post as on_post};
 use fl_proto::codec::F32;
@@ -56,8 +56,6 @@ pub struct Device {
 }
 
 struct Inner {
-    /// Word that it wants to see with every request.
-    word: Word,
     /// Set once it has joined; nobody asks before.
     id: OnceLock<u32>,
     ready: Mutex<(DeviceState, u32)>,
@@ -92,7 +90,6 @@ impl Device {
         let address = listener.local_addr().unwrap();
         let (sender, orders) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
-            word: Word::random(rand::random()),
             id: OnceLock::new(),
             ready: Mutex::new((DeviceState::Ready, 0)),
             replies: Mutex::default(),
@@ -105,7 +102,7 @@ impl Device {
             .route("/ready", on_get(ready))
             .route("/start", on_post(start))
             .route("/stop", on_post(stop))
-            .layer(from_fn_with_state(inner.clone(), obeys))
+            .layer(from_fn(obeys))
             .with_state(inner.clone());
         let taken = Taken {
             listener,
@@ -118,8 +115,7 @@ impl Device {
         };
         let able = "codecs=f32,f16&rules=fedavg,fedprox,scaffold";
         let target = format!("/id?{wish}address={address}&{able}");
-        let word = format!("{}: {}\r\n", Word::HEADER, inner.word.text());
-        let welcome = get_with(server, &target, &word).await;
+        let welcome = get(server, &target).await;
         let welcome: Welcome = welcome.json();
         let id = *inner.id.get_or_init(|| welcome.id);
         for path in ["training-data", "training-labels"] {
@@ -292,9 +288,9 @@ impl axum::serve::Listener for Taken {
 }
 
 /// Passes on what the aggregator asks, which knows the word.
-async fn obeys(State(inner): State<Arc<Inner>>, request: Request, next: Next) -> Response {
+async fn obeys(request: Request, next: Next) -> Response {
     let shown = request.headers().get(Word::HEADER);
-    match shown.is_some_and(|shown| inner.word.matches(shown.as_bytes())) {
+    match shown.is_some_and(|shown| word().matches(shown.as_bytes())) {
         true => next.run(request).await,
         false => refuse(403),
     }

@@ -1,5 +1,6 @@
 //! Requests by hand, so that a test can send what no client library would.
 
+use fl_proto::Word;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -24,11 +25,21 @@ impl Answer {
     }
 }
 
-pub async fn get(server: SocketAddr, target: &str) -> Answer {
-    get_with(server, target, "").await
+/// The word of every device here; requests have it unless they bring lines of their own.
+pub fn word() -> Word {
+    Word::random([0x77; 16])
 }
 
-/// A `GET` with more header lines.
+/// The header line with [`word`].
+pub fn word_line() -> String {
+    format!("{}: {}\r\n", Word::HEADER, word().text())
+}
+
+pub async fn get(server: SocketAddr, target: &str) -> Answer {
+    get_with(server, target, &word_line()).await
+}
+
+/// A `GET` with these header lines.
 pub async fn get_with(server: SocketAddr, target: &str, lines: &str) -> Answer {
     let stream = TcpStream::connect(server).await.unwrap();
     with_lines(stream, &format!("GET {target}"), lines).await
@@ -36,11 +47,10 @@ pub async fn get_with(server: SocketAddr, target: &str, lines: &str) -> Answer {
 
 /// A `GET` whose connection comes from the address `from`.
 pub async fn get_from(from: [u8; 4], server: SocketAddr, target: &str) -> Answer {
-    let stream = connect_from(from, server).await;
-    exchange(stream, &format!("GET {target}"), "", &[]).await
+    get_from_with(from, server, target, &word_line()).await
 }
 
-/// A `GET` from the address `from` with more header lines.
+/// A `GET` from the address `from` with these header lines.
 pub async fn get_from_with(from: [u8; 4], server: SocketAddr, target: &str, lines: &str) -> Answer {
     let stream = connect_from(from, server).await;
     with_lines(stream, &format!("GET {target}"), lines).await
@@ -74,7 +84,8 @@ async fn exchange(mut stream: TcpStream, line: &str, media_type: &str, body: &[u
     let host = stream.peer_addr().unwrap();
     let head = format!(
         "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {media_type}\r\n\
-         Content-Length: {}\r\n\r\n",
+         {}Content-Length: {}\r\n\r\n",
+        word_line(),
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -13,6 +13,7 @@ mod wire;
 pub use device::{Device, Order, Reply, message_of, update_of};
 pub use http::{
     Answer, answer, connect_from, get, get_from, get_from_with, get_with, post, post_from, raw,
+    word, word_line,
 };
 pub use wire::Wire;
 
@@ -27,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use zfl_aggregator::{
-    Config, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, Stragglers, TrainingSummary,
-    Weighting, bind,
+    Config, Entry, Event, Handle, Limits, Record, RoundHooks, RunDir, Server, Stragglers,
+    TrainingSummary, Weighting, bind,
 };
 
 /// Long enough that only a hang reaches it.
@@ -109,6 +110,11 @@ impl Run {
 
     pub async fn with_limits(config: Config, limits: Limits) -> Self {
         let set = |server: Server| server.with_limits(limits);
+        Self::made(config, |_| {}, set).await
+    }
+
+    pub async fn with_entry(config: Config, entry: Entry) -> Self {
+        let set = |server: Server| server.with_entry(entry);
         Self::made(config, |_| {}, set).await
     }
 

@@ -45,6 +45,20 @@ fn run_takes_its_keys_in_any_order() {
 }
 
 #[test]
+fn a_secret_is_taken_and_never_shown() {
+    let line = "run 10.0.0.2 server=10.0.0.1:80 secret=correct-horse-battery";
+    assert_eq!(run(line).secret, "correct-horse-battery".parse().ok());
+    assert_eq!(run("run 10.0.0.2 server=10.0.0.1:80").secret, None);
+    let refused = refusal("run 10.0.0.2 server=10.0.0.1:80 secret=hunter2");
+    assert!(
+        refused.starts_with("secret '...' is not 16 to 32 letters"),
+        "{refused}"
+    );
+    let twice = refusal(&std::format!("{line} secret=correct-horse-battery"));
+    assert!(twice.starts_with("secret is given twice"), "{twice}");
+}
+
+#[test]
 fn the_mask_is_24_unless_given() {
     assert_eq!(run("run 10.0.0.2 server=10.0.0.1:80").mask, 24);
 }

@@ -142,6 +142,9 @@ impl Emulated {
         let told_here = self.board.body == Guest::Zephyr;
         let speed = self.tuning.speed.filter(|_| told_here);
         add("icount", speed.map(|speed| speed.shift.into()));
+        if let Some(secret) = &self.identity.secret {
+            line += &format!(" secret={}", secret.text());
+        }
         if reached_at.ip() != ip {
             line += &format!(" address={reached_at}");
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fl_client::Overrides;
+use fl_client::{Overrides, Word};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use zfl_machine::Machines;
 
@@ -160,6 +160,8 @@ pub(crate) struct Identity {
     /// The ID to ask for.
     pub(crate) join_as: Option<u32>,
     pub(crate) overrides: Overrides,
+    /// Secret that it shows when it joins; it stays the same over reboots.
+    pub(crate) secret: Option<Word>,
     pub(crate) log: SharedLog,
     pub(crate) shared: Arc<FleetShared>,
 }
@@ -188,6 +190,7 @@ impl Identity {
     /// Takes down an end that nobody asked for.
     fn death(&self, reason: String) -> Death {
         let mut log = lock(&self.log);
+        let reason = log.shown(&reason).into_owned();
         log.note(&reason);
         Death {
             client: self.client,

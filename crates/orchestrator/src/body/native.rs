@@ -90,6 +90,7 @@ impl Native {
             client,
             join_as,
             overrides,
+            secret,
             log,
             shared,
         } = &self.identity;
@@ -97,6 +98,7 @@ impl Native {
             client: *client,
             join_as: *join_as,
             overrides: *overrides,
+            secret: *secret,
         };
         let (client, events) = (*client, shared.events.clone());
         let refused = move |reason| {

@@ -260,6 +260,10 @@ impl Fabric for Bridge {
         self.subnet.server()
     }
 
+    fn own_address(&self, index: usize) -> Option<Ipv4Addr> {
+        Some(self.subnet.device(index))
+    }
+
     fn attach(
         &self,
         outlet: Outlet,

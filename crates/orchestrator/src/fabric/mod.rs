@@ -46,6 +46,11 @@ pub(crate) trait Fabric: Debug + Send + Sync {
     fn attach(&self, outlet: Outlet, server: SocketAddrV4)
     -> BoxFuture<'_, io::Result<Attachment>>;
 
+    /// Address that device `index` alone has; `None` where devices share one.
+    fn own_address(&self, _index: usize) -> Option<Ipv4Addr> {
+        None
+    }
+
     /// Protection of devices from each other that this network lacks, and the reason.
     fn lack(&self) -> Option<String> {
         None

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use zfl_clock::Instant;
 
+use fl_client::Word;
 use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -29,7 +30,7 @@ use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
 };
 use crate::log::DeviceLog;
-use crate::spec::{DeviceBody, DeviceSpec};
+use crate::spec::{DeviceBody, DeviceSpec, Proof};
 
 /// The devices of one run.
 ///
@@ -48,6 +49,7 @@ struct Handle {
     task: JoinHandle<()>,
     /// A thread of this process, which has no link.
     is_native: bool,
+    proof: Proof,
 }
 
 impl Fleet {
@@ -121,19 +123,28 @@ impl Fleet {
         &mut self,
         index: usize,
         spec: DeviceSpec,
-        log: DeviceLog,
+        mut log: DeviceLog,
         emulators: &BTreeMap<String, Emulator>,
     ) {
         let client = spec.client;
+        let is_native = matches!(spec.body, DeviceBody::Native);
+        let proof = self.proof(index, &spec);
+        let secret = match proof {
+            Proof::Secret(secret) => Some(secret),
+            Proof::Address(_) => spec.secret,
+        };
+        secret
+            .into_iter()
+            .for_each(|secret| log.keep_secret(secret));
         let identity = Identity {
             client,
             join_as: spec.join_as,
             overrides: spec.overrides,
+            secret,
             log: Arc::new(Mutex::new(log)),
             shared: Arc::clone(&self.shared),
         };
         let (commands, told) = mpsc::channel(8);
-        let is_native = matches!(spec.body, DeviceBody::Native);
         let tuning = Tuning {
             memory_mib: spec.memory_mib,
             speed: spec.speed,
@@ -162,8 +173,28 @@ impl Fleet {
             commands,
             task,
             is_native,
+            proof,
         };
         self.devices.insert(client, handle);
+    }
+
+    /// Proof of a device: its address where that is its alone, else a secret.
+    fn proof(&self, index: usize, spec: &DeviceSpec) -> Proof {
+        let address = match spec.body {
+            DeviceBody::Native => None,
+            DeviceBody::Emulated(_) => self.shared.fabric.own_address(index),
+        };
+        match (address, spec.secret) {
+            (Some(address), _) => Proof::Address(address.into()),
+            (None, Some(secret)) => Proof::Secret(secret),
+            (None, None) => Proof::Secret(Word::random(rand::random())),
+        }
+    }
+
+    /// Proof of each device, by client, for the aggregator to be told before anything is booted.
+    pub fn proofs(&self) -> BTreeMap<u32, Proof> {
+        let proof = |(client, device): (&u32, &Handle)| (*client, device.proof);
+        self.devices.iter().map(proof).collect()
     }
 
     /// Wishes of the boards that will not come true, for people; most fleets have none.

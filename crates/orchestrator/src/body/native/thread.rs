@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use fl_client::{Activity, Config, Device, Overrides};
+use fl_client::{Activity, Config, Device, Overrides, Word};
 use tokio::sync::oneshot;
 
 use super::panic;
@@ -25,6 +25,8 @@ pub(super) struct ThreadSpec {
     /// The ID to ask for.
     pub(super) join_as: Option<u32>,
     pub(super) overrides: Overrides,
+    /// Secret that it shows when it joins.
+    pub(super) secret: Option<Word>,
 }
 
 /// End of a native device.
@@ -64,7 +66,7 @@ impl Thread {
             client: spec.join_as,
             address: None,
             http_port: address.port(),
-            secret: None,
+            secret: spec.secret,
             overrides: spec.overrides,
             isa: Some(std::env::consts::ARCH),
         };
@@ -207,6 +209,7 @@ pub(super) mod tests {
             client: 3,
             join_as: Some(3),
             overrides: Overrides::default(),
+            secret: None,
         };
         let log = log();
         let (device, ended) =
@@ -227,6 +230,7 @@ pub(super) mod tests {
             client: 3,
             join_as: None,
             overrides: Overrides::default(),
+            secret: None,
         };
         let (device, ended) =
             Thread::start(&spec, held.local_addr().unwrap(), log(), drop).unwrap();

@@ -28,7 +28,9 @@ const PREFIX: u8 = 24;
 
 /// Network of relays, one for each machine.
 #[derive(Debug)]
-pub(crate) struct UserNet;
+pub(crate) struct UserNet {
+    own_loopback: bool,
+}
 
 impl UserNet {
     /// `own_loopback`: in a network namespace of our own, where it is not up yet.
@@ -36,7 +38,7 @@ impl UserNet {
         if own_loopback {
             super::bridge::loopback_up().await?;
         }
-        Ok(Self)
+        Ok(Self { own_loopback })
     }
 
     /// Starts a relay, which ends with the machine.
@@ -70,6 +72,11 @@ impl Fabric for UserNet {
         server: SocketAddrV4,
     ) -> BoxFuture<'_, io::Result<Attachment>> {
         self.plug(outlet.index, server).boxed()
+    }
+
+    /// On the host's own loopback any program may take the address.
+    fn own_address(&self, index: usize) -> Option<Ipv4Addr> {
+        source(index).ok().filter(|_| self.own_loopback)
     }
 }
 

@@ -24,7 +24,12 @@ impl Guest {
         let SocketAddr::V4(server) = server else {
             panic!("{server}");
         };
-        let attachment = UserNet.plug(7, server).await.unwrap();
+        let attachment = UserNet {
+            own_loopback: false,
+        }
+        .plug(7, server)
+        .await
+        .unwrap();
         let socket = std::os::unix::net::UnixStream::from(attachment.card.inherited.unwrap());
         socket.set_nonblocking(true).unwrap();
         let mut frames = Frames::of(UnixStream::from_std(socket).unwrap());
@@ -188,7 +193,12 @@ async fn the_host_reaches_a_guest_until_that_is_gone() {
 #[tokio::test]
 async fn each_device_has_an_address_and_a_relay_of_its_own() {
     let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080);
-    let attachment = UserNet.plug(3, server).await.unwrap();
+    let attachment = UserNet {
+        own_loopback: false,
+    }
+    .plug(3, server)
+    .await
+    .unwrap();
     let socket = attachment.card.inherited.unwrap();
     assert_eq!(
         attachment.card.netdev,
