@@ -334,7 +334,10 @@ mod tests {
             joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
         }
         assert_eq!(joined, JOINS.burst);
-        assert!(roster.join(Some(0), from(1), |_| Standing::There).is_ok(), "another");
+        assert!(
+            roster.join(Some(0), from(1), |_| Standing::There).is_ok(),
+            "another"
+        );
         tokio::time::advance(std::time::Duration::from_secs(5)).await;
         assert!(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
         assert_eq!(
