@@ -122,7 +122,9 @@ impl JoinError {
     /// Status of the refusal.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Unknown(..) | Self::Taken(_) | Self::Full(_) => StatusCode::CONFLICT,
+            Self::Unknown(..) | Self::Taken(_) | Self::TooOften(_) | Self::Full(_) => {
+                StatusCode::CONFLICT
+            }
             Self::Crowded { .. }
             | Self::NoSecret
             | Self::Elsewhere { .. }
