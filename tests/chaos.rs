@@ -66,7 +66,8 @@ fn a_device_that_is_killed_is_missed_and_named() {
 
 #[test]
 fn a_device_that_stops_answering_delays_one_round_only() {
-    let live = with_a_victim(&["--deadline", "60"]);
+    // Where rounds are long, the watchdog would bring it back before the last.
+    let live = with_a_victim(&["--deadline", "60", "--watchdog", "86400"]);
     let frozen = live.machine(VICTIM);
     signal(frozen.pid, "STOP");
     let run = live.finish();

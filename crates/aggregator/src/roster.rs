@@ -328,6 +328,26 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_joins_without_end_has_to_wait() {
+        let mut roster = Roster::new(2);
+        let mut joined = 0;
+        for _ in 0..1000 {
+            joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
+        }
+        assert_eq!(joined, JOINS.burst);
+        assert!(
+            roster.join(Some(0), from(1), |_| Standing::There).is_ok(),
+            "another"
+        );
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        assert!(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
+        assert_eq!(
+            roster.join(Some(1), from(1), |_| Standing::There),
+            Err(JoinError::TooOften(1))
+        );
+    }
+
     #[test]
     fn a_device_at_the_same_address_with_another_word_is_another_one() {
         let mut roster = Roster::new(1);
@@ -374,22 +394,5 @@ mod tests {
         for (port, id) in [(1, 4), (2, 5)] {
             assert_eq!(at([127, 0, 0, 1].into(), port, true), Ok((id, false)));
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_joins_without_end_has_to_wait() {
-        let mut roster = Roster::new(2);
-        let mut joined = 0;
-        for _ in 0..1000 {
-            joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
-        }
-        assert_eq!(joined, JOINS.burst);
-        assert!(roster.join(Some(0), from(1), |_| Standing::There).is_ok(), "another");
-        tokio::time::advance(std::time::Duration::from_secs(5)).await;
-        assert!(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
-        assert_eq!(
-            roster.join(Some(1), from(1), |_| Standing::There),
-            Err(JoinError::TooOften(1))
-        );
     }
 }

@@ -95,17 +95,10 @@ fn signals() -> Result<SignalFd> {
         Signal::SIGCONT,
     ]);
     mask.thread_block()?;
+    // The terminal is given back also when the shell has it already.
+    SigSet::from(Signal::SIGTTOU).thread_block()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     Ok(SignalFd::with_flags(&mask, flags)?)
-}
-
-/// Stands still until the shell says otherwise; not at all where no shell looks after this process.
-fn stand_still() -> Result<()> {
-    let stop = SigSet::from(Signal::SIGTSTP);
-    stop.thread_unblock()?;
-    raise(Signal::SIGTSTP)?;
-    stop.thread_block()?;
-    Ok(())
 }
 
 /// Source of the log's lines.
@@ -166,21 +159,37 @@ impl Show {
                     Some(KeyEffect::Leave) => return Ok(End::Left),
                     Some(KeyEffect::Stop) => self.stop(),
                     // The terminal makes no signal of this key here.
-                    Some(KeyEffect::Suspend) => kill(Pid::from_raw(0), Signal::SIGTSTP)?,
+                    Some(KeyEffect::Suspend) => {
+                        let group = Pid::from_raw(0);
+                        self.suspend(terminal, || kill(group, Signal::SIGTSTP))?;
+                    }
                     None => {}
                 }
             }
             match self.signal()? {
                 None => {}
-                Some(Signal::SIGTSTP) => {
-                    ratatui::try_restore().context("give the terminal back")?;
-                    stand_still()?;
-                    self.take(terminal)?;
-                }
+                Some(Signal::SIGTSTP) => self.suspend(terminal, || raise(Signal::SIGTSTP))?,
                 Some(Signal::SIGCONT) => self.take(terminal)?,
                 Some(_) => return Ok(End::Left),
             }
         }
+    }
+
+    /// Gives the terminal back, stops and goes on when the shell says so; not at all where no shell looks
+    /// after this process. The signal waits until it is let through.
+    fn suspend(
+        &mut self,
+        terminal: &mut DefaultTerminal,
+        stop: impl FnOnce() -> nix::Result<()>,
+    ) -> Result<()> {
+        // Before the shell learns of it and takes the terminal itself.
+        terminal.show_cursor()?;
+        ratatui::try_restore().context("give the terminal back")?;
+        stop()?;
+        let waiting = SigSet::from(Signal::SIGTSTP);
+        waiting.thread_unblock()?;
+        waiting.thread_block()?;
+        self.take(terminal)
     }
 
     /// Takes the terminal again, whoever had it meanwhile.
