@@ -669,7 +669,7 @@ fn deadlines_that_some_devices_cannot_meet() {
     refused_over(file, &["--quorum", "4"], "give --ready-deadline");
     // Late updates are not lost then.
     let said = resolved(file, &["--use-late"]);
-    assert!(!said.err.contains("--deadline is 20"), "{said:?}");
+    assert!(!said.err.contains("--deadline is 20 s: 1 of 4"), "{said:?}");
 }
 
 /// Refused over a file.

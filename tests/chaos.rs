@@ -226,11 +226,10 @@ fn without_firmware_the_run_is_refused_with_the_command() {
     let temp = folder();
     let board = temp.path().join("boards/microvm");
     fs::create_dir_all(&board).unwrap();
-    fs::copy(
-        root().join("boards/microvm/board.toml"),
-        board.join("board.toml"),
-    )
-    .unwrap();
+    // A tree of its own, in which nothing was built: else the firmware that is built in would serve.
+    for file in ["boards/microvm/board.toml", ".zfl-root"] {
+        fs::copy(root().join(file), temp.path().join(file)).unwrap();
+    }
     let out = temp.path().join("run");
     let said = finish(
         zfl()

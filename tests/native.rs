@@ -276,10 +276,7 @@ fn nobody_joins_in_place_of_a_device_of_the_run() {
     let run = run.finish();
     assert_eq!(run.said.status, Some(0), "{run:?}");
     assert_eq!(run.summary()["rounds_completed"], 6);
-    assert_eq!(
-        run.summary()["client_failures"].as_array().map(Vec::len),
-        Some(0)
-    );
+    assert_eq!(run.summary()["failures"].as_array().map(Vec::len), Some(0));
 }
 
 /// A join secret in a file, or in the environment; it is in no file of the run.
@@ -805,7 +802,7 @@ fn an_attack_that_is_unknown_is_refused() {
     let folder = folder();
     let run = Run::of(&[&with_attackers(folder.path(), "\"sign-flap\"")]);
     assert_eq!(run.said.status, Some(2), "{run:?}");
-    let why = "there is no attack `sign-flap`: did you mean `sign-flip`?";
+    let why = "`attack` is \"sign-flap\": did you mean \"sign-flip\"?";
     assert!(run.said.err.contains(why), "{run:?}");
 }
 

@@ -239,7 +239,10 @@ fn nothing_in_a_run_directory_keeps_its_readers_waiting() {
             if name != "model.safetensors" {
                 let report = strange.path().join("report");
                 let said = finish(zfl().arg("report").arg(&out).arg("--out").arg(&report));
-                assert_eq!(said.status, Some(1), "{name} {file:?}: {said:?}");
+                assert!(
+                    matches!(said.status, Some(1 | 2)),
+                    "{name} {file:?}: {said:?}"
+                );
             }
             if out.join(name).is_dir() {
                 fs::remove_dir(out.join(name)).unwrap();
@@ -322,7 +325,7 @@ fn stop_ends_no_process_but_one_that_makes_the_run() {
     )
     .unwrap();
     let said = finish(zfl().arg("stop").arg(run.out()));
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(2), "{said:?}");
     assert!(said.err.contains("not under way"), "{said:?}");
     assert!(stranger.ended().is_none());
 }

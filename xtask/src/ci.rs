@@ -12,9 +12,10 @@ const NO_STD_TARGET: &str = "x86_64-unknown-none";
 
 /// The crates without the standard library, and their features without `std`, each of which has to build
 /// alone.
-const NO_STD_CRATES: [(&str, &[&str]); 7] = [
+const NO_STD_CRATES: [(&str, &[&str]); 8] = [
     ("fl-rng", &[]),
     ("tcp-track", &[]),
+    ("zfl-text", &[]),
     ("fl-nn", &[]),
     ("fl-proto", &["alloc"]),
     ("fl-shell", &[]),

@@ -192,10 +192,10 @@ impl Show {
         self.take(terminal)
     }
 
-    /// Takes the terminal again, whoever had it meanwhile.
+    /// Takes the terminal again, whoever had it meanwhile. Its other screen is empty when it comes; to clear it
+    /// would be to ask for the cursor, whose answer the thread that reads the keys would take.
     fn take(&mut self, terminal: &mut DefaultTerminal) -> Result<()> {
         *terminal = ratatui::try_init().context("take the terminal")?;
-        terminal.clear()?;
         terminal.draw(|frame| draw::draw(frame, &mut self.app))?;
         Ok(())
     }
