@@ -270,12 +270,13 @@ pub fn stage() -> PathBuf {
 pub fn board(script: &str) -> Board {
     let folder = stage().join(script);
     let source = include_str!("board.toml").replace("SCRIPT", script);
-    let source = source.replace("STAGE", stage().to_str().unwrap());
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("board.toml"), source).unwrap();
     std::fs::write(folder.join("image"), "no firmware").unwrap();
     let mut board = Board::load(None, folder.to_str().unwrap()).unwrap();
     board.kernel.image = folder.join("image");
+    // Machines find what their arguments name, to read. No file of a board may ask for that.
+    board.machine.extra_args = vec!["-stage".to_owned(), stage().display().to_string()];
     board
 }
 
