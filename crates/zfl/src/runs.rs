@@ -124,10 +124,9 @@ pub fn to_stop(runs: &Path, named: Option<&Path>) -> Result<PathBuf, Refusal> {
 pub fn stop(run: &Path) -> Result<()> {
     let over = || Refusal(format!("{} is not under way", run.display()));
     let holder = holder(run).ok_or_else(over)?;
-    // One that stands still, by ^Z, hears of the end only when it goes on.
-    for signal in [Signal::TERM, Signal::CONT] {
-        holder.signal(signal).context("signal the run")?;
-    }
+    holder.signal(Signal::TERM).context("signal the run")?;
+    // One that stands still, by ^Z, hears of the end only when it goes on; another may be over already.
+    let _ = holder.signal(Signal::CONT);
     let deadline = Instant::now() + STOP_WITHIN;
     while is_under_way(run) {
         if Instant::now() > deadline {
