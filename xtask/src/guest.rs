@@ -39,7 +39,7 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         println!("firmware: {}", image.display());
     }
     for board in zephyr {
-        zephyr::build(&board)?;
+        zephyr::build(board)?;
         println!("firmware: {}", board.kernel.image.display());
     }
     Ok(())

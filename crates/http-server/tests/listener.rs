@@ -100,12 +100,12 @@ async fn another_source_keeps_its_places() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
     let mut slow = socket.connect(address).await.unwrap();
-    slow.write_all(GET[..10].as_bytes()).await.unwrap();
+    slow.write_all(&GET.as_bytes()[..10]).await.unwrap();
     let mut idle = Vec::new();
     for _ in 0..40 {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
-    slow.write_all(GET[10..].as_bytes()).await.unwrap();
+    slow.write_all(&GET.as_bytes()[10..]).await.unwrap();
     assert!(rest(&mut slow).await.ends_with("here"));
 }
 

@@ -103,7 +103,8 @@ impl Jail {
         works: impl Fn(&Self) -> io::Result<()>,
     ) -> (Self, Vec<(&'static str, String)>) {
         let mut lacks = Vec::new();
-        let kinds: [(&str, fn(&Contents) -> io::Result<Self>); 2] = [
+        type Make = fn(&Contents) -> io::Result<Jail>;
+        let kinds: [(&str, Make); 2] = [
             ("a root and namespaces of its own", Self::apart),
             ("rules about files (Landlock)", Self::by_rules),
         ];

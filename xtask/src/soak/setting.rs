@@ -22,7 +22,7 @@ impl Random {
     }
 
     /// A number from `least` to `most`.
-    pub fn from_to(&mut self, least: u64, most: u64) -> u64 {
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
         least + self.next() % (most - least + 1)
     }
 
@@ -37,7 +37,7 @@ impl Random {
     }
 
     fn one_of<'a>(&mut self, those: &[&'a str]) -> &'a str {
-        those[self.from_to(0, those.len() as u64 - 1) as usize]
+        those[self.between(0, those.len() as u64 - 1) as usize]
     }
 }
 
@@ -74,18 +74,18 @@ impl Setting {
         let slow = link.is_some_and(|link| link == SLOWEST || link == "nb-iot");
         let (clients, rounds) = match link {
             Some(SLOWEST) => (2, 2),
-            _ if slow => (random.from_to(3, 4), random.from_to(2, 3)),
-            _ if native => (random.from_to(3, 6), random.from_to(4, 10)),
-            _ => (random.from_to(3, 6), random.from_to(3, 6)),
+            _ if slow => (random.between(3, 4), random.between(2, 3)),
+            _ if native => (random.between(3, 6), random.between(4, 10)),
+            _ => (random.between(3, 6), random.between(3, 6)),
         };
-        let examples = if slow { 8 } else { random.from_to(10, 40) };
+        let examples = if slow { 8 } else { random.between(10, 40) };
         let mut toml = format!(
             "clients = {clients}\nrounds = {rounds}\nexamples_per_client = {examples}\nhidden = [{}]\n\
              learning_rate = 0.05\nlocal_epochs = {}\nbatch_size = {}\nseed = {}\nquorum = 1\nbody = \"{}\"\n",
-            if slow { 3 } else { random.from_to(3, 12) },
-            random.from_to(1, if native { 40 } else { 4 }),
-            random.from_to(4, 20),
-            random.from_to(1, 1_000_000),
+            if slow { 3 } else { random.between(3, 12) },
+            random.between(1, if native { 40 } else { 4 }),
+            random.between(4, 20),
+            random.between(1, 1_000_000),
             if native { "native" } else { "bare" },
         );
         let algorithm = algorithm(random, clients, &mut toml);
@@ -120,17 +120,17 @@ impl Setting {
 fn algorithm(random: &mut Random, clients: u64, toml: &mut String) -> String {
     let mut cohort = clients;
     if clients > 3 && random.in_hundred(30) {
-        cohort = random.from_to(2, clients - 1);
+        cohort = random.between(2, clients - 1);
         *toml += &format!("clients_per_round = {cohort}\n");
     }
     let named = |name: &str| (format!("strategy = \"{name}\"\n"), name.to_owned());
-    let (line, mut text) = match random.from_to(0, 99) {
+    let (line, mut text) = match random.between(0, 99) {
         0..45 => named("fedavg"),
         45..60 => named("fedprox"),
         60..80 => named("scaffold"),
         80..90 => named("multi-krum"),
         _ => {
-            let size = random.from_to(cohort.saturating_sub(1).max(1), cohort);
+            let size = random.between(cohort.saturating_sub(1).max(1), cohort);
             let table = format!("strategy = {{ name = \"fedbuff\", buffer_size = {size} }}\n");
             (table, format!("fedbuff {size}/{cohort}"))
         }
@@ -151,7 +151,7 @@ fn faults(random: &mut Random, native: bool, toml: &mut String) -> String {
     *toml += "[faults]\n";
     let mut text = Vec::new();
     let mut drawn = |random: &mut Random, cases, name: &str, value: &dyn Fn(u64, u64) -> String| {
-        let (percent, for_ms) = (random.from_to(5, 40), random.from_to(1, 40) * 50);
+        let (percent, for_ms) = (random.between(5, 40), random.between(1, 40) * 50);
         if random.in_hundred(cases) {
             *toml += &format!("{name} = {}\n", value(percent, for_ms));
             text.push(format!("{name} {percent} %"));

@@ -106,7 +106,7 @@ impl Trial<'_> {
         let began = Instant::now();
         let first = self.whole("first")?;
         let took = began.elapsed();
-        let second = busy(random.from_to(0, 3), || self.whole("second"))?;
+        let second = busy(random.between(0, 3), || self.whole("second"))?;
         let killed = self.killed("killed", took.mul_f64(random.fraction()))?;
         Ok(vec![first, second, killed])
     }

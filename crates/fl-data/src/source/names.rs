@@ -198,11 +198,7 @@ fn one<'a>(
 /// Some of these names, for people.
 fn shown(names: &[OsString]) -> Vec<String> {
     const MOST: usize = 6;
-    let mut shown: Vec<String> = names
-        .iter()
-        .take(MOST)
-        .map(|name| printable(name))
-        .collect();
+    let mut shown: Vec<String> = names.iter().take(MOST).map(printable).collect();
     if names.len() > MOST {
         shown.push("…".to_owned());
     }
