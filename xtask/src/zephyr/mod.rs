@@ -330,7 +330,7 @@ fn wanted() -> Result<(Option<Version>, String)> {
     })
 }
 
-/// Says what [`setup`] could not bring, before anything is fetched.
+/// Says what [`setup()`] could not bring, before anything is fetched.
 ///
 /// # Errors
 /// If the Python that is here is too old.
