@@ -24,7 +24,11 @@ const SLOW: [&str; 2] = ["nb-iot", "lorawan-like"];
 
 /// An experiment on small data, and the arguments of its run.
 fn experiment(folder: &Path, name: &str, text: &str) -> Vec<String> {
-    let (file, data) = (folder.join(format!("{name}.toml")), folder.join("digits"));
+    // Each has data of its own: another may be reading its own just now.
+    let (file, data) = (
+        folder.join(format!("{name}.toml")),
+        folder.join(format!("{name}-digits")),
+    );
     digits::write(&data).unwrap();
     let common = "hidden = [3]\nexamples_per_client = 8\nlocal_epochs = 3\nbatch_size = 4\n\
                   learning_rate = 0.05\nquorum = 1\n";
