@@ -17,7 +17,7 @@ fn away() -> TempDir {
     away
 }
 
-/// That program, standing in a folder, with nothing of the environment but where programs are.
+/// The program that was copied, standing in a folder, with nothing of the environment but where programs are.
 fn zfl(away: &TempDir, stands: &Path) -> Command {
     let mut zfl = Command::new(away.path().join("zfl"));
     zfl.current_dir(stands).stdin(Stdio::null()).env_clear();

@@ -18,7 +18,7 @@ const MOST_STRANGE: u32 = 12;
 /// Answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// That of the device.
+    /// The device's own answer.
     Device,
     /// None.
     Silence,

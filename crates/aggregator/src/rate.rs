@@ -2,7 +2,7 @@
 
 use zfl_clock::Instant;
 
-/// So many at once, and then so many a second.
+/// A rate with a burst: as many at once, and then as many a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub burst: u32,

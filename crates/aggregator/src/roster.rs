@@ -274,7 +274,7 @@ impl Roster {
     }
 }
 
-/// What counts as one address: whoever has one of IPv6 has a network of 64 bits.
+/// The network that counts as one address: 64 bits of an IPv6 address, all of an IPv4 one.
 fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Refusal(pub String);
 
 impl Refusal {
-    /// What went wrong before anything was started.
+    /// A refusal of an error that came before anything was started.
     pub fn of(error: impl Into<anyhow::Error>) -> Self {
         Self(format!("{:#}", error.into()))
     }

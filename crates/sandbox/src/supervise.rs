@@ -30,7 +30,7 @@ pub(crate) fn block_signals() -> nix::Result<SigSet> {
     watched().thread_swap_mask(SigmaskHow::SIG_BLOCK)
 }
 
-/// What `init` has of the outer process.
+/// The ends that `init` has of the outer process.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     /// A pipe; when its other end is closed, that process is gone.

@@ -55,7 +55,9 @@ pub fn has_random() -> bool {
 pub fn random() -> Option<u32> {
     let (bits, there): (u32, u8);
     // SAFETY: writes two registers and the flags.
-    unsafe { asm!("rdrand {}", "setc {}", out(reg) bits, out(reg_byte) there, options(nomem, nostack)) }
+    unsafe {
+        asm!("rdrand {}", "setc {}", out(reg) bits, out(reg_byte) there, options(nomem, nostack))
+    }
     (there != 0).then_some(bits)
 }
 

@@ -71,7 +71,7 @@ impl Stream {
     }
 }
 
-/// What the word of every device here is made of.
+/// Random bytes from which the word of every device here is made.
 const WORD_BYTES: [u8; 16] = [0x5a; 16];
 
 /// The header line with which the aggregator shows a device's word.
