@@ -5,10 +5,11 @@
 
 mod support;
 
-use std::fs::{self, OpenOptions};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
@@ -88,8 +89,7 @@ fn fatal_errors_in_a_run_are_failures_of_their_devices_and_not_of_the_run() {
         live.wait_for_start(client, 1);
     }
     for (client, (how, _)) in (0..).zip(DEATHS) {
-        let shell = serial_input(live.machine(client).pid, client);
-        let mut shell = OpenOptions::new().write(true).open(shell).unwrap();
+        let mut shell = serial_input(live.machine(client).pid);
         writeln!(shell, "crash {how}").unwrap();
     }
     let run = live.finish();
@@ -147,15 +147,49 @@ fn without_memory_a_round_is_refused_and_the_device_lives_on() {
     device.wait_for("0 KiB taken");
 }
 
-/// The pipe that a device of a run reads what is typed from, as its emulator has it open: the file
-/// itself is in namespaces of the run's own.
+/// The end of a machine's serial line that zfl has, from the descriptor that the machine has of its own end: the two
+/// ends of a pair of sockets are made one after the other, and so have neighbouring numbers.
 #[track_caller]
-fn serial_input(pid: u32, client: u32) -> PathBuf {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("the machine runs");
-    let name = format!("{client}.in");
-    let mut files = files.flatten().map(|file| file.path());
-    let input = files.find(|file| fs::read_link(file).is_ok_and(|to| to.ends_with(&name)));
-    input.expect("a machine has a serial line")
+fn serial_input(machine: u32) -> File {
+    let command = fs::read(format!("/proc/{machine}/cmdline")).expect("the machine runs");
+    let command = String::from_utf8_lossy(&command).into_owned();
+    let serial = command.split('\0').find(|word| word.starts_with("socket,"));
+    let number = serial.and_then(|word| word.split("fd=").nth(1)?.split(',').next());
+    let own = format!("/proc/{machine}/fd/{}", number.expect("a line"));
+    let own = socket(Path::new(&own)).expect("a socket");
+    let is_other_end = |at: &Path| socket(at).is_some_and(|at| at.abs_diff(own) == 1);
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let name = process.file_name().into_string().unwrap();
+        let Ok(pid) = name.parse::<i32>() else {
+            continue;
+        };
+        let is_zfl =
+            fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe.ends_with("zfl"));
+        let files = fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut files = files.map(|file| file.path());
+        if is_zfl && let Some(file) = files.find(|file| is_other_end(file)) {
+            let number = file.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            let pid = rustix::process::pidfd_open(pid, PidfdFlags::empty()).unwrap();
+            return rustix::process::pidfd_getfd(pid, number, PidfdGetfdFlags::empty())
+                .unwrap()
+                .into();
+        }
+    }
+    panic!("nobody has the other end of the line of machine {machine}");
+}
+
+/// The number of a socket, by the link that a process has to it.
+fn socket(file: &Path) -> Option<u64> {
+    let to = fs::read_link(file).ok()?;
+    to.to_str()?
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 /// Load of the host while a device trains.
@@ -220,7 +254,7 @@ fn instructions(shift: u8, host: Host) -> Vec<u64> {
 /// Threads that keep the host and a device busy, until this is dropped.
 struct Disturbance {
     is_over: Arc<AtomicBool>,
-    /// Number of answers of the device that it trains.
+    /// Number of answers of the device since it has joined.
     times: Arc<AtomicU32>,
 }
 
@@ -244,15 +278,15 @@ impl Disturbance {
             while !done.load(Ordering::Relaxed) {
                 // It fails once the machine is gone.
                 let _ = writeln!(shell, "stat");
-                answered.fetch_add(u32::from(is_training(device)), Ordering::Relaxed);
+                answered.fetch_add(u32::from(answers(device)), Ordering::Relaxed);
             }
         });
         Self { is_over, times }
     }
 }
 
-/// Asks a device how it is; whether it says that it trains.
-fn is_training(device: SocketAddr) -> bool {
+/// Asks a device how it is, which it tells only its aggregator; true if it answers.
+fn answers(device: SocketAddr) -> bool {
     let ask = || {
         let mut stream = TcpStream::connect(device)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -261,7 +295,7 @@ fn is_training(device: SocketAddr) -> bool {
         stream.read_to_string(&mut answer).map(|_| answer)
     };
     // It fails once the machine is gone.
-    ask().is_ok_and(|answer| answer.contains("training"))
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 403"))
 }
 
 /// A Zephyr device alone, its shell on this test's pipes. It ends with the test.
