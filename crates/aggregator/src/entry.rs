@@ -76,12 +76,13 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::broadcast::Form;
     use std::net::SocketAddr;
 
-    fn newcomer(last: u8, secret: Option<Word>) -> Newcomer {
+    /// A newcomer at an address of this last number.
+    pub fn newcomer(last: u8, secret: Option<Word>) -> Newcomer {
         let address = SocketAddr::from(([192, 0, 2, last], 80));
         Newcomer {
             address,

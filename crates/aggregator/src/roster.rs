@@ -1,7 +1,7 @@
 //! Addresses of clients, and bytes of their connections. Their states are the machine's.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::StatusCode;
 use fl_proto::Word;
@@ -259,9 +259,13 @@ impl Roster {
         let Some(most) = self.entry.per_address.filter(|_| !is_own_machine) else {
             return Ok(());
         };
-        let own = network(source);
+        let own = zfl_http_server::source(source);
         let those = self.clients.iter().filter_map(|client| client.source);
-        match those.filter(|&other| network(other) == own).count() < most as usize {
+        match those
+            .filter(|&other| zfl_http_server::source(other) == own)
+            .count()
+            < most as usize
+        {
             true => Ok(()),
             false => Err(JoinError::Crowded { from: source, most }),
         }
@@ -274,28 +278,13 @@ impl Roster {
     }
 }
 
-/// The network that counts as one address: 64 bits of an IPv6 address, all of an IPv4 one.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        ip => ip,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::tests::newcomer;
 
     fn from(last: u8) -> Newcomer {
-        let address = SocketAddr::from(([192, 0, 2, last], 80));
-        Newcomer {
-            address,
-            source: address.ip(),
-            is_own_machine: false,
-            word: None,
-            secret: None,
-            form: Form::default(),
-        }
+        newcomer(last, None)
     }
 
     #[test]

@@ -31,5 +31,5 @@ mod timer;
 
 pub use limits::Limits;
 pub use pace::{Pace, TooSlow};
-pub use places::Place;
+pub use places::{Place, Source, source};
 pub use serve::serve;

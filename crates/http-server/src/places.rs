@@ -45,13 +45,15 @@ impl Drop for Taken {
 #[derive(Debug)]
 pub(crate) struct Places(Mutex<Table>);
 
-/// Network of a connection's peer: whoever has an IPv6 address has all of its network.
-type Source = u128;
+/// Number of the network of a peer, as [`source()`] gives it.
+pub type Source = u128;
 
 /// Shift from an IPv6 address to its network.
 const HOST_BITS: u32 = 64;
 
-fn source(peer: IpAddr) -> Source {
+/// Source that an address counts for: an IPv4 address itself, and of an IPv6 one the network, since whoever has
+/// one of its addresses has them all.
+pub fn source(peer: IpAddr) -> Source {
     match peer.to_canonical() {
         IpAddr::V4(address) => address.to_bits().into(),
         IpAddr::V6(address) => address.to_bits() >> HOST_BITS << HOST_BITS,

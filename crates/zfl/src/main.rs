@@ -2,7 +2,7 @@
 //!
 //! Exit status: 0 only if every round completed; 1 if not, or something failed; 2 if the request
 //! was refused before anything started; 130 after Ctrl-C, 143 after SIGTERM.
-//! What only prints ends with 0 when nobody reads any more.
+//! Commands that only print end with 0 when nobody reads any more.
 //!
 //! Invariants:
 //! - Whatever can be refused is refused before a folder is made or a process is started.

@@ -1,6 +1,6 @@
 //! A data set from a directory of four IDX files, plain or gzipped.
 //!
-//! What a `SHA256SUMS` beside the files lists is held to; files that it does not list, and directories without
+//! Files that a `SHA256SUMS` beside them lists are held to it; those that it does not list, and directories without
 //! one, are taken as they are.
 
 use crate::dataset::{Dataset, Splits};
