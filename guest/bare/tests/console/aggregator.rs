@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fl_proto::codec::F32;
 use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
-use fl_proto::{OCTET_STREAM, Results, json};
+use fl_proto::{OCTET_STREAM, Results, Word, json};
 
 use super::session::PATIENCE;
 
@@ -55,7 +56,9 @@ pub struct Aggregator {
     /// Port that QEMU forwards to the device.
     pub device: SocketAddrV4,
     job: Job,
-    updates: Receiver<Update>,
+    /// What the device shows at `/id`, and obeys.
+    word: Arc<OnceLock<String>>,
+    updates: Mutex<Receiver<Update>>,
 }
 
 impl Aggregator {
@@ -64,17 +67,20 @@ impl Aggregator {
         let listener = TcpListener::bind(ANY).expect("the loopback has a free port");
         let port = port_of(&listener);
         let (sender, updates) = channel();
+        let word = Arc::new(OnceLock::new());
+        let known = Arc::clone(&word);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A device that gives a connection up tries again.
-                let _ = serve(stream, job, &sender);
+                let _ = serve(stream, job, &known, &sender);
             }
         });
         Self {
             port,
             device: own_address(),
             job,
-            updates,
+            word,
+            updates: Mutex::new(updates),
         }
     }
 
@@ -107,7 +113,8 @@ impl Aggregator {
         let body = body.expect("it is small");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match ask(self.device, "POST", "/start", &body) {
+            let word = self.word.get().map(String::as_str);
+            match ask(self.device, "POST", "/start", word, &body) {
                 Some(answer) if answer.status != 503 => return answer,
                 other => assert!(Instant::now() < deadline, "not ready: {other:?}"),
             }
@@ -117,27 +124,31 @@ impl Aggregator {
 
     /// Asks how far the device is; `None` if it cannot be reached.
     pub fn ready(&self) -> Option<Answer> {
-        ready(self.device)
+        let word = self.word.get().map(String::as_str);
+        ask(self.device, "GET", "/ready", word, &[])
     }
 
     /// Waits for the device's update.
     pub fn update(&self) -> Update {
-        let update = self.updates.recv_timeout(PATIENCE);
+        let updates = self.updates.lock().expect("no test panicked with it");
+        let update = updates.recv_timeout(PATIENCE);
         update.expect("the device sends its update")
     }
 }
 
-/// Asks how far a device is; `None` if it cannot be reached.
-pub fn ready(device: SocketAddrV4) -> Option<Answer> {
-    ask(device, "GET", "/ready", &[])
-}
-
-fn ask(device: SocketAddrV4, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
+fn ask(
+    device: SocketAddrV4,
+    method: &str,
+    path: &str,
+    word: Option<&str>,
+    body: &[u8],
+) -> Option<Answer> {
     let mut stream = TcpStream::connect(device).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let len = body.len();
+    let shown = word.map_or_else(String::new, |word| format!("{}: {word}\r\n", Word::HEADER));
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: device\r\nConnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {device}\r\nConnection: close\r\n{shown}\
          Content-Type: {OCTET_STREAM}\r\nContent-Length: {len}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).ok()?;
@@ -181,7 +192,12 @@ fn noise(index: u32) -> u32 {
 }
 
 /// Answers one request.
-fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    job: Job,
+    word: &OnceLock<String>,
+    updates: &Sender<Update>,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let (head, body) = read_message(&mut stream)?;
     let path = head.split(' ').nth(1).unwrap_or("");
@@ -189,6 +205,11 @@ fn serve(mut stream: TcpStream, job: Job, updates: &Sender<Update>) -> std::io::
     let examples = job.num_examples;
     let answer = match path {
         "/id" => {
+            let shown = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case(Word::HEADER).then_some(value)
+            });
+            word.get_or_init(|| shown.expect("the device gives a word").to_owned());
             let layers = LAYERS;
             format!(
                 r#"{{"protocol":2,"id":0,"num_examples":{examples},"layers":{layers:?},"activation":"relu","seed":7}}"#

@@ -1,10 +1,9 @@
 //! Instructions are counted exactly: the same job takes the same number of them in every run.
 
-use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::BOARDS;
-use super::aggregator::{Aggregator, Job, Update, ready};
+use super::aggregator::{Aggregator, Job, Update};
 use super::board::Extras;
 use super::session::Session;
 
@@ -94,7 +93,7 @@ fn train(board: &'static str, job: Job, shift: u8, host: Host) -> Update {
     ));
     match host {
         Host::Quiet => round(&aggregator),
-        Host::Busy => disturbed(&mut session, aggregator.device, || round(&aggregator)),
+        Host::Busy => disturbed(&mut session, &aggregator, || round(&aggregator)),
     }
 }
 
@@ -106,7 +105,7 @@ fn round(aggregator: &Aggregator) -> Update {
 
 /// Disturbs host and device from before the work to its end; the device must have been asked while it
 /// trained.
-fn disturbed<T>(session: &mut Session, device: SocketAddrV4, work: impl FnOnce() -> T) -> T {
+fn disturbed<T>(session: &mut Session, device: &Aggregator, work: impl FnOnce() -> T) -> T {
     let (is_over, times) = (AtomicBool::new(false), AtomicU32::new(0));
     let is_on = || !is_over.load(Ordering::Relaxed);
     let done = std::thread::scope(|scope| {
@@ -122,7 +121,8 @@ fn disturbed<T>(session: &mut Session, device: SocketAddrV4, work: impl FnOnce()
         scope.spawn(|| {
             while is_on() {
                 session.type_line("stat");
-                let trains = ready(device).is_some_and(|ready| ready.body.contains("training"));
+                let ready = device.ready();
+                let trains = ready.is_some_and(|ready| ready.body.contains("training"));
                 times.fetch_add(trains.into(), Ordering::Relaxed);
             }
         });
