@@ -17,7 +17,11 @@ use std::ops::Deref;
 use zfl_schema::nearest;
 
 mod kinds;
+mod optimizers;
+mod schedules;
 
+pub use schedules::{ScheduleChoice, Scheduling};
+pub use optimizers::{OptimizerChoice, Optimizing};
 pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and

@@ -36,6 +36,7 @@ mod choice;
 mod client;
 #[cfg(feature = "server")]
 mod exact;
+pub mod privacy;
 mod registry;
 #[cfg(feature = "server")]
 mod server;
@@ -58,4 +59,4 @@ pub use server::{
     AggregateError, KeptVectors, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
     ServerRule, Setup, Update,
 };
-pub use vector::{Length, MODEL, SectionSpec, VectorSpec, Vectors, Way, device_bytes};
+pub use vector::{Demand, Length, MODEL, SectionSpec, VectorSpec, Vectors, Way, device_bytes};
