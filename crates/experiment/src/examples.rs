@@ -90,7 +90,10 @@ impl Examples {
         require(self.partition_text.is_none() || by_data.is_some(), || {
             let mut rules = PARTITIONERS.iter();
             let reads = rules.find(|rule| rule.num_clients(self.natural.as_ref()).is_some());
-            let (reads, rule) = (reads.map_or("", |rule| rule.name()), partitioning.rule.name());
+            let (reads, rule) = (
+                reads.map_or("", |rule| rule.name()),
+                partitioning.rule.name(),
+            );
             format!(
                 "partition_file is for the partition `{reads}`, and this one is `{rule}`: give --partition \
                  {reads}, or leave the file out"

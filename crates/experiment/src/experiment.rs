@@ -175,8 +175,7 @@ impl Experiment {
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
         let kind = body.map_or("mixed", Body::name);
-        let mut experiment =
-            Self::resolve(settings, partitioning, clients, kind, data, out, root)?;
+        let mut experiment = Self::resolve(settings, partitioning, clients, kind, data, out, root)?;
         let emulated = groups.iter().any(|group| group.board.is_some());
         // Said for all only if it is so of all: read again, it would give every group a speed.
         let mut machines = groups.iter().filter(|group| group.board.is_some());

@@ -9,8 +9,8 @@
 use crate::choice::{BodyChoice, Network, Time};
 use crate::encoding::{Encoding, Encodings};
 use crate::keys::domain::{
-    Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience, Probability,
-    Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
+    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys, schema};

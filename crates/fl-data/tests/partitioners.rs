@@ -34,7 +34,10 @@ fn check(partition: &Partition, request: &PartitionRequest<'_>, by_data: bool) {
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), dealt, "an example was dealt twice");
-    assert!(all.iter().all(|&index| (index as usize) < request.labels.len()));
+    assert!(
+        all.iter()
+            .all(|&index| (index as usize) < request.labels.len())
+    );
 }
 
 proptest! {

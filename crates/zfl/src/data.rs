@@ -28,14 +28,24 @@ fn show(args: ShowArgs, root: &Root) -> Result<()> {
     }
     let counts = experiment.partition.label_counts(&data.train);
     output::print(&table(&experiment, &counts))?;
-    let (summary, rule) = (experiment.partition.summary(&data.train), &experiment.partitioning);
-    output::line(&format!("{} devices by {rule}: {summary}", experiment.clients))
+    let (summary, rule) = (
+        experiment.partition.summary(&data.train),
+        &experiment.partitioning,
+    );
+    output::line(&format!(
+        "{} devices by {rule}: {summary}",
+        experiment.clients
+    ))
 }
 
 /// A row for each device: its examples, its classes, and its examples of each class; `.` for none.
 fn table(experiment: &Experiment, counts: &[Vec<u32>]) -> String {
     let classes = counts.first().map_or(0, Vec::len);
-    let width = counts.iter().flatten().max().map_or(1, |most| most.to_string().len());
+    let width = counts
+        .iter()
+        .flatten()
+        .max()
+        .map_or(1, |most| most.to_string().len());
     let width = width.max(classes.saturating_sub(1).to_string().len()) + 1;
     let mut text = "client examples classes of class".to_owned();
     for class in 0..classes {

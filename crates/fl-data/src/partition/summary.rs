@@ -49,6 +49,9 @@ impl fmt::Display for PartitionSummary {
         };
         let (examples, classes) = (of(self.examples, "examples"), of(self.classes, "classes"));
         let (dealt, available) = (self.dealt, self.available);
-        write!(f, "{examples} of {classes} a device, {dealt} of {available} in all")
+        write!(
+            f,
+            "{examples} of {classes} a device, {dealt} of {available} in all"
+        )
     }
 }
