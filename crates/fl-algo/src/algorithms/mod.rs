@@ -29,4 +29,8 @@ algorithms! {
     scaffold,
     multi_krum,
     fedbuff,
+    feddyn,
+    ditto,
+    fedper,
+    fedrep,
 }

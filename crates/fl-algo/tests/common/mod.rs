@@ -20,6 +20,10 @@ pub fn model() -> Model {
     Model::new(shape, Activation::Relu)
 }
 
+pub fn sizes() -> Sizes {
+    Sizes::from(model().shape())
+}
+
 /// A share of `count` examples, by arithmetic of its seed; the first inputs tell the label.
 pub fn share(seed: u32, count: usize) -> Share {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
@@ -118,11 +122,11 @@ impl Federation {
         }
         let global = initial();
         let count = shares.len() as u32;
-        let server = choice.server(global.len(), count, count, 1).unwrap();
+        let server = choice.server(sizes(), count, count, 1).unwrap();
         let client = |(id, share): (u32, &Share)| Client {
             id,
             share: share.clone(),
-            rule: LocalRule::named(choice.algorithm.device.rule, global.len()).unwrap(),
+            rule: LocalRule::named(choice.algorithm.device.rule, sizes()).unwrap(),
         };
         Self {
             choice,
@@ -199,6 +203,7 @@ impl Federation {
         };
         let mut job = LocalJob {
             round: self.round,
+            state_round,
             pass: 0,
             local_epochs: config.local_epochs,
             batch_size: config.batch_size,

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::panic;
 use super::port::SocketPort;
 use crate::log::SharedLog;
+use crate::storage::FileStorage;
 
 /// Examples between two looks at the network: well below a millisecond for the default model.
 const STEP_EXAMPLES: u32 = 16;
@@ -27,6 +28,8 @@ pub(super) struct ThreadSpec {
     pub(super) overrides: Overrides,
     /// Secret that it shows when it joins.
     pub(super) secret: Option<Word>,
+    /// Storage that stays over reboots.
+    pub(super) storage: Option<FileStorage>,
 }
 
 /// End of a native device.
@@ -55,12 +58,12 @@ impl Thread {
     /// Starts a device that joins the aggregator at `server`; its end goes to the receiver. `refused`
     /// is told if the aggregator does not let it join.
     pub(super) fn start(
-        spec: &ThreadSpec,
+        spec: ThreadSpec,
         server: SocketAddr,
         log: SharedLog,
         refused: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<(Self, oneshot::Receiver<ThreadEnd>)> {
-        let port = SocketPort::open(server, log)?;
+        let port = SocketPort::open(server, log, spec.storage)?;
         let address = port.address()?;
         let config = Config {
             client: spec.join_as,
@@ -210,10 +213,11 @@ pub(super) mod tests {
             join_as: Some(3),
             overrides: Overrides::default(),
             secret: None,
+            storage: None,
         };
         let log = log();
         let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
+            Thread::start(spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
         assert!(device.address.ip().is_loopback());
         while lock(&log).last_lines().is_empty() {
             std::thread::yield_now();
@@ -231,9 +235,10 @@ pub(super) mod tests {
             join_as: None,
             overrides: Overrides::default(),
             secret: None,
+            storage: None,
         };
         let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), log(), drop).unwrap();
+            Thread::start(spec, held.local_addr().unwrap(), log(), drop).unwrap();
         device.freeze();
         device.stop();
         assert_eq!(ended.blocking_recv(), Ok(ThreadEnd::Stopped));
