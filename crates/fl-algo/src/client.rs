@@ -293,7 +293,9 @@ impl LocalRule {
     /// What stays on the device and nobody else has, in its order: the end of the model, then vectors.
     pub fn personal_part<'a>(&'a self, weights: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
         let model = weights.get(self.travelling()..).unwrap_or(&[]);
-        let own = (0..).zip(self.specs()).filter(|(_, spec)| spec.is_personal());
+        let own = (0..)
+            .zip(self.specs())
+            .filter(|(_, spec)| spec.is_personal());
         core::iter::once(model).chain(own.map(|(index, _)| self.vectors.get(index)))
     }
 

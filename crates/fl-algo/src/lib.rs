@@ -48,7 +48,9 @@ pub use attack::{Attack, AttackChoice, Attackers, Examples, Scene, attack};
 pub use attacks::ATTACKS;
 #[cfg(feature = "server")]
 pub use choice::Choice;
-pub use client::{ClientRule, LocalJob, LocalRule, Pass, PassPlan, RuleCorrection, RuleError, Trains};
+pub use client::{
+    ClientRule, LocalJob, LocalRule, Pass, PassPlan, RuleCorrection, RuleError, Trains,
+};
 #[cfg(feature = "server")]
 pub use exact::{ExactError, ExactMean, ExactSum};
 pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};

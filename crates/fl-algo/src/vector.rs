@@ -200,11 +200,7 @@ impl Vectors {
     ///
     /// # Errors
     /// [`RuleError::OutOfMemory`].
-    pub(crate) fn prepare(
-        &mut self,
-        specs: &[VectorSpec],
-        sizes: &Sizes,
-    ) -> Result<(), RuleError> {
+    pub(crate) fn prepare(&mut self, specs: &[VectorSpec], sizes: &Sizes) -> Result<(), RuleError> {
         self.buffers.resize_with(specs.len(), Vec::new);
         for (buffer, spec) in self.buffers.iter_mut().zip(specs) {
             let count = spec.length.of(sizes);

@@ -64,11 +64,18 @@ fn without_its_part_each_is_fedavg_to_the_bit() {
     for (name, params) in [
         ("ditto", vec![("lambda", 0.0)]),
         ("ditto", vec![("lambda", 3.0)]),
-        ("fedper", vec![("head_layers", 0.0), ("personal_epochs", 2.0)]),
+        (
+            "fedper",
+            vec![("head_layers", 0.0), ("personal_epochs", 2.0)],
+        ),
         ("fedrep", vec![("head_layers", 0.0)]),
         ("feddyn", vec![("alpha_coef", 0.0), ("max_norm", 1e-6)]),
     ] {
-        assert_eq!(bits(&run(name, &params, 3).global), fedavg, "{name} {params:?}");
+        assert_eq!(
+            bits(&run(name, &params, 3).global),
+            fedavg,
+            "{name} {params:?}"
+        );
     }
     for (name, params) in [
         ("fedper", vec![]),
@@ -133,7 +140,11 @@ fn the_head_of_fedper_stays_and_its_body_is_the_mean_of_bodies() {
         mean.for_each(|(mean, sum)| *mean = (sum / 28.0) as f32);
     }
     assert!(distance(&federation.global, &body) < 1e-6);
-    assert_eq!(federation.global[BODY..], initial()[BODY..], "no head is averaged");
+    assert_eq!(
+        federation.global[BODY..],
+        initial()[BODY..],
+        "no head is averaged"
+    );
     for (client, head) in heads.iter().enumerate() {
         let own = personal(&federation, client);
         assert_eq!(own[..BODY], federation.global[..BODY]);
@@ -242,7 +253,11 @@ fn feddyn_clips_the_corrected_gradient() {
         let start = one.global.clone();
         let moved = one.rounds(1).clients[0].rule.vector("drift").to_vec();
         assert_eq!(moved.len(), start.len());
-        moved.iter().map(|d| f64::from(*d).powi(2)).sum::<f64>().sqrt()
+        moved
+            .iter()
+            .map(|d| f64::from(*d).powi(2))
+            .sum::<f64>()
+            .sqrt()
     };
     // A step of rate 0.25 along a gradient of norm 0.01.
     assert!((run(0.01) - 0.0025).abs() < 1e-6);
@@ -276,7 +291,10 @@ fn a_restored_server_goes_on_as_if_it_had_not_ended() {
         let mut first = run(name, &params, 2);
         let mut second = Federation::new(name, &params, &shares(), config());
         let saved = first.server.save();
-        second.server.restore(saved, &mut std::iter::empty()).unwrap();
+        second
+            .server
+            .restore(saved, &mut std::iter::empty())
+            .unwrap();
         first.server = second.server;
         assert_eq!(bits(&first.rounds(2).global), bits(&whole), "{name}");
     }

@@ -41,7 +41,10 @@ impl Buffers {
 
     /// Numbers of [`Buffers::personal`].
     pub fn personal_len(&self) -> usize {
-        self.rule.personal_part(&self.params).map(<[f32]>::len).sum()
+        self.rule
+            .personal_part(&self.params)
+            .map(<[f32]>::len)
+            .sum()
     }
 
     /// [`Buffers::personal`], to write.

@@ -280,7 +280,11 @@ impl State {
                 None => Err(StorageError::NoState),
             };
             match stored {
-                Ok(()) => return wire.port.log(format_args!("kept state of round {round} loaded")),
+                Ok(()) => {
+                    return wire
+                        .port
+                        .log(format_args!("kept state of round {round} loaded"));
+                }
                 Err(error) => wire.port.log(format_args!(
                     "what this device kept of round {round} is lost, it begins anew: {error}"
                 )),
@@ -290,7 +294,9 @@ impl State {
         }
         if job.state_round == 0 {
             let from = buffers.rule.travelling();
-            session.model.init_from(from, session.seed, &mut buffers.params);
+            session
+                .model
+                .init_from(from, session.seed, &mut buffers.params);
         }
     }
 
@@ -306,7 +312,9 @@ impl State {
         let owner = session.owner(&job.buffers);
         let rounds = (round, job.state_round);
         if let Err(error) = storage::save(storage, owner, rounds, &job.buffers) {
-            port.log(format_args!("round {round}: not stored, a reboot loses it: {error}"));
+            port.log(format_args!(
+                "round {round}: not stored, a reboot loses it: {error}"
+            ));
         }
     }
 

@@ -115,7 +115,10 @@ fn slot_octets(count: u32) -> u64 {
 ///
 /// # Errors
 /// [`StorageError`].
-pub fn rounds(storage: &mut dyn Storage, owner: Owner<'_>) -> Result<[Option<u32>; 2], StorageError> {
+pub fn rounds(
+    storage: &mut dyn Storage,
+    owner: Owner<'_>,
+) -> Result<[Option<u32>; 2], StorageError> {
     let mut slots = Slots::new(storage, owner)?;
     Ok([slots.round(0)?, slots.round(1)?])
 }
@@ -189,7 +192,14 @@ impl<'a> Slots<'a> {
             let checked = if first == 0 { CHECKED } else { 0 };
             checksum.update(&octets[checked..]);
         })?;
-        let at = |from: usize| [header[from], header[from + 1], header[from + 2], header[from + 3]];
+        let at = |from: usize| {
+            [
+                header[from],
+                header[from + 1],
+                header[from + 2],
+                header[from + 3],
+            ]
+        };
         let round = u32::from_le_bytes(at(8));
         let is_own = header == self.header(round, u32::from_le_bytes(at(4)));
         let is_whole = checksum.finish() == u32::from_le_bytes(at(4));

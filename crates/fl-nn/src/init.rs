@@ -40,7 +40,11 @@ impl Model {
             let limit = limit(Init::of(self.activation()), placed.layer.fans());
             let biases = placed.params.start + placed.layer.num_weights();
             for at in placed.params {
-                let drawn = if at < biases { limit * rng.symmetric() } else { 0.0 };
+                let drawn = if at < biases {
+                    limit * rng.symmetric()
+                } else {
+                    0.0
+                };
                 if let Some(param) = params.get_mut(at).filter(|_| at >= from) {
                     *param = drawn;
                 }
@@ -87,11 +91,16 @@ mod tests {
         for activation in [Activation::Relu, Activation::Sigmoid] {
             let model = Model::new(Shape::new(&[6, 5, 3]).unwrap(), activation);
             let mut whole = vec![0.0; model.shape().num_params()];
-            model.init_params(Init::of(activation), 7, &mut whole).unwrap();
+            model
+                .init_params(Init::of(activation), 7, &mut whole)
+                .unwrap();
             for from in [0, 4, 35, whole.len()] {
                 let mut end = vec![9.0; whole.len()];
                 model.init_from(from, 7, &mut end);
-                assert_eq!((&end[from..], &end[..from]), (&whole[from..], &vec![9.0; from][..]));
+                assert_eq!(
+                    (&end[from..], &end[..from]),
+                    (&whole[from..], &vec![9.0; from][..])
+                );
             }
         }
     }

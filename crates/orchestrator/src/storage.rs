@@ -27,12 +27,7 @@ pub(crate) struct FileStorage {
 
 impl FileStorage {
     /// Opens the storage of a client. What an earlier run left in it is removed, unless that `goes_on`.
-    pub(crate) fn open(
-        folder: &Dir,
-        client: u32,
-        octets: u64,
-        goes_on: bool,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Dir, client: u32, octets: u64, goes_on: bool) -> io::Result<Self> {
         let file = folder.in_place(&image_name(client))?;
         if !goes_on {
             file.set_len(0)?;

@@ -100,7 +100,11 @@ impl Fleet {
         for (index, spec) in config.devices.into_iter().enumerate() {
             let log = open_log(&logs, spec.client, started, config.resumed.as_ref())?;
             let storage = match &config.storage {
-                Some(storage) => Some(open_storage(storage, spec.client, config.resumed.is_some())?),
+                Some(storage) => Some(open_storage(
+                    storage,
+                    spec.client,
+                    config.resumed.is_some(),
+                )?),
                 None => None,
             };
             fleet.add(index, spec, (log, storage), &emulators);

@@ -4,17 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use fl_client::{Activity, Config, Device, Overrides, Word};
+use fl_client::{Activity, Config, Device, Overrides, TrainJob, Word};
 use tokio::sync::oneshot;
+use zfl_clock::Instant;
 
 use super::panic;
 use super::port::SocketPort;
 use crate::log::SharedLog;
 use crate::storage::FileStorage;
 
-/// Examples between two looks at the network: well below a millisecond for the default model.
+/// Examples between two looks at the gate: well below a millisecond for the default model.
 const STEP_EXAMPLES: u32 = 16;
+
+/// Training between two looks at the network, each of which costs calls into the kernel.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Far more than a device uses; pages that are not touched cost nothing.
 const STACK_BYTES: usize = 2 << 20;
@@ -175,7 +180,7 @@ fn live(
             refused(reason.to_owned());
         }
         if let Some(job) = device.job() {
-            job.step(STEP_EXAMPLES);
+            train(job, gate);
             continue;
         }
         match activity {
@@ -187,11 +192,16 @@ fn live(
     ThreadEnd::Stopped
 }
 
+/// Trains until it is time to look at the network.
+fn train(job: &mut TrainJob, gate: &Gate) {
+    let until = Instant::now() + LOOK_EVERY;
+    while job.step(STEP_EXAMPLES) && Instant::now() < until && gate.pass() {}
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::log::{DeviceLog, lock};
-    use zfl_clock::Instant;
 
     pub(in crate::body::native) fn log() -> SharedLog {
         let log = DeviceLog::create(tempfile::tempfile().unwrap(), Instant::now());
@@ -237,8 +247,7 @@ pub(super) mod tests {
             secret: None,
             storage: None,
         };
-        let (device, ended) =
-            Thread::start(spec, held.local_addr().unwrap(), log(), drop).unwrap();
+        let (device, ended) = Thread::start(spec, held.local_addr().unwrap(), log(), drop).unwrap();
         device.freeze();
         device.stop();
         assert_eq!(ended.blocking_recv(), Ok(ThreadEnd::Stopped));

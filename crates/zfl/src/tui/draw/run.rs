@@ -155,7 +155,11 @@ fn row(row: &RoundRow) -> Row<'static> {
     let known = |text: Option<String>| cell(text.unwrap_or_else(|| "–".to_owned()));
     Row::new([
         cell(record.round.to_string()),
-        known(record.test_accuracy.map(|share| format!("{:.2} %", 100.0 * share))),
+        known(
+            record
+                .test_accuracy
+                .map(|share| format!("{:.2} %", 100.0 * share)),
+        ),
         known(record.test_loss.map(|loss| format!("{loss:.4}"))),
         cell(record.results.to_string()),
         Cell::from(failures),
