@@ -50,8 +50,14 @@ fn every_optimizer_gives_one_model_for_one_seed() {
 #[test]
 fn sgd_by_name_is_the_default_to_the_bit() {
     let plain = model("");
-    assert_eq!(plain, model("--optimizer sgd --optimizer-arg weight_decay=0"));
-    assert_eq!(plain, model("--optimizer sgd --optimizer-arg clip_norm=1e9"));
+    assert_eq!(
+        plain,
+        model("--optimizer sgd --optimizer-arg weight_decay=0")
+    );
+    assert_eq!(
+        plain,
+        model("--optimizer sgd --optimizer-arg clip_norm=1e9")
+    );
     let adam = model("--optimizer adam");
     assert_eq!(adam, model("--optimizer adam --lr 0.001"));
     assert_ne!(adam, plain);
@@ -61,7 +67,11 @@ fn sgd_by_name_is_the_default_to_the_bit() {
 fn column(run: &Run, name: &str) -> Vec<String> {
     let table = std::fs::read_to_string(run.out().join("rounds.csv")).unwrap();
     let mut lines = table.lines();
-    let at = lines.next().unwrap().split(',').position(|head| head == name);
+    let at = lines
+        .next()
+        .unwrap()
+        .split(',')
+        .position(|head| head == name);
     let cell = |line: &str| line.split(',').nth(at.unwrap()).unwrap().to_owned();
     lines.skip(1).map(cell).collect()
 }
@@ -78,8 +88,14 @@ fn the_rate_of_a_round_follows_from_its_number() {
     assert_eq!(model(steps), whole.model());
     let warm = run("--schedule warm-up --schedule-arg warmup_rounds=2 --lr 0.5");
     assert_eq!(column(&warm, "learning_rate"), ["0.25", "0.5"]);
-    is_refused("--schedule cosine --schedule-arg min_lr=0.6 --lr 0.5", "above the learning rate");
-    is_refused("--schedule step --schedule-arg gamma=2", "from 0.000001 to 1");
+    is_refused(
+        "--schedule cosine --schedule-arg min_lr=0.6 --lr 0.5",
+        "above the learning rate",
+    );
+    is_refused(
+        "--schedule step --schedule-arg gamma=2",
+        "from 0.000001 to 1",
+    );
 }
 
 #[test]
@@ -114,7 +130,16 @@ fn devices_may_have_hyper_parameters_of_their_own() {
     let groups = "fleet = [{ count = 1, learning_rate = 0.1 }, { count = 2, local_epochs = { uniform = [1, 4] } }]";
     std::fs::write(&path, groups).unwrap();
     let path = path.to_str().unwrap();
-    let flags = ["--rounds", "1", "--dashboard", "off", "--body", "native", "--examples", "60"];
+    let flags = [
+        "--rounds",
+        "1",
+        "--dashboard",
+        "off",
+        "--body",
+        "native",
+        "--examples",
+        "60",
+    ];
     let of_groups = Run::succeeds(&[&[path][..], &flags].concat());
     let of_all = Run::succeeds(&[&["--clients", "3"][..], &flags].concat());
     assert_ne!(of_groups.model(), of_all.model());
@@ -133,17 +158,26 @@ fn stragglers_do_some_of_their_epochs_and_may_be_dropped() {
     assert_eq!(dropped.results(), [0, 1, 1]);
     assert_ne!(dropped.model(), some.model());
     is_refused("--stragglers 1 --drop-stragglers", "lower --stragglers");
-    is_refused("--stragglers 0.5 --drop-stragglers --use-late", "leave --over-commit");
+    is_refused(
+        "--stragglers 0.5 --drop-stragglers --use-late",
+        "leave --over-commit",
+    );
 }
 
 #[test]
 fn an_optimizer_is_refused_where_the_algorithm_counts_the_steps_of_sgd() {
-    is_refused("--strategy scaffold --optimizer adam", "take --optimizer sgd");
+    is_refused(
+        "--strategy scaffold --optimizer adam",
+        "take --optimizer sgd",
+    );
     is_refused(
         "--strategy scaffold --optimizer-arg weight_decay=0.1",
         "without weight_decay",
     );
     is_refused("--optimizer adamw", "'adam'");
     is_refused("--optimizer-arg momentum=0.9", "no `momentum`");
-    is_refused("--optimizer momentum --optimizer-arg momentum=1", "from 0 to 0.99");
+    is_refused(
+        "--optimizer momentum --optimizer-arg momentum=1",
+        "from 0 to 0.99",
+    );
 }

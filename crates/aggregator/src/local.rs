@@ -101,7 +101,10 @@ mod tests {
         assert!(rounds.iter().all(|those| those.len() == 9));
         assert!(rounds.len() > 5, "{rounds:?}");
         let reversed: Vec<u32> = cohort.iter().rev().copied().collect();
-        assert_eq!(work.stragglers(1, 3, &cohort), work.stragglers(1, 3, &reversed));
+        assert_eq!(
+            work.stragglers(1, 3, &cohort),
+            work.stragglers(1, 3, &reversed)
+        );
         assert!(PartialWork::default().stragglers(1, 1, &cohort).is_empty());
     }
 

@@ -105,7 +105,10 @@ mod tests {
 
     #[test]
     fn a_warm_up_rises_to_the_full_rate_and_goes_before_any_course() {
-        assert_eq!(rates(Course::Constant, 4), [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]);
+        assert_eq!(
+            rates(Course::Constant, 4),
+            [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+        );
         let exponential = Course::Exponential { gamma: 0.5 };
         assert_eq!(rates(exponential, 3)[2..], [0.5, 0.25, 0.125, 0.0625]);
     }

@@ -5,9 +5,9 @@ use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
+use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
-use crate::keys::spread::{Drawing, Spread};
 use crate::root::{Data, Root};
 use crate::rule::{Optimizing, Partitioning, Scheduling, Strategy};
 use crate::settings::Settings;
@@ -489,9 +489,18 @@ impl Experiment {
             let rate = group.and_then(|group| group.learning_rate);
             let rate = rate.unwrap_or(self.learning_rate);
             let overrides = LocalOverrides {
-                local_epochs: other(epochs.of(Drawing::Epochs, seed, client), self.local_epochs.most()),
-                batch_size: other(batch_size.of(Drawing::BatchSize, seed, client), self.batch_size.most()),
-                learning_rate: other(rate.of(Drawing::Rate, seed, client), self.learning_rate.most()),
+                local_epochs: other(
+                    epochs.of(Drawing::Epochs, seed, client),
+                    self.local_epochs.most(),
+                ),
+                batch_size: other(
+                    batch_size.of(Drawing::BatchSize, seed, client),
+                    self.batch_size.most(),
+                ),
+                learning_rate: other(
+                    rate.of(Drawing::Rate, seed, client),
+                    self.learning_rate.most(),
+                ),
             };
             (overrides != usual).then_some((client, overrides))
         };
@@ -531,7 +540,9 @@ fn schedule(
     schedule.0.settle(rounds);
     let (least, highest) = (schedule.least_rate(), learning_rate.most());
     require(least as f32 <= highest, || {
-        format!("schedule: min_lr = {least} is above the learning rate, {highest}: lower it, or raise --lr")
+        format!(
+            "schedule: min_lr = {least} is above the learning rate, {highest}: lower it, or raise --lr"
+        )
     })?;
     Ok(schedule)
 }

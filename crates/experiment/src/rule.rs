@@ -20,9 +20,9 @@ mod kinds;
 mod optimizers;
 mod schedules;
 
-pub use schedules::{ScheduleChoice, Scheduling};
-pub use optimizers::{OptimizerChoice, Optimizing};
 pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
+pub use optimizers::{OptimizerChoice, Optimizing};
+pub use schedules::{ScheduleChoice, Scheduling};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and
 /// `--partition-arg`.

@@ -187,7 +187,8 @@ impl TrainJob {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
-        let is_sound = |privacy: Privacy| privacy.clipping_norm > 0.0 && privacy.noise_stddev >= 0.0;
+        let is_sound =
+            |privacy: Privacy| privacy.clipping_norm > 0.0 && privacy.noise_stddev >= 0.0;
         if !start.privacy.is_none_or(is_sound) {
             return Err((JobError::Privacy, start.round, buffers));
         }

@@ -13,7 +13,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_proto::codec::{self, Codec};
-use fl_proto::{CLIPPED, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word};
+use fl_proto::{
+    CLIPPED, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word,
+};
 
 /// Occupation of the device.
 #[derive(Clone, Debug)]

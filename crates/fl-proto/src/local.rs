@@ -9,22 +9,46 @@ pub struct Optimizer {
     /// The rule.
     pub name: OptimizerName,
     /// Share of the velocity that is kept; of `momentum`.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub momentum: f32,
     /// Decay of the average of gradients; of `adam`.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub beta_1: f32,
     /// Decay of the average of squared gradients; of `adam`.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub beta_2: f32,
     /// Added to the denominator; of `adam`.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub epsilon: f32,
     /// Factor of the weights that is added to their gradient.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub weight_decay: f32,
     /// Largest norm of a gradient; 0 is none.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub clip_norm: f32,
 }
 
@@ -48,7 +72,11 @@ pub struct Privacy {
     #[serde(deserialize_with = "checks::finite")]
     pub clipping_norm: f32,
     /// Standard deviation of the Gaussian noise that the device adds to each number; 0 is none.
-    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "checks::finite")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        deserialize_with = "checks::finite"
+    )]
     pub noise_stddev: f32,
 }
 

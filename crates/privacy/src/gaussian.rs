@@ -54,7 +54,11 @@ fn fractional(q: f64, sigma: f64, alpha: f64) -> f64 {
             log_coefficient + k * log_q + rest * log_rest + (k * k - k) / variance + tail
         };
         let (lower, upper) = (part(i, j, i - crossing), part(j, i, crossing - j));
-        let add = if coefficient > 0.0 { log_add } else { log_subtract };
+        let add = if coefficient > 0.0 {
+            log_add
+        } else {
+            log_subtract
+        };
         (below, above) = (add(below, lower), add(above, upper));
         if lower.max(upper) < NEGLIGIBLE {
             return log_add(below, above);
@@ -111,7 +115,10 @@ mod tests {
                 let (low, high) = (order - 1e-6, order + 1e-6);
                 let mean = (divergence(q, sigma, low) + divergence(q, sigma, high)) / 2.0;
                 let found = divergence(q, sigma, order);
-                assert!((found / mean - 1.0).abs() < 1e-6, "{q} {sigma} {order}: {found} {mean}");
+                assert!(
+                    (found / mean - 1.0).abs() < 1e-6,
+                    "{q} {sigma} {order}: {found} {mean}"
+                );
             }
         }
     }
@@ -119,17 +126,28 @@ mod tests {
     /// The moment of the ratio of both densities, as an integral, against the series.
     #[test]
     fn every_order_is_that_of_the_integral() {
-        for (q, sigma, alpha) in [(0.1, 1.0, 3.5), (0.2, 2.0, 7.3), (0.01, 0.7, 2.1), (0.5, 3.0, 4.0)] {
+        for (q, sigma, alpha) in [
+            (0.1, 1.0, 3.5),
+            (0.2, 2.0, 7.3),
+            (0.01, 0.7, 2.1),
+            (0.5, 3.0, 4.0),
+        ] {
             let step = 1e-3;
             let at = |x: f64| {
-                let density = libm::exp(-x * x / (2.0 * sigma * sigma)) / (sigma * libm::sqrt(2.0 * PI));
+                let density =
+                    libm::exp(-x * x / (2.0 * sigma * sigma)) / (sigma * libm::sqrt(2.0 * PI));
                 let ratio = 1.0 - q + q * libm::exp((2.0 * x - 1.0) / (2.0 * sigma * sigma));
                 density * libm::pow(ratio, alpha)
             };
-            let moment: f64 = (-40_000..60_000).map(|i| step * at(f64::from(i) * step)).sum();
+            let moment: f64 = (-40_000..60_000)
+                .map(|i| step * at(f64::from(i) * step))
+                .sum();
             let expected = libm::log(moment) / (alpha - 1.0);
             let found = divergence(q, sigma, alpha);
-            assert!((found / expected - 1.0).abs() < 1e-6, "{q} {sigma} {alpha}: {found} {expected}");
+            assert!(
+                (found / expected - 1.0).abs() < 1e-6,
+                "{q} {sigma} {alpha}: {found} {expected}"
+            );
         }
     }
 

@@ -35,7 +35,12 @@ impl Accountant {
     /// An accountant of rounds that each take a client with probability `sampling`, up to 1, and add noise of
     /// this multiplier.
     pub fn new(sampling: f64, noise_multiplier: f64, delta: f64) -> Self {
-        let of = |order| (order, gaussian::divergence(sampling, noise_multiplier, order));
+        let of = |order| {
+            (
+                order,
+                gaussian::divergence(sampling, noise_multiplier, order),
+            )
+        };
         Self {
             divergences: orders().map(of).collect(),
             delta,

@@ -20,7 +20,10 @@ fn epsilon_is_that_of_an_outside_accountant() {
     for (sampling, noise_multiplier, rounds, delta, expected) in OUTSIDE {
         let epsilon = Accountant::new(sampling, noise_multiplier, delta).epsilon(rounds);
         let error = epsilon / expected - 1.0;
-        assert!((-1e-3..1e-9).contains(&error), "{sampling} {noise_multiplier}: {epsilon}, {expected}");
+        assert!(
+            (-1e-3..1e-9).contains(&error),
+            "{sampling} {noise_multiplier}: {epsilon}, {expected}"
+        );
     }
 }
 

@@ -184,7 +184,10 @@ mod tests {
             counts[spread.of(Drawing::Epochs, 1, client) as usize] += 1;
         }
         assert_eq!((counts[1], counts[6]), (0, 0));
-        assert!(counts[2..6].iter().all(|&n: &i32| (n - 1000).abs() < 150), "{counts:?}");
+        assert!(
+            counts[2..6].iter().all(|&n: &i32| (n - 1000).abs() < 150),
+            "{counts:?}"
+        );
         let logarithmic = Spread::Drawn(Range::LogUniform([1, 1000]));
         let low = (0..3000).filter(|&client| logarithmic.of(Drawing::Epochs, 1, client) <= 10);
         assert!((900..1150).contains(&low.count()));

@@ -91,7 +91,12 @@ static KINDS: [Kind; 5] = [
                 whole: false,
                 doc: "least rate",
             },
-            rounds(T_MAX, 0.0, 0.0, "round of the least rate; 0 is the one after the run's last"),
+            rounds(
+                T_MAX,
+                0.0,
+                0.0,
+                "round of the least rate; 0 is the one after the run's last",
+            ),
             WARMUP_ROUNDS,
         ],
         course: |params| Course::Cosine {

@@ -71,9 +71,17 @@ fn optimizer() -> impl Strategy<Value = Optimizer> {
     use OptimizerName::*;
     let name = prop_oneof![Just(Sgd), Just(Momentum), Just(Adam)];
     let numbers = proptest::array::uniform6(finite());
-    (name, numbers).prop_map(|(name, [momentum, beta_1, beta_2, epsilon, weight_decay, clip_norm])| {
-        Optimizer { name, momentum, beta_1, beta_2, epsilon, weight_decay, clip_norm }
-    })
+    (name, numbers).prop_map(
+        |(name, [momentum, beta_1, beta_2, epsilon, weight_decay, clip_norm])| Optimizer {
+            name,
+            momentum,
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+        },
+    )
 }
 
 /// The same bits out as in, with one library writing and the other reading, both ways round.
