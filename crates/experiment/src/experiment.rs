@@ -12,7 +12,7 @@ use crate::rule::{Partitioning, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native};
 use anyhow::{Context, Result};
-use fl_algo::Attackers;
+use fl_algo::{Attackers, Sizes};
 use fl_data::{Partition, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
@@ -256,10 +256,10 @@ impl Experiment {
         let activation = settings.activation();
         let model = model(&layers, activation)?;
         let strategy = Strategy::resolve(settings.strategy.as_ref())?;
-        let num_params = model.shape().num_params();
+        let sizes = Sizes::from(model.shape());
         let rule = strategy
             .0
-            .server(num_params, clients, clients_per_round, settings.seed())
+            .server(sizes, clients, clients_per_round, settings.seed())
             .map_err(Refusal)?;
         let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
         let name = settings.name.clone();
@@ -474,6 +474,12 @@ impl Experiment {
     /// Parameters of the model.
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
+    }
+
+    /// Numbers that the algorithm keeps on a device and that nobody else has.
+    pub fn personal_numbers(&self) -> usize {
+        let sizes = Sizes::from(self.model.shape());
+        self.strategy.personal_numbers(&sizes)
     }
 }
 

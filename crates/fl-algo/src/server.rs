@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::exact::ExactError;
+use crate::vector::Sizes;
 use fl_param::Params;
 
 pub(crate) mod distances;
@@ -30,6 +31,8 @@ pub struct Setup {
     pub params: Params,
     /// Length of the model.
     pub num_params: usize,
+    /// Sizes of the model.
+    pub sizes: Sizes,
     /// Clients that there may be: IDs `0..clients`.
     pub clients: u32,
     /// Updates that a round is meant to have.

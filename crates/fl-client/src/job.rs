@@ -7,7 +7,7 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_algo::{LocalJob, LocalRule, Pass};
+use fl_algo::{LocalJob, LocalRule, Pass, PassPlan};
 use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
 use fl_proto::Start;
 
@@ -67,14 +67,20 @@ pub struct TrainJob {
     pub(crate) usage_at_start: Usage,
     partition: Arc<Partition>,
     model: Model,
+    /// Configuration of the round, and of the pass at hand.
+    round_config: TrainConfig,
     config: TrainConfig,
     trainer: Trainer,
+    /// Round whose end the kept vectors are of.
+    pub(crate) state_round: u32,
     /// The training of this round, from 0: a rule may ask for more than one.
     pass: u32,
     /// The rule has prepared this pass.
     begun: bool,
     /// Steps of the passes before.
     steps: u32,
+    /// Loss of the global model on the examples so far, and how many they are, for a rule that measures it.
+    measured: (f64, usize),
     done_examples: Arc<AtomicU32>,
 }
 
@@ -112,6 +118,29 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
     }
 }
 
+/// Configuration of a pass of a round, as the rule plans it.
+fn of_pass(config: &TrainConfig, rule: &LocalRule, pass: u32, round: u32) -> TrainConfig {
+    let PassPlan {
+        epochs,
+        stream,
+        clip_norm,
+        ..
+    } = rule.plan(pass, config.local_epochs);
+    let seed = match stream {
+        0 => config.seed,
+        stream => fl_rng::derive_seed(config.seed, stream, round),
+    };
+    TrainConfig {
+        local_epochs: epochs,
+        seed,
+        clip_norm: match (config.clip_norm, clip_norm) {
+            (Some(own), Some(of_rule)) => Some(own.min(of_rule)),
+            (own, of_rule) => own.or(of_rule),
+        },
+        ..*config
+    }
+}
+
 impl TrainJob {
     /// Takes memory for one round; on failure the round and the buffers come back.
     pub(crate) fn new(
@@ -122,7 +151,9 @@ impl TrainJob {
         started_us: u64,
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, u32, Buffers)> {
-        let (config, partition) = (config(session, &start), session.partition.clone());
+        let partition = session.partition.clone();
+        let round_config = config(session, &start);
+        let config = of_pass(&round_config, &buffers.rule, 0, start.round);
         let trainer = match Trainer::new(&session.model, config, partition.labels.len()) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
@@ -133,6 +164,7 @@ impl TrainJob {
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
+            state_round: start.state_round,
             start,
             buffers,
             scratch,
@@ -141,11 +173,13 @@ impl TrainJob {
             usage_at_start,
             partition,
             model: session.model,
+            round_config,
             config,
             trainer,
             pass: 0,
             begun: false,
             steps: 0,
+            measured: (0.0, 0),
             done_examples,
         })
     }
@@ -154,6 +188,11 @@ impl TrainJob {
     pub fn step(&mut self, max_examples: u32) -> bool {
         if self.outcome.is_some() {
             return false;
+        }
+        if self.is_to_measure() {
+            let measured = self.measure(max_examples as usize);
+            self.outcome = measured.err().map(Outcome::Failed);
+            return self.outcome.is_none();
         }
         if !self.begun {
             self.begun = true;
@@ -168,6 +207,34 @@ impl TrainJob {
         self.done_examples
             .store(u32::try_from(done).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.outcome.is_none()
+    }
+
+    /// Tells if the rule asks for the loss of the global model and examples of it are left.
+    fn is_to_measure(&self) -> bool {
+        let before = self.pass == 0 && !self.begun;
+        before && self.measured.1 < self.partition.labels.len() && self.buffers.rule.measures()
+    }
+
+    /// Adds the loss of the global model on the next examples, in the memory of the training to come.
+    fn measure(&mut self, max_examples: usize) -> Result<(), TrainError> {
+        let Partition { inputs, labels } = &*self.partition;
+        let (loss, from) = self.measured;
+        let to = from.saturating_add(max_examples.max(1)).min(labels.len());
+        let width = self.model.shape().num_inputs();
+        let workspace = Workspace {
+            floats: &mut self.scratch.floats,
+            ints: &mut self.scratch.ints,
+            order: &mut self.scratch.order,
+        };
+        let found = self.model.evaluate(
+            &self.buffers.params,
+            &inputs[from * width..to * width],
+            &labels[from..to],
+            workspace,
+            self.config.arithmetic,
+        )?;
+        self.measured = (loss + found.loss_sum, to);
+        Ok(())
     }
 
     fn train(&mut self, max_examples: u32) -> Result<Step, TrainError> {
@@ -202,10 +269,9 @@ impl TrainJob {
         }
         self.pass += 1;
         self.begun = false;
-        let config = TrainConfig {
-            seed: fl_rng::derive_seed(self.config.seed, self.pass, self.start.round),
-            ..self.config
-        };
+        let Self { start, pass, .. } = self;
+        let config = of_pass(&self.round_config, &self.buffers.rule, *pass, start.round);
+        self.config = config;
         match Trainer::new(&self.model, config, self.partition.labels.len()) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
@@ -221,6 +287,7 @@ impl TrainJob {
     ) -> R {
         let job = LocalJob {
             round: self.start.round,
+            state_round: self.state_round,
             pass: self.pass,
             local_epochs: self.config.local_epochs,
             batch_size: self.config.batch_size,
@@ -230,7 +297,10 @@ impl TrainJob {
             inputs: &self.partition.inputs,
             labels: &self.partition.labels,
             steps,
-            loss: self.trainer.mean_loss(),
+            loss: match (steps, self.measured) {
+                (0, (loss, examples)) if examples > 0 => (loss / examples as f64) as f32,
+                _ => self.trainer.mean_loss(),
+            },
         };
         let Buffers { params, rule } = &mut self.buffers;
         call(rule, &job, params)

@@ -45,4 +45,8 @@ algorithms! {
     krum,
     multi_krum,
     bulyan,
+    feddyn,
+    ditto,
+    fedper,
+    fedrep,
 }

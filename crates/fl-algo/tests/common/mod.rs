@@ -1,5 +1,7 @@
 //! A federation in memory: clients that train with fl-nn, and a server that does nothing but its rule.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::collections::BTreeMap;
 
 use fl_algo::*;
@@ -18,6 +20,10 @@ pub const NUM_INPUTS: usize = 6;
 pub fn model() -> Model {
     let shape = Shape::new(&[NUM_INPUTS, 5, 3]).unwrap();
     Model::new(shape, Activation::Relu)
+}
+
+pub fn sizes() -> Sizes {
+    Sizes::from(model().shape())
 }
 
 /// A share of `count` examples, by arithmetic of its seed; the first inputs tell the label.
@@ -101,9 +107,13 @@ pub struct Client {
 pub struct Federation {
     pub choice: Choice,
     pub config: TrainConfig,
+    /// All updates weigh the same.
+    pub uniform: bool,
     pub clients: Vec<Client>,
     pub server: Box<dyn ServerRule>,
     pub states: BTreeMap<u32, KeptVectors>,
+    /// What stays of the model on each client.
+    pub kept: BTreeMap<u32, Vec<f32>>,
     pub global: Vec<f32>,
     pub round: u32,
     pub metrics: RoundMetrics,
@@ -118,18 +128,20 @@ impl Federation {
         }
         let global = initial();
         let count = shares.len() as u32;
-        let server = choice.server(global.len(), count, count, 1).unwrap();
+        let server = choice.server(sizes(), count, count, 1).unwrap();
         let client = |(id, share): (u32, &Share)| Client {
             id,
             share: share.clone(),
-            rule: LocalRule::named(choice.algorithm.device.rule, global.len()).unwrap(),
+            rule: LocalRule::named(choice.algorithm.device.rule, sizes()).unwrap(),
         };
         Self {
             choice,
             config,
+            uniform: false,
             clients: (0..).zip(shares).map(client).collect(),
             server,
             states: BTreeMap::new(),
+            kept: BTreeMap::new(),
             global,
             round: 0,
             metrics: RoundMetrics::new(),
@@ -170,7 +182,7 @@ impl Federation {
         let sections: Sections = mirrored
             .map(|spec| (spec.name.to_owned(), update.section(spec.name).to_vec()))
             .collect();
-        (!sections.is_empty()).then_some(KeptVectors {
+        (!sections.is_empty() || self.clients[0].rule.keeps_personal()).then_some(KeptVectors {
             round: update.round,
             sections,
         })
@@ -193,46 +205,105 @@ impl Federation {
             rule.down_mut(name).unwrap().copy_from_slice(values);
         }
         let model = model();
-        let config = TrainConfig {
-            seed: u64::from(self.round),
-            ..self.config
-        };
-        let mut job = LocalJob {
-            round: self.round,
-            pass: 0,
-            local_epochs: config.local_epochs,
-            batch_size: config.batch_size,
-            learning_rate: config.learning_rate,
-            seed: config.seed,
-            model: &model,
-            inputs: &share.inputs,
-            labels: &share.labels,
-            steps: 0,
-            loss: 0.0,
-        };
         let mut params = self.global.clone();
-        rule.begin(&job, &mut params);
-        let mut correction = rule.correction();
-        let correction = correction.as_mut().map(|hook| hook as &mut dyn Correction);
-        (job.steps, job.loss) = train_with(correction, &mut params, share, config);
-        assert_eq!(rule.end(&job, &mut params), Pass::Done);
+        let travelling = rule.travelling();
+        if travelling < params.len() {
+            match self.kept.get(id) {
+                Some(end) => params[travelling..].copy_from_slice(end),
+                None => model.init_from(travelling, 7, &mut params),
+            }
+        }
+        let (mut steps, mut loss) = (0, 0.0);
+        for pass in 0.. {
+            let plan = rule.plan(pass, self.config.local_epochs);
+            let config = TrainConfig {
+                seed: u64::from(self.round) + (u64::from(plan.stream) << 32),
+                local_epochs: plan.epochs,
+                clip_norm: plan.clip_norm,
+                ..self.config
+            };
+            let mut job = LocalJob {
+                round: self.round,
+                state_round,
+                pass,
+                local_epochs: self.config.local_epochs,
+                batch_size: config.batch_size,
+                learning_rate: config.learning_rate,
+                seed: config.seed,
+                model: &model,
+                inputs: &share.inputs,
+                labels: &share.labels,
+                steps: 0,
+                loss: if rule.measures() {
+                    loss_of(&params, share)
+                } else {
+                    0.0
+                },
+            };
+            rule.begin(&job, &mut params);
+            let mut correction = rule.correction();
+            let correction = correction.as_mut().map(|hook| hook as &mut dyn Correction);
+            (job.steps, job.loss) = train_with(correction, &mut params, share, config);
+            (steps, loss) = (steps + job.steps, job.loss);
+            if rule.end(&job, &mut params) == Pass::Done {
+                break;
+            }
+        }
+        self.kept.insert(*id, params.split_off(travelling));
         let beside = rule
             .sections(Way::Up)
             .filter(|section| section.name != MODEL);
         let mut sections: Sections = beside
             .map(|section| (section.name.to_owned(), rule.vector(section.name).to_vec()))
             .collect();
-        sections.insert(Update::MODEL.to_owned(), params);
+        if travelling > 0 {
+            sections.insert(Update::MODEL.to_owned(), params);
+        }
+        let mut metrics = BTreeMap::new();
+        rule.metrics(&mut |name, value| {
+            metrics.insert(name.to_owned(), value);
+        });
+        let num_examples = share.labels.len() as u32;
         Update {
             client: *id,
-            num_examples: share.labels.len() as u32,
-            weight: share.labels.len() as u32,
+            num_examples,
+            weight: if self.uniform { 1 } else { num_examples },
             round: self.round,
-            steps: job.steps,
-            loss: job.loss,
+            steps,
+            loss,
             sections,
-            metrics: BTreeMap::new(),
+            metrics,
         }
+    }
+}
+
+/// Mean loss of a model on a share.
+pub fn loss_of(params: &[f32], share: &Share) -> f32 {
+    let model = model();
+    let plan = model.evaluation_plan().unwrap();
+    let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
+    let workspace = Workspace {
+        floats: &mut floats,
+        ints: &mut ints,
+        order: &mut [],
+    };
+    let arithmetic = TrainConfig::default().arithmetic;
+    let found = model.evaluate(params, &share.inputs, &share.labels, workspace, arithmetic);
+    found.unwrap().mean_loss() as f32
+}
+
+/// Parameters with which an algorithm does what is its own, with three clients and whatever the time.
+pub fn lively(name: &str) -> Vec<(&'static str, f32)> {
+    match name {
+        "fedprox" => vec![("proximal_mu", 0.3)],
+        "fedavgm" => vec![("server_momentum", 0.9), ("server_learning_rate", 0.7)],
+        "fednova" => vec![("rho", 0.5), ("mu", 0.1), ("server_momentum", 0.5)],
+        "qfedavg" => vec![("q", 2.0)],
+        "fedbuff" => vec![("buffer_size", 3.0)],
+        "fedasync" => vec![("polynomial_a", 0.5)],
+        "trimmed-mean" => vec![("beta", 0.4)],
+        "multi-krum" => vec![("num_nodes_to_select", 2.0)],
+        _ => vec![],
     }
 }
 
