@@ -3,7 +3,7 @@
 //! Collins et al. 2021, Algorithm 1: <https://arxiv.org/abs/2102.07078>. It is FedPer (see there) but for what
 //! the local epochs train: only the body.
 
-use super::fedper::{Head, params, server};
+use super::fedper::{Head, params};
 use crate::client::Trains;
 use crate::registry::{Algorithm, DeviceHalf};
 
@@ -21,5 +21,5 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
     },
     params: &[],
     #[cfg(feature = "server")]
-    server: server::make,
+    server: super::fedper::server::make,
 };
