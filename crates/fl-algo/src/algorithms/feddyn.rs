@@ -202,14 +202,7 @@ mod server {
             mut saved: SavedState,
             _: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
         ) -> Result<(), AggregateError> {
-            match saved.vectors.remove(DRIFT) {
-                Some(drift) if drift.len() == self.drift.len() => self.drift = drift,
-                _ => {
-                    return Err(AggregateError(
-                        "the saved drift is not of this model".into(),
-                    ));
-                }
-            }
+            self.drift = saved.vector(DRIFT, self.drift.len())?;
             Ok(())
         }
     }

@@ -17,6 +17,7 @@ macro_rules! attacks {
 attacks! {
     sign_flip::[SignFlip],
     label_flip::[LabelFlip],
+    gaussian::[Gaussian],
     scaled::[Scaled],
     lie::[Lie],
     min_max::[DEVIATION, SIGN, UNIT_VECTOR],
