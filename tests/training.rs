@@ -188,13 +188,15 @@ fn privacy_repeats_and_tells_what_it_cost() {
     let adaptive = run(adaptive);
     let table = std::fs::read_to_string(adaptive.out().join("rounds.csv")).unwrap();
     assert!(table.contains("clipping_norm"), "{table}");
-    let local = "--privacy local --privacy-arg noise_multiplier=0.01 --privacy-arg clipping_norm=0.5";
+    let local =
+        "--privacy local --privacy-arg noise_multiplier=0.01 --privacy-arg clipping_norm=0.5";
     assert_eq!(model(local), model(local));
 }
 
 #[test]
 fn an_adapted_bound_survives_a_kill() {
-    let flags = "--rounds 6 --clients 6 --privacy central-adaptive --privacy-arg noise_multiplier=0.4";
+    let flags =
+        "--rounds 6 --clients 6 --privacy central-adaptive --privacy-arg noise_multiplier=0.4";
     let usual = "--body native --examples 120 --epochs 2 --batch-size 60 --dashboard off";
     let all = format!("{usual} {flags}");
     let long: Vec<&str> = all.split_whitespace().collect();
@@ -213,11 +215,20 @@ fn an_adapted_bound_survives_a_kill() {
 fn privacy_that_would_not_hold_is_refused() {
     is_refused("--privacy-arg noise_multiplier=1", "has no name");
     is_refused("--privacy central --strategy scaffold", "client_variate");
-    is_refused("--privacy central --strategy multi-krum", "take --strategy fedavg");
-    is_refused("--privacy central --weighting num-examples", "leave --weighting out");
+    is_refused(
+        "--privacy central --strategy multi-krum",
+        "take --strategy fedavg",
+    );
+    is_refused(
+        "--privacy central --weighting num-examples",
+        "leave --weighting out",
+    );
     is_refused("--privacy central --use-late", "leave --use-late out");
     is_refused("--privacy central-adaptive", "clipped_count_stddev");
-    is_refused("--privacy local --privacy-arg delta=1", "from 0.000000000001 to 0.5");
+    is_refused(
+        "--privacy local --privacy-arg delta=1",
+        "from 0.000000000001 to 0.5",
+    );
 }
 
 #[test]

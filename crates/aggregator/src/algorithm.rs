@@ -124,7 +124,9 @@ impl RunningAlgorithm {
             vectors: config.vectors(),
             keeps_personal: config.keeps_personal(),
             weighting: config.weighting,
-            privacy: config.privacy.map(|asked| RunningPrivacy::new(asked, config)),
+            privacy: config
+                .privacy
+                .map(|asked| RunningPrivacy::new(asked, config)),
             clients,
             changed: Vec::new(),
         })
@@ -221,7 +223,9 @@ impl RunningAlgorithm {
         }
         if let (Some(privacy), Some(spent)) = (&mut self.privacy, aggregated.spent.take()) {
             let told = privacy.accept(spent, self.round);
-            let told = told.into_iter().map(|(name, number)| (name.to_owned(), number));
+            let told = told
+                .into_iter()
+                .map(|(name, number)| (name.to_owned(), number));
             aggregated.metrics.extend(told);
         }
     }

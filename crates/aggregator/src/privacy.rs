@@ -308,7 +308,10 @@ mod tests {
         assert_eq!(protected[1].model(), global);
         let again = private.protect(7, &global, &updates);
         assert_eq!(protected[0].model(), again[0].model());
-        assert_ne!(private.protect(8, &global, &updates)[0].model(), again[0].model());
+        assert_ne!(
+            private.protect(8, &global, &updates)[0].model(),
+            again[0].model()
+        );
     }
 
     #[test]
@@ -317,7 +320,11 @@ mod tests {
         let model = [0.0];
         let all: Vec<_> = (0..4).map(|client| update(client, &model, 0.0)).collect();
         let spent = private.spent(1, &all);
-        assert_eq!(private.accept(spent, 1), [("clipping_norm", 1.0)], "no noise, no promise");
+        assert_eq!(
+            private.accept(spent, 1),
+            [("clipping_norm", 1.0)],
+            "no noise, no promise"
+        );
         let expected = libm::exp(-0.2 * 0.5);
         assert_eq!(private.clipping_norm, expected);
         let saved = private.save(1);
@@ -326,7 +333,10 @@ mod tests {
         assert_eq!(restored.clipping_norm, expected);
         assert!(!running(adaptive(0.0), 9, 4).restore(&saved));
         let none: Vec<_> = (0..4).map(|client| update(client, &model, 1.0)).collect();
-        assert_eq!(private.spent(2, &none).clipping_norm, expected * libm::exp(0.2 * 0.5));
+        assert_eq!(
+            private.spent(2, &none).clipping_norm,
+            expected * libm::exp(0.2 * 0.5)
+        );
     }
 
     #[test]

@@ -125,14 +125,25 @@ async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
     ] {
         let answer = join(query).await;
         assert_eq!(answer.status, 422, "{query}: {}", answer.reason());
-        assert!(answer.reason().contains(words), "{query}: {}", answer.reason());
+        assert!(
+            answer.reason().contains(words),
+            "{query}: {}",
+            answer.reason()
+        );
     }
     let refused = join("can=optimizer,privacy&memory=0").await;
     let words = refused.reason();
     let missing: u64 = words.split(' ').rev().nth(2).unwrap().parse().unwrap();
     let plain = Run::start(config(2, 1)).await;
     let answer = get(plain.address, "/id?client=0&port=9&memory=0").await;
-    let without: u64 = answer.reason().split(' ').rev().nth(2).unwrap().parse().unwrap();
+    let without: u64 = answer
+        .reason()
+        .split(' ')
+        .rev()
+        .nth(2)
+        .unwrap()
+        .parse()
+        .unwrap();
     // Both averages of Adam, and the model that came.
     assert_eq!(missing - without, 3 * 4 * num_params() as u64);
     let exact = join(&format!("can=optimizer,privacy&memory={missing}")).await;

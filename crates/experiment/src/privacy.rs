@@ -53,10 +53,12 @@ fn central(settings: &Settings, name: &str, rule: &dyn ServerRule) -> Result<(),
         )
     })?;
     require(settings.weighting != Some(Weighting::NumExamples), || {
-        "privacy: the noise is made for updates that all weigh the same: leave --weighting out".to_owned()
+        "privacy: the noise is made for updates that all weigh the same: leave --weighting out"
+            .to_owned()
     })?;
     require(!settings.use_late(), || {
-        "privacy: a late update would count beside that of the round: leave --use-late out".to_owned()
+        "privacy: a late update would count beside that of the round: leave --use-late out"
+            .to_owned()
     })
 }
 
@@ -74,7 +76,9 @@ pub fn notes(experiment: &Experiment) -> Vec<String> {
     };
     let line = if epsilon.is_finite() {
         let delta = privacy.delta;
-        format!("privacy: epsilon {epsilon:.2} at delta {delta:e} {whose} {rounds} rounds; see docs/privacy.md")
+        format!(
+            "privacy: epsilon {epsilon:.2} at delta {delta:e} {whose} {rounds} rounds; see docs/privacy.md"
+        )
     } else {
         "privacy: no noise, so no promise".to_owned()
     };

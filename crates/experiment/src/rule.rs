@@ -22,8 +22,8 @@ mod privacies;
 mod schedules;
 
 pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
-pub use privacies::{Hiding, PrivacyChoice};
 pub use optimizers::{OptimizerChoice, Optimizing};
+pub use privacies::{Hiding, PrivacyChoice};
 pub use schedules::{ScheduleChoice, Scheduling};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and

@@ -7,8 +7,8 @@ use fl_nn::{Activation, Init, Model, Shape, Step, TrainConfig, Trainer, Workspac
 use fl_proto::codec::{Codec, F16, F32};
 use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
 use fl_proto::{
-    Arithmetic, DeviceState, ErrorReply, Params, Ready, Results, Start, Token, Welcome, json,
-    Optimizer, OptimizerName, Privacy,
+    Arithmetic, DeviceState, ErrorReply, Optimizer, OptimizerName, Params, Privacy, Ready, Results,
+    Start, Token, Welcome, json,
 };
 use sim::{Exchange, Link, Sim};
 
@@ -558,7 +558,9 @@ fn bad_requests() -> Vec<(&'static str, u16, Vec<u8>)> {
         ..start(2, "x")
     };
     let unknown = encode(&momentum);
-    let unknown = String::from_utf8(unknown).unwrap().replace("momentum\",", "adagrad\",");
+    let unknown = String::from_utf8(unknown)
+        .unwrap()
+        .replace("momentum\",", "adagrad\",");
     let unknown = start_body(unknown.as_bytes(), &params);
     let octets = fl_proto::OCTET_STREAM;
     vec![

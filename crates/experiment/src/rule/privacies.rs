@@ -23,11 +23,7 @@ struct Kind {
     mechanism: fn(&Params) -> Mechanism,
 }
 
-const fn number(
-    name: &'static str,
-    [default, min, max]: [f64; 3],
-    doc: &'static str,
-) -> ParamSpec {
+const fn number(name: &'static str, [default, min, max]: [f64; 3], doc: &'static str) -> ParamSpec {
     ParamSpec {
         name,
         default,
@@ -77,13 +73,21 @@ static KINDS: [Kind; 3] = [
         doc: "as central, and the bound follows a quantile of the updates' norms",
         params: &[
             NOISE_MULTIPLIER,
-            number(INITIAL, [0.1, 1e-9, 1e9], "clipping norm of the first round"),
+            number(
+                INITIAL,
+                [0.1, 1e-9, 1e9],
+                "clipping norm of the first round",
+            ),
             number(
                 QUANTILE,
                 [0.5, 0.0, 1.0],
                 "share of updates that are to be within the clipping norm",
             ),
-            number(RATE, [0.2, 0.0, 10.0], "rate at which the clipping norm moves"),
+            number(
+                RATE,
+                [0.2, 0.0, 10.0],
+                "rate at which the clipping norm moves",
+            ),
             number(
                 STDDEV,
                 [0.0, 0.0, 1e6],
