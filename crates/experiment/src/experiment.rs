@@ -143,6 +143,9 @@ pub struct Experiment {
     /// The training examples of each client.
     #[serde(skip)]
     pub partition: Partition,
+    /// Bytes of the data set.
+    #[serde(skip)]
+    pub data_bytes: u64,
 }
 
 /// Folder of a run's results.
@@ -301,6 +304,10 @@ impl Experiment {
             notes: Vec::new(),
             model,
             partition: Partition::default(),
+            data_bytes: [&data.train, &data.test]
+                .map(|set| set.inputs.len() as u64)
+                .iter()
+                .sum(),
         })
     }
 

@@ -39,5 +39,5 @@ pub use refusal::{Refusal, require};
 pub use root::Root;
 pub use rule::{Attacking, Number, Partitioning, RuleSettings, Strategy};
 pub use settings::{
-    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
+    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys, stand,
 };

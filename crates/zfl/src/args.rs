@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use zfl_experiment::Settings;
-use zfl_experiment::values::positive;
+use zfl_experiment::values::{name, positive, probability};
 use zfl_runner::Capture;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
@@ -47,6 +47,24 @@ Examples:
 
 The server's page about the run is on this machine alone unless --dashboard says otherwise.";
 
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  zfl sweep experiments/sweeps/seeds.toml            every run of the file, several at once
+  zfl sweep experiments/sweeps/seeds.toml --dry-run  which runs these are
+  zfl sweep sweeps/seeds                             goes on with a sweep that was broken off
+  zfl compare sweeps/seeds --target 0.9              its table, and rounds and bytes to 90 %
+
+The runs are in sweeps/<name>/runs/, one row each in sweeps/<name>/runs.csv. The exit status is 0 only if every
+run completed.";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  zfl compare sweeps/seeds                      every run of a sweep, by its values
+  zfl compare runs/A runs/B --target 0.9        and what each took to 90 %
+  zfl compare 'runs/night-*' --out compared     with compare.csv, a page and figures
+
+Runs that differ in nothing but their seed are one row; ± is the standard deviation of the sample.";
+
 #[derive(Parser)]
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
 #[command(arg_required_else_help = true)]
@@ -73,6 +91,9 @@ pub enum Command {
     /// Run an experiment: aggregator and fleet together
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Many runs of one experiment, with other values of its keys: grids, random draws, seeds
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(SweepArgs),
     /// Only the aggregator, for devices that are started elsewhere
     #[command(after_help = SERVER_EXAMPLES)]
     Server(Box<ServerArgs>),
@@ -94,6 +115,9 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
     Report(ReportArgs),
+    /// Runs side by side: a table by their settings, with mean and spread over seeds
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
     /// Print the completions of a shell: `source <(zfl completions bash)`
@@ -102,6 +126,57 @@ pub enum Command {
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// Sweep file (TOML), see docs/sweeps.md; or the folder of a sweep that goes on
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Runs at the same time [default: as many as memory and processors bear]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub jobs: Option<u32>,
+
+    /// Name of the sweep [default: that in the file, else the file's]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub name: Option<String>,
+
+    /// Folder for the runs and their table; one that is there goes on [default: sweeps/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Check and list the runs, with estimates, and start none
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Start machines of a board that is given by a path: look at its file first
+    #[arg(long)]
+    pub allow_board: bool,
+
+    /// Print no line per run and no progress, only warnings and the end
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct CompareArgs {
+    /// Run directories, names of runs in runs/, folders or names of sweeps, or patterns of these ('runs/night-*')
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+
+    /// Accuracy to reach, 0.9 or 90%: also tell rounds, bytes, simulated time and energy to the first round that has
+    /// it
+    #[arg(long, value_name = "SHARE", value_parser = probability)]
+    pub target: Option<f64>,
+
+    /// Also write compare.csv, a page and figures into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Print the table as CSV
+    #[arg(long)]
+    pub csv: bool,
 }
 
 #[derive(Args)]
@@ -227,6 +302,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub display: DisplayArgs,
+
+    /// Process of `zfl sweep` that this run is of: it ends with it, and leaves Ctrl-C to it
+    #[arg(long, value_name = "PID", hide = true)]
+    pub of_sweep: Option<u32>,
 }
 
 /// Address of a run's page.
