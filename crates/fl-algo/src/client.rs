@@ -104,6 +104,21 @@ pub trait ClientRule: Sync {
     fn metrics(&self, params: &Params, vectors: &Vectors, report: &mut dyn FnMut(&str, f32)) {
         let _ = (params, vectors, report);
     }
+
+    /// Writes the client's personal model into `out`; `false` if the rule makes none.
+    ///
+    /// # Shapes
+    /// `global` and `out` are `[num_params]`.
+    fn personal(
+        &self,
+        params: &Params,
+        global: &[f32],
+        vectors: &Vectors,
+        out: &mut [f32],
+    ) -> bool {
+        let _ = (params, global, vectors, out);
+        false
+    }
 }
 
 /// A client rule at work on one device: its parameters, its vectors, and the round that they are of.
@@ -251,6 +266,17 @@ impl LocalRule {
         self.half
             .client
             .metrics(&self.params, &self.vectors, report);
+    }
+
+    /// Writes the client's personal model into `out`; `false` if there is none: the rule makes none, or
+    /// the client has trained in no round yet.
+    ///
+    /// # Shapes
+    /// `global` and `out` are `[num_params]`.
+    pub fn personal(&self, global: &[f32], out: &mut [f32]) -> bool {
+        let has_trained = self.state_round.is_some_and(|round| round > 0);
+        let client = self.half.client;
+        has_trained && client.personal(&self.params, global, &self.vectors, out)
     }
 
     fn position(&self, wanted: impl Fn(&VectorSpec) -> bool) -> Option<usize> {

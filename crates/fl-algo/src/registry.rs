@@ -1,6 +1,6 @@
 //! Algorithms by name.
 
-use crate::algorithms::ALGORITHMS;
+use crate::algorithms::{ALGORITHMS, DEVICE_HALVES};
 use crate::client::ClientRule;
 #[cfg(feature = "server")]
 use crate::server::{ServerRule, Setup};
@@ -79,16 +79,14 @@ pub fn find(name: &str) -> Option<&'static Algorithm> {
 
 /// A device half by its name on the wire.
 pub fn find_rule(rule: &str) -> Option<&'static DeviceHalf> {
-    let mut halves = ALGORITHMS.iter().map(|known| known.device);
-    halves.find(|half| half.rule == rule)
+    DEVICE_HALVES.iter().copied().find(|half| half.rule == rule)
 }
 
 /// Names of all client rules, each once.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
-    let known = ALGORITHMS.iter().enumerate();
-    known.filter_map(|(at, known)| {
-        let rule = known.device.rule;
-        let before = &ALGORITHMS[..at];
-        (!before.iter().any(|other| other.device.rule == rule)).then_some(rule)
+    let rules = DEVICE_HALVES.iter().map(|half| half.rule).enumerate();
+    rules.filter_map(|(at, rule)| {
+        let before = &DEVICE_HALVES[..at];
+        (!before.iter().any(|other| other.rule == rule)).then_some(rule)
     })
 }

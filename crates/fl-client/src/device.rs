@@ -188,12 +188,14 @@ impl<P: Port> Device<P> {
 
     fn poll_inbound(&mut self, port: &mut P, now_us: u64) -> bool {
         let mut moved = false;
+        let mut somebody_waits = !self.state.stopped;
         for slot in &mut self.inbound {
-            if slot.is_none() && !self.state.stopped {
+            if slot.is_none() && somebody_waits {
                 *slot = port
                     .accept()
                     .map(|connection| Inbound::new(connection, now_us));
-                moved |= slot.is_some();
+                somebody_waits = slot.is_some();
+                moved |= somebody_waits;
             }
             let Some(exchange) = slot else { continue };
             let mut wire = Metered {

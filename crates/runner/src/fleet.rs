@@ -1,6 +1,7 @@
 //! The fleet of an experiment: its devices, and what this machine allows them.
 
 use anyhow::Result;
+use fl_data::Dataset;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -190,6 +191,7 @@ pub(crate) fn introduction(
     experiment: &Experiment,
     plan: &Plan,
     fleet: &FleetConfig,
+    train: &Dataset,
 ) -> Result<String> {
     let &Experiment {
         clients, rounds, ..
@@ -205,12 +207,10 @@ pub(crate) fn introduction(
             format!("devices ({each}), network {plan}")
         }
     };
+    let partitioning = &experiment.partitioning;
     let examples = match experiment.examples_per_client {
-        Some(mean) if experiment.partitioning.rule.decides_sizes() => {
-            let sizes = || experiment.partition.sizes();
-            let (least, most) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
-            let partitioning = &experiment.partitioning;
-            format!("{least} to {most} examples a device, {mean} on average, by {partitioning}")
+        _ if partitioning.rule.decides_sizes() => {
+            format!("{}, by {partitioning}", experiment.partition.summary(train))
         }
         Some(examples) => format!("{examples} examples a device"),
         None => "as many examples a device as its group says".to_owned(),

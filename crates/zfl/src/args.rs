@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use zfl_experiment::Settings;
-use zfl_experiment::values::{name, positive, probability};
+use zfl_experiment::values::positive;
 use zfl_runner::Capture;
 
 const ABOUT: &str = "Emulates federated learning on fleets of small devices";
@@ -47,24 +47,6 @@ Examples:
 
 The server's page about the run is on this machine alone unless --dashboard says otherwise.";
 
-const SWEEP_EXAMPLES: &str = "\
-Examples:
-  zfl sweep experiments/sweeps/seeds.toml            every run of the file, several at once
-  zfl sweep experiments/sweeps/seeds.toml --dry-run  which runs these are
-  zfl sweep sweeps/seeds                             goes on with a sweep that was broken off
-  zfl compare sweeps/seeds --target 0.9              its table, and rounds and bytes to 90 %
-
-The runs are in sweeps/<name>/runs/, one row each in sweeps/<name>/runs.csv. The exit status is 0 only if every
-run completed.";
-
-const COMPARE_EXAMPLES: &str = "\
-Examples:
-  zfl compare sweeps/seeds                      every run of a sweep, by its values
-  zfl compare runs/A runs/B --target 0.9        and what each took to 90 %
-  zfl compare 'runs/night-*' --out compared     with compare.csv, a page and figures
-
-Runs that differ in nothing but their seed are one row; ± is the standard deviation of the sample.";
-
 #[derive(Parser)]
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
 #[command(arg_required_else_help = true)]
@@ -92,14 +74,16 @@ pub enum Command {
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
     /// Many runs of one experiment, with other values of its keys: grids, random draws, seeds
-    #[command(after_help = SWEEP_EXAMPLES)]
-    Sweep(SweepArgs),
+    #[command(after_help = crate::sweep::EXAMPLES)]
+    Sweep(crate::sweep::SweepArgs),
     /// Only the aggregator, for devices that are started elsewhere
     #[command(after_help = SERVER_EXAMPLES)]
     Server(Box<ServerArgs>),
     /// Only devices, not emulated, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),
+    /// Data sets, and how they are dealt out to the devices
+    Data(Box<DataArgs>),
     /// Show a run in the browser or on the terminal: one under way, or one that is over
     View(ViewArgs),
     /// Display process of --tui and --json
@@ -116,8 +100,8 @@ pub enum Command {
     /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
     Report(ReportArgs),
     /// Runs side by side: a table by their settings, with mean and spread over seeds
-    #[command(after_help = COMPARE_EXAMPLES)]
-    Compare(CompareArgs),
+    #[command(after_help = crate::compare::EXAMPLES)]
+    Compare(crate::compare::CompareArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
     /// Print the completions of a shell: `source <(zfl completions bash)`
@@ -129,54 +113,29 @@ pub enum Command {
 }
 
 #[derive(Args)]
-pub struct SweepArgs {
-    /// Sweep file (TOML), see docs/sweeps.md; or the folder of a sweep that goes on
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
 
-    /// Runs at the same time [default: as many as memory and processors bear]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub jobs: Option<u32>,
-
-    /// Name of the sweep [default: that in the file, else the file's]
-    #[arg(long, value_name = "NAME", value_parser = name)]
-    pub name: Option<String>,
-
-    /// Folder for the runs and their table; one that is there goes on [default: sweeps/NAME]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-
-    /// Check and list the runs, with estimates, and start none
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Start machines of a board that is given by a path: look at its file first
-    #[arg(long)]
-    pub allow_board: bool,
-
-    /// Print no line per run and no progress, only warnings and the end
-    #[arg(short, long)]
-    pub quiet: bool,
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Print what each device of a run would get, before any run: examples by class, by device
+    Show(ShowArgs),
 }
 
 #[derive(Args)]
-pub struct CompareArgs {
-    /// Run directories, names of runs in runs/, folders or names of sweeps, or patterns of these ('runs/night-*')
-    #[arg(value_name = "RUN", required = true)]
-    pub runs: Vec<PathBuf>,
+pub struct ShowArgs {
+    /// Experiment file (TOML); flags override what it says [default: none]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
 
-    /// Accuracy to reach, 0.9 or 90%: also tell rounds, bytes, simulated time and energy to the first round that has
-    /// it
-    #[arg(long, value_name = "SHARE", value_parser = probability)]
-    pub target: Option<f64>,
-
-    /// Also write compare.csv, a page and figures into this folder
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-
-    /// Print the table as CSV
+    /// As the partition.csv of a run
     #[arg(long)]
     pub csv: bool,
+
+    #[command(flatten)]
+    pub keys: RunKeys,
 }
 
 #[derive(Args)]

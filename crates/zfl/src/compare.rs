@@ -1,12 +1,42 @@
 //! `zfl compare`: runs side by side.
 
-use crate::args::CompareArgs;
 use crate::terminal::text;
 use crate::{output, runs};
 use anyhow::Result;
+use clap::Args;
 use std::path::{Path, PathBuf};
+use zfl_experiment::values::probability;
 use zfl_experiment::{Refusal, Root, place, require};
 use zfl_report::Comparison;
+
+/// Examples in the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  zfl compare sweeps/seeds                      every run of a sweep, by its values
+  zfl compare runs/A runs/B --target 0.9        and what each took to 90 %
+  zfl compare 'runs/night-*' --out compared     with compare.csv, a page and figures
+
+Runs that differ in nothing but their seed are one row; ± is the standard deviation of the sample.";
+
+#[derive(Args)]
+pub struct CompareArgs {
+    /// Run directories, names of runs in runs/, folders or names of sweeps, or patterns of these ('runs/night-*')
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+
+    /// Accuracy to reach, 0.9 or 90%: also tell rounds, bytes, simulated time and energy to the first round that has
+    /// it
+    #[arg(long, value_name = "SHARE", value_parser = probability)]
+    pub target: Option<f64>,
+
+    /// Also write compare.csv, a page and figures into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Print the table as CSV
+    #[arg(long)]
+    pub csv: bool,
+}
 
 /// Carries `zfl compare` out.
 ///

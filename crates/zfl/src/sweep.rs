@@ -3,10 +3,10 @@
 //! Each run is `zfl run` in this process's group, so that ^Z stops them with it. They leave Ctrl-C and a hang-up
 //! to this process, which asks them to end by SIGTERM, and they are killed by the system when it is gone.
 
-use crate::args::SweepArgs;
 use crate::output;
 use crate::terminal::text;
 use anyhow::{Context, Result};
+use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,10 +19,53 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use zfl_clock::Instant;
+use zfl_experiment::values::{name, positive};
 use zfl_experiment::{Root, place};
 use zfl_orchestrator::admission::Capacity;
 use zfl_runner::{Interrupt, Interrupts, block_on};
 use zfl_sweep::{Folder, Plan, Planned, Row, Standing, Status, Sweep};
+
+/// Examples in the help.
+pub const EXAMPLES: &str = "\
+Examples:
+  zfl sweep experiments/sweeps/seeds.toml            every run of the file, several at once
+  zfl sweep experiments/sweeps/seeds.toml --dry-run  which runs these are
+  zfl sweep sweeps/seeds                             goes on with a sweep that was broken off
+  zfl compare sweeps/seeds --target 0.9              its table, and rounds and bytes to 90 %
+
+The runs are in sweeps/<name>/runs/, one row each in sweeps/<name>/runs.csv. The exit status is 0 only if every
+run completed.";
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// Sweep file (TOML), see docs/sweeps.md; or the folder of a sweep that goes on
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Runs at the same time [default: as many as memory and processors bear]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub jobs: Option<u32>,
+
+    /// Name of the sweep [default: that in the file, else the file's]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub name: Option<String>,
+
+    /// Folder for the runs and their table; one that is there goes on [default: sweeps/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Check and list the runs, with estimates, and start none
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Start machines of a board that is given by a path: look at its file first
+    #[arg(long)]
+    pub allow_board: bool,
+
+    /// Print no line per run and no progress, only warnings and the end
+    #[arg(short, long)]
+    pub quiet: bool,
+}
 
 /// Interval at which the bar is drawn anew.
 const TICK: Duration = Duration::from_millis(500);

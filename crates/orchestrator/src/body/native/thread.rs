@@ -4,16 +4,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use fl_client::{Activity, Config, Device, Overrides, Word};
+use fl_client::{Activity, Config, Device, Overrides, TrainJob, Word};
 use tokio::sync::oneshot;
+use zfl_clock::Instant;
 
 use super::panic;
 use super::port::SocketPort;
 use crate::log::SharedLog;
 
-/// Examples between two looks at the network: well below a millisecond for the default model.
+/// Examples between two looks at the gate: well below a millisecond for the default model.
 const STEP_EXAMPLES: u32 = 16;
+
+/// Training between two looks at the network, each of which costs calls into the kernel.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Far more than a device uses; pages that are not touched cost nothing.
 const STACK_BYTES: usize = 2 << 20;
@@ -172,7 +177,7 @@ fn live(
             refused(reason.to_owned());
         }
         if let Some(job) = device.job() {
-            job.step(STEP_EXAMPLES);
+            train(job, gate);
             continue;
         }
         match activity {
@@ -184,11 +189,16 @@ fn live(
     ThreadEnd::Stopped
 }
 
+/// Trains until it is time to look at the network.
+fn train(job: &mut TrainJob, gate: &Gate) {
+    let until = Instant::now() + LOOK_EVERY;
+    while job.step(STEP_EXAMPLES) && Instant::now() < until && gate.pass() {}
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::log::{DeviceLog, lock};
-    use zfl_clock::Instant;
 
     pub(in crate::body::native) fn log() -> SharedLog {
         let log = DeviceLog::create(tempfile::tempfile().unwrap(), Instant::now());
