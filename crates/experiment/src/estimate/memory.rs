@@ -92,17 +92,24 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
 /// A [`Refusal`] if there can be no such run.
 pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
     let mut bytes = SERVER_BYTES + DATA_COPIES * experiment.data_bytes;
+    let mut sizes = experiment.partition.sizes();
     for group in &experiment.groups {
-        let body = match &group.board {
-            Some(board) => DeviceBody::Emulated(Arc::clone(board)),
-            None => DeviceBody::Native,
+        let count = group.count as usize;
+        let examples: usize = sizes.by_ref().take(count).sum();
+        let one = match &group.board {
+            Some(board) => needed_bytes(&DeviceSpec {
+                extra_bytes: beyond_budget(experiment, group)?,
+                ..DeviceSpec::new(0, DeviceBody::Emulated(Arc::clone(board)))
+            }),
+            // A machine has its memory for the largest device of the group; a thread takes what it needs.
+            None => {
+                let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
+                let mean = examples.div_ceil(count.max(1)) as u32;
+                let native = needed_bytes(&DeviceSpec::new(0, DeviceBody::Native));
+                native.max(training_bytes(experiment, batch_size, mean)?)
+            }
         };
-        let device = DeviceSpec {
-            extra_bytes: beyond_budget(experiment, group)?,
-            ..DeviceSpec::new(0, body)
-        };
-        let one = needed_bytes(&device);
-        bytes = bytes.saturating_add(one.saturating_mul(u64::from(group.count)));
+        bytes = bytes.saturating_add(one.saturating_mul(count as u64));
     }
     Ok(bytes)
 }
