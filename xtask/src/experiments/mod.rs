@@ -1,6 +1,6 @@
 //! `cargo xtask experiments [ROW…]`: the published numbers that docs/experiments.md states, made again.
 //!
-//! experiments/reproductions.toml lists the rows. Each is a sweep of experiments/sweeps/, whose folder stays in the
+//! docs/experiments.toml lists the rows. Each is a sweep of experiments/sweeps/, whose folder stays in the
 //! target directory: a chore that was broken off goes on, and a row that is done is not done again. The page is
 //! written anew each time: rows that this machine has the runs of with their numbers, the others as the page had
 //! them.
@@ -27,7 +27,7 @@ const MEASURED: &str = "measured.txt";
 
 #[derive(Args)]
 pub struct ExperimentsArgs {
-    /// Rows of experiments/reproductions.toml [default: all, which takes many hours]
+    /// Rows of docs/experiments.toml [default: all, which takes many hours]
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
 

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 Written by `cargo xtask experiments`, row by row; `cargo xtask experiments --list` tells the rows and how long each takes.
 A row is a [sweep](sweeps.md) of [experiments/sweeps](../experiments/README.md): its runs stay in the target folder, so a
 chore that was broken off goes on. Three seeds each: mean ± standard deviation of the sample. The rows and the published
-numbers stand in [experiments/reproductions.toml](../experiments/reproductions.toml). Every run is native; a fleet in QEMU
+numbers stand in [experiments.toml](experiments.toml). Every run is native; a fleet in QEMU
 with the same seed gives the same models.
 ";
 

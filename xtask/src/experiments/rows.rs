@@ -1,4 +1,4 @@
-//! Rows of experiments/reproductions.toml.
+//! Rows of docs/experiments.toml.
 
 use crate::project;
 use anyhow::{Context, Result, ensure};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// File of the rows.
-const ROWS: &str = "experiments/reproductions.toml";
+const ROWS: &str = "docs/experiments.toml";
 
 /// A published result that is made again.
 #[derive(Debug, Deserialize)]
