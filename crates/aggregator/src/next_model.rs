@@ -30,11 +30,11 @@ pub(crate) struct NextModel {
     pub aggregate_s: f64,
 }
 
-/// Test of a model.
-#[derive(Clone, Copy, Debug)]
+/// Test of a model; nothing is known of a run without a global one.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tested {
-    pub loss: f64,
-    pub accuracy: f64,
+    pub loss: Option<f64>,
+    pub accuracy: Option<f64>,
     pub eval_s: f64,
 }
 
@@ -51,8 +51,8 @@ impl Rounds {
         let (algorithm, global) = (self.algorithm.clone(), self.params.clone());
         let prepare = move || (lock(&algorithm).prepare(&global, &mut updates), updates);
         let (attacked, updates) = spawn_blocking(prepare).await?;
-        let mut updates = Arc::new(updates);
-        let mut left_out = Vec::new();
+        let (updates, mut left_out) = self.drop_stragglers(round, updates);
+        let (mut updates, dropped) = (Arc::new(updates), left_out.len());
         loop {
             let mut made = match self.attempt(round, &updates).await? {
                 Ok(made) => made,
@@ -65,13 +65,37 @@ impl Rounds {
             let mut unused = left_out;
             unused.append(&mut made.aggregated.rejected);
             unused.sort_by_key(|one| (one.client, one.round));
-            let counts = [("attacking", attacked), ("rejected", unused.len())];
+            let rejected = unused.len() - dropped;
+            let counts = [
+                ("attacking", attacked),
+                ("dropped", dropped),
+                ("rejected", rejected),
+            ];
             for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
                 let metrics = &mut made.aggregated.metrics;
                 metrics.insert(format!("{name}_updates"), count as f64);
             }
             return Ok(NextModel { unused, ..made });
         }
+    }
+
+    /// Parts the updates of stragglers from the others, where they are left out.
+    fn drop_stragglers(
+        &self,
+        round: u32,
+        updates: Vec<Update>,
+    ) -> (Vec<Update>, Vec<UnusedUpdate>) {
+        let is_dropped = self.shared.config.partial_work.is_dropped;
+        let is_straggler = |update: &Update| {
+            is_dropped && update.round == round && self.stragglers.contains(&update.client)
+        };
+        let (dropped, kept) = updates.into_iter().partition::<Vec<_>, _>(is_straggler);
+        let reason = |update: Update| UnusedUpdate {
+            client: update.client,
+            round,
+            reason: "dropped: it is a straggler".to_owned(),
+        };
+        (kept, dropped.into_iter().map(reason).collect())
     }
 
     /// Makes a model of these updates and tests it; the inner error is that it is of no use.
@@ -107,6 +131,9 @@ impl Rounds {
         round: u32,
         params: Arc<Vec<f32>>,
     ) -> Result<Result<Tested, Error>> {
+        if !self.shared.config.algorithm.has_global_model() {
+            return Ok(Ok(Tested::default()));
+        }
         let began = Instant::now();
         let (shared, test) = (self.shared.clone(), self.test.clone());
         let work = move || evaluated(&shared.config, &params, &test);
@@ -121,8 +148,8 @@ impl Rounds {
             accuracy,
         });
         Ok(Ok(Tested {
-            loss,
-            accuracy,
+            loss: Some(loss),
+            accuracy: Some(accuracy),
             eval_s: began.elapsed().as_secs_f64(),
         }))
     }

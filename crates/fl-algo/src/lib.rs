@@ -36,6 +36,7 @@ mod choice;
 mod client;
 #[cfg(feature = "server")]
 mod exact;
+pub mod privacy;
 mod registry;
 #[cfg(feature = "server")]
 mod server;
@@ -48,7 +49,9 @@ pub use attack::{Attack, AttackChoice, Attackers, Examples, Scene, attack};
 pub use attacks::ATTACKS;
 #[cfg(feature = "server")]
 pub use choice::Choice;
-pub use client::{ClientRule, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
+pub use client::{
+    ClientRule, LocalJob, LocalRule, Pass, PassPlan, RuleCorrection, RuleError, Trains,
+};
 #[cfg(feature = "server")]
 pub use exact::{ExactError, ExactMean, ExactSum};
 pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};
@@ -58,4 +61,6 @@ pub use server::{
     AggregateError, KeptVectors, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
     ServerRule, Setup, Update,
 };
-pub use vector::{Length, MODEL, SectionSpec, VectorSpec, Vectors, Way, device_bytes};
+pub use vector::{
+    Demand, Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way, device_bytes,
+};

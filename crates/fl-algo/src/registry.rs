@@ -4,7 +4,7 @@ use crate::algorithms::{ALGORITHMS, DEVICE_HALVES};
 use crate::client::ClientRule;
 #[cfg(feature = "server")]
 use crate::server::{ServerRule, Setup};
-use crate::vector::{MODEL, SectionSpec, Way};
+use crate::vector::{MODEL, SectionSpec, Sizes, Way};
 use fl_param::{ParamSpec, Params};
 
 /// One algorithm: all that is to be known of it.
@@ -45,21 +45,31 @@ impl DeviceHalf {
         &self,
         params: &Params,
         way: Way,
-        num_params: usize,
+        sizes: &Sizes,
     ) -> impl Iterator<Item = SectionSpec> + use<> {
-        let has_model = match way {
-            Way::Down => true,
-            Way::Up => self.client.sends_model(),
-            Way::State => false,
-        };
+        let (sizes, count) = (*sizes, self.client.stays(params).travelling(sizes));
+        let has_model = count > 0 && way != Way::State;
         let model = has_model.then_some(SectionSpec {
             name: MODEL,
-            count: num_params,
+            count,
             exact: false,
         });
         let vectors = self.client.vectors(params).iter();
-        let beside = vectors.filter_map(move |spec| spec.section(way, num_params));
+        let beside = vectors.filter_map(move |spec| spec.section(way, &sizes));
         model.into_iter().chain(beside)
+    }
+
+    /// Tells if anything stays on the device from round to round that nobody else has.
+    pub fn keeps_personal(&self, params: &Params, sizes: &Sizes) -> bool {
+        self.personal_numbers(params, sizes) > 0
+    }
+
+    /// Numbers that stay on the device from round to round and that nobody else has.
+    pub fn personal_numbers(&self, params: &Params, sizes: &Sizes) -> usize {
+        let vectors = self.client.vectors(params).iter();
+        let vectors = vectors.filter(|spec| spec.is_personal());
+        let beside: usize = vectors.map(|spec| spec.length.of(sizes)).sum();
+        sizes.num_params - self.client.stays(params).travelling(sizes) + beside
     }
 }
 

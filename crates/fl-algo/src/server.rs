@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::exact::ExactError;
+use crate::vector::Sizes;
 use fl_param::Params;
 
 pub(crate) mod distances;
@@ -30,6 +31,8 @@ pub struct Setup {
     pub params: Params,
     /// Length of the model.
     pub num_params: usize,
+    /// Sizes of the model.
+    pub sizes: Sizes,
     /// Clients that there may be: IDs `0..clients`.
     pub clients: u32,
     /// Updates that a round is meant to have.
@@ -147,6 +150,17 @@ pub trait ServerRule: Send + Sync {
 
     /// Tells if the model depends on when updates come and not only on what they are.
     fn depends_on_time(&self) -> bool {
+        false
+    }
+
+    /// Tells if it takes every step of a device for one of plain SGD at the rate that the device was told.
+    fn assumes_sgd(&self) -> bool {
+        false
+    }
+
+    /// Tells if the updates decide the model by nothing but their weighted mean, so that noise on that mean
+    /// protects each of them.
+    fn takes_the_mean(&self) -> bool {
         false
     }
 

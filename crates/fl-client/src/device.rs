@@ -11,7 +11,7 @@ use crate::state::{DevicePhase, Overrides, State};
 use crate::update::Upload;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
-use fl_proto::{ErrorReply, Welcome, Word, codec, json, path};
+use fl_proto::{ErrorReply, LATER_FIELDS, Welcome, Word, codec, json, path};
 
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
@@ -250,7 +250,12 @@ impl<P: Port> Device<P> {
             return;
         };
         let (round, usage) = (job.start.round, port.usage());
-        self.state.finish_job(job, self.traffic, now_us, usage);
+        let mut wire = Metered {
+            port,
+            traffic: &mut self.traffic,
+            now_us,
+        };
+        self.state.finish_job(job, &mut wire, usage);
         match (&self.state.results, &self.state.phase) {
             (Some(results), _) => {
                 let (ms, loss) = (results.cost.train_us / 1000, results.loss);
@@ -361,7 +366,10 @@ impl<P: Port> Device<P> {
         let mut head = RequestHead::new();
         let mut upload = None;
         let written = match goal {
-            Goal::Join => write_join(&mut head, &self.config, port.free_bytes()),
+            Goal::Join => {
+                let storage = port.storage().map(|storage| storage.octets());
+                write_join(&mut head, &self.config, port.free_bytes(), storage)
+            }
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
             Goal::State => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::STATE),
@@ -542,6 +550,7 @@ fn write_join(
     head: &mut RequestHead,
     config: &Config,
     free_bytes: Option<u64>,
+    storage: Option<u64>,
 ) -> core::fmt::Result {
     write!(head, "GET {}?port={}", path::ID, config.http_port)?;
     if let Some(client) = config.client {
@@ -558,11 +567,18 @@ fn write_join(
         let before = if i == 0 { "&rules=" } else { "," };
         write!(head, "{before}{rule}")?;
     }
+    for (i, field) in LATER_FIELDS.iter().enumerate() {
+        let before = if i == 0 { "&can=" } else { "," };
+        write!(head, "{before}{field}")?;
+    }
     if let Some(bytes) = free_bytes {
         write!(head, "&memory={bytes}")?;
     }
     if let Some(isa) = config.isa {
         write!(head, "&isa={isa}")?;
+    }
+    if let Some(bytes) = storage {
+        write!(head, "&storage={bytes}")?;
     }
     write!(head, " HTTP/1.1\r\n")?;
     write_word(head, Word::SECRET_HEADER, config.secret.as_ref())
@@ -621,7 +637,7 @@ mod tests {
         };
         let word = Word::random([1; 16]);
         let mut head = RequestHead::new();
-        write_join(&mut head, &config, Some(u64::MAX)).unwrap();
+        write_join(&mut head, &config, Some(u64::MAX), Some(u64::MAX)).unwrap();
         write_word(&mut head, Word::HEADER, Some(&word)).unwrap();
         head.write_str(HEAD_END).unwrap();
         assert!(head.ends_with(b"\r\n\r\n"));

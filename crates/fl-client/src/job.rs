@@ -7,9 +7,10 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_algo::{LocalJob, LocalRule, Pass};
-use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
-use fl_proto::Start;
+use fl_algo::{LocalJob, LocalRule, MODEL, Pass, PassPlan, Way, privacy};
+use fl_nn::{Correction, Model, Optimizer, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_proto::{OptimizerName, Privacy, Start};
+use fl_rng::{Normal, Pcg32, Purpose};
 
 /// The client's partition, shared between the device and its job.
 #[derive(Debug)]
@@ -26,16 +27,23 @@ pub(crate) struct Scratch {
     floats: Vec<f32>,
     ints: Vec<i32>,
     order: Vec<u32>,
+    /// The model that came, if the update is to be bounded.
+    global: Vec<f32>,
 }
 
 impl Scratch {
-    /// Makes room for a plan; `None` if the device has not enough memory.
-    fn new(plan: &fl_nn::MemoryPlan) -> Option<Self> {
+    /// Makes room for a plan, and a copy of the model; the error is the bytes that all of it takes.
+    fn new(plan: &fl_nn::MemoryPlan, global: &[f32]) -> Result<Self, u64> {
         let mut scratch = Self::default();
         let fits = resize(&mut scratch.floats, plan.floats)
             && resize(&mut scratch.ints, plan.ints)
-            && resize(&mut scratch.order, plan.order);
-        fits.then_some(scratch)
+            && resize(&mut scratch.order, plan.order)
+            && resize(&mut scratch.global, global.len());
+        if !fits {
+            return Err(plan.total_bytes() + size_of_val(global) as u64);
+        }
+        scratch.global.copy_from_slice(global);
+        Ok(scratch)
     }
 }
 
@@ -52,7 +60,12 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
 /// End of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
-    Trained { loss: f32, steps: u32 },
+    Trained {
+        loss: f32,
+        steps: u32,
+        /// The update was longer than it may be; unknown of one that hides it.
+        clipped: Option<bool>,
+    },
     Failed(TrainError),
 }
 
@@ -67,8 +80,12 @@ pub struct TrainJob {
     pub(crate) usage_at_start: Usage,
     partition: Arc<Partition>,
     model: Model,
+    /// Configuration of the round, and of the pass at hand.
+    round_config: TrainConfig,
     config: TrainConfig,
     trainer: Trainer,
+    /// Round whose end the kept vectors are of.
+    pub(crate) state_round: u32,
     /// The training of this round, from 0: a rule may ask for more than one.
     pass: u32,
     /// The rule has prepared this pass.
@@ -82,6 +99,7 @@ pub struct TrainJob {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum JobError {
     Train(TrainError),
+    Privacy,
     OutOfMemory { bytes: u64 },
 }
 
@@ -89,6 +107,10 @@ impl From<JobError> for Refusal {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Train(error) => Self::new(400, error),
+            JobError::Privacy => Self::new(
+                400,
+                "the norm of an update must be above 0, and its noise not below",
+            ),
             JobError::OutOfMemory { bytes } => Self::new(
                 507,
                 format_args!("training needs {bytes} bytes, this device has not so many"),
@@ -99,6 +121,7 @@ impl From<JobError> for Refusal {
 
 /// The configuration of the training that a `/start` asks for.
 fn config(session: &Session, start: &Start) -> TrainConfig {
+    let own = start.optimizer.unwrap_or_default();
     TrainConfig {
         local_epochs: start.local_epochs,
         batch_size: start.batch_size,
@@ -108,7 +131,42 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
             fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
             fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
         },
-        ..TrainConfig::default()
+        optimizer: match own.name {
+            OptimizerName::Sgd => Optimizer::Sgd,
+            OptimizerName::Momentum => Optimizer::Momentum {
+                momentum: own.momentum,
+            },
+            OptimizerName::Adam => Optimizer::Adam {
+                beta_1: own.beta_1,
+                beta_2: own.beta_2,
+                epsilon: own.epsilon,
+            },
+        },
+        weight_decay: own.weight_decay,
+        clip_norm: (own.clip_norm != 0.0).then_some(own.clip_norm),
+    }
+}
+
+/// Configuration of a pass of a round, as the rule plans it.
+fn of_pass(config: &TrainConfig, rule: &LocalRule, pass: u32, round: u32) -> TrainConfig {
+    let PassPlan {
+        epochs,
+        stream,
+        clip_norm,
+        ..
+    } = rule.plan(pass, config.local_epochs);
+    let seed = match stream {
+        0 => config.seed,
+        stream => fl_rng::derive_seed(config.seed, stream, round),
+    };
+    TrainConfig {
+        local_epochs: epochs,
+        seed,
+        clip_norm: match (config.clip_norm, clip_norm) {
+            (Some(own), Some(of_rule)) => Some(own.min(of_rule)),
+            (own, of_rule) => own.or(of_rule),
+        },
+        ..*config
     }
 }
 
@@ -122,17 +180,26 @@ impl TrainJob {
         started_us: u64,
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, u32, Buffers)> {
-        let (config, partition) = (config(session, &start), session.partition.clone());
+        let partition = session.partition.clone();
+        let round_config = config(session, &start);
+        let config = of_pass(&round_config, &buffers.rule, 0, start.round);
         let trainer = match Trainer::new(&session.model, config, partition.labels.len()) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
-        let Some(scratch) = Scratch::new(trainer.plan()) else {
-            let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
+        let is_sound =
+            |privacy: Privacy| privacy.clipping_norm > 0.0 && privacy.noise_stddev >= 0.0;
+        if !start.privacy.is_none_or(is_sound) {
+            return Err((JobError::Privacy, start.round, buffers));
+        }
+        let global = start.privacy.map_or(&[][..], |_| &buffers.params);
+        let scratch = match Scratch::new(trainer.plan(), global) {
+            Ok(scratch) => scratch,
+            Err(bytes) => return Err((JobError::OutOfMemory { bytes }, start.round, buffers)),
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
+            state_round: start.state_round,
             start,
             buffers,
             scratch,
@@ -141,6 +208,7 @@ impl TrainJob {
             usage_at_start,
             partition,
             model: session.model,
+            round_config,
             config,
             trainer,
             pass: 0,
@@ -197,20 +265,40 @@ impl TrainJob {
         self.steps = self.steps.saturating_add(steps);
         if next == Pass::Done {
             let loss = self.trainer.mean_loss();
-            let steps = self.steps;
-            return Some(Outcome::Trained { loss, steps });
+            let (steps, clipped) = (self.steps, self.protect());
+            return Some(Outcome::Trained {
+                loss,
+                steps,
+                clipped,
+            });
         }
         self.pass += 1;
         self.begun = false;
-        let config = TrainConfig {
-            seed: fl_rng::derive_seed(self.config.seed, self.pass, self.start.round),
-            ..self.config
-        };
+        let Self { start, pass, .. } = self;
+        let config = of_pass(&self.round_config, &self.buffers.rule, *pass, start.round);
+        self.config = config;
         match Trainer::new(&self.model, config, self.partition.labels.len()) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
         }
         None
+    }
+
+    /// Bounds the update and adds noise, if the round asks for it; tells if it was longer than it may be.
+    fn protect(&mut self) -> Option<bool> {
+        let Privacy {
+            clipping_norm,
+            noise_stddev,
+        } = self.start.privacy?;
+        let Buffers { params, rule } = &mut self.buffers;
+        // What does not travel needs no protection.
+        let model = rule.sections(Way::Up).find(|section| section.name == MODEL);
+        let travelling = model.map_or(0, |section| section.count.min(params.len()));
+        let params = &mut params[..travelling];
+        let clipped = privacy::clip(&self.scratch.global, params, clipping_norm);
+        let rng = Pcg32::new(Purpose::DeviceNoise, self.round_config.seed);
+        privacy::add_noise(params, noise_stddev.into(), &mut Normal::new(rng));
+        (noise_stddev == 0.0).then_some(clipped)
     }
 
     /// Calls the rule with the job at hand, of which so many steps are done.
@@ -221,6 +309,7 @@ impl TrainJob {
     ) -> R {
         let job = LocalJob {
             round: self.start.round,
+            state_round: self.state_round,
             pass: self.pass,
             local_epochs: self.config.local_epochs,
             batch_size: self.config.batch_size,

@@ -39,10 +39,10 @@ round_columns! {
     late: u32 = plain,
     /// Mean training loss, weighted by examples.
     train_loss: Option<f64> = known,
-    /// Mean cross-entropy on the test set, in nats.
-    test_loss: f64 = plain,
-    /// Share of right predictions on the test set.
-    test_accuracy: f64 = plain,
+    /// Mean cross-entropy on the test set, in nats; absent where there is no global model.
+    test_loss: Option<f64> = known,
+    /// Share of right predictions on the test set; absent where there is no global model.
+    test_accuracy: Option<f64> = known,
     /// HTTP bytes from devices in this round, data fetching and joining before it included.
     bytes_up: u64 = plain,
     /// HTTP bytes to devices in this round.
@@ -70,6 +70,9 @@ round_columns! {
     /// The sum of that over the rounds so far, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     simulated_elapsed_s: Option<f64> = known_seconds,
+    /// Step size of a device without one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    learning_rate: Option<f64> = known,
     /// Numbers that the algorithm tells of the round, by name; in the table as a JSON object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "named_numbers")]
     metrics: BTreeMap<String, f64> = object,

@@ -3,7 +3,7 @@
 use crate::experiment::Experiment;
 use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
-use fl_algo::device_bytes;
+use fl_algo::{Demand, device_bytes};
 use fl_nn::{Activation, Model, Shape};
 use std::sync::Arc;
 use zfl_orchestrator::admission::needed_bytes;
@@ -36,7 +36,13 @@ pub fn training_bytes(
     examples: u32,
 ) -> Result<u64, Refusal> {
     let vectors = experiment.strategy.vectors();
-    device_bytes(&experiment.model, vectors, batch_size, examples).map_err(|error| {
+    let demand = Demand {
+        batch_size,
+        examples,
+        optimizer: experiment.optimizer.local().rule,
+        keeps_global: false,
+    };
+    device_bytes(&experiment.model, vectors, demand).map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
         ))
@@ -54,7 +60,12 @@ pub fn beyond_budget(experiment: &Experiment, group: &FleetGroup) -> Result<u64,
     let needed = group_bytes(experiment, group)?;
     let shape = Shape::new(&REFERENCE_LAYERS).map_err(|error| Refusal(error.to_string()))?;
     let model = Model::new(shape, Activation::Relu);
-    let budgeted = device_bytes(&model, &[], REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
+    let reference = Demand {
+        batch_size: REFERENCE_EXAMPLES,
+        examples: REFERENCE_EXAMPLES,
+        ..Demand::default()
+    };
+    let budgeted = device_bytes(&model, &[], reference);
     Ok(needed.saturating_sub(budgeted.map_err(|error| Refusal(error.to_string()))?))
 }
 
@@ -115,7 +126,7 @@ pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
 }
 
 fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
-    let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
+    let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
     training_bytes(experiment, batch_size, group.max_examples)
 }
 

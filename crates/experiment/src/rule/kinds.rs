@@ -1,7 +1,7 @@
 //! The kinds of rules: partitioners, algorithms, attacks.
 
 use super::{Chosen, RuleKind};
-use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, VectorSpec, Way};
+use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, Sizes, VectorSpec, Way};
 use fl_data::{PARTITIONERS, Partitioner};
 use fl_param::{ParamError, ParamSpec, Params};
 
@@ -129,14 +129,16 @@ impl Strategy {
         client.vectors(&self.device_params)
     }
 
-    /// Sections of its messages.
-    pub fn sections(
-        &self,
-        way: Way,
-        num_params: usize,
-    ) -> impl Iterator<Item = SectionSpec> + use<> {
+    /// Numbers that it keeps on a device and that nobody else has.
+    pub fn personal_numbers(&self, sizes: &Sizes) -> usize {
         let half = self.algorithm.device;
-        half.sections(&self.device_params, way, num_params)
+        half.personal_numbers(&self.device_params, sizes)
+    }
+
+    /// Sections of its messages.
+    pub fn sections(&self, way: Way, sizes: &Sizes) -> impl Iterator<Item = SectionSpec> + use<> {
+        let half = self.algorithm.device;
+        half.sections(&self.device_params, way, sizes)
     }
 }
 

@@ -44,4 +44,8 @@ algorithms! {
     krum,
     multi_krum,
     bulyan,
+    feddyn,
+    ditto,
+    fedper,
+    fedrep,
 }

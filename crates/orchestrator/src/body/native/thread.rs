@@ -13,6 +13,7 @@ use zfl_clock::Instant;
 use super::panic;
 use super::port::SocketPort;
 use crate::log::SharedLog;
+use crate::storage::FileStorage;
 
 /// Examples between two looks at the gate: well below a millisecond for the default model.
 const STEP_EXAMPLES: u32 = 16;
@@ -32,6 +33,8 @@ pub(super) struct ThreadSpec {
     pub(super) overrides: Overrides,
     /// Secret that it shows when it joins.
     pub(super) secret: Option<Word>,
+    /// Storage that stays over reboots.
+    pub(super) storage: Option<FileStorage>,
 }
 
 /// End of a native device.
@@ -60,12 +63,12 @@ impl Thread {
     /// Starts a device that joins the aggregator at `server`; its end goes to the receiver. `refused`
     /// is told if the aggregator does not let it join.
     pub(super) fn start(
-        spec: &ThreadSpec,
+        spec: ThreadSpec,
         server: SocketAddr,
         log: SharedLog,
         refused: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<(Self, oneshot::Receiver<ThreadEnd>)> {
-        let port = SocketPort::open(server, log)?;
+        let port = SocketPort::open(server, log, spec.storage)?;
         let address = port.address()?;
         let config = Config {
             client: spec.join_as,
@@ -220,10 +223,11 @@ pub(super) mod tests {
             join_as: Some(3),
             overrides: Overrides::default(),
             secret: None,
+            storage: None,
         };
         let log = log();
         let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
+            Thread::start(spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
         assert!(device.address.ip().is_loopback());
         while lock(&log).last_lines().is_empty() {
             std::thread::yield_now();
@@ -241,9 +245,9 @@ pub(super) mod tests {
             join_as: None,
             overrides: Overrides::default(),
             secret: None,
+            storage: None,
         };
-        let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), log(), drop).unwrap();
+        let (device, ended) = Thread::start(spec, held.local_addr().unwrap(), log(), drop).unwrap();
         device.freeze();
         device.stop();
         assert_eq!(ended.blocking_recv(), Ok(ThreadEnd::Stopped));
