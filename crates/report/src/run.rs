@@ -59,7 +59,7 @@ impl Run {
         let mut rounds = self.fold.rounds().map(|row| &row.record);
         Some(
             rounds
-                .find(|record| record.test_accuracy >= accuracy)?
+                .find(|record| record.test_accuracy.is_some_and(|share| share >= accuracy))?
                 .round,
         )
     }

@@ -39,7 +39,7 @@ fn run(root: &Path, seed: u64, learning_rate: f64, accuracies: &[f64]) -> PathBu
         }
         let record = RoundRecord {
             round,
-            test_accuracy,
+            test_accuracy: Some(test_accuracy),
             bytes_up: if trains { 600_000 } else { 0 },
             bytes_down: if trains { 400_000 } else { 0 },
             simulated_s: trains.then_some(2.0),

@@ -249,7 +249,7 @@ impl Reader<'_> {
                     .mistake(&place, "two cases have this name: give each its own"));
             }
             let mut setting = Setting::new();
-            for (key, value) in leaves(&keys, |value| !value.is_table()) {
+            for (key, value) in leaves(&keys, |value| !value.is_table() || Range::is_one(value)) {
                 let place = format!("cases.{at}.{key}");
                 let schema = self.known(&key, &place)?.clone();
                 self.document.check_at(&place, &schema)?;
@@ -302,7 +302,7 @@ impl Reader<'_> {
 /// Keys that a value of a key sets: those of a table one by one, and the name of a rule by its own key.
 pub(crate) fn setting(keys: &Keys, key: &str, value: &Value) -> Setting {
     match value {
-        Value::Table(table) => {
+        Value::Table(table) if keys.is_table(key) => {
             let each = table.iter();
             each.flat_map(|(name, value)| setting(keys, &format!("{key}.{name}"), value))
                 .collect()

@@ -53,17 +53,26 @@ impl Keys {
         self.0.contains_key(&format!("{name}.name"))
     }
 
+    /// Tells whether the table of a key is keys of their own, each with its value.
+    pub fn is_table(&self, name: &str) -> bool {
+        let schema = self.0.get(name);
+        self.is_rule(name) || schema.is_none_or(|schema| schema["type"] == "object")
+    }
+
     /// Tells whether a key takes whole numbers alone.
     pub fn is_whole(&self, name: &str) -> bool {
-        self.0
-            .get(name)
-            .is_some_and(|schema| schema["type"] == "integer")
+        let is_whole =
+            |schema: &Value| schema["type"] == "integer" || schema["anyOf"][0]["type"] == "integer";
+        self.0.get(name).is_some_and(is_whole)
     }
 }
 
 /// Adds a key, and those below it.
 fn add(name: &str, schema: &Value, all: &mut BTreeMap<String, Value>) {
-    for (below, schema) in children(schema) {
+    // A table that is a value of its own, such as a range, has no keys to vary.
+    let below = children(schema);
+    let is_table = schema["type"] == "object" || below.contains_key("name");
+    for (below, schema) in below.into_iter().filter(|_| is_table) {
         add(&format!("{name}.{below}"), &schema, all);
     }
     all.insert(name.to_owned(), schema.clone());
@@ -101,7 +110,12 @@ mod tests {
             assert!(keys.schema(name).is_ok(), "{name}");
         }
         assert!(keys.is_rule("strategy") && keys.is_rule("fleet.sensors.attack"));
-        assert!(keys.is_whole("seed") && !keys.is_whole("learning_rate"));
+        assert!(
+            keys.is_whole("seed")
+                && keys.is_whole("local_epochs")
+                && !keys.is_whole("learning_rate")
+        );
+        assert!(keys.is_table("faults") && !keys.is_table("local_epochs"));
         let meant = |name| keys.schema(name).unwrap_err();
         assert!(meant("strategy.proximal").contains("`strategy.proximal_mu`"));
         assert!(meant("learning_rat").contains("did you mean `learning_rate`?"));

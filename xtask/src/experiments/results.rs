@@ -32,8 +32,8 @@ pub struct Run {
 #[derive(Debug, Deserialize)]
 struct Round {
     round: u32,
-    test_accuracy: f64,
-    test_loss: f64,
+    test_accuracy: Option<f64>,
+    test_loss: Option<f64>,
     bytes_up: f64,
     bytes_down: f64,
     simulated_elapsed_s: Option<f64>,
@@ -99,7 +99,10 @@ impl Run {
     /// A number of the run; `None` if it is not known, or a target was not reached.
     pub fn number(&self, measure: &Measure) -> Option<f64> {
         let last = self.rounds.last()?;
-        let accuracies = || self.rounds.iter().map(|round| 100.0 * round.test_accuracy);
+        let accuracies = || {
+            let known = self.rounds.iter().filter_map(|round| round.test_accuracy);
+            known.map(|share| 100.0 * share)
+        };
         let sum = |of: fn(&Round) -> f64, until: u32| {
             let rounds = self.rounds.iter().filter(|round| round.round <= until);
             rounds.map(of).sum::<f64>() / 1e6
@@ -109,16 +112,16 @@ impl Run {
             let target = measure.target?;
             self.rounds
                 .iter()
-                .find(|round| round.test_accuracy >= target)
+                .find(|round| round.test_accuracy.is_some_and(|share| share >= target))
         };
         match measure.of {
-            Kind::Accuracy => Some(100.0 * last.test_accuracy),
+            Kind::Accuracy => Some(100.0 * last.test_accuracy?),
             Kind::BestAccuracy => accuracies().reduce(f64::max),
             Kind::LateAccuracy => {
                 let late: Vec<f64> = accuracies().rev().take(LATE).collect();
                 Some(late.iter().sum::<f64>() / late.len() as f64)
             }
-            Kind::Loss => Some(last.test_loss),
+            Kind::Loss => last.test_loss,
             Kind::Megabytes => Some(sum(both, u32::MAX)),
             Kind::MegabytesUp => Some(sum(|round| round.bytes_up, u32::MAX)),
             Kind::MegabytesDown => Some(sum(|round| round.bytes_down, u32::MAX)),
@@ -173,8 +176,8 @@ mod tests {
     fn run(accuracies: &[f64]) -> Run {
         let round = |(round, &test_accuracy): (u32, &f64)| Round {
             round,
-            test_accuracy,
-            test_loss: 1.0,
+            test_accuracy: Some(test_accuracy),
+            test_loss: Some(1.0),
             bytes_up: 1e6,
             bytes_down: 2e6,
             simulated_elapsed_s: None,

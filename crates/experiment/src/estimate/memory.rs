@@ -114,7 +114,7 @@ pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
             }),
             // A machine has its memory for the largest device of the group; a thread takes what it needs.
             None => {
-                let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
+                let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
                 let mean = examples.div_ceil(count.max(1)) as u32;
                 let native = needed_bytes(&DeviceSpec::new(0, DeviceBody::Native));
                 native.max(training_bytes(experiment, batch_size, mean)?)
