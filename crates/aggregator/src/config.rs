@@ -7,8 +7,10 @@ use fl_algo::{Attackers, Choice, LocalParams, SectionSpec, VectorSpec, Way, devi
 use fl_nn::{Init, Model};
 use fl_proto::codec::{self, Codec};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
-use fl_round::{Policy, StartPolicy, Stragglers};
+use fl_round::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
+
+use crate::evaluation::Evaluation;
 
 /// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
 const START_WITHIN: Duration = Duration::from_secs(30);
@@ -91,6 +93,8 @@ pub struct Config {
     pub encoding_up: &'static dyn Codec,
     /// Codec of the model on its way down.
     pub encoding_down: &'static dyn Codec,
+    /// Evaluation of new models on devices, if there is any.
+    pub evaluation: Option<Evaluation>,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.
@@ -210,6 +214,11 @@ impl Config {
                 longest_pause_us: us(START_PAUSES[1]),
                 within_us: us(start_within(self.round_deadline)),
             },
+            evaluation: self.evaluation.as_ref().map(|one| EvaluationPolicy {
+                every: one.every,
+                clients: one.clients,
+                deadline_us: us(self.round_deadline),
+            }),
         }
     }
 
@@ -232,6 +241,7 @@ impl Config {
             params: wire_params(&params),
             state_round,
             encoding_up: codec_name(self.encoding_up),
+            evaluate: false,
         }
     }
 }

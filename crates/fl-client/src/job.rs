@@ -1,23 +1,45 @@
 //! One round of training, as an object that a body can move to another thread.
 
 use crate::buffers::Buffers;
+use crate::evaluation::LocalEvaluation;
 use crate::http::Refusal;
 use crate::join::Session;
 use crate::port::Usage;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_algo::{LocalJob, LocalRule, Pass};
-use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_nn::{Correction, Evaluator, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
 use fl_proto::Start;
 
-/// The client's partition, shared between the device and its job.
+/// The client's partition, shared between the device and its job. The examples held out are the last.
 #[derive(Debug)]
 pub(crate) struct Partition {
-    /// `[num_examples, num_inputs]`, row-major.
+    /// `[num_examples + holdout, num_inputs]`, row-major.
     pub inputs: Vec<u8>,
-    /// `[num_examples]`.
+    /// `[num_examples + holdout]`.
     pub labels: Vec<u8>,
+    /// Examples to train on.
+    pub num_examples: usize,
+}
+
+impl Partition {
+    /// Inputs and labels to train on.
+    fn training(&self) -> (&[u8], &[u8]) {
+        let at = self.num_examples.min(self.labels.len());
+        (&self.inputs[..at * self.num_inputs()], &self.labels[..at])
+    }
+
+    /// Inputs and labels held out.
+    fn holdout(&self) -> (&[u8], &[u8]) {
+        let at = self.num_examples.min(self.labels.len());
+        (&self.inputs[at * self.num_inputs()..], &self.labels[at..])
+    }
+
+    fn num_inputs(&self) -> usize {
+        self.inputs.len() / self.labels.len().max(1)
+    }
 }
 
 /// The memory that training needs besides parameters and data, held only while it lasts.
@@ -30,7 +52,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Makes room for a plan; `None` if the device has not enough memory.
-    fn new(plan: &fl_nn::MemoryPlan) -> Option<Self> {
+    pub(crate) fn new(plan: &fl_nn::MemoryPlan) -> Option<Self> {
         let mut scratch = Self::default();
         let fits = resize(&mut scratch.floats, plan.floats)
             && resize(&mut scratch.ints, plan.ints)
@@ -53,6 +75,7 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     Trained { loss: f32, steps: u32 },
+    Evaluated,
     Failed(TrainError),
 }
 
@@ -76,6 +99,8 @@ pub struct TrainJob {
     /// Steps of the passes before.
     steps: u32,
     done_examples: Arc<AtomicU32>,
+    /// Evaluates instead of training.
+    pub(crate) evaluation: Option<Box<LocalEvaluation>>,
 }
 
 /// Reason why there is no job.
@@ -112,6 +137,18 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
     }
 }
 
+/// An evaluation and its memory.
+fn evaluation(
+    session: &Session,
+    config: &TrainConfig,
+) -> Result<(Option<Box<LocalEvaluation>>, Scratch), JobError> {
+    let (model, arithmetic) = (&session.model, config.arithmetic);
+    let evaluator = Evaluator::new(model, arithmetic).map_err(TrainError::from);
+    let made = LocalEvaluation::new(model, arithmetic, evaluator.map_err(JobError::Train)?);
+    let (evaluation, scratch) = made.map_err(|bytes| JobError::OutOfMemory { bytes })?;
+    Ok((Some(Box::new(evaluation)), scratch))
+}
+
 impl TrainJob {
     /// Takes memory for one round; on failure the round and the buffers come back.
     pub(crate) fn new(
@@ -123,13 +160,22 @@ impl TrainJob {
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, u32, Buffers)> {
         let (config, partition) = (config(session, &start), session.partition.clone());
-        let trainer = match Trainer::new(&session.model, config, partition.labels.len()) {
+        let trainer = match Trainer::new(&session.model, config, partition.num_examples) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
-        let Some(scratch) = Scratch::new(trainer.plan()) else {
-            let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
+        let memory = match start.evaluate {
+            true => evaluation(session, &config),
+            false => match Scratch::new(trainer.plan()) {
+                Some(scratch) => Ok((None, scratch)),
+                None => Err(JobError::OutOfMemory {
+                    bytes: trainer.plan().total_bytes(),
+                }),
+            },
+        };
+        let (evaluation, scratch) = match memory {
+            Ok(memory) => memory,
+            Err(error) => return Err((error, start.round, buffers)),
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
@@ -147,13 +193,18 @@ impl TrainJob {
             begun: false,
             steps: 0,
             done_examples,
+            evaluation,
         })
     }
 
-    /// Trains on at most `max_examples` examples; `true` while there is more to do.
+    /// Trains on at most `max_examples` examples, or evaluates them; `true` while there is more to do.
     pub fn step(&mut self, max_examples: u32) -> bool {
         if self.outcome.is_some() {
             return false;
+        }
+        if self.evaluation.is_some() {
+            self.outcome = self.evaluate(max_examples);
+            return self.outcome.is_none();
         }
         if !self.begun {
             self.begun = true;
@@ -176,8 +227,8 @@ impl TrainJob {
             ints: &mut self.scratch.ints,
             order: &mut self.scratch.order,
         };
-        let Partition { inputs, labels } = &*self.partition;
-        let Buffers { params, rule } = &mut self.buffers;
+        let (inputs, labels) = self.partition.training();
+        let Buffers { params, rule, .. } = &mut self.buffers;
         let mut correction = rule.correction();
         let correction = correction.as_mut().map(|rule| rule as &mut dyn Correction);
         self.trainer.step_with(
@@ -188,6 +239,23 @@ impl TrainJob {
             max_examples,
             correction,
         )
+    }
+
+    /// Evaluates on the examples held out: the outcome, or `None` while there is more to do.
+    fn evaluate(&mut self, max_examples: u32) -> Option<Outcome> {
+        let evaluation = self.evaluation.as_mut()?;
+        let mut workspace = Workspace {
+            floats: &mut self.scratch.floats,
+            ints: &mut self.scratch.ints,
+            order: &mut self.scratch.order,
+        };
+        let Buffers { params, rule, .. } = &self.buffers;
+        let holdout = self.partition.holdout();
+        match evaluation.step(params, rule, holdout, &mut workspace, max_examples) {
+            Ok(true) => None,
+            Ok(false) => Some(Outcome::Evaluated),
+            Err(error) => Some(Outcome::Failed(error)),
+        }
     }
 
     /// Ends a pass: the outcome, or `None` if the rule wants another one.
@@ -206,7 +274,7 @@ impl TrainJob {
             seed: fl_rng::derive_seed(self.config.seed, self.pass, self.start.round),
             ..self.config
         };
-        match Trainer::new(&self.model, config, self.partition.labels.len()) {
+        match Trainer::new(&self.model, config, self.partition.num_examples) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
         }
@@ -227,12 +295,12 @@ impl TrainJob {
             learning_rate: self.config.learning_rate,
             seed: self.config.seed,
             model: &self.model,
-            inputs: &self.partition.inputs,
-            labels: &self.partition.labels,
+            inputs: self.partition.training().0,
+            labels: self.partition.training().1,
             steps,
             loss: self.trainer.mean_loss(),
         };
-        let Buffers { params, rule } = &mut self.buffers;
+        let Buffers { params, rule, .. } = &mut self.buffers;
         call(rule, &job, params)
     }
 

@@ -85,7 +85,9 @@ impl StartReceiver {
         let taken = &mut self.taken;
         let buffers = taken.buffers.as_ref().ok_or(MessageError::Truncated)?;
         let specs = buffers.rule.specs().iter();
-        let further = specs.filter(|spec| spec.down).map(|spec| spec.name);
+        let trains = taken.start.as_ref().is_none_or(|start| !start.evaluate);
+        let further = specs.filter(|spec| spec.down && trains);
+        let further = further.map(|spec| spec.name);
         let mut wanted = core::iter::once(MODEL).chain(further);
         if let Some(missing) = wanted.find(|&one| !taken.sections.iter().any(|name| name == one)) {
             return Err(Refusal::new(
@@ -135,7 +137,7 @@ impl Sink for Taking<'_> {
             return Err(MessageError::Twice(name.clone()).into());
         }
         let buffers = self.taken.buffers.as_mut();
-        let Buffers { params, rule } = buffers.ok_or(MessageError::Truncated)?;
+        let Buffers { params, rule, .. } = buffers.ok_or(MessageError::Truncated)?;
         let got = header.count;
         if name == MODEL {
             if got as usize != params.len() {

@@ -55,6 +55,7 @@ fn welcome() -> Welcome {
         params: Params::new(),
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
+        holdout: 0,
     }
 }
 
@@ -70,6 +71,7 @@ fn start(round: u32, token: &str) -> Start {
         params: Params::new(),
         state_round: 0,
         encoding_up: "f32".try_into().unwrap(),
+        evaluate: false,
     }
 }
 

@@ -21,11 +21,15 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Examples that a client holds out.
+    Holdout = ascii("holdout"),
+    /// Clients that evaluate the model of a round.
+    Evaluation = ascii("evaluate"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -33,6 +37,8 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Holdout,
+        Self::Evaluation,
     ];
 
     /// Number of the stream.

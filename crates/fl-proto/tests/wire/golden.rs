@@ -53,6 +53,7 @@ fn start() -> Start {
         params: named("proximal_mu", 0.01),
         state_round: 0,
         encoding_up: text("f16"),
+        evaluate: false,
     }
 }
 
@@ -111,6 +112,7 @@ fn welcome() -> Welcome {
         params: named("proximal_mu", 0.01),
         encoding_up: text("f16"),
         encoding_down: text("f32"),
+        holdout: 0,
     }
 }
 
@@ -344,6 +346,7 @@ fn the_longest_messages_fit_the_bound() {
         params: params.clone(),
         encoding_up: text("01234567"),
         encoding_down: text("01234567"),
+        holdout: 0,
     };
     let start = Start {
         round: u32::MAX,
@@ -356,6 +359,7 @@ fn the_longest_messages_fit_the_bound() {
         params: params.clone(),
         state_round: u32::MAX,
         encoding_up: text("01234567"),
+        evaluate: false,
     };
     let ready = Ready {
         id: u32::MAX,

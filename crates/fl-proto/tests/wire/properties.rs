@@ -129,6 +129,7 @@ proptest! {
         let [encoding_up, encoding_down] = encodings;
         check_round_trip(&Welcome {
             protocol, id, num_examples, layers, activation, seed, rule, params, encoding_up, encoding_down,
+            holdout: 0,
         });
     }
 
@@ -146,6 +147,7 @@ proptest! {
         check_round_trip(&Start {
             round, token, local_epochs, batch_size, learning_rate, arithmetic, rule, params, state_round,
             encoding_up,
+            evaluate: false,
         });
     }
 
