@@ -212,12 +212,13 @@ impl Rounds {
         });
         let (shared, params) = (self.shared.clone(), self.params.clone());
         let encode = move || {
-            let model = Outgoing {
+            let travelling = shared.config.travelling();
+            let model = (travelling > 0).then(|| Outgoing {
                 name: MODEL,
                 codec: shared.config.codec_down(MODEL),
-                numbers: &params,
-            };
-            Broadcast::new(&[model], with_json)
+                numbers: &params[..travelling],
+            });
+            Broadcast::new(model.as_slice(), with_json)
         };
         spawn_blocking(encode).await?
     }
