@@ -81,6 +81,22 @@ fn results() -> Results {
     }
 }
 
+fn evaluated() -> Evaluated {
+    Evaluated {
+        round: 3,
+        token: text("m4Zt81bQ"),
+        num_evaluated: 240,
+        loss: 0.5,
+        personal_loss: Some(0.25),
+        cost: Cost {
+            train_us: 70_211,
+            bytes_received: 1_995_170,
+            bytes_sent: 52_311,
+            ..Cost::default()
+        },
+    }
+}
+
 fn ready() -> Ready {
     Ready {
         id: 7,
@@ -121,6 +137,7 @@ fn messages_are_as_documented() {
     check_message("welcome", &welcome());
     check_message("start", &start());
     check_message("ready", &ready());
+    check_message("evaluated", &evaluated());
     check_message(
         "ready-failed",
         &Ready {
@@ -316,6 +333,7 @@ fn every_example_of_the_document_is_checked() {
         "ready-failed",
         "results",
         "results-full",
+        "evaluated",
         "error",
         "start-message",
         "results-message",
