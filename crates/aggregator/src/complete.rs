@@ -166,6 +166,7 @@ impl Rounds {
             start_s: seconds(closed.times.start_us),
             train_s: seconds(closed.times.train_us),
             slowest_train_s: slowest_us.map(seconds),
+            learning_rate: Some(self.shared.config.full_rate(closed.round)),
             simulated_s,
             simulated_elapsed_s: simulated_elapsed_s(self.table.last(), simulated_s),
             ..tested

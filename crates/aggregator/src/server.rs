@@ -83,6 +83,7 @@ impl Server {
             failures: Vec::new(),
             ledger: Ledger::default(),
             starts: JoinSet::new(),
+            stragglers: Default::default(),
             round_began: (Instant::now(), 0),
             made: None,
             evaluation_began: BTreeMap::new(),

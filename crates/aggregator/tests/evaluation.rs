@@ -63,7 +63,7 @@ fn body(control: &impl serde::Serialize, confusion: &[f32]) -> Vec<u8> {
 async fn trained(run: &Run) -> (Vec<Device>, Vec<Order>) {
     let mut devices = Vec::new();
     for client in 0..2 {
-        devices.push(Device::join_able(run.address, client, "&jobs=evaluate").await);
+        devices.push(Device::join_able(run.address, client, "&can=evaluate").await);
     }
     for device in &mut devices {
         device.serve().await;
@@ -210,7 +210,7 @@ async fn a_device_that_cannot_evaluate_gets_no_examples_for_it_and_is_left_out()
     let mut old = Device::join(run.address, 0).await;
     let inputs = get(run.address, "/training-data?id=0").await;
     assert_eq!(inputs.body.len(), 4 * old.num_examples as usize);
-    let mut new = Device::join_able(run.address, 1, "&jobs=evaluate").await;
+    let mut new = Device::join_able(run.address, 1, "&can=evaluate").await;
     old.serve().await;
     new.serve().await;
     let order = new.order().await;

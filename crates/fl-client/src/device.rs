@@ -11,7 +11,7 @@ use crate::state::{DevicePhase, Overrides, State};
 use crate::update::Upload;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
-use fl_proto::{ErrorReply, Welcome, Word, codec, json, path};
+use fl_proto::{ErrorReply, LATER_FIELDS, Welcome, Word, codec, json, path};
 
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
@@ -575,6 +575,10 @@ fn write_join(
         let before = if i == 0 { "&rules=" } else { "," };
         write!(head, "{before}{rule}")?;
     }
+    for (i, field) in LATER_FIELDS.iter().enumerate() {
+        let before = if i == 0 { "&can=" } else { "," };
+        write!(head, "{before}{field}")?;
+    }
     if let Some(bytes) = free_bytes {
         write!(head, "&memory={bytes}")?;
     }
@@ -584,7 +588,6 @@ fn write_join(
     if let Some(bytes) = storage {
         write!(head, "&storage={bytes}")?;
     }
-    write!(head, "&jobs={}", fl_proto::Query::EVALUATE)?;
     write!(head, " HTTP/1.1\r\n")?;
     write_word(head, Word::SECRET_HEADER, config.secret.as_ref())
 }

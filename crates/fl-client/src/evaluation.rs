@@ -57,7 +57,7 @@ impl LocalEvaluation {
         let classes = model.shape().num_classes();
         let bytes = || evaluator.plan().total_bytes() + 4 * confusion_len(classes) as u64;
         let mut found = Box::new(Findings::default());
-        let scratch = Scratch::new(evaluator.plan()).ok_or_else(bytes)?;
+        let scratch = Scratch::new(evaluator.plan(), &[])?;
         if !resize(&mut found.confusion, confusion_len(classes)) {
             return Err(bytes());
         }

@@ -3,6 +3,7 @@
 //! A reader ignores fields that it does not know, so that a later version can add some; it refuses a
 //! message in which a field is missing, of the wrong type, out of its bounds, or there twice.
 
+use crate::local::{Optimizer, Privacy};
 use crate::params::{Metrics, Params};
 use crate::{checks, codec};
 use core::fmt;
@@ -120,6 +121,12 @@ pub struct Start {
     /// Codec of the update; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_up: CodecName,
+    /// Optimizer; plain SGD if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<Optimizer>,
+    /// Bound and noise of the update; neither if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
     /// Evaluate the model on the examples held out, and do not train; `false` if absent.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub evaluate: bool,
@@ -275,7 +282,7 @@ impl ErrorReply {
 
 /// The query of the aggregator's endpoints.
 ///
-/// `GET /id?client=3&port=80&codecs=f32,f16&rules=fedavg&memory=2097152&isa=i686`, all optional;
+/// `GET /id?client=3&port=80&codecs=f32,f16&rules=fedavg&can=optimizer&memory=2097152&isa=i686`, all optional;
 /// `?id=3` elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Query {
@@ -292,6 +299,9 @@ pub struct Query {
     pub codecs: Option<String<64>>,
     /// Rules that the device has, separated by commas; `fedavg` if absent.
     pub rules: Option<String<256>>,
+    /// Fields of a [`Start`] that the device understands beyond those of the first version, separated by
+    /// commas; none if absent.
+    pub can: Option<String<64>>,
     /// Free memory for model, data and training, in bytes; not bounded if absent.
     pub memory: Option<u64>,
     /// Instruction set.
@@ -300,27 +310,29 @@ pub struct Query {
     pub form: Option<String<8>>,
     /// Storage that keeps what the device writes to it when it reboots, in bytes; none if absent.
     pub storage: Option<u64>,
-    /// Jobs that the device can do beside training, separated by commas: `evaluate`.
-    pub jobs: Option<String<32>>,
 }
 
 impl Query {
     /// The value of `form` that asks for the JSON form.
     pub const JSON_FORM: &'static str = "json";
 
-    /// The job of a [`Start`] that asks for an evaluation.
+    /// The field of a [`Start`] that asks for an evaluation.
     pub const EVALUATE: &'static str = "evaluate";
 
     /// True if the device can evaluate a model on examples held out.
     pub fn can_evaluate(&self) -> bool {
-        let own = self.jobs.as_ref().map(String::as_str);
-        list(own.unwrap_or_default()).any(|job| job == Self::EVALUATE)
+        self.understands(Self::EVALUATE)
     }
 
     /// True if the device speaks a codec.
     pub fn speaks(&self, codec: &str) -> bool {
         let own = self.codecs.as_ref().map(String::as_str);
         list(own.unwrap_or(codec::F32_NAME)).any(|name| name == codec)
+    }
+
+    /// True if the device understands a field of a [`Start`].
+    pub fn understands(&self, field: &str) -> bool {
+        list(self.can.as_deref().unwrap_or("")).any(|name| name == field)
     }
 
     /// True if the device has a rule.

@@ -70,6 +70,9 @@ round_columns! {
     /// The sum of that over the rounds so far, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     simulated_elapsed_s: Option<f64> = known_seconds,
+    /// Step size of a device without one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    learning_rate: Option<f64> = known,
     /// Evaluation on the devices, in seconds; this and what follows is absent of a round without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     evaluate_s: Option<f64> = known_seconds,
