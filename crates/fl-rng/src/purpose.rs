@@ -21,6 +21,8 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Values of the keys of a sweep.
+    Sweep = ascii("sweep"),
     /// Hyper-parameters of a client that are drawn once.
     Local = ascii("local"),
     /// Epochs of a client that does only some of them in a round.
@@ -29,11 +31,15 @@ pub enum Purpose {
     DeviceNoise = ascii("devnoise"),
     /// Noise that the server adds to a round.
     ServerNoise = ascii("srvnoise"),
+    /// Examples that a client holds out.
+    Holdout = ascii("holdout"),
+    /// Clients that evaluate the model of a round.
+    Evaluation = ascii("evaluate"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -41,10 +47,13 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Sweep,
         Self::Local,
         Self::Straggle,
         Self::DeviceNoise,
         Self::ServerNoise,
+        Self::Holdout,
+        Self::Evaluation,
     ];
 
     /// Number of the stream.

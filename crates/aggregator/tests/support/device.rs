@@ -74,6 +74,11 @@ impl Device {
         device
     }
 
+    /// Joins like [`Device::join`], and can what `more` says of its query.
+    pub async fn join_able(server: SocketAddr, client: u32, more: &str) -> Self {
+        Self::join_with(server, &format!("client={client}{more}&"), None).await
+    }
+
     /// Joins like [`Device::join`], with all its traffic over `wire`.
     pub async fn join_over(wire: &Wire, server: SocketAddr, client: u32) -> Self {
         let server = wire.to_server(server).await;
@@ -113,7 +118,8 @@ impl Device {
             Some(wire) => wire.to_device(address).await,
             None => address,
         };
-        let able = "codecs=f32,f16&rules=fedavg,fedprox,scaffold";
+        let rules: Vec<_> = fl_algo::rule_names().collect();
+        let able = format!("codecs=f32,f16&rules={}", rules.join(","));
         let target = format!("/id?{wish}address={address}&{able}");
         let welcome = get(server, &target).await;
         let welcome: Welcome = welcome.json();
