@@ -15,7 +15,7 @@ use crate::keys::domain::{
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys, schema};
 use crate::refusal::Refusal;
-use crate::root::DIGITS;
+use crate::root::set_name;
 use crate::rule::{PartitionChoice, Rule};
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
@@ -57,8 +57,8 @@ keys! {
         arithmetic: Named<Arithmetic> = Arithmetic::Fixed, RunAndServer "arithmetic" "Training";
         /// Source of every random number; the same seed gives the same model, bit by bit
         seed: Seed64 = 1, RunAndServer "seed" "Training";
-        /// Folder with the four files of MNIST or a set like it, gzipped or not; or zfl:digits, digits of 8 x 8 pixels
-        /// that are built in
+        /// Data set: a folder with the four files of MNIST or a set like it, a file of CSV, or a name, such as
+        /// zfl:digits, digits of 8 x 8 pixels that are built in; `zfl data list` has the names, docs/data.md the formats
         data: Folder | "the tree's data/mnist, else zfl:digits", RunAndServer "data" "Training";
         /// Training examples of each device; the mean, if the partition decides how many each has
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
@@ -262,10 +262,12 @@ impl Settings {
             &mut self.out,
         ];
         for path in own.into_iter().flatten() {
-            if *path == Path::new(DIGITS) {
+            // A name stays one, unless there is a file or folder of that name.
+            let there = standing(folder, path);
+            if !there.exists() && set_name(path).is_some() {
                 continue;
             }
-            *path = standing(folder, path);
+            *path = there;
         }
         for device in [&mut self.device]
             .into_iter()

@@ -2,7 +2,7 @@
 //!
 //! A partitioner is a file with an implementation of [`Partitioner`], and a line in the list below.
 
-mod gamma;
+pub(crate) mod gamma;
 mod origin;
 mod pool;
 mod sizes;
