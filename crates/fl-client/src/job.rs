@@ -7,9 +7,10 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_algo::{LocalJob, LocalRule, Pass, PassPlan};
-use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
-use fl_proto::Start;
+use fl_algo::{LocalJob, LocalRule, MODEL, Pass, PassPlan, Way, privacy};
+use fl_nn::{Correction, Model, Optimizer, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_proto::{OptimizerName, Privacy, Start};
+use fl_rng::{Normal, Pcg32, Purpose};
 
 /// The client's partition, shared between the device and its job.
 #[derive(Debug)]
@@ -26,16 +27,23 @@ pub(crate) struct Scratch {
     floats: Vec<f32>,
     ints: Vec<i32>,
     order: Vec<u32>,
+    /// The model that came, if the update is to be bounded.
+    global: Vec<f32>,
 }
 
 impl Scratch {
-    /// Makes room for a plan; `None` if the device has not enough memory.
-    fn new(plan: &fl_nn::MemoryPlan) -> Option<Self> {
+    /// Makes room for a plan, and a copy of the model; the error is the bytes that all of it takes.
+    fn new(plan: &fl_nn::MemoryPlan, global: &[f32]) -> Result<Self, u64> {
         let mut scratch = Self::default();
         let fits = resize(&mut scratch.floats, plan.floats)
             && resize(&mut scratch.ints, plan.ints)
-            && resize(&mut scratch.order, plan.order);
-        fits.then_some(scratch)
+            && resize(&mut scratch.order, plan.order)
+            && resize(&mut scratch.global, global.len());
+        if !fits {
+            return Err(plan.total_bytes() + size_of_val(global) as u64);
+        }
+        scratch.global.copy_from_slice(global);
+        Ok(scratch)
     }
 }
 
@@ -52,7 +60,12 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
 /// End of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
-    Trained { loss: f32, steps: u32 },
+    Trained {
+        loss: f32,
+        steps: u32,
+        /// The update was longer than it may be; unknown of one that hides it.
+        clipped: Option<bool>,
+    },
     Failed(TrainError),
 }
 
@@ -79,6 +92,8 @@ pub struct TrainJob {
     begun: bool,
     /// Steps of the passes before.
     steps: u32,
+    /// Loss of the global model on the examples so far, and how many they are, for a rule that measures it.
+    measured: (f64, usize),
     done_examples: Arc<AtomicU32>,
 }
 
@@ -86,6 +101,7 @@ pub struct TrainJob {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum JobError {
     Train(TrainError),
+    Privacy,
     OutOfMemory { bytes: u64 },
 }
 
@@ -93,6 +109,10 @@ impl From<JobError> for Refusal {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Train(error) => Self::new(400, error),
+            JobError::Privacy => Self::new(
+                400,
+                "the norm of an update must be above 0, and its noise not below",
+            ),
             JobError::OutOfMemory { bytes } => Self::new(
                 507,
                 format_args!("training needs {bytes} bytes, this device has not so many"),
@@ -103,6 +123,7 @@ impl From<JobError> for Refusal {
 
 /// The configuration of the training that a `/start` asks for.
 fn config(session: &Session, start: &Start) -> TrainConfig {
+    let own = start.optimizer.unwrap_or_default();
     TrainConfig {
         local_epochs: start.local_epochs,
         batch_size: start.batch_size,
@@ -112,7 +133,19 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
             fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
             fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
         },
-        ..TrainConfig::default()
+        optimizer: match own.name {
+            OptimizerName::Sgd => Optimizer::Sgd,
+            OptimizerName::Momentum => Optimizer::Momentum {
+                momentum: own.momentum,
+            },
+            OptimizerName::Adam => Optimizer::Adam {
+                beta_1: own.beta_1,
+                beta_2: own.beta_2,
+                epsilon: own.epsilon,
+            },
+        },
+        weight_decay: own.weight_decay,
+        clip_norm: (own.clip_norm != 0.0).then_some(own.clip_norm),
     }
 }
 
@@ -156,9 +189,15 @@ impl TrainJob {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
-        let Some(scratch) = Scratch::new(trainer.plan()) else {
-            let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
+        let is_sound =
+            |privacy: Privacy| privacy.clipping_norm > 0.0 && privacy.noise_stddev >= 0.0;
+        if !start.privacy.is_none_or(is_sound) {
+            return Err((JobError::Privacy, start.round, buffers));
+        }
+        let global = start.privacy.map_or(&[][..], |_| &buffers.params);
+        let scratch = match Scratch::new(trainer.plan(), global) {
+            Ok(scratch) => scratch,
+            Err(bytes) => return Err((JobError::OutOfMemory { bytes }, start.round, buffers)),
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
@@ -177,6 +216,7 @@ impl TrainJob {
             pass: 0,
             begun: false,
             steps: 0,
+            measured: (0.0, 0),
             done_examples,
         })
     }
@@ -185,6 +225,11 @@ impl TrainJob {
     pub fn step(&mut self, max_examples: u32) -> bool {
         if self.outcome.is_some() {
             return false;
+        }
+        if self.is_to_measure() {
+            let measured = self.measure(max_examples as usize);
+            self.outcome = measured.err().map(Outcome::Failed);
+            return self.outcome.is_none();
         }
         if !self.begun {
             self.begun = true;
@@ -199,6 +244,34 @@ impl TrainJob {
         self.done_examples
             .store(u32::try_from(done).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.outcome.is_none()
+    }
+
+    /// Tells if the rule asks for the loss of the global model and examples of it are left.
+    fn is_to_measure(&self) -> bool {
+        let before = self.pass == 0 && !self.begun;
+        before && self.measured.1 < self.partition.labels.len() && self.buffers.rule.measures()
+    }
+
+    /// Adds the loss of the global model on the next examples, in the memory of the training to come.
+    fn measure(&mut self, max_examples: usize) -> Result<(), TrainError> {
+        let Partition { inputs, labels } = &*self.partition;
+        let (loss, from) = self.measured;
+        let to = from.saturating_add(max_examples.max(1)).min(labels.len());
+        let width = self.model.shape().num_inputs();
+        let workspace = Workspace {
+            floats: &mut self.scratch.floats,
+            ints: &mut self.scratch.ints,
+            order: &mut self.scratch.order,
+        };
+        let found = self.model.evaluate(
+            &self.buffers.params,
+            &inputs[from * width..to * width],
+            &labels[from..to],
+            workspace,
+            self.config.arithmetic,
+        )?;
+        self.measured = (loss + found.loss_sum, to);
+        Ok(())
     }
 
     fn train(&mut self, max_examples: u32) -> Result<Step, TrainError> {
@@ -228,8 +301,12 @@ impl TrainJob {
         self.steps = self.steps.saturating_add(steps);
         if next == Pass::Done {
             let loss = self.trainer.mean_loss();
-            let steps = self.steps;
-            return Some(Outcome::Trained { loss, steps });
+            let (steps, clipped) = (self.steps, self.protect());
+            return Some(Outcome::Trained {
+                loss,
+                steps,
+                clipped,
+            });
         }
         self.pass += 1;
         self.begun = false;
@@ -241,6 +318,23 @@ impl TrainJob {
             Err(error) => return Some(Outcome::Failed(error)),
         }
         None
+    }
+
+    /// Bounds the update and adds noise, if the round asks for it; tells if it was longer than it may be.
+    fn protect(&mut self) -> Option<bool> {
+        let Privacy {
+            clipping_norm,
+            noise_stddev,
+        } = self.start.privacy?;
+        let Buffers { params, rule } = &mut self.buffers;
+        // What does not travel needs no protection.
+        let model = rule.sections(Way::Up).find(|section| section.name == MODEL);
+        let travelling = model.map_or(0, |section| section.count.min(params.len()));
+        let params = &mut params[..travelling];
+        let clipped = privacy::clip(&self.scratch.global, params, clipping_norm);
+        let rng = Pcg32::new(Purpose::DeviceNoise, self.round_config.seed);
+        privacy::add_noise(params, noise_stddev.into(), &mut Normal::new(rng));
+        (noise_stddev == 0.0).then_some(clipped)
     }
 
     /// Calls the rule with the job at hand, of which so many steps are done.
@@ -261,7 +355,10 @@ impl TrainJob {
             inputs: &self.partition.inputs,
             labels: &self.partition.labels,
             steps,
-            loss: self.trainer.mean_loss(),
+            loss: match (steps, self.measured) {
+                (0, (loss, examples)) if examples > 0 => (loss / examples as f64) as f32,
+                _ => self.trainer.mean_loss(),
+            },
         };
         let Buffers { params, rule } = &mut self.buffers;
         call(rule, &job, params)

@@ -2,7 +2,7 @@
 //!
 //! A partitioner is a file with an implementation of [`Partitioner`], and a line in the list below.
 
-pub(crate) mod gamma;
+mod gamma;
 mod origin;
 mod pool;
 mod sizes;
