@@ -86,7 +86,8 @@ def accuracy(train, labels, test, test_labels, hidden, rate, epochs, seed, batch
         found = [x]
         for at, (weights, bias) in enumerate(layers):
             x = x @ weights + bias
-            found.append(np.maximum(x, 0) if at + 1 < len(layers) else x)
+            x = np.maximum(x, 0) if at + 1 < len(layers) else x
+            found.append(x)
         return found
 
     for _ in range(epochs):

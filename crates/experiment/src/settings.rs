@@ -289,12 +289,10 @@ impl Settings {
             &mut self.out,
         ];
         for path in own.into_iter().flatten() {
-            // A name stays one, unless there is a file or folder of that name.
-            let there = standing(folder, path);
-            if !there.exists() && set_name(path).is_some() {
+            if names_a_set(folder, path) {
                 continue;
             }
-            *path = there;
+            *path = standing(folder, path);
         }
         for device in [&mut self.device]
             .into_iter()
@@ -368,7 +366,7 @@ impl DeviceSettings {
 }
 
 /// Names of keys that are paths, or may be.
-const PATHS: [&str; 5] = ["data", "trace", "out", "board", "link"];
+const PATHS: [&str; 6] = ["data", "partition_file", "trace", "out", "board", "link"];
 
 /// Makes the paths in an experiment's table, and in tables and lists below it, ones that can be read from any
 /// folder: as [`Settings::read`] takes them from this one.
@@ -387,7 +385,9 @@ fn stand_value(name: &str, value: &mut toml::Value, folder: &Path) {
                 .iter_mut()
                 .for_each(|item| stand_value(name, item, folder));
         }
-        toml::Value::String(text) if PATHS.contains(&key) && text != DIGITS => {
+        toml::Value::String(text)
+            if PATHS.contains(&key) && !names_a_set(folder, Path::new(&*text)) =>
+        {
             // A board or a link without a slash is a name.
             let is_path = !matches!(key, "board" | "link") || text.contains('/');
             let path = standing(folder, Path::new(&*text));
@@ -397,6 +397,11 @@ fn stand_value(name: &str, value: &mut toml::Value, folder: &Path) {
         }
         _ => {}
     }
+}
+
+/// Tells if this is the name of a data set, and there is no file or folder of that name in this folder.
+fn names_a_set(folder: &Path, path: &Path) -> bool {
+    !standing(folder, path).exists() && set_name(path).is_some()
 }
 
 /// A path meant from this folder, as it is from any.
