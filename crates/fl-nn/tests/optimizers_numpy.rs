@@ -1,6 +1,8 @@
 //! Steps of every optimizer against those that NumPy makes: `numpy/optimizers.py` prints the table.
 
-use fl_nn::{Activation, Arithmetic, Model, Optimizer, Shape, Step, TrainConfig, Trainer, Workspace};
+use fl_nn::{
+    Activation, Arithmetic, Model, Optimizer, Shape, Step, TrainConfig, Trainer, Workspace,
+};
 
 /// Optimizer, weight decay, norm to clip to (0 is none), and the parameters after three steps.
 #[rustfmt::skip]

@@ -51,7 +51,12 @@ impl Accountant {
 
     /// An accountant of rounds that each take the same number of clients, a share `sampling` of all.
     pub fn of_fixed_size(sampling: f64, noise_multiplier: f64, delta: f64) -> Self {
-        let of = |order| (order, gaussian::fixed_size(sampling, noise_multiplier, order));
+        let of = |order| {
+            (
+                order,
+                gaussian::fixed_size(sampling, noise_multiplier, order),
+            )
+        };
         Self {
             divergences: orders().map(of).collect(),
             delta,

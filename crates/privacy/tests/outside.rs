@@ -40,7 +40,10 @@ fn epsilon_of_a_fixed_size_is_at_most_two_thirds_above_that_of_an_outside_accoun
     for (sampling, noise_multiplier, rounds, delta, expected) in OUTSIDE_FIXED {
         let accountant = Accountant::of_fixed_size(sampling, noise_multiplier, delta);
         let ratio = accountant.epsilon(rounds) / expected;
-        assert!((0.999..1.7).contains(&ratio), "{sampling} {noise_multiplier}: {ratio}");
+        assert!(
+            (0.999..1.7).contains(&ratio),
+            "{sampling} {noise_multiplier}: {ratio}"
+        );
     }
 }
 
