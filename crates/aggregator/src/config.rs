@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fl_algo::{Attackers, Choice, LocalParams, SectionSpec, VectorSpec, Way, device_bytes};
-use fl_nn::{Init, Model};
-use fl_proto::codec::{self, Codec};
+use fl_algo::{Attackers, Choice, LocalParams, MODEL, SectionSpec, VectorSpec, Way, device_bytes};
+use fl_nn::{Init, Model, PlanError};
+use fl_proto::codec::{Encodes, Encoding};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
@@ -87,10 +87,10 @@ pub struct Config {
     pub overrides: BTreeMap<u32, LocalOverrides>,
     /// Clients that attack the run, and by which attack.
     pub attackers: Attackers,
-    /// Codec of updates.
-    pub encoding_up: &'static dyn Codec,
-    /// Codec of the model on its way down.
-    pub encoding_down: &'static dyn Codec,
+    /// Encoding of updates.
+    pub encoding_up: Encoding,
+    /// Encoding of the model on its way down.
+    pub encoding_down: Encoding,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.
@@ -104,9 +104,9 @@ pub struct LocalOverrides {
     pub learning_rate: Option<f32>,
 }
 
-/// The name of a codec, as in control messages.
-pub(crate) fn codec_name(codec: &dyn Codec) -> CodecName {
-    CodecName::try_from(codec.name()).unwrap_or_default()
+/// The name of an encoding's codec, as in control messages.
+pub(crate) fn codec_name(encoding: Encoding) -> CodecName {
+    CodecName::try_from(encoding.codec().name()).unwrap_or_default()
 }
 
 impl Config {
@@ -147,23 +147,80 @@ impl Config {
         algorithm.device.sections(device_params, way, num_params)
     }
 
-    /// Codec of a section of `/start`.
-    pub(crate) fn codec_down(&self, name: &str) -> &'static dyn Codec {
-        let section = self
-            .sections(Way::Down)
-            .find(|section| section.name == name);
-        codec::of_section(
-            section.is_none_or(|section| section.exact),
-            self.encoding_down,
-        )
+    /// Sections of a message with their encodings.
+    pub(crate) fn encoded(
+        &self,
+        way: Way,
+    ) -> impl Iterator<Item = (SectionSpec, Encoding)> + use<> {
+        let chosen = match way {
+            Way::Up => self.encoding_up,
+            Way::Down | Way::State => self.encoding_down,
+        };
+        self.sections(way).map(move |section| {
+            let SectionSpec { name, count, exact } = section;
+            (section, chosen.of_section(name, exact, count))
+        })
+    }
+
+    /// Encoding of a section of `/start`.
+    pub(crate) fn encoding_of(&self, name: &str) -> Encoding {
+        let mut sections = self.encoded(Way::Down);
+        let found = sections.find(|(section, _)| section.name == name);
+        found.map_or(Encoding::default(), |(_, encoding)| encoding)
+    }
+
+    /// Encoding of the model in an update, if that has the model.
+    fn model_up(&self) -> Encoding {
+        let mut sections = self.encoded(Way::Up);
+        let found = sections.find(|(section, _)| section.name == MODEL);
+        found.map_or(Encoding::default(), |(_, encoding)| encoding)
+    }
+
+    /// True if an update has the changes of a model, not the model.
+    pub(crate) fn sends_changes(&self) -> bool {
+        self.model_up().codec().encodes() != Encodes::Parameters
+    }
+
+    /// True if devices add what an update lost to their next one.
+    pub fn has_feedback(&self) -> bool {
+        self.model_up().codec().encodes() == Encodes::ChangesWithFeedback
+    }
+
+    /// Lengths of the model's tensors.
+    pub(crate) fn tensors(&self) -> Vec<u32> {
+        let sizes = self.model.shape().sizes();
+        let layers = sizes.windows(2);
+        layers
+            .flat_map(|pair| [pair[0] * pair[1], pair[1]])
+            .collect()
+    }
+
+    /// Octets of the payloads of a message's sections.
+    pub fn payloads(&self, way: Way) -> Vec<u64> {
+        let tensors = self.tensors();
+        let sections = self.encoded(way).map(|(section, encoding)| {
+            let of: &[u32] = if section.name == MODEL { &tensors } else { &[] };
+            encoding.octets(of, section.count as u32)
+        });
+        sections.collect()
     }
 
     /// Memory that a client's device needs for model, rule, data and training, in bytes.
-    pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
-        let batch_size = self.local(client).batch_size;
-        let examples = u32::try_from(examples).unwrap_or(u32::MAX);
-        let bytes = device_bytes(&self.model, self.vectors(), batch_size, examples);
-        bytes.unwrap_or(u64::MAX)
+    ///
+    /// # Errors
+    /// If there can be no such training.
+    pub fn memory_bytes(&self, client: u32, examples: u32) -> Result<u64, PlanError> {
+        self.memory_of(self.local(client).batch_size, examples)
+    }
+
+    /// Memory that a device needs for model, rule, data and a training in such batches, in bytes.
+    ///
+    /// # Errors
+    /// If there can be no such training.
+    pub fn memory_of(&self, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
+        let training = device_bytes(&self.model, self.vectors(), batch_size, examples)?;
+        let vector = 4 * self.model.shape().num_params() as u64;
+        Ok(training + u64::from(self.model_up().device_vectors()) * vector)
     }
 
     /// The global model of round 0.
@@ -214,7 +271,13 @@ impl Config {
     }
 
     /// The control message that starts a round on one client.
-    pub fn start(&self, round: u32, token: Token, local: LocalParams, state_round: u32) -> Start {
+    pub fn start(
+        &self,
+        round: u32,
+        token: Token,
+        local: LocalParams,
+        (state_round, residual_round): (u32, u32),
+    ) -> Start {
         let LocalParams {
             local_epochs,
             batch_size,
@@ -232,6 +295,8 @@ impl Config {
             params: wire_params(&params),
             state_round,
             encoding_up: codec_name(self.encoding_up),
+            encoding_args: self.encoding_up.wire_params(),
+            residual_round,
         }
     }
 }

@@ -17,7 +17,6 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
 use fl_algo::{Examples, Way};
-use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Word, path, wire_len};
 use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
@@ -54,8 +53,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
 /// Greatest length of an update in either form.
 fn body_limit(config: &Config) -> usize {
     let counts = || config.sections(Way::Up).map(|section| section.count as u64);
-    let widest = |count| (&F32 as &dyn Codec, count);
-    let octets = wire_len::longest_body(counts().map(widest));
+    let octets = wire_len::longest_body(counts());
     let json = wire_len::longest_json_body(counts());
     usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
 }

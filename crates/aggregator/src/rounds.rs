@@ -8,13 +8,16 @@ use zfl_clock::Instant;
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
+use fl_proto::codec::Encoding;
 use fl_proto::message::{MODEL, Outgoing};
+use fl_rng::derive_seed;
 use fl_round::{Action, Faults, Start, StartAnswer};
 use tokio::task::{JoinSet, spawn_blocking};
 use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
 
 use crate::algorithm::RunningAlgorithm;
-use crate::broadcast::{Broadcast, Form};
+use crate::broadcast::{Broadcast, Form, arrived};
+use crate::changes::Residuals;
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
 use crate::log::lock;
@@ -25,6 +28,9 @@ use crate::traffic::Ledger;
 
 /// Longest wait for word of a device that says it is busy.
 const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The client in the seed of what goes to a whole cohort.
+const TO_ALL: u32 = u32::MAX;
 
 /// Runs the rounds.
 pub(crate) struct Rounds {
@@ -39,6 +45,7 @@ pub(crate) struct Rounds {
     pub failures: Vec<ClientRecord>,
     /// Bytes that are in the tables.
     pub ledger: Ledger,
+    pub residuals: Residuals,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
     /// Start of the round, and the messages that had been refused by then.
@@ -76,6 +83,7 @@ impl Rounds {
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
+                    self.residuals.open(&cohort);
                     broadcast = Arc::new(self.broadcast(round, &cohort).await?);
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
@@ -148,12 +156,26 @@ impl Rounds {
                 .iter()
                 .map(|(name, numbers)| (name.as_str(), &**numbers));
             let sections = std::iter::once((MODEL, &params[..])).chain(beside);
-            let sections = sections.map(|(name, numbers)| Outgoing {
-                name,
-                codec: shared.config.codec_down(name),
-                numbers,
+            let tensors = shared.config.tensors();
+            let seed = derive_seed(shared.config.seed, TO_ALL, round);
+            let sections = sections.map(|(name, numbers)| {
+                let encoding = shared.config.encoding_of(name);
+                Outgoing {
+                    name,
+                    codec: encoding.codec(),
+                    plan: encoding.plan(if name == MODEL { &tensors } else { &[] }, seed),
+                    numbers,
+                }
             });
-            Broadcast::new(&sections.collect::<Vec<_>>(), with_json)
+            let sections: Vec<_> = sections.collect();
+            if shared.config.sends_changes() {
+                let model = match shared.config.encoding_down == Encoding::default() {
+                    true => params.clone(),
+                    false => Arc::new(arrived(&sections[0])),
+                };
+                shared.keep_base(round, model);
+            }
+            Broadcast::new(&sections, with_json)
         };
         spawn_blocking(encode).await?
     }
@@ -182,8 +204,11 @@ impl Rounds {
         let config = &self.shared.config;
         let mut local = config.local(client);
         lock(&self.algorithm).configure(round, client, &mut local);
-        let state_round = self.shared.states.round(client);
-        Some(config.start(round, token::word(start.token)?, local, state_round))
+        let kept = (
+            self.shared.states.round(client),
+            self.residuals.round(client),
+        );
+        Some(config.start(round, token::word(start.token)?, local, kept))
     }
 }
 

@@ -19,6 +19,7 @@ use zfl_run_dir::{
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
+use crate::changes::Residuals;
 use crate::config::Config;
 use crate::device::Devices;
 use crate::entry::Entry;
@@ -81,6 +82,7 @@ impl Server {
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            residuals: Residuals::default(),
             starts: JoinSet::new(),
             round_began: (Instant::now(), 0),
         };

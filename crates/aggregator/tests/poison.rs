@@ -109,6 +109,7 @@ fn message_of(device: &Device, order: &Order, strategy: &str, params: &[f32]) ->
     let section = |name, numbers| Outgoing {
         name,
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers,
     };
     let variate: Vec<f32> = params.iter().map(|param| param.clamp(-1e5, 1e5)).collect();

@@ -1,13 +1,13 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
-use crate::encoding::Encoding;
+use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::groups::{self, FleetGroup};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{DIGITS, Data, Root};
-use crate::rule::{PartitionChoice, Partitioning, Strategy};
+use crate::rule::{Chosen, PartitionChoice, Partitioning, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native};
 use anyhow::{Context, Result};
@@ -92,9 +92,11 @@ pub struct Experiment {
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Encoding of the model on its way to a device.
-    pub encoding_down: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_down: Chosen<Downward>,
     /// Encoding of a device's update.
-    pub encoding_up: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_up: Chosen<Upward>,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -282,8 +284,8 @@ impl Experiment {
             batch_size: settings.training.batch_size(),
             learning_rate: settings.learning_rate(),
             arithmetic: settings.arithmetic(),
-            encoding_down: settings.encoding_down(),
-            encoding_up: settings.encoding_up(),
+            encoding_down: Chosen::resolve(settings.encoding_down.as_ref())?,
+            encoding_up: Chosen::resolve(settings.encoding_up.as_ref())?,
             hidden,
             layers,
             activation,
@@ -428,8 +430,8 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             attackers: self.attackers(),
-            encoding_up: self.encoding_up.0,
-            encoding_down: self.encoding_down.0,
+            encoding_up: self.encoding_up.0.0,
+            encoding_down: self.encoding_down.0.0,
         }
     }
 

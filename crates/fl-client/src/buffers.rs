@@ -1,9 +1,11 @@
 //! The vectors of a device: the model, and those that its rule needs beside it.
 
+use crate::encode::UpdateEncoding;
 use crate::job::resize;
 use alloc::vec::Vec;
 use fl_algo::{LocalRule, MODEL, Way};
-use fl_proto::codec::{self, Codec, F32};
+use fl_nn::Model;
+use fl_proto::codec::Encoding;
 use fl_proto::message::{MAX_SECTIONS, Outgoing};
 
 /// The model's parameters and the rule with its vectors. There is one copy: whoever works on it holds it.
@@ -12,31 +14,49 @@ pub(crate) struct Buffers {
     /// `[num_params]`.
     pub params: Vec<f32>,
     pub rule: LocalRule,
+    pub update: UpdateEncoding,
 }
 
 impl Buffers {
     /// Takes the memory for a model; `None` if there is not enough.
-    pub fn new(num_params: usize, rule: LocalRule) -> Option<Self> {
+    pub fn new(model: &Model, rule: LocalRule) -> Option<Self> {
+        let update = UpdateEncoding::new(model);
         let mut params = Vec::new();
-        resize(&mut params, num_params).then_some(Self { params, rule })
+        resize(&mut params, model.shape().num_params()).then_some(Self {
+            params,
+            rule,
+            update,
+        })
     }
 
-    /// Sections of an update, in this codec but for those that go as they are.
-    pub fn outgoing(&self, codec: &'static dyn Codec) -> heapless::Vec<Outgoing<'_>, MAX_SECTIONS> {
-        let sections = self.rule.sections(Way::Up).map(|section| Outgoing {
-            name: section.name,
-            codec: codec::of_section(section.exact, codec),
-            numbers: match section.name {
-                MODEL => &self.params,
-                name => self.rule.vector(name),
-            },
+    /// Takes the encoding of updates; `false` if there is no memory for it.
+    pub fn encode_by(&mut self, encoding: Encoding) -> bool {
+        let mut sections = self.rule.sections(Way::Up);
+        let sends_model = sections.any(|section| section.name == MODEL);
+        self.update.prepare(encoding, sends_model)
+    }
+
+    /// Sections of an update, in its encoding but for those that go as they are.
+    pub fn outgoing(&self) -> heapless::Vec<Outgoing<'_>, MAX_SECTIONS> {
+        let sections = self.rule.sections(Way::Up).map(|section| {
+            let name = section.name;
+            let asked = self.update.encoding();
+            let encoding = asked.of_section(name, section.exact, section.count);
+            Outgoing {
+                name,
+                codec: encoding.codec(),
+                plan: self.update.plan(name, encoding),
+                numbers: match name {
+                    MODEL => &self.params,
+                    name => self.rule.vector(name),
+                },
+            }
         });
         sections.take(MAX_SECTIONS).collect()
     }
 
-    /// Codec and count of the sections of a message to this device, in the widest codec.
-    pub fn incoming(&self, way: Way) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
-        let sections = self.rule.sections(way);
-        sections.map(|section| (&F32 as &'static dyn Codec, section.count as u64))
+    /// Numbers of the sections of a message to this device.
+    pub fn incoming(&self, way: Way) -> impl Iterator<Item = u64> {
+        self.rule.sections(way).map(|section| section.count as u64)
     }
 }

@@ -157,6 +157,10 @@ impl TrainJob {
         }
         if !self.begun {
             self.begun = true;
+            if self.pass == 0 {
+                let Buffers { params, update, .. } = &mut self.buffers;
+                update.begin(params, self.config.seed, self.start.residual_round);
+            }
             self.with_rule(0, LocalRule::begin);
         }
         self.outcome = match self.train(max_examples) {
@@ -177,7 +181,7 @@ impl TrainJob {
             order: &mut self.scratch.order,
         };
         let Partition { inputs, labels } = &*self.partition;
-        let Buffers { params, rule } = &mut self.buffers;
+        let Buffers { params, rule, .. } = &mut self.buffers;
         let mut correction = rule.correction();
         let correction = correction.as_mut().map(|rule| rule as &mut dyn Correction);
         self.trainer.step_with(
@@ -198,6 +202,8 @@ impl TrainJob {
         if next == Pass::Done {
             let loss = self.trainer.mean_loss();
             let steps = self.steps;
+            let Buffers { params, update, .. } = &mut self.buffers;
+            update.end(params, self.start.round);
             return Some(Outcome::Trained { loss, steps });
         }
         self.pass += 1;
@@ -232,7 +238,7 @@ impl TrainJob {
             steps,
             loss: self.trainer.mean_loss(),
         };
-        let Buffers { params, rule } = &mut self.buffers;
+        let Buffers { params, rule, .. } = &mut self.buffers;
         call(rule, &job, params)
     }
 

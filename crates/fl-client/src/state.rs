@@ -11,7 +11,7 @@ use crate::receive::StartReceiver;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_proto::codec::{self, Codec};
+use fl_proto::codec;
 use fl_proto::{Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word};
 
 /// Occupation of the device.
@@ -85,11 +85,6 @@ impl State {
             last_start: None,
             done_examples: Arc::new(AtomicU32::new(0)),
         }
-    }
-
-    /// Codec of the update to send.
-    pub fn codec_up(&self) -> Option<&'static dyn Codec> {
-        codec::by_name(&self.last_start.as_ref()?.encoding_up)
     }
 
     /// Forgets all, to join anew.

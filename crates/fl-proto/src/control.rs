@@ -60,6 +60,9 @@ pub struct Welcome {
     /// Codec of the model on its way down; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_down: CodecName,
+    /// Parameters of the codec of updates.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub encoding_args: Params,
 }
 
 /// Activation of the hidden layers.
@@ -113,6 +116,16 @@ pub struct Start {
     /// Codec of the update; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_up: CodecName,
+    /// Parameters of that codec.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub encoding_args: Params,
+    /// Round of whose update the device still has what was lost; 0 is of none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub residual_round: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Occupation of a device.

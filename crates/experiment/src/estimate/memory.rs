@@ -26,8 +26,8 @@ pub fn training_bytes(
     batch_size: u32,
     examples: u32,
 ) -> Result<u64, Refusal> {
-    let vectors = experiment.strategy.vectors();
-    device_bytes(&experiment.model, vectors, batch_size, examples).map_err(|error| {
+    let needed = experiment.aggregator().memory_of(batch_size, examples);
+    needed.map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
         ))
