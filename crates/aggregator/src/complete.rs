@@ -44,10 +44,6 @@ impl Rounds {
             mut records,
             mut late,
         } = self.harvest(&closed);
-        if self.shared.config.has_feedback() {
-            let came = closed.updates.iter().map(|arrival| arrival.client);
-            self.residuals.close(closed.round, came);
-        }
         if closed.failure.is_some() {
             return self.write_failed(records, late).await;
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fl_algo::{Attackers, Choice, LocalParams, MODEL, SectionSpec, VectorSpec, Way, device_bytes};
+use fl_algo::{
+    Attackers, Choice, LocalParams, MODEL, SectionSpec, Sizes, VectorSpec, Way, device_bytes,
+};
 use fl_nn::{Init, Model, PlanError};
 use fl_proto::codec::{Encodes, Encoding};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
@@ -125,6 +127,49 @@ impl Config {
         algorithm.device.client.vectors(device_params)
     }
 
+    /// Sizes of the model.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes::from(self.model.shape())
+    }
+
+    /// Tells if devices keep what nobody else has.
+    pub(crate) fn keeps_personal(&self) -> bool {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        let half = algorithm.device;
+        half.keeps_personal(device_params, &self.sizes()) || self.has_feedback()
+    }
+
+    /// Numbers that stay on a device from round to round and that nobody else has.
+    pub fn personal_numbers(&self) -> usize {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        let half = algorithm.device;
+        let lost = if self.has_feedback() {
+            self.travelling()
+        } else {
+            0
+        };
+        half.personal_numbers(device_params, &self.sizes()) + lost
+    }
+
+    /// Parameters of the model that travel: the first so many.
+    pub(crate) fn travelling(&self) -> usize {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        let stays = algorithm.device.client.stays(device_params);
+        stays.travelling(&self.sizes())
+    }
+
     /// Hyper-parameters of a client, unless the algorithm changes them.
     pub fn local(&self, client: u32) -> LocalParams {
         let own = self.overrides.get(&client).copied().unwrap_or_default();
@@ -143,8 +188,7 @@ impl Config {
             device_params,
             ..
         } = &self.algorithm;
-        let num_params = self.model.shape().num_params();
-        algorithm.device.sections(device_params, way, num_params)
+        algorithm.device.sections(device_params, way, &self.sizes())
     }
 
     /// Sections of a message with their encodings.
@@ -226,10 +270,7 @@ impl Config {
     /// The global model of round 0.
     pub fn initial_params(&self) -> Vec<f32> {
         let mut params = vec![0.0; self.model.shape().num_params()];
-        let init = match self.model.activation() {
-            fl_nn::Activation::Relu => Init::He,
-            fl_nn::Activation::Sigmoid => Init::Xavier,
-        };
+        let init = Init::of(self.model.activation());
         self.model
             .init_params(init, self.seed, &mut params)
             .expect("the buffer was made for this shape");
@@ -271,13 +312,7 @@ impl Config {
     }
 
     /// The control message that starts a round on one client.
-    pub fn start(
-        &self,
-        round: u32,
-        token: Token,
-        local: LocalParams,
-        (state_round, residual_round): (u32, u32),
-    ) -> Start {
+    pub fn start(&self, round: u32, token: Token, local: LocalParams, state_round: u32) -> Start {
         let LocalParams {
             local_epochs,
             batch_size,
@@ -296,7 +331,6 @@ impl Config {
             state_round,
             encoding_up: codec_name(self.encoding_up),
             encoding_args: self.encoding_up.wire_params(),
-            residual_round,
         }
     }
 }

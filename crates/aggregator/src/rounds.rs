@@ -17,7 +17,6 @@ use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
 
 use crate::algorithm::RunningAlgorithm;
 use crate::broadcast::{Broadcast, Form, arrived};
-use crate::changes::Residuals;
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
 use crate::log::lock;
@@ -45,7 +44,6 @@ pub(crate) struct Rounds {
     pub failures: Vec<ClientRecord>,
     /// Bytes that are in the tables.
     pub ledger: Ledger,
-    pub residuals: Residuals,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
     /// Start of the round, and the messages that had been refused by then.
@@ -83,7 +81,6 @@ impl Rounds {
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
-                    self.residuals.open(&cohort);
                     broadcast = Arc::new(self.broadcast(round, &cohort).await?);
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
@@ -155,7 +152,9 @@ impl Rounds {
             let beside = beside
                 .iter()
                 .map(|(name, numbers)| (name.as_str(), &**numbers));
-            let sections = std::iter::once((MODEL, &params[..])).chain(beside);
+            let travelling = shared.config.travelling();
+            let model = (travelling > 0).then_some((MODEL, &params[..travelling]));
+            let sections = model.into_iter().chain(beside);
             let tensors = shared.config.tensors();
             let seed = derive_seed(shared.config.seed, TO_ALL, round);
             let sections = sections.map(|(name, numbers)| {
@@ -204,11 +203,8 @@ impl Rounds {
         let config = &self.shared.config;
         let mut local = config.local(client);
         lock(&self.algorithm).configure(round, client, &mut local);
-        let kept = (
-            self.shared.states.round(client),
-            self.residuals.round(client),
-        );
-        Some(config.start(round, token::word(start.token)?, local, kept))
+        let state_round = self.shared.states.round(client);
+        Some(config.start(round, token::word(start.token)?, local, state_round))
     }
 }
 

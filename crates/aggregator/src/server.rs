@@ -19,7 +19,6 @@ use zfl_run_dir::{
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
-use crate::changes::Residuals;
 use crate::config::Config;
 use crate::device::Devices;
 use crate::entry::Entry;
@@ -82,7 +81,6 @@ impl Server {
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
-            residuals: Residuals::default(),
             starts: JoinSet::new(),
             round_began: (Instant::now(), 0),
         };
@@ -232,7 +230,7 @@ impl Server {
         let done: Vec<&RoundRecord> = table.iter().filter(|record| record.round > 0).collect();
         let best = done
             .iter()
-            .map(|record| record.test_accuracy)
+            .filter_map(|record| record.test_accuracy)
             .reduce(f64::max);
         let sum = |bytes: fn(&RoundRecord) -> u64| table.iter().map(bytes).sum::<u64>();
         let failure = |f: &ClientRecord| ClientFailure {
@@ -246,8 +244,8 @@ impl Server {
             clients: shared.config.clients,
             rounds: shared.config.rounds,
             rounds_completed: done.len() as u32,
-            final_accuracy: table.last().map(|record| record.test_accuracy),
-            final_loss: table.last().map(|record| record.test_loss),
+            final_accuracy: table.last().and_then(|record| record.test_accuracy),
+            final_loss: table.last().and_then(|record| record.test_loss),
             best_accuracy: best,
             bytes_up: sum(|record| record.bytes_up),
             bytes_down: sum(|record| record.bytes_down),

@@ -32,8 +32,9 @@ impl Buffers {
     /// Takes the encoding of updates; `false` if there is no memory for it.
     pub fn encode_by(&mut self, encoding: Encoding) -> bool {
         let mut sections = self.rule.sections(Way::Up);
-        let sends_model = sections.any(|section| section.name == MODEL);
-        self.update.prepare(encoding, sends_model)
+        let model = sections.find(|section| section.name == MODEL);
+        self.update
+            .prepare(encoding, model.map_or(0, |model| model.count))
     }
 
     /// Sections of an update, in its encoding but for those that go as they are.
@@ -47,7 +48,7 @@ impl Buffers {
                 codec: encoding.codec(),
                 plan: self.update.plan(name, encoding),
                 numbers: match name {
-                    MODEL => &self.params,
+                    MODEL => &self.params[..section.count.min(self.params.len())],
                     name => self.rule.vector(name),
                 },
             }
@@ -58,5 +59,43 @@ impl Buffers {
     /// Numbers of the sections of a message to this device.
     pub fn incoming(&self, way: Way) -> impl Iterator<Item = u64> {
         self.rule.sections(way).map(|section| section.count as u64)
+    }
+
+    /// Tells if anything stays on the device from round to round that nobody else has.
+    pub fn keeps_personal(&self) -> bool {
+        self.rule.keeps_personal() || self.update.has_feedback()
+    }
+
+    /// Tells if what only this device has is to be loaded before a training on the state of `round`; for
+    /// round 0 it begins here and now.
+    pub fn needs_personal(&mut self, round: u32) -> bool {
+        let of_rule = self.rule.keeps_personal() && self.rule.needs_state(round);
+        self.update.needs_residual(round) || of_rule
+    }
+
+    /// Says that what only this device has is that of `round`.
+    pub fn personal_arrived(&mut self, round: u32) {
+        if self.rule.keeps_personal() {
+            self.rule.state_arrived(round);
+        }
+        self.update.residual_arrived(round);
+    }
+
+    /// What stays on the device and nobody else has, number by number.
+    pub fn personal(&self) -> impl Iterator<Item = &f32> {
+        let own = self.rule.personal_part(&self.params).flatten();
+        own.chain(self.update.residual())
+    }
+
+    /// Numbers of [`Buffers::personal`].
+    pub fn personal_len(&self) -> usize {
+        let own = self.rule.personal_part(&self.params);
+        own.map(<[f32]>::len).sum::<usize>() + self.update.residual().len()
+    }
+
+    /// [`Buffers::personal`], to write.
+    pub fn personal_mut(&mut self) -> impl Iterator<Item = &mut f32> {
+        let own = self.rule.personal_part_mut(&mut self.params).flatten();
+        own.chain(self.update.residual_mut())
     }
 }

@@ -13,6 +13,7 @@ const MAX_TENSORS: usize = 2 * (fl_proto::MAX_LAYER_SIZES - 1);
 #[derive(Debug)]
 pub(crate) struct UpdateEncoding {
     encoding: Encoding,
+    has_feedback: bool,
     tensors: heapless::Vec<u32, MAX_TENSORS>,
     /// Seed of this client's random numbers in the round at hand.
     seed: u64,
@@ -34,6 +35,7 @@ impl UpdateEncoding {
         }
         Self {
             encoding: Encoding::default(),
+            has_feedback: false,
             tensors,
             seed: 0,
             beside: Vec::new(),
@@ -41,20 +43,57 @@ impl UpdateEncoding {
         }
     }
 
-    /// Takes an encoding, and the memory that it needs; `false` if there is not enough.
-    pub fn prepare(&mut self, asked: Encoding, sends_model: bool) -> bool {
-        let count = self.count();
-        let of_model = asked.of_section(MODEL, !sends_model, count);
+    /// Takes an encoding for a section of `count` parameters, and the memory that it needs; `false` if
+    /// there is not enough.
+    pub fn prepare(&mut self, asked: Encoding, count: usize) -> bool {
+        let of_model = asked.of_section(MODEL, false, count);
         let needed = count * of_model.device_vectors() as usize;
-        if of_model != self.encoding.of_section(MODEL, !sends_model, count) {
-            self.residual_round = None;
-        }
         self.encoding = asked;
-        self.beside.len() == needed || resize(&mut self.beside, needed)
+        self.has_feedback = of_model.codec().encodes() == Encodes::ChangesWithFeedback;
+        if self.beside.len() == needed {
+            return true;
+        }
+        self.residual_round = None;
+        resize(&mut self.beside, needed)
     }
 
-    fn count(&self) -> usize {
-        self.tensors.iter().map(|length| *length as usize).sum()
+    /// True if what an update loses goes into the next one.
+    pub fn has_feedback(&self) -> bool {
+        self.has_feedback
+    }
+
+    /// Tells if the loss of the update of `round` has to be loaded; for round 0 there is none.
+    pub fn needs_residual(&mut self, round: u32) -> bool {
+        if !self.has_feedback || self.residual_round == Some(round) {
+            return false;
+        }
+        if round == 0 {
+            self.beside.fill(0.0);
+            self.residual_round = Some(0);
+        }
+        round > 0
+    }
+
+    /// Says that the residual is that of `round`.
+    pub fn residual_arrived(&mut self, round: u32) {
+        self.residual_round = Some(round);
+    }
+
+    /// What the last update lost; empty without feedback.
+    pub fn residual(&self) -> &[f32] {
+        match self.has_feedback {
+            true => &self.beside,
+            false => &[],
+        }
+    }
+
+    /// [`UpdateEncoding::residual`], to write; until [`UpdateEncoding::residual_arrived`] it is of no round.
+    pub fn residual_mut(&mut self) -> &mut [f32] {
+        self.residual_round = None;
+        match self.has_feedback {
+            true => &mut self.beside,
+            false => &mut [],
+        }
     }
 
     /// The encoding asked for.
@@ -72,10 +111,11 @@ impl UpdateEncoding {
         encoding.plan(tensors, self.seed)
     }
 
-    /// Begins a round on a global model, with the loss of the update of `residual_round`, if that is held.
-    pub fn begin(&mut self, global: &[f32], seed: u64, residual_round: u32) {
+    /// Begins a round on a global model.
+    pub fn begin(&mut self, global: &[f32], seed: u64) {
         self.seed = seed;
-        let is_held = self.residual_round.take() == Some(residual_round) && residual_round > 0;
+        let is_held = self.has_feedback && self.residual_round.is_some();
+        self.residual_round = None;
         for (beside, global) in self.beside.iter_mut().zip(global) {
             let lost = if is_held { *beside } else { 0.0 };
             *beside = global - lost;
@@ -84,19 +124,17 @@ impl UpdateEncoding {
 
     /// Ends the training of a round: the parameters become the numbers to send.
     pub fn end(&mut self, params: &mut [f32], round: u32) {
-        if self.beside.is_empty() {
-            return;
-        }
         for (param, beside) in params.iter_mut().zip(&self.beside) {
             *param -= beside;
         }
-        let codec = self.encoding.codec();
-        if codec.encodes() != Encodes::ChangesWithFeedback {
+        if !self.has_feedback {
             return;
         }
-        self.beside.copy_from_slice(params);
+        for (beside, param) in self.beside.iter_mut().zip(&*params) {
+            *beside = *param;
+        }
         let plan = self.encoding.plan(&self.tensors, self.seed);
-        codec::round(codec, &plan, &mut self.beside);
+        codec::round(self.encoding.codec(), &plan, &mut self.beside);
         for (lost, param) in self.beside.iter_mut().zip(params) {
             *lost = *param - *lost;
         }

@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::job::Partition;
+use crate::storage::Owner;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -20,6 +21,18 @@ pub(crate) struct Session {
     pub partition: Arc<Partition>,
 }
 
+impl Session {
+    /// Owner of the personal part in these buffers.
+    pub fn owner(&self, buffers: &Buffers) -> Owner<'static> {
+        Owner {
+            client: self.id,
+            seed: self.seed,
+            rule: buffers.rule.name(),
+            count: buffers.personal_len() as u32,
+        }
+    }
+}
+
 /// Takes in a welcome: memory for model, rule and data is taken here, or never.
 pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     if welcome.protocol != fl_proto::PROTOCOL_VERSION {
@@ -33,8 +46,7 @@ pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     let (up, down) = (&welcome.encoding_up, &welcome.encoding_down);
     codec::by_name(down).ok_or_else(|| unknown(down))?;
     let encoding = Encoding::of_wire(up, &welcome.encoding_args).ok_or_else(|| unknown(up))?;
-    let num_params = model.shape().num_params();
-    let mut rule = LocalRule::named(&welcome.rule, num_params)?;
+    let mut rule = LocalRule::named(&welcome.rule, model.shape())?;
     rule.prepare(welcome.params.iter())?;
     let buffers = Buffers::new(&model, rule)
         .and_then(|mut buffers| buffers.encode_by(encoding).then_some(buffers));

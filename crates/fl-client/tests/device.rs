@@ -72,7 +72,6 @@ fn start(round: u32, token: &str) -> Start {
         state_round: 0,
         encoding_up: "f32".try_into().unwrap(),
         encoding_args: Params::new(),
-        residual_round: 0,
     }
 }
 

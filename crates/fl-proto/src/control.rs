@@ -119,13 +119,6 @@ pub struct Start {
     /// Parameters of that codec.
     #[serde(default, skip_serializing_if = "Params::is_empty")]
     pub encoding_args: Params,
-    /// Round of whose update the device still has what was lost; 0 is of none.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub residual_round: u32,
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// Occupation of a device.
@@ -276,6 +269,8 @@ pub struct Query {
     pub isa: Option<String<16>>,
     /// Form of the bodies of `/start`: `json`, or absent.
     pub form: Option<String<8>>,
+    /// Storage that keeps what the device writes to it when it reboots, in bytes; none if absent.
+    pub storage: Option<u64>,
 }
 
 impl Query {

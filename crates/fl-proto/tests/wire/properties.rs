@@ -141,12 +141,12 @@ proptest! {
         float in any::<bool>(),
         rule in word(),
         params in open_object(),
-        (encoding_up, encoding_args, residual_round) in (word(), open_object(), any::<u32>()),
+        (encoding_up, encoding_args) in (word(), open_object()),
     ) {
         let arithmetic = if float { Arithmetic::Float } else { Arithmetic::Fixed };
         check_round_trip(&Start {
             round, token, local_epochs, batch_size, learning_rate, arithmetic, rule, params, state_round,
-            encoding_up, encoding_args, residual_round,
+            encoding_up, encoding_args,
         });
     }
 
