@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fl_algo::{
-    Attackers, Choice, LocalParams, MODEL, SectionSpec, Sizes, VectorSpec, Way, device_bytes,
+    Attackers, Choice, Demand, LocalParams, MODEL, SectionSpec, Sizes, VectorSpec, Way,
+    device_bytes,
 };
 use fl_nn::{Init, Model, PlanError};
 use fl_proto::codec::{Encodes, Encoding};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
+
+use crate::local::{LocalOptimizer, PartialWork};
+use crate::schedule::Schedule;
 
 /// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
 const START_WITHIN: Duration = Duration::from_secs(30);
@@ -75,6 +79,12 @@ pub struct Config {
     pub batch_size: u32,
     /// Step size of SGD.
     pub learning_rate: f32,
+    /// Schedule of the step size.
+    pub schedule: Schedule,
+    /// Devices that do only some of their epochs.
+    pub partial_work: PartialWork,
+    /// Optimizer of the devices.
+    pub optimizer: LocalOptimizer,
     /// Arithmetic of the devices' first layer.
     pub arithmetic: Arithmetic,
     /// Weight of each update in the mean.
@@ -170,8 +180,23 @@ impl Config {
         stays.travelling(&self.sizes())
     }
 
-    /// Hyper-parameters of a client, unless the algorithm changes them.
-    pub fn local(&self, client: u32) -> LocalParams {
+    /// Hyper-parameters of a client in a round, unless the algorithm changes them.
+    pub fn local(&self, round: u32, client: u32) -> LocalParams {
+        let learning_rate = self.own(client).learning_rate;
+        LocalParams {
+            learning_rate: self.schedule.rate(learning_rate, round),
+            ..self.own(client)
+        }
+    }
+
+    /// Step size in a round of a client without one of its own, as short as f32 is written.
+    pub(crate) fn full_rate(&self, round: u32) -> f64 {
+        let rate = self.schedule.rate(self.learning_rate, round);
+        rate.to_string().parse().unwrap_or(rate.into())
+    }
+
+    /// Hyper-parameters of a client at the full rate.
+    fn own(&self, client: u32) -> LocalParams {
         let own = self.overrides.get(&client).copied().unwrap_or_default();
         LocalParams {
             local_epochs: own.local_epochs.unwrap_or(self.local_epochs),
@@ -254,7 +279,7 @@ impl Config {
     /// # Errors
     /// If there can be no such training.
     pub fn memory_bytes(&self, client: u32, examples: u32) -> Result<u64, PlanError> {
-        self.memory_of(self.local(client).batch_size, examples)
+        self.memory_of(self.own(client).batch_size, examples)
     }
 
     /// Memory that a device needs for model, rule, data and a training in such batches, in bytes.
@@ -262,8 +287,14 @@ impl Config {
     /// # Errors
     /// If there can be no such training.
     pub fn memory_of(&self, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
-        let training = device_bytes(&self.model, self.vectors(), batch_size, examples)?;
-        let vector = 4 * self.model.shape().num_params() as u64;
+        let demand = Demand {
+            batch_size,
+            examples,
+            optimizer: self.optimizer.rule,
+            keeps_global: false,
+        };
+        let training = device_bytes(&self.model, self.vectors(), demand)?;
+        let vector = 4 * self.travelling() as u64;
         Ok(training + u64::from(self.model_up().device_vectors()) * vector)
     }
 
@@ -331,6 +362,8 @@ impl Config {
             state_round,
             encoding_up: codec_name(self.encoding_up),
             encoding_args: self.encoding_up.wire_params(),
+            optimizer: self.optimizer.wire(),
+            privacy: None,
         }
     }
 }

@@ -72,6 +72,8 @@ fn start(round: u32, token: &str) -> Start {
         state_round: 0,
         encoding_up: "f32".try_into().unwrap(),
         encoding_args: Params::new(),
+        optimizer: None,
+        privacy: None,
     }
 }
 
