@@ -1,7 +1,7 @@
 //! The kinds of rules: partitioners, algorithms, attacks.
 
 use super::{Chosen, RuleKind};
-use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice};
+use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, Sizes, Way};
 use fl_data::{PARTITIONERS, Partitioner};
 use fl_param::{ParamError, ParamSpec, Params};
 
@@ -121,6 +121,12 @@ impl Strategy {
             return "federated averaging".to_owned();
         }
         self.to_string()
+    }
+
+    /// Sections of its messages.
+    pub fn sections(&self, way: Way, sizes: &Sizes) -> impl Iterator<Item = SectionSpec> + use<> {
+        let half = self.algorithm.device;
+        half.sections(&self.device_params, way, sizes)
     }
 }
 
