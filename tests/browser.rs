@@ -431,6 +431,7 @@ fn aggregator() -> zfl_aggregator::Config {
         overrides: std::collections::BTreeMap::new(),
         encoding_up: fl_proto::codec::Encoding::default(),
         encoding_down: fl_proto::codec::Encoding::default(),
+        evaluation: None,
     }
 }
 

@@ -9,10 +9,13 @@ use fl_algo::{
 };
 use fl_nn::{Init, Model, PlanError};
 use fl_proto::codec::{Encodes, Encoding};
+use fl_proto::message::Outgoing;
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
-use fl_round::{Policy, StartPolicy, Stragglers};
+use fl_rng::derive_seed;
+use fl_round::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
+use crate::evaluation::Evaluation;
 use crate::local::{LocalOptimizer, PartialWork};
 use crate::privacy::Privacy;
 use crate::schedule::Schedule;
@@ -35,6 +38,9 @@ const START_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_s
 
 /// Silence after which a device that failed is no longer asked before a round; it may still come back.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+
+/// The client in the seed of what goes to a whole cohort.
+const TO_ALL: u32 = u32::MAX;
 
 /// Weight of each update in the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +112,8 @@ pub struct Config {
     pub encoding_up: Encoding,
     /// Encoding of the model on its way down.
     pub encoding_down: Encoding,
+    /// Evaluation of new models on devices, if there is any.
+    pub evaluation: Option<Evaluation>,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.
@@ -241,10 +249,28 @@ impl Config {
     }
 
     /// Encoding of a section of `/start`.
-    pub(crate) fn encoding_of(&self, name: &str) -> Encoding {
+    fn encoding_of(&self, name: &str) -> Encoding {
         let mut sections = self.encoded(Way::Down);
         let found = sections.find(|(section, _)| section.name == name);
         found.map_or(Encoding::default(), |(_, encoding)| encoding)
+    }
+
+    /// A section of a round's `/start`, in its encoding; `tensors` are those of the model.
+    pub(crate) fn outgoing<'a>(
+        &self,
+        round: u32,
+        name: &'a str,
+        numbers: &'a [f32],
+        tensors: &'a [u32],
+    ) -> Outgoing<'a> {
+        let encoding = self.encoding_of(name);
+        let seed = derive_seed(self.seed, TO_ALL, round);
+        Outgoing {
+            name,
+            codec: encoding.codec(),
+            plan: encoding.plan(if name == MODEL { tensors } else { &[] }, seed),
+            numbers,
+        }
     }
 
     /// Encoding of the model in an update, if that has the model.
@@ -348,6 +374,11 @@ impl Config {
                 longest_pause_us: us(START_PAUSES[1]),
                 within_us: us(start_within(self.round_deadline)),
             },
+            evaluation: self.evaluation.as_ref().map(|one| EvaluationPolicy {
+                every: one.every,
+                clients: one.clients,
+                deadline_us: us(self.round_deadline),
+            }),
         }
     }
 
@@ -373,6 +404,7 @@ impl Config {
             encoding_args: self.encoding_up.wire_params(),
             optimizer: self.optimizer.wire(),
             privacy: None,
+            evaluate: false,
         }
     }
 }

@@ -3,11 +3,14 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use fl_algo::{SectionSpec, Sections, Way};
 use fl_proto::codec::{Encodes, Encoding};
-use fl_proto::message::{Kind, MODEL, Message, SectionHeader};
+use fl_proto::message::{HEAD_LEN, Head, Kind, MODEL, Message, SectionHeader};
 use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
 
 use crate::config::Config;
 use crate::shared::{Refusal, Shared};
+
+/// Refusal of sections of the JSON form.
+const NOT_BASE64: &str = "sections: not an object of base64 of f32";
 
 /// Takes an update in: reads, checks and places it, or damages it first if that is planned. It takes a
 /// while.
@@ -79,13 +82,7 @@ fn parse_update(
     body: &[u8],
     shared: &Shared,
 ) -> Result<(Results, Sections), Unusable> {
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
-    match media_type {
+    match media_type(headers) {
         Some(OCTET_STREAM) => of_octets(body, shared),
         Some(JSON) => of_json(body, &shared.config),
         _ => Err(Unusable::Malformed(Refusal(
@@ -153,6 +150,62 @@ fn add_base(shared: &Shared, round: u32, changes: &mut [f32]) -> Result<(), Unus
     Ok(())
 }
 
+/// The sections of a body of either form.
+pub(crate) struct Body {
+    pub sections: Sections,
+}
+
+impl Body {
+    /// Reads a body with [`control`].
+    pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refusal> {
+        let malformed = |why: &str| Refusal(StatusCode::BAD_REQUEST, why.to_owned());
+        if is_json(headers) {
+            let sections = json_form::decode(body).ok_or_else(|| malformed(NOT_BASE64))?;
+            let sections = sections.into_iter().collect();
+            return Ok(Self { sections });
+        }
+        let message = Message::parse(body).map_err(|error| malformed(&error.to_string()))?;
+        let numbers = |section: &fl_proto::message::Section<'_>| {
+            if section.header.codec.encodes() != Encodes::Parameters {
+                return Err(malformed("a section of changes, numbers are expected"));
+            }
+            let numbers = section.numbers();
+            let numbers = numbers.map_err(|error| malformed(&error.to_string()));
+            numbers.map(|numbers| (section.header.name.to_string(), numbers))
+        };
+        let sections = message
+            .sections
+            .iter()
+            .map(numbers)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { sections })
+    }
+}
+
+/// The control message of a body, if it is one of this kind; its checksum may be wrong.
+pub(crate) fn control<T: serde::de::DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<T> {
+    if is_json(headers) {
+        return json::decode(body);
+    }
+    let (head, rest) = body.split_first_chunk::<HEAD_LEN>()?;
+    let head = Head::parse(head)
+        .ok()
+        .filter(|head| head.kind == Kind::Results)?;
+    json::decode(rest.get(..head.control_len.into())?)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers) == Some(JSON)
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let media_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    media_type.split(';').next().map(str::trim)
+}
+
 fn of_octets(body: &[u8], shared: &Shared) -> Result<(Results, Sections), Unusable> {
     let config = &shared.config;
     let message = Message::parse(body).map_err(|error| bad(error.to_string()))?;
@@ -182,8 +235,7 @@ fn of_octets(body: &[u8], shared: &Shared) -> Result<(Results, Sections), Unusab
 
 fn of_json(body: &[u8], config: &Config) -> Result<(Results, Sections), Unusable> {
     let results = results_of(body)?;
-    let sections = json_form::decode(body)
-        .ok_or_else(|| bad("sections: not an object of base64 of f32".into()))?;
+    let sections = json_form::decode(body).ok_or_else(|| bad(NOT_BASE64.into()))?;
     let counts = sections
         .iter()
         .map(|(name, numbers)| (name.as_str(), numbers.len()));

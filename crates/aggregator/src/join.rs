@@ -100,6 +100,7 @@ fn newcomer(
         word: word(headers, Word::HEADER)?,
         secret: word(headers, Word::SECRET_HEADER)?,
         form: form(query),
+        evaluates: query.can_evaluate(),
     })
 }
 
@@ -138,6 +139,7 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
         encoding_up: codec_name(shared.config.encoding_up),
         encoding_down: codec_name(shared.config.encoding_down),
         encoding_args: shared.config.encoding_up.wire_params(),
+        holdout: shared.holdout(id).len() as u32,
     }
 }
 

@@ -1,12 +1,14 @@
 //! The vectors of a device: the model, and those that its rule needs beside it.
 
 use crate::encode::UpdateEncoding;
+use crate::evaluation::Findings;
 use crate::job::resize;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use fl_algo::{LocalRule, MODEL, Way};
 use fl_nn::Model;
-use fl_proto::codec::Encoding;
-use fl_proto::message::{MAX_SECTIONS, Outgoing};
+use fl_proto::codec::{Encoding, F32, Plan};
+use fl_proto::message::{CONFUSION, CONFUSION_OWN, MAX_SECTIONS, Outgoing};
 
 /// The model's parameters and the rule with its vectors. There is one copy: whoever works on it holds it.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(crate) struct Buffers {
     pub params: Vec<f32>,
     pub rule: LocalRule,
     pub update: UpdateEncoding,
+    /// Findings to be sent instead of an update.
+    pub found: Option<Box<Findings>>,
 }
 
 impl Buffers {
@@ -26,6 +30,7 @@ impl Buffers {
             params,
             rule,
             update,
+            found: None,
         })
     }
 
@@ -37,8 +42,22 @@ impl Buffers {
             .prepare(encoding, model.map_or(0, |model| model.count))
     }
 
-    /// Sections of an update, in its encoding but for those that go as they are.
+    /// Sections of an update, in its encoding but for those that go as they are, or of an evaluation.
     pub fn outgoing(&self) -> heapless::Vec<Outgoing<'_>, MAX_SECTIONS> {
+        if let Some(found) = &self.found {
+            let both = [
+                (CONFUSION, &found.confusion),
+                (CONFUSION_OWN, &found.confusion_own),
+            ];
+            let both = both.into_iter().filter(|(_, numbers)| !numbers.is_empty());
+            let exact = both.map(|(name, numbers)| Outgoing {
+                name,
+                codec: &F32,
+                plan: Plan::default(),
+                numbers,
+            });
+            return exact.collect();
+        }
         let sections = self.rule.sections(Way::Up).map(|section| {
             let name = section.name;
             let asked = self.update.encoding();

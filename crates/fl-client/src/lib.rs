@@ -42,6 +42,7 @@ mod backoff;
 mod buffers;
 mod device;
 mod encode;
+mod evaluation;
 mod guard;
 mod http;
 mod inbound;

@@ -85,7 +85,10 @@ impl StartReceiver {
         self.receiver.finish()?;
         let taken = &mut self.taken;
         let buffers = taken.buffers.as_ref().ok_or(MessageError::Truncated)?;
-        let mut wanted = buffers.rule.sections(Way::Down).map(|section| section.name);
+        let trains = taken.start.as_ref().is_none_or(|start| !start.evaluate);
+        let sections = buffers.rule.sections(Way::Down);
+        let sections = sections.filter(|section| trains || section.name == MODEL);
+        let mut wanted = sections.map(|section| section.name);
         if let Some(missing) = wanted.find(|&one| !taken.sections.iter().any(|name| name == one)) {
             return Err(Refusal::new(
                 400,

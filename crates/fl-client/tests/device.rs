@@ -57,6 +57,7 @@ fn welcome() -> Welcome {
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
         encoding_args: fl_proto::Params::new(),
+        holdout: 0,
     }
 }
 
@@ -75,6 +76,7 @@ fn start(round: u32, token: &str) -> Start {
         encoding_args: Params::new(),
         optimizer: None,
         privacy: None,
+        evaluate: false,
     }
 }
 

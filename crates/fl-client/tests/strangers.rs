@@ -35,6 +35,7 @@ fn welcome() -> Welcome {
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
         encoding_args: fl_proto::Params::new(),
+        holdout: 0,
     }
 }
 

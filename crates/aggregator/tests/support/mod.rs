@@ -89,6 +89,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         overrides: BTreeMap::new(),
         encoding_up: fl_proto::codec::Encoding::default(),
         encoding_down: fl_proto::codec::Encoding::default(),
+        evaluation: None,
     }
 }
 

@@ -146,7 +146,7 @@ proptest! {
         let [encoding_up, encoding_down] = encodings;
         check_round_trip(&Welcome {
             protocol, id, num_examples, layers, activation, seed, rule, params, encoding_up, encoding_down,
-            encoding_args,
+            encoding_args, holdout: 0,
         });
     }
 
@@ -167,6 +167,7 @@ proptest! {
         check_round_trip(&Start {
             round, token, local_epochs, batch_size, learning_rate, arithmetic, rule, params, state_round,
             encoding_up, encoding_args, optimizer, privacy,
+            evaluate: false,
         });
     }
 
