@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{Evaluation, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{
+    Evaluation, LocalOptimizer, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting,
+};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -640,10 +642,24 @@ fn fits_optimizer(
     rule: &dyn ServerRule,
     optimizer: &Optimizing,
 ) -> Result<(), Refusal> {
-    require(!rule.assumes_sgd() || optimizer.local().is_plain(), || {
+    let Some(momentum) = rule.assumed_momentum() else {
+        return Ok(());
+    };
+    let expected = LocalOptimizer {
+        rule: match momentum as f32 {
+            0.0 => fl_nn::Optimizer::Sgd,
+            momentum => fl_nn::Optimizer::Momentum { momentum },
+        },
+        ..LocalOptimizer::default()
+    };
+    require(optimizer.local() == expected, || {
+        let wanted = match momentum {
+            0.0 => "--optimizer sgd".to_owned(),
+            momentum => format!("--optimizer momentum with momentum={momentum}"),
+        };
         format!(
-            "strategy {} works out from a model how long the steps of plain SGD were, and those of optimizer \
-             {optimizer} are others: take --optimizer sgd without weight_decay and clip_norm, or another --strategy",
+            "strategy {} reckons with the steps of SGD, and those of optimizer {optimizer} are others: take {wanted}, \
+             without weight_decay and clip_norm, or another --strategy",
             strategy.algorithm.name
         )
     })
