@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
-use crate::encoding::Encoding;
+use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
@@ -9,12 +9,12 @@ use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Hiding, Optimizing, Partitioning, Scheduling, Strategy};
+use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, ServerRule, Sizes};
-use fl_data::{Dataset, Partition, Splits};
+use fl_data::{Dataset, Partition, Scaling, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{Evaluation, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{
+    Evaluation, LocalOptimizer, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting,
+};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -98,9 +100,11 @@ pub struct Experiment {
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Encoding of the model on its way to a device.
-    pub encoding_down: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_down: Chosen<Downward>,
     /// Encoding of a device's update.
-    pub encoding_up: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_up: Chosen<Upward>,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -135,6 +139,12 @@ pub struct Experiment {
     /// The text of the file of indices.
     #[serde(skip)]
     pub partition_text: Option<String>,
+    /// Names of the clients, where the data have some.
+    #[serde(skip)]
+    pub client_names: Vec<String>,
+    /// Scales of features that were no octets.
+    #[serde(skip)]
+    pub scaling: Option<Scaling>,
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
@@ -171,6 +181,9 @@ pub struct Experiment {
     /// The training examples of each client.
     #[serde(skip)]
     pub partition: Partition,
+    /// Bytes of the data set.
+    #[serde(skip)]
+    pub data_bytes: u64,
     /// The examples that each client holds out.
     #[serde(skip)]
     pub held_out: Partition,
@@ -225,7 +238,7 @@ impl Experiment {
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
-        experiment.partition_text = examples.partition_text;
+        examples.tell(&mut experiment);
         memory::fits(&experiment)?;
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
@@ -265,7 +278,7 @@ impl Experiment {
         let share = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(share);
         experiment.deal(&examples)?;
-        experiment.partition_text = examples.partition_text;
+        examples.tell(&mut experiment);
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size.most(), most)?;
         experiment.notes.extend(experiment.notes_on_time());
@@ -338,8 +351,8 @@ impl Experiment {
             stragglers: settings.stragglers(),
             drop_stragglers: settings.drop_stragglers(),
             arithmetic: settings.arithmetic(),
-            encoding_down: settings.encoding_down(),
-            encoding_up: settings.encoding_up(),
+            encoding_down: Chosen::resolve(settings.encoding_down.as_ref())?,
+            encoding_up: Chosen::resolve(settings.encoding_up.as_ref())?,
             hidden,
             layers,
             activation,
@@ -348,10 +361,12 @@ impl Experiment {
             holdout: holdout(settings)?,
             evaluate_fraction: settings.evaluate_fraction,
             evaluate_every: settings.evaluate_every(),
-            data: examples::named(settings, root),
+            data: examples::named(settings, root)?,
             partition_file: settings.partition_file.clone(),
-            examples: root.data(settings.data.as_deref()),
+            examples: root.data(settings.data.as_deref())?,
             partition_text: None,
+            client_names: Vec::new(),
+            scaling: None,
             out,
             place,
             partitioning,
@@ -365,6 +380,10 @@ impl Experiment {
             notes: Vec::new(),
             model,
             partition: Partition::default(),
+            data_bytes: [&data.train, &data.test]
+                .map(|set| set.inputs.len() as u64)
+                .iter()
+                .sum(),
             held_out: Partition::default(),
         })
     }
@@ -504,8 +523,8 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             attackers: self.attackers(),
-            encoding_up: self.encoding_up.0,
-            encoding_down: self.encoding_down.0,
+            encoding_up: self.encoding_up.0.0,
+            encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
         }
     }
@@ -580,10 +599,9 @@ impl Experiment {
         self.model.shape().num_params() as u64
     }
 
-    /// Numbers that the algorithm keeps on a device and that nobody else has.
+    /// Numbers that stay on a device and that nobody else has.
     pub fn personal_numbers(&self) -> usize {
-        let sizes = Sizes::from(self.model.shape());
-        self.strategy.personal_numbers(&sizes)
+        self.aggregator().personal_numbers()
     }
 }
 
@@ -624,10 +642,24 @@ fn fits_optimizer(
     rule: &dyn ServerRule,
     optimizer: &Optimizing,
 ) -> Result<(), Refusal> {
-    require(!rule.assumes_sgd() || optimizer.local().is_plain(), || {
+    let Some(momentum) = rule.assumed_momentum() else {
+        return Ok(());
+    };
+    let expected = LocalOptimizer {
+        rule: match momentum as f32 {
+            0.0 => fl_nn::Optimizer::Sgd,
+            momentum => fl_nn::Optimizer::Momentum { momentum },
+        },
+        ..LocalOptimizer::default()
+    };
+    require(optimizer.local() == expected, || {
+        let wanted = match momentum {
+            0.0 => "--optimizer sgd".to_owned(),
+            momentum => format!("--optimizer momentum with momentum={momentum}"),
+        };
         format!(
-            "strategy {} works out from a model how long the steps of plain SGD were, and those of optimizer \
-             {optimizer} are others: take --optimizer sgd without weight_decay and clip_norm, or another --strategy",
+            "strategy {} reckons with the steps of SGD, and those of optimizer {optimizer} are others: take {wanted}, \
+             without weight_decay and clip_norm, or another --strategy",
             strategy.algorithm.name
         )
     })
