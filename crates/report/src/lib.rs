@@ -16,6 +16,7 @@
 
 mod devices;
 mod draw;
+mod evaluation;
 mod figures;
 mod group;
 mod html;
