@@ -32,7 +32,7 @@ function fan(id, rounds, of) {
 
 /** Devices by accuracy, with the personal models beside the global one. */
 function histogram(node, kinds) {
-  const width = Math.max(280, node.clientWidth), height = 236, left = 40, bottom = 40, top = 8;
+  const width = Math.max(280, node.clientWidth), height = 236, left = 56, bottom = 40, top = 8;
   const bins = kinds[0].counts.length, most = Math.max(1, ...kinds.flatMap((k) => k.counts));
   const root = svg("svg", { width, height, role: "img", "aria-label": "Number of devices by accuracy" });
   const step = (width - left - 12) / bins, each = (step - 2) / kinds.length;

@@ -21,6 +21,10 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Examples of a data set that is generated.
+    Synthetic = ascii("synth"),
+    /// Values of the keys of a sweep.
+    Sweep = ascii("sweep"),
     /// Hyper-parameters of a client that are drawn once.
     Local = ascii("local"),
     /// Epochs of a client that does only some of them in a round.
@@ -37,7 +41,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -45,6 +49,8 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Synthetic,
+        Self::Sweep,
         Self::Local,
         Self::Straggle,
         Self::DeviceNoise,

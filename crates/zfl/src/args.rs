@@ -3,6 +3,7 @@
 //! The flags of keys come from [`zfl_experiment`]; the others are declared here. A flag that alone is
 //! nonsense is refused by clap; what takes several flags, the data or a board, by [`zfl_experiment`]. Either way before anything starts, with status 2.
 
+use crate::data::GetArgs;
 use crate::keys::{RunKeys, ServerKeys};
 use crate::terminal::display::DisplayArgs;
 use crate::values::{address, capture, dashboard, server};
@@ -73,6 +74,9 @@ pub enum Command {
     /// Run an experiment: aggregator and fleet together
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Many runs of one experiment, with other values of its keys: grids, random draws, seeds
+    #[command(after_help = crate::sweep::EXAMPLES)]
+    Sweep(crate::sweep::SweepArgs),
     /// Only the aggregator, for devices that are started elsewhere
     #[command(after_help = SERVER_EXAMPLES)]
     Server(Box<ServerArgs>),
@@ -96,6 +100,9 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
     Report(ReportArgs),
+    /// Runs side by side: a table by their settings, with mean and spread over seeds
+    #[command(after_help = crate::compare::EXAMPLES)]
+    Compare(crate::compare::CompareArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
     /// Print the completions of a shell: `source <(zfl completions bash)`
@@ -114,6 +121,10 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 pub enum DataCommand {
+    /// List the data sets that have a name, with their licences
+    List,
+    /// Fetch a data set that has a name
+    Get(GetArgs),
     /// Print what each device of a run would get, before any run: examples by class, by device
     Show(ShowArgs),
 }
@@ -255,6 +266,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub display: DisplayArgs,
+
+    /// Process of `zfl sweep` that this run is of: it ends with it, and leaves Ctrl-C to it
+    #[arg(long, value_name = "PID", hide = true)]
+    pub of_sweep: Option<u32>,
 }
 
 /// Address of a run's page.

@@ -13,6 +13,7 @@
 mod args;
 mod client;
 mod command;
+mod compare;
 mod data;
 mod devices;
 mod events;
@@ -24,6 +25,7 @@ mod runs;
 mod secret;
 mod server;
 mod stdin_lines;
+mod sweep;
 mod terminal;
 mod token;
 mod tui;
@@ -86,11 +88,13 @@ fn failed(error: &anyhow::Error) -> u8 {
 
 fn perform(cli: Cli, began: Instant) -> Result<u8> {
     let root = Root::find(cli.root().as_deref())?.with_firmware(firmware::find);
+    let root = root.with_sets(data::folder());
     for line in &root.notes {
         output::note(&format!("warning: {line}"));
     }
     match cli.command {
         Command::Run(args) => run::run(&args, &root, began),
+        Command::Sweep(args) => sweep::sweep(&args, &root),
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
@@ -131,6 +135,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
             clap_complete::generate(shell, &mut Cli::command(), "zfl", &mut script);
             output::print(&String::from_utf8_lossy(&script)).map(|()| 0)
         }
+        Command::Compare(args) => compare::compare(&args, &root).map(|()| 0),
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(root.runs(), Some(run));
             let found = args.runs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
