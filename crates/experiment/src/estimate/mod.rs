@@ -2,4 +2,5 @@
 
 pub(crate) mod deadlines;
 pub mod memory;
+pub mod plan;
 pub mod wire;
