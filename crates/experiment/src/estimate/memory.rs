@@ -109,7 +109,10 @@ fn copies(experiment: &Experiment) -> String {
     }
     match those.is_empty() {
         true => String::new(),
-        false => format!(" ({} takes further copies of the model)", those.join(" and ")),
+        false => format!(
+            " ({} takes further copies of the model)",
+            those.join(" and ")
+        ),
     }
 }
 
