@@ -21,11 +21,13 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Draws of selectors other than the uniform one.
+    Selection = ascii("select"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -33,6 +35,7 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Selection,
     ];
 
     /// Number of the stream.
