@@ -2,6 +2,7 @@
 //!
 //! The machine decides; here are the clock, the requests to devices and the payloads.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -39,6 +40,8 @@ pub(crate) struct Rounds {
     pub failures: Vec<ClientRecord>,
     /// Bytes that are in the tables.
     pub ledger: Ledger,
+    /// Updates under way in simulated time that are saved.
+    pub saved: BTreeMap<u32, u64>,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
     /// Start of the round, and the messages that had been refused by then.
@@ -72,7 +75,8 @@ impl Rounds {
                     self.shared
                         .with(|state, now_us| state.machine.probed(now_us));
                 }
-                Action::OpenRound { round, cohort } => {
+                Action::OpenRound { round, picks } => {
+                    let cohort: Vec<u32> = picks.iter().map(|pick| pick.client).collect();
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
@@ -129,6 +133,7 @@ impl Rounds {
             will_fail: faults.will_fail,
             corrupt: faults.corrupt,
             held_up_us: faults.held_up.as_micros() as u64,
+            held_up: faults.held_up_by_client.iter().map(in_us).collect(),
         };
         self.shared
             .with(|state, now_us| state.machine.faults(now_us, faults));
@@ -185,6 +190,11 @@ impl Rounds {
         let state_round = self.shared.states.round(client);
         Some(config.start(round, token::word(start.token)?, local, state_round))
     }
+}
+
+/// A client's time in microseconds.
+fn in_us((client, time): (&u32, &Duration)) -> (u32, u64) {
+    (*client, time.as_micros() as u64)
 }
 
 async fn answer_to(

@@ -1,5 +1,6 @@
 //! An experiment's server: its endpoints and its rounds.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::device::Devices;
 use crate::entry::Entry;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
+use crate::memory;
 use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{limits, serve};
@@ -81,6 +83,7 @@ impl Server {
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            saved: BTreeMap::new(),
             starts: JoinSet::new(),
             round_began: (Instant::now(), 0),
         };
@@ -121,6 +124,7 @@ impl Server {
         let state = self.rounds.run_dir.state();
         state.tidy()?;
         lock(&self.rounds.algorithm).restore(state, from.round)?;
+        self.rounds.saved = memory::restore(&self.rounds.shared, state)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });

@@ -18,7 +18,7 @@ use zfl_schema::nearest;
 
 mod kinds;
 
-pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
+pub use kinds::{Attacking, PartitionChoice, Partitioning, Selecting, Strategy};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and
 /// `--partition-arg`.

@@ -20,6 +20,7 @@ use crate::rule::{PartitionChoice, Rule};
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
+use fl_round::Selection;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ keys! {
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
-        /// Time on emulated devices: the host's, or that of counted instructions; see docs/cost.md
+        /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Step size of gradient descent
         // Chosen by measuring: the largest that still gains on MNIST with the other defaults.
@@ -66,6 +67,8 @@ keys! {
         partition: Rule<PartitionChoice> | "\"iid\"", RunAndServer "partition" "Training";
         /// Algorithm that devices and server follow
         strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
+        /// Rule by which the clients of a round are chosen; see docs/selection.md
+        selection: Rule<Selection> | "\"uniform\"", RunAndServer "selection" "Rounds";
         /// Encoding of the model on its way to a device
         encoding_down: Encodings = Encoding::default(), RunAndServer "encoding-down" "Training";
         /// Encoding of a device's update
@@ -131,10 +134,12 @@ keys! {
         loss: Probability | "the link's", Run "loss" "Fleet";
         /// Delay of a frame in each direction of a link, in milliseconds
         delay_ms: Milliseconds | "the link's", Run "delay" "Fleet";
-        /// Million instructions a second of an emulated device
-        mips: Mips | "the board's where instructions are counted, else the host's speed", Run "mips" "Fleet";
+        /// Million instructions a second of a device whose time is counted or estimated
+        mips: Mips | "the board's where instructions are counted or estimated, else the host's speed", Run "mips" "Fleet";
         /// Keep that speed in the host's time, too
         throttle: Switch = false;
+        /// Energy that a device has for the run, in joules; the selection `energy` goes by it
+        energy_j: Rate | "no end of it", Run "energy" "Fleet";
         /// Memory of the machine, in MiB, up to 2048; a zephyr device has its board's
         memory_mib: Count | "the board's";
     }

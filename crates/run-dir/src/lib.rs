@@ -42,7 +42,7 @@ pub const MAX_TABLE: u64 = 512 << 20;
 
 pub use checkpoint::{Checkpoint, CompleteRound, damage};
 pub use client::{ClientRow, Ending};
-pub use event::{ClientRecord, Event, Record, RoundPhase};
+pub use event::{Chosen, ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
