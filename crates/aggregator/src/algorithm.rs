@@ -57,6 +57,8 @@ pub(crate) struct RunningAlgorithm {
     /// The round that has begun.
     round: u32,
     vectors: &'static [VectorSpec],
+    /// Devices keep what nobody else has: which round it is of is all that is known here.
+    keeps_personal: bool,
     weighting: Weighting,
     clients: KeptByClient,
     /// Clients whose state has changed since it was saved.
@@ -103,7 +105,7 @@ impl RunningAlgorithm {
     pub fn new(config: &Config, clients: KeptByClient) -> Result<Self> {
         let choice = &config.algorithm;
         let rule = choice.server(
-            config.model.shape().num_params(),
+            config.sizes(),
             config.clients,
             config.clients_per_round,
             config.seed,
@@ -114,6 +116,7 @@ impl RunningAlgorithm {
             seed: config.seed,
             round: 0,
             vectors: config.vectors(),
+            keeps_personal: config.keeps_personal(),
             weighting: config.weighting,
             clients,
             changed: Vec::new(),
@@ -221,7 +224,7 @@ impl RunningAlgorithm {
         Ok(())
     }
 
-    /// Kept vectors among the sections of an update.
+    /// Kept vectors among the sections of an update; none but the round where only the device has them.
     fn kept_of(&self, update: &Update) -> Option<KeptVectors> {
         let mirrored = self.vectors.iter().filter(|spec| spec.is_mirrored());
         let section = |spec: &VectorSpec| {
@@ -229,7 +232,7 @@ impl RunningAlgorithm {
             Some((spec.name.to_owned(), values.clone()))
         };
         let sections: Sections = mirrored.filter_map(section).collect();
-        (!sections.is_empty()).then_some(KeptVectors {
+        (!sections.is_empty() || self.keeps_personal).then_some(KeptVectors {
             round: update.round,
             sections,
         })
@@ -317,6 +320,7 @@ mod tests {
             seed: 1,
             round: 0,
             vectors: client.vectors(&choice.device_params),
+            keeps_personal: false,
             weighting: Weighting::Uniform,
             clients: KeptByClient::default(),
             changed: Vec::new(),

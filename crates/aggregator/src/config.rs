@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fl_algo::{Attackers, Choice, LocalParams, SectionSpec, VectorSpec, Way, device_bytes};
+use fl_algo::{Attackers, Choice, LocalParams, SectionSpec, Sizes, VectorSpec, Way, device_bytes};
 use fl_nn::{Init, Model};
 use fl_proto::codec::{self, Codec};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
@@ -131,6 +131,33 @@ impl Config {
         algorithm.device.client.vectors(device_params)
     }
 
+    /// Sizes of the model.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes::from(self.model.shape())
+    }
+
+    /// Tells if devices keep what nobody else has.
+    pub(crate) fn keeps_personal(&self) -> bool {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        let half = algorithm.device;
+        half.keeps_personal(device_params, &self.sizes())
+    }
+
+    /// Parameters of the model that travel: the first so many.
+    pub(crate) fn travelling(&self) -> usize {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        let stays = algorithm.device.client.stays(device_params);
+        stays.travelling(&self.sizes())
+    }
+
     /// Hyper-parameters of a client, unless the algorithm changes them.
     pub fn local(&self, client: u32) -> LocalParams {
         let own = self.overrides.get(&client).copied().unwrap_or_default();
@@ -149,8 +176,7 @@ impl Config {
             device_params,
             ..
         } = &self.algorithm;
-        let num_params = self.model.shape().num_params();
-        algorithm.device.sections(device_params, way, num_params)
+        algorithm.device.sections(device_params, way, &self.sizes())
     }
 
     /// Codec of a section of `/start`.
@@ -175,10 +201,7 @@ impl Config {
     /// The global model of round 0.
     pub fn initial_params(&self) -> Vec<f32> {
         let mut params = vec![0.0; self.model.shape().num_params()];
-        let init = match self.model.activation() {
-            fl_nn::Activation::Relu => Init::He,
-            fl_nn::Activation::Sigmoid => Init::Xavier,
-        };
+        let init = Init::of(self.model.activation());
         self.model
             .init_params(init, self.seed, &mut params)
             .expect("the buffer was made for this shape");

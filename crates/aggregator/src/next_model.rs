@@ -30,11 +30,11 @@ pub(crate) struct NextModel {
     pub aggregate_s: f64,
 }
 
-/// Test of a model.
-#[derive(Clone, Copy, Debug)]
+/// Test of a model; nothing is known of a run without a global one.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tested {
-    pub loss: f64,
-    pub accuracy: f64,
+    pub loss: Option<f64>,
+    pub accuracy: Option<f64>,
     pub eval_s: f64,
 }
 
@@ -107,6 +107,9 @@ impl Rounds {
         round: u32,
         params: Arc<Vec<f32>>,
     ) -> Result<Result<Tested, Error>> {
+        if !self.shared.config.algorithm.has_global_model() {
+            return Ok(Ok(Tested::default()));
+        }
         let began = Instant::now();
         let (shared, test) = (self.shared.clone(), self.test.clone());
         let work = move || evaluated(&shared.config, &params, &test);
@@ -121,8 +124,8 @@ impl Rounds {
             accuracy,
         });
         Ok(Ok(Tested {
-            loss,
-            accuracy,
+            loss: Some(loss),
+            accuracy: Some(accuracy),
             eval_s: began.elapsed().as_secs_f64(),
         }))
     }

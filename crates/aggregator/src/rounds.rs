@@ -152,7 +152,9 @@ impl Rounds {
             let beside = beside
                 .iter()
                 .map(|(name, numbers)| (name.as_str(), &**numbers));
-            let sections = std::iter::once((MODEL, &params[..])).chain(beside);
+            let travelling = shared.config.travelling();
+            let model = (travelling > 0).then_some((MODEL, &params[..travelling]));
+            let sections = model.into_iter().chain(beside);
             let sections = sections.map(|(name, numbers)| Outgoing {
                 name,
                 codec: shared.config.codec_down(name),

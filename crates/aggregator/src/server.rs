@@ -234,7 +234,7 @@ impl Server {
         let done: Vec<&RoundRecord> = table.iter().filter(|record| record.round > 0).collect();
         let best = done
             .iter()
-            .map(|record| record.test_accuracy)
+            .filter_map(|record| record.test_accuracy)
             .reduce(f64::max);
         let sum = |bytes: fn(&RoundRecord) -> u64| table.iter().map(bytes).sum::<u64>();
         let failure = |f: &ClientRecord| ClientFailure {
@@ -248,8 +248,8 @@ impl Server {
             clients: shared.config.clients,
             rounds: shared.config.rounds,
             rounds_completed: done.len() as u32,
-            final_accuracy: table.last().map(|record| record.test_accuracy),
-            final_loss: table.last().map(|record| record.test_loss),
+            final_accuracy: table.last().and_then(|record| record.test_accuracy),
+            final_loss: table.last().and_then(|record| record.test_loss),
             best_accuracy: best,
             bytes_up: sum(|record| record.bytes_up),
             bytes_down: sum(|record| record.bytes_down),

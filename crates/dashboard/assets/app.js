@@ -140,7 +140,7 @@ function showRounds() {
   const empty = "The first evaluation is not done yet.";
   const base = { xLabel, xValues, empty, xIncrs: page.axis === "round" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
   charts.draw("chart-accuracy", { ...base, key: page.axis, yLabel: "Accuracy (%)", yValues: (v) => `${v.toFixed(2)} %`, yTicks: String,
-    series: [{ label: "test", color: "--accent", fill: true }] }, [xs, shown.map((r) => 100 * r.test_accuracy)]);
+    series: [{ label: "test", color: "--accent", fill: true }] }, [xs, shown.map((r) => (r.test_accuracy == null ? null : 100 * r.test_accuracy))]);
   charts.draw("chart-loss", { ...base, key: page.axis, yLabel: "Cross-entropy (nats)", yValues: (v) => v.toFixed(4), yTicks: String,
     series: [{ label: "test", color: "--accent" }, { label: "training", color: "--accent-2", dash: [6, 4] }] },
     [xs, shown.map((r) => r.test_loss), shown.map((r) => r.train_loss)]);

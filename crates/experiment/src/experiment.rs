@@ -3,16 +3,17 @@
 use crate::choice::{self, Body, Choice, Network, Time};
 use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
+use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
-use crate::root::{DIGITS, Data, Root};
-use crate::rule::{PartitionChoice, Partitioning, Selecting, Strategy};
+use crate::root::{Data, Root};
+use crate::rule::{Partitioning, Selecting, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native};
 use anyhow::{Context, Result};
-use fl_algo::Attackers;
-use fl_data::{Loaded, Partition, PartitionRequest, Splits};
+use fl_algo::{Attackers, Sizes};
+use fl_data::{Partition, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
 use fl_round::Order;
@@ -112,9 +113,15 @@ pub struct Experiment {
     /// Folder of the data set, unless it is the one that comes with zfl.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// File of indices that says which examples each client has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_file: Option<PathBuf>,
     /// The examples.
     #[serde(skip)]
     pub examples: Data,
+    /// The text of the file of indices.
+    #[serde(skip)]
+    pub partition_text: Option<String>,
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
@@ -163,19 +170,20 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Root) -> Result<(Self, Splits)> {
-        let (data, notes) = load(settings, out, root)?;
+        let mut examples = Examples::load(settings, out, root)?;
         let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
+        let settings = &examples.counted(settings, &partitioning)?;
+        let data = &examples.splits;
         let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
         let kind = body.map_or("mixed", Body::name);
-        let mut experiment =
-            Self::resolve(settings, partitioning, clients, kind, &data, out, root)?;
+        let mut experiment = Self::resolve(settings, partitioning, clients, kind, data, out, root)?;
         let emulated = groups.iter().any(|group| group.board.is_some());
         // Said for all only if it is so of all: read again, it would give every group a speed.
         let mut machines = groups.iter().filter(|group| group.board.is_some());
         let counted = emulated && machines.all(|group| group.speed.is_some());
-        experiment.notes.extend(notes);
+        experiment.notes.append(&mut examples.notes);
         experiment.body = body;
         experiment.board = common(
             &groups,
@@ -190,7 +198,8 @@ impl Experiment {
         };
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
-        experiment.deal(&data)?;
+        experiment.deal(&examples)?;
+        experiment.partition_text = examples.partition_text;
         memory::fits(&experiment)?;
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
@@ -203,7 +212,7 @@ impl Experiment {
         if let Out::Resumed(_) = out {
             experiment.name_inputs_from_out();
         }
-        Ok((experiment, data))
+        Ok((experiment, examples.splits))
     }
 
     /// Resolves what `zfl server` was asked for, and loads the data that it needs.
@@ -216,22 +225,25 @@ impl Experiment {
         root: &Root,
     ) -> Result<(Self, Splits)> {
         let out = Out::New(out);
-        let (data, notes) = load(settings, out, root)?;
+        let mut examples = Examples::load(settings, out, root)?;
+        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
+        let settings = &examples.counted(settings, &partitioning)?;
+        let data = &examples.splits;
         let least = settings.clients_per_round.unwrap_or(1);
         let clients = settings.clients;
         let clients = clients.unwrap_or(DEFAULT_SERVER_CLIENTS.max(least));
-        let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let mut experiment =
-            Self::resolve(settings, partitioning, clients, "server", &data, out, root)?;
-        experiment.notes.extend(notes);
-        let examples = groups::equal_examples(settings, clients, data.train.len())?;
-        experiment.examples_per_client = Some(examples);
-        experiment.deal(&data)?;
+            Self::resolve(settings, partitioning, clients, "server", data, out, root)?;
+        experiment.notes.append(&mut examples.notes);
+        let share = groups::equal_examples(settings, clients, data.train.len())?;
+        experiment.examples_per_client = Some(share);
+        experiment.deal(&examples)?;
+        experiment.partition_text = examples.partition_text;
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size, most)?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.can_be_written()?;
-        Ok((experiment, data))
+        Ok((experiment, examples.splits))
     }
 
     fn resolve(
@@ -250,10 +262,10 @@ impl Experiment {
         let activation = settings.activation();
         let model = model(&layers, activation)?;
         let strategy = Strategy::resolve(settings.strategy.as_ref())?;
-        let num_params = model.shape().num_params();
+        let sizes = Sizes::from(model.shape());
         let rule = strategy
             .0
-            .server(num_params, clients, clients_per_round, settings.seed())
+            .server(sizes, clients, clients_per_round, settings.seed())
             .map_err(Refusal)?;
         let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
         let name = settings.name.clone();
@@ -295,8 +307,10 @@ impl Experiment {
             activation,
             seed: settings.seed(),
             examples_per_client: None,
-            data: named(settings, root),
+            data: examples::named(settings, root),
+            partition_file: settings.partition_file.clone(),
             examples: root.data(settings.data.as_deref()),
+            partition_text: None,
             out,
             place,
             partitioning,
@@ -363,7 +377,11 @@ impl Experiment {
 
     /// Refuses paths that `config.toml` cannot name.
     fn can_be_written(&self) -> Result<(), Refusal> {
-        let paths = [("data", &self.data), ("faults.trace", &self.faults.trace)];
+        let paths = [
+            ("data", &self.data),
+            ("partition_file", &self.partition_file),
+            ("faults.trace", &self.faults.trace),
+        ];
         for (key, path) in paths {
             let path = path.as_deref().unwrap_or(Path::new(""));
             require(path.to_str().is_some(), || {
@@ -482,38 +500,15 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
-    /// Deals the training examples out, and takes over the sizes if the partitioner decides them.
-    fn deal(&mut self, data: &Splits) -> Result<(), Refusal> {
-        let asked = |client| match self.group(client) {
-            Some(group) => group.max_examples,
-            None => self.examples_per_client.unwrap_or(0),
-        };
-        let sizes: Vec<usize> = (0..self.clients)
-            .map(|client| asked(client) as usize)
-            .collect();
-        let request = PartitionRequest {
-            labels: &data.train.labels,
-            num_classes: data.train.num_classes,
-            sizes: &sizes,
-            seed: self.seed,
-        };
-        let PartitionChoice { rule, params } = &self.partitioning.0;
-        let dealt = rule.deal(&request, params);
-        self.partition = dealt.map_err(|error| Refusal(error.to_string()))?;
-        if rule.decides_sizes() {
-            let mut sizes = self.partition.sizes();
-            for group in &mut self.groups {
-                let most = sizes.by_ref().take(group.count as usize).max();
-                group.examples = None;
-                group.max_examples = most.unwrap_or(0) as u32;
-            }
-        }
-        Ok(())
-    }
-
     /// Parameters of the model.
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
+    }
+
+    /// Numbers that the algorithm keeps on a device and that nobody else has.
+    pub fn personal_numbers(&self) -> usize {
+        let sizes = Sizes::from(self.model.shape());
+        self.strategy.personal_numbers(&sizes)
     }
 }
 
@@ -583,51 +578,6 @@ fn quorum(
             .to_owned()
     })?;
     Ok(quorum)
-}
-
-/// The data set asked for, and lines for people about it.
-fn load(settings: &Settings, out: Out<'_>, root: &Root) -> Result<(Splits, Vec<String>), Refusal> {
-    let data = root.data(settings.data.as_deref());
-    let falls_back = settings.data.is_none() && data == Data::Digits;
-    require(!falls_back || matches!(out, Out::New(_)), || {
-        "the run was on data/mnist of a tree of zfl, and there is none here: name the tree with --root"
-            .to_owned()
-    })?;
-    let loaded = match &data {
-        Data::Digits => fl_data::digits(),
-        Data::Folder(dir) => fl_data::load(dir),
-    };
-    let loaded = loaded.map_err(|error| match &data {
-        Data::Folder(dir) if root.mnist().as_ref() == Some(dir) => {
-            format!("{error}; or restore it with: git checkout -- data/mnist")
-        }
-        _ => error.to_string(),
-    });
-    let Loaded { splits, warnings } = loaded.map_err(Refusal)?;
-    let mut notes: Vec<_> = warnings
-        .into_iter()
-        .map(|line| format!("warning: {line}"))
-        .collect();
-    if falls_back {
-        notes.push(format!(
-            "no MNIST here: the data are the digits of 8 x 8 pixels that are built in ({} to train on); --data \
-             takes others",
-            splits.train.len()
-        ));
-    }
-    Ok((splits, notes))
-}
-
-/// The data set as `config.toml` names it; not at all, if it is the MNIST of the tree.
-fn named(settings: &Settings, root: &Root) -> Option<PathBuf> {
-    let canonical = |dir: PathBuf| dir.canonicalize().unwrap_or(dir);
-    match root.data(settings.data.as_deref()) {
-        Data::Digits => Some(DIGITS.into()),
-        Data::Folder(dir) => {
-            let dir = canonical(dir);
-            (root.mnist().map(canonical).as_ref() != Some(&dir)).then_some(dir)
-        }
-    }
 }
 
 /// A value that all groups have in common, if they do.

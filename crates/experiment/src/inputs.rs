@@ -45,6 +45,10 @@ impl Experiment {
             let name = copies.add(folder, &file_name(path), text);
             *path = name.into();
         }
+        if let (Some(path), Some(text)) = (&mut self.partition_file, &self.partition_text) {
+            let name = copies.add(folder, &file_name(path), text);
+            *path = name.into();
+        }
         let in_all = self.groups.iter_mut().map(|group| &mut group.board);
         for board in in_all.chain([&mut self.board]).flatten() {
             if board.path.is_some() {
@@ -74,9 +78,10 @@ impl Experiment {
             let path = Path::new(path).strip_prefix(&out).ok()?;
             path.to_str().map(str::to_owned)
         };
-        let trace = self.faults.trace.as_deref().and_then(Path::to_str);
-        if let Some(trace) = trace.and_then(short) {
-            self.faults.trace = Some(trace.into());
+        for path in [&mut self.faults.trace, &mut self.partition_file] {
+            if let Some(short) = path.as_deref().and_then(Path::to_str).and_then(short) {
+                *path = Some(short.into());
+            }
         }
         let groups = self.groups.iter_mut();
         let (boards, links): (Vec<_>, Vec<_>) = groups

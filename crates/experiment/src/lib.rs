@@ -16,6 +16,7 @@ pub mod boards;
 pub mod choice;
 mod encoding;
 pub mod estimate;
+mod examples;
 mod experiment;
 pub mod groups;
 mod inputs;

@@ -411,8 +411,10 @@ mod tests {
         let text = refused("name = \"shards\"");
         assert_eq!(
             text,
-            "there is no partition `shards`: take iid or dirichlet"
+            "there is no partition `shards`: did you mean `shard`?"
         );
+        let text = refused("name = \"by-hand\"");
+        assert!(text.contains("take iid or dirichlet or"), "{text}");
         let text = refused("name = \"dirichlet\"\nbeta = 1");
         assert!(text.contains("there is no `beta`: take alpha or"), "{text}");
         assert!(refused("alpha = 1").contains("no parameters"));

@@ -9,8 +9,8 @@
 use crate::choice::{BodyChoice, Network, Time};
 use crate::encoding::{Encoding, Encodings};
 use crate::keys::domain::{
-    Count, Domain, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience, Probability,
-    Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
+    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys, schema};
@@ -65,6 +65,8 @@ keys! {
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
         /// Rule by which the training examples are dealt out
         partition: Rule<PartitionChoice> | "\"iid\"", RunAndServer "partition" "Training";
+        /// File that says which examples each device has, a line of indices for each; for the partition `natural`
+        partition_file: File | "none", RunAndServer "partition-file" "Training";
         /// Algorithm that devices and server follow
         strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
         /// Rule by which the clients of a round are chosen; see docs/selection.md
@@ -258,7 +260,12 @@ impl Settings {
 
     /// Takes the paths in it from this folder, and makes them ones that can be read from any other.
     fn resolve_paths(&mut self, folder: &Path) {
-        let own = [&mut self.data, &mut self.faults.trace, &mut self.out];
+        let own = [
+            &mut self.data,
+            &mut self.partition_file,
+            &mut self.faults.trace,
+            &mut self.out,
+        ];
         for path in own.into_iter().flatten() {
             if *path == Path::new(DIGITS) {
                 continue;

@@ -3,6 +3,7 @@
 
 use crate::estimate::deadlines;
 use crate::experiment::Experiment;
+use fl_algo::Sizes;
 
 impl Experiment {
     /// Reasons for which another run of this experiment may have another model; most have none.
@@ -19,11 +20,11 @@ impl Experiment {
         if self.use_late {
             reasons.push("use_late: an update that misses its round counts in the next".to_owned());
         }
-        let params = self.model.shape().num_params();
+        let sizes = Sizes::from(self.model.shape());
         let rule = self
             .strategy
             .0
-            .server(params, self.clients, wanted, self.seed);
+            .server(sizes, self.clients, wanted, self.seed);
         let rule = rule.ok().filter(|_| !simulated);
         reasons.extend(rule.and_then(|rule| self.strategy.0.notice(&*rule)));
         if self.fault_plan().is_ok_and(|plan| plan.follows_the_clock()) {

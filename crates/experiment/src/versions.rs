@@ -17,7 +17,7 @@ const PIECE: usize = 64 << 10;
 const MAX_FILE: u64 = 1 << 30;
 
 /// By name: `qemu` and `linux` in their own words; as a SHA-256 `firmware <board>`, `board <board>`,
-/// `link <link>`, `trace` and `data`.
+/// `link <link>`, `trace`, `partition` and `data`.
 ///
 /// # Errors
 /// If a firmware or a file of the data cannot be read.
@@ -41,7 +41,8 @@ pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     Ok(versions)
 }
 
-/// SHA-256 of what is small enough to be kept in a run directory: `board <board>`, `link <link>`, `trace`.
+/// SHA-256 of what is small enough to be kept in a run directory: `board <board>`, `link <link>`, `trace`,
+/// `partition`.
 pub fn texts(experiment: &Experiment) -> BTreeMap<String, String> {
     let of_groups = experiment.groups.iter().flat_map(|group| {
         let board = group.board.as_ref();
@@ -52,8 +53,13 @@ pub fn texts(experiment: &Experiment) -> BTreeMap<String, String> {
         let link = link.map(|(link, text)| (name(link), text));
         board.into_iter().chain(link)
     });
-    let trace = experiment.trace.iter();
-    let texts = of_groups.chain(trace.map(|text| ("trace".to_owned(), text)));
+    let alone = [
+        ("trace", &experiment.trace),
+        ("partition", &experiment.partition_text),
+    ];
+    let alone = alone.into_iter();
+    let alone = alone.filter_map(|(name, text)| Some((name.to_owned(), text.as_ref()?)));
+    let texts = of_groups.chain(alone);
     texts
         .map(|(name, text)| (name, finish(Sha256::new().chain_update(text))))
         .collect()

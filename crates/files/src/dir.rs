@@ -181,6 +181,14 @@ impl Dir {
         self.own(name, OFlag::O_APPEND | OFlag::O_CREAT)
     }
 
+    /// Opens a file to be read and written in place, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// As [`Dir::append`].
+    pub fn in_place(&self, name: &str) -> Result<File, FileError> {
+        self.own(name, OFlag::O_CREAT)
+    }
+
     /// Makes a file that is not there yet.
     ///
     /// # Errors

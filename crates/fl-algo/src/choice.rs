@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::registry::{Algorithm, find};
 use crate::server::{ServerRule, Setup};
+use crate::vector::{Sizes, Stays};
 use fl_param::{ParamError, ParamSpec, Params};
 
 /// An algorithm and the parameters of both its halves.
@@ -58,20 +59,27 @@ impl Choice {
     /// Reason why the algorithm does not fit the run, for a person.
     pub fn server(
         &self,
-        num_params: usize,
+        sizes: impl Into<Sizes>,
         clients: u32,
         clients_per_round: u32,
         seed: u64,
     ) -> Result<Box<dyn ServerRule>, String> {
+        let sizes = sizes.into();
         let setup = Setup {
             device_params: self.device_params,
             params: self.params,
-            num_params,
+            num_params: sizes.num_params,
+            sizes,
             clients,
             clients_per_round,
             seed,
         };
         (self.algorithm.server)(&setup).map_err(|why| format!("{}: {why}", self.algorithm.name))
+    }
+
+    /// Tells if there is a global model: all of it travels.
+    pub fn has_global_model(&self) -> bool {
+        self.algorithm.device.client.stays(&self.device_params) == Stays::Nothing
     }
 
     /// Reason for which the model of a run with this algorithm depends on time, if it does.

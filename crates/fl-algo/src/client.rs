@@ -1,11 +1,12 @@
 //! The device half of an algorithm, and the object that a device runs it by.
 
 use core::fmt;
+use core::ops::Range;
 
 use fl_nn::{Correction, Model};
 
 use crate::registry::{DeviceHalf, find_rule};
-use crate::vector::{SectionSpec, VectorSpec, Vectors, Way};
+use crate::vector::{SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way};
 use fl_param::{ParamError, Params};
 
 /// One client's task in a round, and after training what came of it.
@@ -13,6 +14,8 @@ use fl_param::{ParamError, Params};
 pub struct LocalJob<'a> {
     /// The round, from 1.
     pub round: u32,
+    /// The round whose end the kept vectors are of; 0 before the client's first.
+    pub state_round: u32,
     /// The training of this round, from 0: more than one if [`ClientRule::end`] asks for it.
     pub pass: u32,
     /// Passes over the client's examples.
@@ -44,6 +47,45 @@ pub enum Pass {
     Again,
 }
 
+/// Plan of one pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassPlan {
+    /// Passes over the client's examples.
+    pub epochs: u32,
+    /// Number of the stream that orders the examples; 0 is that of FedAvg.
+    pub stream: u32,
+    /// Parameters that move; the others stand still.
+    pub trains: Trains,
+    /// [`ClientRule::correct`] is called, if the rule corrects at all.
+    pub corrects: bool,
+    /// Largest norm of the corrected gradient, unless the run has a smaller one.
+    pub clip_norm: Option<f32>,
+}
+
+impl PassPlan {
+    /// A pass of this number over all parameters, as FedAvg's.
+    pub fn new(pass: u32, epochs: u32) -> Self {
+        Self {
+            epochs,
+            stream: pass,
+            trains: Trains::All,
+            corrects: true,
+            clip_norm: None,
+        }
+    }
+}
+
+/// Parameters that move in a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trains {
+    /// All of them.
+    All,
+    /// Those that travel.
+    Travelling,
+    /// Those that stay on the device.
+    Staying,
+}
+
 /// The device half of an algorithm. It has no state but its vectors, so that state is what can be kept,
 /// counted and sent.
 pub trait ClientRule: Sync {
@@ -60,9 +102,16 @@ pub trait ClientRule: Sync {
         false
     }
 
-    /// Tells if the local model goes up as section `model`.
-    fn sends_model(&self) -> bool {
-        true
+    /// Part of the model that stays on the device. The rest travels as section `model`, both ways.
+    fn stays(&self, params: &Params) -> Stays {
+        let _ = params;
+        Stays::Nothing
+    }
+
+    /// Plans a pass, of a round with so many epochs.
+    fn plan(&self, params: &Params, pass: u32, local_epochs: u32) -> PassPlan {
+        let _ = params;
+        PassPlan::new(pass, local_epochs)
     }
 
     /// Prepares a pass. Vectors that came down are in place, `weights` is the model to train.
@@ -104,6 +153,21 @@ pub trait ClientRule: Sync {
     fn metrics(&self, params: &Params, vectors: &Vectors, report: &mut dyn FnMut(&str, f32)) {
         let _ = (params, vectors, report);
     }
+
+    /// Writes the client's personal model into `out`; `false` if the rule makes none.
+    ///
+    /// # Shapes
+    /// `global` and `out` are `[num_params]`.
+    fn personal(
+        &self,
+        params: &Params,
+        global: &[f32],
+        vectors: &Vectors,
+        out: &mut [f32],
+    ) -> bool {
+        let _ = (params, global, vectors, out);
+        false
+    }
 }
 
 /// A client rule at work on one device: its parameters, its vectors, and the round that they are of.
@@ -112,30 +176,33 @@ pub struct LocalRule {
     half: &'static DeviceHalf,
     params: Params,
     vectors: Vectors,
-    num_params: usize,
+    sizes: Sizes,
     /// The round whose end the kept vectors hold: 0 is before the first; `None` amid a training
     /// or a fetch.
     state_round: Option<u32>,
+    /// Plan of the pass at hand.
+    plan: PassPlan,
 }
 
 impl LocalRule {
-    /// A rule by its name on the wire, for a model of `num_params` parameters.
+    /// A rule by its name on the wire, for a model of these sizes.
     ///
     /// # Errors
     /// [`RuleError::Unknown`].
-    pub fn named(name: &str, num_params: usize) -> Result<Self, RuleError> {
+    pub fn named(name: &str, sizes: impl Into<Sizes>) -> Result<Self, RuleError> {
         let half = find_rule(name).ok_or(RuleError::Unknown)?;
-        Ok(Self::new(half, num_params))
+        Ok(Self::new(half, sizes))
     }
 
-    /// A rule for a model of `num_params` parameters.
-    pub fn new(half: &'static DeviceHalf, num_params: usize) -> Self {
+    /// A rule for a model of these sizes.
+    pub fn new(half: &'static DeviceHalf, sizes: impl Into<Sizes>) -> Self {
         Self {
             half,
             params: Params::defaults(half.params),
             vectors: Vectors::default(),
-            num_params,
+            sizes: sizes.into(),
             state_round: Some(0),
+            plan: PassPlan::new(0, 1),
         }
     }
 
@@ -161,7 +228,7 @@ impl LocalRule {
             }
         }
         self.params = params;
-        self.vectors.prepare(self.specs(), self.num_params)
+        self.vectors.prepare(self.specs(), &self.sizes)
     }
 
     /// Vectors of the rule with its parameters.
@@ -171,7 +238,7 @@ impl LocalRule {
 
     /// Bytes that the vectors take.
     pub fn bytes(&self) -> u64 {
-        Vectors::bytes(self.specs(), self.num_params)
+        Vectors::bytes(self.specs(), &self.sizes)
     }
 
     /// Buffer for a section that came with `/start`.
@@ -191,14 +258,15 @@ impl LocalRule {
     /// Tells if the kept vectors have to be fetched before a training on the state of `round`; for round
     /// 0 they are zeroed here and now.
     pub fn needs_state(&mut self, round: u32) -> bool {
-        if self.position(|spec| spec.is_mirrored()).is_none() || self.state_round == Some(round) {
+        let is_mirrored = self.position(|spec| spec.is_mirrored()).is_some();
+        if !(is_mirrored || self.keeps_personal()) || self.state_round == Some(round) {
             return false;
         }
         if round > 0 {
             return true;
         }
         for (index, spec) in self.specs().iter().enumerate() {
-            if spec.is_mirrored() {
+            if spec.kept {
                 self.vectors.get_mut(index).fill(0.0);
             }
         }
@@ -206,23 +274,68 @@ impl LocalRule {
         false
     }
 
-    /// Says that the buffers of [`LocalRule::state_mut`] now hold the state of `round`.
+    /// Says that the kept vectors and what stays of the model are those of `round`.
     pub fn state_arrived(&mut self, round: u32) {
         self.state_round = Some(round);
+    }
+
+    /// Parameters of the model that travel: the first so many.
+    pub fn travelling(&self) -> usize {
+        let stays = self.half.client.stays(&self.params);
+        stays.travelling(&self.sizes)
+    }
+
+    /// Tells if anything stays on the device from round to round that nobody else has.
+    pub fn keeps_personal(&self) -> bool {
+        self.half.keeps_personal(&self.params, &self.sizes)
+    }
+
+    /// What stays on the device and nobody else has, in its order: the end of the model, then vectors.
+    pub fn personal_part<'a>(&'a self, weights: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        let model = weights.get(self.travelling()..).unwrap_or(&[]);
+        let own = (0..)
+            .zip(self.specs())
+            .filter(|(_, spec)| spec.is_personal());
+        core::iter::once(model).chain(own.map(|(index, _)| self.vectors.get(index)))
+    }
+
+    /// [`LocalRule::personal_part`], to write; until [`LocalRule::state_arrived`] it is of no round.
+    pub fn personal_part_mut<'a>(
+        &'a mut self,
+        weights: &'a mut [f32],
+    ) -> impl Iterator<Item = &'a mut [f32]> {
+        let model = weights.get_mut(self.travelling()..).unwrap_or(&mut []);
+        let specs = self.specs();
+        self.state_round = None;
+        let own = self.vectors.iter_mut().zip(specs);
+        let own = own.filter(|(_, spec)| spec.is_personal());
+        core::iter::once(model).chain(own.map(|(vector, _)| vector))
+    }
+
+    /// Plan of a pass, of a round with so many epochs.
+    pub fn plan(&self, pass: u32, local_epochs: u32) -> PassPlan {
+        self.half.client.plan(&self.params, pass, local_epochs)
     }
 
     /// Prepares a pass; until [`LocalRule::end`] the kept vectors are those of no round.
     pub fn begin(&mut self, job: &LocalJob<'_>, weights: &mut [f32]) {
         self.state_round = None;
+        self.plan = self.plan(job.pass, job.local_epochs);
         let client = self.half.client;
         client.begin(&self.params, job, weights, &mut self.vectors);
     }
 
     /// The correction to train with, if the rule has one.
     pub fn correction(&mut self) -> Option<RuleCorrection<'_>> {
+        let PassPlan {
+            trains, corrects, ..
+        } = self.plan;
         let client = self.half.client;
-        let corrects = client.corrects(&self.params, &self.vectors);
-        corrects.then_some(RuleCorrection { rule: self })
+        let corrects = corrects && client.corrects(&self.params, &self.vectors);
+        (corrects || trains != Trains::All).then_some(RuleCorrection {
+            rule: self,
+            corrects,
+        })
     }
 
     /// Ends a pass that trained all its epochs.
@@ -237,7 +350,7 @@ impl LocalRule {
 
     /// Sections of a message, in their order.
     pub fn sections(&self, way: Way) -> impl Iterator<Item = SectionSpec> + use<> {
-        self.half.sections(&self.params, way, self.num_params)
+        self.half.sections(&self.params, way, &self.sizes)
     }
 
     /// Numbers of a vector by its name; empty if the rule has none of it.
@@ -251,6 +364,17 @@ impl LocalRule {
         self.half
             .client
             .metrics(&self.params, &self.vectors, report);
+    }
+
+    /// Writes the client's personal model into `out`; `false` if there is none: the rule makes none, or
+    /// the client has trained in no round yet.
+    ///
+    /// # Shapes
+    /// `global` and `out` are `[num_params]`.
+    pub fn personal(&self, global: &[f32], out: &mut [f32]) -> bool {
+        let has_trained = self.state_round.is_some_and(|round| round > 0);
+        let client = self.half.client;
+        has_trained && client.personal(&self.params, global, &self.vectors, out)
     }
 
     fn position(&self, wanted: impl Fn(&VectorSpec) -> bool) -> Option<usize> {
@@ -272,6 +396,7 @@ impl fmt::Debug for LocalRule {
 #[derive(Debug)]
 pub struct RuleCorrection<'a> {
     rule: &'a mut LocalRule,
+    corrects: bool,
 }
 
 impl Correction for RuleCorrection<'_> {
@@ -282,8 +407,19 @@ impl Correction for RuleCorrection<'_> {
             vectors,
             ..
         } = self.rule;
-        half.client
-            .correct(params, vectors, first, weights, gradient);
+        if self.corrects {
+            half.client
+                .correct(params, vectors, first, weights, gradient);
+        }
+    }
+
+    fn trained(&self) -> Range<usize> {
+        let (travelling, all) = (self.rule.travelling(), self.rule.sizes.num_params);
+        match self.rule.plan.trains {
+            Trains::All => 0..all,
+            Trains::Travelling => 0..travelling,
+            Trains::Staying => travelling..all,
+        }
     }
 }
 

@@ -48,7 +48,9 @@ pub use attack::{Attack, AttackChoice, Attackers, Examples, Scene, attack};
 pub use attacks::ATTACKS;
 #[cfg(feature = "server")]
 pub use choice::Choice;
-pub use client::{ClientRule, LocalJob, LocalRule, Pass, RuleCorrection, RuleError};
+pub use client::{
+    ClientRule, LocalJob, LocalRule, Pass, PassPlan, RuleCorrection, RuleError, Trains,
+};
 #[cfg(feature = "server")]
 pub use exact::{ExactError, ExactMean, ExactSum};
 pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};
@@ -58,4 +60,6 @@ pub use server::{
     AggregateError, KeptVectors, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
     ServerRule, Setup, Update,
 };
-pub use vector::{Length, MODEL, SectionSpec, VectorSpec, Vectors, Way, device_bytes};
+pub use vector::{
+    Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way, device_bytes,
+};

@@ -1,10 +1,10 @@
 //! Algorithms by name.
 
-use crate::algorithms::ALGORITHMS;
+use crate::algorithms::{ALGORITHMS, DEVICE_HALVES};
 use crate::client::ClientRule;
 #[cfg(feature = "server")]
 use crate::server::{ServerRule, Setup};
-use crate::vector::{MODEL, SectionSpec, Way};
+use crate::vector::{MODEL, SectionSpec, Sizes, Way};
 use fl_param::{ParamSpec, Params};
 
 /// One algorithm: all that is to be known of it.
@@ -45,21 +45,31 @@ impl DeviceHalf {
         &self,
         params: &Params,
         way: Way,
-        num_params: usize,
+        sizes: &Sizes,
     ) -> impl Iterator<Item = SectionSpec> + use<> {
-        let has_model = match way {
-            Way::Down => true,
-            Way::Up => self.client.sends_model(),
-            Way::State => false,
-        };
+        let (sizes, count) = (*sizes, self.client.stays(params).travelling(sizes));
+        let has_model = count > 0 && way != Way::State;
         let model = has_model.then_some(SectionSpec {
             name: MODEL,
-            count: num_params,
+            count,
             exact: false,
         });
         let vectors = self.client.vectors(params).iter();
-        let beside = vectors.filter_map(move |spec| spec.section(way, num_params));
+        let beside = vectors.filter_map(move |spec| spec.section(way, &sizes));
         model.into_iter().chain(beside)
+    }
+
+    /// Tells if anything stays on the device from round to round that nobody else has.
+    pub fn keeps_personal(&self, params: &Params, sizes: &Sizes) -> bool {
+        self.personal_numbers(params, sizes) > 0
+    }
+
+    /// Numbers that stay on the device from round to round and that nobody else has.
+    pub fn personal_numbers(&self, params: &Params, sizes: &Sizes) -> usize {
+        let vectors = self.client.vectors(params).iter();
+        let vectors = vectors.filter(|spec| spec.is_personal());
+        let beside: usize = vectors.map(|spec| spec.length.of(sizes)).sum();
+        sizes.num_params - self.client.stays(params).travelling(sizes) + beside
     }
 }
 
@@ -79,16 +89,14 @@ pub fn find(name: &str) -> Option<&'static Algorithm> {
 
 /// A device half by its name on the wire.
 pub fn find_rule(rule: &str) -> Option<&'static DeviceHalf> {
-    let mut halves = ALGORITHMS.iter().map(|known| known.device);
-    halves.find(|half| half.rule == rule)
+    DEVICE_HALVES.iter().copied().find(|half| half.rule == rule)
 }
 
 /// Names of all client rules, each once.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
-    let known = ALGORITHMS.iter().enumerate();
-    known.filter_map(|(at, known)| {
-        let rule = known.device.rule;
-        let before = &ALGORITHMS[..at];
-        (!before.iter().any(|other| other.device.rule == rule)).then_some(rule)
+    let rules = DEVICE_HALVES.iter().map(|half| half.rule).enumerate();
+    rules.filter_map(|(at, rule)| {
+        let before = &DEVICE_HALVES[..at];
+        (!before.iter().any(|other| other.rule == rule)).then_some(rule)
     })
 }

@@ -1,12 +1,20 @@
 //! The server half of an algorithm: from updates to the next global model.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::exact::ExactError;
+use crate::vector::Sizes;
 use fl_param::Params;
+
+pub(crate) mod distances;
+pub(crate) mod held;
+pub(crate) mod lean;
+pub(crate) mod momentum;
+pub(crate) mod sorted;
 
 /// Named vectors, as they come and go on the wire and are saved.
 pub type Sections = BTreeMap<String, Vec<f32>>;
@@ -23,6 +31,8 @@ pub struct Setup {
     pub params: Params,
     /// Length of the model.
     pub num_params: usize,
+    /// Sizes of the model.
+    pub sizes: Sizes,
     /// Clients that there may be: IDs `0..clients`.
     pub clients: u32,
     /// Updates that a round is meant to have.
@@ -103,6 +113,18 @@ pub struct SavedState {
     pub numbers: BTreeMap<String, f64>,
     /// Vectors, by name.
     pub vectors: Sections,
+}
+
+impl SavedState {
+    /// A saved vector.
+    ///
+    /// # Errors
+    /// [`AggregateError`] if it is not there, or not as long as the model.
+    pub(crate) fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, AggregateError> {
+        let found = self.vectors.remove(name);
+        let found = found.filter(|vector| crate::exact::check(len, vector).is_ok());
+        found.ok_or_else(|| AggregateError(format!("the saved state has no {name} of this model")))
+    }
 }
 
 /// Policy of the rounds of an algorithm.
@@ -200,11 +222,36 @@ pub(crate) fn server_step(
     } else {
         global.iter().zip(mean).map(step).collect()
     };
-    if let Some(at) = moved.iter().position(|param| !param.is_finite()) {
-        return Err(ExactError::Overflow { at }.into());
-    }
-    *global = moved;
+    *global = finite(moved)?;
     Ok(())
+}
+
+/// Numbers that are all within the range of f32.
+///
+/// # Errors
+/// [`ExactError::Overflow`] with the place of the first that is not.
+pub(crate) fn finite(numbers: Vec<f32>) -> Result<Vec<f32>, ExactError> {
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(at) => Err(ExactError::Overflow { at }),
+        None => Ok(numbers),
+    }
+}
+
+/// A number above 0 that the client rule told.
+///
+/// # Errors
+/// [`Rejected`] if it is not there or is none.
+pub(crate) fn told(update: &Update, name: &str) -> Result<f32, Rejected> {
+    let number = update.metrics.get(name).copied();
+    let number = number.filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| Rejected(format!("it tells no {name} above 0")))
+}
+
+/// Numbers about a round, by their names.
+pub(crate) fn named<const N: usize>(metrics: [(&str, f64); N]) -> RoundMetrics {
+    metrics
+        .map(|(name, value)| (name.to_string(), value))
+        .into()
 }
 
 /// Reason why an update was not taken.

@@ -2,9 +2,72 @@
 
 use alloc::vec::Vec;
 
-use fl_nn::{Model, PlanError};
+use fl_nn::{MAX_LAYERS, Model, PlanError, Shape};
 
 use crate::client::RuleError;
+
+/// Sizes of a model, from which the lengths of vectors and sections follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Parameters.
+    pub num_params: usize,
+    /// Classes.
+    pub num_classes: usize,
+    /// Parameters of each weight layer, input side first; 0 behind the last.
+    pub layers: [usize; MAX_LAYERS],
+}
+
+impl From<&Shape> for Sizes {
+    fn from(shape: &Shape) -> Self {
+        let mut layers = [0; MAX_LAYERS];
+        for (layer, sizes) in layers.iter_mut().zip(shape.sizes().windows(2)) {
+            *layer = (sizes[0] as usize + 1) * sizes[1] as usize;
+        }
+        Self {
+            num_params: shape.num_params(),
+            num_classes: shape.num_classes(),
+            layers,
+        }
+    }
+}
+
+impl From<usize> for Sizes {
+    /// A model of which only the number of parameters counts.
+    fn from(num_params: usize) -> Self {
+        Self {
+            num_params,
+            ..Self::default()
+        }
+    }
+}
+
+/// Part of the model that stays on the device and never travels. It begins as the initial model of the
+/// experiment's seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stays {
+    /// Nothing: the whole model travels.
+    #[default]
+    Nothing,
+    /// This many weight layers at the output; all of them if the model has no more.
+    LastLayers(u32),
+    /// All of it: there is no global model.
+    All,
+}
+
+impl Stays {
+    /// Parameters that travel: the first so many.
+    pub fn travelling(self, sizes: &Sizes) -> usize {
+        match self {
+            Self::Nothing => sizes.num_params,
+            Self::All => 0,
+            Self::LastLayers(count) => {
+                let layers = sizes.layers.iter().filter(|layer| **layer > 0).count();
+                let body = layers.saturating_sub(count as usize);
+                sizes.layers[..body].iter().sum()
+            }
+        }
+    }
+}
 
 /// Length of a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,14 +76,17 @@ pub enum Length {
     Model,
     /// This many numbers, whatever the model.
     Fixed(u32),
+    /// A row of the model's outputs for each class.
+    ClassTable,
 }
 
 impl Length {
-    /// Numbers of a vector for a model of `num_params` parameters.
-    pub fn of(self, num_params: usize) -> usize {
+    /// Numbers of a vector for a model of these sizes.
+    pub fn of(self, sizes: &Sizes) -> usize {
         match self {
-            Self::Model => num_params,
+            Self::Model => sizes.num_params,
             Self::Fixed(count) => count as usize,
+            Self::ClassTable => sizes.num_classes * sizes.num_classes,
         }
     }
 }
@@ -37,7 +103,7 @@ pub struct VectorSpec {
     /// Goes with every `/results`.
     pub up: bool,
     /// Stays from round to round and begins as zeros. If it goes up too, the server keeps a copy, from
-    /// which a device that has lost its own gets it back.
+    /// which a device that has lost its own gets it back; if not, it is in the device's storage alone.
     pub kept: bool,
 }
 
@@ -45,6 +111,11 @@ impl VectorSpec {
     /// A vector that the server keeps a copy of.
     pub fn is_mirrored(&self) -> bool {
         self.kept && self.up
+    }
+
+    /// A vector that nobody but the device has.
+    pub fn is_personal(&self) -> bool {
+        self.kept && !self.up
     }
 }
 
@@ -78,7 +149,7 @@ impl VectorSpec {
     ///
     /// Vectors that come down are as exact as the server has them. Kept vectors go up so too: nothing of
     /// them may be lost on their way to the server and back.
-    pub(crate) fn section(&self, way: Way, num_params: usize) -> Option<SectionSpec> {
+    pub(crate) fn section(&self, way: Way, sizes: &Sizes) -> Option<SectionSpec> {
         let (goes, exact) = match way {
             Way::Down => (self.down, true),
             Way::Up => (self.up, self.kept),
@@ -86,7 +157,7 @@ impl VectorSpec {
         };
         goes.then_some(SectionSpec {
             name: self.name,
-            count: self.length.of(num_params),
+            count: self.length.of(sizes),
             exact,
         })
     }
@@ -108,7 +179,7 @@ pub fn device_bytes(
     let shape = model.shape();
     let training = model.training_plan(batch_size as usize, examples as usize)?;
     let data = (shape.num_inputs() as u64 + 1) * u64::from(examples);
-    let vectors = Vectors::bytes(vectors, shape.num_params());
+    let vectors = Vectors::bytes(vectors, &Sizes::from(shape));
     Ok(training.total_bytes() + data + vectors)
 }
 
@@ -120,8 +191,8 @@ pub struct Vectors {
 
 impl Vectors {
     /// Bytes that the vectors take.
-    pub fn bytes(specs: &[VectorSpec], num_params: usize) -> u64 {
-        let each = specs.iter().map(|spec| spec.length.of(num_params) as u64);
+    pub fn bytes(specs: &[VectorSpec], sizes: &Sizes) -> u64 {
+        let each = specs.iter().map(|spec| spec.length.of(sizes) as u64);
         4 * each.sum::<u64>()
     }
 
@@ -129,18 +200,14 @@ impl Vectors {
     ///
     /// # Errors
     /// [`RuleError::OutOfMemory`].
-    pub(crate) fn prepare(
-        &mut self,
-        specs: &[VectorSpec],
-        num_params: usize,
-    ) -> Result<(), RuleError> {
+    pub(crate) fn prepare(&mut self, specs: &[VectorSpec], sizes: &Sizes) -> Result<(), RuleError> {
         self.buffers.resize_with(specs.len(), Vec::new);
         for (buffer, spec) in self.buffers.iter_mut().zip(specs) {
-            let count = spec.length.of(num_params);
+            let count = spec.length.of(sizes);
             let more = count.saturating_sub(buffer.len());
             if buffer.try_reserve_exact(more).is_err() {
                 return Err(RuleError::OutOfMemory {
-                    bytes: Self::bytes(specs, num_params),
+                    bytes: Self::bytes(specs, sizes),
                 });
             }
             buffer.resize(count, 0.0);
@@ -158,6 +225,11 @@ impl Vectors {
         self.buffers
             .get_mut(index)
             .map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    /// All of them, to write.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.buffers.iter_mut().map(Vec::as_mut_slice)
     }
 
     /// Two different vectors at once; empty if either is not there.

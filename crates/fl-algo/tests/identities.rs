@@ -168,8 +168,7 @@ fn a_device_that_lost_its_variate_goes_on_as_if_it_had_not() {
     let whole = after("scaffold", &[], 4);
     let mut rebooted = Federation::new("scaffold", &[], &shares(), config());
     rebooted.rounds(2);
-    let num_params = rebooted.global.len();
-    rebooted.clients[1].rule = LocalRule::named("scaffold", num_params).unwrap();
+    rebooted.clients[1].rule = LocalRule::named("scaffold", sizes()).unwrap();
     assert_eq!(bits(&rebooted.rounds(2).global), bits(&whole));
 }
 

@@ -44,8 +44,8 @@ impl ClientRule for Everything {
         true
     }
 
-    fn sends_model(&self) -> bool {
-        false
+    fn stays(&self, _: &Params) -> Stays {
+        Stays::LastLayers(1)
     }
 
     fn correct(&self, _: &Params, _: &mut Vectors, first: usize, _: &[f32], gradient: &mut [f32]) {
@@ -67,7 +67,7 @@ impl ClientRule for Everything {
 }
 
 fn prepared() -> LocalRule {
-    let mut rule = LocalRule::new(&HALF, NUM_PARAMS);
+    let mut rule = LocalRule::new(&HALF, Sizes::from(model().shape()));
     rule.prepare([("unknown", 1.0)]).unwrap();
     rule
 }
@@ -77,6 +77,7 @@ fn pass(rule: &mut LocalRule, round: u32, pass: u32) -> Pass {
     let model = model();
     let job = LocalJob {
         round,
+        state_round: 0,
         pass,
         local_epochs: 1,
         batch_size: 1,
@@ -111,13 +112,9 @@ fn sections_go_where_the_rule_says() {
 fn sections_of_every_message_are_told_with_their_exactness() {
     let section = |name, count, exact| SectionSpec { name, count, exact };
     let sections = |rule: &LocalRule, way| rule.sections(way).collect::<Vec<_>>();
-    // A rule that sends no model, and keeps what goes up.
+    // A rule of which no part of the model travels, and that keeps what goes up.
     let rule = prepared();
-    let model = section(MODEL, NUM_PARAMS, false);
-    assert_eq!(
-        sections(&rule, Way::Down),
-        [model, section("down", 2, true)]
-    );
+    assert_eq!(sections(&rule, Way::Down), [section("down", 2, true)]);
     assert_eq!(sections(&rule, Way::Up), [section("kept", 3, true)]);
     assert_eq!(sections(&rule, Way::State), [section("kept", 3, true)]);
     let mut plain = LocalRule::named("fedavg", 5).unwrap();

@@ -348,10 +348,14 @@ fn every_algorithm_is_declared_well() {
             assert!(spec.name.len() <= 16, "{name}: {}", spec.name);
         }
     }
-    assert_eq!(
-        rule_names().collect::<Vec<_>>(),
-        ["fedavg", "fedprox", "scaffold"]
-    );
+    let mut rules = BTreeMap::new();
+    for rule in rule_names() {
+        assert!(rules.insert(rule, ()).is_none(), "{rule} is there twice");
+        assert_eq!(find_rule(rule).unwrap().rule, rule);
+    }
+    for algorithm in ALGORITHMS {
+        assert!(rules.contains_key(algorithm.device.rule));
+    }
     assert_eq!(Choice::default().algorithm.name, "fedavg");
 }
 

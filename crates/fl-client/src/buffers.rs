@@ -27,11 +27,29 @@ impl Buffers {
             name: section.name,
             codec: codec::of_section(section.exact, codec),
             numbers: match section.name {
-                MODEL => &self.params,
+                MODEL => &self.params[..section.count.min(self.params.len())],
                 name => self.rule.vector(name),
             },
         });
         sections.take(MAX_SECTIONS).collect()
+    }
+
+    /// What stays on the device and nobody else has, number by number.
+    pub fn personal(&self) -> impl Iterator<Item = &f32> {
+        self.rule.personal_part(&self.params).flatten()
+    }
+
+    /// Numbers of [`Buffers::personal`].
+    pub fn personal_len(&self) -> usize {
+        self.rule
+            .personal_part(&self.params)
+            .map(<[f32]>::len)
+            .sum()
+    }
+
+    /// [`Buffers::personal`], to write.
+    pub fn personal_mut(&mut self) -> impl Iterator<Item = &mut f32> {
+        self.rule.personal_part_mut(&mut self.params).flatten()
     }
 
     /// Codec and count of the sections of a message to this device, in the widest codec.

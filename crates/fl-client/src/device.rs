@@ -188,12 +188,14 @@ impl<P: Port> Device<P> {
 
     fn poll_inbound(&mut self, port: &mut P, now_us: u64) -> bool {
         let mut moved = false;
+        let mut somebody_waits = !self.state.stopped;
         for slot in &mut self.inbound {
-            if slot.is_none() && !self.state.stopped {
+            if slot.is_none() && somebody_waits {
                 *slot = port
                     .accept()
                     .map(|connection| Inbound::new(connection, now_us));
-                moved |= slot.is_some();
+                somebody_waits = slot.is_some();
+                moved |= somebody_waits;
             }
             let Some(exchange) = slot else { continue };
             let mut wire = Metered {
@@ -248,7 +250,12 @@ impl<P: Port> Device<P> {
             return;
         };
         let (round, usage) = (job.start.round, port.usage());
-        self.state.finish_job(job, self.traffic, now_us, usage);
+        let mut wire = Metered {
+            port,
+            traffic: &mut self.traffic,
+            now_us,
+        };
+        self.state.finish_job(job, &mut wire, usage);
         match (&self.state.results, &self.state.phase) {
             (Some(results), _) => {
                 let (ms, loss) = (results.cost.train_us / 1000, results.loss);
@@ -359,7 +366,10 @@ impl<P: Port> Device<P> {
         let mut head = RequestHead::new();
         let mut upload = None;
         let written = match goal {
-            Goal::Join => write_join(&mut head, &self.config, port.free_bytes()),
+            Goal::Join => {
+                let storage = port.storage().map(|storage| storage.octets());
+                write_join(&mut head, &self.config, port.free_bytes(), storage)
+            }
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
             Goal::State => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::STATE),
@@ -540,6 +550,7 @@ fn write_join(
     head: &mut RequestHead,
     config: &Config,
     free_bytes: Option<u64>,
+    storage: Option<u64>,
 ) -> core::fmt::Result {
     write!(head, "GET {}?port={}", path::ID, config.http_port)?;
     if let Some(client) = config.client {
@@ -561,6 +572,9 @@ fn write_join(
     }
     if let Some(isa) = config.isa {
         write!(head, "&isa={isa}")?;
+    }
+    if let Some(bytes) = storage {
+        write!(head, "&storage={bytes}")?;
     }
     write!(head, " HTTP/1.1\r\n")?;
     write_word(head, Word::SECRET_HEADER, config.secret.as_ref())
@@ -619,7 +633,7 @@ mod tests {
         };
         let word = Word::random([1; 16]);
         let mut head = RequestHead::new();
-        write_join(&mut head, &config, Some(u64::MAX)).unwrap();
+        write_join(&mut head, &config, Some(u64::MAX), Some(u64::MAX)).unwrap();
         write_word(&mut head, Word::HEADER, Some(&word)).unwrap();
         head.write_str(HEAD_END).unwrap();
         assert!(head.ends_with(b"\r\n\r\n"));

@@ -7,7 +7,7 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_algo::{LocalJob, LocalRule, Pass};
+use fl_algo::{LocalJob, LocalRule, Pass, PassPlan};
 use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
 use fl_proto::Start;
 
@@ -67,8 +67,12 @@ pub struct TrainJob {
     pub(crate) usage_at_start: Usage,
     partition: Arc<Partition>,
     model: Model,
+    /// Configuration of the round, and of the pass at hand.
+    round_config: TrainConfig,
     config: TrainConfig,
     trainer: Trainer,
+    /// Round whose end the kept vectors are of.
+    pub(crate) state_round: u32,
     /// The training of this round, from 0: a rule may ask for more than one.
     pass: u32,
     /// The rule has prepared this pass.
@@ -112,6 +116,29 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
     }
 }
 
+/// Configuration of a pass of a round, as the rule plans it.
+fn of_pass(config: &TrainConfig, rule: &LocalRule, pass: u32, round: u32) -> TrainConfig {
+    let PassPlan {
+        epochs,
+        stream,
+        clip_norm,
+        ..
+    } = rule.plan(pass, config.local_epochs);
+    let seed = match stream {
+        0 => config.seed,
+        stream => fl_rng::derive_seed(config.seed, stream, round),
+    };
+    TrainConfig {
+        local_epochs: epochs,
+        seed,
+        clip_norm: match (config.clip_norm, clip_norm) {
+            (Some(own), Some(of_rule)) => Some(own.min(of_rule)),
+            (own, of_rule) => own.or(of_rule),
+        },
+        ..*config
+    }
+}
+
 impl TrainJob {
     /// Takes memory for one round; on failure the round and the buffers come back.
     pub(crate) fn new(
@@ -122,7 +149,9 @@ impl TrainJob {
         started_us: u64,
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, u32, Buffers)> {
-        let (config, partition) = (config(session, &start), session.partition.clone());
+        let partition = session.partition.clone();
+        let round_config = config(session, &start);
+        let config = of_pass(&round_config, &buffers.rule, 0, start.round);
         let trainer = match Trainer::new(&session.model, config, partition.labels.len()) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
@@ -133,6 +162,7 @@ impl TrainJob {
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
+            state_round: start.state_round,
             start,
             buffers,
             scratch,
@@ -141,6 +171,7 @@ impl TrainJob {
             usage_at_start,
             partition,
             model: session.model,
+            round_config,
             config,
             trainer,
             pass: 0,
@@ -202,10 +233,9 @@ impl TrainJob {
         }
         self.pass += 1;
         self.begun = false;
-        let config = TrainConfig {
-            seed: fl_rng::derive_seed(self.config.seed, self.pass, self.start.round),
-            ..self.config
-        };
+        let Self { start, pass, .. } = self;
+        let config = of_pass(&self.round_config, &self.buffers.rule, *pass, start.round);
+        self.config = config;
         match Trainer::new(&self.model, config, self.partition.labels.len()) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
@@ -221,6 +251,7 @@ impl TrainJob {
     ) -> R {
         let job = LocalJob {
             round: self.start.round,
+            state_round: self.state_round,
             pass: self.pass,
             local_epochs: self.config.local_epochs,
             batch_size: self.config.batch_size,

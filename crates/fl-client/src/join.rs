@@ -2,10 +2,11 @@
 
 use crate::buffers::Buffers;
 use crate::job::Partition;
+use crate::storage::Owner;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use fl_algo::{LocalRule, RuleError};
+use fl_algo::{LocalRule, RuleError, Sizes};
 use fl_nn::{Model, Shape};
 use fl_proto::{CodecName, Welcome, codec};
 
@@ -17,6 +18,18 @@ pub(crate) struct Session {
     pub model: Model,
     pub num_examples: u32,
     pub partition: Arc<Partition>,
+}
+
+impl Session {
+    /// Owner of the personal part in these buffers.
+    pub fn owner(&self, buffers: &Buffers) -> Owner<'static> {
+        Owner {
+            client: self.id,
+            seed: self.seed,
+            rule: buffers.rule.name(),
+            count: buffers.personal_len() as u32,
+        }
+    }
 }
 
 /// Takes in a welcome: memory for model, rule and data is taken here, or never.
@@ -31,10 +44,10 @@ pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     for name in [&welcome.encoding_up, &welcome.encoding_down] {
         codec::by_name(name).ok_or_else(|| JoinError::Codec(name.clone()))?;
     }
-    let num_params = model.shape().num_params();
-    let mut rule = LocalRule::named(&welcome.rule, num_params)?;
+    let sizes = Sizes::from(model.shape());
+    let mut rule = LocalRule::named(&welcome.rule, sizes)?;
     rule.prepare(welcome.params.iter())?;
-    let memory = Buffers::new(num_params, rule).zip(partition(welcome, &model));
+    let memory = Buffers::new(sizes.num_params, rule).zip(partition(welcome, &model));
     let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
         examples: welcome.num_examples,
     })?;

@@ -53,6 +53,7 @@ mod port;
 mod receive;
 mod selftest;
 mod state;
+pub mod storage;
 mod update;
 
 pub use device::{Activity, Config, Device};

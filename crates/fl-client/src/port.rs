@@ -1,5 +1,6 @@
 //! The machine under a device.
 
+use crate::storage::Storage;
 use core::fmt;
 use fl_proto::Word;
 
@@ -46,6 +47,11 @@ pub trait Port {
 
     /// Free memory that model, data and training may take, in bytes; `None` if it is not bounded.
     fn free_bytes(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Storage that keeps what the device writes to it when it reboots; `None` if it has none.
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
         None
     }
 

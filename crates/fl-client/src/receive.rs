@@ -84,16 +84,15 @@ impl StartReceiver {
         self.receiver.finish()?;
         let taken = &mut self.taken;
         let buffers = taken.buffers.as_ref().ok_or(MessageError::Truncated)?;
-        let specs = buffers.rule.specs().iter();
-        let further = specs.filter(|spec| spec.down).map(|spec| spec.name);
-        let mut wanted = core::iter::once(MODEL).chain(further);
+        let mut wanted = buffers.rule.sections(Way::Down).map(|section| section.name);
         if let Some(missing) = wanted.find(|&one| !taken.sections.iter().any(|name| name == one)) {
             return Err(Refusal::new(
                 400,
                 format_args!("section {missing} is missing"),
             ));
         }
-        if let Some(at) = buffers.params.iter().position(|p| !p.is_finite()) {
+        let came = &buffers.params[..buffers.rule.travelling()];
+        if let Some(at) = came.iter().position(|p| !p.is_finite()) {
             return Err(Refusal::new(
                 400,
                 format_args!("parameter {at} is not finite"),
@@ -138,14 +137,15 @@ impl Sink for Taking<'_> {
         let Buffers { params, rule } = buffers.ok_or(MessageError::Truncated)?;
         let got = header.count;
         if name == MODEL {
-            if got as usize != params.len() {
-                let want = params.len();
+            let want = rule.travelling();
+            if got as usize != want {
                 return Err(Refusal::new(
                     400,
                     format_args!("{got} parameters, the model has {want}"),
                 ));
             }
-            return Ok(params);
+            // What stays on the device is behind it.
+            return Ok(&mut params[..want]);
         }
         match rule.down_mut(name) {
             None => Err(Refusal::new(

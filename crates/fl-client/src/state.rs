@@ -5,9 +5,10 @@ use crate::http::{Refusal, Request};
 use crate::job::{JobError, Outcome, TrainJob};
 use crate::join::{self, JoinError, Session};
 use crate::kept::{Intake, KeptDownload};
-use crate::meter::{Metered, Traffic};
+use crate::meter::Metered;
 use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
+use crate::storage::{self, StorageError};
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -244,7 +245,6 @@ impl State {
             round,
             local_epochs,
             batch_size,
-            state_round,
             ..
         } = job.start;
         let examples = self
@@ -255,12 +255,66 @@ impl State {
             "round {round}: training {local_epochs} epochs of {examples} examples, batch {batch_size}"
         ));
         self.last_start = Some(job.start.clone());
-        if job.buffers.rule.needs_state(state_round) {
+        if job.buffers.rule.keeps_personal() {
+            self.take_up(&mut job, wire);
+        }
+        if job.buffers.rule.needs_state(job.state_round) {
             self.waiting = Some(job);
             self.phase = DevicePhase::Fetching;
         } else {
             self.job = Some(job);
             self.phase = DevicePhase::Training;
+        }
+    }
+
+    /// Puts what nobody but this device has into the state that the job goes on from: that of memory, of
+    /// the storage, or a new one.
+    #[cold]
+    fn take_up<P: Port>(&self, job: &mut TrainJob, wire: &mut Metered<'_, P>) {
+        let Some(session) = &self.session else { return };
+        let (round, buffers) = (job.state_round, &mut job.buffers);
+        if buffers.rule.needs_state(round) {
+            let owner = session.owner(buffers);
+            let stored = match wire.port.storage() {
+                Some(storage) => storage::load(storage, owner, round, buffers),
+                None => Err(StorageError::NoState),
+            };
+            match stored {
+                Ok(()) => {
+                    return wire
+                        .port
+                        .log(format_args!("kept state of round {round} loaded"));
+                }
+                Err(error) => wire.port.log(format_args!(
+                    "what this device kept of round {round} is lost, it begins anew: {error}"
+                )),
+            }
+            job.state_round = 0;
+            buffers.rule.needs_state(0);
+        }
+        if job.state_round == 0 {
+            let from = buffers.rule.travelling();
+            session
+                .model
+                .init_from(from, session.seed, &mut buffers.params);
+        }
+    }
+
+    /// Stores what nobody but this device has, before the round's update goes out.
+    #[cold]
+    fn store<P: Port>(&self, job: &TrainJob, port: &mut P) {
+        let (Some(session), round) = (&self.session, job.start.round) else {
+            return;
+        };
+        let Some(storage) = port.storage() else {
+            return;
+        };
+        let owner = session.owner(&job.buffers);
+        let rounds = (round, job.state_round);
+        if let Err(error) = storage::save(storage, owner, rounds, &job.buffers) {
+            port.log(format_args!(
+                "round {round}: not stored, a reboot loses it: {error}"
+            ));
         }
     }
 
@@ -308,7 +362,12 @@ impl State {
     }
 
     /// Takes a finished job back: its results are then to be sent.
-    pub fn finish_job(&mut self, job: TrainJob, traffic: Traffic, now_us: u64, usage: Usage) {
+    pub fn finish_job<P: Port>(&mut self, job: TrainJob, wire: &mut Metered<'_, P>, usage: Usage) {
+        let is_trained = matches!(job.outcome, Some(Outcome::Trained { .. }));
+        if is_trained && job.buffers.rule.keeps_personal() {
+            self.store(&job, wire.port);
+        }
+        let (traffic, now_us) = (*wire.traffic, wire.now_us);
         let TrainJob {
             start,
             buffers,

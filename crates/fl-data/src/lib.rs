@@ -24,7 +24,7 @@ mod source;
 pub use dataset::{Dataset, Splits};
 pub use error::{DataError, Problem};
 pub use partition::{
-    PARTITIONERS, Partition, PartitionError, PartitionRequest, Partitioner, equal_share, iid,
-    partitioner,
+    MAX_INDICES_BYTES, Natural, PARTITIONERS, Partition, PartitionError, PartitionRequest,
+    PartitionSummary, Partitioner, equal_share, iid, partitioner,
 };
 pub use source::{DIGITS, Loaded, MAX_FILE_BYTES, digits, files, load};

@@ -263,6 +263,8 @@ pub struct Query {
     pub isa: Option<String<16>>,
     /// Form of the bodies of `/start`: `json`, or absent.
     pub form: Option<String<8>>,
+    /// Storage that keeps what the device writes to it when it reboots, in bytes; none if absent.
+    pub storage: Option<u64>,
 }
 
 impl Query {

@@ -51,7 +51,7 @@ fn simulated(row: &RoundRow) -> Option<f64> {
 
 /// Test accuracy in per cent.
 fn accuracy(row: &RoundRow) -> Option<f64> {
-    Some(100.0 * row.record.test_accuracy)
+    Some(100.0 * row.record.test_accuracy?)
 }
 
 /// One curve of each group.
@@ -155,7 +155,7 @@ fn learning(groups: &[Group]) -> Vec<Figure> {
 }
 
 fn loss(groups: &[Group]) -> Option<Figure> {
-    let test = |row: &RoundRow| Some(row.record.test_loss);
+    let test = |row: &RoundRow| row.record.test_loss;
     let plots = pairs(
         groups,
         ("test", test),

@@ -39,10 +39,10 @@ round_columns! {
     late: u32 = plain,
     /// Mean training loss, weighted by examples.
     train_loss: Option<f64> = known,
-    /// Mean cross-entropy on the test set, in nats.
-    test_loss: f64 = plain,
-    /// Share of right predictions on the test set.
-    test_accuracy: f64 = plain,
+    /// Mean cross-entropy on the test set, in nats; absent where there is no global model.
+    test_loss: Option<f64> = known,
+    /// Share of right predictions on the test set; absent where there is no global model.
+    test_accuracy: Option<f64> = known,
     /// HTTP bytes from devices in this round, data fetching and joining before it included.
     bytes_up: u64 = plain,
     /// HTTP bytes to devices in this round.

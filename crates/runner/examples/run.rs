@@ -11,7 +11,8 @@ impl Observer for Rounds {
         if let Event::RoundFinished { record } = event {
             println!(
                 "round {}: accuracy {:.3}",
-                record.round, record.test_accuracy
+                record.round,
+                record.test_accuracy.unwrap_or(f64::NAN)
             );
         }
     }

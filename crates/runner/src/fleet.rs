@@ -1,6 +1,7 @@
 //! The fleet of an experiment: its devices, and what this machine allows them.
 
 use anyhow::Result;
+use fl_data::Dataset;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal
 use zfl_machine::{Board, Guest, Qemu};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, preflight,
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, StorageConfig,
+    preflight,
 };
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, Plan};
@@ -73,13 +75,31 @@ pub(crate) fn config(
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
+    config.storage = storage_octets(experiment).map(|octets| StorageConfig {
+        dir: "".into(),
+        octets,
+    });
     place(&mut config, &experiment.out);
     Ok(config)
+}
+
+/// Folder of the devices' storage in the run directory.
+pub(crate) const STORAGE: &str = "storage";
+
+/// Storage that a device needs, if the algorithm keeps on devices what nobody else has.
+fn storage_octets(experiment: &Experiment) -> Option<u64> {
+    match experiment.personal_numbers() {
+        0 => None,
+        count => Some(zfl_orchestrator::storage_octets(count as u32)),
+    }
 }
 
 /// Sets the folders of what the devices write.
 pub(crate) fn place(config: &mut FleetConfig, run_dir: &Path) {
     config.serial_dir = run_dir.join("serial");
+    if let Some(storage) = &mut config.storage {
+        storage.dir = run_dir.join(STORAGE);
+    }
     if let Some(pcap) = &mut config.pcap {
         pcap.dir = run_dir.join("pcap");
     }
@@ -190,6 +210,7 @@ pub(crate) fn introduction(
     experiment: &Experiment,
     plan: &Plan,
     fleet: &FleetConfig,
+    train: &Dataset,
 ) -> Result<String> {
     let &Experiment {
         clients, rounds, ..
@@ -205,12 +226,10 @@ pub(crate) fn introduction(
             format!("devices ({each}), network {plan}")
         }
     };
+    let partitioning = &experiment.partitioning;
     let examples = match experiment.examples_per_client {
-        Some(mean) if experiment.partitioning.rule.decides_sizes() => {
-            let sizes = || experiment.partition.sizes();
-            let (least, most) = (sizes().min().unwrap_or(0), sizes().max().unwrap_or(0));
-            let partitioning = &experiment.partitioning;
-            format!("{least} to {most} examples a device, {mean} on average, by {partitioning}")
+        _ if partitioning.rule.decides_sizes() => {
+            format!("{}, by {partitioning}", experiment.partition.summary(train))
         }
         Some(examples) => format!("{examples} examples a device"),
         None => "as many examples a device as its group says".to_owned(),

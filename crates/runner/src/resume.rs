@@ -107,7 +107,7 @@ const FILES: [&str; 7] = [
 ];
 
 /// Folders of a run, whose files are appended to, or read by their path.
-const FOLDERS: [&str; 4] = ["serial", "pcap", "state", "inputs"];
+const FOLDERS: [&str; 5] = ["serial", "pcap", "state", "inputs", "storage"];
 
 /// Refuses a run directory with a link, or with anything but files, in the place of a file.
 fn check_files(run: &Dir) -> Result<(), FileError> {

@@ -164,7 +164,7 @@ impl Runner {
             None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
-        let mut introduction = fleet::introduction(&experiment, &plan, &fleet)?;
+        let mut introduction = fleet::introduction(&experiment, &plan, &fleet, &self.data.train)?;
         if let Some(round) = history.resumed_from.last() {
             introduction += &format!("\ngoes on after round {round}");
         }

@@ -79,6 +79,8 @@ pub enum Command {
     /// Only devices, not emulated, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),
+    /// Data sets, and how they are dealt out to the devices
+    Data(Box<DataArgs>),
     /// Show a run in the browser or on the terminal: one under way, or one that is over
     View(ViewArgs),
     /// Display process of --tui and --json
@@ -102,6 +104,32 @@ pub enum Command {
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Print what each device of a run would get, before any run: examples by class, by device
+    Show(ShowArgs),
+}
+
+#[derive(Args)]
+pub struct ShowArgs {
+    /// Experiment file (TOML); flags override what it says [default: none]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// As the partition.csv of a run
+    #[arg(long)]
+    pub csv: bool,
+
+    #[command(flatten)]
+    pub keys: RunKeys,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@
 mod args;
 mod client;
 mod command;
+mod data;
 mod devices;
 mod events;
 mod firmware;
@@ -106,6 +107,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
                 view::view(&run, args.listen)
             }
         }
+        Command::Data(args) => data::data(*args, &root).map(|()| 0),
         Command::Follow(args) if args.json => events::follow(&args.run),
         Command::Follow(args) => tui::follow(&args.run),
         Command::Ps => runs::list(root.runs()).map(|()| 0),

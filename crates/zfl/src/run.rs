@@ -6,6 +6,8 @@ use crate::terminal::display::Shown;
 use crate::terminal::seen;
 use crate::{command, output, runs, token};
 use anyhow::Result;
+use fl_data::Splits;
+use std::path::Path;
 use zfl_clock::Instant;
 use zfl_experiment::{Body, BodyChoice, Experiment, Out, Refusal, Root, Settings, boards};
 use zfl_run_dir::RunSummary;
@@ -90,17 +92,7 @@ fn runner(args: &RunArgs, root: &Root) -> Result<Runner> {
         let run = runs::find(root.runs(), Some(named))?;
         return Runner::resume(flags, &run, root);
     }
-    let file = match &args.file {
-        Some(file) => Settings::read(file)?,
-        None => Settings::default(),
-    };
-    let overridden = boards::overridden(&flags, &file, root);
-    for line in file.outdated().into_iter().chain(overridden) {
-        output::note(&line);
-    }
-    let settings = flags.over(file, &boards::guests(root))?;
-    let out = Out::New(settings.out.as_deref());
-    let (experiment, data) = Experiment::of_run(&settings, out, root)?;
+    let (experiment, data) = experiment(flags, args.file.as_deref(), root)?;
     if let Some(file) = &args.file {
         let changed = changed_since(file, &experiment)?;
         if !changed.is_empty() {
@@ -112,4 +104,26 @@ fn runner(args: &RunArgs, root: &Root) -> Result<Runner> {
         }
     }
     Ok((experiment, data).into())
+}
+
+/// The experiment that flags and a file ask for, with its data.
+///
+/// # Errors
+/// A [`Refusal`] of what cannot be meant.
+pub fn experiment(
+    flags: Settings,
+    file: Option<&Path>,
+    root: &Root,
+) -> Result<(Experiment, Splits)> {
+    let file = match file {
+        Some(file) => Settings::read(file)?,
+        None => Settings::default(),
+    };
+    let overridden = boards::overridden(&flags, &file, root);
+    for line in file.outdated().into_iter().chain(overridden) {
+        output::note(&line);
+    }
+    let settings = flags.over(file, &boards::guests(root))?;
+    let out = Out::New(settings.out.as_deref());
+    Experiment::of_run(&settings, out, root)
 }

@@ -288,8 +288,8 @@ impl Script {
             results,
             failures,
             train_loss: (round > 0).then(|| 2.2 * (-n / 5.0).exp() + 0.25 + wobble),
-            test_loss: 2.1 * (-n / 5.0).exp() + 0.24 + wobble,
-            test_accuracy: 0.93 - 0.83 * (-n / 3.5).exp() - wobble,
+            test_loss: Some(2.1 * (-n / 5.0).exp() + 0.24 + wobble),
+            test_accuracy: Some(0.93 - 0.83 * (-n / 3.5).exp() - wobble),
             bytes_up: u64::from(results) * 51_500,
             bytes_down: u64::from(results + failures) * if round == 0 { 0 } else { 52_000 },
             wait_s: 0.05,
@@ -305,7 +305,8 @@ impl Script {
             simulated_elapsed_s: (round > 0).then_some(self.simulated_elapsed_s),
             ..RoundRecord::default()
         };
-        let (loss, accuracy) = (record.test_loss, record.test_accuracy);
+        let tested = (record.test_loss, record.test_accuracy);
+        let (loss, accuracy) = (tested.0.unwrap_or(0.0), tested.1.unwrap_or(0.0));
         self.emit(Event::Evaluated {
             round,
             loss,

@@ -1,7 +1,7 @@
 //! Bytes on the wire.
 
 use crate::experiment::Experiment;
-use fl_algo::Way;
+use fl_algo::{Sizes, Way};
 use fl_proto::codec::{Codec, of_section};
 use fl_proto::wire_len;
 
@@ -18,8 +18,8 @@ pub fn update_bytes(experiment: &Experiment) -> u64 {
 }
 
 fn message_bytes(experiment: &Experiment, way: Way, codec: &'static dyn Codec) -> u64 {
-    let num_params = experiment.model.shape().num_params();
-    let sections = experiment.strategy.sections(way, num_params);
+    let sizes = Sizes::from(experiment.model.shape());
+    let sections = experiment.strategy.sections(way, &sizes);
     wire_len::request(
         sections.map(|section| (of_section(section.exact, codec), section.count as u64)),
     )

@@ -188,11 +188,17 @@ domains! {
 }
 
 /// A folder, whose name need not be text.
-pub enum Folder {}
+pub enum PathOf<const FILE: bool> {}
 
-impl Domain for Folder {
+/// A folder.
+pub type Folder = PathOf<false>;
+
+/// A file.
+pub type File = PathOf<true>;
+
+impl<const FILE: bool> Domain for PathOf<FILE> {
     type Value = PathBuf;
-    const FORM: Form = Form::Text("DIR");
+    const FORM: Form = Form::Text(if FILE { "FILE" } else { "DIR" });
 
     fn parse(text: &str) -> Result<PathBuf, String> {
         Ok(text.into())

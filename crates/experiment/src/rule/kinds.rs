@@ -1,7 +1,7 @@
 //! The kinds of rules: partitioners, algorithms, attacks, selectors.
 
 use super::{Chosen, RuleKind};
-use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, VectorSpec, Way};
+use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, Sizes, VectorSpec, Way};
 use fl_data::{PARTITIONERS, Partitioner};
 use fl_param::{ParamError, ParamSpec, Params};
 use fl_round::Selection;
@@ -161,14 +161,16 @@ impl Strategy {
         client.vectors(&self.device_params)
     }
 
-    /// Sections of its messages.
-    pub fn sections(
-        &self,
-        way: Way,
-        num_params: usize,
-    ) -> impl Iterator<Item = SectionSpec> + use<> {
+    /// Numbers that it keeps on a device and that nobody else has.
+    pub fn personal_numbers(&self, sizes: &Sizes) -> usize {
         let half = self.algorithm.device;
-        half.sections(&self.device_params, way, num_params)
+        half.personal_numbers(&self.device_params, sizes)
+    }
+
+    /// Sections of its messages.
+    pub fn sections(&self, way: Way, sizes: &Sizes) -> impl Iterator<Item = SectionSpec> + use<> {
+        let half = self.algorithm.device;
+        half.sections(&self.device_params, way, sizes)
     }
 }
 
@@ -196,15 +198,14 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_what_can() {
         let refused = |text| Strategy::resolve(Some(&asked(text))).unwrap_err().0;
+        let names: Vec<_> = ALGORITHMS.iter().map(|known| known.name).collect();
+        let all = format!("there is no strategy `x`: take {}", names.join(" or "));
         for (text, why) in [
             (
                 "name = \"fedprocks\"",
                 "there is no strategy `fedprocks`: did you mean `fedprox`?",
             ),
-            (
-                "name = \"x\"",
-                "there is no strategy `x`: take fedavg or fedprox or scaffold or multi-krum or fedbuff",
-            ),
+            ("name = \"x\"", all.as_str()),
             (
                 "name = \"fedprox\"\nproximal_nu = 1",
                 "strategy fedprox: there is no `proximal_nu`: did you mean `proximal_mu`?",
@@ -234,9 +235,10 @@ mod tests {
         let written = toml::to_string(&attack).unwrap();
         assert_eq!(written, "name = \"sign-flip\"\nscale = 2.0\n");
         let refused = |text| resolve(text).unwrap_err().0;
+        let names: Vec<_> = ATTACKS.iter().map(|known| known.name()).collect();
         assert_eq!(
             refused("scale = 2"),
-            "attack has no name: take sign-flip or label-flip"
+            format!("attack has no name: take {}", names.join(" or "))
         );
         assert_eq!(
             refused("name = \"sign-flap\""),

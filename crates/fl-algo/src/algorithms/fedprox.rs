@@ -15,13 +15,26 @@ const MU: &str = "proximal_mu";
 /// The global model of the round.
 const GLOBAL: usize = 0;
 
-static VECTORS: [VectorSpec; 1] = [VectorSpec {
+/// The vector of the global model.
+pub(super) const GLOBAL_MODEL: VectorSpec = VectorSpec {
     name: "global",
     length: Length::Model,
     down: false,
     up: false,
     kept: false,
-}];
+};
+
+static VECTORS: [VectorSpec; 1] = [GLOBAL_MODEL];
+
+/// The weight of the proximal term.
+pub(super) const PROXIMAL_MU: ParamSpec = ParamSpec {
+    name: MU,
+    default: 0.0,
+    min: 0.0,
+    max: 1e6,
+    whole: false,
+    doc: "weight of the proximal term; 0 is without",
+};
 
 /// FedProx.
 pub(crate) static ALGORITHM: Algorithm = Algorithm {
@@ -30,14 +43,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
     paper: "Li et al. 2020, https://arxiv.org/abs/1812.06127",
     device: &DeviceHalf {
         rule: "fedprox",
-        params: &[ParamSpec {
-            name: MU,
-            default: 0.0,
-            min: 0.0,
-            max: 1e6,
-            whole: false,
-            doc: "weight of the proximal term; 0 is FedAvg",
-        }],
+        params: &[PROXIMAL_MU],
         client: &Proximal,
     },
     params: &[],
@@ -53,8 +59,7 @@ impl ClientRule for Proximal {
     }
 
     fn begin(&self, _: &Params, _: &LocalJob<'_>, weights: &mut [f32], vectors: &mut Vectors) {
-        let global = vectors.get_mut(GLOBAL).iter_mut();
-        global.zip(weights).for_each(|(to, from)| *to = *from);
+        keep_global(weights, vectors);
     }
 
     fn corrects(&self, params: &Params, _: &Vectors) -> bool {
@@ -69,10 +74,26 @@ impl ClientRule for Proximal {
         weights: &[f32],
         gradient: &mut [f32],
     ) {
-        let mu = params.get(MU) as f32;
-        let global = vectors.get(GLOBAL).get(first..).unwrap_or(&[]);
-        for ((slope, weight), global) in gradient.iter_mut().zip(weights).zip(global) {
-            *slope += mu * (weight - global);
-        }
+        pull_back(params.get(MU) as f32, vectors, first, weights, gradient);
+    }
+}
+
+/// Keeps the global model, which training begins with, as the first vector.
+pub(super) fn keep_global(weights: &[f32], vectors: &mut Vectors) {
+    let global = vectors.get_mut(GLOBAL).iter_mut();
+    global.zip(weights).for_each(|(to, from)| *to = *from);
+}
+
+/// Adds the gradient of `mu/2 |w - x|^2`.
+pub(super) fn pull_back(
+    mu: f32,
+    vectors: &Vectors,
+    first: usize,
+    weights: &[f32],
+    gradient: &mut [f32],
+) {
+    let global = vectors.get(GLOBAL).get(first..).unwrap_or(&[]);
+    for ((slope, weight), global) in gradient.iter_mut().zip(weights).zip(global) {
+        *slope += mu * (weight - global);
     }
 }

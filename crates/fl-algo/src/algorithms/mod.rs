@@ -1,6 +1,6 @@
 //! The list of algorithms, each in a file of its name.
 
-use crate::registry::Algorithm;
+use crate::registry::{Algorithm, DeviceHalf};
 use fl_param::ParamSpec;
 
 /// Parameter of server rules that go only a part of the way to the mean of the updates, or beyond it.
@@ -13,6 +13,8 @@ const SERVER_LEARNING_RATE: ParamSpec = ParamSpec {
     doc: "part of the way from the old global model to the mean of the updates",
 };
 
+mod adaptive;
+
 /// Declares a module for each algorithm and lists what it holds.
 macro_rules! algorithms {
     ($($module:ident,)+) => {
@@ -20,6 +22,9 @@ macro_rules! algorithms {
 
         /// Every algorithm.
         pub static ALGORITHMS: &[&Algorithm] = &[$(&$module::ALGORITHM),+];
+
+        /// The device half of every algorithm. It is all that a device has of them, without a word for people.
+        pub(crate) static DEVICE_HALVES: &[&DeviceHalf] = &[$($module::ALGORITHM.device),+];
     };
 }
 
@@ -27,6 +32,20 @@ algorithms! {
     fedavg,
     fedprox,
     scaffold,
-    multi_krum,
+    fedavgm,
+    fedadagrad,
+    fedadam,
+    fedyogi,
+    fednova,
     fedbuff,
+    fedasync,
+    median,
+    trimmed_mean,
+    krum,
+    multi_krum,
+    bulyan,
+    feddyn,
+    ditto,
+    fedper,
+    fedrep,
 }

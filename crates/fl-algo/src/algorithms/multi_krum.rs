@@ -12,8 +12,17 @@ use super::fedavg;
 use crate::registry::Algorithm;
 use fl_param::ParamSpec;
 
-const MALICIOUS: &str = "num_malicious_nodes";
 const SELECTED: &str = "num_nodes_to_select";
+
+/// Parameter of the rules that are told how many clients are malicious.
+pub(super) const MALICIOUS: ParamSpec = ParamSpec {
+    name: "num_malicious_nodes",
+    default: 0.0,
+    min: 0.0,
+    max: 1e5,
+    whole: true,
+    doc: "updates of a round that may be malicious",
+};
 
 /// Multi-Krum.
 pub(crate) static ALGORITHM: Algorithm = Algorithm {
@@ -22,14 +31,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
     paper: "Blanchard et al. 2017, https://arxiv.org/abs/1703.02757",
     device: &fedavg::DEVICE,
     params: &[
-        ParamSpec {
-            name: MALICIOUS,
-            default: 0.0,
-            min: 0.0,
-            max: 1e5,
-            whole: true,
-            doc: "updates of a round that may be malicious",
-        },
+        MALICIOUS,
         ParamSpec {
             name: SELECTED,
             default: 1.0,
@@ -44,7 +46,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
 };
 
 #[cfg(feature = "server")]
-mod server {
+pub(super) mod server {
     use alloc::boxed::Box;
     use alloc::format;
     use alloc::string::String;
@@ -52,12 +54,19 @@ mod server {
     use alloc::vec::Vec;
 
     use super::{MALICIOUS, SELECTED};
-    use crate::exact::{self, ExactMean};
+    use crate::exact::ExactMean;
+    use crate::server::distances::Distances;
+    use crate::server::held::Held;
     use crate::server::*;
 
     /// Makes the rule, if a round has enough updates for it.
     pub fn make(setup: &Setup) -> Result<Box<dyn ServerRule>, String> {
-        let (malicious, selected) = (setup.params.whole(MALICIOUS), setup.params.whole(SELECTED));
+        selecting(setup, setup.params.whole(SELECTED))
+    }
+
+    /// Makes the rule that selects so many updates, if a round has enough for it.
+    pub fn selecting(setup: &Setup, selected: u32) -> Result<Box<dyn ServerRule>, String> {
+        let malicious = setup.params.whole(MALICIOUS.name);
         let updates = setup.clients_per_round;
         if selected > updates {
             return Err(format!(
@@ -67,15 +76,14 @@ mod server {
         let least = least_updates(malicious);
         if updates < least {
             return Err(format!(
-                "{MALICIOUS} is {malicious}: Krum needs rounds of at least {least} updates, these have \
-                 {updates}"
+                "{} is {malicious}: Krum needs rounds of at least {least} updates, these have {updates}",
+                MALICIOUS.name
             ));
         }
         Ok(Box::new(MultiKrum {
             malicious,
             selected: selected as usize,
-            len: setup.num_params,
-            updates: Vec::new(),
+            updates: Held::new(setup.num_params),
         }))
     }
 
@@ -90,69 +98,43 @@ mod server {
     struct MultiKrum {
         malicious: u32,
         selected: usize,
-        len: usize,
-        updates: Vec<Update>,
+        updates: Held,
     }
 
     impl ServerRule for MultiKrum {
         fn begin(&mut self, _round: u32, _global: &[f32]) {
-            self.updates.clear();
+            self.updates.begin();
         }
 
         fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
-            exact::check(self.len, update.model())?;
-            self.updates.push(update.clone());
-            Ok(())
+            self.updates.add(update)
         }
 
         fn finish(&mut self, global: &mut Vec<f32>) -> Result<RoundMetrics, AggregateError> {
-            let mut updates = core::mem::take(&mut self.updates);
-            // Of equal scores that of the lower ID counts, whatever the order of arrival.
-            updates.sort_by_key(|update| (update.client, update.round));
-            let scores = scores(&updates, self.malicious as usize);
-            let mut order: Vec<usize> = (0..updates.len()).collect();
-            order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+            // Of equal scores that of the lower client counts, whatever the order of arrival.
+            let updates = self.updates.take();
+            let (distances, all) = (Distances::new(&updates), vec![true; updates.len()]);
+            let score = |of| (distances.score(of, &all, self.malicious as usize), of);
+            let mut order: Vec<(f64, usize)> = (0..updates.len()).map(score).collect();
+            order.sort_by(|a, b| a.0.total_cmp(&b.0));
             order.truncate(self.selected);
-            let mut mean = ExactMean::new(self.len);
-            for &at in &order {
+            let mut mean = ExactMean::new(global.len());
+            for &(_, at) in &order {
                 mean.add(u64::from(updates[at].weight), updates[at].model())?;
             }
             *global = mean.mean()?;
-            let worst = order.last().map_or(0.0, |&at| scores[at]);
-            let metrics = [
+            let mut metrics = named([
                 ("selected_updates", order.len() as f64),
-                ("largest_selected_score", worst),
-            ];
-            let mut metrics = RoundMetrics::from(metrics.map(|(name, value)| (name.into(), value)));
+                (
+                    "largest_selected_score",
+                    order.last().map_or(0.0, |it| it.0),
+                ),
+            ]);
             if self.malicious > 0 {
                 let protected = updates.len() >= least_updates(self.malicious) as usize;
                 metrics.insert("unprotected".into(), f64::from(u8::from(!protected)));
             }
             Ok(metrics)
         }
-    }
-
-    /// Each update's sum of squared distances to its nearest, itself left out.
-    fn scores(updates: &[Update], malicious: usize) -> Vec<f64> {
-        let count = updates.len();
-        let mut distances = vec![vec![0.0; count]; count];
-        for a in 0..count {
-            for b in 0..a {
-                let distance = squared_distance(updates[a].model(), updates[b].model());
-                (distances[a][b], distances[b][a]) = (distance, distance);
-            }
-        }
-        let near = count.saturating_sub(malicious + 2).max(1);
-        let score = |(own, mut row): (usize, Vec<f64>)| {
-            row.remove(own);
-            row.sort_by(f64::total_cmp);
-            row.iter().take(near).sum()
-        };
-        distances.into_iter().enumerate().map(score).collect()
-    }
-
-    fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-        let differences = a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b));
-        differences.map(|difference| difference * difference).sum()
     }
 }

@@ -20,6 +20,10 @@ pub fn model() -> Model {
     Model::new(shape, Activation::Relu)
 }
 
+pub fn sizes() -> Sizes {
+    Sizes::from(model().shape())
+}
+
 /// A share of `count` examples, by arithmetic of its seed; the first inputs tell the label.
 pub fn share(seed: u32, count: usize) -> Share {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
@@ -104,6 +108,8 @@ pub struct Federation {
     pub clients: Vec<Client>,
     pub server: Box<dyn ServerRule>,
     pub states: BTreeMap<u32, KeptVectors>,
+    /// What stays of the model on each client.
+    pub kept: BTreeMap<u32, Vec<f32>>,
     pub global: Vec<f32>,
     pub round: u32,
     pub metrics: RoundMetrics,
@@ -118,11 +124,11 @@ impl Federation {
         }
         let global = initial();
         let count = shares.len() as u32;
-        let server = choice.server(global.len(), count, count, 1).unwrap();
+        let server = choice.server(sizes(), count, count, 1).unwrap();
         let client = |(id, share): (u32, &Share)| Client {
             id,
             share: share.clone(),
-            rule: LocalRule::named(choice.algorithm.device.rule, global.len()).unwrap(),
+            rule: LocalRule::named(choice.algorithm.device.rule, sizes()).unwrap(),
         };
         Self {
             choice,
@@ -130,6 +136,7 @@ impl Federation {
             clients: (0..).zip(shares).map(client).collect(),
             server,
             states: BTreeMap::new(),
+            kept: BTreeMap::new(),
             global,
             round: 0,
             metrics: RoundMetrics::new(),
@@ -170,7 +177,7 @@ impl Federation {
         let sections: Sections = mirrored
             .map(|spec| (spec.name.to_owned(), update.section(spec.name).to_vec()))
             .collect();
-        (!sections.is_empty()).then_some(KeptVectors {
+        (!sections.is_empty() || self.clients[0].rule.keeps_personal()).then_some(KeptVectors {
             round: update.round,
             sections,
         })
@@ -193,43 +200,63 @@ impl Federation {
             rule.down_mut(name).unwrap().copy_from_slice(values);
         }
         let model = model();
-        let config = TrainConfig {
-            seed: u64::from(self.round),
-            ..self.config
-        };
-        let mut job = LocalJob {
-            round: self.round,
-            pass: 0,
-            local_epochs: config.local_epochs,
-            batch_size: config.batch_size,
-            learning_rate: config.learning_rate,
-            seed: config.seed,
-            model: &model,
-            inputs: &share.inputs,
-            labels: &share.labels,
-            steps: 0,
-            loss: 0.0,
-        };
         let mut params = self.global.clone();
-        rule.begin(&job, &mut params);
-        let mut correction = rule.correction();
-        let correction = correction.as_mut().map(|hook| hook as &mut dyn Correction);
-        (job.steps, job.loss) = train_with(correction, &mut params, share, config);
-        assert_eq!(rule.end(&job, &mut params), Pass::Done);
+        let travelling = rule.travelling();
+        if travelling < params.len() {
+            match self.kept.get(id) {
+                Some(end) => params[travelling..].copy_from_slice(end),
+                None => model.init_from(travelling, 7, &mut params),
+            }
+        }
+        let (mut steps, mut loss) = (0, 0.0);
+        for pass in 0.. {
+            let plan = rule.plan(pass, self.config.local_epochs);
+            let config = TrainConfig {
+                seed: u64::from(self.round) + (u64::from(plan.stream) << 32),
+                local_epochs: plan.epochs,
+                clip_norm: plan.clip_norm,
+                ..self.config
+            };
+            let mut job = LocalJob {
+                round: self.round,
+                state_round,
+                pass,
+                local_epochs: self.config.local_epochs,
+                batch_size: config.batch_size,
+                learning_rate: config.learning_rate,
+                seed: config.seed,
+                model: &model,
+                inputs: &share.inputs,
+                labels: &share.labels,
+                steps: 0,
+                loss: 0.0,
+            };
+            rule.begin(&job, &mut params);
+            let mut correction = rule.correction();
+            let correction = correction.as_mut().map(|hook| hook as &mut dyn Correction);
+            (job.steps, job.loss) = train_with(correction, &mut params, share, config);
+            (steps, loss) = (steps + job.steps, job.loss);
+            if rule.end(&job, &mut params) == Pass::Done {
+                break;
+            }
+        }
+        self.kept.insert(*id, params.split_off(travelling));
         let beside = rule
             .sections(Way::Up)
             .filter(|section| section.name != MODEL);
         let mut sections: Sections = beside
             .map(|section| (section.name.to_owned(), rule.vector(section.name).to_vec()))
             .collect();
-        sections.insert(Update::MODEL.to_owned(), params);
+        if travelling > 0 {
+            sections.insert(Update::MODEL.to_owned(), params);
+        }
         Update {
             client: *id,
             num_examples: share.labels.len() as u32,
             weight: share.labels.len() as u32,
             round: self.round,
-            steps: job.steps,
-            loss: job.loss,
+            steps,
+            loss,
             sections,
             metrics: BTreeMap::new(),
         }

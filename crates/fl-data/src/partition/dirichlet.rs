@@ -6,7 +6,7 @@
 //! (<https://arxiv.org/abs/1909.06335>), with the parameters of Flower's `DirichletPartitioner`.
 
 use super::gamma::log_gamma;
-use super::{Partition, PartitionError, PartitionRequest, Partitioner};
+use super::{Partition, PartitionError, PartitionRequest, Partitioner, pool};
 use fl_param::{ParamSpec, Params};
 use fl_rng::{Pcg32, Purpose};
 
@@ -63,7 +63,7 @@ impl Partitioner for Dirichlet {
         request: &PartitionRequest<'_>,
         params: &Params,
     ) -> Result<Partition, PartitionError> {
-        let examples = examples(request)?;
+        let examples = pool::examples(request)?;
         let clients = request.sizes.len();
         let least = params.get("min_partition_size") as usize;
         if clients.saturating_mul(least) > examples {
@@ -73,7 +73,7 @@ impl Partitioner for Dirichlet {
             )));
         }
         let mut rng = Pcg32::new(Purpose::SkewedPartition, request.seed);
-        let classes = classes(request, examples, &mut rng);
+        let classes = pool::by_class(request, examples, &mut rng);
         let draw = Draw {
             alpha: params.get("alpha"),
             self_balancing: params.get("self_balancing") != 0.0,
@@ -91,34 +91,6 @@ impl Partitioner for Dirichlet {
         };
         Ok(deal(&classes, &counts, clients, &mut rng))
     }
-}
-
-/// Number of examples to deal out: the sum of the sizes asked for.
-fn examples(request: &PartitionRequest<'_>) -> Result<usize, PartitionError> {
-    let available = super::available(request.labels.len())?;
-    let sum = |sum: u64, &size: &usize| sum.saturating_add(size as u64);
-    let asked = request.sizes.iter().fold(0, sum);
-    match u32::try_from(asked) {
-        Ok(examples) if examples <= available => Ok(examples as usize),
-        _ => Err(PartitionError::TooFewExamples {
-            asked,
-            available: available.into(),
-        }),
-    }
-}
-
-/// Chooses the examples at random and sorts them by class; within a class their order is random.
-fn classes(request: &PartitionRequest<'_>, examples: usize, rng: &mut Pcg32) -> Vec<Vec<u32>> {
-    let mut order: Vec<u32> = (0..request.labels.len() as u32).collect();
-    rng.shuffle(&mut order);
-    let mut classes = vec![Vec::new(); request.num_classes];
-    for &index in order.iter().take(examples) {
-        let label = usize::from(request.labels[index as usize]);
-        if let Some(class) = classes.get_mut(label) {
-            class.push(index);
-        }
-    }
-    classes
 }
 
 /// Distribution that shares are drawn from.
@@ -238,6 +210,7 @@ mod tests {
             num_classes: 10,
             sizes: &sizes,
             seed,
+            natural: None,
         };
         Dirichlet.deal(&request, &params(values))
     }
@@ -335,6 +308,7 @@ mod tests {
                 num_classes: 4,
                 sizes: &[20, 20],
                 seed,
+                natural: None,
             };
             let values = [("alpha", 1e-6), ("min_partition_size", 1.0)];
             let partition = Dirichlet.deal(&request, &params(&values)).unwrap();
@@ -369,6 +343,7 @@ mod tests {
             num_classes: 10,
             sizes: &sizes,
             seed: 1,
+            natural: None,
         };
         let text = Dirichlet
             .deal(&request, &params(&[]))
@@ -405,7 +380,7 @@ mod tests {
         ) {
             let labels = labels(clients * each + spare);
             let sizes = vec![each; clients];
-            let request = PartitionRequest { labels: &labels, num_classes: 10, sizes: &sizes, seed };
+            let request = PartitionRequest { labels: &labels, num_classes: 10, sizes: &sizes, seed, natural: None };
             let values = [
                 ("alpha", alpha),
                 ("self_balancing", self_balancing.into()),

@@ -31,7 +31,7 @@ pub(super) fn log_gamma(rng: &mut Pcg32, shape: f64) -> f64 {
 }
 
 /// Draws from the standard normal distribution by Marsaglia's polar method.
-fn normal(rng: &mut Pcg32) -> f64 {
+pub(super) fn normal(rng: &mut Pcg32) -> f64 {
     loop {
         let (u, v) = (2.0 * uniform(rng) - 1.0, 2.0 * uniform(rng) - 1.0);
         let s = u * u + v * v;

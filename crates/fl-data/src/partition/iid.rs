@@ -88,6 +88,7 @@ mod tests {
             num_classes: 1,
             sizes: &[3, 4],
             seed: 42,
+            natural: None,
         };
         let dealt = Iid.deal(&request, &Params::defaults(Iid.params()));
         assert_eq!(dealt, iid(10, &[3, 4], 42));

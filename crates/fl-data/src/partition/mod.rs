@@ -3,12 +3,18 @@
 //! A partitioner is a file with an implementation of [`Partitioner`], and a line in the list below.
 
 mod gamma;
+mod origin;
+mod pool;
+mod sizes;
+mod summary;
 
 use crate::dataset::Dataset;
 use fl_param::{ParamSpec, Params};
 use std::fmt::Write;
 
 pub use iid::{equal_share, iid};
+pub use origin::{MAX_INDICES_BYTES, Natural};
+pub use summary::PartitionSummary;
 
 /// Declares the files of partitioners, and the list of them.
 macro_rules! partitioners {
@@ -23,6 +29,13 @@ macro_rules! partitioners {
 partitioners! {
     iid::Iid,
     dirichlet::Dirichlet,
+    pathological::Pathological,
+    shard::Shard,
+    linear::Linear,
+    square::Square,
+    exponential::Exponential,
+    power_law::PowerLaw,
+    natural::ById,
 }
 
 /// Rule by which examples are dealt out.
@@ -40,6 +53,11 @@ pub trait Partitioner: Sync {
 
     /// Tells if the rule decides how many examples each client has; otherwise that is asked for.
     fn decides_sizes(&self) -> bool;
+
+    /// Clients that there are, if the data say it.
+    fn num_clients(&self, _natural: Option<&Natural>) -> Option<usize> {
+        None
+    }
 
     /// Deals the examples out. The same request gives the same partition on every machine.
     ///
@@ -59,16 +77,21 @@ pub fn partitioner(name: &str) -> Option<&'static dyn Partitioner> {
 }
 
 /// Request for a partition.
+///
+/// A rule that decides sizes keeps to the sum of `sizes` alone: at most as many examples are dealt out, drawn at random
+/// from all. What the data say themselves, they say of all examples.
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionRequest<'a> {
     /// `[num_examples]`, each below `num_classes`.
     pub labels: &'a [u8],
     /// Number of classes.
     pub num_classes: usize,
-    /// Examples asked for each client. A rule that decides sizes keeps to their sum alone.
+    /// Examples asked for each client.
     pub sizes: &'a [usize],
     /// Seed of the run.
     pub seed: u64,
+    /// Whom the examples are from, if that is known.
+    pub natural: Option<&'a Natural>,
 }
 
 /// The examples of each client: indices into the training set, no example in two places.
@@ -121,6 +144,11 @@ impl Partition {
             .collect()
     }
 
+    /// Sums up what the clients have.
+    pub fn summary(&self, data: &Dataset) -> PartitionSummary {
+        PartitionSummary::of(self, data)
+    }
+
     /// Writes the table `client,examples,label_0,…` as CSV.
     pub fn to_csv(&self, data: &Dataset) -> String {
         let mut csv = "client,examples".to_owned();
@@ -143,7 +171,10 @@ impl Partition {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PartitionError {
     /// The sizes add up to more than there is.
-    #[error("the clients ask for {asked} examples in all, the data set has {available}")]
+    #[error(
+        "the clients ask for {asked} examples in all, the data set has {available}: take fewer clients, or \
+         fewer examples each"
+    )]
     TooFewExamples {
         /// Sum of the sizes.
         asked: u64,
@@ -151,7 +182,7 @@ pub enum PartitionError {
         available: u64,
     },
     /// A client would have nothing to train on.
-    #[error("client {client} would get no example")]
+    #[error("client {client} would get no example: give every client one or more")]
     EmptyClient {
         /// The client's ID.
         client: usize,
@@ -203,5 +234,9 @@ mod tests {
             "client,examples,label_0,label_1,label_2\n0,3,1,0,2\n1,1,0,1,0\n"
         );
         assert_eq!(partition.sizes().collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(
+            partition.summary(&data).to_string(),
+            "1 to 3 examples (median 1) of 1 to 2 classes (median 1) a device, 4 of 5 in all"
+        );
     }
 }

@@ -4,6 +4,8 @@
 //! Plain SGD without correction, decay or clipping never comes here: the kernels apply its gradient as
 //! they sum it ([`super::batch`]).
 
+use core::ops::Range;
+
 use super::TrainConfig;
 use super::optimizer::{AdamStep, Optimizer, Powers, momentum_step};
 use crate::error::TrainError;
@@ -20,6 +22,22 @@ pub trait Correction {
     /// # Shapes
     /// `weights` (before the step), `gradient`: `[len]`, the parameters `first..first + len`.
     fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]);
+
+    /// The parameters that move, the same for a whole training; the others stand still, and nothing is
+    /// called for them.
+    fn trained(&self) -> Range<usize> {
+        0..usize::MAX
+    }
+}
+
+/// The part of a segment of `len` parameters from `first` on that moves.
+fn moving(hook: &Hook<'_>, first: usize, len: usize) -> Range<usize> {
+    let Some(correction) = hook else {
+        return 0..len;
+    };
+    let Range { start, end } = correction.trained();
+    let end = end.saturating_sub(first).min(len);
+    start.saturating_sub(first).min(end)..end
 }
 
 /// The correction of one training, if there is one.
@@ -120,6 +138,9 @@ impl<'a, 'c> Update<'a, 'c> {
     /// # Shapes
     /// `weights`, `steps` (the mean gradient times minus [`TrainConfig::scale`]): `[len]`.
     pub fn visit(&mut self, first: usize, weights: &mut [f32], steps: &[f32]) {
+        let part = moving(self.rule.hook, first, steps.len());
+        let first = first + part.start;
+        let (weights, steps) = (&mut weights[part.clone()], &steps[part]);
         let scale = self.config.scale();
         let gradient = &mut self.gradient[..steps.len()];
         for (g, &step) in gradient.iter_mut().zip(steps) {

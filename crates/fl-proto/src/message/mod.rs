@@ -61,20 +61,28 @@ static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// A running CRC-32.
 #[derive(Clone)]
-struct Checksum(Digest<'static, u32, Table<1>>);
+pub struct Checksum(Digest<'static, u32, Table<1>>);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(CRC.digest())
+    }
+}
 
 impl Checksum {
     fn of(octets: &[u8]) -> Self {
-        let mut checksum = Self(CRC.digest());
+        let mut checksum = Self::default();
         checksum.update(octets);
         checksum
     }
 
-    fn update(&mut self, octets: &[u8]) {
+    /// Takes in what comes next.
+    pub fn update(&mut self, octets: &[u8]) {
         self.0.update(octets);
     }
 
-    fn finish(self) -> u32 {
+    /// The checksum of all that was taken in.
+    pub fn finish(self) -> u32 {
         self.0.finalize()
     }
 

@@ -20,6 +20,7 @@ use crate::event::{Booted, Death, FleetEvent};
 use crate::fabric::Fabric;
 use crate::log::{SharedLog, lock};
 use crate::spec::BootPolicy;
+use crate::storage::FileStorage;
 
 /// Body of a device: boots it and watches over it.
 pub(crate) trait Body: Sync {
@@ -163,6 +164,8 @@ pub(crate) struct Identity {
     /// Secret that it shows when it joins; it stays the same over reboots.
     pub(crate) secret: Option<Word>,
     pub(crate) log: SharedLog,
+    /// Storage that stays over reboots.
+    pub(crate) storage: Option<FileStorage>,
     pub(crate) shared: Arc<FleetShared>,
 }
 

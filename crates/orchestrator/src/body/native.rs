@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::thread::{Thread, ThreadEnd, ThreadSpec};
 use super::{Body, Command, Identity, Up};
 use crate::event::{Booted, Death, FleetEvent};
+use crate::storage::FileStorage;
 
 /// A device as a thread of this process.
 #[derive(Debug)]
@@ -92,6 +93,7 @@ impl Native {
             overrides,
             secret,
             log,
+            storage,
             shared,
         } = &self.identity;
         let spec = ThreadSpec {
@@ -99,12 +101,13 @@ impl Native {
             join_as: *join_as,
             overrides: *overrides,
             secret: *secret,
+            storage: storage.as_ref().map(FileStorage::again).transpose()?,
         };
         let (client, events) = (*client, shared.events.clone());
         let refused = move |reason| {
             // A caller that dropped its end does not want to know.
             let _ = events.send(FleetEvent::Refused { client, reason });
         };
-        Thread::start(&spec, server, Arc::clone(log), refused)
+        Thread::start(spec, server, Arc::clone(log), refused)
     }
 }

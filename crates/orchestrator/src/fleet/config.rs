@@ -6,6 +6,7 @@ use std::time::Duration;
 use zfl_machine::QemuError;
 
 use crate::spec::{BootPolicy, DeviceSpec};
+use crate::storage::StorageConfig;
 
 /// Files of an aggregator with its connections, and of a data set.
 const OTHER_FILES: u64 = 256;
@@ -27,6 +28,8 @@ pub struct FleetConfig {
     pub oversubscribe: bool,
     /// Files that whoever runs the fleet has open beside it.
     pub other_files: u64,
+    /// Storage that every device has; `None`: none has any.
+    pub storage: Option<StorageConfig>,
     /// Continuation of a run that another fleet began: its logs are appended to, as captures always are.
     pub resumed: Option<Resumption>,
 }
@@ -42,6 +45,7 @@ impl FleetConfig {
             pcap: None,
             oversubscribe: false,
             other_files: OTHER_FILES,
+            storage: None,
             resumed: None,
         }
     }

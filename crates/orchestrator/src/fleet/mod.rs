@@ -31,6 +31,7 @@ use crate::fabric::{
 };
 use crate::log::DeviceLog;
 use crate::spec::{DeviceBody, DeviceSpec, Proof};
+use crate::storage::{FileStorage, StorageConfig, image_name};
 
 /// The devices of one run.
 ///
@@ -98,7 +99,15 @@ impl Fleet {
         let started = Instant::now();
         for (index, spec) in config.devices.into_iter().enumerate() {
             let log = open_log(&logs, spec.client, started, config.resumed.as_ref())?;
-            fleet.add(index, spec, log, &emulators);
+            let storage = match &config.storage {
+                Some(storage) => Some(open_storage(
+                    storage,
+                    spec.client,
+                    config.resumed.is_some(),
+                )?),
+                None => None,
+            };
+            fleet.add(index, spec, (log, storage), &emulators);
         }
         Ok(fleet)
     }
@@ -123,7 +132,7 @@ impl Fleet {
         &mut self,
         index: usize,
         spec: DeviceSpec,
-        mut log: DeviceLog,
+        (mut log, storage): (DeviceLog, Option<FileStorage>),
         emulators: &BTreeMap<String, Emulator>,
     ) {
         let client = spec.client;
@@ -142,6 +151,7 @@ impl Fleet {
             overrides: spec.overrides,
             secret,
             log: Arc::new(Mutex::new(log)),
+            storage,
             shared: Arc::clone(&self.shared),
         };
         let (commands, told) = mpsc::channel(8);
@@ -485,6 +495,18 @@ fn open_log(
         }
     };
     open().map_err(|e| system(folder.path().join(&name).display(), e))
+}
+
+/// Opens the storage of a device.
+fn open_storage(
+    config: &StorageConfig,
+    client: u32,
+    goes_on: bool,
+) -> Result<FileStorage, FleetError> {
+    let folder = Dir::make(&config.dir).map_err(std::io::Error::from);
+    let opened =
+        folder.and_then(|folder| FileStorage::open(&folder, client, config.octets, goes_on));
+    opened.map_err(|e| system(config.dir.join(image_name(client)).display(), e))
 }
 
 pub(crate) fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {

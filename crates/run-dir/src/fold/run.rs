@@ -166,11 +166,11 @@ impl Fold {
             training: count(State::is_training),
             dead: count(|state| state == State::Dead),
             states: states(self.devices.values()),
-            accuracy: last.map(|record| record.test_accuracy),
-            loss: last.map(|record| record.test_loss),
+            accuracy: last.and_then(|record| record.test_accuracy),
+            loss: last.and_then(|record| record.test_loss),
             best_accuracy: self
                 .rounds()
-                .map(|row| row.record.test_accuracy)
+                .filter_map(|row| row.record.test_accuracy)
                 .reduce(f64::max),
             bytes_up: sum(|record| record.bytes_up),
             bytes_down: sum(|record| record.bytes_down),

@@ -80,7 +80,7 @@ fn result(round: u32, client: u32) -> Event {
 fn finished(round: u32, elapsed_s: f64) -> Event {
     let record = RoundRecord {
         round,
-        test_accuracy: f64::from(round) / 10.0,
+        test_accuracy: Some(f64::from(round) / 10.0),
         bytes_up: 10,
         bytes_down: 20,
         round_s: 2.0,

@@ -77,14 +77,21 @@ impl Lines {
             round_s,
             ..
         } = record;
-        let accuracy = 100.0 * test_accuracy;
+        let tested = match (test_accuracy, test_loss) {
+            (Some(accuracy), Some(loss)) => {
+                let percent = 100.0 * accuracy;
+                format!("accuracy {percent:5.2} %, loss {loss:.4}, ")
+            }
+            // No global model, and so no test.
+            _ => String::new(),
+        };
         let sampled = if *cohort_size < self.clients {
             format!("sampled {cohort_size} of {}, ", self.clients)
         } else {
             String::new()
         };
         format!(
-            "{} accuracy {accuracy:5.2} %, loss {test_loss:.4}, {sampled}received {results} results \
+            "{} {tested}{sampled}received {results} results \
              and {failures} failures, {round_s:.1} s",
             self.head(*round)
         )

@@ -7,12 +7,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 use zfl_clock::Instant;
 
+use fl_client::storage::Storage;
 use fl_client::{Port, PortError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
 use crate::log::{SharedLog, lock};
+use crate::storage::FileStorage;
 
 /// Streams open at once; a device needs four.
 const MAX_STREAMS: usize = 16;
@@ -33,6 +35,7 @@ pub(super) struct SocketPort {
     streams: [Option<Stream>; MAX_STREAMS],
     started: Instant,
     log: SharedLog,
+    storage: Option<FileStorage>,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,11 @@ impl Stream {
 
 impl SocketPort {
     /// Listens on the address from which this host reaches `server`, at any free port.
-    pub(super) fn open(server: SocketAddr, log: SharedLog) -> io::Result<Self> {
+    pub(super) fn open(
+        server: SocketAddr,
+        log: SharedLog,
+        storage: Option<FileStorage>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((local_ip(server)?, 0))?;
         listener.set_nonblocking(true)?;
         Ok(Self {
@@ -84,6 +91,7 @@ impl SocketPort {
             streams: [const { None }; MAX_STREAMS],
             started: Instant::now(),
             log,
+            storage,
         })
     }
 
@@ -204,6 +212,11 @@ impl Port for SocketPort {
         rand::random()
     }
 
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
+        let storage = self.storage.as_mut();
+        storage.map(|storage| storage as &mut dyn Storage)
+    }
+
     fn log(&mut self, line: fmt::Arguments<'_>) {
         lock(&self.log).line(&line.to_string());
     }
@@ -269,7 +282,7 @@ mod tests {
     fn bench() -> Bench {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let port = SocketPort::open(address, super::super::thread::tests::log()).unwrap();
+        let port = SocketPort::open(address, super::super::thread::tests::log(), None).unwrap();
         Bench {
             port,
             stop: io::pipe().unwrap(),

@@ -4,16 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use fl_client::{Activity, Config, Device, Overrides, Word};
+use fl_client::{Activity, Config, Device, Overrides, TrainJob, Word};
 use tokio::sync::oneshot;
+use zfl_clock::Instant;
 
 use super::panic;
 use super::port::SocketPort;
 use crate::log::SharedLog;
+use crate::storage::FileStorage;
 
-/// Examples between two looks at the network: well below a millisecond for the default model.
+/// Examples between two looks at the gate: well below a millisecond for the default model.
 const STEP_EXAMPLES: u32 = 16;
+
+/// Training between two looks at the network, each of which costs calls into the kernel.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Far more than a device uses; pages that are not touched cost nothing.
 const STACK_BYTES: usize = 2 << 20;
@@ -27,6 +33,8 @@ pub(super) struct ThreadSpec {
     pub(super) overrides: Overrides,
     /// Secret that it shows when it joins.
     pub(super) secret: Option<Word>,
+    /// Storage that stays over reboots.
+    pub(super) storage: Option<FileStorage>,
 }
 
 /// End of a native device.
@@ -55,12 +63,12 @@ impl Thread {
     /// Starts a device that joins the aggregator at `server`; its end goes to the receiver. `refused`
     /// is told if the aggregator does not let it join.
     pub(super) fn start(
-        spec: &ThreadSpec,
+        spec: ThreadSpec,
         server: SocketAddr,
         log: SharedLog,
         refused: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<(Self, oneshot::Receiver<ThreadEnd>)> {
-        let port = SocketPort::open(server, log)?;
+        let port = SocketPort::open(server, log, spec.storage)?;
         let address = port.address()?;
         let config = Config {
             client: spec.join_as,
@@ -172,7 +180,7 @@ fn live(
             refused(reason.to_owned());
         }
         if let Some(job) = device.job() {
-            job.step(STEP_EXAMPLES);
+            train(job, gate);
             continue;
         }
         match activity {
@@ -184,11 +192,16 @@ fn live(
     ThreadEnd::Stopped
 }
 
+/// Trains until it is time to look at the network.
+fn train(job: &mut TrainJob, gate: &Gate) {
+    let until = Instant::now() + LOOK_EVERY;
+    while job.step(STEP_EXAMPLES) && Instant::now() < until && gate.pass() {}
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::log::{DeviceLog, lock};
-    use zfl_clock::Instant;
 
     pub(in crate::body::native) fn log() -> SharedLog {
         let log = DeviceLog::create(tempfile::tempfile().unwrap(), Instant::now());
@@ -210,10 +223,11 @@ pub(super) mod tests {
             join_as: Some(3),
             overrides: Overrides::default(),
             secret: None,
+            storage: None,
         };
         let log = log();
         let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
+            Thread::start(spec, held.local_addr().unwrap(), Arc::clone(&log), drop).unwrap();
         assert!(device.address.ip().is_loopback());
         while lock(&log).last_lines().is_empty() {
             std::thread::yield_now();
@@ -231,9 +245,9 @@ pub(super) mod tests {
             join_as: None,
             overrides: Overrides::default(),
             secret: None,
+            storage: None,
         };
-        let (device, ended) =
-            Thread::start(&spec, held.local_addr().unwrap(), log(), drop).unwrap();
+        let (device, ended) = Thread::start(spec, held.local_addr().unwrap(), log(), drop).unwrap();
         device.freeze();
         device.stop();
         assert_eq!(ended.blocking_recv(), Ok(ThreadEnd::Stopped));

@@ -45,14 +45,14 @@ fn parts(area: Rect, lower: u16) -> (Rect, Rect) {
 
 fn curves(frame: &mut Frame<'_>, area: Rect, app: &App, view: &RunView) {
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
-    let of = |value: fn(&RoundRow) -> f64| -> Vec<(f64, f64)> {
+    let of = |value: fn(&RoundRow) -> Option<f64>| -> Vec<(f64, f64)> {
         let points = app
             .fold
             .rounds()
-            .map(|row| (row.record.round.into(), value(row)));
+            .filter_map(|row| Some((row.record.round.into(), value(row)?)));
         points.filter(|(_, value)| value.is_finite()).collect()
     };
-    let accuracy = of(|row| 100.0 * row.record.test_accuracy);
+    let accuracy = of(|row| Some(100.0 * row.record.test_accuracy?));
     curve(
         frame,
         left,
@@ -152,10 +152,15 @@ fn row(row: &RoundRow) -> Row<'static> {
         failures
     };
     let cell = |text: String| Cell::from(Line::from(text).right_aligned());
+    let known = |text: Option<String>| cell(text.unwrap_or_else(|| "–".to_owned()));
     Row::new([
         cell(record.round.to_string()),
-        cell(format!("{:.2} %", 100.0 * record.test_accuracy)),
-        cell(format!("{:.4}", record.test_loss)),
+        known(
+            record
+                .test_accuracy
+                .map(|share| format!("{:.2} %", 100.0 * share)),
+        ),
+        known(record.test_loss.map(|loss| format!("{loss:.4}"))),
         cell(record.results.to_string()),
         Cell::from(failures),
         cell(format!("{:.1} s", record.round_s)),

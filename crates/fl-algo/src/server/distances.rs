@@ -1,0 +1,40 @@
+//! Distances between updates, by which Krum tells those that agree from the others.
+
+use alloc::vec::Vec;
+
+use super::Update;
+
+/// For each update the others with their squared distances, the nearest first.
+pub(crate) struct Distances(Vec<Vec<(f64, usize)>>);
+
+impl Distances {
+    /// Measures between all models.
+    pub fn new(updates: &[Update]) -> Self {
+        let mut all: Vec<Vec<(f64, usize)>> = updates.iter().map(|_| Vec::new()).collect();
+        for (a, update) in updates.iter().enumerate() {
+            for (b, other) in updates.iter().enumerate().take(a) {
+                let distance = squared_distance(update.model(), other.model());
+                all[a].push((distance, b));
+                all[b].push((distance, a));
+            }
+        }
+        for row in &mut all {
+            row.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        }
+        Self(all)
+    }
+
+    /// Krum's score of an update among those that `counts`: the sum of its squared distances to its
+    /// `count - malicious - 2` nearest, or to one.
+    pub fn score(&self, of: usize, counts: &[bool], malicious: usize) -> f64 {
+        let count = counts.iter().filter(|counts| **counts).count();
+        let near = count.saturating_sub(malicious + 2).max(1);
+        let others = self.0[of].iter().filter(|(_, other)| counts[*other]);
+        others.take(near).map(|(distance, _)| distance).sum()
+    }
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    let differences = a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b));
+    differences.map(|difference| difference * difference).sum()
+}
