@@ -2,7 +2,7 @@
 //!
 //! The machine decides; here are the clock, the requests to devices and the payloads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -18,6 +18,7 @@ use crate::algorithm::RunningAlgorithm;
 use crate::broadcast::{Broadcast, Form};
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
+use crate::local::PartialWork;
 use crate::log::lock;
 use crate::probe;
 use crate::shared::{Shared, Work};
@@ -44,6 +45,8 @@ pub(crate) struct Rounds {
     pub saved: BTreeMap<u32, u64>,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
+    /// Clients of the cohort that do only some of their epochs.
+    pub stragglers: BTreeSet<u32>,
     /// Start of the round, and the messages that had been refused by then.
     pub round_began: (Instant, u32),
 }
@@ -77,6 +80,8 @@ impl Rounds {
                 }
                 Action::OpenRound { round, picks } => {
                     let cohort: Vec<u32> = picks.iter().map(|pick| pick.client).collect();
+                    let config = &self.shared.config;
+                    self.stragglers = config.partial_work.stragglers(config.seed, round, &cohort);
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
@@ -187,7 +192,11 @@ impl Rounds {
     fn message(&self, start: Start) -> Option<fl_proto::Start> {
         let Start { client, round, .. } = start;
         let config = &self.shared.config;
-        let mut local = config.local(client);
+        let mut local = config.local(round, client);
+        if self.stragglers.contains(&client) {
+            let most = local.local_epochs;
+            local.local_epochs = PartialWork::epochs(config.seed, round, client, most);
+        }
         lock(&self.algorithm).configure(round, client, &mut local);
         let state_round = self.shared.states.round(client);
         Some(config.start(round, token::word(start.token)?, local, state_round))

@@ -85,6 +85,7 @@ impl Server {
             ledger: Ledger::default(),
             saved: BTreeMap::new(),
             starts: JoinSet::new(),
+            stragglers: Default::default(),
             round_began: (Instant::now(), 0),
         };
         Ok(Self {
