@@ -10,7 +10,7 @@ use crate::choice::{BodyChoice, Network, Time};
 use crate::encoding::{Encoding, Encodings};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
-    Probability, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
 use crate::keys::spread::{Counts, Rates, Spread};
 use crate::keys::table::{self, Table};

@@ -20,7 +20,8 @@ pub(crate) struct Meter {
     /// Bytes of an update.
     update_bytes: u64,
     num_params: u64,
-    batch_size: u32,
+    /// Examples in a step of each client.
+    batch_sizes: Vec<u32>,
     /// Time is an estimate, also where instructions are counted.
     estimates: bool,
     clients: Mutex<BTreeMap<u32, Seen>>,
@@ -38,6 +39,7 @@ impl Meter {
     /// For the devices of an experiment.
     pub fn new(experiment: &Experiment) -> Self {
         let clients = 0..experiment.clients;
+        let aggregator = experiment.aggregator();
         Self {
             groups: clients
                 .filter_map(|client| experiment.group(client).cloned())
@@ -45,7 +47,9 @@ impl Meter {
             start_bytes: wire::start_bytes(experiment),
             update_bytes: wire::update_bytes(experiment),
             num_params: experiment.num_params(),
-            batch_size: experiment.batch_size,
+            batch_sizes: (0..experiment.clients)
+                .map(|client| aggregator.local(1, client).batch_size)
+                .collect(),
             estimates: experiment.time == Some(Time::Estimate),
             clients: Mutex::default(),
         }
@@ -82,7 +86,7 @@ impl Meter {
         });
         let counted = update.cost.as_ref().and_then(|cost| cost.instructions);
         let instructions = match self.estimates {
-            true => Some(self.estimated(group, update, steps)),
+            true => Some(self.estimated(update, steps)),
             false => counted,
         };
         let has_speed = self.estimates || group.speed.is_some();
@@ -101,7 +105,7 @@ impl Meter {
         let group = self.groups.get(update.client as usize)?;
         let counted = update.cost.as_ref().and_then(|cost| cost.instructions);
         let counted = counted.filter(|_| group.speed.is_some());
-        let instructions = counted.unwrap_or_else(|| self.estimated(group, update, steps));
+        let instructions = counted.unwrap_or_else(|| self.estimated(update, steps));
         let took_s = computing_s(group, instructions) + self.link_s(group);
         Some(Calculated {
             took: Duration::try_from_secs_f64(took_s).unwrap_or(Duration::MAX),
@@ -109,8 +113,9 @@ impl Meter {
         })
     }
 
-    fn estimated(&self, group: &FleetGroup, update: &ClientRecord, steps: u32) -> u64 {
-        let batch_size = group.batch_size.unwrap_or(self.batch_size);
+    fn estimated(&self, update: &ClientRecord, steps: u32) -> u64 {
+        let batch_size = self.batch_sizes.get(update.client as usize);
+        let batch_size = batch_size.copied().unwrap_or(u32::MAX);
         instructions::of_training(self.num_params, steps, update.num_examples, batch_size)
     }
 
