@@ -26,8 +26,11 @@ impl Selector for RoundRobin {
         let mut order: Vec<u32> = (0..from.facts.len() as u32).collect();
         Pcg32::new(Purpose::Selection, from.seed).shuffle(&mut order);
         order.retain(|client| from.there.binary_search(client).is_ok());
-        // Stable: of those whose turn is equally long ago the permutation decides.
-        order.sort_by_key(|&client| from.facts(client).last_chosen);
+        // Of those that had their turn together who had fewer; stable: then the permutation decides.
+        order.sort_by_key(|&client| {
+            let facts = from.facts(client);
+            (facts.last_chosen, facts.times_chosen)
+        });
         let first = order.into_iter().take(from.size);
         let since = |client| f64::from(from.round - from.facts(client).last_chosen.min(from.round));
         first
