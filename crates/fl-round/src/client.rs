@@ -101,6 +101,11 @@ impl Clients {
         self.away.len() as u32
     }
 
+    /// True if a client may be chosen.
+    pub fn is_available(&self, id: u32) -> bool {
+        self.each.get(id as usize).is_some_and(Client::is_available)
+    }
+
     /// True if a client is away on purpose.
     pub fn is_away(&self, id: u32) -> bool {
         self.away.contains(&id)
