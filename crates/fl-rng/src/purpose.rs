@@ -23,6 +23,8 @@ pub enum Purpose {
     Attack = ascii("attack"),
     /// Draws of selectors other than the uniform one.
     Selection = ascii("select"),
+    /// Values of the keys of a sweep.
+    Sweep = ascii("sweep"),
     /// Hyper-parameters of a client that are drawn once.
     Local = ascii("local"),
     /// Epochs of a client that does only some of them in a round.
@@ -39,7 +41,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -48,6 +50,7 @@ impl Purpose {
         Self::Cohort,
         Self::Attack,
         Self::Selection,
+        Self::Sweep,
         Self::Local,
         Self::Straggle,
         Self::DeviceNoise,
