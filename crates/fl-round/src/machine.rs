@@ -8,8 +8,8 @@ use core::fmt;
 
 use crate::action::{Action, Arrival, Failure, Note, Phase};
 use crate::client::{ClientState, Clients};
-use crate::memory::Memory;
 use crate::evaluation::OpenEvaluation;
+use crate::memory::Memory;
 use crate::policy::Policy;
 use crate::round::{Assignment, OpenRound, Outcome, PreviousRound, Taken};
 use crate::selection::Selection;

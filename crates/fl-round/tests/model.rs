@@ -7,8 +7,9 @@ mod support;
 
 use fl_rng::{Pcg32, Purpose};
 use fl_round::{
-    Action, Arrival, ClientState, Closed, Delivery, EvaluatedRound, EvaluationPolicy, Faults, Machine, Measured,
-    Memory, Note, Order, Policy, Refused, Selection, Start, StartAnswer, Stragglers,
+    Action, Arrival, ClientState, Closed, Delivery, EvaluatedRound, EvaluationPolicy, Faults,
+    Machine, Measured, Memory, Note, Order, Policy, Refused, Selection, Start, StartAnswer,
+    Stragglers,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use support::{SECOND, policy};

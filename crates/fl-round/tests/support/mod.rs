@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use fl_round::{
-    Action, Closed, Delivery, EvaluatedRound, Faults, Machine, Measured, Memory, Note, Order, Phase, Placed,
-    Policy, Refused, Selection, Start, StartAnswer, StartPolicy, Stragglers,
+    Action, Closed, Delivery, EvaluatedRound, Faults, Machine, Measured, Memory, Note, Order,
+    Phase, Placed, Policy, Refused, Selection, Start, StartAnswer, StartPolicy, Stragglers,
 };
 use std::collections::BTreeMap;
 
