@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, ServerRule, Sizes};
-use fl_data::{Dataset, Partition, Splits};
+use fl_data::{Dataset, Partition, Scaling, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
 use fl_round::Order;
@@ -136,6 +136,12 @@ pub struct Experiment {
     /// The text of the file of indices.
     #[serde(skip)]
     pub partition_text: Option<String>,
+    /// Names of the clients, where the data have some.
+    #[serde(skip)]
+    pub client_names: Vec<String>,
+    /// Scales of features that were no octets.
+    #[serde(skip)]
+    pub scaling: Option<Scaling>,
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
@@ -234,7 +240,7 @@ impl Experiment {
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
-        experiment.partition_text = examples.partition_text;
+        examples.tell(&mut experiment);
         memory::fits(&experiment)?;
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
@@ -274,7 +280,7 @@ impl Experiment {
         let share = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(share);
         experiment.deal(&examples)?;
-        experiment.partition_text = examples.partition_text;
+        examples.tell(&mut experiment);
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size.most(), most)?;
         experiment.notes.extend(experiment.notes_on_time());
@@ -357,10 +363,12 @@ impl Experiment {
             holdout: holdout(settings)?,
             evaluate_fraction: settings.evaluate_fraction,
             evaluate_every: settings.evaluate_every(),
-            data: examples::named(settings, root),
+            data: examples::named(settings, root)?,
             partition_file: settings.partition_file.clone(),
-            examples: root.data(settings.data.as_deref()),
+            examples: root.data(settings.data.as_deref())?,
             partition_text: None,
+            client_names: Vec::new(),
+            scaling: None,
             out,
             place,
             partitioning,

@@ -23,6 +23,8 @@ pub enum Purpose {
     Attack = ascii("attack"),
     /// Draws of selectors other than the uniform one.
     Selection = ascii("select"),
+    /// Examples of a data set that is generated.
+    Synthetic = ascii("synth"),
     /// Values of the keys of a sweep.
     Sweep = ascii("sweep"),
     /// Hyper-parameters of a client that are drawn once.
@@ -41,7 +43,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -50,6 +52,7 @@ impl Purpose {
         Self::Cohort,
         Self::Attack,
         Self::Selection,
+        Self::Synthetic,
         Self::Sweep,
         Self::Local,
         Self::Straggle,
