@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
-use crate::encoding::Encoding;
+use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
@@ -9,7 +9,7 @@ use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
+use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
@@ -23,7 +23,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{Evaluation, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{
+    Evaluation, LocalOptimizer, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting,
+};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -99,9 +101,11 @@ pub struct Experiment {
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Encoding of the model on its way to a device.
-    pub encoding_down: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_down: Chosen<Downward>,
     /// Encoding of a device's update.
-    pub encoding_up: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_up: Chosen<Upward>,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -353,8 +357,8 @@ impl Experiment {
             stragglers: settings.stragglers(),
             drop_stragglers: settings.drop_stragglers(),
             arithmetic: settings.arithmetic(),
-            encoding_down: settings.encoding_down(),
-            encoding_up: settings.encoding_up(),
+            encoding_down: Chosen::resolve(settings.encoding_down.as_ref())?,
+            encoding_up: Chosen::resolve(settings.encoding_up.as_ref())?,
             hidden,
             layers,
             activation,
@@ -532,8 +536,8 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             attackers: self.attackers(),
-            encoding_up: self.encoding_up.0,
-            encoding_down: self.encoding_down.0,
+            encoding_up: self.encoding_up.0.0,
+            encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
         }
     }
@@ -624,10 +628,9 @@ impl Experiment {
         self.model.shape().num_params() as u64
     }
 
-    /// Numbers that the algorithm keeps on a device and that nobody else has.
+    /// Numbers that stay on a device and that nobody else has.
     pub fn personal_numbers(&self) -> usize {
-        let sizes = Sizes::from(self.model.shape());
-        self.strategy.personal_numbers(&sizes)
+        self.aggregator().personal_numbers()
     }
 }
 
@@ -668,10 +671,24 @@ fn fits_optimizer(
     rule: &dyn ServerRule,
     optimizer: &Optimizing,
 ) -> Result<(), Refusal> {
-    require(!rule.assumes_sgd() || optimizer.local().is_plain(), || {
+    let Some(momentum) = rule.assumed_momentum() else {
+        return Ok(());
+    };
+    let expected = LocalOptimizer {
+        rule: match momentum as f32 {
+            0.0 => fl_nn::Optimizer::Sgd,
+            momentum => fl_nn::Optimizer::Momentum { momentum },
+        },
+        ..LocalOptimizer::default()
+    };
+    require(optimizer.local() == expected, || {
+        let wanted = match momentum {
+            0.0 => "--optimizer sgd".to_owned(),
+            momentum => format!("--optimizer momentum with momentum={momentum}"),
+        };
         format!(
-            "strategy {} works out from a model how long the steps of plain SGD were, and those of optimizer \
-             {optimizer} are others: take --optimizer sgd without weight_decay and clip_norm, or another --strategy",
+            "strategy {} reckons with the steps of SGD, and those of optimizer {optimizer} are others: take {wanted}, \
+             without weight_decay and clip_norm, or another --strategy",
             strategy.algorithm.name
         )
     })

@@ -134,7 +134,7 @@ pub(crate) fn load(
     for slot in [0, 1] {
         if slots.round(slot)? == Some(round) {
             slots.read(slot, buffers)?;
-            buffers.rule.state_arrived(round);
+            buffers.personal_arrived(round);
             return Ok(());
         }
     }

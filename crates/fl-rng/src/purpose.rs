@@ -23,6 +23,8 @@ pub enum Purpose {
     Attack = ascii("attack"),
     /// Draws of selectors other than the uniform one.
     Selection = ascii("select"),
+    /// Rounding by a codec.
+    Encoding = ascii("encoding"),
     /// Examples of a data set that is generated.
     Synthetic = ascii("synth"),
     /// Values of the keys of a sweep.
@@ -43,7 +45,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -52,6 +54,7 @@ impl Purpose {
         Self::Cohort,
         Self::Attack,
         Self::Selection,
+        Self::Encoding,
         Self::Synthetic,
         Self::Sweep,
         Self::Local,
