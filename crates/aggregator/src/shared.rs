@@ -14,7 +14,8 @@ use fl_data::{Dataset, Partition};
 use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{
-    Action, ClientState, Delivery, Failure, Machine, Measured, Note, Phase, Pick, Placed, Refused, Stragglers,
+    Action, ClientState, Delivery, Failure, Machine, Measured, Note, Phase, Pick, Placed, Refused,
+    Stragglers,
 };
 use tokio::sync::{mpsc, watch};
 use zfl_clock::Instant;
