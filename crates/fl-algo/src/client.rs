@@ -137,6 +137,24 @@ pub trait ClientRule: Sync {
         let _ = (params, vectors, first, weights, gradient);
     }
 
+    /// Tells if [`ClientRule::outputs`] is to be called.
+    fn watches_outputs(&self) -> bool {
+        false
+    }
+
+    /// Sees the logits of every example that is trained on, and may change the derivative of its loss by
+    /// them, as [`Correction::outputs`].
+    fn outputs(
+        &self,
+        params: &Params,
+        vectors: &mut Vectors,
+        label: usize,
+        logits: &[f32],
+        deltas: &mut [f32],
+    ) {
+        let _ = (params, vectors, label, logits, deltas);
+    }
+
     /// Ends a pass: `weights` and the vectors that go up are to be what is sent.
     fn end(
         &self,
@@ -332,7 +350,8 @@ impl LocalRule {
         } = self.plan;
         let client = self.half.client;
         let corrects = corrects && client.corrects(&self.params, &self.vectors);
-        (corrects || trains != Trains::All).then_some(RuleCorrection {
+        let hooks = corrects || client.watches_outputs() || trains != Trains::All;
+        hooks.then_some(RuleCorrection {
             rule: self,
             corrects,
         })
@@ -411,6 +430,20 @@ impl Correction for RuleCorrection<'_> {
             half.client
                 .correct(params, vectors, first, weights, gradient);
         }
+    }
+
+    fn changes_gradients(&self) -> bool {
+        self.corrects || self.rule.plan.trains != Trains::All
+    }
+
+    fn outputs(&mut self, label: usize, logits: &[f32], deltas: &mut [f32]) {
+        let LocalRule {
+            half,
+            params,
+            vectors,
+            ..
+        } = self.rule;
+        half.client.outputs(params, vectors, label, logits, deltas);
     }
 
     fn trained(&self) -> Range<usize> {

@@ -48,4 +48,5 @@ algorithms! {
     ditto,
     fedper,
     fedrep,
+    distillation,
 }
