@@ -202,6 +202,7 @@ impl Experiment {
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         experiment.notes.extend(experiment.notes_on_time());
+        experiment.notes.extend(experiment.note_on_storage());
         experiment.can_be_written()?;
         if let Out::Resumed(_) = out {
             experiment.name_inputs_from_out();
@@ -477,9 +478,26 @@ impl Experiment {
     }
 
     /// Numbers that the algorithm keeps on a device and that nobody else has.
-    pub fn personal_numbers(&self) -> usize {
+    pub fn personal_numbers(&self) -> u32 {
         let sizes = Sizes::from(self.model.shape());
-        self.strategy.personal_numbers(&sizes)
+        self.strategy.personal_numbers(&sizes) as u32
+    }
+
+    /// Groups whose devices lose what the algorithm keeps on them when they reboot, as a line for people.
+    fn note_on_storage(&self) -> Option<String> {
+        let lacks = |group: &&FleetGroup| {
+            let board = group.board.as_ref();
+            board.is_some_and(|board| board.storage.is_none())
+        };
+        let group = self.groups.iter().find(lacks)?;
+        let strategy = self.strategy.algorithm.name;
+        (self.personal_numbers() > 0).then(|| {
+            format!(
+                "{strategy} keeps something on devices that nobody else has, and {} has no storage: a device \
+                 that reboots begins anew",
+                group.kind()
+            )
+        })
     }
 }
 
