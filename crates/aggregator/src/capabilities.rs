@@ -22,6 +22,11 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
             "the device has no rule {rule}, the experiment needs it"
         ));
     }
+    if !config.optimizer.is_plain() && !query.understands("optimizer") {
+        return Err("the device has plain SGD alone, the experiment needs another optimizer: build its firmware \
+                    from this zfl"
+            .to_owned());
+    }
     let Some(memory) = query.memory else {
         return Ok(());
     };

@@ -148,6 +148,7 @@ impl Rounds {
             start_s: seconds(closed.times.start_us),
             train_s: seconds(closed.times.train_us),
             slowest_train_s: slowest_us.map(seconds),
+            learning_rate: Some(self.shared.config.full_rate(closed.round)),
             round_s: began.elapsed().as_secs_f64(),
             elapsed_s: self.shared.log.elapsed_s(),
             simulated_s,

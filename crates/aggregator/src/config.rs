@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fl_algo::{Attackers, Choice, LocalParams, SectionSpec, Sizes, VectorSpec, Way, device_bytes};
+use fl_algo::{
+    Attackers, Choice, Demand, LocalParams, SectionSpec, Sizes, VectorSpec, Way, device_bytes,
+};
 use fl_nn::{Init, Model};
 use fl_proto::codec::{self, Codec};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
+
+use crate::local::{LocalOptimizer, PartialWork};
+use crate::schedule::Schedule;
 
 /// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
 const START_WITHIN: Duration = Duration::from_secs(30);
@@ -73,6 +78,12 @@ pub struct Config {
     pub batch_size: u32,
     /// Step size of SGD.
     pub learning_rate: f32,
+    /// Schedule of the step size.
+    pub schedule: Schedule,
+    /// Devices that do only some of their epochs.
+    pub partial_work: PartialWork,
+    /// Optimizer of the devices.
+    pub optimizer: LocalOptimizer,
     /// Arithmetic of the devices' first layer.
     pub arithmetic: Arithmetic,
     /// Weight of each update in the mean.
@@ -152,8 +163,23 @@ impl Config {
         stays.travelling(&self.sizes())
     }
 
-    /// Hyper-parameters of a client, unless the algorithm changes them.
-    pub fn local(&self, client: u32) -> LocalParams {
+    /// Hyper-parameters of a client in a round, unless the algorithm changes them.
+    pub fn local(&self, round: u32, client: u32) -> LocalParams {
+        let learning_rate = self.own(client).learning_rate;
+        LocalParams {
+            learning_rate: self.schedule.rate(learning_rate, round),
+            ..self.own(client)
+        }
+    }
+
+    /// Step size in a round of a client without one of its own, as short as f32 is written.
+    pub(crate) fn full_rate(&self, round: u32) -> f64 {
+        let rate = self.schedule.rate(self.learning_rate, round);
+        rate.to_string().parse().unwrap_or(rate.into())
+    }
+
+    /// Hyper-parameters of a client at the full rate.
+    fn own(&self, client: u32) -> LocalParams {
         let own = self.overrides.get(&client).copied().unwrap_or_default();
         LocalParams {
             local_epochs: own.local_epochs.unwrap_or(self.local_epochs),
@@ -186,9 +212,13 @@ impl Config {
 
     /// Memory that a client's device needs for model, rule, data and training, in bytes.
     pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
-        let batch_size = self.local(client).batch_size;
-        let examples = u32::try_from(examples).unwrap_or(u32::MAX);
-        let bytes = device_bytes(&self.model, self.vectors(), batch_size, examples);
+        let demand = Demand {
+            batch_size: self.own(client).batch_size,
+            examples: u32::try_from(examples).unwrap_or(u32::MAX),
+            optimizer: self.optimizer.rule,
+            keeps_global: false,
+        };
+        let bytes = device_bytes(&self.model, self.vectors(), demand);
         bytes.unwrap_or(u64::MAX)
     }
 
@@ -255,6 +285,8 @@ impl Config {
             params: wire_params(&params),
             state_round,
             encoding_up: codec_name(self.encoding_up),
+            optimizer: self.optimizer.wire(),
+            privacy: None,
         }
     }
 }

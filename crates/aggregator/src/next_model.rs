@@ -51,8 +51,8 @@ impl Rounds {
         let (algorithm, global) = (self.algorithm.clone(), self.params.clone());
         let prepare = move || (lock(&algorithm).prepare(&global, &mut updates), updates);
         let (attacked, updates) = spawn_blocking(prepare).await?;
-        let mut updates = Arc::new(updates);
-        let mut left_out = Vec::new();
+        let (updates, mut left_out) = self.drop_stragglers(round, updates);
+        let (mut updates, dropped) = (Arc::new(updates), left_out.len());
         loop {
             let mut made = match self.attempt(round, &updates).await? {
                 Ok(made) => made,
@@ -65,13 +65,37 @@ impl Rounds {
             let mut unused = left_out;
             unused.append(&mut made.aggregated.rejected);
             unused.sort_by_key(|one| (one.client, one.round));
-            let counts = [("attacking", attacked), ("rejected", unused.len())];
+            let rejected = unused.len() - dropped;
+            let counts = [
+                ("attacking", attacked),
+                ("dropped", dropped),
+                ("rejected", rejected),
+            ];
             for (name, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
                 let metrics = &mut made.aggregated.metrics;
                 metrics.insert(format!("{name}_updates"), count as f64);
             }
             return Ok(NextModel { unused, ..made });
         }
+    }
+
+    /// Parts the updates of stragglers from the others, where they are left out.
+    fn drop_stragglers(
+        &self,
+        round: u32,
+        updates: Vec<Update>,
+    ) -> (Vec<Update>, Vec<UnusedUpdate>) {
+        let is_dropped = self.shared.config.partial_work.is_dropped;
+        let is_straggler = |update: &Update| {
+            is_dropped && update.round == round && self.stragglers.contains(&update.client)
+        };
+        let (dropped, kept) = updates.into_iter().partition::<Vec<_>, _>(is_straggler);
+        let reason = |update: Update| UnusedUpdate {
+            client: update.client,
+            round,
+            reason: "dropped: it is a straggler".to_owned(),
+        };
+        (kept, dropped.into_iter().map(reason).collect())
     }
 
     /// Makes a model of these updates and tests it; the inner error is that it is of no use.

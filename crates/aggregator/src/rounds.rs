@@ -2,6 +2,7 @@
 //!
 //! The machine decides; here are the clock, the requests to devices and the payloads.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -17,6 +18,7 @@ use crate::algorithm::RunningAlgorithm;
 use crate::broadcast::{Broadcast, Form};
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
+use crate::local::PartialWork;
 use crate::log::lock;
 use crate::probe;
 use crate::shared::{Shared, Work};
@@ -41,6 +43,8 @@ pub(crate) struct Rounds {
     pub ledger: Ledger,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
+    /// Clients of the cohort that do only some of their epochs.
+    pub stragglers: BTreeSet<u32>,
     /// Start of the round, and the messages that had been refused by then.
     pub round_began: (Instant, u32),
 }
@@ -73,6 +77,8 @@ impl Rounds {
                         .with(|state, now_us| state.machine.probed(now_us));
                 }
                 Action::OpenRound { round, cohort } => {
+                    let config = &self.shared.config;
+                    self.stragglers = config.partial_work.stragglers(config.seed, round, &cohort);
                     if let Some(hooks) = self.shared.hooks() {
                         hooks.before_start(round, &cohort).await;
                     }
@@ -182,7 +188,11 @@ impl Rounds {
     fn message(&self, start: Start) -> Option<fl_proto::Start> {
         let Start { client, round, .. } = start;
         let config = &self.shared.config;
-        let mut local = config.local(client);
+        let mut local = config.local(round, client);
+        if self.stragglers.contains(&client) {
+            let most = local.local_epochs;
+            local.local_epochs = PartialWork::epochs(config.seed, round, client, most);
+        }
         lock(&self.algorithm).configure(round, client, &mut local);
         let state_round = self.shared.states.round(client);
         Some(config.start(round, token::word(start.token)?, local, state_round))

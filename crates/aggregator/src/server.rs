@@ -82,6 +82,7 @@ impl Server {
             failures: Vec::new(),
             ledger: Ledger::default(),
             starts: JoinSet::new(),
+            stragglers: Default::default(),
             round_began: (Instant::now(), 0),
         };
         Ok(Self {

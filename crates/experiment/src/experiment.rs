@@ -5,14 +5,15 @@ use crate::encoding::Encoding;
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
+use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Partitioning, Strategy};
+use crate::rule::{Optimizing, Partitioning, Scheduling, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native};
 use anyhow::{Context, Result};
-use fl_algo::{Attackers, Sizes};
+use fl_algo::{Attackers, ServerRule, Sizes};
 use fl_data::{Partition, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{LocalOverrides, Stragglers, Weighting};
+use zfl_aggregator::{LocalOverrides, PartialWork, Stragglers, Weighting};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -84,11 +85,15 @@ pub struct Experiment {
     #[serde(serialize_with = "choice::write")]
     pub weighting: Weighting,
     /// Passes over a device's data in a round.
-    pub local_epochs: u32,
+    pub local_epochs: Spread<u32>,
     /// Examples per step of SGD.
-    pub batch_size: u32,
+    pub batch_size: Spread<u32>,
     /// Step size of SGD.
-    pub learning_rate: f32,
+    pub learning_rate: Spread<f32>,
+    /// Share of a round's devices that do only some of their epochs.
+    pub stragglers: f64,
+    /// Leaves their updates out.
+    pub drop_stragglers: bool,
     /// Arithmetic of the first layer on the devices.
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
@@ -132,6 +137,10 @@ pub struct Experiment {
     pub partitioning: Partitioning,
     /// Algorithm that devices and server follow.
     pub strategy: Strategy,
+    /// Optimizer of the devices.
+    pub optimizer: Optimizing,
+    /// Schedule of the learning rate.
+    pub schedule: Scheduling,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
@@ -235,7 +244,7 @@ impl Experiment {
         experiment.deal(&examples)?;
         experiment.partition_text = examples.partition_text;
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
-        memory::training_bytes(&experiment, experiment.batch_size, most)?;
+        memory::training_bytes(&experiment, experiment.batch_size.most(), most)?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.can_be_written()?;
         Ok((experiment, examples.splits))
@@ -262,7 +271,14 @@ impl Experiment {
             .0
             .server(sizes, clients, clients_per_round, settings.seed())
             .map_err(Refusal)?;
-        let quorum = quorum(settings, clients_per_round, rule.policy().buffer_size)?;
+        let optimizer = Optimizing::resolve(settings.optimizer.as_ref())?;
+        fits_optimizer(&strategy, &*rule, &optimizer)?;
+        let usual = Spread::All(optimizer.learning_rate());
+        let learning_rate = settings.training.learning_rate.unwrap_or(usual);
+        let schedule = schedule(settings, rounds, learning_rate)?;
+        let buffer_size = rule.policy().buffer_size;
+        let counted = counted(settings, clients_per_round, buffer_size)?;
+        let quorum = quorum(settings, clients_per_round, counted, buffer_size)?;
         let name = settings.name.clone();
         let name = name.unwrap_or_else(|| place::default_name(kind, clients, rounds));
         let (place, out) = match out {
@@ -293,7 +309,9 @@ impl Experiment {
             weighting: settings.weighting(),
             local_epochs: settings.training.local_epochs(),
             batch_size: settings.training.batch_size(),
-            learning_rate: settings.learning_rate(),
+            learning_rate,
+            stragglers: settings.stragglers(),
+            drop_stragglers: settings.drop_stragglers(),
             arithmetic: settings.arithmetic(),
             encoding_down: settings.encoding_down(),
             encoding_up: settings.encoding_up(),
@@ -310,6 +328,8 @@ impl Experiment {
             place,
             partitioning,
             strategy,
+            optimizer,
+            schedule,
             faults: settings.faults.clone(),
             trace: inputs::trace(settings)?,
             groups: Vec::new(),
@@ -437,9 +457,15 @@ impl Experiment {
             ready_deadline: Duration::from_secs_f64(self.ready_deadline_s),
             round_deadline: Duration::from_secs_f64(self.round_deadline_s),
             progress_interval: Some(PROGRESS_INTERVAL),
-            local_epochs: self.local_epochs,
-            batch_size: self.batch_size,
-            learning_rate: self.learning_rate,
+            local_epochs: self.local_epochs.most(),
+            batch_size: self.batch_size.most(),
+            learning_rate: self.learning_rate.most(),
+            schedule: self.schedule.schedule(),
+            partial_work: PartialWork {
+                share: self.stragglers,
+                is_dropped: self.drop_stragglers,
+            },
+            optimizer: self.optimizer.local(),
             arithmetic: self.arithmetic,
             weighting: self.weighting,
             algorithm: self.strategy.0,
@@ -454,14 +480,30 @@ impl Experiment {
 
     /// Clients whose group trains otherwise than the rest.
     fn overrides(&self) -> BTreeMap<u32, LocalOverrides> {
+        let (seed, usual) = (self.seed, LocalOverrides::default());
         let own = |client| {
-            let group = self.group(client)?;
+            let group = self.group(client);
+            let epochs = group.and_then(|group| group.local_epochs);
+            let epochs = epochs.unwrap_or(self.local_epochs);
+            let batch_size = group.and_then(|group| group.batch_size);
+            let batch_size = batch_size.unwrap_or(self.batch_size);
+            let rate = group.and_then(|group| group.learning_rate);
+            let rate = rate.unwrap_or(self.learning_rate);
             let overrides = LocalOverrides {
-                local_epochs: group.local_epochs,
-                batch_size: group.batch_size,
-                ..LocalOverrides::default()
+                local_epochs: other(
+                    epochs.of(Drawing::Epochs, seed, client),
+                    self.local_epochs.most(),
+                ),
+                batch_size: other(
+                    batch_size.of(Drawing::BatchSize, seed, client),
+                    self.batch_size.most(),
+                ),
+                learning_rate: other(
+                    rate.of(Drawing::Rate, seed, client),
+                    self.learning_rate.most(),
+                ),
             };
-            (overrides != LocalOverrides::default()).then_some((client, overrides))
+            (overrides != usual).then_some((client, overrides))
         };
         (0..self.clients).filter_map(own).collect()
     }
@@ -501,6 +543,43 @@ impl Experiment {
     }
 }
 
+/// A value that is not the usual one.
+fn other<T: PartialEq>(own: T, usual: T) -> Option<T> {
+    (own != usual).then_some(own)
+}
+
+/// The schedule of the rate over these rounds.
+fn schedule(
+    settings: &Settings,
+    rounds: u32,
+    learning_rate: Spread<f32>,
+) -> Result<Scheduling, Refusal> {
+    let mut schedule = Scheduling::resolve(settings.schedule.as_ref())?;
+    schedule.0.settle(rounds);
+    let (least, highest) = (schedule.least_rate(), learning_rate.most());
+    require(least as f32 <= highest, || {
+        format!(
+            "schedule: min_lr = {least} is above the learning rate, {highest}: lower it, or raise --lr"
+        )
+    })?;
+    Ok(schedule)
+}
+
+/// Refuses an optimizer under which the algorithm would take the steps for what they are not.
+fn fits_optimizer(
+    strategy: &Strategy,
+    rule: &dyn ServerRule,
+    optimizer: &Optimizing,
+) -> Result<(), Refusal> {
+    require(!rule.assumes_sgd() || optimizer.local().is_plain(), || {
+        format!(
+            "strategy {} works out from a model how long the steps of plain SGD were, and those of optimizer \
+             {optimizer} are others: take --optimizer sgd without weight_decay and clip_norm, or another --strategy",
+            strategy.algorithm.name
+        )
+    })
+}
+
 /// Updates that a round aims for, and devices asked beyond that.
 fn cohort(settings: &Settings, clients: u32) -> Result<(u32, u32), Refusal> {
     let clients_per_round = settings.clients_per_round.unwrap_or(clients);
@@ -537,18 +616,52 @@ fn layers_of(settings: &Settings, hidden: &[u32], data: &Splits) -> Result<Vec<u
     Ok(layers)
 }
 
-/// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.
-fn quorum(
+/// Updates of a round that count: those of stragglers may be left out.
+fn counted(
     settings: &Settings,
     clients_per_round: u32,
     buffer_size: Option<u32>,
 ) -> Result<u32, Refusal> {
-    let half = clients_per_round.div_ceil(2);
+    if !settings.drop_stragglers() {
+        return Ok(clients_per_round);
+    }
+    let waits = buffer_size.is_none() && settings.over_commit() == 0 && !settings.use_late();
+    require(waits, || {
+        "drop_stragglers is for rounds of one cohort that all end together: leave --over-commit, --use-late and \
+         buffers out"
+            .to_owned()
+    })?;
+    let work = PartialWork {
+        share: settings.stragglers(),
+        is_dropped: true,
+    };
+    let dropped = work.count(clients_per_round as usize) as u32;
+    require(dropped < clients_per_round, || {
+        format!(
+            "all {clients_per_round} devices of a round would be stragglers, and dropped: lower --stragglers, or \
+             leave --drop-stragglers out"
+        )
+    })?;
+    Ok(clients_per_round - dropped)
+}
+
+/// Updates without which a round fails, where `buffer_size` may end it before its whole cohort has.
+fn quorum(
+    settings: &Settings,
+    clients_per_round: u32,
+    counted: u32,
+    buffer_size: Option<u32>,
+) -> Result<u32, Refusal> {
+    let half = counted.div_ceil(2);
     let usual = half.min(buffer_size.unwrap_or(half));
     let quorum = settings.quorum.unwrap_or(usual);
-    require(quorum <= clients_per_round, || {
+    require(quorum <= counted, || {
+        let dropped = match clients_per_round - counted {
+            0 => String::new(),
+            dropped => format!(", of whom {dropped} are stragglers that are dropped,"),
+        };
         format!(
-            "a quorum of {quorum} of {clients_per_round} clients per round can never be met: \
+            "a quorum of {quorum} of {clients_per_round} clients per round{dropped} can never be met: \
              lower --quorum or raise --clients-per-round"
         )
     })?;

@@ -1,6 +1,7 @@
 //! Groups of like devices, with every value resolved: they say of each client what it is.
 
 use crate::choice::{self, Body, Time};
+use crate::keys::spread::Spread;
 use crate::refusal::{Refusal, require};
 use crate::root::Root;
 use crate::rule::{Attacking, Partitioning};
@@ -52,10 +53,13 @@ pub struct FleetGroup {
     pub examples: Option<u32>,
     /// Passes over their data, if not the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub local_epochs: Option<u32>,
+    pub local_epochs: Option<Spread<u32>>,
     /// Examples per step, if not the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<u32>,
+    pub batch_size: Option<Spread<u32>>,
+    /// Their step size, if not the experiment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<Spread<f32>>,
     /// Their attack on the run, if they make one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<Attacking>,
@@ -249,6 +253,7 @@ fn resolve_one(
         max_examples: examples,
         local_epochs: asked.training.local_epochs,
         batch_size: asked.training.batch_size,
+        learning_rate: asked.training.learning_rate,
         attack: attack.transpose()?,
         link_text: profile.as_ref().map(|profile| profile.text.clone()),
         link: link_of(device, profile)?,

@@ -38,7 +38,7 @@ pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
 pub use root::Root;
-pub use rule::{Attacking, Number, Partitioning, RuleSettings, Strategy};
+pub use rule::{Attacking, Number, Optimizing, Partitioning, RuleSettings, Strategy};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
 };

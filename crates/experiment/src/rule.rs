@@ -17,8 +17,12 @@ use std::ops::Deref;
 use zfl_schema::nearest;
 
 mod kinds;
+mod optimizers;
+mod schedules;
 
 pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
+pub use optimizers::{OptimizerChoice, Optimizing};
+pub use schedules::{ScheduleChoice, Scheduling};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and
 /// `--partition-arg`.

@@ -10,13 +10,14 @@ use crate::choice::{BodyChoice, Network, Time};
 use crate::encoding::{Encoding, Encodings};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
-    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Probability, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
+use crate::keys::spread::{Counts, Rates, Spread};
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys, schema};
 use crate::refusal::Refusal;
 use crate::root::DIGITS;
-use crate::rule::{PartitionChoice, Rule};
+use crate::rule::{OptimizerChoice, PartitionChoice, Rule, ScheduleChoice};
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
@@ -46,9 +47,14 @@ keys! {
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
         /// Time on emulated devices: the host's, or that of counted instructions; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
-        /// Step size of gradient descent
-        // Chosen by measuring: the largest that still gains on MNIST with the other defaults.
-        learning_rate: Rate = 0.5, RunAndServer "lr" "Training";
+        /// Optimizer of each device, whose state begins anew in every round
+        optimizer: Rule<OptimizerChoice> | "\"sgd\"", RunAndServer "optimizer" "Training";
+        /// Schedule of the learning rate over the rounds
+        schedule: Rule<ScheduleChoice> | "\"constant\"", RunAndServer "schedule" "Training";
+        /// Devices of a round, rounded to whole ones, that do a random number of epochs, from 1 to `local_epochs`
+        stragglers: Probability = 0.0, RunAndServer "stragglers" "Training";
+        /// Leave the updates of stragglers out
+        drop_stragglers: Switch = false, RunAndServer "drop-stragglers" "Training";
         /// Units of the hidden layers; as a flag separated by commas: 200,200
         hidden: Units = vec![16], RunAndServer "hidden" "Training";
         /// Activation of the hidden layers
@@ -114,9 +120,11 @@ keys! {
     /// Training that a group may have of its own.
     pub struct TrainingSettings at |settings| &mut settings.training, table TRAINING {
         /// Passes over a device's own data in each round
-        local_epochs: Count = 5, RunAndServer "epochs" "Training";
+        local_epochs: Counts = Spread::All(5), RunAndServer "epochs" "Training";
         /// Examples in each step of gradient descent
-        batch_size: Count = 600, RunAndServer "batch-size" "Training";
+        batch_size: Counts = Spread::All(600), RunAndServer "batch-size" "Training";
+        /// Step size of gradient descent
+        learning_rate: Rates | "0.5; with Adam 0.001", RunAndServer "lr" "Training";
     }
 }
 

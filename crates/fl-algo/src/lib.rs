@@ -36,6 +36,7 @@ mod choice;
 mod client;
 #[cfg(feature = "server")]
 mod exact;
+pub mod privacy;
 mod registry;
 #[cfg(feature = "server")]
 mod server;
@@ -61,5 +62,5 @@ pub use server::{
     ServerRule, Setup, Update,
 };
 pub use vector::{
-    Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way, device_bytes,
+    Demand, Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way, device_bytes,
 };

@@ -153,6 +153,17 @@ pub trait ServerRule: Send + Sync {
         false
     }
 
+    /// Tells if it takes every step of a device for one of plain SGD at the rate that the device was told.
+    fn assumes_sgd(&self) -> bool {
+        false
+    }
+
+    /// Tells if the updates decide the model by nothing but their weighted mean, so that noise on that mean
+    /// protects each of them.
+    fn takes_the_mean(&self) -> bool {
+        false
+    }
+
     /// Changes what a client is told for a round.
     fn configure(&self, round: u32, client: u32, local: &mut LocalParams) {
         let _ = (round, client, local);

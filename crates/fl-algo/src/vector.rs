@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use fl_nn::{MAX_LAYERS, Model, PlanError, Shape};
+use fl_nn::{MAX_LAYERS, Model, Optimizer, PlanError, Shape};
 
 use crate::client::RuleError;
 
@@ -163,6 +163,19 @@ impl VectorSpec {
     }
 }
 
+/// Training of a device, as far as its memory goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Demand {
+    /// Examples per step.
+    pub batch_size: u32,
+    /// Its examples.
+    pub examples: u32,
+    /// Its optimizer.
+    pub optimizer: Optimizer,
+    /// Keeps the model that came beside the one it trains, to bound its update.
+    pub keeps_global: bool,
+}
+
 /// Memory that a device needs for its data, the training and the vectors of its rule.
 ///
 /// # Units
@@ -173,14 +186,15 @@ impl VectorSpec {
 pub fn device_bytes(
     model: &Model,
     vectors: &[VectorSpec],
-    batch_size: u32,
-    examples: u32,
+    demand: Demand,
 ) -> Result<u64, PlanError> {
     let shape = model.shape();
-    let training = model.training_plan(batch_size as usize, examples as usize)?;
-    let data = (shape.num_inputs() as u64 + 1) * u64::from(examples);
+    let (batch_size, examples) = (demand.batch_size as usize, demand.examples as usize);
+    let training = model.training_plan_with(batch_size, examples, demand.optimizer)?;
+    let data = (shape.num_inputs() as u64 + 1) * u64::from(demand.examples);
     let vectors = Vectors::bytes(vectors, &Sizes::from(shape));
-    Ok(training.total_bytes() + data + vectors)
+    let global = 4 * shape.num_params() as u64 * u64::from(demand.keeps_global);
+    Ok(training.total_bytes() + data + vectors + global)
 }
 
 /// The buffers behind a list of [`VectorSpec`], in its order.

@@ -11,7 +11,7 @@ use crate::state::{DevicePhase, Overrides, State};
 use crate::update::Upload;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
-use fl_proto::{ErrorReply, Welcome, Word, codec, json, path};
+use fl_proto::{ErrorReply, LATER_FIELDS, Welcome, Word, codec, json, path};
 
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
@@ -566,6 +566,10 @@ fn write_join(
     for (i, rule) in fl_algo::rule_names().enumerate() {
         let before = if i == 0 { "&rules=" } else { "," };
         write!(head, "{before}{rule}")?;
+    }
+    for (i, field) in LATER_FIELDS.iter().enumerate() {
+        let before = if i == 0 { "&can=" } else { "," };
+        write!(head, "{before}{field}")?;
     }
     if let Some(bytes) = free_bytes {
         write!(head, "&memory={bytes}")?;

@@ -7,9 +7,10 @@ use crate::port::Usage;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_algo::{LocalJob, LocalRule, Pass, PassPlan};
-use fl_nn::{Correction, Model, Step, TrainConfig, TrainError, Trainer, Workspace};
-use fl_proto::Start;
+use fl_algo::{LocalJob, LocalRule, MODEL, Pass, PassPlan, Way, privacy};
+use fl_nn::{Correction, Model, Optimizer, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_proto::{OptimizerName, Privacy, Start};
+use fl_rng::{Normal, Pcg32, Purpose};
 
 /// The client's partition, shared between the device and its job.
 #[derive(Debug)]
@@ -26,16 +27,23 @@ pub(crate) struct Scratch {
     floats: Vec<f32>,
     ints: Vec<i32>,
     order: Vec<u32>,
+    /// The model that came, if the update is to be bounded.
+    global: Vec<f32>,
 }
 
 impl Scratch {
-    /// Makes room for a plan; `None` if the device has not enough memory.
-    fn new(plan: &fl_nn::MemoryPlan) -> Option<Self> {
+    /// Makes room for a plan, and a copy of the model; the error is the bytes that all of it takes.
+    fn new(plan: &fl_nn::MemoryPlan, global: &[f32]) -> Result<Self, u64> {
         let mut scratch = Self::default();
         let fits = resize(&mut scratch.floats, plan.floats)
             && resize(&mut scratch.ints, plan.ints)
-            && resize(&mut scratch.order, plan.order);
-        fits.then_some(scratch)
+            && resize(&mut scratch.order, plan.order)
+            && resize(&mut scratch.global, global.len());
+        if !fits {
+            return Err(plan.total_bytes() + size_of_val(global) as u64);
+        }
+        scratch.global.copy_from_slice(global);
+        Ok(scratch)
     }
 }
 
@@ -52,7 +60,12 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
 /// End of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
-    Trained { loss: f32, steps: u32 },
+    Trained {
+        loss: f32,
+        steps: u32,
+        /// The update was longer than it may be; unknown of one that hides it.
+        clipped: Option<bool>,
+    },
     Failed(TrainError),
 }
 
@@ -86,6 +99,7 @@ pub struct TrainJob {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum JobError {
     Train(TrainError),
+    Privacy,
     OutOfMemory { bytes: u64 },
 }
 
@@ -93,6 +107,10 @@ impl From<JobError> for Refusal {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Train(error) => Self::new(400, error),
+            JobError::Privacy => Self::new(
+                400,
+                "the norm of an update must be above 0, and its noise not below",
+            ),
             JobError::OutOfMemory { bytes } => Self::new(
                 507,
                 format_args!("training needs {bytes} bytes, this device has not so many"),
@@ -103,6 +121,7 @@ impl From<JobError> for Refusal {
 
 /// The configuration of the training that a `/start` asks for.
 fn config(session: &Session, start: &Start) -> TrainConfig {
+    let own = start.optimizer.unwrap_or_default();
     TrainConfig {
         local_epochs: start.local_epochs,
         batch_size: start.batch_size,
@@ -112,7 +131,19 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
             fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
             fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
         },
-        ..TrainConfig::default()
+        optimizer: match own.name {
+            OptimizerName::Sgd => Optimizer::Sgd,
+            OptimizerName::Momentum => Optimizer::Momentum {
+                momentum: own.momentum,
+            },
+            OptimizerName::Adam => Optimizer::Adam {
+                beta_1: own.beta_1,
+                beta_2: own.beta_2,
+                epsilon: own.epsilon,
+            },
+        },
+        weight_decay: own.weight_decay,
+        clip_norm: (own.clip_norm != 0.0).then_some(own.clip_norm),
     }
 }
 
@@ -156,9 +187,15 @@ impl TrainJob {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
-        let Some(scratch) = Scratch::new(trainer.plan()) else {
-            let bytes = trainer.plan().total_bytes();
-            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
+        let is_sound =
+            |privacy: Privacy| privacy.clipping_norm > 0.0 && privacy.noise_stddev >= 0.0;
+        if !start.privacy.is_none_or(is_sound) {
+            return Err((JobError::Privacy, start.round, buffers));
+        }
+        let global = start.privacy.map_or(&[][..], |_| &buffers.params);
+        let scratch = match Scratch::new(trainer.plan(), global) {
+            Ok(scratch) => scratch,
+            Err(bytes) => return Err((JobError::OutOfMemory { bytes }, start.round, buffers)),
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
@@ -228,8 +265,12 @@ impl TrainJob {
         self.steps = self.steps.saturating_add(steps);
         if next == Pass::Done {
             let loss = self.trainer.mean_loss();
-            let steps = self.steps;
-            return Some(Outcome::Trained { loss, steps });
+            let (steps, clipped) = (self.steps, self.protect());
+            return Some(Outcome::Trained {
+                loss,
+                steps,
+                clipped,
+            });
         }
         self.pass += 1;
         self.begun = false;
@@ -241,6 +282,23 @@ impl TrainJob {
             Err(error) => return Some(Outcome::Failed(error)),
         }
         None
+    }
+
+    /// Bounds the update and adds noise, if the round asks for it; tells if it was longer than it may be.
+    fn protect(&mut self) -> Option<bool> {
+        let Privacy {
+            clipping_norm,
+            noise_stddev,
+        } = self.start.privacy?;
+        let Buffers { params, rule } = &mut self.buffers;
+        // What does not travel needs no protection.
+        let model = rule.sections(Way::Up).find(|section| section.name == MODEL);
+        let travelling = model.map_or(0, |section| section.count.min(params.len()));
+        let params = &mut params[..travelling];
+        let clipped = privacy::clip(&self.scratch.global, params, clipping_norm);
+        let rng = Pcg32::new(Purpose::DeviceNoise, self.round_config.seed);
+        privacy::add_noise(params, noise_stddev.into(), &mut Normal::new(rng));
+        (noise_stddev == 0.0).then_some(clipped)
     }
 
     /// Calls the rule with the job at hand, of which so many steps are done.

@@ -13,7 +13,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_proto::codec::{self, Codec};
-use fl_proto::{Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word};
+use fl_proto::{
+    CLIPPED, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word,
+};
 
 /// Occupation of the device.
 #[derive(Clone, Debug)]
@@ -377,8 +379,15 @@ impl State {
             ..
         } = job;
         self.buffers = Some(buffers);
-        let (loss, steps) = match (outcome, &self.session) {
-            (Some(Outcome::Trained { loss, steps }), Some(_)) => (loss, steps),
+        let (loss, steps, clipped) = match (outcome, &self.session) {
+            (
+                Some(Outcome::Trained {
+                    loss,
+                    steps,
+                    clipped,
+                }),
+                Some(_),
+            ) => (loss, steps, clipped),
             (Some(Outcome::Failed(error)), _) => return self.fail(error),
             _ => return self.fail("the training was broken off"),
         };
@@ -400,6 +409,9 @@ impl State {
             buffers.rule.metrics(&mut |name, value| {
                 let _ = metrics.set(name, value);
             });
+        }
+        if let Some(clipped) = clipped {
+            let _ = metrics.set(CLIPPED, f32::from(u8::from(clipped)));
         }
         let num_examples = self
             .session

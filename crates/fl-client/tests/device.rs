@@ -70,6 +70,8 @@ fn start(round: u32, token: &str) -> Start {
         params: Params::new(),
         state_round: 0,
         encoding_up: "f32".try_into().unwrap(),
+        optimizer: None,
+        privacy: None,
     }
 }
 

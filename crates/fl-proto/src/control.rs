@@ -3,6 +3,7 @@
 //! A reader ignores fields that it does not know, so that a later version can add some; it refuses a
 //! message in which a field is missing, of the wrong type, out of its bounds, or there twice.
 
+use crate::local::{Optimizer, Privacy};
 use crate::params::{Metrics, Params};
 use crate::{checks, codec};
 use core::fmt;
@@ -113,6 +114,12 @@ pub struct Start {
     /// Codec of the update; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_up: CodecName,
+    /// Optimizer; plain SGD if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<Optimizer>,
+    /// Bound and noise of the update; neither if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
 }
 
 /// Occupation of a device.
@@ -240,7 +247,7 @@ impl ErrorReply {
 
 /// The query of the aggregator's endpoints.
 ///
-/// `GET /id?client=3&port=80&codecs=f32,f16&rules=fedavg&memory=2097152&isa=i686`, all optional;
+/// `GET /id?client=3&port=80&codecs=f32,f16&rules=fedavg&can=optimizer&memory=2097152&isa=i686`, all optional;
 /// `?id=3` elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Query {
@@ -257,6 +264,9 @@ pub struct Query {
     pub codecs: Option<String<64>>,
     /// Rules that the device has, separated by commas; `fedavg` if absent.
     pub rules: Option<String<256>>,
+    /// Fields of a [`Start`] that the device understands beyond those of the first version, separated by
+    /// commas; none if absent.
+    pub can: Option<String<64>>,
     /// Free memory for model, data and training, in bytes; not bounded if absent.
     pub memory: Option<u64>,
     /// Instruction set.
@@ -275,6 +285,11 @@ impl Query {
     pub fn speaks(&self, codec: &str) -> bool {
         let own = self.codecs.as_ref().map(String::as_str);
         list(own.unwrap_or(codec::F32_NAME)).any(|name| name == codec)
+    }
+
+    /// True if the device understands a field of a [`Start`].
+    pub fn understands(&self, field: &str) -> bool {
+        list(self.can.as_deref().unwrap_or("")).any(|name| name == field)
     }
 
     /// True if the device has a rule.

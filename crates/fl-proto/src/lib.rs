@@ -23,6 +23,7 @@ mod control;
 pub mod json;
 #[cfg(feature = "json-form")]
 pub mod json_form;
+mod local;
 pub mod message;
 mod params;
 pub mod wire_len;
@@ -32,6 +33,7 @@ pub use control::{
     Activation, Arithmetic, CodecName, Cost, DEFAULT_RULE, DeviceState, ErrorReply, KeptState,
     MAX_LAYER_SIZES, Query, Ready, Results, RuleName, Start, Token, Welcome,
 };
+pub use local::{CLIPPED, LATER_FIELDS, Optimizer, OptimizerName, Privacy};
 pub use params::{MAX_NAMED, Metrics, ParamName, Params};
 pub use word::{NoWord, Word};
 

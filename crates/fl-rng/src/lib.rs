@@ -7,6 +7,7 @@
 //! | generator | draws |
 //! |---|---|
 //! | [`Pcg32`] | initial weights, orders of examples, partitions, cohorts |
+//! | [`Normal`] | noise of differential privacy |
 //! | [`Decision`] | whether a fault happens to one client in one round |
 //! | [`Lane`] | the fate of the n-th frame of a link |
 //! | [`Xorshift32`] | jitter of waiting times, which never touches a result |
@@ -20,11 +21,13 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod normal;
 mod pcg;
 mod purpose;
 mod split_mix;
 mod xorshift;
 
+pub use normal::Normal;
 pub use pcg::Pcg32;
 pub use purpose::{Decision, Purpose, link_lane};
 pub use split_mix::{Lane, derive_seed, fraction};

@@ -21,11 +21,19 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Hyper-parameters of a client that are drawn once.
+    Local = ascii("local"),
+    /// Epochs of a client that does only some of them in a round.
+    Straggle = ascii("straggle"),
+    /// Noise that a device adds to its update.
+    DeviceNoise = ascii("devnoise"),
+    /// Noise that the server adds to a round.
+    ServerNoise = ascii("srvnoise"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -33,6 +41,10 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Local,
+        Self::Straggle,
+        Self::DeviceNoise,
+        Self::ServerNoise,
     ];
 
     /// Number of the stream.
@@ -59,6 +71,8 @@ pub enum Decision {
     Freeze = 5,
     /// Cut from its network while it trains.
     Cut = 6,
+    /// Does only some of its epochs.
+    Straggle = 7,
 }
 
 /// Number of the [`crate::Lane`] of one direction of a client's link, below 2^33.

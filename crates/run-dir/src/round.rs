@@ -70,6 +70,9 @@ round_columns! {
     /// The sum of that over the rounds so far, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     simulated_elapsed_s: Option<f64> = known_seconds,
+    /// Step size of a device without one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    learning_rate: Option<f64> = known,
     /// Numbers that the algorithm tells of the round, by name; in the table as a JSON object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "named_numbers")]
     metrics: BTreeMap<String, f64> = object,

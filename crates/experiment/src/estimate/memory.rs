@@ -3,7 +3,7 @@
 use crate::experiment::Experiment;
 use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
-use fl_algo::device_bytes;
+use fl_algo::{Demand, device_bytes};
 use fl_nn::{Activation, Model, Shape};
 
 /// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
@@ -27,7 +27,13 @@ pub fn training_bytes(
     examples: u32,
 ) -> Result<u64, Refusal> {
     let vectors = experiment.strategy.vectors();
-    device_bytes(&experiment.model, vectors, batch_size, examples).map_err(|error| {
+    let demand = Demand {
+        batch_size,
+        examples,
+        optimizer: experiment.optimizer.local().rule,
+        keeps_global: false,
+    };
+    device_bytes(&experiment.model, vectors, demand).map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
         ))
@@ -45,7 +51,12 @@ pub fn beyond_budget(experiment: &Experiment, group: &FleetGroup) -> Result<u64,
     let needed = group_bytes(experiment, group)?;
     let shape = Shape::new(&REFERENCE_LAYERS).map_err(|error| Refusal(error.to_string()))?;
     let model = Model::new(shape, Activation::Relu);
-    let budgeted = device_bytes(&model, &[], REFERENCE_EXAMPLES, REFERENCE_EXAMPLES);
+    let reference = Demand {
+        batch_size: REFERENCE_EXAMPLES,
+        examples: REFERENCE_EXAMPLES,
+        ..Demand::default()
+    };
+    let budgeted = device_bytes(&model, &[], reference);
     Ok(needed.saturating_sub(budgeted.map_err(|error| Refusal(error.to_string()))?))
 }
 
@@ -75,7 +86,7 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
 }
 
 fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
-    let batch_size = group.batch_size.unwrap_or(experiment.batch_size);
+    let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
     training_bytes(experiment, batch_size, group.max_examples)
 }
 

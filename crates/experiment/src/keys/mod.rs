@@ -7,6 +7,7 @@
 pub(crate) mod domain;
 mod reference;
 mod schema;
+pub mod spread;
 pub(crate) mod table;
 
 pub use reference::reference;

@@ -67,15 +67,17 @@ fn flags_go_before_what_a_group_says() {
     let flags = Settings {
         examples_per_client: Some(300),
         training: TrainingSettings {
-            local_epochs: Some(7),
-            batch_size: Some(30),
+            local_epochs: Some(Spread::All(7)),
+            batch_size: Some(Spread::All(30)),
+            learning_rate: None,
         },
         time: Some(Time::Host),
         ..Settings::default()
     };
     let both = flags.over(file(), &|_| None).unwrap();
     assert_eq!(both.examples_per_client, Some(300));
-    let of = |training: &TrainingSettings| (training.local_epochs, training.batch_size);
+    let most = |spread: Option<Spread<u32>>| spread.map(|spread| spread.most());
+    let of = |training: &TrainingSettings| (most(training.local_epochs), most(training.batch_size));
     assert_eq!(of(&both.training), (Some(7), Some(30)));
     let slow = &both.fleet[1];
     assert_eq!((slow.examples, of(&slow.training)), (None, (None, None)));

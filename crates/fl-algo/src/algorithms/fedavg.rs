@@ -50,6 +50,10 @@ pub(crate) mod server {
     }
 
     impl ServerRule for FedAvg {
+        fn takes_the_mean(&self) -> bool {
+            true
+        }
+
         fn begin(&mut self, _round: u32, global: &[f32]) {
             self.mean = ExactMean::new(global.len());
         }

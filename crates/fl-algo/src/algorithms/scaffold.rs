@@ -142,6 +142,11 @@ mod server {
     }
 
     impl ServerRule for Scaffold {
+        /// The variates are differences of models over rate and steps.
+        fn assumes_sgd(&self) -> bool {
+            true
+        }
+
         fn down_sections(&self) -> Vec<(&'static str, &[f32])> {
             vec![(SERVER, &self.variate)]
         }

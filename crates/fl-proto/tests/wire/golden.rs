@@ -53,6 +53,8 @@ fn start() -> Start {
         params: named("proximal_mu", 0.01),
         state_round: 0,
         encoding_up: text("f16"),
+        optimizer: None,
+        privacy: None,
     }
 }
 
@@ -356,6 +358,19 @@ fn the_longest_messages_fit_the_bound() {
         params: params.clone(),
         state_round: u32::MAX,
         encoding_up: text("01234567"),
+        optimizer: Some(Optimizer {
+            name: OptimizerName::Momentum,
+            momentum: -1.234_567_8e-38,
+            beta_1: -1.234_567_8e-38,
+            beta_2: -1.234_567_8e-38,
+            epsilon: -1.234_567_8e-38,
+            weight_decay: -1.234_567_8e-38,
+            clip_norm: -1.234_567_8e-38,
+        }),
+        privacy: Some(Privacy {
+            clipping_norm: -1.234_567_8e-38,
+            noise_stddev: -1.234_567_8e-38,
+        }),
     };
     let ready = Ready {
         id: u32::MAX,
@@ -394,7 +409,7 @@ fn the_longest_messages_fit_the_bound() {
         encode(&results).len(),
         encode(&ErrorReply::new("x".repeat(500))).len(),
     ];
-    assert_eq!(longest, [659, 580, 505, 757, 172]);
+    assert_eq!(longest, [659, 841, 505, 757, 172]);
 }
 
 /// Messages that both sides must refuse, also where a parser by itself would take them.

@@ -67,6 +67,23 @@ fn cost() -> impl Strategy<Value = Cost> {
     })
 }
 
+fn optimizer() -> impl Strategy<Value = Optimizer> {
+    use OptimizerName::*;
+    let name = prop_oneof![Just(Sgd), Just(Momentum), Just(Adam)];
+    let numbers = proptest::array::uniform6(finite());
+    (name, numbers).prop_map(
+        |(name, [momentum, beta_1, beta_2, epsilon, weight_decay, clip_norm])| Optimizer {
+            name,
+            momentum,
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+        },
+    )
+}
+
 /// The same bits out as in, with one library writing and the other reading, both ways round.
 #[test]
 fn every_finite_f32_keeps_its_bits() {
@@ -141,11 +158,14 @@ proptest! {
         rule in word(),
         params in open_object(),
         encoding_up in word(),
+        optimizer in proptest::option::of(optimizer()),
+        privacy in proptest::option::of((finite(), finite())),
     ) {
+        let privacy = privacy.map(|(clipping_norm, noise_stddev)| Privacy { clipping_norm, noise_stddev });
         let arithmetic = if float { Arithmetic::Float } else { Arithmetic::Fixed };
         check_round_trip(&Start {
             round, token, local_epochs, batch_size, learning_rate, arithmetic, rule, params, state_round,
-            encoding_up,
+            encoding_up, optimizer, privacy,
         });
     }
 
