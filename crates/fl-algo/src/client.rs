@@ -34,7 +34,8 @@ pub struct LocalJob<'a> {
     pub labels: &'a [u8],
     /// Optimiser steps done; 0 before training.
     pub steps: u32,
-    /// Mean training loss of the last epoch; 0 before training.
+    /// Mean training loss of the last epoch; before training that of the global model if
+    /// [`ClientRule::measures`], else 0.
     pub loss: f32,
 }
 
@@ -99,6 +100,13 @@ pub trait ClientRule: Sync {
     /// is that of FedAvg, as fast and to the bit.
     fn corrects(&self, params: &Params, vectors: &Vectors) -> bool {
         let _ = (params, vectors);
+        false
+    }
+
+    /// Tells if the loss of the global model on the client's examples is to be measured before the first
+    /// pass: it is [`LocalJob::loss`] when that begins.
+    fn measures(&self, params: &Params) -> bool {
+        let _ = params;
         false
     }
 
@@ -295,6 +303,11 @@ impl LocalRule {
     /// Says that the kept vectors and what stays of the model are those of `round`.
     pub fn state_arrived(&mut self, round: u32) {
         self.state_round = Some(round);
+    }
+
+    /// Tells if the loss of the global model is to be measured before the first pass.
+    pub fn measures(&self) -> bool {
+        self.half.client.measures(&self.params)
     }
 
     /// Parameters of the model that travel: the first so many.

@@ -140,3 +140,91 @@ fn attacks_have_names_of_their_own_and_defaults_within_bounds() {
     }
     assert!(AttackChoice::named("charm").is_none());
 }
+
+#[test]
+fn noise_has_its_deviation_and_is_another_for_everyone_and_every_round() {
+    let sent = |client, round| {
+        let noisy: Attackers = [(client, choice("gaussian", &[("sigma", 0.5)]))].into();
+        let mut updates = [update(client, &[1.0; 4000])];
+        attack(&noisy, (7, round), &[0.0; 4000], &mut updates);
+        updates[0].model().to_vec()
+    };
+    let model = sent(3, 1);
+    assert_eq!(model, sent(3, 1), "it repeats");
+    for other in [sent(4, 1), sent(3, 2)] {
+        let same = model.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(same < 4, "{same}");
+    }
+    let count = model.len() as f32;
+    let mean = model.iter().sum::<f32>() / count;
+    let variance = model.iter().map(|it| (it - mean).powi(2)).sum::<f32>() / count;
+    // Five standard deviations of either.
+    assert!((mean - 1.0).abs() < 5.0 * 0.5 / count.sqrt(), "{mean}");
+    assert!(
+        (variance / 0.25 - 1.0).abs() < 5.0 * (2.0 / count).sqrt(),
+        "{variance}"
+    );
+}
+
+/// Every attack, on a round of these models; client 3 attacks, and 4 with it.
+fn sent(name: &str, honest: &[[f32; 3]]) -> Vec<Vec<f32>> {
+    let mut updates: Vec<Update> = (10..)
+        .zip(honest)
+        .map(|(client, model)| update(client, model))
+        .chain([3, 4].map(|client| update(client, &[0.5 * client as f32, 1.0, -1.0])))
+        .collect();
+    updates.sort_by_key(|update| update.client);
+    let attackers: Attackers = [3, 4].map(|client| (client, choice(name, &[]))).into();
+    attack(&attackers, (1, 2), &GLOBAL, &mut updates);
+    for (update, model) in updates[2..].iter().zip(honest) {
+        assert_eq!(update.model(), model, "{name}: an honest update");
+    }
+    let models = updates[..2].iter().map(|update| update.model().to_vec());
+    models.collect()
+}
+
+#[test]
+fn attacks_send_numbers_whatever_they_see() {
+    let ends = [[f32::MAX, f32::MIN, 0.0], [f32::MIN, f32::MAX, 0.0]];
+    let same = [[1.0, 2.0, 3.0]; 3];
+    for name in ATTACKS.iter().map(|attack| attack.name()) {
+        for honest in [&[][..], &[GLOBAL], &same, &ends] {
+            let models = sent(name, honest);
+            assert!(
+                !models.concat().iter().any(|it| it.is_nan()),
+                "{name}: {models:?}"
+            );
+            assert_eq!(models, sent(name, honest), "{name} repeats");
+        }
+    }
+}
+
+#[test]
+fn attackers_who_see_nothing_to_hide_among_hide_among_themselves() {
+    // Their models are (1.5, 1, -1) and (2, 1, -1): the only number that differs has a deviation of 0.25.
+    let models = sent("min-max", &[]);
+    assert_eq!(models[0], models[1]);
+    assert_eq!(models[0][1..], [1.0, -1.0]);
+    // At 1.5 below the mean of 1.75 it is as far from 2 as they are apart.
+    assert!((models[0][0] - 1.5).abs() < 1e-6, "{models:?}");
+}
+
+#[test]
+fn min_max_goes_as_far_as_the_honest_are_apart_and_no_farther() {
+    let honest = [[1.0, 0.0, 0.0], [-1.0, 0.5, 0.0], [0.0, -1.0, 2.0]];
+    let distance = |a: &[f32], b: &[f32]| {
+        let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
+        squares.sum::<f32>().sqrt()
+    };
+    let pairs = [(0, 1), (0, 2), (1, 2)].map(|(a, b)| distance(&honest[a], &honest[b]));
+    let apart = pairs.into_iter().fold(0.0, f32::max);
+    for name in ["min-max", "min-max-sign", "min-max-unit"] {
+        let model = &sent(name, &honest)[0];
+        let farthest = honest.map(|other| distance(model, &other));
+        let farthest = farthest.into_iter().fold(0.0, f32::max);
+        assert!(
+            (farthest - apart).abs() < 1e-5,
+            "{name}: {farthest} of {apart}"
+        );
+    }
+}

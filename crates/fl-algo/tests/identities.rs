@@ -173,24 +173,6 @@ fn a_device_that_lost_its_variate_goes_on_as_if_it_had_not() {
 }
 
 #[test]
-fn a_server_that_was_restored_goes_on_as_if_it_had_not_ended() {
-    for name in ["fedavg", "scaffold", "fedprox"] {
-        let whole = after(name, &[], 4);
-        let mut first = Federation::new(name, &[], &shares(), config());
-        first.rounds(2);
-        let mut second = Federation::new(name, &[], &shares(), config());
-        let states = first.states.clone();
-        let mut clients = states.iter().map(|(id, state)| (*id, state));
-        second
-            .server
-            .restore(first.server.save(), &mut clients)
-            .unwrap();
-        (second.states, second.global, second.round) = (first.states, first.global, first.round);
-        assert_eq!(bits(&second.rounds(2).global), bits(&whole), "{name}");
-    }
-}
-
-#[test]
 fn a_server_variate_of_other_clients_is_not_restored() {
     let mut run = Federation::new("scaffold", &[], &shares(), config());
     run.rounds(2);
@@ -200,38 +182,113 @@ fn a_server_variate_of_other_clients_is_not_restored() {
     assert!(refused.is_err());
 }
 
-#[test]
-fn multi_krum_of_all_is_fedavg() {
-    let all = [("num_nodes_to_select", 3.0)];
-    assert_eq!(
-        bits(&after("multi-krum", &all, 3)),
-        bits(&after("fedavg", &[], 3))
-    );
-}
-
-#[test]
-fn fedbuff_with_a_buffer_for_all_is_fedavg() {
-    let all = [("buffer_size", 3.0)];
-    assert_eq!(
-        bits(&after("fedbuff", &all, 3)),
-        bits(&after("fedavg", &[], 3))
-    );
-}
-
-#[test]
-fn no_order_of_arrival_changes_a_model() {
-    for (name, params) in [
-        ("fedavg", vec![]),
-        ("fedprox", vec![("proximal_mu", 0.3)]),
-        ("scaffold", vec![]),
-        ("multi-krum", vec![("num_nodes_to_select", 2.0)]),
-        ("fedbuff", vec![("buffer_size", 3.0)]),
-    ] {
-        let forward = after(name, &params, 3);
-        let mut turned = Federation::new(name, &params, &shares(), config());
-        for _ in 0..3 {
-            turned.round_in_order(|updates| updates.rotate_left(1));
-        }
-        assert_eq!(bits(&turned.global), bits(&forward), "{name}");
+/// Models after a round each of rules that are the same, with these parameters and over these shares.
+#[track_caller]
+fn same(shares: &[Share], uniform: bool, rules: &[(&str, &[(&str, f32)])]) {
+    let after = |name: &str, params: &[(&str, f32)]| {
+        let mut federation = Federation::new(name, params, shares, config());
+        federation.uniform = uniform;
+        federation.rounds(3).global.clone()
+    };
+    let fedavg = after("fedavg", &[]);
+    for (name, params) in rules {
+        assert_eq!(bits(&after(name, params)), bits(&fedavg), "{name}");
     }
+}
+
+#[test]
+fn server_rules_are_fedavg_with_the_parameters_that_say_so() {
+    let all = [("num_nodes_to_select", 3.0)];
+    let still = [("server_momentum", 0.0), ("server_learning_rate", 1.0)];
+    let rules: [(&str, &[(&str, f32)]); 3] = [
+        ("fedavgm", &still),
+        ("multi-krum", &all),
+        ("fedbuff", &[("buffer_size", 3.0)]),
+    ];
+    same(&shares(), false, &rules);
+}
+
+#[test]
+fn rules_that_weigh_all_updates_the_same_are_fedavg_of_equal_weights() {
+    let rules: [(&str, &[(&str, f32)]); 3] = [
+        ("trimmed-mean", &[("beta", 0.0)]),
+        ("bulyan", &[("num_malicious_nodes", 0.0)]),
+        ("qfedavg", &[("q", 0.0)]),
+    ];
+    same(&shares(), true, &rules);
+    same(&shares()[..2], true, &[("median", &[])]);
+    // They do not look at the weights.
+    let weighed = |name| Federation::new(name, &[], &shares(), config());
+    for name in ["median", "bulyan"] {
+        let mut equal = weighed(name);
+        equal.uniform = true;
+        let found = bits(&weighed(name).rounds(2).global);
+        assert_eq!(found, bits(&equal.rounds(2).global), "{name}");
+    }
+}
+
+#[test]
+fn rules_that_select_have_no_choice_of_one() {
+    let rules: [(&str, &[(&str, f32)]); 5] = [
+        ("krum", &[]),
+        ("multi-krum", &[]),
+        ("bulyan", &[]),
+        ("median", &[]),
+        ("trimmed-mean", &[]),
+    ];
+    same(&shares()[..1], false, &rules);
+}
+
+#[test]
+fn fednova_of_equal_local_steps_is_fedavg() {
+    // Three batches each.
+    let equal = [share(1, 9), share(2, 12), share(3, 11)];
+    let rules: [(&str, &[(&str, f32)]); 2] = [("fednova", &[]), ("fednova", &[("rho", 0.9)])];
+    same(&equal, false, &rules);
+    let of = |name, params: &[_]| {
+        let mut run = Federation::new(name, params, &equal, config());
+        run.rounds(2).global.clone()
+    };
+    assert_eq!(
+        bits(&of("fednova", &[("mu", 0.4)])),
+        bits(&of("fedprox", &[("proximal_mu", 0.4)]))
+    );
+    let apart = distance(&after("fednova", &[], 2), &after("fedavg", &[], 2));
+    assert!(apart > 1e-3, "with other steps it is not: {apart}");
+}
+
+#[test]
+fn adaptive_rules_are_fedavg_in_the_limit() {
+    let limit = [("beta_1", 0.0), ("eta", 1e9), ("tau", 1e9)];
+    let rules: [(&str, &[(&str, f32)]); 3] = [
+        ("fedadagrad", &limit),
+        ("fedadam", &limit),
+        ("fedyogi", &limit),
+    ];
+    same(&shares(), false, &rules);
+}
+
+#[test]
+fn fedasync_of_one_client_that_is_taken_whole_is_a_chain_of_sgd() {
+    let data = share(5, 12);
+    let mut chain = initial();
+    for round in 1..=3 {
+        let seed = round;
+        train(&mut chain, &data, TrainConfig { seed, ..config() });
+    }
+    let whole = [("mixing", 1.0)];
+    let mut run = Federation::new("fedasync", &whole, std::slice::from_ref(&data), config());
+    assert_eq!(bits(&run.rounds(3).global), bits(&chain));
+}
+
+#[test]
+fn q_fedavg_measures_the_loss_of_the_global_model() {
+    let mut run = Federation::new("qfedavg", &[("q", 1.0)], &shares(), config());
+    let losses: Vec<f32> = shares()
+        .iter()
+        .map(|share| loss_of(&initial(), share))
+        .collect();
+    run.rounds(1);
+    let mean = losses.iter().sum::<f32>() / losses.len() as f32;
+    assert!((run.metrics["mean_global_loss"] - f64::from(mean)).abs() < 1e-6);
 }

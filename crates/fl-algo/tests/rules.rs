@@ -161,68 +161,6 @@ fn scaffold_keeps_the_mean_variate_of_all_clients_not_only_of_the_cohort() {
 }
 
 #[test]
-fn a_round_that_failed_leaves_nothing_behind() {
-    for (name, params) in [
-        ("fedavg", vec![]),
-        ("fedprox", vec![]),
-        ("multi-krum", vec![]),
-        ("fedbuff", vec![("buffer_size", 1.0)]),
-    ] {
-        let mut rule = rule(name, &params, 1).unwrap();
-        rule.begin(1, &[0.0, 0.0]);
-        rule.add(&update(0, 1, 1, &[9.0, 9.0]), None).unwrap();
-        let found = next(
-            &mut *rule,
-            1,
-            &[0.0, 0.0],
-            vec![update(1, 1, 1, &[1.0, 2.0])],
-        );
-        assert_eq!(found, [1.0, 2.0], "{name}");
-    }
-}
-
-#[test]
-fn a_useless_update_is_refused_and_the_others_count() {
-    for (name, params) in [
-        ("fedavg", vec![]),
-        ("fedprox", vec![]),
-        ("multi-krum", vec![]),
-        ("fedbuff", vec![("buffer_size", 1.0)]),
-        ("scaffold", vec![]),
-    ] {
-        let mut rule = rule(name, &params, 1).unwrap();
-        rule.begin(1, &[0.0, 0.0]);
-        for useless in [vec![1.0], vec![1.0, f32::NAN], vec![], vec![1.0; 3]] {
-            let mut useless = update(0, 1, 1, &useless);
-            let variate = ("client_variate".to_owned(), vec![5.0, 5.0]);
-            useless.sections.extend([variate]);
-            assert!(rule.add(&useless, None).is_err(), "{name}");
-        }
-        let mut good = update(0, 1, 1, &[3.0, 4.0]);
-        let variate = ("client_variate".to_owned(), vec![1.0, 2.0]);
-        good.sections.extend([variate]);
-        rule.add(&good, None).unwrap();
-        let mut global = vec![0.0, 0.0];
-        rule.finish(&mut global).unwrap();
-        assert_eq!(global, [3.0, 4.0], "{name}");
-        if let Some((_, variate)) = rule.down_sections().first() {
-            assert_eq!(*variate, [1.0, 2.0]);
-        }
-    }
-}
-
-#[test]
-fn a_round_without_updates_has_no_model() {
-    for name in ["fedavg", "fedprox", "multi-krum", "scaffold"] {
-        let mut rule = rule(name, &[], 1).unwrap();
-        rule.begin(1, &[1.0, 2.0]);
-        let mut global = vec![1.0, 2.0];
-        assert!(rule.finish(&mut global).is_err(), "{name}");
-        assert_eq!(global, [1.0, 2.0]);
-    }
-}
-
-#[test]
 fn algorithms_that_do_not_fit_the_run_are_refused_with_what_to_do() {
     let why = |name, params: &[_], cohort| rule(name, params, cohort).err().unwrap();
     let refused = why("fedbuff", &[], 4);
@@ -234,6 +172,21 @@ fn algorithms_that_do_not_fit_the_run_are_refused_with_what_to_do() {
     assert_eq!(
         refused,
         "multi-krum: num_nodes_to_select is 5, and a round has 4 updates"
+    );
+    let refused = why("bulyan", &[("num_malicious_nodes", 2.0)], 10);
+    assert_eq!(
+        refused,
+        "bulyan: num_malicious_nodes is 2: Bulyan needs rounds of at least 11 updates, these have 10"
+    );
+    let two = [("num_malicious_nodes", 2.0), ("num_nodes_to_select", 4.0)];
+    assert_eq!(
+        why("bulyan", &two, 12),
+        "bulyan: num_nodes_to_select is 4: give a number from 5 to 12, or 0 for 8"
+    );
+    let refused = why("krum", &[("num_malicious_nodes", 1.0)], 4);
+    assert_eq!(
+        refused,
+        "krum: num_malicious_nodes is 1: Krum needs rounds of at least 5 updates, these have 4"
     );
     let refused = why("multi-krum", &[("num_malicious_nodes", 2.0)], 6);
     assert_eq!(

@@ -92,6 +92,8 @@ pub struct TrainJob {
     begun: bool,
     /// Steps of the passes before.
     steps: u32,
+    /// Loss of the global model on the examples so far, and how many they are, for a rule that measures it.
+    measured: (f64, usize),
     done_examples: Arc<AtomicU32>,
 }
 
@@ -214,6 +216,7 @@ impl TrainJob {
             pass: 0,
             begun: false,
             steps: 0,
+            measured: (0.0, 0),
             done_examples,
         })
     }
@@ -222,6 +225,11 @@ impl TrainJob {
     pub fn step(&mut self, max_examples: u32) -> bool {
         if self.outcome.is_some() {
             return false;
+        }
+        if self.is_to_measure() {
+            let measured = self.measure(max_examples as usize);
+            self.outcome = measured.err().map(Outcome::Failed);
+            return self.outcome.is_none();
         }
         if !self.begun {
             self.begun = true;
@@ -236,6 +244,34 @@ impl TrainJob {
         self.done_examples
             .store(u32::try_from(done).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.outcome.is_none()
+    }
+
+    /// Tells if the rule asks for the loss of the global model and examples of it are left.
+    fn is_to_measure(&self) -> bool {
+        let before = self.pass == 0 && !self.begun;
+        before && self.measured.1 < self.partition.labels.len() && self.buffers.rule.measures()
+    }
+
+    /// Adds the loss of the global model on the next examples, in the memory of the training to come.
+    fn measure(&mut self, max_examples: usize) -> Result<(), TrainError> {
+        let Partition { inputs, labels } = &*self.partition;
+        let (loss, from) = self.measured;
+        let to = from.saturating_add(max_examples.max(1)).min(labels.len());
+        let width = self.model.shape().num_inputs();
+        let workspace = Workspace {
+            floats: &mut self.scratch.floats,
+            ints: &mut self.scratch.ints,
+            order: &mut self.scratch.order,
+        };
+        let found = self.model.evaluate(
+            &self.buffers.params,
+            &inputs[from * width..to * width],
+            &labels[from..to],
+            workspace,
+            self.config.arithmetic,
+        )?;
+        self.measured = (loss + found.loss_sum, to);
+        Ok(())
     }
 
     fn train(&mut self, max_examples: u32) -> Result<Step, TrainError> {
@@ -319,7 +355,10 @@ impl TrainJob {
             inputs: &self.partition.inputs,
             labels: &self.partition.labels,
             steps,
-            loss: self.trainer.mean_loss(),
+            loss: match (steps, self.measured) {
+                (0, (loss, examples)) if examples > 0 => (loss / examples as f64) as f32,
+                _ => self.trainer.mean_loss(),
+            },
         };
         let Buffers { params, rule } = &mut self.buffers;
         call(rule, &job, params)

@@ -57,7 +57,9 @@ struct Ditto;
 /// Exchanges the model that is trained for the one that waits.
 fn exchange(weights: &mut [f32], vectors: &mut Vectors) {
     let waiting = vectors.get_mut(PERSONAL).iter_mut();
-    waiting.zip(weights).for_each(|(a, b)| core::mem::swap(a, b));
+    waiting
+        .zip(weights)
+        .for_each(|(a, b)| core::mem::swap(a, b));
 }
 
 impl ClientRule for Ditto {
@@ -120,7 +122,9 @@ impl ClientRule for Ditto {
 
     fn personal(&self, _: &Params, _: &[f32], vectors: &Vectors, out: &mut [f32]) -> bool {
         let personal = vectors.get(PERSONAL).iter();
-        out.iter_mut().zip(personal).for_each(|(to, from)| *to = *from);
+        out.iter_mut()
+            .zip(personal)
+            .for_each(|(to, from)| *to = *from);
         true
     }
 }

@@ -67,7 +67,11 @@ struct Dynamic;
 
 impl ClientRule for Dynamic {
     fn vectors(&self, params: &Params) -> &'static [VectorSpec] {
-        if params.get(ALPHA) == 0.0 { &[] } else { &VECTORS }
+        if params.get(ALPHA) == 0.0 {
+            &[]
+        } else {
+            &VECTORS
+        }
     }
 
     fn plan(&self, params: &Params, pass: u32, local_epochs: u32) -> PassPlan {
@@ -172,7 +176,12 @@ mod server {
 
         fn finish(&mut self, global: &mut Vec<f32>) -> Result<RoundMetrics, AggregateError> {
             let new = self.drifts.divided(u128::from(self.clients))?;
-            let drift: Vec<f32> = self.drift.iter().zip(new).map(|(sum, new)| sum + new).collect();
+            let drift: Vec<f32> = self
+                .drift
+                .iter()
+                .zip(new)
+                .map(|(sum, new)| sum + new)
+                .collect();
             let mean = self.mean.mean()?.into_iter().zip(&drift);
             let moved = mean.map(|(mean, drift)| mean + drift).collect();
             server_step(global, moved, 1.0)?;
@@ -193,10 +202,7 @@ mod server {
             mut saved: SavedState,
             _: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
         ) -> Result<(), AggregateError> {
-            match saved.vectors.remove(DRIFT) {
-                Some(drift) if drift.len() == self.drift.len() => self.drift = drift,
-                _ => return Err(AggregateError("the saved drift is not of this model".into())),
-            }
+            self.drift = saved.vector(DRIFT, self.drift.len())?;
             Ok(())
         }
     }

@@ -155,13 +155,15 @@ mod server {
                 0.0 => 0.0,
                 mu => mu * f64::from(told(update, LEARNING_RATE)?),
             };
-            let found = normaliser(update.steps, self.rho, pull);
-            if found.is_finite() && found > 0.0 {
-                return Ok(found);
+            if pull >= 1.0 {
+                let why = "mu times its learning rate is 1 or more: its steps swing about the global model";
+                return Err(Rejected(why.to_string()));
             }
-            let why =
-                "its steps swing about the global model: mu times the learning rate is too large";
-            Err(Rejected(why.to_string()))
+            let found = normaliser(update.steps, self.rho, pull);
+            match found.is_finite() && found > 0.0 {
+                true => Ok(found),
+                false => Err(Rejected("its steps lead nowhere".to_string())),
+            }
         }
     }
 

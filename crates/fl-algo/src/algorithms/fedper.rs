@@ -46,9 +46,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
     device: &DeviceHalf {
         rule: "fedper",
         params: const { &params(0.0) },
-        client: &Head {
-            then: Trains::All,
-        },
+        client: &Head { then: Trains::All },
     },
     params: &[],
     #[cfg(feature = "server")]
@@ -108,7 +106,9 @@ impl ClientRule for Head {
 
     /// The body of the global model with the head that stays: `global` has it already.
     fn personal(&self, params: &Params, global: &[f32], _: &Vectors, out: &mut [f32]) -> bool {
-        out.iter_mut().zip(global).for_each(|(to, from)| *to = *from);
+        out.iter_mut()
+            .zip(global)
+            .for_each(|(to, from)| *to = *from);
         Self::has_head(params)
     }
 }
@@ -154,7 +154,10 @@ pub(super) mod server {
 
         fn finish(&mut self, global: &mut Vec<f32>) -> Result<RoundMetrics, AggregateError> {
             let mean = self.mean.mean()?;
-            global.iter_mut().zip(mean).for_each(|(to, from)| *to = from);
+            global
+                .iter_mut()
+                .zip(mean)
+                .for_each(|(to, from)| *to = from);
             Ok(RoundMetrics::new())
         }
     }

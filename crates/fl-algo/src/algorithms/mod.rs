@@ -37,6 +37,7 @@ algorithms! {
     fedadam,
     fedyogi,
     fednova,
+    qfedavg,
     fedbuff,
     fedasync,
     median,

@@ -4,6 +4,7 @@
 //! Heterogeneous Datasets*: <https://arxiv.org/abs/1811.03761>. The attacker trains as told and sends
 //! `x - scale * (w - x)`, where `x` is the global model and `w` what it has trained.
 
+use super::scaled::stretch;
 use crate::attack::{Attack, Scene};
 use crate::server::Update;
 use fl_param::{ParamSpec, Params};
@@ -38,13 +39,6 @@ impl Attack for SignFlip {
     }
 
     fn updates(&self, params: &Params, scene: &Scene<'_>, attackers: &mut [&mut Update]) {
-        let scale = params.get(SCALE);
-        for update in attackers {
-            let weights = update.model_mut().iter_mut();
-            for (weight, &from) in weights.zip(scene.global) {
-                let from = f64::from(from);
-                *weight = (from - scale * (f64::from(*weight) - from)) as f32;
-            }
-        }
+        stretch(-params.get(SCALE), scene.global, attackers);
     }
 }

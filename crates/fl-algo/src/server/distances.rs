@@ -34,7 +34,8 @@ impl Distances {
     }
 }
 
-fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+/// Square of the Euclidean distance.
+pub(crate) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     let differences = a.iter().zip(b).map(|(a, b)| f64::from(*a) - f64::from(*b));
     differences.map(|difference| difference * difference).sum()
 }

@@ -1,5 +1,7 @@
 //! A federation in memory: clients that train with fl-nn, and a server that does nothing but its rule.
 
+#![allow(dead_code, reason = "each test uses some of it")]
+
 use std::collections::BTreeMap;
 
 use fl_algo::*;
@@ -105,6 +107,8 @@ pub struct Client {
 pub struct Federation {
     pub choice: Choice,
     pub config: TrainConfig,
+    /// All updates weigh the same.
+    pub uniform: bool,
     pub clients: Vec<Client>,
     pub server: Box<dyn ServerRule>,
     pub states: BTreeMap<u32, KeptVectors>,
@@ -133,6 +137,7 @@ impl Federation {
         Self {
             choice,
             config,
+            uniform: false,
             clients: (0..).zip(shares).map(client).collect(),
             server,
             states: BTreeMap::new(),
@@ -229,7 +234,11 @@ impl Federation {
                 inputs: &share.inputs,
                 labels: &share.labels,
                 steps: 0,
-                loss: 0.0,
+                loss: if rule.measures() {
+                    loss_of(&params, share)
+                } else {
+                    0.0
+                },
             };
             rule.begin(&job, &mut params);
             let mut correction = rule.correction();
@@ -250,16 +259,51 @@ impl Federation {
         if travelling > 0 {
             sections.insert(Update::MODEL.to_owned(), params);
         }
+        let mut metrics = BTreeMap::new();
+        rule.metrics(&mut |name, value| {
+            metrics.insert(name.to_owned(), value);
+        });
+        let num_examples = share.labels.len() as u32;
         Update {
             client: *id,
-            num_examples: share.labels.len() as u32,
-            weight: share.labels.len() as u32,
+            num_examples,
+            weight: if self.uniform { 1 } else { num_examples },
             round: self.round,
             steps,
             loss,
             sections,
-            metrics: BTreeMap::new(),
+            metrics,
         }
+    }
+}
+
+/// Mean loss of a model on a share.
+pub fn loss_of(params: &[f32], share: &Share) -> f32 {
+    let model = model();
+    let plan = model.evaluation_plan().unwrap();
+    let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
+    let workspace = Workspace {
+        floats: &mut floats,
+        ints: &mut ints,
+        order: &mut [],
+    };
+    let arithmetic = TrainConfig::default().arithmetic;
+    let found = model.evaluate(params, &share.inputs, &share.labels, workspace, arithmetic);
+    found.unwrap().mean_loss() as f32
+}
+
+/// Parameters with which an algorithm does what is its own, with three clients and whatever the time.
+pub fn lively(name: &str) -> Vec<(&'static str, f32)> {
+    match name {
+        "fedprox" => vec![("proximal_mu", 0.3)],
+        "fedavgm" => vec![("server_momentum", 0.9), ("server_learning_rate", 0.7)],
+        "fednova" => vec![("rho", 0.5), ("mu", 0.1), ("server_momentum", 0.5)],
+        "qfedavg" => vec![("q", 2.0)],
+        "fedbuff" => vec![("buffer_size", 3.0)],
+        "fedasync" => vec![("polynomial_a", 0.5)],
+        "trimmed-mean" => vec![("beta", 0.4)],
+        "multi-krum" => vec![("num_nodes_to_select", 2.0)],
+        _ => vec![],
     }
 }
 
