@@ -148,7 +148,8 @@ mod tests {
     fn boards_of_zfl_are_harmless() {
         for name in crate::board::known(Some(&workspace())) {
             let board = board(&name);
-            check(&board.machine, &board.nic).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+            check(&board.machine, &board.nic, board.storage.as_ref())
+                .unwrap_or_else(|problem| panic!("{name}: {problem}"));
         }
     }
 
@@ -249,12 +250,29 @@ mod tests {
         let mut board = board("q35");
         for (key, value) in [("romfile", "x"), ("chardev", "x"), ("addr", "../x")] {
             board.nic.options = [(key.to_owned(), value.to_owned())].into();
-            assert!(check(&board.machine, &board.nic).is_err(), "{key}={value}");
+            assert!(
+                check(&board.machine, &board.nic, None).is_err(),
+                "{key}={value}"
+            );
         }
         board.nic.options.clear();
         for model in ["virtio-net-pci,romfile=x", "loader,file=x", "a/b"] {
             board.nic.model = model.into();
-            assert!(check(&board.machine, &board.nic).is_err(), "{model}");
+            assert!(check(&board.machine, &board.nic, None).is_err(), "{model}");
         }
+    }
+    #[test]
+    fn a_disk_is_one_of_ours_and_names_no_file() {
+        let mut board = board("q35");
+        assert!(board.storage.is_some());
+        let disk = board.storage.as_mut().unwrap();
+        disk.options.insert("drive".to_owned(), "x".to_owned());
+        let refused = check(&board.machine, &board.nic, board.storage.as_ref());
+        assert!(refused.unwrap_err().contains("drive"));
+        let disk = board.storage.as_mut().unwrap();
+        disk.options.clear();
+        disk.model = "nvme".to_owned();
+        let refused = check(&board.machine, &board.nic, board.storage.as_ref());
+        assert!(refused.unwrap_err().contains("virtio-blk-device"));
     }
 }
