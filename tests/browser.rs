@@ -420,6 +420,7 @@ fn aggregator() -> zfl_aggregator::Config {
         learning_rate: 0.1,
         schedule: Default::default(),
         partial_work: Default::default(),
+        privacy: None,
         optimizer: Default::default(),
         arithmetic: fl_proto::Arithmetic::Fixed,
         weighting: Weighting::NumExamples,

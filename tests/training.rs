@@ -165,6 +165,73 @@ fn stragglers_do_some_of_their_epochs_and_may_be_dropped() {
 }
 
 #[test]
+fn privacy_without_noise_and_bound_is_fedavg_to_the_bit() {
+    let plain = model("--weighting uniform");
+    for mechanism in ["central", "local"] {
+        let open = format!(
+            "--privacy {mechanism} --privacy-arg noise_multiplier=0 --privacy-arg clipping_norm=1e9 --weighting uniform"
+        );
+        assert_eq!(model(&open), plain, "{mechanism}");
+    }
+}
+
+#[test]
+fn privacy_repeats_and_tells_what_it_cost() {
+    let central = run("--privacy central");
+    assert_eq!(central.said.status, Some(0), "{central:?}");
+    assert_eq!(central.model(), model("--privacy central"));
+    assert_ne!(central.model(), model("--weighting uniform"));
+    let epsilon = central.summary()["epsilon"].as_f64().unwrap();
+    // Two rounds of the Gaussian mechanism with noise 1.
+    assert!((5.0..9.0).contains(&epsilon), "{epsilon}");
+    let adaptive = "--clients 6 --privacy central-adaptive --privacy-arg noise_multiplier=0.4";
+    let adaptive = run(adaptive);
+    let table = std::fs::read_to_string(adaptive.out().join("rounds.csv")).unwrap();
+    assert!(table.contains("clipping_norm"), "{table}");
+    let local =
+        "--privacy local --privacy-arg noise_multiplier=0.01 --privacy-arg clipping_norm=0.5";
+    assert_eq!(model(local), model(local));
+}
+
+#[test]
+fn an_adapted_bound_survives_a_kill() {
+    let flags =
+        "--rounds 6 --clients 6 --privacy central-adaptive --privacy-arg noise_multiplier=0.4";
+    let usual = "--body native --examples 120 --epochs 2 --batch-size 60 --dashboard off";
+    let all = format!("{usual} {flags}");
+    let long: Vec<&str> = all.split_whitespace().collect();
+    let whole = Run::succeeds(&long);
+    let mut live = Live::start(&long);
+    live.wait_for_round(4);
+    signal(live.pid(), "KILL");
+    let resumed = Live::resume(live.finish(), &["--dashboard", "off"]).finish();
+    assert_eq!(resumed.said.status, Some(0), "{resumed:?}");
+    assert_eq!(resumed.model(), whole.model());
+    let spent = [&whole, &resumed].map(|run| run.summary()["epsilon"].clone());
+    assert_eq!(spent[0], spent[1]);
+}
+
+#[test]
+fn privacy_that_would_not_hold_is_refused() {
+    is_refused("--privacy-arg noise_multiplier=1", "has no name");
+    is_refused("--privacy central --strategy scaffold", "client_variate");
+    is_refused(
+        "--privacy central --strategy multi-krum",
+        "take --strategy fedavg",
+    );
+    is_refused(
+        "--privacy central --weighting num-examples",
+        "leave --weighting out",
+    );
+    is_refused("--privacy central --use-late", "leave --use-late out");
+    is_refused("--privacy central-adaptive", "clipped_count_stddev");
+    is_refused(
+        "--privacy local --privacy-arg delta=1",
+        "from 0.000000000001 to 0.5",
+    );
+}
+
+#[test]
 fn an_optimizer_is_refused_where_the_algorithm_counts_the_steps_of_sgd() {
     is_refused(
         "--strategy scaffold --optimizer adam",

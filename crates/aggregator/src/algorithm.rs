@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use fl_algo::{
     AggregateError, Attackers, KeptVectors, LocalParams, Rejected, RoundMetrics, SavedState,
     Sections, ServerRule, Update, VectorSpec, attack,
@@ -13,9 +13,13 @@ use zfl_run_dir::{StateDir, StatePart};
 
 use crate::config::{Config, Weighting};
 use crate::log::lock;
+use crate::privacy::{RunningPrivacy, Spent};
 
 /// Name of the rule's own part of the state.
 const RULE: &str = "rule";
+
+/// Name of the part of differential privacy.
+const PRIVACY: &str = "privacy";
 
 /// The server's copies of what clients keep from round to round.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +60,7 @@ pub(crate) struct RunningAlgorithm {
     /// Devices keep what nobody else has: which round it is of is all that is known here.
     keeps_personal: bool,
     weighting: Weighting,
+    privacy: Option<RunningPrivacy>,
     clients: KeptByClient,
     /// Clients whose state has changed since it was saved.
     changed: Vec<u32>,
@@ -70,6 +75,8 @@ pub(crate) struct Aggregated {
     pub rejected: Vec<UnusedUpdate>,
     /// Vectors that clients keep from then on.
     kept: BTreeMap<u32, KeptVectors>,
+    /// Privacy that it cost.
+    spent: Option<Spent>,
 }
 
 /// Reason why there is no next model.
@@ -114,6 +121,9 @@ impl RunningAlgorithm {
             vectors: config.vectors(),
             keeps_personal: config.keeps_personal(),
             weighting: config.weighting,
+            privacy: config
+                .privacy
+                .map(|asked| RunningPrivacy::new(asked, config)),
             clients,
             changed: Vec::new(),
         })
@@ -163,6 +173,10 @@ impl RunningAlgorithm {
     /// [`NoModel`] if there is none.
     pub fn aggregate(&mut self, global: &[f32], updates: &[Update]) -> Result<Aggregated, NoModel> {
         let (mut rejected, mut kept) = (Vec::new(), BTreeMap::new());
+        let privacy = self.privacy.as_ref();
+        let spent = privacy.map(|privacy| privacy.spent(self.round, updates));
+        let protected = privacy.map(|privacy| privacy.protect(self.round, global, updates));
+        let updates = protected.as_deref().unwrap_or(updates);
         for update in updates {
             let (client, round) = (update.client, update.round);
             let saved = self.clients.get(client);
@@ -194,6 +208,7 @@ impl RunningAlgorithm {
             params: Arc::new(params),
             rejected,
             kept,
+            spent,
         })
     }
 
@@ -203,6 +218,18 @@ impl RunningAlgorithm {
             self.clients.insert(client, state);
             self.changed.push(client);
         }
+        if let (Some(privacy), Some(spent)) = (&mut self.privacy, aggregated.spent.take()) {
+            let told = privacy.accept(spent, self.round);
+            let told = told
+                .into_iter()
+                .map(|(name, number)| (name.to_owned(), number));
+            aggregated.metrics.extend(told);
+        }
+    }
+
+    /// Bound and noise of the updates of the round.
+    pub fn privacy(&self) -> Option<fl_proto::Privacy> {
+        self.privacy.as_ref().map(RunningPrivacy::wire)
     }
 
     /// Begins the round again, as after the end of the round before it: its model is of no use.
@@ -243,6 +270,9 @@ impl RunningAlgorithm {
             };
             dir.write(RULE, &part)?;
         }
+        if let Some(privacy) = &self.privacy {
+            dir.write(PRIVACY, &privacy.save(round))?;
+        }
         for client in self.changed.drain(..) {
             if let Some(state) = self.clients.get(client) {
                 let of = f64::from(state.round);
@@ -264,6 +294,11 @@ impl RunningAlgorithm {
     pub fn restore(&mut self, dir: &StateDir, round: u32) -> Result<()> {
         let mut saved = None;
         for (name, part) in dir.read()? {
+            if name == PRIVACY {
+                let known = self.privacy.as_mut().map(|privacy| privacy.restore(&part));
+                ensure!(known == Some(true), "state of {name}: not of this run");
+                continue;
+            }
             let StatePart {
                 numbers, vectors, ..
             } = part;
@@ -309,6 +344,7 @@ mod tests {
             vectors: client.vectors(&choice.device_params),
             keeps_personal: false,
             weighting: Weighting::Uniform,
+            privacy: None,
             clients: KeptByClient::default(),
             changed: Vec::new(),
         }

@@ -27,6 +27,10 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
                     from this zfl"
             .to_owned());
     }
+    if config.privacy.is_some() && !query.understands("privacy") {
+        return Err("the device cannot bound its update, which privacy asks for: build its firmware from this zfl"
+            .to_owned());
+    }
     let Some(memory) = query.memory else {
         return Ok(());
     };

@@ -13,6 +13,7 @@ use fl_round::{Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
 use crate::local::{LocalOptimizer, PartialWork};
+use crate::privacy::Privacy;
 use crate::schedule::Schedule;
 
 /// Longest wait for the answer to one `/start`, unless a round's deadline leaves time for more.
@@ -82,6 +83,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// Devices that do only some of their epochs.
     pub partial_work: PartialWork,
+    /// Differential privacy.
+    pub privacy: Option<Privacy>,
     /// Optimizer of the devices.
     pub optimizer: LocalOptimizer,
     /// Arithmetic of the devices' first layer.
@@ -172,6 +175,12 @@ impl Config {
         }
     }
 
+    /// Share of the clients that is chosen for a round.
+    pub(crate) fn sampling(&self) -> f64 {
+        let chosen = self.clients_per_round.saturating_add(self.over_commit);
+        (f64::from(chosen) / f64::from(self.clients.max(1))).min(1.0)
+    }
+
     /// Step size in a round of a client without one of its own, as short as f32 is written.
     pub(crate) fn full_rate(&self, round: u32) -> f64 {
         let rate = self.schedule.rate(self.learning_rate, round);
@@ -216,7 +225,7 @@ impl Config {
             batch_size: self.own(client).batch_size,
             examples: u32::try_from(examples).unwrap_or(u32::MAX),
             optimizer: self.optimizer.rule,
-            keeps_global: false,
+            keeps_global: self.privacy.is_some(),
         };
         let bytes = device_bytes(&self.model, self.vectors(), demand);
         bytes.unwrap_or(u64::MAX)

@@ -193,9 +193,14 @@ impl Rounds {
             let most = local.local_epochs;
             local.local_epochs = PartialWork::epochs(config.seed, round, client, most);
         }
-        lock(&self.algorithm).configure(round, client, &mut local);
+        let algorithm = lock(&self.algorithm);
+        algorithm.configure(round, client, &mut local);
         let state_round = self.shared.states.round(client);
-        Some(config.start(round, token::word(start.token)?, local, state_round))
+        let token = token::word(start.token)?;
+        Some(fl_proto::Start {
+            privacy: algorithm.privacy(),
+            ..config.start(round, token, local, state_round)
+        })
     }
 }
 

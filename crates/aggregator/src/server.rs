@@ -248,6 +248,9 @@ impl Server {
             final_accuracy: table.last().and_then(|record| record.test_accuracy),
             final_loss: table.last().and_then(|record| record.test_loss),
             best_accuracy: best,
+            epsilon: table
+                .last()
+                .and_then(|record| record.metrics.get("epsilon").copied()),
             bytes_up: sum(|record| record.bytes_up),
             bytes_down: sum(|record| record.bytes_down),
             train_s,

@@ -244,6 +244,7 @@ pub(crate) mod tests {
             learning_rate: 0.5,
             schedule: Default::default(),
             partial_work: Default::default(),
+            privacy: None,
             optimizer: Default::default(),
             arithmetic: fl_proto::Arithmetic::Fixed,
             weighting: Weighting::NumExamples,

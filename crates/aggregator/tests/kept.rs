@@ -6,7 +6,7 @@ use fl_proto::codec::F32;
 use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
 use fl_proto::{KeptState, json};
 use support::{Device, Order, Run, config, get, get_from, num_params};
-use zfl_aggregator::Config;
+use zfl_aggregator::{Config, LocalOptimizer, Mechanism, Privacy};
 
 const VARIATE: &str = "client_variate";
 
@@ -95,6 +95,63 @@ async fn an_update_without_the_section_of_its_rule_is_refused() {
     let answer = device.post(&update(&device, &order, &variate)).await;
     assert_eq!(answer.status, 200);
     assert!(run.finish().await.summary.success);
+}
+
+/// One that does not know of a field of `/start` would pass it over and train otherwise.
+#[tokio::test]
+async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
+    let adam = LocalOptimizer {
+        rule: fl_nn::Optimizer::ADAM,
+        ..LocalOptimizer::default()
+    };
+    let privacy = Privacy {
+        mechanism: Mechanism::Local,
+        noise_multiplier: 1.0,
+        clipping_norm: 1.0,
+        delta: 1e-5,
+    };
+    let run = Run::start(Config {
+        optimizer: adam,
+        privacy: Some(privacy),
+        ..config(2, 1)
+    })
+    .await;
+    let join = async |query: &str| get(run.address, &format!("/id?client=0&port=9&{query}")).await;
+    for (query, words) in [
+        ("memory=100000", "plain SGD alone"),
+        ("can=privacy", "plain SGD alone"),
+        ("can=optimizer", "cannot bound its update"),
+        ("can=optimizer,privacy&memory=0", "are missing"),
+    ] {
+        let answer = join(query).await;
+        assert_eq!(answer.status, 422, "{query}: {}", answer.reason());
+        assert!(
+            answer.reason().contains(words),
+            "{query}: {}",
+            answer.reason()
+        );
+    }
+    let refused = join("can=optimizer,privacy&memory=0").await;
+    let words = refused.reason();
+    let missing: u64 = words.split(' ').rev().nth(2).unwrap().parse().unwrap();
+    let plain = Run::start(config(2, 1)).await;
+    let answer = get(plain.address, "/id?client=0&port=9&memory=0").await;
+    let without: u64 = answer
+        .reason()
+        .split(' ')
+        .rev()
+        .nth(2)
+        .unwrap()
+        .parse()
+        .unwrap();
+    // Both averages of Adam, and the model that came.
+    assert_eq!(missing - without, 3 * 4 * num_params() as u64);
+    let exact = join(&format!("can=optimizer,privacy&memory={missing}")).await;
+    assert_eq!(exact.status, 200, "{}", exact.reason());
+    for run in [run, plain] {
+        run.handle.cancel("enough was seen");
+        run.finish().await;
+    }
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Optimizing, Partitioning, Scheduling, Strategy};
+use crate::rule::{Hiding, Optimizing, Partitioning, Scheduling, Strategy};
 use crate::settings::Settings;
-use crate::{inputs, native};
+use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, ServerRule, Sizes};
 use fl_data::{Partition, Splits};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{LocalOverrides, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -141,6 +141,9 @@ pub struct Experiment {
     pub optimizer: Optimizing,
     /// Schedule of the learning rate.
     pub schedule: Scheduling,
+    /// Differential privacy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Hiding>,
     /// Trouble on purpose.
     #[serde(skip_serializing_if = "FaultConfig::is_empty")]
     pub faults: FaultConfig,
@@ -212,6 +215,7 @@ impl Experiment {
         experiment.can_suffer()?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.notes.extend(experiment.note_on_storage());
+        experiment.notes.extend(privacy::notes(&experiment));
         experiment.can_be_written()?;
         if let Out::Resumed(_) = out {
             experiment.name_inputs_from_out();
@@ -246,6 +250,7 @@ impl Experiment {
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size.most(), most)?;
         experiment.notes.extend(experiment.notes_on_time());
+        experiment.notes.extend(privacy::notes(&experiment));
         experiment.can_be_written()?;
         Ok((experiment, examples.splits))
     }
@@ -273,6 +278,7 @@ impl Experiment {
             .map_err(Refusal)?;
         let optimizer = Optimizing::resolve(settings.optimizer.as_ref())?;
         fits_optimizer(&strategy, &*rule, &optimizer)?;
+        let privacy = privacy::resolve(settings, (&strategy, &*rule), &sizes, clients_per_round)?;
         let usual = Spread::All(optimizer.learning_rate());
         let learning_rate = settings.training.learning_rate.unwrap_or(usual);
         let schedule = schedule(settings, rounds, learning_rate)?;
@@ -306,7 +312,7 @@ impl Experiment {
             ready_deadline_s: settings.ready_deadline_s(),
             round_deadline_s: settings.round_deadline_s(),
             watchdog_s: settings.watchdog_s(),
-            weighting: settings.weighting(),
+            weighting: weighting(settings, privacy.as_ref()),
             local_epochs: settings.training.local_epochs(),
             batch_size: settings.training.batch_size(),
             learning_rate,
@@ -330,6 +336,7 @@ impl Experiment {
             strategy,
             optimizer,
             schedule,
+            privacy,
             faults: settings.faults.clone(),
             trace: inputs::trace(settings)?,
             groups: Vec::new(),
@@ -465,6 +472,7 @@ impl Experiment {
                 share: self.stragglers,
                 is_dropped: self.drop_stragglers,
             },
+            privacy: self.privacy.map(|hiding| hiding.privacy()),
             optimizer: self.optimizer.local(),
             arithmetic: self.arithmetic,
             weighting: self.weighting,
@@ -514,6 +522,12 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
+    /// Share of the devices that is chosen for a round.
+    pub fn sampling(&self) -> f64 {
+        let chosen = self.clients_per_round.saturating_add(self.over_commit);
+        (f64::from(chosen) / f64::from(self.clients.max(1))).min(1.0)
+    }
+
     /// Parameters of the model.
     pub fn num_params(&self) -> u64 {
         self.model.shape().num_params() as u64
@@ -541,6 +555,15 @@ impl Experiment {
             )
         })
     }
+}
+
+/// Weights of the updates; under central privacy all weigh the same.
+fn weighting(settings: &Settings, privacy: Option<&Hiding>) -> Weighting {
+    let mechanism = privacy.map(|hiding| hiding.privacy().mechanism);
+    settings.weighting.unwrap_or(match mechanism {
+        Some(Mechanism::Central(_)) => Weighting::Uniform,
+        _ => Weighting::NumExamples,
+    })
 }
 
 /// A value that is not the usual one.

@@ -23,6 +23,7 @@ mod inputs;
 pub mod keys;
 mod native;
 pub mod place;
+mod privacy;
 mod refusal;
 pub mod root;
 mod rule;

@@ -18,10 +18,12 @@ use zfl_schema::nearest;
 
 mod kinds;
 mod optimizers;
+mod privacies;
 mod schedules;
 
 pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
 pub use optimizers::{OptimizerChoice, Optimizing};
+pub use privacies::{Hiding, PrivacyChoice};
 pub use schedules::{ScheduleChoice, Scheduling};
 
 /// Name and parameters of a rule as asked for: `[partition]` of a file, `--partition` and
@@ -212,8 +214,15 @@ impl<K: RuleKind> Domain for Rule<K> {
         let names: Vec<_> = rules.iter().map(RuleKind::name).collect();
         let names = json!({ "enum": names });
         let mut properties = Map::from_iter([("name".to_owned(), names.clone())]);
-        for (spec, _) in rules.iter().flat_map(RuleKind::values) {
-            let number = json!({"type": "number", "minimum": spec.min, "maximum": spec.max});
+        let all: Vec<_> = rules.iter().flat_map(RuleKind::values).collect();
+        for (spec, _) in &all {
+            // Rules may bound a name differently: the one that is chosen checks its own bounds.
+            let alike = all.iter().filter(|(other, _)| other.name == spec.name);
+            let bounds = alike.map(|(other, _)| (other.min, other.max));
+            let (min, max) = bounds.fold((spec.min, spec.max), |(low, high), (min, max)| {
+                (low.min(min), high.max(max))
+            });
+            let number = json!({"type": "number", "minimum": min, "maximum": max});
             let values = json!({"description": spec.doc, "anyOf": [number, {"type": "boolean"}]});
             properties.insert(spec.name.to_owned(), values);
         }

@@ -17,7 +17,7 @@ use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys, schema};
 use crate::refusal::Refusal;
 use crate::root::DIGITS;
-use crate::rule::{OptimizerChoice, PartitionChoice, Rule, ScheduleChoice};
+use crate::rule::{OptimizerChoice, PartitionChoice, PrivacyChoice, Rule, ScheduleChoice};
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
@@ -49,6 +49,8 @@ keys! {
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round
         optimizer: Rule<OptimizerChoice> | "\"sgd\"", RunAndServer "optimizer" "Training";
+        /// Differential privacy; see docs/privacy.md
+        privacy: Rule<PrivacyChoice> | "none", RunAndServer "privacy" "Training";
         /// Schedule of the learning rate over the rounds
         schedule: Rule<ScheduleChoice> | "\"constant\"", RunAndServer "schedule" "Training";
         /// Devices of a round, rounded to whole ones, that do a random number of epochs, from 1 to `local_epochs`
@@ -79,7 +81,7 @@ keys! {
         /// Encoding of a device's update
         encoding_up: Encodings = Encoding::default(), RunAndServer "encoding-up" "Training";
         /// Weights of the updates of a round
-        weighting: Named<Weighting> = Weighting::NumExamples, RunAndServer "weighting" "Rounds";
+        weighting: Named<Weighting> | "\"num-examples\"; \"uniform\" with central privacy", RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails
         quorum: Count | "half of those asked for", RunAndServer "quorum" "Rounds";
         /// Devices asked beyond those that a round aims for; it ends when enough have answered

@@ -100,3 +100,17 @@ fn no_two_keys_and_no_two_flags_are_alike() {
     let properties = schema()["properties"].as_object().unwrap().len();
     assert!(properties > 30, "{properties}");
 }
+
+/// Rules of one kind may bound a parameter of one name differently.
+#[test]
+fn a_table_takes_what_its_own_rule_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("experiment.toml");
+    for (good, text) in [
+        (true, "[schedule]\nname = \"constant\"\nwarmup_rounds = 0"),
+        (false, "[schedule]\nname = \"warm-up\"\nwarmup_rounds = 0"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(Settings::read(&path).is_ok(), good, "{text}");
+    }
+}

@@ -7,7 +7,8 @@ use fl_nn::{Activation, Init, Model, Shape, Step, TrainConfig, Trainer, Workspac
 use fl_proto::codec::{Codec, F16, F32};
 use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
 use fl_proto::{
-    Arithmetic, DeviceState, ErrorReply, Params, Ready, Results, Start, Token, Welcome, json,
+    Arithmetic, DeviceState, ErrorReply, Optimizer, OptimizerName, Params, Privacy, Ready, Results,
+    Start, Token, Welcome, json,
 };
 use sim::{Exchange, Link, Sim};
 
@@ -541,8 +542,31 @@ fn bad_requests() -> Vec<(&'static str, u16, Vec<u8>)> {
         learning_rate: -1.0,
         ..start(2, "x")
     };
+    let momentum = Start {
+        optimizer: Some(Optimizer {
+            name: OptimizerName::Momentum,
+            momentum: 1.0,
+            ..Optimizer::default()
+        }),
+        ..start(2, "x")
+    };
+    let bound = Start {
+        privacy: Some(Privacy {
+            clipping_norm: 0.0,
+            noise_stddev: 0.0,
+        }),
+        ..start(2, "x")
+    };
+    let unknown = encode(&momentum);
+    let unknown = String::from_utf8(unknown)
+        .unwrap()
+        .replace("momentum\",", "adagrad\",");
+    let unknown = start_body(unknown.as_bytes(), &params);
     let octets = fl_proto::OCTET_STREAM;
     vec![
+        ("a momentum that never ends", 400, frame_of(&momentum, &params)),
+        ("a bound of nothing", 400, frame_of(&bound, &params)),
+        ("an optimizer that it does not know", 400, body(octets, &unknown)),
         ("a replay of round 1", 409, frame_of(&start(1, "abc"), &params)),
         ("a round that is over", 409, frame_of(&start(0, "old"), &params)),
         ("a model of another size", 400, frame_of(&start(2, "x"), &params[1..])),

@@ -29,6 +29,9 @@ pub struct TrainingSummary {
     pub final_loss: Option<f64>,
     /// The best accuracy of any round.
     pub best_accuracy: Option<f64>,
+    /// Epsilon of differential privacy after the last round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
     /// HTTP bytes from devices.
     pub bytes_up: u64,
     /// HTTP bytes to devices.

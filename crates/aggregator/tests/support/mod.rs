@@ -78,6 +78,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         learning_rate: 0.5,
         schedule: Default::default(),
         partial_work: Default::default(),
+        privacy: None,
         optimizer: Default::default(),
         arithmetic: Arithmetic::Fixed,
         weighting: Weighting::NumExamples,

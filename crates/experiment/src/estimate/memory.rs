@@ -31,7 +31,7 @@ pub fn training_bytes(
         batch_size,
         examples,
         optimizer: experiment.optimizer.local().rule,
-        keeps_global: false,
+        keeps_global: experiment.privacy.is_some(),
     };
     device_bytes(&experiment.model, vectors, demand).map_err(|error| {
         Refusal(format!(

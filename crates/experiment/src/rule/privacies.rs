@@ -1,0 +1,162 @@
+//! Differential privacy: `[privacy]`, `--privacy`, `--privacy-arg`.
+
+use super::{Chosen, RuleKind};
+use fl_param::{ParamError, ParamSpec, Params};
+use zfl_aggregator::{Adaptation, Mechanism, Privacy};
+
+/// A mechanism of differential privacy with the values of its parameters.
+pub type Hiding = Chosen<PrivacyChoice>;
+
+/// A mechanism of differential privacy with the values of its parameters.
+#[derive(Clone, Copy)]
+pub struct PrivacyChoice {
+    kind: &'static Kind,
+    params: Params,
+}
+
+/// Declaration of a mechanism.
+struct Kind {
+    name: &'static str,
+    doc: &'static str,
+    params: &'static [ParamSpec],
+    clipping_norm: &'static str,
+    mechanism: fn(&Params) -> Mechanism,
+}
+
+const fn number(name: &'static str, [default, min, max]: [f64; 3], doc: &'static str) -> ParamSpec {
+    ParamSpec {
+        name,
+        default,
+        min,
+        max,
+        whole: false,
+        doc,
+    }
+}
+
+const NOISE: &str = "noise_multiplier";
+const DELTA: &str = "delta";
+const NORM: &str = "clipping_norm";
+const INITIAL: &str = "initial_clipping_norm";
+const QUANTILE: &str = "target_clipped_quantile";
+const RATE: &str = "clip_norm_lr";
+const STDDEV: &str = "clipped_count_stddev";
+
+const NOISE_MULTIPLIER: ParamSpec = number(
+    NOISE,
+    [1.0, 0.0, 1e6],
+    "standard deviation of the noise over the clipping norm; 0 is none",
+);
+
+const CLIPPING_NORM: ParamSpec = number(
+    NORM,
+    [1.0, 1e-9, 1e9],
+    "largest Euclidean norm of an update, a longer one is scaled down to it",
+);
+
+const PROBABILITY: ParamSpec = number(
+    DELTA,
+    [1e-5, 1e-12, 0.5],
+    "probability with which the promise may fail, at which epsilon is told",
+);
+
+static KINDS: [Kind; 3] = [
+    Kind {
+        name: "central",
+        doc: "devices bound their updates, the server adds noise to their mean",
+        params: &[NOISE_MULTIPLIER, CLIPPING_NORM, PROBABILITY],
+        clipping_norm: NORM,
+        mechanism: |_| Mechanism::Central(None),
+    },
+    Kind {
+        name: "central-adaptive",
+        doc: "as central, and the bound follows a quantile of the updates' norms",
+        params: &[
+            NOISE_MULTIPLIER,
+            number(
+                INITIAL,
+                [0.1, 1e-9, 1e9],
+                "clipping norm of the first round",
+            ),
+            number(
+                QUANTILE,
+                [0.5, 0.0, 1.0],
+                "share of updates that are to be within the clipping norm",
+            ),
+            number(
+                RATE,
+                [0.2, 0.0, 10.0],
+                "rate at which the clipping norm moves",
+            ),
+            number(
+                STDDEV,
+                [0.0, 0.0, 1e6],
+                "standard deviation of the noise of their count; 0 is a twentieth of clients_per_round",
+            ),
+            PROBABILITY,
+        ],
+        clipping_norm: INITIAL,
+        mechanism: |params| {
+            Mechanism::Central(Some(Adaptation {
+                target_quantile: params.get(QUANTILE),
+                rate: params.get(RATE),
+                count_stddev: params.get(STDDEV),
+            }))
+        },
+    },
+    Kind {
+        name: "local",
+        doc: "every device bounds its update and adds the noise itself",
+        params: &[NOISE_MULTIPLIER, CLIPPING_NORM, PROBABILITY],
+        clipping_norm: NORM,
+        mechanism: |_| Mechanism::Local,
+    },
+];
+
+impl PrivacyChoice {
+    /// What the aggregator and the devices do.
+    pub fn privacy(&self) -> Privacy {
+        Privacy {
+            mechanism: (self.kind.mechanism)(&self.params),
+            noise_multiplier: self.params.get(NOISE),
+            clipping_norm: self.params.get(self.kind.clipping_norm) as f32,
+            delta: self.params.get(DELTA),
+        }
+    }
+}
+
+impl RuleKind for PrivacyChoice {
+    const KIND: &'static str = "privacy";
+    const ARG: Option<(&'static str, &'static str)> = Some((
+        "privacy-arg",
+        "Parameter of --privacy, as often as needed: noise_multiplier=0.5",
+    ));
+
+    fn all() -> Vec<Self> {
+        let with_defaults = |kind: &'static Kind| Self {
+            kind,
+            params: Params::defaults(kind.params),
+        };
+        KINDS.iter().map(with_defaults).collect()
+    }
+
+    fn usual() -> Option<Self> {
+        None
+    }
+
+    fn name(&self) -> &'static str {
+        self.kind.name
+    }
+
+    fn doc(&self) -> &'static str {
+        self.kind.doc
+    }
+
+    fn values(&self) -> Vec<(&'static ParamSpec, f64)> {
+        self.params.iter().collect()
+    }
+
+    fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
+        self.params.set(name, value)
+    }
+}
