@@ -431,6 +431,7 @@ fn aggregator() -> zfl_aggregator::Config {
         overrides: std::collections::BTreeMap::new(),
         encoding_up: &fl_proto::codec::F32,
         encoding_down: &fl_proto::codec::F32,
+        evaluation: None,
     }
 }
 

@@ -39,7 +39,15 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
         Some(client) if client < config.clients => client..client + 1,
         _ => 0..config.clients,
     };
-    let examples = |client| shared.partition.indices(client as usize).len();
+    let holds_out = query.can_evaluate();
+    let examples = |client| {
+        let held = if holds_out {
+            config.holdout(client).len()
+        } else {
+            0
+        };
+        shared.partition.indices(client as usize).len() + held
+    };
     let needed = clients
         .map(|client| config.memory_bytes(client, examples(client)))
         .min();

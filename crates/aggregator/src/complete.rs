@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use fl_algo::Update;
-use fl_round::{Arrival, Closed};
+use fl_round::{Arrival, Closed, EvaluatedRound};
 use tokio::task::spawn_blocking;
 use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal};
 
@@ -37,7 +37,34 @@ impl Rounds {
         self.finish_round(record, &[]).await
     }
 
-    /// Aggregates a round that is over, tests the model and writes both down.
+    /// Writes a round down whose model is made, with what its evaluation on devices found.
+    pub(crate) async fn finish(&mut self, evaluated: EvaluatedRound) -> Result<()> {
+        let Some((record, records)) = self.made.take() else {
+            return Ok(());
+        };
+        if !evaluated.evaluations.is_empty() {
+            self.settle_bytes().await;
+        }
+        let record = match self.evaluations(&evaluated)? {
+            Some(evaluation) => record.with_evaluation(&evaluation),
+            None => record,
+        };
+        let traffic = self
+            .shared
+            .look(|state| self.ledger.next(record.round, &state.roster));
+        self.run_dir.traffic(&traffic)?;
+        let record = RoundRecord {
+            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
+            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
+            round_s: self.round_began.0.elapsed().as_secs_f64(),
+            elapsed_s: self.shared.log.elapsed_s(),
+            rejected: self.shared.look(|state| state.rejected) - self.round_began.1,
+            ..record
+        };
+        self.finish_round(record, &records).await
+    }
+
+    /// Aggregates a round that is over and tests the model.
     pub(crate) async fn close(&mut self, closed: Closed) -> Result<()> {
         let Harvest {
             updates,
@@ -78,10 +105,11 @@ impl Rounds {
             metrics,
             ..RoundRecord::default()
         };
-        let record = self.round_record(&closed, &mut records, tested)?;
+        let record = self.round_record(&closed, &mut records, tested);
         // The row of a late update stands beside that of its failure.
         records.extend(late);
-        self.finish_round(record, &records).await
+        self.made = Some((record, records));
+        Ok(())
     }
 
     /// Writes the rows of a round that failed.
@@ -118,43 +146,31 @@ impl Rounds {
         self.starts.abort_all();
     }
 
-    /// Row of a round, from what its test says and its clients' rows, which get their bytes.
+    /// Row of a round up to its model, from what its test says and its clients' rows, which get their bytes.
     fn round_record(
-        &mut self,
+        &self,
         closed: &Closed,
         records: &mut [ClientRecord],
         tested: RoundRecord,
-    ) -> Result<RoundRecord> {
-        let (traffic, rejected) = self.shared.look(|state| {
-            self.ledger.fill(records, &state.roster);
-            (
-                self.ledger.next(closed.round, &state.roster),
-                state.rejected,
-            )
-        });
-        self.run_dir.traffic(&traffic)?;
-        let (began, rejected_before) = self.round_began;
+    ) -> RoundRecord {
+        self.shared
+            .look(|state| self.ledger.fill(records, &state.roster));
         let costs = records.iter().filter_map(|record| record.cost.as_ref());
         let slowest_us = costs.map(|cost| cost.train_us).max();
         let simulated_s = simulated_s(records);
-        Ok(RoundRecord {
+        RoundRecord {
             round: closed.round,
             cohort_size: closed.cohort_size,
-            rejected: rejected - rejected_before,
             train_loss: mean_loss(records),
-            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
-            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
             wait_s: seconds(closed.times.wait_us),
             start_s: seconds(closed.times.start_us),
             train_s: seconds(closed.times.train_us),
             slowest_train_s: slowest_us.map(seconds),
             learning_rate: Some(self.shared.config.full_rate(closed.round)),
-            round_s: began.elapsed().as_secs_f64(),
-            elapsed_s: self.shared.log.elapsed_s(),
             simulated_s,
             simulated_elapsed_s: simulated_elapsed_s(self.table.last(), simulated_s),
             ..tested
-        })
+        }
     }
 
     /// Takes the updates of a closed round out of the inbox, and makes the rows of those that failed.

@@ -9,9 +9,10 @@ use fl_algo::{
 use fl_nn::{Init, Model};
 use fl_proto::codec::{self, Codec};
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
-use fl_round::{Policy, StartPolicy, Stragglers};
+use fl_round::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
+use crate::evaluation::Evaluation;
 use crate::local::{LocalOptimizer, PartialWork};
 use crate::privacy::Privacy;
 use crate::schedule::Schedule;
@@ -105,6 +106,8 @@ pub struct Config {
     pub encoding_up: &'static dyn Codec,
     /// Codec of the model on its way down.
     pub encoding_down: &'static dyn Codec,
+    /// Evaluation of new models on devices, if there is any.
+    pub evaluation: Option<Evaluation>,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.
@@ -272,6 +275,11 @@ impl Config {
                 longest_pause_us: us(START_PAUSES[1]),
                 within_us: us(start_within(self.round_deadline)),
             },
+            evaluation: self.evaluation.as_ref().map(|one| EvaluationPolicy {
+                every: one.every,
+                clients: one.clients,
+                deadline_us: us(self.round_deadline),
+            }),
         }
     }
 
@@ -296,6 +304,7 @@ impl Config {
             encoding_up: codec_name(self.encoding_up),
             optimizer: self.optimizer.wire(),
             privacy: None,
+            evaluate: false,
         }
     }
 }

@@ -91,6 +91,7 @@ pub(crate) mod tests {
             word: None,
             secret,
             form: Form::default(),
+            evaluates: false,
         }
     }
 

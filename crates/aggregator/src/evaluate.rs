@@ -1,12 +1,13 @@
 //! The global model on the test set.
 
 use fl_data::Dataset;
-use fl_nn::{Arithmetic, Evaluation, Model, TrainError, Workspace};
+use fl_nn::{Arithmetic, Evaluation, Evaluator, Model, TrainError, Workspace};
 use std::thread::Builder;
+use zfl_run_dir::Confusion;
 
 /// Largest mean loss of a model, in nats. One that knows nothing has a few; from one that is so far off no
 /// training finds a way back.
-const LARGEST_LOSS: f64 = 1e6;
+pub(crate) const LARGEST_LOSS: f64 = 1e6;
 
 /// Examples per piece of work. Fixed, so that the sum has the same order on every machine.
 const CHUNK: usize = 500;
@@ -63,6 +64,31 @@ fn checked(found: Evaluation) -> Result<Evaluation, TrainError> {
         true => Err(TrainError::Diverged),
         false => Ok(found),
     }
+}
+
+/// Classes of a data set, and what a model takes them for.
+///
+/// # Errors
+/// [`TrainError`] if the model or the data do not fit.
+pub(crate) fn classes(
+    model: &Model,
+    params: &[f32],
+    data: &Dataset,
+    arithmetic: Arithmetic,
+) -> Result<Confusion, TrainError> {
+    let mut confusion = Confusion::of(data.num_classes);
+    let mut evaluator = Evaluator::new(model, arithmetic)?;
+    let plan = *evaluator.plan();
+    let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
+    let mut workspace = Workspace {
+        floats: &mut floats,
+        ints: &mut ints,
+        order: &mut [],
+    };
+    let mut tell = |label, prediction| confusion.add(label, prediction);
+    let (inputs, labels) = (&data.inputs, &data.labels);
+    evaluator.step(params, inputs, labels, &mut workspace, u32::MAX, &mut tell)?;
+    Ok(confusion)
 }
 
 /// Loss and accuracy on a few examples, here and now.

@@ -29,16 +29,20 @@ pub(crate) struct ExampleBody {
     shared: Arc<Shared>,
     client: u32,
     part: Part,
+    /// Examples that the client holds out.
+    holdout: Vec<u32>,
     /// Examples that have been given out.
     done: usize,
 }
 
 impl ExampleBody {
     pub fn new(shared: Arc<Shared>, client: u32, part: Part) -> Self {
+        let holdout = shared.holdout(client);
         Self {
             shared,
             client,
             part,
+            holdout,
             done: 0,
         }
     }
@@ -51,10 +55,22 @@ impl ExampleBody {
         }
     }
 
-    /// Examples that are still to be given out.
-    fn rest(&self) -> &[u32] {
-        let all = self.shared.partition.indices(self.client as usize);
-        all.get(self.done..).unwrap_or_default()
+    /// Examples that are still to be given out, those to train on first: of them, or else of those held out.
+    fn next(&self) -> &[u32] {
+        let training = self.shared.partition.indices(self.client as usize);
+        match training.get(self.done..) {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => self
+                .holdout
+                .get(self.done - training.len()..)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Number of examples that are still to be given out.
+    fn rest(&self) -> usize {
+        let training = self.shared.partition.indices(self.client as usize);
+        training.len() + self.holdout.len() - self.done
     }
 }
 
@@ -66,8 +82,8 @@ impl Body for ExampleBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let rest = self.rest();
-        let next = &rest[..rest.len().min((PIECE / self.each()).max(1))];
+        let next = self.next();
+        let next = &next[..next.len().min((PIECE / self.each()).max(1))];
         if next.is_empty() {
             return Poll::Ready(None);
         }
@@ -76,16 +92,17 @@ impl Body for ExampleBody {
             Part::Inputs => train.gather_inputs(next),
             Part::Labels => train.gather_labels(next),
         };
-        self.done += next.len();
+        let done = next.len();
+        self.done += done;
         Poll::Ready(Some(Ok(Frame::data(piece.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest().is_empty()
+        self.rest() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact((self.rest().len() * self.each()) as u64)
+        SizeHint::with_exact((self.rest() * self.each()) as u64)
     }
 }
 

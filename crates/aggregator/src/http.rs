@@ -23,6 +23,7 @@ use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
 
 use crate::config::Config;
+use crate::evaluation::take_evaluation;
 use crate::examples::{ExampleBody, Part};
 use crate::guard::guard;
 use crate::intake::take_update;
@@ -53,7 +54,16 @@ pub fn app(shared: Arc<Shared>) -> Router {
 
 /// Greatest length of an update in either form.
 fn body_limit(config: &Config) -> usize {
-    let counts = || config.sections(Way::Up).map(|section| section.count as u64);
+    let found = config
+        .evaluation
+        .iter()
+        .flat_map(|_| config.confusion_sections());
+    let found: u64 = found.sum();
+    let counts = || {
+        let update = config.sections(Way::Up).map(|section| section.count as u64);
+        // One behind the other they are the longer of the two.
+        update.chain((found > 0).then_some(found))
+    };
     let widest = |count| (&F32 as &dyn Codec, count);
     let octets = wire_len::longest_body(counts().map(widest));
     let json = wire_len::longest_json_body(counts());
@@ -91,6 +101,8 @@ async fn training_labels(State(shared): State<Arc<Shared>>, Sender(id): Sender) 
         num_classes: shared.train.num_classes.try_into().unwrap_or(u8::MAX),
     };
     attack.labels(&examples, &mut labels);
+    // What an attacker holds out tells of the model as it is.
+    labels.extend(shared.train.gather_labels(&shared.holdout(id)));
     octets(Full::from(labels))
 }
 
@@ -133,7 +145,10 @@ async fn results(
             connection.answers();
             off_the_workers({
                 let shared = shared.clone();
-                move || take_update(&shared, id, &headers, &body)
+                move || {
+                    let evaluation = take_evaluation(&shared, id, &headers, &body);
+                    evaluation.unwrap_or_else(|| take_update(&shared, id, &headers, &body))
+                }
             })
             .await
         }

@@ -2,11 +2,14 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use fl_algo::{SectionSpec, Sections, Way};
-use fl_proto::message::{Kind, MODEL, Message};
+use fl_proto::message::{HEAD_LEN, Head, Kind, MODEL, Message};
 use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
 
 use crate::config::Config;
 use crate::shared::{Refusal, Shared};
+
+/// Refusal of sections of the JSON form.
+const NOT_BASE64: &str = "sections: not an object of base64 of f32";
 
 /// Takes an update in: reads, checks and places it, or damages it first if that is planned. It takes a
 /// while.
@@ -78,13 +81,7 @@ fn parse_update(
     body: &[u8],
     config: &Config,
 ) -> Result<(Results, Sections), Unusable> {
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
-    let (results, sections) = match media_type {
+    let (results, sections) = match media_type(headers) {
         Some(OCTET_STREAM) => of_octets(body)?,
         Some(JSON) => of_json(body)?,
         _ => {
@@ -118,6 +115,59 @@ fn parse_update(
     }
 }
 
+/// The sections of a body of either form.
+pub(crate) struct Body {
+    pub sections: Sections,
+}
+
+impl Body {
+    /// Reads a body with [`control`].
+    pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refusal> {
+        let malformed = |why: &str| Refusal(StatusCode::BAD_REQUEST, why.to_owned());
+        if is_json(headers) {
+            let sections = json_form::decode(body).ok_or_else(|| malformed(NOT_BASE64))?;
+            let sections = sections.into_iter().collect();
+            return Ok(Self { sections });
+        }
+        let message = Message::parse(body).map_err(|error| malformed(&error.to_string()))?;
+        let numbers = |section: &fl_proto::message::Section<'_>| {
+            let numbers = section.numbers();
+            let numbers = numbers.map_err(|error| malformed(&error.to_string()));
+            numbers.map(|numbers| (section.header.name.to_string(), numbers))
+        };
+        let sections = message
+            .sections
+            .iter()
+            .map(numbers)
+            .collect::<Result<_, _>>()?;
+        Ok(Self { sections })
+    }
+}
+
+/// The control message of a body, if it is one of this kind; its checksum may be wrong.
+pub(crate) fn control<T: serde::de::DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<T> {
+    if is_json(headers) {
+        return json::decode(body);
+    }
+    let (head, rest) = body.split_first_chunk::<HEAD_LEN>()?;
+    let head = Head::parse(head)
+        .ok()
+        .filter(|head| head.kind == Kind::Results)?;
+    json::decode(rest.get(..head.control_len.into())?)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    media_type(headers) == Some(JSON)
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let media_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    media_type.split(';').next().map(str::trim)
+}
+
 fn of_octets(body: &[u8]) -> Result<(Results, Sections), Unusable> {
     let message = Message::parse(body).map_err(|error| bad(error.to_string()))?;
     if message.kind != Kind::Results {
@@ -134,8 +184,7 @@ fn of_octets(body: &[u8]) -> Result<(Results, Sections), Unusable> {
 
 fn of_json(body: &[u8]) -> Result<(Results, Sections), Unusable> {
     let results = results_of(body)?;
-    let sections = json_form::decode(body)
-        .ok_or_else(|| bad("sections: not an object of base64 of f32".into()))?;
+    let sections = json_form::decode(body).ok_or_else(|| bad(NOT_BASE64.into()))?;
     Ok((results, sections.into_iter().collect()))
 }
 

@@ -100,6 +100,7 @@ fn newcomer(
         word: word(headers, Word::HEADER)?,
         secret: word(headers, Word::SECRET_HEADER)?,
         form: form(query),
+        evaluates: query.can_evaluate(),
     })
 }
 
@@ -137,6 +138,7 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
         params: wire_params(&shared.config.algorithm.device_params),
         encoding_up: codec_name(shared.config.encoding_up),
         encoding_down: codec_name(shared.config.encoding_down),
+        holdout: shared.holdout(id).len() as u32,
     }
 }
 

@@ -17,7 +17,7 @@ use zfl_run_dir::{Event, RoundPhase};
 
 use crate::algorithm::{Aggregated, NoModel, UnusedUpdate};
 use crate::config::Config;
-use crate::evaluate::evaluate;
+use crate::evaluate::{classes, evaluate};
 use crate::log::lock;
 use crate::rounds::Rounds;
 
@@ -152,6 +152,29 @@ impl Rounds {
             accuracy: Some(accuracy),
             eval_s: began.elapsed().as_secs_f64(),
         }))
+    }
+
+    /// Tests the last model class by class, and tells the result.
+    ///
+    /// # Errors
+    /// If it cannot be tested.
+    pub(crate) async fn test_classes(&self) -> Result<()> {
+        let round = self.table.last().map_or(0, |record| record.round);
+        let (shared, test, params) = (self.shared.clone(), self.test.clone(), self.params.clone());
+        let work = move || {
+            let config = &shared.config;
+            classes(
+                &config.model,
+                &params,
+                &test,
+                config.evaluation_arithmetic(),
+            )
+        };
+        let confusion = spawn_blocking(work).await??;
+        self.shared
+            .log
+            .emit(Event::ClassesTested { round, confusion });
+        Ok(())
     }
 
     /// Leaves out those that ruin a model, and begins the round again for the others.

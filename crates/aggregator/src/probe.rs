@@ -166,7 +166,8 @@ pub(crate) async fn progress(shared: Arc<Shared>, devices: Devices, interval: Du
     loop {
         zfl_clock::sleep(interval).await;
         let at_work: Vec<(u32, u32, SocketAddr)> = shared.look(|state| {
-            let those = state.machine.at_work();
+            let machine = &state.machine;
+            let those = machine.at_work().chain(machine.evaluating());
             those
                 .filter_map(|(id, round)| Some((id, round, state.roster.get(id)?.address?)))
                 .collect()

@@ -28,6 +28,8 @@ pub struct Client {
     pub word: Option<Word>,
     /// Form of the bodies that it is sent.
     pub form: Form,
+    /// True if it can evaluate a model on examples held out.
+    pub evaluates: bool,
     /// Joins that it may make before it has to wait.
     joins: Option<Bucket>,
     /// HTTP bytes from it.
@@ -51,6 +53,8 @@ pub struct Newcomer {
     pub secret: Option<Word>,
     /// Form of the bodies that it wants.
     pub form: Form,
+    /// True if it can evaluate a model on examples held out.
+    pub evaluates: bool,
 }
 
 /// Standing of a client towards whoever else wants its place.
@@ -213,6 +217,7 @@ impl Roster {
             source,
             word,
             form,
+            evaluates,
             ..
         } = newcomer;
         let proven = self.entry.proven(wish, &newcomer)?;
@@ -240,7 +245,7 @@ impl Roster {
         client.address = Some(address);
         client.source = Some(source);
         client.word = word;
-        client.form = form;
+        (client.form, client.evaluates) = (form, evaluates);
         self.free.remove(&id);
         if let Some(before) = before {
             self.by_address.remove(&(before, id));

@@ -2,7 +2,7 @@
 //!
 //! The machine decides; here are the clock, the requests to devices and the payloads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -47,6 +47,10 @@ pub(crate) struct Rounds {
     pub stragglers: BTreeSet<u32>,
     /// Start of the round, and the messages that had been refused by then.
     pub round_began: (Instant, u32),
+    /// Row of a round whose model is made, and those of its clients.
+    pub made: Option<(RoundRecord, Vec<ClientRecord>)>,
+    /// Bytes up and down at the beginning of the evaluation, of those who are asked.
+    pub evaluation_began: BTreeMap<u32, (u64, u64)>,
 }
 
 impl Rounds {
@@ -92,6 +96,19 @@ impl Rounds {
                 }
                 Action::CloseRound(closed) => {
                     self.close(closed).await?;
+                    self.shared.with(|state, now_us| state.machine.made(now_us));
+                }
+                Action::OpenEvaluation { clients, .. } => {
+                    broadcast = Arc::new(self.open_evaluation(&clients).await?);
+                    self.shared
+                        .with(|state, now_us| state.machine.evaluate(now_us));
+                }
+                Action::Evaluate(start) => {
+                    let sent = self.ask_evaluation(start, &broadcast);
+                    self.starts.spawn(sent);
+                }
+                Action::FinishRound(evaluated) => {
+                    self.finish(evaluated).await?;
                     self.shared
                         .with(|state, now_us| state.machine.completed(now_us));
                 }
@@ -185,7 +202,7 @@ impl Rounds {
     }
 
     /// The control message of a `/start`.
-    fn message(&self, start: Start) -> Option<fl_proto::Start> {
+    pub(crate) fn message(&self, start: Start) -> Option<fl_proto::Start> {
         let Start { client, round, .. } = start;
         let config = &self.shared.config;
         let mut local = config.local(round, client);
@@ -213,21 +230,25 @@ async fn answer_to(
 ) -> StartAnswer {
     match try_start(shared, devices, start, message, broadcast).await {
         Ok(()) => StartAnswer::Taken,
-        Err(error) => {
-            let reason = error.to_string();
-            match status_of(&error) {
-                // It is busy with the round before, or took this very `/start` in a try whose answer was
-                // lost.
-                Some(409) if has_begun(shared, devices, start).await => StartAnswer::Taken,
-                // It is still joining, or slow, or out of reach.
-                None | Some(408 | 409 | 503) => StartAnswer::Later(reason),
-                Some(_) => StartAnswer::Refused(reason),
-            }
+        // It is busy with the round before, or took this very `/start` in a try whose answer was lost.
+        Err(error) if status_of(&error) == Some(409) && has_begun(shared, devices, start).await => {
+            StartAnswer::Taken
         }
+        Err(error) => answer_of(&error),
     }
 }
 
-async fn try_start(
+/// The answer to a `/start` that a device did not take.
+pub(crate) fn answer_of(error: &DeviceError) -> StartAnswer {
+    let reason = error.to_string();
+    match status_of(error) {
+        // It is busy, still joining, slow, or out of reach.
+        None | Some(408 | 409 | 503) => StartAnswer::Later(reason),
+        Some(_) => StartAnswer::Refused(reason),
+    }
+}
+
+pub(crate) async fn try_start(
     shared: &Shared,
     devices: &Devices,
     start: Start,

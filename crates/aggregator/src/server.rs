@@ -1,5 +1,6 @@
 //! An experiment's server: its endpoints and its rounds.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -84,6 +85,8 @@ impl Server {
             starts: JoinSet::new(),
             stragglers: Default::default(),
             round_began: (Instant::now(), 0),
+            made: None,
+            evaluation_began: BTreeMap::new(),
         };
         Ok(Self {
             rounds,
@@ -165,7 +168,10 @@ impl Server {
             attackers: shared.config.attackers.keys().copied().collect(),
             address: address.to_string(),
         });
-        let outcome = self.rounds.run().await;
+        let outcome = match self.rounds.run().await {
+            Ok(()) => self.rounds.test_classes().await,
+            failed => failed,
+        };
         let reason = outcome.err().map(|error| format!("{error:#}"));
         let train_s = self.train_s_before + shared.log.elapsed_s() - began;
         let mut summary = self.summary(reason.clone(), train_s);

@@ -21,6 +21,7 @@ use zfl_run_dir::{ClientRecord, Event, RoundPhase, time_decided};
 use crate::algorithm::KeptByClient;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
+use crate::evaluation::Taken;
 use crate::hooks::RoundHooks;
 use crate::kept::OnTheWay;
 use crate::log::{Log, lock};
@@ -83,6 +84,8 @@ pub(crate) struct State {
     pub roster: Roster,
     /// Updates that the machine took in and has not given back, by their numbers.
     pub inbox: BTreeMap<u64, Received>,
+    /// Evaluations of this round, likewise.
+    pub evaluations: BTreeMap<u64, Taken>,
     updates: u64,
     /// Bytes up and down of each client when it was last chosen.
     pub chosen: BTreeMap<u32, (u64, u64)>,
@@ -120,6 +123,7 @@ impl Shared {
             machine: Machine::new(config.policy(), token::source()),
             roster: Roster::new(config.clients),
             inbox: BTreeMap::new(),
+            evaluations: BTreeMap::new(),
             updates: 0,
             chosen: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -338,6 +342,15 @@ impl Shared {
         })
     }
 
+    /// Examples that a client's device holds out; none if it cannot evaluate.
+    pub(crate) fn holdout(&self, id: u32) -> Vec<u32> {
+        let can = |state: &State| state.roster.get(id).is_some_and(|one| one.evaluates);
+        match self.config.evaluation.is_some() && self.look(can) {
+            true => self.config.holdout(id).to_vec(),
+            false => Vec::new(),
+        }
+    }
+
     /// Notes that a client has all of its data, as soon as this answer has arrived.
     pub(crate) fn fetched(&self, id: u32) {
         self.with(|state, now_us| state.machine.fetched(now_us, id));
@@ -464,6 +477,12 @@ impl Shared {
 }
 
 impl State {
+    /// A number for an update or an evaluation that has come.
+    pub fn next_number(&mut self) -> u64 {
+        self.updates += 1;
+        self.updates
+    }
+
     /// Gives an update to the machine, and keeps it if that takes it.
     fn place(
         &mut self,
@@ -473,8 +492,7 @@ impl State {
         update: Update,
     ) -> Result<Placed, Refused> {
         let client = record.client;
-        self.updates += 1;
-        let number = self.updates;
+        let number = self.next_number();
         let delivery = Delivery {
             client,
             round: record.round,
@@ -572,10 +590,11 @@ fn round_phase(phase: Phase) -> RoundPhase {
         Phase::WaitingForReady => RoundPhase::WaitingForReady,
         Phase::CohortChosen => RoundPhase::CohortChosen,
         Phase::Training => RoundPhase::Training,
+        Phase::Evaluating => RoundPhase::DevicesEvaluate,
     }
 }
 
-fn refusal(refused: &Refused) -> Refusal {
+pub(crate) fn refusal(refused: &Refused) -> Refusal {
     let status = match refused {
         Refused::NotBegun { .. } | Refused::Twice { .. } => StatusCode::CONFLICT,
         Refused::NotInCohort { .. } | Refused::WrongToken => StatusCode::FORBIDDEN,

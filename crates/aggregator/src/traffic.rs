@@ -254,6 +254,7 @@ pub(crate) mod tests {
             seed: 7,
             overrides: BTreeMap::new(),
             encoding_up: &fl_proto::codec::F32,
+            evaluation: None,
             encoding_down: &fl_proto::codec::F32,
         };
         let partition = fl_data::iid(train.len(), &[train.len()], 7).unwrap();

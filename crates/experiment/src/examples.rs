@@ -141,9 +141,10 @@ impl Experiment {
         let PartitionChoice { rule, params } = &self.partitioning.0;
         let dealt = rule.deal(&request, params);
         let refused = |error| Refusal(format!("partition {}: {error}", rule.name()));
-        self.partition = dealt.map_err(refused)?;
+        let whole = dealt.map_err(refused)?;
+        (self.partition, self.held_out) = whole.hold_out(train, self.holdout, self.seed);
         if rule.decides_sizes() {
-            let mut sizes = self.partition.sizes();
+            let mut sizes = whole.sizes();
             for group in &mut self.groups {
                 let most = sizes.by_ref().take(group.count as usize).max();
                 group.examples = None;

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, ServerRule, Sizes};
-use fl_data::{Partition, Splits};
+use fl_data::{Dataset, Partition, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{Evaluation, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -114,6 +114,15 @@ pub struct Experiment {
     /// sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples_per_client: Option<u32>,
+    /// Share of each device's examples that it holds out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub holdout: f64,
+    /// Share of all devices that evaluate a new model; absent for the cohort.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluate_fraction: Option<f64>,
+    /// Rounds from one evaluation to the next.
+    #[serde(skip_serializing_if = "is_one")]
+    pub evaluate_every: u32,
     /// Folder of the data set, unless it is the one that comes with zfl.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
@@ -162,6 +171,17 @@ pub struct Experiment {
     /// The training examples of each client.
     #[serde(skip)]
     pub partition: Partition,
+    /// The examples that each client holds out.
+    #[serde(skip)]
+    pub held_out: Partition,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// Folder of a run's results.
@@ -326,6 +346,9 @@ impl Experiment {
             activation,
             seed: settings.seed(),
             examples_per_client: None,
+            holdout: holdout(settings)?,
+            evaluate_fraction: settings.evaluate_fraction,
+            evaluate_every: settings.evaluate_every(),
             data: examples::named(settings, root),
             partition_file: settings.partition_file.clone(),
             examples: root.data(settings.data.as_deref()),
@@ -343,6 +366,7 @@ impl Experiment {
             notes: Vec::new(),
             model,
             partition: Partition::default(),
+            held_out: Partition::default(),
         })
     }
 
@@ -483,7 +507,31 @@ impl Experiment {
             attackers: self.attackers(),
             encoding_up: self.encoding_up.0,
             encoding_down: self.encoding_down.0,
+            evaluation: self.evaluation(),
         }
+    }
+
+    /// Evaluation on the devices, if there is any.
+    fn evaluation(&self) -> Option<Evaluation> {
+        let drawn = |share: f64| ((share * f64::from(self.clients)).round() as u32).max(1);
+        let is_wanted = self.holdout > 0.0 && self.evaluate_fraction != Some(0.0);
+        is_wanted.then(|| Evaluation {
+            holdout: self.held_out.clone(),
+            every: self.evaluate_every,
+            clients: self.evaluate_fraction.map(drawn),
+        })
+    }
+
+    /// The table of the examples of each client, with those that it holds out.
+    pub fn partition_table(&self, train: &Dataset) -> String {
+        let table = self.partition.to_csv(train);
+        if self.holdout == 0.0 {
+            return table;
+        }
+        let held = self.held_out.sizes().map(|held| held.to_string());
+        let cells = std::iter::once("holdout".to_owned()).chain(held);
+        let rows = table.lines().zip(cells);
+        rows.map(|(row, cell)| format!("{row},{cell}\n")).collect()
     }
 
     /// Clients whose group trains otherwise than the rest.
@@ -623,6 +671,21 @@ fn cohort(settings: &Settings, clients: u32) -> Result<(u32, u32), Refusal> {
         },
     )?;
     Ok((clients_per_round, over_commit))
+}
+
+/// Share of examples held out.
+fn holdout(settings: &Settings) -> Result<f64, Refusal> {
+    let holdout = settings.holdout();
+    require(holdout < 1.0, || {
+        "holdout: a device that holds all of its examples out has none to train on: give less than 1"
+            .to_owned()
+    })?;
+    let asks = settings.evaluate_fraction.is_some_and(|share| share > 0.0);
+    require(holdout > 0.0 || !asks, || {
+        "evaluate_fraction: devices evaluate on examples that they hold out: give --holdout, too, such as 0.2"
+            .to_owned()
+    })?;
+    Ok(holdout)
 }
 
 /// Units per layer; those that a file says must be the same.

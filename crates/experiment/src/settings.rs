@@ -74,6 +74,12 @@ keys! {
         partition: Rule<PartitionChoice> | "\"iid\"", RunAndServer "partition" "Training";
         /// File that says which examples each device has, a line of indices for each; for the partition `natural`
         partition_file: File | "none", RunAndServer "partition-file" "Training";
+        /// Share of each device's examples that it keeps out of its training, to evaluate new models on: 0.2 or 20%
+        holdout: Probability = 0.0, RunAndServer "holdout" "Training";
+        /// Share of all devices that evaluate a new model, drawn for each round
+        evaluate_fraction: Probability | "the cohort of the round", RunAndServer "evaluate-fraction" "Rounds";
+        /// Rounds from one evaluation on the devices to the next; the last round has one anyway
+        evaluate_every: Count = 1, RunAndServer "evaluate-every" "Rounds";
         /// Algorithm that devices and server follow
         strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
         /// Encoding of the model on its way to a device

@@ -257,6 +257,10 @@ impl<P: Port> Device<P> {
         };
         self.state.finish_job(job, &mut wire, usage);
         match (&self.state.results, &self.state.phase) {
+            (Some(results), _) if self.state.is_evaluation() => {
+                let ms = results.cost.train_us / 1000;
+                port.log(format_args!("round {round}: evaluated in {ms} ms"));
+            }
             (Some(results), _) => {
                 let (ms, loss) = (results.cost.train_us / 1000, results.loss);
                 port.log(format_args!(
@@ -277,7 +281,7 @@ impl<P: Port> Device<P> {
         let Some(session) = &self.state.session else {
             return Some(Goal::Join);
         };
-        let examples = session.num_examples as usize;
+        let examples = session.all_examples();
         match self.state.phase {
             DevicePhase::Joining if session.partition.inputs.is_empty() => Some(Goal::Inputs),
             DevicePhase::Joining if session.partition.labels.len() < examples => Some(Goal::Labels),
@@ -491,7 +495,11 @@ impl<P: Port> Device<P> {
     /// The update is with the aggregator.
     fn delivered(&mut self, port: &mut P) {
         if let Some(results) = self.state.results.take() {
-            port.log(format_args!("round {}: update delivered", results.round));
+            let what = match self.state.is_evaluation() {
+                true => "evaluation",
+                false => "update",
+            };
+            port.log(format_args!("round {}: {what} delivered", results.round));
         }
         self.state.phase = DevicePhase::Ready;
     }
@@ -592,7 +600,7 @@ fn write_word(head: &mut RequestHead, name: &str, word: Option<&Word>) -> core::
 /// The buffer that training data go to.
 fn data(state: &mut State, goal: Goal) -> Option<Octets<'_>> {
     let session = state.session.as_mut()?;
-    let want = session.num_examples as usize;
+    let want = session.all_examples();
     let inputs = want * session.model.shape().num_inputs();
     let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
     match goal {

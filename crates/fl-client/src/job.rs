@@ -1,24 +1,48 @@
 //! One round of training, as an object that a body can move to another thread.
 
 use crate::buffers::Buffers;
+use crate::evaluation::LocalEvaluation;
 use crate::http::Refusal;
 use crate::join::Session;
 use crate::port::Usage;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_algo::{LocalJob, LocalRule, MODEL, Pass, PassPlan, Way, privacy};
-use fl_nn::{Correction, Model, Optimizer, Step, TrainConfig, TrainError, Trainer, Workspace};
+use fl_nn::{
+    Correction, Evaluator, Model, Optimizer, Step, TrainConfig, TrainError, Trainer, Workspace,
+};
 use fl_proto::{OptimizerName, Privacy, Start};
 use fl_rng::{Normal, Pcg32, Purpose};
 
-/// The client's partition, shared between the device and its job.
+/// The client's partition, shared between the device and its job. The examples held out are the last.
 #[derive(Debug)]
 pub(crate) struct Partition {
-    /// `[num_examples, num_inputs]`, row-major.
+    /// `[num_examples + holdout, num_inputs]`, row-major.
     pub inputs: Vec<u8>,
-    /// `[num_examples]`.
+    /// `[num_examples + holdout]`.
     pub labels: Vec<u8>,
+    /// Examples to train on.
+    pub num_examples: usize,
+}
+
+impl Partition {
+    /// Inputs and labels to train on.
+    fn training(&self) -> (&[u8], &[u8]) {
+        let at = self.num_examples.min(self.labels.len());
+        (&self.inputs[..at * self.num_inputs()], &self.labels[..at])
+    }
+
+    /// Inputs and labels held out.
+    fn holdout(&self) -> (&[u8], &[u8]) {
+        let at = self.num_examples.min(self.labels.len());
+        (&self.inputs[at * self.num_inputs()..], &self.labels[at..])
+    }
+
+    fn num_inputs(&self) -> usize {
+        self.inputs.len() / self.labels.len().max(1)
+    }
 }
 
 /// The memory that training needs besides parameters and data, held only while it lasts.
@@ -33,7 +57,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Makes room for a plan, and a copy of the model; the error is the bytes that all of it takes.
-    fn new(plan: &fl_nn::MemoryPlan, global: &[f32]) -> Result<Self, u64> {
+    pub(crate) fn new(plan: &fl_nn::MemoryPlan, global: &[f32]) -> Result<Self, u64> {
         let mut scratch = Self::default();
         let fits = resize(&mut scratch.floats, plan.floats)
             && resize(&mut scratch.ints, plan.ints)
@@ -66,6 +90,7 @@ pub(crate) enum Outcome {
         /// The update was longer than it may be; unknown of one that hides it.
         clipped: Option<bool>,
     },
+    Evaluated,
     Failed(TrainError),
 }
 
@@ -95,6 +120,8 @@ pub struct TrainJob {
     /// Loss of the global model on the examples so far, and how many they are, for a rule that measures it.
     measured: (f64, usize),
     done_examples: Arc<AtomicU32>,
+    /// Evaluates instead of training.
+    pub(crate) evaluation: Option<Box<LocalEvaluation>>,
 }
 
 /// Reason why there is no job.
@@ -149,6 +176,18 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
     }
 }
 
+/// An evaluation and its memory.
+fn evaluation(
+    session: &Session,
+    config: &TrainConfig,
+) -> Result<(Option<Box<LocalEvaluation>>, Scratch), JobError> {
+    let (model, arithmetic) = (&session.model, config.arithmetic);
+    let evaluator = Evaluator::new(model, arithmetic).map_err(TrainError::from);
+    let made = LocalEvaluation::new(model, arithmetic, evaluator.map_err(JobError::Train)?);
+    let (evaluation, scratch) = made.map_err(|bytes| JobError::OutOfMemory { bytes })?;
+    Ok((Some(Box::new(evaluation)), scratch))
+}
+
 /// Configuration of a pass of a round, as the rule plans it.
 fn of_pass(config: &TrainConfig, rule: &LocalRule, pass: u32, round: u32) -> TrainConfig {
     let PassPlan {
@@ -185,7 +224,7 @@ impl TrainJob {
         let partition = session.partition.clone();
         let round_config = config(session, &start);
         let config = of_pass(&round_config, &buffers.rule, 0, start.round);
-        let trainer = match Trainer::new(&session.model, config, partition.labels.len()) {
+        let trainer = match Trainer::new(&session.model, config, partition.num_examples) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
@@ -195,9 +234,15 @@ impl TrainJob {
             return Err((JobError::Privacy, start.round, buffers));
         }
         let global = start.privacy.map_or(&[][..], |_| &buffers.params);
-        let scratch = match Scratch::new(trainer.plan(), global) {
-            Ok(scratch) => scratch,
-            Err(bytes) => return Err((JobError::OutOfMemory { bytes }, start.round, buffers)),
+        let memory = match start.evaluate {
+            true => evaluation(session, &config),
+            false => Scratch::new(trainer.plan(), global)
+                .map(|scratch| (None, scratch))
+                .map_err(|bytes| JobError::OutOfMemory { bytes }),
+        };
+        let (evaluation, scratch) = match memory {
+            Ok(memory) => memory,
+            Err(error) => return Err((error, start.round, buffers)),
         };
         done_examples.store(0, Ordering::Relaxed);
         Ok(Self {
@@ -218,13 +263,18 @@ impl TrainJob {
             steps: 0,
             measured: (0.0, 0),
             done_examples,
+            evaluation,
         })
     }
 
-    /// Trains on at most `max_examples` examples; `true` while there is more to do.
+    /// Trains on at most `max_examples` examples, or evaluates them; `true` while there is more to do.
     pub fn step(&mut self, max_examples: u32) -> bool {
         if self.outcome.is_some() {
             return false;
+        }
+        if self.evaluation.is_some() {
+            self.outcome = self.evaluate(max_examples);
+            return self.outcome.is_none();
         }
         if self.is_to_measure() {
             let measured = self.measure(max_examples as usize);
@@ -249,12 +299,12 @@ impl TrainJob {
     /// Tells if the rule asks for the loss of the global model and examples of it are left.
     fn is_to_measure(&self) -> bool {
         let before = self.pass == 0 && !self.begun;
-        before && self.measured.1 < self.partition.labels.len() && self.buffers.rule.measures()
+        before && self.measured.1 < self.partition.num_examples && self.buffers.rule.measures()
     }
 
     /// Adds the loss of the global model on the next examples, in the memory of the training to come.
     fn measure(&mut self, max_examples: usize) -> Result<(), TrainError> {
-        let Partition { inputs, labels } = &*self.partition;
+        let (inputs, labels) = self.partition.training();
         let (loss, from) = self.measured;
         let to = from.saturating_add(max_examples.max(1)).min(labels.len());
         let width = self.model.shape().num_inputs();
@@ -280,8 +330,8 @@ impl TrainJob {
             ints: &mut self.scratch.ints,
             order: &mut self.scratch.order,
         };
-        let Partition { inputs, labels } = &*self.partition;
-        let Buffers { params, rule } = &mut self.buffers;
+        let (inputs, labels) = self.partition.training();
+        let Buffers { params, rule, .. } = &mut self.buffers;
         let mut correction = rule.correction();
         let correction = correction.as_mut().map(|rule| rule as &mut dyn Correction);
         self.trainer.step_with(
@@ -292,6 +342,23 @@ impl TrainJob {
             max_examples,
             correction,
         )
+    }
+
+    /// Evaluates on the examples held out: the outcome, or `None` while there is more to do.
+    fn evaluate(&mut self, max_examples: u32) -> Option<Outcome> {
+        let evaluation = self.evaluation.as_mut()?;
+        let mut workspace = Workspace {
+            floats: &mut self.scratch.floats,
+            ints: &mut self.scratch.ints,
+            order: &mut self.scratch.order,
+        };
+        let Buffers { params, rule, .. } = &self.buffers;
+        let holdout = self.partition.holdout();
+        match evaluation.step(params, rule, holdout, &mut workspace, max_examples) {
+            Ok(true) => None,
+            Ok(false) => Some(Outcome::Evaluated),
+            Err(error) => Some(Outcome::Failed(error)),
+        }
     }
 
     /// Ends a pass: the outcome, or `None` if the rule wants another one.
@@ -313,7 +380,7 @@ impl TrainJob {
         let Self { start, pass, .. } = self;
         let config = of_pass(&self.round_config, &self.buffers.rule, *pass, start.round);
         self.config = config;
-        match Trainer::new(&self.model, config, self.partition.labels.len()) {
+        match Trainer::new(&self.model, config, self.partition.num_examples) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
         }
@@ -326,7 +393,7 @@ impl TrainJob {
             clipping_norm,
             noise_stddev,
         } = self.start.privacy?;
-        let Buffers { params, rule } = &mut self.buffers;
+        let Buffers { params, rule, .. } = &mut self.buffers;
         // What does not travel needs no protection.
         let model = rule.sections(Way::Up).find(|section| section.name == MODEL);
         let travelling = model.map_or(0, |section| section.count.min(params.len()));
@@ -352,15 +419,15 @@ impl TrainJob {
             learning_rate: self.config.learning_rate,
             seed: self.config.seed,
             model: &self.model,
-            inputs: &self.partition.inputs,
-            labels: &self.partition.labels,
+            inputs: self.partition.training().0,
+            labels: self.partition.training().1,
             steps,
             loss: match (steps, self.measured) {
                 (0, (loss, examples)) if examples > 0 => (loss / examples as f64) as f32,
                 _ => self.trainer.mean_loss(),
             },
         };
-        let Buffers { params, rule } = &mut self.buffers;
+        let Buffers { params, rule, .. } = &mut self.buffers;
         call(rule, &job, params)
     }
 

@@ -17,10 +17,18 @@ pub(crate) struct Session {
     pub seed: u64,
     pub model: Model,
     pub num_examples: u32,
+    /// Examples that evaluate only.
+    pub holdout: u32,
     pub partition: Arc<Partition>,
 }
 
 impl Session {
+    /// Examples to train on and examples held out.
+    pub fn all_examples(&self) -> usize {
+        // Fits: there was memory for so many.
+        self.num_examples as usize + self.holdout as usize
+    }
+
     /// Owner of the personal part in these buffers.
     pub fn owner(&self, buffers: &Buffers) -> Owner<'static> {
         Owner {
@@ -49,13 +57,14 @@ pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     rule.prepare(welcome.params.iter())?;
     let memory = Buffers::new(sizes.num_params, rule).zip(partition(welcome, &model));
     let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
-        examples: welcome.num_examples,
+        examples: welcome.num_examples.saturating_add(welcome.holdout),
     })?;
     let session = Session {
         id: welcome.id,
         seed: welcome.seed,
         model,
         num_examples: welcome.num_examples,
+        holdout: welcome.holdout,
         partition: Arc::new(partition),
     };
     Ok((session, buffers))
@@ -77,12 +86,17 @@ fn model(welcome: &Welcome) -> Result<Model, JoinError> {
 
 /// Room for the client's examples; `None` if there is not enough.
 fn partition(welcome: &Welcome, model: &Model) -> Option<Partition> {
-    let examples = welcome.num_examples as usize;
+    let num_examples = welcome.num_examples as usize;
+    let examples = num_examples.checked_add(welcome.holdout as usize)?;
     let octets = examples.checked_mul(model.shape().num_inputs())?;
     let (mut inputs, mut labels) = (Vec::new(), Vec::new());
     inputs.try_reserve_exact(octets).ok()?;
     labels.try_reserve_exact(examples).ok()?;
-    Some(Partition { inputs, labels })
+    Some(Partition {
+        inputs,
+        labels,
+        num_examples,
+    })
 }
 
 /// Reason why a welcome was of no use.

@@ -41,6 +41,7 @@ extern crate std;
 mod backoff;
 mod buffers;
 mod device;
+mod evaluation;
 mod guard;
 mod http;
 mod inbound;

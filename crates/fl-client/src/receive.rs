@@ -84,7 +84,10 @@ impl StartReceiver {
         self.receiver.finish()?;
         let taken = &mut self.taken;
         let buffers = taken.buffers.as_ref().ok_or(MessageError::Truncated)?;
-        let mut wanted = buffers.rule.sections(Way::Down).map(|section| section.name);
+        let trains = taken.start.as_ref().is_none_or(|start| !start.evaluate);
+        let sections = buffers.rule.sections(Way::Down);
+        let sections = sections.filter(|section| trains || section.name == MODEL);
+        let mut wanted = sections.map(|section| section.name);
         if let Some(missing) = wanted.find(|&one| !taken.sections.iter().any(|name| name == one)) {
             return Err(Refusal::new(
                 400,
@@ -134,7 +137,7 @@ impl Sink for Taking<'_> {
             return Err(MessageError::Twice(name.clone()).into());
         }
         let buffers = self.taken.buffers.as_mut();
-        let Buffers { params, rule } = buffers.ok_or(MessageError::Truncated)?;
+        let Buffers { params, rule, .. } = buffers.ok_or(MessageError::Truncated)?;
         let got = header.count;
         if name == MODEL {
             let want = rule.travelling();

@@ -132,7 +132,10 @@ impl State {
             state,
             round: self.last_start.as_ref().map_or(0, |start| start.round),
             done_examples: self.done_examples.load(Ordering::Relaxed),
-            total_examples: session.num_examples.saturating_mul(epochs),
+            total_examples: match self.last_start.as_ref().is_some_and(|start| start.evaluate) {
+                true => session.holdout,
+                false => session.num_examples.saturating_mul(epochs),
+            },
             error: match &self.phase {
                 DevicePhase::Failed(reason) => Some(reason.clone()),
                 _ => None,
@@ -185,9 +188,10 @@ impl State {
             _ => self.check_order(start)?,
         }
         let held = self.waiting.take().map(|job| job.buffers);
-        let Some(buffers) = self.buffers.take().or(held) else {
+        let Some(mut buffers) = self.buffers.take().or(held) else {
             return Err(Refusal::new(409, "another /start is being received"));
         };
+        buffers.found = None;
         (self.results, self.intake) = (None, None);
         self.phase = DevicePhase::Ready;
         Ok(buffers)
@@ -253,9 +257,13 @@ impl State {
             .session
             .as_ref()
             .map_or(0, |session| session.num_examples);
-        wire.port.log(format_args!(
-            "round {round}: training {local_epochs} epochs of {examples} examples, batch {batch_size}"
-        ));
+        if job.start.evaluate {
+            wire.port.log(format_args!("round {round}: evaluating"));
+        } else {
+            wire.port.log(format_args!(
+                "round {round}: training {local_epochs} epochs of {examples} examples, batch {batch_size}"
+            ));
+        }
         self.last_start = Some(job.start.clone());
         if job.buffers.rule.keeps_personal() {
             self.take_up(&mut job, wire);
@@ -329,6 +337,10 @@ impl State {
                 format_args!("this device has no codec {codec}"),
             ));
         }
+        let holdout = self.session.as_ref().map_or(0, |session| session.holdout);
+        if start.evaluate && holdout == 0 {
+            return Err(Refusal::new(400, "this device holds no examples out"));
+        }
         match &self.last_start {
             Some(last) if start.round < last.round => Err(Refusal::new(
                 409,
@@ -376,9 +388,10 @@ impl State {
             outcome,
             started_us,
             usage_at_start,
+            evaluation,
             ..
         } = job;
-        self.buffers = Some(buffers);
+        let buffers = self.buffers.insert(buffers);
         let (loss, steps, clipped) = match (outcome, &self.session) {
             (
                 Some(Outcome::Trained {
@@ -388,6 +401,10 @@ impl State {
                 }),
                 Some(_),
             ) => (loss, steps, clipped),
+            (Some(Outcome::Evaluated), Some(_)) => {
+                buffers.found = evaluation.map(|evaluation| evaluation.into_findings());
+                (0.0, 0, None)
+            }
             (Some(Outcome::Failed(error)), _) => return self.fail(error),
             _ => return self.fail("the training was broken off"),
         };
@@ -428,6 +445,12 @@ impl State {
             cost,
         });
         self.phase = DevicePhase::Sending;
+    }
+
+    /// True if the results are those of an evaluation.
+    pub fn is_evaluation(&self) -> bool {
+        let buffers = self.buffers.as_ref();
+        buffers.is_some_and(|buffers| buffers.found.is_some())
     }
 
     /// Gives the round up.

@@ -24,7 +24,10 @@ impl Upload {
     /// Prepares to send an update; `None` if the device has no memory for one piece.
     pub fn new(codec: &'static dyn Codec, results: &Results, buffers: &Buffers) -> Option<Self> {
         let mut control = [0; MAX_CONTROL_BYTES];
-        let control_len = json::encode(results, &mut control)?;
+        let control_len = match &buffers.found {
+            None => json::encode(results, &mut control)?,
+            Some(found) => json::encode(&found.message(results), &mut control)?,
+        };
         let sections = buffers.outgoing(codec);
         let sender = Sender::new(Kind::Results, &control[..control_len], &sections).ok()?;
         let mut piece = Vec::new();

@@ -56,6 +56,7 @@ fn welcome() -> Welcome {
         params: Params::new(),
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
+        holdout: 0,
     }
 }
 
@@ -73,6 +74,7 @@ fn start(round: u32, token: &str) -> Start {
         encoding_up: "f32".try_into().unwrap(),
         optimizer: None,
         privacy: None,
+        evaluate: false,
     }
 }
 

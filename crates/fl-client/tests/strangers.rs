@@ -34,6 +34,7 @@ fn welcome() -> Welcome {
         params: Params::new(),
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
+        holdout: 0,
     }
 }
 

@@ -4,8 +4,9 @@ use crate::arithmetic::Arithmetic;
 use crate::error::{PlanError, SizeError, TrainError};
 use crate::examples::Examples;
 use crate::loss;
-use crate::memory::{Layout, Regions, Workspace};
+use crate::memory::{Layout, MemoryPlan, Regions, Workspace};
 use crate::model::Model;
+use crate::train::Step;
 
 /// Findings of an evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,6 +37,114 @@ impl Evaluation {
     }
 }
 
+/// One evaluation: a state machine over the caller's parameters, examples and workspace.
+#[derive(Clone, Debug)]
+pub struct Evaluator {
+    model: Model,
+    arithmetic: Arithmetic,
+    plan: MemoryPlan,
+    /// The next example; none before the first step.
+    next: Option<u32>,
+    found: Evaluation,
+}
+
+impl Evaluator {
+    /// Prepares an evaluation, with the first layer in the given arithmetic.
+    ///
+    /// # Errors
+    /// As [`Model::evaluation_plan`].
+    pub fn new(model: &Model, arithmetic: Arithmetic) -> Result<Self, PlanError> {
+        Ok(Self {
+            model: *model,
+            arithmetic,
+            plan: model.evaluation_plan()?,
+            next: None,
+            found: Evaluation::default(),
+        })
+    }
+
+    /// Memory that [`Evaluator::step`] asks for.
+    pub fn plan(&self) -> &MemoryPlan {
+        &self.plan
+    }
+
+    /// Findings so far.
+    pub fn found(&self) -> Evaluation {
+        self.found
+    }
+
+    /// Evaluates at most `max_examples` examples, at least one, and tells label and prediction of each.
+    ///
+    /// Every call gets the same arguments but the last two. The result does not depend on how the work was cut.
+    ///
+    /// # Shapes
+    /// As [`Model::evaluate`].
+    ///
+    /// # Errors
+    /// As [`Model::evaluate`].
+    pub fn step(
+        &mut self,
+        params: &[f32],
+        inputs: &[u8],
+        labels: &[u8],
+        workspace: &mut Workspace<'_>,
+        max_examples: u32,
+        tell: &mut dyn FnMut(usize, usize),
+    ) -> Result<Step, TrainError> {
+        let (model, arithmetic) = (&self.model, self.arithmetic);
+        let shape = model.shape();
+        SizeError::check(shape.num_params(), params.len()).map_err(TrainError::Params)?;
+        let examples = Examples::new(shape, inputs, labels)?;
+        let num_examples = u32::try_from(labels.len()).map_err(|_| PlanError::TooLarge)?;
+        self.plan.check(workspace)?;
+        let first = model.first();
+        let Regions {
+            mut octets,
+            outputs,
+            ..
+        } = Layout::evaluation(model).cut(workspace.floats, workspace.ints);
+        let first_params = &params[first.params];
+        if self.next.is_none() {
+            examples.check_labels()?;
+            let is_finite = || first_params.iter().all(|param| param.is_finite());
+            // The integers refuse what is not finite; f32 would pass over it where inputs are 0.
+            if arithmetic == Arithmetic::Float && !is_finite() {
+                return Err(TrainError::Diverged);
+            }
+            first
+                .layer
+                .prepare_forward(arithmetic, first_params, &mut octets)?;
+        }
+        let begin = self.next.unwrap_or(0);
+        let end = num_examples.min(begin.saturating_add(max_examples.max(1)));
+        for n in begin..end {
+            let sums = &mut outputs[..first.layer.num_outputs()];
+            let input = examples.input(n);
+            first
+                .layer
+                .forward_octets(arithmetic, first_params, input, &mut octets, sums);
+            model.finish_forward(params, outputs);
+            let logits = &outputs[outputs.len() - shape.num_classes()..];
+            let label = examples.label(n)?;
+            let loss = loss::cross_entropy(logits, label);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged);
+            }
+            let prediction = loss::prediction(logits);
+            tell(label, prediction);
+            self.found.num_examples += 1;
+            self.found.correct += u32::from(prediction == label);
+            self.found.loss_sum += f64::from(loss);
+        }
+        self.next = Some(end);
+        Ok(if end < num_examples {
+            Step::Working
+        } else {
+            Step::Done
+        })
+    }
+}
+
 impl Model {
     /// Loss and accuracy of `params`, with the first layer in the given arithmetic.
     ///
@@ -51,49 +160,12 @@ impl Model {
         params: &[f32],
         inputs: &[u8],
         labels: &[u8],
-        workspace: Workspace<'_>,
+        mut workspace: Workspace<'_>,
         arithmetic: Arithmetic,
     ) -> Result<Evaluation, TrainError> {
-        let shape = self.shape();
-        SizeError::check(shape.num_params(), params.len()).map_err(TrainError::Params)?;
-        let examples = Examples::new(shape, inputs, labels)?;
-        examples.check_labels()?;
-        let num_examples = u32::try_from(labels.len()).map_err(|_| PlanError::TooLarge)?;
-        self.evaluation_plan()?.check(&workspace)?;
-        let first = self.first();
-        let Regions {
-            mut octets,
-            outputs,
-            ..
-        } = Layout::evaluation(self).cut(workspace.floats, workspace.ints);
-        let first_params = &params[first.params];
-        // The integers refuse what is not finite; f32 would pass over it where inputs are 0.
-        if arithmetic == Arithmetic::Float && !first_params.iter().all(|param| param.is_finite()) {
-            return Err(TrainError::Diverged);
-        }
-        first
-            .layer
-            .prepare_forward(arithmetic, first_params, &mut octets)?;
-        let mut found = Evaluation {
-            num_examples,
-            ..Evaluation::default()
-        };
-        for n in 0..num_examples {
-            let sums = &mut outputs[..first.layer.num_outputs()];
-            let input = examples.input(n);
-            first
-                .layer
-                .forward_octets(arithmetic, first_params, input, &mut octets, sums);
-            self.finish_forward(params, outputs);
-            let logits = &outputs[outputs.len() - shape.num_classes()..];
-            let label = usize::from(labels[n as usize]);
-            let loss = loss::cross_entropy(logits, label);
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged);
-            }
-            found.correct += u32::from(loss::prediction(logits) == label);
-            found.loss_sum += f64::from(loss);
-        }
-        Ok(found)
+        let mut evaluator = Evaluator::new(self, arithmetic)?;
+        let workspace = &mut workspace;
+        evaluator.step(params, inputs, labels, workspace, u32::MAX, &mut |_, _| {})?;
+        Ok(evaluator.found)
     }
 }

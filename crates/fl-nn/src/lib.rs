@@ -39,7 +39,7 @@ mod train;
 pub use activation::Activation;
 pub use arithmetic::Arithmetic;
 pub use error::{Buffer, PlanError, ShapeError, SizeError, TrainError};
-pub use evaluate::Evaluation;
+pub use evaluate::{Evaluation, Evaluator};
 pub use init::Init;
 pub use memory::{MAX_BATCH, MemoryPlan, Workspace};
 pub use model::Model;

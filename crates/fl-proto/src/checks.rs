@@ -13,6 +13,13 @@ pub(crate) fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, 
         .ok_or_else(|| D::Error::custom("expected a finite number, and null stands for NaN"))
 }
 
+/// A finite number, where there may be none at all; `null` is refused as by [`finite`].
+pub(crate) fn finite_if_there<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f32>, D::Error> {
+    finite(deserializer).map(Some)
+}
+
 /// A token: 1 to 16 of `A-Z a-z 0-9 - _`, so that it reads the same with and without JSON's escapes.
 pub(crate) fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Token, D::Error> {
     let token = Token::deserialize(deserializer)?;

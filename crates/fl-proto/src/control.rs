@@ -61,6 +61,13 @@ pub struct Welcome {
     /// Codec of the model on its way down; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_down: CodecName,
+    /// Examples that follow the `num_examples` of the training, and only evaluate; 0 if absent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub holdout: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Activation of the hidden layers.
@@ -120,6 +127,9 @@ pub struct Start {
     /// Bound and noise of the update; neither if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
+    /// Evaluate the model on the examples held out, and do not train; `false` if absent.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub evaluate: bool,
 }
 
 /// Occupation of a device.
@@ -205,6 +215,31 @@ pub struct Results {
     pub cost: Cost,
 }
 
+/// The control message of `POST /results` after a [`Start`] that asks for an evaluation. Its sections are the
+/// [confusion](crate::message::confusion_len) of the global model and of the personal one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// The round of the [`Start`] that this answers.
+    pub round: u32,
+    /// The token of the [`Start`] that this answers.
+    #[serde(deserialize_with = "checks::token")]
+    pub token: Token,
+    /// Examples evaluated.
+    pub num_evaluated: u32,
+    /// Mean cross-entropy of the global model; finite.
+    #[serde(deserialize_with = "checks::finite")]
+    pub loss: f32,
+    /// Mean cross-entropy of the personal model; absent if there is none.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "checks::finite_if_there"
+    )]
+    pub personal_loss: Option<f32>,
+    /// Cost of the evaluation.
+    pub cost: Cost,
+}
+
 /// The control message of the answer to `GET /state`: the kept vectors are its sections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptState {
@@ -280,6 +315,14 @@ pub struct Query {
 impl Query {
     /// The value of `form` that asks for the JSON form.
     pub const JSON_FORM: &'static str = "json";
+
+    /// The field of a [`Start`] that asks for an evaluation.
+    pub const EVALUATE: &'static str = "evaluate";
+
+    /// True if the device can evaluate a model on examples held out.
+    pub fn can_evaluate(&self) -> bool {
+        self.understands(Self::EVALUATE)
+    }
 
     /// True if the device speaks a codec.
     pub fn speaks(&self, codec: &str) -> bool {

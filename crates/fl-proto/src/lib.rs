@@ -30,8 +30,8 @@ pub mod wire_len;
 mod word;
 
 pub use control::{
-    Activation, Arithmetic, CodecName, Cost, DEFAULT_RULE, DeviceState, ErrorReply, KeptState,
-    MAX_LAYER_SIZES, Query, Ready, Results, RuleName, Start, Token, Welcome,
+    Activation, Arithmetic, CodecName, Cost, DEFAULT_RULE, DeviceState, ErrorReply, Evaluated,
+    KeptState, MAX_LAYER_SIZES, Query, Ready, Results, RuleName, Start, Token, Welcome,
 };
 pub use local::{CLIPPED, LATER_FIELDS, Optimizer, OptimizerName, Privacy};
 pub use params::{MAX_NAMED, Metrics, ParamName, Params};

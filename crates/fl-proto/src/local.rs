@@ -84,7 +84,7 @@ pub struct Privacy {
 pub const CLIPPED: &str = "clipped";
 
 /// Fields of a [`crate::Start`] that a device names at `/id` if it understands them.
-pub const LATER_FIELDS: [&str; 2] = ["optimizer", "privacy"];
+pub const LATER_FIELDS: [&str; 3] = ["optimizer", "privacy", "evaluate"];
 
 fn is_zero(number: &f32) -> bool {
     *number == 0.0

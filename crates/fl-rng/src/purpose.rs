@@ -29,11 +29,15 @@ pub enum Purpose {
     DeviceNoise = ascii("devnoise"),
     /// Noise that the server adds to a round.
     ServerNoise = ascii("srvnoise"),
+    /// Examples that a client holds out.
+    Holdout = ascii("holdout"),
+    /// Clients that evaluate the model of a round.
+    Evaluation = ascii("evaluate"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -45,6 +49,8 @@ impl Purpose {
         Self::Straggle,
         Self::DeviceNoise,
         Self::ServerNoise,
+        Self::Holdout,
+        Self::Evaluation,
     ];
 
     /// Number of the stream.

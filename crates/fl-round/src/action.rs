@@ -31,8 +31,21 @@ pub enum Action {
     /// Send a `/start`; answered by [`Machine::start_answered`](crate::Machine::start_answered).
     Start(Start),
     /// Give up what is still under way for the round, and aggregate; answered by
-    /// [`Machine::completed`](crate::Machine::completed) once the model is written.
+    /// [`Machine::made`](crate::Machine::made) once there is a model.
     CloseRound(Closed),
+    /// Prepare the fleet for the evaluation of the new model by these clients; answered by
+    /// [`Machine::evaluate`](crate::Machine::evaluate).
+    OpenEvaluation {
+        /// The round.
+        round: u32,
+        /// Clients chosen, in order.
+        clients: Vec<u32>,
+    },
+    /// Send a `/start` that asks for an evaluation; answered by
+    /// [`Machine::evaluation_answered`](crate::Machine::evaluation_answered).
+    Evaluate(Start),
+    /// Write the round down; answered by [`Machine::completed`](crate::Machine::completed).
+    FinishRound(EvaluatedRound),
     /// Every round is complete.
     Finish,
     /// The run has failed.
@@ -98,6 +111,8 @@ pub enum Phase {
     CohortChosen,
     /// Waits for updates.
     Training,
+    /// Waits for evaluations.
+    Evaluating,
 }
 
 /// A `/start` to be sent.
@@ -156,6 +171,19 @@ pub struct Closed {
     /// Reason for the run's end here, if it ends: too few updates. Nothing is aggregated then, and
     /// [`Action::Fail`] follows.
     pub failure: Option<String>,
+}
+
+/// The evaluation of a round's model by clients; empty if there was none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvaluatedRound {
+    /// The round.
+    pub round: u32,
+    /// Answers that came, in client order.
+    pub evaluations: Vec<Arrival>,
+    /// Clients that were chosen and gave none, in client order.
+    pub missing: Vec<Failure>,
+    /// From choosing the clients to the last answer.
+    pub duration_us: u64,
 }
 
 /// Durations of a round's parts.

@@ -40,6 +40,7 @@
 //!   ([`Note::TimeDecided`]): a run without that note has the same cohorts and updates each time, unless
 //!   its policy lets the first updates count.
 //! - A client that is busy or out of reach when its round begins is asked again until the deadline.
+//! - The evaluation of a new model by clients ([`Policy::evaluation`](Policy)) decides about no later round.
 //! - An update that counts and comes again is [`Refused::Twice`], also after its round.
 //! - An event costs O(log n) in the number of clients; a round costs O(n).
 
@@ -52,15 +53,16 @@ mod action;
 mod client;
 mod cohort;
 mod delivery;
+mod evaluation;
 mod machine;
 mod policy;
 mod round;
 mod stages;
 mod starts;
 
-pub use action::{Action, Arrival, Closed, Failure, Note, Phase, Start, Times};
+pub use action::{Action, Arrival, Closed, EvaluatedRound, Failure, Note, Phase, Start, Times};
 pub use client::ClientState;
 pub use delivery::{Delivery, Placed, Refused};
 pub use machine::{Faults, Machine, TokenSource};
-pub use policy::{Policy, StartPolicy, Stragglers};
+pub use policy::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
 pub use starts::StartAnswer;

@@ -8,6 +8,7 @@ use core::fmt;
 
 use crate::action::{Action, Arrival, Failure, Note, Phase};
 use crate::client::{ClientState, Clients};
+use crate::evaluation::OpenEvaluation;
 use crate::policy::Policy;
 use crate::round::{Assignment, OpenRound, Outcome, PreviousRound};
 
@@ -39,6 +40,7 @@ pub struct Machine {
     pub(crate) faults: Faults,
     pub(crate) open: Option<OpenRound>,
     pub(crate) previous: Option<PreviousRound>,
+    pub(crate) evaluation: Option<OpenEvaluation>,
     /// Clients that still train for a round that has ended.
     pub(crate) in_flight: BTreeMap<u32, Assignment>,
     /// Places given up of those.
@@ -71,8 +73,14 @@ pub(crate) enum Stage {
     Starting,
     /// Waits for updates.
     Training,
-    /// Waits for [`Machine::completed`].
+    /// Waits for [`Machine::made`].
     Closed,
+    /// Waits for [`Machine::evaluate`].
+    EvaluationOpened,
+    /// Waits for evaluations.
+    Evaluating,
+    /// Waits for [`Machine::completed`].
+    Finishing,
     /// No more rounds.
     Over,
 }
@@ -100,6 +108,7 @@ impl Machine {
             faults: Faults::default(),
             open: None,
             previous: None,
+            evaluation: None,
             in_flight: BTreeMap::new(),
             failed_in_flight: Vec::new(),
             delivered: BTreeMap::new(),
@@ -211,17 +220,21 @@ impl Machine {
         self.observe(now_us);
         if self.assignment(client, round).is_some() {
             self.fail(client, ClientState::Fetched, || reason.to_string());
+        } else if self.round == round {
+            self.miss_evaluation(client, || reason.to_string());
         }
         self.advance();
     }
 
-    /// Gives the place of a client up whose update is of no use, if it is the one that was asked for.
+    /// Gives the place of a client up whose update or evaluation is of no use, if it is the one that was asked for.
     pub fn useless(&mut self, now_us: u64, client: u32, round: u32, token: Option<u64>, why: &str) {
         self.observe(now_us);
         let assignment = self.assignment(client, round);
         if assignment.is_some_and(|one| Some(one.token) == token) {
             self.fail_place(client, || why.to_string());
             self.make_ready(client);
+        } else if self.awaits_evaluation(client, round, token) {
+            self.miss_evaluation(client, || why.to_string());
         }
         self.advance();
     }
@@ -303,7 +316,9 @@ impl Machine {
     }
 
     fn fail_place(&mut self, client: u32, reason: impl FnOnce() -> String) {
-        if let Some(assignment) = self.in_flight.remove(&client) {
+        if self.evaluation.is_some() && !self.in_flight.contains_key(&client) {
+            self.miss_evaluation(client, reason);
+        } else if let Some(assignment) = self.in_flight.remove(&client) {
             self.failed_in_flight.push(Failure {
                 client,
                 round: assignment.round,

@@ -29,6 +29,26 @@ pub struct Policy {
     pub stragglers: Stragglers,
     /// Rules of `/start`.
     pub start: StartPolicy,
+    /// Evaluation of new models by clients, if there is any.
+    pub evaluation: Option<EvaluationPolicy>,
+}
+
+/// Rules by which clients evaluate a new model on data of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvaluationPolicy {
+    /// Rounds from one evaluation to the next; the last round has one anyway.
+    pub every: u32,
+    /// Number of clients drawn from all; `None`: the cohort of the round.
+    pub clients: Option<u32>,
+    /// Longest wait for their answers.
+    pub deadline_us: u64,
+}
+
+impl EvaluationPolicy {
+    /// True if the model of a round is evaluated.
+    pub(crate) fn is_due(&self, round: u32, last_round: u32) -> bool {
+        round == last_round || round.is_multiple_of(self.every.max(1))
+    }
 }
 
 /// Treatment of updates that come after their round.

@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::action::{Action, Closed, Failure, Note, Phase, Times};
 use crate::client::ClientState;
 use crate::cohort::choose;
+use crate::evaluation::OpenEvaluation;
 use crate::machine::{Faults, Machine, Stage};
 use crate::policy::Stragglers;
 use crate::round::{Assignment, OpenRound, Outcome, PreviousRound};
@@ -69,14 +70,15 @@ impl Machine {
                 let next_us = open.starts.next_us().unwrap_or(u64::MAX);
                 Some(open.deadline_us.min(next_us))
             }
+            (Stage::Evaluating, _) => self.evaluation.as_ref().map(OpenEvaluation::wake_us),
             _ => None,
         }
     }
 
-    /// Notes that the round's model is written: the answer to [`Action::CloseRound`].
+    /// Notes that the round is written down: the answer to [`Action::FinishRound`].
     pub fn completed(&mut self, now_us: u64) {
         self.observe(now_us);
-        if self.stage == Stage::Closed {
+        if self.stage == Stage::Finishing {
             self.go_on(self.round.saturating_add(1));
         }
     }
@@ -85,8 +87,10 @@ impl Machine {
     pub fn cancel(&mut self, now_us: u64, reason: &str) {
         self.observe(now_us);
         self.cancelled.get_or_insert_with(|| reason.into());
-        if !matches!(self.stage, Stage::Idle | Stage::Closed) {
-            self.check_cancelled();
+        match self.stage {
+            Stage::Idle | Stage::Closed | Stage::Finishing => {}
+            Stage::EvaluationOpened | Stage::Evaluating => self.advance(),
+            _ => _ = self.check_cancelled(),
         }
     }
 
@@ -111,6 +115,9 @@ impl Machine {
             if self.is_over() {
                 self.close();
             }
+        }
+        if self.stage == Stage::Evaluating {
+            self.advance_evaluation();
         }
     }
 

@@ -21,14 +21,68 @@ pub enum StartAnswer {
     Refused(String),
 }
 
-/// Progress of sending `/start` to a cohort.
+/// Clients to be asked, a few at once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Starts {
+pub(crate) struct Queue {
     /// Clients to be asked as soon as there is a place.
     due: VecDeque<u32>,
     /// Clients to be asked again, by time.
     paused: BTreeSet<(u64, u32)>,
     under_way: usize,
+}
+
+impl Queue {
+    /// A queue of these, all due.
+    pub fn of(clients: impl Iterator<Item = u32>) -> Self {
+        Self {
+            due: clients.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The next client that is still wanted, if one is due and there is a place for it; it is under way then.
+    pub fn next(
+        &mut self,
+        at_once: usize,
+        now_us: u64,
+        mut is_wanted: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
+        while let Some(&(due_us, client)) = self.paused.first()
+            && due_us <= now_us
+        {
+            self.paused.pop_first();
+            self.due.push_back(client);
+        }
+        while self.under_way < at_once.max(1) {
+            let client = self.due.pop_front()?;
+            if is_wanted(client) {
+                self.under_way += 1;
+                return Some(client);
+            }
+        }
+        None
+    }
+
+    /// Notes that a client that was under way has answered.
+    pub fn answered(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// Asks a client again at a time.
+    pub fn again_at(&mut self, due_us: u64, client: u32) {
+        self.paused.insert((due_us, client));
+    }
+
+    /// Time of the next try after a pause.
+    pub fn next_us(&self) -> Option<u64> {
+        self.paused.first().map(|(due_us, _)| *due_us)
+    }
+}
+
+/// Progress of sending `/start` to a cohort.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Starts {
+    queue: Queue,
     /// Clients that the phase of starting waits for.
     pub unsettled: usize,
     pub began_us: u64,
@@ -39,14 +93,14 @@ pub(crate) struct Starts {
 impl Starts {
     /// Time of the next try after a pause.
     pub fn next_us(&self) -> Option<u64> {
-        self.paused.first().map(|(due_us, _)| *due_us)
+        self.queue.next_us()
     }
 }
 
 impl OpenRound {
     /// Begins to send to everyone.
     pub fn send_all(&mut self, now_us: u64) {
-        self.starts.due = self.assignments.keys().copied().collect();
+        self.starts.queue = Queue::of(self.assignments.keys().copied());
         let unsettled = self.assignments.values().filter(|one| !one.settled);
         self.starts.unsettled = unsettled.count();
         (self.starts.began_us, self.starts.settled_us) = (now_us, now_us);
@@ -65,30 +119,22 @@ impl OpenRound {
 
     /// The next client to ask, if one is due and there is a place for it.
     fn next_start(&mut self, at_once: usize, within_us: u64, now_us: u64) -> Option<Start> {
-        while let Some(&(due_us, client)) = self.starts.paused.first()
-            && due_us <= now_us
-        {
-            self.starts.paused.pop_first();
-            self.starts.due.push_back(client);
-        }
-        while self.starts.under_way < at_once.max(1) {
-            let client = self.starts.due.pop_front()?;
-            let assignment = self.assignments.get_mut(&client)?;
-            if assignment.outcome.is_some() || assignment.started {
-                continue;
-            }
-            assignment.asked = true;
-            assignment.attempts += 1;
-            self.starts.under_way += 1;
-            return Some(Start {
-                client,
-                round: self.round,
-                token: assignment.token,
-                attempt: assignment.attempts,
-                within_us: within_us.min(self.deadline_us.saturating_sub(now_us)),
-            });
-        }
-        None
+        let assignments = &self.assignments;
+        let is_wanted = |client| {
+            let one = assignments.get(&client);
+            one.is_some_and(|one| one.outcome.is_none() && !one.started)
+        };
+        let client = self.starts.queue.next(at_once, now_us, is_wanted)?;
+        let assignment = self.assignments.get_mut(&client)?;
+        assignment.asked = true;
+        assignment.attempts += 1;
+        Some(Start {
+            client,
+            round: self.round,
+            token: assignment.token,
+            attempt: assignment.attempts,
+            within_us: within_us.min(self.deadline_us.saturating_sub(now_us)),
+        })
     }
 }
 
@@ -121,7 +167,7 @@ impl Machine {
         if !core::mem::take(&mut assignment.asked) {
             return;
         }
-        open.starts.under_way -= 1;
+        open.starts.queue.answered();
         if assignment.outcome.is_some() {
             return;
         }
@@ -146,7 +192,7 @@ impl Machine {
                     }
                     return;
                 }
-                open.starts.paused.insert((due_us, client));
+                open.starts.queue.again_at(due_us, client);
                 if attempts >= self.policy.start.tries {
                     open.settle(client, now_us);
                 }

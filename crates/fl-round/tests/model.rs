@@ -7,8 +7,8 @@ mod support;
 
 use fl_rng::{Pcg32, Purpose};
 use fl_round::{
-    Action, Arrival, ClientState, Closed, Delivery, Faults, Machine, Note, Policy, Refused, Start,
-    StartAnswer, Stragglers,
+    Action, Arrival, ClientState, Closed, Delivery, EvaluatedRound, EvaluationPolicy, Faults,
+    Machine, Note, Policy, Refused, Start, StartAnswer, Stragglers,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use support::{SECOND, policy};
@@ -32,6 +32,9 @@ enum Pending {
     Probe(Vec<u32>),
     Start,
     Answer(Start),
+    Made,
+    Evaluate,
+    AnswerEvaluation(Start),
     Complete,
 }
 
@@ -67,9 +70,18 @@ struct World {
     /// Clients that have joined and said that they are ready, and were not lost since.
     there: BTreeSet<u32>,
     rounds: BTreeMap<u32, Round>,
+    evaluating: Option<Evaluating>,
     completed: u32,
     ended: bool,
     seen: Seen,
+}
+
+/// State of an evaluation.
+#[derive(Clone, Debug, Default)]
+struct Evaluating {
+    clients: BTreeSet<u32>,
+    tokens: BTreeMap<u32, u64>,
+    came: BTreeMap<u32, u64>,
 }
 
 /// Counts of the events that matter: a model that does too little finds nothing.
@@ -81,6 +93,8 @@ struct Seen {
     stale: u32,
     failed: u32,
     cancelled: u32,
+    evaluated: u32,
+    unevaluated: u32,
 }
 
 impl World {
@@ -102,6 +116,7 @@ impl World {
             counted: BTreeSet::new(),
             there: BTreeSet::new(),
             rounds: BTreeMap::new(),
+            evaluating: None,
             completed: 0,
             ended: false,
             seen: Seen::default(),
@@ -156,7 +171,8 @@ impl World {
             61 => self.machine.heard(client),
             62 if self.pick(3) == 0 => self.give_up(client),
             63 if self.pick(3) == 0 => self.useless(client),
-            64..87 => self.deliver(),
+            64..84 => self.deliver(),
+            84..87 => self.deliver_evaluation(),
             87..97 => {
                 self.now += u64::from(self.pick(2_000_000));
                 self.machine.tick(self.now);
@@ -327,8 +343,15 @@ impl World {
             }
             Pending::Start => self.machine.start(self.now),
             Pending::Answer(start) => self.answer(start),
+            Pending::Made => self.machine.made(self.now),
+            Pending::Evaluate => self.machine.evaluate(self.now),
+            Pending::AnswerEvaluation(start) => {
+                let answer = self.some_answer();
+                self.machine
+                    .evaluation_answered(self.now, start.client, start.round, answer);
+            }
             Pending::Complete => {
-                // The model of the round is written now.
+                // The round is written down now.
                 let closed = self.rounds.iter().rfind(|(_, round)| round.is_closed);
                 self.completed = *closed.expect("a round was closed").0;
                 self.seen.rounds += 1;
@@ -337,12 +360,16 @@ impl World {
         }
     }
 
-    fn answer(&mut self, start: Start) {
-        let answer = match self.pick(10) {
+    fn some_answer(&mut self) -> StartAnswer {
+        match self.pick(10) {
             0 => StartAnswer::Refused("refused".into()),
             1..4 => StartAnswer::Later("busy".into()),
             _ => StartAnswer::Taken,
-        };
+        }
+    }
+
+    fn answer(&mut self, start: Start) {
+        let answer = self.some_answer();
         self.machine
             .start_answered(self.now, start.client, start.round, answer);
     }
@@ -392,6 +419,7 @@ impl World {
         self.pending.clear();
         self.taken.clear();
         self.last.clear();
+        self.evaluating = None;
         self.machine = machine(&self.policy, self.token_base);
         self.machine.begin(self.now);
     }
@@ -419,8 +447,17 @@ impl World {
                 Action::CloseRound(closed) => {
                     self.close(&closed);
                     if closed.failure.is_none() {
-                        self.pending.push(Pending::Complete);
+                        self.pending.push(Pending::Made);
                     }
+                }
+                Action::OpenEvaluation { round, clients } => {
+                    self.open_evaluation(round, clients);
+                    self.pending.push(Pending::Evaluate);
+                }
+                Action::Evaluate(start) => self.send_evaluation(start),
+                Action::FinishRound(evaluated) => {
+                    self.finish_round(&evaluated);
+                    self.pending.push(Pending::Complete);
                 }
                 Action::Finish => {
                     assert_eq!(self.completed, self.policy.last_round);
@@ -488,6 +525,84 @@ impl World {
         }
         known.is_open = true;
         known.cohort = cohort.into_iter().collect();
+    }
+
+    fn open_evaluation(&mut self, round: u32, clients: Vec<u32>) {
+        let policy = self.policy.evaluation.expect("an evaluation was asked for");
+        let last = self.policy.last_round;
+        assert!(round == last || round.is_multiple_of(policy.every));
+        assert!(clients.is_sorted_by(|a, b| a < b));
+        let known = &self.rounds[&round];
+        assert!(known.is_closed && self.evaluating.is_none());
+        for client in &clients {
+            assert_eq!(self.machine.state(*client), Some(ClientState::Ready));
+            let faults = &known.faults;
+            assert!(!faults.away.contains(client) && !faults.will_fail.contains(client));
+            assert!(policy.clients.is_some() || known.cohort.contains(client));
+        }
+        let most = policy.clients.unwrap_or(self.policy.clients);
+        assert!(clients.len() <= most as usize);
+        let clients = clients.into_iter().collect();
+        self.evaluating = Some(Evaluating {
+            clients,
+            ..Evaluating::default()
+        });
+    }
+
+    fn send_evaluation(&mut self, start: Start) {
+        let open = self.evaluating.as_mut().expect("an open evaluation");
+        assert!(open.clients.contains(&start.client));
+        assert!(!open.came.contains_key(&start.client), "{start:?}");
+        let token = open.tokens.entry(start.client).or_insert(start.token);
+        assert_eq!(*token, start.token, "one token for an evaluation");
+        assert!(!self.tokens.iter().any(|one| one.2 == start.token));
+        self.pending.push(Pending::AnswerEvaluation(start));
+    }
+
+    /// Delivers an evaluation: mostly one that was asked for, sometimes twice or forged.
+    fn deliver_evaluation(&mut self) {
+        let client = self.client();
+        let round = self.completed + 1;
+        let asked = self.evaluating.as_ref();
+        let own = asked.and_then(|open| open.tokens.get(&client).copied());
+        let token = match self.pick(10) {
+            0 => own.map(|token| token ^ FORGED),
+            1 => self.some_token(client).map(|one| one.2),
+            _ => own,
+        };
+        self.updates += 1;
+        let update = self.updates;
+        let delivery = Delivery {
+            client,
+            round,
+            token,
+            update,
+        };
+        let state = self.machine.state(client);
+        if self.machine.evaluated(self.now, delivery).is_ok() {
+            assert!(token.is_some() && token == own, "{delivery:?}");
+            let open = self.evaluating.as_mut().expect("an open evaluation");
+            let is_new = open.came.insert(client, update).is_none();
+            assert!(is_new, "two evaluations of {client}");
+            assert_eq!(self.machine.state(client), state, "its state stays");
+        }
+    }
+
+    fn finish_round(&mut self, evaluated: &EvaluatedRound) {
+        let Some(open) = self.evaluating.take() else {
+            assert!(evaluated.evaluations.is_empty() && evaluated.missing.is_empty());
+            return;
+        };
+        let came = evaluated.evaluations.iter();
+        let came: BTreeMap<u32, u64> = came.map(|one| (one.client, one.update)).collect();
+        assert_eq!(came, open.came);
+        let missing: BTreeSet<u32> = evaluated.missing.iter().map(|one| one.client).collect();
+        assert_eq!(missing.len(), evaluated.missing.len());
+        for client in &open.clients {
+            assert!(came.contains_key(client) != missing.contains(client));
+        }
+        self.seen.evaluated += came.len() as u32;
+        self.seen.unevaluated += missing.len() as u32;
     }
 
     fn send(&mut self, start: Start) {
@@ -640,6 +755,11 @@ fn random_policy(rng: &mut Pcg32, seed: u64) -> Policy {
             staleness: rng.below(4),
         },
     };
+    some.evaluation = (rng.below(2) == 0).then(|| EvaluationPolicy {
+        every: 1 + rng.below(3),
+        clients: (rng.below(2) == 0).then(|| 1 + rng.below(clients)),
+        deadline_us: 20 * SECOND,
+    });
     some.start.at_once = 1 + rng.below(4) as usize;
     some.start.tries = 1 + rng.below(6);
     some
@@ -691,6 +811,8 @@ fn whatever_happens_every_round_ends_and_no_update_counts_twice() {
         all.stale += seen.stale;
         all.failed += seen.failed;
         all.cancelled += seen.cancelled;
+        all.evaluated += seen.evaluated;
+        all.unevaluated += seen.unevaluated;
     }
     let Seen {
         rounds,
@@ -699,8 +821,19 @@ fn whatever_happens_every_round_ends_and_no_update_counts_twice() {
         stale,
         failed,
         cancelled,
+        evaluated,
+        unevaluated,
     } = all;
-    let least = [rounds / 10, resumed, late, stale, failed, cancelled];
+    let least = [
+        rounds / 10,
+        resumed,
+        late,
+        stale,
+        failed,
+        cancelled,
+        evaluated,
+        unevaluated,
+    ];
     let is_all = setting("SEED").is_none();
     assert!(!is_all || least.iter().all(|seen| *seen > 50), "{all:?}");
 }

@@ -1,5 +1,6 @@
 //! Events of a run, for subscribers and for `events.jsonl`.
 
+use crate::evaluation::{Confusion, RoundEvaluation};
 use crate::fleet::{FleetRecord, known};
 use crate::metric::HostCost;
 use crate::round::RoundRecord;
@@ -33,6 +34,8 @@ pub enum RoundPhase {
     Aggregating,
     /// Tests the new model.
     Evaluating,
+    /// Waits for devices that evaluate it.
+    DevicesEvaluate,
     /// No more rounds.
     Finished,
 }
@@ -166,6 +169,20 @@ pub enum Event {
         loss: f64,
         /// Share of right predictions.
         accuracy: f64,
+    },
+    /// Devices have evaluated the new model.
+    DevicesEvaluated {
+        /// Their findings together.
+        #[serde(flatten)]
+        record: Box<RoundEvaluation>,
+    },
+    /// The last model was tested, class by class.
+    ClassesTested {
+        /// The round of the model.
+        round: u32,
+        /// Classes of the test set, and what it took them for.
+        #[serde(flatten)]
+        confusion: Confusion,
     },
     /// A round is complete.
     RoundFinished {

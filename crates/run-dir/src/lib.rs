@@ -15,6 +15,7 @@
 
 mod checkpoint;
 mod client;
+mod evaluation;
 mod event;
 mod event_log;
 mod fleet;
@@ -42,6 +43,9 @@ pub const MAX_TABLE: u64 = 512 << 20;
 
 pub use checkpoint::{Checkpoint, CompleteRound, damage};
 pub use client::{ClientRow, Ending};
+pub use evaluation::{
+    BINS, Confusion, Distribution, EvaluationRecord, ModelEvaluation, RoundEvaluation, Score,
+};
 pub use event::{ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};

@@ -14,8 +14,8 @@ use zfl_files::{Dir, read_line};
 
 use crate::seal::TABLES;
 use crate::{
-    Checkpoint, ClientRecord, CompleteRound, EVENTS, Event, MAX_LINE, MAX_TABLE, Record,
-    RoundRecord, RunDir, RunSummary,
+    Checkpoint, ClientRecord, CompleteRound, EVENTS, EvaluationRecord, Event, MAX_LINE, MAX_TABLE,
+    Record, RoundRecord, RunDir, RunSummary,
 };
 
 /// State of an interrupted run at its last complete round.
@@ -101,6 +101,15 @@ impl RunDir {
         dir.remove_unfinished()?;
         for name in TABLES.into_iter().chain([EVENTS]) {
             cut(&dir, name, complete.bytes(name))?;
+        }
+        // There may be one of a round that was broken off alone.
+        let evaluations = EvaluationRecord::FILE;
+        match dir.is_file(evaluations) {
+            true if complete.files.contains_key(evaluations) => {
+                cut(&dir, evaluations, complete.bytes(evaluations))?;
+            }
+            true => dir.remove(evaluations)?,
+            false => {}
         }
         match dir.remove(RunSummary::FILE) {
             Err(error) if !error.is_missing() => Err(error.into()),

@@ -73,6 +73,69 @@ round_columns! {
     /// Step size of a device without one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     learning_rate: Option<f64> = known,
+    /// Evaluation on the devices, in seconds; this and what follows is absent of a round without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evaluate_s: Option<f64> = known_seconds,
+    /// Devices whose evaluation came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    devices_evaluated: Option<u32> = known,
+    /// Mean cross-entropy on the examples that they hold out, weighted by examples, in nats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_loss: Option<f64> = known,
+    /// Mean of their accuracies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_mean: Option<f64> = known,
+    /// Mean weighted by examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_weighted_mean: Option<f64> = known,
+    /// Mean of the worst tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_worst_decile: Option<f64> = known,
+    /// Standard deviation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_deviation: Option<f64> = known,
+    /// The least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_min: Option<f64> = known,
+    /// First quartile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_q1: Option<f64> = known,
+    /// Median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_median: Option<f64> = known,
+    /// Third quartile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_q3: Option<f64> = known,
+    /// The greatest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_accuracy_max: Option<f64> = known,
+    /// Mean of the accuracies of personal models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_mean: Option<f64> = known,
+    /// Of personal models: mean weighted by examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_weighted_mean: Option<f64> = known,
+    /// Of personal models: mean of the worst tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_worst_decile: Option<f64> = known,
+    /// Of personal models: standard deviation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_deviation: Option<f64> = known,
+    /// Of personal models: the least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_min: Option<f64> = known,
+    /// Of personal models: first quartile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_q1: Option<f64> = known,
+    /// Of personal models: median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_median: Option<f64> = known,
+    /// Of personal models: third quartile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_q3: Option<f64> = known,
+    /// Of personal models: the greatest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_accuracy_max: Option<f64> = known,
     /// Numbers that the algorithm tells of the round, by name; in the table as a JSON object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "named_numbers")]
     metrics: BTreeMap<String, f64> = object,
@@ -82,8 +145,8 @@ fn plain(value: &impl ToString) -> String {
     value.to_string()
 }
 
-fn known(value: &Option<f64>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
+fn known(value: &Option<impl ToString>) -> String {
+    value.as_ref().map_or_else(String::new, ToString::to_string)
 }
 
 /// Seconds to the microsecond.

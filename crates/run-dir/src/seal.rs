@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zfl_files::Dir;
 
-use crate::EVENTS;
+use crate::{EVENTS, EvaluationRecord};
 
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
@@ -55,7 +55,7 @@ impl Seal {
         let file = dir.open_file(name, u64::MAX);
         let file = file.map_err(|error| error.reason.to_string())?;
         let length = file.metadata().map_err(|error| error.to_string())?.len();
-        let grows = name == EVENTS || TABLES.contains(&name);
+        let grows = [EVENTS, EvaluationRecord::FILE].contains(&name) || TABLES.contains(&name);
         match length {
             _ if length < *bytes => return Err(format!("it ends after {length} of {bytes} bytes")),
             _ if length > *bytes && !grows => {

@@ -16,8 +16,8 @@ use zfl_files::Dir;
 use crate::seal::{Damaged, Seal, SealedFile, TABLES, hex, with_checksum};
 use crate::together::{Pending, begin};
 use crate::{
-    Checkpoint, ClientRecord, ClientRow, CompleteRound, EVENTS, EventLog, PID_FILE, RoundRecord,
-    StateDir,
+    Checkpoint, ClientRecord, ClientRow, CompleteRound, EVENTS, EvaluationRecord, EventLog,
+    PID_FILE, RoundRecord, StateDir,
 };
 
 /// The table of the examples of each client.
@@ -51,6 +51,8 @@ pub struct RunDir {
     rounds: Table,
     clients: Table,
     traffic: Table,
+    /// Evaluations of devices, from the first on.
+    evaluations: Option<Table>,
     /// Files that stay as they are.
     inputs: BTreeMap<String, Seal>,
     state: StateDir,
@@ -134,6 +136,7 @@ impl RunDir {
             rounds: Table::create(&dir, rounds, RoundRecord::HEAD)?,
             clients: Table::create(&dir, clients, ClientRow::head())?,
             traffic: Table::create(&dir, traffic, TRAFFIC_HEAD)?,
+            evaluations: None,
             inputs: BTreeMap::new(),
             state: StateDir::of(path),
             last: None,
@@ -151,6 +154,10 @@ impl RunDir {
             rounds: table(rounds)?,
             clients: table(clients)?,
             traffic: table(traffic)?,
+            evaluations: match last.files.contains_key(EvaluationRecord::FILE) {
+                true => Some(table(EvaluationRecord::FILE)?),
+                false => None,
+            },
             inputs: inputs
                 .map(|(name, seal)| (name.clone(), seal.clone()))
                 .collect(),
@@ -229,6 +236,21 @@ impl RunDir {
         self.traffic.add(rows.iter().map(cells))
     }
 
+    /// Adds to the table of evaluations on devices, which is made for the first of them.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn evaluations(&mut self, rows: &[EvaluationRecord]) -> Result<()> {
+        let table = match &mut self.evaluations {
+            Some(table) => table,
+            none => {
+                let (name, head) = (EvaluationRecord::FILE, EvaluationRecord::HEAD);
+                none.insert(Table::create(&self.dir, name, head)?)
+            }
+        };
+        table.add(rows.iter().map(EvaluationRecord::cells))
+    }
+
     /// Makes a round complete: its checkpoint, then its model. Rows, events and state are written by now.
     ///
     /// # Errors
@@ -250,6 +272,9 @@ impl RunDir {
                 .into_iter()
                 .zip(tables.map(Table::seal)),
         );
+        let evaluations = self.evaluations.as_ref();
+        files.extend(evaluations.map(|table| (EvaluationRecord::FILE.to_owned(), table.seal())));
+        let grown = evaluations.map(|_| EvaluationRecord::FILE);
         files.insert(EVENTS.to_owned(), events);
         files.insert(Self::MODEL.to_owned(), Seal::of(&file));
         let complete = CompleteRound { round, gone, files };
@@ -260,7 +285,7 @@ impl RunDir {
         let prepare = |name, bytes: &[u8]| dir.prepare(name, |file| file.write_all(bytes));
         let write_checkpoint = || prepare(Checkpoint::FILE, &checkpoint);
         let (checkpoint, model) = std::thread::scope(|scope| {
-            let files = TABLES.into_iter().chain([EVENTS]);
+            let files = TABLES.into_iter().chain(grown).chain([EVENTS]);
             let files = files.map(|name| begin(scope, move || sync(dir, name)));
             let files: Vec<_> = files.collect();
             let checkpoint = begin(scope, write_checkpoint);

@@ -45,7 +45,7 @@ pub(crate) fn describe(
     let versions = versions::of(experiment)?;
     meta.versions = versions::merge_on_resume(std::mem::take(&mut meta.versions), versions);
     meta.save(&experiment.out)?;
-    let table = experiment.partition.to_csv(train);
+    let table = experiment.partition_table(train);
     run_dir.keep(PARTITION, table.as_bytes())?;
     Ok(meta)
 }

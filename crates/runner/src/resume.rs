@@ -61,7 +61,7 @@ impl Runner {
         })?;
         let mut changed = versions::changed_inputs(&meta.versions, &versions::of(&experiment)?);
         let partition = lock.dir().read_text(PARTITION, MAX_FACTS);
-        if partition.map_err(refused)? != experiment.partition.to_csv(&data.train) {
+        if partition.map_err(refused)? != experiment.partition_table(&data.train) {
             changed.push("partition".to_owned());
         }
         require(changed.is_empty(), || {

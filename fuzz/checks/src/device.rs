@@ -251,6 +251,7 @@ fn welcome() -> Vec<u8> {
         params: Params::new(),
         encoding_up: "f32".try_into().expect("a name"),
         encoding_down: "f32".try_into().expect("a name"),
+        holdout: 0,
     };
     let mut buffer = [0; fl_proto::MAX_CONTROL_BYTES];
     let len = json::encode(&welcome, &mut buffer).expect("a welcome fits");

@@ -74,6 +74,11 @@ impl Device {
         device
     }
 
+    /// Joins like [`Device::join`], and can what `more` says of its query.
+    pub async fn join_able(server: SocketAddr, client: u32, more: &str) -> Self {
+        Self::join_with(server, &format!("client={client}{more}&"), None).await
+    }
+
     /// Joins like [`Device::join`], with all its traffic over `wire`.
     pub async fn join_over(wire: &Wire, server: SocketAddr, client: u32) -> Self {
         let server = wire.to_server(server).await;

@@ -89,6 +89,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         overrides: BTreeMap::new(),
         encoding_up: &F32,
         encoding_down: &F32,
+        evaluation: None,
     }
 }
 

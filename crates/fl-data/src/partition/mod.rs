@@ -3,6 +3,7 @@
 //! A partitioner is a file with an implementation of [`Partitioner`], and a line in the list below.
 
 mod gamma;
+mod holdout;
 mod origin;
 mod pool;
 mod sizes;

@@ -49,6 +49,33 @@ pub use whole::{encode, encode_head, encode_section};
 /// Section of the model's parameters, both ways.
 pub const MODEL: &str = "model";
 
+/// Section of an evaluation: the confusion of the global model, see [`confusion_len`].
+pub const CONFUSION: &str = "confusion";
+
+/// Section of an evaluation: the confusion of the personal model.
+pub const CONFUSION_OWN: &str = "confusion_own";
+
+/// Most classes of which an evaluation tells what each was taken for.
+pub const MAX_CONFUSED: usize = 32;
+
+/// Numbers of a confusion section: a row for each class with the times that its examples were taken for each
+/// class; with more than [`MAX_CONFUSED`] classes only the times that each was recognised.
+pub fn confusion_len(classes: usize) -> usize {
+    if classes <= MAX_CONFUSED {
+        classes * classes
+    } else {
+        classes
+    }
+}
+
+/// Place in a confusion section of an example; none if it is not told there.
+pub fn confusion_at(classes: usize, label: usize, prediction: usize) -> Option<usize> {
+    match classes <= MAX_CONFUSED {
+        true => Some(label * classes + prediction),
+        false => (label == prediction).then_some(label),
+    }
+}
+
 /// Most sections of a message.
 pub const MAX_SECTIONS: usize = 8;
 

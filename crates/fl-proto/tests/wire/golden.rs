@@ -55,6 +55,7 @@ fn start() -> Start {
         encoding_up: text("f16"),
         optimizer: None,
         privacy: None,
+        evaluate: false,
     }
 }
 
@@ -75,6 +76,22 @@ fn results() -> Results {
         metrics: Metrics::new(),
         cost: Cost {
             train_us: 1_836_211,
+            bytes_received: 1_995_170,
+            bytes_sent: 52_311,
+            ..Cost::default()
+        },
+    }
+}
+
+fn evaluated() -> Evaluated {
+    Evaluated {
+        round: 3,
+        token: text("m4Zt81bQ"),
+        num_evaluated: 240,
+        loss: 0.5,
+        personal_loss: Some(0.25),
+        cost: Cost {
+            train_us: 70_211,
             bytes_received: 1_995_170,
             bytes_sent: 52_311,
             ..Cost::default()
@@ -113,6 +130,7 @@ fn welcome() -> Welcome {
         params: named("proximal_mu", 0.01),
         encoding_up: text("f16"),
         encoding_down: text("f32"),
+        holdout: 0,
     }
 }
 
@@ -121,6 +139,7 @@ fn messages_are_as_documented() {
     check_message("welcome", &welcome());
     check_message("start", &start());
     check_message("ready", &ready());
+    check_message("evaluated", &evaluated());
     check_message(
         "ready-failed",
         &Ready {
@@ -316,6 +335,7 @@ fn every_example_of_the_document_is_checked() {
         "ready-failed",
         "results",
         "results-full",
+        "evaluated",
         "error",
         "start-message",
         "results-message",
@@ -346,6 +366,7 @@ fn the_longest_messages_fit_the_bound() {
         params: params.clone(),
         encoding_up: text("01234567"),
         encoding_down: text("01234567"),
+        holdout: 0,
     };
     let start = Start {
         round: u32::MAX,
@@ -371,6 +392,7 @@ fn the_longest_messages_fit_the_bound() {
             clipping_norm: -1.234_567_8e-38,
             noise_stddev: -1.234_567_8e-38,
         }),
+        evaluate: false,
     };
     let ready = Ready {
         id: u32::MAX,

@@ -146,6 +146,7 @@ proptest! {
         let [encoding_up, encoding_down] = encodings;
         check_round_trip(&Welcome {
             protocol, id, num_examples, layers, activation, seed, rule, params, encoding_up, encoding_down,
+            holdout: 0,
         });
     }
 
@@ -166,6 +167,7 @@ proptest! {
         check_round_trip(&Start {
             round, token, local_epochs, batch_size, learning_rate, arithmetic, rule, params, state_round,
             encoding_up, optimizer, privacy,
+            evaluate: false,
         });
     }
 

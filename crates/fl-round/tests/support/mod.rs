@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use fl_round::{
-    Action, Closed, Delivery, Faults, Machine, Note, Phase, Placed, Policy, Refused, Start,
-    StartAnswer, StartPolicy, Stragglers,
+    Action, Closed, Delivery, EvaluatedRound, Faults, Machine, Note, Phase, Placed, Policy,
+    Refused, Start, StartAnswer, StartPolicy, Stragglers,
 };
 use std::collections::BTreeMap;
 
@@ -32,6 +32,7 @@ pub fn policy(clients: u32, rounds: u32) -> Policy {
             longest_pause_us: 2 * SECOND,
             within_us: 30 * SECOND,
         },
+        evaluation: None,
     }
 }
 
@@ -55,6 +56,11 @@ pub struct Caller {
     pub cohorts: Vec<Vec<u32>>,
     pub probes: Vec<Vec<u32>>,
     pub closed: Vec<Closed>,
+    /// Clients asked to evaluate, by round.
+    pub evaluators: Vec<Vec<u32>>,
+    pub evaluation_starts: Vec<Start>,
+    pub evaluated: Vec<EvaluatedRound>,
+    evaluation_tokens: BTreeMap<(u32, u32), u64>,
     /// End of the run: the reason of a failure, or nothing.
     pub ended: Option<Option<String>>,
     tokens: BTreeMap<(u32, u32), u64>,
@@ -76,6 +82,10 @@ impl Caller {
             cohorts: Vec::new(),
             probes: Vec::new(),
             closed: Vec::new(),
+            evaluators: Vec::new(),
+            evaluation_starts: Vec::new(),
+            evaluated: Vec::new(),
+            evaluation_tokens: BTreeMap::new(),
             ended: None,
             tokens: BTreeMap::new(),
             updates: 0,
@@ -113,6 +123,19 @@ impl Caller {
                 }
                 Action::CloseRound(closed) => {
                     self.closed.push(closed);
+                    self.machine.made(self.now);
+                }
+                Action::OpenEvaluation { clients, .. } => {
+                    self.evaluators.push(clients);
+                    self.machine.evaluate(self.now);
+                }
+                Action::Evaluate(start) => {
+                    self.evaluation_tokens
+                        .insert((start.client, start.round), start.token);
+                    self.evaluation_starts.push(start);
+                }
+                Action::FinishRound(evaluated) => {
+                    self.evaluated.push(evaluated);
                     self.machine.completed(self.now);
                 }
                 Action::Finish => self.ended = Some(None),
@@ -179,6 +202,29 @@ impl Caller {
         let placed = self.machine.deliver(self.now, delivery);
         self.act();
         placed
+    }
+
+    /// Delivers the evaluation of a client for a round, with the token that it was given.
+    pub fn evaluate(&mut self, client: u32, round: u32) -> Result<(), Refused> {
+        let token = self.evaluation_tokens.get(&(client, round)).copied();
+        self.updates += 1;
+        let delivery = Delivery {
+            client,
+            round,
+            token,
+            update: self.updates,
+        };
+        let taken = self.machine.evaluated(self.now, delivery);
+        self.act();
+        taken
+    }
+
+    /// Answers the `/start` that asks a client for an evaluation.
+    pub fn answer_evaluation(&mut self, client: u32, answer: StartAnswer) {
+        let mut sent = self.evaluation_starts.iter();
+        let sent = sent.rfind(|start| start.client == client);
+        let round = sent.expect("an evaluation was asked for").round;
+        self.on(|machine, now| machine.evaluation_answered(now, client, round, answer));
     }
 
     /// Clients whose updates are in a closed round.

@@ -25,7 +25,9 @@ pub use run::{RoundRow, RunState, RunView};
 
 use crate::Meta;
 use crate::groups::{self, FleetGroup};
-use crate::{ClientRecord, ClientRow, Event, Record, RoundPhase, RoundRecord};
+use crate::{
+    ClientRecord, ClientRow, Confusion, Event, Record, RoundEvaluation, RoundPhase, RoundRecord,
+};
 use fault::Faults;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +59,10 @@ pub struct Fold {
     by_hand: BTreeMap<String, u64>,
     /// Energy of all devices in all rounds, if it is known of any.
     energy_j: Option<f64>,
+    /// The last evaluation on devices.
+    evaluation: Option<RoundEvaluation>,
+    /// The last model on the test set, class by class.
+    tested: Option<Confusion>,
     changes: Changes,
 }
 
@@ -99,6 +105,8 @@ impl Fold {
             faults: Faults::default(),
             by_hand: BTreeMap::new(),
             energy_j: None,
+            evaluation: None,
+            tested: None,
             changes: Changes::default(),
             meta,
         };
@@ -144,6 +152,16 @@ impl Fold {
     /// Number of actions of remote control, by action.
     pub fn by_hand(&self) -> &BTreeMap<String, u64> {
         &self.by_hand
+    }
+
+    /// The last evaluation on devices.
+    pub fn evaluation(&self) -> Option<&RoundEvaluation> {
+        self.evaluation.as_ref()
+    }
+
+    /// The last model on the test set, class by class.
+    pub fn tested(&self) -> Option<&Confusion> {
+        self.tested.as_ref()
     }
 
     /// One fault, by number.
@@ -236,6 +254,14 @@ impl Fold {
                 reason,
             } => self.failed(client, round, &reason),
             Event::Evaluated { .. } | Event::TimeDecided { .. } => {}
+            Event::DevicesEvaluated { record } => {
+                self.evaluation = Some(*record);
+                self.changes.run = true;
+            }
+            Event::ClassesTested { confusion, .. } => {
+                self.tested = Some(confusion);
+                self.changes.run = true;
+            }
             Event::RoundFinished { record } => self.round_finished(record),
             Event::Fleet { client, record } => self.fleet(client, &record),
             Event::RunFinished { success, reason } => {

@@ -117,6 +117,7 @@ fn phase(app: &App, view: &RunView) -> Span<'static> {
             RoundPhase::Training => "training",
             RoundPhase::Aggregating => "aggregating",
             RoundPhase::Evaluating => "evaluating",
+            RoundPhase::DevicesEvaluate => "devices evaluate",
             RoundPhase::Finished => "finishing",
         },
     };
