@@ -398,15 +398,19 @@ impl LocalRule {
             .metrics(&self.params, &self.vectors, report);
     }
 
+    /// Tells if the kept vectors, or what stays of the model, are of a round that the client trained in.
+    pub fn has_trained(&self) -> bool {
+        self.state_round.is_some_and(|round| round > 0)
+    }
+
     /// Writes the client's personal model into `out`; `false` if there is none: the rule makes none, or
     /// the client has trained in no round yet.
     ///
     /// # Shapes
     /// `global` and `out` are `[num_params]`.
     pub fn personal(&self, global: &[f32], out: &mut [f32]) -> bool {
-        let has_trained = self.state_round.is_some_and(|round| round > 0);
         let client = self.half.client;
-        has_trained && client.personal(&self.params, global, &self.vectors, out)
+        self.has_trained() && client.personal(&self.params, global, &self.vectors, out)
     }
 
     fn position(&self, wanted: impl Fn(&VectorSpec) -> bool) -> Option<usize> {
