@@ -776,6 +776,28 @@ fn a_run_under_attack_resumes_to_the_same_model() {
 }
 
 #[test]
+fn every_attack_harms_and_repeats() {
+    let folder = folder();
+    let model = |attack: &str| {
+        let file = with_attackers(folder.path(), attack);
+        let flags = ["--rounds", "2", "--data", "zfl:digits", "--seed", "3"];
+        Run::succeeds(&[&[file.as_str()][..], &flags].concat()).model()
+    };
+    // One that goes as far as it trained is none.
+    let honest = model("{ name = \"scaled\", factor = 1 }");
+    for name in fl_algo::ATTACKS.iter().map(|attack| attack.name()) {
+        let attack = match name {
+            // Of six clients two need the support of two: the fourth of four is at no deviation.
+            "lie" => "{ name = \"lie\", z = 1 }".to_owned(),
+            name => format!("\"{name}\""),
+        };
+        let harmed = model(&attack);
+        assert_ne!(harmed, honest, "{name}");
+        assert_eq!(model(&attack), harmed, "{name}");
+    }
+}
+
+#[test]
 fn labels_are_flipped_for_attackers_alone() {
     let folder = folder();
     let of = |attack| Run::succeeds(&[&with_attackers(folder.path(), attack)]);

@@ -16,6 +16,7 @@ mod print;
 mod advisories;
 mod bench;
 mod ci;
+mod experiments;
 mod guest;
 mod licences;
 mod links;
@@ -98,6 +99,8 @@ enum Chore {
     TestFleet,
     /// Measure the numbers that docs/ states
     Bench(bench::BenchArgs),
+    /// Published numbers made again, for docs/experiments.md
+    Experiments(experiments::ExperimentsArgs),
     /// Random faults, links and algorithms: each run twice, and once killed and resumed; one model
     Soak(soak::SoakArgs),
     /// The device's crates under Miri, which needs a nightly Rust
@@ -144,6 +147,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
         Chore::Sizes => sizes::all(),
         Chore::Responsiveness { board } => responsiveness::all(board.as_deref()),
         Chore::Bench(args) => bench::bench(&args),
+        Chore::Experiments(args) => experiments::experiments(&args),
         Chore::Soak(args) => soak::soak(&args),
         Chore::Miri => miri::demand(),
         Chore::Ci => ci::check(),

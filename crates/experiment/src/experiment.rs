@@ -171,6 +171,9 @@ pub struct Experiment {
     /// The training examples of each client.
     #[serde(skip)]
     pub partition: Partition,
+    /// Bytes of the data set.
+    #[serde(skip)]
+    pub data_bytes: u64,
     /// The examples that each client holds out.
     #[serde(skip)]
     pub held_out: Partition,
@@ -366,6 +369,10 @@ impl Experiment {
             notes: Vec::new(),
             model,
             partition: Partition::default(),
+            data_bytes: [&data.train, &data.test]
+                .map(|set| set.inputs.len() as u64)
+                .iter()
+                .sum(),
             held_out: Partition::default(),
         })
     }

@@ -41,5 +41,5 @@ pub use refusal::{Refusal, require};
 pub use root::Root;
 pub use rule::{Attacking, Number, Optimizing, Partitioning, RuleSettings, Strategy};
 pub use settings::{
-    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys,
+    DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys, stand,
 };

@@ -17,6 +17,9 @@ const MARKED: &str = "zfl tree";
 /// Folder that runs are in, unless `--out` says otherwise.
 pub const RUNS: &str = "runs";
 
+/// Folder beside it that sweeps are in.
+const SWEEPS: &str = "sweeps";
+
 /// Data set of a tree.
 const MNIST: &str = "data/mnist";
 
@@ -92,6 +95,11 @@ impl Root {
     /// Folder of the runs.
     pub fn runs(&self) -> &Path {
         &self.runs
+    }
+
+    /// Folder of the sweeps.
+    pub fn sweeps(&self) -> PathBuf {
+        self.runs.with_file_name(SWEEPS)
     }
 
     /// The tree, if there is one.

@@ -261,6 +261,17 @@ impl Settings {
         Self::of_text(run.read_text(file, MAX_BYTES), &run.path().join(file))
     }
 
+    /// Reads an experiment that is a table of another file. Relative paths in it are meant from `folder`.
+    ///
+    /// # Errors
+    /// The first problem, in words.
+    pub fn of_table(table: &toml::Table, folder: &Path) -> Result<Self, String> {
+        let text = toml::to_string(table).map_err(|error| error.to_string())?;
+        let mut settings = Self::parse(&text).map_err(|mistake| mistake.problem)?;
+        settings.resolve_paths(folder);
+        Ok(settings)
+    }
+
     fn of_text(text: Result<String, FileError>, path: &Path) -> Result<Self, Refusal> {
         let text = text.map_err(|error| Refusal(error.to_string()))?;
         let refused = |error: String| Refusal(format!("{}: {error}", path.display()));
@@ -351,6 +362,38 @@ impl DeviceSettings {
                 *text = path;
             }
         }
+    }
+}
+
+/// Names of keys that are paths, or may be.
+const PATHS: [&str; 5] = ["data", "trace", "out", "board", "link"];
+
+/// Makes the paths in an experiment's table, and in tables and lists below it, ones that can be read from any
+/// folder: as [`Settings::read`] takes them from this one.
+pub fn stand(table: &mut toml::Table, folder: &Path) {
+    for (name, value) in table.iter_mut() {
+        stand_value(name, value, folder);
+    }
+}
+
+fn stand_value(name: &str, value: &mut toml::Value, folder: &Path) {
+    let key = name.rsplit('.').next().unwrap_or(name);
+    match value {
+        toml::Value::Table(table) => stand(table, folder),
+        toml::Value::Array(items) => {
+            items
+                .iter_mut()
+                .for_each(|item| stand_value(name, item, folder));
+        }
+        toml::Value::String(text) if PATHS.contains(&key) && text != DIGITS => {
+            // A board or a link without a slash is a name.
+            let is_path = !matches!(key, "board" | "link") || text.contains('/');
+            let path = standing(folder, Path::new(&*text));
+            if let (true, Some(path)) = (is_path, path.to_str()) {
+                *text = path.to_owned();
+            }
+        }
+        _ => {}
     }
 }
 

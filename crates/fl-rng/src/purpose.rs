@@ -21,6 +21,8 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Values of the keys of a sweep.
+    Sweep = ascii("sweep"),
     /// Hyper-parameters of a client that are drawn once.
     Local = ascii("local"),
     /// Epochs of a client that does only some of them in a round.
@@ -37,7 +39,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -45,6 +47,7 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Sweep,
         Self::Local,
         Self::Straggle,
         Self::DeviceNoise,

@@ -68,6 +68,15 @@ impl Capacity {
         Ok(Self::with(free_bytes, devices))
     }
 
+    /// Memory that this machine has for devices now.
+    ///
+    /// # Errors
+    /// As of [`Capacity::of`].
+    pub fn room() -> io::Result<u64> {
+        let empty = Self::of(&[])?;
+        Ok(empty.free_bytes.saturating_sub(empty.reserve_bytes))
+    }
+
     fn with(free_bytes: u64, devices: &[DeviceSpec]) -> Self {
         Self {
             free_bytes,
@@ -124,7 +133,7 @@ fn size(bytes: u64) -> String {
 
 /// Demand of one device on the host's memory: its board's budget, which was measured in training, and
 /// the demand of its experiment beyond that.
-fn needed_bytes(spec: &DeviceSpec) -> u64 {
+pub fn needed_bytes(spec: &DeviceSpec) -> u64 {
     let kib = match &spec.body {
         DeviceBody::Native => NATIVE_KIB,
         DeviceBody::Emulated(board) => {

@@ -28,6 +28,38 @@ pub fn all(groups: &[Group]) -> Vec<Figure> {
     figures
 }
 
+/// Accuracy against what it took: rounds, bytes, simulated time, energy.
+pub fn compared(groups: &[Group]) -> Vec<Figure> {
+    const SHOWN: [&str; 3] = [
+        "accuracy-rounds",
+        "accuracy-bytes",
+        "accuracy-simulated-time",
+    ];
+    let mut figures = learning(groups);
+    figures.retain(|figure| SHOWN.contains(&figure.name.as_str()));
+    figures.extend(energy(groups));
+    figures
+}
+
+fn energy(groups: &[Group]) -> Option<Figure> {
+    let joules = |run: &Run, row: &RoundRow| run.energy_j(row.record.round);
+    let of = |(at, group): (usize, &Group)| {
+        let points = group.curve_of(joules, accuracy);
+        match points.iter().any(|point| point.x > 0.0) {
+            true => curve(&points, &group.label, color(at)),
+            false => Vec::new(),
+        }
+    };
+    figure(
+        groups,
+        "accuracy-energy",
+        "The same against the energy of all devices so far, an estimate by their boards' models."
+            .to_owned(),
+        groups.iter().enumerate().flat_map(of).collect(),
+        &Axes::new("Energy (J)", "Test accuracy (%)"),
+    )
+}
+
 fn round(row: &RoundRow) -> Option<f64> {
     Some(f64::from(row.record.round))
 }

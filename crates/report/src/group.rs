@@ -54,19 +54,27 @@ impl Group {
         x: impl Fn(&RoundRow) -> Option<f64>,
         y: impl Fn(&RoundRow) -> Option<f64>,
     ) -> Vec<Point> {
+        self.curve_of(|_, row| x(row), y)
+    }
+
+    /// The same, against something that only the run tells.
+    pub fn curve_of(
+        &self,
+        x: impl Fn(&Run, &RoundRow) -> Option<f64>,
+        y: impl Fn(&RoundRow) -> Option<f64>,
+    ) -> Vec<Point> {
         let rounds: BTreeSet<u32> = self
             .runs
             .iter()
             .flat_map(|run| run.fold.rounds().map(|row| row.record.round))
             .collect();
         let point = |round: u32| {
-            let rows: Vec<&RoundRow> = self
-                .runs
-                .iter()
-                .filter_map(|run| run.fold.round(round))
-                .collect();
-            let x = Mean::of(rows.iter().filter_map(|row| x(row)))?.mean;
-            let y = Mean::of(rows.iter().filter_map(|row| y(row)))?;
+            let rows = || {
+                let runs = self.runs.iter();
+                runs.filter_map(|run| Some((run, run.fold.round(round)?)))
+            };
+            let x = Mean::of(rows().filter_map(|(run, row)| x(run, row)))?.mean;
+            let y = Mean::of(rows().filter_map(|(_, row)| y(row)))?;
             Some(Point { x, y })
         };
         rounds.into_iter().filter_map(point).collect()

@@ -38,6 +38,43 @@ pub fn page(groups: &[Group], figures: &[Figure], warnings: &[String]) -> String
         [group] if runs == 1 => group.runs[0].view.name.clone(),
         _ => format!("{runs} runs in {} groups", groups.len()),
     };
+    let mut page = begin(&title);
+    section(&mut page, "Results", &(results(groups) + &notes(warnings)));
+    section(&mut page, "Figures", &drawings(figures));
+    section(&mut page, "Runs", &each_run(groups));
+    section(&mut page, "Configuration", &configuration(groups));
+    section(&mut page, "To repeat it", &commands(groups));
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+/// The page of a comparison: a table, of which the first `texts` columns are text, and figures.
+pub fn comparison(
+    head: &[String],
+    lines: &[Vec<String>],
+    texts: usize,
+    figures: &[Figure],
+    warnings: &[String],
+) -> String {
+    let mut page = begin(&format!("{} groups of runs", lines.len()));
+    let heads = head.iter().enumerate().map(|(at, name)| match at < texts {
+        true => format!("<{name}"),
+        false => name.clone(),
+    });
+    let heads: Vec<String> = heads.collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    section(
+        &mut page,
+        "Results",
+        &(table(&heads, lines) + &notes(warnings)),
+    );
+    section(&mut page, "Figures", &drawings(figures));
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+/// A page up to its first section.
+fn begin(title: &str) -> String {
     let mut page = String::new();
     let _ = write!(
         page,
@@ -47,15 +84,9 @@ pub fn page(groups: &[Group], figures: &[Figure], warnings: &[String]) -> String
          <title>{title} · zfl</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
          <p class=\"note\">Written by zfl {version}. Groups are runs that differ in nothing but their \
          seed; ± is the standard deviation of the sample.</p>\n",
-        title = escape(&title),
+        title = escape(title),
         version = env!("CARGO_PKG_VERSION"),
     );
-    section(&mut page, "Results", &(results(groups) + &notes(warnings)));
-    section(&mut page, "Figures", &drawings(figures));
-    section(&mut page, "Runs", &each_run(groups));
-    section(&mut page, "Configuration", &configuration(groups));
-    section(&mut page, "To repeat it", &commands(groups));
-    page.push_str("</body>\n</html>\n");
     page
 }
 

@@ -1,5 +1,5 @@
 //! The report: what one run came to, or several side by side, as one self-contained HTML page and its
-//! figures as SVG and PNG.
+//! figures as SVG and PNG. [`Comparison`] is the table of several, as text, CSV and a page.
 //!
 //! Runs that differ in nothing but their seed (and in where they were kept) are one *group*: a curve of
 //! it is the mean over its runs, the band around it one standard deviation of a sample (n − 1) each
@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compare;
 mod devices;
 mod draw;
 mod figures;
@@ -24,12 +25,15 @@ mod png;
 mod run;
 
 use anyhow::{Context, Result, ensure};
+use draw::Figure;
 use group::Group;
 use run::Run;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use zfl_files::Dir;
+
+pub use compare::{COMPARISON, Comparison};
 
 /// The page's name in the folder that [`write()`] makes.
 pub const PAGE: &str = "report.html";
@@ -66,17 +70,23 @@ pub fn write(runs: &[PathBuf], out: &Path) -> Result<Report> {
     // Links that lie there are replaced, never written through.
     fs::create_dir_all(out).with_context(|| format!("make the folder {}", out.display()))?;
     let report = Dir::open(out)?;
-    let folder = report.make_folder("figures")?;
-    for figure in &figures {
-        folder.write(&format!("{}.svg", figure.name), figure.svg.as_bytes())?;
-        let png = png::png(&figure.svg).with_context(|| format!("draw {}", figure.name))?;
-        folder.write(&format!("{}.png", figure.name), &png)?;
-    }
+    write_figures(&report, &figures)?;
     let page = html::page(&groups, &figures, &of_groups);
     report.write(PAGE, page.as_bytes())?;
     warnings.extend(of_groups);
     let page = out.join(PAGE);
     Ok(Report { page, warnings })
+}
+
+/// Writes each figure as SVG and as PNG into `figures/`.
+fn write_figures(folder: &Dir, figures: &[Figure]) -> Result<()> {
+    let folder = folder.make_folder("figures")?;
+    for figure in figures {
+        folder.write(&format!("{}.svg", figure.name), figure.svg.as_bytes())?;
+        let png = png::png(&figure.svg).with_context(|| format!("draw {}", figure.name))?;
+        folder.write(&format!("{}.png", figure.name), &png)?;
+    }
+    Ok(())
 }
 
 /// The runs without those that are named again, and a line for each of these.

@@ -11,6 +11,7 @@ use zfl_run_dir::{Fold, MAX_FACTS, RoundRecord, RunSummary};
 
 const VIRTUAL_S: Id = Id::of("virtual_s");
 const LINK_S: Id = Id::of("link_s");
+const ENERGY_J: Id = Id::of("energy_j");
 
 /// Settings that say where a run was and which, not what it was.
 const IDENTITY: [&str; 5] = ["name", "out", "data", "seed", "command"];
@@ -24,6 +25,8 @@ pub struct Run {
     pub view: RunView,
     /// SHA-256 of the final model's parameters.
     pub model_sha256: Option<String>,
+    /// Energy of all devices in each round of which it is known, in joules.
+    energy_j: BTreeMap<u32, f64>,
 }
 
 impl Run {
@@ -41,7 +44,34 @@ impl Run {
             path: path.to_owned(),
             view: fold.run(fold.time_ms()),
             model_sha256: sha256.map(str::to_owned),
+            energy_j: energy_j(&fold),
             fold,
+        })
+    }
+
+    /// The last complete round.
+    pub fn last_round(&self) -> u32 {
+        self.fold.rounds().last().map_or(0, |row| row.record.round)
+    }
+
+    /// The first round whose model has this accuracy, from 0 to 1.
+    pub fn first_round_at(&self, accuracy: f64) -> Option<u32> {
+        let mut rounds = self.fold.rounds().map(|row| &row.record);
+        Some(
+            rounds
+                .find(|record| record.test_accuracy.is_some_and(|share| share >= accuracy))?
+                .round,
+        )
+    }
+
+    /// Energy of all devices up to the end of a round, in joules; `None` if it is of no round.
+    pub fn energy_j(&self, round: u32) -> Option<f64> {
+        let known = !self.energy_j.is_empty();
+        known.then(|| {
+            self.energy_j
+                .range(..=round)
+                .map(|(_, joules)| joules)
+                .sum()
         })
     }
 
@@ -121,6 +151,17 @@ impl Run {
         });
         parts.collect()
     }
+}
+
+/// Energy of all devices, by round.
+fn energy_j(fold: &Fold) -> BTreeMap<u32, f64> {
+    let mut sums = BTreeMap::<u32, f64>::new();
+    for row in fold.devices().flat_map(|device| &device.history) {
+        if let Some(joules) = row.values.get(ENERGY_J) {
+            *sums.entry(row.round).or_default() += joules;
+        }
+    }
+    sums
 }
 
 /// Text with 16 digits of each hash: nobody compares more by eye.

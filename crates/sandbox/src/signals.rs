@@ -7,7 +7,9 @@
 
 use std::io::{self, IsTerminal};
 
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::getppid;
 
 use crate::sys;
 
@@ -28,6 +30,21 @@ pub fn prepare() -> io::Result<()> {
     }
     sys::ignore(Signal::SIGXFSZ)?;
     sys::usual(Signal::SIGCHLD)
+}
+
+/// Makes this process one that its parent alone ends: by SIGTERM, or by its own end, with which this one is killed.
+/// Ctrl-C and a hang-up, which a terminal tells both, are the parent's.
+///
+/// # Errors
+/// If the parent is another by now, or the system refuses.
+pub fn belong_to(parent: u32) -> io::Result<()> {
+    sys::ignore(Signal::SIGINT)?;
+    sys::ignore(Signal::SIGHUP)?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    match getppid().as_raw().cast_unsigned() == parent {
+        true => Ok(()),
+        false => Err(io::Error::other("its process is gone")),
+    }
 }
 
 /// Tells whether a signal is ignored by this process.

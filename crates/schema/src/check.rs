@@ -25,6 +25,12 @@ pub(crate) fn check(schema: &Value, root: &Item, text: &str) -> Result<(), Found
     check.value(schema, "the file", root)
 }
 
+/// Holds one value of a file, of this name, against its schema.
+pub(crate) fn check_one(schema: &Value, name: &str, item: &Item, text: &str) -> Result<(), Found> {
+    let whole = schema;
+    Check { text, whole }.value(schema, name, item)
+}
+
 impl Check<'_> {
     fn value(&self, schema: &Value, name: &str, item: &Item) -> Result<(), Found> {
         if let Some(names) = schema.get("enum").and_then(Value::as_array) {

@@ -104,30 +104,61 @@ impl<'a> Document<'a> {
         toml::from_str(self.text).map_err(|error| syntax(self.text, &error))
     }
 
-    /// A mistake at the value of this path, such as `fleet.0.loss`, or as near to it as there is something.
+    /// Holds the value of a path, such as `fleet.0.loss`, against a schema of its own.
+    ///
+    /// # Errors
+    /// The first [`Mistake`].
+    pub fn check_at(&self, path: &str, schema: &serde_json::Value) -> Result<(), Mistake> {
+        let (_, item, _) = self.find(path);
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let found = check::check_one(schema, &format!("`{name}`"), item, self.text);
+        found.map_err(|(at, problem)| Mistake::new(self.text, &at, problem))
+    }
+
+    /// Tells whether there is a value of this path.
+    pub fn has(&self, path: &str) -> bool {
+        self.find(path).2.is_empty()
+    }
+
+    /// A mistake at the value of this path, or as near to it as there is something.
     pub fn mistake(&self, path: &str, problem: impl Into<String>) -> Mistake {
-        let mut item = &self.root;
-        let mut at = item.at.clone();
-        for step in path.split('.') {
-            let next = match &item.node {
-                Node::Table(keys) => keys
-                    .iter()
-                    .find(|key| key.name == step)
-                    .map(|key| (&key.at, &key.item)),
-                Node::List(items) => {
-                    let next = step.parse().ok().and_then(|step: usize| items.get(step));
-                    next.map(|item| (&item.at, item))
-                }
-                _ => None,
+        Mistake::new(self.text, &self.find(path).0, problem)
+    }
+
+    /// The place and value of a path, or of the last of those that it leads through, and what is left of it. A key
+    /// that has dots in its name is found as well.
+    fn find<'p>(&self, path: &'p str) -> (Range<usize>, &Item, &'p str) {
+        let (mut item, mut at, mut rest) = (&self.root, self.root.at.clone(), path);
+        while !rest.is_empty() {
+            let Some((place, next, after)) = step(&item.node, rest) else {
+                break;
             };
-            let Some((place, next)) = next else { break };
-            item = next;
+            (item, rest) = (next, after);
             at = match item.node {
                 Node::Table(_) | Node::List(_) => place.clone(),
                 _ => item.at.clone(),
             };
         }
-        Mistake::new(self.text, &at, problem)
+        (at, item, rest)
+    }
+}
+
+/// The place and value of the first step of a path, and the steps after it.
+fn step<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(&'a Range<usize>, &'a Item, &'p str)> {
+    let ends = path.match_indices('.').map(|(at, _)| at);
+    let ends = ends.chain([path.len()]);
+    let after = |end: usize| path[end..].strip_prefix('.').unwrap_or_default();
+    match node {
+        Node::Table(keys) => ends.into_iter().find_map(|end| {
+            let key = keys.iter().find(|key| key.name == path[..end])?;
+            Some((&key.at, &key.item, after(end)))
+        }),
+        Node::List(items) => {
+            let end = path.find('.').unwrap_or(path.len());
+            let item = items.get(path[..end].parse::<usize>().ok()?)?;
+            Some((&item.at, item, after(end)))
+        }
+        _ => None,
     }
 }
 

@@ -73,6 +73,9 @@ pub enum Command {
     /// Run an experiment: aggregator and fleet together
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Many runs of one experiment, with other values of its keys: grids, random draws, seeds
+    #[command(after_help = crate::sweep::EXAMPLES)]
+    Sweep(crate::sweep::SweepArgs),
     /// Only the aggregator, for devices that are started elsewhere
     #[command(after_help = SERVER_EXAMPLES)]
     Server(Box<ServerArgs>),
@@ -96,6 +99,9 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Write a report on one or more runs: one HTML page, and the figures as SVG and PNG
     Report(ReportArgs),
+    /// Runs side by side: a table by their settings, with mean and spread over seeds
+    #[command(after_help = crate::compare::EXAMPLES)]
+    Compare(crate::compare::CompareArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
     /// Print the completions of a shell: `source <(zfl completions bash)`
@@ -255,6 +261,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub display: DisplayArgs,
+
+    /// Process of `zfl sweep` that this run is of: it ends with it, and leaves Ctrl-C to it
+    #[arg(long, value_name = "PID", hide = true)]
+    pub of_sweep: Option<u32>,
 }
 
 /// Address of a run's page.

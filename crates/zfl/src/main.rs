@@ -13,6 +13,7 @@
 mod args;
 mod client;
 mod command;
+mod compare;
 mod data;
 mod devices;
 mod events;
@@ -24,6 +25,7 @@ mod runs;
 mod secret;
 mod server;
 mod stdin_lines;
+mod sweep;
 mod terminal;
 mod token;
 mod tui;
@@ -91,6 +93,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
     }
     match cli.command {
         Command::Run(args) => run::run(&args, &root, began),
+        Command::Sweep(args) => sweep::sweep(&args, &root),
         Command::Server(args) => server::server(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
@@ -131,6 +134,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
             clap_complete::generate(shell, &mut Cli::command(), "zfl", &mut script);
             output::print(&String::from_utf8_lossy(&script)).map(|()| 0)
         }
+        Command::Compare(args) => compare::compare(&args, &root).map(|()| 0),
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(root.runs(), Some(run));
             let found = args.runs.iter().map(find).collect::<Result<Vec<_>, _>>()?;

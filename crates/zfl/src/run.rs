@@ -5,7 +5,7 @@ use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use crate::terminal::seen;
 use crate::{command, output, runs, token};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fl_data::Splits;
 use std::path::Path;
 use zfl_clock::Instant;
@@ -21,6 +21,9 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// # Errors
 /// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
+    if let Some(parent) = args.of_sweep {
+        zfl_sandbox::signals::belong_to(parent).context("cannot belong to a sweep")?;
+    }
     args.display.check()?;
     let dashboard = args.dashboard;
     let token = token::token(

@@ -47,7 +47,7 @@ pub fn list(runs: &Path) -> Result<()> {
 }
 
 /// Progress of a run: the last round of its table.
-fn progress(run: &Path) -> String {
+pub fn progress(run: &Path) -> String {
     let table = Dir::open(run).and_then(|dir| dir.read_text("rounds.csv", MAX_TABLE));
     let table = table.unwrap_or_default();
     // A row that is being written, or was cut off, names no round yet.

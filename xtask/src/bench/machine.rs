@@ -21,19 +21,32 @@ impl Machine {
     /// This machine, now.
     ///
     /// # Errors
-    /// If QEMU or `date` do not run, or `/proc` is not there.
+    /// If `date` does not run, or `/proc` is not there.
     pub fn here() -> Result<Self> {
-        let qemu = process::output(Command::new("qemu-system-i386").arg("--version"))?;
+        // Where it is missing, nothing is measured that needs it.
+        let qemu = process::quiet_output(Command::new("qemu-system-i386").arg("--version"));
         let date = process::output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
         Ok(Self {
             cpu: cpu_model(&read("/proc/cpuinfo")?),
             cores: std::thread::available_parallelism()?.get(),
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             system: system_name(&read("/etc/os-release").unwrap_or_default()),
-            qemu: qemu_version(&qemu),
+            qemu: qemu_version(&qemu.unwrap_or_default()),
             date: date.trim().to_owned(),
             load: load_average()?,
         })
+    }
+
+    /// Date, processor and system, for one line.
+    pub fn in_short(&self) -> String {
+        let Self {
+            cpu,
+            cores,
+            system,
+            date,
+            ..
+        } = self;
+        format!("{date}; {cpu}, {cores} processors; {system}")
     }
 
     /// The lines above a table, written when it is complete.

@@ -13,10 +13,10 @@ mod faults;
 mod fleet;
 mod kill;
 mod links;
-mod machine;
+pub mod machine;
 mod proc;
 mod results;
-mod table;
+pub mod table;
 
 use crate::{GuestBody, guest, project, run, setup};
 use anyhow::{Context, Result, bail};

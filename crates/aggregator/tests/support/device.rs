@@ -118,7 +118,8 @@ impl Device {
             Some(wire) => wire.to_device(address).await,
             None => address,
         };
-        let able = "codecs=f32,f16&rules=fedavg,fedprox,scaffold";
+        let rules: Vec<_> = fl_algo::rule_names().collect();
+        let able = format!("codecs=f32,f16&rules={}", rules.join(","));
         let target = format!("/id?{wish}address={address}&{able}");
         let welcome = get(server, &target).await;
         let welcome: Welcome = welcome.json();

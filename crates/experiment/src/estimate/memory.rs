@@ -5,9 +5,18 @@ use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
 use fl_algo::{Demand, device_bytes};
 use fl_nn::{Activation, Model, Shape};
+use std::sync::Arc;
+use zfl_orchestrator::admission::needed_bytes;
+use zfl_orchestrator::{DeviceBody, DeviceSpec};
 
 /// Memory of a board that is certainly not free for data and model: code, stack, model buffers.
 const FIRMWARE_BYTES: u64 = 1 << 20;
+
+/// Memory of zfl on the host without data and devices.
+const SERVER_BYTES: u64 = 48 << 20;
+
+/// Copies of the data set that a run has: as it was loaded, and a device's own.
+const DATA_COPIES: u64 = 2;
 
 /// The training that the boards' budgets were measured with (`cargo xtask sizes`): examples in one batch, and the
 /// default model on MNIST.
@@ -83,6 +92,37 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
             )
         })
     })
+}
+
+/// Memory of this machine that a run takes: its devices, the data, and what serves them.
+///
+/// # Units
+/// Bytes.
+///
+/// # Errors
+/// A [`Refusal`] if there can be no such run.
+pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
+    let mut bytes = SERVER_BYTES + DATA_COPIES * experiment.data_bytes;
+    let mut sizes = experiment.partition.sizes();
+    for group in &experiment.groups {
+        let count = group.count as usize;
+        let examples: usize = sizes.by_ref().take(count).sum();
+        let one = match &group.board {
+            Some(board) => needed_bytes(&DeviceSpec {
+                extra_bytes: beyond_budget(experiment, group)?,
+                ..DeviceSpec::new(0, DeviceBody::Emulated(Arc::clone(board)))
+            }),
+            // A machine has its memory for the largest device of the group; a thread takes what it needs.
+            None => {
+                let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
+                let mean = examples.div_ceil(count.max(1)) as u32;
+                let native = needed_bytes(&DeviceSpec::new(0, DeviceBody::Native));
+                native.max(training_bytes(experiment, batch_size, mean)?)
+            }
+        };
+        bytes = bytes.saturating_add(one.saturating_mul(count as u64));
+    }
+    Ok(bytes)
 }
 
 fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
