@@ -109,6 +109,7 @@ async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
         noise_multiplier: 1.0,
         clipping_norm: 1.0,
         delta: 1e-5,
+        fixed_size: false,
     };
     let run = Run::start(Config {
         optimizer: adam,

@@ -2,10 +2,12 @@
 
 use crate::experiment::{Experiment, Out};
 use crate::refusal::{Refusal, require};
-use crate::root::{DIGITS, Data, Root};
+use crate::root::{Data, Root, SCHEME};
 use crate::rule::{PartitionChoice, Partitioning};
 use crate::settings::Settings;
-use fl_data::{Loaded, MAX_INDICES_BYTES, Natural, PARTITIONERS, PartitionRequest, Splits};
+use fl_data::{
+    DataError, Loaded, MAX_INDICES_BYTES, Natural, PARTITIONERS, PartitionRequest, Scaling, Splits,
+};
 use std::path::{Path, PathBuf};
 
 /// A data set, and what else is known of it.
@@ -15,7 +17,9 @@ pub(crate) struct Examples {
     /// Whom those for training are from.
     pub natural: Option<Natural>,
     /// The text of the file of indices that says it.
-    pub partition_text: Option<String>,
+    partition_text: Option<String>,
+    /// Scales of features that were no octets.
+    scaling: Option<Scaling>,
     /// Lines for people.
     pub notes: Vec<String>,
 }
@@ -26,23 +30,18 @@ impl Examples {
     /// # Errors
     /// A [`Refusal`] with the file that cannot be used, and the way out.
     pub fn load(settings: &Settings, out: Out<'_>, root: &Root) -> Result<Self, Refusal> {
-        let data = root.data(settings.data.as_deref());
-        let falls_back = settings.data.is_none() && data == Data::Digits;
+        let data = root.data(settings.data.as_deref())?;
+        let falls_back = settings.data.is_none() && matches!(data, Data::Digits);
         require(!falls_back || matches!(out, Out::New(_)), || {
             "the run was on data/mnist of a tree of zfl, and there is none here: name the tree with --root"
                 .to_owned()
         })?;
-        let loaded = match &data {
-            Data::Digits => fl_data::digits(),
-            Data::Folder(dir) => fl_data::load(dir),
-        };
-        let loaded = loaded.map_err(|error| match &data {
-            Data::Folder(dir) if root.mnist().as_ref() == Some(dir) => {
-                format!("{error}; or restore it with: git checkout -- data/mnist")
-            }
-            _ => error.to_string(),
-        });
-        let Loaded { splits, warnings } = loaded.map_err(Refusal)?;
+        let Loaded {
+            splits,
+            natural,
+            scaling,
+            warnings,
+        } = load(&data, root)?;
         let mut notes: Vec<_> = warnings
             .into_iter()
             .map(|line| format!("warning: {line}"))
@@ -56,14 +55,28 @@ impl Examples {
         }
         let mut examples = Self {
             splits,
-            natural: None,
+            natural,
             partition_text: None,
+            scaling,
             notes,
         };
         if let Some(path) = &settings.partition_file {
             examples.read_indices(path)?;
         }
         Ok(examples)
+    }
+
+    /// Tells an experiment what else is known of its examples.
+    pub fn tell(&mut self, experiment: &mut Experiment) {
+        experiment.partition_text = self.partition_text.take();
+        experiment.scaling = self.scaling.take();
+        let named = experiment
+            .partitioning
+            .rule
+            .num_clients(self.natural.as_ref());
+        if let (Some(natural), Some(_)) = (&mut self.natural, named) {
+            experiment.client_names = std::mem::take(&mut natural.names);
+        }
     }
 
     fn read_indices(&mut self, path: &Path) -> Result<(), Refusal> {
@@ -108,16 +121,42 @@ impl Examples {
     }
 }
 
-/// The data set as `config.toml` names it; not at all, if it is the MNIST of the tree.
-pub(crate) fn named(settings: &Settings, root: &Root) -> Option<PathBuf> {
-    let canonical = |dir: PathBuf| dir.canonicalize().unwrap_or(dir);
-    match root.data(settings.data.as_deref()) {
-        Data::Digits => Some(DIGITS.into()),
-        Data::Folder(dir) => {
-            let dir = canonical(dir);
-            (root.mnist().map(canonical).as_ref() != Some(&dir)).then_some(dir)
+/// Loads a data set.
+fn load(data: &Data, root: &Root) -> Result<Loaded, Refusal> {
+    let words = |error: DataError| Refusal(error.to_string());
+    match data {
+        Data::Digits => fl_data::digits().map_err(words),
+        Data::Synthetic(_, set) => set.load().map_err(|error| Refusal(error.to_string())),
+        Data::Set(set, folder) => {
+            require(folder.is_dir(), || {
+                let name = set.name;
+                format!("the data set {name} is not here: fetch it with: zfl data get {name}")
+            })?;
+            let again =
+                |error| format!("{error}; or fetch it again with: zfl data get {}", set.name);
+            fl_data::load(folder).map_err(|error| Refusal(again(error)))
         }
+        Data::Folder(dir) => fl_data::load(dir).map_err(|error| match root.mnist() {
+            Some(mnist) if mnist == *dir => Refusal(format!(
+                "{error}; or restore it with: git checkout -- data/mnist"
+            )),
+            _ => words(error),
+        }),
     }
+}
+
+/// The data set as `config.toml` names it; not at all, if it is the MNIST of the tree.
+pub(crate) fn named(settings: &Settings, root: &Root) -> Result<Option<PathBuf>, Refusal> {
+    let canonical = |dir: PathBuf| dir.canonicalize().unwrap_or(dir);
+    let data = root.data(settings.data.as_deref())?;
+    if let Some(name) = data.name() {
+        return Ok(Some(format!("{SCHEME}{name}").into()));
+    }
+    let Data::Folder(dir) = data else {
+        return Ok(None);
+    };
+    let dir = canonical(dir);
+    Ok((root.mnist().map(canonical).as_ref() != Some(&dir)).then_some(dir))
 }
 
 impl Experiment {

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, ServerRule, Sizes};
-use fl_data::{Dataset, Partition, Splits};
+use fl_data::{Dataset, Partition, Scaling, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
@@ -22,7 +22,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{Evaluation, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{
+    Evaluation, LocalOptimizer, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting,
+};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -135,6 +137,12 @@ pub struct Experiment {
     /// The text of the file of indices.
     #[serde(skip)]
     pub partition_text: Option<String>,
+    /// Names of the clients, where the data have some.
+    #[serde(skip)]
+    pub client_names: Vec<String>,
+    /// Scales of features that were no octets.
+    #[serde(skip)]
+    pub scaling: Option<Scaling>,
     /// The run directory. Not written down: it is where the file is, also after it was moved.
     #[serde(skip)]
     pub out: PathBuf,
@@ -228,7 +236,7 @@ impl Experiment {
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
-        experiment.partition_text = examples.partition_text;
+        examples.tell(&mut experiment);
         memory::fits(&experiment)?;
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
@@ -269,7 +277,7 @@ impl Experiment {
         let share = groups::equal_examples(settings, clients, data.train.len())?;
         experiment.examples_per_client = Some(share);
         experiment.deal(&examples)?;
-        experiment.partition_text = examples.partition_text;
+        examples.tell(&mut experiment);
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
         memory::training_bytes(&experiment, experiment.batch_size.most(), most)?;
         experiment.notes.extend(experiment.notes_on_time());
@@ -352,10 +360,12 @@ impl Experiment {
             holdout: holdout(settings)?,
             evaluate_fraction: settings.evaluate_fraction,
             evaluate_every: settings.evaluate_every(),
-            data: examples::named(settings, root),
+            data: examples::named(settings, root)?,
             partition_file: settings.partition_file.clone(),
-            examples: root.data(settings.data.as_deref()),
+            examples: root.data(settings.data.as_deref())?,
             partition_text: None,
+            client_names: Vec::new(),
+            scaling: None,
             out,
             place,
             partitioning,
@@ -649,10 +659,24 @@ fn fits_optimizer(
     rule: &dyn ServerRule,
     optimizer: &Optimizing,
 ) -> Result<(), Refusal> {
-    require(!rule.assumes_sgd() || optimizer.local().is_plain(), || {
+    let Some(momentum) = rule.assumed_momentum() else {
+        return Ok(());
+    };
+    let expected = LocalOptimizer {
+        rule: match momentum as f32 {
+            0.0 => fl_nn::Optimizer::Sgd,
+            momentum => fl_nn::Optimizer::Momentum { momentum },
+        },
+        ..LocalOptimizer::default()
+    };
+    require(optimizer.local() == expected, || {
+        let wanted = match momentum {
+            0.0 => "--optimizer sgd".to_owned(),
+            momentum => format!("--optimizer momentum with momentum={momentum}"),
+        };
         format!(
-            "strategy {} works out from a model how long the steps of plain SGD were, and those of optimizer \
-             {optimizer} are others: take --optimizer sgd without weight_decay and clip_norm, or another --strategy",
+            "strategy {} reckons with the steps of SGD, and those of optimizer {optimizer} are others: take {wanted}, \
+             without weight_decay and clip_norm, or another --strategy",
             strategy.algorithm.name
         )
     })

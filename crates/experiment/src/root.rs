@@ -6,6 +6,7 @@
 //! stands.
 
 use crate::refusal::{Refusal, require};
+use fl_data::{Set, Synthetic};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zfl_machine::{Board, board};
@@ -20,11 +21,17 @@ pub const RUNS: &str = "runs";
 /// Folder beside it that sweeps are in.
 const SWEEPS: &str = "sweeps";
 
+/// Folder of the data sets of a tree.
+const DATA: &str = "data";
+
 /// Data set of a tree.
 const MNIST: &str = "data/mnist";
 
-/// Name of the data set that is built in, as `--data` takes it.
-pub const DIGITS: &str = "zfl:digits";
+/// Beginning of the name of a data set that has one, as files have it: `zfl:digits`.
+pub const SCHEME: &str = "zfl:";
+
+/// Name of the data set that is built in.
+const DIGITS: &str = "digits";
 
 /// Finds a file of the firmware that is built into the program, by the path that it has in a tree.
 pub type Firmware = fn(&Path) -> Result<Option<PathBuf>, Refusal>;
@@ -34,18 +41,36 @@ pub type Firmware = fn(&Path) -> Result<Option<PathBuf>, Refusal>;
 pub struct Root {
     tree: Option<PathBuf>,
     runs: PathBuf,
+    /// The user's folder of data sets that were fetched.
+    sets: Option<PathBuf>,
     firmware: Firmware,
     /// Lines for people about trees that were left out.
     pub notes: Vec<String>,
 }
 
 /// Source of the examples of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Data {
-    /// Those of a folder.
+    /// Those of a folder or a file.
     Folder(PathBuf),
+    /// Those of a set that is fetched, and its folder.
+    Set(&'static Set, PathBuf),
+    /// Those of a set that is generated, and its name.
+    Synthetic(String, Synthetic),
     /// Those that are built in.
     Digits,
+}
+
+impl Data {
+    /// The name of the set, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Set(set, _) => Some(set.name),
+            Self::Synthetic(name, _) => Some(name),
+            Self::Digits => Some(DIGITS),
+        }
+    }
 }
 
 impl Root {
@@ -55,6 +80,7 @@ impl Root {
         Self {
             runs: tree.join(RUNS),
             tree: Some(tree),
+            sets: None,
             firmware: |_| Ok(None),
             notes: Vec::new(),
         }
@@ -81,6 +107,7 @@ impl Root {
         Ok(Self {
             tree,
             runs,
+            sets: None,
             firmware: |_| Ok(None),
             notes,
         })
@@ -134,13 +161,46 @@ impl Root {
         }
     }
 
-    /// The examples that are meant.
-    pub(crate) fn data(&self, asked: Option<&Path>) -> Data {
-        match asked {
-            Some(asked) if asked == Path::new(DIGITS) => Data::Digits,
-            Some(asked) => Data::Folder(asked.to_owned()),
-            None => self.mnist().map_or(Data::Digits, Data::Folder),
-        }
+    /// The examples that are meant: those of a path that is there, else of a set of this name.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if no set has the name.
+    pub(crate) fn data(&self, asked: Option<&Path>) -> Result<Data, Refusal> {
+        let Some(asked) = asked else {
+            return Ok(self.mnist().map_or(Data::Digits, Data::Folder));
+        };
+        let Some(name) = set_name(asked) else {
+            return Ok(Data::Folder(asked.to_owned()));
+        };
+        let data = match (name, Synthetic::named(name), fl_data::set(name)) {
+            (DIGITS, ..) => Some(Data::Digits),
+            (_, Some(set), _) => Some(Data::Synthetic(name.to_owned(), set)),
+            (_, _, Some(set)) => self.set_folder(name).map(|folder| Data::Set(set, folder)),
+            _ => None,
+        };
+        data.ok_or_else(|| {
+            Refusal(format!(
+                "there is no data set {SCHEME}{name}: zfl data list has them all"
+            ))
+        })
+    }
+
+    /// The folder of the set of this name: in the tree, if it is there, else among those that were fetched.
+    pub fn set_folder(&self, name: &str) -> Option<PathBuf> {
+        let in_tree = self.tree.as_ref().map(|tree| tree.join(DATA).join(name));
+        let fetched = self.sets.as_ref().map(|sets| sets.join(name));
+        in_tree.filter(|folder| folder.is_dir()).or(fetched)
+    }
+
+    /// The user's folder of data sets that are fetched: of the cache, for programs that keep there what can be had again.
+    pub fn sets(&self) -> Option<&Path> {
+        self.sets.as_deref()
+    }
+
+    /// The same with data sets that are fetched into this folder.
+    #[must_use]
+    pub fn with_sets(self, sets: Option<PathBuf>) -> Self {
+        Self { sets, ..self }
     }
 
     /// The tree's folder of MNIST.
@@ -148,6 +208,16 @@ impl Root {
         let mnist = self.tree.as_ref()?.join(MNIST);
         mnist.is_dir().then_some(mnist)
     }
+}
+
+/// The name of a set that is meant: with [`SCHEME`], or alone where no file or folder has it.
+pub(crate) fn set_name(asked: &Path) -> Option<&str> {
+    let text = asked.to_str()?;
+    if let Some(name) = text.strip_prefix(SCHEME) {
+        return Some(name);
+    }
+    let known = text == DIGITS || Synthetic::named(text).is_some() || fl_data::set(text).is_some();
+    (known && !asked.exists()).then_some(text)
 }
 
 /// The tree that is named.
@@ -264,14 +334,24 @@ mod tests {
     #[test]
     fn data_are_those_asked_for_else_the_trees_else_those_built_in() {
         let temp = tempfile::tempdir().unwrap();
-        let root = Root::of_tree(folder(temp.path(), true));
-        let mine = Path::new("mine");
-        assert_eq!(root.data(Some(mine)), Data::Folder(mine.into()));
-        assert_eq!(root.data(None), Data::Digits);
+        let sets = temp.path().join("sets");
+        let root = Root::of_tree(folder(temp.path(), true)).with_sets(Some(sets.clone()));
+        let data = |asked: Option<&str>| format!("{:?}", root.data(asked.map(Path::new)));
+        assert_eq!(data(Some("mine")), "Ok(Folder(\"mine\"))");
+        assert_eq!(data(None), "Ok(Digits)");
+        for name in ["zfl:digits", "digits"] {
+            assert_eq!(data(Some(name)), "Ok(Digits)");
+        }
+        assert!(data(Some("synthetic_1_0.5")).contains("Differing(1.0, 0.5)"));
+        let fetched = sets.join("watch");
+        assert!(data(Some("zfl:watch")).contains(fetched.to_str().unwrap()));
+        let own = temp.path().join("data/watch");
+        fs::create_dir_all(&own).unwrap();
+        assert!(data(Some("watch")).contains(own.to_str().unwrap()));
+        assert!(data(Some("zfl:cifar")).contains("zfl data list"));
         let mnist = temp.path().join(MNIST);
         fs::create_dir_all(&mnist).unwrap();
-        assert_eq!(root.data(None), Data::Folder(mnist));
-        assert_eq!(root.data(Some(Path::new(DIGITS))), Data::Digits);
+        assert_eq!(data(None), format!("Ok(Folder({mnist:?}))"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::keys::spread::{Counts, Rates, Spread};
 use crate::keys::table::{self, Table};
 use crate::keys::{Commands, Key, keys, schema};
 use crate::refusal::Refusal;
-use crate::root::DIGITS;
+use crate::root::set_name;
 use crate::rule::{OptimizerChoice, PartitionChoice, PrivacyChoice, Rule, ScheduleChoice};
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
@@ -65,8 +65,8 @@ keys! {
         arithmetic: Named<Arithmetic> = Arithmetic::Fixed, RunAndServer "arithmetic" "Training";
         /// Source of every random number; the same seed gives the same model, bit by bit
         seed: Seed64 = 1, RunAndServer "seed" "Training";
-        /// Folder with the four files of MNIST or a set like it, gzipped or not; or zfl:digits, digits of 8 x 8 pixels
-        /// that are built in
+        /// Data set: a folder with the four files of MNIST or a set like it, a file of CSV, or a name, such as
+        /// zfl:digits, digits of 8 x 8 pixels that are built in; `zfl data list` has the names, docs/data.md the formats
         data: Folder | "the tree's data/mnist, else zfl:digits", RunAndServer "data" "Training";
         /// Training examples of each device; the mean, if the partition decides how many each has
         examples_per_client: Count | "an equal share of the data, at most 1200", RunAndServer "examples" "Training";
@@ -289,7 +289,7 @@ impl Settings {
             &mut self.out,
         ];
         for path in own.into_iter().flatten() {
-            if *path == Path::new(DIGITS) {
+            if names_a_set(folder, path) {
                 continue;
             }
             *path = standing(folder, path);
@@ -366,7 +366,7 @@ impl DeviceSettings {
 }
 
 /// Names of keys that are paths, or may be.
-const PATHS: [&str; 5] = ["data", "trace", "out", "board", "link"];
+const PATHS: [&str; 6] = ["data", "partition_file", "trace", "out", "board", "link"];
 
 /// Makes the paths in an experiment's table, and in tables and lists below it, ones that can be read from any
 /// folder: as [`Settings::read`] takes them from this one.
@@ -385,7 +385,9 @@ fn stand_value(name: &str, value: &mut toml::Value, folder: &Path) {
                 .iter_mut()
                 .for_each(|item| stand_value(name, item, folder));
         }
-        toml::Value::String(text) if PATHS.contains(&key) && text != DIGITS => {
+        toml::Value::String(text)
+            if PATHS.contains(&key) && !names_a_set(folder, Path::new(&*text)) =>
+        {
             // A board or a link without a slash is a name.
             let is_path = !matches!(key, "board" | "link") || text.contains('/');
             let path = standing(folder, Path::new(&*text));
@@ -395,6 +397,11 @@ fn stand_value(name: &str, value: &mut toml::Value, folder: &Path) {
         }
         _ => {}
     }
+}
+
+/// Tells if this is the name of a data set, and there is no file or folder of that name in this folder.
+fn names_a_set(folder: &Path, path: &Path) -> bool {
+    !standing(folder, path).exists() && set_name(path).is_some()
 }
 
 /// A path meant from this folder, as it is from any.

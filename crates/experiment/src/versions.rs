@@ -101,7 +101,10 @@ fn data(examples: &Data) -> Result<String> {
             "digits {}",
             finish(Sha256::new().chain_update(DIGITS.concat()))
         ),
-        Data::Folder(dir) => format!("{} {}", data_name(dir), sha256(&fl_data::files(dir))?),
+        Data::Synthetic(name, _) => format!("{name} of zfl {}", env!("CARGO_PKG_VERSION")),
+        Data::Folder(dir) | Data::Set(_, dir) => {
+            format!("{} {}", data_name(dir), sha256(&fl_data::files(dir))?)
+        }
     })
 }
 

@@ -153,9 +153,9 @@ pub trait ServerRule: Send + Sync {
         false
     }
 
-    /// Tells if it takes every step of a device for one of plain SGD at the rate that the device was told.
-    fn assumes_sgd(&self) -> bool {
-        false
+    /// Momentum of the devices' SGD with which it reckons, 0 for plain SGD; `None` if any optimizer will do.
+    fn assumed_momentum(&self) -> Option<f64> {
+        None
     }
 
     /// Tells if the updates decide the model by nothing but their weighted mean, so that noise on that mean

@@ -61,6 +61,12 @@ pub enum Problem {
     /// Not an IDX file of the kind that belongs here, or one that does not fit the other files.
     #[error("{0}")]
     Format(String),
+    /// A table that cannot be used.
+    #[error("{0}")]
+    Table(String),
+    /// A problem of one of several files.
+    #[error("{1}")]
+    At(PathBuf, Box<Problem>),
     /// A `SHA256SUMS` that cannot be read.
     #[error("{0}")]
     Sums(String),
@@ -86,7 +92,9 @@ impl DataError {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         match &self.problem {
             Problem::NoFolder(_) => {
-                "give --data the folder with the four files of the data set".to_owned()
+                "give --data the folder with the four files of the data set, a file of CSV, or the name of a \
+                 set (zfl data list)"
+                    .to_owned()
             }
             Problem::Missing { there } => {
                 let there = match &there[..] {
@@ -117,6 +125,8 @@ impl DataError {
             Problem::Format(_) => {
                 "get the right file, or give another folder with --data".to_owned()
             }
+            Problem::Table(_) => "docs/data.md has the format".to_owned(),
+            Problem::At(_, _) => "see the file".to_owned(),
             Problem::Sums(_) => {
                 "write it anew with sha256sum, or take SHA256SUMS out of the folder".to_owned()
             }

@@ -1,9 +1,10 @@
 //! Data sets of labelled octet vectors, and how their examples are dealt out to clients.
 //!
-//! A data set is a directory with the four IDX files that MNIST made a habit of, plain or gzipped:
-//! `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` for testing. [`load`] reads
-//! them, also under other common names; [`digits`] is a small one that is built in. A [`Partitioner`] deals the
-//! training examples out.
+//! A data set is a directory with the four IDX files that MNIST made a habit of, plain or gzipped
+//! (`train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` for testing, also under other
+//! common names), or a table of features in CSV. [`load`] reads both. [`digits`] is a small set that is built in,
+//! [`Synthetic`] one that is generated, [`SETS`] those with a name. Features that are no octets become octets by
+//! [`Scaling`]. A [`Partitioner`] deals the training examples out.
 //!
 //! # Invariants
 //! - Files are not trusted: no memory is taken for a size that a header claims before the bytes are
@@ -12,13 +13,15 @@
 //!   machine and in every later version.
 //!
 //! # Left out on purpose
-//! Models, clients' IDs on the wire, scaling of pixels: inputs stay octets to the end.
+//! Models, clients' IDs on the wire: inputs are octets to the end. Fetching what is not here.
 
 #![forbid(unsafe_code)]
 
 mod dataset;
 mod error;
 mod partition;
+mod scaling;
+mod sets;
 mod source;
 
 pub use dataset::{Dataset, Splits};
@@ -27,4 +30,9 @@ pub use partition::{
     MAX_INDICES_BYTES, Natural, PARTITIONERS, Partition, PartitionError, PartitionRequest,
     PartitionSummary, Partitioner, equal_share, iid, partitioner,
 };
-pub use source::{DIGITS, Loaded, MAX_FILE_BYTES, digits, files, load};
+pub use scaling::{CLIP, ColumnScale, Scaling};
+pub use sets::{SETS, Set, set};
+pub use source::{
+    DIGITS, Loaded, MAX_FILE_BYTES, Synthetic, Windows, digits, files, load, load_text,
+    watch_tables,
+};

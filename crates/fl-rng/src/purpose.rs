@@ -21,6 +21,8 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Examples of a data set that is generated.
+    Synthetic = ascii("synth"),
     /// Values of the keys of a sweep.
     Sweep = ascii("sweep"),
     /// Hyper-parameters of a client that are drawn once.
@@ -39,7 +41,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -47,6 +49,7 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Synthetic,
         Self::Sweep,
         Self::Local,
         Self::Straggle,

@@ -66,4 +66,4 @@ pub use summary::{
 };
 pub(crate) use tail::MAX_LINE;
 pub use tail::{EVENTS, Tail, replay};
-pub use write::{INPUTS, PARTITION, RoundEnd, RunDir, Traffic, model_sha256};
+pub use write::{INPUTS, PARTITION, RoundEnd, RunDir, SCALING, Traffic, model_sha256};

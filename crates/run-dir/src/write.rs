@@ -23,6 +23,9 @@ use crate::{
 /// The table of the examples of each client.
 pub const PARTITION: &str = "partition.csv";
 
+/// The scales of features that were no octets, and the names of classes.
+pub const SCALING: &str = "scaling.json";
+
 /// The folder of copies of files that the configuration names, as names of files in it begin.
 pub const INPUTS: &str = "inputs/";
 
@@ -172,7 +175,7 @@ impl RunDir {
         &self.state
     }
 
-    /// Writes a file that stays as it is; its name is that of [`PARTITION`], or begins with [`INPUTS`].
+    /// Writes a file that stays as it is; its name is [`PARTITION`] or [`SCALING`], or begins with [`INPUTS`].
     ///
     /// # Errors
     /// If the disk does not take it.
@@ -394,7 +397,7 @@ fn parse_model(bytes: &[u8], model: &Model) -> Result<(Vec<f32>, About)> {
 
 /// Tells whether a file of this name stays as it is.
 fn is_input(name: &str) -> bool {
-    name == PARTITION || name.starts_with(INPUTS)
+    [PARTITION, SCALING].contains(&name) || name.starts_with(INPUTS)
 }
 
 pub(crate) fn at(path: &Path, name: &str) -> String {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zfl_dashboard::Dashboard;
 use zfl_experiment::{Experiment, versions};
-use zfl_run_dir::{Meta, PARTITION, RunDir};
+use zfl_run_dir::{Meta, PARTITION, RunDir, SCALING};
 
 /// Opens the page's socket. Done before the fleet's namespaces are entered, so that the page is
 /// served on this machine's own loopback.
@@ -47,6 +47,9 @@ pub(crate) fn describe(
     meta.save(&experiment.out)?;
     let table = experiment.partition_table(train);
     run_dir.keep(PARTITION, table.as_bytes())?;
+    if let Some(scaling) = &experiment.scaling {
+        run_dir.keep(SCALING, &serde_json::to_vec_pretty(scaling)?)?;
+    }
     Ok(meta)
 }
 

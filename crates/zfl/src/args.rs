@@ -3,6 +3,7 @@
 //! The flags of keys come from [`zfl_experiment`]; the others are declared here. A flag that alone is
 //! nonsense is refused by clap; what takes several flags, the data or a board, by [`zfl_experiment`]. Either way before anything starts, with status 2.
 
+use crate::data::GetArgs;
 use crate::keys::{RunKeys, ServerKeys};
 use crate::terminal::display::DisplayArgs;
 use crate::values::{address, capture, dashboard, server};
@@ -120,6 +121,10 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 pub enum DataCommand {
+    /// List the data sets that have a name, with their licences
+    List,
+    /// Fetch a data set that has a name
+    Get(GetArgs),
     /// Print what each device of a run would get, before any run: examples by class, by device
     Show(ShowArgs),
 }

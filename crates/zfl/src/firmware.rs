@@ -36,15 +36,20 @@ pub fn find(image: &Path) -> Result<Option<PathBuf>, Refusal> {
     )))
 }
 
-/// Folders that may keep it: the user's cache, else one among the temporary files.
-fn folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+/// The user's cache: a folder for what can be had again.
+pub fn cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| {
         variable(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-    let cache = cache.map(|folder| folder.join("zfl"));
+    cache.map(|folder| folder.join("zfl"))
+}
+
+/// Folders that may keep it: the user's cache, else one among the temporary files.
+fn folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let cache = cache(variable);
     let temporary = std::env::temp_dir().join(format!("zfl-{}", geteuid()));
     cache.into_iter().chain([temporary]).collect()
 }
@@ -72,7 +77,7 @@ fn keep(folder: &Path, name: OsString, content: &[u8]) -> io::Result<PathBuf> {
 }
 
 /// Makes a folder, which has to be the user's and nobody else's to write.
-fn make(folder: &Path) -> io::Result<()> {
+pub fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)

@@ -88,6 +88,7 @@ fn failed(error: &anyhow::Error) -> u8 {
 
 fn perform(cli: Cli, began: Instant) -> Result<u8> {
     let root = Root::find(cli.root().as_deref())?.with_firmware(firmware::find);
+    let root = root.with_sets(data::folder());
     for line in &root.notes {
         output::note(&format!("warning: {line}"));
     }

@@ -20,6 +20,7 @@ mod idx;
 mod link;
 mod message;
 mod run_dir;
+mod table;
 mod trace;
 
 pub mod seeds;
@@ -100,6 +101,11 @@ pub const TARGETS: &[Target] = &[
         name: "run-dir",
         check: run_dir::check,
         damaged: 15,
+    },
+    Target {
+        name: "table",
+        check: table::check,
+        damaged: 300,
     },
     Target {
         name: "trace",

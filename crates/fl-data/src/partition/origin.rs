@@ -1,7 +1,7 @@
 //! Whom the examples are from: as a source says it, or a file of indices.
 
 use super::PartitionError;
-use std::path::Path;
+use std::collections::BTreeMap;
 
 /// Most of a file of indices, in bytes: some ten million of them.
 pub const MAX_INDICES_BYTES: u64 = 64 << 20;
@@ -51,27 +51,13 @@ impl Natural {
         })
     }
 
-    /// Reads such a file, up to a bound.
-    ///
-    /// # Errors
-    /// Words for people, with the path.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let text = zfl_files::read_text(path, MAX_INDICES_BYTES).map_err(|e| e.to_string())?;
-        Self::of_indices(&text).map_err(|problem| format!("{}: {problem}", path.display()))
-    }
-
-    /// Groups examples by the name of the one that each is from; clients are in the order of their names, those that
-    /// are numbers in the order of numbers.
-    pub(crate) fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut parts = std::collections::BTreeMap::<_, Vec<u32>>::new();
-        for (index, name) in (0_u32..).zip(names) {
-            let number = name.parse::<u64>().unwrap_or(u64::MAX);
-            parts.entry((number, name)).or_default().push(index);
-        }
-        Self {
-            names: parts.keys().map(|(_, name)| (*name).to_owned()).collect(),
-            parts: parts.into_values().collect(),
-        }
+    /// The examples by the name of the one that they are from. Clients are in the order of their names, those that are
+    /// numbers in the order of numbers.
+    pub(crate) fn of_names(parts: BTreeMap<String, Vec<u32>>) -> Self {
+        let mut named: Vec<_> = parts.into_iter().collect();
+        named.sort_by_key(|(name, _)| name.parse::<u64>().unwrap_or(u64::MAX));
+        let (names, parts) = named.into_iter().unzip();
+        Self { names, parts }
     }
 
     /// Refuses an example that there is not, or that two clients have.
@@ -104,9 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn examples_are_grouped_by_name_and_numbers_are_in_their_order() {
-        let natural = Natural::of_names(["10", "9", "anna", "10", "bert"].into_iter());
+    fn clients_are_in_the_order_of_their_names_or_numbers() {
+        let parts = [("10", 0), ("9", 1), ("anna", 2), ("bert", 4)];
+        let parts = parts.map(|(name, index)| (name.to_owned(), vec![index]));
+        let natural = Natural::of_names(BTreeMap::from(parts));
         assert_eq!(natural.names, ["9", "10", "anna", "bert"]);
-        assert_eq!(natural.parts, [vec![1], vec![0, 3], vec![2], vec![4]]);
+        assert_eq!(natural.parts, [[1], [0], [2], [4]]);
     }
 }

@@ -5,6 +5,8 @@
 
 use crate::dataset::{Dataset, Splits};
 use crate::error::{DataError, Problem};
+use crate::partition::Natural;
+use crate::scaling::Scaling;
 use crate::source::gzip::{MAGIC, Members};
 use crate::source::idx::{self, Idx};
 use crate::source::names::{self, Found, Role};
@@ -21,10 +23,14 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 const SUMS: &str = "SHA256SUMS";
 
 /// A data set, and what a person should know of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// Its examples.
     pub splits: Splits,
+    /// Whom those for training are from, if the source says it.
+    pub natural: Option<Natural>,
+    /// Scale of its features, if it is not one of octets.
+    pub scaling: Option<Scaling>,
     /// Lines for people.
     pub warnings: Vec<String>,
 }
@@ -33,7 +39,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// [`DataError`] names the file that is missing, truncated, malformed or not the expected one.
-pub fn load(dir: &Path) -> Result<Loaded, DataError> {
+pub(super) fn load(dir: &Path) -> Result<Loaded, DataError> {
     let error = |path: PathBuf, problem| DataError {
         path,
         problem,
@@ -58,12 +64,10 @@ pub fn load(dir: &Path) -> Result<Loaded, DataError> {
     Ok(Loaded { warnings, ..loaded })
 }
 
-/// The files that [`load`] reads of a directory, in the order of their names.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
+/// The files that [`load`] reads of a directory.
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let found = names::find(dir).unwrap_or_default();
-    let mut files: Vec<_> = found.into_iter().map(|file| file.path).collect();
-    files.sort();
-    files
+    found.into_iter().map(|file| file.path).collect()
 }
 
 fn name(file: &Found) -> &str {
@@ -132,7 +136,12 @@ pub(super) fn assemble(
         .gaps()
         .map_err(Problem::Format)
         .map_err(refused(Role::TrainLabels))?;
-    Ok(Loaded { splits, warnings })
+    Ok(Loaded {
+        splits,
+        natural: None,
+        scaling: None,
+        warnings,
+    })
 }
 
 /// Refuses images and labels that are not as many, or none.

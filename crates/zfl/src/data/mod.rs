@@ -1,8 +1,14 @@
 //! `zfl data`: data sets, and how they are dealt out.
 
+mod get;
+
+pub use get::{GetArgs, folder};
+
 use crate::args::{DataArgs, DataCommand, ShowArgs};
+use crate::terminal::text::clean;
 use crate::{output, run};
 use anyhow::Result;
+use fl_data::SETS;
 use std::fmt::Write;
 use zfl_experiment::{Experiment, Refusal, Root};
 
@@ -12,8 +18,34 @@ use zfl_experiment::{Experiment, Refusal, Root};
 /// A [`Refusal`] of what cannot be meant.
 pub fn data(args: DataArgs, root: &Root) -> Result<()> {
     match args.command {
+        DataCommand::List => list(root),
+        DataCommand::Get(args) => get::get(&args, root),
         DataCommand::Show(args) => show(args, root),
     }
+}
+
+/// Prints the sets that have a name.
+fn list(root: &Root) -> Result<()> {
+    for set in &SETS {
+        let there = root
+            .set_folder(set.name)
+            .is_some_and(|folder| folder.is_dir());
+        let state = match (set.fetched_bytes, there) {
+            (0, _) => String::new(),
+            (_, true) => ", fetched".to_owned(),
+            (bytes, false) => {
+                let mb = bytes as f64 / 1e6;
+                format!(", {mb:.1} MB to fetch: zfl data get {}", set.name)
+            }
+        };
+        output::line(&format!("{:<14} {}", set.name, set.about))?;
+        output::line(&format!(
+            "{:15}{} examples, inputs {}{state}",
+            "", set.examples, set.shape
+        ))?;
+        output::line(&format!("{:15}licence: {}", "", set.licence))?;
+    }
+    output::line("--data takes a name, a folder of IDX files, or a file of CSV: docs/data.md")
 }
 
 /// Prints what each device would get.
@@ -61,6 +93,9 @@ fn table(experiment: &Experiment, counts: &[Vec<u32>]) -> String {
                 0 => write!(text, " {:>width$}", "."),
                 count => write!(text, " {count:>width$}"),
             };
+        }
+        if let Some(name) = experiment.client_names.get(client) {
+            let _ = write!(text, "  {}", clean(name));
         }
         text.push('\n');
     }
