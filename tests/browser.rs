@@ -429,8 +429,8 @@ fn aggregator() -> zfl_aggregator::Config {
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,
         overrides: std::collections::BTreeMap::new(),
-        encoding_up: &fl_proto::codec::F32,
-        encoding_down: &fl_proto::codec::F32,
+        encoding_up: fl_proto::codec::Encoding::default(),
+        encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
     }
 }

@@ -18,6 +18,7 @@
 mod algorithm;
 mod broadcast;
 mod capabilities;
+mod changes;
 mod complete;
 mod config;
 mod device;

@@ -9,13 +9,14 @@ use zfl_clock::Instant;
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
-use fl_proto::message::{MODEL, Outgoing};
+use fl_proto::codec::Encoding;
+use fl_proto::message::MODEL;
 use fl_round::{Action, Faults, Start, StartAnswer};
 use tokio::task::{JoinSet, spawn_blocking};
 use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
 
 use crate::algorithm::RunningAlgorithm;
-use crate::broadcast::{Broadcast, Form};
+use crate::broadcast::{Broadcast, Form, arrived};
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
 use crate::local::PartialWork;
@@ -173,12 +174,18 @@ impl Rounds {
             let travelling = shared.config.travelling();
             let model = (travelling > 0).then_some((MODEL, &params[..travelling]));
             let sections = model.into_iter().chain(beside);
-            let sections = sections.map(|(name, numbers)| Outgoing {
-                name,
-                codec: shared.config.codec_down(name),
-                numbers,
-            });
-            Broadcast::new(&sections.collect::<Vec<_>>(), with_json)
+            let tensors = shared.config.tensors();
+            let sections = sections
+                .map(|(name, numbers)| shared.config.outgoing(round, name, numbers, &tensors));
+            let sections: Vec<_> = sections.collect();
+            if shared.config.sends_changes() {
+                let model = match shared.config.encoding_down == Encoding::default() {
+                    true => params.clone(),
+                    false => Arc::new(arrived(&sections[0])),
+                };
+                shared.keep_base(round, model);
+            }
+            Broadcast::new(&sections, with_json)
         };
         spawn_blocking(encode).await?
     }

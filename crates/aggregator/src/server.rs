@@ -15,8 +15,8 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_http_server::Limits;
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
-    RunDir, TrainingSummary, model_sha256,
+    ClientFailure, ClientRecord, Event, FleetRecord, OnDevices, Record, Resumed, RoundPhase,
+    RoundRecord, RunDir, TrainingSummary, model_sha256,
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
@@ -254,6 +254,7 @@ impl Server {
             final_accuracy: table.last().and_then(|record| record.test_accuracy),
             final_loss: table.last().and_then(|record| record.test_loss),
             best_accuracy: best,
+            on_devices: OnDevices::of(table).map(Box::new),
             epsilon: table
                 .last()
                 .and_then(|record| record.metrics.get("epsilon").copied()),

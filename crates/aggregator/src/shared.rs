@@ -13,12 +13,15 @@ use fl_algo::{Sections, Update};
 use fl_data::{Dataset, Partition};
 use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
-use fl_round::{Action, ClientState, Delivery, Failure, Machine, Note, Phase, Placed, Refused};
+use fl_round::{
+    Action, ClientState, Delivery, Failure, Machine, Note, Phase, Placed, Refused, Stragglers,
+};
 use tokio::sync::{mpsc, watch};
 use zfl_clock::Instant;
 use zfl_run_dir::{ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
+use crate::changes::Bases;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::evaluation::Taken;
@@ -55,6 +58,7 @@ pub struct Shared {
     pub(crate) log: Log,
     pub(crate) states: KeptByClient,
     pub(crate) on_the_way: OnTheWay,
+    pub(crate) bases: Bases,
     pub(crate) refusals: Refusals,
     state: Mutex<State>,
     /// Start of the machine's clock.
@@ -139,6 +143,7 @@ impl Shared {
             log,
             states,
             on_the_way: OnTheWay::default(),
+            bases: Bases::default(),
             refusals: Refusals::new(),
             state: Mutex::new(state),
             began: Instant::now(),
@@ -262,6 +267,14 @@ impl Shared {
     /// Tells that a round came to a phase that only its caller knows of.
     pub(crate) fn enter(&self, round: u32, phase: RoundPhase) {
         self.log.emit(Event::PhaseEntered { round, phase });
+    }
+
+    /// Keeps the model of a round, as devices are sent it, as long as an update may be its changes.
+    pub(crate) fn keep_base(&self, round: u32, model: Arc<Vec<f32>>) {
+        if self.config.stragglers == Stragglers::Refuse {
+            self.bases.forget_before(round);
+        }
+        self.bases.insert(round, model);
     }
 
     /// Adds bytes that went over a client's connections.

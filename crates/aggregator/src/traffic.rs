@@ -253,9 +253,9 @@ pub(crate) mod tests {
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
             overrides: BTreeMap::new(),
-            encoding_up: &fl_proto::codec::F32,
+            encoding_up: fl_proto::codec::Encoding::default(),
+            encoding_down: fl_proto::codec::Encoding::default(),
             evaluation: None,
-            encoding_down: &fl_proto::codec::F32,
         };
         let partition = fl_data::iid(train.len(), &[train.len()], 7).unwrap();
         let events = zfl_run_dir::EventLog::new(tempfile::tempfile().unwrap()).unwrap();

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
-use crate::encoding::Encoding;
+use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
@@ -9,7 +9,7 @@ use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Hiding, Optimizing, Partitioning, Scheduling, Strategy};
+use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
@@ -100,9 +100,11 @@ pub struct Experiment {
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Encoding of the model on its way to a device.
-    pub encoding_down: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_down: Chosen<Downward>,
     /// Encoding of a device's update.
-    pub encoding_up: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_up: Chosen<Upward>,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -350,8 +352,8 @@ impl Experiment {
             stragglers: settings.stragglers(),
             drop_stragglers: settings.drop_stragglers(),
             arithmetic: settings.arithmetic(),
-            encoding_down: settings.encoding_down(),
-            encoding_up: settings.encoding_up(),
+            encoding_down: Chosen::resolve(settings.encoding_down.as_ref())?,
+            encoding_up: Chosen::resolve(settings.encoding_up.as_ref())?,
             hidden,
             layers,
             activation,
@@ -522,8 +524,8 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             attackers: self.attackers(),
-            encoding_up: self.encoding_up.0,
-            encoding_down: self.encoding_down.0,
+            encoding_up: self.encoding_up.0.0,
+            encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
         }
     }
@@ -598,25 +600,22 @@ impl Experiment {
         self.model.shape().num_params() as u64
     }
 
-    /// Numbers that the algorithm keeps on a device and that nobody else has.
-    pub fn personal_numbers(&self) -> u32 {
-        let sizes = Sizes::from(self.model.shape());
-        self.strategy.personal_numbers(&sizes) as u32
+    /// Numbers that stay on a device and that nobody else has.
+    pub fn personal_numbers(&self) -> usize {
+        self.aggregator().personal_numbers()
     }
 
-    /// Groups whose devices lose what the algorithm keeps on them when they reboot, as a line for people.
+    /// Group whose devices lose what stays on them when they reboot, as a line for people.
     fn note_on_storage(&self) -> Option<String> {
         let lacks = |group: &&FleetGroup| {
             let board = group.board.as_ref();
             board.is_some_and(|board| board.storage.is_none())
         };
-        let group = self.groups.iter().find(lacks)?;
-        let strategy = self.strategy.algorithm.name;
+        let kind = self.groups.iter().find(lacks)?.kind();
         (self.personal_numbers() > 0).then(|| {
             format!(
-                "{strategy} keeps something on devices that nobody else has, and {} has no storage: a device \
-                 that reboots begins anew",
-                group.kind()
+                "devices keep something that nobody else has, and {kind} has no storage: a device that reboots \
+                 begins anew"
             )
         })
     }

@@ -7,7 +7,7 @@
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
 use crate::choice::{BodyChoice, Network, Time};
-use crate::encoding::{Encoding, Encodings};
+use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
     Probability, RunName, Seconds, Seed, Seed64, Switch, Units,
@@ -83,9 +83,9 @@ keys! {
         /// Algorithm that devices and server follow
         strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
         /// Encoding of the model on its way to a device
-        encoding_down: Encodings = Encoding::default(), RunAndServer "encoding-down" "Training";
+        encoding_down: Rule<Downward> | "\"f32\"", RunAndServer "encoding-down" "Training";
         /// Encoding of a device's update
-        encoding_up: Encodings = Encoding::default(), RunAndServer "encoding-up" "Training";
+        encoding_up: Rule<Upward> | "\"f32\"", RunAndServer "encoding-up" "Training";
         /// Weights of the updates of a round
         weighting: Named<Weighting> | "\"num-examples\"; \"uniform\" with central privacy", RunAndServer "weighting" "Rounds";
         /// Fewest updates that a round needs; with fewer the run fails

@@ -283,6 +283,10 @@ impl TrainJob {
         }
         if !self.begun {
             self.begun = true;
+            if self.pass == 0 {
+                let Buffers { params, update, .. } = &mut self.buffers;
+                update.begin(params, self.round_config.seed);
+            }
             self.with_rule(0, LocalRule::begin);
         }
         self.outcome = match self.train(max_examples) {
@@ -369,6 +373,8 @@ impl TrainJob {
         if next == Pass::Done {
             let loss = self.trainer.mean_loss();
             let (steps, clipped) = (self.steps, self.protect());
+            let Buffers { params, update, .. } = &mut self.buffers;
+            update.end(params, self.start.round);
             return Some(Outcome::Trained {
                 loss,
                 steps,

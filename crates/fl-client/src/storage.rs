@@ -134,7 +134,7 @@ pub(crate) fn load(
     for slot in [0, 1] {
         if slots.round(slot)? == Some(round) {
             slots.read(slot, buffers)?;
-            buffers.rule.state_arrived(round);
+            buffers.personal_arrived(round);
             return Ok(());
         }
     }
@@ -286,6 +286,7 @@ impl<'a> Slots<'a> {
 mod tests {
     use super::*;
     use fl_algo::{LocalRule, Sizes};
+    use fl_nn::{Activation, Model, Shape};
     use std::vec;
 
     /// Parameters of the model: more than one piece.
@@ -344,9 +345,11 @@ mod tests {
 
     /// Buffers whose personal part is all of this number.
     fn buffers(number: f32) -> Buffers {
-        let mut rule = LocalRule::named("ditto", Sizes::from(COUNT)).unwrap();
+        let shape = Shape::new(&[COUNT / 10 - 1, 10]).unwrap();
+        let mut rule = LocalRule::named("ditto", Sizes::from(&shape)).unwrap();
         rule.prepare([]).unwrap();
-        let mut buffers = Buffers::new(COUNT, rule).unwrap();
+        let model = Model::new(shape, Activation::Relu);
+        let mut buffers = Buffers::new(&model, rule).unwrap();
         buffers.personal_mut().for_each(|place| *place = number);
         buffers
     }

@@ -56,6 +56,7 @@ fn welcome() -> Welcome {
         params: Params::new(),
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
+        encoding_args: fl_proto::Params::new(),
         holdout: 0,
     }
 }
@@ -72,6 +73,7 @@ fn start(round: u32, token: &str) -> Start {
         params: Params::new(),
         state_round: 0,
         encoding_up: "f32".try_into().unwrap(),
+        encoding_args: Params::new(),
         optimizer: None,
         privacy: None,
         evaluate: false,
@@ -93,6 +95,7 @@ fn model_section<'a>(codec: &'static dyn Codec, numbers: &'a [f32]) -> Outgoing<
     Outgoing {
         name: MODEL,
         codec,
+        plan: fl_proto::codec::Plan::default(),
         numbers,
     }
 }
@@ -341,6 +344,7 @@ fn vector<'a>(name: &'a str, numbers: &'a [f32]) -> Outgoing<'a> {
     Outgoing {
         name,
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers,
     }
 }

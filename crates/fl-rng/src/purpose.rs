@@ -21,6 +21,8 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Rounding by a codec.
+    Encoding = ascii("encoding"),
     /// Examples of a data set that is generated.
     Synthetic = ascii("synth"),
     /// Values of the keys of a sweep.
@@ -41,7 +43,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -49,6 +51,7 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Encoding,
         Self::Synthetic,
         Self::Sweep,
         Self::Local,

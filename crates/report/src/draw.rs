@@ -240,6 +240,12 @@ fn band(points: &[Point], color: &str) -> Option<Plot> {
     )
 }
 
+/// The room between two curves.
+pub fn filled(x: &[f64], from: &[f64], to: &[f64], color: &str) -> Plot {
+    let (from, to) = (from.to_vec(), to.to_vec());
+    BandPlot::new(x.to_vec(), from, to).with_color(color).into()
+}
+
 /// A box for each label that has values.
 pub fn boxes(groups: &[(String, Vec<f64>)]) -> Option<Plot> {
     let mut plot = BoxPlot::new()

@@ -61,8 +61,8 @@ pub use round::RoundRecord;
 pub use seal::{Damaged, Seal};
 pub use state::{StateDir, StatePart};
 pub use summary::{
-    ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
-    TrainingSummary,
+    ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, OnDevices,
+    RunSummary, TrainingSummary,
 };
 pub(crate) use tail::MAX_LINE;
 pub use tail::{EVENTS, Tail, replay};

@@ -12,11 +12,17 @@ const FOLDER: &str = "storage";
 
 /// Storage that the devices of an experiment need; none if the algorithm keeps nothing there.
 pub(crate) fn of(experiment: &Experiment) -> Option<StorageConfig> {
-    let count = experiment.personal_numbers();
+    let count = numbers(experiment);
     (count > 0).then(|| StorageConfig {
         dir: experiment.out.join(FOLDER),
         octets: storage_octets(count),
     })
+}
+
+/// Numbers that stay on a device.
+fn numbers(experiment: &Experiment) -> u32 {
+    // A model has far fewer.
+    u32::try_from(experiment.personal_numbers()).unwrap_or(u32::MAX)
 }
 
 /// Sets the folder of the devices' storage.
@@ -68,7 +74,7 @@ fn lacking(
             client,
             seed: experiment.seed,
             rule: experiment.strategy.algorithm.device.rule,
-            count: experiment.personal_numbers(),
+            count: numbers(experiment),
         };
         let stored = stored_rounds(config, owner);
         if !stored.is_ok_and(|mut rounds| rounds.any(|stored| stored == round)) {

@@ -87,8 +87,8 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         model: model(),
         seed: 7,
         overrides: BTreeMap::new(),
-        encoding_up: &F32,
-        encoding_down: &F32,
+        encoding_up: fl_proto::codec::Encoding::default(),
+        encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
     }
 }

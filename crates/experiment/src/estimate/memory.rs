@@ -35,14 +35,8 @@ pub fn training_bytes(
     batch_size: u32,
     examples: u32,
 ) -> Result<u64, Refusal> {
-    let vectors = experiment.strategy.vectors();
-    let demand = Demand {
-        batch_size,
-        examples,
-        optimizer: experiment.optimizer.local().rule,
-        keeps_global: experiment.privacy.is_some(),
-    };
-    device_bytes(&experiment.model, vectors, demand).map_err(|error| {
+    let needed = experiment.aggregator().memory_of(batch_size, examples);
+    needed.map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
         ))

@@ -1,7 +1,7 @@
 //! The kinds of rules: partitioners, algorithms, attacks.
 
 use super::{Chosen, RuleKind};
-use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, Sizes, VectorSpec, Way};
+use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, Sizes, Way};
 use fl_data::{PARTITIONERS, Partitioner};
 use fl_param::{ParamError, ParamSpec, Params};
 
@@ -121,18 +121,6 @@ impl Strategy {
             return "federated averaging".to_owned();
         }
         self.to_string()
-    }
-
-    /// Vectors that devices need for it beside the model.
-    pub fn vectors(&self) -> &'static [VectorSpec] {
-        let client = self.algorithm.device.client;
-        client.vectors(&self.device_params)
-    }
-
-    /// Numbers that it keeps on a device and that nobody else has.
-    pub fn personal_numbers(&self, sizes: &Sizes) -> usize {
-        let half = self.algorithm.device;
-        half.personal_numbers(&self.device_params, sizes)
     }
 
     /// Sections of its messages.
