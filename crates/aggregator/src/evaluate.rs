@@ -70,7 +70,7 @@ fn checked(found: Evaluation) -> Result<Evaluation, TrainError> {
 ///
 /// # Errors
 /// [`TrainError`] if the model or the data do not fit.
-pub(crate) fn classes(
+pub fn classes(
     model: &Model,
     params: &[f32],
     data: &Dataset,

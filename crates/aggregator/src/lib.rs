@@ -52,7 +52,7 @@ mod traffic;
 
 pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use entry::{Entry, Proof};
-pub use evaluate::evaluate;
+pub use evaluate::{classes, evaluate};
 pub use evaluation::Evaluation;
 pub use hooks::{Calculated, RoundFaults, RoundHooks};
 pub use local::{LocalOptimizer, PartialWork};

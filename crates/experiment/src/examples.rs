@@ -121,6 +121,23 @@ impl Examples {
     }
 }
 
+/// Loads the data set that is asked for, by these scales if they are given.
+///
+/// # Errors
+/// A [`Refusal`] with the file that cannot be used, and the way out.
+pub fn load_data(
+    asked: Option<&Path>,
+    scaling: Option<&Scaling>,
+    root: &Root,
+) -> Result<Loaded, Refusal> {
+    match (root.data(asked)?, scaling) {
+        (Data::Folder(dir), Some(scaling)) => {
+            fl_data::load_scaled(&dir, scaling).map_err(|error| Refusal(error.to_string()))
+        }
+        (data, _) => load(&data, root),
+    }
+}
+
 /// Loads a data set.
 fn load(data: &Data, root: &Root) -> Result<Loaded, Refusal> {
     let words = |error: DataError| Refusal(error.to_string());

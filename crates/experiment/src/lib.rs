@@ -34,6 +34,7 @@ pub mod versions;
 
 pub use choice::{Body, BodyChoice, Choice, Network, Time};
 pub use encoding::{Downward, Upward};
+pub use examples::load_data;
 pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;

@@ -33,6 +33,6 @@ pub use partition::{
 pub use scaling::{CLIP, ColumnScale, Scaling};
 pub use sets::{SETS, Set, set};
 pub use source::{
-    DIGITS, Loaded, MAX_FILE_BYTES, Synthetic, Windows, digits, files, load, load_text,
-    watch_tables,
+    DIGITS, Loaded, MAX_FILE_BYTES, Synthetic, Windows, digits, files, load, load_scaled,
+    load_text, watch_tables,
 };

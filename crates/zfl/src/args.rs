@@ -103,6 +103,12 @@ pub enum Command {
     /// Runs side by side: a table by their settings, with mean and spread over seeds
     #[command(after_help = crate::compare::EXAMPLES)]
     Compare(crate::compare::CompareArgs),
+    /// Write the results of a run for other programs: CSV, JSON, Parquet, TensorBoard; the model for PyTorch, Rust and C
+    #[command(after_help = crate::export::EXAMPLES)]
+    Export(crate::export::ExportArgs),
+    /// Accuracy, loss and confusion of a model on data
+    #[command(after_help = crate::eval::EXAMPLES)]
+    Eval(crate::eval::EvalArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
     /// Print the completions of a shell: `source <(zfl completions bash)`

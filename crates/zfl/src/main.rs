@@ -16,7 +16,9 @@ mod command;
 mod compare;
 mod data;
 mod devices;
+mod eval;
 mod events;
+mod export;
 mod firmware;
 mod keys;
 mod output;
@@ -135,6 +137,8 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
             clap_complete::generate(shell, &mut Cli::command(), "zfl", &mut script);
             output::print(&String::from_utf8_lossy(&script)).map(|()| 0)
         }
+        Command::Export(args) => export::export(&args, &root).map(|()| 0),
+        Command::Eval(args) => eval::eval(&args, &root).map(|()| 0),
         Command::Compare(args) => compare::compare(&args, &root).map(|()| 0),
         Command::Report(args) => {
             let find = |run: &PathBuf| runs::find(root.runs(), Some(run));

@@ -46,6 +46,34 @@ pub(super) trait Rows {
 pub(super) fn assemble(rows: &dyn Rows) -> Result<Loaded, Problem> {
     let survey = survey(rows)?;
     let scaling = survey.scaling(rows.columns())?;
+    let mut loaded = scaled(rows, scaling)?;
+    loaded.warnings = loaded.splits.gaps().map_err(Problem::Format)?;
+    loaded.warnings.extend(survey.warning(rows.columns()));
+    Ok(loaded)
+}
+
+/// Puts a data set together by the scales of another one with the same columns.
+pub(super) fn assemble_scaled(rows: &dyn Rows, scaling: &Scaling) -> Result<Loaded, Problem> {
+    let names = scaling.columns.iter().map(|column| &column.name);
+    if !scaling.columns.is_empty() && !names.eq(rows.columns()) {
+        return Err(Problem::Table(format!(
+            "it has {} columns of features, `{}`, and the model has scales of {}, `{}`: give data with the same ones",
+            rows.columns().len(),
+            rows.columns().join(", ").escape_debug(),
+            scaling.columns.len(),
+            names_of(scaling).escape_debug()
+        )));
+    }
+    scaled(rows, scaling.clone())
+}
+
+fn names_of(scaling: &Scaling) -> String {
+    let names = scaling.columns.iter().map(|column| column.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Reads the rows by these scales.
+fn scaled(rows: &dyn Rows, scaling: Scaling) -> Result<Loaded, Problem> {
     let width = scaling.width(rows.columns().len());
     let dataset = || Dataset {
         inputs: Vec::new(),
@@ -68,8 +96,14 @@ pub(super) fn assemble(rows: &dyn Rows) -> Result<Loaded, Problem> {
             &mut splits.train
         };
         let class = class_of.get(row.label).copied();
-        let class =
-            class.ok_or_else(|| Problem::Format("it has changed while it was read".into()))?;
+        let class = class.ok_or_else(|| {
+            Problem::Format(format!(
+                "there is no class `{}` among the {} that are known: the model has another label, or the file has \
+                 changed while it was read",
+                row.label.escape_debug(),
+                scaling.classes.len()
+            ))
+        })?;
         if let (Some(client), false) = (row.client, is_test) {
             let index = split.labels.len() as u32;
             match parts.get_mut(client) {
@@ -81,13 +115,11 @@ pub(super) fn assemble(rows: &dyn Rows) -> Result<Loaded, Problem> {
         scaling.scale(row.features, &mut split.inputs);
         Ok(())
     })?;
-    let mut warnings = splits.gaps().map_err(Problem::Format)?;
-    warnings.extend(survey.warning(rows.columns()));
     Ok(Loaded {
         splits,
         natural: (!parts.is_empty()).then(|| Natural::of_names(parts)),
         scaling: Some(scaling),
-        warnings,
+        warnings: Vec::new(),
     })
 }
 

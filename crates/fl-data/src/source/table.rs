@@ -4,6 +4,7 @@
 //! says whom it is from; `split`, if it is there, says `train` or `test`. All other columns are features.
 
 use crate::error::{DataError, Problem};
+use crate::scaling::Scaling;
 use crate::source::Loaded;
 use crate::source::directory::MAX_FILE_BYTES;
 use crate::source::gzip::{MAGIC, Members};
@@ -39,7 +40,11 @@ pub(super) fn files(path: &Path) -> Option<Vec<PathBuf>> {
 ///
 /// # Errors
 /// [`DataError`] names the file, the line and the column that cannot be used.
-pub(super) fn load(path: &Path, files: Vec<PathBuf>) -> Result<Loaded, DataError> {
+pub(super) fn load(
+    path: &Path,
+    files: Vec<PathBuf>,
+    scaling: Option<&Scaling>,
+) -> Result<Loaded, DataError> {
     let refused = |path: &Path| {
         let path = path.to_owned();
         move |problem| DataError {
@@ -70,7 +75,11 @@ pub(super) fn load(path: &Path, files: Vec<PathBuf>) -> Result<Loaded, DataError
         return Err(refused(&missing)(problem));
     }
     let tables = Tables { files: &files };
-    rows::assemble(&tables).map_err(|problem| match problem {
+    let assembled = match scaling {
+        Some(scaling) => rows::assemble_scaled(&tables, scaling),
+        None => rows::assemble(&tables),
+    };
+    assembled.map_err(|problem| match problem {
         // Told by the file that has it.
         Problem::At(file, problem) => refused(&file)(*problem),
         problem => refused(path)(problem),
