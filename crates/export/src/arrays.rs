@@ -9,6 +9,10 @@ const ON_A_LINE: usize = 8;
 /// Words about the model that both languages have as a comment.
 fn words(model: &SavedModel) -> String {
     let about = &model.about;
+    // It stands in a comment, which nothing in it may end or prolong.
+    let plain = |c: &char| c.is_ascii_alphanumeric() || ".-+".contains(*c);
+    let version = about.zfl_version.iter().flat_map(|text| text.chars());
+    let version: String = version.filter(plain).collect();
     let scale = match about.scaling.as_ref().map(|scaling| scaling.columns.len()) {
         None | Some(0) => "Inputs are octets x and enter as x / 255.".to_owned(),
         Some(columns) => format!(
@@ -22,13 +26,14 @@ fn words(model: &SavedModel) -> String {
          // {scale}\n\
          // A layer is sums[o] = BIAS[o] + sum over i of inputs[i] * WEIGHT[i * outputs + o]; all but the last are\n\
          // followed by {}. The class is that of the largest output.\n\n",
-        about.zfl_version.as_deref().unwrap_or_default(),
+        version,
         about.round,
-        about.seed.map_or_else(|| "unknown".to_owned(), |seed| seed.to_string()),
+        about
+            .seed
+            .map_or_else(|| "unknown".to_owned(), |seed| seed.to_string()),
         about.sha256,
         about.activation
     )
-    .replace('\r', "")
 }
 
 /// Numbers separated by commas, in lines.

@@ -2,8 +2,7 @@
 
 use crate::{output, runs};
 use anyhow::{Context, Error, Result, ensure};
-use clap::Args;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use fl_data::{Dataset, Scaling};
 use fl_nn::Evaluation;
 use std::fmt::Write;

@@ -3,8 +3,7 @@
 use crate::{output, runs};
 use anyhow::{Error, Result};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::{Path, PathBuf};
 use zfl_experiment::{Refusal, Root};
 use zfl_export::{Export, Format};
