@@ -12,7 +12,7 @@ use fl_proto::codec::{Encodes, Encoding};
 use fl_proto::message::Outgoing;
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_rng::derive_seed;
-use fl_round::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
+use fl_round::{EvaluationPolicy, Order, Policy, Selection, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
@@ -72,6 +72,12 @@ pub struct Config {
     pub quorum: u32,
     /// Treatment of updates that come after their round.
     pub stragglers: Stragglers,
+    /// Order in which updates count, where a round takes only the first.
+    pub order: Order,
+    /// Rule by which cohorts are chosen.
+    pub selection: Selection,
+    /// Energy that clients have for the run, in joules; those that are not here have no end of it.
+    pub budgets_j: BTreeMap<u32, f64>,
     /// Ready devices to wait for before a round starts; those known to be lost are not waited for.
     pub wait_for: u32,
     /// Longest wait for them.
@@ -367,6 +373,7 @@ impl Config {
             round_deadline_us: us(self.round_deadline),
             gone_after_us: us(GONE_AFTER),
             stragglers: self.stragglers,
+            order: self.order,
             start: StartPolicy {
                 at_once: STARTS_AT_ONCE,
                 tries: START_TRIES,
@@ -380,6 +387,12 @@ impl Config {
                 deadline_us: us(self.round_deadline),
             }),
         }
+    }
+
+    /// True if later rounds follow from what the machine of the rounds remembers of earlier ones.
+    pub(crate) fn remembers(&self) -> bool {
+        let is_uniform = self.selection.selector.name() == Selection::default().selector.name();
+        self.order == Order::Simulated || !is_uniform
     }
 
     /// The control message that starts a round on one client.
