@@ -184,7 +184,14 @@ fn what_cannot_be_evaluated_is_refused_before_a_run_directory_is_made() {
             "give --holdout",
         ),
     ] {
-        let run = Run::of(&evaluating(&[&["--rounds", "1"], flags].concat()));
+        let run = Run::of(
+            &[
+                &SMALL[..6],
+                &["--data", "zfl:digits", "--clients", "6"],
+                flags,
+            ]
+            .concat(),
+        );
         assert_eq!(run.said.status, Some(2), "{run:?}");
         assert!(run.said.err.contains(word), "{run:?}");
         assert!(!run.out().exists());
