@@ -105,13 +105,14 @@ fn what_cannot_be_dealt_or_loaded_is_refused_with_the_way_out() {
     let folder = folder();
     let data = table(folder.path());
     let digits = ["--data", "digits", "--clients", "200"];
-    for (partition, words) in [
-        ("shard", "take fewer"),
-        ("pathological", "take fewer clients"),
-        ("power-law", "lower min_per_class"),
-        ("exponential", "lower rate"),
+    for (partition, argument, words) in [
+        ("shard", "shards_per_client=9", "lower shards_per_client"),
+        ("pathological", "classes_per_client=9", "runs out"),
+        ("power-law", "sigma=1", "lower min_per_class"),
+        ("exponential", "rate=1", "lower rate"),
     ] {
-        is_refused(&[&digits[..], &["--partition", partition]].concat(), words);
+        let split = ["--partition", partition, "--partition-arg", argument];
+        is_refused(&[&digits[..], &split].concat(), words);
     }
     is_refused(
         &["--partition", "natural", "--data", "digits"],
