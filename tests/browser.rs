@@ -411,6 +411,9 @@ fn aggregator() -> zfl_aggregator::Config {
         over_commit: 0,
         quorum: 4,
         stragglers: Stragglers::Refuse,
+        order: Default::default(),
+        selection: Default::default(),
+        budgets_j: Default::default(),
         wait_for: 8,
         ready_deadline: Duration::from_secs(60),
         round_deadline: Duration::from_secs(60),
@@ -429,8 +432,8 @@ fn aggregator() -> zfl_aggregator::Config {
         model: fl_nn::Model::new(shape, fl_nn::Activation::Relu),
         seed: 1,
         overrides: std::collections::BTreeMap::new(),
-        encoding_up: &fl_proto::codec::F32,
-        encoding_down: &fl_proto::codec::F32,
+        encoding_up: fl_proto::codec::Encoding::default(),
+        encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
     }
 }

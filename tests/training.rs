@@ -241,6 +241,19 @@ fn an_optimizer_is_refused_where_the_algorithm_counts_the_steps_of_sgd() {
         "--strategy scaffold --optimizer-arg weight_decay=0.1",
         "without weight_decay",
     );
+    is_refused(
+        "--strategy fednova --optimizer adam",
+        "take --optimizer sgd",
+    );
+    let nova = "--strategy fednova --strategy-arg rho=0.9 --optimizer";
+    is_refused(
+        &format!("{nova} sgd"),
+        "--optimizer momentum with momentum=0.9",
+    );
+    assert_eq!(
+        run(&format!("{nova} momentum --lr 0.05")).said.status,
+        Some(0)
+    );
     is_refused("--optimizer adamw", "'adam'");
     is_refused("--optimizer-arg momentum=0.9", "no `momentum`");
     is_refused(

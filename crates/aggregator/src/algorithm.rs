@@ -1,6 +1,6 @@
 //! The algorithm of a run at work: its server rule, and what is kept of the clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,6 +13,7 @@ use zfl_run_dir::{StateDir, StatePart};
 
 use crate::config::{Config, Weighting};
 use crate::log::lock;
+use crate::memory;
 use crate::privacy::{RunningPrivacy, Spent};
 
 /// Name of the rule's own part of the state.
@@ -20,9 +21,6 @@ const RULE: &str = "rule";
 
 /// Name of the part of differential privacy.
 const PRIVACY: &str = "privacy";
-
-/// Names of the clients' parts begin so.
-const CLIENT: &str = "client-";
 
 /// The server's copies of what clients keep from round to round.
 #[derive(Clone, Debug, Default)]
@@ -151,6 +149,11 @@ impl RunningAlgorithm {
             .collect()
     }
 
+    /// Tells the rule the rounds before this one whose updates may still come.
+    pub fn may_come(&mut self, rounds: &BTreeSet<u32>) {
+        self.rule.may_come(rounds);
+    }
+
     /// Parameters of a client for a round, unless the rule changes them.
     pub fn configure(&self, round: u32, client: u32, local: &mut LocalParams) {
         self.rule.configure(round, client, local);
@@ -270,6 +273,7 @@ impl RunningAlgorithm {
                 round,
                 numbers,
                 vectors,
+                ..StatePart::default()
             };
             dir.write(RULE, &part)?;
         }
@@ -278,14 +282,14 @@ impl RunningAlgorithm {
         }
         for client in self.changed.drain(..) {
             if let Some(state) = self.clients.get(client) {
-                // A late update leaves a state of the round that it was asked in.
                 let of = f64::from(state.round);
                 let part = StatePart {
                     round,
-                    numbers: [("state_round".to_owned(), of)].into(),
+                    numbers: [(StatePart::ROUND.to_owned(), of)].into(),
                     vectors: state.sections.clone(),
+                    ..StatePart::default()
                 };
-                dir.write(&format!("{CLIENT}{client}"), &part)?;
+                dir.write(&format!("{}{client}", StatePart::CLIENT), &part)?;
             }
         }
         Ok(())
@@ -310,9 +314,14 @@ impl RunningAlgorithm {
                 saved = Some(SavedState { numbers, vectors });
                 continue;
             }
-            let client = name.strip_prefix(CLIENT).and_then(|id| id.parse().ok());
+            if memory::is_part(&name) {
+                continue;
+            }
+            let client = name
+                .strip_prefix(StatePart::CLIENT)
+                .and_then(|id| id.parse().ok());
             let client = client.with_context(|| format!("state of {name}: no such part"))?;
-            let of = numbers.get("state_round").copied().unwrap_or_default();
+            let of = numbers.get(StatePart::ROUND).copied().unwrap_or_default();
             let state = KeptVectors {
                 round: of as u32,
                 sections: vectors,

@@ -78,14 +78,16 @@ impl Broadcast {
     }
 }
 
+/// The numbers of a section that arrive at a device.
+pub(crate) fn arrived(section: &Outgoing<'_>) -> Vec<f32> {
+    let mut numbers = section.numbers.to_vec();
+    codec::round(section.codec, &section.plan, &mut numbers);
+    numbers
+}
+
 /// The field `sections` of the JSON form.
 fn encode_json(sections: &[Outgoing<'_>]) -> Result<String> {
-    let rounded = sections.iter().map(|section| {
-        let mut numbers = section.numbers.to_vec();
-        codec::round(section.codec, &mut numbers);
-        numbers
-    });
-    let rounded: Vec<_> = rounded.collect();
+    let rounded: Vec<_> = sections.iter().map(arrived).collect();
     let names = sections.iter().map(|section| section.name);
     let plain: Vec<_> = names.zip(rounded.iter().map(Vec::as_slice)).collect();
     json_form::encode_sections(&plain).context("a section's name")
@@ -134,6 +136,7 @@ mod tests {
         let model = Outgoing {
             name: MODEL,
             codec: &F16,
+            plan: codec::Plan::default(),
             numbers: &numbers,
         };
         let broadcast = Broadcast::new(&[model], true).unwrap();

@@ -8,8 +8,8 @@ use crate::shared::Shared;
 /// The reason, for a person: the codec, the rule or the bytes that it lacks.
 pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), String> {
     let config = &shared.config;
-    for codec in [config.encoding_up, config.encoding_down] {
-        let name = codec.name();
+    for encoding in [config.encoding_up, config.encoding_down] {
+        let name = encoding.codec().name();
         if !query.speaks(name) {
             return Err(format!(
                 "the device has no codec {name}, the experiment needs it"
@@ -46,10 +46,10 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
         } else {
             0
         };
-        shared.partition.indices(client as usize).len() + held
+        (shared.partition.indices(client as usize).len() + held) as u32
     };
     let needed = clients
-        .map(|client| config.memory_bytes(client, examples(client)))
+        .filter_map(|client| config.memory_bytes(client, examples(client)).ok())
         .min();
     match needed {
         Some(needed) if needed > memory => Err(format!(

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fl_algo::{
-    Attackers, Choice, Demand, LocalParams, SectionSpec, Sizes, VectorSpec, Way, device_bytes,
+    Attackers, Choice, Demand, LocalParams, MODEL, SectionSpec, Sizes, VectorSpec, Way,
+    device_bytes,
 };
-use fl_nn::{Init, Model};
-use fl_proto::codec::{self, Codec};
+use fl_nn::{Init, Model, PlanError};
+use fl_proto::codec::{Encodes, Encoding};
+use fl_proto::message::Outgoing;
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
-use fl_round::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
+use fl_rng::derive_seed;
+use fl_round::{EvaluationPolicy, Order, Policy, Selection, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
@@ -35,6 +38,9 @@ const START_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_s
 
 /// Silence after which a device that failed is no longer asked before a round; it may still come back.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+
+/// The client in the seed of what goes to a whole cohort.
+const TO_ALL: u32 = u32::MAX;
 
 /// Weight of each update in the mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +72,12 @@ pub struct Config {
     pub quorum: u32,
     /// Treatment of updates that come after their round.
     pub stragglers: Stragglers,
+    /// Order in which updates count, where a round takes only the first.
+    pub order: Order,
+    /// Rule by which cohorts are chosen.
+    pub selection: Selection,
+    /// Energy that clients have for the run, in joules; those that are not here have no end of it.
+    pub budgets_j: BTreeMap<u32, f64>,
     /// Ready devices to wait for before a round starts; those known to be lost are not waited for.
     pub wait_for: u32,
     /// Longest wait for them.
@@ -102,10 +114,10 @@ pub struct Config {
     pub overrides: BTreeMap<u32, LocalOverrides>,
     /// Clients that attack the run, and by which attack.
     pub attackers: Attackers,
-    /// Codec of updates.
-    pub encoding_up: &'static dyn Codec,
-    /// Codec of the model on its way down.
-    pub encoding_down: &'static dyn Codec,
+    /// Encoding of updates.
+    pub encoding_up: Encoding,
+    /// Encoding of the model on its way down.
+    pub encoding_down: Encoding,
     /// Evaluation of new models on devices, if there is any.
     pub evaluation: Option<Evaluation>,
 }
@@ -121,9 +133,9 @@ pub struct LocalOverrides {
     pub learning_rate: Option<f32>,
 }
 
-/// The name of a codec, as in control messages.
-pub(crate) fn codec_name(codec: &dyn Codec) -> CodecName {
-    CodecName::try_from(codec.name()).unwrap_or_default()
+/// The name of an encoding's codec, as in control messages.
+pub(crate) fn codec_name(encoding: Encoding) -> CodecName {
+    CodecName::try_from(encoding.codec().name()).unwrap_or_default()
 }
 
 impl Config {
@@ -155,7 +167,23 @@ impl Config {
             ..
         } = &self.algorithm;
         let half = algorithm.device;
-        half.keeps_personal(device_params, &self.sizes())
+        half.keeps_personal(device_params, &self.sizes()) || self.has_feedback()
+    }
+
+    /// Numbers that stay on a device from round to round and that nobody else has.
+    pub fn personal_numbers(&self) -> usize {
+        let Choice {
+            algorithm,
+            device_params,
+            ..
+        } = &self.algorithm;
+        let half = algorithm.device;
+        let lost = if self.has_feedback() {
+            self.travelling()
+        } else {
+            0
+        };
+        half.personal_numbers(device_params, &self.sizes()) + lost
     }
 
     /// Parameters of the model that travel: the first so many.
@@ -211,27 +239,109 @@ impl Config {
         algorithm.device.sections(device_params, way, &self.sizes())
     }
 
-    /// Codec of a section of `/start`.
-    pub(crate) fn codec_down(&self, name: &str) -> &'static dyn Codec {
-        let section = self
-            .sections(Way::Down)
-            .find(|section| section.name == name);
-        codec::of_section(
-            section.is_none_or(|section| section.exact),
-            self.encoding_down,
-        )
+    /// Sections of a message with their encodings.
+    pub(crate) fn encoded(
+        &self,
+        way: Way,
+    ) -> impl Iterator<Item = (SectionSpec, Encoding)> + use<> {
+        let chosen = match way {
+            Way::Up => self.encoding_up,
+            Way::Down | Way::State => self.encoding_down,
+        };
+        self.sections(way).map(move |section| {
+            let SectionSpec { name, count, exact } = section;
+            (section, chosen.of_section(name, exact, count))
+        })
+    }
+
+    /// Encoding of a section of `/start`.
+    fn encoding_of(&self, name: &str) -> Encoding {
+        let mut sections = self.encoded(Way::Down);
+        let found = sections.find(|(section, _)| section.name == name);
+        found.map_or(Encoding::default(), |(_, encoding)| encoding)
+    }
+
+    /// A section of a round's `/start`, in its encoding; `tensors` are those of the model.
+    pub(crate) fn outgoing<'a>(
+        &self,
+        round: u32,
+        name: &'a str,
+        numbers: &'a [f32],
+        tensors: &'a [u32],
+    ) -> Outgoing<'a> {
+        let encoding = self.encoding_of(name);
+        let seed = derive_seed(self.seed, TO_ALL, round);
+        Outgoing {
+            name,
+            codec: encoding.codec(),
+            plan: encoding.plan(if name == MODEL { tensors } else { &[] }, seed),
+            numbers,
+        }
+    }
+
+    /// Encoding of the model in an update, if that has the model.
+    fn model_up(&self) -> Encoding {
+        let mut sections = self.encoded(Way::Up);
+        let found = sections.find(|(section, _)| section.name == MODEL);
+        found.map_or(Encoding::default(), |(_, encoding)| encoding)
+    }
+
+    /// Vectors as long as the model that devices need for the encoding of updates.
+    pub fn encoding_vectors(&self) -> u32 {
+        self.model_up().device_vectors()
+    }
+
+    /// True if an update has the changes of a model, not the model.
+    pub(crate) fn sends_changes(&self) -> bool {
+        self.model_up().codec().encodes() != Encodes::Parameters
+    }
+
+    /// True if devices add what an update lost to their next one.
+    pub fn has_feedback(&self) -> bool {
+        self.model_up().codec().encodes() == Encodes::ChangesWithFeedback
+    }
+
+    /// Lengths of the model's tensors.
+    pub(crate) fn tensors(&self) -> Vec<u32> {
+        let sizes = self.model.shape().sizes();
+        let layers = sizes.windows(2);
+        layers
+            .flat_map(|pair| [pair[0] * pair[1], pair[1]])
+            .collect()
+    }
+
+    /// Octets of the payloads of a message's sections.
+    pub fn payloads(&self, way: Way) -> Vec<u64> {
+        let tensors = self.tensors();
+        let sections = self.encoded(way).map(|(section, encoding)| {
+            let of: &[u32] = if section.name == MODEL { &tensors } else { &[] };
+            encoding.octets(of, section.count as u32)
+        });
+        sections.collect()
     }
 
     /// Memory that a client's device needs for model, rule, data and training, in bytes.
-    pub(crate) fn memory_bytes(&self, client: u32, examples: usize) -> u64 {
+    ///
+    /// # Errors
+    /// If there can be no such training.
+    pub fn memory_bytes(&self, client: u32, examples: u32) -> Result<u64, PlanError> {
+        self.memory_of(self.own(client).batch_size, examples)
+    }
+
+    /// Memory that a device needs for model, rule, data and a training in such batches, in bytes.
+    ///
+    /// # Errors
+    /// If there can be no such training.
+    pub fn memory_of(&self, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
         let demand = Demand {
-            batch_size: self.own(client).batch_size,
-            examples: u32::try_from(examples).unwrap_or(u32::MAX),
+            batch_size,
+            examples,
             optimizer: self.optimizer.rule,
             keeps_global: self.privacy.is_some(),
         };
-        let bytes = device_bytes(&self.model, self.vectors(), demand);
-        bytes.unwrap_or(u64::MAX)
+        let training = device_bytes(&self.model, self.vectors(), demand)?;
+        let vector = 4 * self.travelling() as u64;
+        Ok(training + u64::from(self.encoding_vectors()) * vector)
     }
 
     /// The global model of round 0.
@@ -268,6 +378,7 @@ impl Config {
             round_deadline_us: us(self.round_deadline),
             gone_after_us: us(GONE_AFTER),
             stragglers: self.stragglers,
+            order: self.order,
             start: StartPolicy {
                 at_once: STARTS_AT_ONCE,
                 tries: START_TRIES,
@@ -281,6 +392,12 @@ impl Config {
                 deadline_us: us(self.round_deadline),
             }),
         }
+    }
+
+    /// True if later rounds follow from what the machine of the rounds remembers of earlier ones.
+    pub(crate) fn remembers(&self) -> bool {
+        let is_uniform = self.selection.selector.name() == Selection::default().selector.name();
+        self.order == Order::Simulated || !is_uniform
     }
 
     /// The control message that starts a round on one client.
@@ -302,6 +419,7 @@ impl Config {
             params: wire_params(&params),
             state_round,
             encoding_up: codec_name(self.encoding_up),
+            encoding_args: self.encoding_up.wire_params(),
             optimizer: self.optimizer.wire(),
             privacy: None,
             evaluate: false,

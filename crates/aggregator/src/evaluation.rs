@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use axum::http::{HeaderMap, StatusCode};
 use fl_data::Partition;
-use fl_proto::message::{CONFUSION, CONFUSION_OWN, MAX_CONFUSED, MODEL, Outgoing, confusion_len};
+use fl_proto::message::{CONFUSION, CONFUSION_OWN, MAX_CONFUSED, MODEL, confusion_len};
 use fl_proto::{Evaluated, wire_len};
 use fl_round::{Arrival, Delivery, EvaluatedRound, Start, StartAnswer};
 use tokio::task::spawn_blocking;
@@ -186,6 +186,7 @@ impl Shared {
         let placed = self.with(|state, now_us| {
             let update = state.next_number();
             let delivery = Delivery {
+                measured: fl_round::Measured::default(),
                 client: taken.record.client,
                 round: taken.record.round,
                 token,
@@ -213,11 +214,13 @@ impl Rounds {
         let (shared, params) = (self.shared.clone(), self.params.clone());
         let encode = move || {
             let travelling = shared.config.travelling();
-            let model = (travelling > 0).then(|| Outgoing {
-                name: MODEL,
-                codec: shared.config.codec_down(MODEL),
-                numbers: &params[..travelling],
-            });
+            let tensors = shared.config.tensors();
+            let outgoing = || {
+                shared
+                    .config
+                    .outgoing(0, MODEL, &params[..travelling], &tensors)
+            };
+            let model = (travelling > 0).then(outgoing);
             Broadcast::new(model.as_slice(), with_json)
         };
         spawn_blocking(encode).await?

@@ -17,7 +17,6 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
 use fl_algo::{Examples, Way};
-use fl_proto::codec::{Codec, F32};
 use fl_proto::{ErrorReply, Word, path, wire_len};
 use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
@@ -64,8 +63,7 @@ fn body_limit(config: &Config) -> usize {
         // One behind the other they are the longer of the two.
         update.chain((found > 0).then_some(found))
     };
-    let widest = |count| (&F32 as &dyn Codec, count);
-    let octets = wire_len::longest_body(counts().map(widest));
+    let octets = wire_len::longest_body(counts());
     let json = wire_len::longest_json_body(counts());
     usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
 }

@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use fl_algo::{SectionSpec, Sections, Way};
-use fl_proto::message::{HEAD_LEN, Head, Kind, MODEL, Message};
+use fl_proto::codec::{Encodes, Encoding};
+use fl_proto::message::{HEAD_LEN, Head, Kind, MODEL, Message, SectionHeader};
 use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
 
 use crate::config::Config;
@@ -19,7 +20,7 @@ pub(crate) fn take_update(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(), Refusal> {
-    let update = parse_update(headers, body, &shared.config);
+    let update = parse_update(headers, body, shared);
     let sent_for = match &update {
         Ok((results, _)) => Some((results.round, &results.token)),
         Err(Unusable::Diverged(control)) => Some((control.round, &control.token)),
@@ -67,7 +68,7 @@ fn take_damaged(
     if let Some(byte) = damaged.last_mut() {
         *byte ^= 1;
     }
-    let taken = take_parsed(shared, id, parse_update(headers, &damaged, &shared.config));
+    let taken = take_parsed(shared, id, parse_update(headers, &damaged, shared));
     if let Err(Refusal(_, why)) = &taken {
         let why = format!("its update was damaged on the way, as planned: {why}");
         shared.failed_there(id, round, &why);
@@ -79,26 +80,29 @@ fn take_damaged(
 fn parse_update(
     headers: &HeaderMap,
     body: &[u8],
-    config: &Config,
+    shared: &Shared,
 ) -> Result<(Results, Sections), Unusable> {
-    let (results, sections) = match media_type(headers) {
-        Some(OCTET_STREAM) => of_octets(body)?,
-        Some(JSON) => of_json(body)?,
-        _ => {
-            return Err(Unusable::Malformed(Refusal(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                format!("send {OCTET_STREAM} or {JSON}"),
-            )));
-        }
-    };
+    match media_type(headers) {
+        Some(OCTET_STREAM) => of_octets(body, shared),
+        Some(JSON) => of_json(body, &shared.config),
+        _ => Err(Unusable::Malformed(Refusal(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("send {OCTET_STREAM} or {JSON}"),
+        ))),
+    }
+}
+
+/// Checks that these are the sections of an update, by their lengths; nothing of them has been decoded.
+fn check_sections<'a>(
+    config: &Config,
+    mut sections: impl Iterator<Item = (&'a str, usize)> + Clone,
+) -> Result<(), Unusable> {
     for SectionSpec {
         name, count: want, ..
     } in config.sections(Way::Up)
     {
-        let section = sections
-            .get(name)
-            .ok_or_else(|| bad(format!("section {name} is missing")))?;
-        let got = section.len();
+        let found = sections.clone().find(|(own, _)| *own == name);
+        let (_, got) = found.ok_or_else(|| bad(format!("section {name} is missing")))?;
         if got != want && name == MODEL {
             return Err(bad(format!("{got} parameters, the model has {want}")));
         }
@@ -109,10 +113,41 @@ fn parse_update(
         }
     }
     let wanted = |name: &str| config.sections(Way::Up).any(|own| own.name == name);
-    match sections.keys().find(|name| !wanted(name)) {
-        Some(name) => Err(bad(format!("section {name} is not wanted"))),
-        None => Ok((results, sections)),
+    match sections.find(|(name, _)| !wanted(name)) {
+        Some((name, _)) => Err(bad(format!("section {name} is not wanted"))),
+        None => Ok(()),
     }
+}
+
+/// Checks that a section which is no plain vector is in the encoding that the experiment has.
+fn check_encoding(
+    config: &Config,
+    header: &SectionHeader,
+    (want, octets): (Encoding, u64),
+) -> Result<(), Unusable> {
+    if header.codec.encodes() == Encodes::Parameters
+        || (header.codec == want.codec() && u64::from(header.octets) == octets)
+    {
+        return Ok(());
+    }
+    let (name, got) = (&header.name, header.octets);
+    Err(bad(format!(
+        "section {name}: {got} octets of {}, {octets} of {:?} are expected",
+        header.codec.name(),
+        config.encoding_up
+    )))
+}
+
+/// Adds a model to its changes.
+fn add_base(shared: &Shared, round: u32, changes: &mut [f32]) -> Result<(), Unusable> {
+    let base = shared.bases.get(round).ok_or_else(|| {
+        let why = format!("the model of round {round}, which it changes, is not kept");
+        Unusable::Malformed(Refusal(StatusCode::GONE, why))
+    })?;
+    for (number, base) in changes.iter_mut().zip(base.iter()) {
+        *number += base;
+    }
+    Ok(())
 }
 
 /// The sections of a body of either form.
@@ -131,6 +166,9 @@ impl Body {
         }
         let message = Message::parse(body).map_err(|error| malformed(&error.to_string()))?;
         let numbers = |section: &fl_proto::message::Section<'_>| {
+            if section.header.codec.encodes() != Encodes::Parameters {
+                return Err(malformed("a section of changes, numbers are expected"));
+            }
             let numbers = section.numbers();
             let numbers = numbers.map_err(|error| malformed(&error.to_string()));
             numbers.map(|numbers| (section.header.name.to_string(), numbers))
@@ -168,23 +206,40 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
     media_type.split(';').next().map(str::trim)
 }
 
-fn of_octets(body: &[u8]) -> Result<(Results, Sections), Unusable> {
+fn of_octets(body: &[u8], shared: &Shared) -> Result<(Results, Sections), Unusable> {
+    let config = &shared.config;
     let message = Message::parse(body).map_err(|error| bad(error.to_string()))?;
     if message.kind != Kind::Results {
         return Err(bad("the body of a /start, results are expected".into()));
     }
     let results = results_of(message.control)?;
+    let headers = message.sections.iter().map(|section| &section.header);
+    let counts = headers.map(|header| (header.name.as_str(), header.count as usize));
+    check_sections(config, counts)?;
+    let encodings = config.encoded(Way::Up).zip(config.payloads(Way::Up));
+    for ((spec, encoding), octets) in encodings {
+        if let Some(section) = message.section(spec.name) {
+            check_encoding(config, &section.header, (encoding, octets))?;
+        }
+    }
     let decode = |section: &fl_proto::message::Section<'_>| {
-        let numbers = section.numbers().map_err(|error| bad(error.to_string()))?;
+        let mut numbers = section.numbers().map_err(|error| bad(error.to_string()))?;
+        if section.header.codec.encodes() != Encodes::Parameters {
+            add_base(shared, results.round, &mut numbers)?;
+        }
         Ok((section.header.name.to_string(), numbers))
     };
     let sections: Result<_, Unusable> = message.sections.iter().map(decode).collect();
     Ok((results, sections?))
 }
 
-fn of_json(body: &[u8]) -> Result<(Results, Sections), Unusable> {
+fn of_json(body: &[u8], config: &Config) -> Result<(Results, Sections), Unusable> {
     let results = results_of(body)?;
     let sections = json_form::decode(body).ok_or_else(|| bad(NOT_BASE64.into()))?;
+    let counts = sections
+        .iter()
+        .map(|(name, numbers)| (name.as_str(), numbers.len()));
+    check_sections(config, counts)?;
     Ok((results, sections.into_iter().collect()))
 }
 

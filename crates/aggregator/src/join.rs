@@ -138,6 +138,7 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
         params: wire_params(&shared.config.algorithm.device_params),
         encoding_up: codec_name(shared.config.encoding_up),
         encoding_down: codec_name(shared.config.encoding_down),
+        encoding_args: shared.config.encoding_up.wire_params(),
         holdout: shared.holdout(id).len() as u32,
     }
 }

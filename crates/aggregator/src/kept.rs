@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use fl_algo::KeptVectors;
-use fl_proto::codec::F32;
+use fl_proto::codec::{F32, Plan};
 use fl_proto::message::{self, Kind, Outgoing};
 use fl_proto::{KeptState, json_form};
 
@@ -60,6 +60,7 @@ fn encode(state: &KeptVectors, form: Form) -> Result<Vec<u8>> {
             let sections = sections.map(|(name, numbers)| Outgoing {
                 name,
                 codec: &F32,
+                plan: Plan::default(),
                 numbers,
             });
             let sections: Vec<_> = sections.collect();

@@ -24,6 +24,8 @@ pub struct Privacy {
     pub clipping_norm: f32,
     /// Probability with which the promise may fail.
     pub delta: f64,
+    /// Reckons with cohorts of a fixed size, not with clients that are each in a round by themselves.
+    pub fixed_size: bool,
 }
 
 /// Side that adds the noise.
@@ -72,6 +74,10 @@ impl Privacy {
     /// Epsilon after rounds in which `sampling` is the share of clients that are chosen.
     pub fn accountant(&self, sampling: f64) -> Accountant {
         match self.mechanism {
+            // One client in the place of another changes the sum by up to two bounds.
+            Mechanism::Central(_) if self.fixed_size => {
+                Accountant::of_fixed_size(sampling, self.noise_multiplier / 2.0, self.delta)
+            }
             Mechanism::Central(_) => Accountant::new(sampling, self.noise_multiplier, self.delta),
             // What one client sends may turn from any update to any other, twice the bound away, and the server
             // knows who sent it.
@@ -165,11 +171,15 @@ impl RunningPrivacy {
         let Mechanism::Central(Some(adaptation)) = self.asked.mechanism else {
             return self.clipping_norm;
         };
-        let is_within = |update: &&Update| update.metrics.get(CLIPPED) == Some(&0.0);
-        let within = updates.iter().filter(is_within).count() as f64;
+        // Moved by a half, so that no client changes the sum by more, whether it is there or not.
+        let within = |update: &Update| match update.metrics.get(CLIPPED) {
+            Some(0.0) => 0.5,
+            _ => -0.5,
+        };
+        let sum: f64 = updates.iter().map(within).sum();
         let stddev = self.asked.count_stddev(self.clients_per_round);
-        let noisy = within + stddev * self.noise(round, 1).sample();
-        let share = noisy / f64::from(self.clients_per_round);
+        let noisy = sum + stddev * self.noise(round, 1).sample();
+        let share = noisy / f64::from(self.clients_per_round) + 0.5;
         let exponent = -adaptation.rate * (share - adaptation.target_quantile);
         // Within what a device takes, however long a run is.
         (self.clipping_norm * libm::exp(exponent)).clamp(1e-20, 1e9)
@@ -203,6 +213,7 @@ impl RunningPrivacy {
     pub fn save(&self, round: u32) -> StatePart {
         let rounds = self.rounds.iter().map(|&rounds| rounds as f32).collect();
         StatePart {
+            text: String::new(),
             round,
             numbers: [(NORM.to_owned(), self.clipping_norm)].into(),
             vectors: [(ROUNDS.to_owned(), rounds)].into(),
@@ -242,6 +253,7 @@ mod tests {
         noise_multiplier: 0.0,
         clipping_norm: 1.0,
         delta: 1e-5,
+        fixed_size: false,
     };
 
     fn adaptive(noise_multiplier: f64) -> Privacy {

@@ -9,13 +9,14 @@ use zfl_clock::Instant;
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
-use fl_proto::message::{MODEL, Outgoing};
+use fl_proto::codec::Encoding;
+use fl_proto::message::MODEL;
 use fl_round::{Action, Faults, Start, StartAnswer};
 use tokio::task::{JoinSet, spawn_blocking};
 use zfl_run_dir::{ClientRecord, RoundRecord, RunDir};
 
 use crate::algorithm::RunningAlgorithm;
-use crate::broadcast::{Broadcast, Form};
+use crate::broadcast::{Broadcast, Form, arrived};
 use crate::device::{DeviceError, Devices};
 use crate::hooks::RoundFaults;
 use crate::local::PartialWork;
@@ -41,6 +42,8 @@ pub(crate) struct Rounds {
     pub failures: Vec<ClientRecord>,
     /// Bytes that are in the tables.
     pub ledger: Ledger,
+    /// Updates under way in simulated time that are saved.
+    pub saved: BTreeMap<u32, u64>,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
     /// Clients of the cohort that do only some of their epochs.
@@ -80,7 +83,8 @@ impl Rounds {
                     self.shared
                         .with(|state, now_us| state.machine.probed(now_us));
                 }
-                Action::OpenRound { round, cohort } => {
+                Action::OpenRound { round, picks } => {
+                    let cohort: Vec<u32> = picks.iter().map(|pick| pick.client).collect();
                     let config = &self.shared.config;
                     self.stragglers = config.partial_work.stragglers(config.seed, round, &cohort);
                     if let Some(hooks) = self.shared.hooks() {
@@ -152,6 +156,7 @@ impl Rounds {
             will_fail: faults.will_fail,
             corrupt: faults.corrupt,
             held_up_us: faults.held_up.as_micros() as u64,
+            held_up: faults.held_up_by_client.iter().map(in_us).collect(),
         };
         self.shared
             .with(|state, now_us| state.machine.faults(now_us, faults));
@@ -173,12 +178,18 @@ impl Rounds {
             let travelling = shared.config.travelling();
             let model = (travelling > 0).then_some((MODEL, &params[..travelling]));
             let sections = model.into_iter().chain(beside);
-            let sections = sections.map(|(name, numbers)| Outgoing {
-                name,
-                codec: shared.config.codec_down(name),
-                numbers,
-            });
-            Broadcast::new(&sections.collect::<Vec<_>>(), with_json)
+            let tensors = shared.config.tensors();
+            let sections = sections
+                .map(|(name, numbers)| shared.config.outgoing(round, name, numbers, &tensors));
+            let sections: Vec<_> = sections.collect();
+            if shared.config.sends_changes() {
+                let model = match shared.config.encoding_down == Encoding::default() {
+                    true => params.clone(),
+                    false => Arc::new(arrived(&sections[0])),
+                };
+                shared.keep_base(round, model);
+            }
+            Broadcast::new(&sections, with_json)
         };
         spawn_blocking(encode).await?
     }
@@ -219,6 +230,11 @@ impl Rounds {
             ..config.start(round, token, local, state_round)
         })
     }
+}
+
+/// A client's time in microseconds.
+fn in_us((client, time): (&u32, &Duration)) -> (u32, u64) {
+    (*client, time.as_micros() as u64)
 }
 
 async fn answer_to(

@@ -15,8 +15,8 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_http_server::Limits;
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, FleetRecord, Record, Resumed, RoundPhase, RoundRecord,
-    RunDir, TrainingSummary, model_sha256,
+    ClientFailure, ClientRecord, Event, FleetRecord, OnDevices, Record, Resumed, RoundPhase,
+    RoundRecord, RunDir, TrainingSummary, model_sha256,
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
@@ -25,6 +25,7 @@ use crate::device::Devices;
 use crate::entry::Entry;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
+use crate::memory;
 use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{limits, serve};
@@ -82,6 +83,7 @@ impl Server {
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            saved: BTreeMap::new(),
             starts: JoinSet::new(),
             stragglers: Default::default(),
             round_began: (Instant::now(), 0),
@@ -125,6 +127,7 @@ impl Server {
         let state = self.rounds.run_dir.state();
         state.tidy()?;
         lock(&self.rounds.algorithm).restore(state, from.round)?;
+        self.rounds.saved = memory::restore(&self.rounds.shared, state)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });
@@ -254,6 +257,7 @@ impl Server {
             final_accuracy: table.last().and_then(|record| record.test_accuracy),
             final_loss: table.last().and_then(|record| record.test_loss),
             best_accuracy: best,
+            on_devices: OnDevices::of(table).map(Box::new),
             epsilon: table
                 .last()
                 .and_then(|record| record.metrics.get("epsilon").copied()),

@@ -235,6 +235,9 @@ pub(crate) mod tests {
             over_commit: 0,
             quorum: 1,
             stragglers: fl_round::Stragglers::Refuse,
+            order: Default::default(),
+            selection: Default::default(),
+            budgets_j: Default::default(),
             wait_for: 1,
             ready_deadline: Duration::ZERO,
             round_deadline: Duration::ZERO,
@@ -253,9 +256,9 @@ pub(crate) mod tests {
             model: Model::new(Shape::new(&[1, 2]).unwrap(), Activation::Relu),
             seed: 7,
             overrides: BTreeMap::new(),
-            encoding_up: &fl_proto::codec::F32,
+            encoding_up: fl_proto::codec::Encoding::default(),
+            encoding_down: fl_proto::codec::Encoding::default(),
             evaluation: None,
-            encoding_down: &fl_proto::codec::F32,
         };
         let partition = fl_data::iid(train.len(), &[train.len()], 7).unwrap();
         let events = zfl_run_dir::EventLog::new(tempfile::tempfile().unwrap()).unwrap();

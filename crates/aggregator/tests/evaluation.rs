@@ -53,6 +53,7 @@ fn body(control: &impl serde::Serialize, confusion: &[f32]) -> Vec<u8> {
     let section = Outgoing {
         name: CONFUSION,
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers: confusion,
     };
     let control = serde_json::to_vec(control).unwrap();

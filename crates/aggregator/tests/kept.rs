@@ -24,6 +24,7 @@ fn update(device: &Device, order: &Order, variate: &[f32]) -> Vec<u8> {
     let section = |name, numbers| Outgoing {
         name,
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers,
     };
     let model = device.train(order);
@@ -109,6 +110,7 @@ async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
         noise_multiplier: 1.0,
         clipping_norm: 1.0,
         delta: 1e-5,
+        fixed_size: false,
     };
     let run = Run::start(Config {
         optimizer: adam,
@@ -157,7 +159,7 @@ async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
 #[tokio::test]
 async fn a_device_that_cannot_take_part_is_refused_before_any_round() {
     let mut halves = scaffold(2, 1);
-    halves.encoding_up = &fl_proto::codec::F16;
+    halves.encoding_up = fl_proto::codec::Encoding::new(&fl_proto::codec::F16);
     let run = Run::start(halves).await;
     let able = "codecs=f32,f16&rules=fedavg,scaffold";
     for (query, word) in [

@@ -116,6 +116,7 @@ fn message_of(device: &Device, order: &Order, strategy: &str, params: &[f32]) ->
     let outgoing = |section: SectionSpec| Outgoing {
         name: section.name,
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers: match section.name {
             MODEL => params,
             _ => &small[..section.count],

@@ -4,6 +4,7 @@ import { bytes, count, el, figures, fixed, joules, mips, percent, printable, sec
 import * as charts from "./charts.js";
 import * as faults from "./faults.js";
 import * as fleet from "./fleet.js";
+import * as evaluation from "./evaluation.js";
 import * as control from "./control.js";
 
 const $ = (id) => document.getElementById(id);
@@ -31,13 +32,19 @@ async function load() {
 
 // What the stream brings. Each message holds its objects whole, so one that comes twice does no harm.
 const NEWS = {
-  run(info) { run.info = { ...run.info, ...info }; showRun(); },
+  run(info) {
+    const isNews = run.info?.state !== info.state;
+    run.info = { ...run.info, ...info };
+    showRun();
+    if (isNews) showEvaluation();
+  },
   rounds(changed) {
     for (const round of changed) {
       const at = run.rounds.findIndex((r) => r.round === round.round);
       if (at >= 0) run.rounds[at] = round; else run.rounds.push(round);
     }
     showRounds();
+    showEvaluation();
   },
   devices(changed) {
     const before = run.devices.size;
@@ -87,7 +94,7 @@ function badge(text, state) {
   node.dataset.state = state;
 }
 
-const PHASES = { waiting_for_ready: "waiting for devices", cohort_chosen: "cohort chosen", training: "training", aggregating: "aggregating", evaluating: "evaluating", finished: "finished" };
+const PHASES = { waiting_for_ready: "waiting for devices", cohort_chosen: "cohort chosen", training: "training", aggregating: "aggregating", evaluating: "evaluating", devices_evaluate: "devices evaluate", finished: "finished" };
 
 function showRun() {
   const i = run.info;
@@ -153,6 +160,7 @@ function showRounds() {
   charts.draw("chart-bytes", { ...perRound, yLabel: "Bytes", yValues: bytes, yScale: charts.FROM_ZERO,
     series: [{ label: "up (from devices)", color: "--accent" }, { label: "down (to devices)", color: "--accent-2" }] },
     [n, trained.map((r) => r.bytes_up), trained.map((r) => r.bytes_down)]);
+  evaluation.showNumbers($("figure-numbers"), $("numbers-table"), rounds);
   if ($("rounds-table").closest("details").open) showRoundsTable(rounds);
   showRun();
 }
@@ -334,13 +342,23 @@ function showFaults() {
     all.slice(-200).reverse().map((f) => [f.round || "–", f.client ?? "–", seconds(f.elapsed_s), f.kind, about(f)]));
 }
 
+// ---- Evaluation on the devices
+
+async function showEvaluation() {
+  if (page.view !== "evaluation") return;
+  const found = await get("/api/evaluation").catch(() => null);
+  if (found && page.view === "evaluation") evaluation.show(found, run.rounds);
+}
+
 // ---- Data and configuration
 
 function showData() {
   const split = run.info?.split;
   const canvas = $("split");
-  if (!split?.length) { $("split-text").textContent = "The split is not known."; canvas.hidden = true; return; }
+  if (!split?.length) { $("split-text").textContent = "The split is not known."; canvas.hidden = true; $("figure-stacks").hidden = true; return; }
   canvas.hidden = false;
+  $("figure-stacks").hidden = false;
+  evaluation.stacks($("stacks"), $("stacks-legend"), split, faults.nice);
   const classes = split[0].length, most = Math.max(...split.flat(), 1);
   const totals = split.map((row) => row.reduce((a, b) => a + b, 0));
   $("split-text").textContent = `${split.length} clients, ${classes} labels, ${totals.reduce((a, b) => a + b, 0)} examples; a client holds ${Math.min(...totals)} to ${Math.max(...totals)}. The strongest colour is ${most} examples.`;
@@ -416,7 +434,7 @@ function showAll() {
   showRun();
   showChoices();
   const all = [...run.devices.keys()];
-  ({ run: showRounds, fleet: () => showDevices(all), compare: showCompare, faults: showFaults, data: showData, config: showConfig })[page.view]();
+  ({ run: showRounds, fleet: () => showDevices(all), compare: showCompare, faults: showFaults, evaluation: showEvaluation, data: showData, config: showConfig })[page.view]();
   const known = (value) => run.rounds.some((r) => r.round > 0 && value(r) != null);
   $("axis-simulated").hidden = !known((r) => r.simulated_elapsed_s);
   $("axis-device").hidden = !known((r) => r.device_elapsed_s);

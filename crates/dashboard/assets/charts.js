@@ -24,10 +24,11 @@ function options(node, spec) {
       axis({ label: spec.xLabel, size: 32, space: 44, values: spec.xValues && ((_, ticks) => ticks.map(spec.xValues)), incrs: spec.xIncrs }),
       axis({ label: spec.yLabel, size: width, space: 26, values: (_, ticks) => ticks.map(spec.yTicks ?? spec.yValues ?? String) }),
     ],
+    bands: spec.bands?.map((b) => ({ series: b.series, fill: `${css(b.color)}${b.alpha}` })),
     series: [
       { label: spec.xLabel, value: (_, v) => (v == null ? "–" : (spec.xValues ?? String)(v)) },
       ...spec.series.map((s) => ({
-        label: s.label, stroke: css(s.color), fill: s.fill && `${css(s.color)}22`, width: 2, dash: s.dash,
+        label: s.label, stroke: css(s.color), fill: s.fill && `${css(s.color)}22`, width: s.width ?? 2, dash: s.dash,
         points: { show: s.points ?? ((u) => u.data[0].length < 60), size: s.size ?? 5, fill: css(s.color) },
         paths: s.scatter ? () => null : undefined,
         value: (_, v) => (v == null ? "–" : (spec.yValues ?? String)(v)),

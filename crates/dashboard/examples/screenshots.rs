@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use support::Script;
 use zfl_dashboard::Dashboard;
 
-const VIEWS: [&str; 10] = [
+const VIEWS: [&str; 11] = [
     "run",
     "fleet",
     "device",
@@ -32,12 +32,13 @@ const VIEWS: [&str; 10] = [
     "compare",
     "faults",
     "faults-time",
+    "evaluation",
     "data",
     "config",
 ];
 
 /// Views that look different with more devices.
-const DENSE: [&str; 4] = ["fleet", "compare", "faults", "data"];
+const DENSE: [&str; 5] = ["fleet", "compare", "faults", "evaluation", "data"];
 
 /// Name, width, height, highest picture, whether it is a phone.
 const SIZES: [(&str, u32, u32, f64, bool); 2] = [

@@ -19,9 +19,10 @@ use std::time::Duration;
 use zfl_http_server::Place;
 use zfl_run_dir::fold::RunView;
 use zfl_run_dir::metric::{Folds, Id, Metric, Unit};
+use zfl_run_dir::{Confusion, RoundEvaluation};
 
 /// The paths that look; `docs/openapi.json` has the same, and those of [`crate::CONTROL_ROUTES`].
-pub const ROUTES: [&str; 11] = [
+pub const ROUTES: [&str; 12] = [
     "/",
     "/assets/{name}",
     "/api/run",
@@ -30,6 +31,7 @@ pub const ROUTES: [&str; 11] = [
     "/api/devices/{client}/history",
     "/api/devices/{client}/log",
     "/api/faults",
+    "/api/evaluation",
     "/api/events",
     "/api/openapi.json",
     "/metrics",
@@ -50,6 +52,7 @@ pub fn router(shared: Arc<Shared>, gate: Option<Arc<Gate>>, bound: Option<Socket
         get(history),
         get(log),
         get(faults),
+        get(evaluation),
         get(events),
         get(openapi),
         get(open_metrics),
@@ -126,6 +129,21 @@ async fn devices(State(shared): Run) -> Response {
 
 async fn faults(State(shared): Run) -> Response {
     shared.look(|fold, _| Json(fold.faults().collect::<Vec<_>>()).into_response())
+}
+
+/// `/api/evaluation`: what devices found about the last model that they evaluated, and the last model on the
+/// test set.
+#[derive(Serialize)]
+struct EvaluationView<'a> {
+    devices: Option<&'a RoundEvaluation>,
+    test: Option<&'a Confusion>,
+}
+
+async fn evaluation(State(shared): Run) -> Response {
+    shared.look(|fold, _| {
+        let (devices, test) = (fold.evaluation(), fold.tested());
+        Json(EvaluationView { devices, test }).into_response()
+    })
 }
 
 async fn history(State(shared): Run, Path(client): Path<u32>) -> Response {

@@ -15,6 +15,7 @@ type File = (&'static str, &'static str, &'static [u8]);
 const FILES: &[File] = files! {
     "app.js" "app.js" "text/javascript; charset=utf-8"
     "charts.js" "charts.js" "text/javascript; charset=utf-8"
+    "evaluation.js" "evaluation.js" "text/javascript; charset=utf-8"
     "faults.js" "faults.js" "text/javascript; charset=utf-8"
     "fleet.js" "fleet.js" "text/javascript; charset=utf-8"
     "format.js" "format.js" "text/javascript; charset=utf-8"

@@ -10,9 +10,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use zfl_run_dir::Fold;
 use zfl_run_dir::fold::State;
 use zfl_run_dir::metric::{self, Folds, Id};
+use zfl_run_dir::{Distribution, Fold};
 
 /// Media type of [`text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -94,6 +94,18 @@ fn run(metrics: &mut Metrics, fold: &Fold, now_ms: u64) {
     );
     let help = "Mean cross-entropy of the last model on the test set, in nats";
     value("loss", help, None, run.loss);
+    let spread = fold.evaluation().into_iter().flat_map(|evaluation| {
+        let global = (&"global", &evaluation.global.distribution);
+        let own = evaluation.personal.as_ref();
+        let own = own.map(|personal| (&"personal", &personal.distribution));
+        [global].into_iter().chain(own).flat_map(statistics)
+    });
+    metrics.gauge(
+        "evaluated_accuracy",
+        "Of models on the examples that devices hold out, in the last evaluation, by statistic over devices",
+        Some(Unit::Ratios),
+        spread,
+    );
     let told = last.into_iter().flat_map(|row| &row.record.metrics);
     let told = told.map(|(name, &number)| (vec![("name", name.clone())], number));
     metrics.gauge(
@@ -120,6 +132,28 @@ fn run(metrics: &mut Metrics, fold: &Fold, now_ms: u64) {
         .iter()
         .map(|(kind, &n)| (vec![("kind", kind.clone())], n));
     metrics.counter("faults", "Failures and faults by kind", None, faults);
+}
+
+/// A distribution over devices, number by number.
+fn statistics((model, over): (&&str, &Distribution)) -> [(Labels, f64); 9] {
+    let numbers = [
+        ("mean", over.mean),
+        ("weighted_mean", over.weighted_mean),
+        ("worst_decile", over.worst_decile),
+        ("deviation", over.deviation),
+        ("min", over.min),
+        ("q1", over.q1),
+        ("median", over.median),
+        ("q3", over.q3),
+        ("max", over.max),
+    ];
+    numbers.map(|(statistic, number)| {
+        let labels = vec![
+            ("model", (*model).to_owned()),
+            ("statistic", statistic.to_owned()),
+        ];
+        (labels, number)
+    })
 }
 
 /// The metrics of devices: of what is summed up a counter, of all else a gauge.

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
-use crate::encoding::Encoding;
+use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
@@ -9,7 +9,7 @@ use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Hiding, Optimizing, Partitioning, Scheduling, Strategy};
+use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
@@ -17,12 +17,15 @@ use fl_algo::{Attackers, ServerRule, Sizes};
 use fl_data::{Dataset, Partition, Scaling, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
+use fl_round::Order;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zfl_aggregator::{Evaluation, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting};
+use zfl_aggregator::{
+    Evaluation, LocalOptimizer, LocalOverrides, Mechanism, PartialWork, Stragglers, Weighting,
+};
 use zfl_machine::Board;
 use zfl_orchestrator::faults::{FaultConfig, FaultPlan, Trace};
 
@@ -57,7 +60,7 @@ pub struct Experiment {
         serialize_with = "choice::write_some"
     )]
     pub network: Option<Network>,
-    /// Time on emulated devices.
+    /// Time on devices, unless it is the host's.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "choice::write_some"
@@ -98,9 +101,11 @@ pub struct Experiment {
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Encoding of the model on its way to a device.
-    pub encoding_down: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_down: Chosen<Downward>,
     /// Encoding of a device's update.
-    pub encoding_up: Encoding,
+    #[serde(serialize_with = "encoding::write")]
+    pub encoding_up: Chosen<Upward>,
     /// Units of the hidden layers.
     pub hidden: Vec<u32>,
     /// Units per layer, inputs first: they follow from that and the data.
@@ -152,6 +157,8 @@ pub struct Experiment {
     pub partitioning: Partitioning,
     /// Algorithm that devices and server follow.
     pub strategy: Strategy,
+    /// Rule by which the clients of a round are chosen.
+    pub selection: Selecting,
     /// Optimizer of the devices.
     pub optimizer: Optimizing,
     /// Schedule of the learning rate.
@@ -230,7 +237,10 @@ impl Experiment {
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
         experiment.network = emulated.then(|| settings.network());
-        experiment.time = counted.then_some(Time::Icount);
+        experiment.time = match settings.time() {
+            Time::Estimate => Some(Time::Estimate),
+            _ => counted.then_some(Time::Icount),
+        };
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
@@ -243,6 +253,7 @@ impl Experiment {
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         experiment.notes.extend(experiment.notes_on_time());
+        experiment.notes.extend(experiment.note_on_storage());
         experiment.notes.extend(privacy::notes(&experiment));
         experiment.can_be_written()?;
         if let Out::Resumed(_) = out {
@@ -347,8 +358,8 @@ impl Experiment {
             stragglers: settings.stragglers(),
             drop_stragglers: settings.drop_stragglers(),
             arithmetic: settings.arithmetic(),
-            encoding_down: settings.encoding_down(),
-            encoding_up: settings.encoding_up(),
+            encoding_down: Chosen::resolve(settings.encoding_down.as_ref())?,
+            encoding_up: Chosen::resolve(settings.encoding_up.as_ref())?,
             hidden,
             layers,
             activation,
@@ -367,6 +378,7 @@ impl Experiment {
             place,
             partitioning,
             strategy,
+            selection: Selecting::resolve(settings.selection.as_ref())?,
             optimizer,
             schedule,
             privacy,
@@ -492,6 +504,12 @@ impl Experiment {
                 true => Stragglers::UseNext,
                 false => Stragglers::Refuse,
             },
+            order: match self.simulates_time() {
+                true => Order::Simulated,
+                false => Order::Arrival,
+            },
+            selection: self.selection.0,
+            budgets_j: self.budgets_j(),
             // A fleet is waited for as a whole, so that its cohorts do not depend on who boots first.
             // Devices that are started elsewhere may be fewer than there is room for.
             wait_for: if self.groups.is_empty() {
@@ -519,8 +537,8 @@ impl Experiment {
             seed: self.seed,
             overrides: self.overrides(),
             attackers: self.attackers(),
-            encoding_up: self.encoding_up.0,
-            encoding_down: self.encoding_down.0,
+            encoding_up: self.encoding_up.0.0,
+            encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
         }
     }
@@ -578,6 +596,22 @@ impl Experiment {
         (0..self.clients).filter_map(own).collect()
     }
 
+    /// True if the time of every device is counted or estimated: it then decides which updates come first.
+    pub fn simulates_time(&self) -> bool {
+        let counted = |group: &FleetGroup| group.speed.is_some();
+        match self.time {
+            Some(Time::Estimate) => true,
+            Some(Time::Icount) => self.groups.iter().all(counted),
+            _ => false,
+        }
+    }
+
+    /// Energy of the clients whose group has an end of it.
+    fn budgets_j(&self) -> BTreeMap<u32, f64> {
+        let own = |client| Some((client, f64::from(self.group(client)?.energy_j?)));
+        (0..self.clients).filter_map(own).collect()
+    }
+
     /// Clients whose group attacks.
     fn attackers(&self) -> Attackers {
         let own = |client| Some((client, self.group(client)?.attack.as_ref()?.0));
@@ -595,10 +629,24 @@ impl Experiment {
         self.model.shape().num_params() as u64
     }
 
-    /// Numbers that the algorithm keeps on a device and that nobody else has.
+    /// Numbers that stay on a device and that nobody else has.
     pub fn personal_numbers(&self) -> usize {
-        let sizes = Sizes::from(self.model.shape());
-        self.strategy.personal_numbers(&sizes)
+        self.aggregator().personal_numbers()
+    }
+
+    /// Group whose devices lose what stays on them when they reboot, as a line for people.
+    fn note_on_storage(&self) -> Option<String> {
+        let lacks = |group: &&FleetGroup| {
+            let board = group.board.as_ref();
+            board.is_some_and(|board| board.storage.is_none())
+        };
+        let kind = self.groups.iter().find(lacks)?.kind();
+        (self.personal_numbers() > 0).then(|| {
+            format!(
+                "devices keep something that nobody else has, and {kind} has no storage: a device that reboots \
+                 begins anew"
+            )
+        })
     }
 }
 
@@ -639,10 +687,24 @@ fn fits_optimizer(
     rule: &dyn ServerRule,
     optimizer: &Optimizing,
 ) -> Result<(), Refusal> {
-    require(!rule.assumes_sgd() || optimizer.local().is_plain(), || {
+    let Some(momentum) = rule.assumed_momentum() else {
+        return Ok(());
+    };
+    let expected = LocalOptimizer {
+        rule: match momentum as f32 {
+            0.0 => fl_nn::Optimizer::Sgd,
+            momentum => fl_nn::Optimizer::Momentum { momentum },
+        },
+        ..LocalOptimizer::default()
+    };
+    require(optimizer.local() == expected, || {
+        let wanted = match momentum {
+            0.0 => "--optimizer sgd".to_owned(),
+            momentum => format!("--optimizer momentum with momentum={momentum}"),
+        };
         format!(
-            "strategy {} works out from a model how long the steps of plain SGD were, and those of optimizer \
-             {optimizer} are others: take --optimizer sgd without weight_decay and clip_norm, or another --strategy",
+            "strategy {} reckons with the steps of SGD, and those of optimizer {optimizer} are others: take {wanted}, \
+             without weight_decay and clip_norm, or another --strategy",
             strategy.algorithm.name
         )
     })

@@ -33,13 +33,13 @@ pub mod values;
 pub mod versions;
 
 pub use choice::{Body, BodyChoice, Choice, Network, Time};
-pub use encoding::Encoding;
+pub use encoding::{Downward, Upward};
 pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
 pub use refusal::{Refusal, require};
 pub use root::Root;
-pub use rule::{Attacking, Number, Optimizing, Partitioning, RuleSettings, Strategy};
+pub use rule::{Attacking, Chosen, Number, Optimizing, Partitioning, RuleSettings, Strategy};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys, stand,
 };

@@ -1,6 +1,6 @@
 //! The server half of an algorithm: from updates to the next global model.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -153,9 +153,15 @@ pub trait ServerRule: Send + Sync {
         false
     }
 
-    /// Tells if it takes every step of a device for one of plain SGD at the rate that the device was told.
-    fn assumes_sgd(&self) -> bool {
-        false
+    /// Learns which rounds' updates are still to come at the end of a round: what belongs to others may be
+    /// forgotten, and what belongs to these is part of the state.
+    fn may_come(&mut self, rounds: &BTreeSet<u32>) {
+        let _ = rounds;
+    }
+
+    /// Momentum of the devices' SGD with which it reckons, 0 for plain SGD; `None` if any optimizer will do.
+    fn assumed_momentum(&self) -> Option<f64> {
+        None
     }
 
     /// Tells if the updates decide the model by nothing but their weighted mean, so that noise on that mean

@@ -1,11 +1,13 @@
 //! The vectors of a device: the model, and those that its rule needs beside it.
 
+use crate::encode::UpdateEncoding;
 use crate::evaluation::Findings;
 use crate::job::resize;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use fl_algo::{LocalRule, MODEL, Way};
-use fl_proto::codec::{self, Codec, F32};
+use fl_nn::Model;
+use fl_proto::codec::{Encoding, F32, Plan};
 use fl_proto::message::{CONFUSION, CONFUSION_OWN, MAX_SECTIONS, Outgoing};
 
 /// The model's parameters and the rule with its vectors. There is one copy: whoever works on it holds it.
@@ -14,23 +16,34 @@ pub(crate) struct Buffers {
     /// `[num_params]`.
     pub params: Vec<f32>,
     pub rule: LocalRule,
+    pub update: UpdateEncoding,
     /// Findings to be sent instead of an update.
     pub found: Option<Box<Findings>>,
 }
 
 impl Buffers {
     /// Takes the memory for a model; `None` if there is not enough.
-    pub fn new(num_params: usize, rule: LocalRule) -> Option<Self> {
+    pub fn new(model: &Model, rule: LocalRule) -> Option<Self> {
+        let update = UpdateEncoding::new(model);
         let mut params = Vec::new();
-        resize(&mut params, num_params).then_some(Self {
+        resize(&mut params, model.shape().num_params()).then_some(Self {
             params,
             rule,
+            update,
             found: None,
         })
     }
 
-    /// Sections of an update, in this codec but for those that go as they are, or of an evaluation.
-    pub fn outgoing(&self, codec: &'static dyn Codec) -> heapless::Vec<Outgoing<'_>, MAX_SECTIONS> {
+    /// Takes the encoding of updates; `false` if there is no memory for it.
+    pub fn encode_by(&mut self, encoding: Encoding) -> bool {
+        let mut sections = self.rule.sections(Way::Up);
+        let model = sections.find(|section| section.name == MODEL);
+        self.update
+            .prepare(encoding, model.map_or(0, |model| model.count))
+    }
+
+    /// Sections of an update, in its encoding but for those that go as they are, or of an evaluation.
+    pub fn outgoing(&self) -> heapless::Vec<Outgoing<'_>, MAX_SECTIONS> {
         if let Some(found) = &self.found {
             let both = [
                 (CONFUSION, &found.confusion),
@@ -40,42 +53,68 @@ impl Buffers {
             let exact = both.map(|(name, numbers)| Outgoing {
                 name,
                 codec: &F32,
+                plan: Plan::default(),
                 numbers,
             });
             return exact.collect();
         }
-        let sections = self.rule.sections(Way::Up).map(|section| Outgoing {
-            name: section.name,
-            codec: codec::of_section(section.exact, codec),
-            numbers: match section.name {
-                MODEL => &self.params[..section.count.min(self.params.len())],
-                name => self.rule.vector(name),
-            },
+        let sections = self.rule.sections(Way::Up).map(|section| {
+            let name = section.name;
+            let asked = self.update.encoding();
+            let encoding = asked.of_section(name, section.exact, section.count);
+            Outgoing {
+                name,
+                codec: encoding.codec(),
+                plan: self.update.plan(name, encoding),
+                numbers: match name {
+                    MODEL => &self.params[..section.count.min(self.params.len())],
+                    name => self.rule.vector(name),
+                },
+            }
         });
         sections.take(MAX_SECTIONS).collect()
     }
 
+    /// Numbers of the sections of a message to this device.
+    pub fn incoming(&self, way: Way) -> impl Iterator<Item = u64> {
+        self.rule.sections(way).map(|section| section.count as u64)
+    }
+
+    /// Tells if anything stays on the device from round to round that nobody else has.
+    pub fn keeps_personal(&self) -> bool {
+        self.rule.keeps_personal() || self.update.has_feedback()
+    }
+
+    /// Tells if what only this device has is to be loaded before a training on the state of `round`; for
+    /// round 0 it begins here and now.
+    pub fn needs_personal(&mut self, round: u32) -> bool {
+        let of_rule = self.rule.keeps_personal() && self.rule.needs_state(round);
+        self.update.needs_residual(round) || of_rule
+    }
+
+    /// Says that what only this device has is that of `round`.
+    pub fn personal_arrived(&mut self, round: u32) {
+        if self.rule.keeps_personal() {
+            self.rule.state_arrived(round);
+        }
+        self.update.residual_arrived(round);
+    }
+
     /// What stays on the device and nobody else has, number by number.
     pub fn personal(&self) -> impl Iterator<Item = &f32> {
-        self.rule.personal_part(&self.params).flatten()
+        let own = self.rule.personal_part(&self.params).flatten();
+        own.chain(self.update.residual())
     }
 
     /// Numbers of [`Buffers::personal`].
     pub fn personal_len(&self) -> usize {
-        self.rule
-            .personal_part(&self.params)
-            .map(<[f32]>::len)
-            .sum()
+        let own = self.rule.personal_part(&self.params);
+        own.map(<[f32]>::len).sum::<usize>() + self.update.residual().len()
     }
 
     /// [`Buffers::personal`], to write.
     pub fn personal_mut(&mut self) -> impl Iterator<Item = &mut f32> {
-        self.rule.personal_part_mut(&mut self.params).flatten()
-    }
-
-    /// Codec and count of the sections of a message to this device, in the widest codec.
-    pub fn incoming(&self, way: Way) -> impl Iterator<Item = (&'static dyn Codec, u64)> {
-        let sections = self.rule.sections(way);
-        sections.map(|section| (&F32 as &'static dyn Codec, section.count as u64))
+        let own = self.rule.personal_part_mut(&mut self.params).flatten();
+        own.chain(self.update.residual_mut())
     }
 }

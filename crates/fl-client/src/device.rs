@@ -403,8 +403,7 @@ impl<P: Port> Device<P> {
         let State {
             results, buffers, ..
         } = &self.state;
-        let codec = self.state.codec_up()?;
-        Upload::new(codec, results.as_ref()?, buffers.as_ref()?)
+        Upload::new(results.as_ref()?, buffers.as_ref()?)
     }
 
     /// Drops what a broken download left behind.

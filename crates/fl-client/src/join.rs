@@ -6,9 +6,10 @@ use crate::storage::Owner;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use fl_algo::{LocalRule, RuleError, Sizes};
+use fl_algo::{LocalRule, RuleError};
 use fl_nn::{Model, Shape};
-use fl_proto::{CodecName, Welcome, codec};
+use fl_proto::codec::{self, Encoding};
+use fl_proto::{CodecName, Welcome};
 
 /// Membership in an experiment: what the aggregator told, and the partition it gave.
 #[derive(Debug)]
@@ -49,13 +50,15 @@ pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     if welcome.num_examples == 0 {
         return Err(JoinError::NoData);
     }
-    for name in [&welcome.encoding_up, &welcome.encoding_down] {
-        codec::by_name(name).ok_or_else(|| JoinError::Codec(name.clone()))?;
-    }
-    let sizes = Sizes::from(model.shape());
-    let mut rule = LocalRule::named(&welcome.rule, sizes)?;
+    let unknown = |name: &CodecName| JoinError::Codec(name.clone());
+    let (up, down) = (&welcome.encoding_up, &welcome.encoding_down);
+    codec::by_name(down).ok_or_else(|| unknown(down))?;
+    let encoding = Encoding::of_wire(up, &welcome.encoding_args).ok_or_else(|| unknown(up))?;
+    let mut rule = LocalRule::named(&welcome.rule, model.shape())?;
     rule.prepare(welcome.params.iter())?;
-    let memory = Buffers::new(sizes.num_params, rule).zip(partition(welcome, &model));
+    let buffers = Buffers::new(&model, rule)
+        .and_then(|mut buffers| buffers.encode_by(encoding).then_some(buffers));
+    let memory = buffers.zip(partition(welcome, &model));
     let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
         examples: welcome.num_examples.saturating_add(welcome.holdout),
     })?;

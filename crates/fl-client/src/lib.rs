@@ -41,6 +41,7 @@ extern crate std;
 mod backoff;
 mod buffers;
 mod device;
+mod encode;
 mod evaluation;
 mod guard;
 mod http;

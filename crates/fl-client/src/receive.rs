@@ -4,6 +4,7 @@ use crate::buffers::Buffers;
 use crate::http::{Refusal, Request};
 use crate::state::State;
 use fl_algo::{RuleError, Way};
+use fl_proto::codec::Encoding;
 use fl_proto::message::{
     Kind, MAX_SECTIONS, MODEL, MessageError, Receiver, SectionHeader, SectionName, Sink,
 };
@@ -105,6 +106,27 @@ impl StartReceiver {
     }
 }
 
+impl Taking<'_> {
+    /// Takes the encoding of the update.
+    fn encode_by(&mut self, start: &Start) -> Result<(), Refusal> {
+        let name = &start.encoding_up;
+        let encoding = Encoding::of_wire(name, &start.encoding_args).ok_or_else(|| {
+            Refusal::new(
+                400,
+                format_args!("this device has no codec {name} with these parameters"),
+            )
+        })?;
+        let buffers = self.taken.buffers.as_mut();
+        match buffers.ok_or(MessageError::Truncated)?.encode_by(encoding) {
+            true => Ok(()),
+            false => Err(Refusal::new(
+                507,
+                format_args!("codec {name} needs a vector more, this device has no memory for it"),
+            )),
+        }
+    }
+}
+
 impl Sink for Taking<'_> {
     type Refusal = Refusal;
 
@@ -127,6 +149,7 @@ impl Sink for Taking<'_> {
             };
             Refusal::new(status, error)
         })?;
+        self.encode_by(&start)?;
         self.taken.start = Some(start);
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::storage::{self, StorageError};
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
-use fl_proto::codec::{self, Codec};
+use fl_proto::codec;
 use fl_proto::{
     CLIPPED, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word,
 };
@@ -88,11 +88,6 @@ impl State {
             last_start: None,
             done_examples: Arc::new(AtomicU32::new(0)),
         }
-    }
-
-    /// Codec of the update to send.
-    pub fn codec_up(&self) -> Option<&'static dyn Codec> {
-        codec::by_name(&self.last_start.as_ref()?.encoding_up)
     }
 
     /// Forgets all, to join anew.
@@ -265,7 +260,7 @@ impl State {
             ));
         }
         self.last_start = Some(job.start.clone());
-        if job.buffers.rule.keeps_personal() {
+        if job.buffers.keeps_personal() {
             self.take_up(&mut job, wire);
         }
         if job.buffers.rule.needs_state(job.state_round) {
@@ -283,7 +278,7 @@ impl State {
     fn take_up<P: Port>(&self, job: &mut TrainJob, wire: &mut Metered<'_, P>) {
         let Some(session) = &self.session else { return };
         let (round, buffers) = (job.state_round, &mut job.buffers);
-        if buffers.rule.needs_state(round) {
+        if buffers.needs_personal(round) {
             let owner = session.owner(buffers);
             let stored = match wire.port.storage() {
                 Some(storage) => storage::load(storage, owner, round, buffers),
@@ -299,10 +294,12 @@ impl State {
                     "what this device kept of round {round} is lost, it begins anew: {error}"
                 )),
             }
-            job.state_round = 0;
-            buffers.rule.needs_state(0);
+            buffers.needs_personal(0);
+            if buffers.rule.keeps_personal() {
+                job.state_round = 0;
+            }
         }
-        if job.state_round == 0 {
+        if job.state_round == 0 && buffers.rule.keeps_personal() {
             let from = buffers.rule.travelling();
             session
                 .model
@@ -378,7 +375,7 @@ impl State {
     /// Takes a finished job back: its results are then to be sent.
     pub fn finish_job<P: Port>(&mut self, job: TrainJob, wire: &mut Metered<'_, P>, usage: Usage) {
         let is_trained = matches!(job.outcome, Some(Outcome::Trained { .. }));
-        if is_trained && job.buffers.rule.keeps_personal() {
+        if is_trained && job.buffers.keeps_personal() {
             self.store(&job, wire.port);
         }
         let (traffic, now_us) = (*wire.traffic, wire.now_us);

@@ -3,7 +3,6 @@
 use crate::buffers::Buffers;
 use crate::job::resize;
 use alloc::vec::Vec;
-use fl_proto::codec::Codec;
 use fl_proto::message::{Kind, Sender};
 use fl_proto::{MAX_CONTROL_BYTES, Results, json};
 
@@ -12,7 +11,6 @@ const PIECE_BYTES: usize = 3072;
 
 /// An update on its way out.
 pub(crate) struct Upload {
-    codec: &'static dyn Codec,
     sender: Sender,
     /// The piece being sent.
     piece: Vec<u8>,
@@ -22,17 +20,16 @@ pub(crate) struct Upload {
 
 impl Upload {
     /// Prepares to send an update; `None` if the device has no memory for one piece.
-    pub fn new(codec: &'static dyn Codec, results: &Results, buffers: &Buffers) -> Option<Self> {
+    pub fn new(results: &Results, buffers: &Buffers) -> Option<Self> {
         let mut control = [0; MAX_CONTROL_BYTES];
         let control_len = match &buffers.found {
             None => json::encode(results, &mut control)?,
             Some(found) => json::encode(&found.message(results), &mut control)?,
         };
-        let sections = buffers.outgoing(codec);
+        let sections = buffers.outgoing();
         let sender = Sender::new(Kind::Results, &control[..control_len], &sections).ok()?;
         let mut piece = Vec::new();
         resize(&mut piece, PIECE_BYTES).then_some(Self {
-            codec,
             sender,
             piece,
             len: 0,
@@ -48,7 +45,7 @@ impl Upload {
     /// The next bytes to send; empty at the end.
     pub fn chunk(&mut self, buffers: &Buffers) -> &[u8] {
         if self.sent == self.len {
-            let sections = buffers.outgoing(self.codec);
+            let sections = buffers.outgoing();
             // Never fails: the sections are the same that the sender has checked.
             self.len = self.sender.fill(&sections, &mut self.piece).unwrap_or(0);
             self.sent = 0;

@@ -34,6 +34,7 @@ fn welcome() -> Welcome {
         params: Params::new(),
         encoding_up: "f32".try_into().unwrap(),
         encoding_down: "f32".try_into().unwrap(),
+        encoding_args: fl_proto::Params::new(),
         holdout: 0,
     }
 }
@@ -143,6 +144,7 @@ fn a_device_that_joins_again_gives_its_word_again() {
     let model = fl_proto::message::Outgoing {
         name: fl_proto::message::MODEL,
         codec: &fl_proto::codec::F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers: &[0.0; 4],
     };
     let kind = fl_proto::message::Kind::Start;

@@ -61,6 +61,9 @@ pub struct Welcome {
     /// Codec of the model on its way down; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_down: CodecName,
+    /// Parameters of the codec of updates.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub encoding_args: Params,
     /// Examples that follow the `num_examples` of the training, and only evaluate; 0 if absent.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holdout: u32,
@@ -121,6 +124,9 @@ pub struct Start {
     /// Codec of the update; `f32` if absent.
     #[serde(default = "default_codec")]
     pub encoding_up: CodecName,
+    /// Parameters of that codec.
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub encoding_args: Params,
     /// Optimizer; plain SGD if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<Optimizer>,

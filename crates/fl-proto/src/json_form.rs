@@ -4,7 +4,7 @@
 //! section base64 (RFC 4648, padded) of its numbers as little-endian f32. For hosts: a body has to be in
 //! memory at once.
 
-use crate::codec::{Decoder, Encoder, F32};
+use crate::codec::{Decoder, Encoder, F32, Plan};
 use crate::message::{MAX_SECTIONS, section_name};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -83,7 +83,7 @@ pub fn encode_sections(sections: &[(&str, &[f32])]) -> Option<String> {
         // Whole numbers, and a multiple of three: pieces of base64 then follow each other.
         let mut octets = [0; 768];
         loop {
-            match encoder.fill(numbers, &mut octets) {
+            match encoder.fill(&Plan::default(), numbers, &mut octets) {
                 0 => break,
                 n => STANDARD.encode_string(&octets[..n], &mut text),
             }

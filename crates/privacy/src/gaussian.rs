@@ -27,6 +27,30 @@ pub fn divergence(sampling: f64, noise_multiplier: f64, order: f64) -> f64 {
     log_moment / (order - 1.0)
 }
 
+/// Bound of the divergence of one round on a sample of fixed size, for whole orders from 2: Theorem 9 of Wang, Balle
+/// and Kasiviswanathan. The noise multiplier is over the most that the mean changes if one client is another.
+pub fn fixed_size(sampling: f64, noise_multiplier: f64, order: f64) -> f64 {
+    if order.fract() != 0.0 || order < 2.0 || noise_multiplier <= 0.0 {
+        return f64::INFINITY;
+    }
+    let whole = divergence(1.0, noise_multiplier, order);
+    if sampling >= 1.0 {
+        return whole;
+    }
+    let of = |j: f64| divergence(1.0, noise_multiplier, j);
+    let term = |j: u32| {
+        let j = f64::from(j);
+        let twice = LN_2 + (j - 1.0) * of(j);
+        let bound = match j {
+            2.0 => twice.min(2.0 * LN_2 + libm::log(libm::expm1(of(2.0)))),
+            _ => twice,
+        };
+        j * libm::log(sampling) + log_choose(order, j) + bound
+    };
+    let log_moment = (2..=order as u32).map(term).fold(0.0, log_add);
+    (log_moment / (order - 1.0)).min(whole)
+}
+
 /// Logarithm of the moment for a whole order: Section 3.3 of Mironov, Talwar and Zhang.
 fn whole(q: f64, sigma: f64, order: u32) -> f64 {
     let alpha = f64::from(order);

@@ -6,11 +6,13 @@
 //! - Mironov 2017, *Rényi Differential Privacy*: <https://arxiv.org/abs/1702.07476>.
 //! - Mironov, Talwar and Zhang 2019, for samples in which each client is by itself with probability q (Poisson):
 //!   <https://arxiv.org/abs/1908.10530>.
+//! - Wang, Balle and Kasiviswanathan 2019, for samples of a fixed size: <https://arxiv.org/abs/1808.00087>.
 //! - Canonne, Kamath and Steinke 2020, Proposition 12, for the last step: <https://arxiv.org/abs/2004.00010>.
 //!
 //! # Terms
 //! - *noise multiplier*: standard deviation of the noise over the most that one client can change the sum.
-//! - *neighbours*: two fleets, of which one has a client more.
+//! - *neighbours*: two fleets, of which one has a client more; of samples of a fixed size, in which one client is
+//!   another.
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +41,20 @@ impl Accountant {
             (
                 order,
                 gaussian::divergence(sampling, noise_multiplier, order),
+            )
+        };
+        Self {
+            divergences: orders().map(of).collect(),
+            delta,
+        }
+    }
+
+    /// An accountant of rounds that each take the same number of clients, a share `sampling` of all.
+    pub fn of_fixed_size(sampling: f64, noise_multiplier: f64, delta: f64) -> Self {
+        let of = |order| {
+            (
+                order,
+                gaussian::fixed_size(sampling, noise_multiplier, order),
             )
         };
         Self {

@@ -23,5 +23,15 @@ def epsilon(sampling, noise_multiplier, rounds, delta):
     return accountant.get_epsilon(delta)
 
 
+def epsilon_of_fixed_size(clients, chosen, noise_multiplier, rounds, delta):
+    neighbours = dp_accounting.NeighboringRelation.REPLACE_ONE
+    noise = dp_accounting.GaussianDpEvent(noise_multiplier)
+    accountant = rdp.RdpAccountant(neighboring_relation=neighbours)
+    accountant.compose(dp_accounting.SampledWithoutReplacementDpEvent(clients, chosen, noise), rounds)
+    return accountant.get_epsilon(delta)
+
+
 for case in CASES:
     print(*case, float(epsilon(*case)))
+for case in [(1000, 10, 2.0, 100, 1e-5), (1000, 100, 4.0, 50, 1e-5), (100, 10, 1.0, 30, 1e-3)]:
+    print(*case, float(epsilon_of_fixed_size(*case)))

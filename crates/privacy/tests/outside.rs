@@ -27,6 +27,26 @@ fn epsilon_is_that_of_an_outside_accountant() {
     }
 }
 
+/// The same of cohorts of a fixed size, of neighbours of which one client is another. The outside accountant has a
+/// finer bound.
+const OUTSIDE_FIXED: [(f64, f64, u32, f64, f64); 3] = [
+    (0.01, 2.0, 100, 1e-5, 0.43473118331365956),
+    (0.1, 4.0, 50, 1e-5, 1.574959636381346),
+    (0.1, 1.0, 30, 1e-3, 5.274724010639935),
+];
+
+#[test]
+fn epsilon_of_a_fixed_size_is_at_most_two_thirds_above_that_of_an_outside_accountant() {
+    for (sampling, noise_multiplier, rounds, delta, expected) in OUTSIDE_FIXED {
+        let accountant = Accountant::of_fixed_size(sampling, noise_multiplier, delta);
+        let ratio = accountant.epsilon(rounds) / expected;
+        assert!(
+            (0.999..1.7).contains(&ratio),
+            "{sampling} {noise_multiplier}: {ratio}"
+        );
+    }
+}
+
 /// Abadi et al. 2016, Section 5.1, give 1.26; their last step is that of Mironov 2017, Proposition 3.
 #[test]
 fn ten_thousand_steps_of_abadi_cost_1_26() {

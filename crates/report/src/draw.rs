@@ -207,6 +207,21 @@ pub fn curve(points: &[Point], label: &str, color: &str) -> Vec<Plot> {
         .collect()
 }
 
+/// The curve of the group at this place: dashed where the colours begin anew.
+pub fn curve_at(points: &[Point], label: &str, at: usize) -> Vec<Plot> {
+    if at < COLORS.len() {
+        return curve(points, label, color(at));
+    }
+    let line = line(points, color(at))
+        .with_stroke_width(2.2)
+        .with_dashed()
+        .with_legend(label);
+    band(points, color(at))
+        .into_iter()
+        .chain([line.into()])
+        .collect()
+}
+
 /// A curve that goes with another: dashed, and thinner, since the dashes of a PNG are small. Without a label it
 /// is left to the caption.
 pub fn companion(points: &[Point], label: Option<&str>, color: &str) -> Vec<Plot> {
@@ -238,6 +253,12 @@ fn band(points: &[Point], color: &str) -> Option<Plot> {
             .with_color(color)
             .into(),
     )
+}
+
+/// The room between two curves.
+pub fn filled(x: &[f64], from: &[f64], to: &[f64], color: &str) -> Plot {
+    let (from, to) = (from.to_vec(), to.to_vec());
+    BandPlot::new(x.to_vec(), from, to).with_color(color).into()
 }
 
 /// A box for each label that has values.

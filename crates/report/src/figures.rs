@@ -1,7 +1,8 @@
 //! The figures of a report.
 
 use crate::devices::devices;
-use crate::draw::{Axes, Figure, area, color, companion, curve, stacks};
+use crate::draw::{Axes, Figure, area, color, companion, curve, curve_at, stacks};
+use crate::evaluation;
 use crate::group::Group;
 use crate::numbers::Mean;
 use crate::run::Run;
@@ -19,6 +20,8 @@ const BAND: &str = "Lines are means over the runs of a group, bands one standard
 /// Every figure that these groups have the numbers for.
 pub fn all(groups: &[Group]) -> Vec<Figure> {
     let mut figures = learning(groups);
+    figures.extend(evaluation::all(groups));
+    figures.extend(evaluation::numbers(groups));
     figures.extend(time(groups));
     figures.extend(simulated_time(groups));
     figures.extend(traffic(groups));
@@ -46,7 +49,7 @@ fn energy(groups: &[Group]) -> Option<Figure> {
     let of = |(at, group): (usize, &Group)| {
         let points = group.curve_of(joules, accuracy);
         match points.iter().any(|point| point.x > 0.0) {
-            true => curve(&points, &group.label, color(at)),
+            true => curve_at(&points, &group.label, at),
             false => Vec::new(),
         }
     };
@@ -60,11 +63,11 @@ fn energy(groups: &[Group]) -> Option<Figure> {
     )
 }
 
-fn round(row: &RoundRow) -> Option<f64> {
+pub fn round(row: &RoundRow) -> Option<f64> {
     Some(f64::from(row.record.round))
 }
 
-fn last_round(groups: &[Group]) -> u32 {
+pub fn last_round(groups: &[Group]) -> u32 {
     let rounds = groups
         .iter()
         .flat_map(|group| &group.runs)
@@ -99,7 +102,7 @@ fn curves(
         if !placed {
             Vec::new()
         } else {
-            curve(&points, &group.label, color(at))
+            curve_at(&points, &group.label, at)
         }
     };
     groups.iter().enumerate().flat_map(of).collect()
@@ -457,6 +460,8 @@ fn splits(groups: &[Group]) -> Vec<Figure> {
             n => format!("split-{n}"),
         };
         figures.extend(heat(&name, &group.label, split));
+        let shares = format!("{name}-clients");
+        figures.extend(evaluation::shares(&shares, &group.label, split));
     }
     figures
 }

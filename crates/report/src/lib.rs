@@ -17,6 +17,7 @@
 mod compare;
 mod devices;
 mod draw;
+mod evaluation;
 mod figures;
 mod group;
 mod html;

@@ -46,7 +46,7 @@ pub use client::{ClientRow, Ending};
 pub use evaluation::{
     BINS, Confusion, Distribution, EvaluationRecord, ModelEvaluation, RoundEvaluation, Score,
 };
-pub use event::{ClientRecord, Event, Record, RoundPhase};
+pub use event::{Chosen, ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;
@@ -61,8 +61,8 @@ pub use round::RoundRecord;
 pub use seal::{Damaged, Seal};
 pub use state::{StateDir, StatePart};
 pub use summary::{
-    ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, RunSummary,
-    TrainingSummary,
+    ClientFailure, Death, Failure, FleetSummary, Frames, Memory, NetworkStats, OnDevices,
+    RunSummary, TrainingSummary,
 };
 pub(crate) use tail::MAX_LINE;
 pub use tail::{EVENTS, Tail, replay};

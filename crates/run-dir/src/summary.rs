@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::round::RoundRecord;
 use crate::seal::{check_text, with_checksum};
 
 /// The training of a run, as the aggregator knows it.
@@ -32,6 +33,9 @@ pub struct TrainingSummary {
     /// Epsilon of differential privacy after the last round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
+    /// Accuracies on the examples that devices hold out, at the last evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_devices: Option<Box<OnDevices>>,
     /// HTTP bytes from devices.
     pub bytes_up: u64,
     /// HTTP bytes to devices.
@@ -49,6 +53,63 @@ pub struct TrainingSummary {
     /// Clients of a cohort that had no update in it; in a run's summary they are among the failures.
     #[serde(skip)]
     pub client_failures: Vec<ClientFailure>,
+}
+
+/// Accuracies on the examples that devices hold out, from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OnDevices {
+    /// The round whose model it was.
+    pub round: u32,
+    /// Devices that evaluated it.
+    pub devices: u32,
+    /// Mean over devices.
+    pub mean: f64,
+    /// Mean weighted by examples.
+    pub weighted_mean: f64,
+    /// Mean of the worst tenth of the devices.
+    pub worst_decile: f64,
+    /// Standard deviation over devices.
+    pub deviation: f64,
+    /// Mean of their personal models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal_mean: Option<f64>,
+    /// Mean of the worst tenth of those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal_worst_decile: Option<f64>,
+}
+
+impl OnDevices {
+    /// The last evaluation of these rounds, if there was one.
+    pub fn of(rounds: &[RoundRecord]) -> Option<Self> {
+        let of_round = |record: &RoundRecord| {
+            Some(Self {
+                round: record.round,
+                devices: record.devices_evaluated?,
+                mean: record.device_accuracy_mean?,
+                weighted_mean: record.device_accuracy_weighted_mean?,
+                worst_decile: record.device_accuracy_worst_decile?,
+                deviation: record.device_accuracy_deviation?,
+                personal_mean: record.personal_accuracy_mean,
+                personal_worst_decile: record.personal_accuracy_worst_decile,
+            })
+        };
+        rounds.iter().rev().find_map(of_round)
+    }
+
+    /// A line for people.
+    fn describe(&self) -> String {
+        let [mean, worst, deviation] =
+            [self.mean, self.worst_decile, self.deviation].map(|share| 100.0 * share);
+        let own = self.personal_mean.zip(self.personal_worst_decile);
+        let own = own.map_or_else(String::new, |(mean, worst)| {
+            let [mean, worst] = [mean, worst].map(|share| 100.0 * share);
+            format!("; personal models {mean:.2} %, worst tenth {worst:.2} %")
+        });
+        format!(
+            "{mean:.2} % on what {} devices hold out, deviation {deviation:.2}, worst tenth {worst:.2} %{own}",
+            self.devices
+        )
+    }
 }
 
 /// A client of a cohort that had no update in a round.
@@ -252,6 +313,9 @@ impl RunSummary {
                 format!("{accuracy:.2} % on the test images, best {best:.2} %"),
             );
             row("loss", format!("{loss:.4}"));
+        }
+        if let Some(on_devices) = &self.training.on_devices {
+            row("on devices", on_devices.describe());
         }
         let (up, down) = (
             megabytes(self.training.bytes_up),

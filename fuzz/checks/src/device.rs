@@ -251,6 +251,7 @@ fn welcome() -> Vec<u8> {
         params: Params::new(),
         encoding_up: "f32".try_into().expect("a name"),
         encoding_down: "f32".try_into().expect("a name"),
+        encoding_args: fl_proto::Params::new(),
         holdout: 0,
     };
     let mut buffer = [0; fl_proto::MAX_CONTROL_BYTES];
@@ -270,6 +271,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Vec<u8>)> {
         let section = Outgoing {
             name: MODEL,
             codec,
+            plan: codec::Encoding::new(codec).plan(&[], 1),
             numbers,
         };
         message::encode(Kind::Start, control, &[section]).expect("a message")

@@ -28,10 +28,18 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let numbers = [1.0, -0.25, 65504.0, 1e-8, f32::INFINITY, f32::NAN];
     let sections: Vec<_> = codec::ALL
         .iter()
-        .zip([MODEL, "server_variate", "client_variate"])
+        .zip([
+            MODEL,
+            "server_variate",
+            "client_variate",
+            "buckets",
+            "sparse",
+            "signs",
+        ])
         .map(|(codec, name)| Outgoing {
             name,
             codec: *codec,
+            plan: codec::Encoding::new(*codec).plan(&[4, 2], 7),
             numbers: &numbers,
         })
         .collect();

@@ -264,6 +264,7 @@ pub fn message_of(kind: Kind, control: &[u8], params: &[f32]) -> Vec<u8> {
     let model = Outgoing {
         name: MODEL,
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers: params,
     };
     message::encode(kind, control, &[model]).unwrap()

@@ -69,6 +69,9 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         over_commit: 0,
         quorum: 1,
         stragglers: Stragglers::Refuse,
+        order: Default::default(),
+        selection: Default::default(),
+        budgets_j: Default::default(),
         wait_for: clients,
         ready_deadline: LONG,
         round_deadline: LONG,
@@ -87,8 +90,8 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         model: model(),
         seed: 7,
         overrides: BTreeMap::new(),
-        encoding_up: &F32,
-        encoding_down: &F32,
+        encoding_up: fl_proto::codec::Encoding::default(),
+        encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
     }
 }

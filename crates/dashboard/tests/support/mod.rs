@@ -11,7 +11,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use zfl_run_dir::Meta;
-use zfl_run_dir::{ClientRecord, Event, HostCost, Record, RoundPhase, RoundRecord};
+use zfl_run_dir::{
+    ClientRecord, Confusion, Distribution, Event, HostCost, ModelEvaluation, Record,
+    RoundEvaluation, RoundPhase, RoundRecord,
+};
 
 const EXAMPLES: u32 = 600;
 const EPOCHS: u32 = 5;
@@ -245,6 +248,7 @@ impl Script {
             bytes_down,
             cost: Some(cost),
             host: Some(host),
+            chosen: None,
         };
         self.emit(Event::ResultReceived { record });
         self.pass(1);
@@ -311,13 +315,70 @@ impl Script {
             loss,
             accuracy,
         });
+        if round == 0 {
+            return self.emit(Event::RoundFinished { record });
+        }
+        let evaluation = self.evaluation(round, accuracy);
+        let record = record.with_evaluation(&evaluation);
+        self.emit(Event::DevicesEvaluated {
+            record: Box::new(evaluation),
+        });
         self.emit(Event::RoundFinished { record });
+    }
+
+    /// What devices find about a model that is as good on the test set, and about their own.
+    fn evaluation(&mut self, round: u32, accuracy: f64) -> RoundEvaluation {
+        // What is drawn here changes nothing that comes later.
+        let random = self.random;
+        let mut of = |bonus: f64| {
+            let mut confusion = Confusion::of(10);
+            let mut each = Vec::new();
+            for client in 0..self.clients {
+                // A tenth of the devices are worse off.
+                let worse = if client % 10 == 3 { 0.2 } else { 0.0 };
+                let right = (accuracy + bonus - worse).clamp(0.0, 1.0);
+                let mut correct = 0;
+                for example in 0..60_usize {
+                    let label = (example + client as usize) % 10;
+                    let is_right = self.up_to(1000) as f64 / 1000.0 < right;
+                    let other = (label + 1 + self.up_to(3) as usize * 2) % 10;
+                    confusion.add(label, if is_right { label } else { other });
+                    correct += u32::from(is_right);
+                }
+                each.push((f64::from(correct) / 60.0, 60));
+            }
+            ModelEvaluation {
+                distribution: Distribution::of(&each).unwrap(),
+                loss: 2.1 * (1.0 - accuracy),
+                confusion,
+            }
+        };
+        let (global, personal) = (of(0.0), of(0.04));
+        self.random = random;
+        RoundEvaluation {
+            round,
+            devices: self.clients,
+            missing: 0,
+            evaluate_s: 0.2,
+            global,
+            personal: Some(personal),
+        }
     }
 
     pub fn finish(&mut self) {
         self.emit(Event::PhaseEntered {
             round: self.rounds,
             phase: RoundPhase::Finished,
+        });
+        let mut confusion = Confusion::of(10);
+        for example in 0..1000_usize {
+            let label = example % 10;
+            let is_right = self.up_to(100) < 92;
+            confusion.add(label, if is_right { label } else { (label + 3) % 10 });
+        }
+        self.emit(Event::ClassesTested {
+            round: self.rounds,
+            confusion,
         });
         self.emit(Event::RunFinished {
             success: true,

@@ -41,6 +41,7 @@ const INITIAL: &str = "initial_clipping_norm";
 const QUANTILE: &str = "target_clipped_quantile";
 const RATE: &str = "clip_norm_lr";
 const STDDEV: &str = "clipped_count_stddev";
+const FIXED: &str = "fixed_size_sampling";
 
 const NOISE_MULTIPLIER: ParamSpec = number(
     NOISE,
@@ -60,11 +61,20 @@ const PROBABILITY: ParamSpec = number(
     "probability with which the promise may fail, at which epsilon is told",
 );
 
+const FIXED_SIZE: ParamSpec = ParamSpec {
+    name: FIXED,
+    default: 0.0,
+    min: 0.0,
+    max: 1.0,
+    whole: true,
+    doc: "epsilon of cohorts of a fixed size (Wang et al. 2019), which is larger, and not of Poisson samples",
+};
+
 static KINDS: [Kind; 3] = [
     Kind {
         name: "central",
         doc: "devices bound their updates, the server adds noise to their mean",
-        params: &[NOISE_MULTIPLIER, CLIPPING_NORM, PROBABILITY],
+        params: &[NOISE_MULTIPLIER, CLIPPING_NORM, PROBABILITY, FIXED_SIZE],
         clipping_norm: NORM,
         mechanism: |_| Mechanism::Central(None),
     },
@@ -94,6 +104,7 @@ static KINDS: [Kind; 3] = [
                 "standard deviation of the noise of their count; 0 is a twentieth of clients_per_round",
             ),
             PROBABILITY,
+            FIXED_SIZE,
         ],
         clipping_norm: INITIAL,
         mechanism: |params| {
@@ -121,6 +132,7 @@ impl PrivacyChoice {
             noise_multiplier: self.params.get(NOISE),
             clipping_norm: self.params.get(self.kind.clipping_norm) as f32,
             delta: self.params.get(DELTA),
+            fixed_size: self.params.get(FIXED) != 0.0,
         }
     }
 }

@@ -105,6 +105,10 @@ pub(super) mod server {
     }
 
     impl ServerRule for Adaptive {
+        fn takes_the_mean(&self) -> bool {
+            true
+        }
+
         fn begin(&mut self, _round: u32, global: &[f32]) {
             self.mean = ExactMean::new(global.len());
         }

@@ -57,6 +57,10 @@ mod server {
     }
 
     impl ServerRule for FedAvgM {
+        fn takes_the_mean(&self) -> bool {
+            true
+        }
+
         fn begin(&mut self, _round: u32, global: &[f32]) {
             self.mean = ExactMean::new(global.len());
         }

@@ -56,7 +56,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
             min: 0.0,
             max: 0.999_999,
             whole: false,
-            doc: "momentum of the clients' optimizer, which does not set it",
+            doc: "momentum of the clients' optimizer, as in [optimizer], which sets it",
         },
         SERVER_MOMENTUM,
     ],
@@ -168,6 +168,10 @@ mod server {
     }
 
     impl ServerRule for FedNova {
+        fn assumed_momentum(&self) -> Option<f64> {
+            Some(self.rho)
+        }
+
         fn begin(&mut self, _round: u32, _global: &[f32]) {
             self.updates.begin();
         }

@@ -144,6 +144,10 @@ pub(super) mod server {
     }
 
     impl ServerRule for BodyMean {
+        fn takes_the_mean(&self) -> bool {
+            true
+        }
+
         fn begin(&mut self, _round: u32, _global: &[f32]) {
             self.mean = ExactMean::new(self.body);
         }

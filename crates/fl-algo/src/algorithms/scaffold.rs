@@ -143,8 +143,8 @@ mod server {
 
     impl ServerRule for Scaffold {
         /// The variates are differences of models over rate and steps.
-        fn assumes_sgd(&self) -> bool {
-            true
+        fn assumed_momentum(&self) -> Option<f64> {
+            Some(0.0)
         }
 
         fn down_sections(&self) -> Vec<(&'static str, &[f32])> {

@@ -3,7 +3,7 @@
 //! Rounding is to nearest, ties to even, by integer operations alone: the same bits on every
 //! instruction set. From 65,520 on a number becomes infinite, and a receiver refuses it.
 
-use super::{Codec, Cursor};
+use super::{Codec, Cursor, Plan};
 
 /// Numbers in half precision, two octets each.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +22,11 @@ impl Codec for F16 {
         "Half precision, rounded to nearest: 2 bytes a number"
     }
 
-    fn octets(&self, count: u32) -> u64 {
+    fn octets(&self, _: &Plan<'_>, count: u32) -> u64 {
         2 * u64::from(count)
     }
 
-    fn encode(&self, numbers: &[f32], cursor: &mut Cursor, octets: &mut [u8]) -> usize {
+    fn encode(&self, _: &Plan<'_>, numbers: &[f32], cursor: &mut Cursor, octets: &mut [u8]) -> usize {
         let rest = numbers.get(cursor.next..).unwrap_or(&[]);
         let (slots, _) = octets.as_chunks_mut::<2>();
         let n = rest.len().min(slots.len());
@@ -52,7 +52,7 @@ impl Codec for F16 {
 const INFINITY: u16 = 0x7c00;
 
 /// The nearest number of half precision, as bits.
-fn from_single(number: f32) -> u16 {
+pub(super) fn from_single(number: f32) -> u16 {
     let bits = number.to_bits();
     let sign = (bits >> 16) as u16 & 0x8000;
     let magnitude = bits & 0x7fff_ffff;
@@ -77,7 +77,7 @@ fn from_single(number: f32) -> u16 {
 }
 
 /// A number of half precision, exactly.
-fn to_single(half: u16) -> f32 {
+pub(super) fn to_single(half: u16) -> f32 {
     const SMALLEST: f32 = 1.0 / (1 << 24) as f32;
     let sign = u32::from(half & 0x8000) << 16;
     let fraction = u32::from(half & 0x3ff);
@@ -128,7 +128,7 @@ mod tests {
         let numbers = [1.0, -0.5, 0.1, 65_504.0, 5.960_464_5e-8, -0.0];
         let mut octets = [0; 12];
         let mut cursor = Cursor::default();
-        assert_eq!(F16.encode(&numbers, &mut cursor, &mut octets), 12);
+        assert_eq!(F16.encode(&Plan::default(), &numbers, &mut cursor, &mut octets), 12);
         let expected = [0, 0x3c, 0, 0xb8, 0x66, 0x2e, 0xff, 0x7b, 1, 0, 0, 0x80];
         assert_eq!(octets, expected);
     }

@@ -1,6 +1,6 @@
 //! `f32`: IEEE 754 binary32, little endian. Loses nothing.
 
-use super::{Codec, Cursor};
+use super::{Codec, Cursor, Plan};
 
 /// Numbers as they are, four octets each.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +19,11 @@ impl Codec for F32 {
         "Single precision as it is: 4 bytes a number"
     }
 
-    fn octets(&self, count: u32) -> u64 {
+    fn octets(&self, _: &Plan<'_>, count: u32) -> u64 {
         4 * u64::from(count)
     }
 
-    fn encode(&self, numbers: &[f32], cursor: &mut Cursor, octets: &mut [u8]) -> usize {
+    fn encode(&self, _: &Plan<'_>, numbers: &[f32], cursor: &mut Cursor, octets: &mut [u8]) -> usize {
         let rest = numbers.get(cursor.next..).unwrap_or(&[]);
         let (slots, _) = octets.as_chunks_mut::<4>();
         let n = rest.len().min(slots.len());

@@ -2,7 +2,7 @@
 
 use super::{Checksum, MessageError};
 use crate::MAX_PARAMS;
-use crate::codec::{self, Codec, Encoder};
+use crate::codec::{self, Codec, Encoder, Plan};
 
 /// Length of a section's header in octets.
 pub const SECTION_HEADER_LEN: usize = 32;
@@ -49,10 +49,11 @@ impl SectionHeader {
     pub fn new(
         name: &str,
         codec: &'static dyn Codec,
+        plan: &Plan<'_>,
         numbers: &[f32],
     ) -> Result<Self, MessageError> {
         let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        let octets = codec.octets(count.min(MAX_PARAMS));
+        let octets = codec.octets(plan, count.min(MAX_PARAMS));
         let mut header = Self {
             name: section_name(name).ok_or(MessageError::Name)?,
             codec,
@@ -64,7 +65,7 @@ impl SectionHeader {
         let (mut checksum, mut encoder) = (header.checksum(), Encoder::new(codec));
         let mut piece = [0; 256];
         loop {
-            match encoder.fill(numbers, &mut piece) {
+            match encoder.fill(plan, numbers, &mut piece) {
                 0 => break,
                 n => checksum.update(&piece[..n]),
             }
@@ -77,8 +78,9 @@ impl SectionHeader {
         if self.count > MAX_PARAMS {
             return Err(MessageError::TooManyNumbers(self.count));
         }
-        let (expected, actual) = (self.codec.octets(self.count), self.octets);
-        if expected != u64::from(actual) {
+        let (expected, actual) = (self.codec.lengths(self.count), self.octets);
+        if !expected.contains(&actual.into()) {
+            let expected = *expected.end();
             return Err(MessageError::Octets { expected, actual });
         }
         Ok(self)

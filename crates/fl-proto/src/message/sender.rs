@@ -1,7 +1,7 @@
 //! A message made as it is sent, in bounded memory.
 
 use super::{HEAD_LEN, Head, Kind, MAX_SECTIONS, MessageError, SECTION_HEADER_LEN, SectionHeader};
-use crate::codec::{Codec, Encoder};
+use crate::codec::{Codec, Encoder, Plan};
 use crate::{MAX_CONTROL_BYTES, wire_len};
 
 /// A vector to send.
@@ -11,8 +11,18 @@ pub struct Outgoing<'a> {
     pub name: &'a str,
     /// Encoding of the payload.
     pub codec: &'static dyn Codec,
+    /// What the codec has to know.
+    pub plan: Plan<'a>,
     /// The vector.
     pub numbers: &'a [f32],
+}
+
+impl Outgoing<'_> {
+    /// Octets of the payload.
+    pub fn octets(&self) -> u64 {
+        let count = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        self.codec.octets(&self.plan, count)
+    }
 }
 
 /// A message on its way out.
@@ -44,9 +54,7 @@ impl Sender {
             return Err(MessageError::TooManySections(sections.len()));
         }
         let head = Head::new(kind, sections.len(), control)?;
-        let lens = sections
-            .iter()
-            .map(|section| (section.codec, section.numbers.len() as u64));
+        let lens = sections.iter().map(Outgoing::octets);
         let mut small = heapless::Vec::new();
         // Never fails: the head checked the control message's length.
         let _ = small.extend_from_slice(&head.emit());
@@ -85,7 +93,7 @@ impl Sender {
             if let (Some(payload), Some(section)) =
                 (&mut self.payload, sections.get(self.begun.wrapping_sub(1)))
             {
-                let n = payload.fill(section.numbers, octets);
+                let n = payload.fill(&section.plan, section.numbers, octets);
                 if n > 0 {
                     return Ok(n);
                 }
@@ -93,7 +101,8 @@ impl Sender {
             let Some(section) = sections.get(self.begun) else {
                 return Ok(0);
             };
-            let header = SectionHeader::new(section.name, section.codec, section.numbers)?;
+            let header =
+                SectionHeader::new(section.name, section.codec, &section.plan, section.numbers)?;
             let emitted: [u8; SECTION_HEADER_LEN] = header.emit();
             self.small.clear();
             let _ = self.small.extend_from_slice(&emitted);

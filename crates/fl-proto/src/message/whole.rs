@@ -125,13 +125,13 @@ pub fn encode_head(
 /// As [`SectionHeader::new`].
 #[cfg(feature = "alloc")]
 pub fn encode_section(section: &super::Outgoing<'_>) -> Result<alloc::vec::Vec<u8>, MessageError> {
-    let header = SectionHeader::new(section.name, section.codec, section.numbers)?;
+    let header = SectionHeader::new(section.name, section.codec, &section.plan, section.numbers)?;
     let mut octets = alloc::vec![0; SECTION_HEADER_LEN + header.octets as usize];
     let (head, mut payload) = octets.split_at_mut(SECTION_HEADER_LEN);
     head.copy_from_slice(&header.emit());
     let mut encoder = crate::codec::Encoder::new(section.codec);
     loop {
-        match encoder.fill(section.numbers, payload) {
+        match encoder.fill(&section.plan, section.numbers, payload) {
             0 => return Ok(octets),
             n => payload = &mut payload[n..],
         }

@@ -113,6 +113,7 @@ fn corpus() -> Vec<Vec<u8>> {
     let section = |name, codec| Outgoing {
         name,
         codec,
+        plan: fl_proto::codec::Plan::default(),
         numbers: &numbers,
     };
     let sections = [section("model", &F32), section("variate", &F16)];

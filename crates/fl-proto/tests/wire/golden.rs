@@ -1,7 +1,7 @@
 //! The document's examples are what both JSON libraries and the messages write and read.
 
 use crate::document::{example, examples};
-use fl_proto::codec::{self, Codec, F16, F32};
+use fl_proto::codec::{self, Codec, F16, F32, Plan};
 use fl_proto::message::{self, HEAD_LEN, Head, Kind, MODEL, Message, Outgoing, SectionHeader};
 use fl_proto::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -53,6 +53,7 @@ fn start() -> Start {
         params: named("proximal_mu", 0.01),
         state_round: 0,
         encoding_up: text("f16"),
+        encoding_args: Params::new(),
         optimizer: None,
         privacy: None,
         evaluate: false,
@@ -114,6 +115,7 @@ fn model(codec: &'static dyn Codec) -> Outgoing<'static> {
     Outgoing {
         name: MODEL,
         codec,
+        plan: fl_proto::codec::Plan::default(),
         numbers: &PARAMS,
     }
 }
@@ -130,6 +132,7 @@ fn welcome() -> Welcome {
         params: named("proximal_mu", 0.01),
         encoding_up: text("f16"),
         encoding_down: text("f32"),
+        encoding_args: fl_proto::Params::new(),
         holdout: 0,
     }
 }
@@ -198,6 +201,7 @@ fn messages_in_octets_are_as_documented() {
     let variate = Outgoing {
         name: "client_variate",
         codec: &F32,
+        plan: fl_proto::codec::Plan::default(),
         numbers: &[0.25, -2.0],
     };
     for (name, kind, control, section) in [
@@ -270,13 +274,12 @@ fn base64_that_is_none_is_refused() {
 
 #[test]
 fn lengths_are_told_in_one_place() {
-    let model = |codec: &'static dyn Codec| [(codec, u64::from(MAX_PARAMS))];
-    let fixed = 16 + 1024 + 32;
-    assert_eq!(wire_len::longest_body(model(&F32)), fixed + (64 << 20));
-    assert_eq!(wire_len::longest_body(model(&F16)), fixed + (32 << 20));
+    let fixed = 16 + 1024 + 32 + 256;
+    let longest = wire_len::longest_body([u64::from(MAX_PARAMS)]);
+    assert_eq!(longest, fixed + (64 << 20));
     let body = example("results-message");
     let control = encode(&results()).len();
-    let len = wire_len::body(control, [(&F16 as &dyn Codec, 2)]);
+    let len = wire_len::body(control, [F16.octets(&Plan::default(), 2)]);
     assert_eq!(len, body.len() as u64);
     let json = example("start-json").len() as u64;
     assert!(json < wire_len::longest_json_body([2]));
@@ -285,7 +288,8 @@ fn lengths_are_told_in_one_place() {
 #[test]
 fn codecs_have_their_documented_names_and_codes() {
     let all = codec::ALL.iter().map(|codec| (codec.code(), codec.name()));
-    assert!(all.eq([(0, "f32"), (1, "f16")]));
+    let documented = ["f32", "f16", "int8", "qsgd", "topk", "sign"];
+    assert!(all.eq((0..).zip(documented)));
     for codec in codec::ALL {
         assert_eq!(codec::by_name(codec.name()), Some(*codec));
         assert_eq!(codec::by_code(codec.code()), Some(*codec));
@@ -355,6 +359,10 @@ fn the_longest_messages_fit_the_bound() {
         let name = format!("{number}_0123456789abcdef_longer");
         assert!(params.set(&name[..24], -1.234_567_8e-38));
     }
+    let mut args = Params::new();
+    for number in 0..codec::MAX_ARGS {
+        assert!(args.set(&format!("bucket_size_{number}"), -1.234_567_8e-38));
+    }
     let welcome = Welcome {
         protocol: u32::MAX,
         id: u32::MAX,
@@ -366,6 +374,7 @@ fn the_longest_messages_fit_the_bound() {
         params: params.clone(),
         encoding_up: text("01234567"),
         encoding_down: text("01234567"),
+        encoding_args: args.clone(),
         holdout: 0,
     };
     let start = Start {
@@ -379,6 +388,7 @@ fn the_longest_messages_fit_the_bound() {
         params: params.clone(),
         state_round: u32::MAX,
         encoding_up: text("01234567"),
+        encoding_args: args,
         optimizer: Some(Optimizer {
             name: OptimizerName::Momentum,
             momentum: -1.234_567_8e-38,
@@ -431,7 +441,7 @@ fn the_longest_messages_fit_the_bound() {
         encode(&results).len(),
         encode(&ErrorReply::new("x".repeat(500))).len(),
     ];
-    assert_eq!(longest, [659, 841, 505, 757, 172]);
+    assert_eq!(longest, [739, 921, 505, 757, 172]);
 }
 
 /// Messages that both sides must refuse, also where a parser by itself would take them.
@@ -583,7 +593,9 @@ fn heads_are_refused_with_the_reason() {
 fn headers_of_sections_are_refused_with_the_reason() {
     #[track_caller]
     fn check(at: usize, bytes: &[u8], expected: &str) {
-        let mut header = SectionHeader::new(MODEL, &F32, &PARAMS).unwrap().emit();
+        let mut header = SectionHeader::new(MODEL, &F32, &Plan::default(), &PARAMS)
+            .unwrap()
+            .emit();
         header[at..at + bytes.len()].copy_from_slice(bytes);
         assert_eq!(
             SectionHeader::parse(&header).unwrap_err().to_string(),

@@ -2,7 +2,7 @@
 
 use crate::document::example;
 use crate::oracle::{self, Taken, check_chunks, check_round_trip};
-use fl_proto::codec::{self, Codec, Encoder, F32};
+use fl_proto::codec::{self, Codec, Encoder, Encoding, F32};
 use fl_proto::message::{self, Kind, Message, Outgoing, Sender};
 use fl_proto::*;
 use proptest::collection::vec;
@@ -139,14 +139,14 @@ proptest! {
         sigmoid in any::<bool>(),
         rule in word(),
         params in open_object(),
-        encodings in [word(), word()],
+        (encodings, encoding_args) in ([word(), word()], open_object()),
     ) {
         let activation = if sigmoid { Activation::Sigmoid } else { Activation::Relu };
         let layers = layers.into_iter().collect();
         let [encoding_up, encoding_down] = encodings;
         check_round_trip(&Welcome {
             protocol, id, num_examples, layers, activation, seed, rule, params, encoding_up, encoding_down,
-            holdout: 0,
+            encoding_args, holdout: 0,
         });
     }
 
@@ -158,7 +158,7 @@ proptest! {
         float in any::<bool>(),
         rule in word(),
         params in open_object(),
-        encoding_up in word(),
+        (encoding_up, encoding_args) in (word(), open_object()),
         optimizer in proptest::option::of(optimizer()),
         privacy in proptest::option::of((finite(), finite())),
     ) {
@@ -166,7 +166,7 @@ proptest! {
         let arithmetic = if float { Arithmetic::Float } else { Arithmetic::Fixed };
         check_round_trip(&Start {
             round, token, local_epochs, batch_size, learning_rate, arithmetic, rule, params, state_round,
-            encoding_up, optimizer, privacy,
+            encoding_up, encoding_args, optimizer, privacy,
             evaluate: false,
         });
     }
@@ -214,14 +214,15 @@ proptest! {
     fn numbers_are_written_in_any_pieces(numbers in vec(finite(), 0..600), buffer_len in 4..2000usize) {
         for codec in codec::ALL {
             let (mut encoder, mut buffer) = (Encoder::new(*codec), vec![0; buffer_len]);
+            let outgoing = of(*codec, &numbers);
             let mut written = Vec::new();
             loop {
-                match encoder.fill(&numbers, &mut buffer) {
+                match encoder.fill(&outgoing.plan, &numbers, &mut buffer) {
                     0 => break,
                     n => written.extend_from_slice(&buffer[..n]),
                 }
             }
-            let section = message::encode_section(&of(*codec, &numbers)).unwrap();
+            let section = message::encode_section(&outgoing).unwrap();
             prop_assert_eq!(&written[..], &section[message::SECTION_HEADER_LEN..]);
         }
     }
@@ -274,6 +275,7 @@ fn of<'a>(codec: &'static dyn Codec, numbers: &'a [f32]) -> Outgoing<'a> {
     Outgoing {
         name: "numbers",
         codec,
+        plan: Encoding::new(codec).plan(&[], 7),
         numbers,
     }
 }

@@ -107,6 +107,7 @@ impl Aggregator {
         let model = Outgoing {
             name: MODEL,
             codec: &F32,
+            plan: fl_proto::codec::Plan::default(),
             numbers: &params,
         };
         let body = message::encode(Kind::Start, control.as_bytes(), &[model]);

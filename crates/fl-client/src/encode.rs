@@ -1,0 +1,143 @@
+//! The encoding of updates: from a trained model to the numbers that are sent, and what of them is lost.
+
+use crate::job::resize;
+use alloc::vec::Vec;
+use fl_nn::Model;
+use fl_proto::codec::{self, Encodes, Encoding, Plan};
+use fl_proto::message::MODEL;
+
+/// Most tensors of a model: weights and biases of each layer.
+const MAX_TENSORS: usize = 2 * (fl_proto::MAX_LAYER_SIZES - 1);
+
+/// An encoding at work, with its memory from round to round.
+#[derive(Debug)]
+pub(crate) struct UpdateEncoding {
+    encoding: Encoding,
+    has_feedback: bool,
+    tensors: heapless::Vec<u32, MAX_TENSORS>,
+    /// Seed of this client's random numbers in the round at hand.
+    seed: u64,
+    /// While it trains the model of the round less what was lost before, afterwards what is lost. Empty if the
+    /// encoding needs neither.
+    beside: Vec<f32>,
+    /// The round whose loss `beside` holds.
+    residual_round: Option<u32>,
+}
+
+impl UpdateEncoding {
+    /// The encoding of a model's parameters as they are.
+    pub fn new(model: &Model) -> Self {
+        let mut tensors = heapless::Vec::new();
+        for pair in model.shape().sizes().windows(2) {
+            // Never full: a shape has no more layers.
+            let _ = tensors.push(pair[0] * pair[1]);
+            let _ = tensors.push(pair[1]);
+        }
+        Self {
+            encoding: Encoding::default(),
+            has_feedback: false,
+            tensors,
+            seed: 0,
+            beside: Vec::new(),
+            residual_round: None,
+        }
+    }
+
+    /// Takes an encoding for a section of `count` parameters, and the memory that it needs; `false` if
+    /// there is not enough.
+    pub fn prepare(&mut self, asked: Encoding, count: usize) -> bool {
+        let of_model = asked.of_section(MODEL, false, count);
+        let needed = count * of_model.device_vectors() as usize;
+        self.encoding = asked;
+        self.has_feedback = of_model.codec().encodes() == Encodes::ChangesWithFeedback;
+        if self.beside.len() == needed {
+            return true;
+        }
+        self.residual_round = None;
+        resize(&mut self.beside, needed)
+    }
+
+    /// True if what an update loses goes into the next one.
+    pub fn has_feedback(&self) -> bool {
+        self.has_feedback
+    }
+
+    /// Tells if the loss of the update of `round` has to be loaded; for round 0 there is none.
+    pub fn needs_residual(&mut self, round: u32) -> bool {
+        if !self.has_feedback || self.residual_round == Some(round) {
+            return false;
+        }
+        if round == 0 {
+            self.beside.fill(0.0);
+            self.residual_round = Some(0);
+        }
+        round > 0
+    }
+
+    /// Says that the residual is that of `round`.
+    pub fn residual_arrived(&mut self, round: u32) {
+        self.residual_round = Some(round);
+    }
+
+    /// What the last update lost; empty without feedback.
+    pub fn residual(&self) -> &[f32] {
+        match self.has_feedback {
+            true => &self.beside,
+            false => &[],
+        }
+    }
+
+    /// [`UpdateEncoding::residual`], to write; until [`UpdateEncoding::residual_arrived`] it is of no round.
+    pub fn residual_mut(&mut self) -> &mut [f32] {
+        self.residual_round = None;
+        match self.has_feedback {
+            true => &mut self.beside,
+            false => &mut [],
+        }
+    }
+
+    /// The encoding asked for.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The plan for a section of that name in that encoding.
+    pub fn plan<'a>(&'a self, name: &str, encoding: Encoding) -> Plan<'a> {
+        let tensors = if name == MODEL {
+            &self.tensors[..]
+        } else {
+            &[]
+        };
+        encoding.plan(tensors, self.seed)
+    }
+
+    /// Begins a round on a global model.
+    pub fn begin(&mut self, global: &[f32], seed: u64) {
+        self.seed = seed;
+        let is_held = self.has_feedback && self.residual_round.is_some();
+        self.residual_round = None;
+        for (beside, global) in self.beside.iter_mut().zip(global) {
+            let lost = if is_held { *beside } else { 0.0 };
+            *beside = global - lost;
+        }
+    }
+
+    /// Ends the training of a round: the parameters become the numbers to send.
+    pub fn end(&mut self, params: &mut [f32], round: u32) {
+        for (param, beside) in params.iter_mut().zip(&self.beside) {
+            *param -= beside;
+        }
+        if !self.has_feedback {
+            return;
+        }
+        for (beside, param) in self.beside.iter_mut().zip(&*params) {
+            *beside = *param;
+        }
+        let plan = self.encoding.plan(&self.tensors, self.seed);
+        codec::round(self.encoding.codec(), &plan, &mut self.beside);
+        for (lost, param) in self.beside.iter_mut().zip(params) {
+            *lost = *param - *lost;
+        }
+        self.residual_round = Some(round);
+    }
+}
