@@ -286,6 +286,11 @@ impl Config {
         found.map_or(Encoding::default(), |(_, encoding)| encoding)
     }
 
+    /// Vectors as long as the model that devices need for the encoding of updates.
+    pub fn encoding_vectors(&self) -> u32 {
+        self.model_up().device_vectors()
+    }
+
     /// True if an update has the changes of a model, not the model.
     pub(crate) fn sends_changes(&self) -> bool {
         self.model_up().codec().encodes() != Encodes::Parameters
@@ -336,7 +341,7 @@ impl Config {
         };
         let training = device_bytes(&self.model, self.vectors(), demand)?;
         let vector = 4 * self.travelling() as u64;
-        Ok(training + u64::from(self.model_up().device_vectors()) * vector)
+        Ok(training + u64::from(self.encoding_vectors()) * vector)
     }
 
     /// The global model of round 0.

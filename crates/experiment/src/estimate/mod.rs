@@ -3,4 +3,5 @@
 pub(crate) mod deadlines;
 pub mod instructions;
 pub mod memory;
+pub mod plan;
 pub mod wire;
