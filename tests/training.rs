@@ -156,6 +156,8 @@ fn stragglers_do_some_of_their_epochs_and_may_be_dropped() {
     let dropped = run(&format!("{four} --drop-stragglers"));
     assert_eq!(dropped.said.status, Some(0), "{dropped:?}");
     assert_eq!(dropped.results(), [0, 1, 1]);
+    assert!(!dropped.said.err.contains("warning"), "{dropped:?}");
+    assert_eq!(dropped.summary()["failures"].as_array().unwrap().len(), 0);
     assert_ne!(dropped.model(), some.model());
     is_refused("--stragglers 1 --drop-stragglers", "lower --stragglers");
     is_refused(

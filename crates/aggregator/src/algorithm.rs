@@ -101,6 +101,8 @@ pub(crate) struct UnusedUpdate {
     pub round: u32,
     /// Reason, in words.
     pub reason: String,
+    /// The run was asked to leave it out: its client has not failed.
+    pub is_planned: bool,
 }
 
 impl RunningAlgorithm {
@@ -190,6 +192,7 @@ impl RunningAlgorithm {
                     client,
                     round,
                     reason,
+                    is_planned: false,
                 }),
             }
         }
