@@ -57,6 +57,24 @@ fn choosing(name: &'static str) -> Vec<&'static str> {
 }
 
 #[test]
+fn every_encoding_agrees_on_native_and_bare_devices() {
+    let encodings = [
+        "--encoding-up int8 --encoding-down int8",
+        "--encoding-up qsgd --encoding-down qsgd",
+        "--encoding-up topk --encoding-arg k=0.05",
+        "--encoding-up sign --encoding-down f16",
+    ];
+    let mut models = std::collections::BTreeSet::new();
+    for encoding in encodings {
+        let flags = format!("--clients 4 --rounds 3 {encoding}");
+        let flags: Vec<&str> = flags.split(' ').collect();
+        let native = model(&NATIVE, &flags);
+        assert_eq!(model(&BARE, &flags), native, "{encoding}");
+        assert!(models.insert(native), "{encoding} is like another");
+    }
+}
+
+#[test]
 fn every_algorithm_agrees_on_native_and_bare_devices() {
     let sizes = "--data zfl:digits --clients 4 --rounds 2 --examples 60 --epochs 2 --batch-size 20";
     let sizes: Vec<_> = sizes.split(' ').collect();

@@ -56,6 +56,63 @@ fn half_precision_takes_half_the_bytes() {
     assert!(config.contains("encoding_up = \"f16\"\n"), "{config}");
 }
 
+/// Each encoding of updates, and the part of f32's bytes that it may take of the model.
+const ENCODINGS: [(&str, f64); 6] = [
+    ("f16", 0.51),
+    ("int8", 0.28),
+    ("qsgd", 0.14),
+    ("topk", 0.01),
+    ("topk --encoding-arg k=0.1", 0.08),
+    ("sign", 0.04),
+];
+
+#[test]
+fn an_update_has_the_bytes_that_were_told_before_the_run() {
+    let flags = "--clients 3 --rounds 2 --dashboard off --encoding-up";
+    for (encoding, part) in ENCODINGS {
+        let flags: Vec<&str> = flags.split(' ').chain(encoding.split(' ')).collect();
+        let dry = small(&[&flags[..], &["--dry-run"]].concat());
+        let told = finish(zfl().arg("run").args(dry)).out;
+        let of = |text: &str, words: &str| {
+            let (before, _) = text.split_once(words).unwrap();
+            let number = before.rsplit(' ').next().unwrap();
+            number.parse::<f64>().unwrap()
+        };
+        let told_up = of(told.as_ref(), " up and ");
+        let run = Run::succeeds(&small(&flags));
+        let rows = fs::read_to_string(run.out().join("clients.csv")).unwrap();
+        let at = rows
+            .lines()
+            .next()
+            .unwrap()
+            .split(',')
+            .position(|name| name == "bytes_up")
+            .unwrap();
+        for row in rows.lines().skip(1) {
+            let measured: f64 = row.split(',').nth(at).unwrap().parse().unwrap();
+            // HTTP's heads and the control message are estimated; with them go the answers to `/ready`.
+            let rest = measured - told_up;
+            assert!(
+                (-100.0..1200.0).contains(&rest),
+                "{encoding}: {measured} of {told_up}"
+            );
+        }
+        assert!(
+            told_up - 400.0 < part * 4.0 * 12_730.0,
+            "{encoding}: {told_up}"
+        );
+    }
+}
+
+#[test]
+fn topk_of_everything_is_f32_to_the_bit() {
+    let flags = "--clients 3 --rounds 2 --dashboard off";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let all = ["--encoding-up", "topk", "--encoding-arg", "k=1"];
+    let all = Run::succeeds(&small(&[&flags[..], &all].concat()));
+    assert_eq!(all.model(), Run::succeeds(&small(&flags)).model());
+}
+
 #[test]
 fn clients_may_hold_different_kinds_of_data() {
     let flags =

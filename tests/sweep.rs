@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::SystemTime;
 use support::{
-    Guarded, LIMIT, Run, Said, descendants, finish, folder, is_alive, signal, wait_until, zfl,
+    Guarded, LIMIT, Live, Run, Said, descendants, finish, folder, is_alive, signal, wait_until, zfl,
 };
 use tempfile::TempDir;
 
@@ -384,4 +384,29 @@ fn a_list_of_the_runs_starts_none() {
     assert!(said.out.contains("5 runs, "), "{said:?}");
     assert_eq!(said.out, sweep.run(&["--dry-run"]).out, "draws repeat");
     assert!(!sweep.out().exists());
+}
+
+#[test]
+fn more_rounds_on_resume_give_the_model_of_a_run_that_had_them_from_the_start() {
+    let base = "--body native --data zfl:digits --clients 4 --epochs 1 --examples 60 --batch-size 20 --lr 0.1 \
+                --hidden 8 --dashboard off --clients-per-round 2";
+    let run = |rounds: &str, more: &str| {
+        let flags = format!("{base} --rounds {rounds} {more}");
+        Run::succeeds(&flags.split_whitespace().collect::<Vec<_>>())
+    };
+    let cosine = "--schedule cosine --schedule-arg t_max";
+    for (flags, from_the_start) in [
+        ("", String::new()),
+        ("--strategy scaffold", "--strategy scaffold".to_owned()),
+        ("--strategy fedadam", "--strategy fedadam".to_owned()),
+        // Its length is that with which the run began.
+        ("--schedule cosine", format!("{cosine}=3")),
+    ] {
+        let fewer = run("3", flags);
+        let more = Live::resume(fewer, &["--rounds", "6", "--dashboard", "off"]).finish();
+        assert_eq!(more.said.status, Some(0), "{flags}: {more:?}");
+        assert_eq!(more.model(), run("6", &from_the_start).model(), "{flags}");
+        let config = fs::read_to_string(more.out().join("config.toml")).unwrap();
+        assert!(config.contains("rounds = 6\n"), "{config}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The algorithm of a run at work: its server rule, and what is kept of the clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -13,6 +13,7 @@ use zfl_run_dir::{StateDir, StatePart};
 
 use crate::config::{Config, Weighting};
 use crate::log::lock;
+use crate::memory;
 use crate::privacy::{RunningPrivacy, Spent};
 
 /// Name of the rule's own part of the state.
@@ -153,6 +154,11 @@ impl RunningAlgorithm {
             .collect()
     }
 
+    /// Tells the rule the rounds before this one whose updates may still come.
+    pub fn may_come(&mut self, rounds: &BTreeSet<u32>) {
+        self.rule.may_come(rounds);
+    }
+
     /// Parameters of a client for a round, unless the rule changes them.
     pub fn configure(&self, round: u32, client: u32, local: &mut LocalParams) {
         self.rule.configure(round, client, local);
@@ -273,6 +279,7 @@ impl RunningAlgorithm {
                 round,
                 numbers,
                 vectors,
+                ..StatePart::default()
             };
             dir.write(RULE, &part)?;
         }
@@ -287,6 +294,7 @@ impl RunningAlgorithm {
                     round,
                     numbers: [("state_round".to_owned(), of)].into(),
                     vectors: state.sections.clone(),
+                    ..StatePart::default()
                 };
                 dir.write(&format!("{CLIENT}{client}"), &part)?;
             }
@@ -311,6 +319,9 @@ impl RunningAlgorithm {
             } = part;
             if name == RULE {
                 saved = Some(SavedState { numbers, vectors });
+                continue;
+            }
+            if memory::is_part(&name) {
                 continue;
             }
             let client = name.strip_prefix(CLIENT).and_then(|id| id.parse().ok());

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use fl_algo::Update;
-use fl_round::{Arrival, Closed, EvaluatedRound};
+use fl_round::{Arrival, Closed, EvaluatedRound, Order};
 use tokio::task::spawn_blocking;
 use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal};
 
@@ -157,7 +157,8 @@ impl Rounds {
             .look(|state| self.ledger.fill(records, &state.roster));
         let costs = records.iter().filter_map(|record| record.cost.as_ref());
         let slowest_us = costs.map(|cost| cost.train_us).max();
-        let simulated_s = simulated_s(records);
+        let in_order = closed.simulated_us.map(seconds);
+        let simulated_s = in_order.or_else(|| simulated_s(records));
         RoundRecord {
             round: closed.round,
             cohort_size: closed.cohort_size,
@@ -183,6 +184,7 @@ impl Rounds {
                     .filter_map(|arrival| state.inbox.remove(&arrival.update))
                     .collect()
             };
+            drop(take(&closed.unused));
             (take(&closed.updates), take(&closed.late))
         });
         let (mut updates, mut records, mut late_records) = (Vec::new(), Vec::new(), Vec::new());
@@ -198,7 +200,8 @@ impl Rounds {
             let client = failure.client;
             let num_examples = self.shared.partition.indices(client as usize).len() as u32;
             let why = failure.reason.clone();
-            let record = ClientRecord::without_update(failure.round, client, num_examples, why);
+            let mut record = ClientRecord::without_update(failure.round, client, num_examples, why);
+            self.shared.look(|state| state.note_choice(&mut record));
             self.failures.push(record.clone());
             records.push(record);
         }
@@ -247,7 +250,18 @@ impl Rounds {
         self.run_dir.round(&record, clients)?;
         let events = self.flush_events().await?;
         let (algorithm, mut state) = (self.algorithm.clone(), self.run_dir.state().clone());
-        let save = move || lock(&algorithm).save(&mut state, round).map(|()| state);
+        let remembered = self.remember(round);
+        let simulated = self.shared.config.order == Order::Simulated;
+        let save = move || {
+            let mut algorithm = lock(&algorithm);
+            if let Some(remembered) = remembered {
+                if simulated {
+                    algorithm.may_come(&remembered.rounds());
+                }
+                remembered.write(&mut state, round)?;
+            }
+            algorithm.save(&mut state, round).map(|()| state)
+        };
         let end = RoundEnd {
             round,
             gone: self.shared.look(|state| state.gone.clone()),

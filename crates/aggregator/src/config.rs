@@ -12,7 +12,7 @@ use fl_proto::codec::{Encodes, Encoding};
 use fl_proto::message::Outgoing;
 use fl_proto::{Arithmetic, CodecName, Params, RuleName, Start, Token};
 use fl_rng::derive_seed;
-use fl_round::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
+use fl_round::{EvaluationPolicy, Order, Policy, Selection, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
@@ -72,6 +72,12 @@ pub struct Config {
     pub quorum: u32,
     /// Treatment of updates that come after their round.
     pub stragglers: Stragglers,
+    /// Order in which updates count, where a round takes only the first.
+    pub order: Order,
+    /// Rule by which cohorts are chosen.
+    pub selection: Selection,
+    /// Energy that clients have for the run, in joules; those that are not here have no end of it.
+    pub budgets_j: BTreeMap<u32, f64>,
     /// Ready devices to wait for before a round starts; those known to be lost are not waited for.
     pub wait_for: u32,
     /// Longest wait for them.
@@ -280,6 +286,11 @@ impl Config {
         found.map_or(Encoding::default(), |(_, encoding)| encoding)
     }
 
+    /// Vectors as long as the model that devices need for the encoding of updates.
+    pub fn encoding_vectors(&self) -> u32 {
+        self.model_up().device_vectors()
+    }
+
     /// True if an update has the changes of a model, not the model.
     pub(crate) fn sends_changes(&self) -> bool {
         self.model_up().codec().encodes() != Encodes::Parameters
@@ -330,7 +341,7 @@ impl Config {
         };
         let training = device_bytes(&self.model, self.vectors(), demand)?;
         let vector = 4 * self.travelling() as u64;
-        Ok(training + u64::from(self.model_up().device_vectors()) * vector)
+        Ok(training + u64::from(self.encoding_vectors()) * vector)
     }
 
     /// The global model of round 0.
@@ -367,6 +378,7 @@ impl Config {
             round_deadline_us: us(self.round_deadline),
             gone_after_us: us(GONE_AFTER),
             stragglers: self.stragglers,
+            order: self.order,
             start: StartPolicy {
                 at_once: STARTS_AT_ONCE,
                 tries: START_TRIES,
@@ -380,6 +392,12 @@ impl Config {
                 deadline_us: us(self.round_deadline),
             }),
         }
+    }
+
+    /// True if later rounds follow from what the machine of the rounds remembers of earlier ones.
+    pub(crate) fn remembers(&self) -> bool {
+        let is_uniform = self.selection.selector.name() == Selection::default().selector.name();
+        self.order == Order::Simulated || !is_uniform
     }
 
     /// The control message that starts a round on one client.

@@ -186,6 +186,7 @@ impl Shared {
         let placed = self.with(|state, now_us| {
             let update = state.next_number();
             let delivery = Delivery {
+                measured: fl_round::Measured::default(),
                 client: taken.record.client,
                 round: taken.record.round,
                 token,

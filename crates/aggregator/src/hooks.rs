@@ -1,6 +1,6 @@
 //! Hooks between the rounds and the owner of the fleet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -18,10 +18,25 @@ pub trait RoundHooks: Send + Sync {
     }
 
     /// Measures the cost to the host of a client whose update has come; of the update's record the bytes and
-    /// the time are not known yet. It must be quick: the client waits.
-    fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
+    /// the time are not known yet; it is of so many optimiser steps. It must be quick: the client waits.
+    fn seen(&self, _update: &ClientRecord, _steps: u32) -> Option<HostCost> {
         None
     }
+
+    /// Calculates what a round took the device of an update that has come, after so many optimiser steps:
+    /// from counted instructions and its link, or estimates of them, so that every run has the same.
+    fn calculated(&self, _update: &ClientRecord, _steps: u32) -> Option<Calculated> {
+        None
+    }
+}
+
+/// Time and energy of a round on a device, which no clock has measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Calculated {
+    /// Computing, and the link.
+    pub took: Duration,
+    /// Energy, in joules, if there is a model of it.
+    pub energy_j: Option<f64>,
 }
 
 /// Devices that will not take part, as told before a round.
@@ -35,4 +50,6 @@ pub struct RoundFaults {
     pub corrupt: BTreeSet<u32>,
     /// Longest time for which others are held up in the middle of it: it ends so much later.
     pub held_up: Duration,
+    /// Times for which they are held up.
+    pub held_up_by_client: BTreeMap<u32, Duration>,
 }

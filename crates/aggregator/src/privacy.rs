@@ -213,6 +213,7 @@ impl RunningPrivacy {
     pub fn save(&self, round: u32) -> StatePart {
         let rounds = self.rounds.iter().map(|&rounds| rounds as f32).collect();
         StatePart {
+            text: String::new(),
             round,
             numbers: [(NORM.to_owned(), self.clipping_norm)].into(),
             vectors: [(ROUNDS.to_owned(), rounds)].into(),

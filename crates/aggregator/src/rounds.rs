@@ -42,6 +42,8 @@ pub(crate) struct Rounds {
     pub failures: Vec<ClientRecord>,
     /// Bytes that are in the tables.
     pub ledger: Ledger,
+    /// Updates under way in simulated time that are saved.
+    pub saved: BTreeMap<u32, u64>,
     /// `/start`s under way.
     pub starts: JoinSet<()>,
     /// Clients of the cohort that do only some of their epochs.
@@ -81,7 +83,8 @@ impl Rounds {
                     self.shared
                         .with(|state, now_us| state.machine.probed(now_us));
                 }
-                Action::OpenRound { round, cohort } => {
+                Action::OpenRound { round, picks } => {
+                    let cohort: Vec<u32> = picks.iter().map(|pick| pick.client).collect();
                     let config = &self.shared.config;
                     self.stragglers = config.partial_work.stragglers(config.seed, round, &cohort);
                     if let Some(hooks) = self.shared.hooks() {
@@ -153,6 +156,7 @@ impl Rounds {
             will_fail: faults.will_fail,
             corrupt: faults.corrupt,
             held_up_us: faults.held_up.as_micros() as u64,
+            held_up: faults.held_up_by_client.iter().map(in_us).collect(),
         };
         self.shared
             .with(|state, now_us| state.machine.faults(now_us, faults));
@@ -226,6 +230,11 @@ impl Rounds {
             ..config.start(round, token, local, state_round)
         })
     }
+}
+
+/// A client's time in microseconds.
+fn in_us((client, time): (&u32, &Duration)) -> (u32, u64) {
+    (*client, time.as_micros() as u64)
 }
 
 async fn answer_to(

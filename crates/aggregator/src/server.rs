@@ -25,6 +25,7 @@ use crate::device::Devices;
 use crate::entry::Entry;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
+use crate::memory;
 use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{limits, serve};
@@ -82,6 +83,7 @@ impl Server {
             table: Vec::new(),
             failures: Vec::new(),
             ledger: Ledger::default(),
+            saved: BTreeMap::new(),
             starts: JoinSet::new(),
             stragglers: Default::default(),
             round_began: (Instant::now(), 0),
@@ -125,6 +127,7 @@ impl Server {
         let state = self.rounds.run_dir.state();
         state.tidy()?;
         lock(&self.rounds.algorithm).restore(state, from.round)?;
+        self.rounds.saved = memory::restore(&self.rounds.shared, state)?;
         let log = &self.rounds.shared.log;
         for record in from.untold {
             log.emit(Event::RoundFinished { record });

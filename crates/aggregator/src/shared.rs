@@ -14,11 +14,12 @@ use fl_data::{Dataset, Partition};
 use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{
-    Action, ClientState, Delivery, Failure, Machine, Note, Phase, Placed, Refused, Stragglers,
+    Action, ClientState, Delivery, Failure, Machine, Measured, Note, Phase, Pick, Placed, Refused,
+    Stragglers,
 };
 use tokio::sync::{mpsc, watch};
 use zfl_clock::Instant;
-use zfl_run_dir::{ClientRecord, Event, RoundPhase, time_decided};
+use zfl_run_dir::{Chosen, ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
 use crate::changes::Bases;
@@ -93,6 +94,10 @@ pub(crate) struct State {
     updates: u64,
     /// Bytes up and down of each client when it was last chosen.
     pub chosen: BTreeMap<u32, (u64, u64)>,
+    /// The last choice of each client, and the round that it was for.
+    choices: BTreeMap<u32, (u32, Chosen)>,
+    /// Cohorts follow from earlier rounds.
+    remembers: bool,
     /// Clients that are gone and not on their way back, and why.
     pub gone: BTreeMap<u32, String>,
     pub rejected: u32,
@@ -123,13 +128,20 @@ impl Shared {
         log: Log,
         states: KeptByClient,
     ) -> (Self, Work) {
+        let of_client = |(client, indices): (u32, &[u32])| {
+            (indices.len() as u32, config.budgets_j.get(&client).copied())
+        };
+        let of_clients = (0..).zip(partition.clients()).map(of_client);
+        let machine = Machine::new(config.policy(), token::source());
         let state = State {
-            machine: Machine::new(config.policy(), token::source()),
+            machine: machine.with_selection(config.selection, of_clients),
             roster: Roster::new(config.clients),
             inbox: BTreeMap::new(),
             evaluations: BTreeMap::new(),
             updates: 0,
             chosen: BTreeMap::new(),
+            choices: BTreeMap::new(),
+            remembers: config.remembers(),
             gone: BTreeMap::new(),
             rejected: 0,
         };
@@ -427,9 +439,10 @@ impl Shared {
             metrics: metrics.collect(),
             ..Update::default()
         };
-        let record = self.record(id, &results);
+        let (record, measured) = self.record(id, &results);
         let token = token::number(&results.token);
-        let placed = self.with(|state, now_us| state.place(now_us, token, record, update));
+        let placed =
+            self.with(|state, now_us| state.place(now_us, token, (record, measured), update));
         match placed {
             Ok(placed) if placed.counts => Ok(()),
             Ok(_) => Err(refusal(&Refused::RoundOver { round })),
@@ -439,7 +452,7 @@ impl Shared {
 
     /// The row of an update that has come. An update that is awaited is measured, which takes a look at
     /// its device: not under the lock.
-    fn record(&self, id: u32, results: &Results) -> ClientRecord {
+    fn record(&self, id: u32, results: &Results) -> (ClientRecord, Measured) {
         let mut record = ClientRecord {
             round: results.round,
             client: id,
@@ -451,12 +464,23 @@ impl Shared {
             bytes_down: 0,
             cost: Some(results.cost.clone()),
             host: None,
+            chosen: None,
+        };
+        let mut measured = Measured {
+            loss: results.loss,
+            ..Measured::default()
         };
         let token = token::number(&results.token);
         if self.look(|state| state.machine.is_awaited(id, results.round, token)) {
-            record.host = self.hooks.get().and_then(|hooks| hooks.seen(&record));
+            let hooks = self.hooks.get();
+            record.host = hooks.and_then(|hooks| hooks.seen(&record, results.steps));
+            let calculated = hooks.and_then(|hooks| hooks.calculated(&record, results.steps));
+            if let Some(calculated) = calculated {
+                measured.took_us = Some(calculated.took.as_micros() as u64);
+                measured.energy_j = calculated.energy_j;
+            }
         }
-        record
+        (record, measured)
     }
 
     /// Checks that a model can be made of an update.
@@ -501,7 +525,7 @@ impl State {
         &mut self,
         now_us: u64,
         token: Option<u64>,
-        mut record: ClientRecord,
+        (mut record, measured): (ClientRecord, Measured),
         update: Update,
     ) -> Result<Placed, Refused> {
         let client = record.client;
@@ -511,8 +535,10 @@ impl State {
             round: record.round,
             token,
             update: number,
+            measured,
         };
         let placed = self.machine.deliver(now_us, delivery)?;
+        self.note_choice(&mut record);
         record.round_s = placed.round_us.map(|us| us as f64 / 1e6);
         if placed.late {
             record.outcome = LATE.into();
@@ -527,6 +553,36 @@ impl State {
         };
         self.inbox.insert(number, received);
         Ok(placed)
+    }
+
+    /// Takes in an update of before a resume that is still under way in simulated time; returns its number.
+    pub fn recall(&mut self, received: Received) -> u64 {
+        self.updates += 1;
+        self.inbox.insert(self.updates, received);
+        self.updates
+    }
+
+    /// Puts the choice of a client for the round of its record beside it.
+    pub fn note_choice(&self, record: &mut ClientRecord) {
+        let choice = self.choices.get(&record.client);
+        let choice = choice.filter(|(round, _)| *round == record.round);
+        record.chosen = choice.map(|(_, choice)| *choice).or(record.chosen);
+    }
+
+    /// Keeps the reasons for which a cohort was chosen.
+    fn note_choices(&mut self, round: u32, picks: &[Pick]) {
+        let facts = &self.machine.memory().facts;
+        for pick in picks {
+            let Some(facts) = facts.get(pick.client as usize) else {
+                continue;
+            };
+            let choice = Chosen {
+                score: pick.score.filter(|score| score.is_finite()),
+                times: facts.times_chosen,
+                energy_left_j: facts.left_j(),
+            };
+            self.choices.insert(pick.client, (round, choice));
+        }
     }
 
     /// Notes who is gone for good, and who is not any more.
@@ -544,14 +600,18 @@ impl State {
 
     /// Notes what an action of the machine means for what is kept here.
     fn note(&mut self, action: &Action, log: &Log) {
-        if let Action::OpenRound { round, cohort } = action {
+        if let Action::OpenRound { round, picks } = action {
+            let cohort: Vec<u32> = picks.iter().map(|pick| pick.client).collect();
+            if self.remembers {
+                self.note_choices(*round, picks);
+            }
             let bytes = cohort
                 .iter()
                 .filter_map(|&id| Some((id, self.roster.bytes(id)?)));
             self.chosen.extend(bytes);
             log.emit(Event::RoundStarted {
                 round: *round,
-                cohort: cohort.clone(),
+                cohort,
             });
         }
     }

@@ -477,7 +477,7 @@ impl RoundHooks for Looks {
         Box::pin(std::future::ready(RoundFaults::default()))
     }
 
-    fn seen(&self, _update: &ClientRecord) -> Option<HostCost> {
+    fn seen(&self, _update: &ClientRecord, _steps: u32) -> Option<HostCost> {
         let deadline = self.0.get()?.deadline_in()?;
         Some(HostCost {
             boot_ms: Some(u64::from(!deadline.is_zero())),
@@ -562,7 +562,7 @@ impl RoundHooks for Meter {
         Box::pin(std::future::ready(RoundFaults::default()))
     }
 
-    fn seen(&self, update: &ClientRecord) -> Option<HostCost> {
+    fn seen(&self, update: &ClientRecord, _steps: u32) -> Option<HostCost> {
         Some(HostCost {
             boot_ms: Some(40),
             virtual_s: (update.client < 2 || update.round != 2).then_some(update.client.into()),

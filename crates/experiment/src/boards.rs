@@ -55,6 +55,11 @@ pub(crate) fn board_of(
     })
 }
 
+/// The board that native devices are calculated as, if there is one.
+pub(crate) fn of_natives(root: &Root) -> Result<Option<Board>, Refusal> {
+    default_board(root, Guest::Bare)
+}
+
 /// Parts of a file that flags override by the board or the body that they ask for, in lines for people.
 pub fn overridden(flags: &Settings, file: &Settings, root: &Root) -> BTreeSet<String> {
     let devices = file.fleet.iter().map(|group| &group.device);

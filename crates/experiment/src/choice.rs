@@ -63,6 +63,7 @@ choices! {
     Time {
         Host "host" "The host's: a device computes as fast as QEMU does",
         Icount "icount" "Counted instructions at the board's named clock rate: repeatable, whatever else the host does",
+        Estimate "estimate" "An estimate from sizes and links at that rate, the same on every body; native devices count as the board microvm",
     }
     Activation {
         Relu "relu" "max(0, x)",
@@ -148,12 +149,13 @@ impl From<Network> for NetworkMode {
     }
 }
 
-/// Time on emulated devices.
+/// Time on devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each has its line of help above")]
 pub enum Time {
     Host,
     Icount,
+    Estimate,
 }
 
 /// Writes a name.

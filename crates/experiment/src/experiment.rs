@@ -9,7 +9,7 @@ use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
-use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Strategy};
+use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
 use crate::settings::Settings;
 use crate::{inputs, native, privacy};
 use anyhow::{Context, Result};
@@ -17,6 +17,7 @@ use fl_algo::{Attackers, ServerRule, Sizes};
 use fl_data::{Dataset, Partition, Scaling, Splits};
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
 use fl_proto::Arithmetic;
+use fl_round::Order;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ pub struct Experiment {
         serialize_with = "choice::write_some"
     )]
     pub network: Option<Network>,
-    /// Time on emulated devices.
+    /// Time on devices, unless it is the host's.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "choice::write_some"
@@ -156,6 +157,8 @@ pub struct Experiment {
     pub partitioning: Partitioning,
     /// Algorithm that devices and server follow.
     pub strategy: Strategy,
+    /// Rule by which the clients of a round are chosen.
+    pub selection: Selecting,
     /// Optimizer of the devices.
     pub optimizer: Optimizing,
     /// Schedule of the learning rate.
@@ -234,7 +237,10 @@ impl Experiment {
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
         experiment.network = emulated.then(|| settings.network());
-        experiment.time = counted.then_some(Time::Icount);
+        experiment.time = match settings.time() {
+            Time::Estimate => Some(Time::Estimate),
+            _ => counted.then_some(Time::Icount),
+        };
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
@@ -371,6 +377,7 @@ impl Experiment {
             place,
             partitioning,
             strategy,
+            selection: Selecting::resolve(settings.selection.as_ref())?,
             optimizer,
             schedule,
             privacy,
@@ -496,6 +503,12 @@ impl Experiment {
                 true => Stragglers::UseNext,
                 false => Stragglers::Refuse,
             },
+            order: match self.simulates_time() {
+                true => Order::Simulated,
+                false => Order::Arrival,
+            },
+            selection: self.selection.0,
+            budgets_j: self.budgets_j(),
             // A fleet is waited for as a whole, so that its cohorts do not depend on who boots first.
             // Devices that are started elsewhere may be fewer than there is room for.
             wait_for: if self.groups.is_empty() {
@@ -579,6 +592,22 @@ impl Experiment {
             };
             (overrides != usual).then_some((client, overrides))
         };
+        (0..self.clients).filter_map(own).collect()
+    }
+
+    /// True if the time of every device is counted or estimated: it then decides which updates come first.
+    pub fn simulates_time(&self) -> bool {
+        let counted = |group: &FleetGroup| group.speed.is_some();
+        match self.time {
+            Some(Time::Estimate) => true,
+            Some(Time::Icount) => self.groups.iter().all(counted),
+            _ => false,
+        }
+    }
+
+    /// Energy of the clients whose group has an end of it.
+    fn budgets_j(&self) -> BTreeMap<u32, f64> {
+        let own = |client| Some((client, f64::from(self.group(client)?.energy_j?)));
         (0..self.clients).filter_map(own).collect()
     }
 

@@ -17,6 +17,9 @@ use zfl_netsim::{Link, Loss, profile::Profile};
 /// MNIST, which fits every board.
 const DEFAULT_MAX_EXAMPLES: u32 = 1200;
 
+/// Million instructions a second of a device of whose board no clock rate is known.
+const DEFAULT_MIPS: f64 = 125.0;
+
 /// Like devices.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetGroup {
@@ -45,6 +48,9 @@ pub struct FleetGroup {
     /// Slows them to that in the host's time, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub throttle: bool,
+    /// Energy that each has for the run, in joules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_j: Option<f32>,
     /// Their memory, if it is not the board's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u32>,
@@ -75,6 +81,9 @@ pub struct FleetGroup {
     /// Speed of their machines, if instructions are counted.
     #[serde(skip)]
     pub speed: Option<Speed>,
+    /// The board whose clock rate and energy they are calculated with: for native ones that of bare ones.
+    #[serde(skip)]
+    pub figures: Option<Arc<Board>>,
 }
 
 fn name_of<S: Serializer>(board: &Option<Arc<Board>>, to: S) -> Result<S::Ok, S::Error> {
@@ -86,6 +95,21 @@ impl FleetGroup {
     pub fn memory_mib(&self) -> Option<u32> {
         let board = self.board.as_ref()?;
         Some(self.memory_mib.unwrap_or(board.machine.memory_mib))
+    }
+
+    /// The link that their frames really pass: native devices have none.
+    pub fn wire(&self) -> Link {
+        match self.board {
+            Some(_) => self.link,
+            None => Link::default(),
+        }
+    }
+
+    /// Million instructions a second that they are calculated with.
+    pub fn calculated_mips(&self) -> f64 {
+        let clock = self.figures.as_ref().and_then(|board| board.clock);
+        let mips = self.mips.or(clock.map(|clock| clock.mips));
+        mips.unwrap_or(DEFAULT_MIPS)
     }
 
     /// For people: `microvm`, or `native devices`.
@@ -143,7 +167,11 @@ fn asked(settings: &Settings, root: &Root) -> Result<Vec<GroupSettings>, Refusal
     )?;
     let guests = boards::guests(root);
     let with_defaults = |group: &GroupSettings| GroupSettings {
-        device: group.device.clone().over(settings.device.clone(), &guests),
+        device: group.device.clone().over(
+            settings.device.clone(),
+            settings.time() == Time::Estimate,
+            &guests,
+        ),
         ..group.clone()
     };
     Ok(settings.fleet.iter().map(with_defaults).collect())
@@ -225,11 +253,19 @@ fn resolve_one(
     let board = match body.guest() {
         Some(guest) => Some(Arc::new(boards::board_of(guest, device, root)?)),
         None => {
-            native::device(device)?;
+            native::device(device, settings.time())?;
             None
         }
     };
     let speed = speed_of(settings, device, board.as_deref())?;
+    let figures = match &board {
+        Some(board) => Some(Arc::clone(board)),
+        None => boards::of_natives(root)?.map(Arc::new),
+    };
+    let mips = match settings.time() {
+        Time::Estimate => Some(estimated_mips(device, figures.as_deref())?),
+        _ => speed.map(|speed| speed.mips()),
+    };
     let profile = device.link.as_ref();
     let profile = profile.map(|name| Profile::load(root.tree(), name));
     let profile = profile.transpose();
@@ -246,7 +282,7 @@ fn resolve_one(
         link_name: device.link.clone(),
         loss: device.loss,
         delay_ms: device.delay_ms,
-        mips: speed.map(|speed| speed.mips()),
+        mips,
         throttle: device.throttle(),
         memory_mib: device.memory_mib,
         examples: Some(examples),
@@ -257,8 +293,10 @@ fn resolve_one(
         attack: attack.transpose()?,
         link_text: profile.as_ref().map(|profile| profile.text.clone()),
         link: link_of(device, profile)?,
+        energy_j: device.energy_j,
         speed,
         board,
+        figures,
     })
 }
 
@@ -280,6 +318,20 @@ fn link_of(device: &DeviceSettings, profile: Option<Profile>) -> Result<Link, Re
     link.check().map(|()| link).map_err(Refusal)
 }
 
+/// Million instructions a second of a device whose time is estimated.
+fn estimated_mips(device: &DeviceSettings, figures: Option<&Board>) -> Result<f64, Refusal> {
+    let clock = figures.and_then(|board| board.clock);
+    let mips = device.mips.or(clock.map(|clock| clock.mips));
+    let speed = Speed::of_mips(mips.unwrap_or(DEFAULT_MIPS), false);
+    let speed = speed.map_err(|error| Refusal(error.to_string()))?;
+    require(!device.throttle(), || {
+        "throttle slows a machine that counts its instructions, and time `estimate` counts none: leave one of \
+         them out"
+            .to_owned()
+    })?;
+    Ok(speed.mips())
+}
+
 fn speed_of(
     settings: &Settings,
     device: &DeviceSettings,
@@ -287,7 +339,7 @@ fn speed_of(
 ) -> Result<Option<Speed>, Refusal> {
     let throttle = device.throttle();
     let counted = settings.time() == Time::Icount;
-    let Some(board) = board else {
+    let Some(board) = board.filter(|_| settings.time() != Time::Estimate) else {
         return Ok(None);
     };
     require(

@@ -49,8 +49,8 @@ impl NotNative {
             }
             Self::Speed => "native devices run at the host's speed: leave --mips and throttle out",
             Self::Time => {
-                "native devices run at the host's speed, and nobody counts their instructions: leave \
-                 --time out, or take --body bare"
+                "native devices run at the host's speed, and nobody counts their instructions: take --time \
+                 estimate, or --body bare"
             }
             Self::Network => "native devices use this machine's loopback: leave --network out",
             Self::Cut => {
@@ -67,20 +67,21 @@ impl NotNative {
     }
 }
 
-/// Refuses what is asked of a native device.
-pub(crate) fn device(asked: &DeviceSettings) -> Result<(), Refusal> {
+/// Refuses what is asked of a native device. Where time is an estimate its link and its speed are figures.
+pub(crate) fn device(asked: &DeviceSettings, time: Time) -> Result<(), Refusal> {
+    let estimated = time == Time::Estimate;
     let linked = asked.link.is_some() || asked.loss.is_some() || asked.delay_ms.is_some();
     NotNative::Board.refuse_if(asked.board.is_some())?;
     NotNative::Memory.refuse_if(asked.memory_mib.is_some())?;
-    NotNative::Link.refuse_if(linked)?;
-    NotNative::Speed.refuse_if(asked.mips.is_some() || asked.throttle())
+    NotNative::Link.refuse_if(linked && !estimated)?;
+    NotNative::Speed.refuse_if(asked.mips.is_some() && !estimated || asked.throttle())
 }
 
 /// Refuses what is asked of a fleet that has native devices only.
 pub(crate) fn fleet(asked: &Settings) -> Result<(), Refusal> {
     let time = asked.time();
     let network = asked.network();
-    NotNative::Time.refuse_if(time != Time::usual())?;
+    NotNative::Time.refuse_if(time == Time::Icount)?;
     NotNative::Network.refuse_if(network != Network::usual())
 }
 

@@ -21,7 +21,7 @@ mod optimizers;
 mod privacies;
 mod schedules;
 
-pub use kinds::{Attacking, PartitionChoice, Partitioning, Strategy};
+pub use kinds::{Attacking, PartitionChoice, Partitioning, Selecting, Strategy};
 pub use optimizers::{OptimizerChoice, Optimizing};
 pub use privacies::{Hiding, PrivacyChoice};
 pub use schedules::{ScheduleChoice, Scheduling};

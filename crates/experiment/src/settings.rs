@@ -10,7 +10,7 @@ use crate::choice::{BodyChoice, Network, Time};
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
-    Probability, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
 };
 use crate::keys::spread::{Counts, Rates, Spread};
 use crate::keys::table::{self, Table};
@@ -21,6 +21,7 @@ use crate::rule::{OptimizerChoice, PartitionChoice, PrivacyChoice, Rule, Schedul
 use fl_algo::{AttackChoice, Choice};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
+use fl_round::Selection;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer};
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ keys! {
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
-        /// Time on emulated devices: the host's, or that of counted instructions; see docs/cost.md
+        /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round
         optimizer: Rule<OptimizerChoice> | "\"sgd\"", RunAndServer "optimizer" "Training";
@@ -82,6 +83,8 @@ keys! {
         evaluate_every: Count = 1, RunAndServer "evaluate-every" "Rounds";
         /// Algorithm that devices and server follow
         strategy: Rule<Choice> | "\"fedavg\"", RunAndServer "strategy" "Training";
+        /// Rule by which the clients of a round are chosen; see docs/selection.md
+        selection: Rule<Selection> | "\"uniform\"", RunAndServer "selection" "Rounds";
         /// Encoding of the model on its way to a device
         encoding_down: Rule<Downward> | "\"f32\"", RunAndServer "encoding-down" "Training";
         /// Encoding of a device's update
@@ -149,10 +152,12 @@ keys! {
         loss: Probability | "the link's", Run "loss" "Fleet";
         /// Delay of a frame in each direction of a link, in milliseconds
         delay_ms: Milliseconds | "the link's", Run "delay" "Fleet";
-        /// Million instructions a second of an emulated device
-        mips: Mips | "the board's where instructions are counted, else the host's speed", Run "mips" "Fleet";
+        /// Million instructions a second of a device whose time is counted or estimated
+        mips: Mips | "the board's where instructions are counted or estimated, else the host's speed", Run "mips" "Fleet";
         /// Keep that speed in the host's time, too
         throttle: Switch = false;
+        /// Energy that a device has for the run, in joules; the selection `energy` goes by it
+        energy_j: Rate | "no end of it", Run "energy" "Fleet";
         /// Memory of the machine, in MiB, up to 2048; a zephyr device has its board's
         memory_mib: Count | "the board's";
     }

@@ -10,7 +10,8 @@ impl Experiment {
     pub fn depends_on_time(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let (wanted, more) = (self.clients_per_round, self.over_commit);
-        if more > 0 {
+        let simulated = self.simulates_time();
+        if more > 0 && !simulated {
             let asked = wanted + more;
             reasons.push(format!(
                 "over_commit = {more}: the first {wanted} updates of {asked} count"
@@ -24,7 +25,8 @@ impl Experiment {
             .strategy
             .0
             .server(sizes, self.clients, wanted, self.seed);
-        reasons.extend(rule.ok().and_then(|rule| self.strategy.0.notice(&*rule)));
+        let rule = rule.ok().filter(|_| !simulated);
+        reasons.extend(rule.and_then(|rule| self.strategy.0.notice(&*rule)));
         if self.fault_plan().is_ok_and(|plan| plan.follows_the_clock()) {
             reasons.push("the trace is in seconds: the clock decides who is there".to_owned());
         }

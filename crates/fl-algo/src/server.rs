@@ -1,6 +1,6 @@
 //! The server half of an algorithm: from updates to the next global model.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -151,6 +151,12 @@ pub trait ServerRule: Send + Sync {
     /// Tells if the model depends on when updates come and not only on what they are.
     fn depends_on_time(&self) -> bool {
         false
+    }
+
+    /// Learns which rounds' updates are still to come at the end of a round: what belongs to others may be
+    /// forgotten, and what belongs to these is part of the state.
+    fn may_come(&mut self, rounds: &BTreeSet<u32>) {
+        let _ = rounds;
     }
 
     /// Momentum of the devices' SGD with which it reckons, 0 for plain SGD; `None` if any optimizer will do.

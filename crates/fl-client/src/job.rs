@@ -117,8 +117,8 @@ pub struct TrainJob {
     begun: bool,
     /// Steps of the passes before.
     steps: u32,
-    /// Loss of the global model on the examples so far, and how many they are, for a rule that measures it.
-    measured: (f64, usize),
+    /// Measures the loss of the global model, for a rule that asks for it.
+    measured: Option<Box<Evaluator>>,
     done_examples: Arc<AtomicU32>,
     /// Evaluates instead of training.
     pub(crate) evaluation: Option<Box<LocalEvaluation>>,
@@ -261,7 +261,7 @@ impl TrainJob {
             pass: 0,
             begun: false,
             steps: 0,
-            measured: (0.0, 0),
+            measured: None,
             done_examples,
             evaluation,
         })
@@ -277,8 +277,7 @@ impl TrainJob {
             return self.outcome.is_none();
         }
         if self.is_to_measure() {
-            let measured = self.measure(max_examples as usize);
-            self.outcome = measured.err().map(Outcome::Failed);
+            self.outcome = self.measure(max_examples).err().map(Outcome::Failed);
             return self.outcome.is_none();
         }
         if !self.begun {
@@ -302,30 +301,28 @@ impl TrainJob {
 
     /// Tells if the rule asks for the loss of the global model and examples of it are left.
     fn is_to_measure(&self) -> bool {
+        let measured = self.measured.as_ref();
+        let done = measured.map_or(0, |evaluator| evaluator.found().num_examples as usize);
         let before = self.pass == 0 && !self.begun;
-        before && self.measured.1 < self.partition.num_examples && self.buffers.rule.measures()
+        before && self.buffers.rule.measures() && done < self.partition.training().1.len()
     }
 
-    /// Adds the loss of the global model on the next examples, in the memory of the training to come.
-    fn measure(&mut self, max_examples: usize) -> Result<(), TrainError> {
-        let (inputs, labels) = self.partition.training();
-        let (loss, from) = self.measured;
-        let to = from.saturating_add(max_examples.max(1)).min(labels.len());
-        let width = self.model.shape().num_inputs();
-        let workspace = Workspace {
+    /// Measures the loss of the global model on the next examples, in the memory of the training to come.
+    fn measure(&mut self, max_examples: u32) -> Result<Step, TrainError> {
+        let mut evaluator = match self.measured.take() {
+            Some(evaluator) => evaluator,
+            None => Box::new(Evaluator::new(&self.model, self.config.arithmetic)?),
+        };
+        let mut workspace = Workspace {
             floats: &mut self.scratch.floats,
             ints: &mut self.scratch.ints,
             order: &mut self.scratch.order,
         };
-        let found = self.model.evaluate(
-            &self.buffers.params,
-            &inputs[from * width..to * width],
-            &labels[from..to],
-            workspace,
-            self.config.arithmetic,
-        )?;
-        self.measured = (loss + found.loss_sum, to);
-        Ok(())
+        let (inputs, labels) = self.partition.training();
+        let (params, nobody) = (&self.buffers.params, &mut |_, _| {});
+        let step = evaluator.step(params, inputs, labels, &mut workspace, max_examples, nobody);
+        self.measured = Some(evaluator);
+        step
     }
 
     fn train(&mut self, max_examples: u32) -> Result<Step, TrainError> {
@@ -428,8 +425,8 @@ impl TrainJob {
             inputs: self.partition.training().0,
             labels: self.partition.training().1,
             steps,
-            loss: match (steps, self.measured) {
-                (0, (loss, examples)) if examples > 0 => (loss / examples as f64) as f32,
+            loss: match &self.measured {
+                Some(evaluator) if steps == 0 => evaluator.found().mean_loss() as f32,
                 _ => self.trainer.mean_loss(),
             },
         };

@@ -229,7 +229,7 @@ fn a_round_from_joining_to_the_update_delivered() {
         panic!("one join, not {}", aggregator.joins.len())
     };
     assert!(
-        join.starts_with("/id?port=80&client=3&codecs=f32,f16&rules=fedavg"),
+        join.starts_with("/id?port=80&client=3&codecs=f32,f16,"),
         "{join}"
     );
     let before = ready(&mut sim, &mut aggregator);
@@ -448,6 +448,57 @@ fn a_section_of_the_rule_must_be_there() {
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 400);
     assert!(answer.text().contains("section server_variate is missing"));
+}
+
+#[test]
+fn a_device_measures_the_global_model_before_it_trains_if_its_rule_asks_for_it() {
+    let trained = |q: f32| {
+        let (mut sim, mut aggregator) = joined_for("qfedavg", 0.0);
+        let mut params = Params::new();
+        assert!(params.set("q", q));
+        let start = Start {
+            rule: "qfedavg".try_into().unwrap(),
+            params,
+            ..start(1, "abc")
+        };
+        let request = start_message(&start, &global_params());
+        let answer = sim.ask(&request, true, &mut |r| aggregator.answer(r));
+        assert_eq!(answer.unwrap().status(), 202);
+        sim.run_until(&mut |r| aggregator.answer(r), |sim| sim.logged("delivered"));
+        let message = Message::parse(&aggregator.updates[0].body).unwrap();
+        let results: Results = json::decode(message.control).unwrap();
+        let told: Vec<_> = results.metrics.iter().collect();
+        let told = told
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value));
+        (model_of(&aggregator.updates[0]), told.collect::<Vec<_>>())
+    };
+    let (plain, told) = trained(0.0);
+    assert_eq!(told, []);
+    let (measured, told) = trained(1.0);
+    assert_eq!(
+        bits(&measured),
+        bits(&plain),
+        "measuring changes no training"
+    );
+    let plan = model().evaluation_plan().unwrap();
+    let workspace = Workspace {
+        floats: &mut vec![0.0; plan.floats],
+        ints: &mut vec![0; plan.ints],
+        order: &mut [],
+    };
+    let arithmetic = TrainConfig::default().arithmetic;
+    let found = model().evaluate(
+        &global_params(),
+        &inputs(),
+        &labels(),
+        workspace,
+        arithmetic,
+    );
+    let loss = found.unwrap().mean_loss() as f32;
+    let rate = start(1, "abc").learning_rate;
+    let expected = [("global_loss", loss), ("learning_rate", rate)];
+    assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value)));
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub enum Purpose {
     Cohort = ascii("cohort"),
     /// Draws of attacking clients.
     Attack = ascii("attack"),
+    /// Draws of selectors other than the uniform one.
+    Selection = ascii("select"),
     /// Rounding by a codec.
     Encoding = ascii("encoding"),
     /// Examples of a data set that is generated.
@@ -43,7 +45,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -51,6 +53,7 @@ impl Purpose {
         Self::SkewedPartition,
         Self::Cohort,
         Self::Attack,
+        Self::Selection,
         Self::Encoding,
         Self::Synthetic,
         Self::Sweep,

@@ -3,8 +3,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::selection::Pick;
+
 /// Work for the caller, to be done in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Tell this to whoever follows the run.
     Tell(Note),
@@ -26,7 +28,7 @@ pub enum Action {
         /// The round.
         round: u32,
         /// Clients chosen, in order.
-        cohort: Vec<u32>,
+        picks: Vec<Pick>,
     },
     /// Send a `/start`; answered by [`Machine::start_answered`](crate::Machine::start_answered).
     Start(Start),
@@ -164,8 +166,12 @@ pub struct Closed {
     /// Updates of the round before that came after it, in client order. They count if
     /// [`Stragglers::UseNext`](crate::Stragglers::UseNext) says so.
     pub late: Vec<Arrival>,
+    /// Updates that came and count in no round, in client order.
+    pub unused: Vec<Arrival>,
     /// Clients without an update, in client order.
     pub failed: Vec<Failure>,
+    /// Simulated time of the round; none unless updates count in its order.
+    pub simulated_us: Option<u64>,
     /// Durations of its parts.
     pub times: Times,
     /// Reason for the run's end here, if it ends: too few updates. Nothing is aggregated then, and

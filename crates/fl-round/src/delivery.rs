@@ -7,10 +7,11 @@ use crate::action::{Arrival, Note};
 use crate::client::ClientState;
 use crate::machine::Machine;
 use crate::policy::Stragglers;
-use crate::round::Outcome;
+use crate::round::{Outcome, Taken};
+use crate::selection::Measured;
 
 /// An update that came, without its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Delivery {
     /// The client that sent it.
     pub client: u32,
@@ -20,6 +21,8 @@ pub struct Delivery {
     pub token: Option<u64>,
     /// A number by which the caller keeps the payload.
     pub update: u64,
+    /// Measurements that came with it.
+    pub measured: Measured,
 }
 
 /// Place of an update that was taken in.
@@ -153,9 +156,10 @@ impl Machine {
         // Its answer to the `/start` may still be on the way; that it began is known.
         let news = !core::mem::replace(&mut assignment.started, true);
         let round_us = now_us.saturating_sub(assignment.chosen_us);
+        let taken = taken(delivery, assignment.begins_us);
         open.missing -= 1;
         open.settle(client, now_us);
-        open.updates.push(arrival(delivery));
+        open.updates.push(taken);
         if news {
             self.tell(Note::Started { client, round });
         }
@@ -174,10 +178,11 @@ impl Machine {
             return Err(Refused::WillFail { round });
         }
         let round_us = self.now_us.saturating_sub(assignment.chosen_us);
+        let taken = taken(delivery, assignment.begins_us);
         self.in_flight.remove(&client);
         match &mut self.open {
-            Some(open) => open.updates.push(arrival(delivery)),
-            None => self.early.push(arrival(delivery)),
+            Some(open) => open.updates.push(taken),
+            None => self.early.push(taken),
         }
         self.make_ready(client);
         Ok(Placed::in_time(round_us))
@@ -241,6 +246,15 @@ impl Placed {
             counts: true,
             round_us: Some(round_us),
         }
+    }
+}
+
+fn taken(delivery: Delivery, begins_us: u64) -> Taken {
+    let took_us = delivery.measured.took_us.unwrap_or(0);
+    Taken {
+        arrival: arrival(delivery),
+        done_us: begins_us.saturating_add(took_us),
+        measured: delivery.measured,
     }
 }
 

@@ -268,6 +268,7 @@ impl Machine {
             round,
             token,
             update,
+            ..
         } = delivery;
         let over = Refused::RoundOver { round };
         let is_of_now = self.round == round;

@@ -33,12 +33,12 @@
 //! - Every round ends: no stage waits for a client without a deadline.
 //! - A client counts once for a round, with the token of its assignment, and not at all if it is known
 //!   to crash in the round.
-//! - Who is in a cohort follows from the seed, the round and who was available when it was chosen; no
-//!   order of arrival changes it. Time decides about a [suspect](ClientState::Suspect) alone: it is
+//! - Who is in a cohort follows from the seed, the round, who was available when it was chosen, and the
+//!   [`Facts`] of rounds before; no order of arrival changes it. Time decides about a [suspect](ClientState::Suspect) alone: it is
 //!   available if it answers the one [`Action::Probe`] before the round, which does not wait for it
 //!   beyond that. Only a deadline that was missed makes a suspect, and that is told
 //!   ([`Note::TimeDecided`]): a run without that note has the same cohorts and updates each time, unless
-//!   its policy lets the first updates count.
+//!   its policy lets the first updates count in the order of their arrival ([`Order::Arrival`]).
 //! - A client that is busy or out of reach when its round begins is asked again until the deadline.
 //! - The evaluation of a new model by clients ([`Policy::evaluation`](Policy)) decides about no later round.
 //! - An update that counts and comes again is [`Refused::Twice`], also after its round.
@@ -51,12 +51,13 @@ extern crate alloc;
 
 mod action;
 mod client;
-mod cohort;
 mod delivery;
 mod evaluation;
 mod machine;
+mod memory;
 mod policy;
 mod round;
+pub mod selection;
 mod stages;
 mod starts;
 
@@ -64,5 +65,8 @@ pub use action::{Action, Arrival, Closed, EvaluatedRound, Failure, Note, Phase, 
 pub use client::ClientState;
 pub use delivery::{Delivery, Placed, Refused};
 pub use machine::{Faults, Machine, TokenSource};
-pub use policy::{EvaluationPolicy, Policy, StartPolicy, Stragglers};
+pub use memory::Memory;
+pub use policy::{EvaluationPolicy, Order, Policy, StartPolicy, Stragglers};
+pub use round::Taken;
+pub use selection::{Facts, Measured, Pick, Selection, Selector};
 pub use starts::StartAnswer;

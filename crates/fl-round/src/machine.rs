@@ -9,8 +9,10 @@ use core::fmt;
 use crate::action::{Action, Arrival, Failure, Note, Phase};
 use crate::client::{ClientState, Clients};
 use crate::evaluation::OpenEvaluation;
+use crate::memory::Memory;
 use crate::policy::Policy;
-use crate::round::{Assignment, OpenRound, Outcome, PreviousRound};
+use crate::round::{Assignment, OpenRound, Outcome, PreviousRound, Taken};
+use crate::selection::Selection;
 
 /// Source of tokens that no device can guess.
 pub type TokenSource = Box<dyn FnMut() -> u64 + Send>;
@@ -26,12 +28,16 @@ pub struct Faults {
     pub corrupt: BTreeSet<u32>,
     /// Longest time for which others are held up in the middle: the round ends so much later.
     pub held_up_us: u64,
+    /// Times for which clients are held up, which count in simulated time.
+    pub held_up: BTreeMap<u32, u64>,
 }
 
 /// The rounds of one run.
 pub struct Machine {
     pub(crate) policy: Policy,
     pub(crate) clients: Clients,
+    pub(crate) selection: Selection,
+    pub(crate) memory: Memory,
     pub(crate) tokens: TokenSource,
     pub(crate) now_us: u64,
     pub(crate) stage: Stage,
@@ -49,7 +55,7 @@ pub struct Machine {
     /// update come again.
     pub(crate) delivered: BTreeMap<u32, (u32, u64)>,
     /// Updates of those that came between two rounds.
-    pub(crate) early: Vec<Arrival>,
+    pub(crate) early: Vec<Taken>,
     /// Updates that came too late since the last round was closed.
     pub(crate) late: Vec<Arrival>,
     pub(crate) cancelled: Option<String>,
@@ -99,6 +105,8 @@ impl Machine {
     pub fn new(policy: Policy, tokens: TokenSource) -> Self {
         Self {
             clients: Clients::new(policy.clients),
+            selection: Selection::default(),
+            memory: Memory::new(policy.clients),
             policy,
             tokens,
             now_us: 0,

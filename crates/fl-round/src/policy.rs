@@ -27,6 +27,8 @@ pub struct Policy {
     pub gone_after_us: u64,
     /// Treatment of updates that come after their round.
     pub stragglers: Stragglers,
+    /// Order in which updates count, where a round takes only the first.
+    pub order: Order,
     /// Rules of `/start`.
     pub start: StartPolicy,
     /// Evaluation of new models by clients, if there is any.
@@ -49,6 +51,18 @@ impl EvaluationPolicy {
     pub(crate) fn is_due(&self, round: u32, last_round: u32) -> bool {
         round == last_round || round.is_multiple_of(self.every.max(1))
     }
+}
+
+/// Order in which updates count, where a round takes only the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The order in which they come: another run may have another one.
+    #[default]
+    Arrival,
+    /// The order in which devices would finish, by the time that a round takes each
+    /// ([`Measured::took_us`](crate::Measured::took_us)); of equal times that of the clients. A round waits
+    /// for all that are under way, so that no update can come that belongs before one that was counted.
+    Simulated,
 }
 
 /// Treatment of updates that come after their round.

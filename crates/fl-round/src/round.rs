@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::action::Arrival;
 use crate::client::ClientState;
+use crate::selection::Measured;
 use crate::starts::Starts;
 
 /// A client's place in a round.
@@ -22,6 +23,8 @@ pub(crate) struct Assignment {
     pub corrupt: bool,
     /// Time at which the cohort was chosen.
     pub chosen_us: u64,
+    /// The same in simulated time, and the time for which the client is held up on purpose.
+    pub begins_us: u64,
     /// The client has taken its `/start`.
     pub started: bool,
     /// A `/start` is under way.
@@ -41,6 +44,17 @@ impl Assignment {
             false => ClientState::Suspect,
         }
     }
+}
+
+/// An update that is in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Taken {
+    /// Its client, round and number.
+    pub arrival: Arrival,
+    /// Simulated time at which its client is done.
+    pub done_us: u64,
+    /// Measurements that came with it.
+    pub measured: Measured,
 }
 
 /// End of a place in a cohort.
@@ -65,7 +79,7 @@ pub(crate) struct OpenRound {
     pub assignments: BTreeMap<u32, Assignment>,
     /// Assignments without an outcome.
     pub missing: usize,
-    pub updates: Vec<Arrival>,
+    pub updates: Vec<Taken>,
     pub starts: Starts,
 }
 

@@ -6,14 +6,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::action::{Action, Closed, Failure, Note, Phase, Times};
+use crate::action::{Action, Arrival, Closed, Failure, Note, Phase, Times};
 use crate::client::ClientState;
-use crate::cohort::choose;
 use crate::evaluation::OpenEvaluation;
 use crate::machine::{Faults, Machine, Stage};
+use crate::policy::Order;
 use crate::policy::Stragglers;
-use crate::round::{Assignment, OpenRound, Outcome, PreviousRound};
+use crate::round::{Assignment, OpenRound, Outcome, PreviousRound, Taken};
+use crate::selection::{Candidates, Pick};
 use crate::starts::Starts;
+
+/// Reason for which an update is not waited for any more.
+const TOO_OLD: &str = "not waited for: its update would be too old";
 
 impl Machine {
     /// Begins the first round.
@@ -145,8 +149,7 @@ impl Machine {
     /// Ends the wait for ready clients, because all are there or because it took too long.
     fn stop_waiting(&mut self, all_there: bool) {
         let ready = self.clients.available();
-        let awaited = self.in_flight.len() + self.early.len();
-        if ready as usize + awaited < self.policy.quorum as usize {
+        if ready as usize + self.awaited() < self.policy.quorum as usize {
             let reason = format!(
                 "round {}: {ready} of {} devices are ready, {} are lost and {} away on purpose, \
                  the quorum is {}: look at the devices' logs, or lower the quorum",
@@ -197,10 +200,14 @@ impl Machine {
         self.enter(Phase::CohortChosen);
         let (round, chosen_us) = (self.round, self.now_us);
         let size = (self.policy.clients_per_round + self.policy.over_commit) as usize;
-        let size = size.saturating_sub(self.in_flight.len());
-        let available = |id| self.clients.is_available(id);
-        let (seed, clients) = (self.policy.seed, self.policy.clients);
-        let cohort = choose(seed, round, clients, size, available);
+        let at_work = self.in_flight.len() + self.memory.under_way.len();
+        let size = size.saturating_sub(at_work);
+        let picks = self.select(size);
+        let cohort: Vec<u32> = picks.iter().map(|pick| pick.client).collect();
+        if cohort.len() + self.awaited() < self.policy.quorum as usize {
+            let reason = self.too_few_chosen(cohort.len());
+            return self.end_run(reason);
+        }
         let mut assignments = BTreeMap::new();
         for &id in &cohort {
             let assignment = Assignment {
@@ -210,6 +217,7 @@ impl Machine {
                 will_fail: self.faults.will_fail.contains(&id),
                 corrupt: self.faults.corrupt.contains(&id),
                 chosen_us,
+                begins_us: self.begins_us(id),
                 started: false,
                 asked: false,
                 attempts: 0,
@@ -231,7 +239,56 @@ impl Machine {
             starts: Starts::default(),
         });
         self.stage = Stage::Opened;
-        self.actions.push_back(Action::OpenRound { round, cohort });
+        self.actions.push_back(Action::OpenRound { round, picks });
+    }
+
+    /// Updates of earlier rounds that are in, or may come.
+    fn awaited(&self) -> usize {
+        self.in_flight.len() + self.early.len() + self.memory.under_way.len()
+    }
+
+    fn too_few_chosen(&self, chosen: usize) -> String {
+        format!(
+            "round {}: of {} clients that are ready the selection `{}` finds {chosen}, the quorum is {}: lower \
+             the quorum, or change --selection",
+            self.round,
+            self.clients.available(),
+            self.selection.selector.name(),
+            self.policy.quorum
+        )
+    }
+
+    /// Lets the selector choose among the clients that are there, in client order.
+    fn select(&mut self, size: usize) -> Vec<Pick> {
+        let is_under_way = |id: &u32| {
+            self.memory
+                .under_way
+                .iter()
+                .any(|one| one.arrival.client == *id)
+        };
+        let there = self
+            .reachable(ClientState::Ready)
+            .filter(|id| !is_under_way(id));
+        let there: Vec<u32> = there.collect();
+        let mut picks = self.selection.selector.choose(
+            &Candidates {
+                seed: self.policy.seed,
+                round: self.round,
+                size,
+                there: &there,
+                facts: &self.memory.facts,
+            },
+            &self.selection.params,
+        );
+        picks.sort_by_key(|pick| pick.client);
+        self.memory.chosen(self.round, &picks);
+        picks
+    }
+
+    /// Simulated time at which a client that is chosen now would be done if its round took no time.
+    fn begins_us(&self, client: u32) -> u64 {
+        let held_up_us = self.faults.held_up.get(&client).copied().unwrap_or(0);
+        self.memory.simulated_us.saturating_add(held_up_us)
     }
 
     /// True if the open round has nothing more to wait for.
@@ -244,10 +301,17 @@ impl Machine {
 
     /// True if a round has the updates that it needs, though more may come.
     fn is_enough(&self, open: &OpenRound) -> bool {
-        let got = open.updates.len();
+        let wanted = self
+            .wanted()
+            .filter(|_| self.policy.order == Order::Arrival);
+        wanted.is_some_and(|wanted| open.updates.len() >= wanted)
+    }
+
+    /// Updates that a round takes at most, if it takes the first.
+    fn wanted(&self) -> Option<usize> {
         match self.policy.stragglers {
-            Stragglers::Buffer { size, .. } => got >= size as usize,
-            _ => self.policy.over_commit > 0 && got >= self.policy.clients_per_round as usize,
+            Stragglers::Buffer { size, .. } => Some(size as usize),
+            _ => (self.policy.over_commit > 0).then_some(self.policy.clients_per_round as usize),
         }
     }
 
@@ -260,12 +324,16 @@ impl Machine {
             return;
         };
         let too_slow = self.give_up_missing(&mut open);
+        let mut updates = core::mem::take(&mut open.updates);
+        let began_us = self.memory.simulated_us;
+        let unused = self.put_in_order(&mut updates);
+        updates.sort_by_key(|taken| (taken.arrival.client, taken.arrival.round));
+        self.memory.counted(open.round, &updates);
         let failed = self.failures(&open);
         for failure in &failed {
             self.tell(Note::Failed(failure.clone()));
         }
-        let mut updates = core::mem::take(&mut open.updates);
-        updates.sort_by_key(|arrival| (arrival.client, arrival.round));
+        let simulated = self.policy.order == Order::Simulated;
         let mut late = core::mem::take(&mut self.late);
         late.sort_by_key(|arrival| arrival.client);
         let failure = self.missed_quorum(&open, updates.len(), &failed, too_slow);
@@ -273,9 +341,11 @@ impl Machine {
         self.actions.push_back(Action::CloseRound(Closed {
             round: open.round,
             cohort_size: open.assignments.len() as u32,
-            updates,
+            updates: updates.iter().map(|taken| taken.arrival).collect(),
             late,
+            unused,
             failed,
+            simulated_us: simulated.then(|| self.memory.simulated_us - began_us),
             times: self.times(&open),
             failure: failure.clone(),
         }));
@@ -283,6 +353,38 @@ impl Machine {
         if let Some(reason) = failure {
             self.end_run(reason);
         }
+    }
+
+    /// Leaves of the updates that are in those that count in this round by the order of simulated time, and
+    /// moves that time on. The others stay under way, or are of no use: those are returned.
+    fn put_in_order(&mut self, updates: &mut Vec<Taken>) -> Vec<Arrival> {
+        if self.policy.order == Order::Arrival {
+            return Vec::new();
+        }
+        updates.append(&mut self.memory.under_way);
+        updates.sort_by_key(|taken| (taken.done_us, taken.arrival.client));
+        let wanted = self.wanted().unwrap_or(updates.len()).min(updates.len());
+        let rest = updates.split_off(wanted);
+        let done_us = updates.last().map_or(0, |last| last.done_us);
+        self.memory.simulated_us = self.memory.simulated_us.max(done_us);
+        let is_buffer = matches!(self.policy.stragglers, Stragglers::Buffer { .. });
+        let (stay, unused): (Vec<Taken>, Vec<Taken>) = rest
+            .into_iter()
+            .partition(|taken| is_buffer && self.may_be_older_than(taken.arrival.round));
+        self.memory.under_way = stay;
+        let mut unused: Vec<Arrival> = unused.iter().map(|taken| taken.arrival).collect();
+        unused.sort_by_key(|arrival| (arrival.client, arrival.round));
+        let reason = match is_buffer {
+            true => String::from(TOO_OLD),
+            false => format!("not waited for: {wanted} updates were in"),
+        };
+        let failures = unused.iter().map(|arrival| Failure {
+            client: arrival.client,
+            round: arrival.round,
+            reason: reason.clone(),
+        });
+        self.failed_in_flight.extend(failures);
+        unused
     }
 
     /// Gives up who has not delivered; returns true if more time could have helped.
@@ -298,7 +400,7 @@ impl Machine {
             let deadline = Duration::from_micros(self.policy.round_deadline_us);
             format!("no update within {deadline:?}")
         };
-        let stays = self.may_be_older_than(open.round);
+        let stays = self.policy.order == Order::Arrival && self.may_be_older_than(open.round);
         let (mut too_slow, mut decided) = (false, Vec::new());
         for (&id, assignment) in &mut open.assignments {
             if assignment.outcome.is_some() || (stays && assignment.started) {
@@ -347,9 +449,7 @@ impl Machine {
             .map(|(id, _)| *id)
             .collect();
         for client in too_old {
-            self.fail(client, ClientState::Suspect, || {
-                String::from("not waited for: its update would be too old")
-            });
+            self.fail(client, ClientState::Suspect, || String::from(TOO_OLD));
         }
         failed.append(&mut self.failed_in_flight);
         failed.sort_by_key(|failure| (failure.client, failure.round));

@@ -161,6 +161,7 @@ fn an_evaluation_counts_once_and_with_its_own_token() {
     assert_ne!(of_training, own);
     let with = |run: &mut Caller, token| {
         let delivery = fl_round::Delivery {
+            measured: Default::default(),
             client: 0,
             round: 1,
             token: Some(token),

@@ -546,6 +546,7 @@ fn an_update_between_two_rounds_is_in_the_buffer_of_the_next() {
         round: 1,
         token: Some(u64::from(client) + 1),
         update: 100 + u64::from(client),
+        measured: Default::default(),
     };
     // The round is closed by the first and not yet aggregated when the second comes.
     for client in 1..3 {
@@ -636,6 +637,7 @@ fn a_round_that_is_being_aggregated_is_completed_before_a_cancelled_run_ends() {
         round: 1,
         token: Some(token),
         update: 1,
+        measured: Default::default(),
     };
     run.machine.deliver(run.now, delivery).unwrap();
     run.machine.cancel(run.now, "interrupted");

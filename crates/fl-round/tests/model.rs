@@ -8,7 +8,8 @@ mod support;
 use fl_rng::{Pcg32, Purpose};
 use fl_round::{
     Action, Arrival, ClientState, Closed, Delivery, EvaluatedRound, EvaluationPolicy, Faults,
-    Machine, Note, Policy, Refused, Start, StartAnswer, Stragglers,
+    Machine, Measured, Memory, Note, Order, Policy, Refused, Selection, Start, StartAnswer,
+    Stragglers,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use support::{SECOND, policy};
@@ -53,7 +54,12 @@ struct Round {
 struct World {
     rng: Pcg32,
     policy: Policy,
+    selection: Selection,
     machine: Machine,
+    /// State at the end of the last complete round.
+    memory: Memory,
+    /// What had counted by then, and what had come for nothing.
+    ends: [BTreeSet<(u32, u32)>; 2],
     now: u64,
     pending: Vec<Pending>,
     /// Tokens of all `/start`s, with those of machines that are gone.
@@ -67,6 +73,8 @@ struct World {
     /// Clients and rounds of which an update was taken in.
     in_time: BTreeSet<(u32, u32)>,
     counted: BTreeSet<(u32, u32)>,
+    /// Clients and rounds whose update came and counts in no round.
+    unused: BTreeSet<(u32, u32)>,
     /// Clients that have joined and said that they are ready, and were not lost since.
     there: BTreeSet<u32>,
     rounds: BTreeMap<u32, Round>,
@@ -91,6 +99,8 @@ struct Seen {
     resumed: u32,
     late: u32,
     stale: u32,
+    simulated: u32,
+    unused: u32,
     failed: u32,
     cancelled: u32,
     evaluated: u32,
@@ -101,10 +111,14 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Pcg32::new(Purpose::Cohort, seed);
         let policy = random_policy(&mut rng, seed);
+        let selection = random_selection(&mut rng);
         let mut world = Self {
-            machine: machine(&policy, 0),
+            machine: machine(&policy, selection, 0),
+            memory: Memory::default(),
+            ends: Default::default(),
             rng,
             policy,
+            selection,
             now: 0,
             pending: Vec::new(),
             tokens: Vec::new(),
@@ -114,6 +128,7 @@ impl World {
             taken: BTreeMap::new(),
             in_time: BTreeSet::new(),
             counted: BTreeSet::new(),
+            unused: BTreeSet::new(),
             there: BTreeSet::new(),
             rounds: BTreeMap::new(),
             evaluating: None,
@@ -274,6 +289,11 @@ impl World {
             round,
             token,
             update,
+            measured: Measured {
+                loss: self.pick(100) as f32 / 10.0,
+                took_us: Some(u64::from(self.pick(50)) * SECOND),
+                energy_j: Some(f64::from(self.pick(4))),
+            },
         };
         match self.machine.deliver(self.now, delivery) {
             Ok(placed) => {
@@ -355,6 +375,8 @@ impl World {
                 let closed = self.rounds.iter().rfind(|(_, round)| round.is_closed);
                 self.completed = *closed.expect("a round was closed").0;
                 self.seen.rounds += 1;
+                self.memory = self.machine.memory().clone();
+                self.ends = [self.counted.clone(), self.unused.clone()];
                 self.machine.completed(self.now);
             }
         }
@@ -414,13 +436,19 @@ impl World {
         self.rounds.retain(|round, _| *round <= completed);
         // An update that is in no model may come again, for the round that is done again.
         self.in_time.retain(|(_, round)| *round <= completed);
-        self.counted.retain(|(_, round)| *round <= completed);
+        [self.counted, self.unused] = self.ends.clone();
         self.there.clear();
         self.pending.clear();
-        self.taken.clear();
         self.last.clear();
         self.evaluating = None;
-        self.machine = machine(&self.policy, self.token_base);
+        self.machine = machine(&self.policy, self.selection, self.token_base);
+        // Before the first round nothing is saved.
+        if completed > 0 {
+            self.machine.recall(self.memory.clone());
+        }
+        let under_way = &self.machine.memory().under_way;
+        self.taken
+            .retain(|update, _| under_way.iter().any(|one| one.arrival.update == *update));
         self.machine.begin(self.now);
     }
 
@@ -439,7 +467,8 @@ impl World {
                     assert!(clients.iter().all(suspect));
                     self.pending.push(Pending::Probe(clients));
                 }
-                Action::OpenRound { round, cohort } => {
+                Action::OpenRound { round, picks } => {
+                    let cohort = picks.iter().map(|pick| pick.client).collect();
                     self.open(round, cohort);
                     self.pending.push(Pending::Start);
                 }
@@ -509,14 +538,21 @@ impl World {
 
     fn open(&mut self, round: u32, cohort: Vec<u32>) {
         assert!(cohort.is_sorted_by(|a, b| a < b));
-        let in_flight = self.machine.at_work().count() as u32;
+        let under_way: BTreeSet<u32> = self.under_way().map(|(client, _)| client).collect();
+        let at_work = (self.machine.at_work().count() + under_way.len()) as u32;
         let size = self.policy.clients_per_round + self.policy.over_commit;
+        let size = size.saturating_sub(at_work);
         let away = &self.rounds[&round].faults.away;
-        let expected = cohort_of(&self.policy, round, size.saturating_sub(in_flight), |id| {
-            let is_left = self.machine.state(id) == Some(ClientState::Ready) && !away.contains(&id);
-            cohort.contains(&id) || is_left
-        });
-        assert_eq!(cohort, expected);
+        if self.selection.selector.name() == "uniform" {
+            let expected = cohort_of(&self.policy, round, size, |id| {
+                let is_there = self.machine.state(id) == Some(ClientState::Ready);
+                let is_left = is_there && !away.contains(&id) && !under_way.contains(&id);
+                cohort.contains(&id) || is_left
+            });
+            assert_eq!(cohort, expected);
+        }
+        assert!(cohort.len() <= size as usize);
+        assert!(cohort.iter().all(|client| !under_way.contains(client)));
         let known = self.rounds.get_mut(&round).expect("its faults were asked");
         assert!(!known.is_open && !known.is_closed, "opened once");
         for client in &cohort {
@@ -573,6 +609,7 @@ impl World {
         self.updates += 1;
         let update = self.updates;
         let delivery = Delivery {
+            measured: Measured::default(),
             client,
             round,
             token,
@@ -665,7 +702,22 @@ impl World {
                 self.count(arrival);
             }
         }
-        let waits = self.taken.values().find(|one| !self.counted.contains(one));
+        for arrival in &closed.unused {
+            let one = (arrival.client, arrival.round);
+            assert!(self.policy.order == Order::Simulated && self.unused.insert(one));
+            assert!(
+                !self.counted.contains(&one),
+                "counted and of no use: {arrival:?}"
+            );
+            self.seen.unused += 1;
+        }
+        let under_way: BTreeSet<(u32, u32)> = self.under_way().collect();
+        self.seen.simulated += under_way.len() as u32;
+        let has_end = |one: &(u32, u32)| {
+            let ends = [&self.counted, &self.unused, &under_way];
+            ends.iter().filter(|end| end.contains(one)).count() == 1
+        };
+        let waits = self.taken.values().find(|one| !has_end(one));
         assert_eq!(waits, None, "taken in and forgotten");
         self.check_ends(closed);
     }
@@ -683,7 +735,7 @@ impl World {
         for &client in &known.cohort {
             let one = (client, closed.round);
             let ends = [
-                self.in_time.contains(&one),
+                self.in_time.contains(&one) && !self.unused.contains(&one),
                 known.failed.contains(&client),
                 at_work.contains(&one),
             ];
@@ -695,6 +747,12 @@ impl World {
         }
         let told = closed.failed.iter().filter(|one| one.round == closed.round);
         assert_eq!(told.count(), known.failed.len());
+    }
+
+    /// Clients that are under way in simulated time, and the round of each.
+    fn under_way(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let under_way = self.machine.memory().under_way.iter();
+        under_way.map(|taken| (taken.arrival.client, taken.arrival.round))
     }
 
     fn count(&mut self, arrival: &Arrival) {
@@ -727,13 +785,21 @@ impl World {
     }
 }
 
-fn machine(policy: &Policy, tokens_used: u64) -> Machine {
+fn machine(policy: &Policy, selection: Selection, tokens_used: u64) -> Machine {
     let mut last = tokens_used;
     let tokens = move || {
         last += 1;
         last
     };
-    Machine::new(policy.clone(), Box::new(tokens))
+    let of_clients = (0..policy.clients).map(|client| (client + 1, Some(30.0)));
+    Machine::new(policy.clone(), Box::new(tokens)).with_selection(selection, of_clients)
+}
+
+fn random_selection(rng: &mut Pcg32) -> Selection {
+    let all: Vec<Selection> = Selection::all().collect();
+    // Half of them uniform, whose cohorts are known.
+    let at = (rng.below(2) * rng.below(all.len() as u32)) as usize;
+    all[at]
 }
 
 fn random_policy(rng: &mut Pcg32, seed: u64) -> Policy {
@@ -754,6 +820,10 @@ fn random_policy(rng: &mut Pcg32, seed: u64) -> Policy {
             size: 1 + rng.below(some.clients_per_round),
             staleness: rng.below(4),
         },
+    };
+    some.order = match rng.below(2) {
+        0 => Order::Arrival,
+        _ => Order::Simulated,
     };
     some.evaluation = (rng.below(2) == 0).then(|| EvaluationPolicy {
         every: 1 + rng.below(3),
@@ -809,6 +879,8 @@ fn whatever_happens_every_round_ends_and_no_update_counts_twice() {
         all.resumed += seen.resumed;
         all.late += seen.late;
         all.stale += seen.stale;
+        all.simulated += seen.simulated;
+        all.unused += seen.unused;
         all.failed += seen.failed;
         all.cancelled += seen.cancelled;
         all.evaluated += seen.evaluated;
@@ -819,6 +891,8 @@ fn whatever_happens_every_round_ends_and_no_update_counts_twice() {
         resumed,
         late,
         stale,
+        simulated,
+        unused,
         failed,
         cancelled,
         evaluated,
@@ -829,6 +903,8 @@ fn whatever_happens_every_round_ends_and_no_update_counts_twice() {
         resumed,
         late,
         stale,
+        simulated,
+        unused,
         failed,
         cancelled,
         evaluated,

@@ -24,6 +24,8 @@ pub struct Comparison {
     groups: Vec<Group>,
     /// Settings in which the groups differ.
     differing: Vec<String>,
+    /// Those of them that people are shown.
+    shown: Vec<String>,
     /// Accuracy to reach, from 0 to 1.
     target: Option<f64>,
     /// Warnings for the reader, as of a [`Report`](crate::Report).
@@ -143,10 +145,12 @@ impl Comparison {
             .collect::<Result<Vec<_>>>()?;
         let groups = Group::of(runs);
         warnings.extend(group::warnings(&groups));
-        let differing = told_apart(&groups);
+        let differing: Vec<String> = group::differing(&groups).into_iter().collect();
+        let shown = told_apart(&groups, &differing);
         Ok(Self {
             groups,
             differing,
+            shown,
             target,
             warnings,
         })
@@ -161,7 +165,7 @@ impl Comparison {
             cells.max().unwrap_or(0)
         });
         let widths: Vec<usize> = widths.collect();
-        let texts = self.differing.len().max(1);
+        let texts = self.shown.len().max(1);
         let mut text = String::new();
         for line in &lines {
             let cells = line
@@ -217,7 +221,7 @@ impl Comparison {
         let page = html::comparison(
             &self.head(),
             &lines,
-            self.differing.len().max(1),
+            self.shown.len().max(1),
             &figures,
             &self.warnings,
         );
@@ -227,9 +231,9 @@ impl Comparison {
 
     fn head(&self) -> Line {
         let mut head: Line = self
-            .differing
+            .shown
             .iter()
-            .map(|name| short(name, &self.differing).to_owned())
+            .map(|name| short(name, &self.shown).to_owned())
             .collect();
         if head.is_empty() {
             head.push("run".to_owned());
@@ -249,7 +253,7 @@ impl Comparison {
     }
 
     fn line(&self, group: &Group) -> Line {
-        let mut line = self.settings(group);
+        let mut line = settings(group, &self.shown);
         if line.is_empty() {
             line.push(group.label.clone());
         }
@@ -276,7 +280,7 @@ impl Comparison {
     }
 
     fn cells(&self, group: &Group) -> Line {
-        let mut cells = self.settings(group);
+        let mut cells = settings(group, &self.differing);
         cells.push(group.runs.len().to_string());
         let mut pair = |mean: Option<Mean>| {
             let text =
@@ -294,11 +298,6 @@ impl Comparison {
             cells.push(reached(group, target).to_string());
         }
         cells
-    }
-
-    fn settings(&self, group: &Group) -> Line {
-        let value = |name: &String| group.settings.get(name).cloned().unwrap_or_default();
-        self.differing.iter().map(value).collect()
     }
 
     /// Quantities that some run has.
@@ -322,6 +321,12 @@ impl Comparison {
     }
 }
 
+/// Values of these settings of a group.
+fn settings(group: &Group, names: &[String]) -> Line {
+    let value = |name: &String| group.settings.get(name).cloned().unwrap_or_default();
+    names.iter().map(value).collect()
+}
+
 /// Runs of a group that reach a target.
 fn reached(group: &Group, target: f64) -> usize {
     group
@@ -336,23 +341,37 @@ fn to_target(group: &Group, cost: &Cost, target: f64) -> Option<Mean> {
     group.mean(|run| (cost.of)(run, run.first_round_at(target)?))
 }
 
-/// Names of the settings that tell groups apart: of those that always differ together, the first alone.
-fn told_apart(groups: &[Group]) -> Vec<String> {
-    let mut names: Vec<String> = group::differing(groups).into_iter().collect();
+/// Settings that tell the groups apart, for people: rules by their names first, then whatever more it takes. What
+/// follows from those before, such as the parameter of one rule, is left to the CSV.
+fn told_apart(groups: &[Group], differing: &[String]) -> Vec<String> {
+    let mut names = differing.to_vec();
+    let in_all = |name: &String| groups.iter().all(|group| group.settings.contains_key(name));
     // What a group of the fleet is follows from the experiment's own keys, most of the time.
-    names.sort_by_key(|name| (name.starts_with("fleet."), name.clone()));
-    let mut known = BTreeSet::new();
-    names.retain(|name| {
-        let values: Vec<usize> = groups
-            .iter()
-            .map(|group| {
-                let same = |other: &Group| other.settings.get(name) == group.settings.get(name);
-                groups.iter().position(same).unwrap_or(0)
-            })
-            .collect();
-        known.insert(values)
+    names.sort_by_key(|name| {
+        let is_rule = name.ends_with(".name");
+        (
+            name.starts_with("fleet."),
+            !is_rule,
+            !in_all(name),
+            name.clone(),
+        )
     });
-    names
+    let mut parts = 1;
+    let mut kept = Vec::new();
+    for name in names {
+        kept.push(name);
+        let values = |group: &Group| -> Vec<Option<String>> {
+            kept.iter()
+                .map(|name| group.settings.get(name).cloned())
+                .collect()
+        };
+        let apart = groups.iter().map(values).collect::<BTreeSet<_>>().len();
+        if apart == parts {
+            kept.pop();
+        }
+        parts = apart;
+    }
+    kept
 }
 
 /// The last word of a setting's name, if no other ends in it; of a rule's name, the rule's.

@@ -134,6 +134,7 @@ mod tests {
                     private_bytes: Some(host),
                     ..HostCost::default()
                 }),
+                chosen: None,
             };
             fold.apply(Record {
                 time_ms: 0,

@@ -207,6 +207,21 @@ pub fn curve(points: &[Point], label: &str, color: &str) -> Vec<Plot> {
         .collect()
 }
 
+/// The curve of the group at this place: dashed where the colours begin anew.
+pub fn curve_at(points: &[Point], label: &str, at: usize) -> Vec<Plot> {
+    if at < COLORS.len() {
+        return curve(points, label, color(at));
+    }
+    let line = line(points, color(at))
+        .with_stroke_width(2.2)
+        .with_dashed()
+        .with_legend(label);
+    band(points, color(at))
+        .into_iter()
+        .chain([line.into()])
+        .collect()
+}
+
 /// A curve that goes with another: dashed, and thinner, since the dashes of a PNG are small. Without a label it
 /// is left to the caption.
 pub fn companion(points: &[Point], label: Option<&str>, color: &str) -> Vec<Plot> {

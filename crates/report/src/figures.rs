@@ -1,7 +1,7 @@
 //! The figures of a report.
 
 use crate::devices::devices;
-use crate::draw::{Axes, Figure, area, color, companion, curve, stacks};
+use crate::draw::{Axes, Figure, area, color, companion, curve, curve_at, stacks};
 use crate::evaluation;
 use crate::group::Group;
 use crate::numbers::Mean;
@@ -49,7 +49,7 @@ fn energy(groups: &[Group]) -> Option<Figure> {
     let of = |(at, group): (usize, &Group)| {
         let points = group.curve_of(joules, accuracy);
         match points.iter().any(|point| point.x > 0.0) {
-            true => curve(&points, &group.label, color(at)),
+            true => curve_at(&points, &group.label, at),
             false => Vec::new(),
         }
     };
@@ -102,7 +102,7 @@ fn curves(
         if !placed {
             Vec::new()
         } else {
-            curve(&points, &group.label, color(at))
+            curve_at(&points, &group.label, at)
         }
     };
     groups.iter().enumerate().flat_map(of).collect()

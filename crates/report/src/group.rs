@@ -177,6 +177,7 @@ fn label(group: &Group, differing: &BTreeSet<String>) -> String {
         let last = name.rsplit('.').next().unwrap_or(name).replace('_', " ");
         let word = match name.as_str() {
             "body" | "board" => value.clone(),
+            name if name.ends_with(".name") => value.clone(),
             _ => format!("{last} {value}"),
         };
         if label.is_empty() {
@@ -202,6 +203,7 @@ fn rank(name: &str) -> u8 {
         "board" => 1,
         "network" | "hidden" | "zfl_version" => 3,
         name if name.starts_with("fleet.") => 4,
+        name if name.ends_with(".name") => 1,
         _ => 2,
     }
 }

@@ -24,6 +24,7 @@ fn run(root: &Path, seed: u64, learning_rate: f64, accuracies: &[f64]) -> PathBu
                 ..HostCost::default()
             };
             let record = ClientRecord {
+                chosen: None,
                 round,
                 client: 0,
                 outcome: "received".into(),

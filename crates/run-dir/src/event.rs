@@ -237,6 +237,23 @@ pub struct ClientRecord {
     /// Cost to the host, if somebody measured it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostCost>,
+    /// Reason for which it was chosen, in numbers, where cohorts follow from earlier rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
+}
+
+/// Choice of a client for a round, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Chosen {
+    /// Number that the selector went by, if it is finite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Rounds that it was chosen for so far, with this one.
+    pub times: u32,
+    /// Energy that it had left before the round, in joules, if it has a budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_left_j: Option<f64>,
 }
 
 impl ClientRecord {
@@ -253,6 +270,7 @@ impl ClientRecord {
             bytes_down: 0,
             cost: None,
             host: None,
+            chosen: None,
         }
     }
 }

@@ -46,7 +46,7 @@ pub use client::{ClientRow, Ending};
 pub use evaluation::{
     BINS, Confusion, Distribution, EvaluationRecord, ModelEvaluation, RoundEvaluation, Score,
 };
-pub use event::{ClientRecord, Event, Record, RoundPhase};
+pub use event::{Chosen, ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
 pub use fleet::{ByHand, FaultRecord, FleetRecord};
 pub use fold::Fold;

@@ -1,6 +1,6 @@
 //! State of the algorithm between two rounds: a file per part in folder `state`, named by its round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +26,8 @@ pub struct StatePart {
     pub numbers: BTreeMap<String, f64>,
     /// Vectors, by name.
     pub vectors: BTreeMap<String, Vec<f32>>,
+    /// Text about it, such as JSON; may be empty.
+    pub text: String,
 }
 
 /// The folder of a run's state, and the files in it that count.
@@ -83,6 +85,11 @@ impl StateDir {
         let sealed = (part.round, Seal::of(&file));
         self.parts.insert(name.to_owned(), sealed);
         Ok(())
+    }
+
+    /// Lets a part no longer count; its file is removed with the older ones.
+    pub fn forget(&mut self, name: &str) {
+        self.parts.remove(name);
     }
 
     /// Reads the parts that count, by name.
@@ -154,8 +161,11 @@ fn octets(part: &StatePart) -> Result<Vec<u8>> {
         .map(|(name, len, octets)| Ok((name, TensorView::new(Dtype::F32, vec![*len], octets)?)));
     let views = views.collect::<Result<Vec<_>>>()?;
     let about = serde_json::to_string(&part.numbers)?;
-    let metadata = [("numbers".to_owned(), about)];
-    Ok(safetensors::serialize(views, Some(metadata.into()))?)
+    let mut metadata = HashMap::from([("numbers".to_owned(), about)]);
+    if !part.text.is_empty() {
+        metadata.insert("text".to_owned(), part.text.clone());
+    }
+    Ok(safetensors::serialize(views, Some(metadata))?)
 }
 
 fn read_part(dir: &Dir, name: &str, round: u32) -> Result<StatePart> {
@@ -164,6 +174,7 @@ fn read_part(dir: &Dir, name: &str, round: u32) -> Result<StatePart> {
     let read = || -> Result<StatePart> {
         let (_, metadata) = SafeTensors::read_metadata(&octets)?;
         let metadata = metadata.metadata().as_ref();
+        let text = metadata.and_then(|entries| entries.get("text"));
         let numbers = metadata.and_then(|entries| entries.get("numbers"));
         let numbers = serde_json::from_str(numbers.context("it has no numbers")?)?;
         let tensors = SafeTensors::deserialize(&octets)?;
@@ -176,6 +187,7 @@ fn read_part(dir: &Dir, name: &str, round: u32) -> Result<StatePart> {
             round,
             numbers,
             vectors: tensors.iter().map(vector).collect(),
+            text: text.cloned().unwrap_or_default(),
         })
     };
     read().with_context(|| format!("read {}", dir.path().join(&file).display()))
@@ -195,6 +207,7 @@ mod tests {
                 ("none".to_owned(), vec![]),
             ]
             .into(),
+            text: String::new(),
         }
     }
 

@@ -62,6 +62,7 @@ fn complete(run: &mut RunDir, round: u32, params: &[f32]) {
     run.round(&record, &[gone]).unwrap();
     let mut state = run.state().clone();
     let part = StatePart {
+        text: String::new(),
         round,
         numbers: [("step".to_owned(), 0.1)].into(),
         vectors: [("momentum".to_owned(), vec![0.5; 3])].into(),
@@ -146,6 +147,7 @@ fn broken_off() -> tempfile::TempDir {
     log.append(&clock.stamp(Event::ClientReady { client: 0 }));
     let mut state = run.state().clone();
     let part = StatePart {
+        text: String::new(),
         round: 4,
         ..StatePart::default()
     };

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use zfl_aggregator::{Handle, RoundFaults, RoundHooks, lock};
+use zfl_aggregator::{Calculated, Handle, RoundFaults, RoundHooks, lock};
 use zfl_experiment::Experiment;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
@@ -282,6 +282,7 @@ impl FaultRunner {
                         faults.will_fail.insert(client);
                     } else {
                         faults.held_up = faults.held_up.max(held_up);
+                        faults.held_up_by_client.insert(client, held_up);
                     }
                 }
             }
@@ -344,8 +345,12 @@ impl RoundHooks for FaultRunner {
         join_all(starving).map(drop).boxed()
     }
 
-    fn seen(&self, update: &ClientRecord) -> Option<HostCost> {
-        self.meter.seen(&*self.fleet.upgrade()?, update)
+    fn seen(&self, update: &ClientRecord, steps: u32) -> Option<HostCost> {
+        self.meter.seen(&*self.fleet.upgrade()?, update, steps)
+    }
+
+    fn calculated(&self, update: &ClientRecord, steps: u32) -> Option<Calculated> {
+        self.meter.calculated(update, steps)
     }
 }
 

@@ -123,7 +123,7 @@ fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
         None => DeviceBody::Native,
     };
     DeviceSpec {
-        link: group.link,
+        link: group.wire(),
         memory_mib: group.memory_mib,
         speed: group.speed,
         ..DeviceSpec::new(client, body)

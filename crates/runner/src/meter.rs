@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use zfl_experiment::estimate::wire;
-use zfl_experiment::{Experiment, FleetGroup};
+use std::time::Duration;
+use zfl_aggregator::Calculated;
+use zfl_experiment::estimate::{instructions, wire};
+use zfl_experiment::{Experiment, FleetGroup, Time};
 use zfl_netsim::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_orchestrator::Fleet;
 use zfl_run_dir::{ClientRecord, HostCost};
@@ -17,6 +19,11 @@ pub(crate) struct Meter {
     start_bytes: u64,
     /// Bytes of an update.
     update_bytes: u64,
+    num_params: u64,
+    /// Examples in a step of each client.
+    batch_sizes: Vec<u32>,
+    /// Time is an estimate, also where instructions are counted.
+    estimates: bool,
     clients: Mutex<BTreeMap<u32, Seen>>,
 }
 
@@ -32,12 +39,18 @@ impl Meter {
     /// For the devices of an experiment.
     pub fn new(experiment: &Experiment) -> Self {
         let clients = 0..experiment.clients;
+        let aggregator = experiment.aggregator();
         Self {
             groups: clients
                 .filter_map(|client| experiment.group(client).cloned())
                 .collect(),
             start_bytes: wire::start_bytes(experiment),
             update_bytes: wire::update_bytes(experiment),
+            num_params: experiment.num_params(),
+            batch_sizes: (0..experiment.clients)
+                .map(|client| aggregator.local(1, client).batch_size)
+                .collect(),
+            estimates: experiment.time == Some(Time::Estimate),
             clients: Mutex::default(),
         }
     }
@@ -50,7 +63,7 @@ impl Meter {
     }
 
     /// Costs of a client since its last update, now that another has come.
-    pub fn seen(&self, fleet: &Fleet, update: &ClientRecord) -> Option<HostCost> {
+    pub fn seen(&self, fleet: &Fleet, update: &ClientRecord, steps: u32) -> Option<HostCost> {
         let client = update.client;
         let group = self.groups.get(client as usize)?;
         let usage = fleet.usage(client);
@@ -71,22 +84,46 @@ impl Meter {
             }
             cost
         });
-        let instructions = update.cost.as_ref().and_then(|cost| cost.instructions);
-        cost.virtual_s = group
-            .speed
-            .zip(instructions)
-            .map(|(speed, instructions)| instructions as f64 / (speed.mips() * 1e6));
-        if let Some(board) = &group.board {
-            let link_s = self.link_s(group);
-            cost.link_s = Some(link_s);
-            let (sent, received) = (self.update_bytes, self.start_bytes);
-            cost.energy_j = board
-                .energy
-                .as_ref()
-                .zip(instructions)
-                .map(|(model, instructions)| model.estimate(instructions, sent, received, link_s));
+        let counted = update.cost.as_ref().and_then(|cost| cost.instructions);
+        let instructions = match self.estimates {
+            true => Some(self.estimated(update, steps)),
+            false => counted,
+        };
+        let has_speed = self.estimates || group.speed.is_some();
+        cost.virtual_s = instructions
+            .filter(|_| has_speed)
+            .map(|instructions| computing_s(group, instructions));
+        if self.estimates || group.board.is_some() {
+            cost.link_s = Some(self.link_s(group));
+            cost.energy_j = instructions.and_then(|count| self.energy_j(group, count));
         }
         Some(cost)
+    }
+
+    /// Time and energy of a client's round: as counted, or else as estimated.
+    pub fn calculated(&self, update: &ClientRecord, steps: u32) -> Option<Calculated> {
+        let group = self.groups.get(update.client as usize)?;
+        let counted = update.cost.as_ref().and_then(|cost| cost.instructions);
+        let counted = counted.filter(|_| group.speed.is_some());
+        let instructions = counted.unwrap_or_else(|| self.estimated(update, steps));
+        let took_s = computing_s(group, instructions) + self.link_s(group);
+        Some(Calculated {
+            took: Duration::try_from_secs_f64(took_s).unwrap_or(Duration::MAX),
+            energy_j: self.energy_j(group, instructions),
+        })
+    }
+
+    fn estimated(&self, update: &ClientRecord, steps: u32) -> u64 {
+        let batch_size = self.batch_sizes.get(update.client as usize);
+        let batch_size = batch_size.copied().unwrap_or(u32::MAX);
+        instructions::of_training(self.num_params, steps, update.num_examples, batch_size)
+    }
+
+    /// Energy of a round by the model of its board, if that has one.
+    fn energy_j(&self, group: &FleetGroup, instructions: u64) -> Option<f64> {
+        let model = group.figures.as_ref()?.energy.as_ref()?;
+        let (sent, received) = (self.update_bytes, self.start_bytes);
+        Some(model.estimate(instructions, sent, received, self.link_s(group)))
     }
 
     /// Time on the link of what a round sends there and back.
@@ -103,6 +140,11 @@ impl Meter {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         read(clients.entry(client).or_default())
     }
+}
+
+/// Time that so many instructions take, in seconds.
+fn computing_s(group: &FleetGroup, instructions: u64) -> f64 {
+    instructions as f64 / (group.calculated_mips() * 1e6)
 }
 
 /// The link's counts since the last time.

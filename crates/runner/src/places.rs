@@ -29,7 +29,7 @@ pub(crate) fn limits(experiment: &Experiment, devices: usize, page: bool) -> Lim
     let taken = open_files_of(devices) + page_places(page) + OTHERS;
     let most = open_files::limit().saturating_sub(taken);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let links = experiment.groups.iter().map(|group| group.link);
+    let links = experiment.groups.iter().map(|group| group.wire());
     Limits {
         pace: pace(links),
         ..zfl_aggregator::limits(experiment.clients, most)

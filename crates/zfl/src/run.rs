@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use fl_data::Splits;
 use std::path::Path;
 use zfl_clock::Instant;
+use zfl_experiment::estimate::plan;
 use zfl_experiment::{Body, BodyChoice, Experiment, Out, Refusal, Root, Settings, boards};
 use zfl_run_dir::RunSummary;
 use zfl_runner::{Interrupt, Runner, TOKEN_VARIABLE, changed_since};
@@ -39,6 +40,9 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
     if args.dry_run {
         let (toml, out) = (experiment.to_toml()?, seen(&experiment.out).display());
         output::line(&format!("{toml}# The results would go to {out}"))?;
+        for plan in plan::plans(experiment).map_err(Refusal::of)? {
+            output::line(&format!("# {plan}"))?;
+        }
         if let Some(board) = experiment.strangers_board() {
             output::note(&format!("a run with board {board} needs --allow-board"));
         }

@@ -201,6 +201,7 @@ fn complete(run: &mut RunDir, number: u32, events: &EventLog) -> RoundRecord {
     let mut state = run.state().clone();
     for name in ["rule", "client-0"] {
         let part = StatePart {
+            text: String::new(),
             round: number,
             numbers: [("weight".to_owned(), 0.5)].into(),
             vectors: [("variate".to_owned(), vec![0.5, -1.0])].into(),

@@ -10,7 +10,7 @@ mod results;
 mod rows;
 
 use crate::bench::machine::Machine;
-use crate::{process, project, run};
+use crate::{GuestBody, guest, process, project, run, setup};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use results::Results;
@@ -73,7 +73,13 @@ pub fn experiments(args: &ExperimentsArgs) -> Result<()> {
     if !args.page {
         let zfl = match &args.zfl {
             Some(zfl) => std::path::absolute(zfl)?,
-            None => run::build_zfl()?,
+            None => {
+                if rows.iter().filter(is_asked).any(|row| row.emulated) {
+                    setup::qemu()?;
+                    guest::build(Some(GuestBody::Bare), None)?;
+                }
+                run::build_zfl()?
+            }
         };
         for row in rows.iter().filter(is_asked) {
             println!("{}: about {}", row.name, row.duration());

@@ -12,8 +12,8 @@ const HEAD: &str = "\
 Written by `cargo xtask experiments`, row by row; `cargo xtask experiments --list` tells the rows and how long each takes.
 A row is a [sweep](sweeps.md) of [experiments/sweeps](../experiments/README.md): its runs stay in the target folder, so a
 chore that was broken off goes on. Three seeds each: mean ± standard deviation of the sample. The rows and the published
-numbers stand in [experiments.toml](experiments.toml). Every run is native; a fleet in QEMU
-with the same seed gives the same models.
+numbers stand in [experiments.toml](experiments.toml). Runs are native unless the row says otherwise; a fleet in QEMU
+gives the same models with the same seeds.
 ";
 
 /// The page with these sections.
@@ -149,6 +149,7 @@ mod tests {
             about: "About it.".to_owned(),
             source: "A paper.".to_owned(),
             minutes: 100.0,
+            emulated: false,
             measures: vec![Measure {
                 of: Kind::RoundsTo,
                 target: Some(0.97),

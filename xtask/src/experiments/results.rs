@@ -26,6 +26,8 @@ pub struct Results {
 #[derive(Debug)]
 pub struct Run {
     rounds: Vec<Round>,
+    /// Numbers of the last round by the names of their columns, and those that the algorithm tells.
+    last: BTreeMap<String, f64>,
 }
 
 /// The part of a row of `rounds.csv` that is needed.
@@ -37,7 +39,6 @@ struct Round {
     bytes_up: f64,
     bytes_down: f64,
     simulated_elapsed_s: Option<f64>,
-    metrics: String,
 }
 
 /// The part of a row of `runs.csv` that is needed.
@@ -91,9 +92,15 @@ fn case_of(run: &str) -> &str {
 impl Run {
     fn read(folder: &Path) -> Result<Self> {
         let mut table = csv::Reader::from_path(folder.join("rounds.csv"))?;
-        Ok(Self {
-            rounds: table.deserialize().collect::<Result<_, _>>()?,
-        })
+        let head = table.headers()?.clone();
+        let mut rounds = Vec::new();
+        let mut last = BTreeMap::new();
+        for record in table.records() {
+            let record = record?;
+            rounds.push(record.deserialize(Some(&head))?);
+            last = numbers(head.iter().zip(&record));
+        }
+        Ok(Self { rounds, last })
     }
 
     /// A number of the run; `None` if it is not known, or a target was not reached.
@@ -129,12 +136,22 @@ impl Run {
             Kind::MegabytesTo => Some(sum(both, reached()?.round)),
             Kind::SimulatedTo => reached()?.simulated_elapsed_s,
             Kind::Simulated => last.simulated_elapsed_s,
-            Kind::Metric => {
-                let metrics: BTreeMap<String, f64> = serde_json::from_str(&last.metrics).ok()?;
-                metrics.get(measure.metric.as_deref()?).copied()
-            }
+            Kind::Metric => self.last.get(measure.metric.as_deref()?).copied(),
         }
     }
+}
+
+/// The numbers of a row, and those in its cell `metrics`.
+fn numbers<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, f64> {
+    let mut numbers = BTreeMap::new();
+    for (name, cell) in cells {
+        match name {
+            "metrics" => numbers
+                .extend(serde_json::from_str::<BTreeMap<String, f64>>(cell).unwrap_or_default()),
+            name => numbers.extend(cell.parse().ok().map(|number| (name.to_owned(), number))),
+        }
+    }
+    numbers
 }
 
 /// `87 ± 4` of a sample, and how many of its runs have the number if not all do.
@@ -181,10 +198,10 @@ mod tests {
             bytes_up: 1e6,
             bytes_down: 2e6,
             simulated_elapsed_s: None,
-            metrics: r#"{"drift":0.5}"#.to_owned(),
         };
         Run {
             rounds: (0..).zip(accuracies).map(round).collect(),
+            last: numbers([("wait_s", "1.5"), ("metrics", r#"{"drift":0.5}"#)].into_iter()),
         }
     }
 

@@ -23,6 +23,9 @@ pub struct Row {
     pub source: String,
     /// Duration of all runs on two processors, in minutes.
     pub minutes: f64,
+    /// True if its devices are emulated.
+    #[serde(default)]
+    pub emulated: bool,
     /// Numbers that are stated of each case.
     pub measures: Vec<Measure>,
     /// Reasons for numbers that are missed, once it was run.

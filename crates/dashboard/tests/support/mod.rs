@@ -248,6 +248,7 @@ impl Script {
             bytes_down,
             cost: Some(cost),
             host: Some(host),
+            chosen: None,
         };
         self.emit(Event::ResultReceived { record });
         self.pass(1);

@@ -243,7 +243,7 @@ fn linked(experiment: &Experiment) -> Vec<Linked> {
     let mut first_client = 0;
     let mut found = Vec::new();
     for group in &experiment.groups {
-        let (link, client) = (&group.link, first_client);
+        let (link, client) = (&group.wire(), first_client);
         first_client += group.count;
         if link.is_perfect() {
             continue;

@@ -3,6 +3,7 @@
 use crate::experiment::Experiment;
 use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
+use crate::rule::RuleKind as _;
 use fl_algo::{Demand, device_bytes};
 use fl_nn::{Activation, Model, Shape};
 use std::sync::Arc;
@@ -73,19 +74,46 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
         let (Some(board), Some(memory_mib)) = (&group.board, group.memory_mib()) else {
             return Ok(());
         };
+        let available = available(group).unwrap_or(u64::MAX);
         board
             .check_memory(memory_mib)
             .map_err(|problem| Refusal(format!("{}: memory_mib: {problem}", group.name)))?;
-        let available = (u64::from(memory_mib) << 20).saturating_sub(FIRMWARE_BYTES);
         require(needed <= available, || {
             format!(
-                "data and training take {:.1} MiB on a device, board {} has {memory_mib}: lower \
-                 --examples, --batch-size or --hidden, take smaller images, or --body native",
+                "data and training take {:.1} MiB on a device, board {} has {memory_mib}: {} bytes are missing: \
+                 lower --examples, --batch-size or --hidden, take smaller images, or --body native{}",
                 needed as f64 / f64::from(1 << 20),
-                group.kind()
+                group.kind(),
+                needed - available,
+                copies(experiment)
             )
         })
     })
+}
+
+/// Memory of a group's board that can be free for data and training, in bytes.
+pub(crate) fn available(group: &FleetGroup) -> Option<u64> {
+    let memory = u64::from(group.memory_mib()?) << 20;
+    Some(memory.saturating_sub(FIRMWARE_BYTES))
+}
+
+/// What of an experiment takes copies of the model, as advice.
+fn copies(experiment: &Experiment) -> String {
+    let config = experiment.aggregator();
+    let mut those = Vec::new();
+    if !config.vectors().is_empty() {
+        those.push(format!("strategy {}", experiment.strategy.name()));
+    }
+    if config.encoding_vectors() > 0 {
+        those.push(format!("encoding_up {}", experiment.encoding_up.name()));
+    }
+    match those.is_empty() {
+        true => String::new(),
+        false => format!(
+            " ({} takes further copies of the model)",
+            those.join(" and ")
+        ),
+    }
 }
 
 /// Memory of this machine that a run takes: its devices, the data, and what serves them.
@@ -119,7 +147,7 @@ pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
     Ok(bytes)
 }
 
-fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
+pub(crate) fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
     let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
     training_bytes(experiment, batch_size, group.max_examples)
 }

@@ -1,9 +1,10 @@
-//! The kinds of rules: partitioners, algorithms, attacks.
+//! The kinds of rules: partitioners, algorithms, attacks, selectors.
 
 use super::{Chosen, RuleKind};
 use fl_algo::{ALGORITHMS, ATTACKS, AttackChoice, Choice, SectionSpec, Sizes, Way};
 use fl_data::{PARTITIONERS, Partitioner};
 use fl_param::{ParamError, ParamSpec, Params};
+use fl_round::Selection;
 
 /// A partitioner with the values of its parameters: `[partition]`, `--partition`, `--partition-arg`.
 pub type Partitioning = Chosen<PartitionChoice>;
@@ -13,6 +14,9 @@ pub type Strategy = Chosen<Choice>;
 
 /// An attack with the values of its parameters: `attack` of a group.
 pub type Attacking = Chosen<AttackChoice>;
+
+/// A selector with the values of its parameters: `[selection]`, `--selection`, `--selection-arg`.
+pub type Selecting = Chosen<Selection>;
 
 /// A partitioner with the values of its parameters.
 #[derive(Clone, Copy)]
@@ -79,6 +83,34 @@ impl RuleKind for Choice {
             .iter()
             .chain(self.params.iter())
             .collect()
+    }
+
+    fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
+        Self::set(self, name, value)
+    }
+}
+
+impl RuleKind for Selection {
+    const KIND: &'static str = "selection";
+    const ARG: Option<(&'static str, &'static str)> = Some((
+        "selection-arg",
+        "Parameter of --selection, as often as needed: num_candidates=30",
+    ));
+
+    fn all() -> Vec<Self> {
+        Self::all().collect()
+    }
+
+    fn name(&self) -> &'static str {
+        self.selector.name()
+    }
+
+    fn doc(&self) -> &'static str {
+        self.selector.doc()
+    }
+
+    fn values(&self) -> Vec<(&'static ParamSpec, f64)> {
+        self.params.iter().collect()
     }
 
     fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {

@@ -23,8 +23,10 @@ impl Settings {
         }
         // Native devices use the loopback, at the host's speed: these keys are of the file's machines.
         if flags.device.body == Some(BodyChoice::Native) {
-            (file.network, file.time) = (None, None);
+            file.network = None;
+            file.time = file.time.filter(|time| *time == Time::Estimate);
         }
+        let estimated = flags.time.or(file.time) == Some(Time::Estimate);
         for group in &mut file.fleet {
             flags.override_group(group);
         }
@@ -34,9 +36,10 @@ impl Settings {
             file.device.count_nothing();
         }
         for group in &mut file.fleet {
-            group.device = flags.device.clone().over(group.device.clone(), guest_of);
+            let own = group.device.clone();
+            group.device = flags.device.clone().over(own, estimated, guest_of);
         }
-        file.device = flags.device.over(file.device, guest_of);
+        file.device = flags.device.over(file.device, estimated, guest_of);
         flags.fault_flags.over(&mut file.faults)?;
         Ok(file)
     }
@@ -73,12 +76,13 @@ impl FaultFlags {
 }
 
 impl DeviceSettings {
-    /// These, and what they leave open as `other` has it.
-    pub fn over(self, mut other: Self, guest_of: GuestOf<'_>) -> Self {
+    /// These, and what they leave open as `other` has it. If time is `estimated`, a native device has a link
+    /// and a speed, too.
+    pub fn over(self, mut other: Self, estimated: bool, guest_of: GuestOf<'_>) -> Self {
         let flags = self;
         // The same experiment without emulation: what only a machine can have is left out.
         if flags.body == Some(BodyChoice::Native) {
-            other = Self::default();
+            other = other.without_machine(estimated);
         }
         // A board belongs to a body: whoever asks for another body does not mean the old board, and
         // whoever asks for a board means the body that it boots.
@@ -90,6 +94,25 @@ impl DeviceSettings {
         }
         flags.lay_over(&mut other);
         other
+    }
+
+    /// Leaves out what a native device cannot have.
+    fn without_machine(self, estimated: bool) -> Self {
+        let energy_j = self.energy_j;
+        let figures = match estimated {
+            true => Self {
+                board: None,
+                body: None,
+                throttle: None,
+                memory_mib: None,
+                ..self
+            },
+            false => Self::default(),
+        };
+        Self {
+            energy_j,
+            ..figures
+        }
     }
 
     /// Leaves out what makes a machine count its instructions.

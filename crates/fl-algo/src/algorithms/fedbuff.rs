@@ -47,7 +47,7 @@ pub(crate) static ALGORITHM: Algorithm = Algorithm {
 #[cfg(feature = "server")]
 mod server {
     use alloc::boxed::Box;
-    use alloc::collections::BTreeMap;
+    use alloc::collections::{BTreeMap, BTreeSet};
     use alloc::format;
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
@@ -75,7 +75,9 @@ mod server {
             max_staleness: setup.params.whole(MAX_STALENESS),
             rate: setup.params.get(SERVER_LEARNING_RATE.name) as f32,
             round: 0,
+            num_params: setup.num_params,
             models: BTreeMap::new(),
+            to_come: BTreeSet::new(),
             buffer: Buffer::new(setup.num_params),
         }))
     }
@@ -86,8 +88,11 @@ mod server {
         max_staleness: u32,
         rate: f32,
         round: u32,
+        num_params: usize,
         /// Global models by the round that began with them, as far back as updates are taken.
         models: BTreeMap<u32, Vec<f32>>,
+        /// Rounds before the last one of which updates are known to be under way.
+        to_come: BTreeSet<u32>,
         buffer: Buffer,
     }
 
@@ -144,6 +149,11 @@ mod server {
             self.buffer = Buffer::new(global.len());
         }
 
+        fn may_come(&mut self, rounds: &BTreeSet<u32>) {
+            self.models.retain(|round, _| rounds.contains(round));
+            self.to_come.clone_from(rounds);
+        }
+
         fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
             let weight = u64::from(update.weight);
             let staleness = self.round.saturating_sub(update.round);
@@ -180,6 +190,32 @@ mod server {
             Ok(metrics
                 .map(|(name, value)| (name.to_string(), value))
                 .into())
+        }
+
+        fn save(&self) -> SavedState {
+            let models = self.models.iter();
+            let models = models.filter(|(round, _)| self.to_come.contains(round));
+            let vector = |(round, model): (&u32, &Vec<f32>)| (round.to_string(), model.clone());
+            SavedState {
+                vectors: models.map(vector).collect(),
+                ..SavedState::default()
+            }
+        }
+
+        fn restore(
+            &mut self,
+            saved: SavedState,
+            _: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
+        ) -> Result<(), AggregateError> {
+            for (name, model) in saved.vectors {
+                let round = name.parse().ok();
+                let round = round.filter(|_| model.len() == self.num_params);
+                let round = round.ok_or_else(|| {
+                    AggregateError(format!("`{name}` is no model of a round of this run"))
+                })?;
+                self.models.insert(round, model);
+            }
+            Ok(())
         }
     }
 }

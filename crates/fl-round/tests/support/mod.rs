@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use fl_round::{
-    Action, Closed, Delivery, EvaluatedRound, Faults, Machine, Note, Phase, Placed, Policy,
-    Refused, Start, StartAnswer, StartPolicy, Stragglers,
+    Action, Closed, Delivery, EvaluatedRound, Faults, Machine, Measured, Memory, Note, Order,
+    Phase, Placed, Policy, Refused, Selection, Start, StartAnswer, StartPolicy, Stragglers,
 };
 use std::collections::BTreeMap;
 
@@ -25,6 +25,7 @@ pub fn policy(clients: u32, rounds: u32) -> Policy {
         round_deadline_us: 60 * SECOND,
         gone_after_us: 10 * SECOND,
         stragglers: Stragglers::Refuse,
+        order: Order::Arrival,
         start: StartPolicy {
             at_once: 12,
             tries: 6,
@@ -56,6 +57,8 @@ pub struct Caller {
     pub cohorts: Vec<Vec<u32>>,
     pub probes: Vec<Vec<u32>>,
     pub closed: Vec<Closed>,
+    /// State at the end of each round.
+    pub memories: Vec<Memory>,
     /// Clients asked to evaluate, by round.
     pub evaluators: Vec<Vec<u32>>,
     pub evaluation_starts: Vec<Start>,
@@ -73,8 +76,24 @@ impl Caller {
     }
 
     pub fn with_faults(policy: Policy, faults: impl IntoIterator<Item = (u32, Faults)>) -> Self {
+        Self::selecting(policy, Selection::default(), None, faults)
+    }
+
+    /// A machine with a selector, that goes on from a state.
+    pub fn selecting(
+        policy: Policy,
+        selection: Selection,
+        from: Option<Memory>,
+        faults: impl IntoIterator<Item = (u32, Faults)>,
+    ) -> Self {
+        let of_clients = (0..policy.clients).map(|client| (10 + client, None));
+        let mut machine = Machine::new(policy, tokens()).with_selection(selection, of_clients);
+        if let Some(from) = from {
+            machine.recall(from);
+        }
         let mut caller = Self {
-            machine: Machine::new(policy, tokens()),
+            machine,
+            memories: Vec::new(),
             now: 0,
             faults: faults.into_iter().collect(),
             notes: Vec::new(),
@@ -113,8 +132,9 @@ impl Caller {
                     self.probes.push(clients);
                     self.machine.probed(self.now);
                 }
-                Action::OpenRound { cohort, .. } => {
-                    self.cohorts.push(cohort);
+                Action::OpenRound { picks, .. } => {
+                    self.cohorts
+                        .push(picks.iter().map(|pick| pick.client).collect());
                     self.machine.start(self.now);
                 }
                 Action::Start(start) => {
@@ -123,6 +143,7 @@ impl Caller {
                 }
                 Action::CloseRound(closed) => {
                     self.closed.push(closed);
+                    self.memories.push(self.machine.memory().clone());
                     self.machine.made(self.now);
                 }
                 Action::OpenEvaluation { clients, .. } => {
@@ -191,6 +212,27 @@ impl Caller {
         round: u32,
         token: Option<u64>,
     ) -> Result<Placed, Refused> {
+        self.deliver_measured(client, round, token, Measured::default())
+    }
+
+    /// Delivers an update that took its device so long in simulated time.
+    pub fn deliver_after(&mut self, client: u32, round: u32, took_us: u64) -> Placed {
+        let measured = Measured {
+            took_us: Some(took_us),
+            ..Measured::default()
+        };
+        let token = self.tokens.get(&(client, round)).copied();
+        self.deliver_measured(client, round, token, measured)
+            .expect("the update is the one asked for")
+    }
+
+    pub fn deliver_measured(
+        &mut self,
+        client: u32,
+        round: u32,
+        token: Option<u64>,
+        measured: Measured,
+    ) -> Result<Placed, Refused> {
         self.updates += 1;
         let update = self.updates;
         let delivery = Delivery {
@@ -198,6 +240,7 @@ impl Caller {
             round,
             token,
             update,
+            measured,
         };
         let placed = self.machine.deliver(self.now, delivery);
         self.act();
@@ -209,6 +252,7 @@ impl Caller {
         let token = self.evaluation_tokens.get(&(client, round)).copied();
         self.updates += 1;
         let delivery = Delivery {
+            measured: Measured::default(),
             client,
             round,
             token,

@@ -72,6 +72,7 @@ fn result(round: u32, client: u32) -> Event {
         bytes_down: 200,
         cost: Some(cost),
         host: None,
+        chosen: None,
     };
     Event::ResultReceived { record }
 }

@@ -6,8 +6,8 @@ use crate::event::ClientRecord;
 use fl_proto::Cost;
 
 use Folds::{Last, Max, Mean, Sum};
-use Source::{Device, Server};
-use Unit::{Bytes, Count, Microseconds, Nats, Seconds};
+use Source::{Device, Model, Server};
+use Unit::{Bytes, Count, Joules, Microseconds, Nats, Seconds};
 
 /// Measured by server and device.
 const CLIENT: [Metric; 13] = [
@@ -127,6 +127,27 @@ const CLIENT: [Metric; 13] = [
         .reads(|record| cost(record, |cost| cost.retransmissions)),
 ];
 
+/// Reasons for which a client was chosen, where cohorts follow from earlier rounds.
+const CHOICE: [Metric; 3] = [
+    Metric::new("selection_score", Count, Server, Last, "Selection score")
+        .kind(Kind::Real)
+        .doc(
+            "number by which the selector chose the client; empty where it has none, or an infinite one",
+            "see [selection](selection.md)",
+        )
+        .hidden()
+        .reads(|record| record.chosen?.score),
+    Metric::new("times_chosen", Count, Server, Last, "Times chosen")
+        .doc("rounds that the client was chosen for so far", "exact, but with the uniform selection in the order of arrival, which counts nothing")
+        .hidden()
+        .reads(|record| Some(f64::from(record.chosen?.times))),
+    Metric::new("energy_left_j", Joules, Model, Last, "Energy left (estimate)")
+        .kind(Kind::Real)
+        .doc("energy that was left of the client's budget before the round", "an estimate")
+        .hidden()
+        .reads(|record| record.chosen?.energy_left_j),
+];
+
 /// Made of the others; they stand in no file.
 const OTHERS: [Metric; 3] = [
     Metric::new("bytes", Bytes, Server, Sum, "Bytes up and down")
@@ -161,16 +182,18 @@ const RETRANSMISSIONS: Id = Id::of("retransmissions");
 const LINK_RETRANSMISSIONS: Id = Id::of("link_retransmissions");
 
 /// All metrics; those that are read off a record are the columns of `clients.csv`, in this order.
-pub const METRICS: [Metric; CLIENT.len() + OTHERS.len() + HOST.len()] = {
-    let mut all = [CLIENT[0]; CLIENT.len() + OTHERS.len() + HOST.len()];
+pub const METRICS: [Metric; CLIENT.len() + OTHERS.len() + HOST.len() + CHOICE.len()] = {
+    let mut all = [CLIENT[0]; CLIENT.len() + OTHERS.len() + HOST.len() + CHOICE.len()];
     let mut row = 0;
     while row < all.len() {
         all[row] = if row < CLIENT.len() {
             CLIENT[row]
         } else if row < CLIENT.len() + OTHERS.len() {
             OTHERS[row - CLIENT.len()]
-        } else {
+        } else if row < CLIENT.len() + OTHERS.len() + HOST.len() {
             HOST[row - CLIENT.len() - OTHERS.len()]
+        } else {
+            CHOICE[row - CLIENT.len() - OTHERS.len() - HOST.len()]
         };
         row += 1;
     }

@@ -125,6 +125,7 @@ fn received(client: u32, round: u32) -> Event {
             bytes_down: 34_000,
             cost: serde_json::from_value(cost).ok(),
             host: None,
+            chosen: None,
         },
     }
 }
