@@ -112,6 +112,45 @@ fn a_bare_device_that_crashed_gets_its_variate_back() {
     assert_eq!(bare.model(), model(&NATIVE, &[path]));
 }
 
+/// Algorithms with something on the device: a vector, the end of the model, all of it.
+const PERSONAL: [&[&str]; 4] = [
+    &["--strategy", "ditto"],
+    &[
+        "--strategy",
+        "fedrep",
+        "--strategy-arg",
+        "personal_epochs=2",
+    ],
+    &["--strategy", "feddyn"],
+    &["--strategy", "distillation"],
+];
+
+#[test]
+fn what_only_a_device_has_agrees_on_native_and_bare_devices_over_a_crash() {
+    let folder = folder();
+    let path = folder.path().join("crash.toml");
+    let text = "data = \"zfl:digits\"\nclients = 4\nrounds = 3\nquorum = 1\nbatch_size = 32\n\
+                [[faults.schedule]]\nround = 2\nclient = 1\nfault = \"crash\"\nreboot = true\n";
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().expect("the path is text");
+    for strategy in PERSONAL {
+        let of = |body: &[&str]| Run::succeeds(&[&[path], body, strategy].concat());
+        let native = of(&NATIVE);
+        let kept = native.kept_on_devices();
+        assert_eq!(kept.len(), 4);
+        let mut boards = vec!["microvm"];
+        // All of them are the same firmware.
+        boards.extend((strategy == PERSONAL[0]).then_some("q35"));
+        for board in boards {
+            let bare = of(&["--board", board]);
+            assert_eq!(bare.model(), native.model(), "{strategy:?} on {board}");
+            assert!(bare.kept_on_devices() == kept, "{strategy:?} on {board}");
+            let log = fs::read_to_string(bare.out().join("serial/1.log")).unwrap();
+            assert!(log.contains("kept state of round 1 loaded"), "{log}");
+        }
+    }
+}
+
 #[test]
 fn the_firmware_is_on_record() {
     let run = Run::succeeds(&[&BARE[..], &["--clients", "1", "--rounds", "1"]].concat());

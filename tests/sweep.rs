@@ -257,6 +257,8 @@ fn ctrl_c_stops_the_runs_and_they_go_on_to_the_same_models() {
     wait_until("both runs have a model", LIMIT, || {
         (begun(1) && begun(2)).then_some(())
     });
+    let second = sweep.run(&[]);
+    assert_eq!(second.status, Some(2), "one sweep at a time: {second:?}");
     signal(live.pid(), "INT");
     assert_eq!(live.finish().code(), Some(130));
     let table = sweep.table();

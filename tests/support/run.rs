@@ -253,3 +253,24 @@ fn events(path: &Path) -> Vec<Value> {
     let parse = |line| serde_json::from_str(line).expect("each line of events.jsonl is JSON");
     whole.lines().map(parse).collect()
 }
+
+impl Run {
+    /// What each device kept last and nobody else has, by client: its round and its numbers.
+    pub fn kept_on_devices(&self) -> Vec<(u32, u32, Vec<u8>)> {
+        let images = fs::read_dir(self.out().join("storage")).expect("devices have storage");
+        let mut kept: Vec<_> = images.map(|image| kept(&image.unwrap().path())).collect();
+        kept.sort_unstable();
+        kept
+    }
+}
+
+/// The newer slot of a device's storage: client, round and numbers (crates/fl-client/src/storage.rs).
+fn kept(image: &Path) -> (u32, u32, Vec<u8>) {
+    let octets = fs::read(image).unwrap();
+    let slots = octets.chunks(octets.len() / 2);
+    let round = |slot: &[u8]| u32::from_le_bytes(slot[8..12].try_into().unwrap());
+    let newest = slots.max_by_key(|slot| round(slot)).unwrap();
+    assert_eq!(&newest[..4], b"zflk", "{}", image.display());
+    let client = u32::from_le_bytes(newest[12..16].try_into().unwrap());
+    (client, round(newest), newest[64..].to_vec())
+}

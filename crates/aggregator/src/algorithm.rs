@@ -22,9 +22,6 @@ const RULE: &str = "rule";
 /// Name of the part of differential privacy.
 const PRIVACY: &str = "privacy";
 
-/// Names of the clients' parts begin so.
-const CLIENT: &str = "client-";
-
 /// The server's copies of what clients keep from round to round.
 #[derive(Clone, Debug, Default)]
 pub struct KeptByClient(Arc<Mutex<BTreeMap<u32, Arc<KeptVectors>>>>);
@@ -288,15 +285,14 @@ impl RunningAlgorithm {
         }
         for client in self.changed.drain(..) {
             if let Some(state) = self.clients.get(client) {
-                // A late update leaves a state of the round that it was asked in.
                 let of = f64::from(state.round);
                 let part = StatePart {
                     round,
-                    numbers: [("state_round".to_owned(), of)].into(),
+                    numbers: [(StatePart::ROUND.to_owned(), of)].into(),
                     vectors: state.sections.clone(),
                     ..StatePart::default()
                 };
-                dir.write(&format!("{CLIENT}{client}"), &part)?;
+                dir.write(&format!("{}{client}", StatePart::CLIENT), &part)?;
             }
         }
         Ok(())
@@ -324,9 +320,11 @@ impl RunningAlgorithm {
             if memory::is_part(&name) {
                 continue;
             }
-            let client = name.strip_prefix(CLIENT).and_then(|id| id.parse().ok());
+            let client = name
+                .strip_prefix(StatePart::CLIENT)
+                .and_then(|id| id.parse().ok());
             let client = client.with_context(|| format!("state of {name}: no such part"))?;
-            let of = numbers.get("state_round").copied().unwrap_or_default();
+            let of = numbers.get(StatePart::ROUND).copied().unwrap_or_default();
             let state = KeptVectors {
                 round: of as u32,
                 sections: vectors,

@@ -253,6 +253,7 @@ impl Experiment {
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
         experiment.notes.extend(experiment.notes_on_time());
+        experiment.notes.extend(experiment.note_on_storage());
         experiment.notes.extend(privacy::notes(&experiment));
         experiment.can_be_written()?;
         if let Out::Resumed(_) = out {
@@ -631,6 +632,21 @@ impl Experiment {
     /// Numbers that stay on a device and that nobody else has.
     pub fn personal_numbers(&self) -> usize {
         self.aggregator().personal_numbers()
+    }
+
+    /// Group whose devices lose what stays on them when they reboot, as a line for people.
+    fn note_on_storage(&self) -> Option<String> {
+        let lacks = |group: &&FleetGroup| {
+            let board = group.board.as_ref();
+            board.is_some_and(|board| board.storage.is_none())
+        };
+        let kind = self.groups.iter().find(lacks)?.kind();
+        (self.personal_numbers() > 0).then(|| {
+            format!(
+                "devices keep something that nobody else has, and {kind} has no storage: a device that reboots \
+                 begins anew"
+            )
+        })
     }
 }
 

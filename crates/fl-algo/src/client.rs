@@ -145,6 +145,24 @@ pub trait ClientRule: Sync {
         let _ = (params, vectors, first, weights, gradient);
     }
 
+    /// Tells if [`ClientRule::outputs`] is to be called.
+    fn watches_outputs(&self) -> bool {
+        false
+    }
+
+    /// Sees the logits of every example that is trained on, and may change the derivative of its loss by
+    /// them, as [`Correction::outputs`].
+    fn outputs(
+        &self,
+        params: &Params,
+        vectors: &mut Vectors,
+        label: usize,
+        logits: &[f32],
+        deltas: &mut [f32],
+    ) {
+        let _ = (params, vectors, label, logits, deltas);
+    }
+
     /// Ends a pass: `weights` and the vectors that go up are to be what is sent.
     fn end(
         &self,
@@ -345,7 +363,8 @@ impl LocalRule {
         } = self.plan;
         let client = self.half.client;
         let corrects = corrects && client.corrects(&self.params, &self.vectors);
-        (corrects || trains != Trains::All).then_some(RuleCorrection {
+        let hooks = corrects || client.watches_outputs() || trains != Trains::All;
+        hooks.then_some(RuleCorrection {
             rule: self,
             corrects,
         })
@@ -379,15 +398,19 @@ impl LocalRule {
             .metrics(&self.params, &self.vectors, report);
     }
 
+    /// Tells if the kept vectors, or what stays of the model, are of a round that the client trained in.
+    pub fn has_trained(&self) -> bool {
+        self.state_round.is_some_and(|round| round > 0)
+    }
+
     /// Writes the client's personal model into `out`; `false` if there is none: the rule makes none, or
     /// the client has trained in no round yet.
     ///
     /// # Shapes
     /// `global` and `out` are `[num_params]`.
     pub fn personal(&self, global: &[f32], out: &mut [f32]) -> bool {
-        let has_trained = self.state_round.is_some_and(|round| round > 0);
         let client = self.half.client;
-        has_trained && client.personal(&self.params, global, &self.vectors, out)
+        self.has_trained() && client.personal(&self.params, global, &self.vectors, out)
     }
 
     fn position(&self, wanted: impl Fn(&VectorSpec) -> bool) -> Option<usize> {
@@ -424,6 +447,20 @@ impl Correction for RuleCorrection<'_> {
             half.client
                 .correct(params, vectors, first, weights, gradient);
         }
+    }
+
+    fn changes_gradients(&self) -> bool {
+        self.corrects || self.rule.plan.trains != Trains::All
+    }
+
+    fn outputs(&mut self, label: usize, logits: &[f32], deltas: &mut [f32]) {
+        let LocalRule {
+            half,
+            params,
+            vectors,
+            ..
+        } = self.rule;
+        half.client.outputs(params, vectors, label, logits, deltas);
     }
 
     fn trained(&self) -> Range<usize> {

@@ -286,7 +286,11 @@ fn there_is_no_personal_model_before_the_first_round() {
 
 #[test]
 fn a_restored_server_goes_on_as_if_it_had_not_ended() {
-    for (name, params) in [("feddyn", vec![("alpha_coef", 0.1)]), ("fedper", vec![])] {
+    for (name, params) in [
+        ("feddyn", vec![("alpha_coef", 0.1)]),
+        ("fedper", vec![]),
+        ("distillation", vec![]),
+    ] {
         let whole = run(name, &params, 4).global;
         let mut first = run(name, &params, 2);
         let mut second = Federation::new(name, &params, &shares(), config());
@@ -298,4 +302,119 @@ fn a_restored_server_goes_on_as_if_it_had_not_ended() {
         first.server = second.server;
         assert_eq!(bits(&first.rounds(2).global), bits(&whole), "{name}");
     }
+}
+
+#[test]
+fn distillation_of_weight_0_is_local_training_to_the_bit() {
+    let federation = run("distillation", &[("distillation_weight", 0.0)], 3);
+    for (client, data) in shares().iter().enumerate() {
+        let mut alone = initial();
+        for round in 1..=3 {
+            train(&mut alone, data, of(config(), round, 0));
+        }
+        assert_eq!(bits(&personal(&federation, client)), bits(&alone));
+    }
+    assert_eq!(
+        bits(&federation.global),
+        bits(&initial()),
+        "there is no global model"
+    );
+    let taught = run("distillation", &[("distillation_weight", 1.0)], 3);
+    assert!(distance(&personal(&taught, 0), &personal(&federation, 0)) > 1e-3);
+}
+
+#[test]
+fn of_distillation_only_tables_travel() {
+    let rule = LocalRule::named("distillation", sizes()).unwrap();
+    let sections = |way| -> Vec<(&str, usize)> {
+        let sections = rule.sections(way);
+        sections
+            .map(|section| (section.name, section.count))
+            .collect()
+    };
+    assert_eq!(sections(Way::Down), [("mean_labels", 9)]);
+    assert_eq!(sections(Way::Up), [("soft_labels", 9)]);
+    assert_eq!(sections(Way::State), []);
+}
+
+/// A rule of distillation whose teacher says this of class 1.
+fn taught(weight: f32, temperature: f32, teacher: [f32; 3]) -> LocalRule {
+    let mut rule = LocalRule::named("distillation", sizes()).unwrap();
+    let params = [
+        ("distillation_weight", weight),
+        ("temperature", temperature),
+    ];
+    rule.prepare(params).unwrap();
+    rule.down_mut("mean_labels").unwrap()[3..6].copy_from_slice(&teacher);
+    rule
+}
+
+#[test]
+fn the_distillation_term_is_the_derivative_of_its_loss() {
+    use fl_nn::Correction;
+    let (weight, temperature, teacher) = (0.7, 2.0, [0.2, 0.5, 0.3]);
+    let logits = [0.3_f32, -1.1, 2.0];
+    let term = |logits: [f64; 3]| {
+        let sum: f64 = logits.iter().map(|z| (z / 2.0).exp()).sum();
+        let entropy = logits.iter().zip(teacher);
+        let entropy: f64 = entropy
+            .map(|(z, q)| -f64::from(q) * (z / 2.0 - sum.ln()))
+            .sum();
+        0.7 * 4.0 * entropy
+    };
+    let mut rule = taught(weight, temperature, teacher);
+    let mut deltas = [0.0; 3];
+    rule.correction().unwrap().outputs(1, &logits, &mut deltas);
+    for at in 0..3 {
+        let moved = |by: f64| {
+            let mut moved = logits.map(f64::from);
+            moved[at] += by;
+            term(moved)
+        };
+        let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+        assert!(
+            (f64::from(deltas[at]) - slope).abs() < 1e-5,
+            "{deltas:?} {slope}"
+        );
+    }
+    // Of class 0 nobody has a soft label yet.
+    let mut deltas = [0.0; 3];
+    rule.correction().unwrap().outputs(0, &logits, &mut deltas);
+    assert_eq!(deltas, [0.0; 3]);
+    let seen: f32 = rule.vector("soft_labels")[..3].iter().sum();
+    assert!((seen - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn a_soft_label_is_the_mean_of_the_clients_that_have_the_class() {
+    let choice = Choice::named("distillation").unwrap();
+    let mut server = choice.server(sizes(), 3, 3, 1).unwrap();
+    let update = |client, table: [f32; 9]| Update {
+        client,
+        weight: 10 * (client + 1),
+        sections: [("soft_labels".to_owned(), table.to_vec())].into(),
+        ..Update::default()
+    };
+    let mut global = initial();
+    server.begin(1, &global);
+    let first = [0.5, 0.25, 0.25, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8];
+    let second = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    server.add(&update(0, first), None).unwrap();
+    server.add(&update(1, second), None).unwrap();
+    let short = Update {
+        sections: [("soft_labels".to_owned(), vec![0.0; 8])].into(),
+        ..Update::default()
+    };
+    assert!(server.add(&short, None).is_err());
+    let metrics = server.finish(&mut global).unwrap();
+    assert_eq!(metrics["classes_with_labels"], 2.0);
+    let expected = [0.75, 0.125, 0.125, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8];
+    assert_eq!(server.down_sections()[0].1, expected);
+    // A round in which nobody has a class leaves its label.
+    server.begin(2, &global);
+    server.add(&update(1, second), None).unwrap();
+    server.finish(&mut global).unwrap();
+    let expected = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8];
+    assert_eq!(server.down_sections()[0].1, expected);
+    assert_eq!(bits(&global), bits(&initial()));
 }

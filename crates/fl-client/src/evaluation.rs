@@ -123,17 +123,30 @@ impl LocalEvaluation {
 
     /// Makes the personal model; false if there is none, or no memory for it.
     fn begin_personal(&mut self, global: &[f32], rule: &LocalRule) -> bool {
-        let keeps = rule.specs().iter().any(|spec| spec.kept);
         let classes = self.model.shape().num_classes();
+        if rule.travelling() < global.len() {
+            return self.was_personal(rule);
+        }
         let Ok(evaluator) = Evaluator::new(&self.model, self.arithmetic) else {
             return false;
         };
-        self.is_personal = keeps
+        self.is_personal = rule.keeps_personal()
             && resize(&mut self.personal, global.len())
             && rule.personal(global, &mut self.personal)
             && resize(&mut self.found.confusion_own, confusion_len(classes));
         self.evaluator = evaluator;
         self.is_personal
+    }
+
+    /// Takes the findings for those of the personal model, too: where a part of the model stays on the device,
+    /// what was evaluated is the client's own already. Always false: none is left to do.
+    fn was_personal(&mut self, rule: &LocalRule) -> bool {
+        let found = &mut *self.found;
+        if rule.has_trained() && resize(&mut found.confusion_own, found.confusion.len()) {
+            found.confusion_own.copy_from_slice(&found.confusion);
+            found.personal_loss = Some(found.loss);
+        }
+        false
     }
 
     /// The findings, once nothing is left to do.

@@ -281,3 +281,149 @@ impl<'a> Slots<'a> {
         header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fl_algo::{LocalRule, Sizes};
+    use fl_nn::{Activation, Model, Shape};
+    use std::vec;
+
+    /// Parameters of the model: more than one piece.
+    const COUNT: usize = 2_000;
+
+    const OWNER: Owner<'_> = Owner {
+        client: 3,
+        seed: 7,
+        rule: "ditto",
+        count: COUNT as u32,
+    };
+
+    /// Storage in memory, whose power fails after so many blocks.
+    struct Ram {
+        octets: Vec<u8>,
+        blocks_left: usize,
+    }
+
+    impl Ram {
+        fn new() -> Self {
+            Self {
+                octets: vec![0; octets(OWNER.count) as usize],
+                blocks_left: usize::MAX,
+            }
+        }
+    }
+
+    impl Storage for Ram {
+        fn octets(&self) -> u64 {
+            self.octets.len() as u64
+        }
+
+        fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), StorageError> {
+            let from = self.octets.get(at as usize..).ok_or(StorageError::Broken)?;
+            into.copy_from_slice(from.get(..into.len()).ok_or(StorageError::Broken)?);
+            Ok(())
+        }
+
+        fn write(&mut self, at: u64, octets: &[u8]) -> Result<(), StorageError> {
+            for (at, block) in (at as usize..).step_by(BLOCK).zip(octets.chunks(BLOCK)) {
+                if self.blocks_left == 0 {
+                    // The power fails amid a block.
+                    self.octets[at..][..BLOCK / 2].copy_from_slice(&block[..BLOCK / 2]);
+                    return Err(StorageError::Broken);
+                }
+                self.blocks_left -= 1;
+                self.octets[at..][..BLOCK].copy_from_slice(block);
+            }
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    /// Buffers whose personal part is all of this number.
+    fn buffers(number: f32) -> Buffers {
+        let shape = Shape::new(&[COUNT / 10 - 1, 10]).unwrap();
+        let mut rule = LocalRule::named("ditto", Sizes::from(&shape)).unwrap();
+        rule.prepare([]).unwrap();
+        let model = Model::new(shape, Activation::Relu);
+        let mut buffers = Buffers::new(&model, rule).unwrap();
+        buffers.personal_mut().for_each(|place| *place = number);
+        buffers
+    }
+
+    /// Number of the state of a round, if there is that state.
+    fn number(ram: &mut Ram, round: u32) -> Result<f32, StorageError> {
+        let mut found = buffers(f32::NAN);
+        load(ram, OWNER, round, &mut found)?;
+        let first = *found.personal().next().unwrap();
+        assert!(found.personal().all(|number| *number == first));
+        Ok(first)
+    }
+
+    #[test]
+    fn the_state_that_counts_is_there_whenever_the_power_fails() {
+        let blocks = octets(OWNER.count) as usize / BLOCK / 2;
+        for fails_after in 0..=blocks {
+            let mut ram = Ram::new();
+            save(&mut ram, OWNER, (2, 0), &buffers(2.0)).unwrap();
+            save(&mut ram, OWNER, (3, 2), &buffers(3.0)).unwrap();
+            ram.blocks_left = fails_after;
+            let saved = save(&mut ram, OWNER, (5, 3), &buffers(5.0));
+            assert_eq!(saved.is_ok(), fails_after == blocks, "{fails_after}");
+            assert_eq!(number(&mut ram, 3), Ok(3.0), "{fails_after}");
+            assert_eq!(number(&mut ram, 5).is_ok(), saved.is_ok(), "{fails_after}");
+            assert_eq!(number(&mut ram, 2), Err(StorageError::NoState));
+        }
+    }
+
+    #[test]
+    fn the_state_that_a_round_came_from_outlives_rounds_that_did_not_count() {
+        let mut ram = Ram::new();
+        save(&mut ram, OWNER, (1, 0), &buffers(1.0)).unwrap();
+        for lost in 2..5 {
+            save(&mut ram, OWNER, (lost, 1), &buffers(9.0)).unwrap();
+            assert_eq!(number(&mut ram, 1), Ok(1.0));
+        }
+        let stored = rounds(&mut ram, OWNER).unwrap();
+        assert_eq!(stored, [Some(1), Some(4)]);
+    }
+
+    #[test]
+    fn a_slot_of_another_owner_or_with_a_bit_turned_is_none() {
+        let mut ram = Ram::new();
+        save(&mut ram, OWNER, (4, 0), &buffers(4.0)).unwrap();
+        let others = [
+            Owner { client: 2, ..OWNER },
+            Owner { seed: 8, ..OWNER },
+            Owner {
+                rule: "fedper",
+                ..OWNER
+            },
+            Owner {
+                count: 1_999,
+                ..OWNER
+            },
+        ];
+        for other in others {
+            assert_eq!(rounds(&mut ram, other), Ok([None, None]), "{other:?}");
+        }
+        assert_eq!(rounds(&mut ram, OWNER), Ok([Some(4), None]));
+        for at in [0, 5, 9, HEADER - 1, HEADER, HEADER + 4 * COUNT - 1] {
+            ram.octets[at] ^= 1;
+            assert_eq!(rounds(&mut ram, OWNER), Ok([None, None]), "octet {at}");
+            ram.octets[at] ^= 1;
+        }
+    }
+
+    #[test]
+    fn storage_that_is_too_small_is_refused() {
+        let mut ram = Ram::new();
+        ram.octets.truncate(octets(OWNER.count) as usize - BLOCK);
+        let refused = save(&mut ram, OWNER, (1, 0), &buffers(1.0));
+        assert_eq!(refused, Err(StorageError::TooSmall));
+        assert_eq!(octets(0), 2 * BLOCK as u64);
+    }
+}

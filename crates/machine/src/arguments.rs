@@ -1,5 +1,6 @@
 //! QEMU's command line: all of it is made here.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -29,6 +30,7 @@ pub struct Card {
 /// Builds the arguments of a machine of this board.
 ///
 /// `serial`: the descriptor of its serial line, a socket that is connected.
+/// `storage`: the descriptor of the file that its disk is, if it has one.
 /// `name`: what `ps` shows; it has no meaning to QEMU.
 pub fn arguments(
     board: &Board,
@@ -36,6 +38,7 @@ pub fn arguments(
     name: &str,
     card: &Card,
     serial: RawFd,
+    storage: Option<RawFd>,
 ) -> Vec<OsString> {
     let machine = &board.machine;
     let mut arguments = Arguments::default();
@@ -57,6 +60,14 @@ pub fn arguments(
     }
     arguments.pair("-netdev", &card.netdev);
     arguments.pair("-device", device(board, &card.mac));
+    if let (Some(fd), Some(disk)) = (storage, &board.storage) {
+        // Nobody else opens the file: there is nothing to lock.
+        let file = "file.driver=file,file.filename=/dev/fdset/1,file.locking=off";
+        arguments.pair("-add-fd", format!("fd={fd},set=1"));
+        arguments.pair("-blockdev", format!("driver=raw,node-name=d0,{file}"));
+        let own = format!("{},drive=d0", disk.model);
+        arguments.pair("-device", with_options(own, &disk.options));
+    }
     arguments.pair("-chardev", format!("socket,id=s0,fd={serial}"));
     arguments.pair("-serial", "chardev:s0");
     // Otherwise QEMU opens a monitor on its standard input.
@@ -87,7 +98,11 @@ fn command_line(board: &Board, speed: Option<Speed>) -> String {
 
 fn device(board: &Board, mac: &str) -> String {
     let own = format!("{},netdev=n0,mac={mac}", board.nic.model);
-    board.nic.options.iter().fold(own, |device, (key, value)| {
+    with_options(own, &board.nic.options)
+}
+
+fn with_options(device: String, options: &BTreeMap<String, String>) -> String {
+    options.iter().fold(device, |device, (key, value)| {
         format!("{device},{key}={value}")
     })
 }
@@ -114,14 +129,20 @@ mod tests {
     }
 
     fn check(name: &str, expected: Expect) {
-        check_tuned(name, AS_THE_BOARD, &tap(), expected);
+        check_tuned(name, AS_THE_BOARD, &tap(), None, expected);
     }
 
-    fn check_tuned(name: &str, tuning: Tuning, card: &Card, expected: Expect) {
+    fn check_tuned(
+        name: &str,
+        tuning: Tuning,
+        card: &Card,
+        storage: Option<RawFd>,
+        expected: Expect,
+    ) {
         let root = workspace();
         let mut board = board(name);
         board.kernel.image = board.kernel.image.strip_prefix(root).unwrap().into();
-        let arguments = arguments(&board, tuning, "zfl-7", card, 9);
+        let arguments = arguments(&board, tuning, "zfl-7", card, 9, storage);
         let lines = arguments.chunk_by(|_, next| !next.as_encoded_bytes().starts_with(b"-"));
         let lines = lines.map(|line| line.join(" ".as_ref()).into_string().unwrap() + "\n");
         expected.assert_eq(&lines.collect::<String>());
@@ -204,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_small_device_behind_the_switch() {
+    fn a_slow_small_device_with_a_disk_behind_the_switch() {
         let tuning = Tuning {
             memory_mib: Some(8),
             speed: Some(Speed::of_mips(125.0, true).unwrap()),
@@ -217,6 +238,7 @@ mod tests {
             "microvm",
             tuning,
             &card,
+            Some(13),
             expect![[r#"
             -name zfl-7
             -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
@@ -234,6 +256,9 @@ mod tests {
             -append icount=3
             -netdev dgram,id=n0,local.type=fd,local.str=12
             -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+            -add-fd fd=13,set=1
+            -blockdev driver=raw,node-name=d0,file.driver=file,file.filename=/dev/fdset/1,file.locking=off
+            -device virtio-blk-device,drive=d0
             -chardev socket,id=s0,fd=9
             -serial chardev:s0
             -monitor none
@@ -242,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn zephyr_is_told_its_speed_in_its_shell() {
+    fn zephyr_is_told_its_speed_in_its_shell_and_has_no_disk() {
         let tuning = Tuning {
             memory_mib: Some(16),
             speed: Some(Speed::of_mips(1000.0, false).unwrap()),
@@ -251,6 +276,7 @@ mod tests {
             "qemu_x86",
             tuning,
             &tap(),
+            Some(13),
             expect![[r#"
                 -name zfl-7
                 -M q35,sata=off,smbus=off,usb=off,vmport=off

@@ -70,6 +70,8 @@ pub struct Board {
     pub machine: Machine,
     /// The network card.
     pub nic: Nic,
+    /// The disk that stands for flash; without it a device keeps nothing when it reboots.
+    pub storage: Option<Disk>,
     /// The firmware image.
     pub kernel: Kernel,
     /// The guest's shell on the serial line.
@@ -125,6 +127,17 @@ pub struct Nic {
     /// Advice for the user.
     #[serde(default)]
     pub qemu_hint: String,
+}
+
+/// The disk that stands for flash. A machine has it only where the algorithm keeps something on the device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// QEMU's name of the device, for example `virtio-blk-device`.
+    pub model: String,
+    /// Properties of that device.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
 }
 
 /// The firmware image.
@@ -261,22 +274,23 @@ impl Board {
         }
         self.clock.as_ref().map_or(Ok(()), Clock::check)?;
         self.energy.as_ref().map_or(Ok(()), Energy::check)?;
-        let texts = self
-            .nic
-            .options
-            .iter()
-            .flat_map(|(key, value)| [key, value]);
-        harmless::check(&self.machine, &self.nic)?;
-        match texts
-            .into_iter()
-            .chain([&self.nic.model])
-            .find(|text| text.contains(','))
-        {
-            Some(text) => Err(format!(
-                "nic: `{text}` has a comma, which would end the option"
-            )),
-            None => Ok(()),
-        }
+        harmless::check(&self.machine, &self.nic, self.storage.as_ref())?;
+        no_comma("nic", &self.nic.model, &self.nic.options)?;
+        let disk = self.storage.as_ref();
+        disk.map_or(Ok(()), |disk| {
+            no_comma("storage", &disk.model, &disk.options)
+        })
+    }
+}
+
+/// Refuses a comma in a device's model or options.
+fn no_comma(table: &str, model: &String, options: &BTreeMap<String, String>) -> Result<(), String> {
+    let texts = options.iter().flat_map(|(key, value)| [key, value]);
+    match texts.chain([model]).find(|text| text.contains(',')) {
+        Some(text) => Err(format!(
+            "{table}: `{text}` has a comma, which would end the option"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -39,9 +39,9 @@ mod sys;
 
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
-pub use fl_client::storage::octets as storage_octets;
+pub use fl_client::storage::{Owner, octets as storage_octets};
 pub use fl_client::{Overrides, Word};
 pub use fleet::{Fleet, FleetConfig, FleetError, PcapConfig, Resumption};
 pub use preflight::{BLOCKING_THREADS, preflight};
 pub use spec::{BootPolicy, DeviceBody, DeviceSpec, Proof};
-pub use storage::{StorageConfig, image_name};
+pub use storage::{StorageConfig, stored_rounds};

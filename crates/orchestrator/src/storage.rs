@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use fl_client::storage::{Storage, StorageError};
+use fl_client::storage::{self, Owner, Storage, StorageError};
 use zfl_files::Dir;
 
 /// Storage that every device of a fleet has.
@@ -49,8 +49,23 @@ impl FileStorage {
     }
 }
 
+/// Rounds whose state is whole in the storage of a client, in a folder of a run that ended.
+///
+/// # Errors
+/// If there is no such file, or it is not of that size or cannot be read.
+pub fn stored_rounds(
+    config: &StorageConfig,
+    owner: Owner<'_>,
+) -> io::Result<impl Iterator<Item = u32> + use<>> {
+    let octets = config.octets;
+    let file = Dir::open(&config.dir)?.open_file(&image_name(owner.client), octets)?;
+    let rounds = storage::rounds(&mut FileStorage { file, octets }, owner);
+    let rounds = rounds.map_err(io::Error::other)?;
+    Ok(rounds.into_iter().flatten())
+}
+
 /// Name of the file of a client's storage.
-pub fn image_name(client: u32) -> String {
+pub(crate) fn image_name(client: u32) -> String {
     format!("{client}.img")
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zfl_files::Dir;
 
 use crate::seal::{Damaged, Seal, check_text};
-use crate::{MAX_FACTS, Meta, RunDir, RunSummary, is_under_way};
+use crate::{MAX_FACTS, Meta, RunDir, RunSummary, StateDir, StatePart, is_under_way};
 
 /// The ends of the last rounds of a run, at most two, the newest last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,22 @@ pub struct CompleteRound {
     pub gone: BTreeMap<u32, String>,
     /// Seals by name of a file; of one that grows, up to the end of the round.
     pub files: BTreeMap<String, Seal>,
+}
+
+impl CompleteRound {
+    /// Round of the state that each client has kept, on its device or here.
+    ///
+    /// # Errors
+    /// If the state of a client is not as it was written.
+    pub fn kept_rounds(&self, run: &Path) -> Result<BTreeMap<u32, u32>> {
+        let parts = StateDir::sealed(run, &self.files).read()?.into_iter();
+        let rounds = parts.filter_map(|(name, part)| {
+            let client = name.strip_prefix(StatePart::CLIENT)?.parse().ok()?;
+            let round = part.numbers.get(StatePart::ROUND).copied();
+            Some((client, round.unwrap_or_default() as u32))
+        });
+        Ok(rounds.collect())
+    }
 }
 
 impl Checkpoint {

@@ -30,6 +30,15 @@ pub struct StatePart {
     pub text: String,
 }
 
+impl StatePart {
+    /// Names of the clients' parts begin so; their number follows.
+    pub const CLIENT: &str = "client-";
+
+    /// Name of the number that tells the round which a client's part is of. A late update leaves one of the
+    /// round that it was asked in.
+    pub const ROUND: &str = "state_round";
+}
+
 /// The folder of a run's state, and the files in it that count.
 ///
 /// Parts of a round are written before its model and older ones are removed after it, so that there is

@@ -1,5 +1,6 @@
 //! The fleet of an experiment: its devices, and what this machine allows them.
 
+use crate::storage;
 use anyhow::Result;
 use fl_data::Dataset;
 use std::collections::BTreeMap;
@@ -11,8 +12,7 @@ use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal
 use zfl_machine::{Board, Guest, Qemu};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::{
-    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, StorageConfig,
-    preflight,
+    BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, preflight,
 };
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, Plan};
@@ -75,30 +75,16 @@ pub(crate) fn config(
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
-    config.storage = storage_octets(experiment).map(|octets| StorageConfig {
-        dir: "".into(),
-        octets,
-    });
+    config.storage = storage::of(experiment);
     place(&mut config, &experiment.out);
     Ok(config)
-}
-
-/// Folder of the devices' storage in the run directory.
-pub(crate) const STORAGE: &str = "storage";
-
-/// Storage that a device needs, if the algorithm keeps on devices what nobody else has.
-fn storage_octets(experiment: &Experiment) -> Option<u64> {
-    match experiment.personal_numbers() {
-        0 => None,
-        count => Some(zfl_orchestrator::storage_octets(count as u32)),
-    }
 }
 
 /// Sets the folders of what the devices write.
 pub(crate) fn place(config: &mut FleetConfig, run_dir: &Path) {
     config.serial_dir = run_dir.join("serial");
     if let Some(storage) = &mut config.storage {
-        storage.dir = run_dir.join(STORAGE);
+        storage::place(storage, run_dir);
     }
     if let Some(pcap) = &mut config.pcap {
         pcap.dir = run_dir.join("pcap");

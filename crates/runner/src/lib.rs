@@ -39,6 +39,7 @@ mod run;
 mod runner;
 mod server;
 mod session;
+mod storage;
 mod summary;
 mod watchdog;
 

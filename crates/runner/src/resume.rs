@@ -1,6 +1,7 @@
 //! A run that was broken off and goes on: nothing that decides its model may have changed.
 
 use crate::runner::Runner;
+use crate::storage;
 use anyhow::Result;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -74,6 +75,7 @@ impl Runner {
         })?;
         let resumed =
             RunDir::broken_off_after(complete, run, &experiment.model).map_err(refused)?;
+        storage::check(&experiment, run, &resumed)?;
         let (done, rounds) = (resumed.round, experiment.rounds);
         require(done <= rounds, || {
             format!("{rounds} rounds, but {done} are complete: give at least as many")
@@ -96,13 +98,14 @@ impl Runner {
 }
 
 /// Files of a run that are appended to, or read only once it goes on.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "checkpoint.json",
     "model.safetensors",
     "events.jsonl",
     "rounds.csv",
     "clients.csv",
     "traffic.csv",
+    "evaluations.csv",
     "meta.json",
 ];
 

@@ -24,6 +24,7 @@ mod console;
 mod cpu;
 mod descriptors;
 mod device;
+mod disk;
 mod fatal;
 mod heap;
 mod image;
@@ -36,6 +37,7 @@ mod port;
 mod random;
 mod shell;
 mod stack;
+mod virtio;
 
 use alloc::boxed::Box;
 use core::arch::global_asm;

@@ -5,9 +5,7 @@
 //! `*_begin` to `*_complete` and to nobody else meanwhile; this file upholds that by keeping it in
 //! `receiving` or `sending` under the card's token, where no method hands it out.
 
-mod find;
 mod frames;
-mod memory;
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -18,11 +16,11 @@ use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 
 use virtio_drivers::device::net::VirtIONetRaw;
-use virtio_drivers::transport::SomeTransport;
+use virtio_drivers::transport::{DeviceType, SomeTransport};
 use zfl_bare::segments::SegmentCounters;
 
+use crate::virtio::{IdentityMapped, find};
 use crate::{heap, interrupts};
-use memory::IdentityMapped;
 
 /// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
 pub const QUEUE_FRAMES: usize = 16;
@@ -98,7 +96,7 @@ struct Inner {
 impl Nic {
     /// Finds the machine's network card and readies it.
     pub fn open() -> Result<Self, NicError> {
-        let found = find::network_card()?;
+        let found = find::device(DeviceType::Network)?.ok_or(NicError::Missing)?;
         let mut card = Card::new(found.transport)?;
         card.enable_interrupts();
         let mut header = vec![0; BUFFER_BYTES];

@@ -3,9 +3,11 @@
 use core::fmt;
 use core::net::SocketAddrV4;
 
+use fl_client::storage::Storage;
 use fl_client::{Port, PortError, Usage};
 use smoltcp::socket::tcp::{RecvError, State};
 
+use crate::disk::Disk;
 use crate::net::{Network, SlotIndex};
 use crate::{clock, console, cpu, heap, interrupts, random, stack};
 
@@ -18,6 +20,7 @@ pub struct GuestPort {
     instruction_shift: Option<u8>,
     /// Ticks in [`GuestPort::counted`].
     counted_ticks: u64,
+    disk: Option<Disk>,
 }
 
 /// One TCP connection.
@@ -35,6 +38,7 @@ impl GuestPort {
             server,
             instruction_shift,
             counted_ticks: 0,
+            disk: Disk::open(),
         }
     }
 
@@ -125,6 +129,10 @@ impl Port for GuestPort {
 
     fn free_bytes(&mut self) -> Option<u64> {
         u64::try_from(heap::usage().free_bytes()).ok()
+    }
+
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
+        self.disk.as_mut().map(|disk| disk as &mut dyn Storage)
     }
 
     fn usage(&mut self) -> Usage {

@@ -49,4 +49,5 @@ algorithms! {
     ditto,
     fedper,
     fedrep,
+    distillation,
 }

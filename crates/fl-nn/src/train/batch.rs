@@ -10,7 +10,7 @@ use core::mem;
 use core::ops::Range;
 
 use super::TrainConfig;
-use super::update::{Rule, Update};
+use super::update::{Hook, Rule, Update};
 use crate::error::TrainError;
 use crate::examples::Examples;
 use crate::layer::OctetPass;
@@ -46,12 +46,13 @@ impl<'a> Batch<'a> {
         params: &[f32],
         positions: Range<usize>,
         loss_sum: &mut f64,
+        hook: &mut Hook<'_>,
     ) -> Result<(), TrainError> {
         for position in positions {
             let example = self.order[position];
             self.forward(params, self.examples.input(example));
             let label = self.examples.label(example)?;
-            let loss = self.backward(params, label, position)?;
+            let loss = self.backward(params, label, position, hook)?;
             *loss_sum += f64::from(loss);
         }
         Ok(())
@@ -77,6 +78,7 @@ impl<'a> Batch<'a> {
         params: &[f32],
         label: usize,
         position: usize,
+        hook: &mut Hook<'_>,
     ) -> Result<f32, TrainError> {
         let first = self.model.first();
         let offset = first.weights().end;
@@ -93,6 +95,9 @@ impl<'a> Batch<'a> {
         let loss = loss::cross_entropy_gradient(logits, label, &mut upper[..logits.len()]);
         if !loss.is_finite() {
             return Err(TrainError::Diverged);
+        }
+        if let Some(correction) = hook {
+            correction.outputs(label, logits, &mut upper[..logits.len()]);
         }
         for index in (1..shape.num_layers()).rev() {
             let Placed {

@@ -236,7 +236,7 @@ impl Trainer {
             }
             TrainPhase::Examples(begin) => {
                 let end = len.min(begin.saturating_add(*budget));
-                batch.run_examples(params, begin..end, &mut self.loss_sum)?;
+                batch.run_examples(params, begin..end, &mut self.loss_sum, hook)?;
                 *budget -= end - begin;
                 if end < len {
                     Ok(TrainPhase::Examples(end))
@@ -256,7 +256,8 @@ impl Trainer {
         budget: &mut usize,
         hook: &mut Hook<'_>,
     ) -> Result<TrainPhase, TrainError> {
-        let plain = hook.is_none() && self.config.is_plain();
+        let leaves = |hook: &&mut (dyn Correction + '_)| !hook.changes_gradients();
+        let plain = hook.as_ref().is_none_or(leaves) && self.config.is_plain();
         let carried = &mut self.carried;
         Ok(match self.phase {
             TrainPhase::BeginRows => {

@@ -23,6 +23,20 @@ pub trait Correction {
     /// `weights` (before the step), `gradient`: `[len]`, the parameters `first..first + len`.
     fn correct(&mut self, first: usize, weights: &[f32], gradient: &mut [f32]);
 
+    /// Tells if [`Correction::correct`] does anything. If not, and all parameters move, training is as fast as
+    /// without a correction.
+    fn changes_gradients(&self) -> bool {
+        true
+    }
+
+    /// Changes the derivative of one example's loss by its logits, which are those before the step.
+    ///
+    /// # Shapes
+    /// `logits`, `deltas`: `[num_classes]`; `label` is below that.
+    fn outputs(&mut self, label: usize, logits: &[f32], deltas: &mut [f32]) {
+        let _ = (label, logits, deltas);
+    }
+
     /// The parameters that move, the same for a whole training; the others stand still, and nothing is
     /// called for them.
     fn trained(&self) -> Range<usize> {

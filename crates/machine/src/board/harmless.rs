@@ -4,7 +4,7 @@
 //! Lists of what is harmless, never of what harms: an option of QEMU that is not here is refused, and a board that
 //! needs it brings it here. No value may name a file, a socket or another program.
 
-use super::{Machine, Nic};
+use super::{Disk, Machine, Nic};
 
 /// Options without a value.
 const FLAGS: [&str; 4] = [
@@ -34,6 +34,9 @@ const DEVICES: [&str; 5] = [
     "virtio-rng-pci",
 ];
 
+/// Disks that stand for flash.
+const DISKS: [&str; 2] = ["virtio-blk-device", "virtio-blk-pci"];
+
 /// Properties of machines and devices that name a file, or what reaches one, whatever their value looks like.
 const REACHING: [&str; 17] = [
     "append", "bios", "blockdev", "chardev", "drive", "dtb", "dumpdtb", "file", "filename",
@@ -44,7 +47,7 @@ const REACHING: [&str; 17] = [
 ///
 /// # Errors
 /// Advice: the change to make.
-pub(super) fn check(machine: &Machine, nic: &Nic) -> Result<(), String> {
+pub(super) fn check(machine: &Machine, nic: &Nic, disk: Option<&Disk>) -> Result<(), String> {
     emulator(&machine.qemu)?;
     properties("machine.machine", &machine.machine)?;
     words("machine.cpu", &machine.cpu)?;
@@ -56,7 +59,15 @@ pub(super) fn check(machine: &Machine, nic: &Nic) -> Result<(), String> {
             properties("nic.options", &format!("{key}={value}"))?;
         }
     }
-    Ok(())
+    let Some(disk) = disk else { return Ok(()) };
+    if !DISKS.contains(&disk.model.as_str()) {
+        let known = DISKS.join(", ");
+        return Err(format!(
+            "storage.model is none of {known}: take one of these"
+        ));
+    }
+    let mut options = disk.options.iter();
+    options.try_for_each(|(key, value)| properties("storage.options", &format!("{key}={value}")))
 }
 
 /// Checks the name of the emulator, which is looked up in `PATH`.
@@ -137,7 +148,8 @@ mod tests {
     fn boards_of_zfl_are_harmless() {
         for name in crate::board::known(Some(&workspace())) {
             let board = board(&name);
-            check(&board.machine, &board.nic).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+            check(&board.machine, &board.nic, board.storage.as_ref())
+                .unwrap_or_else(|problem| panic!("{name}: {problem}"));
         }
     }
 
@@ -238,12 +250,29 @@ mod tests {
         let mut board = board("q35");
         for (key, value) in [("romfile", "x"), ("chardev", "x"), ("addr", "../x")] {
             board.nic.options = [(key.to_owned(), value.to_owned())].into();
-            assert!(check(&board.machine, &board.nic).is_err(), "{key}={value}");
+            assert!(
+                check(&board.machine, &board.nic, None).is_err(),
+                "{key}={value}"
+            );
         }
         board.nic.options.clear();
         for model in ["virtio-net-pci,romfile=x", "loader,file=x", "a/b"] {
             board.nic.model = model.into();
-            assert!(check(&board.machine, &board.nic).is_err(), "{model}");
+            assert!(check(&board.machine, &board.nic, None).is_err(), "{model}");
         }
+    }
+    #[test]
+    fn a_disk_is_one_of_ours_and_names_no_file() {
+        let mut board = board("q35");
+        assert!(board.storage.is_some());
+        let disk = board.storage.as_mut().unwrap();
+        disk.options.insert("drive".to_owned(), "x".to_owned());
+        let refused = check(&board.machine, &board.nic, board.storage.as_ref());
+        assert!(refused.unwrap_err().contains("drive"));
+        let disk = board.storage.as_mut().unwrap();
+        disk.options.clear();
+        disk.model = "nvme".to_owned();
+        let refused = check(&board.machine, &board.nic, board.storage.as_ref());
+        assert!(refused.unwrap_err().contains("virtio-blk-device"));
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn schema() -> Value {
         "body": {"enum": ["bare", "zephyr"]},
         "machine": table(machine, json!(["qemu", "machine", "cpu", "memory_mib"])),
         "nic": table(nic, json!(["model"])),
+        "storage": table(json!({"model": text, "options": {"type": "object", "additionalProperties": text}}), json!(["model"])),
         "kernel": table(json!({"image": text, "command_line": text}), json!(["image"])),
         "shell": table(json!({"prompt": text, "fatal": texts}), json!(["prompt"])),
         "clock": table(json!({"mips": number}), json!(["mips"])),

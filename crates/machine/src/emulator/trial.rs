@@ -74,7 +74,7 @@ fn stopped(board: &Board, guest: Guest, given: [RawFd; 3]) -> Vec<OsString> {
         inherited: None,
         mac: "52:54:00:00:00:00".into(),
     };
-    let mut all = arguments(board, Tuning::default(), "zfl", &card, line);
+    let mut all = arguments(board, Tuning::default(), "zfl", &card, line, None);
     if guest == Guest::Absent {
         without(&mut all, "-kernel");
         without(&mut all, "-append");

@@ -15,6 +15,7 @@ use super::session::{Output, Session};
 use super::{Body, Command, Identity, Up};
 use crate::event::{Booted, Death, FleetEvent};
 use crate::fabric::{GuestAddress, Outlet};
+use crate::storage::FileStorage;
 
 /// A firmware image on an emulated machine.
 #[derive(Debug)]
@@ -169,10 +170,15 @@ impl Emulated {
             client,
             shared,
             log,
+            storage,
             ..
         } = &self.identity;
         let serial = Serial::open()?;
         let line = serial.plug()?;
+        // A board without a disk has no use for it.
+        let storage = storage.as_ref().filter(|_| self.board.storage.is_some());
+        let disk = storage.map(FileStorage::again).transpose()?;
+        let disk = disk.map(FileStorage::into_fd);
         let launch = Launch {
             emulator: self.emulator.clone(),
             arguments: arguments(
@@ -181,8 +187,14 @@ impl Emulated {
                 &format!("zfl-{client}"),
                 &card,
                 line.as_raw_fd(),
+                disk.as_ref().map(AsRawFd::as_raw_fd),
             ),
-            given: card.inherited.into_iter().chain([line]).collect(),
+            given: card
+                .inherited
+                .into_iter()
+                .chain([line])
+                .chain(disk)
+                .collect(),
             number: *client,
         };
         Session::new(

@@ -1,4 +1,4 @@
-//! Search for the network card: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
+//! Search for a virtio device: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
 
 use core::ptr::{self, NonNull};
 
@@ -7,11 +7,10 @@ use virtio_drivers::transport::pci::bus::{Command, ConfigurationAccess, DeviceFu
 use virtio_drivers::transport::pci::{PciTransport, virtio_device_type};
 use virtio_drivers::transport::{DeviceType, SomeTransport, Transport};
 
-use super::NicError;
-use super::memory::IdentityMapped;
+use super::IdentityMapped;
 use crate::{cpu, interrupts};
 
-/// A network card that nobody drives yet.
+/// A device that nobody drives yet.
 pub struct Found {
     /// The way to it.
     pub transport: SomeTransport<'static>,
@@ -19,17 +18,17 @@ pub struct Found {
     pub line: u8,
 }
 
-/// Looks on both buses.
-pub fn network_card() -> Result<Found, NicError> {
+/// Looks on both buses for the first device of a kind.
+pub fn device(kind: DeviceType) -> virtio_drivers::Result<Option<Found>> {
     if PortAccess::is_there() {
-        on_pci()
+        on_pci(kind)
     } else {
-        on_mmio()
+        Ok(on_mmio(kind))
     }
 }
 
 /// microvm's slots: QEMU fills the last one first.
-fn on_mmio() -> Result<Found, NicError> {
+fn on_mmio(kind: DeviceType) -> Option<Found> {
     const FIRST_SLOT: usize = 0xfeb0_0000;
     const SLOT_BYTES: usize = 0x200;
     const SLOTS: u8 = 8;
@@ -50,37 +49,38 @@ fn on_mmio() -> Result<Found, NicError> {
         let Ok(transport) = (unsafe { MmioTransport::new(header, SLOT_BYTES) }) else {
             continue;
         };
-        if transport.device_type() == DeviceType::Network {
-            return Ok(Found {
+        if transport.device_type() == kind {
+            return Some(Found {
                 transport: transport.into(),
                 line: FIRST_LINE + slot,
             });
         }
     }
-    Err(NicError::Missing)
+    None
 }
 
-fn on_pci() -> Result<Found, NicError> {
+fn on_pci(kind: DeviceType) -> virtio_drivers::Result<Option<Found>> {
     const INTERRUPT_LINE: u8 = 0x3c;
 
     let mut root = PciRoot::new(PortAccess);
     let mut devices = root.enumerate_bus(0);
-    let card = devices.find(|(_, info)| virtio_device_type(info) == Some(DeviceType::Network));
-    let (place, _) = card.ok_or(NicError::Missing)?;
+    let Some((place, _)) = devices.find(|(_, info)| virtio_device_type(info) == Some(kind)) else {
+        return Ok(None);
+    };
     let (_, command) = root.get_status_command(place);
     root.set_command(place, command | Command::MEMORY_SPACE | Command::BUS_MASTER);
     let transport = PciTransport::new::<IdentityMapped, _>(&mut root, place)
-        .map_err(|_| NicError::Driver(virtio_drivers::Error::Unsupported))?;
-    // The BIOS wrote here which line it wired the card to.
+        .map_err(|_| virtio_drivers::Error::Unsupported)?;
+    // The BIOS wrote here which line it wired the device to.
     let line = PortAccess.read_word(place, INTERRUPT_LINE) as u8;
     if line >= interrupts::TIMER {
-        return Err(NicError::Driver(virtio_drivers::Error::Unsupported));
+        return Err(virtio_drivers::Error::Unsupported);
     }
     interrupts::set_level_triggered(line);
-    Ok(Found {
+    Ok(Some(Found {
         transport: transport.into(),
         line,
-    })
+    }))
 }
 
 /// PCI's configuration space through the two ports of the first mechanism.
