@@ -97,7 +97,7 @@ pub(crate) fn available(group: &FleetGroup) -> Option<u64> {
     Some(memory.saturating_sub(FIRMWARE_BYTES))
 }
 
-/// What of an experiment takes copies of the model, as advice.
+/// Parts of an experiment that take copies of the model, as advice.
 fn copies(experiment: &Experiment) -> String {
     let config = experiment.aggregator();
     let mut those = Vec::new();
