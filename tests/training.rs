@@ -225,7 +225,10 @@ fn privacy_that_would_not_hold_is_refused() {
         "--privacy central --weighting num-examples",
         "leave --weighting out",
     );
-    is_refused("--privacy central --selection round-robin", "leave --selection out");
+    is_refused(
+        "--privacy central --selection round-robin",
+        "leave --selection out",
+    );
     is_refused("--privacy central --use-late", "leave --use-late out");
     is_refused("--privacy central-adaptive", "clipped_count_stddev");
     is_refused(
