@@ -230,6 +230,7 @@ impl Rounds {
             client,
             round,
             reason,
+            is_planned,
         } in unused
         {
             let mut of_it = records.iter_mut().filter(|record| record.cost.is_some());
@@ -238,13 +239,16 @@ impl Rounds {
                 continue;
             };
             (record.outcome, record.loss) = (reason.clone(), None);
+            noted += 1;
+            if *is_planned {
+                continue;
+            }
             self.failures.push(record.clone());
             self.shared.log.emit(Event::ClientFailed {
                 client: *client,
                 round: *round,
                 reason: reason.clone(),
             });
-            noted += 1;
         }
         noted
     }

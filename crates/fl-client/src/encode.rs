@@ -79,7 +79,7 @@ impl UpdateEncoding {
         self.residual_round = Some(round);
     }
 
-    /// What the last update lost; empty without feedback.
+    /// Loss of the last update; empty without feedback.
     pub fn residual(&self) -> &[f32] {
         match self.has_feedback {
             true => &self.beside,
