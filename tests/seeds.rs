@@ -120,6 +120,51 @@ fn a_seed_has_one_model_over_every_link_under_any_load() {
     });
 }
 
+/// Rounds by simulated time, and whose updates were in them.
+fn trace(run: &Run) -> Vec<Vec<String>> {
+    let tables = [
+        ("rounds.csv", &["round", "results", "simulated_s"][..]),
+        (
+            "clients.csv",
+            &["round", "client", "instructions", "energy_j"],
+        ),
+    ];
+    let rows = tables.into_iter().flat_map(|(file, names)| {
+        let mut table = csv::Reader::from_path(run.out().join(file)).unwrap();
+        let head = table.headers().unwrap().clone();
+        let at = |name: &&str| head.iter().position(|column| column == *name).expect(name);
+        let at: Vec<usize> = names.iter().map(at).collect();
+        let row = |row: csv::Result<csv::StringRecord>| {
+            let row = row.unwrap();
+            at.iter().map(|&at| row[at].to_owned()).collect()
+        };
+        table.records().map(row).collect::<Vec<Vec<String>>>()
+    });
+    rows.collect()
+}
+
+#[test]
+fn an_asynchronous_run_on_counted_instructions_has_one_trace_under_any_load() {
+    let folder = folder();
+    let text = format!(
+        "rounds = 6\nseed = 3\nclients_per_round = 4\nbody = \"bare\"\ntime = \"icount\"\n\
+         [strategy]\nname = \"fedbuff\"\nbuffer_size = 2\n\
+         [[fleet]]\nname = \"fast\"\ncount = 3\nlink = \"wifi\"\nmips = 1000\n\
+         [[fleet]]\nname = \"slow\"\ncount = 2\nlink = \"lte-m\"\nmips = 31.25\n{FAULTS}"
+    );
+    let arguments = experiment(folder.path(), "asynchronous", &text);
+    let run = |threads| {
+        busy(threads, || {
+            let run = Run::of(&words(&arguments));
+            (outcome(&run), trace(&run))
+        })
+    };
+    let first = run(0);
+    for threads in [2, 4] {
+        assert_eq!(run(threads), first);
+    }
+}
+
 #[test]
 fn a_run_that_is_killed_again_and_again_comes_to_the_model_of_one_that_is_not() {
     let folder = folder();

@@ -156,6 +156,8 @@ fn stragglers_do_some_of_their_epochs_and_may_be_dropped() {
     let dropped = run(&format!("{four} --drop-stragglers"));
     assert_eq!(dropped.said.status, Some(0), "{dropped:?}");
     assert_eq!(dropped.results(), [0, 1, 1]);
+    assert!(!dropped.said.err.contains("warning"), "{dropped:?}");
+    assert_eq!(dropped.summary()["failures"].as_array().unwrap().len(), 0);
     assert_ne!(dropped.model(), some.model());
     is_refused("--stragglers 1 --drop-stragglers", "lower --stragglers");
     is_refused(
@@ -222,6 +224,10 @@ fn privacy_that_would_not_hold_is_refused() {
     is_refused(
         "--privacy central --weighting num-examples",
         "leave --weighting out",
+    );
+    is_refused(
+        "--privacy central --selection round-robin",
+        "leave --selection out",
     );
     is_refused("--privacy central --use-late", "leave --use-late out");
     is_refused("--privacy central-adaptive", "clipped_count_stddev");

@@ -99,6 +99,8 @@ pub(crate) struct UnusedUpdate {
     pub round: u32,
     /// Reason, in words.
     pub reason: String,
+    /// The run was asked to leave it out: its client has not failed.
+    pub is_planned: bool,
 }
 
 impl RunningAlgorithm {
@@ -193,6 +195,7 @@ impl RunningAlgorithm {
                     client,
                     round,
                     reason,
+                    is_planned: false,
                 }),
             }
         }

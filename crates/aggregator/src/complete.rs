@@ -9,7 +9,7 @@ use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal};
 use crate::algorithm::{Aggregated, UnusedUpdate};
 use crate::log::lock;
 use crate::next_model::NextModel;
-use crate::rounds::Rounds;
+use crate::rounds::{Made, Rounds};
 use crate::shared::Received;
 use crate::traffic::ANSWERS_WITHIN;
 
@@ -39,9 +39,14 @@ impl Rounds {
 
     /// Writes a round down whose model is made, with what its evaluation on devices found.
     pub(crate) async fn finish(&mut self, evaluated: EvaluatedRound) -> Result<()> {
-        let Some((record, records)) = self.made.take() else {
+        let Some(made) = self.made.take() else {
             return Ok(());
         };
+        let Made {
+            record,
+            clients: records,
+            ..
+        } = made;
         if !evaluated.evaluations.is_empty() {
             self.settle_bytes().await;
         }
@@ -92,7 +97,7 @@ impl Rounds {
             bail!("{}", self.missed_quorum(&closed, results, &unused));
         }
         // Only now: the model of a run is one that has been tested.
-        self.params = params;
+        let before = std::mem::replace(&mut self.params, params);
         self.settle_bytes().await;
         let tested = RoundRecord {
             results,
@@ -108,7 +113,11 @@ impl Rounds {
         let record = self.round_record(&closed, &mut records, tested);
         // The row of a late update stands beside that of its failure.
         records.extend(late);
-        self.made = Some((record, records));
+        self.made = Some(Made {
+            record,
+            clients: records,
+            before,
+        });
         Ok(())
     }
 
@@ -221,6 +230,7 @@ impl Rounds {
             client,
             round,
             reason,
+            is_planned,
         } in unused
         {
             let mut of_it = records.iter_mut().filter(|record| record.cost.is_some());
@@ -229,13 +239,16 @@ impl Rounds {
                 continue;
             };
             (record.outcome, record.loss) = (reason.clone(), None);
+            noted += 1;
+            if *is_planned {
+                continue;
+            }
             self.failures.push(record.clone());
             self.shared.log.emit(Event::ClientFailed {
                 client: *client,
                 round: *round,
                 reason: reason.clone(),
             });
-            noted += 1;
         }
         noted
     }

@@ -94,6 +94,7 @@ impl Rounds {
             client: update.client,
             round,
             reason: "dropped: it is a straggler".to_owned(),
+            is_planned: true,
         };
         (kept, dropped.into_iter().map(reason).collect())
     }
@@ -206,6 +207,7 @@ impl Rounds {
             UnusedUpdate {
                 client: update.client,
                 round: update.round,
+                is_planned: false,
                 reason: format!(
                     "left out: with it the model cannot be tested; its largest parameter is {param:e}"
                 ),

@@ -50,10 +50,20 @@ pub(crate) struct Rounds {
     pub stragglers: BTreeSet<u32>,
     /// Start of the round, and the messages that had been refused by then.
     pub round_began: (Instant, u32),
-    /// Row of a round whose model is made, and those of its clients.
-    pub made: Option<(RoundRecord, Vec<ClientRecord>)>,
+    /// Round whose model is made, and that is to be written down.
+    pub made: Option<Made>,
     /// Bytes up and down at the beginning of the evaluation, of those who are asked.
     pub evaluation_began: BTreeMap<u32, (u64, u64)>,
+}
+
+/// A round whose model is made.
+pub(crate) struct Made {
+    /// Its row.
+    pub record: RoundRecord,
+    /// Rows of its clients.
+    pub clients: Vec<ClientRecord>,
+    /// Model of the round before.
+    pub before: Arc<Vec<f32>>,
 }
 
 impl Rounds {
@@ -116,7 +126,13 @@ impl Rounds {
                     self.shared
                         .with(|state, now_us| state.machine.completed(now_us));
                 }
-                Action::Fail { reason } => bail!("{reason}"),
+                Action::Fail { reason } => {
+                    // A round that was not written down leaves no model.
+                    if let Some(made) = self.made.take() {
+                        self.params = made.before;
+                    }
+                    bail!("{reason}")
+                }
                 Action::Finish => return Ok(()),
                 // Told where it came from.
                 Action::Tell(_) => {}

@@ -157,6 +157,33 @@ async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
 }
 
 #[tokio::test]
+async fn a_device_without_the_codec_or_its_copy_of_the_model_is_refused() {
+    let topk = |k: f64| {
+        let mut encoding = fl_proto::codec::Encoding::new(&fl_proto::codec::TopK);
+        encoding.set("k", k).unwrap();
+        encoding
+    };
+    let mut missing = Vec::new();
+    for k in [0.1, 1.0] {
+        let mut config = config(2, 1);
+        config.encoding_up = topk(k);
+        let run = Run::start(config).await;
+        let old = get(run.address, "/id?client=0&port=9&codecs=f32,f16").await;
+        assert_eq!(old.status, 422);
+        assert!(old.reason().contains("no codec topk"), "{}", old.reason());
+        let able = "/id?client=0&port=9&codecs=f32,topk&memory=0";
+        let refused = get(run.address, able).await;
+        let reason = refused.reason();
+        let words = reason.split(' ').rev().nth(2).unwrap();
+        missing.push(words.parse::<u64>().unwrap());
+        run.handle.cancel("enough was seen");
+        run.finish().await;
+    }
+    // All of it is f32, which needs no model beside.
+    assert_eq!(missing[0] - missing[1], 4 * num_params() as u64);
+}
+
+#[tokio::test]
 async fn a_device_that_cannot_take_part_is_refused_before_any_round() {
     let mut halves = scaffold(2, 1);
     halves.encoding_up = fl_proto::codec::Encoding::new(&fl_proto::codec::F16);

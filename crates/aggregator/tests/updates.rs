@@ -401,7 +401,8 @@ async fn a_body_larger_than_any_update_is_refused() {
     let run = Run::start(config(1, 1)).await;
     let mut device = Device::join(run.address, 0).await;
     let order = device.order().await;
-    let limit = wire_len::longest_json_body([num_params() as u64]);
+    let count = || [num_params() as u64];
+    let limit = wire_len::longest_json_body(count()).max(wire_len::longest_body(count()));
     let answer = device.post(&vec![0; limit as usize + 1]).await;
     assert_eq!(answer.status, 413, "{}", answer.reason());
     assert_eq!(device.post(&device.update(&order)).await.status, 200);

@@ -69,9 +69,20 @@ async fn the_run_is_told_as_it_is() {
         total(6) > total(5)
             && rounds[6]["device_elapsed_s"].as_f64() > rounds[5]["device_elapsed_s"].as_f64()
     );
+    let evaluation = json(&dashboard, "/api/evaluation").await;
+    assert_eq!(
+        (
+            &evaluation["devices"]["round"],
+            &evaluation["devices"]["devices"]
+        ),
+        (&6.into(), &8.into())
+    );
+    assert!(evaluation["test"].is_null(), "not yet");
     script.finish();
-    assert_eq!(dashboard.catch_up().unwrap(), 2);
+    assert_eq!(dashboard.catch_up().unwrap(), 3);
     assert_eq!(json(&dashboard, "/api/run").await["state"], "finished");
+    let tested = json(&dashboard, "/api/evaluation").await;
+    assert_eq!(tested["test"]["taken_for"].as_array().unwrap().len(), 10);
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use crate::experiment::Experiment;
 use crate::refusal::{Refusal, require};
-use crate::rule::{Hiding, Strategy};
+use crate::rule::{Hiding, RuleKind, Strategy};
 use crate::settings::Settings;
 use fl_algo::{MODEL, ServerRule, Sizes, Way};
+use fl_round::Selection;
 use zfl_aggregator::{Mechanism, Weighting};
 
 /// The privacy asked for, if any, which holds with this algorithm and these rounds.
@@ -55,6 +56,12 @@ fn central(settings: &Settings, name: &str, rule: &dyn ServerRule) -> Result<(),
     require(settings.weighting != Some(Weighting::NumExamples), || {
         "privacy: the noise is made for updates that all weigh the same: leave --weighting out"
             .to_owned()
+    })?;
+    let selection = settings.selection.as_ref();
+    let selection = selection.and_then(|selection| selection.name.as_deref());
+    let usual = Selection::usual().map(|usual| usual.name());
+    require(selection.is_none() || selection == usual, || {
+        "privacy: epsilon reckons with clients that are chosen by chance alone: leave --selection out".to_owned()
     })?;
     require(!settings.use_late(), || {
         "privacy: a late update would count beside that of the round: leave --use-late out"

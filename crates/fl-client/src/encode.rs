@@ -79,7 +79,7 @@ impl UpdateEncoding {
         self.residual_round = Some(round);
     }
 
-    /// What the last update lost; empty without feedback.
+    /// Loss of the last update; empty without feedback.
     pub fn residual(&self) -> &[f32] {
         match self.has_feedback {
             true => &self.beside,
@@ -139,5 +139,73 @@ impl UpdateEncoding {
             *lost = *param - *lost;
         }
         self.residual_round = Some(round);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fl_nn::{Activation, Shape};
+    use fl_proto::codec::TopK;
+    use std::vec;
+
+    /// One weight, three biases.
+    fn sparse() -> UpdateEncoding {
+        let model = Model::new(Shape::new(&[1, 3]).unwrap(), Activation::Relu);
+        let mut update = UpdateEncoding::new(&model);
+        let mut encoding = Encoding::new(&TopK);
+        encoding.set("k", 0.2).unwrap();
+        assert!(update.prepare(encoding, 6));
+        update
+    }
+
+    /// A round in which training adds these numbers to a model of ones; what is sent of them.
+    fn round(update: &mut UpdateEncoding, round: u32, added: [f32; 6]) -> Vec<f32> {
+        let mut params = vec![1.0; 6];
+        update.begin(&params, 7);
+        for (param, added) in params.iter_mut().zip(added) {
+            *param += added;
+        }
+        update.end(&mut params, round);
+        let plan = update.plan(MODEL, update.encoding());
+        codec::round(&TopK, &plan, &mut params);
+        params
+    }
+
+    #[test]
+    fn what_an_update_lost_goes_into_the_next() {
+        let mut update = sparse();
+        assert!(!update.needs_residual(0));
+        let sent = round(&mut update, 1, [0.0, 0.5, 0.25, 0.0, 0.0, 0.0]);
+        assert_eq!(sent, [0.0, 0.5, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(update.residual(), [0.0, 0.0, 0.25, 0.0, 0.0, 0.0]);
+        assert!(!update.needs_residual(1));
+        let sent = round(&mut update, 2, [0.0, 0.25, 0.125, 0.0, 0.0, 0.0]);
+        assert_eq!(sent, [0.0, 0.0, 0.375, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_loss_of_another_round_does_not_count() {
+        let mut update = sparse();
+        update.needs_residual(0);
+        round(&mut update, 1, [0.0, 0.5, 0.25, 0.0, 0.0, 0.0]);
+        // The round was not accepted: the aggregator still counts that before it.
+        assert!(!update.needs_residual(0), "there is nothing to load");
+        let sent = round(&mut update, 2, [0.125, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(sent, [0.125, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert!(update.needs_residual(1), "it holds that of round 2");
+    }
+
+    #[test]
+    fn everything_kept_is_the_model_itself_and_takes_no_memory() {
+        let mut update = sparse();
+        let mut all = Encoding::new(&TopK);
+        all.set("k", 1.0).unwrap();
+        assert!(update.prepare(all, 6));
+        assert!(!update.has_feedback() && update.beside.is_empty());
+        let mut params = [1.5, 2.5];
+        update.begin(&[1.0, 1.0], 7);
+        update.end(&mut params, 1);
+        assert_eq!(params, [1.5, 2.5]);
     }
 }

@@ -3,6 +3,7 @@
 use fl_data::{Natural, PARTITIONERS, Partition, PartitionError, PartitionRequest, Partitioner};
 use fl_param::{ParamSpec, Params};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 /// Values of a parameter: its bounds, its default, and some between.
 fn value(spec: &ParamSpec, draw: f64) -> f64 {
@@ -79,6 +80,49 @@ proptest! {
         prop_assert_eq!(rule.deal(&request, &params), dealt, "a second time");
     }
 }
+
+/// What a partitioner has dealt once, it deals for ever: runs are repeated by later versions.
+#[test]
+fn the_same_seed_deals_the_same_for_ever() {
+    let labels: Vec<u8> = (0..3_000_u32).map(|index| (index * 7 % 10) as u8).collect();
+    let request = PartitionRequest {
+        labels: &labels,
+        num_classes: 10,
+        sizes: &[290; 10],
+        seed: 42,
+        natural: None,
+    };
+    let digest = |rule: &dyn Partitioner| {
+        let dealt = rule.deal(&request, &Params::defaults(rule.params())).ok()?;
+        let mut hash = Sha256::new();
+        for part in dealt.clients() {
+            hash.update((part.len() as u32).to_le_bytes());
+            part.iter()
+                .for_each(|index| hash.update(index.to_le_bytes()));
+        }
+        let digits = hash
+            .finalize()
+            .into_iter()
+            .take(4)
+            .map(|octet| format!("{octet:02x}"));
+        Some(format!("{} {}", rule.name(), digits.collect::<String>()))
+    };
+    let all: Vec<_> = PARTITIONERS
+        .iter()
+        .filter_map(|rule| digest(*rule))
+        .collect();
+    assert_eq!(all, PINNED);
+}
+
+const PINNED: [&str; 7] = [
+    "iid 8aa1229d",
+    "dirichlet b5cf6d7f",
+    "pathological 0cdead44",
+    "shard 4850bbd4",
+    "linear 5848d39e",
+    "square f334acfe",
+    "power-law fb6c2508",
+];
 
 /// One request, from several threads at once.
 #[test]

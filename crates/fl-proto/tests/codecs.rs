@@ -29,7 +29,7 @@ fn decoded(codec: &'static dyn Codec, octets: &[u8], count: usize) -> Option<Vec
     whole.then_some(numbers)
 }
 
-/// What arrives of numbers, which has the length that the encoding tells.
+/// Numbers as they arrive; their octets have the length that the encoding tells.
 fn arrived(encoding: Encoding, tensors: &[u32], seed: u64, numbers: &[f32]) -> Vec<f32> {
     let plan = encoding.plan(tensors, seed);
     let octets = encoded(encoding, &plan, numbers, 64);

@@ -96,8 +96,9 @@ impl Machine {
         let (round, last) = (self.round, self.policy.last_round);
         let due = |policy: &EvaluationPolicy| policy.is_due(round, last);
         match self.policy.evaluation.filter(due) {
-            Some(policy) if self.cancelled.is_none() => self.open_evaluation(policy),
-            _ => self.finish_round(EvaluatedRound::default()),
+            Some(_) if self.check_cancelled() => {}
+            Some(policy) => self.open_evaluation(policy),
+            None => self.finish_round(EvaluatedRound::default()),
         }
     }
 
@@ -189,7 +190,7 @@ impl Machine {
                 within_us,
             }));
         }
-        if open.waiting == 0 || self.now_us >= open.deadline_us || self.cancelled.is_some() {
+        if open.waiting == 0 || self.now_us >= open.deadline_us {
             self.close_evaluation();
         }
     }
@@ -302,10 +303,7 @@ impl Machine {
             return;
         };
         let within = Duration::from_micros(open.deadline_us - open.began_us);
-        let late = match self.cancelled {
-            Some(_) => String::from("the run was ended"),
-            None => format!("no evaluation within {within:?}"),
-        };
+        let late = format!("no evaluation within {within:?}");
         let missing = open.places.into_iter().filter_map(|(client, place)| {
             let reason = match place.outcome {
                 Some(Outcome::Received) => return None,

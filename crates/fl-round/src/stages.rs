@@ -87,14 +87,13 @@ impl Machine {
         }
     }
 
-    /// Ends the run for a reason; the first one counts. A round that is being aggregated is completed.
+    /// Ends the run for a reason; the first one counts. A round that is being aggregated is completed, unless
+    /// clients are still to evaluate its model: it is none without that.
     pub fn cancel(&mut self, now_us: u64, reason: &str) {
         self.observe(now_us);
         self.cancelled.get_or_insert_with(|| reason.into());
-        match self.stage {
-            Stage::Idle | Stage::Closed | Stage::Finishing => {}
-            Stage::EvaluationOpened | Stage::Evaluating => self.advance(),
-            _ => _ = self.check_cancelled(),
+        if !matches!(self.stage, Stage::Idle | Stage::Closed | Stage::Finishing) {
+            self.check_cancelled();
         }
     }
 
@@ -504,7 +503,7 @@ impl Machine {
     }
 
     /// Ends the run if somebody wants it to end.
-    fn check_cancelled(&mut self) -> bool {
+    pub(crate) fn check_cancelled(&mut self) -> bool {
         let cancelled = self.cancelled.clone();
         let news = cancelled.filter(|_| self.stage != Stage::Over);
         if let Some(reason) = news {
@@ -515,7 +514,7 @@ impl Machine {
 
     fn end_run(&mut self, reason: String) {
         self.stage = Stage::Over;
-        self.open = None;
+        (self.open, self.evaluation) = (None, None);
         self.actions.push_back(Action::Fail { reason });
     }
 }

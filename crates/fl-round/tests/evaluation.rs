@@ -182,15 +182,18 @@ fn an_evaluation_counts_once_and_with_its_own_token() {
 }
 
 #[test]
-fn a_run_that_is_cancelled_completes_its_round_without_the_rest_of_the_evaluation() {
+fn a_run_that_is_cancelled_has_no_round_that_was_evaluated_in_part() {
     let mut run = Caller::new(evaluating(2, 3, None));
     run.get_ready(0..2);
     train(&mut run, 1);
     run.evaluate(0, 1).unwrap();
     run.on(|machine, now| machine.cancel(now, "interrupted"));
-    assert_eq!(run.evaluated[0].evaluations.len(), 1);
-    assert_eq!(missing(&run, 0), [(1, "the run was ended")]);
+    assert!(
+        run.evaluated.is_empty(),
+        "the round is done again on resume"
+    );
     assert_eq!(run.reason(), "interrupted");
+    assert!(run.evaluate(1, 1).is_err());
 }
 
 #[test]

@@ -292,8 +292,27 @@ pub fn area(x: &[f64], parts: &[(&str, Vec<f64>)]) -> Plot {
     plot.into()
 }
 
+/// Colours of classes: more than groups ever have.
+const CLASS_COLORS: [&str; 10] = [
+    "#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7",
+    "#9c755f", "#9aa3ab",
+];
+
 /// Parts that add up, a bar for each of `bars`.
 pub fn stacks(bars: &[(String, Vec<f64>)], parts: &[&str]) -> Plot {
+    stacks_in(bars, parts, color)
+}
+
+/// Examples of classes, a bar for each of `bars`.
+pub fn class_stacks(bars: &[(String, Vec<f64>)], classes: &[&str]) -> Plot {
+    stacks_in(bars, classes, |at| CLASS_COLORS[at % CLASS_COLORS.len()])
+}
+
+fn stacks_in(
+    bars: &[(String, Vec<f64>)],
+    parts: &[&str],
+    color: impl Fn(usize) -> &'static str,
+) -> Plot {
     let mut plot = BarPlot::new();
     for (label, values) in bars {
         let values = values

@@ -1,6 +1,6 @@
 //! Figures of what devices found about the models, and of what the algorithm tells of its rounds.
 
-use crate::draw::{Axes, Figure, color, companion, curve, filled, stacks};
+use crate::draw::{Axes, Figure, class_stacks, color, companion, curve, filled, stacks};
 use crate::figures::{last_round, round};
 use crate::group::Group;
 use std::collections::BTreeSet;
@@ -248,6 +248,6 @@ pub fn shares(name: &str, label: &str, split: &[Vec<u32>]) -> Option<Figure> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let caption = format!("Examples that each client trains on, by label, in {label}.");
     let axes = Axes::new("Client", "Examples").with_zero().in_wholes();
-    let plots = vec![stacks(&bars, &names)];
+    let plots = vec![class_stacks(&bars, &names)];
     Some(Figure::new(name, caption, plots, &axes, classes))
 }

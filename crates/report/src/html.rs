@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use zfl_run_dir::RoundRecord;
 use zfl_run_dir::fold::RunState;
 
 /// Nothing is loaded and nothing runs; the figures and the style are in the page.
@@ -40,6 +41,9 @@ pub fn page(groups: &[Group], figures: &[Figure], warnings: &[String]) -> String
     };
     let mut page = begin(&title);
     section(&mut page, "Results", &(results(groups) + &notes(warnings)));
+    if let Some(on_devices) = on_devices(groups) {
+        section(&mut page, "On the devices", &on_devices);
+    }
     section(&mut page, "Figures", &drawings(figures));
     section(&mut page, "Runs", &each_run(groups));
     section(&mut page, "Configuration", &configuration(groups));
@@ -182,6 +186,38 @@ fn results(groups: &[Group]) -> String {
         "Faults",
     ];
     table(&head, &groups.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Accuracies at the last evaluation on devices, if there was any.
+fn on_devices(groups: &[Group]) -> Option<String> {
+    type Column = fn(&RoundRecord) -> Option<f64>;
+    const COLUMNS: [(&str, Column); 11] = [
+        ("Mean (%)", |r| r.device_accuracy_mean),
+        ("Weighted (%)", |r| r.device_accuracy_weighted_mean),
+        ("Worst tenth (%)", |r| r.device_accuracy_worst_decile),
+        ("Deviation", |r| r.device_accuracy_deviation),
+        ("Least (%)", |r| r.device_accuracy_min),
+        ("Quartile (%)", |r| r.device_accuracy_q1),
+        ("Median (%)", |r| r.device_accuracy_median),
+        ("Quartile (%)", |r| r.device_accuracy_q3),
+        ("Greatest (%)", |r| r.device_accuracy_max),
+        ("Personal (%)", |r| r.personal_accuracy_mean),
+        ("Worst tenth (%)", |r| r.personal_accuracy_worst_decile),
+    ];
+    let last = |run: &Run, of: Column| run.trained().filter_map(of).last();
+    let evaluated = |group: &&Group| group.mean(|run| last(run, COLUMNS[0].1)).is_some();
+    let row = |group: &Group| {
+        let cell =
+            |(_, of): (&str, Column)| show(group.mean(|run| Some(100.0 * last(run, of)?)), 2);
+        let cells = COLUMNS.into_iter().map(cell);
+        std::iter::once(group.label.clone()).chain(cells).collect()
+    };
+    let rows: Vec<Vec<String>> = groups.iter().filter(evaluated).map(row).collect();
+    let head = COLUMNS.map(|(name, _)| name);
+    let head: Vec<&str> = std::iter::once("Group").chain(head).collect();
+    let about = "<p class=\"note\">Accuracy of the last model on the examples that devices hold out, over \
+                 devices; behind it that of their personal models.</p>\n";
+    (!rows.is_empty()).then(|| table(&head, &rows) + about)
 }
 
 fn notes(warnings: &[String]) -> String {

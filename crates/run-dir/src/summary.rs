@@ -314,6 +314,9 @@ impl RunSummary {
             );
             row("loss", format!("{loss:.4}"));
         }
+        if let Some(epsilon) = self.training.epsilon {
+            row("epsilon", format!("{epsilon:.2}"));
+        }
         if let Some(on_devices) = &self.training.on_devices {
             row("on devices", on_devices.describe());
         }

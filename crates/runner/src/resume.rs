@@ -98,13 +98,14 @@ impl Runner {
 }
 
 /// Files of a run that are appended to, or read only once it goes on.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "checkpoint.json",
     "model.safetensors",
     "events.jsonl",
     "rounds.csv",
     "clients.csv",
     "traffic.csv",
+    "evaluations.csv",
     "meta.json",
 ];
 

@@ -97,7 +97,7 @@ pub(crate) fn available(group: &FleetGroup) -> Option<u64> {
     Some(memory.saturating_sub(FIRMWARE_BYTES))
 }
 
-/// What of an experiment takes copies of the model, as advice.
+/// Parts of an experiment that take copies of the model, as advice.
 fn copies(experiment: &Experiment) -> String {
     let config = experiment.aggregator();
     let mut those = Vec::new();
@@ -157,19 +157,46 @@ mod tests {
     use super::*;
     use crate::experiment::Out;
     use crate::root::Root;
+    use crate::rule::RuleSettings;
     use crate::settings::Settings;
 
     fn beyond(examples: u32, hidden: u32) -> u64 {
-        let mut settings = Settings {
+        beyond_with(Settings {
             clients: Some(1),
             examples_per_client: Some(examples),
             hidden: Some(vec![hidden]),
             ..Settings::default()
-        };
+        })
+    }
+
+    fn beyond_with(mut settings: Settings) -> u64 {
         settings.device.board = Some("microvm".to_owned());
         let root = Root::of_tree(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let (experiment, _) = Experiment::of_run(&settings, Out::New(None), &root).unwrap();
         beyond_budget(&experiment, &experiment.groups[0]).unwrap()
+    }
+
+    #[test]
+    fn an_optimizer_keeps_its_models_and_a_bound_one_more() {
+        let named = |name: &str| {
+            Some(RuleSettings {
+                name: Some(name.to_owned()),
+                ..RuleSettings::default()
+            })
+        };
+        let with = |optimizer: &str, privacy: Option<&str>| {
+            beyond_with(Settings {
+                clients: Some(1),
+                examples_per_client: Some(2000),
+                optimizer: named(optimizer),
+                privacy: privacy.and_then(named),
+                ..Settings::default()
+            })
+        };
+        let (plain, model) = (with("sgd", None), 4 * 12_730);
+        assert_eq!(with("momentum", None), plain + model);
+        assert_eq!(with("adam", None), plain + 2 * model);
+        assert_eq!(with("sgd", Some("local")), plain + model);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! What each device of a fleet takes, as `zfl run --dry-run` tells it: by the same functions that the run goes by.
+//! Needs of each device of a fleet, as `zfl run --dry-run` tells it: by the same functions that the run goes by.
 
 use super::{memory, wire};
 use crate::experiment::Experiment;
 use crate::refusal::Refusal;
 use std::fmt;
 
-/// What one device of a group takes.
+/// Needs of one device of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupPlan {
     /// The group.

@@ -74,15 +74,7 @@ fn takers(
     each: usize,
     rng: &mut Pcg32,
 ) -> Result<Vec<Vec<usize>>, PartitionError> {
-    let there = (0..classes.len()).filter(|&class| !classes[class].is_empty());
-    let there: Vec<u32> = there.map(|class| class as u32).collect();
-    if each > there.len() {
-        return Err(PartitionError::Refused(format!(
-            "classes_per_client is {each}, and the examples that are dealt out are of {} classes: lower \
-             classes_per_client",
-            there.len()
-        )));
-    }
+    let there = pool::classes_there(classes, each)?;
     let mut takers = vec![Vec::new(); classes.len()];
     for client in 0..clients {
         let first = there[client % there.len()];

@@ -47,6 +47,23 @@ pub(super) fn by_class(
     classes
 }
 
+/// The classes that have examples, for clients that have `each` of them.
+///
+/// # Errors
+/// [`PartitionError`] if there are fewer, or none.
+pub(super) fn classes_there(classes: &[Vec<u32>], each: usize) -> Result<Vec<u32>, PartitionError> {
+    let there = (0..classes.len()).filter(|&class| !classes[class].is_empty());
+    let there: Vec<u32> = there.map(|class| class as u32).collect();
+    if each > there.len() {
+        return Err(PartitionError::Refused(format!(
+            "classes_per_client is {each}, and the examples that are dealt out are of {} classes: lower \
+             classes_per_client",
+            there.len()
+        )));
+    }
+    Ok(there)
+}
+
 /// Takes the next `count` examples, or those that are left.
 pub(super) fn take<'a>(rest: &mut &'a [u32], count: usize) -> &'a [u32] {
     let (own, others) = rest.split_at(count.min(rest.len()));

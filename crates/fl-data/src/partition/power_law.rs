@@ -93,19 +93,11 @@ fn takers(
     clients: usize,
     each: usize,
 ) -> Result<Vec<Vec<usize>>, PartitionError> {
-    let there = (0..classes.len()).filter(|&class| !classes[class].is_empty());
-    let there: Vec<usize> = there.collect();
-    if each > there.len() {
-        return Err(PartitionError::Refused(format!(
-            "classes_per_client is {each}, and the examples that are dealt out are of {} classes: lower \
-             classes_per_client",
-            there.len()
-        )));
-    }
+    let there = pool::classes_there(classes, each)?;
     let mut takers = vec![Vec::new(); classes.len()];
     for client in 0..clients {
         for next in 0..each {
-            takers[there[(client + next) % there.len()]].push(client);
+            takers[there[(client + next) % there.len()] as usize].push(client);
         }
     }
     Ok(takers)

@@ -240,7 +240,11 @@ impl Head {
                 format!("column `{name}`: `{text}` is no finite number")
             })?);
         }
-        Ok(())
+        // The file may be another one than it was when its first line was read.
+        let whole = features.len() == self.columns.len();
+        whole
+            .then_some(())
+            .ok_or_else(|| "its columns have changed while it was read".to_owned())
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Outgoing<'a> {
     pub name: &'a str,
     /// Encoding of the payload.
     pub codec: &'static dyn Codec,
-    /// What the codec has to know.
+    /// Facts that the codec goes by.
     pub plan: Plan<'a>,
     /// The vector.
     pub numbers: &'a [f32],

@@ -144,7 +144,8 @@ const CHOICE: [Metric; 3] = [
     Metric::new("energy_left_j", Joules, Model, Last, "Energy left (estimate)")
         .kind(Kind::Real)
         .doc("energy that was left of the client's budget before the round", "an estimate")
-        .hidden()
+        .head("left J*")
+        .unscraped()
         .reads(|record| record.chosen?.energy_left_j),
 ];
 
