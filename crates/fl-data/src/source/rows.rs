@@ -334,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn examples_for_a_model_that_is_there_are_scaled_as_its_own_were() {
+        let of = |name: &str, rows| Given(vec![name.into()], rows);
+        let own = (0..20).map(|at| (vec![at as f64], ["no", "yes"][at / 5 % 2], None));
+        let scaling = assemble(&of("x", own.collect())).unwrap().scaling.unwrap();
+        let wild = vec![(vec![1e9], "yes", None), (vec![-1e9], "yes", None)];
+        let loaded = assemble_scaled(&of("x", wild), &scaling).unwrap();
+        assert_eq!(loaded.splits.train.inputs, [255, 0, 0, 255]);
+        assert_eq!(loaded.splits.train.labels, [1, 1]);
+        assert_eq!(loaded.scaling.as_ref(), Some(&scaling));
+        let refused = |rows| assemble_scaled(&rows, &scaling).unwrap_err().to_string();
+        assert!(refused(of("z", Vec::new())).contains("`z`, and the model has scales of 1, `x`"));
+        assert!(refused(of("x", vec![(vec![0.0], "maybe", None)])).contains("no class `maybe`"));
+    }
+
+    #[test]
     fn labels_are_numbers_or_names() {
         let classes = |labels: &[&str]| {
             super::classes(&labels.iter().map(|label| (*label).to_owned()).collect())
