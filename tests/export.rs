@@ -77,8 +77,35 @@ fn a_model_is_worth_the_same_wherever_it_is_read_from() {
     }
     let other = at("other.csv");
     fs::write(&other, TABLE.replace("x,y", "x,z")).unwrap();
+    let octets = at("octets");
+    fs::create_dir(&octets).unwrap();
+    for (name, count) in [("train", 4u8), ("t10k", 2)] {
+        let images = [
+            &[0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 2, 0, 0, 0, 2][..],
+            &[9; 16][..4 * usize::from(count)],
+        ];
+        let labels = [
+            &[0, 0, 8, 1, 0, 0, 0, count][..],
+            &[0, 1, 0, 1][..usize::from(count)],
+        ];
+        fs::write(
+            octets.join(format!("{name}-images-idx3-ubyte")),
+            images.concat(),
+        )
+        .unwrap();
+        fs::write(
+            octets.join(format!("{name}-labels-idx1-ubyte")),
+            labels.concat(),
+        )
+        .unwrap();
+    }
     for (data, why) in [
         ("zfl:digits", "digits has 64 inputs, and the model takes 4"),
+        // As wide as two scaled columns, and no octets of theirs.
+        (
+            octets.to_str().unwrap(),
+            "has scales of 0 columns, and the model of 2",
+        ),
         (other.to_str().unwrap(), "give data with the same ones"),
     ] {
         let said = eval("run", data);

@@ -131,7 +131,7 @@ pub fn load_data(
     root: &Root,
 ) -> Result<Loaded, Refusal> {
     match (root.data(asked)?, scaling) {
-        (Data::Folder(dir), Some(scaling)) => {
+        (Data::Folder(dir) | Data::Set(_, dir), Some(scaling)) if dir.exists() => {
             fl_data::load_scaled(&dir, scaling).map_err(|error| Refusal(error.to_string()))
         }
         (data, _) => load(&data, root),

@@ -112,10 +112,14 @@ fn examples(args: &EvalArgs, saved: &SavedModel, root: &Root) -> Result<Dataset>
         !data.is_empty(),
         "{path} has no such example: take others with --examples"
     );
-    let features = loaded.scaling.filter(|scaling| !scaling.columns.is_empty());
+    let columns = |scaling: Option<&Scaling>| scaling.map_or(Vec::new(), |one| one.columns.clone());
+    let (own, its) = (columns(scaling), columns(loaded.scaling.as_ref()));
     ensure!(
-        features.is_none() || scaling.is_some_and(|scaling| !scaling.columns.is_empty()),
-        "{path} has features that have to be scaled, and the model has no scales: it takes octets"
+        own == its,
+        "{path} has scales of {} columns, and the model of {}, not the same: octets fit a model without scales, \
+         and a file of CSV is scaled as the model's data were",
+        its.len(),
+        own.len()
     );
     data.num_classes = shape.num_classes();
     Ok(data)
