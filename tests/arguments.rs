@@ -176,7 +176,7 @@ fn boards_that_do_not_fit_the_body() {
 fn flags_that_do_nothing() {
     let native = ["--body", "native"];
     let with = |more: &[&'static str]| [&native[..], more].concat();
-    refused(&with(&["--time", "icount"]), "leave --time out");
+    refused(&with(&["--time", "icount"]), "take --time estimate");
     refused(&with(&["--reboot"]), "--crash");
     refused(&["--reboot", "--crash", "0"], "--crash");
     refused(
@@ -497,8 +497,8 @@ fn keys_that_a_run_writes_down_are_read() {
     fs::write(&path, format!("{native}out = \"elsewhere\"\n")).unwrap();
     let goes_to = |flags: &[&str]| {
         let said = finish(zfl().args(["run", "--dry-run"]).arg(&path).args(flags));
-        let last = said.out.lines().last().unwrap_or_default().to_owned();
-        let place = last.strip_prefix("# The results would go to ");
+        let mut lines = said.out.lines();
+        let place = lines.find_map(|line| line.strip_prefix("# The results would go to "));
         // From where one stands.
         let here = root().canonicalize().unwrap();
         here.join(place.expect("it says where"))

@@ -81,6 +81,8 @@ impl Graph {
     fn read() -> Self {
         let output = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version=1", "--locked", "--offline"])
+            // Crates of other platforms are not fetched by a build.
+            .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
             .current_dir(root())
             .output()
             .unwrap();

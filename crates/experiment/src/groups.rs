@@ -81,7 +81,7 @@ pub struct FleetGroup {
     /// Speed of their machines, if instructions are counted.
     #[serde(skip)]
     pub speed: Option<Speed>,
-    /// The board whose clock rate and energy they are calculated with: for native ones that of bare ones.
+    /// The board whose clock rate and energy they are calculated with: for native ones with estimated time that of bare ones.
     #[serde(skip)]
     pub figures: Option<Arc<Board>>,
 }
@@ -258,9 +258,10 @@ fn resolve_one(
         }
     };
     let speed = speed_of(settings, device, board.as_deref())?;
-    let figures = match &board {
-        Some(board) => Some(Arc::clone(board)),
-        None => boards::of_natives(root)?.map(Arc::new),
+    let figures = match (&board, settings.time()) {
+        (Some(board), _) => Some(Arc::clone(board)),
+        (None, Time::Estimate) => boards::of_natives(root)?.map(Arc::new),
+        (None, _) => None,
     };
     let mips = match settings.time() {
         Time::Estimate => Some(estimated_mips(device, figures.as_deref())?),

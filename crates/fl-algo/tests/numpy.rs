@@ -110,7 +110,7 @@ fn every_attack_sends_what_numpy_sends() {
 }
 
 /// Algorithms whose steps are not in NumPy, and where they are held instead.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("fedavg", "tests/exact.rs"),
     ("fedprox", "tests/identities.rs"),
     ("scaffold", "tests/identities.rs"),
@@ -119,6 +119,7 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("ditto", "tests/personal.rs"),
     ("fedper", "tests/personal.rs"),
     ("fedrep", "tests/personal.rs"),
+    ("distillation", "tests/personal.rs"),
 ];
 
 #[test]

@@ -85,7 +85,9 @@ struct Distillation;
 
 /// The row of a class in a table; empty if there is none.
 fn row(table: &mut [f32], class: usize, len: usize) -> &mut [f32] {
-    let row = table.get_mut(class * len..).and_then(|rest| rest.get_mut(..len));
+    let row = table
+        .get_mut(class * len..)
+        .and_then(|rest| rest.get_mut(..len));
     row.unwrap_or(&mut [])
 }
 
@@ -116,7 +118,9 @@ impl ClientRule for Distillation {
     ) {
         let temperature = params.get(TEMPERATURE) as f32;
         let factor = params.get(WEIGHT) as f32 * temperature;
-        let largest = logits.iter().fold(f32::NEG_INFINITY, |most, z| most.max(*z));
+        let largest = logits
+            .iter()
+            .fold(f32::NEG_INFINITY, |most, z| most.max(*z));
         let power = |z: &f32| libm::expf((z - largest) / temperature);
         let scale = 1.0 / logits.iter().map(power).fold(0.0, |sum, power| sum + power);
         let (own, teacher) = vectors.pair_mut(OWN_TABLE, TEACHER_TABLE);
@@ -133,17 +137,14 @@ impl ClientRule for Distillation {
         }
     }
 
-    fn end(
-        &self,
-        _: &Params,
-        job: &LocalJob<'_>,
-        _: &mut [f32],
-        vectors: &mut Vectors,
-    ) -> Pass {
+    fn end(&self, _: &Params, job: &LocalJob<'_>, _: &mut [f32], vectors: &mut Vectors) -> Pass {
         let classes = job.model.shape().num_classes();
         let table = vectors.get_mut(OWN_TABLE);
         for class in 0..classes {
-            let those = job.labels.iter().filter(|label| usize::from(**label) == class);
+            let those = job
+                .labels
+                .iter()
+                .filter(|label| usize::from(**label) == class);
             let seen = those.count() as f32 * job.local_epochs as f32;
             let own = row(table, class, classes).iter_mut();
             own.filter(|_| seen > 0.0).for_each(|sum| *sum /= seen);
@@ -153,7 +154,9 @@ impl ClientRule for Distillation {
 
     /// The model that the device has: there is no other.
     fn personal(&self, _: &Params, global: &[f32], _: &Vectors, out: &mut [f32]) -> bool {
-        out.iter_mut().zip(global).for_each(|(to, from)| *to = *from);
+        out.iter_mut()
+            .zip(global)
+            .for_each(|(to, from)| *to = *from);
         true
     }
 }
@@ -166,7 +169,7 @@ mod server {
     use alloc::vec::Vec;
 
     use super::{OWN, TEACHER};
-    use crate::exact::{self, ExactMean};
+    use crate::exact::{self, ExactError, ExactMean};
     use crate::server::*;
 
     /// Makes the rule.
@@ -209,6 +212,9 @@ mod server {
 
         /// The global model stays the initial one: there is none.
         fn finish(&mut self, _global: &mut Vec<f32>) -> Result<RoundMetrics, AggregateError> {
+            if self.rows.iter().all(|mean| mean.weight() == 0) {
+                return Err(ExactError::NoWeight.into());
+            }
             let mut table = self.table.clone();
             let rows = table.chunks_mut(self.classes).zip(&self.rows);
             for (row, mean) in rows.filter(|(_, mean)| mean.weight() > 0) {
@@ -233,8 +239,12 @@ mod server {
             _: &mut dyn Iterator<Item = (u32, &KeptVectors)>,
         ) -> Result<(), AggregateError> {
             match saved.vectors.remove(TEACHER) {
-                Some(table) if table.len() == self.table.len() => self.table = table,
-                _ => return Err(AggregateError("the saved labels are not of this model".into())),
+                Some(table) if exact::check(self.table.len(), &table).is_ok() => self.table = table,
+                _ => {
+                    return Err(AggregateError(
+                        "the saved labels are not of this model".into(),
+                    ));
+                }
             }
             Ok(())
         }

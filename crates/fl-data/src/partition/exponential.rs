@@ -56,8 +56,13 @@ mod tests {
 
     #[test]
     fn many_clients_take_a_small_rate() {
-        let text = sizes(&Exponential, 60_000, 50, &[]).unwrap_err().to_string();
-        assert!(text.contains("39 of 50 clients") && text.contains("lower rate"), "{text}");
+        let text = sizes(&Exponential, 60_000, 50, &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("39 of 50 clients") && text.contains("lower rate"),
+            "{text}"
+        );
         assert!(sizes(&Exponential, 60_000, 50, &[("rate", 100.0)]).is_err());
         assert!(sizes(&Exponential, 60_000, 50, &[("rate", 0.1)]).is_ok());
     }

@@ -39,6 +39,9 @@ mod tests {
     fn sizes_are_as_the_numbers_of_the_clients() {
         assert_eq!(sizes(&Linear, 1_000, 4, &[]).unwrap(), [100, 200, 300, 400]);
         let text = sizes(&Linear, 10, 5, &[]).unwrap_err().to_string();
-        assert!(text.contains("1 of 5 clients") && text.contains("fewer clients"), "{text}");
+        assert!(
+            text.contains("1 of 5 clients") && text.contains("fewer clients"),
+            "{text}"
+        );
     }
 }

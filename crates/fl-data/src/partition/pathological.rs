@@ -140,6 +140,9 @@ mod tests {
         let text = deal(&labels, 10, 1).unwrap_err().to_string();
         assert!(text.contains("class 1 runs out: 5 clients") && text.contains("and 3 of its"));
         let text = deal(&labels, 10, 3).unwrap_err().to_string();
-        assert!(text.contains("of 2 classes: lower classes_per_client"), "{text}");
+        assert!(
+            text.contains("of 2 classes: lower classes_per_client"),
+            "{text}"
+        );
     }
 }

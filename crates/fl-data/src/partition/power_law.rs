@@ -63,7 +63,11 @@ impl Partitioner for PowerLaw {
         let mut rng = Pcg32::new(Purpose::SkewedPartition, request.seed);
         let classes = pool::by_class(request, pool::examples(request)?, &mut rng);
         let (clients, least) = (request.sizes.len(), params.whole("min_per_class") as usize);
-        let takers = takers(&classes, clients, params.whole("classes_per_client") as usize)?;
+        let takers = takers(
+            &classes,
+            clients,
+            params.whole("classes_per_client") as usize,
+        )?;
         let mut parts = vec![Vec::new(); clients];
         for (class, (examples, takers)) in classes.iter().zip(&takers).enumerate() {
             let needed = takers.len().saturating_mul(least);
@@ -146,11 +150,19 @@ mod tests {
         let partition = deal(&labels, 1_000, 2.0).unwrap();
         for (client, part) in partition.clients().enumerate() {
             let own = [client % 10, (client + 1) % 10];
-            assert!(part.iter().all(|&index| own.contains(&usize::from(labels[index as usize]))));
+            assert!(
+                part.iter()
+                    .all(|&index| own.contains(&usize::from(labels[index as usize])))
+            );
         }
         let mut sizes: Vec<usize> = partition.sizes().collect();
         sizes.sort_unstable();
-        assert!(sizes[0] >= 10 && sizes[500] < 30, "{} {}", sizes[0], sizes[500]);
+        assert!(
+            sizes[0] >= 10 && sizes[500] < 30,
+            "{} {}",
+            sizes[0],
+            sizes[500]
+        );
         assert!(sizes[999] > 1_000, "{}", sizes[999]);
         let dealt: usize = sizes.iter().sum();
         assert!((58_000..=60_000).contains(&dealt), "{dealt}");
@@ -165,7 +177,10 @@ mod tests {
     #[test]
     fn a_class_that_runs_out_is_named_with_a_way_out() {
         let text = deal(&labels(900), 100, 2.0).unwrap_err().to_string();
-        assert!(text.contains("class 0 runs out: 20 clients take 5"), "{text}");
+        assert!(
+            text.contains("class 0 runs out: 20 clients take 5"),
+            "{text}"
+        );
         assert!(text.contains("lower min_per_class"), "{text}");
     }
 }

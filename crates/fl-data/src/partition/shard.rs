@@ -94,7 +94,8 @@ mod tests {
         for part in partition.clients() {
             assert_eq!(part.len(), 600);
             let mut counts = [0; 10];
-            part.iter().for_each(|index| counts[*index as usize % 10] += 1);
+            part.iter()
+                .for_each(|index| counts[*index as usize % 10] += 1);
             assert!(counts.iter().all(|&count| count % 300 == 0), "{counts:?}");
             of_two += usize::from(counts.iter().filter(|&&count| count > 0).count() == 2);
         }
@@ -106,6 +107,9 @@ mod tests {
         let partition = deal(1_009, 10, 3).unwrap();
         assert!(partition.sizes().all(|size| size == 99), "3 shards of 33");
         let text = deal(20, 10, 3).unwrap_err().to_string();
-        assert!(text.contains("10 clients with 3 shards") && text.contains("lower shards"), "{text}");
+        assert!(
+            text.contains("10 clients with 3 shards") && text.contains("lower shards"),
+            "{text}"
+        );
     }
 }

@@ -26,7 +26,13 @@ impl Codec for F16 {
         2 * u64::from(count)
     }
 
-    fn encode(&self, _: &Plan<'_>, numbers: &[f32], cursor: &mut Cursor, octets: &mut [u8]) -> usize {
+    fn encode(
+        &self,
+        _: &Plan<'_>,
+        numbers: &[f32],
+        cursor: &mut Cursor,
+        octets: &mut [u8],
+    ) -> usize {
         let rest = numbers.get(cursor.next..).unwrap_or(&[]);
         let (slots, _) = octets.as_chunks_mut::<2>();
         let n = rest.len().min(slots.len());
@@ -128,7 +134,10 @@ mod tests {
         let numbers = [1.0, -0.5, 0.1, 65_504.0, 5.960_464_5e-8, -0.0];
         let mut octets = [0; 12];
         let mut cursor = Cursor::default();
-        assert_eq!(F16.encode(&Plan::default(), &numbers, &mut cursor, &mut octets), 12);
+        assert_eq!(
+            F16.encode(&Plan::default(), &numbers, &mut cursor, &mut octets),
+            12
+        );
         let expected = [0, 0x3c, 0, 0xb8, 0x66, 0x2e, 0xff, 0x7b, 1, 0, 0, 0x80];
         assert_eq!(octets, expected);
     }

@@ -23,7 +23,13 @@ impl Codec for F32 {
         4 * u64::from(count)
     }
 
-    fn encode(&self, _: &Plan<'_>, numbers: &[f32], cursor: &mut Cursor, octets: &mut [u8]) -> usize {
+    fn encode(
+        &self,
+        _: &Plan<'_>,
+        numbers: &[f32],
+        cursor: &mut Cursor,
+        octets: &mut [u8],
+    ) -> usize {
         let rest = numbers.get(cursor.next..).unwrap_or(&[]);
         let (slots, _) = octets.as_chunks_mut::<4>();
         let n = rest.len().min(slots.len());

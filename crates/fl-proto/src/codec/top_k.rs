@@ -197,12 +197,7 @@ impl Symbols for TopK {
         }
     }
 
-    fn take(
-        &self,
-        (value, width): Symbol,
-        cursor: &mut Cursor,
-        numbers: &mut [f32],
-    ) -> Option<()> {
+    fn take(&self, (value, width): Symbol, cursor: &mut Cursor, numbers: &mut [f32]) -> Option<()> {
         let sparse = &mut cursor.sparse;
         if sparse.part == Part::Kept {
             let count = numbers.len() as u32;

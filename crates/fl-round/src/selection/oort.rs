@@ -60,9 +60,21 @@ static PARAMS: [ParamSpec; 7] = [
         whole: false,
         doc: "exponent by which slow devices lose utility (alpha of the paper)",
     },
-    part(THRESHOLD, 0.3, "quantile of the devices' times above which one is slow"),
-    part(CUT_OFF, 0.95, "part of the last utility chosen from which on clients are drawn"),
-    part(CLIP, 0.95, "quantile of the utilities of losses at which they are cut off"),
+    part(
+        THRESHOLD,
+        0.3,
+        "quantile of the devices' times above which one is slow",
+    ),
+    part(
+        CUT_OFF,
+        0.95,
+        "part of the last utility chosen from which on clients are drawn",
+    ),
+    part(
+        CLIP,
+        0.95,
+        "quantile of the utilities of losses at which they are cut off",
+    ),
 ];
 
 impl Selector for Oort {
@@ -84,7 +96,8 @@ impl Selector for Oort {
 
     fn choose(&self, from: &Candidates<'_>, params: &Params) -> Vec<Pick> {
         let is_known = |client: &u32| from.facts(*client).loss.is_some();
-        let (known, unknown): (Vec<u32>, Vec<u32>) = from.shuffled().into_iter().partition(is_known);
+        let (known, unknown): (Vec<u32>, Vec<u32>) =
+            from.shuffled().into_iter().partition(is_known);
         let decayed = params.get(EXPLORATION)
             * libm::pow(params.get(DECAY), f64::from(from.round.saturating_sub(1)));
         let share = decayed.max(params.get(LEAST));
