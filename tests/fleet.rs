@@ -50,8 +50,13 @@ fn choosing(name: &'static str) -> Vec<&'static str> {
     };
     let more = more.iter().flat_map(|value| ["--strategy-arg", value]);
     let mut flags: Vec<_> = ["--strategy", name].into_iter().chain(more).collect();
-    if name == "fedasync" {
-        flags.extend(["--clients-per-round", "1"]);
+    match name {
+        "fedasync" => flags.extend(["--clients-per-round", "1"]),
+        // Its `rho` is the momentum of the optimizer.
+        "fednova" => {
+            flags.extend(["--optimizer", "momentum", "--optimizer-arg", "momentum=0.5"]);
+        }
+        _ => {}
     }
     flags
 }

@@ -224,7 +224,7 @@ impl RunningPrivacy {
     pub fn restore(&mut self, part: &StatePart) -> bool {
         let norm = part.numbers.get(NORM).copied().unwrap_or(f64::NAN);
         let rounds = part.vectors.get(ROUNDS).map_or(&[][..], Vec::as_slice);
-        if !(norm > 0.0) || rounds.len() != self.rounds.len() {
+        if norm.is_nan() || norm <= 0.0 || rounds.len() != self.rounds.len() {
             return false;
         }
         self.clipping_norm = norm;

@@ -177,14 +177,10 @@ fn neither_order_of_arrival_nor_a_resume_changes_a_trace() {
         // Those with windows have all clients in them most of the time: the quorum is no matter here.
         let _ = selection.set("share", 1.0);
         let (one, memories) = run(&some, selection, None, 0);
-        let of = |(at, trace): (usize, &(Vec<u32>, Vec<(u32, u32)>, Option<u64>))| {
-            trace
-                .1
-                .iter()
-                .filter(|(_, round)| *round < at as u32 + 1)
-                .count()
-        };
-        stale += one.iter().enumerate().map(of).sum::<usize>();
+        for (at, (_, counted, _)) in one.iter().enumerate() {
+            let old = counted.iter().filter(|(_, round)| *round < at as u32 + 1);
+            stale += old.count();
+        }
         for order in 1..4 {
             let (other, _) = run(&some, selection, None, order);
             assert_eq!(one, other, "seed {seed}, {selection:?}");

@@ -142,7 +142,7 @@ fn histogram(evaluation: &RoundEvaluation) -> Option<Figure> {
     }
     let bar = |bin: usize| {
         let from = 100 * bin / BINS;
-        let label = if bin % 4 == 0 {
+        let label = if bin.is_multiple_of(4) {
             from.to_string()
         } else {
             String::new()

@@ -132,7 +132,7 @@ pub enum DataCommand {
     /// Fetch a data set that has a name
     Get(GetArgs),
     /// Print what each device of a run would get, before any run: examples by class, by device
-    Show(ShowArgs),
+    Show(Box<ShowArgs>),
 }
 
 #[derive(Args)]

@@ -173,7 +173,8 @@ impl Recordings {
                 .ok()
                 .filter(|&class| class < classes.len())?;
             let values: Vec<f64> = values.into_iter().map(f64::from_bits).collect();
-            let usable = values.len() % CHANNELS.len() == 0 && values.iter().all(|v| v.is_finite());
+            let usable =
+                values.len().is_multiple_of(CHANNELS.len()) && values.iter().all(|v| v.is_finite());
             usable.then_some(Recording {
                 subject: subject as i64,
                 class,

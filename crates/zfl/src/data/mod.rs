@@ -20,7 +20,7 @@ pub fn data(args: DataArgs, root: &Root) -> Result<()> {
     match args.command {
         DataCommand::List => list(root),
         DataCommand::Get(args) => get::get(&args, root),
-        DataCommand::Show(args) => show(args, root),
+        DataCommand::Show(args) => show(*args, root),
     }
 }
 
