@@ -1,6 +1,6 @@
 //! HTTP over TCP for listeners that strangers reach: whatever they do, there is a place for everyone else.
 //!
-//! [`serve`] answers one exchange a connection, and always accepts the next: where no place is left, a
+//! [`serve()`] answers one exchange a connection, and always accepts the next: where no place is left, a
 //! connection goes that has least right to its own. Terms:
 //!
 //! - A *place* is a connection that is open. [`Limits::places`] bounds them all.

@@ -27,7 +27,7 @@ const MAX_ERROR: usize = 16 << 10;
 /// Runs an experiment to its end.
 ///
 /// # Errors
-/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin. A run that
+/// A [`Refusal`] of what cannot be meant; any other failure to begin. A run that
 /// failed in a round is a summary that says so.
 pub fn run(of: impl Into<Runner>, observer: impl Observer + 'static) -> Result<RunSummary> {
     of.into().run(observer)

@@ -21,7 +21,7 @@ const OTHER_FILES: u64 = 64;
 /// Carries `zfl client` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
+/// A [`Refusal`] of what cannot be meant; any other failure to begin.
 pub fn client(args: &ClientArgs, root: &Root) -> Result<u8> {
     let secret = join_secret(args.join_secret.as_deref(), std::env::var_os(VARIABLE))?;
     let name = format!("{}-client-{}", place::timestamp_now(), args.clients);

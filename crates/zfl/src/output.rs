@@ -28,7 +28,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Prints a line that was asked for.
 ///
 /// # Errors
-/// As of [`print`].
+/// As of [`print()`].
 pub fn line(text: &str) -> Result<()> {
     print(&format!("{text}\n"))
 }
@@ -36,7 +36,7 @@ pub fn line(text: &str) -> Result<()> {
 /// Outcome of writing what was asked for.
 ///
 /// # Errors
-/// As of [`print`].
+/// As of [`print()`].
 pub fn asked_for(written: io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),

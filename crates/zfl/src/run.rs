@@ -20,7 +20,7 @@ const ZEPHYR: &str = "cargo xtask setup --zephyr && cargo xtask build-guest --bo
 /// Carries `zfl run` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; any other failure to begin.
+/// A [`Refusal`] of what cannot be meant; any other failure to begin.
 pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
     if let Some(parent) = args.of_sweep {
         zfl_sandbox::signals::belong_to(parent).context("cannot belong to a sweep")?;

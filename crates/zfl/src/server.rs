@@ -14,7 +14,7 @@ use zfl_runner::Listening;
 /// Carries `zfl server` out, and returns the exit status.
 ///
 /// # Errors
-/// A [`Refusal`](zfl_experiment::Refusal) of what cannot be meant; that the address is taken; any
+/// A [`Refusal`] of what cannot be meant; that the address is taken; any
 /// other failure to begin.
 pub fn server(args: &ServerArgs, root: &Root, began: Instant) -> Result<u8> {
     args.display.check()?;
