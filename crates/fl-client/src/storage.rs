@@ -366,7 +366,9 @@ mod tests {
     #[test]
     fn the_state_that_counts_is_there_whenever_the_power_fails() {
         let blocks = octets(OWNER.count) as usize / BLOCK / 2;
-        for fails_after in 0..=blocks {
+        // Miri takes its time: before the first block, and never.
+        let step = if cfg!(miri) { blocks } else { 1 };
+        for fails_after in (0..=blocks).step_by(step) {
             let mut ram = Ram::new();
             save(&mut ram, OWNER, (2, 0), &buffers(2.0)).unwrap();
             save(&mut ram, OWNER, (3, 2), &buffers(3.0)).unwrap();
