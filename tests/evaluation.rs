@@ -42,7 +42,7 @@ fn table(run: &Path, name: &str, columns: &[&str]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What a model of one hidden layer says of an example, in plain loops in double precision: class and loss.
+/// Verdict of a model of one hidden layer on an example, in plain loops in double precision: class and loss.
 fn predict(
     params: &[f32],
     pixels: &[u8],

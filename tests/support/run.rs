@@ -255,7 +255,7 @@ fn events(path: &Path) -> Vec<Value> {
 }
 
 impl Run {
-    /// What each device kept last and nobody else has, by client: its round and its numbers.
+    /// Numbers that each device kept last and nobody else has, by client: its round and its numbers.
     pub fn kept_on_devices(&self) -> Vec<(u32, u32, Vec<u8>)> {
         let images = fs::read_dir(self.out().join("storage")).expect("devices have storage");
         let mut kept: Vec<_> = images.map(|image| kept(&image.unwrap().path())).collect();

@@ -99,7 +99,7 @@ pub(crate) struct RunningPrivacy {
     rounds: Vec<u32>,
 }
 
-/// What follows from a round once its model is taken.
+/// Consequences of a round once its model is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent {
     clipping_norm: f64,
@@ -158,7 +158,7 @@ impl RunningPrivacy {
         protected
     }
 
-    /// What follows from the updates of a round.
+    /// Consequences of the updates of a round.
     pub fn spent(&self, round: u32, updates: &[Update]) -> Spent {
         Spent {
             clipping_norm: self.adapted(round, updates),

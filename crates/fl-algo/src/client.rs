@@ -321,7 +321,7 @@ impl LocalRule {
         self.half.keeps_personal(&self.params, &self.sizes)
     }
 
-    /// What stays on the device and nobody else has, in its order: the end of the model, then vectors.
+    /// Numbers that stay on the device and nobody else has, in their order: the end of the model, then vectors.
     pub fn personal_part<'a>(&'a self, weights: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
         let model = weights.get(self.travelling()..).unwrap_or(&[]);
         let own = (0..)

@@ -39,7 +39,7 @@ fn models(numbers: usize) -> String {
     }
 }
 
-/// What of it there is by default and, if that is something else, with a parameter that is not 0.
+/// Amount by default and, if that is something else, with a parameter that is not 0.
 fn with_parameters(half: &DeviceHalf, of: impl Fn(&Params) -> String) -> String {
     let usual = Params::defaults(half.params);
     let mut text = of(&usual);

@@ -1,4 +1,4 @@
-//! What holds of every algorithm in the list, whatever it does.
+//! Properties of every algorithm in the list, whatever it does.
 
 mod common;
 

@@ -100,7 +100,7 @@ impl Buffers {
         self.update.residual_arrived(round);
     }
 
-    /// What stays on the device and nobody else has, number by number.
+    /// Numbers that stay on the device and nobody else has, number by number.
     pub fn personal(&self) -> impl Iterator<Item = &f32> {
         let own = self.rule.personal_part(&self.params).flatten();
         own.chain(self.update.residual())

@@ -16,7 +16,7 @@ pub struct Set {
     pub licence: &'static str,
     /// Bytes that are fetched; 0 if nothing is.
     pub fetched_bytes: u64,
-    /// Where it can be had by hand.
+    /// Address from which it can be had by hand.
     pub address: &'static str,
     /// Names and SHA-256 of the files that are fetched.
     pub files: &'static [(&'static str, &'static str)],

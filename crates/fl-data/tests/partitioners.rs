@@ -1,4 +1,4 @@
-//! What every partitioner keeps, whatever it is asked for.
+//! Properties of every partitioner, whatever it is asked for.
 
 use fl_data::{Natural, PARTITIONERS, Partition, PartitionError, PartitionRequest, Partitioner};
 use fl_param::{ParamSpec, Params};
@@ -81,7 +81,7 @@ proptest! {
     }
 }
 
-/// What a partitioner has dealt once, it deals for ever: runs are repeated by later versions.
+/// Parts that a partitioner has dealt once are dealt for ever: runs are repeated by later versions.
 #[test]
 fn the_same_seed_deals_the_same_for_ever() {
     let labels: Vec<u8> = (0..3_000_u32).map(|index| (index * 7 % 10) as u8).collect();

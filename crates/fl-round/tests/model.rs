@@ -58,7 +58,7 @@ struct World {
     machine: Machine,
     /// State at the end of the last complete round.
     memory: Memory,
-    /// What had counted by then, and what had come for nothing.
+    /// Updates that had counted by then, and those that had come for nothing.
     ends: [BTreeSet<(u32, u32)>; 2],
     now: u64,
     pending: Vec<Pending>,

@@ -228,7 +228,7 @@ pub fn numbers(groups: &[Group]) -> Vec<Figure> {
     shown.filter_map(figure).collect()
 }
 
-/// What every client of a split got, a bar for each.
+/// Share of every client of a split, a bar for each.
 pub fn shares(name: &str, label: &str, split: &[Vec<u32>]) -> Option<Figure> {
     let classes = split.iter().map(Vec::len).max()?;
     if split.len() > MAX_BARS || classes == 0 {

@@ -14,7 +14,7 @@ const LATE: usize = 10;
 /// A row that is done.
 #[derive(Debug)]
 pub struct Results {
-    /// When and where it was measured.
+    /// Date and machine of the measurement.
     pub measured: String,
     /// Time of all runs, in seconds.
     pub runs_s: f64,

@@ -326,7 +326,7 @@ impl Script {
         self.emit(Event::RoundFinished { record });
     }
 
-    /// What devices find about a model that is as good on the test set, and about their own.
+    /// Findings of devices about a model that is as good on the test set, and about their own.
     fn evaluation(&mut self, round: u32, accuracy: f64) -> RoundEvaluation {
         // What is drawn here changes nothing that comes later.
         let random = self.random;

@@ -125,7 +125,7 @@ static KINDS: [Kind; 3] = [
 ];
 
 impl PrivacyChoice {
-    /// What the aggregator and the devices do.
+    /// Work of the aggregator and of the devices.
     pub fn privacy(&self) -> Privacy {
         Privacy {
             mechanism: (self.kind.mechanism)(&self.params),

@@ -112,7 +112,7 @@ pub struct Federation {
     pub clients: Vec<Client>,
     pub server: Box<dyn ServerRule>,
     pub states: BTreeMap<u32, KeptVectors>,
-    /// What stays of the model on each client.
+    /// Part of the model that stays on each client.
     pub kept: BTreeMap<u32, Vec<f32>>,
     pub global: Vec<f32>,
     pub round: u32,

@@ -56,7 +56,7 @@ pub struct Aggregator {
     /// Port that QEMU forwards to the device.
     pub device: SocketAddrV4,
     job: Job,
-    /// What the device shows at `/id`, and obeys.
+    /// Word that the device shows at `/id`, and obeys.
     word: Arc<OnceLock<String>>,
     updates: Mutex<Receiver<Update>>,
 }
