@@ -25,9 +25,19 @@ pub(crate) fn is_part(name: &str) -> bool {
     name == FACTS || name.starts_with(UNDER_WAY)
 }
 
-/// Facts as they are saved. What never changes is not among them.
+/// Facts as they are saved.
 #[derive(Serialize, Deserialize)]
-struct SavedFacts {
+#[serde(transparent)]
+struct SavedFacts(#[serde(with = "FieldsOfFacts")] Facts);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Facts")]
+struct FieldsOfFacts {
+    /// The run tells it, as the budget.
+    #[serde(skip)]
+    num_examples: u32,
+    #[serde(skip)]
+    budget_j: Option<f64>,
     times_chosen: u32,
     last_chosen: u32,
     last_counted: u32,
@@ -129,7 +139,7 @@ impl Remembered {
         } = self.memory;
         let saved = Saved {
             simulated_us,
-            facts: facts.into_iter().map(SavedFacts::from).collect(),
+            facts: facts.into_iter().map(SavedFacts).collect(),
         };
         let part = |text, vectors| StatePart {
             round,
@@ -167,7 +177,7 @@ pub(crate) fn restore(shared: &Shared, dir: &StateDir) -> Result<BTreeMap<u32, u
             let clients = shared.config.clients as usize;
             ensure!(saved.facts.len() == clients, "{}", read());
             memory.simulated_us = saved.simulated_us;
-            memory.facts = saved.facts.into_iter().map(Facts::from).collect();
+            memory.facts = saved.facts.into_iter().map(|saved| saved.0).collect();
         } else if name.starts_with(UNDER_WAY) {
             let saved: SavedUpdate = serde_json::from_str(&part.text).with_context(read)?;
             let client = saved.record.client;
@@ -219,52 +229,4 @@ fn recalled(saved: SavedUpdate, sections: Sections) -> (Taken, Received) {
     };
     let update = Some(update);
     (taken, Received { record, update })
-}
-
-impl From<Facts> for SavedFacts {
-    fn from(facts: Facts) -> Self {
-        let Facts {
-            times_chosen,
-            last_chosen,
-            last_counted,
-            loss,
-            took_us,
-            round_j,
-            used_j,
-            ..
-        } = facts;
-        Self {
-            times_chosen,
-            last_chosen,
-            last_counted,
-            loss,
-            took_us,
-            round_j,
-            used_j,
-        }
-    }
-}
-
-impl From<SavedFacts> for Facts {
-    fn from(saved: SavedFacts) -> Self {
-        let SavedFacts {
-            times_chosen,
-            last_chosen,
-            last_counted,
-            loss,
-            took_us,
-            round_j,
-            used_j,
-        } = saved;
-        Self {
-            times_chosen,
-            last_chosen,
-            last_counted,
-            loss,
-            took_us,
-            round_j,
-            used_j,
-            ..Self::default()
-        }
-    }
 }

@@ -14,6 +14,7 @@
 
 pub mod boards;
 pub mod choice;
+mod derived;
 mod encoding;
 pub mod estimate;
 mod examples;

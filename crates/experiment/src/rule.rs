@@ -16,6 +16,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use zfl_schema::nearest;
 
+mod declared;
 mod kinds;
 mod optimizers;
 mod privacies;

@@ -311,4 +311,20 @@ mod tests {
         let mut machine = machines.launch(launch).await.unwrap();
         assert_eq!((&mut machine.ended).await.unwrap().code(), Some(0));
     }
+
+    #[tokio::test]
+    async fn a_machine_makes_the_file_of_its_disk_no_longer() {
+        let machines = start();
+        let disk = tempfile::tempfile().unwrap();
+        disk.set_len(1_000).unwrap();
+        let given = OwnedFd::from(disk.try_clone().unwrap());
+        let script = format!("head -c 5000 /dev/zero >&{}", given.as_raw_fd());
+        let launch = Launch {
+            given: vec![given],
+            ..shell(&script)
+        };
+        let mut machine = machines.launch(launch).await.unwrap();
+        assert_ne!((&mut machine.ended).await.unwrap().code(), Some(0));
+        assert_eq!(disk.metadata().unwrap().len(), 1_000);
+    }
 }

@@ -1,22 +1,20 @@
 //! Optimizers of the devices: `[optimizer]`, `--optimizer`, `--optimizer-arg`.
 
-use super::{Chosen, RuleKind};
+use super::Chosen;
+use super::declared::{Declared, DeclaredChoice};
 use fl_nn::Optimizer;
-use fl_param::{ParamError, ParamSpec, Params};
+use fl_param::{ParamSpec, Params};
 use zfl_aggregator::LocalOptimizer;
 
 /// An optimizer with the values of its parameters.
 pub type Optimizing = Chosen<OptimizerChoice>;
 
 /// An optimizer with the values of its parameters.
-#[derive(Clone, Copy)]
-pub struct OptimizerChoice {
-    kind: &'static Kind,
-    params: Params,
-}
+pub type OptimizerChoice = DeclaredChoice<Kind>;
 
 /// Declaration of an optimizer.
-struct Kind {
+#[derive(Clone, Copy)]
+pub struct Kind {
     name: &'static str,
     doc: &'static str,
     params: &'static [ParamSpec],
@@ -123,34 +121,18 @@ impl OptimizerChoice {
     }
 }
 
-impl RuleKind for OptimizerChoice {
+impl Declared for Kind {
     const KIND: &'static str = "optimizer";
-    const ARG: Option<(&'static str, &'static str)> = Some((
+    const ARG: (&'static str, &'static str) = (
         "optimizer-arg",
         "Parameter of --optimizer, as often as needed: weight_decay=1e-4",
-    ));
+    );
 
-    fn all() -> Vec<Self> {
-        let with_defaults = |kind: &'static Kind| Self {
-            kind,
-            params: Params::defaults(kind.params),
-        };
-        KINDS.iter().map(with_defaults).collect()
+    fn list() -> &'static [Self] {
+        &KINDS
     }
 
-    fn name(&self) -> &'static str {
-        self.kind.name
-    }
-
-    fn doc(&self) -> &'static str {
-        self.kind.doc
-    }
-
-    fn values(&self) -> Vec<(&'static ParamSpec, f64)> {
-        self.params.iter().collect()
-    }
-
-    fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
-        self.params.set(name, value)
+    fn declaration(&self) -> (&'static str, &'static str, &'static [ParamSpec]) {
+        (self.name, self.doc, self.params)
     }
 }

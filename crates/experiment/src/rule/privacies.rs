@@ -1,21 +1,19 @@
 //! Differential privacy: `[privacy]`, `--privacy`, `--privacy-arg`.
 
-use super::{Chosen, RuleKind};
-use fl_param::{ParamError, ParamSpec, Params};
+use super::Chosen;
+use super::declared::{Declared, DeclaredChoice};
+use fl_param::{ParamSpec, Params};
 use zfl_aggregator::{Adaptation, Mechanism, Privacy};
 
 /// A mechanism of differential privacy with the values of its parameters.
 pub type Hiding = Chosen<PrivacyChoice>;
 
 /// A mechanism of differential privacy with the values of its parameters.
-#[derive(Clone, Copy)]
-pub struct PrivacyChoice {
-    kind: &'static Kind,
-    params: Params,
-}
+pub type PrivacyChoice = DeclaredChoice<Kind>;
 
 /// Declaration of a mechanism.
-struct Kind {
+#[derive(Clone, Copy)]
+pub struct Kind {
     name: &'static str,
     doc: &'static str,
     params: &'static [ParamSpec],
@@ -137,38 +135,19 @@ impl PrivacyChoice {
     }
 }
 
-impl RuleKind for PrivacyChoice {
+impl Declared for Kind {
     const KIND: &'static str = "privacy";
-    const ARG: Option<(&'static str, &'static str)> = Some((
+    const ARG: (&'static str, &'static str) = (
         "privacy-arg",
         "Parameter of --privacy, as often as needed: noise_multiplier=0.5",
-    ));
+    );
+    const HAS_USUAL: bool = false;
 
-    fn all() -> Vec<Self> {
-        let with_defaults = |kind: &'static Kind| Self {
-            kind,
-            params: Params::defaults(kind.params),
-        };
-        KINDS.iter().map(with_defaults).collect()
+    fn list() -> &'static [Self] {
+        &KINDS
     }
 
-    fn usual() -> Option<Self> {
-        None
-    }
-
-    fn name(&self) -> &'static str {
-        self.kind.name
-    }
-
-    fn doc(&self) -> &'static str {
-        self.kind.doc
-    }
-
-    fn values(&self) -> Vec<(&'static ParamSpec, f64)> {
-        self.params.iter().collect()
-    }
-
-    fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
-        self.params.set(name, value)
+    fn declaration(&self) -> (&'static str, &'static str, &'static [ParamSpec]) {
+        (self.name, self.doc, self.params)
     }
 }

@@ -1,21 +1,19 @@
 //! Schedules of the learning rate: `[schedule]`, `--schedule`, `--schedule-arg`.
 
-use super::{Chosen, RuleKind};
-use fl_param::{ParamError, ParamSpec, Params};
+use super::Chosen;
+use super::declared::{Declared, DeclaredChoice};
+use fl_param::{ParamSpec, Params};
 use zfl_aggregator::{Course, Schedule};
 
 /// A schedule with the values of its parameters.
 pub type Scheduling = Chosen<ScheduleChoice>;
 
 /// A schedule with the values of its parameters.
-#[derive(Clone, Copy)]
-pub struct ScheduleChoice {
-    kind: &'static Kind,
-    params: Params,
-}
+pub type ScheduleChoice = DeclaredChoice<Kind>;
 
 /// Declaration of a schedule.
-struct Kind {
+#[derive(Clone, Copy)]
+pub struct Kind {
     name: &'static str,
     doc: &'static str,
     params: &'static [ParamSpec],
@@ -135,34 +133,18 @@ impl ScheduleChoice {
     }
 }
 
-impl RuleKind for ScheduleChoice {
+impl Declared for Kind {
     const KIND: &'static str = "schedule";
-    const ARG: Option<(&'static str, &'static str)> = Some((
+    const ARG: (&'static str, &'static str) = (
         "schedule-arg",
         "Parameter of --schedule, as often as needed: gamma=0.98",
-    ));
+    );
 
-    fn all() -> Vec<Self> {
-        let with_defaults = |kind: &'static Kind| Self {
-            kind,
-            params: Params::defaults(kind.params),
-        };
-        KINDS.iter().map(with_defaults).collect()
+    fn list() -> &'static [Self] {
+        &KINDS
     }
 
-    fn name(&self) -> &'static str {
-        self.kind.name
-    }
-
-    fn doc(&self) -> &'static str {
-        self.kind.doc
-    }
-
-    fn values(&self) -> Vec<(&'static ParamSpec, f64)> {
-        self.params.iter().collect()
-    }
-
-    fn set(&mut self, name: &str, value: f64) -> Result<(), ParamError> {
-        self.params.set(name, value)
+    fn declaration(&self) -> (&'static str, &'static str, &'static [ParamSpec]) {
+        (self.name, self.doc, self.params)
     }
 }

@@ -9,6 +9,7 @@
 //! # Memory
 //! One vector beside the model: `v` is trained first, in the place of the model, while `w` takes its place.
 
+use super::fedprox;
 use crate::client::{ClientRule, LocalJob, Pass, PassPlan};
 use crate::registry::{Algorithm, DeviceHalf};
 use crate::vector::{Length, VectorSpec, Vectors};
@@ -100,10 +101,7 @@ impl ClientRule for Ditto {
         gradient: &mut [f32],
     ) {
         let lambda = params.get(LAMBDA) as f32;
-        let global = vectors.get(PERSONAL).get(first..).unwrap_or(&[]);
-        for ((slope, weight), global) in gradient.iter_mut().zip(weights).zip(global) {
-            *slope += lambda * (weight - global);
-        }
+        fedprox::pull_back(lambda, vectors.get(PERSONAL), first, weights, gradient);
     }
 
     fn end(

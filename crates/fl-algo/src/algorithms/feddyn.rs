@@ -12,6 +12,7 @@
 //! One vector beside the model: while it trains, `x - d` takes the place of `d`, and `w - (x - d)` is the
 //! next `d`. It is the client's alone and never travels.
 
+use super::fedprox;
 use crate::client::{ClientRule, LocalJob, Pass, PassPlan};
 use crate::registry::{Algorithm, DeviceHalf};
 use crate::vector::{Length, VectorSpec, Vectors};
@@ -100,10 +101,7 @@ impl ClientRule for Dynamic {
         gradient: &mut [f32],
     ) {
         let alpha = params.get(ALPHA) as f32;
-        let centre = vectors.get(DRIFT).get(first..).unwrap_or(&[]);
-        for ((slope, weight), centre) in gradient.iter_mut().zip(weights).zip(centre) {
-            *slope += alpha * (weight - centre);
-        }
+        fedprox::pull_back(alpha, vectors.get(DRIFT), first, weights, gradient);
     }
 
     fn end(

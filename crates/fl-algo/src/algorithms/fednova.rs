@@ -89,7 +89,8 @@ impl ClientRule for Nova {
         weights: &[f32],
         gradient: &mut [f32],
     ) {
-        fedprox::pull_back(params.get(MU) as f32, vectors, first, weights, gradient);
+        let global = vectors.get(fedprox::GLOBAL);
+        fedprox::pull_back(params.get(MU) as f32, global, first, weights, gradient);
     }
 
     fn metrics(&self, _: &Params, vectors: &Vectors, report: &mut dyn FnMut(&str, f32)) {

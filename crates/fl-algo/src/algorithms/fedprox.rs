@@ -13,7 +13,7 @@ use fl_param::{ParamSpec, Params};
 const MU: &str = "proximal_mu";
 
 /// The global model of the round.
-const GLOBAL: usize = 0;
+pub(super) const GLOBAL: usize = 0;
 
 /// The vector of the global model.
 pub(super) const GLOBAL_MODEL: VectorSpec = VectorSpec {
@@ -74,7 +74,13 @@ impl ClientRule for Proximal {
         weights: &[f32],
         gradient: &mut [f32],
     ) {
-        pull_back(params.get(MU) as f32, vectors, first, weights, gradient);
+        pull_back(
+            params.get(MU) as f32,
+            vectors.get(GLOBAL),
+            first,
+            weights,
+            gradient,
+        );
     }
 }
 
@@ -84,16 +90,19 @@ pub(super) fn keep_global(weights: &[f32], vectors: &mut Vectors) {
     global.zip(weights).for_each(|(to, from)| *to = *from);
 }
 
-/// Adds the gradient of `mu/2 |w - x|^2`.
+/// Adds the gradient of `mu/2 |w - x|^2`, `x` the centre.
+///
+/// # Shapes
+/// `centre`: as the model; `weights`, `gradient`: the same part of it, from number `first` on.
 pub(super) fn pull_back(
     mu: f32,
-    vectors: &Vectors,
+    centre: &[f32],
     first: usize,
     weights: &[f32],
     gradient: &mut [f32],
 ) {
-    let global = vectors.get(GLOBAL).get(first..).unwrap_or(&[]);
-    for ((slope, weight), global) in gradient.iter_mut().zip(weights).zip(global) {
-        *slope += mu * (weight - global);
+    let centre = centre.get(first..).unwrap_or(&[]);
+    for ((slope, weight), centre) in gradient.iter_mut().zip(weights).zip(centre) {
+        *slope += mu * (weight - centre);
     }
 }

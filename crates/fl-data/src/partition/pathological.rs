@@ -22,14 +22,7 @@ impl Partitioner for Pathological {
     }
 
     fn params(&self) -> &'static [ParamSpec] {
-        &[ParamSpec {
-            name: "classes_per_client",
-            default: 2.0,
-            min: 1.0,
-            max: 256.0,
-            whole: true,
-            doc: "Classes of which a device has examples",
-        }]
+        &[pool::CLASSES_PER_CLIENT]
     }
 
     fn decides_sizes(&self) -> bool {
@@ -43,7 +36,7 @@ impl Partitioner for Pathological {
     ) -> Result<Partition, PartitionError> {
         let mut rng = Pcg32::new(Purpose::SkewedPartition, request.seed);
         let classes = pool::by_class(request, pool::examples(request)?, &mut rng);
-        let each = params.whole("classes_per_client") as usize;
+        let each = params.whole(pool::CLASSES_PER_CLIENT.name) as usize;
         let takers = takers(&classes, request.sizes.len(), each, &mut rng)?;
         let mut parts = vec![Vec::new(); request.sizes.len()];
         for (class, (examples, takers)) in classes.iter().zip(&takers).enumerate() {

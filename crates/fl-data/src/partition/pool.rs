@@ -1,7 +1,18 @@
 //! The examples that are dealt out: as many as the clients ask for in all, chosen at random.
 
 use super::{PartitionError, PartitionRequest};
+use fl_param::ParamSpec;
 use fl_rng::Pcg32;
+
+/// Classes that each client has.
+pub(super) const CLASSES_PER_CLIENT: ParamSpec = ParamSpec {
+    name: "classes_per_client",
+    default: 2.0,
+    min: 1.0,
+    max: 256.0,
+    whole: true,
+    doc: "Classes of which a device has examples",
+};
 
 /// Number of examples to deal out: the sum of the sizes asked for.
 ///

@@ -24,14 +24,7 @@ impl Partitioner for PowerLaw {
 
     fn params(&self) -> &'static [ParamSpec] {
         &[
-            ParamSpec {
-                name: "classes_per_client",
-                default: 2.0,
-                min: 1.0,
-                max: 256.0,
-                whole: true,
-                doc: "Classes of which a device has examples",
-            },
+            pool::CLASSES_PER_CLIENT,
             ParamSpec {
                 name: "min_per_class",
                 default: 5.0,
@@ -66,7 +59,7 @@ impl Partitioner for PowerLaw {
         let takers = takers(
             &classes,
             clients,
-            params.whole("classes_per_client") as usize,
+            params.whole(pool::CLASSES_PER_CLIENT.name) as usize,
         )?;
         let mut parts = vec![Vec::new(); clients];
         for (class, (examples, takers)) in classes.iter().zip(&takers).enumerate() {

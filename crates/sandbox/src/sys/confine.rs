@@ -11,12 +11,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Gid, Pid, Uid, getpid, getppid, setgroups, setpgid, setresgid, setresuid};
 
 /// Confinement of one process. Whoever makes it keeps its descriptors open until the process is spawned.
 #[derive(Debug, Default)]
 pub(crate) struct Confinement {
-    /// Descriptors that the process has, under the same numbers; it has no others but 0, 1 and 2.
+    /// Descriptors that the process has, under the same numbers; it has no others but 0, 1 and 2. Files among
+    /// them become no longer than the longest of them is.
     pub(crate) given: Vec<RawFd>,
     /// Namespaces to be in: of mounts and of the network.
     pub(crate) rooms: Option<[RawFd; 2]>,
@@ -35,10 +37,14 @@ pub(crate) struct Confinement {
 /// no capability and can gain none; it leaves no core dump.
 pub(crate) fn confine(command: &mut Command, confinement: Confinement) {
     let parent = getpid();
+    let longest = longest_file(&confinement.given);
     let confine = move || {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         prctl::set_thp_disable(true)?;
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+        longest.map_or(Ok(()), |octets| {
+            setrlimit(Resource::RLIMIT_FSIZE, octets, octets)
+        })?;
         enter(confinement.rooms)?;
         drop_privileges(confinement.user)?;
         confinement.rules.map_or(Ok(()), restrict)?;
@@ -52,6 +58,16 @@ pub(crate) fn confine(command: &mut Command, confinement: Confinement) {
     // SAFETY: between fork and exec only system calls are made; nothing is allocated and no lock
     // is taken (the vector was made before, errors carry a number).
     unsafe { command.pre_exec(confine) };
+}
+
+/// Length of the longest file among these descriptors, in bytes; `None` if none is a file.
+fn longest_file(given: &[RawFd]) -> Option<u64> {
+    let files = given.iter().filter_map(|&fd| fstat(borrow(fd)).ok());
+    let files = files
+        .filter(|file| SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG);
+    files
+        .filter_map(|file| u64::try_from(file.st_size).ok())
+        .max()
 }
 
 fn enter(rooms: Option<[RawFd; 2]>) -> io::Result<()> {
