@@ -226,7 +226,11 @@ fn a_sweep_of_24_runs_that_was_killed_goes_on_and_redoes_nothing() {
     for (run, then) in &before {
         let name = run.display();
         assert_eq!(written(run), *then, "{name} was done again");
-        assert_eq!(events(run, "\"run_started\""), 1, "{name} was started again");
+        assert_eq!(
+            events(run, "\"run_started\""),
+            1,
+            "{name} was started again"
+        );
         assert_eq!(events(run, "\"run_resumed\""), 0, "{name} was gone on with");
     }
     // Two were under way; the others began once.
