@@ -6,9 +6,9 @@
 
 use core::ptr;
 
+use super::descriptors::{SPURIOUS_VECTOR, TIMER_VECTOR};
+use super::{cpu, interrupts};
 use crate::boot_cell::BootCell;
-use crate::descriptors::{SPURIOUS_VECTOR, TIMER_VECTOR};
-use crate::{cpu, interrupts};
 
 const APIC: usize = 0xfee0_0000;
 const SPURIOUS: usize = 0xf0;

@@ -7,8 +7,8 @@ use fl_client::storage::{BLOCK, Storage, StorageError};
 use virtio_drivers::device::blk::{SECTOR_SIZE, VirtIOBlk};
 use virtio_drivers::transport::{DeviceType, SomeTransport};
 
-use crate::console;
-use crate::virtio::{IdentityMapped, find};
+use super::IdentityMapped;
+use crate::{arch, console};
 
 const _: () = assert!(BLOCK == SECTOR_SIZE);
 
@@ -18,7 +18,7 @@ pub struct Disk(VirtIOBlk<IdentityMapped, SomeTransport<'static>>);
 impl Disk {
     /// Finds the machine's disk and readies it; `None` if it has none.
     pub fn open() -> Option<Self> {
-        let found = find::device(DeviceType::Block).ok().flatten()?;
+        let found = arch::virtio_device(DeviceType::Block).ok().flatten()?;
         match VirtIOBlk::new(found.transport) {
             Ok(mut disk) => {
                 // Its line may be that of the network card.

@@ -4,7 +4,7 @@
 //! its time-stamp counter against an I/O port, which is weak, and nothing at all where QEMU counts
 //! instructions (`-icount`): there the boards have RDRAND.
 
-use crate::cpu;
+use super::cpu;
 
 /// Port whose reading takes the emulator or the bus a little longer or shorter each time: the status of COM1.
 const SLOW_PORT: u16 = 0x3fd;

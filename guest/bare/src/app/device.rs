@@ -6,16 +6,15 @@ use core::fmt::Write as _;
 use fl_client::{Activity, Config, Device, Port};
 use fl_shell::command::Run;
 
+use super::net::{Addressing, Network};
+use super::port::GuestPort;
+use crate::arch::interrupts::Sources;
+use crate::arch::{ISA, Nic};
 use crate::boot_cell::BootCell;
-use crate::interrupts::Sources;
-use crate::net::{Addressing, Network};
-use crate::nic::{Nic, NicError};
-use crate::port::GuestPort;
+use crate::driver::card::{Card, NicError};
 
 /// Port on which the device listens.
 const HTTP_PORT: u16 = 80;
-/// Instruction set of this machine.
-const ISA: &str = "i686";
 /// Examples between two looks at the network and the serial line: some 2 ms under emulation.
 const STEP_EXAMPLES: u32 = 16;
 

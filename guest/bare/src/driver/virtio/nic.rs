@@ -11,67 +11,22 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::{DeviceType, SomeTransport};
-use zfl_bare::segments::SegmentCounters;
 
-use crate::virtio::{IdentityMapped, find};
-use crate::{heap, interrupts};
+use super::IdentityMapped;
+use crate::arch::{interrupts, virtio_device};
+use crate::driver::card::{Card, FrameCounters, NicError, QUEUE_FRAMES};
+use crate::heap;
 
-/// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
-pub const QUEUE_FRAMES: usize = 16;
 /// A frame and virtio's header of 12 bytes; the driver insists on at least 1526.
 const BUFFER_BYTES: usize = 1536;
 
-type Card = VirtIONetRaw<IdentityMapped, SomeTransport<'static>, QUEUE_FRAMES>;
+type Driver = VirtIONetRaw<IdentityMapped, SomeTransport<'static>, QUEUE_FRAMES>;
 type Buffer = Box<[u8]>;
-
-/// Reason for a missing network.
-#[derive(Clone, Copy, Debug)]
-pub enum NicError {
-    /// No virtio network card on either bus.
-    Missing,
-    /// The card does not do what virtio asks of it.
-    Driver(virtio_drivers::Error),
-}
-
-impl fmt::Display for NicError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str(
-                "no network card: give QEMU -device virtio-net-device (microvm) or virtio-net-pci",
-            ),
-            Self::Driver(error) => write!(f, "the network card cannot be set up: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for NicError {}
-
-impl From<virtio_drivers::Error> for NicError {
-    fn from(error: virtio_drivers::Error) -> Self {
-        Self::Driver(error)
-    }
-}
-
-/// Totals since boot.
-#[derive(Debug, Default)]
-pub struct FrameCounters {
-    /// Frames received.
-    pub frames_in: u32,
-    /// Their bytes.
-    pub bytes_in: u64,
-    /// Frames sent.
-    pub frames_out: u32,
-    /// Their bytes.
-    pub bytes_out: u64,
-    /// TCP segments in those frames.
-    pub segments: SegmentCounters,
-}
 
 /// A virtio network card with its buffers. The tokens that smoltcp takes for one frame each both
 /// need the card, hence the `RefCell`; it is borrowed only inside a method, never across a callback.
@@ -81,7 +36,7 @@ pub struct Nic {
 }
 
 struct Inner {
-    card: Card,
+    card: Driver,
     /// Virtio's header before each frame: nothing asked of the card.
     header: Vec<u8>,
     /// Buffers that the card may fill, by its token.
@@ -93,11 +48,10 @@ struct Inner {
     counters: FrameCounters,
 }
 
-impl Nic {
-    /// Finds the machine's network card and readies it.
-    pub fn open() -> Result<Self, NicError> {
-        let found = find::device(DeviceType::Network)?.ok_or(NicError::Missing)?;
-        let mut card = Card::new(found.transport)?;
+impl Card for Nic {
+    fn open() -> Result<Self, NicError> {
+        let found = virtio_device(DeviceType::Network)?.ok_or(NicError::Missing)?;
+        let mut card = Driver::new(found.transport)?;
         card.enable_interrupts();
         let mut header = vec![0; BUFFER_BYTES];
         let header_bytes = card.fill_buffer_header(&mut header)?;
@@ -120,33 +74,27 @@ impl Nic {
         })
     }
 
-    /// The card's address.
-    pub fn mac_address(&self) -> [u8; 6] {
+    fn mac_address(&self) -> [u8; 6] {
         self.inner.borrow().card.mac_address()
     }
 
-    /// The card's interrupt line.
-    pub fn line(&self) -> u8 {
+    fn line(&self) -> u8 {
         self.line
     }
 
-    /// Serves the card's interrupt: its frames are then to be taken, and it may interrupt again.
-    pub fn acknowledge(&mut self) {
+    fn acknowledge(&mut self) {
         self.inner.get_mut().card.ack_interrupt();
         interrupts::unmask(self.line);
     }
 
-    /// True if a received frame waits.
-    ///
-    /// To be asked before sleeping. The card does not interrupt for a frame that it delivers before
-    /// it has seen that we took the one before; the fence makes us see such a frame.
-    pub fn has_received(&self) -> bool {
+    /// The card does not interrupt for a frame that it delivers before it has seen that we took the one before; the
+    /// fence makes us see such a frame.
+    fn has_received(&self) -> bool {
         fence(Ordering::SeqCst);
         self.inner.borrow().card.poll_receive().is_some()
     }
 
-    /// Takes the memory of every buffer to send in now, as far as there is some.
-    pub fn reserve(&mut self) {
+    fn reserve(&mut self) {
         let inner = self.inner.get_mut();
         let in_flight = inner.sending.iter().flatten().count();
         let missing = QUEUE_FRAMES.saturating_sub(inner.spare.len() + in_flight);
@@ -155,8 +103,7 @@ impl Nic {
         }
     }
 
-    /// Totals since boot.
-    pub fn counters<R>(&self, look: impl FnOnce(&FrameCounters) -> R) -> R {
+    fn counters<R>(&self, look: impl FnOnce(&FrameCounters) -> R) -> R {
         look(&self.inner.borrow().counters)
     }
 }

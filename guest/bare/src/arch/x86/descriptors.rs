@@ -7,8 +7,9 @@
 
 use core::arch::asm;
 
+use super::paging;
 use crate::boot_cell::BootCell;
-use crate::{image, paging};
+use crate::image;
 
 const CODE: u16 = 1 << 3;
 const DATA: u16 = 2 << 3;

@@ -7,8 +7,8 @@
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::descriptors::FIRST_LINE_VECTOR;
-use crate::{cpu, fatal};
+use super::descriptors::FIRST_LINE_VECTOR;
+use super::{cpu, exception};
 
 const FIRST_COMMAND: u16 = 0x20;
 const FIRST_DATA: u16 = 0x21;
@@ -28,8 +28,8 @@ global_asm!(
     include_str!("interrupts.s"),
     pending = sym PENDING,
     counts = sym COUNTS,
-    exception = sym fatal::exception,
-    double_fault = sym fatal::double_fault,
+    exception = sym exception::exception,
+    double_fault = sym exception::double_fault,
 );
 
 /// Interrupt sources, a bit each: the lines 0 to 15 and [`TIMER`].

@@ -13,8 +13,9 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
-use crate::nic::{Nic, QUEUE_FRAMES};
-use crate::{clock, cpu, heap};
+use crate::arch::{Nic, clock, timestamp};
+use crate::driver::card::{Card, QUEUE_FRAMES};
+use crate::heap;
 
 /// Connections that can wait to be accepted.
 const BACKLOG: usize = 3;
@@ -76,7 +77,7 @@ impl Network {
         let mac = HardwareAddress::Ethernet(EthernetAddress(nic.mac_address()));
         let mut config = Config::new(mac);
         // Where sequence numbers and ports start: different from boot to boot is enough.
-        config.random_seed = cpu::timestamp();
+        config.random_seed = timestamp();
         let mut interface = Interface::new(config, &mut nic, now());
         let own = IpCidr::Ipv4(Ipv4Cidr::new(addressing.ip, addressing.mask));
         interface.update_ip_addrs(|addresses| {
@@ -96,7 +97,7 @@ impl Network {
             sockets: SocketSet::new(Vec::with_capacity(MAX_SOCKETS)),
             slots: Vec::with_capacity(MAX_SOCKETS),
             listen_port,
-            next_port: FIRST_EPHEMERAL_PORT + (cpu::timestamp() / 64 % ports) as u16,
+            next_port: FIRST_EPHEMERAL_PORT + (timestamp() / 64 % ports) as u16,
         };
         network.listen();
         network

@@ -2,14 +2,15 @@
 
 use alloc::boxed::Box;
 use core::hint::black_box;
-use core::ptr;
 
 use fl_shell::command::{self, Command, Crash, HELP, Hog, Run};
 use fl_shell::line::{Edit, LINE_BYTES, LineEditor};
 
+use super::device::RunningDevice;
+use crate::arch::{clock, interrupts, uart};
 use crate::console::{self, print};
-use crate::device::RunningDevice;
-use crate::{clock, heap, interrupts, stack};
+use crate::driver::card::Card;
+use crate::{arch, heap, stack};
 
 const PROMPT: &str = "zfl:~$ ";
 
@@ -115,7 +116,7 @@ fn print_counters(device: Option<&RunningDevice>) {
         stack::size_bytes()
     );
     print!("interrupts: timer {}", interrupts::count(interrupts::TIMER));
-    print!(", serial {}", interrupts::count(console::INTERRUPT_LINE));
+    print!(", serial {}", interrupts::count(uart::LINE));
     let Some(nic) = device.map(RunningDevice::nic) else {
         print!("\nnetwork: off\n");
         return;
@@ -139,10 +140,7 @@ fn print_counters(device: Option<&RunningDevice>) {
 fn die(crash: Crash) {
     match crash {
         Crash::Panic => panic!("asked to"),
-        Crash::Fault => {
-            // SAFETY: not sound on purpose: page 0 is not mapped, so this read ends the firmware.
-            let _ = unsafe { ptr::with_exposed_provenance::<u32>(8).read_volatile() };
-        }
+        Crash::Fault => arch::fault(),
         Crash::Stack => {
             black_box(recurse(black_box(u32::MAX)));
         }

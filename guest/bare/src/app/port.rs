@@ -7,19 +7,21 @@ use fl_client::storage::Storage;
 use fl_client::{Port, PortError, Usage};
 use smoltcp::socket::tcp::{RecvError, State};
 
-use crate::disk::Disk;
-use crate::net::{Network, SlotIndex};
-use crate::{clock, console, cpu, heap, interrupts, random, stack};
+use super::net::{Network, SlotIndex};
+use crate::arch::{clock, counted_ns, interrupts, random};
+use crate::driver::card::Card;
+use crate::driver::virtio::disk::Disk;
+use crate::{console, heap, stack};
 
 /// Port of the device: connections, clock and log of the machine.
 pub struct GuestPort {
     /// The TCP/IP stack.
     pub network: Network,
     server: SocketAddrV4,
-    /// With `-icount shift=N`, a tick of the time-stamp counter is 2^-N instructions.
+    /// With `-icount shift=N`, an instruction takes 2^N ns.
     instruction_shift: Option<u8>,
-    /// Ticks in [`GuestPort::counted`].
-    counted_ticks: u64,
+    /// Nanoseconds in [`GuestPort::counted`].
+    counted_ns: u64,
     disk: Option<Disk>,
 }
 
@@ -36,8 +38,9 @@ impl GuestPort {
         Self {
             network,
             server,
-            instruction_shift,
-            counted_ticks: 0,
+            // Where the machine's clock is too coarse for that speed, nothing is counted.
+            instruction_shift: instruction_shift.filter(|&shift| counted_ns(shift).is_some()),
+            counted_ns: 0,
             disk: Disk::open(),
         }
     }
@@ -47,13 +50,16 @@ impl GuestPort {
     /// Interrupts wait meanwhile, some 2 ms, so that the count is of the step and of nothing else:
     /// the same in every run, whatever the network and the host do.
     pub fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        if self.instruction_shift.is_none() {
+        let Some(shift) = self.instruction_shift else {
             return step();
-        }
+        };
         interrupts::held_off(|| {
-            let start = cpu::timestamp();
+            let start = counted_ns(shift);
             let result = step();
-            self.counted_ticks += cpu::timestamp() - start;
+            let end = counted_ns(shift);
+            self.counted_ns += end
+                .zip(start)
+                .map_or(0, |(end, start)| end.wrapping_sub(start));
             result
         })
     }
@@ -137,9 +143,7 @@ impl Port for GuestPort {
 
     fn usage(&mut self) -> Usage {
         let bytes = |bytes: usize| u32::try_from(bytes).ok();
-        let instructions = self
-            .instruction_shift
-            .map(|shift| self.counted_ticks >> shift);
+        let instructions = self.instruction_shift.map(|shift| self.counted_ns >> shift);
         self.network.nic().counters(|counters| Usage {
             instructions,
             heap_peak_bytes: bytes(heap::usage().peak_bytes),

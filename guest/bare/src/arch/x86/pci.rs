@@ -1,66 +1,28 @@
-//! Search for a virtio device: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
+//! Virtio on a PC: on PCI's bus 0, or, on microvm, in a row of MMIO slots.
 
-use core::ptr::{self, NonNull};
-
-use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::pci::bus::{Command, ConfigurationAccess, DeviceFunction, PciRoot};
 use virtio_drivers::transport::pci::{PciTransport, virtio_device_type};
-use virtio_drivers::transport::{DeviceType, SomeTransport};
 
-use super::IdentityMapped;
-use crate::{cpu, interrupts};
+use super::{cpu, interrupts};
+use crate::driver::virtio::IdentityMapped;
+use crate::driver::virtio::find::{Found, Slots};
 
-/// A device that nobody drives yet.
-pub struct Found {
-    /// The way to it.
-    pub transport: SomeTransport<'static>,
-    /// Its interrupt line.
-    pub line: u8,
-}
+/// The slots of microvm.
+const SLOTS: Slots = Slots {
+    first: 0xfeb0_0000,
+    bytes: 0x200,
+    count: 8,
+    first_line: 5,
+};
 
 /// Looks on both buses for the first device of a kind.
-pub fn device(kind: DeviceType) -> virtio_drivers::Result<Option<Found>> {
+pub fn virtio_device(kind: DeviceType) -> virtio_drivers::Result<Option<Found>> {
     if PortAccess::is_there() {
         on_pci(kind)
     } else {
-        Ok(on_mmio(kind))
+        Ok(SLOTS.find(kind))
     }
-}
-
-/// Looks at microvm's slots: QEMU fills the last one first.
-fn on_mmio(kind: DeviceType) -> Option<Found> {
-    const FIRST_SLOT: usize = 0xfeb0_0000;
-    const SLOT_BYTES: usize = 0x200;
-    const SLOTS: u8 = 8;
-    const FIRST_LINE: u8 = 5;
-    const MAGIC: u32 = u32::from_le_bytes(*b"virt");
-    /// Registers of a slot, in words.
-    const MAGIC_WORD: usize = 0;
-    const KIND_WORD: usize = 2;
-
-    for slot in 0..SLOTS {
-        let header = ptr::with_exposed_provenance_mut::<VirtIOHeader>(
-            FIRST_SLOT + usize::from(slot) * SLOT_BYTES,
-        );
-        let word = |at: usize| {
-            // SAFETY: the address is mapped, and `at` within the slot; where no device answers, a read gives ones.
-            unsafe { header.cast::<u32>().add(at).read_volatile() }
-        };
-        // Only the device that is looked for is touched: a transport resets its device when it is dropped.
-        if word(MAGIC_WORD) != MAGIC || word(KIND_WORD) != kind as u32 {
-            continue;
-        }
-        let header = NonNull::new(header).expect("the slots are not at address 0");
-        // SAFETY: a device that says `virt` is a virtio device, for as long as the machine runs;
-        // its slot is this long, and nobody else drives it.
-        if let Ok(transport) = unsafe { MmioTransport::new(header, SLOT_BYTES) } {
-            return Some(Found {
-                transport: transport.into(),
-                line: FIRST_LINE + slot,
-            });
-        }
-    }
-    None
 }
 
 fn on_pci(kind: DeviceType) -> virtio_drivers::Result<Option<Found>> {
