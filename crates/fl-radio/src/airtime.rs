@@ -59,7 +59,10 @@ impl Lora {
         let bits = 8 * payload_bytes as i64 - 4 * sf + 28 + 16 * i64::from(self.crc)
             - 20 * i64::from(!self.explicit_header);
         let per_block = (4 * (sf - 2 * i64::from(self.is_low_rate()))).max(1);
-        let blocks = bits.max(0).unsigned_abs().div_ceil(per_block.unsigned_abs());
+        let blocks = bits
+            .max(0)
+            .unsigned_abs()
+            .div_ceil(per_block.unsigned_abs());
         8 + blocks * u64::from(self.coding_rate)
     }
 

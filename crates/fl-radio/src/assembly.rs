@@ -19,10 +19,12 @@ pub struct Name {
 impl Name {
     /// Name of a message; `None` if it is empty or too long to have one.
     pub fn of(message: &[u8]) -> Option<Self> {
-        (1..=MAX_MESSAGE_BYTES).contains(&message.len()).then(|| Self {
-            length: message.len() as u32,
-            crc: CRC.checksum(message),
-        })
+        (1..=MAX_MESSAGE_BYTES)
+            .contains(&message.len())
+            .then(|| Self {
+                length: message.len() as u32,
+                crc: CRC.checksum(message),
+            })
     }
 
     /// Tiles of the message.
@@ -129,7 +131,9 @@ impl<const N: usize> Assembly<N> {
     /// Bitmap of a window; tiles that there are not count as come.
     pub(crate) fn bitmap(&self, window: usize) -> u64 {
         let tiles = self.name.map_or(0, |name| name.tiles());
-        let own = tiles.saturating_sub(window * WINDOW_TILES).min(WINDOW_TILES);
+        let own = tiles
+            .saturating_sub(window * WINDOW_TILES)
+            .min(WINDOW_TILES);
         let behind = u64::MAX.checked_shl(own as u32).unwrap_or(0);
         self.come.get(window).map_or(u64::MAX, |come| come | behind)
     }

@@ -60,7 +60,9 @@ impl DutyCycle {
             return None;
         }
         self.fill(now_us);
-        let lacking = airtime_us.saturating_mul(MILLION).saturating_sub(self.tokens);
+        let lacking = airtime_us
+            .saturating_mul(MILLION)
+            .saturating_sub(self.tokens);
         Some(now_us.saturating_add(lacking.div_ceil(self.rate_ppm().max(1))))
     }
 
@@ -78,13 +80,18 @@ impl DutyCycle {
     pub fn pace_us(&self, airtime_us: u64) -> u64 {
         match self.share_ppm {
             MILLION => airtime_us,
-            _ => airtime_us.saturating_mul(MILLION).div_ceil(self.rate_ppm().max(1)),
+            _ => airtime_us
+                .saturating_mul(MILLION)
+                .div_ceil(self.rate_ppm().max(1)),
         }
     }
 
     /// Tokens a microsecond: what burst and rate give together in a window is the share.
     fn rate_ppm(&self) -> u64 {
-        let burst_ppm = self.burst_us.saturating_mul(MILLION).div_ceil(self.window_us.max(1));
+        let burst_ppm = self
+            .burst_us
+            .saturating_mul(MILLION)
+            .div_ceil(self.window_us.max(1));
         self.share_ppm.saturating_sub(burst_ppm)
     }
 

@@ -128,7 +128,10 @@ impl<const N: usize> Incoming<N> {
 
     /// The whole message and its label.
     pub fn receive(&self) -> Option<(u8, &[u8])> {
-        let message = self.assembly.message().filter(|_| self.stage == Stage::Whole);
+        let message = self
+            .assembly
+            .message()
+            .filter(|_| self.stage == Stage::Whole);
         message.map(|message| (self.label, message))
     }
 

@@ -56,7 +56,9 @@ impl<const N: usize> Outgoing<N> {
         }
         let name = Name::of(message).ok_or(SendError::Length)?;
         self.octets.clear();
-        self.octets.extend_from_slice(message).map_err(|_| SendError::Length)?;
+        self.octets
+            .extend_from_slice(message)
+            .map_err(|_| SendError::Length)?;
         (self.name, self.label) = (Some(name), label);
         self.tag = Head::next_tag(self.tag);
         self.revoke();

@@ -227,7 +227,9 @@ impl Reason {
 impl core::fmt::Display for Reason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::TooLong => "the message is longer than the other side's memory: send a smaller model",
+            Self::TooLong => {
+                "the message is longer than the other side's memory: send a smaller model"
+            }
             Self::Damaged => "the message came damaged again and again",
             Self::Silent => "nothing was heard",
         })

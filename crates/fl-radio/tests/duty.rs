@@ -8,7 +8,9 @@ const WINDOW_US: u64 = 3_600_000_000;
 /// Air time within `from..from + WINDOW_US`.
 fn within(sent: &[(u64, u64)], from: u64) -> u64 {
     let overlap = |&(at, air): &(u64, u64)| {
-        (at + air).min(from + WINDOW_US).saturating_sub(at.max(from))
+        (at + air)
+            .min(from + WINDOW_US)
+            .saturating_sub(at.max(from))
     };
     sent.iter().map(overlap).sum()
 }

@@ -25,7 +25,10 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
         let airtime_us = |octets| radio.modulation.airtime_us(octets);
         assert!(0 < airtime_us(1) && airtime_us(1) <= airtime_us(43));
         let mut duty = radio.duty().expect("a radio that was read can send");
-        assert!(duty.spend(0, radio.frame_us()), "a packet may be sent at once");
+        assert!(
+            duty.spend(0, radio.frame_us()),
+            "a packet may be sent at once"
+        );
         return Verdict::Accepted;
     }
     Verdict::of(&parsed)

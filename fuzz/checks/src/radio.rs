@@ -40,7 +40,10 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
             true => leaf.on_packet(&packet, now_us),
             false => _ = station.on_packet(&packet, flags & 4 == 0, 1),
         }
-        for emitted in [leaf.poll(now_us), station.poll(now_us)].into_iter().flatten() {
+        for emitted in [leaf.poll(now_us), station.poll(now_us)]
+            .into_iter()
+            .flatten()
+        {
             assert!(reads(&emitted), "what is sent can be read");
         }
         for (_, message) in [leaf.receive(), station.receive()].into_iter().flatten() {
@@ -71,7 +74,10 @@ fn reads(bytes: &[u8]) -> bool {
 /// Seeds: a transfer each way, and packets that nobody would send.
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let name = Name::of(b"a message of two tiles, with zeros").expect("a name");
-    let head = Head { epoch: EPOCH, tag: 1 };
+    let head = Head {
+        epoch: EPOCH,
+        tag: 1,
+    };
     let record = |flags: u8, packet: Packet<'_>| [&[flags][..], &packet.emit(head)].concat();
     let offer = Packet::Offer { name, label: 3 };
     let tile = |tile, octets| Packet::Fragment {
@@ -105,9 +111,22 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         crc: 0,
     };
     let hostile = [
-        record(0, Packet::Offer { name: huge, label: 0 }),
+        record(
+            0,
+            Packet::Offer {
+                name: huge,
+                label: 0,
+            },
+        ),
         record(TO_LEAF, tile(0x0fff, &[0xff; 26])),
-        record(TO_LEAF, Packet::Ack(Ack { credit: 127, window: 255, ..Ack::default() })),
+        record(
+            TO_LEAF,
+            Packet::Ack(Ack {
+                credit: 127,
+                window: 255,
+                ..Ack::default()
+            }),
+        ),
         record(TO_LEAF, Packet::Idle { wait_ds: u16::MAX }),
     ];
     let torn = up.concat()[..40].to_vec();

@@ -30,11 +30,20 @@ impl Gateway {
     }
 
     /// Takes in a packet of a leaf.
-    pub fn on_packet(&mut self, leaf: usize, hops: u8, packet: &PacketBytes, now_us: u64, times: &Times) {
+    pub fn on_packet(
+        &mut self,
+        leaf: usize,
+        hops: u8,
+        packet: &PacketBytes,
+        now_us: u64,
+        times: &Times,
+    ) {
         let Some(station) = self.stations.get_mut(leaf) else {
             return;
         };
-        let others = self.serves.filter(|(other, until_us)| *other != leaf && *until_us > now_us);
+        let others = self
+            .serves
+            .filter(|(other, until_us)| *other != leaf && *until_us > now_us);
         let free = others.is_none();
         // Leaves that are put off come back one after the other.
         let wait_us = match (free, self.soon[leaf]) {

@@ -83,7 +83,12 @@ pub struct Medium {
 
 impl Medium {
     /// Clear air.
-    pub fn new(topology: Topology, modulation: Modulation, conditions: Conditions, seed: u64) -> Self {
+    pub fn new(
+        topology: Topology,
+        modulation: Modulation,
+        conditions: Conditions,
+        seed: u64,
+    ) -> Self {
         let air = |node| Air {
             counts: vec![0; topology.hears(node).len()],
             ..Air::default()
@@ -158,8 +163,12 @@ impl Medium {
     }
 
     fn spoil(&mut self, flight: usize, node: usize) {
-        let reaches = self.flights[flight].iter_mut().flat_map(|flight| &mut flight.reaches);
-        reaches.filter(|(at, _)| *at == node).for_each(|(_, whole)| *whole = false);
+        let reaches = self.flights[flight]
+            .iter_mut()
+            .flat_map(|flight| &mut flight.reaches);
+        reaches
+            .filter(|(at, _)| *at == node)
+            .for_each(|(_, whole)| *whole = false);
     }
 
     /// Time at which the next frame ends.
@@ -190,7 +199,11 @@ impl Medium {
             air.stats.collided += 1;
             return None;
         }
-        let at = self.topology.hears(node).iter().position(|&other| other == flight.from)?;
+        let at = self
+            .topology
+            .hears(node)
+            .iter()
+            .position(|&other| other == flight.from)?;
         let lane = Lane::new(self.seed, radio_lane(flight.from as u16, node as u16));
         let mut words = Words {
             lane,
@@ -317,7 +330,13 @@ mod tests {
                 let mut heard = Vec::new();
                 air.advance(u64::MAX, &mut heard);
                 come += heard.len();
-                let bits = |heard: &Heard| heard.octets.iter().map(|octet| octet.count_ones()).sum::<u32>();
+                let bits = |heard: &Heard| {
+                    heard
+                        .octets
+                        .iter()
+                        .map(|octet| octet.count_ones())
+                        .sum::<u32>()
+                };
                 flipped += heard.iter().map(bits).sum::<u32>();
             }
             (come, flipped)

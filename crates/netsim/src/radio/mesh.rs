@@ -131,12 +131,18 @@ impl Mesh {
         let times = Times::of(&config)?;
         let duty = config.radio.duty()?;
         let nodes = config.topology.nodes();
-        let leaf = |node| (node > 0).then(|| Leaf::new(1, times.pace(), node as u64 * times.packet_us));
+        let leaf =
+            |node| (node > 0).then(|| Leaf::new(1, times.pace(), node as u64 * times.packet_us));
         let mut mesh = Self {
             nodes: (0..nodes)
                 .map(|node| Node::new(node, leaf(node), &times, duty, config.seed))
                 .collect(),
-            medium: Medium::new(config.topology, config.radio.modulation, config.conditions, config.seed),
+            medium: Medium::new(
+                config.topology,
+                config.radio.modulation,
+                config.conditions,
+                config.seed,
+            ),
             radio: config.radio,
             gateway: Gateway::new(nodes - 1, &times),
             times,
@@ -187,7 +193,9 @@ impl Mesh {
     /// The message that came to the gateway from a leaf, with its label; the place is free then.
     pub fn take_up(&mut self, leaf: usize) -> Option<(u8, Vec<u8>)> {
         let station = &mut self.gateway.stations[leaf];
-        let taken = station.receive().map(|(label, message)| (label, message.to_vec()));
+        let taken = station
+            .receive()
+            .map(|(label, message)| (label, message.to_vec()));
         station.release();
         taken
     }
@@ -196,7 +204,9 @@ impl Mesh {
     pub fn take_down(&mut self, leaf: usize) -> Option<(u8, Vec<u8>)> {
         let now_us = self.now_us;
         let end = self.leaf(leaf);
-        let taken = end.receive().map(|(label, message)| (label, message.to_vec()))?;
+        let taken = end
+            .receive()
+            .map(|(label, message)| (label, message.to_vec()))?;
         end.release();
         end.ask_by(now_us);
         self.wake(leaf + 1);
@@ -205,7 +215,10 @@ impl Mesh {
 
     /// True until the last message of the leaf is delivered or given up.
     pub fn is_sending_up(&self, leaf: usize) -> bool {
-        self.nodes[leaf + 1].leaf.as_ref().is_some_and(Leaf::is_sending)
+        self.nodes[leaf + 1]
+            .leaf
+            .as_ref()
+            .is_some_and(Leaf::is_sending)
     }
 
     /// True until the last message to the leaf is delivered or refused.
@@ -273,7 +286,9 @@ impl Mesh {
         let energy_mj = power.transmit_mw * seconds(air.sent_us)
             + power.receive_mw * seconds(air.heard_us)
             + power.sleep_mw * seconds(rest_us);
-        let (sum, count) = node.checked_sub(1).map_or((0, 0), |leaf| self.gateway.hops[leaf]);
+        let (sum, count) = node
+            .checked_sub(1)
+            .map_or((0, 0), |leaf| self.gateway.hops[leaf]);
         NodeStats {
             packets: own.packets,
             frames: air.sent,
@@ -283,7 +298,11 @@ impl Mesh {
             dropped: own.dropped + u64::from(own.router.overflowed()),
             waited_us: own.waited_us,
             energy_j: energy_mj / 1e3,
-            hops: if count == 0 { 0.0 } else { sum as f64 / count as f64 },
+            hops: if count == 0 {
+                0.0
+            } else {
+                sum as f64 / count as f64
+            },
         }
     }
 
@@ -295,7 +314,10 @@ impl Mesh {
             }
             self.wakes.pop();
         }
-        let wake_us = self.wakes.peek().map_or(u64::MAX, |Reverse((at_us, _))| *at_us);
+        let wake_us = self
+            .wakes
+            .peek()
+            .map_or(u64::MAX, |Reverse((at_us, _))| *at_us);
         let end_us = self.medium.next_us().unwrap_or(u64::MAX);
         let at_us = wake_us.min(end_us);
         if at_us > until_us || at_us == u64::MAX {
@@ -332,7 +354,8 @@ impl Mesh {
                 Some(leaf) => leaf.on_packet(&packet, self.now_us),
                 None => {
                     let leaf = usize::from(from.get()).wrapping_sub(2);
-                    self.gateway.on_packet(leaf, hops, &packet, self.now_us, &self.times);
+                    self.gateway
+                        .on_packet(leaf, hops, &packet, self.now_us, &self.times);
                 }
             }
         }
@@ -355,7 +378,11 @@ impl Mesh {
             at_us = at_us.min(self.gateway.wake_us());
         }
         // Time never goes back, and something that is due is done in the next event.
-        let at_us = if at_us == u64::MAX { at_us } else { at_us.max(self.now_us) };
+        let at_us = if at_us == u64::MAX {
+            at_us
+        } else {
+            at_us.max(self.now_us)
+        };
         if self.woken[node] != at_us {
             self.woken[node] = at_us;
             if at_us < u64::MAX {

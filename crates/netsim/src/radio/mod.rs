@@ -13,5 +13,5 @@ mod topology;
 
 pub use medium::{AirStats, Conditions, Heard, Medium};
 pub use mesh::{Mesh, MeshConfig, NodeStats};
-pub use profile::{RadioProfile, RadioPower, known_radios};
+pub use profile::{RadioPower, RadioProfile, known_radios};
 pub use topology::{Topology, TopologyError, TopologyKind};

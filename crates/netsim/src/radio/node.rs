@@ -38,11 +38,20 @@ pub(super) struct Node {
 
 /// Address of a node: the gateway has 1.
 pub(super) fn address(node: usize) -> NonZeroU8 {
-    u8::try_from(node).ok().and_then(|node| NonZeroU8::MIN.checked_add(node)).unwrap_or(NonZeroU8::MAX)
+    u8::try_from(node)
+        .ok()
+        .and_then(|node| NonZeroU8::MIN.checked_add(node))
+        .unwrap_or(NonZeroU8::MAX)
 }
 
 impl Node {
-    pub fn new(number: usize, leaf: Option<Leaf<MESSAGE_BYTES>>, times: &Times, duty: DutyCycle, seed: u64) -> Self {
+    pub fn new(
+        number: usize,
+        leaf: Option<Leaf<MESSAGE_BYTES>>,
+        times: &Times,
+        duty: DutyCycle,
+        seed: u64,
+    ) -> Self {
         Self {
             number,
             router: Router::new(address(number), times.listen_ms),
@@ -92,7 +101,9 @@ impl Node {
     fn update(&mut self, heard: &[u8], now_us: u64, times: &Times) {
         // It looks at the time since it spoke last, so it begins with one period behind it.
         let now_ms = (now_us / 1_000) as u32;
-        let said = self.router.update(heard, now_ms.wrapping_add(times.listen_ms));
+        let said = self
+            .router
+            .update(heard, now_ms.wrapping_add(times.listen_ms));
         let has_more = said.is_some() || !heard.is_empty();
         if let Some(frame) = said {
             match self.queue.len() < MODEM_FRAMES {
@@ -124,7 +135,10 @@ impl Node {
             self.sends_us = ready_us;
             return;
         }
-        if let Some(back_off_us) = self.back_off_us.filter(|_| medium.is_busy(self.number, now_us)) {
+        if let Some(back_off_us) = self
+            .back_off_us
+            .filter(|_| medium.is_busy(self.number, now_us))
+        {
             self.sends_us = now_us + back_off_us * u64::from(1 + self.random.below(MAX_BACK_OFF));
             return;
         }
@@ -141,9 +155,16 @@ impl Node {
         if !self.is_alive {
             return u64::MAX;
         }
-        let sends_us = if self.queue.is_empty() { u64::MAX } else { self.sends_us };
+        let sends_us = if self.queue.is_empty() {
+            u64::MAX
+        } else {
+            self.sends_us
+        };
         let leaf_us = self.leaf.as_ref().map_or(u64::MAX, Leaf::wake_us);
         let outbox_us = if self.outbox.is_empty() { u64::MAX } else { 0 };
-        sends_us.min(leaf_us).min(outbox_us).min(self.speaks_us.unwrap_or(u64::MAX))
+        sends_us
+            .min(leaf_us)
+            .min(outbox_us)
+            .min(self.speaks_us.unwrap_or(u64::MAX))
     }
 }

@@ -18,12 +18,30 @@ const BUILT_IN: [(&str, &str); 8] = [
         "ieee802154",
         include_str!("../../../../links/radio/ieee802154.toml"),
     ),
-    ("lora-sf10", include_str!("../../../../links/radio/lora-sf10.toml")),
-    ("lora-sf11", include_str!("../../../../links/radio/lora-sf11.toml")),
-    ("lora-sf12", include_str!("../../../../links/radio/lora-sf12.toml")),
-    ("lora-sf7", include_str!("../../../../links/radio/lora-sf7.toml")),
-    ("lora-sf8", include_str!("../../../../links/radio/lora-sf8.toml")),
-    ("lora-sf9", include_str!("../../../../links/radio/lora-sf9.toml")),
+    (
+        "lora-sf10",
+        include_str!("../../../../links/radio/lora-sf10.toml"),
+    ),
+    (
+        "lora-sf11",
+        include_str!("../../../../links/radio/lora-sf11.toml"),
+    ),
+    (
+        "lora-sf12",
+        include_str!("../../../../links/radio/lora-sf12.toml"),
+    ),
+    (
+        "lora-sf7",
+        include_str!("../../../../links/radio/lora-sf7.toml"),
+    ),
+    (
+        "lora-sf8",
+        include_str!("../../../../links/radio/lora-sf8.toml"),
+    ),
+    (
+        "lora-sf9",
+        include_str!("../../../../links/radio/lora-sf9.toml"),
+    ),
 ];
 
 /// A radio with a name.
@@ -107,7 +125,10 @@ impl RadioProfile {
         if name.contains('/') {
             return Self::read(Path::new(name));
         }
-        let path = tree.unwrap_or(Path::new("")).join("links/radio").join(format!("{name}.toml"));
+        let path = tree
+            .unwrap_or(Path::new(""))
+            .join("links/radio")
+            .join(format!("{name}.toml"));
         if tree.is_some() && path.is_file() {
             return Self::read(&path);
         }
@@ -215,7 +236,12 @@ fn schema() -> Value {
     let text = json!({"type": "string"});
     let from_0 = json!({"type": "number", "minimum": 0});
     let object = |properties: Value| {
-        let required: Vec<_> = properties.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        let required: Vec<_> = properties
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect();
         json!({
             "type": "object",
             "properties": properties,
@@ -223,7 +249,8 @@ fn schema() -> Value {
             "additionalProperties": false,
         })
     };
-    let whole = |least: u64, most: u64| json!({"type": "integer", "minimum": least, "maximum": most});
+    let whole =
+        |least: u64, most: u64| json!({"type": "integer", "minimum": least, "maximum": most});
     let kind = |name: &str| json!({"type": "string", "enum": [name]});
     json!({
         "type": "object",
@@ -275,7 +302,10 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         files.sort();
-        let built_in: Vec<String> = BUILT_IN.iter().map(|(name, _)| format!("{name}.toml")).collect();
+        let built_in: Vec<String> = BUILT_IN
+            .iter()
+            .map(|(name, _)| format!("{name}.toml"))
+            .collect();
         assert_eq!(files, built_in);
         for (name, _) in BUILT_IN {
             let radio = RadioProfile::load(None, name).unwrap_or_else(|error| panic!("{error}"));

@@ -41,7 +41,9 @@ pub enum TopologyError {
     #[error("a mesh of {0} nodes: give it 1 to 254 leaves")]
     Nodes(usize),
     /// A node is out of reach.
-    #[error("node {node} hears no way to the gateway: place it nearer, or take a radio of a longer range")]
+    #[error(
+        "node {node} hears no way to the gateway: place it nearer, or take a radio of a longer range"
+    )]
     Apart {
         /// The first one.
         node: usize,
@@ -70,7 +72,12 @@ impl Topology {
     ///
     /// # Errors
     /// If there can be no such mesh.
-    pub fn new(kind: &TopologyKind, leaves: usize, range_m: f64, seed: u64) -> Result<Self, TopologyError> {
+    pub fn new(
+        kind: &TopologyKind,
+        leaves: usize,
+        range_m: f64,
+        seed: u64,
+    ) -> Result<Self, TopologyError> {
         let nodes = leaves + 1;
         if !(2..=MAX_NODES).contains(&nodes) {
             return Err(TopologyError::Nodes(nodes));
@@ -91,9 +98,9 @@ impl Topology {
                 Self::of(places, range_m)
             }
             TopologyKind::Random { neighbours } => Self::random(leaves, *neighbours, range_m, seed),
-            TopologyKind::Places(places) if places.len() != nodes => {
-                Err(TopologyError::Place { line: places.len().min(nodes) + 1 })
-            }
+            TopologyKind::Places(places) if places.len() != nodes => Err(TopologyError::Place {
+                line: places.len().min(nodes) + 1,
+            }),
             TopologyKind::Places(places) => Self::of(places.clone(), range_m),
         }
     }
@@ -103,7 +110,9 @@ impl Topology {
     /// # Errors
     /// If a line is no place.
     pub fn read(text: &str) -> Result<TopologyKind, TopologyError> {
-        let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+        let lines = text
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or("").trim());
         let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
         let place = |(index, line): (usize, &str)| {
             let mut words = line.split_whitespace().map(str::parse::<f64>);
@@ -112,10 +121,19 @@ impl Topology {
                 _ => Err(TopologyError::Place { line: index + 1 }),
             }
         };
-        lines.take(MAX_NODES + 1).map(place).collect::<Result<_, _>>().map(TopologyKind::Places)
+        lines
+            .take(MAX_NODES + 1)
+            .map(place)
+            .collect::<Result<_, _>>()
+            .map(TopologyKind::Places)
     }
 
-    fn random(leaves: usize, neighbours: f64, range_m: f64, seed: u64) -> Result<Self, TopologyError> {
+    fn random(
+        leaves: usize,
+        neighbours: f64,
+        range_m: f64,
+        seed: u64,
+    ) -> Result<Self, TopologyError> {
         let mut random = Pcg32::new(Purpose::Topology, seed);
         let area = leaves as f64 * std::f64::consts::PI * range_m * range_m / neighbours.max(1.0);
         let side_m = area.sqrt();
@@ -138,7 +156,9 @@ impl Topology {
         let hears: Vec<Vec<usize>> = (0..places.len())
             .map(|node| {
                 let others = (0..places.len()).filter(|&other| other != node);
-                others.filter(|&other| near((places[node], places[other]))).collect()
+                others
+                    .filter(|&other| near((places[node], places[other])))
+                    .collect()
             })
             .collect();
         let hops = hops(&hears);
@@ -185,7 +205,11 @@ fn hops(hears: &[Vec<usize>]) -> Vec<Option<u8>> {
     while let Some((node, far)) = next.pop_front() {
         if hops[node].is_none() {
             hops[node] = Some(far);
-            next.extend(hears[node].iter().map(|&other| (other, far.saturating_add(1))));
+            next.extend(
+                hears[node]
+                    .iter()
+                    .map(|&other| (other, far.saturating_add(1))),
+            );
         }
     }
     hops
@@ -221,11 +245,18 @@ mod tests {
 
     #[test]
     fn a_mesh_that_cannot_be_says_what_to_change() {
-        let refused = |kind: &TopologyKind, leaves| Topology::new(kind, leaves, 100.0, 7).unwrap_err().to_string();
+        let refused = |kind: &TopologyKind, leaves| {
+            Topology::new(kind, leaves, 100.0, 7)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(refused(&TopologyKind::Line, 255).contains("254 leaves"));
         let apart = Topology::read("0 0 # the gateway\n\n50 0\n500 0\n").unwrap();
         assert!(refused(&apart, 2).contains("node 2"));
         assert!(refused(&TopologyKind::Random { neighbours: 1.0 }, 100).contains("neighbours"));
-        assert_eq!(Topology::read("0 0\n1 x"), Err(TopologyError::Place { line: 2 }));
+        assert_eq!(
+            Topology::read("0 0\n1 x"),
+            Err(TopologyError::Place { line: 2 })
+        );
     }
 }

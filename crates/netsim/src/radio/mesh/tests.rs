@@ -14,7 +14,9 @@ fn mesh(radio: &str, kind: &TopologyKind, leaves: usize, conditions: Conditions)
 }
 
 fn message(leaf: usize, octets: usize) -> Vec<u8> {
-    (0..octets).map(|at| (at * 7 + leaf * 31 + at / 251) as u8).collect()
+    (0..octets)
+        .map(|at| (at * 7 + leaf * 31 + at / 251) as u8)
+        .collect()
 }
 
 /// Sends a message to every leaf, and as many octets back once it has come.
@@ -25,7 +27,10 @@ fn there_and_back(mesh: &mut Mesh, octets: usize) {
     }
     let mut done = 0;
     while done < leaves {
-        assert!(mesh.step(mesh.now_us() + 3_600_000_000), "nothing more happens: {done} of {leaves}");
+        assert!(
+            mesh.step(mesh.now_us() + 3_600_000_000),
+            "nothing more happens: {done} of {leaves}"
+        );
         for leaf in 0..leaves {
             if let Some((label, got)) = mesh.take_down(leaf) {
                 assert_eq!((label, &got), (1, &message(leaf, octets)));
@@ -47,7 +52,10 @@ fn report(mesh: &Mesh) -> Vec<NodeStats> {
 #[test]
 fn twelve_leaves_over_three_hops_get_and_send_a_model_and_one_seed_gives_one_course() {
     for loss in [0.0, 0.05, 0.15] {
-        let conditions = Conditions { loss, bit_errors: 1e-5 };
+        let conditions = Conditions {
+            loss,
+            bit_errors: 1e-5,
+        };
         let run = || {
             let mut mesh = mesh("hc-12", &TopologyKind::Grid, 12, conditions);
             there_and_back(&mut mesh, 1_400);
