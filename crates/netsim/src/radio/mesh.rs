@@ -121,6 +121,8 @@ pub struct Mesh {
     wakes: BinaryHeap<Reverse<(u64, usize)>>,
     woken: Vec<u64>,
     heard: Vec<Heard>,
+    /// A message has come or was delivered, or given up, since somebody asked.
+    has_news: bool,
     now_us: u64,
     boots: u8,
 }
@@ -149,6 +151,7 @@ impl Mesh {
             wakes: BinaryHeap::new(),
             woken: vec![u64::MAX; nodes],
             heard: Vec::new(),
+            has_news: false,
             now_us: 0,
             boots: 1,
         };
@@ -277,6 +280,22 @@ impl Mesh {
         node.expect("every node but the gateway is a leaf")
     }
 
+    /// Tells, once, if a message has come, was delivered or was given up.
+    pub fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// Messages under way and come at a node, to see that something has changed.
+    fn standing(&self, node: usize, leaf: usize) -> (bool, bool, bool, bool) {
+        let (end, station) = (&self.nodes[node].leaf, self.gateway.stations.get(leaf));
+        (
+            end.as_ref().is_some_and(Leaf::is_sending),
+            end.as_ref().is_some_and(|leaf| leaf.receive().is_some()),
+            station.is_some_and(|station| station.is_sending()),
+            station.is_some_and(|station| station.receive().is_some()),
+        )
+    }
+
     /// Counts of a node so far: 0 is the gateway, the leaves follow.
     pub fn stats(&self, node: usize) -> NodeStats {
         let (air, own) = (self.medium.stats(node), &self.nodes[node]);
@@ -350,14 +369,13 @@ impl Mesh {
     fn collect(&mut self, node: usize) {
         while let Some((from, left, packet)) = self.nodes[node].router.receive() {
             let hops = self.times.hops.saturating_sub(left).saturating_add(1);
+            let from = usize::from(from.get()).wrapping_sub(2);
+            let before = self.standing(node, from);
             match &mut self.nodes[node].leaf {
                 Some(leaf) => leaf.on_packet(&packet, self.now_us),
-                None => {
-                    let leaf = usize::from(from.get()).wrapping_sub(2);
-                    self.gateway
-                        .on_packet(leaf, hops, &packet, self.now_us, &self.times);
-                }
+                None => self.gateway.on_packet(from, hops, &packet, self.now_us, &self.times),
             }
+            self.has_news |= before != self.standing(node, from);
         }
     }
 
@@ -367,7 +385,10 @@ impl Mesh {
             let packets = packets.map(|(leaf, packet)| (leaf + 1, packet));
             self.nodes[0].outbox.extend(packets);
         }
+        let is_sending = |node: &Node| node.leaf.as_ref().is_some_and(Leaf::is_sending);
+        let sent = is_sending(&self.nodes[node]);
         self.nodes[node].run(self.now_us, &self.times, &mut self.medium);
+        self.has_news |= sent && !is_sending(&self.nodes[node]);
         self.wake(node);
     }
 
