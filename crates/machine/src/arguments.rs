@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::board::{Board, Guest};
+use crate::board::Board;
 use crate::speed::Speed;
 
 /// Deviations of one device from its board.
@@ -84,12 +84,12 @@ impl Arguments {
     }
 }
 
-/// The bare firmware learns here how fast its clock runs; Zephyr reads no command line of the kernel
-/// and is told in its shell.
+/// The bare firmware of a PC learns here how fast its clock runs; the others read no command line of the kernel
+/// and are told in their shell.
 fn command_line(board: &Board, speed: Option<Speed>) -> String {
     let own = board.kernel.command_line.clone();
-    match (board.body, speed) {
-        (Guest::Bare, Some(Speed { shift, .. })) => {
+    match speed {
+        Some(Speed { shift, .. }) if board.tells_speed() => {
             format!("{own} icount={shift}").trim_start().to_owned()
         }
         _ => own,

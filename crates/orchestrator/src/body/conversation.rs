@@ -3,7 +3,7 @@
 use std::time::Duration;
 use zfl_clock::Instant;
 
-use zfl_machine::{Action, Dialogue, Guest, Patience};
+use zfl_machine::{Action, Dialogue, Patience};
 
 use super::Emulated;
 use super::session::{Output, Session};
@@ -139,7 +139,7 @@ impl Emulated {
             line.extend(value.map(|value| format!(" {key}={value}")));
         };
         add("client", self.identity.join_as);
-        let told_here = self.board.body == Guest::Zephyr;
+        let told_here = !self.board.tells_speed();
         let speed = self.tuning.speed.filter(|_| told_here);
         add("icount", speed.map(|speed| speed.shift.into()));
         if let Some(secret) = &self.identity.secret {
