@@ -225,6 +225,41 @@ mod tests {
     }
 
     #[test]
+    fn riscv_virt_is_told_its_speed_in_its_shell() {
+        let tuning = Tuning {
+            memory_mib: None,
+            speed: Some(Speed::of_mips(125.0, false).unwrap()),
+        };
+        check_tuned(
+            "riscv-virt",
+            tuning,
+            &tap(),
+            None,
+            expect![[r#"
+                -name zfl-7
+                -M virt
+                -cpu sifive-e31
+                -m 64M
+                -accel tcg,tb-size=2
+                -bios none
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -global virtio-mmio.force-legacy=false
+                -device virtio-rng-device
+                -icount shift=3,sleep=on
+                -kernel build/guest/bare/zfl-riscv-virt.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
+                -chardev socket,id=s0,fd=9
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
+    }
+
+    #[test]
     fn a_slow_small_device_with_a_disk_behind_the_switch() {
         let tuning = Tuning {
             memory_mib: Some(8),

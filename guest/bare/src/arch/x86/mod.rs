@@ -18,10 +18,10 @@ use core::ptr;
 
 use fl_shell::command::Shift;
 
+use crate::app::device;
 use crate::driver::uart::ns16550::{Ns16550, Registers};
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;
-use crate::app::device;
 use crate::{console, heap};
 use multiboot::BootInformation;
 
