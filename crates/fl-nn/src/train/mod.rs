@@ -11,11 +11,14 @@ use crate::error::{SizeError, TrainError};
 use crate::examples::Examples;
 use crate::memory::{Layout, MemoryPlan, Workspace};
 use crate::model::Model;
-use batch::Batch;
+pub(crate) use batch::Batch;
 pub use config::TrainConfig;
+#[cfg(feature = "host")]
+pub(crate) use optimizer::AdamStep;
 pub use optimizer::Optimizer;
 pub use update::Correction;
-use update::{Carried, Hook, Rule, Visit};
+pub(crate) use update::Hook;
+use update::{Carried, Rule, Visit};
 
 /// Work that a step left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
