@@ -72,7 +72,7 @@ impl Emulated {
         start: Instant,
     ) -> Result<u64, ShellError> {
         let mut dialogue = Dialogue::new(&self.board.shell.prompt, command);
-        let mut patience = Patience::new(prompt_timeout);
+        let mut patience = Patience::new(session.pid(), prompt_timeout);
         let mut tick = zfl_clock::interval(Patience::TICK);
         let mut boot_ms = None;
         let mut next = is_awake.then(|| {
@@ -119,7 +119,7 @@ impl Emulated {
                     typed.map_err(|error| {
                         ShellError::NotRead(format!("its serial line is broken: {error}"))
                     })?;
-                    patience = Patience::new(ANSWER);
+                    patience = Patience::new(session.pid(), ANSWER);
                 }
                 Action::Done => return Ok(boot_ms.unwrap_or_else(|| millis(start))),
                 Action::GiveUp(reason) => return Err(ShellError::NotRead(reason)),
