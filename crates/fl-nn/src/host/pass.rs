@@ -8,7 +8,7 @@ use core::ops::Range;
 use std::cell::Cell;
 
 use super::list::List;
-use super::simd::{BLOCK, GROUP, Kernels};
+use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
@@ -260,6 +260,7 @@ pub(crate) fn update_rows(
     weights: &mut [f32],
 ) {
     with_scratch(|scratch| {
+        scratch.octets.clear();
         for (begin, weights) in rows.step_by(GROUP).zip(weights.chunks_mut(GROUP * width)) {
             step_group(kernels, width, pass, begin, weights, scratch);
         }
@@ -276,8 +277,9 @@ fn step_group(
     Scratch { list, octets, .. }: &mut Scratch,
 ) {
     let batch = pass.order.len();
-    let columns = room(octets, GROUP * batch);
-    gather(kernels, pass, begin, columns);
+    let stride = batch.next_multiple_of(CHUNK);
+    let columns = room(octets, GROUP * stride);
+    gather(kernels, pass, begin, columns, stride);
     let deltas = &pass.memory.deltas[..batch * width];
     (kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
 }
@@ -291,6 +293,7 @@ pub(crate) fn visit_rows(
     visit: &mut dyn FnMut(usize, &[f32]),
 ) {
     with_scratch(|scratch| {
+        scratch.octets.clear();
         let mut steps = mem::take(&mut scratch.steps);
         for begin in rows.clone().step_by(GROUP) {
             let group = begin..rows.end.min(begin + GROUP);
@@ -306,25 +309,25 @@ pub(crate) fn visit_rows(
     });
 }
 
-/// Writes inputs `begin..` of all examples of a batch as columns.
-fn gather(kernels: &Kernels, pass: &OctetPass<'_>, begin: usize, columns: &mut [u8]) {
-    let batch = pass.order.len();
+/// Writes inputs `begin..` of all examples of a batch as columns `[GROUP, stride]`.
+fn gather(
+    kernels: &Kernels,
+    pass: &OctetPass<'_>,
+    begin: usize,
+    columns: &mut [u8],
+    stride: usize,
+) {
+    const NONE: [u8; GROUP] = [0; GROUP];
+    let mut ends = [NONE; GROUP];
     for (at, group) in (0..).step_by(GROUP).zip(pass.order.chunks(GROUP)) {
-        let mut parts = [[0; GROUP]; GROUP];
-        let mut rows = [const { &[0; GROUP] }; GROUP];
-        for ((row, part), &n) in rows.iter_mut().zip(&mut parts).zip(group) {
-            let rest = &pass.examples.input(n)[begin..];
-            *row = match rest.first_chunk() {
-                Some(whole) => whole,
-                None => {
-                    part[..rest.len()].copy_from_slice(rest);
-                    part
-                }
-            };
+        let mut rows = [&NONE; GROUP];
+        let inputs = group.iter().map(|&n| &pass.examples.input(n)[begin..]);
+        for ((row, end), input) in rows.iter_mut().zip(&mut ends).zip(inputs) {
+            *row = input.first_chunk().unwrap_or_else(|| {
+                end[..input.len()].copy_from_slice(input);
+                end
+            });
         }
-        let found = (kernels.transpose)(rows);
-        for (column, found) in columns.chunks_exact_mut(batch).zip(&found) {
-            column[at..][..group.len()].copy_from_slice(&found[..group.len()]);
-        }
+        (kernels.transpose)(&rows, &mut columns[at..], stride);
     }
 }

@@ -4,7 +4,7 @@ use fl_rng::Pcg32;
 
 use super::level::Level;
 use super::list::{List, SHARES};
-use super::simd::{BLOCK, GROUP, Kernels};
+use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
 use crate::activation::Activation;
 use crate::kernels::{float, matrix};
 use crate::train::AdamStep;
@@ -153,7 +153,18 @@ fn steps_are_those_of_the_plain_form() {
             let (mut found, rate) = (numbers(rng, GROUP * width), 0.37 / batch as f32);
             let mut expected = found.clone();
             let (columns, deltas) = (octets(rng, GROUP * batch), numbers(rng, batch * width));
-            (kernels.step_rows)(&columns, &deltas, width, rate, &mut found, &mut list);
+            let padded: Vec<u8> = columns
+                .chunks(batch)
+                .flat_map(|column| {
+                    let zeros = std::iter::repeat(&0);
+                    column
+                        .iter()
+                        .chain(zeros)
+                        .take(batch.next_multiple_of(CHUNK))
+                })
+                .copied()
+                .collect();
+            (kernels.step_rows)(&padded, &deltas, width, rate, &mut found, &mut list);
             let rows = expected.chunks_mut(width).zip(columns.chunks(batch));
             for (weights, column) in rows {
                 let octets = column.iter().copied();
@@ -204,10 +215,11 @@ fn sixteen_rows_become_sixteen_columns() {
     at_every_level(|kernels, rng| {
         let mut rows = [[0; GROUP]; GROUP];
         rows.as_flattened_mut().fill_with(|| rng.below(256) as u8);
-        let columns = (kernels.transpose)(rows.each_ref());
-        assert!(
-            (0..GROUP * GROUP)
-                .all(|at| columns[at % GROUP][at / GROUP] == rows[at / GROUP][at % GROUP])
-        );
+        let mut columns = vec![0; GROUP * 20];
+        (kernels.transpose)(&rows.each_ref(), &mut columns, 20);
+        for at in 0..GROUP * GROUP {
+            let (row, column) = (at / GROUP, at % GROUP);
+            assert_eq!(columns[20 * column + row], rows[row][column]);
+        }
     });
 }

@@ -332,7 +332,14 @@ impl Trainer {
         }
         // Within the training a number that is not finite shows in a loss or in a quantisation, but no
         // pass comes after the last update.
+        #[cfg(not(feature = "host"))]
         let finite = params.iter().all(|param| param.is_finite());
+        // In vectors, since no element ends the search.
+        #[cfg(feature = "host")]
+        let finite = params.chunks(1024).all(|params| {
+            let all = |all, param: &f32| all & param.is_finite();
+            params.iter().fold(true, all)
+        });
         if finite {
             Ok(TrainPhase::Done)
         } else {

@@ -1,6 +1,6 @@
 //! The kernels, generic over the vector; each level compiles them with its own instructions.
 
-use super::{BLOCK, Eight, Vector};
+use super::{BLOCK, CHUNK, Eight, GROUP, Vector};
 use crate::host::list::{List, SHARES};
 use crate::train::AdamStep;
 
@@ -74,9 +74,9 @@ macro_rules! table {
                 unsafe { kernels::adam::<$vector>(step, weights, gradient, means, squares) }
             }
             #[target_feature(enable = $features)]
-            fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
+            fn transpose(rows: &[&[u8; GROUP]; GROUP], columns: &mut [u8], stride: usize) {
                 // SAFETY: as above.
-                unsafe { <$vector as $crate::host::simd::Vector>::transpose(rows) }
+                unsafe { kernels::transpose::<$vector>(rows, columns, stride) }
             }
 
             // SAFETY of all: whoever has the table has a processor with these instructions.
@@ -89,7 +89,7 @@ macro_rules! table {
                 step_rows: |a, b, c, d, e, f| unsafe { step_rows(a, b, c, d, e, f) },
                 step: |a, b, c| unsafe { step(a, b, c) },
                 adam: |a, b, c, d, e| unsafe { adam(a, b, c, d, e) },
-                transpose: |a| unsafe { transpose(a) },
+                transpose: |a, b, c| unsafe { transpose(a, b, c) },
             }
         };
     };
@@ -102,25 +102,26 @@ pub(super) use table;
 pub(super) unsafe fn list_octets<V: Vector>(input: &[u8], list: &mut List) {
     let (indices, values, len) = list.begin(input.len());
     let mut count = 0;
-    let mut push = |index: usize, octet: u8| {
-        // No more entries than octets.
-        indices[count] = index as u32;
-        values[count] = SHARES[usize::from(octet)];
-        count += 1;
-    };
-    let (chunks, rest) = input.as_chunks::<64>();
-    for (chunk, begin) in chunks.iter().zip((0..).step_by(64)) {
-        // SAFETY: the caller has the instructions.
-        let mut set = unsafe { V::octets_set(chunk) };
-        while set != 0 {
-            let bit = set.trailing_zeros() as usize;
-            push(begin + bit, chunk[bit]);
-            set &= set - 1;
-        }
-    }
-    for (&octet, index) in rest.iter().zip(64 * chunks.len()..) {
-        if octet != 0 {
-            push(index, octet);
+    let (chunks, rest) = input.as_chunks::<CHUNK>();
+    let mut last = [0; CHUNK];
+    // A copy of nothing is a call all the same.
+    let last = (!rest.is_empty()).then(|| {
+        last[..rest.len()].copy_from_slice(rest);
+        &last
+    });
+    for (chunk, begin) in chunks.iter().chain(last).zip((0..).step_by(CHUNK)) {
+        // SAFETY: the caller has the instructions, and there are no more entries than octets.
+        unsafe {
+            let mut set = V::octets_set(chunk);
+            while set != 0 {
+                let bit = set.trailing_zeros();
+                indices.add(count).write(begin + bit);
+                values
+                    .add(count)
+                    .write(SHARES[usize::from(chunk[bit as usize % CHUNK])]);
+                count += 1;
+                set &= set - 1;
+            }
         }
     }
     *len = count;
@@ -134,8 +135,7 @@ pub(super) unsafe fn list_units<V: Vector>(units: &[f32], list: &mut List) {
         // SAFETY: at most `first` entries are there, and the list has room for LANES more than all units.
         unsafe {
             let lanes = V::load_head(chunk.as_ptr(), chunk.len());
-            let (to, values) = (indices[count..].as_mut_ptr(), values[count..].as_mut_ptr());
-            count += lanes.pack(first, to, values);
+            count += lanes.pack(first, indices.add(count), values.add(count));
         }
     }
     *len = count;
@@ -163,7 +163,9 @@ pub(super) unsafe fn add_rows<V: Vector>(
     let blocks = vectors.div_ceil(V::SUMS);
     let mut begin = 0;
     for left in (1..=blocks).rev() {
-        let count = (vectors - begin).div_ceil(left);
+        let rest = vectors - begin;
+        // A division takes as long as a row of a narrow layer.
+        let count = if left == 1 { rest } else { rest.div_ceil(left) };
         let at = begin * V::LANES;
         // SAFETY: the caller has the instructions, and the block ends with the sums or before.
         unsafe {
@@ -198,11 +200,12 @@ unsafe fn block<V: Vector, const N: usize>(
         }
         for (&index, &x) in list.indices().iter().zip(list.values()) {
             let row = &rows[index as usize * width..][..width];
-            let row: [V; N] = load(row[at..].as_ptr(), head);
-            let x = V::splat(x);
-            for n in 0..N {
-                totals[n] = totals[n].add(x.mul(row[n]));
+            let (row, x) = (row[at..].as_ptr(), V::splat(x));
+            for n in 0..N - 1 {
+                totals[n] = totals[n].add(x.mul(V::load(row.add(n * V::LANES))));
             }
+            let row = V::load_head(row.add(last), head);
+            totals[N - 1] = totals[N - 1].add(x.mul(row));
         }
         if let Some(rate) = rate {
             let (rate, old): (V, [V; N]) = (V::splat(rate), load(sums, head));
@@ -295,7 +298,7 @@ pub(super) unsafe fn step_rows<V: Vector>(
     weights: &mut [f32],
     list: &mut List,
 ) {
-    let columns = columns.chunks_exact(deltas.len() / width);
+    let columns = columns.chunks_exact((deltas.len() / width).next_multiple_of(CHUNK));
     for (column, row) in columns.zip(weights.chunks_exact_mut(width)) {
         // SAFETY: the caller has the instructions.
         unsafe {
@@ -305,6 +308,20 @@ pub(super) unsafe fn step_rows<V: Vector>(
                 add_rows::<V>(deltas, list, row, Some(rate));
             }
         }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn transpose<V: Vector>(
+    rows: &[&[u8; GROUP]; GROUP],
+    columns: &mut [u8],
+    stride: usize,
+) {
+    let mut found = [[0; GROUP]; GROUP];
+    // SAFETY: the caller has the instructions.
+    unsafe { V::columns(rows, &mut found) };
+    for (column, found) in columns.chunks_mut(stride).zip(&found) {
+        column[..GROUP].copy_from_slice(found);
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) const BLOCK: usize = 32;
 /// Inputs whose octets are turned from rows of examples into columns in one go.
 pub(crate) const GROUP: usize = 16;
 
+/// Octets that are looked at in one go.
+pub(crate) const CHUNK: usize = 64;
+
 /// The kernels of one level.
 pub(crate) struct Kernels {
     /// Lists the octets of an input that are not zero, as shares of 255.
@@ -59,7 +62,7 @@ pub(crate) struct Kernels {
     /// `weights[i] -= rate * sum_n columns[i][n] / 255 * deltas[n]`, zeros of `columns` left out.
     ///
     /// # Shapes
-    /// `columns`: `[_, count]`; `deltas`: `[count, width]`; `weights`: `[rows, width]`.
+    /// `columns`: `[_, count]`, zeros up to a multiple of [`CHUNK`]; `deltas`: `[count, width]`; `weights`: `[rows, width]`.
     pub step_rows: fn(
         columns: &[u8],
         deltas: &[f32],
@@ -78,8 +81,8 @@ pub(crate) struct Kernels {
         means: &mut [f32],
         squares: &mut [f32],
     ),
-    /// Turns sixteen inputs of sixteen examples into columns.
-    pub transpose: fn(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP],
+    /// Turns rows into columns, `stride` octets apart.
+    pub transpose: fn(rows: &[&[u8; GROUP]; GROUP], columns: &mut [u8], stride: usize),
 }
 
 /// A register of f32.
@@ -107,9 +110,9 @@ trait Vector: Copy {
     /// of both targets may be written.
     unsafe fn pack(self, first: u32, indices: *mut u32, values: *mut f32) -> usize;
     /// Bit `i` is set where octet `i` is not zero.
-    unsafe fn octets_set(octets: &[u8; 64]) -> u64;
-    /// [`Kernels::transpose`].
-    unsafe fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP];
+    unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64;
+    /// Columns of a matrix of octets.
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]);
 }
 
 /// Eight partial sums of a dot product.

@@ -8,7 +8,7 @@
 use core::arch::aarch64::*;
 
 use super::kernels::table;
-use super::{Eight, GROUP, Vector};
+use super::{CHUNK, Eight, GROUP, Vector};
 
 table!(NEON, "neon", float32x4_t, Halves);
 
@@ -89,12 +89,12 @@ impl Vector for float32x4_t {
         }
     }
     #[inline(always)]
-    unsafe fn octets_set(octets: &[u8; 64]) -> u64 {
+    unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64 {
         let bit = |(n, &octet): (usize, &u8)| u64::from(octet != 0) << n;
         octets.iter().enumerate().map(bit).sum()
     }
     #[inline(always)]
-    unsafe fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
         unsafe {
             let mut now = [vdupq_n_u8(0); GROUP];
             for (now, row) in now.iter_mut().zip(rows) {
@@ -109,11 +109,9 @@ impl Vector for float32x4_t {
                     now[2 * i + 1] = vzip2q_u8(a, b);
                 }
             }
-            let mut columns = [[0; GROUP]; GROUP];
-            for (column, now) in columns.iter_mut().zip(now) {
+            for (column, now) in to.iter_mut().zip(now) {
                 vst1q_u8(column.as_mut_ptr(), now);
             }
-            columns
         }
     }
 }

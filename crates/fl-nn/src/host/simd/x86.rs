@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 
 use super::kernels::table;
-use super::{Eight, GROUP, Vector};
+use super::{CHUNK, Eight, GROUP, Vector};
 
 table!(
     AVX512,
@@ -75,15 +75,15 @@ impl Vector for __m512 {
         }
     }
     #[inline(always)]
-    unsafe fn octets_set(octets: &[u8; 64]) -> u64 {
+    unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64 {
         unsafe {
             let octets = _mm512_loadu_si512(octets.as_ptr().cast());
             _mm512_test_epi8_mask(octets, octets)
         }
     }
     #[inline(always)]
-    unsafe fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
-        unsafe { transpose(rows) }
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
+        unsafe { columns(rows, to) }
     }
 }
 
@@ -157,7 +157,7 @@ impl Vector for __m256 {
         }
     }
     #[inline(always)]
-    unsafe fn octets_set(octets: &[u8; 64]) -> u64 {
+    unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64 {
         unsafe {
             let low = _mm256_loadu_si256(octets.as_ptr().cast());
             let high = _mm256_loadu_si256(octets[32..].as_ptr().cast());
@@ -168,8 +168,8 @@ impl Vector for __m256 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
-        unsafe { transpose(rows) }
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
+        unsafe { columns(rows, to) }
     }
 }
 
@@ -201,7 +201,7 @@ static PACKED: [u64; 256] = {
 
 /// Four times the perfect shuffle of sixteen rows.
 #[inline(always)]
-unsafe fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
+unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
     unsafe {
         let mut now = [_mm_setzero_si128(); GROUP];
         for (now, row) in now.iter_mut().zip(rows) {
@@ -215,11 +215,9 @@ unsafe fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
                 now[2 * i + 1] = _mm_unpackhi_epi8(a, b);
             }
         }
-        let mut columns = [[0; GROUP]; GROUP];
-        for (column, now) in columns.iter_mut().zip(now) {
+        for (column, now) in to.iter_mut().zip(now) {
             _mm_storeu_si128(column.as_mut_ptr().cast(), now);
         }
-        columns
     }
 }
 
