@@ -60,6 +60,11 @@ choices! {
         Switch "switch" "A switch of zfl's own, which can lose, delay, cut and record, in namespaces of their own",
         User "user" "QEMU's own network per device; needs no privilege",
     }
+    Places {
+        Grid "grid" "A square, filled row by row, with the gateway in its middle",
+        Line "line" "One behind the other, with the gateway at the end",
+        Random "random" "Uniform in a square, drawn from the seed, with ten in the range of a node on average",
+    }
     Time {
         Host "host" "The host's: a device computes as fast as QEMU does",
         Icount "icount" "Counted instructions at the board's named clock rate: repeatable, whatever else the host does",
@@ -126,6 +131,15 @@ impl Body {
             Self::Native => None,
         }
     }
+}
+
+/// Places of a gateway and its leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum Places {
+    Grid,
+    Line,
+    Random,
 }
 
 /// Network between emulated devices and the aggregator, as asked for.

@@ -25,6 +25,7 @@ pub mod keys;
 mod native;
 pub mod place;
 mod privacy;
+mod radio;
 mod refusal;
 pub mod root;
 mod rule;
@@ -33,7 +34,7 @@ mod time;
 pub mod values;
 pub mod versions;
 
-pub use choice::{Body, BodyChoice, Choice, Network, Time};
+pub use choice::{Body, BodyChoice, Choice, Network, Places, Time};
 pub use encoding::{Downward, Upward};
 pub use examples::load_data;
 pub use experiment::{Experiment, Out};

@@ -6,7 +6,7 @@
 //!
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
-use crate::choice::{BodyChoice, Network, Time};
+use crate::choice::{BodyChoice, Network, Places, Time};
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
@@ -46,6 +46,12 @@ keys! {
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
+        /// Radio by which native devices reach a gateway, a file of links/radio: hc-12, lora-sf7 …; see docs/radio.md
+        radio: Name | "none", Run "radio" "Fleet";
+        /// Places of the gateway and its leaves
+        topology: Named<Places> = Places::Grid, Run "topology" "Fleet";
+        /// Share of the frames that a radio in range does not hear: 0.05 or 5%
+        radio_loss: Probability = 0.0, Run "radio-loss" "Fleet";
         /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round

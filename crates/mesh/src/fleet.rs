@@ -66,7 +66,8 @@ impl MeshFleet {
     /// # Errors
     /// If the radio may not send, or the system has no thread for it.
     pub fn start(config: MeshConfig) -> io::Result<Self> {
-        let never = || io::Error::other("this radio may not send even one frame: raise its duty cycle");
+        let never =
+            || io::Error::other("this radio may not send even one frame: raise its duty cycle");
         let mesh = Mesh::new(config).ok_or_else(never)?;
         let (orders, told) = channel();
         let (woken, wake) = io::pipe()?;
@@ -84,7 +85,10 @@ impl MeshFleet {
     }
 
     fn order(&self, order: Order) {
-        let orders = self.orders.as_ref().map(|orders| orders.lock().unwrap_or_else(PoisonError::into_inner));
+        let orders = self
+            .orders
+            .as_ref()
+            .map(|orders| orders.lock().unwrap_or_else(PoisonError::into_inner));
         // The thread ends only with this handle.
         let _ = orders.map(|orders| orders.send(order));
         let _ = io::Write::write(&mut &self.wake, &[1]);
@@ -97,7 +101,8 @@ impl MeshFleet {
     pub fn boot(&self, leaf: usize, spec: LeafSpec) -> io::Result<SocketAddr> {
         let (tell, told) = channel();
         self.order(Order::Boot(leaf, Box::new(spec), tell));
-        told.recv().unwrap_or_else(|_| Err(io::Error::other("the mesh has ended")))
+        told.recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the mesh has ended")))
     }
 
     /// Stops a leaf as a crash would: it neither sends nor repeats. Blocks for the time of a training.
@@ -120,12 +125,19 @@ impl MeshFleet {
     /// Counts of a leaf so far; `None` for the gateway.
     pub fn stats(&self, leaf: Option<usize>) -> NodeStats {
         let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.nodes.get(leaf.map_or(0, |leaf| leaf + 1)).copied().unwrap_or_default()
+        stats
+            .nodes
+            .get(leaf.map_or(0, |leaf| leaf + 1))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Simulated time, in microseconds.
     pub fn now_us(&self) -> u64 {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).now_us
+        self.stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .now_us
     }
 }
 

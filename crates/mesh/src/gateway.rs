@@ -69,7 +69,10 @@ impl Proxy {
 
     /// Streams to watch.
     pub fn streams(&self) -> impl Iterator<Item = &TcpStream> {
-        self.incoming.iter().filter(|one| one.label.is_none()).map(|one| &one.stream)
+        self.incoming
+            .iter()
+            .filter(|one| one.label.is_none())
+            .map(|one| &one.stream)
     }
 
     /// Takes in what the aggregator sends; true if the request of a round or the like has come as a whole.
@@ -105,11 +108,22 @@ impl Proxy {
                 false => self.ask(label, &message),
             }
         }
+        if self.drop_gone() {
+            mesh.cancel_down(leaf);
+        }
         if !mesh.is_sending_down(leaf) {
             self.send_down(leaf, mesh, holds);
         }
-        let expects = self.asked.is_some() || self.incoming.iter().any(|one| one.label.is_some());
-        mesh.expect(leaf, expects);
+        mesh.expect(leaf, self.asked.is_some());
+    }
+
+    /// Drops requests that nobody waits for any more; true if one was on its way.
+    fn drop_gone(&mut self) -> bool {
+        let is_gone =
+            |one: &Incoming| one.label.is_some() && matches!(one.stream.peek(&mut [0]), Ok(0));
+        let before = self.incoming.len();
+        self.incoming.retain(|one| !is_gone(one));
+        before > self.incoming.len() && self.asked.is_none()
     }
 
     fn send_down(&mut self, leaf: usize, mesh: &mut Mesh, holds: bool) {
@@ -120,9 +134,12 @@ impl Proxy {
             asked.is_sent = true;
             if mesh.send_down(leaf, asked.label, &asked.answer).is_err() {
                 let length = asked.answer.len();
-                asked.answer = refusal(507, format_args!(
-                    "{length} octets, a leaf takes {MESSAGE_BYTES}: give it fewer examples"
-                ));
+                asked.answer = refusal(
+                    507,
+                    format_args!(
+                        "{length} octets, a leaf takes {MESSAGE_BYTES}: give it fewer examples"
+                    ),
+                );
                 // Short enough.
                 let _ = mesh.send_down(leaf, asked.label, &asked.answer);
             }
@@ -137,7 +154,10 @@ impl Proxy {
         let label = FROM_AGGREGATOR | self.label;
         match mesh.send_down(leaf, label, &next.request) {
             Ok(()) => next.label = Some(label),
-            Err(_) => next.reply(&refusal(413, format_args!("a leaf takes {MESSAGE_BYTES} octets: send a smaller model"))),
+            Err(_) => next.reply(&refusal(
+                413,
+                format_args!("a leaf takes {MESSAGE_BYTES} octets: send a smaller model"),
+            )),
         }
     }
 
@@ -184,7 +204,10 @@ impl Proxy {
         if let Some(ready) = json::decode::<Ready>(http::body(answer)) {
             self.ready = Some(ready);
         }
-        let mut waiting = self.incoming.iter_mut().filter(|one| one.label == Some(label));
+        let mut waiting = self
+            .incoming
+            .iter_mut()
+            .filter(|one| one.label == Some(label));
         if let Some(one) = waiting.next() {
             one.reply(answer);
         }
@@ -225,7 +248,10 @@ impl Incoming {
             }
             let is_long = self.request.len() > 2 * MESSAGE_BYTES;
             if is_long || http::whole_len(&self.request).is_err() {
-                self.reply(&refusal(413, format_args!("a leaf takes {MESSAGE_BYTES} octets")));
+                self.reply(&refusal(
+                    413,
+                    format_args!("a leaf takes {MESSAGE_BYTES} octets"),
+                ));
             }
             if self.is_over || self.is_whole() {
                 break;
@@ -268,7 +294,9 @@ fn exchange(server: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     stream.write_all(request)?;
     let mut answer = Vec::new();
     // The rest of an answer that no leaf takes is not wanted.
-    stream.take(64 * MESSAGE_BYTES as u64).read_to_end(&mut answer)?;
+    stream
+        .take(64 * MESSAGE_BYTES as u64)
+        .read_to_end(&mut answer)?;
     Ok(answer)
 }
 

@@ -7,8 +7,16 @@ const MAX_HEADERS: usize = 32;
 /// # Errors
 /// If it is none, or of no known length.
 pub(crate) fn whole_len(bytes: &[u8]) -> Result<Option<usize>, ()> {
-    let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) else {
-        return if bytes.len() > fl_radio::MAX_MESSAGE_BYTES { Err(()) } else { Ok(None) };
+    let Some(head) = bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|at| at + 4)
+    else {
+        return if bytes.len() > fl_radio::MAX_MESSAGE_BYTES {
+            Err(())
+        } else {
+            Ok(None)
+        };
     };
     let length = match header(&bytes[..head], "content-length") {
         None => 0,
@@ -17,9 +25,10 @@ pub(crate) fn whole_len(bytes: &[u8]) -> Result<Option<usize>, ()> {
     head.checked_add(length).map(Some).ok_or(())
 }
 
-/// A header line of a head, of a request or of an answer.
+/// A header line of a request or of an answer, whatever its body is.
 pub(crate) fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
-    let text = std::str::from_utf8(head).ok()?;
+    let end = head.windows(4).position(|window| window == b"\r\n\r\n");
+    let text = std::str::from_utf8(&head[..end.unwrap_or(head.len())]).ok()?;
     let lines = text.split("\r\n").skip(1).take(MAX_HEADERS);
     let fields = lines.filter_map(|line| line.split_once(':'));
     let mut found = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -28,7 +37,10 @@ pub(crate) fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
 
 /// Path and query of a request.
 pub(crate) fn target(request: &[u8]) -> &str {
-    let line = request.split(|octet| *octet == b'\r').next().unwrap_or_default();
+    let line = request
+        .split(|octet| *octet == b'\r')
+        .next()
+        .unwrap_or_default();
     let line = std::str::from_utf8(line).unwrap_or("");
     line.split(' ').nth(1).unwrap_or("")
 }
@@ -42,7 +54,9 @@ pub(crate) fn query<'a>(target: &'a str, key: &str) -> Option<&'a str> {
 
 /// Status of an answer; 0 if it is none.
 pub(crate) fn status(answer: &[u8]) -> u16 {
-    let digits = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    let digits = answer
+        .get(9..12)
+        .and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
@@ -68,11 +82,16 @@ mod tests {
 
     #[test]
     fn the_length_of_a_message_is_that_of_head_and_body() {
-        let request = b"POST /results?id=3 HTTP/1.1\r\ncontent-length: 5\r\n\r\nabcde";
+        let request =
+            b"POST /results?id=3 HTTP/1.1\r\ncontent-length: 5\r\nZfl-Word: w\r\n\r\nab\xff\0e";
+        assert_eq!(header(request, "zfl-word"), Some("w"));
         assert_eq!(whole_len(&request[..20]), Ok(None));
         assert_eq!(whole_len(request), Ok(Some(request.len())));
         assert_eq!(whole_len(b"GET / HTTP/1.1\r\n\r\n"), Ok(Some(18)));
-        assert_eq!(whole_len(b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), Err(()));
+        assert_eq!(
+            whole_len(b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"),
+            Err(())
+        );
         let huge = format!("GET / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", usize::MAX);
         assert_eq!(whole_len(huge.as_bytes()), Err(()));
         assert_eq!(query(target(request), "id"), Some("3"));

@@ -76,7 +76,7 @@ impl RunningLeaf {
                 Err(_) => self.port.broken(label),
             }
         }
-        is_done
+        is_done && !self.is_busy()
     }
 
     /// Lets time pass for the device, unless it waits for the radio.
@@ -115,7 +115,9 @@ impl RunningLeaf {
 
     /// Simulated time at which the device wants to go on by itself.
     pub fn due_us(&self) -> Option<u64> {
-        let wake_us = self.wake_us.filter(|_| !self.is_frozen && !self.port.is_busy())?;
+        let wake_us = self
+            .wake_us
+            .filter(|_| !self.is_frozen && !self.port.is_busy())?;
         Some(self.seen_us + wake_us.saturating_sub(self.port.clock_us))
     }
 

@@ -78,14 +78,21 @@ impl RadioPort {
     pub fn come(&mut self, label: u8, message: Vec<u8>) {
         if label >= FROM_AGGREGATOR {
             self.request = Some((label, message));
-        } else if let Some(stream) = self.streams.values_mut().find(|stream| stream.label == label) {
+        } else if let Some(stream) = self
+            .streams
+            .values_mut()
+            .find(|stream| stream.label == label)
+        {
             stream.came = Some(message);
         }
     }
 
     /// Breaks the exchange of this label: the radio has given its message up.
     pub fn broken(&mut self, label: u8) {
-        let streams = self.streams.values_mut().filter(|stream| stream.label == label);
+        let streams = self
+            .streams
+            .values_mut()
+            .filter(|stream| stream.label == label);
         streams.for_each(|stream| stream.is_broken = true);
     }
 
@@ -137,7 +144,8 @@ impl Port for RadioPort {
         let is_whole = whole.is_some_and(|length| stream.written.len() >= length);
         if !stream.is_sent && is_whole {
             stream.is_sent = true;
-            self.out.push_back((stream.label, std::mem::take(&mut stream.written)));
+            self.out
+                .push_back((stream.label, std::mem::take(&mut stream.written)));
         }
         Ok(bytes.len())
     }

@@ -38,7 +38,12 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub fn new(mesh: Mesh, orders: Receiver<Order>, woken: io::PipeReader, stats: Arc<Mutex<Stats>>) -> Self {
+    pub fn new(
+        mesh: Mesh,
+        orders: Receiver<Order>,
+        woken: io::PipeReader,
+        stats: Arc<Mutex<Stats>>,
+    ) -> Self {
         let leaves = mesh.leaves();
         Self {
             mesh,
@@ -79,7 +84,10 @@ impl Thread {
                     leaf.into_iter().for_each(|leaf| leaf.freeze(frozen));
                 }
                 Ok(Order::Expect(leaves)) => {
-                    self.expected = leaves.into_iter().filter(|leaf| self.is_up(*leaf)).collect();
+                    self.expected = leaves
+                        .into_iter()
+                        .filter(|leaf| self.is_up(*leaf))
+                        .collect();
                     (self.until, self.drains) = (Instant::now() + ANNOUNCED, true);
                 }
                 Err(TryRecvError::Empty) => return true,
@@ -94,7 +102,10 @@ impl Thread {
 
     fn boot(&mut self, leaf: usize, spec: LeafSpec) -> io::Result<SocketAddr> {
         let server = spec.server;
-        let slot = self.proxies.get_mut(leaf).ok_or_else(|| io::Error::other("there is no such leaf"))?;
+        let slot = self
+            .proxies
+            .get_mut(leaf)
+            .ok_or_else(|| io::Error::other("there is no such leaf"))?;
         match slot {
             Some(proxy) => {
                 proxy.server = server;
@@ -159,8 +170,14 @@ impl Thread {
     fn advance(&mut self) -> bool {
         let is_moving = self.leaves.iter().flatten().any(RunningLeaf::is_busy)
             || self.proxies.iter().flatten().any(Proxy::is_busy)
-            || (0..self.leaves.len()).any(|leaf| self.mesh.is_sending_down(leaf) && self.is_up(leaf));
-        let due_us = self.leaves.iter().flatten().filter_map(RunningLeaf::due_us).min();
+            || (0..self.leaves.len())
+                .any(|leaf| self.mesh.is_sending_down(leaf) && self.is_up(leaf));
+        let due_us = self
+            .leaves
+            .iter()
+            .flatten()
+            .filter_map(RunningLeaf::due_us)
+            .min();
         if !is_moving {
             if self.drains {
                 self.drains = false;
@@ -183,7 +200,9 @@ impl Thread {
 
     fn publish(&self) {
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.nodes = (0..=self.mesh.leaves()).map(|node| self.mesh.stats(node)).collect();
+        stats.nodes = (0..=self.mesh.leaves())
+            .map(|node| self.mesh.stats(node))
+            .collect();
         stats.now_us = self.mesh.now_us();
     }
 
@@ -192,13 +211,23 @@ impl Thread {
         let mut sources = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
         for proxy in self.proxies.iter().flatten() {
             sources.push(PollFd::new(proxy.listener.as_fd(), PollFlags::POLLIN));
-            sources.extend(proxy.streams().map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
+            sources.extend(
+                proxy
+                    .streams()
+                    .map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)),
+            );
         }
-        let timeout = if stands { Duration::from_secs(1) } else { Duration::from_secs(60) };
+        let timeout = if stands {
+            Duration::from_secs(1)
+        } else {
+            Duration::from_secs(60)
+        };
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::NONE);
         // An error (a signal) is a reason to look around, as is an event.
         let woken = poll(&mut sources, timeout).is_ok()
-            && sources[0].revents().is_some_and(|events| !events.is_empty());
+            && sources[0]
+                .revents()
+                .is_some_and(|events| !events.is_empty());
         drop(sources);
         if woken {
             let _ = self.woken.read(&mut [0; 64]);

@@ -78,6 +78,7 @@ pub(crate) fn config(
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
+    config.mesh = experiment.mesh()?;
     config.storage = storage::of(experiment);
     place(&mut config, &experiment.out);
     Ok(config)

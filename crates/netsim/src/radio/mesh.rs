@@ -95,6 +95,8 @@ pub struct NodeStats {
     pub frames: u64,
     /// Frames sent for others.
     pub repeated: u64,
+    /// Tiles sent again, by it and to it.
+    pub again: u64,
     /// Time that it was in the air, in microseconds.
     pub airtime_us: u64,
     /// Frames that did not reach it whole.
@@ -205,13 +207,11 @@ impl Mesh {
 
     /// The message that came to a leaf, with its label; the place is free then.
     pub fn take_down(&mut self, leaf: usize) -> Option<(u8, Vec<u8>)> {
-        let now_us = self.now_us;
         let end = self.leaf(leaf);
         let taken = end
             .receive()
             .map(|(label, message)| (label, message.to_vec()))?;
         end.release();
-        end.ask_by(now_us);
         self.wake(leaf + 1);
         Some(taken)
     }
@@ -249,14 +249,9 @@ impl Mesh {
         self.gateway.stations[leaf].failure()
     }
 
-    /// Tells whether something is about to come for a leaf: it is told to ask again soon.
+    /// Tells whether the answer to a request of a leaf is about to be sent: it is told to ask again soon.
     pub fn expect(&mut self, leaf: usize, soon: bool) {
         self.gateway.soon[leaf] = soon;
-        if soon {
-            let at_us = self.now_us + self.times.reply_us;
-            self.leaf(leaf).ask_by(at_us);
-            self.wake(leaf + 1);
-        }
     }
 
     /// Ends a node: it neither repeats nor answers, until [`Mesh::boot`].
@@ -305,13 +300,18 @@ impl Mesh {
         let energy_mj = power.transmit_mw * seconds(air.sent_us)
             + power.receive_mw * seconds(air.heard_us)
             + power.sleep_mw * seconds(rest_us);
-        let (sum, count) = node
+        let station = node
             .checked_sub(1)
-            .map_or((0, 0), |leaf| self.gateway.hops[leaf]);
+            .and_then(|leaf| self.gateway.stations.get(leaf));
+        let to_it = station.map_or(0, |station| station.tiles_again());
+        let by_it = own.leaf.as_ref().map_or(0, Leaf::tiles_again);
+        let hops = node.checked_sub(1).map(|leaf| self.gateway.hops[leaf]);
+        let (sum, count) = hops.unwrap_or_default();
         NodeStats {
             packets: own.packets,
             frames: air.sent,
             repeated: air.sent.saturating_sub(own.packets),
+            again: u64::from(to_it) + u64::from(by_it),
             airtime_us: air.sent_us,
             missed: air.collided + air.lost,
             dropped: own.dropped + u64::from(own.router.overflowed()),
@@ -373,7 +373,9 @@ impl Mesh {
             let before = self.standing(node, from);
             match &mut self.nodes[node].leaf {
                 Some(leaf) => leaf.on_packet(&packet, self.now_us),
-                None => self.gateway.on_packet(from, hops, &packet, self.now_us, &self.times),
+                None => self
+                    .gateway
+                    .on_packet(from, hops, &packet, self.now_us, &self.times),
             }
             self.has_news |= before != self.standing(node, from);
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use zfl_machine::QemuError;
+use zfl_netsim::radio::MeshConfig;
 
 use crate::spec::{BootPolicy, DeviceSpec};
 use crate::storage::StorageConfig;
@@ -32,6 +33,8 @@ pub struct FleetConfig {
     pub other_files: u64,
     /// Storage that every device has; `None`: none has any.
     pub storage: Option<StorageConfig>,
+    /// Mesh by which native devices are reached, a leaf for each in order; `None`: over this machine's loopback.
+    pub mesh: Option<MeshConfig>,
     /// Continuation of a run that another fleet began: its logs are appended to, as captures always are.
     pub resumed: Option<Resumption>,
 }
@@ -49,6 +52,7 @@ impl FleetConfig {
             merge_memory: false,
             other_files: OTHER_FILES,
             storage: None,
+            mesh: None,
             resumed: None,
         }
     }

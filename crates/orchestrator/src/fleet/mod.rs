@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
 use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
+use zfl_mesh::MeshFleet;
+use zfl_netsim::radio::NodeStats;
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
 
@@ -24,7 +26,7 @@ use confinement::{Confinement, confine};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
-use crate::body::{Command, Emulated, FleetShared, Identity, Native, live};
+use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, Native, live};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
@@ -43,6 +45,9 @@ pub struct Fleet {
     captured: Vec<u32>,
     warnings: Vec<String>,
     devices: BTreeMap<u32, Handle>,
+    /// Mesh of the native devices, and the place of each client in it.
+    mesh: Option<Arc<MeshFleet>>,
+    places: BTreeMap<u32, usize>,
 }
 
 struct Handle {
@@ -84,6 +89,7 @@ impl Fleet {
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
+        let mesh = config.mesh.map(MeshFleet::start);
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(FleetShared {
             fabric,
@@ -104,6 +110,11 @@ impl Fleet {
                 .chain(unmerged)
                 .collect(),
             devices: BTreeMap::new(),
+            mesh: mesh
+                .transpose()
+                .map_err(|e| system("the mesh", e))?
+                .map(Arc::new),
+            places: BTreeMap::new(),
         };
         let started = Instant::now();
         for (index, spec) in config.devices.into_iter().enumerate() {
@@ -169,6 +180,19 @@ impl Fleet {
             speed: spec.speed,
         };
         let task = match spec.body {
+            DeviceBody::Native if self.mesh.is_some() => {
+                let number = self.places.len();
+                let Some(mesh) = self.mesh.clone() else {
+                    return;
+                };
+                self.places.insert(client, number);
+                let leaf = Leaf {
+                    identity,
+                    mesh,
+                    number,
+                };
+                tokio::spawn(live(leaf, told))
+            }
             DeviceBody::Native => tokio::spawn(live(Native { identity }, told)),
             DeviceBody::Emulated(board) => {
                 let emulator = emulators[&board.name].command.clone();
@@ -309,6 +333,25 @@ impl Fleet {
     /// Counts of a device's link so far; `None` where no switch counts.
     pub fn link_stats(&self, client: u32) -> Option<ClientStats> {
         self.shared.fabric.switch()?.client_stats(client)
+    }
+
+    /// Counts of a device's radio so far; `None` where it has none.
+    pub fn radio_stats(&self, client: u32) -> Option<NodeStats> {
+        let place = self.places.get(&client)?;
+        Some(self.mesh.as_ref()?.stats(Some(*place)))
+    }
+
+    /// Simulated time of the mesh, in seconds; `None` where there is none.
+    pub fn radio_s(&self) -> Option<f64> {
+        Some(self.mesh.as_ref()?.now_us() as f64 / 1e6)
+    }
+
+    /// Tells that the aggregator is about to ask these clients: what it sends them goes on the air together.
+    pub fn expect(&self, clients: &[u32]) {
+        if let Some(mesh) = &self.mesh {
+            let places = clients.iter().filter_map(|client| self.places.get(client));
+            mesh.expect(places.copied().collect());
+        }
     }
 
     /// Counts of the switch so far; `None` where there is none.
