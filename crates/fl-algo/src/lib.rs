@@ -58,7 +58,7 @@ pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};
 pub use registry::{Algorithm, DeviceHalf, find, find_rule, rule_names};
 #[cfg(feature = "server")]
 pub use server::{
-    AggregateError, KeptVectors, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
+    AggregateError, KeptVectors, LocalParams, Partial, Policy, Rejected, RoundMetrics, SavedState, Sections,
     ServerRule, Setup, Update,
 };
 pub use vector::{
