@@ -22,7 +22,14 @@ fn flat_and_hierarchical_models_are_equal_to_the_bit() {
         &["--strategy", "fedavg", "--clients-per-round", "5"],
         &["--strategy", "fedprox", "--strategy-arg", "proximal_mu=0.1"],
         &["--strategy", "scaffold", "--clients-per-round", "5"],
-        &["--strategy", "fedadam", "--strategy-arg", "eta=0.01", "--encoding-up", "int8"],
+        &[
+            "--strategy",
+            "fedadam",
+            "--strategy-arg",
+            "eta=0.01",
+            "--encoding-up",
+            "int8",
+        ],
     ];
     for (algorithm, edges) in algorithms.into_iter().zip(["3", "1", "2", "7"]) {
         let flat = Run::succeeds(&small(algorithm));
@@ -41,11 +48,17 @@ fn the_root_of_three_edges_moves_a_third_of_the_bytes_at_most_and_knows_every_de
     let bytes = |of: &Value| [&of["bytes_up"], &of["bytes_down"]].map(|it| it.as_f64().unwrap());
     let ([up, down], [flat_up, flat_down]) = (bytes(&summed), bytes(&flat));
     assert!(up < flat_up / 2.0, "{up} of {flat_up}");
-    assert!(up + down < (flat_up + flat_down) / 3.0, "{down} of {flat_down}");
+    assert!(
+        up + down < (flat_up + flat_down) / 3.0,
+        "{down} of {flat_down}"
+    );
     // Every device has its row in every round, with its own bytes.
     let rows = fs::read_to_string(run.out().join("clients.csv")).unwrap();
     assert_eq!(rows.lines().count(), 1 + 2 * 12, "{rows}");
-    assert!(rows.lines().skip(1).all(|row| row.contains(",received,")), "{rows}");
+    assert!(
+        rows.lines().skip(1).all(|row| row.contains(",received,")),
+        "{rows}"
+    );
 }
 
 #[test]
@@ -65,8 +78,14 @@ fn what_an_edge_cannot_do_is_refused_before_a_folder_is_made() {
     let cases: [(&[&str], &str); 4] = [
         (&["--strategy", "median"], "median needs each update"),
         (&["--strategy", "krum"], "krum needs each update"),
-        (&["--strategy", "scaffold", "--edge-rounds", "2"], "leave --edge-rounds out"),
-        (&["--over-commit", "1", "--clients-per-round", "3"], "--over-commit"),
+        (
+            &["--strategy", "scaffold", "--edge-rounds", "2"],
+            "leave --edge-rounds out",
+        ),
+        (
+            &["--over-commit", "1", "--clients-per-round", "3"],
+            "--over-commit",
+        ),
     ];
     for (flags, why) in cases {
         let said = finish(zfl().arg("run").args(small(&[&edges[..], flags].concat())));

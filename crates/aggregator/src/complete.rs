@@ -264,11 +264,7 @@ impl Rounds {
     }
 
     /// Updates that are not in the model, with one of each client in the place of the sums of an edge.
-    fn each_client(
-        &self,
-        unused: &[UnusedUpdate],
-        records: &[ClientRecord],
-    ) -> Vec<UnusedUpdate> {
+    fn each_client(&self, unused: &[UnusedUpdate], records: &[ClientRecord]) -> Vec<UnusedUpdate> {
         let each = unused.iter().flat_map(|one| {
             let Some(cluster) = self.shared.config.cluster(one.client) else {
                 return vec![one.clone()];

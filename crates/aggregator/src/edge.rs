@@ -18,9 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use fl_algo::{MODEL, Partial, Update, Way};
 use fl_data::{Dataset, Partition};
-use fl_proto::cluster::{
-    ClusterReport, Counted, PartialResults, Sum, SumCodec, encode_sums,
-};
+use fl_proto::cluster::{ClusterReport, Counted, PartialResults, Sum, SumCodec, encode_sums};
 use fl_proto::message::section_name;
 use fl_proto::{DeviceState, Results, Token, Welcome, Word};
 use fl_round::{Action, ClientState, Closed, Faults, Start};
@@ -124,7 +122,14 @@ impl Edge {
         setup: EdgeSetup,
     ) -> Result<Self> {
         let states = KeptByClient::default();
-        Self::made(config, train.into(), partition, events, setup, (states, false))
+        Self::made(
+            config,
+            train.into(),
+            partition,
+            events,
+            setup,
+            (states, false),
+        )
     }
 
     /// An edge of a server in the same process, with which it shares data and what clients keep.
@@ -308,7 +313,9 @@ impl Edge {
         };
         let all = 0..self.shared.config.clients;
         let faults = Faults {
-            away: all.filter(|client| !order.cohort.contains_key(client)).collect(),
+            away: all
+                .filter(|client| !order.cohort.contains_key(client))
+                .collect(),
             will_fail: those(|orders| orders.will_fail).collect(),
             corrupt: those(|orders| orders.corrupt).collect(),
             ..Faults::default()
@@ -424,7 +431,11 @@ impl Edge {
                 current.model = Some(mean?);
             }
             let sums = &mut current.sums;
-            let changes: Vec<_> = sums.changes.iter().map(|(n, s)| (n.clone(), s.len())).collect();
+            let changes: Vec<_> = sums
+                .changes
+                .iter()
+                .map(|(n, s)| (n.clone(), s.len()))
+                .collect();
             let changes = changes.iter().map(|(name, len)| (name.as_str(), *len));
             *sums = Partial::new(sums.mean.sum().len(), changes);
             current.failed.clear();
@@ -479,7 +490,9 @@ impl Edge {
         for (update, clients) in sums {
             current.sums.add(&update, None)?;
             kept.extend(self.shared.states.proposed(update.client));
-            current.counted.extend(clients.into_iter().map(|one| (one.client, one)));
+            current
+                .counted
+                .extend(clients.into_iter().map(|one| (one.client, one)));
         }
         for (client, before) in last {
             if let Some(one) = current.counted.get_mut(&client) {
@@ -487,7 +500,9 @@ impl Edge {
             }
         }
         for failure in &closed.failed {
-            current.failed.insert(failure.client, failure.reason.clone());
+            current
+                .failed
+                .insert(failure.client, failure.reason.clone());
         }
         for client in current.order.cohort.keys() {
             if !current.counted.contains_key(client) {
@@ -507,7 +522,9 @@ impl Edge {
     async fn send(&mut self, current: Current) -> Result<()> {
         let round = current.order.start.round;
         let (bytes, now) = self.bytes();
-        let report = self.shared.look(|state| cluster_report(state, &self.setup.cluster));
+        let report = self
+            .shared
+            .look(|state| cluster_report(state, &self.setup.cluster));
         let Current {
             order,
             counted,
@@ -520,7 +537,10 @@ impl Edge {
             token: order.start.token.clone(),
             weight: sums.mean.weight().to_string(),
             counted: counted.into_values().collect(),
-            failed: failed.into_iter().map(|(id, why)| (id, why.chars().take(160).collect())).collect(),
+            failed: failed
+                .into_iter()
+                .map(|(id, why)| (id, why.chars().take(160).collect()))
+                .collect(),
             cluster: report,
             bytes,
         };
@@ -529,7 +549,9 @@ impl Edge {
         let body: Bytes = spawn_blocking(encode).await??.into();
         let mut later = self.orders()?.order.subscribe();
         let is_over = later.wait_for(|order| {
-            order.as_ref().is_some_and(|order| order.start.round > round)
+            order
+                .as_ref()
+                .is_some_and(|order| order.start.round > round)
         });
         let taken = tokio::select! {
             taken = keep_sending(&self.upstream, body) => taken,
@@ -548,7 +570,9 @@ impl Edge {
     fn bytes(&self) -> (BTreeMap<u32, (u64, u64)>, BTreeMap<u32, (u64, u64)>) {
         let now: BTreeMap<u32, (u64, u64)> = self.shared.look(|state| {
             let clients = self.setup.cluster.clone();
-            clients.filter_map(|id| Some((id, state.roster.bytes(id)?))).collect()
+            clients
+                .filter_map(|id| Some((id, state.roster.bytes(id)?)))
+                .collect()
         });
         let news = now.iter().filter_map(|(id, (up, down))| {
             let told = self.told.get(id).copied().unwrap_or_default();
@@ -562,7 +586,9 @@ impl Edge {
         let all: Vec<_> = self.shared.look(|state| {
             let lost = |id| state.machine.state(id) == Some(ClientState::Lost);
             let those = state.roster.iter().filter(|(id, _)| !lost(*id));
-            those.filter_map(|(id, one)| Some((id, one.address?))).collect()
+            those
+                .filter_map(|(id, one)| Some((id, one.address?)))
+                .collect()
         });
         let stop = |(id, address)| self.devices.stop(id, address, STOP_WITHIN).boxed();
         let stops: Vec<_> = all.into_iter().map(stop).collect();
@@ -633,7 +659,10 @@ fn encoded(control: &PartialResults, sums: &Partial, rounded: bool) -> Result<Ve
         false => SumCodec::Exact,
     };
     let mean = (MODEL, sums.mean.sum(), sums.mean.weight());
-    let changes = sums.changes.iter().map(|(name, sum)| (name.as_str(), sum, 1));
+    let changes = sums
+        .changes
+        .iter()
+        .map(|(name, sum)| (name.as_str(), sum, 1));
     let mut payloads = Vec::new();
     for (name, sum, weight) in [mean].into_iter().chain(changes) {
         let mut payload = Vec::new();
@@ -644,7 +673,11 @@ fn encoded(control: &PartialResults, sums: &Partial, rounded: bool) -> Result<Ve
             let mean = sum.divided(weight.max(1))?;
             payload.extend(mean.iter().flat_map(|number| number.to_le_bytes()));
         }
-        payloads.push((section_name(name).context("a section's name")?, sum.len(), payload));
+        payloads.push((
+            section_name(name).context("a section's name")?,
+            sum.len(),
+            payload,
+        ));
     }
     let sums: Vec<_> = payloads
         .iter()
@@ -667,7 +700,10 @@ fn cluster_report(state: &crate::shared::State, cluster: &Range<u32>) -> Cluster
         ClientState::Suspect => 's',
         ClientState::Lost => 'l',
     };
-    let lost = state.gone.iter().filter(|(client, _)| cluster.contains(client));
+    let lost = state
+        .gone
+        .iter()
+        .filter(|(client, _)| cluster.contains(client));
     ClusterReport {
         states: cluster.clone().map(letter).collect(),
         lost: lost
@@ -686,7 +722,10 @@ async fn join(shared: &Shared, upstream: &Upstream, port: u16) -> Result<()> {
         match upstream.join(port).await {
             Ok(welcome) => return check(shared, upstream, &welcome),
             Err(UpstreamError::Refused(status, why)) if status.as_u16() == 422 => {
-                bail!("the aggregator at {} refuses this edge: {why}", upstream.server)
+                bail!(
+                    "the aggregator at {} refuses this edge: {why}",
+                    upstream.server
+                )
             }
             Err(_) => {
                 zfl_clock::sleep(pause).await;
@@ -701,7 +740,10 @@ fn check(shared: &Shared, upstream: &Upstream, welcome: &Welcome) -> Result<()> 
     let config = &shared.config;
     let examples: u32 = {
         let cluster = shared.orders.get().map(|orders| orders.cluster.clone());
-        cluster.unwrap_or_default().map(|id| shared.num_examples(id)).sum()
+        cluster
+            .unwrap_or_default()
+            .map(|id| shared.num_examples(id))
+            .sum()
     };
     let layers: &[u32] = config.model.shape().sizes();
     let is_same = welcome.id == upstream.id
@@ -774,4 +816,3 @@ async fn report(shared: Arc<Shared>, upstream: Arc<Upstream>, changed: Arc<Notif
         }
     }
 }
-

@@ -191,7 +191,10 @@ impl Rounds {
             corrupt: faults.corrupt.contains(client),
             straggler: self.stragglers.contains(client),
         };
-        self.planned = cohort.iter().map(|client| (*client, orders(client))).collect();
+        self.planned = cohort
+            .iter()
+            .map(|client| (*client, orders(client)))
+            .collect();
     }
 }
 
@@ -466,7 +469,11 @@ fn place(
             tokens.insert(one.client, token);
         }
         for (client, (up, down)) in bytes {
-            if let Some(client) = state.roster.get_mut(client).filter(|_| cluster.contains(&client)) {
+            if let Some(client) = state
+                .roster
+                .get_mut(client)
+                .filter(|_| cluster.contains(&client))
+            {
                 client.bytes_up = client.bytes_up.saturating_add(up);
                 client.bytes_down = client.bytes_down.saturating_add(down);
             }

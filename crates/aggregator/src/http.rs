@@ -22,16 +22,16 @@ use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
 
 use crate::config::Config;
+use crate::edges;
 use crate::evaluation::take_evaluation;
 use crate::examples::{ExampleBody, Part};
 use crate::guard::guard;
 use crate::intake::take_update;
-use crate::edges;
 use crate::join::join;
-use crate::upstream;
 use crate::refusals::{self, Refused};
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
+use crate::upstream;
 
 pub(crate) type QueryResult = Result<Query<fl_proto::Query>, QueryRejection>;
 pub(crate) type Peer = ConnectInfo<SocketAddr>;

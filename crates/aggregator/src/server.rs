@@ -292,7 +292,10 @@ impl Handle {
 
     /// The aggregator that a client joins.
     fn of_client(&self, client: u32) -> &Shared {
-        let below = self.below.iter().find(|(cluster, _)| cluster.contains(&client));
+        let below = self
+            .below
+            .iter()
+            .find(|(cluster, _)| cluster.contains(&client));
         below.map_or(&self.shared, |(_, edge)| edge.of_client(client))
     }
 
@@ -361,7 +364,8 @@ impl Handle {
 
     /// HTTP bytes from and to a client so far.
     pub fn traffic(&self, client: u32) -> Option<(u64, u64)> {
-        self.of_client(client).look(|state| state.roster.bytes(client))
+        self.of_client(client)
+            .look(|state| state.roster.bytes(client))
     }
 }
 

@@ -122,7 +122,9 @@ pub(crate) fn routes(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
 
 /// Orders of an edge, for who shows its word.
 fn orders<'a>(shared: &'a Shared, headers: &HeaderMap) -> Result<&'a Orders, Refusal> {
-    let shown = headers.get(Word::HEADER).map_or(&b""[..], |it| it.as_bytes());
+    let shown = headers
+        .get(Word::HEADER)
+        .map_or(&b""[..], |it| it.as_bytes());
     let orders = shared.orders.get();
     let orders = orders.filter(|orders| orders.word.matches(shown));
     let why = || "no or another word".to_owned();
@@ -157,7 +159,9 @@ async fn start(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let taken = async {
         let orders = orders(&shared, &parts.headers)?;
-        let body = Limited::new(body, longest_order(&shared.config)).collect().await;
+        let body = Limited::new(body, longest_order(&shared.config))
+            .collect()
+            .await;
         let malformed = |why: String| Refusal(StatusCode::BAD_REQUEST, why);
         let body = body.map_err(|error| malformed(error.to_string()))?;
         let order = order(&shared.config, orders, &body.to_bytes()).map_err(malformed)?;
@@ -168,7 +172,9 @@ async fn start(State(shared): State<Arc<Shared>>, request: Request) -> Response 
 
 /// Greatest length of an order.
 fn longest_order(config: &Config) -> usize {
-    let counts = config.sections(Way::Down).map(|section| section.count as u64);
+    let counts = config
+        .sections(Way::Down)
+        .map(|section| section.count as u64);
     let cohort = 2 * u64::from(config.clients);
     let longest = fl_proto::wire_len::longest_body(counts.chain([cohort]));
     usize::try_from(longest).unwrap_or(usize::MAX)
@@ -205,7 +211,10 @@ fn order(config: &Config, orders: &Orders, body: &[u8]) -> Result<Order, String>
         octets.push(Bytes::from(section.octets()));
         sections.insert(name.to_owned(), numbers);
     }
-    if let Some(own) = config.sections(Way::Down).find(|own| !sections.contains_key(own.name)) {
+    if let Some(own) = config
+        .sections(Way::Down)
+        .find(|own| !sections.contains_key(own.name))
+    {
         return Err(format!("section {} is missing", own.name));
     }
     let cohort = cohort_of(&cohort, &orders.cluster).ok_or("the cohort is not of this cluster")?;
@@ -274,13 +283,17 @@ impl Upstream {
     /// Posts sums.
     pub async fn sums(&self, body: Bytes) -> Result<(), UpstreamError> {
         let path = format!("{}?id={}", path::RESULTS, self.id);
-        self.ask(Method::POST, &path, PARTIAL_SUMS, body).await.map(drop)
+        self.ask(Method::POST, &path, PARTIAL_SUMS, body)
+            .await
+            .map(drop)
     }
 
     /// Posts who is there.
     pub async fn report(&self, body: Bytes) -> Result<(), UpstreamError> {
         let path = format!("{}?id={}", path::CLUSTER, self.id);
-        self.ask(Method::POST, &path, fl_proto::JSON, body).await.map(drop)
+        self.ask(Method::POST, &path, fl_proto::JSON, body)
+            .await
+            .map(drop)
     }
 
     async fn ask(

@@ -28,7 +28,11 @@ pub(crate) fn check(
     clients: u32,
     (strategy, rule): (&Strategy, &dyn ServerRule),
 ) -> Result<(), Refusal> {
-    let (edges, rounds, name) = (settings.edges(), settings.edge_rounds(), strategy.0.algorithm.name);
+    let (edges, rounds, name) = (
+        settings.edges(),
+        settings.edge_rounds(),
+        strategy.0.algorithm.name,
+    );
     if edges == 0 {
         return require(rounds == 1 && settings.edge_sums().is_exact(), || {
             "--edge-rounds and --edge-sums are of edges: give --edges, too".to_owned()
@@ -50,14 +54,28 @@ pub(crate) fn check(
         )
     })?;
     let each = [
-        (settings.over_commit() > 0, "--over-commit: which updates come first, only the root could know"),
-        (settings.use_late(), "--use-late: the sums of a round are closed"),
+        (
+            settings.over_commit() > 0,
+            "--over-commit: which updates come first, only the root could know",
+        ),
+        (
+            settings.use_late(),
+            "--use-late: the sums of a round are closed",
+        ),
         (settings.drop_stragglers(), "--drop-stragglers"),
-        (settings.privacy.is_some(), "--privacy: a bound and its noise are of each update"),
-        (settings.holdout() > 0.0, "--holdout: devices behind edges evaluate no model yet"),
+        (
+            settings.privacy.is_some(),
+            "--privacy: a bound and its noise are of each update",
+        ),
+        (
+            settings.holdout() > 0.0,
+            "--holdout: devices behind edges evaluate no model yet",
+        ),
     ];
     for (is_asked, what) in each {
-        require(!is_asked, || format!("edges go without {what}; leave it or --edges out"))?;
+        require(!is_asked, || {
+            format!("edges go without {what}; leave it or --edges out")
+        })?;
     }
     Ok(())
 }

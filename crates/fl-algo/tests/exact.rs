@@ -346,7 +346,8 @@ proptest! {
     ) {
         let mut sum = ExactSum::new(values.len());
         let weights = values.iter().map(|value| value.0);
-        for (weight, of) in weights.zip([|v: &(u64, f32, f32)| v.1, |v| v.2]) {
+        let of: [fn(&(u64, f32, f32)) -> f32; 2] = [|v| v.1, |v| v.2];
+        for (weight, of) in weights.zip(of) {
             let numbers: Vec<f32> = values.iter().map(of).collect();
             sum.add(weight, &numbers).unwrap();
         }

@@ -188,7 +188,21 @@ pub fn parse_sums(body: &[u8]) -> Result<(&[u8], Vec<Sum<'_>>), Malformed> {
     let Some((head, rest)) = body.split_first_chunk::<HEAD>() else {
         return Err(Malformed("truncated"));
     };
-    let [m0, m1, m2, m3, version, count, z0, z1, l0, l1, l2, l3, crc @ ..] = *head;
+    let [
+        m0,
+        m1,
+        m2,
+        m3,
+        version,
+        count,
+        z0,
+        z1,
+        l0,
+        l1,
+        l2,
+        l3,
+        crc @ ..,
+    ] = *head;
     if [m0, m1, m2, m3] != MAGIC || version != VERSION || [z0, z1] != [0; 2] {
         return Err(Malformed("not the sums of a cluster"));
     }

@@ -30,7 +30,10 @@ pub(crate) struct Servers {
 impl Servers {
     /// The aggregator of a client.
     pub fn of(&self, client: u32) -> SocketAddr {
-        let edge = self.edges.iter().find(|(cluster, _)| cluster.contains(&client));
+        let edge = self
+            .edges
+            .iter()
+            .find(|(cluster, _)| cluster.contains(&client));
         edge.map_or(self.root, |(_, address)| *address)
     }
 }

@@ -254,7 +254,12 @@ async fn boot(
 ) -> f64 {
     let began = Instant::now();
     observer.on_booting();
-    let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, servers.of(client)))).await;
+    let booted = join_all(
+        clients
+            .iter()
+            .map(|&client| fleet.boot_one(client, servers.of(client))),
+    )
+    .await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
     let record = FleetRecord::FleetBooted {

@@ -20,6 +20,7 @@ mod idx;
 mod link;
 mod message;
 mod run_dir;
+mod sums;
 mod table;
 mod trace;
 
@@ -101,6 +102,11 @@ pub const TARGETS: &[Target] = &[
         name: "run-dir",
         check: run_dir::check,
         damaged: 15,
+    },
+    Target {
+        name: "sums",
+        check: sums::check,
+        damaged: 100,
     },
     Target {
         name: "table",

@@ -62,7 +62,11 @@ impl ExactSum {
             return Some(rest);
         }
         for (at, number) in block.zip(numbers.chunks_exact(width)) {
-            let sign = if number[width - 1] & 0x80 != 0 { 0xff } else { 0 };
+            let sign = if number[width - 1] & 0x80 != 0 {
+                0xff
+            } else {
+                0
+            };
             let mut whole = [sign; OCTETS[1]];
             whole[..low].fill(0);
             whole[low..low + width].copy_from_slice(number);
