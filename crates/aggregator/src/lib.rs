@@ -62,6 +62,7 @@ pub use hooks::{Calculated, RoundFaults, RoundHooks};
 pub use local::{LocalOptimizer, PartialWork};
 pub use log::lock;
 pub use privacy::{Adaptation, Mechanism, Privacy};
+pub use probe::Progress;
 pub use schedule::{Course, Schedule};
 pub use serve::{least_places, limits};
 pub use server::{Handle, Server, bind};
