@@ -41,9 +41,10 @@ fn flat_and_hierarchical_models_are_equal_to_the_bit() {
 
 #[test]
 fn the_root_of_three_edges_moves_a_third_of_the_bytes_at_most_and_knows_every_device() {
-    let flags = ["--clients", "12", "--rounds", "2"];
-    let flat = Run::succeeds(&[&small(&[])[..], &flags].concat());
-    let run = Run::succeeds(&[&small(&["--edges", "3"])[..], &flags].concat());
+    let flags = ["--clients", "12", "--rounds", "2", "--dashboard", "off"];
+    let flags = [&SMALL[..], &flags].concat();
+    let flat = Run::succeeds(&flags);
+    let run = Run::succeeds(&[&flags[..], &["--edges", "3"]].concat());
     let (flat, summed) = (summary(&flat), summary(&run));
     let bytes = |of: &Value| [&of["bytes_up"], &of["bytes_down"]].map(|it| it.as_f64().unwrap());
     let ([up, down], [flat_up, flat_down]) = (bytes(&summed), bytes(&flat));
