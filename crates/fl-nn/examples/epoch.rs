@@ -24,7 +24,7 @@ fn main() {
         .collect();
     let default = vec![vec![784, 16, 10], vec![784, 200, 200, 10]];
     for sizes in if given.is_empty() { default } else { given } {
-        for arithmetic in [Arithmetic::Fixed] {
+        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float] {
             time(
                 &sizes,
                 arithmetic,
