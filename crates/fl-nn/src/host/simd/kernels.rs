@@ -9,7 +9,8 @@ macro_rules! table {
     ($table:ident, $features:literal, $vector:ty, $eight:ty) => {
         pub(in crate::host) static $table: $crate::host::simd::Kernels = {
             use $crate::host::list::List;
-            use $crate::host::simd::{GROUP, Kernels, kernels};
+            use $crate::host::pairs::{Line, Pairs};
+            use $crate::host::simd::{GROUP, Kernels, fixed, kernels};
             use $crate::train::AdamStep;
 
             #[target_feature(enable = $features)]
@@ -63,6 +64,43 @@ macro_rules! table {
                 unsafe { kernels::step::<$vector>(rate, gradient, params) }
             }
             #[target_feature(enable = $features)]
+            fn list_pairs(octets: &[u8], pairs: &mut Pairs) {
+                // SAFETY: as above.
+                unsafe { fixed::list_pairs::<$vector>(octets, pairs) }
+            }
+            #[target_feature(enable = $features)]
+            fn add_pairs(
+                lines: &[Line],
+                list: (&[u32], &[u32]),
+                units: &[f32],
+                to: &mut [f32],
+                subtract: bool,
+            ) {
+                // SAFETY: as above.
+                unsafe { fixed::add_pairs::<$vector>(lines, list, units, to, subtract) }
+            }
+            #[target_feature(enable = $features)]
+            fn quantise(
+                values: &[f32],
+                places: Option<&[u32]>,
+                factor: f32,
+                units: &mut [f32],
+                lines: &mut [Line],
+            ) -> bool {
+                // SAFETY: as above.
+                unsafe { fixed::quantise::<$vector>(values, places, factor, units, lines) }
+            }
+            #[target_feature(enable = $features)]
+            fn exp(from: &[f32], max: f32, to: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::exp::<$vector>(from, max, to) }
+            }
+            #[target_feature(enable = $features)]
+            fn sigmoid(units: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::sigmoid::<$vector>(units) }
+            }
+            #[target_feature(enable = $features)]
             fn adam(
                 step: &AdamStep,
                 weights: &mut [f32],
@@ -89,6 +127,11 @@ macro_rules! table {
                 step_rows: |a, b, c, d, e, f| unsafe { step_rows(a, b, c, d, e, f) },
                 step: |a, b, c| unsafe { step(a, b, c) },
                 adam: |a, b, c, d, e| unsafe { adam(a, b, c, d, e) },
+                list_pairs: |a, b| unsafe { list_pairs(a, b) },
+                add_pairs: |a, b, c, d, e| unsafe { add_pairs(a, b, c, d, e) },
+                quantise: |a, b, c, d, e| unsafe { quantise(a, b, c, d, e) },
+                sigmoid: |a| unsafe { sigmoid(a) },
+                exp: |a, b, c| unsafe { exp(a, b, c) },
                 transpose: |a, b, c| unsafe { transpose(a, b, c) },
             }
         };
