@@ -63,7 +63,7 @@ impl Evaluator {
             next: None,
             found: Evaluation::default(),
             #[cfg(feature = "host")]
-            host: crate::host::Host::new(arithmetic),
+            host: crate::host::Host::new(model, arithmetic),
         })
     }
 
@@ -116,7 +116,7 @@ impl Evaluator {
                 return Err(TrainError::Diverged);
             }
             #[cfg(feature = "host")]
-            let ready = self.host.as_mut().map(|host| host.prepare(model, params));
+            let ready = self.host.as_mut().map(|host| host.prepare(params));
             #[cfg(not(feature = "host"))]
             let ready = None;
             ready.unwrap_or_else(|| {
@@ -133,7 +133,7 @@ impl Evaluator {
             let done = self
                 .host
                 .as_ref()
-                .map(|host| host.forward(model, params, &examples, n, outputs));
+                .map(|host| host.forward(params, &examples, n, outputs));
             #[cfg(not(feature = "host"))]
             let done: Option<()> = None;
             if done.is_none() {

@@ -1,5 +1,8 @@
 //! State of a training or an evaluation on a host.
 
+use core::mem;
+use core::ops::Range;
+
 use super::list::List;
 use super::pairs::{Line, Pairs};
 use super::pass::{Scratch, with_scratch};
@@ -8,9 +11,9 @@ use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
-use crate::model::{Model, Placed};
+use crate::model::Model;
 
-/// Most octets of examples whose lists a training keeps: some 600 images, in less than a megabyte.
+/// Most octets of examples whose lists a training keeps: some 1,300 images, in a few megabytes.
 const KEPT_OCTETS: usize = 1 << 20;
 
 /// Kernels, and what lasts from step to step beside the caller's buffers.
@@ -18,10 +21,13 @@ const KEPT_OCTETS: usize = 1 << 20;
 pub(crate) struct Host {
     pub(super) kernels: &'static Kernels,
     pub(super) arithmetic: Arithmetic,
+    pub(super) activation: Activation,
+    /// The layers, input side first.
+    pub(super) layers: Vec<Laid>,
     /// Integers of the first layer's weights, later of a batch's deltas, and the units of their columns.
     pub(super) lines: Vec<Line>,
     pub(super) units: Vec<f32>,
-    /// Passes over the examples read the lists of all inputs from here instead of making them anew.
+    /// The lists of all inputs are made once and not in every epoch.
     keeps: bool,
     inputs: Pairs,
     /// As sums are exact, a batch of all examples can have them in any order: lists of all columns, by
@@ -32,12 +38,38 @@ pub(crate) struct Host {
     pub(super) places: Vec<u32>,
 }
 
+/// A layer, and where its parts lie.
+#[derive(Clone, Debug)]
+pub(super) struct Laid {
+    pub d_in: usize,
+    pub width: usize,
+    /// In the parameters.
+    pub weights: Range<usize>,
+    pub biases: Range<usize>,
+    /// In the outputs of one example.
+    pub outputs: Range<usize>,
+}
+
 impl Host {
-    /// A host, unless the plain form is in force.
-    pub fn new(arithmetic: Arithmetic) -> Option<Self> {
-        super::kernels().map(|kernels| Self {
-            kernels,
+    /// A host for evaluations, unless the plain form is in force.
+    pub fn new(model: &Model, arithmetic: Arithmetic) -> Option<Self> {
+        let mut begin = 0;
+        let lay = |placed: crate::model::Placed| {
+            let (weights, width) = (placed.weights(), placed.layer.num_outputs());
+            begin += width;
+            Laid {
+                d_in: placed.layer.num_inputs(),
+                width,
+                biases: weights.end..placed.params.end,
+                weights,
+                outputs: begin - width..begin,
+            }
+        };
+        Some(Self {
+            kernels: super::kernels()?,
             arithmetic,
+            activation: model.activation(),
+            layers: model.layers().map(lay).collect(),
             lines: Vec::new(),
             units: Vec::new(),
             keeps: false,
@@ -48,26 +80,30 @@ impl Host {
         })
     }
 
-    /// A host for a training of several epochs, or of one.
+    /// A host for a training of `epochs` on `num_examples` in batches of `batch`.
     pub fn training(
+        model: &Model,
         arithmetic: Arithmetic,
         epochs: u32,
-        octets: usize,
-        is_whole: bool,
+        num_examples: usize,
+        batch: usize,
     ) -> Option<Self> {
-        let mut host = Self::new(arithmetic)?;
+        let mut host = Self::new(model, arithmetic)?;
+        let octets = model.shape().num_inputs() * num_examples;
         host.keeps = arithmetic == Arithmetic::Fixed && epochs > 1 && octets <= KEPT_OCTETS;
-        host.keeps_columns = host.keeps && is_whole;
+        host.keeps_columns = host.keeps && batch == num_examples;
+        if host.keeps {
+            [host.inputs, host.columns] = with_scratch(|scratch| mem::take(&mut scratch.spare));
+        }
         Some(host)
     }
 
     /// Prepares [`Host::forward`] with these parameters.
-    pub fn prepare(&mut self, model: &Model, params: &[f32]) -> Result<(), TrainError> {
+    pub fn prepare(&mut self, params: &[f32]) -> Result<(), TrainError> {
         match self.arithmetic {
             Arithmetic::Fixed => {
-                let first = model.first();
-                let weights = &params[first.weights()];
-                self.quantise(weights, first.layer.num_outputs(), 1.0 / 255.0, false)
+                let Laid { weights, width, .. } = &self.layers[0];
+                self.quantise(&params[weights.clone()], *width, 1.0 / 255.0, false)
             }
             Arithmetic::Float => Ok(()),
         }
@@ -102,77 +138,58 @@ impl Host {
     }
 
     /// Computes the outputs of all layers for example `n`, the logits last.
-    pub fn forward(
-        &self,
-        model: &Model,
-        params: &[f32],
-        examples: &Examples<'_>,
-        n: u32,
-        outputs: &mut [f32],
-    ) {
-        with_scratch(|Scratch { list, pairs, .. }| {
-            self.forward_with(model, params, examples, n, outputs, list, pairs);
-        });
+    pub fn forward(&self, params: &[f32], examples: &Examples<'_>, n: u32, outputs: &mut [f32]) {
+        with_scratch(|scratch| self.forward_with(params, examples, n, outputs, scratch));
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the memory of a thread is two of them"
-    )]
+    /// [`Host::forward`], which leaves the lists of the units of each layer.
     pub(super) fn forward_with(
         &self,
-        model: &Model,
         params: &[f32],
         examples: &Examples<'_>,
         n: u32,
         outputs: &mut [f32],
-        list: &mut List,
-        pairs: &mut Pairs,
+        Scratch { lists, pairs, .. }: &mut Scratch,
     ) {
         let kernels = self.kernels;
-        let mut begin = 0;
-        for (
-            index,
-            Placed {
-                layer,
-                params: place,
-            },
-        ) in model.layers().enumerate()
-        {
-            let (weights, bias) = params[place].split_at(layer.num_weights());
-            let (before, after) = outputs.split_at_mut(begin);
-            let sums = &mut after[..layer.num_outputs()];
-            begin += layer.num_outputs();
-            sums.copy_from_slice(bias);
-            match (index, self.arithmetic) {
-                (0, Arithmetic::Fixed) if self.inputs.len() > 0 => {
-                    let kept = (n as usize).min(self.inputs.len() - 1);
-                    let list = self.inputs.get(kept);
-                    (kernels.add_pairs)(&self.lines, list, &self.units, sums, false);
-                    continue;
-                }
-                (0, Arithmetic::Fixed) => {
+        lists.resize_with(self.layers.len().max(lists.len()), List::default);
+        for (index, (layer, list)) in self.layers.iter().zip(lists).enumerate() {
+            let bias = &params[layer.biases.clone()];
+            let (before, sums) = outputs.split_at_mut(layer.outputs.start);
+            let sums = &mut sums[..layer.width];
+            if index == 0 && self.arithmetic == Arithmetic::Fixed {
+                let list = if self.inputs.len() > 0 {
+                    self.inputs.get((n as usize).min(self.inputs.len() - 1))
+                } else {
                     pairs.clear();
                     (kernels.list_pairs)(examples.input(n), pairs);
-                    (kernels.add_pairs)(&self.lines, pairs.get(0), &self.units, sums, false);
-                    continue;
-                }
-                (0, Arithmetic::Float) => (kernels.list_octets)(examples.input(n), list),
-                _ => {
-                    let units = &mut before[begin - layer.num_outputs() - layer.num_inputs()..];
-                    apply(kernels, model.activation(), units);
-                    (kernels.list_units)(units, list);
-                }
+                    pairs.get(0)
+                };
+                (kernels.add_pairs)(&self.lines, list, &self.units, bias, sums);
+                continue;
             }
-            (kernels.add_rows)(weights, list, sums);
+            if index == 0 {
+                (kernels.list_octets)(examples.input(n), list);
+            } else {
+                let units = &mut before[layer.outputs.start - layer.d_in..];
+                match self.activation {
+                    Activation::Relu => self.activation.apply(units),
+                    Activation::Sigmoid => (kernels.sigmoid)(units),
+                }
+                (kernels.list_units)(units, list);
+            }
+            (kernels.add_rows)(&params[layer.weights.clone()], list, bias, sums);
         }
     }
 }
 
-/// [`Activation::apply`].
-fn apply(kernels: &Kernels, activation: Activation, units: &mut [f32]) {
-    match activation {
-        Activation::Relu => activation.apply(units),
-        Activation::Sigmoid => (kernels.sigmoid)(units),
+/// Gives the memory of the lists to the next training: fresh pages would cost more than the lists.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.keeps {
+            let mut lists = [&mut self.inputs, &mut self.columns].map(mem::take);
+            lists.iter_mut().for_each(Pairs::clear);
+            with_scratch(|scratch| scratch.spare = lists);
+        }
     }
 }

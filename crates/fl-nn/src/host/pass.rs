@@ -7,7 +7,7 @@ use core::mem;
 use core::ops::Range;
 use std::cell::Cell;
 
-use super::Host;
+use super::keep::{Host, Laid};
 use super::list::List;
 use super::pairs::Pairs;
 use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
@@ -19,13 +19,13 @@ use crate::kernels::matrix;
 use crate::layer::OctetPass;
 use crate::loss;
 use crate::memory::Regions;
-use crate::model::Placed;
 use crate::train::{Batch, Hook};
 
 /// Memory of a thread, for one step.
 #[derive(Default)]
 pub(super) struct Scratch {
-    pub list: List,
+    /// Units of each layer that are not zero.
+    pub lists: Vec<List>,
     /// One list, of octets as pairs.
     pub pairs: Pairs,
     /// `[BLOCK, num_outputs]`, layer after layer in each.
@@ -38,6 +38,8 @@ pub(super) struct Scratch {
     slopes: Vec<f32>,
     /// Octets of some inputs as columns `[GROUP, batch]`.
     octets: Vec<u8>,
+    /// Lists that no training keeps now.
+    pub spare: [Pairs; 2],
     /// Steps of some rows of the first layer `[GROUP, width]`.
     steps: Vec<f32>,
 }
@@ -80,7 +82,7 @@ impl Host {
                     let loss = run_example(self, batch, params, position, n, hook, scratch)?;
                     *loss_sum += f64::from(loss);
                 }
-                add_gradients(self.kernels, batch, count, scratch);
+                add_gradients(self, batch, count, scratch);
             }
             Ok(())
         })
@@ -177,7 +179,7 @@ impl Host {
         scratch: &mut Scratch,
     ) {
         let Scratch {
-            list,
+            lists,
             pairs,
             octets,
             ..
@@ -185,7 +187,7 @@ impl Host {
         let add_pairs = |list: (&[u32], &[u32]), row: &mut [f32]| {
             // A gradient of zero moves nothing.
             if !list.0.is_empty() {
-                (self.kernels.add_pairs)(&self.lines, list, &self.units, row, true);
+                (self.kernels.subtract_pairs)(&self.lines, list, &self.units, row);
             }
         };
         let rows = weights.chunks_exact_mut(width);
@@ -199,6 +201,8 @@ impl Host {
         gather(self.kernels, pass.examples, pass.order, begin, columns);
         if self.arithmetic == Arithmetic::Float {
             let deltas = &pass.memory.deltas[..batch * width];
+            lists.resize_with(lists.len().max(1), List::default);
+            let list = &mut lists[0];
             return (self.kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
         }
         for (row, column) in rows.zip(columns.chunks_exact(stride)) {
@@ -219,98 +223,96 @@ fn run_example(
     hook: &mut Hook<'_>,
     scratch: &mut Scratch,
 ) -> Result<f32, TrainError> {
+    let (kernels, example, total) = (
+        host.kernels,
+        batch.order[position],
+        batch.model.num_outputs(),
+    );
+    let mut outputs = mem::take(&mut scratch.outputs);
+    let own = &mut room(&mut outputs, BLOCK * total)[n * total..][..total];
+    host.forward_with(params, &batch.examples, example, own, scratch);
     let Scratch {
-        list,
-        outputs,
+        lists,
         deltas,
         slopes,
-        pairs,
         ..
     } = scratch;
-    let kernels = host.kernels;
-    let (model, examples) = (batch.model, batch.examples);
-    let Regions {
-        octets, gradients, ..
-    } = &mut batch.buffers;
-    let (example, total) = (batch.order[position], model.num_outputs());
-    let outputs = &mut room(outputs, BLOCK * total)[n * total..][..total];
     let deltas = room(deltas, BLOCK * total);
-    host.forward_with(model, params, &examples, example, outputs, list, pairs);
 
-    let (label, classes) = (examples.label(example)?, model.shape().num_classes());
-    let logits = &outputs[total - classes..];
-    let last = &mut deltas[BLOCK * (total - classes) + n * classes..][..classes];
-    let loss = cross_entropy_gradient(kernels, logits, label, last);
+    let (label, last) = (
+        batch.examples.label(example)?,
+        &host.layers[host.layers.len() - 1],
+    );
+    let logits = &own[last.outputs.clone()];
+    let upper = &mut deltas[BLOCK * last.outputs.start + n * last.width..][..last.width];
+    let loss = cross_entropy_gradient(kernels, logits, label, upper);
     if !loss.is_finite() {
         return Err(TrainError::Diverged);
     }
     if let Some(correction) = hook {
-        correction.outputs(label, logits, last);
+        correction.outputs(label, logits, upper);
     }
-    let mut end = total - classes;
-    for index in (1..model.shape().num_layers()).rev() {
-        let Placed {
-            layer,
-            params: place,
-        } = model.layer(index);
-        let begin = end - layer.num_inputs();
-        let (below, above) = deltas.split_at_mut(BLOCK * end);
-        let above = &above[n * layer.num_outputs()..][..layer.num_outputs()];
-        let below = &mut below[BLOCK * begin + n * layer.num_inputs()..][..layer.num_inputs()];
-        let slopes = room(slopes, layer.num_inputs());
-        write_slopes(model.activation(), &outputs[begin..end], slopes);
-        (kernels.list_units)(slopes, list);
+    for (layer, list) in host.layers.iter().zip(lists).skip(1).rev() {
+        let Laid { d_in, width, .. } = *layer;
+        let (below, above) = deltas.split_at_mut(BLOCK * layer.outputs.start);
+        let above = &above[n * width..][..width];
+        let begin = layer.outputs.start - d_in;
+        let below = &mut below[BLOCK * begin + n * d_in..][..d_in];
+        // Units that are not zero have a slope of one, and the list of them is there.
+        let has_slopes = host.activation != Activation::Relu;
+        if has_slopes {
+            let slopes = room(slopes, d_in);
+            for (slope, &output) in slopes.iter_mut().zip(&own[begin..]) {
+                *slope = host.activation.slope(output);
+            }
+            (kernels.list_units)(slopes, list);
+        }
         below.fill(0.0);
-        (kernels.dots)(&params[place], above, list, below);
-        end = begin;
+        (kernels.dots)(
+            &params[layer.weights.clone()],
+            above,
+            list,
+            has_slopes,
+            below,
+        );
     }
-    let first = model.first();
-    let width = first.layer.num_outputs();
-    let biases = &mut gradients[..width];
-    first
-        .layer
-        .keep_deltas(position, &deltas[n * width..][..width], octets, biases);
+    let width = host.layers[0].width;
+    let own = &deltas[n * width..][..width];
+    let Regions {
+        octets, gradients, ..
+    } = &mut batch.buffers;
+    matrix::add(&mut gradients[..width], own);
+    octets.deltas[position * width..][..width].copy_from_slice(own);
+    scratch.outputs = outputs;
     Ok(loss)
 }
 
-fn write_slopes(activation: Activation, outputs: &[f32], slopes: &mut [f32]) {
-    for (slope, &output) in slopes.iter_mut().zip(outputs) {
-        *slope = activation.slope(output);
-    }
-}
-
 /// Adds a block's gradients of all layers but the first.
-fn add_gradients(kernels: &Kernels, batch: &mut Batch<'_>, count: usize, scratch: &mut Scratch) {
+fn add_gradients(host: &Host, batch: &mut Batch<'_>, count: usize, scratch: &mut Scratch) {
     let Scratch {
-        list,
+        lists,
         outputs,
         deltas,
         columns,
         ..
     } = scratch;
-    let model = batch.model;
-    let (total, offset) = (model.num_outputs(), model.first().weights().end);
-    let mut begin = 0;
-    for Placed {
-        layer,
-        params: place,
-    } in model.layers().skip(1)
-    {
-        let (d_in, width) = (layer.num_inputs(), layer.num_outputs());
+    let total = batch.model.num_outputs();
+    let offset = host.layers[0].weights.end;
+    for layer in &host.layers[1..] {
+        let Laid { d_in, width, .. } = *layer;
         let columns = room(columns, d_in * BLOCK);
         for n in 0..count {
-            let units = &outputs[n * total + begin..][..d_in];
+            let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
             for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
                 column[n] = unit;
             }
         }
-        begin += d_in;
-        let deltas = &deltas[BLOCK * begin..][..count * width];
-        let gradient = &mut batch.buffers.gradients[place.start - offset..place.end - offset];
-        let (gradient, biases) = gradient.split_at_mut(layer.num_weights());
-        (kernels.add_gradient)(columns, deltas, width, gradient, list);
+        let deltas = &deltas[BLOCK * layer.outputs.start..][..count * width];
+        let gradient = &mut batch.buffers.gradients[layer.weights.start - offset..];
+        let (gradient, biases) = gradient.split_at_mut(d_in * width);
+        (host.kernels.add_gradient)(columns, deltas, width, gradient, &mut lists[0]);
         for deltas in deltas.chunks_exact(width) {
-            matrix::add(biases, deltas);
+            matrix::add(&mut biases[..width], deltas);
         }
     }
 }

@@ -89,16 +89,15 @@ fn sums_are_those_of_the_plain_form() {
             let d_in = 1 + rng.below(90) as usize;
             let (params, units) = (numbers(rng, (d_in + 1) * width), numbers(rng, d_in));
             let (weights, bias) = params.split_at(d_in * width);
-            let (mut found, mut expected) = (bias.to_vec(), vec![0.0; width]);
+            let (mut found, mut expected) = (vec![7.0; width], vec![0.0; width]);
             (kernels.list_units)(&units, &mut list);
-            (kernels.add_rows)(weights, &list, &mut found);
+            (kernels.add_rows)(weights, &list, bias, &mut found);
             matrix::forward(&params, &units, &mut expected);
             same(&found, &expected);
 
             let input = octets(rng, d_in);
-            found.copy_from_slice(bias);
             (kernels.list_octets)(&input, &mut list);
-            (kernels.add_rows)(weights, &list, &mut found);
+            (kernels.add_rows)(weights, &list, bias, &mut found);
             float::forward(weights, bias, &input, &mut expected);
             same(&found, &expected);
         }
@@ -118,9 +117,16 @@ fn deltas_of_the_layer_below_are_those_of_the_plain_form() {
                 let (mut found, mut expected) = (vec![0.0; d_in], vec![0.0; d_in]);
                 let slopes: Vec<f32> = units.iter().map(|&unit| activation.slope(unit)).collect();
                 (kernels.list_units)(&slopes, &mut list);
-                (kernels.dots)(&params, &deltas, &list, &mut found);
+                (kernels.dots)(&params, &deltas, &list, true, &mut found);
                 matrix::backward(&params, activation, &units, &deltas, &mut expected);
                 same(&found, &expected);
+                if activation == Activation::Relu {
+                    // Every slope is one.
+                    found.fill(0.0);
+                    (kernels.list_units)(&units, &mut list);
+                    (kernels.dots)(&params, &deltas, &list, false, &mut found);
+                    same(&found, &expected);
+                }
             }
         }
     });
@@ -262,16 +268,16 @@ fn integers_and_their_sums_are_those_of_the_plain_form() {
 
             let mut lines = vec![Line([7; 16]); rows.div_ceil(2) * width.div_ceil(16)];
             let (mut own, mut found, mut pairs) =
-                (vec![0.0; width], bias.clone(), Pairs::default());
+                (vec![0.0; width], vec![7.0; width], Pairs::default());
             assert!((kernels.quantise)(
                 &values, None, 0.01, &mut own, &mut lines
             ));
             same(&own, &units);
             (kernels.list_pairs)(&input, &mut pairs);
-            (kernels.add_pairs)(&lines, pairs.get(0), &own, &mut found, false);
+            (kernels.add_pairs)(&lines, pairs.get(0), &own, &bias, &mut found);
             same(&found, &expected);
 
-            (kernels.add_pairs)(&lines, pairs.get(0), &own, &mut found, true);
+            (kernels.subtract_pairs)(&lines, pairs.get(0), &own, &mut found);
             fixed::subtract(
                 &integers,
                 rows,

@@ -38,7 +38,7 @@ impl<'a> Batch<'a> {
         #[cfg(feature = "host")]
         if let Some(host) = &mut self.host {
             host.keep_inputs(&self.examples);
-            return host.prepare(self.model, params);
+            return host.prepare(params);
         }
         let Placed {
             layer,

@@ -111,10 +111,11 @@ impl Trainer {
             mean_loss: 0.0,
             #[cfg(feature = "host")]
             host: crate::host::Host::training(
+                model,
                 config.arithmetic,
                 config.local_epochs,
-                model.shape().num_inputs() * num_examples,
-                batch_size == num_examples,
+                num_examples,
+                batch_size,
             )
             .map(Box::new),
         })

@@ -30,16 +30,17 @@ pub(super) unsafe fn list_pairs<V: Vector>(octets: &[u8], pairs: &mut Pairs) {
     pairs.end(count);
 }
 
-/// `to += units * sum`, or `to -= units * sum`, of pairs of octets times pairs of rows.
+/// `to = base + units * sum`, or, without a base, `to -= units * sum`, of pairs of octets times pairs of rows.
 #[inline(always)]
 pub(super) unsafe fn add_pairs<V: Vector>(
     lines: &[Line],
     (indices, octets): (&[u32], &[u32]),
     units: &[f32],
+    base: Option<&[f32]>,
     to: &mut [f32],
-    subtract: bool,
 ) {
     let width = to.len().min(units.len());
+    let width = base.map_or(width, |base| width.min(base.len()));
     let rows = lines.len() / width.div_ceil(COLUMNS);
     // Places ascend: if the last is there, all are.
     assert!(indices.last().is_none_or(|&last| (last as usize) < rows));
@@ -54,11 +55,9 @@ pub(super) unsafe fn add_pairs<V: Vector>(
                 }
                 let head = V::LANES.min(width - at);
                 let change = sum.mul(V::load_head(units.as_ptr().add(at), head));
-                let old = V::load_head(to.as_ptr().add(at), head);
-                let new = if subtract {
-                    old.sub(change)
-                } else {
-                    change.add(old)
+                let new = match base {
+                    Some(base) => change.add(V::load_head(base.as_ptr().add(at), head)),
+                    None => V::load_head(to.as_ptr().add(at), head).sub(change),
                 };
                 new.store_head(to.as_mut_ptr().add(at), head);
             }

@@ -44,17 +44,17 @@ pub(crate) struct Kernels {
     pub list_octets: fn(input: &[u8], list: &mut List),
     /// Lists the numbers that are not zero.
     pub list_units: fn(units: &[f32], list: &mut List),
-    /// `sums += sum_i x_i * rows[i]` over a list, in its order.
+    /// `sums = base + sum_i x_i * rows[i]` over a list, in its order.
     ///
     /// # Shapes
-    /// `rows`: row-major `[_, width]`; `sums`: `[width]`.
-    pub add_rows: fn(rows: &[f32], list: &List, sums: &mut [f32]),
+    /// `rows`: row-major `[_, width]`; `base`, `sums`: `[width]`.
+    pub add_rows: fn(rows: &[f32], list: &List, base: &[f32], sums: &mut [f32]),
     /// `below[i] = slope_i * (rows[i] . deltas)` over a list of slopes, each product in the order of
-    /// [`crate::kernels::matrix`].
+    /// [`crate::kernels::matrix`]; without slopes only the list's places count.
     ///
     /// # Shapes
     /// `rows`: row-major `[_, width]`; `deltas`: `[width]`.
-    pub dots: fn(rows: &[f32], deltas: &[f32], list: &List, below: &mut [f32]),
+    pub dots: fn(rows: &[f32], deltas: &[f32], list: &List, slopes: bool, below: &mut [f32]),
     /// `gradient[i] += sum_n columns[i][n] * deltas[n]`, zeros of `columns` left out.
     ///
     /// # Shapes
@@ -76,14 +76,16 @@ pub(crate) struct Kernels {
     ),
     /// Adds the list of the pairs of octets that are not both zero.
     pub list_pairs: fn(octets: &[u8], pairs: &mut Pairs),
-    /// `to += units * sum`, or with `subtract` `to -= units * sum`: exact sums of pairs of octets times pairs
-    /// of rows.
+    /// `sums = base + units * sum` of pairs of octets times pairs of rows, exactly.
     ///
     /// # Shapes
-    /// `lines`: tiles of as many lines as there are pairs of rows; `list`: places and pairs; `units`, `to`:
-    /// `[width]`.
+    /// `lines`: tiles of as many lines as there are pairs of rows; `list`: places and pairs; `units`, `base`,
+    /// `sums`: `[width]`.
     pub add_pairs:
-        fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], to: &mut [f32], subtract: bool),
+        fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], base: &[f32], sums: &mut [f32]),
+    /// `weights -= units * sum`, likewise.
+    pub subtract_pairs:
+        fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], weights: &mut [f32]),
     /// Rounds a matrix to integers, its row `n` taken from `places[n]`; false if it is not finite.
     ///
     /// # Shapes
