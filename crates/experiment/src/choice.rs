@@ -1,5 +1,6 @@
 //! Values that are chosen from a list of names: in files, on the command line, in `config.toml`.
 
+use crate::edges::EdgeSums;
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
@@ -64,6 +65,10 @@ choices! {
         Grid "grid" "A square, filled row by row, with the gateway in its middle",
         Line "line" "One behind the other, with the gateway at the end",
         Random "random" "Uniform in a square, drawn from the seed, with ten in the range of a node on average",
+    }
+    EdgeSums {
+        Exact "exact" "Integers without any rounding: the model of a run without edges, to the bit",
+        Rounded "rounded" "The mean as f32: fewer bytes, and a model that differs in its last bits",
     }
     Time {
         Host "host" "The host's: a device computes as fast as QEMU does",
