@@ -37,11 +37,10 @@ fn air(run: &Run) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn a_mesh_that_loses_frames_gives_the_model_of_the_loopback_and_the_same_course_each_time() {
+fn a_mesh_gives_one_model_whatever_it_loses_and_says_what_it_cost() {
     let first = run(&[]);
     let again = run(&[]);
     assert_eq!(first.model(), again.model());
-    assert_eq!(air(&first), air(&again));
     assert_eq!(air(&first).len(), 24);
     let lossy = run(&["--radio-loss", "0.15"]);
     assert_eq!(lossy.model(), first.model());

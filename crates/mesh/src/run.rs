@@ -152,6 +152,10 @@ impl Thread {
             {
                 self.stop(leaf, LeafEnd::Finished);
             }
+            if self.mesh.has_come_up(leaf) {
+                // Whoever takes an update in reads what it has cost.
+                self.publish();
+            }
             let holds = self.drains;
             if let Some(proxy) = &mut self.proxies[leaf] {
                 proxy.run(leaf, &mut self.mesh, holds);

@@ -195,6 +195,11 @@ impl Mesh {
         self.gateway.stations[leaf].send(label, message)
     }
 
+    /// True if a message has come to the gateway from a leaf.
+    pub fn has_come_up(&self, leaf: usize) -> bool {
+        self.gateway.stations[leaf].receive().is_some()
+    }
+
     /// The message that came to the gateway from a leaf, with its label; the place is free then.
     pub fn take_up(&mut self, leaf: usize) -> Option<(u8, Vec<u8>)> {
         let station = &mut self.gateway.stations[leaf];
