@@ -176,17 +176,25 @@ fn every_combination_is_a_run_and_a_row_of_the_table() {
     }
 }
 
+/// Lines of a run's events that have this word, torn ones aside.
+fn events(run: &Path, word: &str) -> usize {
+    let text = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    text.lines().filter(|line| line.contains(word)).count()
+}
+
 #[test]
-fn a_sweep_that_was_killed_goes_on_and_redoes_nothing() {
-    let sweep = Sweep::of("rounds = 3\n[grid]\nseed = [1, 2, 3, 4, 5, 6]\n");
+fn a_sweep_of_24_runs_that_was_killed_goes_on_and_redoes_nothing() {
+    const RUNS: &str = "rounds = 3\n[grid]\nlearning_rate = [0.05, 0.1, 0.2]\nactivation = ['relu', 'sigmoid']\n\
+                        seed = [1, 2, 3, 4]\n";
+    let sweep = Sweep::of(RUNS);
     let mut killed = Guarded::start(
         sweep
             .command(&["--jobs", "2"])
             .stdout(Stdio::null())
             .stderr(Stdio::null()),
     );
-    wait_until("two runs are done", LIMIT, || {
-        (sweep.done().len() >= 2).then_some(())
+    wait_until("half of the runs are done", LIMIT, || {
+        (sweep.done().len() >= 12).then_some(())
     });
     let all = descendants(killed.pid());
     signal(killed.pid(), "KILL");
@@ -199,13 +207,38 @@ fn a_sweep_that_was_killed_goes_on_and_redoes_nothing() {
         .into_iter()
         .map(|run| (run.clone(), written(&run)))
         .collect();
-    assert!(before.len() >= 2);
+    assert!((12..24).contains(&before.len()), "{before:?}");
+    // Every setting has had its turn before any has its third.
+    for setting in ["0.05", "0.1", "0.2"] {
+        let of = before.iter().filter(|(run, _)| {
+            run.to_str()
+                .unwrap()
+                .contains(&format!("learning_rate-{setting}_"))
+        });
+        assert!(of.count() >= 2, "{before:?}");
+    }
     let said = sweep.run(&["--jobs", "2"]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    for (run, then) in before {
-        assert_eq!(written(&run), then, "{} was done again", run.display());
+    assert!(
+        said.out.contains(&format!("{} done, ", before.len())),
+        "{said:?}"
+    );
+    for (run, then) in &before {
+        let name = run.display();
+        assert_eq!(written(run), *then, "{name} was done again");
+        assert_eq!(
+            events(run, "\"run_started\""),
+            1,
+            "{name} was started again"
+        );
+        assert_eq!(events(run, "\"run_resumed\""), 0, "{name} was gone on with");
     }
-    let whole = Sweep::of("rounds = 3\n[grid]\nseed = [1, 2, 3, 4, 5, 6]\n");
+    // Two were under way; the others began once.
+    let runs = sweep.done();
+    assert_eq!(runs.len(), 24);
+    let begun = runs.iter().map(|run| events(run, "\"run_started\""));
+    assert!((24..=26).contains(&begun.sum::<usize>()));
+    let whole = Sweep::of(RUNS);
     assert_eq!(whole.run(&[]).status, Some(0));
     let models = |sweep: &Sweep| -> Vec<String> {
         sweep

@@ -58,6 +58,7 @@ pub use hooks::{Calculated, RoundFaults, RoundHooks};
 pub use local::{LocalOptimizer, PartialWork};
 pub use log::lock;
 pub use privacy::{Adaptation, Mechanism, Privacy};
+pub use probe::Progress;
 pub use schedule::{Course, Schedule};
 pub use serve::{Entrance, least_places, limits};
 pub use server::{Handle, Server, bind};

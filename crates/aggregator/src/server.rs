@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use fl_round::ClientState;
 use futures::{FutureExt, StreamExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_http_server::Limits;
@@ -26,6 +26,7 @@ use crate::entry::Entry;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
 use crate::memory;
+use crate::probe::{self, Progress};
 use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{Entrance, limits, serve};
@@ -307,6 +308,12 @@ impl Handle {
             .look(|state| state.machine.silent(now_us).map(silent).collect())
     }
 
+    /// Asks a client how far it is with its part of a round.
+    pub async fn progress_of(&self, client: u32) -> Progress {
+        let devices = Devices::new(self.shared.clone());
+        probe::progress_of(&self.shared, &devices, client).await
+    }
+
     /// Puts something that happened to the fleet among the events.
     pub fn fleet_event(&self, client: Option<u32>, record: FleetRecord) {
         self.shared.log.emit(Event::Fleet { client, record });
@@ -341,17 +348,26 @@ impl Handle {
     }
 }
 
-/// Listens.
+/// Listens. Connections wait in a queue as long as this system allows, so that a whole cohort can come at once.
 ///
 /// # Errors
 /// If the address is taken or not this machine's, with what to do.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| match address.port() {
-            0 => format!("listen on {address}"),
-            _ => format!(
-                "listen on {address}: is another zfl running? give another port, or port 0 for any"
-            ),
-        })
+    /// The system cuts it to its own limit (`net.core.somaxconn`, 4,096 on most).
+    const QUEUE: u32 = 1 << 16;
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    listen().with_context(|| match address.port() {
+        0 => format!("listen on {address}"),
+        _ => format!(
+            "listen on {address}: is another zfl running? give another port, or port 0 for any"
+        ),
+    })
 }

@@ -117,13 +117,28 @@ impl Evaluator {
         }
         let begin = self.next.unwrap_or(0);
         let end = num_examples.min(begin.saturating_add(max_examples.max(1)));
+        #[cfg(feature = "host")]
+        let host = crate::host::kernels().map(|kernels| crate::host::Forward {
+            kernels,
+            model,
+            params,
+            arithmetic,
+        });
         for n in begin..end {
-            let sums = &mut outputs[..first.layer.num_outputs()];
             let input = examples.input(n);
-            first
-                .layer
-                .forward_octets(arithmetic, first_params, input, &mut octets, sums);
-            model.finish_forward(params, outputs);
+            #[cfg(feature = "host")]
+            let done = host
+                .as_ref()
+                .map(|host| host.run(input, &mut octets, outputs));
+            #[cfg(not(feature = "host"))]
+            let done: Option<()> = None;
+            if done.is_none() {
+                let sums = &mut outputs[..first.layer.num_outputs()];
+                first
+                    .layer
+                    .forward_octets(arithmetic, first_params, input, &mut octets, sums);
+                model.finish_forward(params, outputs);
+            }
             let logits = &outputs[outputs.len() - shape.num_classes()..];
             let label = examples.label(n)?;
             let loss = loss::cross_entropy(logits, label);

@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use zfl_aggregator::{Calculated, Handle, RoundFaults, RoundHooks, lock};
 use zfl_experiment::Experiment;
+use zfl_machine::Turns;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
 use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Record, RoundPhase};
@@ -205,6 +206,11 @@ impl FaultRunner {
     /// True while a device stands still or is cut off as planned: its silence says nothing.
     pub fn holds(&self, client: u32) -> bool {
         self.spans.holds(client) || self.state().away.contains(&client)
+    }
+
+    /// Turns of a device at the processors of this machine; `None` if it is none of its processes.
+    pub fn turns(&self, client: u32) -> Option<Turns> {
+        self.fleet.upgrade()?.turns(client)
     }
 
     fn tell(&self, round: u32, client: u32, fault: Fault) {

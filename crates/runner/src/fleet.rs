@@ -35,6 +35,8 @@ pub(crate) struct FleetOptions {
     pub threads: Option<u32>,
     /// Starts more devices than there is memory for.
     pub oversubscribe: bool,
+    /// Has the host merge the memory of the machines.
+    pub merge_memory: bool,
     /// Starts machines of boards of which nobody knows who made them.
     pub allow_board: bool,
     /// Devices whose frames are written down.
@@ -71,6 +73,7 @@ pub(crate) fn config(
     config.threads = options.threads.map(|threads| threads as usize);
     config.seed = experiment.seed;
     config.oversubscribe = options.oversubscribe;
+    config.merge_memory = options.merge_memory;
     config.resumed = resumed.map(resumption);
     config.pcap = options.pcap.as_ref().map(|capture| PcapConfig {
         dir: "".into(),

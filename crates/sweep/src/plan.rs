@@ -4,6 +4,7 @@ use crate::file::Sweep;
 use crate::name::text;
 use crate::points::Point;
 use crate::settings::with;
+use std::collections::BTreeMap;
 use zfl_experiment::estimate::{memory, wire};
 use zfl_experiment::{Experiment, Out, Refusal, Root, Settings};
 
@@ -57,6 +58,20 @@ impl Plan {
             columns: sweep.columns(),
             notes,
         })
+    }
+
+    /// Places of the runs in the order in which they are made: every setting with its first seed, then every setting
+    /// with its second, so that a sweep that is broken off has something of each.
+    pub fn by_turns(&self) -> Vec<usize> {
+        let mut seen = BTreeMap::<String, usize>::new();
+        let mut turn = |run: &Planned| {
+            let seen = seen.entry(run.point.setting()).or_default();
+            *seen += 1;
+            *seen
+        };
+        let mut places: Vec<(usize, usize)> = self.runs.iter().map(&mut turn).zip(0..).collect();
+        places.sort_unstable();
+        places.into_iter().map(|(_, at)| at).collect()
     }
 }
 

@@ -15,6 +15,15 @@ pub struct Point {
     pub values: Setting,
 }
 
+impl Point {
+    /// Name of the point without its seed.
+    pub fn setting(&self) -> String {
+        let mut values = self.values.clone();
+        values.remove("seed");
+        name(self.case.as_deref(), &values)
+    }
+}
+
 /// A point that has no name yet.
 #[derive(Clone, Debug, Default)]
 struct Draft {

@@ -123,18 +123,23 @@ impl Row {
     }
 }
 
+/// Name of the column of a key: its own, unless a result has it.
+fn column(key: &str) -> String {
+    let name = key.strip_suffix(".name").unwrap_or(key);
+    match RESULTS.contains(&name) {
+        true => format!("key.{name}"),
+        false => name.to_owned(),
+    }
+}
+
 /// The table as CSV.
 pub(crate) fn csv(columns: &[String], rows: &[Row]) -> Result<Vec<u8>> {
     let has_cases = rows.iter().any(|row| row.case.is_some());
-    let heads = columns
-        .iter()
-        .map(|key| key.strip_suffix(".name").unwrap_or(key));
     let case = has_cases.then_some("case");
-    let head = ["run", "status"]
-        .into_iter()
-        .chain(case)
-        .chain(heads)
-        .chain(RESULTS);
+    let own = ["run", "status"].into_iter().chain(case);
+    let keys = columns.iter().map(|key| column(key));
+    let head = own.map(str::to_owned).chain(keys);
+    let head = head.chain(RESULTS.map(str::to_owned));
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(head)?;
     for row in rows {

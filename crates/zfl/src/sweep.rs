@@ -254,7 +254,8 @@ impl Work {
             count(Standing::Begun)
         ));
         let to_do = |at: &usize| self.standings[*at] != Standing::Done;
-        let mut waiting: Vec<usize> = (0..self.plan.runs.len()).filter(to_do).rev().collect();
+        let turns = self.plan.by_turns().into_iter();
+        let mut waiting: Vec<usize> = turns.filter(to_do).rev().collect();
         let mut running = BTreeMap::<usize, Pid>::new();
         let mut ends = FuturesUnordered::new();
         let mut ticks = tokio::time::interval(TICK);

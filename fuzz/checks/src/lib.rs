@@ -19,6 +19,7 @@ mod experiment;
 mod idx;
 mod link;
 mod message;
+mod radio;
 mod run_dir;
 mod table;
 mod trace;
@@ -95,6 +96,11 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "message",
         check: message::check,
+        damaged: 300,
+    },
+    Target {
+        name: "radio",
+        check: radio::check,
         damaged: 300,
     },
     Target {

@@ -9,16 +9,15 @@ use core::panic::PanicInfo;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{clock, console, cpu, descriptors, heap, image, stack};
+use crate::arch::{self, clock, exit};
+use crate::{console, heap, image, stack};
 
-/// QEMU's `isa-debug-exit` port: QEMU exits with `(value << 1) | 1`.
-const EXIT_PORT: u16 = 0xf4;
 /// Lines of the trace at most.
 const TRACE_DEPTH: usize = 24;
 
 /// Cause of the firmware's end.
 #[derive(Clone, Copy)]
-enum Death {
+pub enum Death {
     /// A panic, exhausted memory among them: QEMU's exit status is 3.
     Panic = 1,
     /// A CPU exception: 5.
@@ -29,23 +28,18 @@ enum Death {
 
 static DYING: AtomicBool = AtomicBool::new(false);
 
-fn report(line: fmt::Arguments<'_>) {
+/// Prints a line of the report.
+pub fn report(line: fmt::Arguments<'_>) {
     console::log(format_args!("zfl: fatal: {line}"));
 }
 
 /// Keeps a fault in the report from reporting itself without end.
-fn enter(death: Death) {
-    cpu::disable_interrupts();
+pub fn enter(death: Death) {
+    arch::disable_interrupts();
     if DYING.swap(true, Ordering::Relaxed) {
         console::log(format_args!("zfl: fatal: failed again while reporting"));
         exit(death);
     }
-}
-
-fn exit(death: Death) -> ! {
-    // SAFETY: the port ends QEMU, or does nothing on a machine without the device.
-    unsafe { cpu::out32(EXIT_PORT, death as u32) };
-    cpu::halt_forever()
 }
 
 #[panic_handler]
@@ -60,85 +54,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         )),
         None => report(format_args!("panic: {}", info.message())),
     }
-    finish(Death::Panic, None, cpu::frame_pointer())
+    finish(Death::Panic, None, arch::frame_pointer())
 }
 
-/// Stack frame that `interrupts.s` pushes: `pushad`, then the vector, then the CPU's own frame.
-#[repr(C)]
-pub struct ExceptionFrame {
-    edi: u32,
-    esi: u32,
-    ebp: u32,
-    esp: u32,
-    ebx: u32,
-    edx: u32,
-    ecx: u32,
-    eax: u32,
-    vector: u32,
-    code: u32,
-    eip: u32,
-    cs: u32,
-    eflags: u32,
-}
-
-/// Called by the stub of every CPU exception but the double fault.
-pub extern "C" fn exception(frame: &ExceptionFrame) -> ! {
-    enter(Death::Exception);
-    let ExceptionFrame {
-        edi,
-        esi,
-        ebp,
-        esp,
-        ebx,
-        edx,
-        ecx,
-        eax,
-        vector,
-        code,
-        eip,
-        ..
-    } = frame;
-    let name = exception_name(*vector);
-    report(format_args!(
-        "exception {vector} ({name}), error code {code:#x}, at {eip:#010x}"
-    ));
-    report(format_args!(
-        "eax {eax:08x} ebx {ebx:08x} ecx {ecx:08x} edx {edx:08x}"
-    ));
-    report(format_args!(
-        "esi {esi:08x} edi {edi:08x} ebp {ebp:08x} esp {esp:08x}"
-    ));
-    report(format_args!(
-        "eflags {:08x} cr2 {:08x}",
-        frame.eflags,
-        cpu::fault_address()
-    ));
-    finish(Death::Exception, Some(frame.eip), frame.ebp)
-}
-
-/// Called on the fault stack: the firmware's own stack could not take an exception.
-pub extern "C" fn double_fault() -> ! {
-    enter(Death::DoubleFault);
-    let task = descriptors::faulted_task();
-    let address = cpu::fault_address();
-    let guard = image::guard_start()..image::stack_bottom();
-    if guard.contains(&(address as usize)) {
-        let size = stack::size_bytes();
-        report(format_args!(
-            "stack overflow: all {size} bytes are used, at {:#010x}",
-            task.eip
-        ));
-    } else {
-        report(format_args!(
-            "double fault at {:#010x}, cr2 {address:08x}",
-            task.eip
-        ));
-    }
-    report(format_args!("esp {:08x} ebp {:08x}", task.esp, task.ebp));
-    finish(Death::DoubleFault, Some(task.eip), task.ebp)
-}
-
-fn finish(death: Death, fault: Option<u32>, frame_pointer: u32) -> ! {
+/// Ends the report with the memory and the trace, and the firmware with it.
+pub fn finish(death: Death, fault: Option<u32>, frame_pointer: u32) -> ! {
     let heap = heap::usage();
     report(format_args!(
         "uptime {} us, heap {} of {} bytes, stack peak {} of {} bytes",
@@ -183,7 +103,7 @@ impl Iterator for CallSites {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let frame = self.0 as usize;
+        let frame = (self.0 as usize).wrapping_add_signed(arch::FRAME_RECORD);
         let stack = image::stack_bottom()..image::stack_top() - 8;
         if !stack.contains(&frame) || !frame.is_multiple_of(4) {
             return None;
@@ -198,25 +118,6 @@ impl Iterator for CallSites {
             0
         };
         let is_code = (image::text_start()..image::text_end()).contains(&(address as usize));
-        is_code.then_some(address - 1)
-    }
-}
-
-fn exception_name(vector: u32) -> &'static str {
-    match vector {
-        0 => "division by zero",
-        3 => "breakpoint",
-        6 => "invalid instruction",
-        7 => "no floating-point unit",
-        10 => "invalid task state",
-        11 => "segment not present",
-        12 => "stack segment",
-        13 => "general protection",
-        14 => "page fault",
-        16 => "x87 floating point",
-        17 => "alignment",
-        18 => "machine check",
-        19 => "SSE floating point",
-        _ => "unexpected",
+        is_code.then_some(address - arch::CALL_BYTES)
     }
 }

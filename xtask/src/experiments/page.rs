@@ -109,19 +109,28 @@ fn measured(row: &Row, results: &Results) -> String {
     }
     heads.push("runs".to_owned());
     let mut table = Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
-    for (case, runs) in &results.cases {
-        let mut cells = vec![case.clone()];
+    for case in &results.cases {
+        let mut cells = vec![case.name.clone()];
         for measure in &row.measures {
             if !measure.published.is_empty() {
-                cells.push(published(measure, case));
+                cells.push(published(measure, &case.name));
             }
-            cells.push(shown(runs, measure));
+            cells.push(match case.runs.is_empty() {
+                true => "not run".to_owned(),
+                false => shown(&case.runs, measure),
+            });
         }
-        cells.push(runs.len().to_string());
+        cells.push(case.runs.len().to_string());
         table.row(cells);
     }
+    let done: usize = results.cases.iter().map(|case| case.runs.len()).sum();
+    let asked: usize = results.cases.iter().map(|case| case.asked).sum();
+    let missing = match asked - done {
+        0 => String::new(),
+        missing => format!(" {missing} of {asked} runs are not done: the same command makes them."),
+    };
     format!(
-        "{}\n`cargo xtask experiments {}`, {}; {:.0} min of runs, added up.",
+        "{}\n`cargo xtask experiments {}`, {}; {:.0} min of runs, added up.{missing}",
         table.markdown(),
         row.name,
         results.measured,

@@ -18,8 +18,19 @@ pub struct Results {
     pub measured: String,
     /// Time of all runs, in seconds.
     pub runs_s: f64,
-    /// Runs by case, in the order of the sweep.
-    pub cases: Vec<(String, Vec<Run>)>,
+    /// Cases in the order of the sweep.
+    pub cases: Vec<Case>,
+}
+
+/// A case of a row.
+#[derive(Debug)]
+pub struct Case {
+    /// Name of its runs without the seed.
+    pub name: String,
+    /// Runs that are done.
+    pub runs: Vec<Run>,
+    /// Runs that the sweep asks for.
+    pub asked: usize,
 }
 
 /// A run of a row.
@@ -50,7 +61,7 @@ struct Made {
 }
 
 impl Results {
-    /// Reads the folder of a row; nothing, unless every run is done.
+    /// Reads the folder of a row; nothing, unless a run is done.
     ///
     /// # Errors
     /// If it is not as expected.
@@ -63,22 +74,35 @@ impl Results {
             .deserialize()
             .collect::<Result<_, _>>()
             .context("runs.csv")?;
-        if made.is_empty() || made.iter().any(|run| run.status != "done") {
+        let is_done = |made: &&Made| made.status == "done";
+        if !made.iter().any(|made| is_done(&made)) {
             return Ok(None);
         }
-        let mut cases = Vec::<(String, Vec<Run>)>::new();
+        let mut cases = Vec::<Case>::new();
         for Made { run, .. } in &made {
-            let case = case_of(run);
-            let of = Run::read(&folder.join("runs").join(run)).with_context(|| run.clone())?;
-            match cases.iter_mut().find(|(name, _)| name == case) {
-                Some((_, runs)) => runs.push(of),
-                None => cases.push((case.to_owned(), vec![of])),
+            let name = case_of(run);
+            if !cases.iter().any(|case| case.name == name) {
+                let name = name.to_owned();
+                let (runs, asked) = (Vec::new(), 0);
+                cases.push(Case { name, runs, asked });
+            }
+        }
+        for case in &mut cases {
+            let of_case = || made.iter().filter(|made| case_of(&made.run) == case.name);
+            case.asked = of_case().count();
+            for Made { run, .. } in of_case().filter(is_done) {
+                let of = Run::read(&folder.join("runs").join(run)).with_context(|| run.clone())?;
+                case.runs.push(of);
             }
         }
         let measured = fs::read_to_string(folder.join(MEASURED)).unwrap_or_default();
         Ok(Some(Self {
             measured: measured.trim().to_owned(),
-            runs_s: made.iter().filter_map(|run| run.train_s).sum(),
+            runs_s: made
+                .iter()
+                .filter(is_done)
+                .filter_map(|run| run.train_s)
+                .sum(),
             cases,
         }))
     }
@@ -115,6 +139,10 @@ impl Run {
             rounds.map(of).sum::<f64>() / 1e6
         };
         let both: fn(&Round) -> f64 = |round| round.bytes_up + round.bytes_down;
+        let sum_from = |first: u32| {
+            let rounds = self.rounds.iter().filter(|round| round.round >= first);
+            rounds.map(both).sum::<f64>() / 1e6
+        };
         let reached = || {
             let target = measure.target?;
             self.rounds
@@ -132,6 +160,7 @@ impl Run {
             Kind::Megabytes => Some(sum(both, u32::MAX)),
             Kind::MegabytesUp => Some(sum(|round| round.bytes_up, u32::MAX)),
             Kind::MegabytesDown => Some(sum(|round| round.bytes_down, u32::MAX)),
+            Kind::MegabytesARound => Some(sum_from(2) / (f64::from(last.round) - 1.0)),
             Kind::RoundsTo => Some(f64::from(reached()?.round)),
             Kind::MegabytesTo => Some(sum(both, reached()?.round)),
             Kind::SimulatedTo => reached()?.simulated_elapsed_s,

@@ -66,6 +66,8 @@ pub enum Kind {
     MegabytesUp,
     /// Bytes to devices, in millions.
     MegabytesDown,
+    /// Bytes both ways of a round after the first, which brings the training data, in millions.
+    MegabytesARound,
     /// Rounds to the target.
     RoundsTo,
     /// Bytes both ways to the target, in millions.
@@ -90,6 +92,7 @@ impl Measure {
             Kind::Megabytes => "MB".to_owned(),
             Kind::MegabytesUp => "MB up".to_owned(),
             Kind::MegabytesDown => "MB down".to_owned(),
+            Kind::MegabytesARound => "MB a round".to_owned(),
             Kind::RoundsTo => format!("rounds to {}", to()),
             Kind::MegabytesTo => format!("MB to {}", to()),
             Kind::SimulatedTo => format!("simulated s to {}", to()),
@@ -103,7 +106,7 @@ impl Measure {
         match self.of {
             Kind::RoundsTo => 0,
             Kind::SimulatedTo | Kind::Simulated => 1,
-            Kind::Loss | Kind::Metric => 3,
+            Kind::Loss | Kind::Metric | Kind::MegabytesARound => 3,
             _ => 2,
         }
     }

@@ -19,7 +19,7 @@ use crate::memory::{Regions, WorkBuffers};
 use crate::model::{Model, Placed};
 
 /// A batch under way, in the buffers of the caller.
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     pub model: &'a Model,
     pub config: &'a TrainConfig,
     pub examples: Examples<'a>,
@@ -48,6 +48,10 @@ impl<'a> Batch<'a> {
         loss_sum: &mut f64,
         hook: &mut Hook<'_>,
     ) -> Result<(), TrainError> {
+        #[cfg(feature = "host")]
+        if let Some(kernels) = crate::host::kernels() {
+            return crate::host::run_examples(kernels, self, params, positions, loss_sum, hook);
+        }
         for position in positions {
             let example = self.order[position];
             self.forward(params, self.examples.input(example));
@@ -149,6 +153,10 @@ impl<'a> Batch<'a> {
     pub fn update_later(&mut self, params: &mut [f32]) {
         let rate = self.rate();
         let later = &mut params[self.model.first().weights().end..];
+        #[cfg(feature = "host")]
+        if let Some(kernels) = crate::host::kernels() {
+            return crate::host::step_later(kernels, rate, self.buffers.gradients, later);
+        }
         for (param, gradient) in later.iter_mut().zip(&*self.buffers.gradients) {
             *param -= rate * gradient;
         }

@@ -11,11 +11,14 @@ use crate::error::{SizeError, TrainError};
 use crate::examples::Examples;
 use crate::memory::{Layout, MemoryPlan, Workspace};
 use crate::model::Model;
-use batch::Batch;
+pub(crate) use batch::Batch;
 pub use config::TrainConfig;
+#[cfg(feature = "host")]
+pub(crate) use optimizer::AdamStep;
 pub use optimizer::Optimizer;
 pub use update::Correction;
-use update::{Carried, Hook, Rule, Visit};
+pub(crate) use update::Hook;
+use update::{Carried, Rule, Visit};
 
 /// Work that a step left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,7 +332,14 @@ impl Trainer {
         }
         // Within the training a number that is not finite shows in a loss or in a quantisation, but no
         // pass comes after the last update.
+        #[cfg(not(feature = "host"))]
         let finite = params.iter().all(|param| param.is_finite());
+        // In vectors, since no element ends the search.
+        #[cfg(feature = "host")]
+        let finite = params.chunks(1024).all(|params| {
+            let all = |all, param: &f32| all & param.is_finite();
+            params.iter().fold(true, all)
+        });
         if finite {
             Ok(TrainPhase::Done)
         } else {

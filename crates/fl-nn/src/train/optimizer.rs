@@ -60,7 +60,7 @@ impl Optimizer {
 
 /// Bias corrections of [`Optimizer::Adam`], from step to step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Powers([f64; 2]);
+pub(crate) struct Powers([f64; 2]);
 
 impl Powers {
     /// No step begun.
@@ -95,13 +95,13 @@ pub(super) fn momentum_step(
 }
 
 /// Numbers of one step of Adam.
-pub(super) struct AdamStep {
-    betas: [f32; 2],
+pub(crate) struct AdamStep {
+    pub betas: [f32; 2],
     /// The learning rate over the bias of the means.
-    rate: f32,
+    pub rate: f32,
     /// One over the bias of the squares.
-    unbias: f32,
-    epsilon: f32,
+    pub unbias: f32,
+    pub epsilon: f32,
 }
 
 impl AdamStep {
@@ -125,6 +125,10 @@ impl AdamStep {
         means: &mut [f32],
         squares: &mut [f32],
     ) {
+        #[cfg(feature = "host")]
+        if let Some(kernels) = crate::host::kernels() {
+            return (kernels.adam)(self, weights, gradient, means, squares);
+        }
         let [beta_1, beta_2] = self.betas;
         let moments = means.iter_mut().zip(squares);
         for ((w, &g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {

@@ -55,11 +55,11 @@ fn moving(hook: &Hook<'_>, first: usize, len: usize) -> Range<usize> {
 }
 
 /// The correction of one training, if there is one.
-pub(super) type Hook<'a> = Option<&'a mut (dyn Correction + 'a)>;
+pub(crate) type Hook<'a> = Option<&'a mut (dyn Correction + 'a)>;
 
 /// Numbers that an update carries from segment to segment and from step to step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     powers: Powers,
     /// Sum of squares of the gradient that is to be clipped.
     square_sum: f64,
@@ -98,7 +98,7 @@ impl Carried {
 
 /// Purpose of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Visit {
+pub(crate) enum Visit {
     /// Add to the norm of the corrected gradient.
     Measure,
     /// Move the weights.
@@ -106,7 +106,7 @@ pub(super) enum Visit {
 }
 
 /// Purpose of the visits to come, and their correction.
-pub(super) struct Rule<'a, 'c> {
+pub(crate) struct Rule<'a, 'c> {
     visit: Visit,
     carried: &'a mut Carried,
     hook: &'a mut Hook<'c>,

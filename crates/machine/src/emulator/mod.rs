@@ -5,9 +5,12 @@
 
 mod needs;
 mod trial;
+mod unused;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 
 use zfl_sandbox::{Contents, Jail};
 
@@ -30,6 +33,8 @@ pub struct Emulator {
     pub command: Vec<OsString>,
     /// Files of the host that its machines need.
     pub contents: Contents,
+    /// Libraries that no machine uses, emptied, by the paths under which the loader looks for them.
+    pub unused: BTreeMap<PathBuf, Vec<u8>>,
     /// Reason for which it does not filter system calls.
     pub unfiltered: Option<String>,
 }
@@ -58,6 +63,7 @@ impl Emulator {
         let own = |word: &OsString| word != "-sandbox" && word != "-name";
         let mut command: Vec<OsString> = line.into_iter().take_while(own).collect();
         let mut contents = Contents::default();
+        let empty = unused::emptied(&mapped);
         contents.paths.extend(mapped);
         contents.paths.extend(needs::loaded(&command)?);
         contents.paths.extend(needs::data(&command)?);
@@ -68,8 +74,13 @@ impl Emulator {
             .copies
             .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
         command.extend(filter.iter().map(OsString::from));
+        let unused = contents.paths.iter().filter_map(|path| {
+            let empty = empty.get(&path.canonicalize().ok()?)?;
+            Some((path.clone(), empty.clone()))
+        });
         Ok(Self {
             command,
+            unused: unused.collect(),
             contents,
             unfiltered,
         })

@@ -50,7 +50,7 @@ pub(super) fn confine(
             .iter()
             .try_for_each(|(board, emulator)| emulator.works(board, jail))
     };
-    let (jail, without) = Jail::best(isolation, &contents, works);
+    let (jail, without) = best(isolation, &contents, tried.iter().map(|one| &one.1), works);
     lacks.extend(without.iter().map(|(what, why)| lack(what, why)));
     let emulators = tried
         .into_iter()
@@ -61,6 +61,23 @@ pub(super) fn confine(
         jail,
         lacks,
     })
+}
+
+/// The best jail: with the libraries that no machine uses emptied, if all work so.
+fn best<'a>(
+    isolation: Isolation,
+    contents: &Contents,
+    emulators: impl Iterator<Item = &'a Emulator>,
+    works: impl Fn(&Jail) -> io::Result<()>,
+) -> (Jail, Vec<(&'static str, String)>) {
+    let mut light = contents.clone();
+    for emulator in emulators {
+        light.copies.extend(emulator.unused.clone());
+    }
+    match Jail::best(isolation, &light, &works) {
+        (jail, lacks) if lacks.is_empty() || isolation == Isolation::None => (jail, lacks),
+        _ => Jail::best(isolation, contents, works),
+    }
 }
 
 fn lack(what: &str, why: &str) -> String {

@@ -16,7 +16,7 @@ use crate::log::SharedLog;
 use crate::storage::FileStorage;
 
 /// Examples between two looks at the gate: well below a millisecond for the default model.
-const STEP_EXAMPLES: u32 = 16;
+const STEP_EXAMPLES: u32 = 600;
 
 /// Training between two looks at the network, each of which costs calls into the kernel.
 const LOOK_EVERY: Duration = Duration::from_millis(2);

@@ -1,0 +1,132 @@
+//! The device on this machine: fl-client's state machine over the machine's port.
+
+use alloc::boxed::Box;
+use core::fmt::Write as _;
+
+use fl_client::{Activity, Config, Device, Port};
+use fl_shell::command::Run;
+
+use super::net::{Addressing, Network};
+use super::port::GuestPort;
+use crate::arch::interrupts::Sources;
+use crate::arch::{ISA, Nic};
+use crate::boot_cell::BootCell;
+use crate::driver::card::{Card, NicError};
+
+/// Port on which the device listens.
+const HTTP_PORT: u16 = 80;
+/// Examples between two looks at the network and the serial line: some 2 ms under emulation.
+const STEP_EXAMPLES: u32 = 16;
+
+static INSTRUCTION_SHIFT: BootCell<Option<u8>> = BootCell::new(None);
+
+/// Tells what QEMU was told by `-icount shift=<shift>`, which makes instructions countable.
+#[cfg_attr(
+    not(target_arch = "x86"),
+    expect(dead_code, reason = "only a PC has a command line")
+)]
+pub fn set_instruction_shift(shift: Option<u8>) {
+    // SAFETY: one thread, and no reference to the value is ever made.
+    unsafe { INSTRUCTION_SHIFT.get().write(shift) }
+}
+
+/// Next step after [`RunningDevice::poll`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Poll again.
+    Poll,
+    /// Sleep until an interrupt or this time.
+    Sleep { wake_at_us: Option<u64> },
+}
+
+/// A device with its network.
+pub struct RunningDevice {
+    device: Device<GuestPort>,
+    port: GuestPort,
+    is_over: bool,
+}
+
+impl RunningDevice {
+    /// Brings the network up and starts the device, on the heap: it is large for a stack.
+    #[inline(never)]
+    pub fn start(run: &Run) -> Result<Box<Self>, NicError> {
+        let addressing = Addressing {
+            ip: run.ip,
+            mask: run.mask,
+            gateway: run.gateway,
+        };
+        let network = Network::new(Nic::open()?, addressing, HTTP_PORT);
+        // SAFETY: one thread, and no reference to the value is ever made.
+        let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
+        let instruction_shift = run.icount.or(told_at_boot);
+        let port = GuestPort::new(network, run.server, instruction_shift);
+        Ok(Box::new(Self {
+            device: Device::new(config(run)),
+            port,
+            is_over: false,
+        }))
+    }
+
+    /// Takes all the memory that the network may ever need, if it is there.
+    pub fn reserve_network(&mut self) {
+        self.port.network.reserve();
+    }
+
+    /// The network card.
+    pub fn nic(&self) -> &Nic {
+        self.port.network.nic()
+    }
+
+    /// Moves everything along: frames, exchanges, and a few examples of training.
+    pub fn poll(&mut self, interrupts: Sources) -> Next {
+        if interrupts.contains(self.nic().line()) {
+            self.port.network.nic_mut().acknowledge();
+        }
+        self.port.network.poll();
+        if self.is_over {
+            return self.sleep_until(None);
+        }
+        match self.device.poll(&mut self.port) {
+            Activity::Stopped => {
+                self.is_over = true;
+                self.port.log(format_args!("stopped"));
+            }
+            Activity::Idle { wake_at_us } if self.device.job().is_none() => {
+                // What the device has just written is still to go out.
+                self.port.network.poll();
+                return self.sleep_until(wake_at_us);
+            }
+            Activity::Idle { .. } | Activity::Busy => {}
+        }
+        if let Some(job) = self.device.job() {
+            self.port.counted(|| job.step(STEP_EXAMPLES));
+        }
+        Next::Poll
+    }
+
+    fn sleep_until(&mut self, device_wakes_at_us: Option<u64>) -> Next {
+        let network_wakes_at_us = self.port.network.wake_at_us();
+        let wake_at_us = network_wakes_at_us
+            .into_iter()
+            .chain(device_wakes_at_us)
+            .min();
+        Next::Sleep { wake_at_us }
+    }
+}
+
+fn config(run: &Run) -> Config {
+    let address = run.address.map(|address| {
+        let mut text = heapless::String::new();
+        // An IPv4 address and a port have at most 21 characters.
+        let _ = write!(text, "{address}");
+        text
+    });
+    Config {
+        client: run.client,
+        address,
+        http_port: HTTP_PORT,
+        secret: run.secret,
+        isa: Some(ISA),
+        ..Config::default()
+    }
+}

@@ -1,0 +1,156 @@
+//! The device's port: connections over [`Network`], the machine's clock and its counters.
+
+use core::fmt;
+use core::net::SocketAddrV4;
+
+use fl_client::storage::Storage;
+use fl_client::{Port, PortError, Usage};
+use smoltcp::socket::tcp::{RecvError, State};
+
+use super::net::{Network, SlotIndex};
+use crate::arch::{clock, counted_ns, interrupts, random};
+use crate::driver::card::Card;
+use crate::driver::virtio::disk::Disk;
+use crate::{console, heap, stack};
+
+/// Port of the device: connections, clock and log of the machine.
+pub struct GuestPort {
+    /// The TCP/IP stack.
+    pub network: Network,
+    server: SocketAddrV4,
+    /// With `-icount shift=N`, an instruction takes 2^N ns.
+    instruction_shift: Option<u8>,
+    /// Nanoseconds in [`GuestPort::counted`].
+    counted_ns: u64,
+    disk: Option<Disk>,
+}
+
+/// One TCP connection.
+#[derive(Debug)]
+pub struct Connection {
+    slot: SlotIndex,
+    was_open: bool,
+}
+
+impl GuestPort {
+    /// A port to the aggregator at `server`.
+    pub fn new(network: Network, server: SocketAddrV4, instruction_shift: Option<u8>) -> Self {
+        Self {
+            network,
+            server,
+            // Where the machine's clock is too coarse for that speed, nothing is counted.
+            instruction_shift: instruction_shift.filter(|&shift| counted_ns(shift).is_some()),
+            counted_ns: 0,
+            disk: Disk::open(),
+        }
+    }
+
+    /// Does a step of training, and counts its instructions where they can be counted.
+    ///
+    /// Interrupts wait meanwhile, some 2 ms, so that the count is of the step and of nothing else:
+    /// the same in every run, whatever the network and the host do.
+    pub fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let Some(shift) = self.instruction_shift else {
+            return step();
+        };
+        interrupts::held_off(|| {
+            let start = counted_ns(shift);
+            let result = step();
+            let end = counted_ns(shift);
+            self.counted_ns += end
+                .zip(start)
+                .map_or(0, |(end, start)| end.wrapping_sub(start));
+            result
+        })
+    }
+
+    /// Reason for which a connection takes or gives no bytes.
+    fn obstacle(&mut self, connection: &Connection) -> PortError {
+        match self.network.socket_mut(connection.slot).state() {
+            State::SynSent | State::SynReceived => PortError::WouldBlock,
+            _ if connection.was_open => PortError::Reset,
+            _ => PortError::Refused,
+        }
+    }
+}
+
+impl Port for GuestPort {
+    type Connection = Connection;
+
+    fn accept(&mut self) -> Option<Connection> {
+        let slot = self.network.accept()?;
+        Some(Connection {
+            slot,
+            was_open: true,
+        })
+    }
+
+    fn connect(&mut self) -> Result<Connection, PortError> {
+        let slot = self
+            .network
+            .connect(self.server)
+            .ok_or(PortError::Exhausted)?;
+        Ok(Connection {
+            slot,
+            was_open: false,
+        })
+    }
+
+    fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, PortError> {
+        let received = self.network.socket_mut(connection.slot).recv_slice(buffer);
+        connection.was_open |= received != Err(RecvError::InvalidState);
+        match received {
+            Ok(0) if !buffer.is_empty() => Err(PortError::WouldBlock),
+            Ok(len) => Ok(len),
+            Err(RecvError::Finished) => Ok(0),
+            Err(RecvError::InvalidState) => Err(self.obstacle(connection)),
+        }
+    }
+
+    fn write(&mut self, connection: &mut Connection, bytes: &[u8]) -> Result<usize, PortError> {
+        let sent = self.network.socket_mut(connection.slot).send_slice(bytes);
+        connection.was_open |= sent.is_ok();
+        match sent {
+            Ok(0) if !bytes.is_empty() => Err(PortError::WouldBlock),
+            Ok(len) => Ok(len),
+            Err(_) => Err(self.obstacle(connection)),
+        }
+    }
+
+    fn close(&mut self, connection: Connection) {
+        self.network.close(connection.slot);
+    }
+
+    fn now_us(&mut self) -> u64 {
+        clock::now_us()
+    }
+
+    fn random(&mut self) -> [u8; 16] {
+        random::bytes()
+    }
+
+    fn log(&mut self, line: fmt::Arguments<'_>) {
+        console::log(format_args!("zfl: {line}"));
+    }
+
+    fn free_bytes(&mut self) -> Option<u64> {
+        u64::try_from(heap::usage().free_bytes()).ok()
+    }
+
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
+        self.disk.as_mut().map(|disk| disk as &mut dyn Storage)
+    }
+
+    fn usage(&mut self) -> Usage {
+        let bytes = |bytes: usize| u32::try_from(bytes).ok();
+        let instructions = self.instruction_shift.map(|shift| self.counted_ns >> shift);
+        self.network.nic().counters(|counters| Usage {
+            instructions,
+            heap_peak_bytes: bytes(heap::usage().peak_bytes),
+            stack_peak_bytes: bytes(stack::peak_bytes()),
+            segments_sent: Some(counters.segments.sent),
+            segments_received: Some(counters.segments.received),
+            retransmissions: Some(counters.segments.sent_again),
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! Virtio: how its devices are found, and what memory they share with the driver.
+
+pub mod disk;
+pub mod find;
+mod memory;
+pub mod nic;
+
+pub use memory::IdentityMapped;
