@@ -153,12 +153,6 @@ impl DeviceLog {
         }
     }
 
-    /// Forgets the lines kept for the report of a death.
-    pub(crate) fn rest(&mut self) {
-        self.kept = VecDeque::new();
-        self.partial = Vec::new();
-    }
-
     /// A log that goes on behind what is in the file, and behind the line `mark`.
     ///
     /// `before`: the time of the run at `started`. The bound of the file holds for all its parts, and

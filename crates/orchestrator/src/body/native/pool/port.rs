@@ -51,14 +51,6 @@ impl Home {
         drop(incoming);
         drop(lines);
     }
-
-    /// Closes what is open while its device rests.
-    pub(super) fn rest(&self) {
-        let mut storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(storage) = &mut *storage {
-            storage.close();
-        }
-    }
 }
 
 /// Streams of this process, the host's clock, and the device's log.
@@ -80,6 +72,15 @@ impl PoolPort {
             home,
             lines,
             started,
+        }
+    }
+}
+
+impl PoolPort {
+    /// Closes what is open while the device waits.
+    pub(super) fn rest(&mut self) {
+        if let Some(storage) = &mut self.storage {
+            storage.close();
         }
     }
 }

@@ -133,7 +133,7 @@ impl Shared {
         &self,
         at: u32,
         slot: &Slot,
-        being: Box<Being>,
+        mut being: Box<Being>,
         stop: Result<Stop, String>,
         has_trained: bool,
     ) {
@@ -153,6 +153,7 @@ impl Shared {
                 return self.died(slot, why);
             }
         };
+        being.port.rest();
         // Before it is put back: whoever takes it takes the time back.
         if let Some(timer) = timer {
             self.queue.at(timer, at);
