@@ -87,10 +87,12 @@ pub(crate) fn config(
     Ok(config)
 }
 
-/// Tells if the devices exchange with the aggregator in this process: native ones, unless sockets were asked for.
+/// Tells if the devices exchange with the aggregator in this process: native ones, unless sockets were asked for
+/// or the devices are of edges.
 pub(crate) fn exchanges_in_process(experiment: &Experiment) -> bool {
     let is_native = |group: &FleetGroup| group.board.is_none();
-    experiment.groups.iter().all(is_native) && experiment.network.is_none()
+    let asks = experiment.network.is_some() || experiment.edges > 0;
+    experiment.groups.iter().all(is_native) && !asks
 }
 
 /// Sets the folders of what the devices write.
