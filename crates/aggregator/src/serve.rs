@@ -76,7 +76,9 @@ impl Entrance {
         let Self::Tcp(listener) = self else {
             return Ok("in process".to_owned());
         };
-        let address = listener.local_addr().context("the listener has no address")?;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
         Ok(address.to_string())
     }
 }

@@ -94,7 +94,8 @@ pub(crate) fn fleet(asked: &Settings) -> Result<(), Refusal> {
 /// A [`Refusal`].
 pub(crate) fn only(asked: &Settings) -> Result<(), Refusal> {
     require(asked.network() != Network::Loopback, || {
-        "the network loopback is for native devices: leave --network out, or take --body native".to_owned()
+        "the network loopback is for native devices: leave --network out, or take --body native"
+            .to_owned()
     })
 }
 

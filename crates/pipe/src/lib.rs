@@ -74,7 +74,13 @@ pub fn exchange() -> (Door, Lines) {
         calls,
         callee: Arc::default(),
     };
-    (Door { called, lines: lines.clone() }, lines)
+    (
+        Door {
+            called,
+            lines: lines.clone(),
+        },
+        lines,
+    )
 }
 
 /// The door of an aggregator: streams that devices open.
@@ -188,7 +194,9 @@ impl Pipe {
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = self.device;
-        f.debug_struct("Pipe").field("device", &device).finish_non_exhaustive()
+        f.debug_struct("Pipe")
+            .field("device", &device)
+            .finish_non_exhaustive()
     }
 }
 

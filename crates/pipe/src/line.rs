@@ -72,6 +72,9 @@ impl Drop for Line {
         halves.down.stop_reading();
         let wakers = [halves.up.waker.take(), halves.down.waker.take()];
         drop(halves);
-        wakers.into_iter().flatten().for_each(std::task::Waker::wake);
+        wakers
+            .into_iter()
+            .flatten()
+            .for_each(std::task::Waker::wake);
     }
 }

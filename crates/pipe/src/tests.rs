@@ -32,7 +32,13 @@ fn an_address_is_a_number_and_none_of_a_network_is() {
     for number in [0, 1, 99_999, u32::MAX] {
         assert_eq!(number_of(address_of(number)), Some(number));
     }
-    for other in ["127.0.0.1:80", "[::1]:80", "[100::]:80", "[100::1:0:0:0:1]:80", "[fd00::1]:80"] {
+    for other in [
+        "127.0.0.1:80",
+        "[::1]:80",
+        "[100::]:80",
+        "[100::1:0:0:0:1]:80",
+        "[fd00::1]:80",
+    ] {
         assert_eq!(number_of(other.parse().unwrap()), None, "{other}");
     }
     assert_eq!(address_of(41).to_string(), "[100::2a]:80");
@@ -53,7 +59,11 @@ async fn a_request_and_its_answer_go_through_a_call() {
     assert_eq!(*one.stirred.lock().unwrap(), 0);
     stream.write_all(b"answer").await.unwrap();
     stream.shutdown().await.unwrap();
-    assert_eq!(*one.stirred.lock().unwrap(), 1, "once, since it waited once");
+    assert_eq!(
+        *one.stirred.lock().unwrap(),
+        1,
+        "once, since it waited once"
+    );
     assert_eq!(line.read(&mut answer), Some(6));
     assert_eq!(line.read(&mut answer), Some(0), "the end");
 }

@@ -72,7 +72,9 @@ impl Run {
             Some(door) => (Entrance::from(door), server_ip),
             None => {
                 let listener = bind(server_ip).await?;
-                let address = listener.local_addr().context("the listener has no address")?;
+                let address = listener
+                    .local_addr()
+                    .context("the listener has no address")?;
                 (listener.into(), address)
             }
         };

@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
 use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
-use zfl_pipe::address_of;
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
+use zfl_pipe::address_of;
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
 
 use confinement::{Confinement, confine};
@@ -526,7 +526,12 @@ fn start_pool(
     };
     let storage = |client| {
         let (dir, octets) = storage.as_ref()?;
-        Some(RestingStorage::new(Arc::clone(dir), client, *octets, goes_on))
+        Some(RestingStorage::new(
+            Arc::clone(dir),
+            client,
+            *octets,
+            goes_on,
+        ))
     };
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     let pool = Pool::start(

@@ -66,7 +66,10 @@ impl Pool {
         storage: impl Fn(u32) -> Option<RestingStorage>,
         events: mpsc::UnboundedSender<FleetEvent>,
     ) -> io::Result<Self> {
-        let places = (0..).zip(&specs).map(|(at, spec)| (spec.client, at)).collect();
+        let places = (0..)
+            .zip(&specs)
+            .map(|(at, spec)| (spec.client, at))
+            .collect();
         let slot = |spec: DeviceSpec| {
             let log = DeviceLog::in_folder(Arc::clone(&logs), spec.client);
             Slot::new(&spec, log, storage(spec.client))

@@ -87,7 +87,11 @@ impl PoolPort {
 
 impl Drop for PoolPort {
     fn drop(&mut self) {
-        let mut storage = self.home.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut storage = self
+            .home
+            .storage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *storage = self.storage.take();
     }
 }

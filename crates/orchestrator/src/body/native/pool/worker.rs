@@ -55,11 +55,7 @@ impl Shared {
         let mut being = match life {
             Some(Life::Waits(being)) => being,
             Some(Life::Begins(config)) => {
-                let port = PoolPort::new(
-                    Arc::clone(&slot.home),
-                    self.lines.clone(),
-                    self.started,
-                );
+                let port = PoolPort::new(Arc::clone(&slot.home), self.lines.clone(), self.started);
                 Box::new(Being {
                     device: Device::new(*config),
                     port,
@@ -183,6 +179,8 @@ impl Shared {
 /// Trains until it is time to look around.
 fn train(slot: &Slot, being: &mut Being) {
     let until = Instant::now() + LOOK_EVERY;
-    let Some(job) = being.device.job() else { return };
+    let Some(job) = being.device.job() else {
+        return;
+    };
     while job.step(STEP_EXAMPLES) && Instant::now() < until && slot.order() == Order::Go {}
 }
