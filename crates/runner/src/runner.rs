@@ -74,7 +74,7 @@ impl Runner {
         &self.experiment
     }
 
-    /// Boots so many machines at the same time instead of one per processor.
+    /// Boots so many machines at the same time instead of four per processor.
     #[must_use]
     pub fn boot_parallel(mut self, machines: Option<u32>) -> Self {
         self.fleet.boot_parallel = machines;

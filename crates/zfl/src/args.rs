@@ -246,7 +246,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Machines that boot at the same time [default: one per processor]
+    /// Machines that boot at the same time [default: four per processor]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
     pub boot_parallel: Option<u32>,
 

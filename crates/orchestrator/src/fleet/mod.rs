@@ -84,13 +84,12 @@ impl Fleet {
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
-        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(FleetShared {
             fabric,
             machines: Machines::start(jail).map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
             paces: warning.is_none(),
-            permits: Semaphore::new(config.boot.parallel.unwrap_or(processors).max(1)),
+            permits: Semaphore::new(config.boot.permits()),
             events,
             pids: Mutex::default(),
         });
