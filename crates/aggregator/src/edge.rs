@@ -231,7 +231,7 @@ impl Edge {
         let port = listener.local_addr().context("no address")?.port();
         let (over, serve_until) = oneshot::channel();
         let serving = tokio::spawn(serve(
-            listener,
+            listener.into(),
             self.shared.clone(),
             self.limits,
             serve_until,

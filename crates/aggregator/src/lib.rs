@@ -66,7 +66,7 @@ pub use log::lock;
 pub use privacy::{Adaptation, Mechanism, Privacy};
 pub use probe::Progress;
 pub use schedule::{Course, Schedule};
-pub use serve::{least_places, limits};
+pub use serve::{Entrance, least_places, limits};
 pub use server::{Handle, Server, bind};
 // Names that this crate's own signatures have.
 pub use fl_round::Stragglers;

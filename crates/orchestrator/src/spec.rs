@@ -11,8 +11,10 @@ use zfl_netsim::Link;
 /// Body of a device.
 #[derive(Clone, Debug)]
 pub enum DeviceBody {
-    /// A thread of this process.
+    /// A thread of this process, with sockets.
     Native,
+    /// One of a pool of this process, which exchanges with its aggregator there: no thread, no sockets.
+    Pooled,
     /// A firmware image on an emulated machine.
     Emulated(Arc<Board>),
 }

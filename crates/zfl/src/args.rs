@@ -250,6 +250,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
     pub boot_parallel: Option<u32>,
 
+    /// Threads on which native devices run; no result depends on it [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
+    pub threads: Option<u32>,
+
     /// Start more devices than this machine has memory for
     #[arg(long, help_heading = "Fleet")]
     pub oversubscribe: bool,
