@@ -25,18 +25,32 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
     } else {
         let body = body.unwrap_or_else(choose);
         boards.retain(|board| body == GuestBody::All || board.body == body.name());
+        // The toolchain of a microcontroller comes when its board is asked for.
+        boards.retain(|board| board.firmware.is_none());
     }
     let (bare, zephyr): (Vec<_>, Vec<_>) = boards
         .iter()
         .partition(|board| board.body == GuestBody::Bare.name());
-    if !bare.is_empty() {
-        build_bare()?;
+    let (small, pcs): (Vec<_>, Vec<_>) = bare.into_iter().partition(|b| b.firmware.is_some());
+    if !pcs.is_empty() {
+        build_bare(setup::GUEST_TARGET, None)?;
     }
     // Boards may share an image.
-    let images: BTreeSet<_> = bare.iter().map(|board| &board.kernel.image).collect();
+    let images: BTreeSet<_> = pcs.iter().map(|board| &board.kernel.image).collect();
     for image in images {
-        place_bare(image)?;
+        place_bare(setup::GUEST_TARGET, image)?;
         println!("firmware: {}", image.display());
+    }
+    for board in small {
+        let target = board
+            .firmware
+            .as_ref()
+            .map_or("", |firmware| &firmware.target);
+        setup::lld()?;
+        setup::emulator(&board.machine.qemu)?;
+        build_bare(target, Some(&board.name))?;
+        place_bare(target, &board.kernel.image)?;
+        println!("firmware: {}", board.kernel.image.display());
     }
     for board in zephyr {
         zephyr::build(board)?;
@@ -85,28 +99,26 @@ fn take(boards: Vec<Board>, name: &str) -> Result<Board> {
         .with_context(|| format!("there is no board {name:?}; there are {}", known.join(", ")))
 }
 
-fn build_bare() -> Result<()> {
+/// Builds the firmware for a target; that of a microcontroller for its board.
+fn build_bare(target: &str, board: Option<&str>) -> Result<()> {
     let folder = project::root().join("guest/bare");
-    let toolchain = setup::toolchain(setup::GUEST_TARGET)?;
+    let toolchain = setup::toolchain(target)?;
     let mut cargo = toolchain.cargo("build");
     // The linker's flags are in the guest's own Cargo configuration, which goes by the folder.
     cargo
         .current_dir(&folder)
+        .envs(board.map(|board| ("ZFL_BOARD", board)))
         .args(["--release", "--locked", "--target-dir"]);
     process::run(cargo.arg(folder.join("target"))).context("the bare-metal firmware does not build")
 }
 
-/// Copies the ELF file whose name is that of the image, by rename: a QEMU that is just starting sees
-/// the old image or the new one, never half of one.
-fn place_bare(image: &Path) -> Result<()> {
-    let name = image
-        .file_stem()
-        .context("the image of a board has no name")?;
+/// Copies the ELF file of a target, by rename: a QEMU that is just starting sees the old image or the new one, never
+/// half of one.
+fn place_bare(target: &str, image: &Path) -> Result<()> {
     let built = project::root()
         .join("guest/bare/target")
-        .join(setup::GUEST_TARGET)
-        .join("release")
-        .join(name);
+        .join(target)
+        .join("release/zfl-bare");
     let image = project::root().join(image);
     // One that is the same stays as it is: it is built into zfl, which would be built again.
     if matches!((std::fs::read(&built), std::fs::read(&image)), (Ok(one), Ok(two)) if one == two) {

@@ -40,6 +40,24 @@ pub struct Board {
     pub kernel: Kernel,
     /// Limits of the firmware's memory.
     pub limits: Limits,
+    /// Its machine.
+    pub machine: Machine,
+    /// Facts that its firmware is built for, if it is no PC's.
+    pub firmware: Option<Firmware>,
+}
+
+/// A board's machine.
+#[derive(Debug, Deserialize)]
+pub struct Machine {
+    /// The emulator's program.
+    pub qemu: String,
+}
+
+/// The bare firmware of a microcontroller.
+#[derive(Debug, Deserialize)]
+pub struct Firmware {
+    /// Rust's target.
+    pub target: String,
 }
 
 impl Board {

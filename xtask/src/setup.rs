@@ -57,7 +57,7 @@ pub fn all() -> Result<()> {
 ///
 /// # Errors
 /// As [`all`].
-pub fn toolchain(target: &'static str) -> Result<Toolchain> {
+pub fn toolchain(target: &str) -> Result<Toolchain> {
     if let Some(toolchain) = with_rustup(target) {
         return Ok(toolchain);
     }
@@ -74,6 +74,32 @@ pub fn qemu() -> Result<()> {
         Ok(())
     } else {
         install(&["qemu-system-x86"])
+    }
+}
+
+/// Checks that a board's emulator is there, installs it if not.
+///
+/// # Errors
+/// As [`all`].
+pub fn emulator(program: &str) -> Result<()> {
+    if in_path(program) {
+        return Ok(());
+    }
+    install(&[match program {
+        "qemu-system-i386" => "qemu-system-x86",
+        "qemu-system-arm" => "qemu-system-arm",
+        _ => "qemu-system-misc",
+    }])
+}
+
+/// Checks that the linker of microcontrollers is there, installs it if not.
+///
+/// # Errors
+/// As [`all`].
+pub fn lld() -> Result<()> {
+    match in_path("ld.lld") {
+        true => Ok(()),
+        false => install(&["lld"]),
     }
 }
 
@@ -96,7 +122,7 @@ pub fn in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn installed(target: &'static str) -> Result<Toolchain> {
+fn installed(target: &str) -> Result<Toolchain> {
     Toolchain::find(target).with_context(|| {
         format!(
             "{} are installed, but no Rust builds for {target}: is /usr/bin/rustc another one? \
@@ -106,7 +132,7 @@ fn installed(target: &'static str) -> Result<Toolchain> {
     })
 }
 
-fn with_rustup(target: &'static str) -> Option<Toolchain> {
+fn with_rustup(target: &str) -> Option<Toolchain> {
     if let Some(toolchain) = Toolchain::find(target) {
         return Some(toolchain);
     }

@@ -17,7 +17,7 @@ pub struct Toolchain {
     cargo: PathBuf,
     /// `None` for the Rust that builds xtask itself.
     rustc: Option<PathBuf>,
-    target: &'static str,
+    target: String,
     core: Core,
 }
 
@@ -30,7 +30,7 @@ enum Core {
 impl Toolchain {
     /// The first of the Rust in use and Debian's own (packages `rustc-web`, `cargo-web` and
     /// `rust-web-src`) that can build for `target`.
-    pub fn find(target: &'static str) -> Option<Self> {
+    pub fn find(target: &str) -> Option<Self> {
         let in_use = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let debian = (
             PathBuf::from("/usr/bin/cargo"),
@@ -43,7 +43,7 @@ impl Toolchain {
                 Some(Self {
                     cargo,
                     rustc,
-                    target,
+                    target: target.to_owned(),
                     core,
                 })
             })
@@ -53,7 +53,7 @@ impl Toolchain {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut cargo = Command::new(&self.cargo);
         cargo.current_dir(project::root());
-        cargo.arg(subcommand).args(["--target", self.target]);
+        cargo.arg(subcommand).args(["--target", &self.target]);
         if let Some(rustc) = &self.rustc {
             cargo
                 .env("RUSTC", rustc)

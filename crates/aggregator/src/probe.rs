@@ -172,9 +172,11 @@ pub(crate) async fn progress(shared: Arc<Shared>, devices: Devices, interval: Du
                 .filter_map(|(id, round)| Some((id, round, state.roster.get(id)?.address?)))
                 .collect()
         });
-        let asks = at_work
-            .into_iter()
-            .map(|(id, round, address)| ask_at_work(&shared, &devices, id, round, address).boxed());
+        let asks = at_work.into_iter().map(|(id, round, address)| {
+            ask_at_work(&shared, &devices, id, round, address)
+                .map(drop)
+                .boxed()
+        });
         futures::stream::iter(asks.collect::<Vec<_>>())
             .buffer_unordered(TRAINING_AT_ONCE)
             .collect::<()>()
@@ -182,12 +184,45 @@ pub(crate) async fn progress(shared: Arc<Shared>, devices: Devices, interval: Du
     }
 }
 
-async fn ask_at_work(shared: &Shared, devices: &Devices, id: u32, round: u32, address: SocketAddr) {
-    let Ok(ready) = ask(shared, devices, id, address, READY_WITHIN).await else {
-        return;
+/// Progress of a client with its part of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It has trained on so many examples; none if it is not at that round.
+    Done(u32),
+    /// It does not answer.
+    Silent,
+    /// It has no part in a round, or has done it.
+    NoPart,
+}
+
+/// Asks one client that is at work.
+pub(crate) async fn progress_of(shared: &Shared, devices: &Devices, client: u32) -> Progress {
+    let at_work = shared.look(|state| {
+        let machine = &state.machine;
+        let mut those = machine.at_work().chain(machine.evaluating());
+        let (_, round) = those.find(|(id, _)| *id == client)?;
+        Some((round, state.roster.get(client)?.address?))
+    });
+    let Some((round, address)) = at_work else {
+        return Progress::NoPart;
     };
+    match ask_at_work(shared, devices, client, round, address).await {
+        Some(ready) if ready.round == round => Progress::Done(ready.done_examples),
+        Some(_) => Progress::Done(0),
+        None => Progress::Silent,
+    }
+}
+
+async fn ask_at_work(
+    shared: &Shared,
+    devices: &Devices,
+    id: u32,
+    round: u32,
+    address: SocketAddr,
+) -> Option<fl_proto::Ready> {
+    let ready = ask(shared, devices, id, address, READY_WITHIN).await.ok()?;
     if ready.round != round {
-        return;
+        return Some(ready);
     }
     if ready.state == Failed {
         let why = ready.error.as_deref().unwrap_or("no reason given");
@@ -200,4 +235,5 @@ async fn ask_at_work(shared: &Shared, devices: &Devices, id: u32, round: u32, ad
         done_examples: ready.done_examples,
         total_examples: ready.total_examples,
     });
+    Some(ready)
 }

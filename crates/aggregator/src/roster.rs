@@ -151,11 +151,11 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// `clients` that nothing is known of.
-    pub fn new(clients: u32) -> Self {
+    /// `clients` and `edges` that nothing is known of; an edge has an ID behind those of all clients.
+    pub fn new(clients: u32, edges: u32) -> Self {
         Self {
             entry: Entry::default(),
-            clients: vec![Client::default(); clients as usize],
+            clients: vec![Client::default(); (clients + edges) as usize],
             by_address: BTreeSet::new(),
             free: (0..clients).collect(),
         }
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn ids_are_granted_once() {
-        let mut roster = Roster::new(3);
+        let mut roster = Roster::new(3, 0);
         let mut join = |wish, last: u8| roster.join(wish, from(last), |_| Standing::There);
         assert_eq!(join(Some(1), 1), Ok((1, false)));
         assert_eq!(join(None, 2), Ok((0, false)));
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_device_that_comes_back_takes_its_own_place() {
-        let mut roster = Roster::new(2);
+        let mut roster = Roster::new(2, 0);
         let mut join = |wish, last: u8, standing| roster.join(wish, from(last), |_| standing);
         assert_eq!(join(Some(1), 1, Standing::Free), Ok((1, false)));
         assert_eq!(join(Some(1), 1, Standing::There), Ok((1, true)));
@@ -324,7 +324,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_joins_without_end_has_to_wait() {
-        let mut roster = Roster::new(2);
+        let mut roster = Roster::new(2, 0);
         let mut joined = 0;
         for _ in 0..1000 {
             joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_device_at_the_same_address_with_another_word_is_another_one() {
-        let mut roster = Roster::new(1);
+        let mut roster = Roster::new(1, 0);
         let with = |byte: u8| Newcomer {
             word: Some(Word::random([byte; 16])),
             ..from(1)
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn one_address_has_its_share_and_this_machine_all() {
-        let mut roster = Roster::new(6);
+        let mut roster = Roster::new(6, 0);
         roster.entry.per_address = Some(2);
         let mut at = |ip: IpAddr, port: u16, is_own_machine| {
             let newcomer = Newcomer {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 use fl_data::{Partition, Splits};
 use fl_round::ClientState;
 use futures::{FutureExt, StreamExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_http_server::Limits;
@@ -26,6 +27,7 @@ use crate::entry::Entry;
 use crate::hooks::RoundHooks;
 use crate::log::{Log, lock};
 use crate::memory;
+use crate::probe::{self, Progress};
 use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{limits, serve};
@@ -33,7 +35,7 @@ use crate::shared::Shared;
 use crate::traffic::Ledger;
 
 /// Longest that a device may take to say goodbye.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// An aggregator that has not begun.
 pub struct Server {
@@ -46,7 +48,9 @@ pub struct Server {
 /// Remote control of a running server.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    /// Clusters, and the edges in this process that have them.
+    below: Vec<(Range<u32>, Handle)>,
 }
 
 impl Server {
@@ -88,6 +92,8 @@ impl Server {
             stragglers: Default::default(),
             round_began: (Instant::now(), 0),
             made: None,
+            faults: Default::default(),
+            planned: BTreeMap::new(),
             evaluation_began: BTreeMap::new(),
         };
         Ok(Self {
@@ -145,9 +151,7 @@ impl Server {
 
     /// Remote control of it.
     pub fn handle(&self) -> Handle {
-        Handle {
-            shared: self.rounds.shared.clone(),
-        }
+        Handle::of(self.rounds.shared.clone())
     }
 
     /// Serves until every round is complete, one fails, or [`Handle::cancel`]; then tells the devices.
@@ -206,8 +210,10 @@ impl Server {
     fn count_the_rest(&mut self, round: u32, summary: &mut TrainingSummary) -> Result<()> {
         let Rounds { shared, ledger, .. } = &mut self.rounds;
         let rest = shared.look(|state| ledger.next(round, &state.roster));
-        summary.bytes_up += rest.iter().map(|row| row.bytes_up).sum::<u64>();
-        summary.bytes_down += rest.iter().map(|row| row.bytes_down).sum::<u64>();
+        for row in rest.iter().filter(|row| self.rounds.is_own(row)) {
+            summary.bytes_up += row.bytes_up;
+            summary.bytes_down += row.bytes_down;
+        }
         self.rounds.run_dir.traffic(&rest)
     }
 
@@ -273,6 +279,27 @@ impl Server {
 }
 
 impl Handle {
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        let below = Vec::new();
+        Self { shared, below }
+    }
+
+    /// Tells these edges what is of their clusters.
+    #[must_use]
+    pub fn with_edges(mut self, edges: Vec<(Range<u32>, Self)>) -> Self {
+        self.below = edges;
+        self
+    }
+
+    /// The aggregator that a client joins.
+    fn of_client(&self, client: u32) -> &Shared {
+        let below = self
+            .below
+            .iter()
+            .find(|(cluster, _)| cluster.contains(&client));
+        below.map_or(&self.shared, |(_, edge)| edge.of_client(client))
+    }
+
     /// Everything that happens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Record> {
         self.shared.log.subscribe()
@@ -280,19 +307,19 @@ impl Handle {
 
     /// Tells that a device is gone: no round waits for it.
     pub fn client_lost(&self, client: u32, reason: &str) {
-        self.shared
+        self.of_client(client)
             .with(|state, now_us| state.machine.lost(now_us, client, reason));
     }
 
     /// Tells that a device is gone and on its way back: no round of now waits for it, the next does.
     pub fn client_reboots(&self, client: u32, reason: &str) {
-        self.shared
+        self.of_client(client)
             .with(|state, now_us| state.machine.reboots(now_us, client, reason));
     }
 
     /// Tells that a device which was lost is on its way back: rounds wait for it again.
     pub fn client_expected(&self, client: u32) {
-        self.shared
+        self.of_client(client)
             .with(|state, now_us| state.machine.expected(now_us, client));
     }
 
@@ -301,8 +328,17 @@ impl Handle {
     pub fn silent(&self) -> Vec<(u32, Duration)> {
         let now_us = self.shared.now_us();
         let silent = |(client, us)| (client, Duration::from_micros(us));
-        self.shared
-            .look(|state| state.machine.silent(now_us).map(silent).collect())
+        let own: Vec<_> = self
+            .shared
+            .look(|state| state.machine.silent(now_us).map(silent).collect());
+        let below = self.below.iter().flat_map(|(_, edge)| edge.silent());
+        own.into_iter().chain(below).collect()
+    }
+
+    /// Asks a client how far it is with its part of a round.
+    pub async fn progress_of(&self, client: u32) -> Progress {
+        let devices = Devices::new(self.shared.clone());
+        probe::progress_of(&self.shared, &devices, client).await
     }
 
     /// Puts something that happened to the fleet among the events.
@@ -335,21 +371,31 @@ impl Handle {
 
     /// HTTP bytes from and to a client so far.
     pub fn traffic(&self, client: u32) -> Option<(u64, u64)> {
-        self.shared.look(|state| state.roster.bytes(client))
+        self.of_client(client)
+            .look(|state| state.roster.bytes(client))
     }
 }
 
-/// Listens.
+/// Listens. Connections wait in a queue as long as this system allows, so that a whole cohort can come at once.
 ///
 /// # Errors
 /// If the address is taken or not this machine's, with what to do.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| match address.port() {
-            0 => format!("listen on {address}"),
-            _ => format!(
-                "listen on {address}: is another zfl running? give another port, or port 0 for any"
-            ),
-        })
+    /// The system cuts it to its own limit (`net.core.somaxconn`, 4,096 on most).
+    const QUEUE: u32 = 1 << 16;
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    listen().with_context(|| match address.port() {
+        0 => format!("listen on {address}"),
+        _ => format!(
+            "listen on {address}: is another zfl running? give another port, or port 0 for any"
+        ),
+    })
 }

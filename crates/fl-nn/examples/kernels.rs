@@ -9,19 +9,17 @@ use fl_nn::host::Level;
 use fl_nn::{
     Activation, Arithmetic, Init, Model, Optimizer, Shape, Step, TrainConfig, Trainer, Workspace,
 };
-use fl_rng::derive_seed;
+use fl_rng::{Pcg32, Purpose, derive_seed};
 
 mod mnist;
 
-const EXAMPLES: usize = 600;
-
-/// Layer sizes, examples a batch, epochs, optimizer.
-const CASES: [(&[usize], u32, u32, Optimizer); 5] = [
-    (&[784, 16, 10], 600, 5, Optimizer::Sgd),
-    (&[784, 200, 200, 10], 10, 1, Optimizer::Sgd),
-    (&[784, 128, 256, 10], 32, 1, Optimizer::Sgd),
-    (&[784, 128, 256, 10], 32, 1, Optimizer::ADAM),
-    (&[64, 32, 10], 10, 5, Optimizer::Sgd),
+/// Layer sizes, examples, examples a batch, epochs, optimizer. A turn is short, so that some are undisturbed.
+const CASES: [(&[usize], usize, u32, u32, Optimizer); 5] = [
+    (&[784, 16, 10], 600, 600, 5, Optimizer::Sgd),
+    (&[784, 200, 200, 10], 120, 10, 1, Optimizer::Sgd),
+    (&[784, 128, 256, 10], 192, 32, 1, Optimizer::Sgd),
+    (&[784, 128, 256, 10], 192, 32, 1, Optimizer::ADAM),
+    (&[64, 32, 10], 600, 10, 5, Optimizer::Sgd),
 ];
 
 fn main() {
@@ -29,11 +27,11 @@ fn main() {
     let limit = Duration::from_secs_f64(given.unwrap_or(1.0));
     let words: Vec<String> = std::env::args().skip(2).collect();
     let set = mnist::train();
-    for (sizes, batch_size, epochs, optimizer) in CASES {
+    for (sizes, examples, batch_size, epochs, optimizer) in CASES {
         let images: Vec<u8> = set
             .images
             .chunks(mnist::PIXELS)
-            .take(EXAMPLES)
+            .take(examples)
             .flat_map(|image| match sizes[0] {
                 mnist::PIXELS => image.to_vec(),
                 // Every third row and column of the middle.
@@ -51,6 +49,10 @@ fn main() {
                 let line = format!("{shape} {batch_size} {rule} {arithmetic:?} {level:?}");
                 turns.push((line, arithmetic, level, Vec::new(), 0));
             }
+        }
+        if words.first().is_some_and(|word| word == "--write") {
+            write(&words[1], sizes, epochs, &images, &set.labels[..examples]);
+            continue;
         }
         turns.retain(|turn| words.iter().all(|word| turn.0.contains(word)));
         let begin = Instant::now();
@@ -72,9 +74,9 @@ fn main() {
                     optimizer,
                     ..TrainConfig::default()
                 };
-                let labels = &set.labels[..EXAMPLES];
+                let labels = &set.labels[..examples];
                 let (time, found) = level.during(|| train(sizes, config, &images, labels));
-                times.push(time.as_nanos() as f64 / f64::from(epochs) / EXAMPLES as f64);
+                times.push(time.as_nanos() as f64 / f64::from(epochs) / examples as f64);
                 *hash = found;
             }
         }
@@ -85,25 +87,50 @@ fn main() {
     }
 }
 
-/// Time of one training, and a hash of the parameters that it ends in.
-fn train(sizes: &[usize], config: TrainConfig, images: &[u8], labels: &[u8]) -> (Duration, u64) {
+/// Writes the examples, their order and the initial parameters of a shape into `folder`, for a reference.
+fn write(folder: &str, sizes: &[usize], epochs: u32, images: &[u8], labels: &[u8]) {
     let model = Model::new(Shape::new(sizes).expect("a shape"), Activation::Relu);
     let mut params = vec![0.0; model.shape().num_params()];
     model
         .init_params(Init::He, 1, &mut params)
         .expect("the right length");
-    let begin = Instant::now();
+    let mut bytes = (labels.len() as u32).to_le_bytes().to_vec();
+    bytes.extend(images.iter().chain(labels));
+    let mut order: Vec<u32> = (0..labels.len() as u32).collect();
+    let mut rng = Pcg32::new(Purpose::ExampleOrder, derive_seed(1, 0, 1));
+    for _ in 0..epochs {
+        rng.shuffle(&mut order);
+        bytes.extend(order.iter().flat_map(|n| n.to_le_bytes()));
+    }
+    bytes.extend(params.iter().flat_map(|param| param.to_le_bytes()));
+    let shape: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    let path = std::path::Path::new(folder).join(shape.join("-"));
+    std::fs::write(path, bytes).expect("a file");
+}
+
+/// Time of one training, and a hash of the parameters that it ends in.
+fn train(sizes: &[usize], config: TrainConfig, images: &[u8], labels: &[u8]) -> (Duration, u64) {
+    let model = Model::new(Shape::new(sizes).expect("a shape"), Activation::Relu);
+    let mut params = vec![0.0; model.shape().num_params() + 32];
+    let off: usize = std::env::var("OFF").map_or(0, |x| x.parse().unwrap());
+    let off = (64 - params.as_ptr() as usize % 64) / 4 + off;
+    let params = &mut params[off..][..model.shape().num_params()];
+    model
+        .init_params(Init::He, 1, params)
+        .expect("the right length");
     let mut trainer = Trainer::new(&model, config, labels.len()).expect("a training");
     let plan = *trainer.plan();
-    let (mut floats, mut ints) = (vec![0.0; plan.floats], vec![0; plan.ints]);
-    let mut order = vec![0; plan.order];
+    // Not zeros, whose pages would come while the clock runs.
+    let (mut floats, mut ints) = (vec![1.0; plan.floats], vec![1; plan.ints]);
+    let mut order = vec![1; plan.order];
     let mut workspace = Workspace {
         floats: &mut floats,
         ints: &mut ints,
         order: &mut order,
     };
+    let begin = Instant::now();
     while trainer
-        .step(&mut params, images, labels, &mut workspace, u32::MAX)
+        .step(params, images, labels, &mut workspace, u32::MAX)
         .expect("a training step")
         == Step::Working
     {}

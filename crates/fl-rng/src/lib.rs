@@ -29,6 +29,6 @@ mod xorshift;
 
 pub use normal::Normal;
 pub use pcg::Pcg32;
-pub use purpose::{Decision, Purpose, link_lane};
+pub use purpose::{Decision, Purpose, link_lane, radio_lane};
 pub use split_mix::{Lane, derive_seed, fraction};
 pub use xorshift::Xorshift32;

@@ -41,11 +41,15 @@ pub enum Purpose {
     Holdout = ascii("holdout"),
     /// Clients that evaluate the model of a round.
     Evaluation = ascii("evaluate"),
+    /// Places of radios.
+    Topology = ascii("topology"),
+    /// Chances of a radio: its first period, its back-off, the words that it makes up.
+    Radio = ascii("radio"),
 }
 
 impl Purpose {
     /// All purposes, for tests that keep them apart.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::InitialWeights,
         Self::ExampleOrder,
         Self::SelfTest,
@@ -63,6 +67,8 @@ impl Purpose {
         Self::ServerNoise,
         Self::Holdout,
         Self::Evaluation,
+        Self::Topology,
+        Self::Radio,
     ];
 
     /// Number of the stream.
@@ -96,6 +102,11 @@ pub enum Decision {
 /// Number of the [`crate::Lane`] of one direction of a client's link, below 2^33.
 pub const fn link_lane(client: u32, downlink: bool) -> u64 {
     (client as u64) << 1 | downlink as u64
+}
+
+/// Number of the [`crate::Lane`] of what one radio hears of another, from 2^40 on.
+pub const fn radio_lane(from: u16, to: u16) -> u64 {
+    1 << 40 | (from as u64) << 16 | to as u64
 }
 
 /// The letters of a short name as one number, the first in the highest bits.

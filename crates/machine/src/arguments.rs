@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::board::{Board, Guest};
+use crate::board::Board;
 use crate::speed::Speed;
 
 /// Deviations of one device from its board.
@@ -84,12 +84,12 @@ impl Arguments {
     }
 }
 
-/// The bare firmware learns here how fast its clock runs; Zephyr reads no command line of the kernel
-/// and is told in its shell.
+/// The bare firmware of a PC learns here how fast its clock runs; the others read no command line of the kernel
+/// and are told in their shell.
 fn command_line(board: &Board, speed: Option<Speed>) -> String {
     let own = board.kernel.command_line.clone();
-    match (board.body, speed) {
-        (Guest::Bare, Some(Speed { shift, .. })) => {
+    match speed {
+        Some(Speed { shift, .. }) if board.tells_speed() => {
             format!("{own} icount={shift}").trim_start().to_owned()
         }
         _ => own,
@@ -217,6 +217,41 @@ mod tests {
                 -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
                 -netdev tap,id=n0,fd=11,vhost=off
                 -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+                -chardev socket,id=s0,fd=9
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
+    }
+
+    #[test]
+    fn riscv_virt_is_told_its_speed_in_its_shell() {
+        let tuning = Tuning {
+            memory_mib: None,
+            speed: Some(Speed::of_mips(125.0, false).unwrap()),
+        };
+        check_tuned(
+            "riscv-virt",
+            tuning,
+            &tap(),
+            None,
+            expect![[r#"
+                -name zfl-7
+                -M virt
+                -cpu sifive-e31
+                -m 64M
+                -accel tcg,tb-size=2
+                -bios none
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -global virtio-mmio.force-legacy=false
+                -device virtio-rng-device
+                -icount shift=3,sleep=on
+                -kernel build/guest/bare/zfl-riscv-virt.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -device virtio-net-device,netdev=n0,mac=52:54:00:00:00:07
                 -chardev socket,id=s0,fd=9
                 -serial chardev:s0
                 -monitor none

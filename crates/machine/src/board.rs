@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 use zfl_files::FileError;
 
 use crate::qemu::Version;
@@ -23,7 +24,7 @@ use zfl_schema::{Document, Mistake};
 const MOST_MEMORY_MIB: u32 = 2048;
 
 /// The boards that are there without a tree, by name. Others are read from a tree, or by path.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     (
         "microvm",
         include_str!("../../../boards/microvm/board.toml"),
@@ -32,6 +33,10 @@ const BUILT_IN: [(&str, &str); 3] = [
     (
         "qemu_x86",
         include_str!("../../../boards/qemu_x86/board.toml"),
+    ),
+    (
+        "riscv-virt",
+        include_str!("../../../boards/riscv-virt/board.toml"),
     ),
 ];
 
@@ -76,6 +81,8 @@ pub struct Board {
     pub kernel: Kernel,
     /// The guest's shell on the serial line.
     pub shell: Shell,
+    /// Facts that the bare firmware is built for; a PC's firmware finds them out by itself.
+    pub firmware: Option<Firmware>,
     /// The clock rate at which virtual time is told.
     pub clock: Option<Clock>,
     /// The energy model of the device that the board stands for.
@@ -163,6 +170,34 @@ pub struct Shell {
     pub fatal: Vec<String>,
 }
 
+/// Facts of a microcontroller that its firmware is built for: addresses, lines, and the memory that it has.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Firmware {
+    /// Rust's target.
+    pub target: String,
+    /// Code and constants: flash, or what stands for it.
+    pub code: Region,
+    /// All else.
+    pub ram: Region,
+    /// The stack's part of the RAM.
+    pub stack_kib: u32,
+    /// Page of the guest under QEMU, within which a hot loop has to stay.
+    pub page_kib: u32,
+    /// Devices of the machine: what the drivers of its firmware have to know.
+    #[serde(flatten)]
+    pub devices: BTreeMap<String, Value>,
+}
+
+/// A region of memory.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// Its first address.
+    pub start: u32,
+    /// Its length.
+    pub kib: u32,
+}
+
 /// Reason for which a board could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BoardError {
@@ -230,6 +265,8 @@ impl Board {
         let (least, most) = match self.body {
             // The image is linked for a DRAM of this size and does not look how much there is.
             Guest::Zephyr => (fixed, fixed),
+            // So is that of a microcontroller.
+            Guest::Bare if self.firmware.is_some() => (fixed, fixed),
             Guest::Bare => (1, MOST_MEMORY_MIB.max(fixed)),
         };
         let (name, guest) = (&self.name, self.body);
@@ -244,6 +281,11 @@ impl Board {
             ));
         }
         Ok(())
+    }
+
+    /// True if its guest reads on the kernel's command line how fast its clock runs; others are told in their shell.
+    pub fn tells_speed(&self) -> bool {
+        self.body == Guest::Bare && self.firmware.is_none()
     }
 
     /// Name or path under which [`Board::load`] finds it.

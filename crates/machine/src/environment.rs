@@ -17,6 +17,13 @@ use zfl_sandbox::Jail;
 /// machine complains of is in the same language everywhere.
 const KEPT: [&str; 2] = ["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
 
+/// One heap for all threads of a machine, and no lists of free blocks for each thread, where the C library is
+/// glibc: 0.3 MB less a machine, which allocates little once it runs.
+const ALLOCATOR: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0",
+);
+
 /// Leaves a command nothing of this process's environment but [`KEPT`].
 ///
 /// `PATH` too, if it is to find the emulator: it may be a script around another, as Debian's is.
@@ -54,6 +61,7 @@ pub(crate) fn command(emulator: &[OsString], arguments: &[OsString]) -> io::Resu
     let mut command = Command::new(program);
     clear(&mut command, false);
     command
+        .env(ALLOCATOR.0, ALLOCATOR.1)
         .args(own)
         .args(arguments)
         .stdin(Stdio::null())

@@ -32,4 +32,4 @@ pub use process::{Launch, Machine, Machines};
 pub use qemu::{Qemu, QemuError, Version};
 pub use serial::{Action, Dialogue, Patience, Serial, read_now};
 pub use speed::{Speed, SpeedError};
-pub use usage::HostUsage;
+pub use usage::{HostUsage, Turns};

@@ -144,10 +144,10 @@ struct Running {
 impl Keeper {
     fn keep(mut self, receiver: &mpsc::Receiver<Request>) {
         loop {
-            self.wait();
+            let ended = self.wait();
             // Cannot fail but for "nothing to read", when a machine woke this thread.
             let _ = self.requests.wake.read();
-            self.reap();
+            self.reap(&ended);
             while let Ok(request) = receiver.try_recv() {
                 match request {
                     Request::Start(launch, started) => {
@@ -161,17 +161,25 @@ impl Keeper {
         }
     }
 
-    fn wait(&self) {
-        let mut sources = vec![PollFd::new(self.requests.wake.as_fd(), PollFlags::POLLIN)];
+    /// Waits for a request, or for machines that have ended, which it returns.
+    fn wait(&self) -> Vec<u32> {
         let pidfds = self.running.values().map(|running| running.pidfd.as_fd());
-        sources.extend(pidfds.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
+        let sources = pidfds.chain([self.requests.wake.as_fd()]);
+        let mut sources: Vec<_> = sources
+            .map(|source| PollFd::new(source, PollFlags::POLLIN))
+            .collect();
         // An error (a signal) is a reason to look around, as is an event.
         let _ = poll(&mut sources, PollTimeout::NONE);
+        let machines = self.running.keys().zip(&sources);
+        let ended = machines.filter(|(_, source)| source.any() == Some(true));
+        ended.map(|(&pid, _)| pid).collect()
     }
 
-    fn reap(&mut self) {
-        let running = std::mem::take(&mut self.running);
-        for (pid, mut machine) in running {
+    fn reap(&mut self, ended: &[u32]) {
+        for &pid in ended {
+            let Some(mut machine) = self.running.remove(&pid) else {
+                continue;
+            };
             match machine.child.try_wait() {
                 Ok(None) => _ = self.running.insert(pid, machine),
                 // Nobody may wait for it.

@@ -1,4 +1,6 @@
-//! Memory and processor time that a machine costs its host, from `/proc`.
+//! Memory and processor time that a machine costs its host, and its own time, from `/proc`.
+
+use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -25,6 +27,49 @@ impl HostUsage {
             cpu_s: cpu_s(&stat)?,
         })
     }
+}
+
+/// Turns of a machine at the host's processors so far, over all of its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// Time that it had a processor.
+    pub ran: Duration,
+    /// Time that it could have run and had to wait for one.
+    pub waited: Duration,
+}
+
+impl Turns {
+    /// Reads the turns of the process `pid`; `None` if it is gone, or this kernel does not count them
+    /// (`CONFIG_SCHED_INFO`).
+    pub fn of(pid: u32) -> Option<Self> {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            turns(&text)
+        };
+        threads.filter_map(of_thread).reduce(|a, b| Self {
+            ran: a.ran + b.ran,
+            waited: a.waited + b.waited,
+        })
+    }
+
+    /// The machine's own part of the time that passed since an earlier look: asleep or at work, but not in
+    /// the queue for a processor. Time at work always counts.
+    pub fn own_time(&self, earlier: &Self, passed: Duration) -> Duration {
+        let ran = self.ran.saturating_sub(earlier.ran).min(passed);
+        let waited = self.waited.saturating_sub(earlier.waited);
+        ran.max(passed.saturating_sub(waited))
+    }
+}
+
+/// The first two fields of a thread's `schedstat`, in nanoseconds.
+fn turns(schedstat: &str) -> Option<Turns> {
+    let mut fields = schedstat.split_whitespace().map(str::parse);
+    let mut next = || Some(Duration::from_nanos(fields.next()?.ok()?));
+    Some(Turns {
+        ran: next()?,
+        waited: next()?,
+    })
 }
 
 /// Pages that are resident and backed by no file: the second field without the third. A process that has
@@ -60,6 +105,39 @@ mod tests {
         let stat = "7 (a) R 1 2) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 5000";
         assert_eq!(cpu_s(stat), Some(3.0));
         assert_eq!(cpu_s("7 (short) S 1"), None);
+    }
+
+    #[test]
+    fn time_in_the_queue_for_a_processor_is_not_a_machines_own() {
+        let s = Duration::from_secs;
+        let own = |ran: u64, waited: u64, passed: u64| {
+            let earlier = Turns {
+                ran: s(7),
+                waited: s(9),
+            };
+            let later = Turns {
+                ran: s(7 + ran),
+                waited: s(9 + waited),
+            };
+            later.own_time(&earlier, s(passed))
+        };
+        assert_eq!(own(0, 0, 60), s(60), "it sleeps, or was stopped");
+        assert_eq!(own(60, 0, 60), s(60), "it runs on a host that is idle");
+        assert_eq!(own(1, 59, 60), s(1), "it hardly got to run");
+        assert_eq!(own(5, 120, 60), s(5), "two threads waited at once");
+        assert_eq!(own(90, 0, 60), s(60), "two threads ran at once");
+    }
+
+    #[test]
+    fn turns_are_read_from_the_kernel() {
+        let expected = Turns {
+            ran: Duration::from_nanos(15),
+            waited: Duration::from_nanos(7),
+        };
+        assert_eq!(turns("15 7 3\n"), Some(expected));
+        assert_eq!(turns("15"), None);
+        assert!(Turns::of(std::process::id()).unwrap().ran > Duration::ZERO);
+        assert_eq!(Turns::of(u32::MAX), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A network emulator in one process: links by name, and a layer-2 switch that makes frames suffer them.
+//! A network emulator in one process: links by name, a layer-2 switch that makes frames suffer them, and the
+//! air that radios share.
 //!
 //! [`Link`] says what a link does to frames, [`profile`] names links in files, [`Switch`] carries the
 //! frames of a fleet, and [`Link::transfer_time`] computes how long a transfer takes at least. It knows
@@ -9,6 +10,7 @@ compile_error!("the switch runs on Linux: it is made of epoll, timerfd and datag
 
 mod link;
 pub mod profile;
+pub mod radio;
 mod switch;
 mod transfer;
 

@@ -8,13 +8,13 @@
 mod remote;
 mod spans;
 
+use crate::edges::Servers;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use remote::RemoteState;
 use spans::{Span, Spans};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use zfl_aggregator::{Calculated, Handle, RoundFaults, RoundHooks, lock};
 use zfl_experiment::Experiment;
+use zfl_machine::Turns;
 use zfl_orchestrator::Fleet;
 use zfl_orchestrator::faults::{Fault, FaultPlan};
 use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Record, RoundPhase};
@@ -30,7 +31,7 @@ use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Recor
 pub(crate) struct FaultRunner {
     fleet: Weak<Fleet>,
     aggregator: Handle,
-    server: SocketAddr,
+    servers: Servers,
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
@@ -52,11 +53,11 @@ struct State {
 }
 
 impl FaultRunner {
-    /// A runner for a fleet that serves `aggregator`, which listens at `server`.
+    /// A runner for a fleet that serves `aggregator`, which listens there.
     pub fn new(
         fleet: Weak<Fleet>,
         aggregator: Handle,
-        server: SocketAddr,
+        servers: Servers,
         experiment: &Experiment,
         plan: FaultPlan,
     ) -> Self {
@@ -64,7 +65,7 @@ impl FaultRunner {
             meter: Meter::new(experiment),
             fleet,
             aggregator,
-            server,
+            servers,
             plan,
             state: Mutex::default(),
             spans: Spans::new(experiment),
@@ -108,7 +109,7 @@ impl FaultRunner {
     pub async fn bring_back(&self, client: u32) {
         if let Some(fleet) = self.fleet.upgrade() {
             // A boot that fails is told as a death.
-            let _ = fleet.boot_one(client, self.server).await;
+            let _ = fleet.boot_one(client, self.servers.of(client)).await;
         }
     }
 
@@ -205,6 +206,11 @@ impl FaultRunner {
     /// True while a device stands still or is cut off as planned: its silence says nothing.
     pub fn holds(&self, client: u32) -> bool {
         self.spans.holds(client) || self.state().away.contains(&client)
+    }
+
+    /// Turns of a device at the processors of this machine; `None` if it is none of its processes.
+    pub fn turns(&self, client: u32) -> Option<Turns> {
+        self.fleet.upgrade()?.turns(client)
     }
 
     fn tell(&self, round: u32, client: u32, fault: Fault) {

@@ -33,6 +33,8 @@ pub(crate) struct FleetOptions {
     pub boot_parallel: Option<u32>,
     /// Starts more devices than there is memory for.
     pub oversubscribe: bool,
+    /// Has the host merge the memory of the machines.
+    pub merge_memory: bool,
     /// Starts machines of boards of which nobody knows who made them.
     pub allow_board: bool,
     /// Devices whose frames are written down.
@@ -67,6 +69,7 @@ pub(crate) fn config(
     };
     config.seed = experiment.seed;
     config.oversubscribe = options.oversubscribe;
+    config.merge_memory = options.merge_memory;
     config.resumed = resumed.map(resumption);
     config.pcap = options.pcap.as_ref().map(|capture| PcapConfig {
         dir: "".into(),

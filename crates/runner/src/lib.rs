@@ -28,6 +28,7 @@
 
 mod background;
 mod control;
+mod edges;
 mod faults;
 mod fleet;
 mod meter;

@@ -2,6 +2,7 @@
 
 use crate::background::Background;
 use crate::control::{self, ControlToken};
+use crate::edges::{Edges, Servers};
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
 use crate::page;
@@ -71,21 +72,25 @@ impl Run {
         let control = self.control.map(|token| (token, channel));
         page::serve(self.page, meta, &experiment.out, control, &*observer)?;
         let (mut server, lost) = server(experiment, data, run_dir, self.resumed)?;
+        let devices = proofs(&fleet);
+        let root = (&server.handle(), address);
+        let edges = Edges::start(experiment, root, &devices, limits, &observer).await?;
+        let servers = edges.servers.clone();
+        let aggregator = server.handle().with_edges(edges.handles.clone());
         let faults = Arc::new(FaultRunner::new(
             Arc::downgrade(&fleet),
-            server.handle(),
-            address,
+            aggregator.clone(),
+            servers.clone(),
             experiment,
             experiment.fault_plan()?,
         ));
         server = server
             .with_limits(limits)
             .with_hooks(faults.clone())
-            .with_entry(entry(&fleet));
+            .with_entry(entry(devices, &edges));
         for (client, reason) in lost {
-            server.handle().client_lost(client, &reason);
+            aggregator.client_lost(client, &reason);
         }
-        let aggregator = server.handle();
         let background =
             Background::start(&aggregator, &faults, &observer, experiment, told, requests);
 
@@ -93,7 +98,7 @@ impl Run {
         tokio::pin!(aggregating);
         let (boot_s, ended) = tokio::select! {
             ended = &mut aggregating => (None, ended),
-            boot_s = boot(&fleet, &clients, address, &aggregator, &*observer) => {
+            boot_s = boot(&fleet, &clients, &servers, &aggregator, &*observer) => {
                 (Some(boot_s), aggregating.await)
             }
         };
@@ -101,6 +106,7 @@ impl Run {
         let private = |client| Some(fleet.usage(client)?.private_bytes);
         let memory = Memory::of(pids.filter_map(private));
         let stats = fleet.switch_stats().as_ref().map(network_stats);
+        edges.end().await;
         self.history.deaths.extend(background.end(fleet).await?);
         let (mut training, interrupt) = ended?;
 
@@ -165,18 +171,24 @@ pub(crate) fn conclude(
     Ok(summary)
 }
 
-/// Rules by which only the devices of the fleet join, each as itself.
-fn entry(fleet: &Fleet) -> Entry {
+/// Proofs by which the devices of a fleet are told apart.
+fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
     let proofs = fleet.proofs().into_iter();
-    let fleet = proofs.map(|(client, proof)| {
+    let proofs = proofs.map(|(client, proof)| {
         let proof = match proof {
             zfl_orchestrator::Proof::Address(address) => Proof::Address(address),
             zfl_orchestrator::Proof::Secret(secret) => Proof::Secret(secret),
         };
         (client, proof)
     });
+    proofs.collect()
+}
+
+/// Rules by which only the devices of the fleet and its edges join, each as itself.
+fn entry(devices: BTreeMap<u32, Proof>, edges: &Edges) -> Entry {
+    let all = devices.into_iter().chain(edges.proofs.clone());
     Entry {
-        fleet: Some(fleet.collect()),
+        fleet: Some(all.collect()),
         ..Entry::default()
     }
 }
@@ -236,13 +248,18 @@ fn server(
 async fn boot(
     fleet: &Fleet,
     clients: &BTreeSet<u32>,
-    server: SocketAddr,
+    servers: &Servers,
     aggregator: &Handle,
     observer: &dyn Observer,
 ) -> f64 {
     let began = Instant::now();
     observer.on_booting();
-    let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
+    let booted = join_all(
+        clients
+            .iter()
+            .map(|&client| fleet.boot_one(client, servers.of(client))),
+    )
+    .await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
     let record = FleetRecord::FleetBooted {

@@ -88,6 +88,14 @@ impl Runner {
         self
     }
 
+    /// Has the host merge the memory of the machines where it is equal, if root has switched that on (KSM). Their
+    /// memory then has no random layout.
+    #[must_use]
+    pub fn merge_memory(mut self, merge_memory: bool) -> Self {
+        self.fleet.merge_memory = merge_memory;
+        self
+    }
+
     /// Starts machines of boards that are given by a path from elsewhere than zfl's own folder of boards.
     #[must_use]
     pub fn allow_board(mut self, allow_board: bool) -> Self {

@@ -11,13 +11,20 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
-use zfl_aggregator::Handle;
+use zfl_aggregator::{Handle, Progress};
 use zfl_clock::Instant;
+use zfl_machine::Turns;
 use zfl_orchestrator::FleetEvent;
 use zfl_run_dir::{Death, Event, FleetRecord, Record};
 
 /// Interval at which the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Devices asked at once before they are ended.
+const AT_ONCE: usize = 8;
+
+/// Own time in which a device can answer.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Lines of a device's log that tell what it did last.
 const LAST_LINES: usize = 30;
@@ -89,10 +96,13 @@ pub(crate) async fn watch(
 
 /// Ends devices that make no progress, and boots them again.
 ///
-/// A device counts as stuck if it has begun to train and has trained nothing more for `patience`. One
-/// that has trained and is sending is not: its link may be slow, and the round's deadline ends that.
-/// One that has failed a round, or has not got ready in time, counts as stuck if it is asked and answers
-/// nothing for `patience`.
+/// A device counts as stuck if it has begun to train and has trained nothing more for `patience`, and says so
+/// or nothing when it is asked. One that has trained and is sending is not: its link may be slow, and the
+/// round's deadline ends that. One that has failed a round, or has not got ready in time, counts as stuck if it
+/// is asked and answers nothing for `patience`.
+///
+/// Only the device's [own time](Turns::own_time) counts. On a host that has more devices than it can run, most
+/// of them wait for a processor most of the time, and that is no fault of theirs.
 pub(crate) struct Watchdog {
     pub faults: Arc<FaultRunner>,
     pub aggregator: Handle,
@@ -103,56 +113,168 @@ pub(crate) struct Watchdog {
     pub patience: Duration,
 }
 
+/// A moment by the clock of a device.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Instant,
+    /// Absent for what is no process of its own: all time is its own then.
+    turns: Option<Turns>,
+}
+
+impl Moment {
+    fn now(turns: Option<Turns>) -> Self {
+        let at = Instant::now();
+        Self { at, turns }
+    }
+
+    /// Tells if the device has had more time of its own since then.
+    fn is_past(&self, own: Duration, turns: impl FnOnce() -> Option<Turns>) -> bool {
+        is_past(self.at.elapsed(), own, self.turns, turns)
+    }
+}
+
+/// Tells if more of a time that passed was a device's own.
+fn is_past(
+    passed: Duration,
+    own: Duration,
+    before: Option<Turns>,
+    now: impl FnOnce() -> Option<Turns>,
+) -> bool {
+    // Its own time is never more, and cheaper not to look at.
+    if passed <= own {
+        return false;
+    }
+    let turns = before.zip(now());
+    turns.is_none_or(|(before, now)| now.own_time(&before, passed) > own)
+}
+
 /// A device in a round.
 struct Trainee {
     done_examples: u32,
-    since: Instant,
+    since: Moment,
+    /// The first question after that.
+    asked: Option<Moment>,
+    is_being_asked: bool,
+}
+
+impl Trainee {
+    fn new(done_examples: u32, turns: Option<Turns>) -> Self {
+        Self {
+            done_examples,
+            since: Moment::now(turns),
+            asked: None,
+            is_being_asked: false,
+        }
+    }
+}
+
+/// State of the watch.
+#[derive(Default)]
+struct Watch {
+    training: BTreeMap<u32, Trainee>,
+    /// Those that were asked in vain, since when.
+    silent: BTreeMap<u32, Moment>,
+    /// Those that are being ended: they are found stuck until they have ended.
+    ending: BTreeSet<u32>,
 }
 
 impl Watchdog {
     /// Watches until the run is over.
     pub async fn watch(self, mut events: Receiver<Record>) {
-        let mut training: BTreeMap<u32, Trainee> = BTreeMap::new();
-        // Those that are being ended: they are found stuck until they have ended.
-        let mut ending = BTreeSet::new();
+        let mut watch = Watch::default();
         let mut look = zfl_clock::interval(LOOK_EVERY);
-        // Whatever is under way ends with this.
-        let mut ends = JoinSet::new();
+        // Whatever is under way ends with these.
+        let (mut ends, mut asks) = (JoinSet::new(), JoinSet::new());
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Ok(record) => {
                         if let Event::ClientLost { client, .. } = record.event {
-                            ending.remove(&client);
+                            watch.ending.remove(&client);
                         }
-                        follow(&mut training, record.event);
+                        follow(&mut watch.training, record.event, |id| self.faults.turns(id));
                     }
                     // What was missed may have been progress, or an end.
-                    Err(RecvError::Lagged(_)) => {
-                        training.clear();
-                        ending.clear();
-                    }
+                    Err(RecvError::Lagged(_)) => watch = Watch::default(),
                     Err(RecvError::Closed) => return,
                 },
-                _ = look.tick() => {
-                    for (_, held) in training.iter_mut().filter(|(id, _)| self.faults.holds(**id)) {
-                        held.since = Instant::now();
-                    }
-                    let is_stuck = |one: &Trainee| one.since.elapsed() > self.patience;
-                    let stuck = training.iter().filter(|(_, one)| is_stuck(one));
-                    for client in stuck.map(|(&client, _)| client).collect::<Vec<_>>() {
-                        training.remove(&client);
+                Some(Ok((client, progress))) = asks.join_next() => {
+                    if self.hear(&mut watch.training, client, progress) {
+                        watch.training.remove(&client);
                         self.end(&mut ends, client, "no progress in training");
                     }
-                    let silent = self.aggregator.silent();
-                    for (client, _) in silent.into_iter().filter(|(_, long)| *long > self.patience) {
-                        if !self.faults.holds(client) && ending.insert(client) {
-                            self.end(&mut ends, client, "no answer");
-                        }
+                }
+                _ = look.tick() => {
+                    self.look_at_training(&mut watch.training, &mut asks);
+                    for client in self.silent(&mut watch) {
+                        self.end(&mut ends, client, "no answer");
                     }
                 }
             }
         }
+    }
+
+    /// Asks those that have made no progress for too long, a few at once.
+    fn look_at_training(
+        &self,
+        training: &mut BTreeMap<u32, Trainee>,
+        asks: &mut JoinSet<(u32, Progress)>,
+    ) {
+        for (&client, one) in training.iter_mut() {
+            let turns = || self.faults.turns(client);
+            if self.faults.holds(client) {
+                *one = Trainee::new(one.done_examples, turns());
+            } else if asks.len() < AT_ONCE
+                && !one.is_being_asked
+                && one.since.is_past(self.patience, turns)
+            {
+                one.asked.get_or_insert_with(|| Moment::now(turns()));
+                one.is_being_asked = true;
+                let aggregator = self.aggregator.clone();
+                asks.spawn(async move { (client, aggregator.progress_of(client).await) });
+            }
+        }
+    }
+
+    /// Takes what a device answered; true if it is stuck.
+    fn hear(&self, training: &mut BTreeMap<u32, Trainee>, client: u32, progress: Progress) -> bool {
+        let Some(one) = training.get_mut(&client).filter(|one| one.is_being_asked) else {
+            return false;
+        };
+        one.is_being_asked = false;
+        let turns = || self.faults.turns(client);
+        match progress {
+            Progress::Done(examples) if examples != one.done_examples => {
+                *one = Trainee::new(examples, turns());
+                false
+            }
+            Progress::Done(_) => true,
+            // It is asked again, until it has had the time to answer.
+            Progress::Silent => one.asked.is_some_and(|asked| asked.is_past(ANSWER, turns)),
+            Progress::NoPart => {
+                training.remove(&client);
+                false
+            }
+        }
+    }
+
+    /// Those that have answered nothing for too long and are not being ended, who are being ended from now on.
+    fn silent(&self, watch: &mut Watch) -> Vec<u32> {
+        let silent = self.aggregator.silent().into_iter();
+        let mut before = std::mem::take(&mut watch.silent);
+        for (client, _) in silent.filter(|(client, _)| !self.faults.holds(*client)) {
+            let since = before.remove(&client);
+            let since = since.unwrap_or_else(|| Moment::now(self.faults.turns(client)));
+            watch.silent.insert(client, since);
+        }
+        let Watch { silent, ending, .. } = watch;
+        let mut is_over = |client, since: &Moment| {
+            since.is_past(self.patience, || self.faults.turns(client)) && ending.insert(client)
+        };
+        let over = silent
+            .iter()
+            .filter(|(client, since)| is_over(**client, since));
+        over.map(|(&client, _)| client).collect()
     }
 
     fn end(&self, ends: &mut JoinSet<()>, client: u32, what: &str) {
@@ -177,14 +299,14 @@ impl Watchdog {
     }
 }
 
-fn follow(training: &mut BTreeMap<u32, Trainee>, event: Event) {
+fn follow(
+    training: &mut BTreeMap<u32, Trainee>,
+    event: Event,
+    turns: impl Fn(u32) -> Option<Turns>,
+) {
     match event {
         Event::ClientStarted { client, .. } => {
-            let begins = Trainee {
-                done_examples: 0,
-                since: Instant::now(),
-            };
-            training.insert(client, begins);
+            training.insert(client, Trainee::new(0, turns(client)));
         }
         Event::ClientProgress {
             client,
@@ -197,7 +319,7 @@ fn follow(training: &mut BTreeMap<u32, Trainee>, event: Event) {
             } else if let Some(one) = training.get_mut(&client)
                 && one.done_examples != done_examples
             {
-                (one.done_examples, one.since) = (done_examples, Instant::now());
+                *one = Trainee::new(done_examples, turns(client));
             }
         }
         Event::ResultReceived { record } => _ = training.remove(&record.client),
@@ -244,13 +366,14 @@ mod tests {
     #[test]
     fn only_progress_counts_as_progress() {
         let mut training = BTreeMap::new();
-        follow(&mut training, started(1));
-        let began = training[&1].since;
-        follow(&mut training, progress(0));
-        assert_eq!(training[&1].since, began, "alive, and stuck");
-        follow(&mut training, progress(10));
-        assert!(training[&1].since > began);
-        follow(&mut training, progress(100));
+        let mut follow = |event| {
+            super::follow(&mut training, event, |_| None);
+            training.get(&1).map(|one| one.since.at)
+        };
+        let began = follow(started(1));
+        assert_eq!(follow(progress(0)), began, "alive, and stuck");
+        assert!(follow(progress(10)) > began);
+        follow(progress(100));
         assert!(
             training.is_empty(),
             "it has trained, and may take its time to send"
@@ -258,10 +381,27 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_waits_for_a_processor_loses_no_patience() {
+        let turns = |ran, waited| {
+            let [ran, waited] = [ran, waited].map(Duration::from_secs);
+            Some(Turns { ran, waited })
+        };
+        let is_past = |passed, now| {
+            let [passed, own] = [passed, 60].map(Duration::from_secs);
+            is_past(passed, own, turns(1, 1), || now)
+        };
+        assert!(!is_past(61, turns(2, 61)), "it waited");
+        assert!(is_past(61, turns(1, 1)), "it slept");
+        assert!(is_past(100, turns(62, 40)), "it ran in circles");
+        assert!(is_past(61, None), "it is no process of its own");
+        assert!(!is_past(60, None), "not yet");
+    }
+
+    #[test]
     fn who_is_out_of_the_round_is_not_watched() {
         let mut training = BTreeMap::new();
         for client in [1, 2] {
-            follow(&mut training, started(client));
+            follow(&mut training, started(client), |_| None);
         }
         let reason = String::new();
         follow(
@@ -271,6 +411,7 @@ mod tests {
                 reason,
                 comes_back: false,
             },
+            |_| None,
         );
         assert_eq!(training.keys().collect::<Vec<_>>(), [&2]);
     }

@@ -67,6 +67,7 @@ pub struct Jail {
     /// Rules of Landlock.
     rules: Option<OwnedFd>,
     users: Option<Users>,
+    merges: bool,
 }
 
 impl Jail {
@@ -121,6 +122,14 @@ impl Jail {
         (Self::default(), lacks)
     }
 
+    /// The same with the memory of the machines merged where it is equal, at the price of its random layout: see
+    /// [`merges_memory`](crate::merges_memory).
+    #[must_use]
+    pub fn merging(mut self, merges: bool) -> Self {
+        self.merges = merges;
+        self
+    }
+
     /// Starts a machine, which dies with the thread that calls this.
     ///
     /// It has the descriptors `given`, under the same numbers, and no others. `number` tells the machines
@@ -132,6 +141,7 @@ impl Jail {
             is_first: self.apart.is_some(),
             user: self.users.map(|users| users.of(number)),
             rules: self.rules.as_ref().map(AsRawFd::as_raw_fd),
+            merges: self.merges,
         };
         sys::confine(command, confinement);
         match &self.apart {

@@ -4,9 +4,10 @@
 //! and each machine enters on its way to exec.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -18,6 +19,9 @@ use crate::sys;
 
 /// Place at which the new root is put together. It is there, it is our own, and no file of a machine is in it.
 const STAGE: &str = "/proc";
+
+/// Bytes that a copy leaves out together if they are zero.
+const PAGE_BYTES: usize = 4096;
 
 /// Namespaces of the machines.
 #[derive(Debug)]
@@ -91,11 +95,19 @@ fn bind(path: &Path) -> io::Result<()> {
     Ok(mount(Some(path), &place, nothing, flags, nothing)?)
 }
 
-/// Copies a file to the same place, readable for everyone there, whoever may read it on the host.
+/// Copies a file to the same place. Everyone there may read and execute it, whoever may on the host.
 fn copy(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let place = staged(path);
     make_parent(&place)?;
-    std::fs::write(place, bytes)
+    let file = File::create(&place)?;
+    file.set_permissions(Permissions::from_mode(0o755))?;
+    file.set_len(bytes.len() as u64)?;
+    // Pages of zeros take no memory.
+    let pages = bytes.chunks(PAGE_BYTES).zip((0..).step_by(PAGE_BYTES));
+    for (page, at) in pages.filter(|(page, _)| page.iter().any(|&octet| octet != 0)) {
+        file.write_all_at(page, at)?;
+    }
+    Ok(())
 }
 
 fn make_parent(place: &Path) -> io::Result<()> {

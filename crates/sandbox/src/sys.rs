@@ -84,6 +84,19 @@ pub(crate) fn seal(root: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// Tries if a process may ask for the merging of its memory.
+///
+/// # Errors
+/// Before Linux 6.4.
+pub(crate) fn can_merge() -> io::Result<()> {
+    const PR_GET_MEMORY_MERGE: libc::c_int = 68;
+    // SAFETY: prctl takes integers, and here returns one.
+    match unsafe { libc::prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Version of the kernel's Landlock; below 1: there is none.
 pub(crate) fn landlock_version() -> libc::c_long {
     const CREATE_RULESET_VERSION: libc::c_uint = 1;

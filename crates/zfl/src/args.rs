@@ -252,6 +252,11 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Fleet")]
     pub oversubscribe: bool,
 
+    /// Have Linux merge equal memory of the machines, where root has switched that on (KSM); their memory then has
+    /// no random layout
+    #[arg(long, help_heading = "Fleet")]
+    pub merge_memory: bool,
+
     /// Start machines of a board that is given by a path: look at its file first
     #[arg(long, help_heading = "Fleet")]
     pub allow_board: bool,

@@ -59,6 +59,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
         .began(began)
         .boot_parallel(args.boot_parallel)
         .oversubscribe(args.oversubscribe)
+        .merge_memory(args.merge_memory)
         .allow_board(args.allow_board)
         .capture(args.pcap.clone())
         .page(dashboard.address())

@@ -19,7 +19,9 @@ mod experiment;
 mod idx;
 mod link;
 mod message;
+mod radio;
 mod run_dir;
+mod sums;
 mod table;
 mod trace;
 
@@ -98,9 +100,19 @@ pub const TARGETS: &[Target] = &[
         damaged: 300,
     },
     Target {
+        name: "radio",
+        check: radio::check,
+        damaged: 300,
+    },
+    Target {
         name: "run-dir",
         check: run_dir::check,
         damaged: 15,
+    },
+    Target {
+        name: "sums",
+        check: sums::check,
+        damaged: 100,
     },
     Target {
         name: "table",

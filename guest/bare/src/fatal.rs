@@ -6,6 +6,7 @@
 
 use core::fmt;
 use core::panic::PanicInfo;
+use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::{self, clock, exit};
@@ -102,13 +103,14 @@ impl Iterator for CallSites {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let frame = self.0 as usize;
+        let frame = (self.0 as usize).wrapping_add_signed(arch::FRAME_RECORD);
         let stack = image::stack_bottom()..image::stack_top() - 8;
         if !stack.contains(&frame) || !frame.is_multiple_of(4) {
             return None;
         }
         // SAFETY: both words lie in the stack, which is mapped, and are aligned.
-        let [caller_frame, address] = unsafe { arch::caller(frame) };
+        let [caller_frame, address] =
+            unsafe { ptr::with_exposed_provenance::<[u32; 2]>(frame).read_volatile() };
         // Callers are further up; anything else would be a loop.
         self.0 = if caller_frame > self.0 {
             caller_frame
@@ -116,6 +118,6 @@ impl Iterator for CallSites {
             0
         };
         let is_code = (image::text_start()..image::text_end()).contains(&(address as usize));
-        is_code.then_some(address - 1)
+        is_code.then_some(address - arch::CALL_BYTES)
     }
 }

@@ -18,6 +18,8 @@ extern crate alloc;
 
 mod app;
 mod arch;
+#[cfg(not(target_arch = "x86"))]
+mod board;
 mod boot_cell;
 mod console;
 mod driver;
@@ -28,7 +30,7 @@ mod stack;
 
 use alloc::boxed::Box;
 
-use app::device::{self, Next, RunningDevice};
+use app::device::{Next, RunningDevice};
 use app::shell::Shell;
 use arch::{clock, interrupts};
 

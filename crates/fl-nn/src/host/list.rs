@@ -12,20 +12,30 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// Empties the list and makes room for `most` entries and [`SLACK`].
-    pub fn begin(&mut self, most: usize) -> (&mut [u32], &mut [f32], &mut usize) {
-        if self.indices.len() < most + SLACK {
-            self.indices.resize(most + SLACK, 0);
-            self.values.resize(most + SLACK, 0.0);
-        }
+    /// Empties the list and makes room for `most` entries and [`SLACK`]: where the places go, where the
+    /// values, and their number, which is to be set.
+    #[inline(always)]
+    pub fn begin(&mut self, most: usize) -> (*mut u32, *mut f32, &mut usize) {
         self.len = 0;
-        (&mut self.indices, &mut self.values, &mut self.len)
+        if self.indices.len() < most + SLACK {
+            self.grow(most + SLACK);
+        }
+        let (indices, values) = (&mut self.indices, &mut self.values);
+        (indices.as_mut_ptr(), values.as_mut_ptr(), &mut self.len)
     }
 
+    #[cold]
+    fn grow(&mut self, len: usize) {
+        self.indices.resize(len, 0);
+        self.values.resize(len, 0.0);
+    }
+
+    #[inline(always)]
     pub fn indices(&self) -> &[u32] {
         &self.indices[..self.len]
     }
 
+    #[inline(always)]
     pub fn values(&self) -> &[f32] {
         &self.values[..self.len]
     }

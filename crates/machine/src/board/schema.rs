@@ -38,6 +38,35 @@ pub(super) fn schema() -> Value {
         "joule_per_byte_received",
         "idle_watt"
     ]);
+    let address = json!({"type": "integer", "minimum": 0, "maximum": u32::MAX});
+    let region = table(
+        json!({"start": address, "kib": count}),
+        json!(["start", "kib"]),
+    );
+    // Registers of a device: where, the interrupt line, the rate of a timer, the slots of a row.
+    let device = |more: Value| {
+        let mut device = table(json!({"at": address, "line": address}), json!(["at"]));
+        let Value::Object(more) = more else {
+            return device;
+        };
+        device["properties"]
+            .as_object_mut()
+            .into_iter()
+            .for_each(|all| all.extend(more.clone()));
+        device
+    };
+    let firmware = json!({
+        "target": text,
+        "code": region,
+        "ram": region,
+        "stack_kib": count,
+        "page_kib": count,
+        "uart": device(json!({})),
+        "virtio": device(json!({"stride": count, "count": count})),
+        "plic": device(json!({})),
+        "timer": device(json!({"hz": count})),
+        "exit": device(json!({})),
+    });
     let board = json!({
         "name": text,
         "description": text,
@@ -47,6 +76,7 @@ pub(super) fn schema() -> Value {
         "storage": table(json!({"model": text, "options": {"type": "object", "additionalProperties": text}}), json!(["model"])),
         "kernel": table(json!({"image": text, "command_line": text}), json!(["image"])),
         "shell": table(json!({"prompt": text, "fatal": texts}), json!(["prompt"])),
+        "firmware": table(firmware, json!(["target", "code", "ram", "stack_kib", "page_kib"])),
         "clock": table(json!({"mips": number}), json!(["mips"])),
         "energy": table(energy, four),
         "limits": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0, "maximum": u32::MAX}},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use zfl_clock::Instant;
 
-use zfl_machine::{Action, Dialogue, Guest, Patience};
+use zfl_machine::{Action, Dialogue, Patience};
 
 use super::Emulated;
 use super::session::{Output, Session};
@@ -72,7 +72,7 @@ impl Emulated {
         start: Instant,
     ) -> Result<u64, ShellError> {
         let mut dialogue = Dialogue::new(&self.board.shell.prompt, command);
-        let mut patience = Patience::new(prompt_timeout);
+        let mut patience = Patience::new(session.pid(), prompt_timeout);
         let mut tick = zfl_clock::interval(Patience::TICK);
         let mut boot_ms = None;
         let mut next = is_awake.then(|| {
@@ -119,7 +119,7 @@ impl Emulated {
                     typed.map_err(|error| {
                         ShellError::NotRead(format!("its serial line is broken: {error}"))
                     })?;
-                    patience = Patience::new(ANSWER);
+                    patience = Patience::new(session.pid(), ANSWER);
                 }
                 Action::Done => return Ok(boot_ms.unwrap_or_else(|| millis(start))),
                 Action::GiveUp(reason) => return Err(ShellError::NotRead(reason)),
@@ -139,7 +139,7 @@ impl Emulated {
             line.extend(value.map(|value| format!(" {key}={value}")));
         };
         add("client", self.identity.join_as);
-        let told_here = self.board.body == Guest::Zephyr;
+        let told_here = !self.board.tells_speed();
         let speed = self.tuning.speed.filter(|_| told_here);
         add("icount", speed.map(|speed| speed.shift.into()));
         if let Some(secret) = &self.identity.secret {

@@ -1,5 +1,8 @@
 //! A Linux bridge `zfl` and a tap per device, in the network namespace of this process.
 //!
+//! A bridge has 1,023 ports, so a large fleet has several, each with a part of the addresses and a route to
+//! it. The aggregator's address is on the first and answers on all.
+//!
 //! A tap belongs to the descriptor that its QEMU inherits, so it goes with its QEMU. Taps are
 //! isolated ports: devices reach the aggregator and not each other, which spares each one the ARP
 //! requests of all others (a third of the cost of booting a large fleet). No device can take the
@@ -17,8 +20,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::packet_route::tc::TcHandle;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec};
+use rtnetlink::{Error, Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 use zfl_machine::Card;
 use zfl_netsim::{Impairment, Link};
 
@@ -35,14 +39,12 @@ pub(super) const NAME: &str = "zfl";
 /// device that has asked for the aggregator's before (and Zephyr asks once) then sends into the void.
 pub(super) const HARDWARE_ADDRESS: [u8; 6] = [0x52, 0x54, 0x00, 0xff, 0xff, 0xff];
 
-/// A Linux bridge has 1,024 port numbers, and 0 is none.
-pub(crate) const MAX_DEVICES: usize = 1023;
-
-/// The bridge, up, with the aggregator's address on it.
+/// The bridges, up, with the aggregator's address on the first.
 #[derive(Debug)]
 pub(crate) struct Bridge {
     netlink: Handle,
-    index: u32,
+    /// One for each part of the addresses.
+    bridges: Vec<u32>,
     subnet: Subnet,
     seed: u64,
     /// Links by client, with and without a machine.
@@ -79,26 +81,24 @@ impl Bridge {
     pub(crate) async fn start(subnet: Subnet, seed: u64, outlets: &[Outlet]) -> io::Result<Self> {
         let netlink = netlink()?;
         up(&netlink, "lo").await?;
-        let bridge = LinkBridge::new(NAME)
-            .address(HARDWARE_ADDRESS.to_vec())
-            .build();
-        netlink
-            .link()
-            .add(bridge)
-            .execute()
-            .await
-            .map_err(failed("make the bridge"))?;
-        let index = if_nametoindex(NAME)?;
+        let last = outlets.iter().map(|outlet| subnet.part_of(outlet.index));
+        let mut bridges = vec![add_bridge(&netlink, NAME).await?];
         let server = subnet.server().into();
-        let address = netlink.address().add(index, server, subnet.prefix);
+        let address = netlink.address().add(bridges[0], server, subnet.prefix);
         address
             .execute()
             .await
             .map_err(failed("give the bridge its address"))?;
+        for part in 1..=last.max().unwrap_or(0) {
+            let bridge = add_bridge(&netlink, &format!("zfb{part}")).await?;
+            let routed = route(&netlink, subnet, part, bridge).await;
+            routed.map_err(failed("route to a bridge"))?;
+            bridges.push(bridge);
+        }
         let sink = sink(&netlink).await.map_err(|error| error.to_string());
         Ok(Self {
             netlink,
-            index,
+            bridges,
             subnet,
             seed,
             states: Mutex::new(outlets.iter().map(of_outlet).collect()),
@@ -113,7 +113,8 @@ impl Bridge {
             mac: mac_bytes(index),
             ip,
         };
-        let tap = self.add_tap(&tap_name(client), owner).await?;
+        let bridge = self.bridges[self.subnet.part_of(index)];
+        let tap = self.add_tap(&tap_name(client), bridge, owner).await?;
         let state = self.state(client, |state| {
             state.max_kbit_per_s = outlet.max_kbit_per_s;
             state.owner = Some(owner);
@@ -186,7 +187,9 @@ impl Bridge {
         state: TapState,
     ) -> Result<(), rtnetlink::Error> {
         let netlink = &self.netlink;
-        netem::single_segments(netlink, self.index).await?;
+        for &bridge in &self.bridges {
+            netem::single_segments(netlink, bridge).await?;
+        }
         // Two directions of many devices must not share their chance.
         let seed = self.seed ^ (u64::from(client) << 32);
         netem::impair(netlink, tap, &link.downlink, seed).await?;
@@ -203,8 +206,8 @@ impl Bridge {
 
     /// Tries on the bridge itself if links can lose and delay here; if not, says why.
     pub(crate) async fn has_netem(&self) -> Result<(), String> {
-        let tried = netem::impair(&self.netlink, self.index, &Impairment::default(), 0).await;
-        let _ = queue::remove(&self.netlink, self.index).await;
+        let tried = netem::impair(&self.netlink, self.bridges[0], &Impairment::default(), 0).await;
+        let _ = queue::remove(&self.netlink, self.bridges[0]).await;
         tried.map_err(|error| {
             let error = plain(error);
             format!("this kernel has no netem (sch_netem): {error}")
@@ -215,7 +218,7 @@ impl Bridge {
     pub(crate) async fn can_impair(self) -> Result<(), String> {
         self.has_netem().await?;
         let tried = match netem::ifb(&self.netlink, "zfi").await {
-            Ok(ifb) => guard::divert_all(&self.netlink, self.index, ifb).await,
+            Ok(ifb) => guard::divert_all(&self.netlink, self.bridges[0], ifb).await,
             Err(error) => Err(error),
         };
         let parts = "ifb, sch_ingress, cls_u32, act_mirred";
@@ -231,18 +234,20 @@ impl Bridge {
             mac: mac_bytes(0),
             ip: self.subnet.device(0),
         };
-        self.add_tap(&tap_name(0), owner).await.map(drop)
+        self.add_tap(&tap_name(0), self.bridges[0], owner)
+            .await
+            .map(drop)
     }
 
-    /// A tap that is a port of the bridge for this device alone, up.
-    async fn add_tap(&self, name: &str, owner: Owner) -> io::Result<OwnedFd> {
+    /// A tap that is a port of a bridge for this device alone, up.
+    async fn add_tap(&self, name: &str, bridge: u32, owner: Owner) -> io::Result<OwnedFd> {
         let tap = open_tap(name, true).await?;
         let index = if_nametoindex(name)?;
         let links = || self.netlink.link();
-        let plug = LinkUnspec::new_with_index(index).controller(self.index);
+        let plug = LinkUnspec::new_with_index(index).controller(bridge);
         let plugged = links().set(plug.build()).execute().await;
         plugged.map_err(failed("plug in a tap"))?;
-        let tied = guard::tie(&self.netlink, self.index, index, owner).await;
+        let tied = guard::tie(&self.netlink, bridge, index, owner).await;
         tied.map_err(failed("tie a tap to its device"))?;
         if let Ok(sink) = &self.sink {
             let shut = guard::shut(&self.netlink, index, owner, sink.index).await;
@@ -294,12 +299,33 @@ impl Fabric for Bridge {
     /// Tries the queue that paces on the bridge itself, where it does no harm.
     fn can_pace(&self) -> BoxFuture<'_, Result<(), String>> {
         async {
-            let tried = pace::limit(&self.netlink, self.index, TcHandle::ROOT, 1_000_000).await;
-            let _ = queue::remove(&self.netlink, self.index).await;
+            let tried =
+                pace::limit(&self.netlink, self.bridges[0], TcHandle::ROOT, 1_000_000).await;
+            let _ = queue::remove(&self.netlink, self.bridges[0]).await;
             tried.map_err(|error| format!("this kernel has no token bucket (sch_tbf): {error}"))
         }
         .boxed()
     }
+}
+
+/// Makes a bridge and brings it up.
+async fn add_bridge(netlink: &Handle, name: &str) -> io::Result<u32> {
+    let bridge = LinkBridge::new(name).address(HARDWARE_ADDRESS.to_vec());
+    let added = netlink.link().add(bridge.build()).execute().await;
+    added.map_err(failed("make the bridge"))?;
+    up(netlink, name).await?;
+    Ok(if_nametoindex(name)?)
+}
+
+/// Sends what is for a part of the addresses to its bridge.
+async fn route(netlink: &Handle, subnet: Subnet, part: usize, bridge: u32) -> Result<(), Error> {
+    let (first, prefix) = subnet.part(part);
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(first, prefix)
+        .output_interface(bridge)
+        .scope(RouteScope::Link)
+        .pref_source(subnet.server());
+    netlink.route().add(route.build()).execute().await
 }
 
 /// Makes the tap for what devices forge, and tries on it what keeps that out of the bridge.

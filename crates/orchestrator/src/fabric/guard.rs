@@ -63,8 +63,16 @@ pub(super) async fn tie(
         .replace()
         .execute()
         .await?;
-    // Permanent, so that no ARP changes it.
-    let neighbour = netlink.neighbours().add(bridge, owner.ip.into());
+    know(netlink, bridge, owner).await
+}
+
+/// Tells the host the hardware address of a device that is behind a link.
+///
+/// Permanent, so that no ARP changes it. The kernel does not count such entries, of which it else has room
+/// for 512 to 1,024 in all namespaces together (`gc_thresh2`, `gc_thresh3`): with more devices than that,
+/// connections to them would wait for answers that were thrown away.
+pub(super) async fn know(netlink: &Handle, link: u32, owner: Owner) -> Result<(), Error> {
+    let neighbour = netlink.neighbours().add(link, owner.ip.into());
     let neighbour = neighbour.link_layer_address(&owner.mac).replace();
     neighbour.execute().await
 }

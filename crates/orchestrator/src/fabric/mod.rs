@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 use zfl_machine::Card;
 use zfl_netsim::{Link, SwitchHandle};
 
-pub(crate) use bridge::{Bridge, MAX_DEVICES as MAX_BRIDGE_PORTS};
+pub(crate) use bridge::Bridge;
 pub(crate) use netem::check as check_netem;
 pub use probe::probe;
 pub(crate) use subnet::Subnet;

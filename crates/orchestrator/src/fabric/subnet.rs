@@ -1,4 +1,4 @@
-//! Addresses of a bridged fleet, from ranges that no real network has.
+//! Addresses of a bridged fleet, from ranges that no real network has, in parts of a bridge each.
 
 use std::net::Ipv4Addr;
 
@@ -21,6 +21,12 @@ const LARGE: Subnet = Subnet {
     prefix: 15,
 };
 
+/// Prefix of a part: with fewer addresses than the 1,023 ports that a Linux bridge has.
+const PART_PREFIX: u8 = 24;
+
+/// Addresses of a part.
+const PART: usize = 1 << (32 - PART_PREFIX);
+
 impl Subnet {
     /// A range with room for so many devices; `None` if there is none.
     pub(crate) fn for_devices(devices: usize) -> Option<Self> {
@@ -32,6 +38,17 @@ impl Subnet {
     /// Without the network's own address, the broadcast address, and the aggregator's.
     fn capacity(self) -> usize {
         (1 << (32 - self.prefix)) - 3
+    }
+
+    /// Number of the part that device `index` is in.
+    pub(crate) fn part_of(self, index: usize) -> usize {
+        (index + 2) / PART
+    }
+
+    /// First address and prefix of a part; the first part has the aggregator.
+    pub(crate) fn part(self, number: usize) -> (Ipv4Addr, u8) {
+        let first = u32::try_from(number * PART).expect("a part of the range");
+        (self.host(first), PART_PREFIX)
     }
 
     pub(crate) fn server(self) -> Ipv4Addr {
@@ -68,6 +85,19 @@ mod tests {
         assert_eq!(subnet.prefix, 15);
         assert_eq!(subnet.device(254), Ipv4Addr::new(198, 18, 1, 0));
         assert_eq!(subnet.device(131_068), Ipv4Addr::new(198, 19, 255, 254));
+    }
+
+    #[test]
+    fn every_device_is_in_the_part_that_has_its_address() {
+        let subnet = Subnet::for_devices(3000).unwrap();
+        assert_eq!(subnet.part(3), (Ipv4Addr::new(198, 18, 3, 0), 24));
+        for index in 0..3000 {
+            let (first, prefix) = subnet.part(subnet.part_of(index));
+            let mask = u32::MAX << (32 - prefix);
+            assert_eq!(subnet.device(index).to_bits() & mask, first.to_bits());
+        }
+        let small = Subnet::for_devices(253).unwrap();
+        assert_eq!(small.part_of(252), 0, "one bridge is enough");
     }
 
     #[test]

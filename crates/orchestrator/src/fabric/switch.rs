@@ -8,13 +8,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::{Handle, LinkUnspec};
 use zfl_machine::Card;
 use zfl_netsim::{Mac, Rate, Switch, SwitchHandle};
 
 use super::bridge::{self, HARDWARE_ADDRESS, NAME, failed, netlink};
-use super::{Attachment, DEVICE_PORT, Fabric, GuestAddress, LinkChange, Outlet, Subnet, mac};
+use super::guard::{self, Owner};
+use super::{
+    Attachment, DEVICE_PORT, Fabric, GuestAddress, LinkChange, Outlet, Subnet, mac, mac_bytes,
+};
 
 /// Frames that wait for the switch: a burst of all devices at once, 12 windows of 16 KiB each for
 /// 80 of them. The kernel's own 500 would lose frames that nobody asked to lose.
@@ -30,9 +33,16 @@ pub(crate) struct Switchboard {
 impl Switchboard {
     /// Makes the tap in the network namespace of the caller and starts the switch.
     pub(crate) async fn start(subnet: Subnet, seed: u64, outlets: &[Outlet]) -> io::Result<Self> {
-        let tap = host_tap(subnet).await?;
+        let netlink = netlink()?;
+        let (tap, tap_index) = host_tap(&netlink, subnet).await?;
         let mut builder = Switch::builder(seed).host(tap);
         for outlet in outlets {
+            let owner = Owner {
+                mac: address(outlet.index).0,
+                ip: subnet.device(outlet.index),
+            };
+            let known = guard::know(&netlink, tap_index, owner).await;
+            known.map_err(failed("write a device's hardware address down"))?;
             builder = builder.vacant_port(outlet.client, address(outlet.index), outlet.link);
             if let Some(kbit_per_s) = outlet.max_kbit_per_s {
                 builder = builder.pace(Rate::pace(u64::from(kbit_per_s) * 1000));
@@ -44,7 +54,7 @@ impl Switchboard {
 
     /// Makes the tap once and lets it go.
     pub(crate) async fn try_tap(subnet: Subnet) -> io::Result<()> {
-        host_tap(subnet).await.map(drop)
+        host_tap(&netlink()?, subnet).await.map(drop)
     }
 
     /// Makes a new socket for the next machine of this device.
@@ -110,10 +120,9 @@ impl Fabric for Switchboard {
     }
 }
 
-/// The aggregator's tap, up and with its address.
-async fn host_tap(subnet: Subnet) -> io::Result<OwnedFd> {
-    let netlink = netlink()?;
-    bridge::up(&netlink, "lo").await?;
+/// The aggregator's tap, up and with its address, and its index.
+async fn host_tap(netlink: &Handle, subnet: Subnet) -> io::Result<(OwnedFd, u32)> {
+    bridge::up(netlink, "lo").await?;
     let tap = bridge::open_tap(NAME, false).await?;
     let index = if_nametoindex(NAME)?;
     let link = LinkUnspec::new_with_index(index)
@@ -128,12 +137,12 @@ async fn host_tap(subnet: Subnet) -> io::Result<OwnedFd> {
         .add(index, subnet.server().into(), subnet.prefix);
     let added = address.execute().await;
     added.map_err(failed("give the tap its address"))?;
-    Ok(tap)
+    Ok((tap, index))
 }
 
-/// The hardware address of device `index`, as [`mac`] writes it.
+/// The hardware address of device `index`.
 fn address(index: usize) -> Mac {
-    mac(index).parse().expect("six bytes in hexadecimal")
+    Mac(mac_bytes(index))
 }
 
 #[cfg(test)]

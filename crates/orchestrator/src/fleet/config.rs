@@ -26,6 +26,8 @@ pub struct FleetConfig {
     pub pcap: Option<PcapConfig>,
     /// Start more devices than fit into this machine's memory all the same.
     pub oversubscribe: bool,
+    /// Have the host merge the memory of the machines, if it does such a thing.
+    pub merge_memory: bool,
     /// Files that whoever runs the fleet has open beside it.
     pub other_files: u64,
     /// Storage that every device has; `None`: none has any.
@@ -44,6 +46,7 @@ impl FleetConfig {
             seed: 0,
             pcap: None,
             oversubscribe: false,
+            merge_memory: false,
             other_files: OTHER_FILES,
             storage: None,
             resumed: None,

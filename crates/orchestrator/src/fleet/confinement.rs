@@ -50,17 +50,38 @@ pub(super) fn confine(
             .iter()
             .try_for_each(|(board, emulator)| emulator.works(board, jail))
     };
-    let (jail, without) = Jail::best(isolation, &contents, works);
+    let (jail, without) = best(isolation, &contents, tried.iter().map(|one| &one.1), works);
     lacks.extend(without.iter().map(|(what, why)| lack(what, why)));
     let emulators = tried
         .into_iter()
-        .map(|(board, emulator)| (board.name.clone(), emulator))
+        .map(|(board, mut emulator)| {
+            // They are in the jail.
+            emulator.light = BTreeMap::new();
+            (board.name.clone(), emulator)
+        })
         .collect();
     Ok(Confinement {
         emulators,
         jail,
         lacks,
     })
+}
+
+/// The best jail: with the light forms of the emulators, if all work so.
+fn best<'a>(
+    isolation: Isolation,
+    contents: &Contents,
+    emulators: impl Iterator<Item = &'a Emulator>,
+    works: impl Fn(&Jail) -> io::Result<()>,
+) -> (Jail, Vec<(&'static str, String)>) {
+    let mut light = contents.clone();
+    for emulator in emulators {
+        light.copies.extend(emulator.light.clone());
+    }
+    match Jail::best(isolation, &light, &works) {
+        (jail, lacks) if lacks.is_empty() || isolation == Isolation::None => (jail, lacks),
+        _ => Jail::best(isolation, contents, works),
+    }
 }
 
 fn lack(what: &str, why: &str) -> String {

@@ -16,9 +16,9 @@ use futures::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
-use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning};
+use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
-use zfl_sandbox::{Isolation, NetworkKind, Sandbox};
+use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
 
 use confinement::{Confinement, confine};
 
@@ -76,6 +76,10 @@ impl Fleet {
             jail,
             lacks,
         } = confine(sandbox.isolation(), &config.devices, &emulators)?;
+        let merging = config.merge_memory.then(merges_memory);
+        let jail = jail.merging(matches!(merging, Some(Ok(()))));
+        let unmerged = merging.and_then(Result::err);
+        let unmerged = unmerged.map(|why| format!("this host merges no memory: {why}"));
         let fabric = start_fabric(&sandbox, &config).await?;
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
@@ -93,7 +97,12 @@ impl Fleet {
         let mut fleet = Self {
             shared,
             captured,
-            warnings: lacks.into_iter().chain(lack).chain(warning).collect(),
+            warnings: lacks
+                .into_iter()
+                .chain(lack)
+                .chain(warning)
+                .chain(unmerged)
+                .collect(),
             devices: BTreeMap::new(),
         };
         let started = Instant::now();
@@ -342,6 +351,12 @@ impl Fleet {
     pub fn usage(&self, client: u32) -> Option<HostUsage> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
         HostUsage::of(pid)
+    }
+
+    /// Turns of an emulated device at the processors of its host so far; `None` as of [`Fleet::usage`].
+    pub fn turns(&self, client: u32) -> Option<Turns> {
+        let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
+        Turns::of(pid)
     }
 
     /// The process of each emulated device that runs, by client, as numbered inside the sandbox.

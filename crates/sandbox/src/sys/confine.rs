@@ -28,6 +28,8 @@ pub(crate) struct Confinement {
     pub(crate) user: Option<u32>,
     /// Rules of Landlock.
     pub(crate) rules: Option<RawFd>,
+    /// Its memory is merged with that of others, for which it lies where theirs does.
+    pub(crate) merges: bool,
 }
 
 /// Confines a process on its way to exec.
@@ -41,6 +43,9 @@ pub(crate) fn confine(command: &mut Command, confinement: Confinement) {
     let confine = move || {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         prctl::set_thp_disable(true)?;
+        if confinement.merges {
+            merge()?;
+        }
         setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
         longest.map_or(Ok(()), |octets| {
             setrlimit(Resource::RLIMIT_FSIZE, octets, octets)
@@ -110,6 +115,15 @@ fn no_capabilities() -> io::Result<()> {
     // What is not inheritable is no longer ambient either.
     let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
     succeeded(done)
+}
+
+/// Asks for the merging of equal pages, from exec on, and for a layout of memory that is the same each time.
+fn merge() -> io::Result<()> {
+    const PR_SET_MEMORY_MERGE: libc::c_int = 67;
+    // SAFETY: prctl takes integers.
+    succeeded(unsafe { libc::prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) }.into())?;
+    // SAFETY: personality takes an integer, and changes nothing but how exec lays out this process.
+    succeeded(unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) }.into())
 }
 
 fn restrict(rules: RawFd) -> io::Result<()> {

@@ -21,6 +21,10 @@ const STEP_EXAMPLES: u32 = 16;
 static INSTRUCTION_SHIFT: BootCell<Option<u8>> = BootCell::new(None);
 
 /// Tells what QEMU was told by `-icount shift=<shift>`, which makes instructions countable.
+#[cfg_attr(
+    not(target_arch = "x86"),
+    expect(dead_code, reason = "only a PC has a command line")
+)]
 pub fn set_instruction_shift(shift: Option<u8>) {
     // SAFETY: one thread, and no reference to the value is ever made.
     unsafe { INSTRUCTION_SHIFT.get().write(shift) }

@@ -1,6 +1,6 @@
 //! The kernels, generic over the vector; each level compiles them with its own instructions.
 
-use super::{BLOCK, Eight, Vector};
+use super::{BLOCK, CHUNK, Eight, GROUP, Vector};
 use crate::host::list::{List, SHARES};
 use crate::train::AdamStep;
 
@@ -9,7 +9,9 @@ macro_rules! table {
     ($table:ident, $features:literal, $vector:ty, $eight:ty) => {
         pub(in crate::host) static $table: $crate::host::simd::Kernels = {
             use $crate::host::list::List;
-            use $crate::host::simd::{GROUP, Kernels, kernels};
+            use $crate::host::pairs::{Line, Pairs};
+            use $crate::host::simd::kernels::{self, Sum};
+            use $crate::host::simd::{GROUP, Kernels, fixed};
             use $crate::train::AdamStep;
 
             #[target_feature(enable = $features)]
@@ -23,14 +25,14 @@ macro_rules! table {
                 unsafe { kernels::list_units::<$vector>(units, list) }
             }
             #[target_feature(enable = $features)]
-            fn add_rows(rows: &[f32], list: &List, sums: &mut [f32]) {
+            fn add_rows(rows: &[f32], list: &List, base: &[f32], sums: &mut [f32]) {
                 // SAFETY: as above.
-                unsafe { kernels::add_rows::<$vector>(rows, list, sums, None) }
+                unsafe { kernels::add_rows::<$vector>(rows, list, Sum::From(base), sums) }
             }
             #[target_feature(enable = $features)]
-            fn dots(rows: &[f32], deltas: &[f32], list: &List, below: &mut [f32]) {
+            fn dots(rows: &[f32], deltas: &[f32], list: &List, slopes: bool, below: &mut [f32]) {
                 // SAFETY: as above.
-                unsafe { kernels::dots::<$eight>(rows, deltas, list, below) }
+                unsafe { kernels::dots::<$eight>(rows, deltas, list, slopes, below) }
             }
             #[target_feature(enable = $features)]
             fn add_gradient(
@@ -63,6 +65,53 @@ macro_rules! table {
                 unsafe { kernels::step::<$vector>(rate, gradient, params) }
             }
             #[target_feature(enable = $features)]
+            fn list_pairs(octets: &[u8], pairs: &mut Pairs) {
+                // SAFETY: as above.
+                unsafe { fixed::list_pairs::<$vector>(octets, pairs) }
+            }
+            #[target_feature(enable = $features)]
+            fn add_pairs(
+                lines: &[Line],
+                list: (&[u32], &[u32]),
+                units: &[f32],
+                base: &[f32],
+                sums: &mut [f32],
+            ) {
+                // SAFETY: as above.
+                unsafe { fixed::add_pairs::<$vector>(lines, list, units, Some(base), sums) }
+            }
+            #[target_feature(enable = $features)]
+            fn subtract_pairs(
+                lines: &[Line],
+                list: (&[u32], &[u32]),
+                units: &[f32],
+                weights: &mut [f32],
+            ) {
+                // SAFETY: as above.
+                unsafe { fixed::add_pairs::<$vector>(lines, list, units, None, weights) }
+            }
+            #[target_feature(enable = $features)]
+            fn quantise(
+                values: &[f32],
+                places: Option<&[u32]>,
+                factor: f32,
+                units: &mut [f32],
+                lines: &mut [Line],
+            ) -> bool {
+                // SAFETY: as above.
+                unsafe { fixed::quantise::<$vector>(values, places, factor, units, lines) }
+            }
+            #[target_feature(enable = $features)]
+            fn exp(from: &[f32], max: f32, to: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::exp::<$vector>(from, max, to) }
+            }
+            #[target_feature(enable = $features)]
+            fn sigmoid(units: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::sigmoid::<$vector>(units) }
+            }
+            #[target_feature(enable = $features)]
             fn adam(
                 step: &AdamStep,
                 weights: &mut [f32],
@@ -74,22 +123,28 @@ macro_rules! table {
                 unsafe { kernels::adam::<$vector>(step, weights, gradient, means, squares) }
             }
             #[target_feature(enable = $features)]
-            fn transpose(rows: [&[u8; GROUP]; GROUP]) -> [[u8; GROUP]; GROUP] {
+            fn transpose(rows: &[&[u8; GROUP]; GROUP], columns: &mut [u8], stride: usize) {
                 // SAFETY: as above.
-                unsafe { <$vector as $crate::host::simd::Vector>::transpose(rows) }
+                unsafe { kernels::transpose::<$vector>(rows, columns, stride) }
             }
 
             // SAFETY of all: whoever has the table has a processor with these instructions.
             Kernels {
                 list_octets: |a, b| unsafe { list_octets(a, b) },
                 list_units: |a, b| unsafe { list_units(a, b) },
-                add_rows: |a, b, c| unsafe { add_rows(a, b, c) },
-                dots: |a, b, c, d| unsafe { dots(a, b, c, d) },
+                add_rows: |a, b, c, d| unsafe { add_rows(a, b, c, d) },
+                dots: |a, b, c, d, e| unsafe { dots(a, b, c, d, e) },
                 add_gradient: |a, b, c, d, e| unsafe { add_gradient(a, b, c, d, e) },
                 step_rows: |a, b, c, d, e, f| unsafe { step_rows(a, b, c, d, e, f) },
                 step: |a, b, c| unsafe { step(a, b, c) },
                 adam: |a, b, c, d, e| unsafe { adam(a, b, c, d, e) },
-                transpose: |a| unsafe { transpose(a) },
+                list_pairs: |a, b| unsafe { list_pairs(a, b) },
+                add_pairs: |a, b, c, d, e| unsafe { add_pairs(a, b, c, d, e) },
+                subtract_pairs: |a, b, c, d| unsafe { subtract_pairs(a, b, c, d) },
+                quantise: |a, b, c, d, e| unsafe { quantise(a, b, c, d, e) },
+                sigmoid: |a| unsafe { sigmoid(a) },
+                exp: |a, b, c| unsafe { exp(a, b, c) },
+                transpose: |a, b, c| unsafe { transpose(a, b, c) },
             }
         };
     };
@@ -102,25 +157,26 @@ pub(super) use table;
 pub(super) unsafe fn list_octets<V: Vector>(input: &[u8], list: &mut List) {
     let (indices, values, len) = list.begin(input.len());
     let mut count = 0;
-    let mut push = |index: usize, octet: u8| {
-        // No more entries than octets.
-        indices[count] = index as u32;
-        values[count] = SHARES[usize::from(octet)];
-        count += 1;
-    };
-    let (chunks, rest) = input.as_chunks::<64>();
-    for (chunk, begin) in chunks.iter().zip((0..).step_by(64)) {
-        // SAFETY: the caller has the instructions.
-        let mut set = unsafe { V::octets_set(chunk) };
-        while set != 0 {
-            let bit = set.trailing_zeros() as usize;
-            push(begin + bit, chunk[bit]);
-            set &= set - 1;
-        }
-    }
-    for (&octet, index) in rest.iter().zip(64 * chunks.len()..) {
-        if octet != 0 {
-            push(index, octet);
+    let (chunks, rest) = input.as_chunks::<CHUNK>();
+    let mut last = [0; CHUNK];
+    // A copy of nothing is a call all the same.
+    let last = (!rest.is_empty()).then(|| {
+        last[..rest.len()].copy_from_slice(rest);
+        &last
+    });
+    for (chunk, begin) in chunks.iter().chain(last).zip((0..).step_by(CHUNK)) {
+        // SAFETY: the caller has the instructions, and there are no more entries than octets.
+        unsafe {
+            let mut set = V::octets_set(chunk);
+            while set != 0 {
+                let bit = set.trailing_zeros();
+                indices.add(count).write(begin + bit);
+                values
+                    .add(count)
+                    .write(SHARES[usize::from(chunk[bit as usize % CHUNK])]);
+                count += 1;
+                set &= set - 1;
+            }
         }
     }
     *len = count;
@@ -134,8 +190,7 @@ pub(super) unsafe fn list_units<V: Vector>(units: &[f32], list: &mut List) {
         // SAFETY: at most `first` entries are there, and the list has room for LANES more than all units.
         unsafe {
             let lanes = V::load_head(chunk.as_ptr(), chunk.len());
-            let (to, values) = (indices[count..].as_mut_ptr(), values[count..].as_mut_ptr());
-            count += lanes.pack(first, to, values);
+            count += lanes.pack(first, indices.add(count), values.add(count));
         }
     }
     *len = count;
@@ -151,23 +206,36 @@ macro_rules! blocks {
     };
 }
 
-/// `sums += sum_i x_i * rows[i]`, or, with a rate, `sums -= rate * sum_i x_i * rows[i]`.
+/// Use of a sum.
+#[derive(Clone, Copy)]
+pub(super) enum Sum<'a> {
+    /// It begins with these.
+    From(&'a [f32]),
+    /// It begins with what is there.
+    Go,
+    /// So many times it is subtracted from what is there.
+    Step(f32),
+}
+
+/// `sums += sum_i x_i * rows[i]`, as `sum` says.
 #[inline(always)]
 pub(super) unsafe fn add_rows<V: Vector>(
     rows: &[f32],
     list: &List,
+    sum: Sum<'_>,
     sums: &mut [f32],
-    rate: Option<f32>,
 ) {
     let vectors = sums.len().div_ceil(V::LANES);
     let blocks = vectors.div_ceil(V::SUMS);
     let mut begin = 0;
     for left in (1..=blocks).rev() {
-        let count = (vectors - begin).div_ceil(left);
+        let rest = vectors - begin;
+        // A division takes as long as a row of a narrow layer.
+        let count = if left == 1 { rest } else { rest.div_ceil(left) };
         let at = begin * V::LANES;
         // SAFETY: the caller has the instructions, and the block ends with the sums or before.
         unsafe {
-            blocks!(count, V, (rows, list, sums, at, rate),
+            blocks!(count, V, (rows, list, sum, sums, at),
                 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
         }
         begin += count;
@@ -179,9 +247,9 @@ pub(super) unsafe fn add_rows<V: Vector>(
 unsafe fn block<V: Vector, const N: usize>(
     rows: &[f32],
     list: &List,
+    sum: Sum<'_>,
     sums: &mut [f32],
     at: usize,
-    rate: Option<f32>,
 ) {
     if N > V::SUMS {
         return;
@@ -192,19 +260,21 @@ unsafe fn block<V: Vector, const N: usize>(
     let sums = sums[at..at + last + head].as_mut_ptr();
     // SAFETY: the slices end behind the head of the last vector.
     unsafe {
-        let mut totals = [V::splat(0.0); N];
-        if rate.is_none() {
-            totals = load(sums, head);
-        }
+        let mut totals: [V; N] = match sum {
+            Sum::From(base) => load(base[at..][..last + head].as_ptr(), head),
+            Sum::Go => load(sums, head),
+            Sum::Step(_) => [V::splat(0.0); N],
+        };
         for (&index, &x) in list.indices().iter().zip(list.values()) {
             let row = &rows[index as usize * width..][..width];
-            let row: [V; N] = load(row[at..].as_ptr(), head);
-            let x = V::splat(x);
-            for n in 0..N {
-                totals[n] = totals[n].add(x.mul(row[n]));
+            let (row, x) = (row[at..].as_ptr(), V::splat(x));
+            for n in 0..N - 1 {
+                totals[n] = totals[n].add(x.mul(V::load(row.add(n * V::LANES))));
             }
+            let row = V::load_head(row.add(last), head);
+            totals[N - 1] = totals[N - 1].add(x.mul(row));
         }
-        if let Some(rate) = rate {
+        if let Sum::Step(rate) = sum {
             let (rate, old): (V, [V; N]) = (V::splat(rate), load(sums, head));
             for n in 0..N {
                 totals[n] = old[n].sub(rate.mul(totals[n]));
@@ -235,17 +305,23 @@ unsafe fn load<V: Vector, const N: usize>(from: *const f32, head: usize) -> [V; 
 const SIDE: usize = 8;
 
 #[inline(always)]
-pub(super) unsafe fn dots<E: Eight>(rows: &[f32], deltas: &[f32], list: &List, below: &mut [f32]) {
+pub(super) unsafe fn dots<E: Eight>(
+    rows: &[f32],
+    deltas: &[f32],
+    list: &List,
+    slopes: bool,
+    below: &mut [f32],
+) {
+    let has_slopes = slopes;
     let width = deltas.len();
     let (chunks, rest) = deltas.as_chunks::<8>();
     let whole = 8 * chunks.len();
     for (indices, slopes) in list.indices().chunks(SIDE).zip(list.values().chunks(SIDE)) {
         // Missing rows are the first again.
-        let row_of = |side: usize| {
-            let index = indices[if side < indices.len() { side } else { 0 }];
-            &rows[index as usize * width..][..width]
-        };
-        let side: [&[f32]; SIDE] = std::array::from_fn(row_of);
+        let mut side = [&rows[indices[0] as usize * width..][..width]; SIDE];
+        for (row, &index) in side.iter_mut().zip(indices) {
+            *row = &rows[index as usize * width..][..width];
+        }
         // SAFETY: every row has `width` numbers, of which `whole` are in chunks of eight.
         let products = unsafe {
             let mut sums = [E::zero(); SIDE];
@@ -262,7 +338,7 @@ pub(super) unsafe fn dots<E: Eight>(rows: &[f32], deltas: &[f32], list: &List, b
         for ((&index, &slope), (&product, row)) in indices.iter().zip(slopes).zip(products) {
             let rest = row[whole..].iter().zip(rest);
             let product = rest.fold(product, |sum, (&a, &b)| sum + a * b);
-            below[index as usize] = slope * product;
+            below[index as usize] = if has_slopes { slope * product } else { product };
         }
     }
 }
@@ -281,7 +357,7 @@ pub(super) unsafe fn add_gradient<V: Vector>(
         // SAFETY: the caller has the instructions.
         unsafe {
             list_units::<V>(&column[..count], list);
-            add_rows::<V>(deltas, list, row, None);
+            add_rows::<V>(deltas, list, Sum::Go, row);
         }
     }
 }
@@ -295,16 +371,30 @@ pub(super) unsafe fn step_rows<V: Vector>(
     weights: &mut [f32],
     list: &mut List,
 ) {
-    let columns = columns.chunks_exact(deltas.len() / width);
+    let columns = columns.chunks_exact((deltas.len() / width).next_multiple_of(CHUNK));
     for (column, row) in columns.zip(weights.chunks_exact_mut(width)) {
         // SAFETY: the caller has the instructions.
         unsafe {
             list_octets::<V>(column, list);
             // A gradient of zero moves nothing.
             if !list.indices().is_empty() {
-                add_rows::<V>(deltas, list, row, Some(rate));
+                add_rows::<V>(deltas, list, Sum::Step(rate), row);
             }
         }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn transpose<V: Vector>(
+    rows: &[&[u8; GROUP]; GROUP],
+    columns: &mut [u8],
+    stride: usize,
+) {
+    let mut found = [[0; GROUP]; GROUP];
+    // SAFETY: the caller has the instructions.
+    unsafe { V::columns(rows, &mut found) };
+    for (column, found) in columns.chunks_mut(stride).zip(&found) {
+        column[..GROUP].copy_from_slice(found);
     }
 }
 

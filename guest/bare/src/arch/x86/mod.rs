@@ -18,10 +18,11 @@ use core::ptr;
 
 use fl_shell::command::Shift;
 
+use crate::app::device;
 use crate::driver::uart::ns16550::{Ns16550, Registers};
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;
-use crate::{console, device, heap};
+use crate::{console, heap};
 use multiboot::BootInformation;
 
 global_asm!(include_str!("boot.s"), start = sym start);
@@ -32,6 +33,12 @@ pub const ISA: &str = "i686";
 
 /// Ticks of [`timestamp`] that a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
 pub const PATIENCE_TICKS: u64 = 20_000_000;
+
+/// Place of a frame's record, caller's frame and return address, from its frame pointer.
+pub const FRAME_RECORD: isize = 0;
+
+/// Bytes from a return address back into the call.
+pub const CALL_BYTES: u32 = 1;
 
 /// QEMU's `isa-debug-exit` port: QEMU exits with `(value << 1) | 1`.
 const EXIT_PORT: u16 = 0xf4;
@@ -105,15 +112,6 @@ pub fn exit(death: Death) -> ! {
     // SAFETY: the port ends QEMU, or does nothing on a machine without the device.
     unsafe { cpu::out32(EXIT_PORT, death as u32) };
     cpu::halt_forever()
-}
-
-/// The frame above this one, and the address that the function of this one returns to.
-///
-/// # Safety
-/// `frame` must be aligned, with two words of mapped memory.
-pub unsafe fn caller(frame: usize) -> [u32; 2] {
-    // SAFETY: the caller's promise. What a live frame holds there meanwhile is read as it happens to be.
-    unsafe { ptr::with_exposed_provenance::<[u32; 2]>(frame).read_volatile() }
 }
 
 /// Ends the firmware by an exception, for its test.

@@ -1,0 +1,165 @@
+//! The gateway's end of a transfer, one for each leaf: it answers, and never speaks first.
+
+use crate::incoming::{Incoming, Reply};
+use crate::outgoing::{Outgoing, SendError};
+use crate::packet::{Ack, Head, Packet, PacketBytes, Reason};
+
+/// The gateway's end of one leaf, for messages of at most `N` octets each way.
+#[derive(Clone, Debug)]
+pub struct Station<const N: usize> {
+    epoch: Option<u8>,
+    packet_us: u64,
+    credit: u8,
+    out: Outgoing<N>,
+    incoming: Incoming<N>,
+    /// Answer to send, and the tag of its message.
+    reply: Option<(u8, Packet<'static>)>,
+    next_us: u64,
+    failure: Option<Reason>,
+}
+
+impl<const N: usize> Station<N> {
+    /// A gateway that has not heard of its leaf, with the time from packet to packet and the tiles that it
+    /// grants at a time.
+    pub const fn new(packet_us: u64, credit: u8) -> Self {
+        Self {
+            epoch: None,
+            packet_us,
+            credit,
+            out: Outgoing::new(),
+            incoming: Incoming::new(),
+            reply: None,
+            next_us: 0,
+            failure: None,
+        }
+    }
+
+    /// Gives it a message for the leaf, which comes and gets it.
+    ///
+    /// # Errors
+    /// If it does not fit, or the last one is still under way.
+    pub fn send(&mut self, label: u8, message: &[u8]) -> Result<(), SendError> {
+        self.failure = None;
+        self.out.send(label, message)
+    }
+
+    /// True until the last message is delivered or given up.
+    pub fn is_sending(&self) -> bool {
+        self.out.is_active()
+    }
+
+    /// Gives up the message that is being sent.
+    pub fn cancel(&mut self) {
+        self.out.end();
+    }
+
+    /// Reason for which the leaf refused the last message, once.
+    pub fn failure(&mut self) -> Option<Reason> {
+        self.failure.take()
+    }
+
+    /// The message that has come, with its mark; it stays until [`Station::release`].
+    pub fn receive(&self) -> Option<(u8, &[u8])> {
+        self.incoming.receive()
+    }
+
+    /// Makes room for the next message.
+    pub fn release(&mut self) {
+        self.incoming.release();
+    }
+
+    /// Epoch of the leaf as last heard: another one is another life of it.
+    pub fn epoch(&self) -> Option<u8> {
+        self.epoch
+    }
+
+    /// True while tiles are on their way, in either direction.
+    pub fn is_busy(&self) -> bool {
+        self.incoming.is_active() || self.out.is_sending()
+    }
+
+    /// Takes in a packet of the leaf. One that begins or goes on with a transfer is put off if the gateway
+    /// is not `free` for it; `wait_ds` is the pause then, and where there is nothing for it.
+    ///
+    /// Returns true if the packet is one of this leaf.
+    pub fn on_packet(&mut self, bytes: &[u8], free: bool, wait_ds: u16) -> bool {
+        let Some((head, packet)) = Packet::parse(bytes) else {
+            return false;
+        };
+        if self.epoch.replace(head.epoch) != Some(head.epoch) {
+            self.incoming.renew();
+            self.reply = None;
+        }
+        let idle = (head.tag, Packet::Idle { wait_ds });
+        match packet {
+            Packet::Poll => {
+                let offer = self.out.offer().filter(|_| free);
+                self.reply = Some(offer.map_or(idle, |offer| (self.out.tag(), offer)));
+            }
+            Packet::Offer { .. } if !free => self.reply = Some(idle),
+            Packet::Offer { name, label } => {
+                self.reply = match self.incoming.offered(head.tag, name, label) {
+                    Reply::Full => Some(idle),
+                    reply => self.answer(head.tag, reply),
+                };
+            }
+            Packet::Fragment { tile, last, octets } => {
+                self.incoming.fragment(head.tag, tile, octets);
+                if self.incoming.is_taking(head.tag) && (last || self.incoming.is_whole()) {
+                    let reply = self.incoming.looked();
+                    self.reply = self.answer(head.tag, reply);
+                }
+            }
+            Packet::Ack(ack) if self.out.is_active() && head.tag == self.out.tag() => {
+                if ack.complete {
+                    self.out.end();
+                } else if free {
+                    self.out.granted(&ack);
+                } else {
+                    self.reply = Some(idle);
+                }
+            }
+            Packet::Abort(reason) if self.out.is_active() && head.tag == self.out.tag() => {
+                self.out.end();
+                self.failure = Some(reason);
+            }
+            // It asks for a message that there is no more: it may forget it.
+            Packet::Ack(ack) if !ack.complete => self.reply = Some(idle),
+            Packet::Ack(_) | Packet::Abort(_) | Packet::Idle { .. } => {}
+        }
+        true
+    }
+
+    fn answer(&self, tag: u8, reply: Reply) -> Option<(u8, Packet<'static>)> {
+        match reply {
+            Reply::Ack(ack) => {
+                let credit = if ack.complete { 0 } else { self.credit };
+                Some((tag, Packet::Ack(Ack { credit, ..ack })))
+            }
+            Reply::Abort(reason) => Some((tag, Packet::Abort(reason))),
+            Reply::Full => None,
+        }
+    }
+
+    /// Stops waiting for the rest of a message: its leaf has fallen silent. What has come stays.
+    pub fn pause(&mut self) {
+        self.incoming.pause();
+    }
+
+    /// The next packet to send, if it is time for one.
+    pub fn poll(&mut self, now_us: u64) -> Option<PacketBytes> {
+        let epoch = self.epoch.filter(|_| now_us >= self.next_us)?;
+        let tag = self.out.tag();
+        let packet = match self.reply.take() {
+            Some((tag, reply)) => reply.emit(Head { epoch, tag }),
+            None => self.out.fragment()?.emit(Head { epoch, tag }),
+        };
+        self.next_us = now_us.saturating_add(self.packet_us);
+        Some(packet)
+    }
+
+    /// Time at which [`Station::poll`] has something to send; `None`: when something was heard.
+    pub fn wake_us(&self) -> Option<u64> {
+        (self.reply.is_some() || self.out.is_sending()).then_some(self.next_us)
+    }
+}
