@@ -59,7 +59,12 @@ pub fn arguments(
         arguments.pair("-append", command_line);
     }
     arguments.pair("-netdev", &card.netdev);
-    arguments.pair("-device", device(board, &card.mac));
+    if board.nic.on_board {
+        let nic = format!("nic,netdev=n0,model={},macaddr={}", board.nic.model, card.mac);
+        arguments.pair("-net", nic);
+    } else {
+        arguments.pair("-device", device(board, &card.mac));
+    }
     if let (Some(fd), Some(disk)) = (storage, &board.storage) {
         // Nobody else opens the file: there is nothing to lock.
         let file = "file.driver=file,file.filename=/dev/fdset/1,file.locking=off";
@@ -222,6 +227,11 @@ mod tests {
                 -monitor none
             "#]],
         );
+    }
+
+    #[test]
+    fn mps2_has_its_card_on_board() {
+        check("mps2-an386", expect![[r#""#]]);
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub trait Card: Device + Sized {
 pub enum NicError {
     /// No network card that the firmware drives.
     Missing,
+    /// The card does not do what its data sheet says.
+    #[cfg_attr(
+        not(target_arch = "arm"),
+        expect(dead_code, reason = "of a card of ARM's boards")
+    )]
+    Broken,
     /// The card does not do what virtio asks of it.
     Driver(virtio_drivers::Error),
 }
@@ -47,6 +53,7 @@ impl fmt::Display for NicError {
             Self::Missing => {
                 f.write_str("no network card: give QEMU the one that the board's file names")
             }
+            Self::Broken => f.write_str("the network card does not answer as it should"),
             Self::Driver(error) => write!(f, "the network card cannot be set up: {error}"),
         }
     }
