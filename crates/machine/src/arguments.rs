@@ -60,7 +60,10 @@ pub fn arguments(
     }
     arguments.pair("-netdev", &card.netdev);
     if board.nic.on_board {
-        let nic = format!("nic,netdev=n0,model={},macaddr={}", board.nic.model, card.mac);
+        let nic = format!(
+            "nic,netdev=n0,model={},macaddr={}",
+            board.nic.model, card.mac
+        );
         arguments.pair("-net", nic);
     } else {
         arguments.pair("-device", device(board, &card.mac));
@@ -231,7 +234,26 @@ mod tests {
 
     #[test]
     fn mps2_has_its_card_on_board() {
-        check("mps2-an386", expect![[r#""#]]);
+        check(
+            "mps2-an386",
+            expect![[r#"
+                -name zfl-7
+                -M mps2-an386
+                -cpu cortex-m4
+                -m 16M
+                -accel tcg,tb-size=2
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -kernel build/guest/bare/zfl-mps2-an386.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -net nic,netdev=n0,model=lan9118,macaddr=52:54:00:00:00:07
+                -chardev socket,id=s0,fd=9
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ use zfl_schema::{Document, Mistake};
 const MOST_MEMORY_MIB: u32 = 2048;
 
 /// The boards that are there without a tree, by name. Others are read from a tree, or by path.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     (
         "microvm",
         include_str!("../../../boards/microvm/board.toml"),
@@ -33,6 +33,10 @@ const BUILT_IN: [(&str, &str); 5] = [
     (
         "qemu_x86",
         include_str!("../../../boards/qemu_x86/board.toml"),
+    ),
+    (
+        "mps2-an500",
+        include_str!("../../../boards/mps2-an500/board.toml"),
     ),
     (
         "mps2-an386",

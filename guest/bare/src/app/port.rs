@@ -9,9 +9,8 @@ use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 
 use super::net::{Network, SlotIndex};
-use crate::arch::{clock, counted_ns, interrupts, random};
+use crate::arch::{Disk, clock, counted_ns, interrupts, random};
 use crate::driver::card::Card;
-use crate::driver::virtio::disk::Disk;
 use crate::{console, heap, stack};
 
 /// Port of the device: connections, clock and log of the machine.

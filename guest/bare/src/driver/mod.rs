@@ -8,4 +8,5 @@ pub mod lan9118;
 #[cfg(not(target_arch = "x86"))]
 pub mod mmio;
 pub mod uart;
+#[cfg(not(target_arch = "arm"))]
 pub mod virtio;

@@ -1,6 +1,7 @@
 //! Cortex-M with ARM's CMSDK peripherals: NVIC, timers, memory protection.
 
 pub mod clock;
+mod disk;
 mod exception;
 pub mod interrupts;
 mod protection;
@@ -8,16 +9,14 @@ pub mod random;
 pub mod uart;
 
 pub use clock::{counted_ns, timestamp};
+pub use disk::Disk;
 
 use core::arch::{asm, global_asm};
-
-use virtio_drivers::transport::DeviceType;
 
 use crate::app::Tcp;
 use crate::board;
 pub use crate::driver::lan9118::Nic;
 use crate::driver::mmio::write32;
-use crate::driver::virtio::find::Found;
 use crate::fatal::Death;
 use crate::{console, heap, image};
 
@@ -53,11 +52,6 @@ unsafe extern "C" fn start() -> ! {
     clock::init();
     interrupts::unmask(uart::LINE);
     crate::run()
-}
-
-/// Looks for the first virtio device of a kind: there are none.
-pub fn virtio_device(_: DeviceType) -> virtio_drivers::Result<Option<Found>> {
-    Ok(None)
 }
 
 /// The frame pointer of the calling function.

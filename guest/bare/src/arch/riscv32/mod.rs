@@ -17,6 +17,7 @@ use virtio_drivers::transport::DeviceType;
 use crate::app::Tcp;
 use crate::board;
 use crate::driver::mmio::write32;
+pub use crate::driver::virtio::disk::Disk;
 use crate::driver::virtio::find::{Found, Slots};
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;

@@ -20,6 +20,7 @@ use fl_shell::command::Shift;
 
 use crate::app::{Tcp, device};
 use crate::driver::uart::ns16550::{Ns16550, Registers};
+pub use crate::driver::virtio::disk::Disk;
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;
 use crate::{console, heap};
