@@ -435,6 +435,7 @@ fn aggregator() -> zfl_aggregator::Config {
         encoding_up: fl_proto::codec::Encoding::default(),
         encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
+        clusters: Vec::new(),
     }
 }
 

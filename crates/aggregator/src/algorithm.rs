@@ -24,25 +24,47 @@ const PRIVACY: &str = "privacy";
 
 /// The server's copies of what clients keep from round to round.
 #[derive(Clone, Debug, Default)]
-pub struct KeptByClient(Arc<Mutex<BTreeMap<u32, Arc<KeptVectors>>>>);
+pub struct KeptByClient {
+    of: Arc<Mutex<BTreeMap<u32, Arc<KeptVectors>>>>,
+    /// Copies of the clients of an edge, by its ID, that count once the sums do in which their updates are.
+    proposed: Arc<Mutex<BTreeMap<u32, BTreeMap<u32, KeptVectors>>>>,
+}
 
 impl KeptByClient {
     /// The copy of a client's state, if it has one.
     pub fn get(&self, client: u32) -> Option<Arc<KeptVectors>> {
-        lock(&self.0).get(&client).cloned()
+        lock(&self.of).get(&client).cloned()
     }
 
     /// The round at whose end a client's state is known; 0 if there is none.
     pub fn round(&self, client: u32) -> u32 {
-        lock(&self.0).get(&client).map_or(0, |state| state.round)
+        lock(&self.of).get(&client).map_or(0, |state| state.round)
     }
 
     fn insert(&self, client: u32, state: KeptVectors) {
-        lock(&self.0).insert(client, Arc::new(state));
+        lock(&self.of).insert(client, Arc::new(state));
+    }
+
+    /// Notes what the clients of an edge keep if its sums count.
+    pub(crate) fn propose(&self, edge: u32, kept: BTreeMap<u32, KeptVectors>) {
+        lock(&self.proposed).insert(edge, kept);
+    }
+
+    /// What the clients of an edge keep if its sums count.
+    pub(crate) fn proposed(&self, edge: u32) -> BTreeMap<u32, KeptVectors> {
+        lock(&self.proposed).get(&edge).cloned().unwrap_or_default()
+    }
+
+    /// Keeps what was proposed for an edge.
+    pub(crate) fn take_proposed(&self, edge: u32) {
+        let kept = lock(&self.proposed).remove(&edge).unwrap_or_default();
+        for (client, state) in kept {
+            self.insert(client, state);
+        }
     }
 
     fn all(&self) -> Vec<(u32, Arc<KeptVectors>)> {
-        let states = lock(&self.0);
+        let states = lock(&self.of);
         states
             .iter()
             .map(|(id, state)| (*id, state.clone()))
@@ -190,6 +212,7 @@ impl RunningAlgorithm {
             let saved = self.clients.get(client);
             let before = kept.get(&client).or(saved.as_deref());
             match self.rule.add(update, before) {
+                Ok(()) if update.partial.is_some() => kept.extend(self.clients.proposed(client)),
                 Ok(()) => kept.extend(self.kept_of(update).map(|state| (client, state))),
                 Err(Rejected(reason)) => rejected.push(UnusedUpdate {
                     client,
@@ -253,16 +276,7 @@ impl RunningAlgorithm {
 
     /// Kept vectors among the sections of an update; none but the round where only the device has them.
     fn kept_of(&self, update: &Update) -> Option<KeptVectors> {
-        let mirrored = self.vectors.iter().filter(|spec| spec.is_mirrored());
-        let section = |spec: &VectorSpec| {
-            let values = update.sections.get(spec.name)?;
-            Some((spec.name.to_owned(), values.clone()))
-        };
-        let sections: Sections = mirrored.filter_map(section).collect();
-        (!sections.is_empty() || self.keeps_personal).then_some(KeptVectors {
-            round: update.round,
-            sections,
-        })
+        kept_of(self.vectors, self.keeps_personal, update)
     }
 
     /// Writes the state at the end of `round`, before its model is written.
@@ -340,6 +354,24 @@ impl RunningAlgorithm {
         let restored = self.rule.restore(saved.unwrap_or_default(), &mut states);
         restored.with_context(|| format!("the algorithm's state after round {round}"))
     }
+}
+
+/// Kept vectors among the sections of an update; see [`RunningAlgorithm::kept_of`].
+pub(crate) fn kept_of(
+    vectors: &[VectorSpec],
+    keeps_personal: bool,
+    update: &Update,
+) -> Option<KeptVectors> {
+    let mirrored = vectors.iter().filter(|spec| spec.is_mirrored());
+    let section = |spec: &VectorSpec| {
+        let values = update.sections.get(spec.name)?;
+        Some((spec.name.to_owned(), values.clone()))
+    };
+    let sections: Sections = mirrored.filter_map(section).collect();
+    (!sections.is_empty() || keeps_personal).then_some(KeptVectors {
+        round: update.round,
+        sections,
+    })
 }
 
 #[cfg(test)]

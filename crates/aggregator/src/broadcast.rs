@@ -56,6 +56,24 @@ impl Broadcast {
         })
     }
 
+    /// Sections that are encoded already.
+    pub fn of(sections: Vec<Bytes>, json: Option<String>) -> Self {
+        Self {
+            sections,
+            json: json.map(Bytes::from),
+        }
+    }
+
+    /// The same sections and one more, for one client alone; in octets.
+    pub fn with(&self, section: &Outgoing<'_>) -> Result<Self> {
+        let more = message::encode_section(section).map(Bytes::from)?;
+        let sections = self.sections.iter().cloned().chain([more]).collect();
+        Ok(Self {
+            sections,
+            json: None,
+        })
+    }
+
     /// The body of one client's `/start`.
     pub fn body(&self, start: &Start, form: Form) -> Result<Pieces> {
         let control = serde_json::to_vec(start)?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use fl_algo::Update;
 use fl_round::{Arrival, Closed, EvaluatedRound, Order};
 use tokio::task::spawn_blocking;
-use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal};
+use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal, Traffic};
 
 use crate::algorithm::{Aggregated, UnusedUpdate};
 use crate::log::lock;
@@ -58,9 +58,10 @@ impl Rounds {
             .shared
             .look(|state| self.ledger.next(record.round, &state.roster));
         self.run_dir.traffic(&traffic)?;
+        let own = || traffic.iter().filter(|row| self.is_own(row));
         let record = RoundRecord {
-            bytes_up: traffic.iter().map(|row| row.bytes_up).sum(),
-            bytes_down: traffic.iter().map(|row| row.bytes_down).sum(),
+            bytes_up: own().map(|row| row.bytes_up).sum(),
+            bytes_down: own().map(|row| row.bytes_down).sum(),
             round_s: self.round_began.0.elapsed().as_secs_f64(),
             elapsed_s: self.shared.log.elapsed_s(),
             rejected: self.shared.look(|state| state.rejected) - self.round_began.1,
@@ -185,7 +186,7 @@ impl Rounds {
 
     /// Takes the updates of a closed round out of the inbox, and makes the rows of those that failed.
     fn harvest(&mut self, closed: &Closed) -> Harvest {
-        let (in_time, late) = self.shared.with(|state, _| {
+        let (taken, sums) = self.shared.with(|state, _| {
             self.ledger.close(state.chosen.clone());
             let mut take = |arrivals: &[Arrival]| -> Vec<Received> {
                 let those = arrivals.iter();
@@ -194,9 +195,12 @@ impl Rounds {
                     .collect()
             };
             drop(take(&closed.unused));
-            (take(&closed.updates), take(&closed.late))
+            let taken = (take(&closed.updates), take(&closed.late));
+            (taken, std::mem::take(&mut state.sums))
         });
-        let (mut updates, mut records, mut late_records) = (Vec::new(), Vec::new(), Vec::new());
+        let (in_time, late) = taken;
+        let mut updates: Vec<Update> = sums.into_iter().map(|(update, _)| update).collect();
+        let (mut records, mut late_records) = (Vec::new(), Vec::new());
         for Received { record, update } in in_time {
             records.push(record);
             updates.extend(update);
@@ -231,8 +235,9 @@ impl Rounds {
             round,
             reason,
             is_planned,
-        } in unused
+        } in self.each_client(unused, records)
         {
+            let (client, round) = (&client, &round);
             let mut of_it = records.iter_mut().filter(|record| record.cost.is_some());
             let Some(record) = of_it.find(|one| (one.client, one.round) == (*client, *round))
             else {
@@ -240,7 +245,7 @@ impl Rounds {
             };
             (record.outcome, record.loss) = (reason.clone(), None);
             noted += 1;
-            if *is_planned {
+            if is_planned {
                 continue;
             }
             self.failures.push(record.clone());
@@ -251,6 +256,30 @@ impl Rounds {
             });
         }
         noted
+    }
+
+    /// True for bytes that went over the aggregator's own connections, not those of an edge.
+    pub(crate) fn is_own(&self, row: &Traffic) -> bool {
+        self.shared.config.edge_of(row.client).is_none()
+    }
+
+    /// Updates that are not in the model, with one of each client in the place of the sums of an edge.
+    fn each_client(&self, unused: &[UnusedUpdate], records: &[ClientRecord]) -> Vec<UnusedUpdate> {
+        let each = unused.iter().flat_map(|one| {
+            let Some(cluster) = self.shared.config.cluster(one.client) else {
+                return vec![one.clone()];
+            };
+            let those = records
+                .iter()
+                .filter(|record| cluster.contains(&record.client) && record.cost.is_some());
+            let of = |record: &ClientRecord| UnusedUpdate {
+                client: record.client,
+                reason: format!("the sums of its edge: {}", one.reason),
+                ..one.clone()
+            };
+            those.map(of).collect()
+        });
+        each.collect()
     }
 
     /// Writes a round down, and the model that it left, before the next may begin.

@@ -1,6 +1,7 @@
 //! The experiment, as far as the aggregator goes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use fl_algo::{
@@ -120,6 +121,8 @@ pub struct Config {
     pub encoding_down: Encoding,
     /// Evaluation of new models on devices, if there is any.
     pub evaluation: Option<Evaluation>,
+    /// Clusters of clients, each behind an edge; none if all devices join here.
+    pub clusters: Vec<Range<u32>>,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.
@@ -380,7 +383,11 @@ impl Config {
             stragglers: self.stragglers,
             order: self.order,
             start: StartPolicy {
-                at_once: STARTS_AT_ONCE,
+                at_once: match self.clusters.is_empty() {
+                    true => STARTS_AT_ONCE,
+                    // An edge is asked once for all of its clients.
+                    false => usize::MAX,
+                },
                 tries: START_TRIES,
                 first_pause_us: us(START_PAUSES[0]),
                 longest_pause_us: us(START_PAUSES[1]),
@@ -398,6 +405,18 @@ impl Config {
     pub(crate) fn remembers(&self) -> bool {
         let is_uniform = self.selection.selector.name() == Selection::default().selector.name();
         self.order == Order::Simulated || !is_uniform
+    }
+
+    /// ID of the edge of a client; none if it joins here.
+    pub(crate) fn edge_of(&self, client: u32) -> Option<u32> {
+        let at = self.clusters.iter().position(|one| one.contains(&client))?;
+        Some(self.clients + at as u32)
+    }
+
+    /// Clients of the edge with this ID, if it is one.
+    pub(crate) fn cluster(&self, id: u32) -> Option<Range<u32>> {
+        let at = id.checked_sub(self.clients)?;
+        self.clusters.get(at as usize).cloned()
     }
 
     /// The control message that starts a round on one client.

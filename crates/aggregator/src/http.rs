@@ -22,6 +22,7 @@ use http_body_util::{BodyExt, Full};
 use zfl_http_server::TooSlow;
 
 use crate::config::Config;
+use crate::edges;
 use crate::evaluation::take_evaluation;
 use crate::examples::{ExampleBody, Part};
 use crate::guard::guard;
@@ -30,6 +31,7 @@ use crate::join::join;
 use crate::refusals::{self, Refused};
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
+use crate::upstream;
 
 pub(crate) type QueryResult = Result<Query<fl_proto::Query>, QueryRejection>;
 pub(crate) type Peer = ConnectInfo<SocketAddr>;
@@ -37,7 +39,14 @@ pub(crate) type Peer = ConnectInfo<SocketAddr>;
 /// The aggregator's router; it wants the peer's address as [`ConnectInfo`], and its [`Connection`].
 pub fn app(shared: Arc<Shared>) -> Router {
     let limit = body_limit(&shared.config);
-    Router::new()
+    let mut router = Router::new();
+    if !shared.config.clusters.is_empty() {
+        router = router.route(path::CLUSTER, post(edges::report));
+    }
+    if shared.orders.get().is_some() {
+        router = upstream::routes(router);
+    }
+    router
         .route(path::ID, get(join))
         .route(path::TRAINING_DATA, get(training_data))
         .route(path::TRAINING_LABELS, get(training_labels))
@@ -65,7 +74,12 @@ fn body_limit(config: &Config) -> usize {
     };
     let octets = wire_len::longest_body(counts());
     let json = wire_len::longest_json_body(counts());
-    usize::try_from(octets.max(json)).unwrap_or(usize::MAX)
+    let most = usize::try_from(octets.max(json)).unwrap_or(usize::MAX);
+    // Nobody sends the longer ones of edges where there are none.
+    match config.clusters.is_empty() {
+        true => most,
+        false => most.max(edges::longest_sums(config)),
+    }
 }
 
 async fn unknown() -> Response {
@@ -144,6 +158,9 @@ async fn results(
             off_the_workers({
                 let shared = shared.clone();
                 move || {
+                    if shared.config.cluster(id).is_some() {
+                        return edges::take_sums(&shared, id, &headers, &body);
+                    }
                     let evaluation = take_evaluation(&shared, id, &headers, &body);
                     evaluation.unwrap_or_else(|| take_update(&shared, id, &headers, &body))
                 }
@@ -239,7 +256,7 @@ fn known(
 }
 
 /// The client that a request is of; its connection's bytes are that client's.
-struct Sender(u32);
+pub(crate) struct Sender(pub u32);
 
 impl FromRequestParts<Arc<Shared>> for Sender {
     type Rejection = Response;

@@ -14,6 +14,7 @@ use crate::broadcast::Form;
 use crate::capabilities;
 use crate::config::{codec_name, wire_params};
 use crate::device::{DeviceError, Devices};
+use crate::edges;
 use crate::http::{Peer, QueryResult, ok_json, query, rejected};
 use crate::roster::{JoinError, Newcomer};
 use crate::serve::Connection;
@@ -54,6 +55,7 @@ pub(crate) async fn join(
 /// Grants an ID: to who proves to be it, who is it already, or who finds its place empty.
 async fn grant(shared: &Arc<Shared>, query: &Query, newcomer: Newcomer) -> Result<u32, Refusal> {
     let proven = shared.look(|state| state.roster.entry.proven(query.client, &newcomer))?;
+    edges::check(shared, query).map_err(|why| Refusal(StatusCode::CONFLICT, why))?;
     capabilities::check(shared, query)
         .map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why))?;
     if proven.is_some() {
@@ -127,7 +129,10 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
     Welcome {
         protocol: fl_proto::PROTOCOL_VERSION,
         id,
-        num_examples: shared.partition.indices(id as usize).len() as u32,
+        num_examples: match shared.config.cluster(id) {
+            Some(cluster) => cluster.map(|client| shared.num_examples(client)).sum(),
+            None => shared.num_examples(id),
+        },
         layers: model.shape().sizes().iter().copied().collect(),
         activation: match model.activation() {
             fl_nn::Activation::Relu => fl_proto::Activation::Relu,

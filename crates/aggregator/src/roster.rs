@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use axum::http::StatusCode;
 use fl_proto::Word;
@@ -151,14 +152,32 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// `clients` that nothing is known of.
-    pub fn new(clients: u32) -> Self {
+    /// `clients` and `edges` that nothing is known of; an edge has an ID behind those of all clients.
+    pub fn new(clients: u32, edges: u32) -> Self {
         Self {
             entry: Entry::default(),
-            clients: vec![Client::default(); clients as usize],
+            clients: vec![Client::default(); (clients + edges) as usize],
             by_address: BTreeSet::new(),
             free: (0..clients).collect(),
         }
+    }
+
+    /// Has places for these clients alone.
+    pub fn limit_to(&mut self, clients: Range<u32>) {
+        self.free = clients.collect();
+    }
+
+    /// Takes a device in that had joined before this process began.
+    pub fn recall(&mut self, id: u32, known: &Newcomer) {
+        let Some(client) = self.clients.get_mut(id as usize) else {
+            return;
+        };
+        client.address = Some(known.address);
+        client.source = Some(known.source);
+        client.word = known.word;
+        (client.form, client.evaluates) = (known.form, known.evaluates);
+        self.free.remove(&id);
+        self.by_address.insert((known.address, id));
     }
 
     /// The client of an ID.
@@ -294,7 +313,7 @@ mod tests {
 
     #[test]
     fn ids_are_granted_once() {
-        let mut roster = Roster::new(3);
+        let mut roster = Roster::new(3, 0);
         let mut join = |wish, last: u8| roster.join(wish, from(last), |_| Standing::There);
         assert_eq!(join(Some(1), 1), Ok((1, false)));
         assert_eq!(join(None, 2), Ok((0, false)));
@@ -307,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_device_that_comes_back_takes_its_own_place() {
-        let mut roster = Roster::new(2);
+        let mut roster = Roster::new(2, 0);
         let mut join = |wish, last: u8, standing| roster.join(wish, from(last), |_| standing);
         assert_eq!(join(Some(1), 1, Standing::Free), Ok((1, false)));
         assert_eq!(join(Some(1), 1, Standing::There), Ok((1, true)));
@@ -324,7 +343,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_joins_without_end_has_to_wait() {
-        let mut roster = Roster::new(2);
+        let mut roster = Roster::new(2, 0);
         let mut joined = 0;
         for _ in 0..1000 {
             joined += u32::from(roster.join(Some(1), from(1), |_| Standing::There).is_ok());
@@ -344,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_device_at_the_same_address_with_another_word_is_another_one() {
-        let mut roster = Roster::new(1);
+        let mut roster = Roster::new(1, 0);
         let with = |byte: u8| Newcomer {
             word: Some(Word::random([byte; 16])),
             ..from(1)
@@ -364,7 +383,7 @@ mod tests {
 
     #[test]
     fn one_address_has_its_share_and_this_machine_all() {
-        let mut roster = Roster::new(6);
+        let mut roster = Roster::new(6, 0);
         roster.entry.per_address = Some(2);
         let mut at = |ip: IpAddr, port: u16, is_own_machine| {
             let newcomer = Newcomer {

@@ -9,6 +9,7 @@ use zfl_clock::Instant;
 
 use anyhow::{Result, bail};
 use fl_data::Dataset;
+use fl_proto::cluster::Orders;
 use fl_proto::codec::Encoding;
 use fl_proto::message::MODEL;
 use fl_round::{Action, Faults, Start, StartAnswer};
@@ -52,8 +53,33 @@ pub(crate) struct Rounds {
     pub round_began: (Instant, u32),
     /// Round whose model is made, and that is to be written down.
     pub made: Option<Made>,
+    /// Faults of the round.
+    pub faults: Faults,
+    /// Cohort of the round and what is planned for it, for the orders to edges.
+    pub planned: BTreeMap<u32, Orders>,
     /// Bytes up and down at the beginning of the evaluation, of those who are asked.
     pub evaluation_began: BTreeMap<u32, (u64, u64)>,
+}
+
+impl Work {
+    /// The next thing to do; wakes the machine while there is none.
+    pub async fn next(&mut self, shared: &Shared) -> Action {
+        loop {
+            let wake_us = *self.wake.borrow_and_update();
+            let sleep = async {
+                match wake_us {
+                    Some(us) => zfl_clock::sleep_until(shared.instant(us)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(action) = self.actions.recv() => return action,
+                _ = self.wake.changed() => {}
+                () = sleep => shared.with(|state, now_us| state.machine.tick(now_us)),
+            }
+        }
+    }
 }
 
 /// A round whose model is made.
@@ -101,8 +127,12 @@ impl Rounds {
                         hooks.before_start(round, &cohort).await;
                     }
                     broadcast = Arc::new(self.broadcast(round, &cohort).await?);
+                    self.plan(&cohort);
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
+                }
+                Action::Start(start) if self.shared.config.edge_of(start.client).is_some() => {
+                    self.start_edge(start, &broadcast)?;
                 }
                 Action::Start(start) => {
                     let sent = self.start(start, &broadcast);
@@ -140,24 +170,8 @@ impl Rounds {
         }
     }
 
-    /// The next thing to do; wakes the machine while there is none.
     async fn next_action(&mut self) -> Action {
-        loop {
-            let wake_us = *self.work.wake.borrow_and_update();
-            let shared = &self.shared;
-            let sleep = async {
-                match wake_us {
-                    Some(us) => zfl_clock::sleep_until(shared.instant(us)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                Some(action) = self.work.actions.recv() => return action,
-                _ = self.work.wake.changed() => {}
-                () = sleep => self.shared.with(|state, now_us| state.machine.tick(now_us)),
-            }
-        }
+        self.work.next(&self.shared).await
     }
 
     async fn find_faults(&mut self, round: u32) {
@@ -174,6 +188,7 @@ impl Rounds {
             held_up_us: faults.held_up.as_micros() as u64,
             held_up: faults.held_up_by_client.iter().map(in_us).collect(),
         };
+        self.faults = faults.clone();
         self.shared
             .with(|state, now_us| state.machine.faults(now_us, faults));
     }
@@ -253,7 +268,7 @@ fn in_us((client, time): (&u32, &Duration)) -> (u32, u64) {
     (*client, time.as_micros() as u64)
 }
 
-async fn answer_to(
+pub(crate) async fn answer_to(
     shared: &Shared,
     devices: &Devices,
     start: Start,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -29,12 +30,12 @@ use crate::memory;
 use crate::probe::{self, Progress};
 use crate::refusals;
 use crate::rounds::Rounds;
-use crate::serve::{limits, serve};
+use crate::serve::{Entrance, limits, serve};
 use crate::shared::Shared;
 use crate::traffic::Ledger;
 
 /// Longest that a device may take to say goodbye.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// An aggregator that has not begun.
 pub struct Server {
@@ -47,7 +48,9 @@ pub struct Server {
 /// Remote control of a running server.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    /// Clusters, and the edges in this process that have them.
+    below: Vec<(Range<u32>, Handle)>,
 }
 
 impl Server {
@@ -89,6 +92,8 @@ impl Server {
             stragglers: Default::default(),
             round_began: (Instant::now(), 0),
             made: None,
+            faults: Default::default(),
+            planned: BTreeMap::new(),
             evaluation_began: BTreeMap::new(),
         };
         Ok(Self {
@@ -146,9 +151,7 @@ impl Server {
 
     /// Remote control of it.
     pub fn handle(&self) -> Handle {
-        Handle {
-            shared: self.rounds.shared.clone(),
-        }
+        Handle::of(self.rounds.shared.clone())
     }
 
     /// Serves until every round is complete, one fails, or [`Handle::cancel`]; then tells the devices.
@@ -156,21 +159,23 @@ impl Server {
     ///
     /// # Errors
     /// If it cannot serve at all; a run that failed is a [`TrainingSummary`] that says so.
-    pub async fn run(mut self, listener: TcpListener) -> Result<TrainingSummary> {
+    pub async fn run(mut self, entrance: impl Into<Entrance>) -> Result<TrainingSummary> {
         let shared = self.rounds.shared.clone();
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
+        let entrance = entrance.into();
+        let address = entrance.address()?;
+        if let Entrance::InProcess(door) = &entrance {
+            shared.reach_by(door.lines());
+        }
         let (over, serve_until) = oneshot::channel();
         let counting = tokio::spawn(refusals::tell_counted(shared.clone()));
-        let serving = tokio::spawn(serve(listener, shared.clone(), self.limits, serve_until));
+        let serving = tokio::spawn(serve(entrance, shared.clone(), self.limits, serve_until));
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
         let began = shared.log.elapsed_s();
         shared.log.emit(Event::RunStarted {
             clients,
             rounds,
             attackers: shared.config.attackers.keys().copied().collect(),
-            address: address.to_string(),
+            address,
         });
         let outcome = match self.rounds.run().await {
             Ok(()) => self.rounds.test_classes().await,
@@ -207,8 +212,10 @@ impl Server {
     fn count_the_rest(&mut self, round: u32, summary: &mut TrainingSummary) -> Result<()> {
         let Rounds { shared, ledger, .. } = &mut self.rounds;
         let rest = shared.look(|state| ledger.next(round, &state.roster));
-        summary.bytes_up += rest.iter().map(|row| row.bytes_up).sum::<u64>();
-        summary.bytes_down += rest.iter().map(|row| row.bytes_down).sum::<u64>();
+        for row in rest.iter().filter(|row| self.rounds.is_own(row)) {
+            summary.bytes_up += row.bytes_up;
+            summary.bytes_down += row.bytes_down;
+        }
         self.rounds.run_dir.traffic(&rest)
     }
 
@@ -274,6 +281,27 @@ impl Server {
 }
 
 impl Handle {
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        let below = Vec::new();
+        Self { shared, below }
+    }
+
+    /// Tells these edges what is of their clusters.
+    #[must_use]
+    pub fn with_edges(mut self, edges: Vec<(Range<u32>, Self)>) -> Self {
+        self.below = edges;
+        self
+    }
+
+    /// The aggregator that a client joins.
+    fn of_client(&self, client: u32) -> &Shared {
+        let below = self
+            .below
+            .iter()
+            .find(|(cluster, _)| cluster.contains(&client));
+        below.map_or(&self.shared, |(_, edge)| edge.of_client(client))
+    }
+
     /// Everything that happens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Record> {
         self.shared.log.subscribe()
@@ -281,19 +309,19 @@ impl Handle {
 
     /// Tells that a device is gone: no round waits for it.
     pub fn client_lost(&self, client: u32, reason: &str) {
-        self.shared
+        self.of_client(client)
             .with(|state, now_us| state.machine.lost(now_us, client, reason));
     }
 
     /// Tells that a device is gone and on its way back: no round of now waits for it, the next does.
     pub fn client_reboots(&self, client: u32, reason: &str) {
-        self.shared
+        self.of_client(client)
             .with(|state, now_us| state.machine.reboots(now_us, client, reason));
     }
 
     /// Tells that a device which was lost is on its way back: rounds wait for it again.
     pub fn client_expected(&self, client: u32) {
-        self.shared
+        self.of_client(client)
             .with(|state, now_us| state.machine.expected(now_us, client));
     }
 
@@ -302,8 +330,11 @@ impl Handle {
     pub fn silent(&self) -> Vec<(u32, Duration)> {
         let now_us = self.shared.now_us();
         let silent = |(client, us)| (client, Duration::from_micros(us));
-        self.shared
-            .look(|state| state.machine.silent(now_us).map(silent).collect())
+        let own: Vec<_> = self
+            .shared
+            .look(|state| state.machine.silent(now_us).map(silent).collect());
+        let below = self.below.iter().flat_map(|(_, edge)| edge.silent());
+        own.into_iter().chain(below).collect()
     }
 
     /// Asks a client how far it is with its part of a round.
@@ -342,7 +373,8 @@ impl Handle {
 
     /// HTTP bytes from and to a client so far.
     pub fn traffic(&self, client: u32) -> Option<(u64, u64)> {
-        self.shared.look(|state| state.roster.bytes(client))
+        self.of_client(client)
+            .look(|state| state.roster.bytes(client))
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use fl_algo::{Sections, Update};
 use fl_data::{Dataset, Partition};
+use fl_proto::cluster::Counted;
 use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
 use fl_round::{
@@ -19,11 +20,13 @@ use fl_round::{
 };
 use tokio::sync::{mpsc, watch};
 use zfl_clock::Instant;
+use zfl_pipe::Lines;
 use zfl_run_dir::{Chosen, ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
 use crate::changes::Bases;
 use crate::config::Config;
+use crate::edges::EdgeOrder;
 use crate::evaluate::evaluate_chunk;
 use crate::evaluation::Taken;
 use crate::hooks::RoundHooks;
@@ -53,8 +56,10 @@ pub struct Refusal(pub StatusCode, pub String);
 /// The state of a run.
 pub struct Shared {
     hooks: OnceLock<Arc<dyn RoundHooks>>,
+    /// Way to devices of this process.
+    lines: OnceLock<Lines>,
     pub(crate) config: Config,
-    pub(crate) train: Dataset,
+    pub(crate) train: Arc<Dataset>,
     pub(crate) partition: Partition,
     pub(crate) log: Log,
     pub(crate) states: KeptByClient,
@@ -73,6 +78,8 @@ pub struct Shared {
     pub(crate) time_decided: Mutex<Vec<String>>,
     /// Connections by which an update came, and its answer goes.
     pub(crate) answering: watch::Sender<u32>,
+    /// Orders from above, if this is an edge.
+    pub(crate) orders: OnceLock<crate::upstream::Orders>,
 }
 
 /// Work that the machine has for the rounds.
@@ -87,6 +94,10 @@ pub(crate) struct Work {
 pub(crate) struct State {
     pub machine: Machine,
     pub roster: Roster,
+    /// Orders of this round to the edges, by their IDs.
+    pub edges: BTreeMap<u32, EdgeOrder>,
+    /// Sums of edges whose updates the machine took in and has not given back.
+    pub sums: Vec<(Update, Vec<Counted>)>,
     /// Updates that the machine took in and has not given back, by their numbers.
     pub inbox: BTreeMap<u64, Received>,
     /// Evaluations of this round, likewise.
@@ -123,7 +134,7 @@ impl Shared {
     /// State of a run that has not begun, and where its work comes out.
     pub(crate) fn new(
         config: Config,
-        train: Dataset,
+        train: impl Into<Arc<Dataset>>,
         partition: Partition,
         log: Log,
         states: KeptByClient,
@@ -135,7 +146,9 @@ impl Shared {
         let machine = Machine::new(config.policy(), token::source());
         let state = State {
             machine: machine.with_selection(config.selection, of_clients),
-            roster: Roster::new(config.clients),
+            roster: Roster::new(config.clients, config.clusters.len() as u32),
+            edges: BTreeMap::new(),
+            sums: Vec::new(),
             inbox: BTreeMap::new(),
             evaluations: BTreeMap::new(),
             updates: 0,
@@ -149,8 +162,9 @@ impl Shared {
         let (wake, woken) = watch::channel(None);
         let shared = Self {
             hooks: OnceLock::new(),
+            lines: OnceLock::new(),
             config,
-            train,
+            train: train.into(),
             partition,
             log,
             states,
@@ -164,6 +178,7 @@ impl Shared {
             wake,
             time_decided: Mutex::default(),
             answering: watch::Sender::new(0),
+            orders: OnceLock::new(),
         };
         let wake = woken;
         (shared, Work { actions, wake })
@@ -172,6 +187,16 @@ impl Shared {
     /// Sets whom to ask about the fleet; the first one stays.
     pub(crate) fn watch_with(&self, hooks: Arc<dyn RoundHooks>) {
         let _ = self.hooks.set(hooks);
+    }
+
+    /// Says how devices of this process are reached; the first way stays.
+    pub(crate) fn reach_by(&self, lines: Lines) {
+        let _ = self.lines.set(lines);
+    }
+
+    /// Way to devices of this process, if there are any.
+    pub(crate) fn lines(&self) -> Option<&Lines> {
+        self.lines.get()
     }
 
     /// Hooks of whoever runs the fleet, if anybody does.
@@ -356,6 +381,15 @@ impl Shared {
             let machine = &mut state.machine;
             let standing = |id| standing(machine, id, now_us, gone);
             let (id, again) = state.roster.join(wish, newcomer, standing)?;
+            if let Some(cluster) = self.config.cluster(id) {
+                let address = newcomer.address;
+                for client in cluster {
+                    let why = format!("its edge joined anew from {address}");
+                    machine.reboots(now_us, client, &why);
+                }
+                state.edges.remove(&id);
+                return Ok(id);
+            }
             machine.joined(now_us, id);
             state.gone.remove(&id);
             self.log.emit(Event::ClientJoined {
@@ -442,7 +476,7 @@ impl Shared {
         let (record, measured) = self.record(id, &results);
         let token = token::number(&results.token);
         let placed =
-            self.with(|state, now_us| state.place(now_us, token, (record, measured), update));
+            self.with(|state, now_us| state.place(now_us, token, (record, measured), Some(update)));
         match placed {
             Ok(placed) if placed.counts => Ok(()),
             Ok(_) => Err(refusal(&Refused::RoundOver { round })),
@@ -452,7 +486,7 @@ impl Shared {
 
     /// The row of an update that has come. An update that is awaited is measured, which takes a look at
     /// its device: not under the lock.
-    fn record(&self, id: u32, results: &Results) -> (ClientRecord, Measured) {
+    pub(crate) fn record(&self, id: u32, results: &Results) -> (ClientRecord, Measured) {
         let mut record = ClientRecord {
             round: results.round,
             client: id,
@@ -520,13 +554,14 @@ impl State {
         self.updates
     }
 
-    /// Gives an update to the machine, and keeps it if that takes it.
-    fn place(
+    /// Gives an update to the machine, and keeps it if that takes it. One without an update is in the sums of an
+    /// edge.
+    pub fn place(
         &mut self,
         now_us: u64,
         token: Option<u64>,
         (mut record, measured): (ClientRecord, Measured),
-        update: Update,
+        update: Option<Update>,
     ) -> Result<Placed, Refused> {
         let client = record.client;
         let number = self.next_number();
@@ -539,7 +574,8 @@ impl State {
         };
         let placed = self.machine.deliver(now_us, delivery)?;
         self.note_choice(&mut record);
-        record.round_s = placed.round_us.map(|us| us as f64 / 1e6);
+        let round_s = placed.round_us.map(|us| us as f64 / 1e6);
+        record.round_s = record.round_s.or(round_s);
         if placed.late {
             record.outcome = LATE.into();
         } else if let Some(now) = self.roster.bytes(client) {
@@ -549,7 +585,7 @@ impl State {
         }
         let received = Received {
             record,
-            update: placed.counts.then_some(update),
+            update: update.filter(|_| placed.counts),
         };
         self.inbox.insert(number, received);
         Ok(placed)
@@ -621,7 +657,7 @@ impl State {
 ///
 /// # Errors
 /// The first that is not.
-fn check_numbers(name: &str, numbers: &[f32]) -> Result<(), String> {
+pub(crate) fn check_numbers(name: &str, numbers: &[f32]) -> Result<(), String> {
     let is_sound = |number: &f32| number.abs() <= LARGEST_NUMBER;
     let Some(at) = numbers.iter().position(|number| !is_sound(number)) else {
         return Ok(());

@@ -1,6 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Network, Time};
+use crate::edges::EdgeSums;
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
@@ -11,7 +12,7 @@ use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
 use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
 use crate::settings::Settings;
-use crate::{derived, inputs, native, privacy};
+use crate::{derived, edges, inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, Sizes};
 use fl_data::{Dataset, Partition, Scaling, Splits};
@@ -66,6 +67,18 @@ pub struct Experiment {
     pub time: Option<Time>,
     /// Devices, and partitions of the data.
     pub clients: u32,
+    /// Edges that the devices are dealt out to.
+    #[serde(skip_serializing_if = "is_none")]
+    pub edges: u32,
+    /// Rounds of a cluster for one of the fleet.
+    #[serde(skip_serializing_if = "is_one")]
+    pub edge_rounds: u32,
+    /// Sums that an edge sends up.
+    #[serde(
+        skip_serializing_if = "EdgeSums::is_exact",
+        serialize_with = "choice::write"
+    )]
+    pub edge_sums: EdgeSums,
     /// Rounds.
     pub rounds: u32,
     /// Devices whose updates a round is meant to have.
@@ -194,6 +207,10 @@ fn is_zero(number: &f64) -> bool {
     *number == 0.0
 }
 
+fn is_none(number: &u32) -> bool {
+    *number == 0
+}
+
 fn is_one(number: &u32) -> bool {
     *number == 1
 }
@@ -234,7 +251,8 @@ impl Experiment {
             |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network());
+        let network = Some(settings.network());
+        experiment.network = network.filter(|&one| emulated || one == Network::Loopback);
         experiment.time = match settings.time() {
             Time::Estimate => Some(Time::Estimate),
             _ => counted.then_some(Time::Icount),
@@ -250,6 +268,7 @@ impl Experiment {
         experiment.watchdog_s = deadlines.watchdog_s;
         experiment.notes.extend(deadlines.notes);
         experiment.can_suffer()?;
+        experiment.fits_edges()?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.notes.extend(experiment.note_on_storage());
         experiment.notes.extend(privacy::notes(&experiment));
@@ -313,6 +332,7 @@ impl Experiment {
             .0
             .server(sizes, clients, clients_per_round, settings.seed())
             .map_err(Refusal)?;
+        edges::check(settings, clients, (&strategy, &*rule))?;
         let optimizer = Optimizing::resolve(settings.optimizer.as_ref())?;
         derived::fits_optimizer(&strategy, &*rule, &optimizer)?;
         let privacy = privacy::resolve(settings, (&strategy, &*rule), &sizes, clients_per_round)?;
@@ -342,6 +362,9 @@ impl Experiment {
             time: None,
             clients,
             rounds,
+            edges: settings.edges(),
+            edge_rounds: settings.edge_rounds(),
+            edge_sums: settings.edge_sums(),
             clients_per_round,
             over_commit,
             use_late: settings.use_late(),
@@ -516,7 +539,7 @@ impl Experiment {
                 self.clients
             },
             ready_deadline: Duration::from_secs_f64(self.ready_deadline_s),
-            round_deadline: Duration::from_secs_f64(self.round_deadline_s),
+            round_deadline: Duration::from_secs_f64(self.round_deadline_s) * self.edge_rounds,
             progress_interval: Some(PROGRESS_INTERVAL),
             local_epochs: self.local_epochs.most(),
             batch_size: self.batch_size.most(),
@@ -538,6 +561,7 @@ impl Experiment {
             encoding_up: self.encoding_up.0.0,
             encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
+            clusters: self.clusters(),
         }
     }
 

@@ -15,6 +15,7 @@
 pub mod boards;
 pub mod choice;
 mod derived;
+mod edges;
 mod encoding;
 pub mod estimate;
 mod examples;
@@ -34,6 +35,7 @@ pub mod values;
 pub mod versions;
 
 pub use choice::{Body, BodyChoice, Choice, Network, Time};
+pub use edges::EdgeSums;
 pub use encoding::{Downward, Upward};
 pub use examples::load_data;
 pub use experiment::{Experiment, Out};

@@ -7,6 +7,7 @@
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
 use crate::choice::{BodyChoice, Network, Time};
+use crate::edges::EdgeSums;
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
@@ -46,6 +47,12 @@ keys! {
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
+        /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster; see docs/edges.md
+        edges: Number = 0, RunAndServer "edges" "Edges";
+        /// Rounds of a cluster for one of the whole fleet: kappa of HierFAVG
+        edge_rounds: Count = 1, RunAndServer "edge-rounds" "Edges";
+        /// Sums that an edge sends up: exact ones give the model of a run without edges, rounded ones take fewer bytes
+        edge_sums: Named<EdgeSums> = EdgeSums::Exact, RunAndServer "edge-sums" "Edges";
         /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round

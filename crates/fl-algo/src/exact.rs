@@ -6,6 +6,8 @@
 //! too large for that goes to a second integer of 384 bits in units of 2^-149, which is there only once it
 //! is needed. A mean is that number divided once and rounded once, to nearest, ties to even.
 
+mod packed;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -263,6 +265,22 @@ impl ExactMean {
         self.sum.merge(&other.sum)?;
         self.total = total;
         Ok(())
+    }
+
+    /// A mean of a sum and the weights in it.
+    ///
+    /// # Errors
+    /// [`ExactError::Weight`] if those are beyond all bounds.
+    pub fn of_sum(sum: ExactSum, total: u128) -> Result<Self, ExactError> {
+        match total <= MAX_WEIGHT {
+            true => Ok(Self { sum, total }),
+            false => Err(ExactError::Weight),
+        }
+    }
+
+    /// The sum.
+    pub fn sum(&self) -> &ExactSum {
+        &self.sum
     }
 
     /// Sum of the weights.

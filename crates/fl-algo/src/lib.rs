@@ -58,8 +58,8 @@ pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};
 pub use registry::{Algorithm, DeviceHalf, find, find_rule, rule_names};
 #[cfg(feature = "server")]
 pub use server::{
-    AggregateError, KeptVectors, LocalParams, Policy, Rejected, RoundMetrics, SavedState, Sections,
-    ServerRule, Setup, Update,
+    AggregateError, KeptVectors, LocalParams, Partial, Policy, Rejected, RoundMetrics, SavedState,
+    Sections, ServerRule, Setup, Update,
 };
 pub use vector::{
     Demand, Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way, device_bytes,

@@ -1,12 +1,15 @@
 //! The server half of an algorithm: from updates to the next global model.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::exact::ExactError;
+pub use partial::Partial;
+
+use crate::exact::{ExactError, ExactMean};
 use crate::vector::Sizes;
 use fl_param::Params;
 
@@ -14,6 +17,7 @@ pub(crate) mod distances;
 pub(crate) mod held;
 pub(crate) mod lean;
 pub(crate) mod momentum;
+pub(crate) mod partial;
 pub(crate) mod sorted;
 
 /// Named vectors, as they come and go on the wire and are saved.
@@ -73,6 +77,8 @@ pub struct Update {
     pub sections: Sections,
     /// Numbers that the client rule told.
     pub metrics: BTreeMap<String, f32>,
+    /// Updates of a cluster that its edge has added up, instead of one client's; `client` is the edge then.
+    pub partial: Option<Box<Partial>>,
 }
 
 impl Update {
@@ -87,6 +93,17 @@ impl Update {
     /// The local weights; empty if none were sent.
     pub fn model(&self) -> &[f32] {
         self.section(Self::MODEL)
+    }
+
+    /// Adds the model of this update to a mean, or those of all updates in it.
+    ///
+    /// # Errors
+    /// As [`ExactMean::add`] and [`ExactMean::merge`].
+    pub(crate) fn add_to(&self, mean: &mut ExactMean) -> Result<(), ExactError> {
+        match &self.partial {
+            Some(partial) => mean.merge(&partial.mean),
+            None => mean.add(u64::from(self.weight), self.model()),
+        }
     }
 
     /// The local weights, to change; empty if none were sent.
@@ -168,6 +185,12 @@ pub trait ServerRule: Send + Sync {
     /// protects each of them.
     fn takes_the_mean(&self) -> bool {
         false
+    }
+
+    /// Tells if the next model follows from sums of the updates and of what they changed of the kept vectors, so
+    /// that an edge may add up those of its cluster; else the rule needs each update.
+    fn adds_up(&self) -> bool {
+        self.takes_the_mean()
     }
 
     /// Changes what a client is told for a round.

@@ -78,10 +78,21 @@ fn link(paper: &str) -> String {
     format!("[{title}](https://{address})")
 }
 
+/// Whatever an edge can do for an algorithm.
+fn at_edges(name: &str) -> &'static str {
+    let rule = Choice::named(name).unwrap().server(sizes(), 10, 10, 1);
+    let rule = rule.unwrap();
+    match (rule.adds_up(), rule.takes_the_mean()) {
+        (false, _) => "no",
+        (true, false) => "sums",
+        (true, true) => "sums, rounds",
+    }
+}
+
 fn algorithms() -> String {
     let mut table = "\
-| name | what it is | server parameters | device parameters | device half | RAM | down / up | paper |
-|---|---|---|---|---|---|---|---|
+| name | what it is | server parameters | device parameters | device half | RAM | down / up | at edges | paper |
+|---|---|---|---|---|---|---|---|---|
 "
     .to_owned();
     for Algorithm {
@@ -99,11 +110,12 @@ fn algorithms() -> String {
         };
         let _ = writeln!(
             table,
-            "| `{name}` | {doc} | {} | {} | {half} | {} | {} | {} |",
+            "| `{name}` | {doc} | {} | {} | {half} | {} | {} | {} | {} |",
             parameters(params),
             parameters(device.params),
             memory(device),
             traffic(device),
+            at_edges(name),
             link(paper)
         );
     }

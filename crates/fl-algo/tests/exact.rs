@@ -336,3 +336,43 @@ fn octets_that_are_not_a_whole_sum_are_refused() {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn a_packed_sum_is_the_sum(
+        values in prop::collection::vec((1_u64..1 << 40, finite(), finite()), 0..200)
+    ) {
+        let mut sum = ExactSum::new(values.len());
+        let weights = values.iter().map(|value| value.0);
+        let of: [fn(&(u64, f32, f32)) -> f32; 2] = [|v| v.1, |v| v.2];
+        for (weight, of) in weights.zip(of) {
+            let numbers: Vec<f32> = values.iter().map(of).collect();
+            sum.add(weight, &numbers).unwrap();
+        }
+        let mut octets = Vec::new();
+        sum.pack(&mut octets);
+        let read = ExactSum::unpack(&octets, values.len()).unwrap();
+        prop_assert_eq!(read.divided(1 << 40), sum.divided(1 << 40));
+        // To the last bit: it packs to the same octets.
+        let mut again = Vec::new();
+        read.pack(&mut again);
+        prop_assert_eq!(&again, &octets);
+        prop_assert_eq!(ExactSum::unpack(&octets, values.len() + 65), None);
+        if let Some(cut) = octets.len().checked_sub(1) {
+            prop_assert_eq!(ExactSum::unpack(&octets[..cut], values.len()), None);
+        }
+    }
+
+    #[test]
+    fn octets_from_anywhere_are_a_sum_or_refused(
+        octets in prop::collection::vec(any::<u8>(), 0..300),
+        len in 0_usize..300,
+    ) {
+        if let Some(sum) = ExactSum::unpack(&octets, len) {
+            prop_assert_eq!(sum.len(), len);
+            let _ = sum.divided(1);
+        }
+    }
+}

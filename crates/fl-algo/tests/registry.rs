@@ -57,6 +57,7 @@ fn update(name: &str, pair: [f32; 2]) -> Update {
         loss: 1.0,
         sections: rule.sections(Way::Up).map(numbers).collect(),
         metrics: told.map(|(name, value)| (name.to_owned(), value)).into(),
+        partial: None,
     }
 }
 

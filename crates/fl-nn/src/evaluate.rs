@@ -46,6 +46,8 @@ pub struct Evaluator {
     /// The next example; none before the first step.
     next: Option<u32>,
     found: Evaluation,
+    #[cfg(feature = "host")]
+    host: Option<crate::host::Host>,
 }
 
 impl Evaluator {
@@ -60,6 +62,8 @@ impl Evaluator {
             plan: model.evaluation_plan()?,
             next: None,
             found: Evaluation::default(),
+            #[cfg(feature = "host")]
+            host: crate::host::Host::new(model, arithmetic),
         })
     }
 
@@ -111,25 +115,25 @@ impl Evaluator {
             if arithmetic == Arithmetic::Float && !is_finite() {
                 return Err(TrainError::Diverged);
             }
-            first
-                .layer
-                .prepare_forward(arithmetic, first_params, &mut octets)?;
+            #[cfg(feature = "host")]
+            let ready = self.host.as_mut().map(|host| host.prepare(params));
+            #[cfg(not(feature = "host"))]
+            let ready = None;
+            ready.unwrap_or_else(|| {
+                first
+                    .layer
+                    .prepare_forward(arithmetic, first_params, &mut octets)
+            })?;
         }
         let begin = self.next.unwrap_or(0);
         let end = num_examples.min(begin.saturating_add(max_examples.max(1)));
-        #[cfg(feature = "host")]
-        let host = crate::host::kernels().map(|kernels| crate::host::Forward {
-            kernels,
-            model,
-            params,
-            arithmetic,
-        });
         for n in begin..end {
             let input = examples.input(n);
             #[cfg(feature = "host")]
-            let done = host
+            let done = self
+                .host
                 .as_ref()
-                .map(|host| host.run(input, &mut octets, outputs));
+                .map(|host| host.forward(params, &examples, n, outputs));
             #[cfg(not(feature = "host"))]
             let done: Option<()> = None;
             if done.is_none() {

@@ -57,14 +57,20 @@ impl<'a> Examples<'a> {
     #[inline(always)]
     pub fn word(&self, n: u32, begin: usize) -> u32 {
         let place = (n as usize).wrapping_mul(self.d_in).wrapping_add(begin);
-        match self
-            .inputs
-            .get(place..)
-            .and_then(|octets| octets.first_chunk())
+        if begin + 4 <= self.d_in
+            && let Some(octets) = self.inputs.get(place..place.wrapping_add(4))
+            && let Some(word) = octets.first_chunk()
         {
-            Some(word) if begin + 4 <= self.d_in => u32::from_le_bytes(*word),
-            _ => sparse::word_at(self.input(n), begin),
+            return u32::from_le_bytes(*word);
         }
+        self.last_word(n, begin)
+    }
+
+    /// [`Examples::word`] at the end of an example; kept out of the way.
+    #[cold]
+    #[inline(never)]
+    fn last_word(&self, n: u32, begin: usize) -> u32 {
+        sparse::word_at(self.input(n), begin)
     }
 
     /// Class of example `n`, checked again since each step brings the labels anew.

@@ -35,7 +35,7 @@ pub(crate) fn prediction(logits: &[f32]) -> usize {
     best
 }
 
-fn largest(logits: &[f32]) -> f32 {
+pub(crate) fn largest(logits: &[f32]) -> f32 {
     logits
         .iter()
         .fold(f32::NEG_INFINITY, |max, &z| if z > max { z } else { max })

@@ -31,6 +31,7 @@ fn every_level_trains_to_the_same_bits() {
             for (case, batch_size) in [10, 33, 75, 1, 40, 16].into_iter().enumerate() {
                 let config = TrainConfig {
                     batch_size,
+                    local_epochs: 1 + case as u32 % 2,
                     optimizer: [
                         Optimizer::Sgd,
                         Optimizer::ADAM,

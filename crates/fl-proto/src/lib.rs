@@ -18,6 +18,8 @@
 extern crate alloc;
 
 mod checks;
+#[cfg(feature = "std")]
+pub mod cluster;
 pub mod codec;
 mod control;
 pub mod json;
@@ -70,4 +72,6 @@ pub mod path {
     pub const READY: &str = "/ready";
     /// Device, POST with an empty body: the experiment is over.
     pub const STOP: &str = "/stop";
+    /// Aggregator, POST: who is there of an edge's cluster, a [`ClusterReport`](crate::cluster).
+    pub const CLUSTER: &str = "/cluster";
 }

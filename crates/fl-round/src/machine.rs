@@ -212,6 +212,14 @@ impl Machine {
         self.advance();
     }
 
+    /// Notes that a client has failed its edge: no round waits for it until it is ready again.
+    pub fn suspected(&mut self, now_us: u64, client: u32) {
+        self.observe(now_us);
+        let from = [ClientState::Fetched, ClientState::Ready];
+        self.clients.set_if(client, &from, ClientState::Suspect);
+        self.advance();
+    }
+
     /// Notes that something came from a client: it is there.
     pub fn heard(&mut self, client: u32) {
         self.clients.heard(client);
@@ -245,6 +253,14 @@ impl Machine {
             self.miss_evaluation(client, || why.to_string());
         }
         self.advance();
+    }
+
+    /// Token of a client's place in the open round, if an update of it would be taken now.
+    pub fn awaits(&self, client: u32, round: u32) -> Option<u64> {
+        let open = self.open.as_ref().filter(|open| open.round == round)?;
+        let assignment = open.assignments.get(&client)?;
+        let is_awaited = assignment.outcome.is_none() && !assignment.will_fail;
+        is_awaited.then_some(assignment.token)
     }
 
     /// State of a client; `None` if there is no such client.

@@ -28,6 +28,13 @@ impl Machine {
         }
     }
 
+    /// Comes to the round that an upstream asks for instead of the next, before its faults are told.
+    pub fn come_to(&mut self, round: u32) {
+        if self.stage == Stage::Faults {
+            self.round = round;
+        }
+    }
+
     /// Takes the faults of the round: the answer to [`Action::FindFaults`].
     pub fn faults(&mut self, now_us: u64, faults: Faults) {
         self.observe(now_us);

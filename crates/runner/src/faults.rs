@@ -8,13 +8,13 @@
 mod remote;
 mod spans;
 
+use crate::edges::Servers;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use remote::RemoteState;
 use spans::{Span, Spans};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -31,7 +31,7 @@ use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Recor
 pub(crate) struct FaultRunner {
     fleet: Weak<Fleet>,
     aggregator: Handle,
-    server: SocketAddr,
+    servers: Servers,
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
@@ -53,11 +53,11 @@ struct State {
 }
 
 impl FaultRunner {
-    /// A runner for a fleet that serves `aggregator`, which listens at `server`.
+    /// A runner for a fleet that serves `aggregator`, which listens there.
     pub fn new(
         fleet: Weak<Fleet>,
         aggregator: Handle,
-        server: SocketAddr,
+        servers: Servers,
         experiment: &Experiment,
         plan: FaultPlan,
     ) -> Self {
@@ -65,7 +65,7 @@ impl FaultRunner {
             meter: Meter::new(experiment),
             fleet,
             aggregator,
-            server,
+            servers,
             plan,
             state: Mutex::default(),
             spans: Spans::new(experiment),
@@ -109,7 +109,7 @@ impl FaultRunner {
     pub async fn bring_back(&self, client: u32) {
         if let Some(fleet) = self.fleet.upgrade() {
             // A boot that fails is told as a death.
-            let _ = fleet.boot_one(client, self.server).await;
+            let _ = fleet.boot_one(client, self.servers.of(client)).await;
         }
     }
 

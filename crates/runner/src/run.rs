@@ -2,6 +2,7 @@
 
 use crate::background::Background;
 use crate::control::{self, ControlToken};
+use crate::edges::{Edges, Servers};
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
 use crate::page;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use zfl_aggregator::{Entry, Handle, Proof, Server, bind};
+use zfl_aggregator::{Entrance, Entry, Handle, Proof, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::Lock;
@@ -26,7 +27,7 @@ use zfl_run_dir::{
     FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
     RunSummary, TrainingSummary,
 };
-use zfl_sandbox::Sandbox;
+use zfl_sandbox::{NetworkKind, Sandbox};
 
 /// A run that is about to begin.
 pub(crate) struct Run {
@@ -56,14 +57,27 @@ impl Run {
         let experiment = &self.experiment;
         let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
         let (tell, told) = mpsc::unbounded_channel();
+        let in_process = sandbox.network() == NetworkKind::InProcess;
+        let door = in_process.then(|| {
+            let (door, lines) = zfl_pipe::exchange();
+            self.fleet.lines = Some(lines);
+            door
+        });
         let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
         for warning in fleet.warnings() {
             observer.on_warning(warning);
         }
-        let listener = bind(SocketAddr::new(fleet.server_ip(), 0)).await?;
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
+        let server_ip = SocketAddr::new(fleet.server_ip(), 0);
+        let (entrance, address) = match door {
+            Some(door) => (Entrance::from(door), server_ip),
+            None => {
+                let listener = bind(server_ip).await?;
+                let address = listener
+                    .local_addr()
+                    .context("the listener has no address")?;
+                (listener.into(), address)
+            }
+        };
         let limits = places::limits(experiment, clients.len(), self.page.is_some());
         let network = Some(self.network.clone());
         let meta = page::describe(experiment, network, &data.train, self.command, &mut run_dir)?;
@@ -71,29 +85,33 @@ impl Run {
         let control = self.control.map(|token| (token, channel));
         page::serve(self.page, meta, &experiment.out, control, &*observer)?;
         let (mut server, lost) = server(experiment, data, run_dir, self.resumed)?;
+        let devices = proofs(&fleet);
+        let root = (&server.handle(), address);
+        let edges = Edges::start(experiment, root, &devices, limits, &observer).await?;
+        let servers = edges.servers.clone();
+        let aggregator = server.handle().with_edges(edges.handles.clone());
         let faults = Arc::new(FaultRunner::new(
             Arc::downgrade(&fleet),
-            server.handle(),
-            address,
+            aggregator.clone(),
+            servers.clone(),
             experiment,
             experiment.fault_plan()?,
         ));
         server = server
             .with_limits(limits)
             .with_hooks(faults.clone())
-            .with_entry(entry(&fleet));
+            .with_entry(entry(devices, &edges));
         for (client, reason) in lost {
-            server.handle().client_lost(client, &reason);
+            aggregator.client_lost(client, &reason);
         }
-        let aggregator = server.handle();
         let background =
             Background::start(&aggregator, &faults, &observer, experiment, told, requests);
 
-        let aggregating = aggregate(server, listener, &observer, self.signals);
+        let aggregating = aggregate(server, entrance, &observer, self.signals);
         tokio::pin!(aggregating);
         let (boot_s, ended) = tokio::select! {
             ended = &mut aggregating => (None, ended),
-            boot_s = boot(&fleet, &clients, address, &aggregator, &*observer) => {
+            boot_s = boot(&fleet, &clients, &servers, &aggregator, &*observer) => {
                 (Some(boot_s), aggregating.await)
             }
         };
@@ -101,6 +119,7 @@ impl Run {
         let private = |client| Some(fleet.usage(client)?.private_bytes);
         let memory = Memory::of(pids.filter_map(private));
         let stats = fleet.switch_stats().as_ref().map(network_stats);
+        edges.end().await;
         self.history.deaths.extend(background.end(fleet).await?);
         let (mut training, interrupt) = ended?;
 
@@ -111,7 +130,7 @@ impl Run {
         training.depends_on_time = std::mem::take(&mut history.depends_on_time);
         let wall_s = history.wall_s + self.began.elapsed().as_secs_f64();
         let fleet = FleetSummary {
-            network: experiment.network.map(|_| self.network),
+            network: Some(self.network),
             boot_s: history.boot_s_with(boot_s),
             memory,
             network_stats: stats.map(|stats| NetworkStats {
@@ -165,18 +184,24 @@ pub(crate) fn conclude(
     Ok(summary)
 }
 
-/// Rules by which only the devices of the fleet join, each as itself.
-fn entry(fleet: &Fleet) -> Entry {
+/// Proofs by which the devices of a fleet are told apart.
+fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
     let proofs = fleet.proofs().into_iter();
-    let fleet = proofs.map(|(client, proof)| {
+    let proofs = proofs.map(|(client, proof)| {
         let proof = match proof {
             zfl_orchestrator::Proof::Address(address) => Proof::Address(address),
             zfl_orchestrator::Proof::Secret(secret) => Proof::Secret(secret),
         };
         (client, proof)
     });
+    proofs.collect()
+}
+
+/// Rules by which only the devices of the fleet and its edges join, each as itself.
+fn entry(devices: BTreeMap<u32, Proof>, edges: &Edges) -> Entry {
+    let all = devices.into_iter().chain(edges.proofs.clone());
     Entry {
-        fleet: Some(fleet.collect()),
+        fleet: Some(all.collect()),
         ..Entry::default()
     }
 }
@@ -196,10 +221,10 @@ pub(crate) async fn finish(
     let listener = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).await?;
     let network = Meta::load(&experiment.out)?.network;
     let (server, _) = server(&experiment, data, run_dir, Some(resumed))?;
-    let (training, interrupt) = aggregate(server, listener, &observer, false).await?;
+    let (training, interrupt) = aggregate(server, listener.into(), &observer, false).await?;
     let wall_s = history.wall_s + began.elapsed().as_secs_f64();
     let fleet = FleetSummary {
-        network: experiment.network.and(network),
+        network,
         // Nothing was booted to end it.
         boot_s: history.boot_s_with(Some(0.0)),
         faults: history.faults_with(BTreeMap::new()),
@@ -236,13 +261,18 @@ fn server(
 async fn boot(
     fleet: &Fleet,
     clients: &BTreeSet<u32>,
-    server: SocketAddr,
+    servers: &Servers,
     aggregator: &Handle,
     observer: &dyn Observer,
 ) -> f64 {
     let began = Instant::now();
     observer.on_booting();
-    let booted = join_all(clients.iter().map(|&client| fleet.boot_one(client, server))).await;
+    let booted = join_all(
+        clients
+            .iter()
+            .map(|&client| fleet.boot_one(client, servers.of(client))),
+    )
+    .await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
     let boot_s = began.elapsed().as_secs_f64();
     let record = FleetRecord::FleetBooted {

@@ -4,10 +4,10 @@
 //! and each machine enters on its way to exec.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -95,11 +95,12 @@ fn bind(path: &Path) -> io::Result<()> {
     Ok(mount(Some(path), &place, nothing, flags, nothing)?)
 }
 
-/// Copies a file to the same place, readable for everyone there, whoever may read it on the host.
+/// Copies a file to the same place. Everyone there may read and execute it, whoever may on the host.
 fn copy(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let place = staged(path);
     make_parent(&place)?;
     let file = File::create(&place)?;
+    file.set_permissions(Permissions::from_mode(0o755))?;
     file.set_len(bytes.len() as u64)?;
     // Pages of zeros take no memory.
     let pages = bytes.chunks(PAGE_BYTES).zip((0..).step_by(PAGE_BYTES));

@@ -16,6 +16,7 @@ mod command;
 mod compare;
 mod data;
 mod devices;
+mod edge;
 mod eval;
 mod events;
 mod export;
@@ -98,6 +99,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         Command::Run(args) => run::run(&args, &root, began),
         Command::Sweep(args) => sweep::sweep(&args, &root),
         Command::Server(args) => server::server(&args, &root, began),
+        Command::Edge(args) => edge::edge(&args, &root),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
             require(args.dashboard_token.is_none(), || {

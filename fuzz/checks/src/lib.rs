@@ -21,6 +21,7 @@ mod link;
 mod message;
 mod radio;
 mod run_dir;
+mod sums;
 mod table;
 mod trace;
 
@@ -107,6 +108,11 @@ pub const TARGETS: &[Target] = &[
         name: "run-dir",
         check: run_dir::check,
         damaged: 15,
+    },
+    Target {
+        name: "sums",
+        check: sums::check,
+        damaged: 100,
     },
     Target {
         name: "table",

@@ -3,7 +3,7 @@
 use crate::archive::pack;
 use crate::idx::{IMAGES, LABELS};
 use crate::run_dir::model;
-use crate::{aggregator, device, message, radio};
+use crate::{aggregator, device, message, radio, sums};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -26,6 +26,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds.extend(of("device-answer", device::answers()));
     seeds.extend(of("message", message::seeds()));
     seeds.extend(of("radio", radio::seeds()));
+    seeds.extend(of("sums", sums::seeds()));
     seeds
 }
 

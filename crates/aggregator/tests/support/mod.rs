@@ -93,6 +93,7 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         encoding_up: fl_proto::codec::Encoding::default(),
         encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
+        clusters: Vec::new(),
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) mod server {
         }
 
         fn add(&mut self, update: &Update, _: Option<&KeptVectors>) -> Result<(), Rejected> {
-            Ok(self.mean.add(u64::from(update.weight), update.model())?)
+            Ok(update.add_to(&mut self.mean)?)
         }
 
         fn finish(&mut self, global: &mut Vec<f32>) -> Result<RoundMetrics, AggregateError> {

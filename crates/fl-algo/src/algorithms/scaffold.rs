@@ -147,6 +147,10 @@ mod server {
             Some(0.0)
         }
 
+        fn adds_up(&self) -> bool {
+            true
+        }
+
         fn down_sections(&self) -> Vec<(&'static str, &[f32])> {
             vec![(SERVER, &self.variate)]
         }
@@ -157,6 +161,10 @@ mod server {
         }
 
         fn add(&mut self, update: &Update, before: Option<&KeptVectors>) -> Result<(), Rejected> {
+            if let Some(partial) = &update.partial {
+                self.mean.merge(&partial.mean)?;
+                return Ok(self.changes.merge(partial.changed(CLIENT)?)?);
+            }
             let variate = update.section(CLIENT);
             exact::check(self.variate.len(), variate)?;
             self.mean.add(u64::from(update.weight), update.model())?;

@@ -273,6 +273,7 @@ impl Federation {
             loss,
             sections,
             metrics,
+            partial: None,
         }
     }
 }

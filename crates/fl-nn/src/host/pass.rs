@@ -7,22 +7,28 @@ use core::mem;
 use core::ops::Range;
 use std::cell::Cell;
 
+use super::keep::{Host, Laid};
 use super::list::List;
+use super::pairs::Pairs;
 use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
+use crate::examples::Examples;
 use crate::kernels::matrix;
-use crate::layer::{OctetBuffers, OctetPass};
+use crate::layer::OctetPass;
 use crate::loss;
 use crate::memory::Regions;
-use crate::model::{Model, Placed};
 use crate::train::{Batch, Hook};
 
 /// Memory of a thread, for one step.
 #[derive(Default)]
-struct Scratch {
-    list: List,
+pub(super) struct Scratch {
+    /// Units that are not zero: of each example of a block those that enter each layer; the first list is of
+    /// octets.
+    pub lists: Vec<List>,
+    /// One list, of octets as pairs.
+    pub pairs: Pairs,
     /// `[BLOCK, num_outputs]`, layer after layer in each.
     outputs: Vec<f32>,
     /// Layer after layer `[BLOCK, num_outputs of the layer]`.
@@ -33,6 +39,8 @@ struct Scratch {
     slopes: Vec<f32>,
     /// Octets of some inputs as columns `[GROUP, batch]`.
     octets: Vec<u8>,
+    /// Lists that no training keeps now.
+    pub spare: [Pairs; 2],
     /// Steps of some rows of the first layer `[GROUP, width]`.
     steps: Vec<f32>,
 }
@@ -42,7 +50,7 @@ thread_local! {
 }
 
 /// Calls `work` with the memory of this thread; a call within a call gets memory of its own.
-fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+pub(super) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     let mut scratch = SCRATCH.take();
     let done = work(&mut scratch);
     SCRATCH.set(scratch);
@@ -57,271 +65,296 @@ fn room<T: Copy + Default>(vec: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut vec[..len]
 }
 
-/// A model on its way forward.
-pub(crate) struct Forward<'a> {
-    pub kernels: &'static Kernels,
-    pub model: &'a Model,
-    pub params: &'a [f32],
-    pub arithmetic: Arithmetic,
-}
-
-impl Forward<'_> {
-    /// Computes the outputs of all layers for one example, the logits last.
-    pub fn run(&self, input: &[u8], octets: &mut OctetBuffers<'_>, outputs: &mut [f32]) {
-        with_scratch(|Scratch { list, .. }| self.run_with(list, input, octets, outputs));
+impl Host {
+    /// [`Batch::run_examples`].
+    pub fn run_examples(
+        &mut self,
+        batch: &mut Batch<'_>,
+        params: &[f32],
+        positions: Range<usize>,
+        loss_sum: &mut f64,
+        hook: &mut Hook<'_>,
+    ) -> Result<(), TrainError> {
+        with_scratch(|scratch| {
+            for begin in positions.clone().step_by(BLOCK) {
+                let block = begin..positions.end.min(begin + BLOCK);
+                self.run_block(batch, params, block, loss_sum, hook, scratch)?;
+            }
+            Ok(())
+        })
     }
 
-    fn run_with(
+    /// Runs a block: each step for all of its examples, so that what one waits for another fills.
+    fn run_block(
         &self,
-        list: &mut List,
-        input: &[u8],
-        octets: &mut OctetBuffers<'_>,
-        outputs: &mut [f32],
-    ) {
-        let Self {
-            kernels,
-            model,
-            params,
-            arithmetic,
-        } = *self;
-        let mut begin = 0;
-        for (index, placed) in model.layers().enumerate() {
-            let Placed {
-                layer,
-                params: place,
-            } = placed;
-            let params = &params[place];
-            let (weights, bias) = params.split_at(layer.num_weights());
-            let (before, after) = outputs.split_at_mut(begin);
-            let sums = &mut after[..layer.num_outputs()];
-            if index == 0 && arithmetic == Arithmetic::Fixed {
-                layer.forward_octets(arithmetic, params, input, octets, sums);
-            } else {
-                if index == 0 {
-                    (kernels.list_octets)(input, list);
-                } else {
-                    let units = &mut before[begin - layer.num_inputs()..];
-                    model.activation().apply(units);
-                    (kernels.list_units)(units, list);
-                }
-                sums.copy_from_slice(bias);
-                (kernels.add_rows)(weights, list, sums);
-            }
-            begin += layer.num_outputs();
+        batch: &mut Batch<'_>,
+        params: &[f32],
+        block: Range<usize>,
+        loss_sum: &mut f64,
+        hook: &mut Hook<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), TrainError> {
+        let (order, examples) = (&batch.order[block.clone()], &batch.examples);
+        let last = &self.layers[self.layers.len() - 1];
+        let total = last.outputs.end;
+        let mut owned = mem::take(&mut scratch.outputs);
+        let outputs = room(&mut owned, BLOCK * total);
+        for (n, (&example, outputs)) in order
+            .iter()
+            .zip(outputs.chunks_exact_mut(total))
+            .enumerate()
+        {
+            self.forward_with(params, examples, example, n, outputs, scratch);
         }
-    }
-}
-
-/// [`Batch::run_examples`].
-pub(crate) fn run_examples(
-    kernels: &'static Kernels,
-    batch: &mut Batch<'_>,
-    params: &[f32],
-    positions: Range<usize>,
-    loss_sum: &mut f64,
-    hook: &mut Hook<'_>,
-) -> Result<(), TrainError> {
-    with_scratch(|scratch| {
-        for begin in positions.clone().step_by(BLOCK) {
-            let block = begin..positions.end.min(begin + BLOCK);
-            let count = block.len();
-            for (n, position) in block.enumerate() {
-                let loss = run_example(kernels, batch, params, position, n, hook, scratch)?;
-                *loss_sum += f64::from(loss);
+        let deltas = room(&mut scratch.deltas, BLOCK * total);
+        let upper = deltas[BLOCK * last.outputs.start..].chunks_exact_mut(last.width);
+        let rows = outputs.chunks_exact(total).zip(upper);
+        for (&example, (outputs, deltas)) in order.iter().zip(rows) {
+            let (label, logits) = (examples.label(example)?, &outputs[last.outputs.clone()]);
+            let loss = cross_entropy_gradient(self.kernels, logits, label, deltas);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged);
             }
-            add_gradients(kernels, batch, count, scratch);
+            if let Some(correction) = hook {
+                correction.outputs(label, logits, deltas);
+            }
+            *loss_sum += f64::from(loss);
         }
+        for (n, outputs) in outputs.chunks_exact(total).take(block.len()).enumerate() {
+            self.backward(params, n, outputs, scratch);
+        }
+        self.add_gradients(batch, block, outputs, scratch);
+        scratch.outputs = owned;
         Ok(())
-    })
-}
+    }
 
-/// Runs example `n` of a block forward and back, and leaves its outputs and deltas.
-fn run_example(
-    kernels: &'static Kernels,
-    batch: &mut Batch<'_>,
-    params: &[f32],
-    position: usize,
-    n: usize,
-    hook: &mut Hook<'_>,
-    scratch: &mut Scratch,
-) -> Result<f32, TrainError> {
-    let Scratch {
-        list,
-        outputs,
-        deltas,
-        slopes,
-        ..
-    } = scratch;
-    let (model, examples) = (batch.model, batch.examples);
-    let Regions {
-        octets, gradients, ..
-    } = &mut batch.buffers;
-    let (example, total) = (batch.order[position], model.num_outputs());
-    let outputs = &mut room(outputs, BLOCK * total)[n * total..][..total];
-    let deltas = room(deltas, BLOCK * total);
-    let (input, arithmetic) = (examples.input(example), batch.config.arithmetic);
-    Forward {
-        kernels,
-        model,
-        params,
-        arithmetic,
+    /// Leaves the deltas of example `n` of a block.
+    fn backward(&self, params: &[f32], n: usize, outputs: &[f32], scratch: &mut Scratch) {
+        let Scratch {
+            lists,
+            deltas,
+            slopes,
+            ..
+        } = scratch;
+        let lists = &mut lists[n * self.layers.len()..];
+        for (layer, list) in self.layers.iter().zip(lists).skip(1).rev() {
+            let Laid { d_in, width, .. } = *layer;
+            let (below, above) = deltas.split_at_mut(BLOCK * layer.outputs.start);
+            let above = &above[n * width..][..width];
+            let begin = layer.outputs.start - d_in;
+            let below = &mut below[BLOCK * begin + n * d_in..][..d_in];
+            // Units of ReLU that are not zero have a slope of one, and the list of them is there.
+            let has_slopes = self.activation != Activation::Relu;
+            if has_slopes {
+                let slopes = room(slopes, d_in);
+                for (slope, &output) in slopes.iter_mut().zip(&outputs[begin..]) {
+                    *slope = self.activation.slope(output);
+                }
+                (self.kernels.list_units)(slopes, list);
+            }
+            below.fill(0.0);
+            let weights = &params[layer.weights.clone()];
+            (self.kernels.dots)(weights, above, list, has_slopes, below);
+        }
     }
-    .run_with(list, input, octets, outputs);
 
-    let (label, classes) = (examples.label(example)?, model.shape().num_classes());
-    let logits = &outputs[total - classes..];
-    let last = &mut deltas[BLOCK * (total - classes) + n * classes..][..classes];
-    let loss = loss::cross_entropy_gradient(logits, label, last);
-    if !loss.is_finite() {
-        return Err(TrainError::Diverged);
-    }
-    if let Some(correction) = hook {
-        correction.outputs(label, logits, last);
-    }
-    let mut end = total - classes;
-    for index in (1..model.shape().num_layers()).rev() {
-        let Placed {
-            layer,
-            params: place,
-        } = model.layer(index);
-        let begin = end - layer.num_inputs();
-        let (below, above) = deltas.split_at_mut(BLOCK * end);
-        let above = &above[n * layer.num_outputs()..][..layer.num_outputs()];
-        let below = &mut below[BLOCK * begin + n * layer.num_inputs()..][..layer.num_inputs()];
-        let slopes = room(slopes, layer.num_inputs());
-        write_slopes(model.activation(), &outputs[begin..end], slopes);
-        (kernels.list_units)(slopes, list);
-        below.fill(0.0);
-        (kernels.dots)(&params[place], above, list, below);
-        end = begin;
-    }
-    let first = model.first();
-    let width = first.layer.num_outputs();
-    let biases = &mut gradients[..width];
-    first
-        .layer
-        .keep_deltas(position, &deltas[n * width..][..width], octets, biases);
-    Ok(loss)
-}
-
-fn write_slopes(activation: Activation, outputs: &[f32], slopes: &mut [f32]) {
-    for (slope, &output) in slopes.iter_mut().zip(outputs) {
-        *slope = activation.slope(output);
-    }
-}
-
-/// Adds a block's gradients of all layers but the first.
-fn add_gradients(kernels: &Kernels, batch: &mut Batch<'_>, count: usize, scratch: &mut Scratch) {
-    let Scratch {
-        list,
-        outputs,
-        deltas,
-        columns,
-        ..
-    } = scratch;
-    let model = batch.model;
-    let (total, offset) = (model.num_outputs(), model.first().weights().end);
-    let mut begin = 0;
-    for Placed {
-        layer,
-        params: place,
-    } in model.layers().skip(1)
-    {
-        let (d_in, width) = (layer.num_inputs(), layer.num_outputs());
-        let columns = room(columns, d_in * BLOCK);
-        for n in 0..count {
-            let units = &outputs[n * total + begin..][..d_in];
-            for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
-                column[n] = unit;
+    /// Adds a block's gradients of all layers but the first, whose deltas are kept.
+    fn add_gradients(
+        &self,
+        batch: &mut Batch<'_>,
+        block: Range<usize>,
+        outputs: &[f32],
+        scratch: &mut Scratch,
+    ) {
+        let Scratch {
+            lists,
+            deltas,
+            columns,
+            ..
+        } = scratch;
+        let Regions {
+            octets, gradients, ..
+        } = &mut batch.buffers;
+        let (total, count) = (batch.model.num_outputs(), block.len());
+        let (first, offset) = (self.layers[0].width, self.layers[0].weights.end);
+        let own = &deltas[..count * first];
+        octets.deltas[block.start * first..][..count * first].copy_from_slice(own);
+        own.chunks_exact(first)
+            .for_each(|deltas| matrix::add(&mut gradients[..first], deltas));
+        for layer in &self.layers[1..] {
+            let Laid { d_in, width, .. } = *layer;
+            let columns = room(columns, d_in * BLOCK);
+            for n in 0..count {
+                let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
+                for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
+                    column[n] = unit;
+                }
+            }
+            let deltas = &deltas[BLOCK * layer.outputs.start..][..count * width];
+            let gradient = &mut gradients[layer.weights.start - offset..];
+            let (gradient, biases) = gradient.split_at_mut(d_in * width);
+            (self.kernels.add_gradient)(columns, deltas, width, gradient, &mut lists[0]);
+            for deltas in deltas.chunks_exact(width) {
+                matrix::add(&mut biases[..width], deltas);
             }
         }
-        begin += d_in;
-        let deltas = &deltas[BLOCK * begin..][..count * width];
-        let gradient = &mut batch.buffers.gradients[place.start - offset..place.end - offset];
-        let (gradient, biases) = gradient.split_at_mut(layer.num_weights());
-        (kernels.add_gradient)(columns, deltas, width, gradient, list);
-        for deltas in deltas.chunks_exact(width) {
-            matrix::add(biases, deltas);
+    }
+
+    /// Prepares the row pass.
+    pub fn begin_rows(&mut self, width: usize, pass: &OctetPass<'_>) -> Result<(), TrainError> {
+        if self.arithmetic == Arithmetic::Float {
+            return Ok(());
+        }
+        if self.keeps_columns {
+            self.keep_columns(pass);
+            self.places.resize(pass.order.len(), 0);
+            for (&n, position) in pass.order.iter().zip(0..) {
+                if let Some(place) = self.places.get_mut(n as usize) {
+                    *place = position;
+                }
+            }
+        }
+        let deltas = &pass.memory.deltas[..pass.order.len() * width];
+        self.quantise(deltas, width, pass.rate / 255.0, self.keeps_columns)
+    }
+
+    /// Lists all columns by example, unless they are listed.
+    fn keep_columns(&mut self, pass: &OctetPass<'_>) {
+        if self.columns.len() > 0 {
+            return;
+        }
+        let order: Vec<u32> = (0..pass.order.len() as u32).collect();
+        let stride = order.len().next_multiple_of(CHUNK);
+        let d_in = pass.examples.input(0).len();
+        let mut octets = vec![0; GROUP * stride];
+        for begin in (0..d_in).step_by(GROUP) {
+            gather(self.kernels, pass.examples, &order, begin, &mut octets);
+            for column in octets.chunks_exact(stride).take(d_in - begin) {
+                (self.kernels.list_pairs)(column, &mut self.columns);
+            }
+        }
+    }
+
+    /// Applies the gradients of all but the first layer's weights.
+    pub fn step_later(&self, rate: f32, gradients: &[f32], params: &mut [f32]) {
+        (self.kernels.step)(rate, gradients, params);
+    }
+
+    /// Applies the gradients of `rows` of the first layer.
+    pub fn update_rows(
+        &self,
+        width: usize,
+        pass: &OctetPass<'_>,
+        rows: Range<usize>,
+        weights: &mut [f32],
+    ) {
+        with_scratch(|scratch| {
+            scratch.octets.clear();
+            for (begin, weights) in rows.step_by(GROUP).zip(weights.chunks_mut(GROUP * width)) {
+                self.step_group(width, pass, begin, weights, scratch);
+            }
+        });
+    }
+
+    /// Shows `visit` each of `rows` of the first layer and its `-rate * gradient`.
+    pub fn visit_rows(
+        &self,
+        width: usize,
+        pass: &OctetPass<'_>,
+        rows: Range<usize>,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) {
+        with_scratch(|scratch| {
+            scratch.octets.clear();
+            let mut steps = mem::take(&mut scratch.steps);
+            for begin in rows.clone().step_by(GROUP) {
+                let group = begin..rows.end.min(begin + GROUP);
+                // Rows of zeros that are updated are left with what the update subtracts.
+                let steps = room(&mut steps, group.len() * width);
+                steps.fill(0.0);
+                self.step_group(width, pass, begin, steps, scratch);
+                for (row, step) in group.zip(steps.chunks_exact(width)) {
+                    visit(row, step);
+                }
+            }
+            scratch.steps = steps;
+        });
+    }
+
+    /// [`Host::update_rows`] for inputs `begin..`, at most [`GROUP`].
+    fn step_group(
+        &self,
+        width: usize,
+        pass: &OctetPass<'_>,
+        begin: usize,
+        weights: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let Scratch {
+            lists,
+            pairs,
+            octets,
+            ..
+        } = scratch;
+        let add_pairs = |list: (&[u32], &[u32]), row: &mut [f32]| {
+            // A gradient of zero moves nothing.
+            if !list.0.is_empty() {
+                (self.kernels.subtract_pairs)(&self.lines, list, &self.units, row);
+            }
+        };
+        let rows = weights.chunks_exact_mut(width);
+        if self.keeps_columns {
+            let lists = (begin..).map(|input| self.columns.get(input));
+            return rows.zip(lists).for_each(|(row, list)| add_pairs(list, row));
+        }
+        let batch = pass.order.len();
+        let stride = batch.next_multiple_of(CHUNK);
+        let columns = room(octets, GROUP * stride);
+        gather(self.kernels, pass.examples, pass.order, begin, columns);
+        if self.arithmetic == Arithmetic::Float {
+            let deltas = &pass.memory.deltas[..batch * width];
+            lists.resize_with(lists.len().max(1), List::default);
+            let list = &mut lists[0];
+            return (self.kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
+        }
+        for (row, column) in rows.zip(columns.chunks_exact(stride)) {
+            pairs.clear();
+            (self.kernels.list_pairs)(column, pairs);
+            add_pairs(pairs.get(0), row);
         }
     }
 }
 
-/// Applies the gradients of all but the first layer's weights.
-pub(crate) fn step_later(kernels: &Kernels, rate: f32, gradients: &[f32], params: &mut [f32]) {
-    (kernels.step)(rate, gradients, params);
-}
-
-/// Applies the gradients of `rows` of the first layer in f32.
-pub(crate) fn update_rows(
+/// [`loss::cross_entropy_gradient`].
+fn cross_entropy_gradient(
     kernels: &Kernels,
-    width: usize,
-    pass: &OctetPass<'_>,
-    rows: Range<usize>,
-    weights: &mut [f32],
-) {
-    with_scratch(|scratch| {
-        scratch.octets.clear();
-        for (begin, weights) in rows.step_by(GROUP).zip(weights.chunks_mut(GROUP * width)) {
-            step_group(kernels, width, pass, begin, weights, scratch);
-        }
-    });
+    logits: &[f32],
+    label: usize,
+    deltas: &mut [f32],
+) -> f32 {
+    let max = loss::largest(logits);
+    (kernels.exp)(logits, max, deltas);
+    let sum = deltas.iter().fold(0.0, |sum, delta| sum + delta);
+    let scale = 1.0 / sum;
+    deltas.iter_mut().for_each(|delta| *delta *= scale);
+    deltas[label] -= 1.0;
+    libm::logf(sum) + (max - logits[label])
 }
 
-/// [`update_rows`] for inputs `begin..`, at most [`GROUP`].
-fn step_group(
-    kernels: &Kernels,
-    width: usize,
-    pass: &OctetPass<'_>,
-    begin: usize,
-    weights: &mut [f32],
-    Scratch { list, octets, .. }: &mut Scratch,
-) {
-    let batch = pass.order.len();
-    let stride = batch.next_multiple_of(CHUNK);
-    let columns = room(octets, GROUP * stride);
-    gather(kernels, pass, begin, columns, stride);
-    let deltas = &pass.memory.deltas[..batch * width];
-    (kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
-}
-
-/// Shows `visit` each of `rows` of the first layer in f32 and its `-rate * gradient`.
-pub(crate) fn visit_rows(
-    kernels: &Kernels,
-    width: usize,
-    pass: &OctetPass<'_>,
-    rows: Range<usize>,
-    visit: &mut dyn FnMut(usize, &[f32]),
-) {
-    with_scratch(|scratch| {
-        scratch.octets.clear();
-        let mut steps = mem::take(&mut scratch.steps);
-        for begin in rows.clone().step_by(GROUP) {
-            let group = begin..rows.end.min(begin + GROUP);
-            // Rows of zeros that are updated are left with what the update subtracts.
-            let steps = room(&mut steps, group.len() * width);
-            steps.fill(0.0);
-            step_group(kernels, width, pass, begin, steps, scratch);
-            for (row, step) in group.zip(steps.chunks_exact(width)) {
-                visit(row, step);
-            }
-        }
-        scratch.steps = steps;
-    });
-}
-
-/// Writes inputs `begin..` of all examples of a batch as columns `[GROUP, stride]`.
+/// Writes inputs `begin..` of all examples of a batch as columns `[GROUP, _]`.
 fn gather(
     kernels: &Kernels,
-    pass: &OctetPass<'_>,
+    examples: Examples<'_>,
+    order: &[u32],
     begin: usize,
     columns: &mut [u8],
-    stride: usize,
 ) {
     const NONE: [u8; GROUP] = [0; GROUP];
+    let stride = columns.len() / GROUP;
     let mut ends = [NONE; GROUP];
-    for (at, group) in (0..).step_by(GROUP).zip(pass.order.chunks(GROUP)) {
+    for (at, group) in (0..).step_by(GROUP).zip(order.chunks(GROUP)) {
         let mut rows = [&NONE; GROUP];
-        let inputs = group.iter().map(|&n| &pass.examples.input(n)[begin..]);
+        let inputs = group.iter().map(|&n| &examples.input(n)[begin..]);
         for ((row, end), input) in rows.iter_mut().zip(&mut ends).zip(inputs) {
             *row = input.first_chunk().unwrap_or_else(|| {
                 end[..input.len()].copy_from_slice(input);

@@ -4,10 +4,12 @@ use fl_rng::Pcg32;
 
 use super::level::Level;
 use super::list::{List, SHARES};
+use super::pairs::{Line, Pairs};
 use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
 use crate::activation::Activation;
-use crate::kernels::{float, matrix};
+use crate::kernels::{fixed, float, matrix, quantise, sparse};
 use crate::train::AdamStep;
+use libm::expf;
 
 /// Widths around those of all vectors and blocks.
 const WIDTHS: [usize; 16] = [1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 31, 64, 97, 200, 256, 300];
@@ -87,16 +89,15 @@ fn sums_are_those_of_the_plain_form() {
             let d_in = 1 + rng.below(90) as usize;
             let (params, units) = (numbers(rng, (d_in + 1) * width), numbers(rng, d_in));
             let (weights, bias) = params.split_at(d_in * width);
-            let (mut found, mut expected) = (bias.to_vec(), vec![0.0; width]);
+            let (mut found, mut expected) = (vec![7.0; width], vec![0.0; width]);
             (kernels.list_units)(&units, &mut list);
-            (kernels.add_rows)(weights, &list, &mut found);
+            (kernels.add_rows)(weights, &list, bias, &mut found);
             matrix::forward(&params, &units, &mut expected);
             same(&found, &expected);
 
             let input = octets(rng, d_in);
-            found.copy_from_slice(bias);
             (kernels.list_octets)(&input, &mut list);
-            (kernels.add_rows)(weights, &list, &mut found);
+            (kernels.add_rows)(weights, &list, bias, &mut found);
             float::forward(weights, bias, &input, &mut expected);
             same(&found, &expected);
         }
@@ -116,9 +117,16 @@ fn deltas_of_the_layer_below_are_those_of_the_plain_form() {
                 let (mut found, mut expected) = (vec![0.0; d_in], vec![0.0; d_in]);
                 let slopes: Vec<f32> = units.iter().map(|&unit| activation.slope(unit)).collect();
                 (kernels.list_units)(&slopes, &mut list);
-                (kernels.dots)(&params, &deltas, &list, &mut found);
+                (kernels.dots)(&params, &deltas, &list, true, &mut found);
                 matrix::backward(&params, activation, &units, &deltas, &mut expected);
                 same(&found, &expected);
+                if activation == Activation::Relu {
+                    // Every slope is one.
+                    found.fill(0.0);
+                    (kernels.list_units)(&units, &mut list);
+                    (kernels.dots)(&params, &deltas, &list, false, &mut found);
+                    same(&found, &expected);
+                }
             }
         }
     });
@@ -220,6 +228,134 @@ fn sixteen_rows_become_sixteen_columns() {
         for at in 0..GROUP * GROUP {
             let (row, column) = (at / GROUP, at % GROUP);
             assert_eq!(columns[20 * column + row], rows[row][column]);
+        }
+    });
+}
+
+#[test]
+fn pairs_of_octets_are_those_of_the_plain_form() {
+    at_every_level(|kernels, rng| {
+        let mut pairs = Pairs::default();
+        let counts = [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 784, 3000];
+        let inputs = counts.map(|count| octets(rng, count));
+        inputs
+            .iter()
+            .for_each(|input| (kernels.list_pairs)(input, &mut pairs));
+        for (n, input) in inputs.iter().enumerate() {
+            let mut entries = vec![0; sparse::input_entries(input.len())];
+            let list = sparse::of_input(input, &mut entries).iter();
+            let (places, values): (Vec<u32>, Vec<u32>) = list
+                .map(|&entry| sparse::decode(entry))
+                .map(|(place, octets)| (place as u32, octets as u32))
+                .unzip();
+            assert_eq!(pairs.get(n), (&*places, &*values));
+        }
+    });
+}
+
+#[test]
+fn integers_and_their_sums_are_those_of_the_plain_form() {
+    at_every_level(|kernels, rng| {
+        for width in WIDTHS {
+            let rows = 1 + rng.below(70) as usize;
+            let (mut values, input) = (numbers(rng, rows * width), octets(rng, rows));
+            let mut lists = vec![0; quantise::list_words(rows, rows) as usize];
+            let mut integers = vec![7; quantise::pair_words(rows, width) as usize];
+            let (mut units, mut expected) = (vec![0.0; width], vec![0.0; width]);
+            quantise::quantise(&values, 0.01, &mut units, &mut integers).unwrap();
+            let bias = numbers(rng, width);
+            fixed::forward(&mut lists, &integers, &units, &bias, &input, &mut expected);
+
+            let mut lines = vec![Line([7; 16]); rows.div_ceil(2) * width.div_ceil(16)];
+            let (mut own, mut found, mut pairs) =
+                (vec![0.0; width], vec![7.0; width], Pairs::default());
+            assert!((kernels.quantise)(
+                &values, None, 0.01, &mut own, &mut lines
+            ));
+            same(&own, &units);
+            (kernels.list_pairs)(&input, &mut pairs);
+            (kernels.add_pairs)(&lines, pairs.get(0), &own, &bias, &mut found);
+            same(&found, &expected);
+
+            (kernels.subtract_pairs)(&lines, pairs.get(0), &own, &mut found);
+            fixed::subtract(
+                &integers,
+                rows,
+                &units,
+                sparse::of_input(&input, &mut lists),
+                &mut expected,
+            );
+            same(&found, &expected);
+
+            // Rows in another order are other rows.
+            let places: Vec<u32> = (0..rows as u32).rev().collect();
+            let turned: Vec<f32> = values.chunks(width).rev().flatten().copied().collect();
+            let mut other = lines.clone();
+            let last = width - 1;
+            assert!((kernels.quantise)(
+                &turned,
+                Some(&places),
+                0.01,
+                &mut own,
+                &mut other
+            ));
+            if own == units {
+                assert!(
+                    lines
+                        .iter()
+                        .zip(&other)
+                        .all(|(line, other)| line.0 == other.0)
+                );
+            }
+            for worthless in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                values[last] = worthless;
+                assert!(!(kernels.quantise)(
+                    &values, None, 0.01, &mut own, &mut lines
+                ));
+            }
+        }
+    });
+}
+
+#[test]
+fn exponentials_are_those_of_libm() {
+    at_every_level(|kernels, rng| {
+        let step = if cfg!(miri) { 40_000_003 } else { 4_999 };
+        let mut bits: Vec<u32> = (0..u32::MAX).step_by(step).collect();
+        let edges = [
+            0x3900_0000,
+            0x3eb1_7218,
+            0x3f85_1592,
+            0x42ae_ac50,
+            0x42b1_7218,
+            0x42cf_f1b5,
+        ];
+        for edge in edges.into_iter().chain([0, 0x80_0000, 0x7f80_0000]) {
+            for sign in [0, 1 << 31] {
+                bits.extend((0..8).map(|n| (edge | sign) + n));
+                bits.extend((1..8).map(|n| (edge | sign).wrapping_sub(n)));
+            }
+        }
+        // Where the softmax has its numbers.
+        bits.extend((0..20_000).map(|_| (rng.symmetric() * 60.0).to_bits()));
+        for bits in bits.chunks(21) {
+            let numbers: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+            let mut found = vec![0.0; numbers.len()];
+            let same = |found: &[f32], expected: fn(f32) -> f32| {
+                for (&found, &x) in found.iter().zip(&numbers) {
+                    let expected = expected(x);
+                    let is_nan = found.is_nan() && expected.is_nan();
+                    assert!(
+                        is_nan || found.to_bits() == expected.to_bits(),
+                        "{x} {x:e} {found:e} {expected:e}"
+                    );
+                }
+            };
+            (kernels.exp)(&numbers, 0.0, &mut found);
+            same(&found, |x| expf(x - 0.0));
+            found.copy_from_slice(&numbers);
+            (kernels.sigmoid)(&mut found);
+            same(&found, |x| 1.0 / (1.0 + expf(-x)));
         }
     });
 }

@@ -124,7 +124,7 @@ fn column_bounds(rows: impl Iterator<Item = Fours<f32x4>>) -> [(f32, f32); LANES
 }
 
 /// The biased exponent of a column's unit.
-fn unit_exponent(max: f32, sum: f32) -> Result<u32, TrainError> {
+pub(crate) fn unit_exponent(max: f32, sum: f32) -> Result<u32, TrainError> {
     // The f32 sum of n values is below the true one by at most n * 2^-24 of it: less than 2^-7.
     const MARGIN: f32 = 1.0 + 1.0 / 128.0;
     // Keeps a unit over 255 a normal number; columns of values below 2^-80 lose precision instead.
@@ -144,7 +144,7 @@ fn unit_exponent(max: f32, sum: f32) -> Result<u32, TrainError> {
 }
 
 /// The number with this biased exponent, in `1..=254`.
-fn power_of_two(exponent: u32) -> f32 {
+pub(crate) fn power_of_two(exponent: u32) -> f32 {
     f32::from_bits(exponent << 23)
 }
 

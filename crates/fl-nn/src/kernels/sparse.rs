@@ -2,6 +2,8 @@
 //!
 //! An entry is an `i32`: the index of a pair of octets in the upper half, the octets in the lower.
 
+use core::array;
+
 /// A list under construction in a buffer of the caller.
 pub(crate) struct List<'a> {
     entries: &'a mut [i32],
@@ -53,11 +55,21 @@ pub(crate) fn column_entries(batch: usize) -> usize {
 /// Pairs of neighbouring octets of one input.
 pub(crate) fn of_input<'a>(input: &[u8], entries: &'a mut [i32]) -> &'a [i32] {
     let mut list = List::new(entries);
-    let (words, rest) = input.as_chunks::<4>();
-    for (index, word) in words.iter().enumerate() {
-        push_word(&mut list, index, u32::from_le_bytes(*word));
+    // Most are zero: eight at a time are passed over.
+    let (eights, rest) = input.as_chunks::<8>();
+    for (index, eight) in eights.iter().enumerate() {
+        let [a, b, c, d, e, f, g, h] = *eight;
+        let (first, second) = ([a, b, c, d], [e, f, g, h]);
+        let [first, second] = [first, second].map(u32::from_le_bytes);
+        if first | second != 0 {
+            push_word(&mut list, 2 * index, first);
+            push_word(&mut list, 2 * index + 1, second);
+        }
     }
-    push_word(&mut list, words.len(), word_at(rest, 0));
+    for begin in (0..rest.len()).step_by(4) {
+        let index = 2 * eights.len() + begin / 4;
+        push_word(&mut list, index, word_at(rest, begin));
+    }
     list.into_entries()
 }
 
@@ -75,25 +87,36 @@ pub(crate) fn of_column<'a>(
     entries: &'a mut [i32],
     word_of: impl Fn(u32) -> u32,
 ) -> [&'a [i32]; 4] {
-    let pairs = examples.chunks(2);
-    let (first, rest) = entries.split_at_mut(pairs.len());
-    let (second, rest) = rest.split_at_mut(pairs.len());
-    let (third, fourth) = rest.split_at_mut(pairs.len());
-    let mut lists = [first, second, third, fourth].map(List::new);
-    for (index, pair) in pairs.enumerate() {
-        let (upper, lower) = match *pair {
-            [upper, lower] => (word_of(upper), word_of(lower)),
-            [upper] => (word_of(upper), 0),
-            _ => (0, 0),
-        };
-        if upper | lower != 0 {
-            for (octet, list) in lists.iter_mut().enumerate() {
-                let pair = (upper >> (8 * octet) & 0xff) | (lower >> (8 * octet) & 0xff) << 8;
-                list.push(index, pair);
-            }
+    let room = examples.len().div_ceil(2);
+    let mut ends = [0, room, 2 * room, 3 * room];
+    let (pairs, last) = examples.as_chunks::<2>();
+    for (index, &[upper, lower]) in pairs.iter().enumerate() {
+        push_words(entries, &mut ends, index, word_of(upper), word_of(lower));
+    }
+    if let [upper] = *last {
+        push_words(entries, &mut ends, pairs.len(), word_of(upper), 0);
+    }
+    let entries = &*entries;
+    array::from_fn(|octet| &entries[octet * room..ends[octet]])
+}
+
+/// Names the pairs of an octet from either word, each behind its list's end.
+#[inline(always)]
+fn push_words(entries: &mut [i32], ends: &mut [usize; 4], index: usize, upper: u32, lower: u32) {
+    if upper | lower == 0 {
+        return;
+    }
+    // Two pairs in each, in the halves of the word.
+    let even = upper & 0x00ff_00ff | (lower & 0x00ff_00ff) << 8;
+    let odd = upper >> 8 & 0x00ff_00ff | lower & 0xff00_ff00;
+    let pairs = [even & 0xffff, odd & 0xffff, even >> 16, odd >> 16];
+    for (end, pair) in ends.iter_mut().zip(pairs) {
+        // As in `List::push`. No list has more entries than there are pairs.
+        if let Some(entry) = entries.get_mut(*end) {
+            *entry = ((index as u32) << 16 | pair) as i32;
+            *end += usize::from(pair != 0);
         }
     }
-    lists.map(List::into_entries)
 }
 
 /// Four octets from `begin` on, the missing ones zero, the first in the lowest bits.

@@ -138,10 +138,6 @@ impl Compute for Dense {
     }
 
     fn update_rows(&self, pass: &mut OctetPass<'_>, rows: Range<usize>, weights: &mut [f32]) {
-        #[cfg(feature = "host")]
-        if let (Some(kernels), Arithmetic::Float) = (crate::host::kernels(), pass.arithmetic) {
-            return crate::host::update_rows(kernels, self.d_out, pass, rows, weights);
-        }
         let OctetPass {
             rate,
             examples,
@@ -178,10 +174,6 @@ impl Compute for Dense {
         row: &mut [f32],
         visit: &mut dyn FnMut(usize, &[f32]),
     ) {
-        #[cfg(feature = "host")]
-        if let (Some(kernels), Arithmetic::Float) = (crate::host::kernels(), pass.arithmetic) {
-            return crate::host::visit_rows(kernels, self.d_out, pass, rows, visit);
-        }
         // A row of zeros that is updated is left with what the update subtracts.
         let OctetPass {
             rate,

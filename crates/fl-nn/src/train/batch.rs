@@ -26,12 +26,20 @@ pub(crate) struct Batch<'a> {
     /// Examples of this batch.
     pub order: &'a [u32],
     pub buffers: WorkBuffers<'a>,
+    /// The vector instructions of a host.
+    #[cfg(feature = "host")]
+    pub host: Option<Box<crate::host::Host>>,
 }
 
 impl<'a> Batch<'a> {
     /// Prepares the example pass.
     pub fn begin(&mut self, params: &[f32]) -> Result<(), TrainError> {
         self.buffers.gradients.fill(0.0);
+        #[cfg(feature = "host")]
+        if let Some(host) = &mut self.host {
+            host.keep_inputs(&self.examples);
+            return host.prepare(params);
+        }
         let Placed {
             layer,
             params: place,
@@ -49,8 +57,10 @@ impl<'a> Batch<'a> {
         hook: &mut Hook<'_>,
     ) -> Result<(), TrainError> {
         #[cfg(feature = "host")]
-        if let Some(kernels) = crate::host::kernels() {
-            return crate::host::run_examples(kernels, self, params, positions, loss_sum, hook);
+        if let Some(mut host) = self.host.take() {
+            let done = host.run_examples(self, params, positions, loss_sum, hook);
+            self.host = Some(host);
+            return done;
         }
         for position in positions {
             let example = self.order[position];
@@ -146,6 +156,12 @@ impl<'a> Batch<'a> {
     /// Prepares the row pass.
     pub fn begin_rows(&mut self) -> Result<(), TrainError> {
         let layer = self.model.first().layer;
+        #[cfg(feature = "host")]
+        if let Some(mut host) = self.host.take() {
+            let begun = host.begin_rows(layer.num_outputs(), &self.split().0);
+            self.host = Some(host);
+            return begun;
+        }
         layer.prepare_rows(&mut self.split().0)
     }
 
@@ -154,8 +170,8 @@ impl<'a> Batch<'a> {
         let rate = self.rate();
         let later = &mut params[self.model.first().weights().end..];
         #[cfg(feature = "host")]
-        if let Some(kernels) = crate::host::kernels() {
-            return crate::host::step_later(kernels, rate, self.buffers.gradients, later);
+        if let Some(host) = &self.host {
+            return host.step_later(rate, self.buffers.gradients, later);
         }
         for (param, gradient) in later.iter_mut().zip(&*self.buffers.gradients) {
             *param -= rate * gradient;
@@ -167,6 +183,12 @@ impl<'a> Batch<'a> {
         let layer = self.model.first().layer;
         let width = layer.num_outputs();
         let weights = &mut params[rows.start * width..rows.end * width];
+        #[cfg(feature = "host")]
+        if let Some(host) = self.host.take() {
+            host.update_rows(width, &self.split().0, rows, weights);
+            self.host = Some(host);
+            return;
+        }
         layer.update_rows(&mut self.split().0, rows, weights);
     }
 
@@ -189,12 +211,20 @@ impl<'a> Batch<'a> {
     pub fn visit_rows(&mut self, rule: Rule<'_, '_>, params: &mut [f32], rows: Range<usize>) {
         let (config, layer) = (self.config, self.model.first().layer);
         let width = layer.num_outputs();
+        #[cfg(feature = "host")]
+        let host = self.host.take();
         let (mut pass, later) = self.split();
         let mut update = Update::new(config, rule, later.state, later.scratch);
         let visit = &mut |row: usize, steps: &[f32]| {
             let first = row * width;
             update.visit(first, &mut params[first..first + width], steps);
         };
+        #[cfg(feature = "host")]
+        if let Some(host) = host {
+            host.visit_rows(width, &pass, rows, visit);
+            self.host = Some(host);
+            return;
+        }
         layer.visit_rows(&mut pass, rows, &mut later.steps[..width], visit);
     }
 

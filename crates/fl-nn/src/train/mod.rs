@@ -75,6 +75,9 @@ pub struct Trainer {
     steps_done: u32,
     carried: Carried,
     mean_loss: f32,
+    /// Vector instructions, and what they keep from step to step.
+    #[cfg(feature = "host")]
+    host: Option<Box<crate::host::Host>>,
 }
 
 impl Trainer {
@@ -106,6 +109,15 @@ impl Trainer {
             steps_done: 0,
             carried: Carried::new(),
             mean_loss: 0.0,
+            #[cfg(feature = "host")]
+            host: crate::host::Host::training(
+                model,
+                config.arithmetic,
+                config.local_epochs,
+                num_examples,
+                batch_size,
+            )
+            .map(Box::new),
         })
     }
 
@@ -231,7 +243,26 @@ impl Trainer {
             examples,
             order: &workspace.order[self.batch_begin..][..len],
             buffers: self.layout.cut(workspace.floats, workspace.ints),
+            #[cfg(feature = "host")]
+            host: self.host.take(),
         };
+        let next = self.advance_batch(&mut batch, params, budget, hook);
+        #[cfg(feature = "host")]
+        {
+            self.host = batch.host.take();
+        }
+        next
+    }
+
+    /// [`Trainer::advance`] within a batch.
+    fn advance_batch(
+        &mut self,
+        batch: &mut Batch<'_>,
+        params: &mut [f32],
+        budget: &mut usize,
+        hook: &mut Hook<'_>,
+    ) -> Result<TrainPhase, TrainError> {
+        let len = batch.order.len();
         match self.phase {
             TrainPhase::BeginBatch => {
                 batch.begin(params)?;
@@ -247,7 +278,7 @@ impl Trainer {
                     Ok(TrainPhase::BeginRows)
                 }
             }
-            _ => self.advance_update(&mut batch, params, budget, hook),
+            _ => self.advance_update(batch, params, budget, hook),
         }
     }
 

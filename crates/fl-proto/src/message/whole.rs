@@ -82,6 +82,12 @@ impl<'a> Section<'a> {
         Ok((Self { header, payload }, rest))
     }
 
+    /// The section as it came, header and payload.
+    #[cfg(feature = "alloc")]
+    pub fn octets(&self) -> alloc::vec::Vec<u8> {
+        [&self.header.emit()[..], self.payload].concat()
+    }
+
     /// Decodes the numbers into a buffer of exactly their count; `false` if the codec cannot read them.
     #[must_use]
     pub fn decode_into(&self, numbers: &mut [f32]) -> bool {

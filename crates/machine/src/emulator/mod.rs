@@ -3,14 +3,16 @@
 //! It is started stopped, before any guest is there, and asked over QMP to answer: then it has loaded all
 //! that the board makes it load. A jail is made of that, and tried in the same way.
 
+mod elf;
 mod needs;
+mod placed;
 mod trial;
 mod unused;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zfl_sandbox::{Contents, Jail};
 
@@ -33,8 +35,9 @@ pub struct Emulator {
     pub command: Vec<OsString>,
     /// Files of the host that its machines need.
     pub contents: Contents,
-    /// Libraries that no machine uses, emptied, by the paths under which the loader looks for them.
-    pub unused: BTreeMap<PathBuf, Vec<u8>>,
+    /// Its program and some libraries in a form that takes less memory of each machine, by the paths of the
+    /// files that they stand for. Good for a jail in which they work.
+    pub light: BTreeMap<PathBuf, Vec<u8>>,
     /// Reason for which it does not filter system calls.
     pub unfiltered: Option<String>,
 }
@@ -63,7 +66,7 @@ impl Emulator {
         let own = |word: &OsString| word != "-sandbox" && word != "-name";
         let mut command: Vec<OsString> = line.into_iter().take_while(own).collect();
         let mut contents = Contents::default();
-        let empty = unused::emptied(&mapped);
+        let mut light = unused::emptied(&mapped);
         contents.paths.extend(mapped);
         contents.paths.extend(needs::loaded(&command)?);
         contents.paths.extend(needs::data(&command)?);
@@ -74,13 +77,18 @@ impl Emulator {
             .copies
             .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
         command.extend(filter.iter().map(OsString::from));
-        let unused = contents.paths.iter().filter_map(|path| {
-            let empty = empty.get(&path.canonicalize().ok()?)?;
-            Some((path.clone(), empty.clone()))
+        if let Some(program) = command.first().map(Path::new)
+            && let (Ok(path), Ok(image)) = (program.canonicalize(), placed::placed(program))
+        {
+            light.insert(path, image);
+        }
+        let light = contents.paths.iter().filter_map(|path| {
+            let light = light.get(&path.canonicalize().ok()?)?;
+            Some((path.clone(), light.clone()))
         });
         Ok(Self {
             command,
-            unused: unused.collect(),
+            light: light.collect(),
             contents,
             unfiltered,
         })

@@ -54,7 +54,11 @@ pub(super) fn confine(
     lacks.extend(without.iter().map(|(what, why)| lack(what, why)));
     let emulators = tried
         .into_iter()
-        .map(|(board, emulator)| (board.name.clone(), emulator))
+        .map(|(board, mut emulator)| {
+            // They are in the jail.
+            emulator.light = BTreeMap::new();
+            (board.name.clone(), emulator)
+        })
         .collect();
     Ok(Confinement {
         emulators,
@@ -63,7 +67,7 @@ pub(super) fn confine(
     })
 }
 
-/// The best jail: with the libraries that no machine uses emptied, if all work so.
+/// The best jail: with the light forms of the emulators, if all work so.
 fn best<'a>(
     isolation: Isolation,
     contents: &Contents,
@@ -72,7 +76,7 @@ fn best<'a>(
 ) -> (Jail, Vec<(&'static str, String)>) {
     let mut light = contents.clone();
     for emulator in emulators {
-        light.copies.extend(emulator.unused.clone());
+        light.copies.extend(emulator.light.clone());
     }
     match Jail::best(isolation, &light, &works) {
         (jail, lacks) if lacks.is_empty() || isolation == Isolation::None => (jail, lacks),

@@ -9,7 +9,9 @@ macro_rules! table {
     ($table:ident, $features:literal, $vector:ty, $eight:ty) => {
         pub(in crate::host) static $table: $crate::host::simd::Kernels = {
             use $crate::host::list::List;
-            use $crate::host::simd::{GROUP, Kernels, kernels};
+            use $crate::host::pairs::{Line, Pairs};
+            use $crate::host::simd::kernels::{self, Sum};
+            use $crate::host::simd::{GROUP, Kernels, fixed};
             use $crate::train::AdamStep;
 
             #[target_feature(enable = $features)]
@@ -23,14 +25,14 @@ macro_rules! table {
                 unsafe { kernels::list_units::<$vector>(units, list) }
             }
             #[target_feature(enable = $features)]
-            fn add_rows(rows: &[f32], list: &List, sums: &mut [f32]) {
+            fn add_rows(rows: &[f32], list: &List, base: &[f32], sums: &mut [f32]) {
                 // SAFETY: as above.
-                unsafe { kernels::add_rows::<$vector>(rows, list, sums, None) }
+                unsafe { kernels::add_rows::<$vector>(rows, list, Sum::From(base), sums) }
             }
             #[target_feature(enable = $features)]
-            fn dots(rows: &[f32], deltas: &[f32], list: &List, below: &mut [f32]) {
+            fn dots(rows: &[f32], deltas: &[f32], list: &List, slopes: bool, below: &mut [f32]) {
                 // SAFETY: as above.
-                unsafe { kernels::dots::<$eight>(rows, deltas, list, below) }
+                unsafe { kernels::dots::<$eight>(rows, deltas, list, slopes, below) }
             }
             #[target_feature(enable = $features)]
             fn add_gradient(
@@ -63,6 +65,53 @@ macro_rules! table {
                 unsafe { kernels::step::<$vector>(rate, gradient, params) }
             }
             #[target_feature(enable = $features)]
+            fn list_pairs(octets: &[u8], pairs: &mut Pairs) {
+                // SAFETY: as above.
+                unsafe { fixed::list_pairs::<$vector>(octets, pairs) }
+            }
+            #[target_feature(enable = $features)]
+            fn add_pairs(
+                lines: &[Line],
+                list: (&[u32], &[u32]),
+                units: &[f32],
+                base: &[f32],
+                sums: &mut [f32],
+            ) {
+                // SAFETY: as above.
+                unsafe { fixed::add_pairs::<$vector>(lines, list, units, Some(base), sums) }
+            }
+            #[target_feature(enable = $features)]
+            fn subtract_pairs(
+                lines: &[Line],
+                list: (&[u32], &[u32]),
+                units: &[f32],
+                weights: &mut [f32],
+            ) {
+                // SAFETY: as above.
+                unsafe { fixed::add_pairs::<$vector>(lines, list, units, None, weights) }
+            }
+            #[target_feature(enable = $features)]
+            fn quantise(
+                values: &[f32],
+                places: Option<&[u32]>,
+                factor: f32,
+                units: &mut [f32],
+                lines: &mut [Line],
+            ) -> bool {
+                // SAFETY: as above.
+                unsafe { fixed::quantise::<$vector>(values, places, factor, units, lines) }
+            }
+            #[target_feature(enable = $features)]
+            fn exp(from: &[f32], max: f32, to: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::exp::<$vector>(from, max, to) }
+            }
+            #[target_feature(enable = $features)]
+            fn sigmoid(units: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::sigmoid::<$vector>(units) }
+            }
+            #[target_feature(enable = $features)]
             fn adam(
                 step: &AdamStep,
                 weights: &mut [f32],
@@ -83,12 +132,18 @@ macro_rules! table {
             Kernels {
                 list_octets: |a, b| unsafe { list_octets(a, b) },
                 list_units: |a, b| unsafe { list_units(a, b) },
-                add_rows: |a, b, c| unsafe { add_rows(a, b, c) },
-                dots: |a, b, c, d| unsafe { dots(a, b, c, d) },
+                add_rows: |a, b, c, d| unsafe { add_rows(a, b, c, d) },
+                dots: |a, b, c, d, e| unsafe { dots(a, b, c, d, e) },
                 add_gradient: |a, b, c, d, e| unsafe { add_gradient(a, b, c, d, e) },
                 step_rows: |a, b, c, d, e, f| unsafe { step_rows(a, b, c, d, e, f) },
                 step: |a, b, c| unsafe { step(a, b, c) },
                 adam: |a, b, c, d, e| unsafe { adam(a, b, c, d, e) },
+                list_pairs: |a, b| unsafe { list_pairs(a, b) },
+                add_pairs: |a, b, c, d, e| unsafe { add_pairs(a, b, c, d, e) },
+                subtract_pairs: |a, b, c, d| unsafe { subtract_pairs(a, b, c, d) },
+                quantise: |a, b, c, d, e| unsafe { quantise(a, b, c, d, e) },
+                sigmoid: |a| unsafe { sigmoid(a) },
+                exp: |a, b, c| unsafe { exp(a, b, c) },
                 transpose: |a, b, c| unsafe { transpose(a, b, c) },
             }
         };
@@ -151,13 +206,24 @@ macro_rules! blocks {
     };
 }
 
-/// `sums += sum_i x_i * rows[i]`, or, with a rate, `sums -= rate * sum_i x_i * rows[i]`.
+/// Use of a sum.
+#[derive(Clone, Copy)]
+pub(super) enum Sum<'a> {
+    /// It begins with these.
+    From(&'a [f32]),
+    /// It begins with what is there.
+    Go,
+    /// So many times it is subtracted from what is there.
+    Step(f32),
+}
+
+/// `sums += sum_i x_i * rows[i]`, as `sum` says.
 #[inline(always)]
 pub(super) unsafe fn add_rows<V: Vector>(
     rows: &[f32],
     list: &List,
+    sum: Sum<'_>,
     sums: &mut [f32],
-    rate: Option<f32>,
 ) {
     let vectors = sums.len().div_ceil(V::LANES);
     let blocks = vectors.div_ceil(V::SUMS);
@@ -169,7 +235,7 @@ pub(super) unsafe fn add_rows<V: Vector>(
         let at = begin * V::LANES;
         // SAFETY: the caller has the instructions, and the block ends with the sums or before.
         unsafe {
-            blocks!(count, V, (rows, list, sums, at, rate),
+            blocks!(count, V, (rows, list, sum, sums, at),
                 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
         }
         begin += count;
@@ -181,9 +247,9 @@ pub(super) unsafe fn add_rows<V: Vector>(
 unsafe fn block<V: Vector, const N: usize>(
     rows: &[f32],
     list: &List,
+    sum: Sum<'_>,
     sums: &mut [f32],
     at: usize,
-    rate: Option<f32>,
 ) {
     if N > V::SUMS {
         return;
@@ -194,10 +260,11 @@ unsafe fn block<V: Vector, const N: usize>(
     let sums = sums[at..at + last + head].as_mut_ptr();
     // SAFETY: the slices end behind the head of the last vector.
     unsafe {
-        let mut totals = [V::splat(0.0); N];
-        if rate.is_none() {
-            totals = load(sums, head);
-        }
+        let mut totals: [V; N] = match sum {
+            Sum::From(base) => load(base[at..][..last + head].as_ptr(), head),
+            Sum::Go => load(sums, head),
+            Sum::Step(_) => [V::splat(0.0); N],
+        };
         for (&index, &x) in list.indices().iter().zip(list.values()) {
             let row = &rows[index as usize * width..][..width];
             let (row, x) = (row[at..].as_ptr(), V::splat(x));
@@ -207,7 +274,7 @@ unsafe fn block<V: Vector, const N: usize>(
             let row = V::load_head(row.add(last), head);
             totals[N - 1] = totals[N - 1].add(x.mul(row));
         }
-        if let Some(rate) = rate {
+        if let Sum::Step(rate) = sum {
             let (rate, old): (V, [V; N]) = (V::splat(rate), load(sums, head));
             for n in 0..N {
                 totals[n] = old[n].sub(rate.mul(totals[n]));
@@ -238,17 +305,23 @@ unsafe fn load<V: Vector, const N: usize>(from: *const f32, head: usize) -> [V; 
 const SIDE: usize = 8;
 
 #[inline(always)]
-pub(super) unsafe fn dots<E: Eight>(rows: &[f32], deltas: &[f32], list: &List, below: &mut [f32]) {
+pub(super) unsafe fn dots<E: Eight>(
+    rows: &[f32],
+    deltas: &[f32],
+    list: &List,
+    slopes: bool,
+    below: &mut [f32],
+) {
+    let has_slopes = slopes;
     let width = deltas.len();
     let (chunks, rest) = deltas.as_chunks::<8>();
     let whole = 8 * chunks.len();
     for (indices, slopes) in list.indices().chunks(SIDE).zip(list.values().chunks(SIDE)) {
         // Missing rows are the first again.
-        let row_of = |side: usize| {
-            let index = indices[if side < indices.len() { side } else { 0 }];
-            &rows[index as usize * width..][..width]
-        };
-        let side: [&[f32]; SIDE] = std::array::from_fn(row_of);
+        let mut side = [&rows[indices[0] as usize * width..][..width]; SIDE];
+        for (row, &index) in side.iter_mut().zip(indices) {
+            *row = &rows[index as usize * width..][..width];
+        }
         // SAFETY: every row has `width` numbers, of which `whole` are in chunks of eight.
         let products = unsafe {
             let mut sums = [E::zero(); SIDE];
@@ -265,7 +338,7 @@ pub(super) unsafe fn dots<E: Eight>(rows: &[f32], deltas: &[f32], list: &List, b
         for ((&index, &slope), (&product, row)) in indices.iter().zip(slopes).zip(products) {
             let rest = row[whole..].iter().zip(rest);
             let product = rest.fold(product, |sum, (&a, &b)| sum + a * b);
-            below[index as usize] = slope * product;
+            below[index as usize] = if has_slopes { slope * product } else { product };
         }
     }
 }
@@ -284,7 +357,7 @@ pub(super) unsafe fn add_gradient<V: Vector>(
         // SAFETY: the caller has the instructions.
         unsafe {
             list_units::<V>(&column[..count], list);
-            add_rows::<V>(deltas, list, row, None);
+            add_rows::<V>(deltas, list, Sum::Go, row);
         }
     }
 }
@@ -305,7 +378,7 @@ pub(super) unsafe fn step_rows<V: Vector>(
             list_octets::<V>(column, list);
             // A gradient of zero moves nothing.
             if !list.indices().is_empty() {
-                add_rows::<V>(deltas, list, row, Some(rate));
+                add_rows::<V>(deltas, list, Sum::Step(rate), row);
             }
         }
     }
@@ -317,12 +390,9 @@ pub(super) unsafe fn transpose<V: Vector>(
     columns: &mut [u8],
     stride: usize,
 ) {
-    let mut found = [[0; GROUP]; GROUP];
-    // SAFETY: the caller has the instructions.
-    unsafe { V::columns(rows, &mut found) };
-    for (column, found) in columns.chunks_mut(stride).zip(&found) {
-        column[..GROUP].copy_from_slice(found);
-    }
+    assert!(columns.len() >= (GROUP - 1) * stride + GROUP);
+    // SAFETY: the last column ends within the slice, and the caller has the instructions.
+    unsafe { V::columns(rows, columns.as_mut_ptr(), stride) };
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@
 //! [`crate::kernels::matrix`] defines), so the order within a sum is the scalar one. Multiplication and
 //! addition stay two instructions with two roundings.
 
+mod fixed;
 mod kernels;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -24,6 +25,7 @@ pub(super) use neon::NEON;
 pub(super) use x86::{AVX2, AVX512};
 
 use super::list::List;
+use super::pairs::{Line, Pairs};
 use crate::train::AdamStep;
 
 /// Examples whose gradients are added in one go.
@@ -36,22 +38,23 @@ pub(crate) const GROUP: usize = 16;
 pub(crate) const CHUNK: usize = 64;
 
 /// The kernels of one level.
+#[derive(Debug)]
 pub(crate) struct Kernels {
     /// Lists the octets of an input that are not zero, as shares of 255.
     pub list_octets: fn(input: &[u8], list: &mut List),
     /// Lists the numbers that are not zero.
     pub list_units: fn(units: &[f32], list: &mut List),
-    /// `sums += sum_i x_i * rows[i]` over a list, in its order.
+    /// `sums = base + sum_i x_i * rows[i]` over a list, in its order.
     ///
     /// # Shapes
-    /// `rows`: row-major `[_, width]`; `sums`: `[width]`.
-    pub add_rows: fn(rows: &[f32], list: &List, sums: &mut [f32]),
+    /// `rows`: row-major `[_, width]`; `base`, `sums`: `[width]`.
+    pub add_rows: fn(rows: &[f32], list: &List, base: &[f32], sums: &mut [f32]),
     /// `below[i] = slope_i * (rows[i] . deltas)` over a list of slopes, each product in the order of
-    /// [`crate::kernels::matrix`].
+    /// [`crate::kernels::matrix`]; without slopes only the list's places count.
     ///
     /// # Shapes
     /// `rows`: row-major `[_, width]`; `deltas`: `[width]`.
-    pub dots: fn(rows: &[f32], deltas: &[f32], list: &List, below: &mut [f32]),
+    pub dots: fn(rows: &[f32], deltas: &[f32], list: &List, slopes: bool, below: &mut [f32]),
     /// `gradient[i] += sum_n columns[i][n] * deltas[n]`, zeros of `columns` left out.
     ///
     /// # Shapes
@@ -71,6 +74,33 @@ pub(crate) struct Kernels {
         weights: &mut [f32],
         list: &mut List,
     ),
+    /// Adds the list of the pairs of octets that are not both zero.
+    pub list_pairs: fn(octets: &[u8], pairs: &mut Pairs),
+    /// `sums = base + units * sum` of pairs of octets times pairs of rows, exactly.
+    ///
+    /// # Shapes
+    /// `lines`: tiles of as many lines as there are pairs of rows; `list`: places and pairs; `units`, `base`,
+    /// `sums`: `[width]`.
+    pub add_pairs:
+        fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], base: &[f32], sums: &mut [f32]),
+    /// `weights -= units * sum`, likewise.
+    pub subtract_pairs:
+        fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], weights: &mut [f32]),
+    /// Rounds a matrix to integers, its row `n` taken from `places[n]`; false if it is not finite.
+    ///
+    /// # Shapes
+    /// `values`: `[rows, width]`; `units`: `[width]`; `lines`: tiles of `rows / 2`, rounded up.
+    pub quantise: fn(
+        values: &[f32],
+        places: Option<&[u32]>,
+        factor: f32,
+        units: &mut [f32],
+        lines: &mut [Line],
+    ) -> bool,
+    /// `to = exp(from - max)` with the bits of the `libm` crate.
+    pub exp: fn(from: &[f32], max: f32, to: &mut [f32]),
+    /// `z = 1 / (1 + exp(-z))`, likewise.
+    pub sigmoid: fn(units: &mut [f32]),
     /// `params -= rate * gradient`.
     pub step: fn(rate: f32, gradient: &[f32], params: &mut [f32]),
     /// One step of Adam.
@@ -109,10 +139,74 @@ trait Vector: Copy {
     /// Writes the lanes that are not zero and their places from `first` on, and tells how many; all lanes
     /// of both targets may be written.
     unsafe fn pack(self, first: u32, indices: *mut u32, values: *mut f32) -> usize;
+    /// A tile of exact sums as f32.
+    type Tile: AsRef<[Self]>;
+
+    unsafe fn abs(self) -> Self;
+    /// The larger of the bits as integers.
+    unsafe fn max_bits(self, other: Self) -> Self;
+    /// The low halves of the lanes, and those of `other` above them.
+    unsafe fn halves(self, other: Self) -> Self;
+    /// [`Vector::pack`] of pairs of octets, twice as many octets as lanes.
+    unsafe fn pack_pairs(from: *const u8, first: u32, indices: *mut u32, values: *mut u32)
+    -> usize;
+    /// Sums of pairs of octets times the lines at their places.
+    unsafe fn weigh(tile: *const Line, indices: &[u32], octets: &[u32]) -> Self::Tile;
+    /// The whole part towards zero, as f32.
+    unsafe fn whole(self) -> Self;
+    /// Two to the power of a whole number of -126..=127.
+    unsafe fn power_of_two(self) -> Self;
+    /// All bits where `self < other`, else none.
+    unsafe fn below(self, other: Self) -> Self;
+    /// `yes` where this has all bits, `no` where it has none.
+    unsafe fn choose(self, yes: Self, no: Self) -> Self;
+    /// The smaller; `other` where one is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+    /// The larger; `other` where one is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// `exp` by the steps of `libm::expf`, for every number.
+    #[inline(always)]
+    unsafe fn exp(self) -> Self {
+        let bits = |bits| f32::from_bits(bits);
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let number = |value| Self::splat(value);
+            let (zero, one) = (number(0.0), number(1.0));
+            let magnitude = self.abs();
+            let negative = self.below(zero);
+            // The multiple of ln 2: none below half of it, one up to one and a half.
+            let half = negative.choose(number(-0.5), number(0.5));
+            let many = self.mul(number(bits(0x3fb8_aa3b))).add(half);
+            let many = many.max(number(-160.0)).min(number(160.0)).whole();
+            let few = negative.choose(number(-1.0), one);
+            let k = number(bits(0x3f85_1592)).below(magnitude).choose(many, few);
+            let k = number(bits(0x3eb1_7218)).below(magnitude).choose(k, zero);
+            let high = self.sub(k.mul(number(bits(0x3f31_7200))));
+            let low = k.mul(number(bits(0x35bf_be8e)));
+            let x = high.sub(low);
+            let square = x.mul(x);
+            let p = number(1.666_662_5e-1).add(square.mul(number(-2.766_733_3e-3)));
+            let c = x.sub(square.mul(p));
+            let y = x.mul(c).div(number(2.0).sub(c)).sub(low).add(high);
+            let y = one.add(y);
+            // In two steps, of which the first is exact and the second rounds what is subnormal.
+            let first = k.max(number(-100.0)).min(number(127.0));
+            let y = y.mul(first.power_of_two()).mul(k.sub(first).power_of_two());
+            let y = number(bits(0x3900_0000))
+                .below(magnitude)
+                .choose(y, one.add(self));
+            let y = number(bits(0xc2cf_f1b5)).below(self).choose(y, zero);
+            let y = self
+                .below(number(bits(0x42b1_7218)))
+                .choose(y, number(f32::INFINITY));
+            // A NaN is below nothing.
+            self.below(number(f32::INFINITY)).choose(y, self)
+        }
+    }
     /// Bit `i` is set where octet `i` is not zero.
     unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64;
-    /// Columns of a matrix of octets.
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]);
+    /// Writes the columns of a matrix of octets `stride` apart.
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize);
 }
 
 /// Eight partial sums of a dot product.

@@ -8,6 +8,8 @@
 use core::arch::aarch64::*;
 
 use super::kernels::table;
+use crate::host::pairs::Line;
+
 use super::{CHUNK, Eight, GROUP, Vector};
 
 table!(NEON, "neon", float32x4_t, Halves);
@@ -15,6 +17,96 @@ table!(NEON, "neon", float32x4_t, Halves);
 impl Vector for float32x4_t {
     const LANES: usize = 4;
     const SUMS: usize = 16;
+
+    type Tile = [Self; 4];
+
+    #[inline(always)]
+    unsafe fn abs(self) -> Self {
+        unsafe { vabsq_f32(self) }
+    }
+    #[inline(always)]
+    unsafe fn max_bits(self, other: Self) -> Self {
+        unsafe {
+            let (a, b) = (vreinterpretq_s32_f32(self), vreinterpretq_s32_f32(other));
+            vreinterpretq_f32_s32(vmaxq_s32(a, b))
+        }
+    }
+    #[inline(always)]
+    unsafe fn halves(self, other: Self) -> Self {
+        unsafe {
+            let high = vreinterpretq_u32_f32(other);
+            // Inserts the other's bits above sixteen of this.
+            vreinterpretq_f32_u32(vsliq_n_u32::<16>(vreinterpretq_u32_f32(self), high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pack_pairs(
+        from: *const u8,
+        first: u32,
+        indices: *mut u32,
+        values: *mut u32,
+    ) -> usize {
+        unsafe {
+            let mut count = 0;
+            for n in 0..4 {
+                let pair = u32::from(*from.add(2 * n)) | u32::from(*from.add(2 * n + 1)) << 16;
+                *indices.add(count) = first + n as u32;
+                *values.add(count) = pair;
+                count += usize::from(pair != 0);
+            }
+            count
+        }
+    }
+    #[inline(always)]
+    unsafe fn weigh(tile: *const Line, indices: &[u32], octets: &[u32]) -> Self::Tile {
+        unsafe {
+            let mut sums = [vdupq_n_s32(0); 4];
+            for (&index, &octets) in indices.iter().zip(octets) {
+                let line: *const i16 = tile.add(index as usize).cast();
+                let octets = vreinterpretq_s16_u32(vdupq_n_u32(octets));
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    let pairs = vld1q_s16(line.add(8 * n));
+                    let low = vmull_s16(vget_low_s16(pairs), vget_low_s16(octets));
+                    let high = vmull_high_s16(pairs, octets);
+                    *sum = vaddq_s32(*sum, vpaddq_s32(low, high));
+                }
+            }
+            let [a, b, c, d] = sums;
+            [
+                vcvtq_f32_s32(a),
+                vcvtq_f32_s32(b),
+                vcvtq_f32_s32(c),
+                vcvtq_f32_s32(d),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn whole(self) -> Self {
+        unsafe { vcvtq_f32_s32(vcvtq_s32_f32(self)) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        unsafe {
+            let biased = vaddq_s32(vcvtq_s32_f32(self), vdupq_n_s32(127));
+            vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    unsafe fn below(self, other: Self) -> Self {
+        unsafe { vreinterpretq_f32_u32(vcltq_f32(self, other)) }
+    }
+    #[inline(always)]
+    unsafe fn choose(self, yes: Self, no: Self) -> Self {
+        unsafe { vbslq_f32(vreinterpretq_u32_f32(self), yes, no) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        unsafe { self.below(other).choose(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { other.below(self).choose(self, other) }
+    }
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -94,7 +186,7 @@ impl Vector for float32x4_t {
         octets.iter().enumerate().map(bit).sum()
     }
     #[inline(always)]
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize) {
         unsafe {
             let mut now = [vdupq_n_u8(0); GROUP];
             for (now, row) in now.iter_mut().zip(rows) {
@@ -109,8 +201,8 @@ impl Vector for float32x4_t {
                     now[2 * i + 1] = vzip2q_u8(a, b);
                 }
             }
-            for (column, now) in to.iter_mut().zip(now) {
-                vst1q_u8(column.as_mut_ptr(), now);
+            for (n, now) in now.into_iter().enumerate() {
+                vst1q_u8(to.add(n * stride), now);
             }
         }
     }
