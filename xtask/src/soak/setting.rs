@@ -155,10 +155,7 @@ fn rules(random: &mut Random, algorithm: &str, toml: &mut String) -> String {
         *toml += &(line + "\n");
     };
     if random.in_hundred(30) {
-        choose(format!(
-            "encoding_up = \"{}\"",
-            random.one_of(&ENCODINGS)
-        ));
+        choose(format!("encoding_up = \"{}\"", random.one_of(&ENCODINGS)));
     }
     if random.in_hundred(15) {
         choose(format!(
