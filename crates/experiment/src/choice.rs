@@ -60,6 +60,7 @@ choices! {
         Bridge "bridge" "A bridge and a tap per device, in namespaces of their own",
         Switch "switch" "A switch of zfl's own, which can lose, delay, cut and record, in namespaces of their own",
         User "user" "QEMU's own network per device; needs no privilege",
+        Loopback "loopback" "Sockets on this machine's loopback, for native devices, which otherwise exchange in process",
     }
     Places {
         Grid "grid" "A square, filled row by row, with the gateway in its middle",
@@ -155,6 +156,7 @@ pub enum Network {
     Bridge,
     Switch,
     User,
+    Loopback,
 }
 
 impl From<Network> for NetworkMode {
@@ -164,6 +166,8 @@ impl From<Network> for NetworkMode {
             Network::Bridge => Self::Bridge,
             Network::Switch => Self::Switch,
             Network::User => Self::User,
+            // That of native devices, which ask for no mode.
+            Network::Loopback => Self::Auto,
         }
     }
 }

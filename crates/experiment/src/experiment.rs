@@ -267,7 +267,8 @@ impl Experiment {
             |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network());
+        let network = Some(settings.network());
+        experiment.network = network.filter(|&one| emulated || one == Network::Loopback);
         experiment.mesh_radio = Radio::resolve(settings, root)?;
         let radio = experiment.mesh_radio.as_ref();
         experiment.radio = radio.and(settings.radio.clone());

@@ -5,8 +5,8 @@
 //! of its own for each. What it knows itself it answers itself: `/ready` never goes on the air.
 //!
 //! All of it runs on one thread. Simulated time passes only while messages are on their way, never while
-//! the aggregator thinks; and the `/start` of a round are on their way together ([`MeshFleet::expect`]). So the
-//! course of a run in simulated time follows from its seed.
+//! the aggregator thinks; and the `/start` of a round are on their way together ([`MeshFleet::expect`]). So no
+//! clock of the host has a say in what is on the air during a round.
 
 #![forbid(unsafe_code)]
 

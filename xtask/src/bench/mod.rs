@@ -11,15 +11,17 @@ mod bodies;
 mod dashboard;
 mod faults;
 mod fleet;
+mod kernels;
 mod kill;
 mod links;
 pub mod machine;
 mod proc;
 mod results;
+mod scale;
 pub mod table;
 
 use crate::{GuestBody, guest, project, run, setup};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use machine::Machine;
 use results::Run;
@@ -63,8 +65,12 @@ enum What {
     Kill,
     /// The same experiment in every body and on every board
     Bodies,
+    /// Fleets of 50 to 2,000 devices, as far as they fit, and up to 100,000 natives: boot, join, rounds
+    Scale,
     /// Cost of the dashboard: pairs of runs of 200 devices, with it and without
     Dashboard,
+    /// Training natively, an example at a time, beside a C of the same arithmetic
+    Kernels,
 }
 
 impl What {
@@ -75,7 +81,9 @@ impl What {
             Self::Fleet => "fleet",
             Self::Kill => "kill",
             Self::Bodies => "bodies",
+            Self::Scale => "scale",
             Self::Dashboard => "dashboard",
+            Self::Kernels => "kernels",
         }
     }
 
@@ -83,6 +91,7 @@ impl What {
     fn page(self) -> &'static str {
         match self {
             Self::Links => "docs/network.md",
+            Self::Scale => "docs/performance.md",
             _ => "docs/benchmarks.md",
         }
     }
@@ -93,24 +102,12 @@ impl What {
 /// # Errors
 /// If something cannot be built, a run fails, or the page has no place for the table.
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    setup::qemu()?;
-    guest::build(Some(GuestBody::Bare), None)?;
-    let bench = Bench {
-        zfl: run::build_zfl()?,
-        folder: project::target_dir().join("bench").join(args.what.name()),
-        quick: args.quick,
+    let folder = project::target_dir().join("bench").join(args.what.name());
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (machine, measured) = match args.what {
+        What::Kernels => (Machine::here()?, kernels::measure(&folder, args.quick)?),
+        what => of_runs(what, folder, args.quick)?,
     };
-    fs::create_dir_all(&bench.folder)
-        .with_context(|| format!("cannot make {}", bench.folder.display()))?;
-    let machine = Machine::here()?;
-    let measured = match args.what {
-        What::Links => links::measure(&bench),
-        What::Faults => faults::measure(&bench),
-        What::Fleet => fleet::measure(&bench),
-        What::Kill => kill::measure(&bench),
-        What::Bodies => bodies::measure(&bench),
-        What::Dashboard => dashboard::measure(&bench),
-    }?;
     let what = args.what.name();
     let text = format!("{}\n\n{measured}", machine.describe(what)?);
     println!("\n{text}");
@@ -124,6 +121,26 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         println!("written into {}", args.what.page());
     }
     Ok(())
+}
+
+/// Measures what takes runs of zfl.
+fn of_runs(what: What, folder: PathBuf, quick: bool) -> Result<(Machine, String)> {
+    setup::qemu()?;
+    guest::build(Some(GuestBody::Bare), None)?;
+    let zfl = run::build_zfl()?;
+    let bench = Bench { zfl, folder, quick };
+    let machine = Machine::here()?;
+    let measured = match what {
+        What::Links => links::measure(&bench),
+        What::Faults => faults::measure(&bench),
+        What::Fleet => fleet::measure(&bench),
+        What::Kill => kill::measure(&bench),
+        What::Bodies => bodies::measure(&bench),
+        What::Scale => scale::measure(&bench),
+        What::Dashboard => dashboard::measure(&bench),
+        What::Kernels => bail!("kernels take no runs"),
+    }?;
+    Ok((machine, measured))
 }
 
 /// Common parts of the benchmarks.
@@ -142,17 +159,28 @@ impl Bench {
 
     /// Runs `zfl run` with these arguments to its end, and expects that every round completes.
     fn run(&self, name: &str, arguments: &str) -> Result<Run> {
+        self.try_run(name, arguments)?
+            .map_err(|why| anyhow!("zfl run {arguments} is refused: {why}"))
+    }
+
+    /// The same; a run that zfl refuses to start is no error, and gives the reason.
+    fn try_run(&self, name: &str, arguments: &str) -> Result<Result<Run, String>> {
+        /// Status of a run that was refused.
+        const REFUSED: i32 = 2;
         let load = machine::load_average()?;
         println!("{name}: zfl run {arguments}");
         let (mut child, out) = self.start(name, arguments)?;
         let status = finish(&mut child)?;
-        if !status.success() {
-            bail!(
-                "zfl run {arguments} failed ({status}): see {}",
-                out.with_extension("err").display()
-            );
+        let said = out.with_extension("err");
+        if status.code() == Some(REFUSED) {
+            let why = fs::read_to_string(&said)?;
+            return Ok(Err(why.lines().last().unwrap_or_default().to_owned()));
         }
-        Run::read(&out, load)
+        if !status.success() {
+            let said = said.display();
+            bail!("zfl run {arguments} failed ({status}): see {said}");
+        }
+        Run::read(&out, load).map(Ok)
     }
 
     /// Starts `zfl run`, without a dashboard unless the arguments have one; returns it with its run

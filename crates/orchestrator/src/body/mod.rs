@@ -8,7 +8,7 @@ mod session;
 
 pub(crate) use emulated::Emulated;
 pub(crate) use leaf::Leaf;
-pub(crate) use native::Native;
+pub(crate) use native::{NO_SHELL, Native, Pool};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -39,6 +39,10 @@ pub(crate) const CHUNK: usize = 64;
 
 /// The kernels of one level.
 #[derive(Debug)]
+#[allow(
+    clippy::type_complexity,
+    reason = "functions, whose arguments are named"
+)]
 pub(crate) struct Kernels {
     /// Lists the octets of an input that are not zero, as shares of 255.
     pub list_octets: fn(input: &[u8], list: &mut List),
@@ -205,8 +209,8 @@ trait Vector: Copy {
     }
     /// Bit `i` is set where octet `i` is not zero.
     unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64;
-    /// Columns of a matrix of octets.
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]);
+    /// Writes the columns of a matrix of octets `stride` apart.
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize);
 }
 
 /// Eight partial sums of a dot product.
