@@ -251,6 +251,27 @@ fn the_seed_decides_the_model() {
     assert_ne!(with_seed("5"), with_seed("6"));
 }
 
+/// The model of a run with these flags beside, and its exchange.
+fn in_some_exchange(more: &str) -> (String, serde_json::Value) {
+    let flags = "--clients 9 --rounds 3 --clients-per-round 5 --dashboard off --strategy scaffold";
+    let flags: Vec<&str> = flags.split(' ').chain(more.split_whitespace()).collect();
+    let run = Run::succeeds(&small(&flags));
+    (run.model(), run.summary()["network"].clone())
+}
+
+#[test]
+fn the_model_depends_neither_on_the_exchange_nor_on_the_number_of_threads() {
+    let (model, network) = in_some_exchange("");
+    assert_eq!(network, "in process (no sockets)");
+    for threads in ["1", "5"] {
+        let (of_threads, _) = in_some_exchange(&format!("--threads {threads}"));
+        assert_eq!(of_threads, model, "{threads} threads");
+    }
+    let (of_sockets, network) = in_some_exchange("--network loopback");
+    assert_eq!(of_sockets, model);
+    assert_eq!(network, "loopback (a socket per stream)");
+}
+
 #[test]
 fn it_learns() {
     let run = Run::succeeds(&["--body", "native", "--clients", "4", "--rounds", "4"]);
@@ -303,7 +324,8 @@ fn server_and_client_are_two_processes() {
 /// A stranger on this machine comes before the devices do, and after them, for the ID of each.
 #[test]
 fn nobody_joins_in_place_of_a_device_of_the_run() {
-    let flags = ["--clients", "3", "--rounds", "6", "--dashboard", "off"];
+    let flags = "--clients 3 --rounds 6 --dashboard off --network loopback";
+    let flags: Vec<&str> = flags.split(' ').collect();
     let run = Live::start(&small(&flags));
     let address = wait_until("the aggregator's address", Duration::from_secs(60), || {
         let events = fs::read_to_string(run.out().join("events.jsonl")).ok()?;

@@ -213,7 +213,7 @@ fn hangs_at(what: &str, event: impl Fn(&Value) -> bool) {
         "--ready-deadline",
         "20",
         "--deadline",
-        "60",
+        "600",
         "--watchdog",
         "10",
         "--dashboard",

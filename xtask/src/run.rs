@@ -28,7 +28,13 @@ struct Kind {
 /// # Errors
 /// If the arguments are refused, or something cannot be set up or built.
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
+    // Without arguments nothing can be refused, and bare firmware is what is wanted where no Zephyr is: it is
+    // built beside zfl, whose last crates leave a processor idle.
+    let beside = (args.is_empty() && zephyr::check().is_err())
+        .then(|| std::thread::spawn(|| guest::build(Some(GuestBody::Bare), None)));
     let zfl = build_zfl()?;
+    // What went wrong there goes wrong again below, and is told then.
+    let _ = beside.map(std::thread::JoinHandle::join);
     // Nothing is prepared for what starts nothing.
     if !has_flag(args, &["--help", "-h", "--dry-run"]) {
         // Arguments are checked before anything is installed for them.

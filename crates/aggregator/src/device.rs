@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::broadcast::{Form, Pieces};
@@ -139,11 +140,26 @@ impl Devices {
             .header(header::CONNECTION, "close")
             .body(body)
             .map_err(|error| DeviceError::Connection(error.to_string()))?;
+        let no_way = |error: std::io::Error| DeviceError::Connection(cause(&error));
+        if let Some((lines, number)) = self.shared.lines().zip(zfl_pipe::number_of(device)) {
+            let stream = lines.dial(number).map_err(no_way)?;
+            return self.send(id, stream, request).await;
+        }
         let stream = zfl_clock::timeout(CONNECT, TcpStream::connect(device)).await;
         let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(|error| DeviceError::Connection(cause(&error)))?;
+        let stream = stream.map_err(no_way)?;
         // Whether the system takes this is a matter of speed only.
         let _ = stream.set_nodelay(true);
+        self.send(id, stream, request).await
+    }
+
+    /// Sends a request by a stream of its own, and returns the answer.
+    async fn send(
+        &self,
+        id: u32,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        request: Request<Pieces>,
+    ) -> Result<(StatusCode, Bytes), DeviceError> {
         let stream = Counted::new(stream, Tally::of(self.shared.clone(), id));
         let broken = |error: hyper::Error| DeviceError::Connection(cause(&error));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))

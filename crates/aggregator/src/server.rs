@@ -30,7 +30,7 @@ use crate::memory;
 use crate::probe::{self, Progress};
 use crate::refusals;
 use crate::rounds::Rounds;
-use crate::serve::{limits, serve};
+use crate::serve::{Entrance, limits, serve};
 use crate::shared::Shared;
 use crate::traffic::Ledger;
 
@@ -159,21 +159,23 @@ impl Server {
     ///
     /// # Errors
     /// If it cannot serve at all; a run that failed is a [`TrainingSummary`] that says so.
-    pub async fn run(mut self, listener: TcpListener) -> Result<TrainingSummary> {
+    pub async fn run(mut self, entrance: impl Into<Entrance>) -> Result<TrainingSummary> {
         let shared = self.rounds.shared.clone();
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
+        let entrance = entrance.into();
+        let address = entrance.address()?;
+        if let Entrance::InProcess(door) = &entrance {
+            shared.reach_by(door.lines());
+        }
         let (over, serve_until) = oneshot::channel();
         let counting = tokio::spawn(refusals::tell_counted(shared.clone()));
-        let serving = tokio::spawn(serve(listener, shared.clone(), self.limits, serve_until));
+        let serving = tokio::spawn(serve(entrance, shared.clone(), self.limits, serve_until));
         let (clients, rounds) = (shared.config.clients, shared.config.rounds);
         let began = shared.log.elapsed_s();
         shared.log.emit(Event::RunStarted {
             clients,
             rounds,
             attackers: shared.config.attackers.keys().copied().collect(),
-            address: address.to_string(),
+            address,
         });
         let outcome = match self.rounds.run().await {
             Ok(()) => self.rounds.test_classes().await,

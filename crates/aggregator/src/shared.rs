@@ -20,6 +20,7 @@ use fl_round::{
 };
 use tokio::sync::{mpsc, watch};
 use zfl_clock::Instant;
+use zfl_pipe::Lines;
 use zfl_run_dir::{Chosen, ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
@@ -55,6 +56,8 @@ pub struct Refusal(pub StatusCode, pub String);
 /// The state of a run.
 pub struct Shared {
     hooks: OnceLock<Arc<dyn RoundHooks>>,
+    /// Way to devices of this process.
+    lines: OnceLock<Lines>,
     pub(crate) config: Config,
     pub(crate) train: Arc<Dataset>,
     pub(crate) partition: Partition,
@@ -159,6 +162,7 @@ impl Shared {
         let (wake, woken) = watch::channel(None);
         let shared = Self {
             hooks: OnceLock::new(),
+            lines: OnceLock::new(),
             config,
             train: train.into(),
             partition,
@@ -183,6 +187,16 @@ impl Shared {
     /// Sets whom to ask about the fleet; the first one stays.
     pub(crate) fn watch_with(&self, hooks: Arc<dyn RoundHooks>) {
         let _ = self.hooks.set(hooks);
+    }
+
+    /// Says how devices of this process are reached; the first way stays.
+    pub(crate) fn reach_by(&self, lines: Lines) {
+        let _ = self.lines.set(lines);
+    }
+
+    /// Way to devices of this process, if there are any.
+    pub(crate) fn lines(&self) -> Option<&Lines> {
+        self.lines.get()
     }
 
     /// Hooks of whoever runs the fleet, if anybody does.

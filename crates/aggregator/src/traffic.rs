@@ -1,4 +1,5 @@
-//! HTTP bytes of each client, counted at the sockets: what was read and written, heads and all.
+//! HTTP bytes of each client, counted at the streams: what was read and written, heads and all. A stream in process
+//! carries the same bytes as a socket, and they count the same.
 //!
 //! A connection that the aggregator makes is for a client from the start. One that it takes is
 //! nobody's until its request has named a client, which then gets what came before, too; bytes of
@@ -12,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use zfl_run_dir::{ClientRecord, Traffic};
 
 use crate::log::lock;
@@ -140,15 +140,15 @@ impl Ledger {
     }
 }
 
-/// A socket that counts: what is read is up, what is written is down.
+/// A stream that counts: what is read is up, what is written is down.
 #[derive(Debug)]
-pub(crate) struct Counted {
-    stream: TcpStream,
+pub(crate) struct Counted<S> {
+    stream: S,
     tally: Arc<Tally>,
 }
 
-impl Counted {
-    pub fn new(stream: TcpStream, tally: Arc<Tally>) -> Self {
+impl<S> Counted<S> {
+    pub fn new(stream: S, tally: Arc<Tally>) -> Self {
         Self { stream, tally }
     }
 
@@ -161,7 +161,7 @@ impl Counted {
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -174,7 +174,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -60,6 +60,7 @@ choices! {
         Bridge "bridge" "A bridge and a tap per device, in namespaces of their own",
         Switch "switch" "A switch of zfl's own, which can lose, delay, cut and record, in namespaces of their own",
         User "user" "QEMU's own network per device; needs no privilege",
+        Loopback "loopback" "Sockets on this machine's loopback, for native devices, which otherwise exchange in process",
     }
     EdgeSums {
         Exact "exact" "Integers without any rounding: the model of a run without edges, to the bit",
@@ -141,6 +142,7 @@ pub enum Network {
     Bridge,
     Switch,
     User,
+    Loopback,
 }
 
 impl From<Network> for NetworkMode {
@@ -150,6 +152,8 @@ impl From<Network> for NetworkMode {
             Network::Bridge => Self::Bridge,
             Network::Switch => Self::Switch,
             Network::User => Self::User,
+            // That of native devices, which ask for no mode.
+            Network::Loopback => Self::Auto,
         }
     }
 }

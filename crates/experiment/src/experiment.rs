@@ -251,7 +251,8 @@ impl Experiment {
             |a, b| a.asked() == b.asked(),
         );
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
-        experiment.network = emulated.then(|| settings.network());
+        let network = Some(settings.network());
+        experiment.network = network.filter(|&one| emulated || one == Network::Loopback);
         experiment.time = match settings.time() {
             Time::Estimate => Some(Time::Estimate),
             _ => counted.then_some(Time::Icount),

@@ -140,6 +140,8 @@ pub fn resolve(
         .collect::<Result<_, _>>()?;
     if groups.iter().all(|group| group.board.is_none()) {
         native::fleet(settings)?;
+    } else {
+        native::only(settings)?;
     }
     Ok(groups)
 }

@@ -44,15 +44,18 @@ impl NotNative {
                 "native devices share this process's memory: leave memory_mib out, or take --body bare"
             }
             Self::Link => {
-                "native devices use this machine's loopback, which loses and delays nothing: leave \
-                 --link, --loss and --delay out, or take --body bare"
+                "native devices have no link that could lose or delay: leave --link, --loss and --delay \
+                 out, or take --body bare"
             }
             Self::Speed => "native devices run at the host's speed: leave --mips and throttle out",
             Self::Time => {
                 "native devices run at the host's speed, and nobody counts their instructions: take --time \
                  estimate, or --body bare"
             }
-            Self::Network => "native devices use this machine's loopback: leave --network out",
+            Self::Network => {
+                "native devices exchange with the aggregator in this process: leave --network out, or take \
+                 --network loopback for sockets"
+            }
             Self::Cut => {
                 "faults.cut cuts links, and native devices have none: leave it out, or take --body bare"
             }
@@ -82,7 +85,18 @@ pub(crate) fn fleet(asked: &Settings) -> Result<(), Refusal> {
     let time = asked.time();
     let network = asked.network();
     NotNative::Time.refuse_if(time == Time::Icount)?;
-    NotNative::Network.refuse_if(network != Network::usual())
+    NotNative::Network.refuse_if(![Network::usual(), Network::Loopback].contains(&network))
+}
+
+/// Refuses what only a fleet of native devices can have.
+///
+/// # Errors
+/// A [`Refusal`].
+pub(crate) fn only(asked: &Settings) -> Result<(), Refusal> {
+    require(asked.network() != Network::Loopback, || {
+        "the network loopback is for native devices: leave --network out, or take --body native"
+            .to_owned()
+    })
 }
 
 /// Refuses faults that native devices cannot suffer.

@@ -48,11 +48,11 @@ keys! {
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
         /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster; see docs/edges.md
-        edges: Number = 0, Run "edges" "Edges";
+        edges: Number = 0, RunAndServer "edges" "Edges";
         /// Rounds of a cluster for one of the whole fleet: kappa of HierFAVG
-        edge_rounds: Count = 1, Run "edge-rounds" "Edges";
+        edge_rounds: Count = 1, RunAndServer "edge-rounds" "Edges";
         /// Sums that an edge sends up: exact ones give the model of a run without edges, rounded ones take fewer bytes
-        edge_sums: Named<EdgeSums> = EdgeSums::Exact, Run "edge-sums" "Edges";
+        edge_sums: Named<EdgeSums> = EdgeSums::Exact, RunAndServer "edge-sums" "Edges";
         /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round
@@ -65,7 +65,7 @@ keys! {
         stragglers: Probability = 0.0, RunAndServer "stragglers" "Training";
         /// Leave the updates of stragglers out
         drop_stragglers: Switch = false, RunAndServer "drop-stragglers" "Training";
-        /// Units of the hidden layers; as a flag separated by commas: 200,200
+        /// Units of the hidden layers; as a flag separated by commas: 200,200, or none
         hidden: Units = vec![16], RunAndServer "hidden" "Training";
         /// Activation of the hidden layers
         activation: Named<Activation> = Activation::Relu, RunAndServer "activation" "Training";

@@ -14,22 +14,27 @@ const RESERVE_BYTES: u64 = 512 << 20;
 /// 149 MB together with the aggregator and its data set.
 const NATIVE_KIB: u32 = 1024;
 
+/// A device of a pool that rests: its places with the aggregator and in the pool.
+const POOLED_KIB: u32 = 4;
+
 /// A machine whose board states no budget: QEMU on a PC with its firmware, and a guest of a few MiB.
 const UNKNOWN_KIB: u32 = 64 * 1024;
 
 /// A native device with all of its streams; an emulated one needs six.
 const OPEN_FILES: u64 = 10;
 
-/// Files that so many devices have open.
+/// Files that so many devices have open, those of a pool left out.
 pub fn open_files_of(devices: usize) -> u64 {
     OPEN_FILES.saturating_mul(devices as u64)
 }
 
-/// Checks that this process may have the files of so many devices open, and `others`; returns their number.
+/// Checks that this process may have the files of these devices open, and `others`; returns their number.
 ///
 /// # Errors
 /// If not, with what to do.
-pub fn open_files(devices: usize, others: u64) -> Result<u64, String> {
+pub fn open_files(devices: &[DeviceSpec], others: u64) -> Result<u64, String> {
+    let pooled = |spec: &&DeviceSpec| matches!(spec.body, DeviceBody::Pooled);
+    let devices = devices.len() - devices.iter().filter(pooled).count();
     let needed = open_files_of(devices).saturating_add(others);
     let limit = getrlimit(Resource::RLIMIT_NOFILE);
     let (_, most) =
@@ -136,6 +141,7 @@ fn size(bytes: u64) -> String {
 pub fn needed_bytes(spec: &DeviceSpec) -> u64 {
     let kib = match &spec.body {
         DeviceBody::Native => NATIVE_KIB,
+        DeviceBody::Pooled => POOLED_KIB,
         DeviceBody::Emulated(board) => {
             let budget = board.limits.get("host_private_kib");
             budget.copied().unwrap_or(UNKNOWN_KIB)

@@ -7,6 +7,9 @@
 //!
 //! The log of a run that goes on is appended to, behind a mark, and its times go on as the run's do.
 //! So they jump back at the mark by what was broken off and is done again.
+//!
+//! Where many devices share a process, a log has no open file: its lines wait in memory until
+//! [`DeviceLog::save`].
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -17,6 +20,9 @@ use std::time::Duration;
 use zfl_clock::Instant;
 
 use fl_client::Word;
+use zfl_files::Dir;
+
+use crate::fleet::Resumption;
 
 /// Lines kept for the report of a death: a stack trace and what came before it.
 const KEPT_LINES: usize = 30;
@@ -26,6 +32,9 @@ const MAX_LINE_BYTES: usize = 1000;
 
 /// A guest that writes without end must not fill the disk.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// Text that waits for a file at most.
+const WAITING_BYTES: usize = 8 << 10;
 
 /// The last line of a log that was full.
 const FULL: &str = "-- the device writes too much; its log ends here\n";
@@ -44,7 +53,7 @@ pub(crate) struct DeviceLog {
     started: Instant,
     /// Time with which its times begin.
     before: Duration,
-    file: Option<File>,
+    file: Option<Sink>,
     file_bytes: u64,
     lost: Option<io::Error>,
     kept: VecDeque<String>,
@@ -52,6 +61,28 @@ pub(crate) struct DeviceLog {
     escape: Escape,
     /// Secret that its shell echoes, and that is not written down.
     secret: Option<Word>,
+}
+
+/// Folder of the logs of devices that share a process.
+#[derive(Debug)]
+pub(crate) struct LogFolder {
+    pub(crate) dir: Dir,
+    /// The moment from which times count.
+    pub(crate) started: Instant,
+    pub(crate) resumed: Option<Resumption>,
+}
+
+/// File that a log goes to.
+#[derive(Debug)]
+enum Sink {
+    Open(File),
+    /// Opened to write what waits.
+    InFolder {
+        folder: Arc<LogFolder>,
+        client: u32,
+        waiting: String,
+        begun: bool,
+    },
 }
 
 /// Place of the output in an escape sequence (ECMA-48).
@@ -70,7 +101,56 @@ impl DeviceLog {
     /// `started`: the moment from which its times count.
     pub(crate) fn create(file: File, started: Instant) -> io::Result<Self> {
         file.set_len(0)?;
-        Ok(Self::new(Some(file), started))
+        Ok(Self::new(Some(Sink::Open(file)), started))
+    }
+
+    /// A log without an open file, anew or behind what an earlier part of the run wrote.
+    pub(crate) fn in_folder(folder: Arc<LogFolder>, client: u32) -> Self {
+        let started = folder.started;
+        let before = folder.resumed.as_ref().map(|one| one.elapsed);
+        let sink = Sink::InFolder {
+            folder,
+            client,
+            waiting: String::new(),
+            begun: false,
+        };
+        Self {
+            before: before.unwrap_or_default(),
+            ..Self::new(Some(sink), started)
+        }
+    }
+
+    /// Writes what waits, if the log has no open file.
+    pub(crate) fn save(&mut self) {
+        let Some(Sink::InFolder {
+            folder,
+            client,
+            waiting,
+            begun,
+        }) = &mut self.file
+        else {
+            return;
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        match folder.write(*client, waiting, *begun) {
+            Ok(()) => {
+                *begun = true;
+                *waiting = String::new();
+            }
+            Err(error) => {
+                self.lost = Some(error);
+                self.file = None;
+            }
+        }
+    }
+
+    /// Saves a log that is in its file already; of a device that has done nothing but join, nothing is written.
+    pub(crate) fn save_if_begun(&mut self) {
+        if matches!(self.file, Some(Sink::InFolder { begun: true, .. })) {
+            self.save();
+        }
     }
 
     /// A log that goes on behind what is in the file, and behind the line `mark`.
@@ -85,7 +165,8 @@ impl DeviceLog {
     ) -> io::Result<Self> {
         let (bytes, end) = end(&mut file)?;
         let is_full = end.ends_with(FULL.as_bytes());
-        let mut log = Self::new(Some(file).filter(|_| !is_full), started);
+        let file = Some(file).filter(|_| !is_full);
+        let mut log = Self::new(file.map(Sink::Open), started);
         (log.before, log.file_bytes) = (before, bytes);
         // A line that was not written to its end is one all the same.
         if end.last().is_some_and(|&last| last != b'\n') {
@@ -95,7 +176,7 @@ impl DeviceLog {
         Ok(log)
     }
 
-    fn new(file: Option<File>, started: Instant) -> Self {
+    fn new(file: Option<Sink>, started: Instant) -> Self {
         Self {
             started,
             before: Duration::ZERO,
@@ -217,11 +298,21 @@ impl DeviceLog {
     }
 
     fn append(&mut self, text: &str) {
-        let Some(file) = &mut self.file else { return };
+        let Some(sink) = &mut self.file else { return };
         self.file_bytes += text.len() as u64;
         let full = self.file_bytes > MAX_FILE_BYTES;
         let text = if full { FULL } else { text };
-        if let Err(error) = file.write_all(text.as_bytes()) {
+        let written = match sink {
+            Sink::Open(file) => file.write_all(text.as_bytes()),
+            Sink::InFolder { waiting, .. } => {
+                waiting.push_str(text);
+                if full || waiting.len() >= WAITING_BYTES {
+                    self.save();
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = written {
             self.lost = Some(error);
             self.file = None;
         } else if full {
@@ -230,6 +321,30 @@ impl DeviceLog {
             self.lost = Some(io::Error::other(format!("it ends at {mib} MiB")));
         }
     }
+}
+
+impl LogFolder {
+    /// Writes a piece of a client's log: the first anew, or behind what is there and a mark.
+    fn write(&self, client: u32, text: &str, begun: bool) -> io::Result<()> {
+        let mut file = self.dir.append(&log_name(client))?;
+        match &self.resumed {
+            _ if begun => {}
+            None => file.set_len(0)?,
+            Some(Resumption { elapsed, mark }) => {
+                let now = Instant::now();
+                drop(DeviceLog::resume(file.try_clone()?, now, *elapsed, mark)?);
+                if end(&mut file)?.1.ends_with(FULL.as_bytes()) {
+                    return Ok(());
+                }
+            }
+        }
+        file.write_all(text.as_bytes())
+    }
+}
+
+/// Name of the file of a client's log.
+pub(crate) fn log_name(client: u32) -> String {
+    format!("{client}.log")
 }
 
 /// Length of a file, and its last bytes: as many as the line that ends a full log has.
@@ -421,7 +536,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_once_and_the_lines_are_kept() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut log = DeviceLog::new(Some(full), Instant::now());
+        let mut log = DeviceLog::new(Some(Sink::Open(full)), Instant::now());
         log.feed(b"one\ntwo\n");
         assert_eq!(log.take_error().unwrap().kind(), io::ErrorKind::StorageFull);
         assert!(log.take_error().is_none());

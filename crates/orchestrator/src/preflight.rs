@@ -37,7 +37,7 @@ const LEAST_STACK: usize = 64 << 10;
 /// # Errors
 /// [`FleetError::Config`] with what is needed and what there is.
 pub fn preflight(devices: &[DeviceSpec], other_files: u64) -> Result<(), FleetError> {
-    open_files(devices.len(), other_files).map_err(FleetError::Config)?;
+    open_files(devices, other_files).map_err(FleetError::Config)?;
     threads(devices.len(), needed_threads(devices))?;
     let limit = getrlimit(Resource::RLIMIT_AS);
     let (most, _) = limit.map_err(|e| system("address space", e.into()))?;
@@ -47,11 +47,11 @@ pub fn preflight(devices: &[DeviceSpec], other_files: u64) -> Result<(), FleetEr
 
 /// Checks that each process may be as large as it has to be; all in MiB.
 fn address_space(devices: &[DeviceSpec], most: u64, has: u64) -> Result<(), FleetError> {
-    let native = |spec: &&DeviceSpec| matches!(spec.body, DeviceBody::Native);
-    let natives = devices.iter().filter(native).count();
-    let threads = needed_threads(&[]) + natives;
+    let emulated = |spec: &&DeviceSpec| matches!(spec.body, DeviceBody::Emulated(_));
+    let natives = devices.iter().filter(|spec| !emulated(spec));
+    let threads = needed_threads(natives);
     let own = has + RUN_MIB + STACK_MIB * threads as u64;
-    let machine = match natives < devices.len() {
+    let machine = match devices.iter().any(|spec| emulated(&spec)) {
         true => MACHINE_MIB,
         false => 0,
     };
@@ -73,14 +73,16 @@ fn own_mib(status: &str) -> u64 {
     kib.unwrap_or(0) >> 10
 }
 
-fn needed_threads(devices: &[DeviceSpec]) -> usize {
+fn needed_threads<'a>(devices: impl IntoIterator<Item = &'a DeviceSpec>) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let of_devices = devices.iter().map(|spec| match spec.body {
+    let of_devices = devices.into_iter().map(|spec| match spec.body {
         DeviceBody::Native => 1,
+        // The workers are counted.
+        DeviceBody::Pooled => 0,
         DeviceBody::Emulated(_) => PER_MACHINE,
     });
-    // The workers, and as many for an evaluation.
-    2 * processors + BLOCKING_THREADS + OTHERS + of_devices.sum::<usize>()
+    // The workers of the runtime and of a pool, and as many for an evaluation.
+    3 * processors + BLOCKING_THREADS + OTHERS + of_devices.sum::<usize>()
 }
 
 /// Starts so many threads, since no single number tells how many there may be: a user's limit, one of a

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fl_client::storage::{self, Owner, Storage, StorageError};
 use zfl_files::Dir;
@@ -67,6 +68,60 @@ pub fn stored_rounds(
 /// Name of the file of a client's storage.
 pub(crate) fn image_name(client: u32) -> String {
     format!("{client}.img")
+}
+
+/// Storage that is opened when it is used, and closed when its device rests.
+#[derive(Debug)]
+pub(crate) struct RestingStorage {
+    folder: Arc<Dir>,
+    client: u32,
+    octets: u64,
+    /// What an earlier part of the run left stays.
+    goes_on: bool,
+    open: Option<FileStorage>,
+}
+
+impl RestingStorage {
+    pub(crate) fn new(folder: Arc<Dir>, client: u32, octets: u64, goes_on: bool) -> Self {
+        Self {
+            folder,
+            client,
+            octets,
+            goes_on,
+            open: None,
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
+    fn open(&mut self) -> Result<&mut FileStorage, StorageError> {
+        if self.open.is_none() {
+            let opened = FileStorage::open(&self.folder, self.client, self.octets, self.goes_on);
+            self.open = Some(opened.map_err(broken)?);
+            self.goes_on = true;
+        }
+        self.open.as_mut().ok_or(StorageError::Broken)
+    }
+}
+
+impl Storage for RestingStorage {
+    fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        self.open()?.read(at, into)
+    }
+
+    fn write(&mut self, at: u64, octets: &[u8]) -> Result<(), StorageError> {
+        self.open()?.write(at, octets)
+    }
+
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.open()?.flush()
+    }
 }
 
 impl Storage for FileStorage {

@@ -24,7 +24,7 @@ pub struct Meta {
     pub body: Option<String>,
     /// The board of every device, unless a fleet event says otherwise for one.
     pub board: Option<String>,
-    /// Network of the devices: `bridge`, `switch`, `user`, `loopback`.
+    /// Network of the devices: `bridge`, `switch`, `user`, `loopback`, `in process`.
     pub network: Option<String>,
     /// The link profile of every device, likewise.
     pub link: Option<String>,

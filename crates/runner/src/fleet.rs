@@ -31,6 +31,8 @@ pub enum Capture {
 pub(crate) struct FleetOptions {
     /// Machines that boot at the same time.
     pub boot_parallel: Option<u32>,
+    /// Threads on which native devices run.
+    pub threads: Option<u32>,
     /// Starts more devices than there is memory for.
     pub oversubscribe: bool,
     /// Has the host merge the memory of the machines.
@@ -48,6 +50,7 @@ pub(crate) fn config(
     resumed: Option<&Resumed>,
 ) -> Result<FleetConfig, Refusal> {
     let lost = |client: &u32| resumed.is_some_and(|from| from.complete.gone.contains_key(client));
+    let in_process = exchanges_in_process(experiment);
     let mut devices = Vec::new();
     let mut clients = 0..experiment.clients;
     for group in &experiment.groups {
@@ -58,7 +61,7 @@ pub(crate) fn config(
                 .filter(|client| !lost(client))
                 .map(|client| DeviceSpec {
                     extra_bytes,
-                    ..device(client, group)
+                    ..device(client, group, in_process)
                 }),
         );
     }
@@ -67,6 +70,7 @@ pub(crate) fn config(
         parallel: options.boot_parallel.map(|count| count as usize),
         ..BootPolicy::default()
     };
+    config.threads = options.threads.map(|threads| threads as usize);
     config.seed = experiment.seed;
     config.oversubscribe = options.oversubscribe;
     config.merge_memory = options.merge_memory;
@@ -81,6 +85,14 @@ pub(crate) fn config(
     config.storage = storage::of(experiment);
     place(&mut config, &experiment.out);
     Ok(config)
+}
+
+/// Tells if the devices exchange with the aggregator in this process: native ones, unless sockets were asked for
+/// or the devices are of edges.
+pub(crate) fn exchanges_in_process(experiment: &Experiment) -> bool {
+    let is_native = |group: &FleetGroup| group.board.is_none();
+    let asks = experiment.network.is_some() || experiment.edges > 0;
+    experiment.groups.iter().all(is_native) && !asks
 }
 
 /// Sets the folders of what the devices write.
@@ -106,9 +118,10 @@ fn resumption(from: &Resumed) -> Resumption {
     }
 }
 
-fn device(client: u32, group: &FleetGroup) -> DeviceSpec {
+fn device(client: u32, group: &FleetGroup, in_process: bool) -> DeviceSpec {
     let body = match &group.board {
         Some(board) => DeviceBody::Emulated(Arc::clone(board)),
+        None if in_process => DeviceBody::Pooled,
         None => DeviceBody::Native,
     };
     DeviceSpec {
@@ -135,7 +148,10 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
         format!("{capacity}: take fewer devices, end other programs, or give --oversubscribe")
     })?;
     if !emulated {
-        return Ok(Plan::native());
+        return Ok(match exchanges_in_process(experiment) {
+            true => Plan::in_process(),
+            false => Plan::native(),
+        });
     }
     let needs = Needs {
         links: fleet.devices.iter().any(|spec| !spec.link.is_perfect()),
@@ -205,7 +221,7 @@ pub(crate) fn introduction(
         clients, rounds, ..
     } = experiment;
     let devices = match &experiment.groups[..] {
-        [only] if only.board.is_none() => "native devices, nothing emulated".to_owned(),
+        [only] if only.board.is_none() => format!("native devices, nothing emulated, {plan}"),
         [only] => format!("devices on {}, network {plan}", only.kind()),
         groups => {
             let each = groups

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use zfl_aggregator::{Entry, Handle, Proof, Server, bind};
+use zfl_aggregator::{Entrance, Entry, Handle, Proof, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::Lock;
@@ -27,7 +27,7 @@ use zfl_run_dir::{
     FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
     RunSummary, TrainingSummary,
 };
-use zfl_sandbox::Sandbox;
+use zfl_sandbox::{NetworkKind, Sandbox};
 
 /// A run that is about to begin.
 pub(crate) struct Run {
@@ -57,14 +57,27 @@ impl Run {
         let experiment = &self.experiment;
         let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
         let (tell, told) = mpsc::unbounded_channel();
+        let in_process = sandbox.network() == NetworkKind::InProcess;
+        let door = in_process.then(|| {
+            let (door, lines) = zfl_pipe::exchange();
+            self.fleet.lines = Some(lines);
+            door
+        });
         let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
         for warning in fleet.warnings() {
             observer.on_warning(warning);
         }
-        let listener = bind(SocketAddr::new(fleet.server_ip(), 0)).await?;
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
+        let server_ip = SocketAddr::new(fleet.server_ip(), 0);
+        let (entrance, address) = match door {
+            Some(door) => (Entrance::from(door), server_ip),
+            None => {
+                let listener = bind(server_ip).await?;
+                let address = listener
+                    .local_addr()
+                    .context("the listener has no address")?;
+                (listener.into(), address)
+            }
+        };
         let limits = places::limits(experiment, clients.len(), self.page.is_some());
         let network = Some(self.network.clone());
         let meta = page::describe(experiment, network, &data.train, self.command, &mut run_dir)?;
@@ -94,7 +107,7 @@ impl Run {
         let background =
             Background::start(&aggregator, &faults, &observer, experiment, told, requests);
 
-        let aggregating = aggregate(server, listener, &observer, self.signals);
+        let aggregating = aggregate(server, entrance, &observer, self.signals);
         tokio::pin!(aggregating);
         let (boot_s, ended) = tokio::select! {
             ended = &mut aggregating => (None, ended),
@@ -117,7 +130,7 @@ impl Run {
         training.depends_on_time = std::mem::take(&mut history.depends_on_time);
         let wall_s = history.wall_s + self.began.elapsed().as_secs_f64();
         let fleet = FleetSummary {
-            network: experiment.network.map(|_| self.network),
+            network: Some(self.network),
             boot_s: history.boot_s_with(boot_s),
             memory,
             network_stats: stats.map(|stats| NetworkStats {
@@ -208,10 +221,10 @@ pub(crate) async fn finish(
     let listener = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)).await?;
     let network = Meta::load(&experiment.out)?.network;
     let (server, _) = server(&experiment, data, run_dir, Some(resumed))?;
-    let (training, interrupt) = aggregate(server, listener, &observer, false).await?;
+    let (training, interrupt) = aggregate(server, listener.into(), &observer, false).await?;
     let wall_s = history.wall_s + began.elapsed().as_secs_f64();
     let fleet = FleetSummary {
-        network: experiment.network.and(network),
+        network,
         // Nothing was booted to end it.
         boot_s: history.boot_s_with(Some(0.0)),
         faults: history.faults_with(BTreeMap::new()),

@@ -74,10 +74,17 @@ impl Runner {
         &self.experiment
     }
 
-    /// Boots so many machines at the same time instead of one per processor.
+    /// Boots so many machines at the same time instead of four per processor.
     #[must_use]
     pub fn boot_parallel(mut self, machines: Option<u32>) -> Self {
         self.fleet.boot_parallel = machines;
+        self
+    }
+
+    /// Runs native devices on so many threads instead of one per processor. It changes no result.
+    #[must_use]
+    pub fn threads(mut self, threads: Option<u32>) -> Self {
+        self.fleet.threads = threads;
         self
     }
 
@@ -217,7 +224,11 @@ impl Runner {
     fn prepare(&self) -> Result<(FleetConfig, Plan, Option<TcpListener>)> {
         let resumed = self.resumed.as_ref().map(|(resumed, _)| resumed);
         let mut fleet = fleet::config(&self.experiment, &self.fleet, resumed)?;
-        fleet.other_files = places::least_files(self.experiment.clients, self.page.is_some());
+        let by_sockets = match fleet::exchanges_in_process(&self.experiment) {
+            true => 0,
+            false => self.experiment.clients,
+        };
+        fleet.other_files = places::least_files(by_sockets, self.page.is_some());
         let plan = fleet::probe(&self.experiment, &fleet)?;
         if self.resumed.is_some() {
             place::may_hold(&self.experiment.out)?;

@@ -86,7 +86,8 @@ impl Listening {
             "listening on {address} for {wanted} devices; start some with: zfl client -c {wanted} -e 5 \
              -b 600 --server {address}{secret}"
         ));
-        let (training, interrupt) = aggregate(server, listener, &observer, self.signals).await?;
+        let (training, interrupt) =
+            aggregate(server, listener.into(), &observer, self.signals).await?;
         let wall_s = self.began.elapsed().as_secs_f64();
         let fleet = FleetSummary::default();
         conclude(&experiment, training, fleet, interrupt, wall_s, &*observer)

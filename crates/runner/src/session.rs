@@ -4,11 +4,10 @@ use crate::observer::Observer;
 use anyhow::{Context, Result};
 use std::future::pending;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use zfl_aggregator::Server;
+use zfl_aggregator::{Entrance, Server};
 use zfl_orchestrator::BLOCKING_THREADS;
 use zfl_run_dir::{Event, Record, TrainingSummary};
 use zfl_sandbox::signals;
@@ -99,14 +98,14 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 /// If it cannot serve, or signals cannot be listened for.
 pub(crate) async fn aggregate(
     server: Server,
-    listener: TcpListener,
+    entrance: Entrance,
     observer: &Arc<dyn Observer>,
     signals: bool,
 ) -> Result<(TrainingSummary, Option<Interrupt>)> {
     let mut interrupts = signals.then(Interrupts::new).transpose()?;
     let handle = server.handle();
     let told = tokio::spawn(tell(handle.subscribe(), Arc::clone(observer)));
-    let running = server.run(listener);
+    let running = server.run(entrance);
     tokio::pin!(running);
     let mut interrupt: Option<Interrupt> = None;
     let summary = loop {

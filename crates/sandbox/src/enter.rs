@@ -29,6 +29,14 @@ impl Sandbox {
         }
     }
 
+    /// Sandbox of native devices that share a process with their aggregator.
+    pub fn in_process() -> Self {
+        Self {
+            network: NetworkKind::InProcess,
+            isolation: Isolation::None,
+        }
+    }
+
     /// Network that the fleet is to have.
     pub fn network(&self) -> NetworkKind {
         self.network
@@ -45,13 +53,15 @@ impl Sandbox {
 /// The process must have a single thread. It stays in the host's namespaces, forwards SIGINT,
 /// SIGTERM, SIGHUP and SIGQUIT unless they were ignored before, and waits; a status above 128 is a signal's number plus 128.
 /// Sockets opened before stay in the host's network namespace and can be used by `inner`.
-/// With [`Plan::native`] there is nothing to confine, and `inner` runs in this process.
+/// With [`Plan::native`] or [`Plan::in_process`] there is nothing to confine, and `inner` runs in this process.
 ///
 /// # Errors
 /// If there are threads already, or the machine refuses what [`probe`](crate::probe()) found possible.
 pub fn enter(plan: &Plan, inner: impl FnOnce(Sandbox) -> u8) -> Result<u8, SandboxError> {
-    if plan.network == NetworkKind::Loopback {
-        return Ok(inner(Sandbox::loopback()));
+    match plan.network {
+        NetworkKind::Loopback => return Ok(inner(Sandbox::loopback())),
+        NetworkKind::InProcess => return Ok(inner(Sandbox::in_process())),
+        NetworkKind::Bridge | NetworkKind::Switch | NetworkKind::User => {}
     }
     // What is buffered would be printed by each copy of this process. Whoever reads there may be gone.
     let _ = io::stdout().flush();

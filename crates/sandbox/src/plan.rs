@@ -27,6 +27,8 @@ pub enum NetworkKind {
     User,
     /// The host's loopback, for native devices only.
     Loopback,
+    /// None: native devices share a process with the aggregator, and no socket is opened.
+    InProcess,
 }
 
 /// Demands of a run on its network beside carrying frames.
@@ -95,6 +97,16 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The plan for native devices that share this process with their aggregator.
+    pub fn in_process() -> Self {
+        Self {
+            network: NetworkKind::InProcess,
+            ..Self::native()
+        }
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.network {
@@ -103,10 +115,11 @@ impl fmt::Display for Plan {
             NetworkKind::User => {
                 "user (a relay in zfl, by which devices reach the aggregator alone)"
             }
-            NetworkKind::Loopback => "loopback",
+            NetworkKind::Loopback => "loopback (a socket per stream)",
+            NetworkKind::InProcess => "in process (no sockets)",
         })?;
         match (self.network, self.isolation) {
-            (NetworkKind::Loopback, _) => {}
+            (NetworkKind::Loopback | NetworkKind::InProcess, _) => {}
             (_, Isolation::Namespaces { .. }) => f.write_str(" in private namespaces")?,
             (_, Isolation::None) => f.write_str(" on the host's loopback")?,
         }

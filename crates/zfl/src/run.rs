@@ -58,6 +58,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
     let summary = runner
         .began(began)
         .boot_parallel(args.boot_parallel)
+        .threads(args.threads)
         .oversubscribe(args.oversubscribe)
         .merge_memory(args.merge_memory)
         .allow_board(args.allow_board)

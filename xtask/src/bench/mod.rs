@@ -16,10 +16,11 @@ mod links;
 pub mod machine;
 mod proc;
 mod results;
+mod scale;
 pub mod table;
 
 use crate::{GuestBody, guest, project, run, setup};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use machine::Machine;
 use results::Run;
@@ -63,6 +64,8 @@ enum What {
     Kill,
     /// The same experiment in every body and on every board
     Bodies,
+    /// Fleets of 50 to 2,000 devices, as far as they fit, and up to 100,000 natives: boot, join, rounds
+    Scale,
     /// Cost of the dashboard: pairs of runs of 200 devices, with it and without
     Dashboard,
 }
@@ -75,6 +78,7 @@ impl What {
             Self::Fleet => "fleet",
             Self::Kill => "kill",
             Self::Bodies => "bodies",
+            Self::Scale => "scale",
             Self::Dashboard => "dashboard",
         }
     }
@@ -83,6 +87,7 @@ impl What {
     fn page(self) -> &'static str {
         match self {
             Self::Links => "docs/network.md",
+            Self::Scale => "docs/performance.md",
             _ => "docs/benchmarks.md",
         }
     }
@@ -109,6 +114,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         What::Fleet => fleet::measure(&bench),
         What::Kill => kill::measure(&bench),
         What::Bodies => bodies::measure(&bench),
+        What::Scale => scale::measure(&bench),
         What::Dashboard => dashboard::measure(&bench),
     }?;
     let what = args.what.name();
@@ -142,17 +148,28 @@ impl Bench {
 
     /// Runs `zfl run` with these arguments to its end, and expects that every round completes.
     fn run(&self, name: &str, arguments: &str) -> Result<Run> {
+        self.try_run(name, arguments)?
+            .map_err(|why| anyhow!("zfl run {arguments} is refused: {why}"))
+    }
+
+    /// The same; a run that zfl refuses to start is no error, and gives the reason.
+    fn try_run(&self, name: &str, arguments: &str) -> Result<Result<Run, String>> {
+        /// Status of a run that was refused.
+        const REFUSED: i32 = 2;
         let load = machine::load_average()?;
         println!("{name}: zfl run {arguments}");
         let (mut child, out) = self.start(name, arguments)?;
         let status = finish(&mut child)?;
-        if !status.success() {
-            bail!(
-                "zfl run {arguments} failed ({status}): see {}",
-                out.with_extension("err").display()
-            );
+        let said = out.with_extension("err");
+        if status.code() == Some(REFUSED) {
+            let why = fs::read_to_string(&said)?;
+            return Ok(Err(why.lines().last().unwrap_or_default().to_owned()));
         }
-        Run::read(&out, load)
+        if !status.success() {
+            let said = said.display();
+            bail!("zfl run {arguments} failed ({status}): see {said}");
+        }
+        Run::read(&out, load).map(Ok)
     }
 
     /// Starts `zfl run`, without a dashboard unless the arguments have one; returns it with its run

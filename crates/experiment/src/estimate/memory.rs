@@ -138,7 +138,7 @@ pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
             None => {
                 let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
                 let mean = examples.div_ceil(count.max(1)) as u32;
-                let native = needed_bytes(&DeviceSpec::new(0, DeviceBody::Native));
+                let native = needed_bytes(&DeviceSpec::new(0, DeviceBody::Pooled));
                 native.max(training_bytes(experiment, batch_size, mean)?)
             }
         };

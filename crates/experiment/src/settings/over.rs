@@ -21,7 +21,7 @@ impl Settings {
         if flags.hidden.is_some() || flags.data.is_some() {
             file.layers = None;
         }
-        // Native devices use the loopback, at the host's speed: these keys are of the file's machines.
+        // Native devices have no network, and the host's speed: these keys are of the file's machines.
         if flags.device.body == Some(BodyChoice::Native) {
             file.network = None;
             file.time = file.time.filter(|time| *time == Time::Estimate);

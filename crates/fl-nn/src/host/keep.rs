@@ -139,21 +139,26 @@ impl Host {
 
     /// Computes the outputs of all layers for example `n`, the logits last.
     pub fn forward(&self, params: &[f32], examples: &Examples<'_>, n: u32, outputs: &mut [f32]) {
-        with_scratch(|scratch| self.forward_with(params, examples, n, outputs, scratch));
+        with_scratch(|scratch| self.forward_with(params, examples, n, 0, outputs, scratch));
     }
 
-    /// [`Host::forward`], which leaves the lists of the units of each layer.
+    /// [`Host::forward`] as example `place` of a block, which leaves the lists of its units.
     pub(super) fn forward_with(
         &self,
         params: &[f32],
         examples: &Examples<'_>,
         n: u32,
+        place: usize,
         outputs: &mut [f32],
         Scratch { lists, pairs, .. }: &mut Scratch,
     ) {
         let kernels = self.kernels;
-        lists.resize_with(self.layers.len().max(lists.len()), List::default);
-        for (index, (layer, list)) in self.layers.iter().zip(lists).enumerate() {
+        let own = place * self.layers.len();
+        if lists.len() < own + self.layers.len() {
+            lists.resize_with(own + self.layers.len(), List::default);
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            let list = &mut lists[if index == 0 { 0 } else { own + index }];
             let bias = &params[layer.biases.clone()];
             let (before, sums) = outputs.split_at_mut(layer.outputs.start);
             let sums = &mut sums[..layer.width];

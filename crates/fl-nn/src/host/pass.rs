@@ -24,7 +24,8 @@ use crate::train::{Batch, Hook};
 /// Memory of a thread, for one step.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Units of each layer that are not zero.
+    /// Units that are not zero: of each example of a block those that enter each layer; the first list is of
+    /// octets.
     pub lists: Vec<List>,
     /// One list, of octets as pairs.
     pub pairs: Pairs,
@@ -77,15 +78,126 @@ impl Host {
         with_scratch(|scratch| {
             for begin in positions.clone().step_by(BLOCK) {
                 let block = begin..positions.end.min(begin + BLOCK);
-                let count = block.len();
-                for (n, position) in block.enumerate() {
-                    let loss = run_example(self, batch, params, position, n, hook, scratch)?;
-                    *loss_sum += f64::from(loss);
-                }
-                add_gradients(self, batch, count, scratch);
+                self.run_block(batch, params, block, loss_sum, hook, scratch)?;
             }
             Ok(())
         })
+    }
+
+    /// Runs a block: each step for all of its examples, so that what one waits for another fills.
+    fn run_block(
+        &self,
+        batch: &mut Batch<'_>,
+        params: &[f32],
+        block: Range<usize>,
+        loss_sum: &mut f64,
+        hook: &mut Hook<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), TrainError> {
+        let (order, examples) = (&batch.order[block.clone()], &batch.examples);
+        let last = &self.layers[self.layers.len() - 1];
+        let total = last.outputs.end;
+        let mut owned = mem::take(&mut scratch.outputs);
+        let outputs = room(&mut owned, BLOCK * total);
+        for (n, (&example, outputs)) in order
+            .iter()
+            .zip(outputs.chunks_exact_mut(total))
+            .enumerate()
+        {
+            self.forward_with(params, examples, example, n, outputs, scratch);
+        }
+        let deltas = room(&mut scratch.deltas, BLOCK * total);
+        let upper = deltas[BLOCK * last.outputs.start..].chunks_exact_mut(last.width);
+        let rows = outputs.chunks_exact(total).zip(upper);
+        for (&example, (outputs, deltas)) in order.iter().zip(rows) {
+            let (label, logits) = (examples.label(example)?, &outputs[last.outputs.clone()]);
+            let loss = cross_entropy_gradient(self.kernels, logits, label, deltas);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged);
+            }
+            if let Some(correction) = hook {
+                correction.outputs(label, logits, deltas);
+            }
+            *loss_sum += f64::from(loss);
+        }
+        for (n, outputs) in outputs.chunks_exact(total).take(block.len()).enumerate() {
+            self.backward(params, n, outputs, scratch);
+        }
+        self.add_gradients(batch, block, outputs, scratch);
+        scratch.outputs = owned;
+        Ok(())
+    }
+
+    /// Leaves the deltas of example `n` of a block.
+    fn backward(&self, params: &[f32], n: usize, outputs: &[f32], scratch: &mut Scratch) {
+        let Scratch {
+            lists,
+            deltas,
+            slopes,
+            ..
+        } = scratch;
+        let lists = &mut lists[n * self.layers.len()..];
+        for (layer, list) in self.layers.iter().zip(lists).skip(1).rev() {
+            let Laid { d_in, width, .. } = *layer;
+            let (below, above) = deltas.split_at_mut(BLOCK * layer.outputs.start);
+            let above = &above[n * width..][..width];
+            let begin = layer.outputs.start - d_in;
+            let below = &mut below[BLOCK * begin + n * d_in..][..d_in];
+            // Units of ReLU that are not zero have a slope of one, and the list of them is there.
+            let has_slopes = self.activation != Activation::Relu;
+            if has_slopes {
+                let slopes = room(slopes, d_in);
+                for (slope, &output) in slopes.iter_mut().zip(&outputs[begin..]) {
+                    *slope = self.activation.slope(output);
+                }
+                (self.kernels.list_units)(slopes, list);
+            }
+            below.fill(0.0);
+            let weights = &params[layer.weights.clone()];
+            (self.kernels.dots)(weights, above, list, has_slopes, below);
+        }
+    }
+
+    /// Adds a block's gradients of all layers but the first, whose deltas are kept.
+    fn add_gradients(
+        &self,
+        batch: &mut Batch<'_>,
+        block: Range<usize>,
+        outputs: &[f32],
+        scratch: &mut Scratch,
+    ) {
+        let Scratch {
+            lists,
+            deltas,
+            columns,
+            ..
+        } = scratch;
+        let Regions {
+            octets, gradients, ..
+        } = &mut batch.buffers;
+        let (total, count) = (batch.model.num_outputs(), block.len());
+        let (first, offset) = (self.layers[0].width, self.layers[0].weights.end);
+        let own = &deltas[..count * first];
+        octets.deltas[block.start * first..][..count * first].copy_from_slice(own);
+        own.chunks_exact(first)
+            .for_each(|deltas| matrix::add(&mut gradients[..first], deltas));
+        for layer in &self.layers[1..] {
+            let Laid { d_in, width, .. } = *layer;
+            let columns = room(columns, d_in * BLOCK);
+            for n in 0..count {
+                let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
+                for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
+                    column[n] = unit;
+                }
+            }
+            let deltas = &deltas[BLOCK * layer.outputs.start..][..count * width];
+            let gradient = &mut gradients[layer.weights.start - offset..];
+            let (gradient, biases) = gradient.split_at_mut(d_in * width);
+            (self.kernels.add_gradient)(columns, deltas, width, gradient, &mut lists[0]);
+            for deltas in deltas.chunks_exact(width) {
+                matrix::add(&mut biases[..width], deltas);
+            }
+        }
     }
 
     /// Prepares the row pass.
@@ -209,110 +321,6 @@ impl Host {
             pairs.clear();
             (self.kernels.list_pairs)(column, pairs);
             add_pairs(pairs.get(0), row);
-        }
-    }
-}
-
-/// Runs example `n` of a block forward and back, and leaves its outputs and deltas.
-fn run_example(
-    host: &Host,
-    batch: &mut Batch<'_>,
-    params: &[f32],
-    position: usize,
-    n: usize,
-    hook: &mut Hook<'_>,
-    scratch: &mut Scratch,
-) -> Result<f32, TrainError> {
-    let (kernels, example, total) = (
-        host.kernels,
-        batch.order[position],
-        batch.model.num_outputs(),
-    );
-    let mut outputs = mem::take(&mut scratch.outputs);
-    let own = &mut room(&mut outputs, BLOCK * total)[n * total..][..total];
-    host.forward_with(params, &batch.examples, example, own, scratch);
-    let Scratch {
-        lists,
-        deltas,
-        slopes,
-        ..
-    } = scratch;
-    let deltas = room(deltas, BLOCK * total);
-
-    let (label, last) = (
-        batch.examples.label(example)?,
-        &host.layers[host.layers.len() - 1],
-    );
-    let logits = &own[last.outputs.clone()];
-    let upper = &mut deltas[BLOCK * last.outputs.start + n * last.width..][..last.width];
-    let loss = cross_entropy_gradient(kernels, logits, label, upper);
-    if !loss.is_finite() {
-        return Err(TrainError::Diverged);
-    }
-    if let Some(correction) = hook {
-        correction.outputs(label, logits, upper);
-    }
-    for (layer, list) in host.layers.iter().zip(lists).skip(1).rev() {
-        let Laid { d_in, width, .. } = *layer;
-        let (below, above) = deltas.split_at_mut(BLOCK * layer.outputs.start);
-        let above = &above[n * width..][..width];
-        let begin = layer.outputs.start - d_in;
-        let below = &mut below[BLOCK * begin + n * d_in..][..d_in];
-        // Units that are not zero have a slope of one, and the list of them is there.
-        let has_slopes = host.activation != Activation::Relu;
-        if has_slopes {
-            let slopes = room(slopes, d_in);
-            for (slope, &output) in slopes.iter_mut().zip(&own[begin..]) {
-                *slope = host.activation.slope(output);
-            }
-            (kernels.list_units)(slopes, list);
-        }
-        below.fill(0.0);
-        (kernels.dots)(
-            &params[layer.weights.clone()],
-            above,
-            list,
-            has_slopes,
-            below,
-        );
-    }
-    let width = host.layers[0].width;
-    let own = &deltas[n * width..][..width];
-    let Regions {
-        octets, gradients, ..
-    } = &mut batch.buffers;
-    matrix::add(&mut gradients[..width], own);
-    octets.deltas[position * width..][..width].copy_from_slice(own);
-    scratch.outputs = outputs;
-    Ok(loss)
-}
-
-/// Adds a block's gradients of all layers but the first.
-fn add_gradients(host: &Host, batch: &mut Batch<'_>, count: usize, scratch: &mut Scratch) {
-    let Scratch {
-        lists,
-        outputs,
-        deltas,
-        columns,
-        ..
-    } = scratch;
-    let total = batch.model.num_outputs();
-    let offset = host.layers[0].weights.end;
-    for layer in &host.layers[1..] {
-        let Laid { d_in, width, .. } = *layer;
-        let columns = room(columns, d_in * BLOCK);
-        for n in 0..count {
-            let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
-            for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
-                column[n] = unit;
-            }
-        }
-        let deltas = &deltas[BLOCK * layer.outputs.start..][..count * width];
-        let gradient = &mut batch.buffers.gradients[layer.weights.start - offset..];
-        let (gradient, biases) = gradient.split_at_mut(d_in * width);
-        (host.kernels.add_gradient)(columns, deltas, width, gradient, &mut lists[0]);
-        for deltas in deltas.chunks_exact(width) {
-            matrix::add(&mut biases[..width], deltas);
         }
     }
 }

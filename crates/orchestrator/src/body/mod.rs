@@ -6,7 +6,7 @@ mod native;
 mod session;
 
 pub(crate) use emulated::Emulated;
-pub(crate) use native::Native;
+pub(crate) use native::{NO_SHELL, Native, Pool};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,9 +1,10 @@
-//! Native device: a thread of this process, started and watched over.
+//! Native device: a thread of this process with sockets, started and watched over; or one of a [`Pool`].
 //!
-//! One thread per device, so that a device that trains or blocks holds up no other, and so that
-//! one that panics ends alone.
+//! With sockets there is one thread per device, so that a device that trains or blocks holds up no other, and
+//! so that one that panics ends alone.
 
 mod panic;
+mod pool;
 mod port;
 mod thread;
 
@@ -13,10 +14,14 @@ use zfl_clock::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::pool::Pool;
 use self::thread::{Thread, ThreadEnd, ThreadSpec};
 use super::{Body, Command, Identity, Up};
 use crate::event::{Booted, Death, FleetEvent};
 use crate::storage::FileStorage;
+
+/// Refusal of a line for the shell of a native device.
+pub(crate) const NO_SHELL: &str = "a native device has no shell; emulate it";
 
 /// A device as a thread of this process.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ pub(crate) struct Native {
 impl Body for Native {
     type Running = (Thread, oneshot::Receiver<ThreadEnd>);
 
-    const NO_SHELL: &'static str = "a native device has no shell; emulate it";
+    const NO_SHELL: &'static str = NO_SHELL;
 
     fn identity(&self) -> &Identity {
         &self.identity

@@ -44,10 +44,10 @@ fn tuned(spec: &DeviceSpec) -> Result<(), String> {
     ];
     let asked = asked.iter().find(|(_, asked)| *asked);
     match (&spec.body, asked) {
-        (DeviceBody::Native, Some((what, _))) => Err(format!(
+        (DeviceBody::Native | DeviceBody::Pooled, Some((what, _))) => Err(format!(
             "a native device cannot be given {what}; emulate it, or leave that out"
         )),
-        (DeviceBody::Native, None) => Ok(()),
+        (DeviceBody::Native | DeviceBody::Pooled, None) => Ok(()),
         (DeviceBody::Emulated(board), _) => spec
             .memory_mib
             .map_or(Ok(()), |mib| board.check_memory(mib)),
@@ -96,7 +96,7 @@ pub(super) fn network(
 pub(super) fn addresses(network: NetworkKind, devices: usize) -> Result<(), FleetError> {
     match network {
         NetworkKind::Bridge | NetworkKind::Switch => subnet_for(devices).map(drop),
-        NetworkKind::User | NetworkKind::Loopback => Ok(()),
+        NetworkKind::User | NetworkKind::Loopback | NetworkKind::InProcess => Ok(()),
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) fn memory_of_the_host(devices: &[DeviceSpec]) -> Result<(), FleetErro
 
 pub(super) fn boards(devices: &[DeviceSpec]) -> impl Iterator<Item = &Arc<Board>> {
     devices.iter().filter_map(|spec| match &spec.body {
-        DeviceBody::Native => None,
+        DeviceBody::Native | DeviceBody::Pooled => None,
         DeviceBody::Emulated(board) => Some(board),
     })
 }
@@ -160,7 +160,7 @@ pub(super) fn emulators(devices: &[DeviceSpec]) -> Result<BTreeMap<String, Qemu>
 
 /// Raises the number of files that may be open as far as needed.
 pub(super) fn open_files(config: &FleetConfig) -> Result<(), FleetError> {
-    let needed = admission::open_files(config.devices.len(), config.other_files);
+    let needed = admission::open_files(&config.devices, config.other_files);
     let needed = needed.map_err(FleetError::Config)?;
     let limit = Resource::RLIMIT_NOFILE;
     let (now, most) = getrlimit(limit).map_err(|e| system("open files", e.into()))?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use zfl_machine::QemuError;
+use zfl_pipe::Lines;
 
 use crate::spec::{BootPolicy, DeviceSpec};
 use crate::storage::StorageConfig;
@@ -30,6 +31,10 @@ pub struct FleetConfig {
     pub merge_memory: bool,
     /// Files that whoever runs the fleet has open beside it.
     pub other_files: u64,
+    /// Exchange of native devices in this process, for a sandbox that has none but that.
+    pub lines: Option<Lines>,
+    /// Threads on which those devices run; `None`: as many as there are processors.
+    pub threads: Option<usize>,
     /// Storage that every device has; `None`: none has any.
     pub storage: Option<StorageConfig>,
     /// Continuation of a run that another fleet began: its logs are appended to, as captures always are.
@@ -48,6 +53,8 @@ impl FleetConfig {
             oversubscribe: false,
             merge_memory: false,
             other_files: OTHER_FILES,
+            lines: None,
+            threads: None,
             storage: None,
             resumed: None,
         }

@@ -18,20 +18,24 @@ use tokio::task::JoinHandle;
 use zfl_files::Dir;
 use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
+use zfl_pipe::address_of;
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
 
 use confinement::{Confinement, confine};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
-use crate::body::{Command, Emulated, FleetShared, Identity, Native, live};
+use crate::body::{Command, Emulated, FleetShared, Identity, NO_SHELL, Native, Pool, live};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
 };
-use crate::log::DeviceLog;
+use crate::log::{DeviceLog, LogFolder, log_name};
 use crate::spec::{DeviceBody, DeviceSpec, Proof};
-use crate::storage::{FileStorage, StorageConfig, image_name};
+use crate::storage::{FileStorage, RestingStorage, StorageConfig, image_name};
+
+/// Refusal of a change to the link of a native device.
+const NO_LINK: &str = "a native device has none; emulate it";
 
 /// The devices of one run.
 ///
@@ -43,6 +47,8 @@ pub struct Fleet {
     captured: Vec<u32>,
     warnings: Vec<String>,
     devices: BTreeMap<u32, Handle>,
+    /// Devices that exchange in process, instead of `devices`.
+    pool: Option<Pool>,
 }
 
 struct Handle {
@@ -84,13 +90,12 @@ impl Fleet {
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
-        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(FleetShared {
             fabric,
             machines: Machines::start(jail).map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
             paces: warning.is_none(),
-            permits: Semaphore::new(config.boot.parallel.unwrap_or(processors).max(1)),
+            permits: Semaphore::new(config.boot.permits()),
             events,
             pids: Mutex::default(),
         });
@@ -104,8 +109,13 @@ impl Fleet {
                 .chain(unmerged)
                 .collect(),
             devices: BTreeMap::new(),
+            pool: None,
         };
         let started = Instant::now();
+        if sandbox.network() == NetworkKind::InProcess {
+            fleet.pool = Some(start_pool(config, logs, started, &fleet.shared)?);
+            return Ok(fleet);
+        }
         for (index, spec) in config.devices.into_iter().enumerate() {
             let log = open_log(&logs, spec.client, started, config.resumed.as_ref())?;
             let storage = match &config.storage {
@@ -145,7 +155,7 @@ impl Fleet {
         emulators: &BTreeMap<String, Emulator>,
     ) {
         let client = spec.client;
-        let is_native = matches!(spec.body, DeviceBody::Native);
+        let is_native = !matches!(spec.body, DeviceBody::Emulated(_));
         let proof = self.proof(index, &spec);
         let secret = match proof {
             Proof::Secret(secret) => Some(secret),
@@ -169,7 +179,9 @@ impl Fleet {
             speed: spec.speed,
         };
         let task = match spec.body {
-            DeviceBody::Native => tokio::spawn(live(Native { identity }, told)),
+            DeviceBody::Native | DeviceBody::Pooled => {
+                tokio::spawn(live(Native { identity }, told))
+            }
             DeviceBody::Emulated(board) => {
                 let emulator = emulators[&board.name].command.clone();
                 let outlet = Outlet {
@@ -200,7 +212,7 @@ impl Fleet {
     /// Proof of a device: its address where that is its alone, else a secret.
     fn proof(&self, index: usize, spec: &DeviceSpec) -> Proof {
         let address = match spec.body {
-            DeviceBody::Native => None,
+            DeviceBody::Native | DeviceBody::Pooled => None,
             DeviceBody::Emulated(_) => self.shared.fabric.own_address(index),
         };
         match (address, spec.secret) {
@@ -212,6 +224,10 @@ impl Fleet {
 
     /// Proof of each device, by client, for the aggregator to be told before anything is booted.
     pub fn proofs(&self) -> BTreeMap<u32, Proof> {
+        if let Some(pool) = &self.pool {
+            let proof = |client| (client, Proof::Address(address_of(client).ip()));
+            return pool.clients().map(proof).collect();
+        }
         let proof = |(client, device): (&u32, &Handle)| (*client, device.proof);
         self.devices.iter().map(proof).collect()
     }
@@ -231,8 +247,9 @@ impl Fleet {
     /// `server` is where the aggregator listens: [`Fleet::server_ip`] and its port. Native devices
     /// can join an aggregator elsewhere.
     pub async fn boot(&self, server: SocketAddr) -> BootReport {
-        let clients = self.devices.keys();
-        let outcomes = join_all(clients.map(|&client| self.boot_one(client, server))).await;
+        let pooled = self.pool.iter().flat_map(Pool::clients);
+        let clients = self.devices.keys().copied().chain(pooled);
+        let outcomes = join_all(clients.map(|client| self.boot_one(client, server))).await;
         let mut report = BootReport::default();
         for outcome in outcomes.into_iter().flatten() {
             match outcome {
@@ -252,6 +269,10 @@ impl Fleet {
         client: u32,
         server: SocketAddr,
     ) -> Result<Result<Booted, Death>, FleetError> {
+        if let Some(pool) = self.pool_of(client)? {
+            let booted = pool.boot(client).ok_or(FleetError::State(client))?;
+            return Ok(Ok(booted));
+        }
         let (done, outcome) = oneshot::channel();
         self.command(client, Command::Boot(server, done)).await?;
         outcome.await.map_err(|_| FleetError::State(client))
@@ -259,6 +280,10 @@ impl Fleet {
 
     /// Kills a device as a crash would, and waits until it is gone. No harm if it is already.
     pub async fn kill(&self, client: u32) -> Result<(), FleetError> {
+        if let Some(pool) = self.pool_of(client)? {
+            pool.kill(client).await;
+            return Ok(());
+        }
         let (done, gone) = oneshot::channel();
         self.command(client, Command::Kill(done)).await?;
         gone.await.map_err(|_| FleetError::State(client))
@@ -266,11 +291,19 @@ impl Fleet {
 
     /// Makes a device stand still as it is; its connections stay open.
     pub async fn freeze(&self, client: u32) -> Result<(), FleetError> {
+        if let Some(pool) = self.pool_of(client)? {
+            pool.freeze(client);
+            return Ok(());
+        }
         self.command(client, Command::Freeze).await
     }
 
     /// Lets a frozen device go on.
     pub async fn thaw(&self, client: u32) -> Result<(), FleetError> {
+        if let Some(pool) = self.pool_of(client)? {
+            pool.thaw(client);
+            return Ok(());
+        }
         self.command(client, Command::Thaw).await
     }
 
@@ -317,6 +350,10 @@ impl Fleet {
     }
 
     async fn change_link(&self, client: u32, change: LinkChange) -> Result<(), FleetError> {
+        if self.pool_of(client)?.is_some() {
+            let problem = NO_LINK.to_owned();
+            return Err(FleetError::Link { client, problem });
+        }
         let device = self.devices.get(&client);
         let changed = match (device.ok_or(FleetError::Unknown(client))?, &change) {
             (
@@ -324,7 +361,7 @@ impl Fleet {
                     is_native: true, ..
                 },
                 _,
-            ) => Err("a native device has none; emulate it".into()),
+            ) => Err(NO_LINK.into()),
             (_, LinkChange::Set(link)) => link.check(),
             _ => Ok(()),
         };
@@ -340,6 +377,10 @@ impl Fleet {
     /// # Errors
     /// [`FleetError::Shell`] if the device is native, does not run, or its shell does not take it.
     pub async fn type_line(&self, client: u32, line: &str) -> Result<(), FleetError> {
+        if self.pool_of(client)?.is_some() {
+            let problem = NO_SHELL.to_owned();
+            return Err(FleetError::Shell { client, problem });
+        }
         let (done, typed) = oneshot::channel();
         self.command(client, Command::Type(line.to_owned(), done))
             .await?;
@@ -371,6 +412,10 @@ impl Fleet {
         let tasks = devices.into_values().map(|Handle { task, .. }| task);
         // The tasks end when nobody can command them any more; none is cancelled.
         join_all(tasks).await;
+        if let Some(pool) = self.pool.take() {
+            // Its workers may be in the middle of a step.
+            let _ = tokio::task::spawn_blocking(move || pool.stop()).await;
+        }
         self.stop_captures().await;
         // The last owner: its drop waits for whatever machine was about to start.
         let _ = tokio::task::spawn_blocking(move || drop(self.shared)).await;
@@ -395,6 +440,15 @@ impl Fleet {
         let _ = tokio::task::spawn_blocking(stop).await;
     }
 
+    /// The pool that has a device; `None` if there is no pool.
+    fn pool_of(&self, client: u32) -> Result<Option<&Pool>, FleetError> {
+        let pool = self.pool.as_ref();
+        match pool.is_none_or(|pool| pool.has(client)) {
+            true => Ok(pool),
+            false => Err(FleetError::Unknown(client)),
+        }
+    }
+
     async fn command(&self, client: u32, command: Command) -> Result<(), FleetError> {
         let device = self
             .devices
@@ -412,6 +466,7 @@ impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
             .field("devices", &self.devices.len())
+            .field("pool", &self.pool.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -423,7 +478,7 @@ async fn start_fabric(
     let failed = |error| system("the fleet's network", error);
     let devices = config.devices.len();
     Ok(match sandbox.network() {
-        NetworkKind::Loopback => Box::new(Loopback),
+        NetworkKind::Loopback | NetworkKind::InProcess => Box::new(Loopback),
         NetworkKind::User => {
             let own_loopback = sandbox.isolation() != Isolation::None;
             Box::new(UserNet::start(own_loopback).await.map_err(failed)?)
@@ -444,6 +499,52 @@ async fn start_fabric(
     })
 }
 
+/// Starts the pool of native devices that exchange in process.
+fn start_pool(
+    config: FleetConfig,
+    logs: Dir,
+    started: Instant,
+    shared: &FleetShared,
+) -> Result<Pool, FleetError> {
+    let pooled = |spec: &DeviceSpec| matches!(spec.body, DeviceBody::Pooled);
+    let all = config.devices.iter().all(pooled);
+    let lines = config.lines.filter(|_| all).ok_or_else(|| {
+        FleetError::Config("an exchange in process is for a pool, and wants its lines".into())
+    })?;
+    let goes_on = config.resumed.is_some();
+    let folder = LogFolder {
+        dir: logs,
+        started,
+        resumed: config.resumed,
+    };
+    let storage = match &config.storage {
+        Some(StorageConfig { dir, octets }) => {
+            let made = Dir::make(dir).map_err(|e| system(dir.display(), e.into()))?;
+            Some((Arc::new(made), *octets))
+        }
+        None => None,
+    };
+    let storage = |client| {
+        let (dir, octets) = storage.as_ref()?;
+        Some(RestingStorage::new(
+            Arc::clone(dir),
+            client,
+            *octets,
+            goes_on,
+        ))
+    };
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let pool = Pool::start(
+        config.devices,
+        lines,
+        config.threads.unwrap_or(processors),
+        Arc::new(folder),
+        storage,
+        shared.events.clone(),
+    );
+    pool.map_err(|e| system("the workers of native devices", e))
+}
+
 pub(crate) fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
     let none = || FleetError::Config(format!("there are no addresses for {devices} devices"));
     Subnet::for_devices(devices).ok_or_else(none)
@@ -452,7 +553,7 @@ pub(crate) fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
 /// Places of the emulated devices in the network.
 fn outlets(devices: &[DeviceSpec]) -> Vec<Outlet> {
     let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
-        DeviceBody::Native => None,
+        DeviceBody::Native | DeviceBody::Pooled => None,
         DeviceBody::Emulated(board) => Some(Outlet {
             index,
             client: spec.client,
@@ -501,7 +602,7 @@ fn open_log(
     started: Instant,
     resumed: Option<&Resumption>,
 ) -> Result<DeviceLog, FleetError> {
-    let name = format!("{client}.log");
+    let name = log_name(client);
     let open = || {
         let file = folder.append(&name)?;
         match resumed {

@@ -390,12 +390,9 @@ pub(super) unsafe fn transpose<V: Vector>(
     columns: &mut [u8],
     stride: usize,
 ) {
-    let mut found = [[0; GROUP]; GROUP];
-    // SAFETY: the caller has the instructions.
-    unsafe { V::columns(rows, &mut found) };
-    for (column, found) in columns.chunks_mut(stride).zip(&found) {
-        column[..GROUP].copy_from_slice(found);
-    }
+    assert!(columns.len() >= (GROUP - 1) * stride + GROUP);
+    // SAFETY: the last column ends within the slice, and the caller has the instructions.
+    unsafe { V::columns(rows, columns.as_mut_ptr(), stride) };
 }
 
 #[inline(always)]

@@ -205,8 +205,8 @@ trait Vector: Copy {
     }
     /// Bit `i` is set where octet `i` is not zero.
     unsafe fn octets_set(octets: &[u8; CHUNK]) -> u64;
-    /// Columns of a matrix of octets.
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]);
+    /// Writes the columns of a matrix of octets `stride` apart.
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize);
 }
 
 /// Eight partial sums of a dot product.

@@ -186,7 +186,7 @@ impl Vector for float32x4_t {
         octets.iter().enumerate().map(bit).sum()
     }
     #[inline(always)]
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize) {
         unsafe {
             let mut now = [vdupq_n_u8(0); GROUP];
             for (now, row) in now.iter_mut().zip(rows) {
@@ -201,8 +201,8 @@ impl Vector for float32x4_t {
                     now[2 * i + 1] = vzip2q_u8(a, b);
                 }
             }
-            for (column, now) in to.iter_mut().zip(now) {
-                vst1q_u8(column.as_mut_ptr(), now);
+            for (n, now) in now.into_iter().enumerate() {
+                vst1q_u8(to.add(n * stride), now);
             }
         }
     }

@@ -65,12 +65,28 @@ impl Vector for __m512 {
     #[inline(always)]
     unsafe fn weigh(tile: *const Line, indices: &[u32], octets: &[u32]) -> Self::Tile {
         unsafe {
-            let mut sums = _mm512_setzero_si512();
-            for (&index, &octets) in indices.iter().zip(octets) {
+            let mut sums = [_mm512_setzero_si512(); 2];
+            let (places, last) = indices.as_chunks::<2>();
+            let (pairs, rest) = octets.as_chunks::<2>();
+            for (places, pairs) in places.iter().zip(pairs) {
+                // One load for two places: loads are what this loop waits for.
+                let both = places.as_ptr().cast::<u64>().read_unaligned();
+                let lines = [
+                    tile.add(both as u32 as usize),
+                    tile.add((both >> 32) as usize),
+                ];
+                for n in 0..2 {
+                    let line = _mm512_load_si512(lines[n].cast());
+                    let products = _mm512_madd_epi16(line, _mm512_set1_epi32(pairs[n] as i32));
+                    sums[n] = _mm512_add_epi32(sums[n], products);
+                }
+            }
+            for (&index, &octets) in last.iter().zip(rest) {
                 let line = _mm512_load_si512(tile.add(index as usize).cast());
                 let products = _mm512_madd_epi16(line, _mm512_set1_epi32(octets as i32));
-                sums = _mm512_add_epi32(sums, products);
+                sums[0] = _mm512_add_epi32(sums[0], products);
             }
+            let sums = _mm512_add_epi32(sums[0], sums[1]);
             [_mm512_cvtepi32_ps(sums)]
         }
     }
@@ -165,8 +181,8 @@ impl Vector for __m512 {
         }
     }
     #[inline(always)]
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
-        unsafe { columns(rows, to) }
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize) {
+        unsafe { columns(rows, to, stride) }
     }
 }
 
@@ -333,8 +349,8 @@ impl Vector for __m256 {
         }
     }
     #[inline(always)]
-    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
-        unsafe { columns(rows, to) }
+    unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize) {
+        unsafe { columns(rows, to, stride) }
     }
 }
 
@@ -366,7 +382,7 @@ static PACKED: [u64; 256] = {
 
 /// Four times the perfect shuffle of sixteen rows.
 #[inline(always)]
-unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
+unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: *mut u8, stride: usize) {
     unsafe {
         let mut now = [_mm_setzero_si128(); GROUP];
         for (now, row) in now.iter_mut().zip(rows) {
@@ -380,8 +396,8 @@ unsafe fn columns(rows: &[&[u8; GROUP]; GROUP], to: &mut [[u8; GROUP]; GROUP]) {
                 now[2 * i + 1] = _mm_unpackhi_epi8(a, b);
             }
         }
-        for (column, now) in to.iter_mut().zip(now) {
-            _mm_storeu_si128(column.as_mut_ptr().cast(), now);
+        for (n, now) in now.into_iter().enumerate() {
+            _mm_storeu_si128(to.add(n * stride).cast(), now);
         }
     }
 }

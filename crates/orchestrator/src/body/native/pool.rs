@@ -1,0 +1,257 @@
+//! Native devices on a pool of workers: as many threads as the host has processors, whatever the fleet.
+//!
+//! A device runs while it has something to do: a stream moved, a time came, or there is work to train. Between
+//! two pieces of training a worker serves the devices whose streams moved, so that nobody waits for an answer
+//! as long as a training takes; and it changes from one training to the next, so that all make progress.
+//!
+//! # Invariants
+//! - No model depends on the number of workers, nor on which of them runs a device when.
+//! - A device has no thread and no descriptor. One that panics ends alone.
+//! - A lock of a device is held for moments, and never while a device runs or a stream is touched.
+
+mod port;
+mod queue;
+mod slot;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle};
+
+use fl_client::Config;
+use tokio::sync::{mpsc, oneshot};
+use zfl_clock::Instant;
+use zfl_pipe::{Callee, Line, Lines, address_of};
+
+use self::queue::Queue;
+use self::slot::{Order, Slot};
+use crate::event::{Booted, Death, FleetEvent};
+use crate::log::{DeviceLog, LogFolder, lock};
+use crate::spec::DeviceSpec;
+use crate::storage::RestingStorage;
+
+/// Stack of a worker.
+const STACK_BYTES: usize = 2 << 20;
+
+/// Devices up to which each has a log, whether it did anything but join or not.
+const LOGGED: usize = 4096;
+
+/// The pool of a fleet. [`Pool::stop`] ends its workers and waits.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// State that the workers share.
+#[derive(Debug)]
+struct Shared {
+    slots: Vec<Slot>,
+    /// Place of each client's slot.
+    places: BTreeMap<u32, u32>,
+    queue: Queue,
+    lines: Lines,
+    started: Instant,
+    events: mpsc::UnboundedSender<FleetEvent>,
+}
+
+impl Pool {
+    /// Workers for these devices, none of which runs yet.
+    pub(crate) fn start(
+        specs: Vec<DeviceSpec>,
+        lines: Lines,
+        threads: usize,
+        logs: Arc<LogFolder>,
+        storage: impl Fn(u32) -> Option<RestingStorage>,
+        events: mpsc::UnboundedSender<FleetEvent>,
+    ) -> io::Result<Self> {
+        let places = (0..)
+            .zip(&specs)
+            .map(|(at, spec)| (spec.client, at))
+            .collect();
+        let slot = |spec: DeviceSpec| {
+            let log = DeviceLog::in_folder(Arc::clone(&logs), spec.client);
+            Slot::new(&spec, log, storage(spec.client))
+        };
+        let shared = Arc::new(Shared {
+            slots: specs.into_iter().map(slot).collect(),
+            places,
+            queue: Queue::default(),
+            lines,
+            started: Instant::now(),
+            events,
+        });
+        let callee: Weak<Shared> = Arc::downgrade(&shared);
+        shared.lines.serve_by(callee);
+        let mut pool = Self {
+            shared,
+            workers: Vec::new(),
+        };
+        for number in 0..threads.max(1) {
+            let shared = Arc::clone(&pool.shared);
+            let builder = Builder::new().name(format!("devices {number}"));
+            let worker = builder.stack_size(STACK_BYTES);
+            pool.workers.push(worker.spawn(move || shared.work())?);
+        }
+        Ok(pool)
+    }
+
+    /// Devices of the pool.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = u32> {
+        self.shared.places.keys().copied()
+    }
+
+    pub(crate) fn has(&self, client: u32) -> bool {
+        self.shared.places.contains_key(&client)
+    }
+
+    /// Starts a device; `None` if it runs, or there is none.
+    pub(crate) fn boot(&self, client: u32) -> Option<Booted> {
+        let (at, slot) = self.shared.slot(client)?;
+        let config = Config {
+            http_port: address_of(client).port(),
+            isa: Some(std::env::consts::ARCH),
+            ..slot.config.clone()
+        };
+        if !slot.boot(config) {
+            return None;
+        }
+        self.shared.emit(FleetEvent::Booting { client, attempt: 1 });
+        let booted = Booted {
+            client,
+            boot_ms: 0,
+            attempts: 1,
+        };
+        self.shared.emit(FleetEvent::Running {
+            client,
+            address: address_of(client),
+            boot_ms: booted.boot_ms,
+        });
+        self.shared.stir_at(at);
+        Some(booted)
+    }
+
+    /// Ends a device as a crash would, in the middle of whatever it does, and waits until it is gone.
+    pub(crate) async fn kill(&self, client: u32) {
+        let Some((_, slot)) = self.shared.slot(client) else {
+            return;
+        };
+        let (gone, ended) = oneshot::channel();
+        if slot.kill(gone) {
+            // A worker always answers.
+            let _ = ended.await;
+            self.shared.stopped(slot);
+        }
+    }
+
+    /// Makes a device stand still before its next step; its streams stay open.
+    pub(crate) fn freeze(&self, client: u32) {
+        if let Some((_, slot)) = self.shared.slot(client) {
+            slot.set(Order::Stand);
+        }
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self, client: u32) {
+        if let Some((at, slot)) = self.shared.slot(client) {
+            slot.set(Order::Go);
+            self.shared.stir_at(at);
+        }
+    }
+
+    /// Ends every device, and waits until all are gone. It blocks.
+    pub(crate) fn stop(mut self) {
+        self.shared.queue.end();
+        for worker in self.workers.drain(..) {
+            // A panic of a device was caught and told.
+            let _ = worker.join();
+        }
+        let all = self.shared.slots.len() <= LOGGED;
+        for slot in &self.shared.slots {
+            if slot.end() {
+                self.shared.stopped(slot);
+            }
+            let mut log = lock(&slot.home.log);
+            match all {
+                true => log.save(),
+                false => log.save_if_begun(),
+            }
+            drop(log);
+            self.shared.check_log(slot);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.queue.end();
+    }
+}
+
+impl Shared {
+    fn slot(&self, client: u32) -> Option<(u32, &Slot)> {
+        let at = *self.places.get(&client)?;
+        Some((at, self.slots.get(at as usize)?))
+    }
+
+    fn stir_at(&self, at: u32) {
+        if self.slots[at as usize].stir() {
+            self.queue.push(at);
+        }
+    }
+
+    fn emit(&self, event: FleetEvent) {
+        // A caller that dropped its end does not want to know.
+        let _ = self.events.send(event);
+    }
+
+    fn stopped(&self, slot: &Slot) {
+        lock(&slot.home.log).note("killed on demand");
+        self.emit(FleetEvent::Stopped {
+            client: slot.home.client,
+        });
+    }
+
+    fn died(&self, slot: &Slot, reason: String) {
+        let mut log = lock(&slot.home.log);
+        let reason = log.shown(&reason).into_owned();
+        log.note(&reason);
+        log.save();
+        let death = Death {
+            client: slot.home.client,
+            reason,
+            last_lines: log.last_lines(),
+        };
+        drop(log);
+        self.emit(FleetEvent::Died(death));
+    }
+
+    fn check_log(&self, slot: &Slot) {
+        if let Some(error) = lock(&slot.home.log).take_error() {
+            self.emit(FleetEvent::LogLost {
+                client: slot.home.client,
+                error: error.to_string(),
+            });
+        }
+    }
+}
+
+impl Callee for Shared {
+    fn take(&self, device: u32, line: Line) -> bool {
+        let Some((at, slot)) = self.slot(device) else {
+            return false;
+        };
+        let taken = slot.runs() && slot.home.called(line);
+        if taken {
+            self.stir_at(at);
+        }
+        taken
+    }
+
+    fn stir(&self, device: u32) {
+        if let Some((at, _)) = self.slot(device) {
+            self.stir_at(at);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The place of a device in a pool: whether it runs, and who has it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fl_client::{Config, Device};
+use tokio::sync::oneshot;
+use zfl_clock::Instant;
+
+use super::port::{Home, PoolPort};
+use crate::log::DeviceLog;
+use crate::spec::DeviceSpec;
+use crate::storage::RestingStorage;
+
+/// Order to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Go,
+    /// Stands still before its next step.
+    Stand,
+    /// Ends before its next step.
+    Stop,
+}
+
+/// A device with its port.
+pub(super) struct Being {
+    pub(super) device: Device<PoolPort>,
+    pub(super) port: PoolPort,
+    pub(super) told_refusal: bool,
+}
+
+/// State of a device.
+pub(super) enum Life {
+    /// It does not run.
+    Off,
+    /// It is to be started.
+    Begins(Box<Config>),
+    /// It waits.
+    Waits(Box<Being>),
+    /// A worker has it.
+    Runs,
+}
+
+/// Place of one device.
+pub(super) struct Slot {
+    pub(super) home: Arc<Home>,
+    /// Configuration of its next start.
+    pub(super) config: Config,
+    order: AtomicU8,
+    /// Its streams moved while it ran.
+    stirred: AtomicBool,
+    cell: Mutex<Cell>,
+}
+
+struct Cell {
+    life: Life,
+    /// It is in the queue.
+    is_queued: bool,
+    /// Time at which it will be.
+    timer: Option<Instant>,
+    /// Those who wait for its end.
+    gone: Vec<oneshot::Sender<()>>,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot")
+            .field("client", &self.home.client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    pub(super) fn new(spec: &DeviceSpec, log: DeviceLog, storage: Option<RestingStorage>) -> Self {
+        Self {
+            home: Arc::new(Home::new(spec.client, log, storage)),
+            config: Config {
+                client: spec.join_as,
+                overrides: spec.overrides,
+                ..Config::default()
+            },
+            order: AtomicU8::new(Order::Go as u8),
+            stirred: AtomicBool::new(false),
+            cell: Mutex::new(Cell {
+                life: Life::Off,
+                is_queued: false,
+                timer: None,
+                gone: Vec::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cell> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn order(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Go,
+            1 => Order::Stand,
+            _ => Order::Stop,
+        }
+    }
+
+    /// Gives an order to a device that runs, unless that is to end.
+    pub(super) fn set(&self, order: Order) {
+        let cell = self.lock();
+        if !matches!(cell.life, Life::Off) && self.order() != Order::Stop {
+            self.order.store(order as u8, Ordering::Release);
+        }
+    }
+
+    /// Prepares a start; false if it runs.
+    pub(super) fn boot(&self, config: Config) -> bool {
+        let mut cell = self.lock();
+        let is_off = matches!(cell.life, Life::Off);
+        if is_off {
+            cell.life = Life::Begins(Box::new(config));
+            self.order.store(Order::Go as u8, Ordering::Release);
+        }
+        is_off
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        !matches!(self.lock().life, Life::Off)
+    }
+
+    /// Notes that there is something to do; true if it is to be put into the queue.
+    pub(super) fn stir(&self) -> bool {
+        self.stirred.store(true, Ordering::Release);
+        let mut cell = self.lock();
+        let is_free = matches!(cell.life, Life::Waits(_) | Life::Begins(_));
+        let is_news = is_free && !cell.is_queued && self.order() == Order::Go;
+        cell.is_queued |= is_news;
+        is_news
+    }
+
+    /// True if its streams moved since it last looked.
+    pub(super) fn was_stirred(&self) -> bool {
+        self.stirred.load(Ordering::Acquire)
+    }
+
+    /// Notes that it looks at its streams now.
+    pub(super) fn looks(&self) {
+        self.stirred.store(false, Ordering::Release);
+    }
+
+    /// Takes the device out of its place, to run it; and the time that it had set.
+    pub(super) fn take(&self) -> (Option<Life>, Option<Instant>) {
+        let mut cell = self.lock();
+        cell.is_queued = false;
+        let timer = cell.timer.take();
+        let is_free = matches!(cell.life, Life::Waits(_) | Life::Begins(_));
+        if !is_free || self.order() != Order::Go {
+            return (None, timer);
+        }
+        let life = std::mem::replace(&mut cell.life, Life::Runs);
+        (Some(life), timer)
+    }
+
+    /// Puts a device back that goes on at `timer`, or `trains`; true if it is in the queue then. One that was
+    /// ended meanwhile comes back.
+    pub(super) fn put(
+        &self,
+        being: Box<Being>,
+        timer: Option<Instant>,
+        trains: bool,
+    ) -> Result<bool, Box<Being>> {
+        let mut cell = self.lock();
+        if self.order() == Order::Stop {
+            return Err(being);
+        }
+        cell.life = Life::Waits(being);
+        cell.timer = timer;
+        cell.is_queued = self.order() == Order::Go && (trains || self.was_stirred());
+        Ok(cell.is_queued)
+    }
+
+    /// Notes that the device has ended.
+    pub(super) fn ended(&self) {
+        let mut cell = self.lock();
+        cell.life = Life::Off;
+        cell.is_queued = false;
+        let gone = std::mem::take(&mut cell.gone);
+        drop(cell);
+        self.home.hang_up();
+        gone.into_iter().for_each(|gone| _ = gone.send(()));
+    }
+
+    /// Ends a device; `gone` is told when it is gone. False if it did not run.
+    pub(super) fn kill(&self, gone: oneshot::Sender<()>) -> bool {
+        let mut cell = self.lock();
+        if matches!(cell.life, Life::Off) {
+            return false;
+        }
+        self.order.store(Order::Stop as u8, Ordering::Release);
+        cell.gone.push(gone);
+        if matches!(cell.life, Life::Runs) {
+            return true;
+        }
+        let life = std::mem::replace(&mut cell.life, Life::Off);
+        drop(cell);
+        drop(life);
+        self.ended();
+        true
+    }
+
+    /// Ends a device when no worker is left; false if it did not run.
+    pub(super) fn end(&self) -> bool {
+        let life = std::mem::replace(&mut self.lock().life, Life::Off);
+        let ran = !matches!(life, Life::Off);
+        drop(life);
+        self.ended();
+        ran
+    }
+}
