@@ -33,6 +33,7 @@ use crate::algorithm::{KeptByClient, kept_of};
 use crate::broadcast::{Broadcast, Form};
 use crate::config::{Config, Weighting};
 use crate::device::Devices;
+use crate::edge_memory::{self, Keep};
 use crate::edges::EdgeStart;
 use crate::entry::Entry;
 use crate::local::PartialWork;
@@ -95,6 +96,7 @@ pub struct Edge {
     current: Option<Current>,
     /// Bytes of the clients that have been told.
     told: BTreeMap<u32, (u64, u64)>,
+    keep: Option<Keep>,
 }
 
 /// An order being carried out.
@@ -168,6 +170,10 @@ impl Edge {
         let limits = limits(config.clients, usize::MAX);
         let (shared, work) = Shared::new(config, train, partition, log, states);
         let shared = Arc::new(shared);
+        shared.with(|state, _| {
+            let own = setup.clusters.is_empty().then(|| setup.cluster.clone());
+            state.roster.limit_to(own.unwrap_or_default());
+        });
         let _ = shared.orders.set(orders);
         Ok(Self {
             devices: Devices::new(shared.clone()),
@@ -181,7 +187,21 @@ impl Edge {
             changed: Arc::default(),
             current: None,
             told: BTreeMap::new(),
+            keep: None,
         })
+    }
+
+    /// Keeps where its devices are, and goes on with those of before.
+    ///
+    /// # Errors
+    /// If what was kept is no such memory.
+    pub fn with_memory(mut self, before: Option<&[u8]>, keep: Keep) -> Result<Self> {
+        if let Some(before) = before {
+            let recalled = edge_memory::recall(&self.shared, before);
+            recalled.context("the devices that this edge had")?;
+        }
+        self.keep = Some(keep);
+        Ok(self)
     }
 
     /// Lets join whom these rules let.
@@ -222,6 +242,9 @@ impl Edge {
         if let Some(interval) = self.shared.config.progress_interval {
             let (shared, devices) = (self.shared.clone(), self.devices.clone());
             asking.spawn(probe::progress(shared, devices, interval));
+        }
+        if let Some(keep) = self.keep.take() {
+            asking.spawn(edge_memory::keep(self.shared.clone(), keep));
         }
         let ended = self.join_and_run(port, &mut asking).await;
         drop(asking);

@@ -69,6 +69,16 @@ pub(crate) fn longest_sums(config: &Config) -> usize {
 /// The place where it does, for a person.
 pub(crate) fn check(shared: &Shared, query: &Query) -> Result<(), String> {
     let config = &shared.config;
+    if let (Some(orders), Some(wish)) = (shared.orders.get(), query.client)
+        && !orders.cluster.contains(&wish)
+        && config.cluster(wish).is_none()
+    {
+        let Range { start, end } = orders.cluster;
+        return Err(format!(
+            "client {wish} is not behind this edge, which has {start} to {}",
+            end - 1
+        ));
+    }
     if config.clusters.is_empty() {
         return Ok(());
     }

@@ -23,6 +23,7 @@ mod complete;
 mod config;
 mod device;
 mod edge;
+mod edge_memory;
 mod edges;
 mod entry;
 mod evaluate;
@@ -55,6 +56,7 @@ mod upstream;
 
 pub use config::{Config, LocalOverrides, START_PART, STARTS_AT_ONCE, Weighting};
 pub use edge::{Edge, EdgeSetup};
+pub use edge_memory::Keep;
 pub use entry::{Entry, Proof};
 pub use evaluate::{classes, evaluate};
 pub use evaluation::Evaluation;

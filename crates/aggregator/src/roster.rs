@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use axum::http::StatusCode;
 use fl_proto::Word;
@@ -159,6 +160,24 @@ impl Roster {
             by_address: BTreeSet::new(),
             free: (0..clients).collect(),
         }
+    }
+
+    /// Has places for these clients alone.
+    pub fn limit_to(&mut self, clients: Range<u32>) {
+        self.free = clients.collect();
+    }
+
+    /// Takes a device in that had joined before this process began.
+    pub fn recall(&mut self, id: u32, known: &Newcomer) {
+        let Some(client) = self.clients.get_mut(id as usize) else {
+            return;
+        };
+        client.address = Some(known.address);
+        client.source = Some(known.source);
+        client.word = known.word;
+        (client.form, client.evaluates) = (known.form, known.evaluates);
+        self.free.remove(&id);
+        self.by_address.insert((known.address, id));
     }
 
     /// The client of an ID.

@@ -6,7 +6,7 @@
 //!
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
-use crate::choice::{BodyChoice, Network, Time};
+use crate::choice::{BodyChoice, Network, Places, Time};
 use crate::edges::EdgeSums;
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
@@ -47,12 +47,18 @@ keys! {
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
+        /// Radio by which native devices reach a gateway, a file of links/radio: hc-12, lora-sf7 …; see docs/radio.md
+        radio: Name | "none", Run "radio" "Fleet";
+        /// Places of the gateway and its leaves
+        topology: Named<Places> = Places::Grid, Run "topology" "Fleet";
+        /// Share of the frames that a radio in range does not hear: 0.05 or 5%
+        radio_loss: Probability = 0.0, Run "radio-loss" "Fleet";
         /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster; see docs/edges.md
-        edges: Number = 0, Run "edges" "Edges";
+        edges: Number = 0, RunAndServer "edges" "Edges";
         /// Rounds of a cluster for one of the whole fleet: kappa of HierFAVG
-        edge_rounds: Count = 1, Run "edge-rounds" "Edges";
+        edge_rounds: Count = 1, RunAndServer "edge-rounds" "Edges";
         /// Sums that an edge sends up: exact ones give the model of a run without edges, rounded ones take fewer bytes
-        edge_sums: Named<EdgeSums> = EdgeSums::Exact, Run "edge-sums" "Edges";
+        edge_sums: Named<EdgeSums> = EdgeSums::Exact, RunAndServer "edge-sums" "Edges";
         /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round
@@ -65,7 +71,7 @@ keys! {
         stragglers: Probability = 0.0, RunAndServer "stragglers" "Training";
         /// Leave the updates of stragglers out
         drop_stragglers: Switch = false, RunAndServer "drop-stragglers" "Training";
-        /// Units of the hidden layers; as a flag separated by commas: 200,200
+        /// Units of the hidden layers; as a flag separated by commas: 200,200, or none
         hidden: Units = vec![16], RunAndServer "hidden" "Training";
         /// Activation of the hidden layers
         activation: Named<Activation> = Activation::Relu, RunAndServer "activation" "Training";

@@ -28,6 +28,7 @@
 
 mod background;
 mod control;
+mod edge;
 mod edges;
 mod faults;
 mod fleet;
@@ -45,6 +46,7 @@ mod summary;
 mod watchdog;
 
 pub use control::{ControlToken, TOKEN_VARIABLE};
+pub use edge::EdgeProcess;
 pub use fleet::Capture;
 pub use observer::{Begin, Observer};
 pub use page::open as open_page;

@@ -80,6 +80,8 @@ pub enum Command {
     /// Only the aggregator, for devices that are started elsewhere
     #[command(after_help = SERVER_EXAMPLES)]
     Server(Box<ServerArgs>),
+    /// One edge, for an aggregator and devices that are started elsewhere: docs/edges.md
+    Edge(Box<EdgeArgs>),
     /// Only devices, not emulated, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),
@@ -346,6 +348,20 @@ pub struct ServerArgs {
 
     #[command(flatten)]
     pub display: DisplayArgs,
+}
+
+#[derive(Args)]
+pub struct EdgeArgs {
+    /// Number of this edge, from 0
+    #[arg(long, value_name = "N")]
+    pub number: u32,
+
+    /// Address of the aggregator above: `zfl server` with the same flags
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub upstream: SocketAddr,
+
+    #[command(flatten)]
+    pub of: ServerArgs,
 }
 
 #[derive(Args)]

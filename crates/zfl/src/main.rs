@@ -16,6 +16,7 @@ mod command;
 mod compare;
 mod data;
 mod devices;
+mod edge;
 mod eval;
 mod events;
 mod export;
@@ -98,6 +99,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         Command::Run(args) => run::run(&args, &root, began),
         Command::Sweep(args) => sweep::sweep(&args, &root),
         Command::Server(args) => server::server(&args, &root, began),
+        Command::Edge(args) => edge::edge(&args, &root),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
             require(args.dashboard_token.is_none(), || {
@@ -116,7 +118,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         Command::Data(args) => data::data(*args, &root).map(|()| 0),
         Command::Follow(args) if args.json => events::follow(&args.run),
         Command::Follow(args) => tui::follow(&args.run),
-        Command::Ps => runs::list(root.runs()).map(|()| 0),
+        Command::Ps => runs::list(root.runs(), &root.sweeps()).map(|()| 0),
         Command::Logs(args) => {
             let run = runs::find(root.runs(), args.run.as_deref())?;
             runs::print_log(&run, args.client, args.follow).map(|()| 0)
