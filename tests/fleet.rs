@@ -5,7 +5,8 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use fl_proto::codec::{self, Encodes};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -63,19 +64,20 @@ fn choosing(name: &'static str) -> Vec<&'static str> {
 
 #[test]
 fn every_encoding_agrees_on_native_and_bare_devices() {
-    let encodings = [
-        "--encoding-up int8 --encoding-down int8",
-        "--encoding-up qsgd --encoding-down qsgd",
-        "--encoding-up topk --encoding-arg k=0.05",
-        "--encoding-up sign --encoding-down f16",
-    ];
-    let mut models = std::collections::BTreeSet::new();
-    for encoding in encodings {
-        let flags = format!("--clients 4 --rounds 3 {encoding}");
+    let mut models = BTreeSet::new();
+    for codec in codec::ALL {
+        let name = codec.name();
+        let down = match codec.encodes() {
+            Encodes::ChangesWithFeedback => "f16",
+            _ => name,
+        };
+        let flags = format!(
+            "--clients 4 --rounds 3 --data zfl:digits --encoding-up {name} --encoding-down {down}"
+        );
         let flags: Vec<&str> = flags.split(' ').collect();
         let native = model(&NATIVE, &flags);
-        assert_eq!(model(&BARE, &flags), native, "{encoding}");
-        assert!(models.insert(native), "{encoding} is like another");
+        assert_eq!(model(&BARE, &flags), native, "{name}");
+        assert!(models.insert(native), "{name} is like another");
     }
 }
 
@@ -97,6 +99,65 @@ fn every_algorithm_agrees_on_native_and_bare_devices() {
     for name in ["fedprox", "scaffold", "fednova", "qfedavg", "multi-krum"] {
         assert_ne!(models[name], models["fedavg"], "{name}");
     }
+}
+
+/// These columns of a table of a run, row by row.
+fn columns(run: &Run, file: &str, names: &[&str]) -> Vec<Vec<String>> {
+    let mut table = csv::Reader::from_path(run.out().join(file)).unwrap();
+    let head = table.headers().unwrap().clone();
+    let place = |name: &&str| head.iter().position(|column| column == *name).expect(name);
+    let places: Vec<usize> = names.iter().map(place).collect();
+    let rows = table.records().map(|row| row.unwrap());
+    rows.map(|row| places.iter().map(|&at| row[at].to_owned()).collect())
+        .collect()
+}
+
+#[test]
+fn what_devices_find_on_their_holdouts_agrees_on_native_and_bare_devices() {
+    let flags = "--data zfl:digits --clients 4 --rounds 2 --examples 60 --epochs 2 --batch-size 20 --holdout 0.25 \
+                 --evaluate-fraction 1 --strategy ditto";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let found = |body: &[&str]| {
+        let run = Run::succeeds(&[body, &flags].concat());
+        let names = [
+            "round",
+            "client",
+            "outcome",
+            "num_evaluated",
+            "correct",
+            "loss",
+            "personal_correct",
+            "personal_loss",
+        ];
+        columns(&run, "evaluations.csv", &names)
+    };
+    let native = found(&NATIVE);
+    assert_eq!(native.len(), 8, "{native:?}");
+    assert_eq!(found(&BARE), native);
+}
+
+#[test]
+fn fedasync_has_one_trace_on_native_and_bare_devices() {
+    let folder = folder();
+    let path = folder.path().join("fedasync.toml");
+    let text = "rounds = 6\nseed = 3\ntime = \"estimate\"\ndata = \"zfl:digits\"\nhidden = [3]\nquorum = 1\n\
+                [strategy]\nname = \"fedasync\"\nmixing = 0.9\nhinge_a = 10\n\
+                [[fleet]]\ncount = 2\nexamples = 40\nmips = 500\nlink = \"wifi\"\n\
+                [[fleet]]\ncount = 2\nexamples = 40\nmips = 31.25\nlink = \"lte-m\"\n";
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().expect("the path is text");
+    let trace = |body: &[&str]| {
+        let run = Run::succeeds(&[&[path], body].concat());
+        assert!(run.summary().get("depends_on_time").is_none());
+        let rounds = ["round", "results", "simulated_elapsed_s", "metrics"];
+        let clients = ["round", "client", "outcome", "virtual_s", "link_s"];
+        let tables = [
+            columns(&run, "rounds.csv", &rounds),
+            columns(&run, "clients.csv", &clients),
+        ];
+        (run.model(), tables)
+    };
+    assert_eq!(trace(&BARE), trace(&NATIVE));
 }
 
 #[test]

@@ -9,6 +9,11 @@ use toml::{Table, Value};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(armv8m)");
+    let target = env::var("TARGET").expect("cargo sets TARGET");
+    if target.starts_with("thumbv8m") {
+        println!("cargo::rustc-cfg=armv8m");
+    }
     println!("cargo::rustc-link-arg-bins=--gc-sections");
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86") {
         println!("cargo::rustc-link-arg-bins=--build-id=none");
@@ -32,7 +37,10 @@ fn microcontroller() {
     let firmware = board.get("firmware").and_then(Value::as_table);
     let firmware = firmware.unwrap_or_else(|| panic!("{} has no [firmware]", path.display()));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    write(&out.join("board.rs"), &constants(firmware));
+    let isa = env::var("TARGET").expect("cargo sets TARGET");
+    let isa = isa.split('-').next().unwrap_or_default();
+    let isa = format!("/// Name of the instruction set.\npub const ISA: &str = {isa:?};\n");
+    write(&out.join("board.rs"), &(constants(firmware) + &isa));
     write(&out.join("memory.ld"), &memory(firmware));
     println!(
         "cargo::rustc-link-arg-bins=-T{}",

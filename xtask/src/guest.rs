@@ -46,8 +46,7 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
             .firmware
             .as_ref()
             .map_or("", |firmware| &firmware.target);
-        setup::lld()?;
-        setup::emulator(&board.machine.qemu)?;
+        provide(&board.machine.qemu, target)?;
         build_bare(target, Some(&board.name))?;
         place_bare(target, &board.kernel.image)?;
         println!("firmware: {}", board.kernel.image.display());
@@ -57,6 +56,24 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         println!("firmware: {}", board.kernel.image.display());
     }
     Ok(())
+}
+
+/// Installs what the firmware of a microcontroller is built and run with.
+///
+/// # Errors
+/// If there is no such board, or something is missing and cannot be installed.
+pub fn prepare(board: &str) -> Result<()> {
+    let board = take(project::boards()?, board)?;
+    let target = board
+        .firmware
+        .map_or_else(String::new, |firmware| firmware.target);
+    provide(&board.machine.qemu, &target)
+}
+
+fn provide(emulator: &str, target: &str) -> Result<()> {
+    setup::lld()?;
+    setup::emulator(emulator)?;
+    setup::toolchain(target).map(drop)
 }
 
 /// Default body of a build.

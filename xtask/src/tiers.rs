@@ -38,6 +38,10 @@ const NEEDY: [Needy; 2] = [
     },
 ];
 
+/// Microcontrollers whose firmware is tested, one of each kind of processor, and the test of each.
+const MICROCONTROLLERS: [(&str, &str); 2] =
+    [("riscv-virt", "riscv_virt"), ("mps2-an386", "mps2_an386")];
+
 /// Set-up, then every tier.
 ///
 /// # Errors
@@ -149,7 +153,22 @@ fn consoles() -> Result<Tally> {
     cargo
         .current_dir(&folder)
         .args(["host-test", "--locked", "--no-fail-fast", "--target-dir"]);
-    count(cargo.arg(folder.join("target")))
+    let mut tally = count(cargo.arg(folder.join("target")))?;
+    for (board, test) in MICROCONTROLLERS {
+        if let Err(error) = guest::prepare(board) {
+            println!("\nnot run: {test}, of board {board}: {error:#}");
+            continue;
+        }
+        guest::build(None, Some(board))?;
+        let mut cargo = project::cargo();
+        cargo
+            .current_dir(&folder)
+            .args(["host-test", "--locked", "--target-dir"])
+            .arg(folder.join("target"))
+            .args(["--test", "console", "--", "--ignored", "--exact", test]);
+        tally.have_now_run(count(&mut cargo)?);
+    }
+    Ok(tally)
 }
 
 /// Optimised, as users run it; one test at a time, since each starts a fleet of its own.

@@ -65,7 +65,7 @@ keys! {
         stragglers: Probability = 0.0, RunAndServer "stragglers" "Training";
         /// Leave the updates of stragglers out
         drop_stragglers: Switch = false, RunAndServer "drop-stragglers" "Training";
-        /// Units of the hidden layers; as a flag separated by commas: 200,200
+        /// Units of the hidden layers; as a flag separated by commas: 200,200, or none
         hidden: Units = vec![16], RunAndServer "hidden" "Training";
         /// Activation of the hidden layers
         activation: Named<Activation> = Activation::Relu, RunAndServer "activation" "Training";

@@ -30,12 +30,17 @@ pub fn real(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "give a number".to_owned())
 }
 
-/// Whole numbers above 0, separated by commas.
+/// Whole numbers above 0, separated by commas; or `none` of them.
 ///
 /// # Errors
 /// Advice: the value to give instead.
 pub fn units(text: &str) -> Result<Vec<u32>, String> {
-    text.split(',').map(positive).collect()
+    if ["", "none"].contains(&text.trim()) {
+        return Ok(Vec::new());
+    }
+    let each = text.split(',').map(positive);
+    each.collect::<Result<_, _>>()
+        .map_err(|advice| format!("{advice}, several with commas between them, or none"))
 }
 
 /// Any text.

@@ -111,12 +111,9 @@ fn write(folder: &str, sizes: &[usize], epochs: u32, images: &[u8], labels: &[u8
 /// Time of one training, and a hash of the parameters that it ends in.
 fn train(sizes: &[usize], config: TrainConfig, images: &[u8], labels: &[u8]) -> (Duration, u64) {
     let model = Model::new(Shape::new(sizes).expect("a shape"), Activation::Relu);
-    let mut params = vec![0.0; model.shape().num_params() + 32];
-    let off: usize = std::env::var("OFF").map_or(0, |x| x.parse().unwrap());
-    let off = (64 - params.as_ptr() as usize % 64) / 4 + off;
-    let params = &mut params[off..][..model.shape().num_params()];
+    let mut params = vec![0.0; model.shape().num_params()];
     model
-        .init_params(Init::He, 1, params)
+        .init_params(Init::He, 1, &mut params)
         .expect("the right length");
     let mut trainer = Trainer::new(&model, config, labels.len()).expect("a training");
     let plan = *trainer.plan();
@@ -130,7 +127,7 @@ fn train(sizes: &[usize], config: TrainConfig, images: &[u8], labels: &[u8]) -> 
     };
     let begin = Instant::now();
     while trainer
-        .step(params, images, labels, &mut workspace, u32::MAX)
+        .step(&mut params, images, labels, &mut workspace, u32::MAX)
         .expect("a training step")
         == Step::Working
     {}

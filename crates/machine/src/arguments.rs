@@ -59,7 +59,15 @@ pub fn arguments(
         arguments.pair("-append", command_line);
     }
     arguments.pair("-netdev", &card.netdev);
-    arguments.pair("-device", device(board, &card.mac));
+    if board.nic.on_board {
+        let nic = format!(
+            "nic,netdev=n0,model={},macaddr={}",
+            board.nic.model, card.mac
+        );
+        arguments.pair("-net", nic);
+    } else {
+        arguments.pair("-device", device(board, &card.mac));
+    }
     if let (Some(fd), Some(disk)) = (storage, &board.storage) {
         // Nobody else opens the file: there is nothing to lock.
         let file = "file.driver=file,file.filename=/dev/fdset/1,file.locking=off";
@@ -217,6 +225,30 @@ mod tests {
                 -kernel build/guest/zephyr/qemu_x86/zephyr/zephyr.elf
                 -netdev tap,id=n0,fd=11,vhost=off
                 -device e1000,netdev=n0,mac=52:54:00:00:00:07,addr=0x3,romfile=
+                -chardev socket,id=s0,fd=9
+                -serial chardev:s0
+                -monitor none
+            "#]],
+        );
+    }
+
+    #[test]
+    fn mps2_has_its_card_on_board() {
+        check(
+            "mps2-an386",
+            expect![[r#"
+                -name zfl-7
+                -M mps2-an386
+                -cpu cortex-m4
+                -m 16M
+                -accel tcg,tb-size=2
+                -nodefaults
+                -no-user-config
+                -no-reboot
+                -display none
+                -kernel build/guest/bare/zfl-mps2-an386.elf
+                -netdev tap,id=n0,fd=11,vhost=off
+                -net nic,netdev=n0,model=lan9118,macaddr=52:54:00:00:00:07
                 -chardev socket,id=s0,fd=9
                 -serial chardev:s0
                 -monitor none

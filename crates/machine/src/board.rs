@@ -24,7 +24,7 @@ use zfl_schema::{Document, Mistake};
 const MOST_MEMORY_MIB: u32 = 2048;
 
 /// The boards that are there without a tree, by name. Others are read from a tree, or by path.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 6] = [
     (
         "microvm",
         include_str!("../../../boards/microvm/board.toml"),
@@ -33,6 +33,14 @@ const BUILT_IN: [(&str, &str); 4] = [
     (
         "qemu_x86",
         include_str!("../../../boards/qemu_x86/board.toml"),
+    ),
+    (
+        "mps2-an500",
+        include_str!("../../../boards/mps2-an500/board.toml"),
+    ),
+    (
+        "mps2-an386",
+        include_str!("../../../boards/mps2-an386/board.toml"),
     ),
     (
         "riscv-virt",
@@ -124,6 +132,9 @@ pub struct Machine {
 pub struct Nic {
     /// QEMU's name of the device, for example `virtio-net-device`.
     pub model: String,
+    /// True if it is soldered to the board: QEMU has it with the machine.
+    #[serde(default)]
+    pub on_board: bool,
     /// Properties of that device; an empty value is kept, as in `romfile=`.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
@@ -299,6 +310,9 @@ impl Board {
         }
         if self.machine.memory_mib == 0 {
             return Err("machine.memory_mib is 0".into());
+        }
+        if self.nic.on_board && !self.nic.options.is_empty() {
+            return Err("nic.options are of a card that is plugged in: leave them out".into());
         }
         if self.nic.max_kbit_per_s == Some(0) {
             return Err("nic.max_kbit_per_s is 0: leave it out if there is no limit".into());

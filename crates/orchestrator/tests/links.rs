@@ -18,6 +18,7 @@ roles!(
         a_poor_card_is_paced,
         a_tap_that_is_still_held_is_waited_for;
     Bridge NOTHING =>
+        a_device_on_a_further_bridge_is_reached,
         a_tap_is_taken_down_and_up,
         what_a_device_forges_is_dropped;
     Bridge LINKS =>
@@ -26,6 +27,7 @@ roles!(
     Switch NOTHING =>
         frames_are_counted_and_captured,
         a_link_is_cut_and_healed_and_changed,
+        nobody_is_asked_where_a_device_is,
         one_seed_loses_the_same_frames,
         on_the_switch_a_poor_card_is_paced;
     User NOTHING =>
@@ -100,6 +102,47 @@ async fn a_poor_card_is_paced(sandbox: Sandbox) {
             }
         }
     }
+    fleet.stop().await;
+}
+
+/// Of a fleet that is too large for one bridge, boots the last device, and waits until frames for it are at
+/// its tap. Nobody has told the host where it is.
+async fn a_device_on_a_further_bridge_is_reached(sandbox: Sandbox) {
+    let mut board = board("good");
+    board.nic.max_kbit_per_s = Some(100);
+    let mut config = fleet(board, 300);
+    config.oversubscribe = true;
+    let (fleet, server, mut events) = start(sandbox, config).await;
+    fleet.boot_one(300, server).await.unwrap().unwrap();
+    let address = |event| match event {
+        FleetEvent::Running { address, .. } => Some(address),
+        _ => None,
+    };
+    let address = next(&mut events, address).await;
+    assert_eq!(address, SocketAddr::from(([198, 18, 1, 45], 80)));
+    let socket = tokio::net::UdpSocket::bind((fleet.server_ip(), 0))
+        .await
+        .unwrap();
+    let began = std::time::Instant::now();
+    while queue("zfl300", "tbf")
+        .await
+        .expect("a token bucket")
+        .backlog
+        == 0
+    {
+        assert!(began.elapsed() < support::PATIENCE, "nothing arrives");
+        for _ in 0..50 {
+            socket.send_to(&[0; 1400], address).await.unwrap();
+        }
+    }
+    fleet.stop().await;
+}
+
+/// The switch's side has the hardware address of every device before any has booted.
+async fn nobody_is_asked_where_a_device_is(sandbox: Sandbox) {
+    let (fleet, _, _events) = start(sandbox, fleet(board("good"), 3)).await;
+    let known = neighbour([192, 0, 2, 4].into()).await;
+    assert_eq!(known, Some(vec![0x52, 0x54, 0, 0, 0, 2]));
     fleet.stop().await;
 }
 

@@ -118,7 +118,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         Command::Data(args) => data::data(*args, &root).map(|()| 0),
         Command::Follow(args) if args.json => events::follow(&args.run),
         Command::Follow(args) => tui::follow(&args.run),
-        Command::Ps => runs::list(root.runs()).map(|()| 0),
+        Command::Ps => runs::list(root.runs(), &root.sweeps()).map(|()| 0),
         Command::Logs(args) => {
             let run = runs::find(root.runs(), args.run.as_deref())?;
             runs::print_log(&run, args.client, args.follow).map(|()| 0)

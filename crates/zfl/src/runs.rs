@@ -30,14 +30,20 @@ pub fn under_way(runs: &Path) -> Vec<(PathBuf, u32)> {
     found
 }
 
-/// `zfl ps`.
+/// `zfl ps`: runs by themselves, and those of sweeps.
 ///
 /// # Errors
 /// If it cannot be printed.
-pub fn list(runs: &Path) -> Result<()> {
-    let found = under_way(runs);
+pub fn list(runs: &Path, sweeps: &Path) -> Result<()> {
+    let mut found = under_way(runs);
+    let of_sweeps = fs::read_dir(sweeps).into_iter().flatten().flatten();
+    found.extend(of_sweeps.flat_map(|sweep| under_way(&sweep.path().join("runs"))));
     if found.is_empty() {
-        return output::line(&format!("no run is under way in {}", runs.display()));
+        return output::line(&format!(
+            "no run is under way in {} or {}",
+            runs.display(),
+            sweeps.display()
+        ));
     }
     let mut table = format!("{:>8}  {:>9}  run\n", "process", "round");
     for (run, pid) in found {

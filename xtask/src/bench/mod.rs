@@ -11,6 +11,7 @@ mod bodies;
 mod dashboard;
 mod faults;
 mod fleet;
+mod kernels;
 mod kill;
 mod links;
 pub mod machine;
@@ -68,6 +69,8 @@ enum What {
     Scale,
     /// Cost of the dashboard: pairs of runs of 200 devices, with it and without
     Dashboard,
+    /// Training natively, an example at a time, beside a C of the same arithmetic
+    Kernels,
 }
 
 impl What {
@@ -80,6 +83,7 @@ impl What {
             Self::Bodies => "bodies",
             Self::Scale => "scale",
             Self::Dashboard => "dashboard",
+            Self::Kernels => "kernels",
         }
     }
 
@@ -98,25 +102,12 @@ impl What {
 /// # Errors
 /// If something cannot be built, a run fails, or the page has no place for the table.
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    setup::qemu()?;
-    guest::build(Some(GuestBody::Bare), None)?;
-    let bench = Bench {
-        zfl: run::build_zfl()?,
-        folder: project::target_dir().join("bench").join(args.what.name()),
-        quick: args.quick,
+    let folder = project::target_dir().join("bench").join(args.what.name());
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (machine, measured) = match args.what {
+        What::Kernels => (Machine::here()?, kernels::measure(&folder, args.quick)?),
+        what => of_runs(what, folder, args.quick)?,
     };
-    fs::create_dir_all(&bench.folder)
-        .with_context(|| format!("cannot make {}", bench.folder.display()))?;
-    let machine = Machine::here()?;
-    let measured = match args.what {
-        What::Links => links::measure(&bench),
-        What::Faults => faults::measure(&bench),
-        What::Fleet => fleet::measure(&bench),
-        What::Kill => kill::measure(&bench),
-        What::Bodies => bodies::measure(&bench),
-        What::Scale => scale::measure(&bench),
-        What::Dashboard => dashboard::measure(&bench),
-    }?;
     let what = args.what.name();
     let text = format!("{}\n\n{measured}", machine.describe(what)?);
     println!("\n{text}");
@@ -130,6 +121,26 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         println!("written into {}", args.what.page());
     }
     Ok(())
+}
+
+/// Measures what takes runs of zfl.
+fn of_runs(what: What, folder: PathBuf, quick: bool) -> Result<(Machine, String)> {
+    setup::qemu()?;
+    guest::build(Some(GuestBody::Bare), None)?;
+    let zfl = run::build_zfl()?;
+    let bench = Bench { zfl, folder, quick };
+    let machine = Machine::here()?;
+    let measured = match what {
+        What::Links => links::measure(&bench),
+        What::Faults => faults::measure(&bench),
+        What::Fleet => fleet::measure(&bench),
+        What::Kill => kill::measure(&bench),
+        What::Bodies => bodies::measure(&bench),
+        What::Scale => scale::measure(&bench),
+        What::Dashboard => dashboard::measure(&bench),
+        What::Kernels => bail!("kernels take no runs"),
+    }?;
+    Ok((machine, measured))
 }
 
 /// Common parts of the benchmarks.

@@ -111,14 +111,14 @@ fn measure(row: &Row, zfl: &Path, jobs: Option<u32>) -> Result<()> {
     if let Some(jobs) = jobs {
         command.args(["--jobs", &jobs.to_string()]);
     }
-    process::run(&mut command)?;
+    let made = process::run(&mut command);
     let measured = folder.join(MEASURED);
     if !measured.exists() {
         let machine = Machine::here()?.in_short();
         fs::write(&measured, machine)
             .with_context(|| format!("cannot write {}", measured.display()))?;
     }
-    Ok(())
+    made
 }
 
 /// Folder of a row's runs.

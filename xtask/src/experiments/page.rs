@@ -3,7 +3,7 @@
 use super::results::{Results, shown};
 use super::rows::{Measure, Row};
 use crate::bench::table::Table;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 
 const HEAD: &str = "\
@@ -28,7 +28,10 @@ pub fn whole(sections: &[String]) -> String {
 pub fn section(row: &Row, results: Option<&Results>, before: &str) -> Result<String> {
     let (begin, end) = (marker(row, "begin"), marker(row, "end"));
     let numbers = match results {
-        Some(results) => measured(row, results),
+        Some(results) => {
+            known(row, results)?;
+            measured(row, results)
+        }
         None => match between(before, &begin, &end) {
             Some(kept) => kept,
             None => not_run(row),
@@ -97,6 +100,19 @@ fn not_run(row: &Row) -> String {
         row.duration(),
         row.name
     )
+}
+
+/// Checks that every published number is of a case of the row.
+fn known(row: &Row, results: &Results) -> Result<()> {
+    let cases = row.measures.iter().flat_map(|one| one.published.keys());
+    for case in cases {
+        ensure!(
+            results.cases.iter().any(|one| one.name == *case),
+            "row {}: a number is published of {case}, which its sweep does not make",
+            row.name
+        );
+    }
+    Ok(())
 }
 
 fn measured(row: &Row, results: &Results) -> String {

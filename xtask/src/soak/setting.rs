@@ -89,9 +89,7 @@ impl Setting {
             if native { "native" } else { "bare" },
         );
         let algorithm = algorithm(random, clients, &mut toml);
-        if random.in_hundred(20) {
-            toml += "encoding_up = \"f16\"\n";
-        }
+        let more = rules(random, &algorithm, &mut toml);
         let network = (!native).then(|| random.one_of(&["bridge", "switch"]));
         if let Some(network) = network {
             writeln!(toml, "network = \"{network}\"").unwrap_or_default();
@@ -103,7 +101,7 @@ impl Setting {
         Self {
             toml,
             what: format!(
-                "{clients} {}, {rounds} rounds, {algorithm}",
+                "{clients} {}, {rounds} rounds, {algorithm}{more}",
                 if native { "native" } else { "bare" }
             ),
             link: match (network, link) {
@@ -116,6 +114,81 @@ impl Setting {
     }
 }
 
+/// Algorithms beside those that have a share of their own. FedAsync depends on time by its nature.
+const OTHERS: [&str; 18] = [
+    "fedprox",
+    "fedavgm",
+    "fedadagrad",
+    "fedadam",
+    "fedyogi",
+    "fednova",
+    "qfedavg",
+    "median",
+    "trimmed-mean",
+    "krum",
+    "multi-krum",
+    "bulyan",
+    "feddyn",
+    "ditto",
+    "fedper",
+    "fedrep",
+    "distillation",
+    "fedavg",
+];
+
+const ENCODINGS: [&str; 5] = ["f16", "int8", "qsgd", "topk", "sign"];
+
+const SELECTORS: [&str; 5] = [
+    "round-robin",
+    "availability",
+    "power-of-choice",
+    "oort",
+    "energy",
+];
+
+/// Draws what an experiment may have beside its algorithm: encodings, selection, local training, evaluation, privacy;
+/// returns it in short.
+fn rules(random: &mut Random, algorithm: &str, toml: &mut String) -> String {
+    let mut text = String::new();
+    let mut choose = |line: String| {
+        text += &format!(", {}", line.replace([' ', '"'], ""));
+        *toml += &(line + "\n");
+    };
+    if random.in_hundred(30) {
+        choose(format!("encoding_up = \"{}\"", random.one_of(&ENCODINGS)));
+    }
+    if random.in_hundred(15) {
+        choose(format!(
+            "encoding_down = \"{}\"",
+            random.one_of(&ENCODINGS[..3])
+        ));
+    }
+    let selects = random.in_hundred(20);
+    if selects {
+        choose(format!("selection = \"{}\"", random.one_of(&SELECTORS)));
+    }
+    // SCAFFOLD works out gradients from steps of plain SGD.
+    if !algorithm.starts_with("scaffold") && random.in_hundred(20) {
+        choose(format!(
+            "optimizer = \"{}\"",
+            random.one_of(&["momentum", "adam"])
+        ));
+    }
+    if random.in_hundred(20) {
+        choose("holdout = 0.25".to_owned());
+    }
+    if random.in_hundred(15) {
+        choose("stragglers = 0.5".to_owned());
+    }
+    // Epsilon reckons with clients that are chosen by chance alone.
+    let bounds = algorithm.starts_with("fedavg,") || algorithm == "fedavg";
+    if bounds && !selects && random.in_hundred(25) {
+        let privacy = random.one_of(&["central", "local"]);
+        choose(format!("privacy = \"{privacy}\""));
+    }
+    text
+}
+
 /// Draws the algorithm and who takes part; returns it in short.
 fn algorithm(random: &mut Random, clients: u64, toml: &mut String) -> String {
     let mut cohort = clients;
@@ -125,10 +198,9 @@ fn algorithm(random: &mut Random, clients: u64, toml: &mut String) -> String {
     }
     let named = |name: &str| (format!("strategy = \"{name}\"\n"), name.to_owned());
     let (line, mut text) = match random.between(0, 99) {
-        0..45 => named("fedavg"),
-        45..60 => named("fedprox"),
-        60..80 => named("scaffold"),
-        80..90 => named("multi-krum"),
+        0..25 => named("fedavg"),
+        25..40 => named("scaffold"),
+        40..90 => named(random.one_of(&OTHERS)),
         _ => {
             let size = random.between(cohort.saturating_sub(1).max(1), cohort);
             let table = format!("strategy = {{ name = \"fedbuff\", buffer_size = {size} }}\n");
@@ -194,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn every_link_and_fault_is_drawn() {
+    fn every_link_fault_and_rule_is_drawn() {
         let all: String = (0..500)
             .map(|number| Setting::draw(&mut Random::new(7, number)).toml)
             .collect();
@@ -207,8 +279,15 @@ mod tests {
             "out_of_memory",
             "scaffold",
             "over_commit",
+            "holdout",
+            "stragglers",
+            "privacy",
+            "adam",
         ] {
             assert!(all.contains(word), "{word}");
+        }
+        for word in [&OTHERS[..], &ENCODINGS, &SELECTORS].concat() {
+            assert!(all.contains(&format!("\"{word}\"")), "{word}");
         }
     }
 }

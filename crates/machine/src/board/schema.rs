@@ -21,6 +21,7 @@ pub(super) fn schema() -> Value {
     });
     let nic = json!({
         "model": text,
+        "on_board": {"type": "boolean"},
         "options": {"type": "object", "additionalProperties": text},
         "max_kbit_per_s": count,
         "qemu_below": text,
@@ -61,10 +62,12 @@ pub(super) fn schema() -> Value {
         "ram": region,
         "stack_kib": count,
         "page_kib": count,
+        "tcp": table(json!({"sockets": count, "receive_kib": count, "send_kib": count}), json!(["sockets"])),
         "uart": device(json!({})),
         "virtio": device(json!({"stride": count, "count": count})),
         "plic": device(json!({})),
         "timer": device(json!({"hz": count})),
+        "nic": device(json!({})),
         "exit": device(json!({})),
     });
     let board = json!({

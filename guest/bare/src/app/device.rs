@@ -59,7 +59,7 @@ impl RunningDevice {
         // SAFETY: one thread, and no reference to the value is ever made.
         let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
         let instruction_shift = run.icount.or(told_at_boot);
-        let port = GuestPort::new(network, run.server, instruction_shift);
+        let port = GuestPort::new(network, run, instruction_shift);
         Ok(Box::new(Self {
             device: Device::new(config(run)),
             port,

@@ -4,3 +4,13 @@ pub mod device;
 mod net;
 mod port;
 pub mod shell;
+
+/// Memory of the TCP connections, which each machine sizes.
+pub struct Tcp {
+    /// Sockets at most: those that listen, those in use, and a few that linger.
+    pub sockets: usize,
+    /// Receive window: no more than the card's frames hold.
+    pub receive_bytes: usize,
+    /// Send window: bytes in flight before an acknowledgement.
+    pub send_bytes: usize,
+}

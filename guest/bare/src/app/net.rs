@@ -13,18 +13,12 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
-use crate::arch::{Nic, clock, timestamp};
+use crate::arch::{Nic, TCP, clock, timestamp};
 use crate::driver::card::{Card, QUEUE_FRAMES};
 use crate::heap;
 
 /// Connections that can wait to be accepted.
 const BACKLOG: usize = 3;
-/// Sockets at most: those that listen, those in use, and a few that linger.
-const MAX_SOCKETS: usize = 8;
-/// Receive window: as much as all of the card's frames hold.
-const RECEIVE_BYTES: usize = 16 * 1024;
-/// Send window: bytes in flight before an acknowledgement.
-const SEND_BYTES: usize = 8 * 1024;
 /// Without an answer for so long, a connection is given up.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The other side has so long to close its half.
@@ -94,8 +88,8 @@ impl Network {
             nic,
             interface,
             // As large as they will be: they never ask for memory again.
-            sockets: SocketSet::new(Vec::with_capacity(MAX_SOCKETS)),
-            slots: Vec::with_capacity(MAX_SOCKETS),
+            sockets: SocketSet::new(Vec::with_capacity(TCP.sockets)),
+            slots: Vec::with_capacity(TCP.sockets),
             listen_port,
             next_port: FIRST_EPHEMERAL_PORT + (timestamp() / 64 % ports) as u16,
         };
@@ -142,7 +136,7 @@ impl Network {
 
     /// Takes the memory of every socket and frame now, as far as there is some.
     pub fn reserve(&mut self) {
-        while self.slots.len() < MAX_SOCKETS && self.add_socket().is_some() {}
+        while self.slots.len() < TCP.sockets && self.add_socket().is_some() {}
         self.nic.reserve();
     }
 
@@ -243,7 +237,7 @@ impl Network {
         if let Some(index) = self.slots.iter().position(|slot| slot.role == Role::Free) {
             return Some(index);
         }
-        if self.slots.len() < MAX_SOCKETS
+        if self.slots.len() < TCP.sockets
             && let Some(index) = self.add_socket()
         {
             return Some(index);
@@ -275,7 +269,7 @@ impl Network {
 /// `None` if there is no memory for its buffers.
 fn new_socket() -> Option<Socket<'static>> {
     let buffer = |bytes| heap::zeros(bytes).map(SocketBuffer::new);
-    let mut socket = Socket::new(buffer(RECEIVE_BYTES)?, buffer(SEND_BYTES)?);
+    let mut socket = Socket::new(buffer(TCP.receive_bytes)?, buffer(TCP.send_bytes)?);
     socket.set_timeout(Some(TIMEOUT));
     // Requests and answers are written as a whole: waiting for more only adds delay.
     socket.set_nagle_enabled(false);

@@ -4,11 +4,15 @@
 //! line; `Nic`, the network card; `virtio_device`, where the machine has virtio; and the functions and constants
 //! that the rest names by `arch::`.
 
+#[cfg(target_arch = "arm")]
+mod armv7m;
 #[cfg(target_arch = "riscv32")]
 mod riscv32;
 #[cfg(target_arch = "x86")]
 mod x86;
 
+#[cfg(target_arch = "arm")]
+pub use armv7m::*;
 #[cfg(target_arch = "riscv32")]
 pub use riscv32::*;
 #[cfg(target_arch = "x86")]

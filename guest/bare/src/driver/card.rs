@@ -37,7 +37,11 @@ pub trait Card: Device + Sized {
 pub enum NicError {
     /// No network card that the firmware drives.
     Missing,
+    /// The card does not do what its data sheet says.
+    #[cfg(target_arch = "arm")]
+    Broken,
     /// The card does not do what virtio asks of it.
+    #[cfg(not(target_arch = "arm"))]
     Driver(virtio_drivers::Error),
 }
 
@@ -47,6 +51,9 @@ impl fmt::Display for NicError {
             Self::Missing => {
                 f.write_str("no network card: give QEMU the one that the board's file names")
             }
+            #[cfg(target_arch = "arm")]
+            Self::Broken => f.write_str("the network card does not answer as it should"),
+            #[cfg(not(target_arch = "arm"))]
             Self::Driver(error) => write!(f, "the network card cannot be set up: {error}"),
         }
     }
@@ -54,6 +61,7 @@ impl fmt::Display for NicError {
 
 impl core::error::Error for NicError {}
 
+#[cfg(not(target_arch = "arm"))]
 impl From<virtio_drivers::Error> for NicError {
     fn from(error: virtio_drivers::Error) -> Self {
         Self::Driver(error)

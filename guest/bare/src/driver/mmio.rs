@@ -2,6 +2,7 @@
 
 use core::ptr;
 
+#[cfg(not(target_arch = "arm"))]
 use super::uart::ns16550::Registers;
 
 /// Reads a register. It may have an effect on the device, none on memory.
@@ -20,8 +21,10 @@ pub unsafe fn write32(address: usize, value: u32) {
 }
 
 /// Registers of a byte each.
+#[cfg(not(target_arch = "arm"))]
 pub struct Bytes(pub usize);
 
+#[cfg(not(target_arch = "arm"))]
 impl Registers for Bytes {
     fn read(&self, register: u16) -> u8 {
         let address = self.0 + usize::from(register);

@@ -30,6 +30,9 @@ pub struct Machine {
 #[derive(Deserialize)]
 struct Nic {
     model: String,
+    #[serde(default)]
+    on_board: bool,
+    #[serde(default)]
     options: BTreeMap<String, String>,
 }
 
@@ -87,7 +90,15 @@ impl Board {
         if let Some(shift) = extras.icount {
             qemu.args(["-icount", &format!("shift={shift},sleep=on")]);
         }
-        qemu.args(["-netdev", &network, "-device", &device, "-serial", "stdio"]);
+        let card = match self.nic.on_board {
+            true => [
+                "-net",
+                &format!("nic,netdev=network,model={}", self.nic.model),
+            ],
+            false => ["-device", &device],
+        };
+        qemu.args(["-netdev", &network]).args(card);
+        qemu.args(["-serial", "stdio"]);
         qemu.arg("-kernel").arg(self.image());
         qemu
     }

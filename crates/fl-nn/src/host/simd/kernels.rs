@@ -1,5 +1,10 @@
 //! The kernels, generic over the vector; each level compiles them with its own instructions.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "registers side by side: every loop over them is unrolled"
+)]
+
 use super::{BLOCK, CHUNK, Eight, GROUP, Vector};
 use crate::host::list::{List, SHARES};
 use crate::train::AdamStep;

@@ -39,6 +39,10 @@ pub(crate) const CHUNK: usize = 64;
 
 /// The kernels of one level.
 #[derive(Debug)]
+#[allow(
+    clippy::type_complexity,
+    reason = "functions, whose arguments are named"
+)]
 pub(crate) struct Kernels {
     /// Lists the octets of an input that are not zero, as shares of 255.
     pub list_octets: fn(input: &[u8], list: &mut List),

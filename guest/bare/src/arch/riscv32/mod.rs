@@ -14,8 +14,10 @@ use core::arch::global_asm;
 
 use virtio_drivers::transport::DeviceType;
 
+use crate::app::Tcp;
 use crate::board;
 use crate::driver::mmio::write32;
+pub use crate::driver::virtio::disk::Disk;
 use crate::driver::virtio::find::{Found, Slots};
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;
@@ -23,11 +25,17 @@ use crate::{console, heap, image};
 
 global_asm!(include_str!("boot.s"), start = sym start, exception = sym exception::exception);
 
-/// Name of the instruction set.
-pub const ISA: &str = "riscv32imac";
+pub use crate::board::ISA;
 
 /// Ticks of [`timestamp`] that a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
 pub const PATIENCE_TICKS: u64 = 20_000_000;
+
+/// Memory of the TCP connections.
+pub const TCP: Tcp = Tcp {
+    sockets: board::TCP_SOCKETS,
+    receive_bytes: board::TCP_RECEIVE_BYTES,
+    send_bytes: board::TCP_SEND_BYTES,
+};
 
 /// Place of a frame's record, caller's frame and return address, from its frame pointer.
 pub const FRAME_RECORD: isize = -8;

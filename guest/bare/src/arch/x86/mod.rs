@@ -18,8 +18,9 @@ use core::ptr;
 
 use fl_shell::command::Shift;
 
-use crate::app::device;
+use crate::app::{Tcp, device};
 use crate::driver::uart::ns16550::{Ns16550, Registers};
+pub use crate::driver::virtio::disk::Disk;
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;
 use crate::{console, heap};
@@ -33,6 +34,13 @@ pub const ISA: &str = "i686";
 
 /// Ticks of [`timestamp`] that a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
 pub const PATIENCE_TICKS: u64 = 20_000_000;
+
+/// Memory of the TCP connections.
+pub const TCP: Tcp = Tcp {
+    sockets: 8,
+    receive_bytes: 16 * 1024,
+    send_bytes: 8 * 1024,
+};
 
 /// Place of a frame's record, caller's frame and return address, from its frame pointer.
 pub const FRAME_RECORD: isize = 0;

@@ -1,5 +1,8 @@
 //! Serial lines.
 
+#[cfg(target_arch = "arm")]
+pub mod cmsdk;
+#[cfg(not(target_arch = "arm"))]
 pub mod ns16550;
 
 /// A serial line that interrupts for input.
