@@ -176,7 +176,7 @@ mod tests {
         let capacity = Capacity::with(22 << 30, &devices(50));
         assert_eq!(
             capacity.to_string(),
-            "this machine has 22.0 GiB free; 50 devices of about 16 MiB need 800 MiB; 1376 fit"
+            "this machine has 22.0 GiB free; 50 devices of about 12 MiB need 600 MiB; 1834 fit"
         );
         assert_eq!(size(1 << 30), "1.0 GiB");
         assert!(capacity.suffices());
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_does_not_suffice() {
-        let free = RESERVE_BYTES + (16 << 20) * 3;
+        let free = RESERVE_BYTES + (12 << 20) * 3;
         for (count, suffices) in [(3, true), (4, false)] {
             let capacity = Capacity::with(free, &devices(count));
             assert_eq!((capacity.suffices(), capacity.fit()), (suffices, 3));
@@ -198,7 +198,7 @@ mod tests {
         let mut devices = devices(2);
         devices[1].extra_bytes = 23 << 20;
         let capacity = Capacity::with(22 << 30, &devices);
-        assert_eq!(capacity.needed_bytes, (16 + 16 + 23) << 20);
+        assert_eq!(capacity.needed_bytes, (12 + 12 + 23) << 20);
         devices[1].extra_bytes = u64::MAX;
         assert!(!Capacity::with(22 << 30, &devices).suffices());
     }

@@ -11,14 +11,21 @@ use std::path::PathBuf;
 
 use super::elf::{self, Library, tag};
 
-/// What QEMU uses for logs of instructions (`-d`), persistent memory, migration over RDMA and FUSE exports:
-/// nothing that a board can ask for. What only they need is unused too.
-const UNUSED: [&str; 5] = [
+/// What QEMU uses for logs of instructions (`-d`), persistent memory, migration over RDMA, FUSE exports, D-Bus,
+/// filters in the kernel (eBPF), and screens over the network; and for TLS keys on smart cards. Nothing that a
+/// board can ask for. What only they need is unused too.
+const UNUSED: [&str; 11] = [
     "libcapstone.so",
     "libpmem.so",
     "librdmacm.so",
     "libibverbs.so",
     "libfuse3.so",
+    "libgio-2.0.so",
+    "libbpf.so",
+    "libsasl2.so",
+    "libpng16.so",
+    "libjpeg.so",
+    "libp11-kit.so",
 ];
 
 /// Unused libraries among these files, as the loader is to find them.
