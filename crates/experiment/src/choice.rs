@@ -62,6 +62,11 @@ choices! {
         User "user" "QEMU's own network per device; needs no privilege",
         Loopback "loopback" "Sockets on this machine's loopback, for native devices, which otherwise exchange in process",
     }
+    Places {
+        Grid "grid" "A square, filled row by row, with the gateway in its middle",
+        Line "line" "One behind the other, with the gateway at the end",
+        Random "random" "Uniform in a square, drawn from the seed, with ten in the range of a node on average",
+    }
     EdgeSums {
         Exact "exact" "Integers without any rounding: the model of a run without edges, to the bit",
         Rounded "rounded" "The mean as f32: fewer bytes, and a model that differs in its last bits",
@@ -132,6 +137,15 @@ impl Body {
             Self::Native => None,
         }
     }
+}
+
+/// Places of a gateway and its leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum Places {
+    Grid,
+    Line,
+    Random,
 }
 
 /// Network between emulated devices and the aggregator, as asked for.

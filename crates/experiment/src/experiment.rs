@@ -1,6 +1,6 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
-use crate::choice::{self, Body, Choice, Network, Time};
+use crate::choice::{self, Body, Choice, Network, Places, Time};
 use crate::edges::EdgeSums;
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
@@ -8,6 +8,7 @@ use crate::examples::{self, Examples};
 use crate::groups::{self, FleetGroup};
 use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
+use crate::radio::Radio;
 use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
 use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
@@ -59,6 +60,21 @@ pub struct Experiment {
         serialize_with = "choice::write_some"
     )]
     pub network: Option<Network>,
+    /// Radio of the devices, if they have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub radio: Option<String>,
+    /// Their places.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
+    pub topology: Option<Places>,
+    /// Share of the frames that a radio in range does not hear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub radio_loss: Option<f64>,
+    /// The radio itself.
+    #[serde(skip)]
+    pub(crate) mesh_radio: Option<Radio>,
     /// Time on devices, unless it is the host's.
     #[serde(
         skip_serializing_if = "Option::is_none",
@@ -253,6 +269,13 @@ impl Experiment {
         experiment.link = common(&groups, |group| group.link_name.clone(), String::eq);
         let network = Some(settings.network());
         experiment.network = network.filter(|&one| emulated || one == Network::Loopback);
+        experiment.mesh_radio = Radio::resolve(settings, root)?;
+        let radio = experiment.mesh_radio.as_ref();
+        experiment.radio = radio.and(settings.radio.clone());
+        (experiment.topology, experiment.radio_loss) = (
+            radio.map(|radio| radio.places),
+            radio.map(|radio| radio.loss),
+        );
         experiment.time = match settings.time() {
             Time::Estimate => Some(Time::Estimate),
             _ => counted.then_some(Time::Icount),
@@ -267,6 +290,7 @@ impl Experiment {
         experiment.round_deadline_s = deadlines.round_s;
         experiment.watchdog_s = deadlines.watchdog_s;
         experiment.notes.extend(deadlines.notes);
+        experiment.mesh()?;
         experiment.can_suffer()?;
         experiment.fits_edges()?;
         experiment.notes.extend(experiment.notes_on_time());
@@ -359,6 +383,10 @@ impl Experiment {
             board: None,
             link: None,
             network: None,
+            radio: None,
+            topology: None,
+            radio_loss: None,
+            mesh_radio: None,
             time: None,
             clients,
             rounds,

@@ -26,6 +26,7 @@ pub mod keys;
 mod native;
 pub mod place;
 mod privacy;
+mod radio;
 mod refusal;
 pub mod root;
 mod rule;
@@ -34,7 +35,7 @@ mod time;
 pub mod values;
 pub mod versions;
 
-pub use choice::{Body, BodyChoice, Choice, Network, Time};
+pub use choice::{Body, BodyChoice, Choice, Network, Places, Time};
 pub use edges::EdgeSums;
 pub use encoding::{Downward, Upward};
 pub use examples::load_data;

@@ -6,7 +6,7 @@
 //!
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
-use crate::choice::{BodyChoice, Network, Time};
+use crate::choice::{BodyChoice, Network, Places, Time};
 use crate::edges::EdgeSums;
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
@@ -47,6 +47,12 @@ keys! {
         clients_per_round: Count | "all", Run "clients-per-round" "";
         /// Network between emulated devices and the aggregator; see docs/network.md
         network: Named<Network> = Network::Auto, Run "network" "Fleet";
+        /// Radio by which native devices reach a gateway, a file of links/radio: hc-12, lora-sf7 …; see docs/radio.md
+        radio: Name | "none", Run "radio" "Fleet";
+        /// Places of the gateway and its leaves
+        topology: Named<Places> = Places::Grid, Run "topology" "Fleet";
+        /// Share of the frames that a radio in range does not hear: 0.05 or 5%
+        radio_loss: Probability = 0.0, Run "radio-loss" "Fleet";
         /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster; see docs/edges.md
         edges: Number = 0, RunAndServer "edges" "Edges";
         /// Rounds of a cluster for one of the whole fleet: kappa of HierFAVG

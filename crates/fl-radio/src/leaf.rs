@@ -73,6 +73,11 @@ impl<const N: usize> Leaf<N> {
         self.out.is_active()
     }
 
+    /// Tiles that it sent more than once so far.
+    pub fn tiles_again(&self) -> u32 {
+        self.out.again()
+    }
+
     /// Gives up the message that is being sent.
     pub fn cancel(&mut self) {
         self.out.end();
@@ -96,11 +101,6 @@ impl<const N: usize> Leaf<N> {
     /// Tiles of the message that is coming.
     pub fn tiles_received(&self) -> u32 {
         self.incoming.tiles()
-    }
-
-    /// Lets it ask no later than at this time.
-    pub fn ask_by(&mut self, at_us: u64) {
-        self.due_us = self.due_us.min(at_us);
     }
 
     /// Takes in a packet from the gateway; anything else is passed over.
@@ -198,9 +198,12 @@ impl<const N: usize> Leaf<N> {
             return None;
         }
         self.tries += 1;
-        // Twice as long each time: what is lost to others is not helped by more of it.
+        // Twice as long each time: what is lost to others is not helped by more of it. The epoch keeps leaves
+        // apart that were started together.
         let wait_us = self.pace.reply_us << (self.tries - 1).min(3);
-        self.due_us = now_us.saturating_add(wait_us);
+        let spread = self.epoch.wrapping_mul(37) ^ self.tries.wrapping_mul(29);
+        let spread_us = self.pace.reply_us / 16 * u64::from(spread % 32);
+        self.due_us = now_us.saturating_add(wait_us).saturating_add(spread_us);
         if self.incoming.is_active() {
             return match self.incoming.looked() {
                 Reply::Ack(ack) => Some(self.granting(ack).emit(down)),

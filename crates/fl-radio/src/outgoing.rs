@@ -35,6 +35,10 @@ pub(crate) struct Outgoing<const N: usize> {
     window: usize,
     lacking: [u64; ACK_WINDOWS],
     credit: u8,
+    /// First tile that was never sent.
+    fresh: usize,
+    /// Tiles sent more than once, of all messages.
+    again: u32,
 }
 
 impl<const N: usize> Outgoing<N> {
@@ -47,6 +51,8 @@ impl<const N: usize> Outgoing<N> {
             window: 0,
             lacking: [0; ACK_WINDOWS],
             credit: 0,
+            fresh: 0,
+            again: 0,
         }
     }
 
@@ -61,6 +67,7 @@ impl<const N: usize> Outgoing<N> {
             .map_err(|_| SendError::Length)?;
         (self.name, self.label) = (Some(name), label);
         self.tag = Head::next_tag(self.tag);
+        self.fresh = 0;
         self.revoke();
         Ok(())
     }
@@ -96,6 +103,11 @@ impl<const N: usize> Outgoing<N> {
         self.credit = ack.credit;
     }
 
+    /// Tiles sent more than once so far.
+    pub fn again(&self) -> u32 {
+        self.again
+    }
+
     /// True while tiles may be sent.
     pub fn is_sending(&self) -> bool {
         self.credit > 0 && self.next_tile().is_some()
@@ -110,6 +122,8 @@ impl<const N: usize> Outgoing<N> {
         let at = tile / WINDOW_TILES - self.window;
         self.lacking[at] &= !(1 << (tile % WINDOW_TILES));
         self.credit -= 1;
+        self.again = self.again.saturating_add(u32::from(tile < self.fresh));
+        self.fresh = self.fresh.max(tile + 1);
         let last = self.credit == 0 || self.next_tile().is_none();
         let range = self.name?.tile(tile)?;
         Some(Packet::Fragment {

@@ -169,9 +169,9 @@ mod tests {
         assert_eq!((b.receive(), c.receive()), (None, None));
 
         assert!(a.send(address(3), 1, &packet));
-        let last = a.update(&[], 400).unwrap();
-        b.update(&last, 410);
-        assert_eq!(b.update(&[], 600), None);
+        let last = a.update(&[], 500).unwrap();
+        b.update(&last, 510);
+        assert_eq!(b.update(&[], 700), None);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl<const N: usize> Station<N> {
         self.out.is_active()
     }
 
+    /// Tiles that it sent more than once so far.
+    pub fn tiles_again(&self) -> u32 {
+        self.out.again()
+    }
+
     /// Gives up the message that is being sent.
     pub fn cancel(&mut self) {
         self.out.end();

@@ -329,6 +329,9 @@ impl RoundHooks for FaultRunner {
     }
 
     fn before_start<'a>(&'a self, round: u32, cohort: &'a [u32]) -> BoxFuture<'a, ()> {
+        if let Some(fleet) = self.fleet.upgrade() {
+            fleet.expect(cohort);
+        }
         // Whoever was not chosen has nothing to suffer.
         let mut due = std::mem::take(&mut self.state().due);
         due.retain(|client, _| cohort.contains(client));

@@ -82,16 +82,17 @@ pub(crate) fn config(
             Capture::Of(clients) => Some(clients.clone()),
         },
     });
+    config.mesh = experiment.mesh()?;
     config.storage = storage::of(experiment);
     place(&mut config, &experiment.out);
     Ok(config)
 }
 
 /// Tells if the devices exchange with the aggregator in this process: native ones, unless sockets were asked for
-/// or the devices are of edges.
+/// or the devices are of edges or behind a radio.
 pub(crate) fn exchanges_in_process(experiment: &Experiment) -> bool {
     let is_native = |group: &FleetGroup| group.board.is_none();
-    let asks = experiment.network.is_some() || experiment.edges > 0;
+    let asks = experiment.network.is_some() || experiment.edges > 0 || experiment.radio.is_some();
     experiment.groups.iter().all(is_native) && !asks
 }
 

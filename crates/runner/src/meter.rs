@@ -6,6 +6,7 @@ use std::time::Duration;
 use zfl_aggregator::Calculated;
 use zfl_experiment::estimate::{instructions, wire};
 use zfl_experiment::{Experiment, FleetGroup, Time};
+use zfl_netsim::radio::NodeStats;
 use zfl_netsim::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_orchestrator::Fleet;
 use zfl_run_dir::{ClientRecord, HostCost};
@@ -33,6 +34,8 @@ struct Seen {
     boot_ms: Option<u64>,
     cpu_s: f64,
     link: ClientStats,
+    radio: NodeStats,
+    radio_s: f64,
 }
 
 impl Meter {
@@ -68,6 +71,7 @@ impl Meter {
         let group = self.groups.get(client as usize)?;
         let usage = fleet.usage(client);
         let link = fleet.link_stats(client);
+        let radio = fleet.radio_stats(client);
         let mut cost = self.with(client, |seen| {
             let mut cost = HostCost {
                 boot_ms: seen.boot_ms,
@@ -77,6 +81,11 @@ impl Meter {
                 cost.private_bytes = Some(usage.private_bytes);
                 cost.cpu_s = Some((usage.cpu_s - seen.cpu_s).max(0.0));
                 seen.cpu_s = usage.cpu_s;
+            }
+            if let (Some(radio), Some(now_s)) = (radio, fleet.radio_s()) {
+                count_radio(&mut cost, &seen.radio, &radio);
+                cost.radio_s = Some((now_s - seen.radio_s).max(0.0));
+                (seen.radio, seen.radio_s) = (radio, now_s);
             }
             if let Some(link) = link {
                 count(&mut cost, &seen.link, &link);
@@ -145,6 +154,17 @@ impl Meter {
 /// Time that so many instructions take, in seconds.
 fn computing_s(group: &FleetGroup, instructions: u64) -> f64 {
     instructions as f64 / (group.calculated_mips() * 1e6)
+}
+
+/// The radio's counts since the last time.
+fn count_radio(cost: &mut HostCost, before: &NodeStats, now: &NodeStats) {
+    let since = |of: fn(&NodeStats) -> u64| of(now).saturating_sub(of(before));
+    cost.radio_packets = Some(since(|radio| radio.packets));
+    cost.radio_again = Some(since(|radio| radio.again));
+    cost.radio_relayed = Some(since(|radio| radio.repeated));
+    cost.radio_airtime_s = Some(since(|radio| radio.airtime_us) as f64 / 1e6);
+    cost.radio_energy_j = Some((now.energy_j - before.energy_j).max(0.0));
+    cost.radio_hops = Some(now.hops);
 }
 
 /// The link's counts since the last time.

@@ -95,6 +95,8 @@ pub struct NodeStats {
     pub frames: u64,
     /// Frames sent for others.
     pub repeated: u64,
+    /// Tiles sent again, by it and to it.
+    pub again: u64,
     /// Time that it was in the air, in microseconds.
     pub airtime_us: u64,
     /// Frames that did not reach it whole.
@@ -121,6 +123,8 @@ pub struct Mesh {
     wakes: BinaryHeap<Reverse<(u64, usize)>>,
     woken: Vec<u64>,
     heard: Vec<Heard>,
+    /// A message has come or was delivered, or given up, since somebody asked.
+    has_news: bool,
     now_us: u64,
     boots: u8,
 }
@@ -149,6 +153,7 @@ impl Mesh {
             wakes: BinaryHeap::new(),
             woken: vec![u64::MAX; nodes],
             heard: Vec::new(),
+            has_news: false,
             now_us: 0,
             boots: 1,
         };
@@ -190,6 +195,11 @@ impl Mesh {
         self.gateway.stations[leaf].send(label, message)
     }
 
+    /// True if a message has come to the gateway from a leaf.
+    pub fn has_come_up(&self, leaf: usize) -> bool {
+        self.gateway.stations[leaf].receive().is_some()
+    }
+
     /// The message that came to the gateway from a leaf, with its label; the place is free then.
     pub fn take_up(&mut self, leaf: usize) -> Option<(u8, Vec<u8>)> {
         let station = &mut self.gateway.stations[leaf];
@@ -202,13 +212,11 @@ impl Mesh {
 
     /// The message that came to a leaf, with its label; the place is free then.
     pub fn take_down(&mut self, leaf: usize) -> Option<(u8, Vec<u8>)> {
-        let now_us = self.now_us;
         let end = self.leaf(leaf);
         let taken = end
             .receive()
             .map(|(label, message)| (label, message.to_vec()))?;
         end.release();
-        end.ask_by(now_us);
         self.wake(leaf + 1);
         Some(taken)
     }
@@ -246,14 +254,9 @@ impl Mesh {
         self.gateway.stations[leaf].failure()
     }
 
-    /// Tells whether something is about to come for a leaf: it is told to ask again soon.
+    /// Tells whether the answer to a request of a leaf is about to be sent: it is told to ask again soon.
     pub fn expect(&mut self, leaf: usize, soon: bool) {
         self.gateway.soon[leaf] = soon;
-        if soon {
-            let at_us = self.now_us + self.times.reply_us;
-            self.leaf(leaf).ask_by(at_us);
-            self.wake(leaf + 1);
-        }
     }
 
     /// Ends a node: it neither repeats nor answers, until [`Mesh::boot`].
@@ -277,6 +280,22 @@ impl Mesh {
         node.expect("every node but the gateway is a leaf")
     }
 
+    /// Tells, once, if a message has come, was delivered or was given up.
+    pub fn has_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// Messages under way and come at a node, to see that something has changed.
+    fn standing(&self, node: usize, leaf: usize) -> (bool, bool, bool, bool) {
+        let (end, station) = (&self.nodes[node].leaf, self.gateway.stations.get(leaf));
+        (
+            end.as_ref().is_some_and(Leaf::is_sending),
+            end.as_ref().is_some_and(|leaf| leaf.receive().is_some()),
+            station.is_some_and(|station| station.is_sending()),
+            station.is_some_and(|station| station.receive().is_some()),
+        )
+    }
+
     /// Counts of a node so far: 0 is the gateway, the leaves follow.
     pub fn stats(&self, node: usize) -> NodeStats {
         let (air, own) = (self.medium.stats(node), &self.nodes[node]);
@@ -286,13 +305,18 @@ impl Mesh {
         let energy_mj = power.transmit_mw * seconds(air.sent_us)
             + power.receive_mw * seconds(air.heard_us)
             + power.sleep_mw * seconds(rest_us);
-        let (sum, count) = node
+        let station = node
             .checked_sub(1)
-            .map_or((0, 0), |leaf| self.gateway.hops[leaf]);
+            .and_then(|leaf| self.gateway.stations.get(leaf));
+        let to_it = station.map_or(0, |station| station.tiles_again());
+        let by_it = own.leaf.as_ref().map_or(0, Leaf::tiles_again);
+        let hops = node.checked_sub(1).map(|leaf| self.gateway.hops[leaf]);
+        let (sum, count) = hops.unwrap_or_default();
         NodeStats {
             packets: own.packets,
             frames: air.sent,
             repeated: air.sent.saturating_sub(own.packets),
+            again: u64::from(to_it) + u64::from(by_it),
             airtime_us: air.sent_us,
             missed: air.collided + air.lost,
             dropped: own.dropped + u64::from(own.router.overflowed()),
@@ -350,14 +374,15 @@ impl Mesh {
     fn collect(&mut self, node: usize) {
         while let Some((from, left, packet)) = self.nodes[node].router.receive() {
             let hops = self.times.hops.saturating_sub(left).saturating_add(1);
+            let from = usize::from(from.get()).wrapping_sub(2);
+            let before = self.standing(node, from);
             match &mut self.nodes[node].leaf {
                 Some(leaf) => leaf.on_packet(&packet, self.now_us),
-                None => {
-                    let leaf = usize::from(from.get()).wrapping_sub(2);
-                    self.gateway
-                        .on_packet(leaf, hops, &packet, self.now_us, &self.times);
-                }
+                None => self
+                    .gateway
+                    .on_packet(from, hops, &packet, self.now_us, &self.times),
             }
+            self.has_news |= before != self.standing(node, from);
         }
     }
 
@@ -367,7 +392,10 @@ impl Mesh {
             let packets = packets.map(|(leaf, packet)| (leaf + 1, packet));
             self.nodes[0].outbox.extend(packets);
         }
+        let is_sending = |node: &Node| node.leaf.as_ref().is_some_and(Leaf::is_sending);
+        let sent = is_sending(&self.nodes[node]);
         self.nodes[node].run(self.now_us, &self.times, &mut self.medium);
+        self.has_news |= sent && !is_sending(&self.nodes[node]);
         self.wake(node);
     }
 

@@ -12,6 +12,6 @@ mod profile;
 mod topology;
 
 pub use medium::{AirStats, Conditions, Heard, Medium};
-pub use mesh::{Mesh, MeshConfig, NodeStats};
+pub use mesh::{MESSAGE_BYTES, Mesh, MeshConfig, NodeStats};
 pub use profile::{RadioPower, RadioProfile, known_radios};
 pub use topology::{Topology, TopologyError, TopologyKind};

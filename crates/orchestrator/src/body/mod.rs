@@ -2,10 +2,12 @@
 
 mod conversation;
 mod emulated;
+mod leaf;
 mod native;
 mod session;
 
 pub(crate) use emulated::Emulated;
+pub(crate) use leaf::Leaf;
 pub(crate) use native::{NO_SHELL, Native, Pool};
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use zfl_machine::QemuError;
+use zfl_netsim::radio::MeshConfig;
 use zfl_pipe::Lines;
 
 use crate::spec::{BootPolicy, DeviceSpec};
@@ -37,6 +38,8 @@ pub struct FleetConfig {
     pub threads: Option<usize>,
     /// Storage that every device has; `None`: none has any.
     pub storage: Option<StorageConfig>,
+    /// Mesh by which native devices are reached, a leaf for each in order; `None`: over this machine's loopback.
+    pub mesh: Option<MeshConfig>,
     /// Continuation of a run that another fleet began: its logs are appended to, as captures always are.
     pub resumed: Option<Resumption>,
 }
@@ -56,6 +59,7 @@ impl FleetConfig {
             lines: None,
             threads: None,
             storage: None,
+            mesh: None,
             resumed: None,
         }
     }

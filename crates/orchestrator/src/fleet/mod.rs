@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
 use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
+use zfl_mesh::MeshFleet;
+use zfl_netsim::radio::NodeStats;
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_pipe::address_of;
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
@@ -25,7 +27,7 @@ use confinement::{Confinement, confine};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
-use crate::body::{Command, Emulated, FleetShared, Identity, NO_SHELL, Native, Pool, live};
+use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, NO_SHELL, Native, Pool, live};
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
@@ -47,6 +49,9 @@ pub struct Fleet {
     captured: Vec<u32>,
     warnings: Vec<String>,
     devices: BTreeMap<u32, Handle>,
+    /// Mesh of the native devices, and the place of each client in it.
+    mesh: Option<Arc<MeshFleet>>,
+    places: BTreeMap<u32, usize>,
     /// Devices that exchange in process, instead of `devices`.
     pool: Option<Pool>,
 }
@@ -90,6 +95,7 @@ impl Fleet {
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
+        let mesh = config.mesh.clone().map(MeshFleet::start);
         let shared = Arc::new(FleetShared {
             fabric,
             machines: Machines::start(jail).map_err(|e| system("the thread of the machines", e))?,
@@ -109,6 +115,11 @@ impl Fleet {
                 .chain(unmerged)
                 .collect(),
             devices: BTreeMap::new(),
+            mesh: mesh
+                .transpose()
+                .map_err(|e| system("the mesh", e))?
+                .map(Arc::new),
+            places: BTreeMap::new(),
             pool: None,
         };
         let started = Instant::now();
@@ -179,6 +190,19 @@ impl Fleet {
             speed: spec.speed,
         };
         let task = match spec.body {
+            DeviceBody::Native if self.mesh.is_some() => {
+                let number = self.places.len();
+                let Some(mesh) = self.mesh.clone() else {
+                    return;
+                };
+                self.places.insert(client, number);
+                let leaf = Leaf {
+                    identity,
+                    mesh,
+                    number,
+                };
+                tokio::spawn(live(leaf, told))
+            }
             DeviceBody::Native | DeviceBody::Pooled => {
                 tokio::spawn(live(Native { identity }, told))
             }
@@ -342,6 +366,25 @@ impl Fleet {
     /// Counts of a device's link so far; `None` where no switch counts.
     pub fn link_stats(&self, client: u32) -> Option<ClientStats> {
         self.shared.fabric.switch()?.client_stats(client)
+    }
+
+    /// Counts of a device's radio so far; `None` where it has none.
+    pub fn radio_stats(&self, client: u32) -> Option<NodeStats> {
+        let place = self.places.get(&client)?;
+        Some(self.mesh.as_ref()?.stats(Some(*place)))
+    }
+
+    /// Simulated time of the mesh, in seconds; `None` where there is none.
+    pub fn radio_s(&self) -> Option<f64> {
+        Some(self.mesh.as_ref()?.now_us() as f64 / 1e6)
+    }
+
+    /// Tells that the aggregator is about to ask these clients: what it sends them goes on the air together.
+    pub fn expect(&self, clients: &[u32]) {
+        if let Some(mesh) = &self.mesh {
+            let places = clients.iter().filter_map(|client| self.places.get(client));
+            mesh.expect(places.copied().collect());
+        }
     }
 
     /// Counts of the switch so far; `None` where there is none.

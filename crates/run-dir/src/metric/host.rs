@@ -89,4 +89,32 @@ host_metrics! {
     link_bytes: u64 = Metric::new("link_bytes", Bytes, Link, Sum, "Bytes on its link")
         .doc("bytes of all frames that the link was offered since the client's last update, with Ethernet headers", "exact")
         .head("link kB");
+    /// Packets that its transfers sent over the radio since its last update.
+    radio_packets: u64 = Metric::new("radio_packets", Count, Link, Sum, "Radio packets")
+        .doc("packets of its own transfers that it sent by radio since the client's last update", "exact, simulated")
+        .head("packets");
+    /// Tiles among those of its transfers, both ways, that were sent more than once.
+    radio_again: u64 = Metric::new("radio_again", Count, Link, Sum, "Sent again by radio")
+        .doc("tiles sent more than once, by it and to it", "exact, simulated")
+        .head("again");
+    /// Frames that it sent for others.
+    radio_relayed: u64 = Metric::new("radio_relayed", Count, Link, Sum, "Relayed for others")
+        .doc("frames of others that it repeated", "exact, simulated")
+        .head("relayed");
+    /// Time that it was in the air, in seconds.
+    radio_airtime_s: f64 = Metric::new("radio_airtime_s", Seconds, Link, Sum, "Air time")
+        .doc("time that its radio sent, by the radio's formula", "exact, simulated")
+        .head("air s");
+    /// Energy of its radio, in joules.
+    radio_energy_j: f64 = Metric::new("radio_energy_j", Joules, Link, Sum, "Radio energy")
+        .doc("energy of its radio, by the powers of `links/radio`", "an estimate")
+        .head("radio J*");
+    /// Hops of its packets to the gateway on average.
+    radio_hops: f64 = Metric::new("radio_hops", Count, Link, Last, "Hops")
+        .doc("hops of its packets to the gateway, the mean so far", "exact, simulated")
+        .head("hops");
+    /// Simulated time on the mesh since its last update, in seconds.
+    radio_s: f64 = Metric::new("radio_s", Seconds, Link, Sum, "Time on the mesh")
+        .doc("simulated time on the mesh since its last update, of all leaves together", "exact, simulated")
+        .head("mesh s");
 }
