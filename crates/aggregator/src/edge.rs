@@ -95,9 +95,12 @@ pub struct Edge {
     changed: Arc<Notify>,
     current: Option<Current>,
     /// Bytes of the clients that have been told.
-    told: BTreeMap<u32, (u64, u64)>,
+    told: BytesByClient,
     keep: Option<Keep>,
 }
+
+/// HTTP bytes from and to each client.
+type BytesByClient = BTreeMap<u32, (u64, u64)>;
 
 /// An order being carried out.
 struct Current {
@@ -590,8 +593,8 @@ impl Edge {
     }
 
     /// Bytes of each client that have not been told, and of all time.
-    fn bytes(&self) -> (BTreeMap<u32, (u64, u64)>, BTreeMap<u32, (u64, u64)>) {
-        let now: BTreeMap<u32, (u64, u64)> = self.shared.look(|state| {
+    fn bytes(&self) -> (BytesByClient, BytesByClient) {
+        let now: BytesByClient = self.shared.look(|state| {
             let clients = self.setup.cluster.clone();
             clients
                 .filter_map(|id| Some((id, state.roster.bytes(id)?)))
@@ -625,6 +628,7 @@ impl Edge {
 
 /// The experiment as an edge runs it: on every cohort that it is given, as far as it comes.
 fn of_edge(config: Config, setup: &EdgeSetup) -> Config {
+    let each = config.round_deadline / setup.rounds.max(1);
     Config {
         first_round: 1,
         rounds: u32::MAX - 1,
@@ -632,8 +636,8 @@ fn of_edge(config: Config, setup: &EdgeSetup) -> Config {
         over_commit: 0,
         quorum: 0,
         wait_for: config.clients,
-        ready_deadline: config.round_deadline / 4,
-        round_deadline: config.round_deadline - config.round_deadline / PART,
+        ready_deadline: each / 4,
+        round_deadline: each - each / PART,
         selection: Default::default(),
         order: Default::default(),
         attackers: config.attackers,

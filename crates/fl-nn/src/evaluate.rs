@@ -118,17 +118,17 @@ impl Evaluator {
             #[cfg(feature = "host")]
             let ready = self.host.as_mut().map(|host| host.prepare(params));
             #[cfg(not(feature = "host"))]
-            let ready = None;
-            ready.unwrap_or_else(|| {
-                first
+            let ready: Option<Result<(), TrainError>> = None;
+            match ready {
+                Some(ready) => ready?,
+                None => first
                     .layer
-                    .prepare_forward(arithmetic, first_params, &mut octets)
-            })?;
+                    .prepare_forward(arithmetic, first_params, &mut octets)?,
+            }
         }
         let begin = self.next.unwrap_or(0);
         let end = num_examples.min(begin.saturating_add(max_examples.max(1)));
         for n in begin..end {
-            let input = examples.input(n);
             #[cfg(feature = "host")]
             let done = self
                 .host
@@ -138,6 +138,7 @@ impl Evaluator {
             let done: Option<()> = None;
             if done.is_none() {
                 let sums = &mut outputs[..first.layer.num_outputs()];
+                let input = examples.input(n);
                 first
                     .layer
                     .forward_octets(arithmetic, first_params, input, &mut octets, sums);

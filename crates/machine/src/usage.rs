@@ -44,8 +44,10 @@ impl Turns {
     pub fn of(pid: u32) -> Option<Self> {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
         let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
-            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            turns(&text)
+            let thread = thread.ok()?.file_name().into_string().ok()?;
+            let read =
+                |file| std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/{file}")).ok();
+            turns(&read("schedstat")?)
         };
         threads.filter_map(of_thread).reduce(|a, b| Self {
             ran: a.ran + b.ran,

@@ -607,8 +607,12 @@ fn has_nothing(pid: u32) {
     }
     let names = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
     let names = String::from_utf8_lossy(&names).into_owned();
-    let kept = ["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
-    let is_kept = |variable: &str| kept.contains(&variable.split('=').next().unwrap());
+    // The C library cuts its tunables apart where they stand.
+    let kept = ["GLIBC_TUNABLES", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
+    let is_kept = |variable: &str| {
+        let name = variable.split('=').next().unwrap();
+        kept.contains(&name) || name.starts_with("glibc.malloc.")
+    };
     assert!(names.split_terminator('\0').all(is_kept), "{names:?}");
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
