@@ -12,7 +12,15 @@ use tempfile::TempDir;
 /// A copy of the program in a folder outside the tree.
 fn away() -> TempDir {
     let away = tempfile::tempdir().expect("a temporary folder can be made");
-    fs::copy(env!("CARGO_BIN_EXE_zfl"), away.path().join("zfl")).expect("the program is built");
+    // By another process: whoever is started meanwhile by another test would hold a copy of this one's open for writing.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_zfl"))
+        .arg(away.path().join("zfl"))
+        .status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "the program is built"
+    );
     fs::create_dir(away.path().join("work")).expect("the folder is new");
     away
 }

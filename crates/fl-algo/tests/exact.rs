@@ -5,6 +5,9 @@ use num_bigint::BigInt;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+/// One of the two numbers of a weighted pair.
+type Number = fn(&(u64, f32, f32)) -> f32;
+
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
@@ -346,7 +349,7 @@ proptest! {
     ) {
         let mut sum = ExactSum::new(values.len());
         let weights = values.iter().map(|value| value.0);
-        let of: [fn(&(u64, f32, f32)) -> f32; 2] = [|v| v.1, |v| v.2];
+        let of: [Number; 2] = [|v| v.1, |v| v.2];
         for (weight, of) in weights.zip(of) {
             let numbers: Vec<f32> = values.iter().map(of).collect();
             sum.add(weight, &numbers).unwrap();
