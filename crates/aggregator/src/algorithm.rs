@@ -50,7 +50,7 @@ impl KeptByClient {
         lock(&self.proposed).insert(edge, kept);
     }
 
-    /// What the clients of an edge keep if its sums count.
+    /// Vectors that the clients of an edge keep if its sums count.
     pub(crate) fn proposed(&self, edge: u32) -> BTreeMap<u32, KeptVectors> {
         lock(&self.proposed).get(&edge).cloned().unwrap_or_default()
     }

@@ -718,7 +718,7 @@ fn encoded(control: &PartialResults, sums: &Partial, rounded: bool) -> Result<Ve
     Ok(encode_sums(&control, &sums)?)
 }
 
-/// Who is there of a cluster.
+/// Clients of a cluster that are there.
 fn cluster_report(state: &crate::shared::State, cluster: &Range<u32>) -> ClusterReport {
     let letter = |client| match state.machine.state(client).unwrap_or_default() {
         ClientState::Absent | ClientState::Joined | ClientState::Fetched => 'a',

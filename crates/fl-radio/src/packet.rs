@@ -80,7 +80,7 @@ pub enum Reason {
     Silent,
 }
 
-/// What a packet says.
+/// Content of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// A leaf asks for what there is for it.
@@ -106,7 +106,7 @@ pub enum Packet<'a> {
         /// 26 of them, the rest of a message with zeros behind it.
         octets: &'a [u8],
     },
-    /// What has come.
+    /// Tiles that have come.
     Ack(Ack),
     /// The message will not be delivered.
     Abort(Reason),

@@ -33,7 +33,7 @@ pub(crate) struct Thread {
     /// Leaves that are about to be booted or asked.
     expected: BTreeSet<usize>,
     until: Instant,
-    /// What was announced is sent down only when all that was before it is done.
+    /// Announcements go down only when all that was before them is done.
     drains: bool,
 }
 

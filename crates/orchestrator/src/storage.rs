@@ -76,7 +76,7 @@ pub(crate) struct RestingStorage {
     folder: Arc<Dir>,
     client: u32,
     octets: u64,
-    /// What an earlier part of the run left stays.
+    /// Contents that an earlier part of the run left stay.
     goes_on: bool,
     open: Option<FileStorage>,
 }

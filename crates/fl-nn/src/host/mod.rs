@@ -2,7 +2,7 @@
 //!
 //! Only with the feature `host`, which needs the standard library: a guest carries nothing of this. The
 //! level is found out when the program runs. Work comes in the same bounded steps and the same buffers; a
-//! training or an evaluation keeps a [`Host`] beside them, and what a step needs belongs to its thread.
+//! training or an evaluation keeps a `Host` beside them, and what a step needs belongs to its thread.
 
 mod keep;
 mod level;

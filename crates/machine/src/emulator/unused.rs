@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::elf::{self, Library, tag};
 
-/// What QEMU uses for logs of instructions (`-d`), persistent memory, migration over RDMA, FUSE exports, D-Bus,
+/// Libraries that QEMU uses for logs of instructions (`-d`), persistent memory, migration over RDMA, FUSE exports, D-Bus,
 /// filters in the kernel (eBPF), and screens over the network; and for TLS keys on smart cards. Nothing that a
 /// board can ask for. What only they need is unused too.
 const UNUSED: [&str; 11] = [

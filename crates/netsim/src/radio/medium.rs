@@ -24,7 +24,7 @@ pub struct Conditions {
 /// A frame that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// Who hears it.
+    /// Node that hears it.
     pub node: usize,
     /// Its octets.
     pub octets: Vec<u8>,
@@ -106,7 +106,7 @@ impl Medium {
         }
     }
 
-    /// Where the nodes stand.
+    /// Places of the nodes.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }

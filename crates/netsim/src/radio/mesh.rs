@@ -22,7 +22,7 @@ const TRIES: u8 = 16;
 pub struct MeshConfig {
     /// The radio of every node.
     pub radio: RadioProfile,
-    /// Who hears whom.
+    /// Nodes that hear each other.
     pub topology: Topology,
     /// Chances of the air.
     pub conditions: Conditions,
@@ -171,7 +171,7 @@ impl Mesh {
         self.now_us
     }
 
-    /// Who hears whom.
+    /// Nodes that hear each other.
     pub fn topology(&self) -> &Topology {
         self.medium.topology()
     }

@@ -53,13 +53,13 @@ pub struct RadioProfile {
     pub description: String,
     /// Distance up to which it is heard, in metres.
     pub range_m: f64,
-    /// What air time follows from.
+    /// Modulation, from which air time follows.
     pub modulation: Modulation,
     /// Share of the time that it may send, in millionths, of every so many microseconds.
     pub duty_cycle: Option<(u32, u64)>,
     /// Unit of the random wait for a clear channel, in microseconds; `None` if it sends without listening.
     pub back_off_us: Option<u64>,
-    /// What it draws.
+    /// Power that it draws.
     pub power: RadioPower,
     /// The text that it was read from.
     pub text: String,

@@ -218,7 +218,7 @@ pub(super) enum Sum<'a> {
     From(&'a [f32]),
     /// It begins with what is there.
     Go,
-    /// So many times it is subtracted from what is there.
+    /// Number of times that it is subtracted from what is there.
     Step(f32),
 }
 
