@@ -9,25 +9,27 @@
 //! <https://arxiv.org/abs/1905.06641>) the mean of the cluster's updates is the model of its next round, and
 //! the sums of the last one go up.
 
+mod setup;
+mod sums;
+mod upward;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use fl_algo::{MODEL, Partial, Update, Way};
+use fl_algo::{MODEL, Partial, Way};
 use fl_data::{Dataset, Partition};
-use fl_proto::cluster::{ClusterReport, Counted, PartialResults, Sum, SumCodec, encode_sums};
-use fl_proto::message::section_name;
-use fl_proto::{DeviceState, Results, Token, Welcome, Word};
+use fl_proto::DeviceState;
+use fl_proto::cluster::{Counted, PartialResults};
 use fl_round::{Action, ClientState, Closed, Faults, Start};
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use zfl_http_server::Limits;
-use zfl_run_dir::{ClientRecord, EventLog};
+use zfl_run_dir::EventLog;
 
 use crate::algorithm::{KeptByClient, kept_of};
 use crate::broadcast::{Broadcast, Form};
@@ -42,44 +44,13 @@ use crate::rounds::answer_to;
 use crate::serve::{limits, serve};
 use crate::server::{Handle, STOP_WITHIN};
 use crate::shared::{Received, Shared, Work};
-use crate::upstream::{Order, Orders, Upstream, UpstreamError};
+use crate::upstream::{Order, Orders, Upstream};
 use crate::{probe, token};
+use setup::of_edge;
+use sums::{add_cost, counted, encoded};
+use upward::{cluster_report, join, keep_sending, report};
 
-/// Pauses between two tries of a request to the aggregator above.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Time in which changes of a cluster are told together.
-const TOGETHER: Duration = Duration::from_millis(20);
-
-/// The part of a round's deadline that a cluster has: the rest is for the way up.
-const PART: u32 = 10;
-
-/// Place and manner of an edge.
-#[derive(Clone, Debug)]
-pub struct EdgeSetup {
-    /// Its number among the edges of the aggregator above, from 0.
-    pub number: u32,
-    /// Its clients.
-    pub cluster: Range<u32>,
-    /// Clusters behind edges of its own.
-    pub clusters: Vec<Range<u32>>,
-    /// Address of the aggregator above.
-    pub upstream: std::net::SocketAddr,
-    /// Secret that it shows there when it joins.
-    pub secret: Option<Word>,
-    /// Sends rounded means instead of exact sums.
-    pub rounded: bool,
-    /// Rounds of the cluster for one of the aggregator above.
-    pub rounds: u32,
-}
-
-impl EdgeSetup {
-    /// A secret that nobody can guess.
-    pub fn secret() -> Word {
-        Word::random(rand::random())
-    }
-}
+pub use setup::EdgeSetup;
 
 /// An edge that has not begun.
 pub struct Edge {
@@ -602,7 +573,7 @@ impl Edge {
         });
         let news = now.iter().filter_map(|(id, (up, down))| {
             let told = self.told.get(id).copied().unwrap_or_default();
-            let news = (up - told.0, down - told.1);
+            let news = (up.saturating_sub(told.0), down.saturating_sub(told.1));
             (news != (0, 0)).then_some((*id, news))
         });
         (news.collect(), now)
@@ -623,223 +594,5 @@ impl Edge {
             .map(drop)
             .collect::<()>()
             .await;
-    }
-}
-
-/// The experiment as an edge runs it: on every cohort that it is given, as far as it comes.
-fn of_edge(config: Config, setup: &EdgeSetup) -> Config {
-    let each = config.round_deadline / setup.rounds.max(1);
-    Config {
-        first_round: 1,
-        rounds: u32::MAX - 1,
-        clients_per_round: config.clients,
-        over_commit: 0,
-        quorum: 0,
-        wait_for: config.clients,
-        ready_deadline: each / 4,
-        round_deadline: each - each / PART,
-        selection: Default::default(),
-        order: Default::default(),
-        attackers: config.attackers,
-        clusters: setup.clusters.clone(),
-        ..config
-    }
-}
-
-/// An update in the sums, as it is told.
-fn counted(record: &ClientRecord, update: &Update, round: u32) -> Counted {
-    let mut metrics = fl_proto::Metrics::new();
-    for (name, value) in &update.metrics {
-        let _ = metrics.set(name, *value);
-    }
-    Counted {
-        client: update.client,
-        round_ms: record.round_s.map_or(0, |s| (s * 1e3) as u64),
-        results: Results {
-            round,
-            token: Token::try_from("edge").unwrap_or_default(),
-            num_examples: update.num_examples,
-            steps: update.steps,
-            loss: update.loss,
-            metrics,
-            cost: record.cost.clone().unwrap_or_default(),
-        },
-    }
-}
-
-/// Adds what earlier rounds of the cluster for the same order took.
-fn add_cost(one: &mut Counted, before: &Counted) {
-    let (results, earlier) = (&mut one.results, &before.results);
-    one.round_ms = one.round_ms.saturating_add(before.round_ms);
-    results.steps = results.steps.saturating_add(earlier.steps);
-    let (cost, earlier) = (&mut results.cost, &earlier.cost);
-    cost.train_us = cost.train_us.saturating_add(earlier.train_us);
-    let both = cost.instructions.zip(earlier.instructions);
-    cost.instructions = both.map(|(one, other)| one.saturating_add(other));
-}
-
-/// The body of sums.
-fn encoded(control: &PartialResults, sums: &Partial, rounded: bool) -> Result<Vec<u8>> {
-    let control = serde_json::to_vec(control)?;
-    let codec = match rounded {
-        true => SumCodec::Rounded,
-        false => SumCodec::Exact,
-    };
-    let mean = (MODEL, sums.mean.sum(), sums.mean.weight());
-    let changes = sums
-        .changes
-        .iter()
-        .map(|(name, sum)| (name.as_str(), sum, 1));
-    let mut payloads = Vec::new();
-    for (name, sum, weight) in [mean].into_iter().chain(changes) {
-        let mut payload = Vec::new();
-        if !rounded {
-            sum.pack(&mut payload);
-        } else {
-            // Of nothing the mean is nothing.
-            let mean = sum.divided(weight.max(1))?;
-            payload.extend(mean.iter().flat_map(|number| number.to_le_bytes()));
-        }
-        payloads.push((
-            section_name(name).context("a section's name")?,
-            sum.len(),
-            payload,
-        ));
-    }
-    let sums: Vec<_> = payloads
-        .iter()
-        .map(|(name, count, payload)| Sum {
-            name: name.clone(),
-            codec,
-            count: *count as u32,
-            payload,
-        })
-        .collect();
-    Ok(encode_sums(&control, &sums)?)
-}
-
-/// Clients of a cluster that are there.
-fn cluster_report(state: &crate::shared::State, cluster: &Range<u32>) -> ClusterReport {
-    let letter = |client| match state.machine.state(client).unwrap_or_default() {
-        ClientState::Absent | ClientState::Joined | ClientState::Fetched => 'a',
-        ClientState::Ready => 'r',
-        ClientState::Busy => 'b',
-        ClientState::Suspect => 's',
-        ClientState::Lost => 'l',
-    };
-    let lost = state
-        .gone
-        .iter()
-        .filter(|(client, _)| cluster.contains(client));
-    ClusterReport {
-        states: cluster.clone().map(letter).collect(),
-        lost: lost
-            .map(|(client, why)| (*client, why.chars().take(160).collect()))
-            .collect(),
-    }
-}
-
-/// Joins the aggregator above, as often as it takes.
-///
-/// # Errors
-/// If it refuses for good, or has another experiment.
-async fn join(shared: &Shared, upstream: &Upstream, port: u16) -> Result<()> {
-    let mut pause = PAUSE;
-    loop {
-        match upstream.join(port).await {
-            Ok(welcome) => return check(shared, upstream, &welcome),
-            Err(UpstreamError::Refused(status, why)) if status.as_u16() == 422 => {
-                bail!(
-                    "the aggregator at {} refuses this edge: {why}",
-                    upstream.server
-                )
-            }
-            Err(_) => {
-                zfl_clock::sleep(pause).await;
-                pause = (2 * pause).min(LONGEST_PAUSE);
-            }
-        }
-    }
-}
-
-/// Checks that the aggregator above has the same experiment.
-fn check(shared: &Shared, upstream: &Upstream, welcome: &Welcome) -> Result<()> {
-    let config = &shared.config;
-    let examples: u32 = {
-        let cluster = shared.orders.get().map(|orders| orders.cluster.clone());
-        cluster
-            .unwrap_or_default()
-            .map(|id| shared.num_examples(id))
-            .sum()
-    };
-    let layers: &[u32] = config.model.shape().sizes();
-    let is_same = welcome.id == upstream.id
-        && welcome.seed == config.seed
-        && welcome.rule == config.rule()
-        && welcome.layers == layers
-        && welcome.num_examples == examples;
-    ensure!(
-        is_same,
-        "the aggregator at {} has another experiment than this edge: give both the same file and flags",
-        upstream.server
-    );
-    Ok(())
-}
-
-/// Posts sums until they are answered; true if they were taken.
-async fn keep_sending(upstream: &Upstream, body: Bytes) -> bool {
-    let mut pause = PAUSE;
-    loop {
-        match upstream.sums(body.clone()).await {
-            Ok(()) => return true,
-            Err(UpstreamError::Refused(status, _)) if !is_passing(status.as_u16()) => return false,
-            Err(_) => {
-                zfl_clock::sleep(pause).await;
-                pause = (2 * pause).min(LONGEST_PAUSE);
-            }
-        }
-    }
-}
-
-fn is_passing(status: u16) -> bool {
-    matches!(status, 408 | 429) || status >= 500
-}
-
-/// Tells the aggregator above who is there, whenever that changes and no round is under way.
-async fn report(shared: Arc<Shared>, upstream: Arc<Upstream>, changed: Arc<Notify>, port: u16) {
-    let Some(orders) = shared.orders.get() else {
-        return;
-    };
-    let mut events = shared.log.subscribe();
-    let mut last = None;
-    loop {
-        let idle = *lock(&orders.state) == DeviceState::Ready;
-        let now = shared.look(|state| cluster_report(state, &orders.cluster));
-        if idle && last.as_ref() != Some(&now) {
-            let body = serde_json::to_vec(&now).unwrap_or_default();
-            match upstream.report(body.into()).await {
-                Ok(()) => last = Some(now),
-                Err(UpstreamError::Refused(status, _)) if matches!(status.as_u16(), 403 | 404) => {
-                    // The aggregator above has begun anew.
-                    let _ = upstream.join(port).await;
-                    zfl_clock::sleep(PAUSE).await;
-                    continue;
-                }
-                Err(_) => {
-                    zfl_clock::sleep(LONGEST_PAUSE).await;
-                    continue;
-                }
-            }
-        }
-        tokio::select! {
-            event = events.recv() => {
-                if matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)) {
-                    return;
-                }
-                zfl_clock::sleep(TOGETHER).await;
-                while events.try_recv().is_ok() {}
-            }
-            () = changed.notified() => {}
-        }
     }
 }

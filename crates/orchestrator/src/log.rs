@@ -8,8 +8,7 @@
 //! The log of a run that goes on is appended to, behind a mark, and its times go on as the run's do.
 //! So they jump back at the mark by what was broken off and is done again.
 //!
-//! Where many devices share a process, a log has no open file: its lines wait in memory until
-//! [`DeviceLog::save`].
+//! A log of a process with many devices has no open file: its lines wait in memory until [`DeviceLog::save`].
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

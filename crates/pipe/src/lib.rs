@@ -1,7 +1,6 @@
 //! Streams of bytes between an aggregator and devices of one process, in place of sockets.
 //!
-//! What goes through them is what would go through sockets, octet by octet; they have no descriptors, and the
-//! kernel hears of none. A stream has two different ends: a [`Stream`] is read and written by tasks, a [`Line`]
+//! Octet by octet they carry the same as sockets would; they have no descriptors, and the kernel hears of none. A stream has two different ends: a [`Stream`] is read and written by tasks, a [`Line`]
 //! by whoever polls a device. Both sides open streams:
 //!
 //! - [`Lines::call`], of a device, comes out of [`Door::accept`].

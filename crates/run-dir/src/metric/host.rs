@@ -91,19 +91,19 @@ host_metrics! {
         .head("link kB");
     /// Packets that its transfers sent over the radio since its last update.
     radio_packets: u64 = Metric::new("radio_packets", Count, Link, Sum, "Radio packets")
-        .doc("packets of its own transfers that it sent by radio since the client's last update", "exact, simulated")
+        .doc("packets of its own transfers that it sent by radio since the client's last update", "simulated")
         .head("packets");
     /// Tiles among those of its transfers, both ways, that were sent more than once.
     radio_again: u64 = Metric::new("radio_again", Count, Link, Sum, "Sent again by radio")
-        .doc("tiles sent more than once, by it and to it", "exact, simulated")
+        .doc("tiles sent more than once, by it and to it", "simulated")
         .head("again");
     /// Frames that it sent for others.
     radio_relayed: u64 = Metric::new("radio_relayed", Count, Link, Sum, "Relayed for others")
-        .doc("frames of others that it repeated", "exact, simulated")
+        .doc("frames of others that it repeated", "simulated")
         .head("relayed");
     /// Time that it was in the air, in seconds.
     radio_airtime_s: f64 = Metric::new("radio_airtime_s", Seconds, Link, Sum, "Air time")
-        .doc("time that its radio sent, by the radio's formula", "exact, simulated")
+        .doc("time that its radio sent, by the radio's formula", "simulated")
         .head("air s");
     /// Energy of its radio, in joules.
     radio_energy_j: f64 = Metric::new("radio_energy_j", Joules, Link, Sum, "Radio energy")
@@ -111,10 +111,10 @@ host_metrics! {
         .head("radio J*");
     /// Hops of its packets to the gateway on average.
     radio_hops: f64 = Metric::new("radio_hops", Count, Link, Last, "Hops")
-        .doc("hops of its packets to the gateway, the mean so far", "exact, simulated")
+        .doc("hops of its packets to the gateway, the mean so far", "simulated")
         .head("hops");
     /// Simulated time on the mesh since its last update, in seconds.
     radio_s: f64 = Metric::new("radio_s", Seconds, Link, Sum, "Time on the mesh")
-        .doc("simulated time on the mesh since its last update, of all leaves together", "exact, simulated")
+        .doc("simulated time on the mesh since its last update, of all leaves together", "simulated")
         .head("mesh s");
 }
