@@ -141,7 +141,7 @@ impl Pool {
         if slot.kill(gone) {
             // A worker always answers.
             let _ = ended.await;
-            self.shared.stopped(slot);
+            self.shared.stopped(slot, DeviceLog::save);
         }
     }
 
@@ -167,18 +167,17 @@ impl Pool {
             // A panic of a device was caught and told.
             let _ = worker.join();
         }
-        let all = self.shared.slots.len() <= LOGGED;
+        let save = match self.shared.slots.len() <= LOGGED {
+            true => DeviceLog::save,
+            false => DeviceLog::save_if_begun,
+        };
         for slot in &self.shared.slots {
             if slot.end() {
-                self.shared.stopped(slot);
+                self.shared.stopped(slot, save);
+            } else {
+                save(&mut lock(&slot.home.log));
+                self.shared.check_log(slot);
             }
-            let mut log = lock(&slot.home.log);
-            match all {
-                true => log.save(),
-                false => log.save_if_begun(),
-            }
-            drop(log);
-            self.shared.check_log(slot);
         }
     }
 }
@@ -206,8 +205,12 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    fn stopped(&self, slot: &Slot) {
-        lock(&slot.home.log).note("killed on demand");
+    fn stopped(&self, slot: &Slot, save: fn(&mut DeviceLog)) {
+        let mut log = lock(&slot.home.log);
+        log.note("killed on demand");
+        save(&mut log);
+        drop(log);
+        self.check_log(slot);
         self.emit(FleetEvent::Stopped {
             client: slot.home.client,
         });
@@ -253,5 +256,37 @@ impl Callee for Shared {
         if let Some((at, _)) = self.slot(device) {
             self.stir_at(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::DeviceBody;
+    use zfl_files::Dir;
+
+    #[tokio::test]
+    async fn the_log_of_a_killed_device_says_so_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = LogFolder {
+            dir: Dir::open(folder.path()).unwrap(),
+            started: Instant::now(),
+            resumed: None,
+        };
+        let specs = vec![DeviceSpec::new(3, DeviceBody::Pooled)];
+        let (_door, lines) = zfl_pipe::exchange();
+        let (events, mut told) = mpsc::unbounded_channel();
+        let pool = Pool::start(specs, lines, 1, logs.into(), |_| None, events).unwrap();
+        pool.boot(3).unwrap();
+        pool.kill(3).await;
+        // Before anything else happens in the run: whoever looks after the death reads why.
+        let text = std::fs::read_to_string(folder.path().join("3.log")).unwrap();
+        assert!(text.ends_with("] -- killed on demand\n"), "{text}");
+        let mut last = None;
+        while let Ok(event) = told.try_recv() {
+            last = Some(event);
+        }
+        assert!(matches!(last, Some(FleetEvent::Stopped { client: 3 })));
+        pool.stop();
     }
 }
