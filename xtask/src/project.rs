@@ -58,6 +58,19 @@ pub struct Machine {
 pub struct Firmware {
     /// Rust's target.
     pub target: String,
+    /// Memory for code and constants.
+    pub code: Region,
+    /// Memory for all else.
+    pub ram: Region,
+    /// The stack's part of the RAM.
+    pub stack_kib: u64,
+}
+
+/// A region of memory.
+#[derive(Debug, Deserialize)]
+pub struct Region {
+    /// Its length.
+    pub kib: u64,
 }
 
 impl Board {

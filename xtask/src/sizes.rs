@@ -4,7 +4,7 @@
 //! What is in the image is read from its ELF file; heap, stack and the host's memory are measured on
 //! devices that train two rounds of the default model on 600 examples each.
 
-use crate::project::{self, Board, Limits};
+use crate::project::{self, Board, Firmware, Limits};
 use crate::run::build_zfl;
 use crate::{process, setup};
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,17 @@ struct Sizes {
     stack: Option<u64>,
     /// Memory that its QEMU has to itself on the host.
     host: Option<u64>,
+}
+
+/// Stack for the report of a fault (`guest/bare/src/arch/flash.ld`).
+const FAULT_STACK_BYTES: u64 = 2048;
+
+impl Sizes {
+    /// RAM in use at once at most, with the whole of the stacks.
+    fn ram(&self, firmware: &Firmware) -> u64 {
+        let stacks = (firmware.stack_kib << 10) + FAULT_STACK_BYTES;
+        stacks + self.statics + self.heap.unwrap_or(0)
+    }
 }
 
 /// Prints the sizes of every firmware that is built.
@@ -51,7 +62,7 @@ pub fn all() -> Result<()> {
         measure(&zfl, board, &mut sizes).with_context(|| format!("a device on {}", board.name))?;
         println!("{}", row(&board.name, &sizes, &board.limits));
         passed.extend(
-            over(&sizes, &board.limits)
+            over(&sizes, &board.limits, board.firmware.as_ref())
                 .iter()
                 .map(|what| format!("{}: {what}", board.name)),
         );
@@ -95,19 +106,9 @@ fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
     let mut run = Command::new(zfl);
     run.current_dir(project::root()).stdout(Stdio::null());
     // Two devices, so that neither has QEMU's own code to itself.
-    run.args([
-        "run",
-        "--clients",
-        "2",
-        "--rounds",
-        "2",
-        "--examples",
-        "600",
-        "--body",
-        &board.body,
-        "--board",
-        &board.name,
-    ]);
+    run.args(["run", "--clients", "2", "--rounds", "2"]);
+    run.args(["--body", &board.body, "--board", &board.name]);
+    run.args(job(board.firmware.as_ref()));
     process::run(run.arg("--out").arg(&out))?;
     let table = std::fs::read_to_string(out.join("clients.csv"))?;
     let column = |name: &str| {
@@ -125,12 +126,29 @@ fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
     Ok(())
 }
 
+/// The training that a board is measured with: the default model on 600 examples, or what the memory of a real part
+/// is meant for.
+fn job(firmware: Option<&Firmware>) -> &'static [&'static str] {
+    match firmware.map_or(u64::MAX, |firmware| firmware.ram.kib) {
+        ..=128 => &[
+            "--data",
+            "data/digits",
+            "--examples",
+            "100",
+            "--batch-size",
+            "10",
+        ],
+        129..=1024 => &["--examples", "100", "--batch-size", "10"],
+        _ => &["--examples", "600"],
+    }
+}
+
 fn kib(bytes: u64) -> u64 {
     bytes.div_ceil(1024)
 }
 
-/// Lists the numbers over their limits.
-fn over(sizes: &Sizes, limits: &Limits) -> Vec<String> {
+/// Lists the numbers over their limits, to the byte; and what is over the memory that a board states.
+fn over(sizes: &Sizes, limits: &Limits, firmware: Option<&Firmware>) -> Vec<String> {
     let all = [
         ("image", Some(sizes.image), limits.image_kib),
         ("static", Some(sizes.statics), limits.static_kib),
@@ -142,7 +160,15 @@ fn over(sizes: &Sizes, limits: &Limits) -> Vec<String> {
         let used = kib(bytes?);
         (used > limit).then(|| format!("{what} {used} KiB of {limit}"))
     });
-    passed.collect()
+    let memory = firmware.into_iter().flat_map(|firmware| {
+        let whole = [
+            ("flash", sizes.image, firmware.code.kib << 10),
+            ("RAM", sizes.ram(firmware), firmware.ram.kib << 10),
+        ];
+        let passed = whole.into_iter().filter(|(_, used, there)| used > there);
+        passed.map(|(what, used, there)| format!("{what} {used} bytes of {there}"))
+    });
+    passed.chain(memory).collect()
 }
 
 fn row(name: &str, sizes: &Sizes, limits: &Limits) -> String {
@@ -163,6 +189,7 @@ fn row(name: &str, sizes: &Sizes, limits: &Limits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::Region;
 
     #[test]
     fn a_passed_limit_is_named() {
@@ -180,7 +207,7 @@ mod tests {
             stack: Some(10_240),
             host: None,
         };
-        assert_eq!(over(&fits, &limits), Vec::<String>::new());
+        assert_eq!(over(&fits, &limits, None), Vec::<String>::new());
         let large = Sizes {
             image: 10_241,
             heap: Some(20_000),
@@ -188,12 +215,52 @@ mod tests {
             ..fits
         };
         assert_eq!(
-            over(&large, &limits),
+            over(&large, &limits, None),
             [
                 "image 11 KiB of 10",
                 "heap 20 KiB of 10",
                 "host memory 98 KiB of 10"
             ]
+        );
+    }
+
+    #[test]
+    fn one_byte_beyond_the_flash_or_the_ram_of_a_part_is_named() {
+        let limits = Limits {
+            image_kib: 512,
+            static_kib: 512,
+            heap_kib: 512,
+            stack_kib: 512,
+            host_private_kib: 512,
+        };
+        let part = Firmware {
+            target: String::new(),
+            code: Region { kib: 512 },
+            ram: Region { kib: 64 },
+            stack_kib: 14,
+        };
+        let full = Sizes {
+            image: 512 << 10,
+            statics: 100,
+            heap: Some((48 << 10) - 100),
+            ..Sizes::default()
+        };
+        assert_eq!(over(&full, &limits, Some(&part)), Vec::<String>::new());
+        let more_ram = Sizes {
+            statics: 101,
+            ..full
+        };
+        assert_eq!(
+            over(&more_ram, &limits, Some(&part)),
+            ["RAM 65537 bytes of 65536"]
+        );
+        let more_flash = Sizes {
+            image: full.image + 1,
+            ..full
+        };
+        assert_eq!(
+            over(&more_flash, &limits, Some(&part)),
+            ["image 513 KiB of 512", "flash 524289 bytes of 524288"]
         );
     }
 }

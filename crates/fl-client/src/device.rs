@@ -186,6 +186,7 @@ impl<P: Port> Device<P> {
         }
     }
 
+    #[inline(never)]
     fn poll_inbound(&mut self, port: &mut P, now_us: u64) -> bool {
         let mut moved = false;
         let mut somebody_waits = !self.state.stopped;
@@ -222,6 +223,7 @@ impl<P: Port> Device<P> {
     }
 
     /// Gives the place of the oldest stranger to a connection that waits, once all places are taken.
+    #[inline(never)]
     fn make_room(&mut self, port: &mut P, now_us: u64) -> bool {
         let is_full = !self.state.stopped && self.inbound.iter().all(Option::is_some);
         let since_us = |slot: &&mut Option<Inbound<_>>| slot.as_ref()?.stranger_since_us();
@@ -359,7 +361,8 @@ impl<P: Port> Device<P> {
         true
     }
 
-    /// Opens the request for a goal.
+    /// Opens the request for a goal. Like others here it stays a function of its own: a small device has little stack.
+    #[inline(never)]
     fn open(
         &mut self,
         goal: Goal,
@@ -443,6 +446,7 @@ impl<P: Port> Device<P> {
     }
 
     /// Takes in an answer.
+    #[inline(never)]
     fn answered(&mut self, goal: Goal, answer: &Answer, port: &mut P, now_us: u64) {
         if !(200..300).contains(&answer.status) {
             return self.refused(goal, answer, port, now_us);

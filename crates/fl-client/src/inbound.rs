@@ -1,11 +1,13 @@
 //! One request to the device, from its first byte to the end of the connection.
 
 use crate::guard;
-use crate::http::{self, HeadBuffer, MAX_HEAD, Refusal, Reply, Route};
+use crate::http::{self, HeadBuffer, MAX_HEAD, Refusal, Reply, Request, Route};
 use crate::meter::Metered;
+use crate::placed::Placed;
 use crate::port::{Port, PortError};
 use crate::receive::StartReceiver;
 use crate::state::State;
+use fl_proto::Ready;
 
 /// Time for the whole head of a request, and for the next bytes of a body or an answer, in microseconds.
 const STALLED_US: u64 = 15_000_000;
@@ -24,7 +26,7 @@ pub(crate) struct Inbound<C> {
 
 enum Stage {
     Head(HeadBuffer),
-    Start(StartReceiver),
+    Start(Placed<StartReceiver>),
     Reply {
         reply: Reply,
         sent: usize,
@@ -72,7 +74,7 @@ impl<C> Inbound<C> {
     /// Gives the stream back for closing, and to the device what an unfinished `/start` held.
     pub fn into_connection(self, state: &mut State) -> C {
         if let Stage::Start(receiver) = self.stage {
-            state.abandon_start(receiver);
+            abandon(receiver, state);
         }
         self.connection
     }
@@ -132,6 +134,9 @@ impl<C> Inbound<C> {
                 }
             }
             Stage::Start(receiver) => {
+                let Some(receiver) = receiver.get_mut() else {
+                    return Ok(Progress::Over);
+                };
                 let room = receiver.remaining().min(io.len() as u64) as usize;
                 let n = wire.read(&mut self.connection, &mut io[..room])?;
                 if n == 0 {
@@ -185,14 +190,15 @@ impl<C> Inbound<C> {
                 state.stop();
                 self.answer(http::reply(200, &http::Empty {}));
             }
-            Route::Start => match state.begin_start(&request) {
+            Route::Start => match begin(&request, state) {
                 Err(refusal) => self.refuse(refusal),
                 Ok(mut receiver) => {
-                    if body.len() as u64 > receiver.remaining() {
-                        state.abandon_start(receiver);
-                        return self.refuse(Refusal::new(400, "bytes behind the body"));
-                    }
-                    let pushed = receiver.push(body, state);
+                    let pushed = match receiver.get_mut() {
+                        Some(receiver) if body.len() as u64 <= receiver.remaining() => {
+                            receiver.push(body, state)
+                        }
+                        _ => Err(Refusal::new(400, "bytes behind the body")),
+                    };
                     self.stage = Stage::Start(receiver);
                     self.after_push(pushed, state, wire);
                 }
@@ -209,19 +215,22 @@ impl<C> Inbound<C> {
     ) where
         P: Port<Connection = C>,
     {
-        let Stage::Start(receiver) = &self.stage else {
+        let Stage::Start(receiver) = &mut self.stage else {
             return;
         };
-        if pushed.is_ok() && receiver.remaining() > 0 {
+        let remaining = receiver
+            .get_mut()
+            .map_or(0, |receiver| receiver.remaining());
+        if pushed.is_ok() && remaining > 0 {
             return;
         }
         let Stage::Start(receiver) = core::mem::replace(&mut self.stage, Stage::Linger) else {
             return;
         };
         let answer = match pushed {
-            Ok(()) => state.finish_start(receiver, wire),
+            Ok(()) => finish(receiver, state, wire),
             Err(refusal) => {
-                state.abandon_start(receiver);
+                abandon(receiver, state);
                 Err(refusal)
             }
         };
@@ -251,11 +260,37 @@ impl<C> Inbound<C> {
     /// Ends a connection without progress: with 408 if that can still be said.
     fn stalled(&mut self, state: &mut State) -> Progress {
         match core::mem::replace(&mut self.stage, Stage::Linger) {
-            Stage::Start(receiver) => state.abandon_start(receiver),
+            Stage::Start(receiver) => abandon(receiver, state),
             Stage::Head(head) if !head.is_empty() => {}
             _ => return Progress::Over,
         }
         self.refuse(Refusal::new(408, "the request took too long"));
         Progress::Moved
     }
+}
+
+/// Begins on a `/start`, whose receiver is too large for a small device's stack.
+#[inline(never)]
+fn begin(request: &Request, state: &mut State) -> Result<Placed<StartReceiver>, Refusal> {
+    let receiver = state.begin_start(request)?;
+    Placed::new(receiver).map_err(|_| Refusal::new(507, "this device has no memory to take it in"))
+}
+
+/// Gives to the device what an unfinished `/start` held.
+#[inline(never)]
+fn abandon(receiver: Placed<StartReceiver>, state: &mut State) {
+    if let Some(receiver) = receiver.into_inner() {
+        state.abandon_start(receiver);
+    }
+}
+
+/// Checks a whole `/start` and makes its job.
+#[inline(never)]
+fn finish<P: Port>(
+    mut receiver: Placed<StartReceiver>,
+    state: &mut State,
+    wire: &mut Metered<'_, P>,
+) -> Result<Ready, Refusal> {
+    let lost = || Refusal::new(409, "this /start was broken off");
+    state.finish_start(receiver.get_mut().ok_or_else(lost)?, wire)
 }

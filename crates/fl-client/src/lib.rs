@@ -51,6 +51,7 @@ mod join;
 mod kept;
 mod meter;
 mod outbound;
+mod placed;
 mod port;
 mod receive;
 mod selftest;

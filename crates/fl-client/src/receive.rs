@@ -74,6 +74,11 @@ impl StartReceiver {
         self.taken.buffers
     }
 
+    /// Gives the buffers back, and stays where it is.
+    pub fn take_buffers(&mut self) -> Option<Buffers> {
+        self.taken.buffers.take()
+    }
+
     /// Takes in the next piece.
     pub fn push(&mut self, bytes: &[u8], state: &mut State) -> Result<(), Refusal> {
         let taken = &mut self.taken;

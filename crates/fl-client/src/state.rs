@@ -207,11 +207,11 @@ impl State {
     /// Checks a whole `/start` and makes its job.
     pub fn finish_start<P: Port>(
         &mut self,
-        mut receiver: StartReceiver,
+        receiver: &mut StartReceiver,
         wire: &mut Metered<'_, P>,
     ) -> Result<Ready, Refusal> {
         let finished = receiver.finish();
-        let (start, session, buffers) = match (finished, &self.session, receiver.into_buffers()) {
+        let (start, session, buffers) = match (finished, &self.session, receiver.take_buffers()) {
             (Ok(start), Some(session), Some(buffers)) => {
                 (self.overrides.over(start), session, buffers)
             }

@@ -5,9 +5,11 @@
 
 mod cost;
 mod harmless;
+mod memory;
 mod schema;
 
 pub use cost::{Clock, Energy};
+pub use memory::MemoryPart;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ use zfl_schema::{Document, Mistake};
 const MOST_MEMORY_MIB: u32 = 2048;
 
 /// The boards that are there without a tree, by name. Others are read from a tree, or by path.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 13] = [
     (
         "microvm",
         include_str!("../../../boards/microvm/board.toml"),
@@ -41,6 +43,31 @@ const BUILT_IN: [(&str, &str); 6] = [
     (
         "mps2-an386",
         include_str!("../../../boards/mps2-an386/board.toml"),
+    ),
+    (
+        "mps2-an385",
+        include_str!("../../../boards/mps2-an385/board.toml"),
+    ),
+    (
+        "mps2-an505",
+        include_str!("../../../boards/mps2-an505/board.toml"),
+    ),
+    (
+        "nrf52840",
+        include_str!("../../../boards/nrf52840/board.toml"),
+    ),
+    ("rp2350", include_str!("../../../boards/rp2350/board.toml")),
+    (
+        "stm32f103",
+        include_str!("../../../boards/stm32f103/board.toml"),
+    ),
+    (
+        "stm32f746",
+        include_str!("../../../boards/stm32f746/board.toml"),
+    ),
+    (
+        "stm32l4r5",
+        include_str!("../../../boards/stm32l4r5/board.toml"),
     ),
     (
         "riscv-virt",
@@ -192,6 +219,8 @@ pub struct Firmware {
     pub ram: Region,
     /// The stack's part of the RAM.
     pub stack_kib: u32,
+    /// RAM that the firmware takes besides stack and connections, where the board states a real part's.
+    pub own_kib: Option<u32>,
     /// Page of the guest under QEMU, within which a hot loop has to stay.
     pub page_kib: u32,
     /// Devices of the machine: what the drivers of its firmware have to know.

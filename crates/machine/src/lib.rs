@@ -26,7 +26,7 @@ mod speed;
 mod usage;
 
 pub use arguments::{Card, Tuning, arguments};
-pub use board::{Board, BoardError, Guest};
+pub use board::{Board, BoardError, Guest, MemoryPart};
 pub use emulator::Emulator;
 pub use process::{Launch, Machine, Machines};
 pub use qemu::{Qemu, QemuError, Version};

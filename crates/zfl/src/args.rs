@@ -111,6 +111,9 @@ pub enum Command {
     /// Accuracy, loss and confusion of a model on data
     #[command(after_help = crate::eval::EXAMPLES)]
     Eval(crate::eval::EvalArgs),
+    /// One small job on every board at hand: the same model as on the host, or which board makes another
+    #[command(after_help = crate::selfcheck::EXAMPLES)]
+    Selfcheck(crate::selfcheck::SelfcheckArgs),
     /// Print the JSON Schema of experiment files, for editors
     Schema,
     /// Print the completions of a shell: `source <(zfl completions bash)`
@@ -223,6 +226,10 @@ pub struct DevicesArgs {
     /// The run [default: the one under way, else the latest]
     #[arg(value_name = "RUN")]
     pub run: Option<PathBuf>,
+
+    /// Where the bytes of their memory go instead: the firmware, the data, the training
+    #[arg(long, conflicts_with = "json")]
+    pub memory: bool,
 
     /// JSON, for machines
     #[arg(long)]

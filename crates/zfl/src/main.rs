@@ -22,10 +22,12 @@ mod events;
 mod export;
 mod firmware;
 mod keys;
+mod memory;
 mod output;
 mod run;
 mod runs;
 mod secret;
+mod selfcheck;
 mod server;
 mod stdin_lines;
 mod sweep;
@@ -128,8 +130,12 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         }
         Command::Devices(args) => {
             let run = runs::find(root.runs(), args.run.as_deref())?;
-            devices::show(&run, args.json).map(|()| 0)
+            match args.memory {
+                true => memory::show(&run, &root).map(|()| 0),
+                false => devices::show(&run, args.json).map(|()| 0),
+            }
         }
+        Command::Selfcheck(args) => selfcheck::selfcheck(&args, &root),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&zfl_experiment::keys::schema())?;
             output::line(&schema).map(|()| 0)

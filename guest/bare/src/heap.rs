@@ -17,6 +17,9 @@ use crate::image;
 /// Rest of the heap after [`take`] took all: enough for messages, too little for a model.
 const SPARED_BYTES: usize = 16 * 1024;
 
+/// Least heap with which a device can join anything.
+const LEAST_BYTES: usize = 16 * 1024;
+
 struct Allocator(BootCell<State>);
 
 struct State {
@@ -98,7 +101,7 @@ pub unsafe fn init(memory_end: usize) {
     let start = image::heap_start();
     let size = memory_end.saturating_sub(start);
     assert!(
-        size >= 64 * 1024,
+        size >= LEAST_BYTES,
         "the machine's memory ends at {memory_end:#x}: too small"
     );
     // SAFETY: the memory is ours alone by the caller's promise, and no other reference to the

@@ -5,8 +5,9 @@ use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
 use crate::rule::RuleKind as _;
 use fl_algo::{Demand, device_bytes};
-use fl_nn::{Activation, Model, Shape};
+use fl_nn::{Activation, Model, PlanError, Shape};
 use std::sync::Arc;
+use zfl_machine::{Board, MemoryPart};
 use zfl_orchestrator::admission::needed_bytes;
 use zfl_orchestrator::{DeviceBody, DeviceSpec};
 
@@ -78,11 +79,15 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
         board
             .check_memory(memory_mib)
             .map_err(|problem| Refusal(format!("{}: memory_mib: {problem}", group.name)))?;
+        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        let (take, has) = match free_of_part(board) {
+            Some(free) => (format!("{needed} bytes"), format!("{free} bytes for them")),
+            None => (mib(needed), format!("{memory_mib}")),
+        };
         require(needed <= available, || {
             format!(
-                "data and training take {:.1} MiB on a device, board {} has {memory_mib}: {} bytes are missing: \
+                "data and training take {take} on a device, board {} has {has}: {} bytes are missing: \
                  lower --examples, --batch-size or --hidden, take smaller images, or --body native{}",
-                needed as f64 / f64::from(1 << 20),
                 group.kind(),
                 needed - available,
                 copies(experiment)
@@ -94,7 +99,52 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
 /// Memory of a group's board that can be free for data and training, in bytes.
 pub(crate) fn available(group: &FleetGroup) -> Option<u64> {
     let memory = u64::from(group.memory_mib()?) << 20;
-    Some(memory.saturating_sub(FIRMWARE_BYTES))
+    let free = group.board.as_ref().and_then(|board| free_of_part(board));
+    Some(free.unwrap_or(memory.saturating_sub(FIRMWARE_BYTES)))
+}
+
+/// Memory for data and training of a board that states a real part's.
+fn free_of_part(board: &Board) -> Option<u64> {
+    board.firmware.as_ref()?.free_bytes()
+}
+
+/// Places of the bytes on each device of a group: what its firmware takes, where its board states that, then data and
+/// training.
+///
+/// # Errors
+/// A [`Refusal`] if there can be no such training.
+pub fn parts(experiment: &Experiment, group: &FleetGroup) -> Result<Vec<MemoryPart>, Refusal> {
+    let demand = Demand {
+        batch_size: group.batch_size.unwrap_or(experiment.batch_size).most(),
+        examples: group.max_examples,
+        optimizer: experiment.aggregator().optimizer.rule,
+        keeps_global: false,
+    };
+    let refused = |error: PlanError| Refusal(error.to_string());
+    let (batch, examples) = (demand.batch_size as usize, demand.examples as usize);
+    let plan = experiment
+        .model
+        .training_plan_with(batch, examples, demand.optimizer);
+    let plan = plan.map_err(refused)?;
+    let plain = device_bytes(&experiment.model, &[], demand).map_err(refused)?;
+    let all = group_bytes(experiment, group)?;
+    let fixed = group
+        .board
+        .as_ref()
+        .and_then(|board| board.firmware.as_ref()?.fixed());
+    let mut parts: Vec<MemoryPart> = fixed.into_iter().flatten().collect();
+    parts.extend([
+        MemoryPart::new("examples", plain.saturating_sub(plan.total_bytes())),
+        MemoryPart::new("model", plan.parameters_bytes),
+        MemoryPart::new("gradients", plan.gradients_bytes),
+        MemoryPart::new("activations", plan.activations_bytes),
+        MemoryPart::new("fixed point", plan.integers_bytes),
+        MemoryPart::new("order", plan.order_bytes),
+        MemoryPart::new("optimizer", plan.optimizer_bytes),
+        MemoryPart::new("rule, codec, bound", all.saturating_sub(plain)),
+    ]);
+    parts.retain(|part| part.bytes > 0);
+    Ok(parts)
 }
 
 /// Parts of an experiment that take copies of the model, as advice.
@@ -156,9 +206,10 @@ pub(crate) fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result
 mod tests {
     use super::*;
     use crate::experiment::Out;
+    use crate::keys::spread::Spread;
     use crate::root::Root;
     use crate::rule::RuleSettings;
-    use crate::settings::Settings;
+    use crate::settings::{DeviceSettings, Settings};
 
     fn beyond(examples: u32, hidden: u32) -> u64 {
         beyond_with(Settings {
@@ -174,6 +225,40 @@ mod tests {
         let root = Root::of_tree(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let (experiment, _) = Experiment::of_run(&settings, Out::New(None), &root).unwrap();
         beyond_budget(&experiment, &experiment.groups[0]).unwrap()
+    }
+
+    #[test]
+    fn the_plan_of_a_real_part_is_told_to_the_byte_and_refused_with_what_is_missing() {
+        let root = Root::of_tree(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let of = |examples: u32| {
+            let settings = Settings {
+                clients: Some(1),
+                examples_per_client: Some(examples),
+                batch_size: Some(Spread::All(10)),
+                device: DeviceSettings {
+                    board: Some("nrf52840".to_owned()),
+                    ..DeviceSettings::default()
+                },
+                ..Settings::default()
+            };
+            Experiment::of_run(&settings, Out::New(None), &root).map(|(experiment, _)| experiment)
+        };
+        let experiment = of(100).unwrap();
+        let group = &experiment.groups[0];
+        let board = group.board.as_ref().unwrap();
+        let parts = parts(&experiment, group).unwrap();
+        let told: u64 = parts.iter().map(|part| part.bytes).sum();
+        let (needed, free) = (
+            group_bytes(&experiment, group).unwrap(),
+            available(group).unwrap(),
+        );
+        assert_eq!(told, needed + (256 << 10) - free, "{parts:?}");
+        assert_eq!(Some(free), free_of_part(board));
+        let refused = of(1000).unwrap_err().to_string();
+        assert!(
+            refused.contains("board nrf52840 has") && refused.contains("bytes are missing"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub(super) fn schema() -> Value {
         "code": region,
         "ram": region,
         "stack_kib": count,
+        "own_kib": count,
         "page_kib": count,
         "tcp": table(json!({"sockets": count, "receive_kib": count, "send_kib": count}), json!(["sockets"])),
         "uart": device(json!({})),

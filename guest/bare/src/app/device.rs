@@ -9,7 +9,7 @@ use fl_shell::command::Run;
 use super::net::{Addressing, Network};
 use super::port::GuestPort;
 use crate::arch::interrupts::Sources;
-use crate::arch::{ISA, Nic};
+use crate::arch::{ISA, Nic, RESERVES_NETWORK};
 use crate::boot_cell::BootCell;
 use crate::driver::card::{Card, NicError};
 
@@ -41,30 +41,21 @@ pub enum Next {
 
 /// A device with its network.
 pub struct RunningDevice {
-    device: Device<GuestPort>,
+    device: Box<Device<GuestPort>>,
     port: GuestPort,
     is_over: bool,
 }
 
 impl RunningDevice {
-    /// Brings the network up and starts the device, on the heap: it is large for a stack.
-    #[inline(never)]
+    /// Brings the network up and starts the device. Both are large for a stack: each is made on its own, and at once
+    /// put on the heap.
     pub fn start(run: &Run) -> Result<Box<Self>, NicError> {
-        let addressing = Addressing {
-            ip: run.ip,
-            mask: run.mask,
-            gateway: run.gateway,
-        };
-        let network = Network::new(Nic::open()?, addressing, HTTP_PORT);
-        // SAFETY: one thread, and no reference to the value is ever made.
-        let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
-        let instruction_shift = run.icount.or(told_at_boot);
-        let port = GuestPort::new(network, run, instruction_shift);
-        Ok(Box::new(Self {
-            device: Device::new(config(run)),
-            port,
-            is_over: false,
-        }))
+        let device = device(run);
+        let mut running = with_network(run, device)?;
+        if RESERVES_NETWORK {
+            running.reserve_network();
+        }
+        Ok(running)
     }
 
     /// Takes all the memory that the network may ever need, if it is there.
@@ -77,7 +68,8 @@ impl RunningDevice {
         self.port.network.nic()
     }
 
-    /// Moves everything along: frames, exchanges, and a few examples of training.
+    /// Moves everything along, not on the stack of what starts it: frames, exchanges, and a few examples of training.
+    #[inline(never)]
     pub fn poll(&mut self, interrupts: Sources) -> Next {
         if interrupts.contains(self.nic().line()) {
             self.port.network.nic_mut().acknowledge();
@@ -112,6 +104,33 @@ impl RunningDevice {
             .min();
         Next::Sleep { wake_at_us }
     }
+}
+
+#[inline(never)]
+fn device(run: &Run) -> Box<Device<GuestPort>> {
+    Box::new(Device::new(config(run)))
+}
+
+#[inline(never)]
+fn with_network(
+    run: &Run,
+    device: Box<Device<GuestPort>>,
+) -> Result<Box<RunningDevice>, NicError> {
+    let addressing = Addressing {
+        ip: run.ip,
+        mask: run.mask,
+        gateway: run.gateway,
+    };
+    let network = Network::new(Nic::open()?, addressing, HTTP_PORT);
+    // SAFETY: one thread, and no reference to the value is ever made.
+    let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
+    let instruction_shift = run.icount.or(told_at_boot);
+    let port = GuestPort::new(network, run, instruction_shift);
+    Ok(Box::new(RunningDevice {
+        device,
+        port,
+        is_over: false,
+    }))
 }
 
 fn config(run: &Run) -> Config {

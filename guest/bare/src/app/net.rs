@@ -17,8 +17,8 @@ use crate::arch::{Nic, TCP, clock, timestamp};
 use crate::driver::card::{Card, QUEUE_FRAMES};
 use crate::heap;
 
-/// Connections that can wait to be accepted.
-const BACKLOG: usize = 3;
+/// Connections that can wait to be accepted: a pool of few sockets has some left for what the device asks.
+const BACKLOG: usize = if TCP.sockets < 6 { 1 } else { 3 };
 /// Without an answer for so long, a connection is given up.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The other side has so long to close its half.

@@ -62,48 +62,48 @@ pub fn sleep_until(wake_at_us: Option<u64>) {
     interrupts::sleep(|| WAKE.once((delay_us * TICKS_PER_US) as u32));
 }
 
-/// Readings of the free timer, this many `nop` and one load apart.
-macro_rules! readings {
-    ($($nop:literal)*) => {{
-        let (a, b, c, d, e): (u32, u32, u32, u32, u32);
-        // SAFETY: reads a register of the timer five times.
-        unsafe {
-            core::arch::asm!(
-                "ldr {0}, [{5}]", $($nop,)*
-                "ldr {1}, [{5}]", $($nop,)*
-                "ldr {2}, [{5}]", $($nop,)*
-                "ldr {3}, [{5}]", $($nop,)*
-                "ldr {4}, [{5}]",
-                out(reg) a, out(reg) b, out(reg) c, out(reg) d, out(reg) e, in(reg) FREE.value_at(),
-                options(nostack, preserves_flags),
-            )
-        }
-        [a, b, c, d, e]
-    }};
+/// Greatest number that divides both.
+const fn common(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { common(b, a % b) }
 }
+
+/// Least shift at which the timer tells instructions apart; a slower clock only makes it easier.
+const LEAST_SHIFT: u8 = 3;
+/// Nanoseconds of the finest grid on which an instruction can begin, and steps of it in a tick.
+const GRID_NS: u64 = common(NS_PER_TICK, 1 << LEAST_SHIFT);
+const STEPS: u64 = NS_PER_TICK / GRID_NS;
 
 /// Time of a machine that counts its instructions with `-icount shift=<shift>`, for differences: each takes 2^shift.
 ///
 /// `None` if they cannot be counted at that speed, with this timer.
 ///
-/// The timer has a tick of 40 ns, and five instructions of 8 ns in it. A vernier tells them apart: its readings are 8 ns
-/// more than a whole number of ticks from one another, so the one at which a tick is gained tells where in its tick the
-/// first was.
+/// A tick of the timer is longer than an instruction: 40 ns and 8 ns, say. As many readings as a tick has steps, two
+/// instructions apart, lie on different steps of their ticks, since the numbers of steps are odd and the distance is
+/// a power of two. So their *sum* goes up by one with each step, wherever in its tick the first was.
 #[inline(always)]
 pub fn counted_ns(shift: u8) -> Option<u64> {
-    const PHASES: u64 = 5;
-    if NS_PER_TICK != 40 {
+    const {
+        assert!(STEPS % 2 == 1, "a tick has an odd number of steps");
+    }
+    if shift < LEAST_SHIFT {
         return None;
     }
-    let (at, whole) = match shift {
-        3 => (readings!("nop" "nop" "nop" "nop" "nop"), 1),
-        4 => (readings!("nop" "nop"), 1),
-        5 => (readings!("nop" "nop" "nop"), 3),
-        6 => (readings!("nop"), 3),
-        _ => return None,
-    };
-    let first = at[0];
-    let gained = (1..5).map(|n| first.wrapping_sub(at[n as usize]).wrapping_sub(whole * n));
-    let phase = u64::from(gained.sum::<u32>());
-    Some((extend(!first) * PHASES + phase) * 8)
+    let (first, sum): (u32, u32);
+    // SAFETY: reads a register of the timer.
+    unsafe {
+        core::arch::asm!(
+            "ldr {first}, [{value}]",
+            "mov {sum}, {first}",
+            ".rept {more}",
+            "ldr {next}, [{value}]",
+            "add {sum}, {sum}, {next}",
+            ".endr",
+            first = out(reg) first, sum = out(reg) sum, next = out(reg) _,
+            value = in(reg) FREE.value_at(), more = const STEPS - 1,
+            options(nostack),
+        )
+    }
+    // The timer counts down.
+    let gained = first.wrapping_mul(STEPS as u32).wrapping_sub(sum);
+    Some((extend(!first) * STEPS + u64::from(gained)) * GRID_NS)
 }

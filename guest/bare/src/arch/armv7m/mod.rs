@@ -27,6 +27,9 @@ pub use crate::board::ISA;
 /// Ticks of [`timestamp`] that a byte waits for a reader: 10 ms.
 pub const PATIENCE_TICKS: u64 = board::TIMER_HZ as u64 / 100;
 
+/// Takes the memory of all connections at once, so that what is free when the device joins stays free.
+pub const RESERVES_NETWORK: bool = board::RAM_BYTES <= 1024 * 1024;
+
 /// Memory of the TCP connections.
 pub const TCP: Tcp = Tcp {
     sockets: board::TCP_SOCKETS,

@@ -30,6 +30,9 @@ pub use crate::board::ISA;
 /// Ticks of [`timestamp`] that a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
 pub const PATIENCE_TICKS: u64 = 20_000_000;
 
+/// Takes the memory of all connections at once, so that what is free when the device joins stays free.
+pub const RESERVES_NETWORK: bool = board::RAM_BYTES <= 1024 * 1024;
+
 /// Memory of the TCP connections.
 pub const TCP: Tcp = Tcp {
     sockets: board::TCP_SOCKETS,

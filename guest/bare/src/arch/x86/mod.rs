@@ -35,6 +35,9 @@ pub const ISA: &str = "i686";
 /// Ticks of [`timestamp`] that a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
 pub const PATIENCE_TICKS: u64 = 20_000_000;
 
+/// Takes the memory of connections as they come.
+pub const RESERVES_NETWORK: bool = false;
+
 /// Memory of the TCP connections.
 pub const TCP: Tcp = Tcp {
     sockets: 8,
