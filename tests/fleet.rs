@@ -38,6 +38,34 @@ fn two_devices_agree_on_every_body_and_board() {
     );
 }
 
+#[test]
+fn a_board_that_computes_wrong_is_named() {
+    let check = |more: &[&str]| {
+        let arguments = [&["selfcheck", "--board", "microvm"], more].concat();
+        let output = zfl().args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (status, table, said) = check(&[]);
+    assert_eq!(status, Some(0), "{table}{said}");
+    assert!(
+        table
+            .lines()
+            .any(|line| line.starts_with("microvm") && line.ends_with("the same")),
+        "{table}"
+    );
+    let (status, table, said) = check(&["--spoil", "microvm"]);
+    assert_eq!(status, Some(1), "{table}{said}");
+    assert!(
+        table.contains("ANOTHER MODEL") && said.contains("not as the host: microvm"),
+        "{table}{said}"
+    );
+}
+
 /// Flags that choose an algorithm, so that it does what is its own and its model depends on no time.
 fn choosing(name: &'static str) -> Vec<&'static str> {
     let more: &[&str] = match name {
