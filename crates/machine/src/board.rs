@@ -26,7 +26,7 @@ use zfl_schema::{Document, Mistake};
 const MOST_MEMORY_MIB: u32 = 2048;
 
 /// The boards that are there without a tree, by name. Others are read from a tree, or by path.
-const BUILT_IN: [(&str, &str); 13] = [
+const BUILT_IN: [(&str, &str); 11] = [
     (
         "microvm",
         include_str!("../../../boards/microvm/board.toml"),
@@ -49,14 +49,9 @@ const BUILT_IN: [(&str, &str); 13] = [
         include_str!("../../../boards/mps2-an385/board.toml"),
     ),
     (
-        "mps2-an505",
-        include_str!("../../../boards/mps2-an505/board.toml"),
-    ),
-    (
         "nrf52840",
         include_str!("../../../boards/nrf52840/board.toml"),
     ),
-    ("rp2350", include_str!("../../../boards/rp2350/board.toml")),
     (
         "stm32f103",
         include_str!("../../../boards/stm32f103/board.toml"),
