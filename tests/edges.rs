@@ -67,9 +67,10 @@ fn with_faults(faults: &str, more: &[&str]) -> Run {
     let folder = support::folder();
     let file = folder.path().join("faults.toml");
     fs::write(&file, faults).unwrap();
-    let six = ["--clients", "6", "--rounds", "4", "--dashboard", "off"];
+    let six = ["--clients", "6", "--rounds", "4", "--ready-deadline", "30"];
+    let more = [&["--dashboard", "off"], more].concat();
     let file = file.to_str().unwrap();
-    Run::succeeds(&[&[file][..], &SMALL, &six, more].concat())
+    Run::succeeds(&[&[file][..], &SMALL, &six, &more].concat())
 }
 
 /// Rounds and clients of the updates that are missing.

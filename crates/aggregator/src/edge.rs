@@ -283,6 +283,8 @@ impl Edge {
     /// Waits for an order, unless more rounds are to be run for the last, and begins a round on its cohort.
     async fn begin_round(&mut self) -> Result<()> {
         if self.current.is_none() {
+            // Who was not of the last cohort may have joined since, and is asked.
+            self.shared.with(|state, _| state.machine.all_are_back());
             let order = self.next_order().await?;
             let numbers = self.shared.config.sections(Way::Up);
             let mirrored = numbers.filter(|spec| spec.name != MODEL);
