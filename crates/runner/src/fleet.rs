@@ -74,6 +74,7 @@ pub(crate) fn config(
     config.seed = experiment.seed;
     config.oversubscribe = options.oversubscribe;
     config.merge_memory = options.merge_memory;
+    config.plugin = experiment.twin.as_ref().map(|twin| twin.plugin.clone());
     config.resumed = resumed.map(resumption);
     config.pcap = options.pcap.as_ref().map(|capture| PcapConfig {
         dir: "".into(),

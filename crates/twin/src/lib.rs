@@ -13,6 +13,6 @@ mod file;
 mod profile;
 
 pub use core::Core;
-pub use counts::{Counts, CountsError};
+pub use counts::{Counts, CountsError, PAGE_BYTES};
 pub use file::TwinError;
 pub use profile::{Known, Profile};

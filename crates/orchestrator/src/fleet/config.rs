@@ -28,6 +28,8 @@ pub struct FleetConfig {
     pub pcap: Option<PcapConfig>,
     /// Start more devices than fit into this machine's memory all the same.
     pub oversubscribe: bool,
+    /// Plugin that counts the instructions of emulated devices by class.
+    pub plugin: Option<PathBuf>,
     /// Have the host merge the memory of the machines, if it does such a thing.
     pub merge_memory: bool,
     /// Files that whoever runs the fleet has open beside it.
@@ -54,6 +56,7 @@ impl FleetConfig {
             seed: 0,
             pcap: None,
             oversubscribe: false,
+            plugin: None,
             merge_memory: false,
             other_files: OTHER_FILES,
             lines: None,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use zfl_clock::Instant;
 
 use fl_client::Word;
@@ -22,6 +22,7 @@ use zfl_netsim::radio::NodeStats;
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_pipe::address_of;
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
+use zfl_twin::Counts;
 
 use confinement::{Confinement, confine};
 
@@ -86,7 +87,12 @@ impl Fleet {
             emulators,
             jail,
             lacks,
-        } = confine(sandbox.isolation(), &config.devices, &emulators)?;
+        } = confine(
+            sandbox.isolation(),
+            &config.devices,
+            config.plugin.as_deref(),
+            &emulators,
+        )?;
         let merging = config.merge_memory.then(merges_memory);
         let jail = jail.merging(matches!(merging, Some(Ok(()))));
         let unmerged = merging.and_then(Result::err);
@@ -104,6 +110,7 @@ impl Fleet {
             permits: Semaphore::new(config.boot.permits()),
             events,
             pids: Mutex::default(),
+            pages: Mutex::default(),
         });
         let mut fleet = Self {
             shared,
@@ -207,7 +214,8 @@ impl Fleet {
                 tokio::spawn(live(Native { identity }, told))
             }
             DeviceBody::Emulated(board) => {
-                let emulator = emulators[&board.name].command.clone();
+                let emulator = &emulators[&board.name];
+                let (emulator, plugin) = (emulator.command.clone(), emulator.plugin.clone());
                 let outlet = Outlet {
                     index,
                     client,
@@ -220,6 +228,7 @@ impl Fleet {
                     board,
                     tuning,
                     emulator,
+                    plugin,
                 };
                 tokio::spawn(live(device, told))
             }
@@ -435,6 +444,14 @@ impl Fleet {
     pub fn usage(&self, client: u32) -> Option<HostUsage> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
         HostUsage::of(pid)
+    }
+
+    /// Instructions that an emulated device has executed in its training since it booted, by class; `None` where no
+    /// plugin counts them.
+    pub fn counts(&self, client: u32) -> Option<Counts> {
+        let pages = self.shared.pages.lock();
+        let pages = pages.unwrap_or_else(PoisonError::into_inner);
+        Counts::read(pages.get(&client)?).ok()
     }
 
     /// Turns of an emulated device at the processors of its host so far; `None` as of [`Fleet::usage`].
