@@ -43,10 +43,10 @@ pub use examples::load_data;
 pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;
-pub use twin::Twin;
 pub use refusal::{Refusal, require};
 pub use root::Root;
 pub use rule::{Attacking, Chosen, Number, Optimizing, Partitioning, RuleSettings, Strategy};
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys, stand,
 };
+pub use twin::Twin;

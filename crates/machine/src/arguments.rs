@@ -92,7 +92,9 @@ pub fn plugin(file: &Path, page: Option<RawFd>) -> [OsString; 2] {
     let mut value = OsString::from("file=");
     // QEMU takes two commas for one that ends no option.
     let octets = file.as_os_str().as_bytes().split(|&octet| octet == b',');
-    value.push(OsStr::from_bytes(&octets.collect::<Vec<_>>().join(&b",,"[..])));
+    value.push(OsStr::from_bytes(
+        &octets.collect::<Vec<_>>().join(&b",,"[..]),
+    ));
     if let Some(fd) = page {
         value.push(format!(",fd={fd}"));
     }
@@ -352,7 +354,10 @@ mod tests {
     #[test]
     fn a_plugin_has_its_page_and_a_comma_in_its_path_is_no_end() {
         let [option, value] = plugin(Path::new("/a,b/x.so"), Some(7));
-        assert_eq!((option.to_str(), value.to_str()), (Some("-plugin"), Some("file=/a,,b/x.so,fd=7")));
+        assert_eq!(
+            (option.to_str(), value.to_str()),
+            (Some("-plugin"), Some("file=/a,,b/x.so,fd=7"))
+        );
         assert_eq!(plugin(Path::new("/x.so"), None)[1], "file=/x.so");
     }
 

@@ -150,8 +150,12 @@ impl Plugin {
             // SAFETY: there are as many.
             let insn = unsafe { self.qemu.tb_get_insn?(block, index) };
             // SAFETY: an instruction of the block.
-            let (at, size) =
-                unsafe { (self.qemu.insn_vaddr?(insn), self.qemu.insn_size?(insn).min(16)) };
+            let (at, size) = unsafe {
+                (
+                    self.qemu.insn_vaddr?(insn),
+                    self.qemu.insn_size?(insn).min(16),
+                )
+            };
             let mut octets = vec![0; size];
             // SAFETY: it writes no more than there is room for; an older one ignores both.
             let data = unsafe { self.qemu.insn_data?(insn, octets.as_mut_ptr(), size) };
@@ -289,7 +293,10 @@ pub unsafe extern "C" fn qemu_plugin_install(
     // SAFETY: valid during this call.
     let info = unsafe { &*info };
     if info.current > NEWEST {
-        eprintln!("the plugin interface {} is newer than {NEWEST}", info.current);
+        eprintln!(
+            "the plugin interface {} is newer than {NEWEST}",
+            info.current
+        );
         return 1;
     }
     // SAFETY: a text that ends with a zero.

@@ -11,12 +11,30 @@ use crate::file::{TwinError, load};
 
 /// Cores that are there without a tree.
 const BUILT_IN: [(&str, &str); 6] = [
-    ("cortex-m0plus", include_str!("../../../profiles/cores/cortex-m0plus.toml")),
-    ("cortex-m3", include_str!("../../../profiles/cores/cortex-m3.toml")),
-    ("cortex-m4", include_str!("../../../profiles/cores/cortex-m4.toml")),
-    ("cortex-m7", include_str!("../../../profiles/cores/cortex-m7.toml")),
-    ("cortex-m33", include_str!("../../../profiles/cores/cortex-m33.toml")),
-    ("sifive-e31", include_str!("../../../profiles/cores/sifive-e31.toml")),
+    (
+        "cortex-m0plus",
+        include_str!("../../../profiles/cores/cortex-m0plus.toml"),
+    ),
+    (
+        "cortex-m3",
+        include_str!("../../../profiles/cores/cortex-m3.toml"),
+    ),
+    (
+        "cortex-m4",
+        include_str!("../../../profiles/cores/cortex-m4.toml"),
+    ),
+    (
+        "cortex-m7",
+        include_str!("../../../profiles/cores/cortex-m7.toml"),
+    ),
+    (
+        "cortex-m33",
+        include_str!("../../../profiles/cores/cortex-m33.toml"),
+    ),
+    (
+        "sifive-e31",
+        include_str!("../../../profiles/cores/sifive-e31.toml"),
+    ),
 ];
 
 /// Counts that are of no class.
@@ -117,6 +135,9 @@ mod tests {
             ("regions", 1),
         ]);
         let taken = core.cycles["taken"];
-        assert_eq!(core.cycles(&counts), (10.0 + 6.0 + 2.0 + 1.0 + 4.0 + 5.0 + 4.0 * taken) as u64);
+        assert_eq!(
+            core.cycles(&counts),
+            (10.0 + 6.0 + 2.0 + 1.0 + 4.0 + 5.0 + 4.0 * taken) as u64
+        );
     }
 }

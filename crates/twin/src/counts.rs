@@ -27,7 +27,9 @@ pub enum CountsError {
     #[error("the plugin's page cannot be read: {0}")]
     Read(#[from] io::Error),
     /// It is none.
-    #[error("the plugin has written no page that this zfl reads: build it again with cargo xtask build-plugin")]
+    #[error(
+        "the plugin has written no page that this zfl reads: build it again with cargo xtask build-plugin"
+    )]
     Strange,
 }
 
@@ -117,7 +119,10 @@ mod tests {
         assert_eq!(counts, Counts::from([("alu", 7), ("load-next", 2)]));
         let later = Counts::from([("alu", 10), ("load-next", 1), ("div", 4)]);
         let grown = later.since(&counts);
-        assert_eq!(grown, Counts::from([("alu", 3), ("load-next", 0), ("div", 4)]));
+        assert_eq!(
+            grown,
+            Counts::from([("alu", 3), ("load-next", 0), ("div", 4)])
+        );
     }
 
     #[test]

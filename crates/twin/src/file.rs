@@ -43,9 +43,13 @@ pub(crate) fn load<T: DeserializeOwned>(
     schema: &Value,
 ) -> Result<T, TwinError> {
     let known = built_in.iter().find(|(known, _)| *known == name);
-    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let is_name = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let path = Path::new(folder).join(format!("{name}.toml"));
-    let in_tree = tree.map(|tree| tree.join(&path)).filter(|path| path.is_file());
+    let in_tree = tree
+        .map(|tree| tree.join(&path))
+        .filter(|path| path.is_file());
     let (path, text) = match (in_tree, known) {
         (Some(path), _) if is_name => (path.clone(), read_text(&path, MAX_TEXT)?),
         (_, Some((_, text))) => (path, (*text).to_owned()),

@@ -11,13 +11,28 @@ use crate::file::{TwinError, load};
 
 /// Profiles that are there without a tree.
 const BUILT_IN: [(&str, &str); 7] = [
-    ("stm32l4r5", include_str!("../../../profiles/stm32l4r5.toml")),
+    (
+        "stm32l4r5",
+        include_str!("../../../profiles/stm32l4r5.toml"),
+    ),
     ("nrf52840", include_str!("../../../profiles/nrf52840.toml")),
-    ("stm32h7a3", include_str!("../../../profiles/stm32h7a3.toml")),
-    ("stm32u575", include_str!("../../../profiles/stm32u575.toml")),
+    (
+        "stm32h7a3",
+        include_str!("../../../profiles/stm32h7a3.toml"),
+    ),
+    (
+        "stm32u575",
+        include_str!("../../../profiles/stm32u575.toml"),
+    ),
     ("fe310", include_str!("../../../profiles/fe310.toml")),
-    ("stm32f103", include_str!("../../../profiles/stm32f103.toml")),
-    ("stm32g0b1", include_str!("../../../profiles/stm32g0b1.toml")),
+    (
+        "stm32f103",
+        include_str!("../../../profiles/stm32f103.toml"),
+    ),
+    (
+        "stm32g0b1",
+        include_str!("../../../profiles/stm32g0b1.toml"),
+    ),
 ];
 
 /// A real part.
@@ -105,7 +120,12 @@ impl Profile {
 
     /// A line for people: the part, and how far predictions for it are off.
     pub fn introduction(&self) -> String {
-        let Self { description, mhz, volts, .. } = self;
+        let Self {
+            description,
+            mhz,
+            volts,
+            ..
+        } = self;
         let error = match self.error {
             Some(Known { time, energy }) => {
                 let energy = energy.map_or_else(String::new, |energy| {

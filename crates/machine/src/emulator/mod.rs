@@ -71,7 +71,11 @@ impl Emulator {
             Ok(seen) => (&FILTER[..], None, seen),
             Err(why) => (&[][..], Some(why.to_string()), look(&[])?),
         };
-        let own = |word: &OsString| !["-sandbox", "-plugin", "-name"].iter().any(|other| word == other);
+        let own = |word: &OsString| {
+            !["-sandbox", "-plugin", "-name"]
+                .iter()
+                .any(|other| word == other)
+        };
         let mut command: Vec<OsString> = line.into_iter().take_while(own).collect();
         let mut contents = Contents::default();
         let mut light = unused::emptied(&mapped);
@@ -116,13 +120,11 @@ impl Emulator {
     pub fn works(&self, board: &Board, jail: &Jail) -> io::Result<()> {
         let mut command = self.command.clone();
         let plugin = self.plugin.as_deref();
-        command.extend(plugin.into_iter().flat_map(|file| arguments::plugin(file, None)));
-        trial::start(
-            jail,
-            &command,
-            board,
-            trial::Guest::Stopped,
-            |_| Ok(()),
-        )
+        command.extend(
+            plugin
+                .into_iter()
+                .flat_map(|file| arguments::plugin(file, None)),
+        );
+        trial::start(jail, &command, board, trial::Guest::Stopped, |_| Ok(()))
     }
 }

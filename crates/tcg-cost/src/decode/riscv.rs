@@ -52,15 +52,15 @@ mod tests {
     #[test]
     fn instructions_have_their_classes() {
         let classes = [
-            (0x0005_2503, Class::Load),   // lw a0, 0(a0)
-            (0x00b5_2023, Class::Store),  // sw a1, 0(a0)
-            (0x02b5_0533, Class::Mul),    // mul a0, a0, a1
+            (0x0005_2503, Class::Load),    // lw a0, 0(a0)
+            (0x00b5_2023, Class::Store),   // sw a1, 0(a0)
+            (0x02b5_0533, Class::Mul),     // mul a0, a0, a1
             (0x02b5_1533, Class::MulLong), // mulh
-            (0x02b5_4533, Class::Div),    // div
-            (0x00b5_0533, Class::Alu),    // add
-            (0x00b5_1463, Class::Branch), // bne a0, a1, +8
-            (0x0080_006f, Class::Jump),   // j +8
-            (0x00b5_252f, Class::Atomic), // amoadd.w
+            (0x02b5_4533, Class::Div),     // div
+            (0x00b5_0533, Class::Alu),     // add
+            (0x00b5_1463, Class::Branch),  // bne a0, a1, +8
+            (0x0080_006f, Class::Jump),    // j +8
+            (0x00b5_252f, Class::Atomic),  // amoadd.w
         ];
         for (word, class) in classes {
             assert_eq!(long(word, 0).class, class, "{word:08x}");

@@ -181,20 +181,20 @@ mod tests {
     #[test]
     fn short_ones_have_their_classes() {
         let classes = [
-            (0x4348, Class::Mul),        // muls r0, r1
-            (0x1840, Class::Alu),        // adds r0, r0, r1
-            (0x6808, Class::Load),       // ldr r0, [r1]
-            (0x6008, Class::Store),      // str r0, [r1]
-            (0x5c08, Class::Load),       // ldrb r0, [r1, r0]
-            (0xb570, Class::StoreMany),  // push {r4-r6, lr}
-            (0xbd70, Class::LoadMany),   // pop {r4-r6, pc}
-            (0xd1fe, Class::Branch),     // bne
-            (0xe7fe, Class::Jump),       // b
-            (0x4770, Class::Jump),       // bx lr
-            (0xb108, Class::Branch),     // cbz r0
-            (0xbf08, Class::It),         // it eq
-            (0xbf00, Class::Alu),        // nop
-            (0x4608, Class::Alu),        // mov r0, r1
+            (0x4348, Class::Mul),       // muls r0, r1
+            (0x1840, Class::Alu),       // adds r0, r0, r1
+            (0x6808, Class::Load),      // ldr r0, [r1]
+            (0x6008, Class::Store),     // str r0, [r1]
+            (0x5c08, Class::Load),      // ldrb r0, [r1, r0]
+            (0xb570, Class::StoreMany), // push {r4-r6, lr}
+            (0xbd70, Class::LoadMany),  // pop {r4-r6, pc}
+            (0xd1fe, Class::Branch),    // bne
+            (0xe7fe, Class::Jump),      // b
+            (0x4770, Class::Jump),      // bx lr
+            (0xb108, Class::Branch),    // cbz r0
+            (0xbf08, Class::It),        // it eq
+            (0xbf00, Class::Alu),       // nop
+            (0x4608, Class::Alu),       // mov r0, r1
         ];
         for (half, class) in classes {
             assert_eq!(short(half, 0).class, class, "{half:04x}");
