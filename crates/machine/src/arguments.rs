@@ -165,7 +165,7 @@ mod tests {
                 -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
                 -cpu qemu32,+ssse3,+sse4.1,+rdrand
                 -m 64M
-                -accel tcg,tb-size=2
+                -accel tcg,tb-size=4
                 -nodefaults
                 -no-user-config
                 -no-reboot
@@ -191,7 +191,7 @@ mod tests {
                 -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
                 -cpu qemu32,+ssse3,+sse4.1,+rdrand
                 -m 64M
-                -accel tcg,tb-size=2
+                -accel tcg,tb-size=4
                 -nodefaults
                 -no-user-config
                 -no-reboot
@@ -311,7 +311,7 @@ mod tests {
             -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
             -cpu qemu32,+ssse3,+sse4.1,+rdrand
             -m 8M
-            -accel tcg,tb-size=2
+            -accel tcg,tb-size=4
             -nodefaults
             -no-user-config
             -no-reboot
