@@ -101,6 +101,19 @@ pub fn plugin(file: &Path, page: Option<RawFd>) -> [OsString; 2] {
     ["-plugin".into(), value]
 }
 
+/// Arguments that let gdb into a machine, which stands still while one is connected.
+///
+/// `listener`: the descriptor of a socket that listens.
+pub fn debugger(listener: RawFd) -> [OsString; 4] {
+    let socket = format!("socket,id=g0,fd={listener},server=on,wait=off");
+    [
+        "-chardev".into(),
+        socket.into(),
+        "-gdb".into(),
+        "chardev:g0".into(),
+    ]
+}
+
 #[derive(Default)]
 struct Arguments(Vec<OsString>);
 

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use zfl_clock::Instant;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments, plugin};
+use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments, debugger, plugin};
 
 use super::conversation::{ShellError, last_words};
 use super::session::{Output, Session};
@@ -195,6 +195,9 @@ impl Emulated {
             let fd = page.insert(self.identity.fresh_page()?).as_raw_fd();
             arguments.extend(plugin(file, Some(fd)));
         }
+        let door = shared.doors.as_ref().map(|doors| doors.make(*client));
+        let door = door.transpose()?.map(OwnedFd::from);
+        arguments.extend(door.iter().flat_map(|door| debugger(door.as_raw_fd())));
         let launch = Launch {
             emulator: self.emulator.clone(),
             arguments,
@@ -204,6 +207,7 @@ impl Emulated {
                 .chain([line])
                 .chain(disk)
                 .chain(page)
+                .chain(door)
                 .collect(),
             number: *client,
         };

@@ -22,6 +22,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use zfl_machine::Machines;
 
+use crate::doors::Doors;
 use crate::event::{Booted, Death, FleetEvent};
 use crate::fabric::Fabric;
 use crate::log::{SharedLog, lock};
@@ -152,6 +153,8 @@ pub(crate) struct FleetShared {
     pub(crate) events: mpsc::UnboundedSender<FleetEvent>,
     /// The processes of the machines that run, by client.
     pub(crate) pids: Mutex<BTreeMap<u32, u32>>,
+    /// Doors for debuggers.
+    pub(crate) doors: Option<Doors>,
     /// The pages in which plugins count, by client.
     pub(crate) pages: Mutex<BTreeMap<u32, File>>,
 }

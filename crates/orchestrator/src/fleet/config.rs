@@ -30,6 +30,8 @@ pub struct FleetConfig {
     pub oversubscribe: bool,
     /// Plugin that counts the instructions of emulated devices by class.
     pub plugin: Option<PathBuf>,
+    /// Folder of sockets through which gdb comes into emulated devices.
+    pub doors: Option<PathBuf>,
     /// Have the host merge the memory of the machines, if it does such a thing.
     pub merge_memory: bool,
     /// Files that whoever runs the fleet has open beside it.
@@ -57,6 +59,7 @@ impl FleetConfig {
             pcap: None,
             oversubscribe: false,
             plugin: None,
+            doors: None,
             merge_memory: false,
             other_files: OTHER_FILES,
             lines: None,

@@ -29,6 +29,7 @@ use confinement::{Confinement, confine};
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
 use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, NO_SHELL, Native, Pool, live};
+use crate::doors::Doors;
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
@@ -102,7 +103,9 @@ impl Fleet {
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
         let mesh = config.mesh.clone().map(MeshFleet::start);
+        let doors = config.doors.as_deref().map(Doors::open).transpose();
         let shared = Arc::new(FleetShared {
+            doors: doors.map_err(|e| system("the folder of gdb's sockets", e))?,
             fabric,
             machines: Machines::start(jail).map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
@@ -452,6 +455,11 @@ impl Fleet {
         let pages = self.shared.pages.lock();
         let pages = pages.unwrap_or_else(PoisonError::into_inner);
         Counts::read(pages.get(&client)?).ok()
+    }
+
+    /// Tells if a debugger is connected to a device; `None` where none is let in.
+    pub fn is_debugged(&self) -> Option<bool> {
+        self.shared.doors.as_ref().map(Doors::is_debugged)
     }
 
     /// Turns of an emulated device at the processors of its host so far; `None` as of [`Fleet::usage`].
