@@ -1,6 +1,6 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
-use crate::choice::{self, Body, Choice, Network, Places, Time};
+use crate::choice::{self, Body, Choice, Counting, Network, Places, Time};
 use crate::edges::EdgeSums;
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
@@ -13,6 +13,7 @@ use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
 use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
 use crate::settings::Settings;
+use crate::twin::Twin;
 use crate::{derived, edges, inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, Sizes};
@@ -81,6 +82,18 @@ pub struct Experiment {
         serialize_with = "choice::write_some"
     )]
     pub time: Option<Time>,
+    /// Costs that are counted, unless it is instructions alone.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
+    pub cost: Option<Counting>,
+    /// Real part whose time and energy are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Its numbers, those of the cores, and the plugin that counts for them.
+    #[serde(skip)]
+    pub twin: Option<Twin>,
     /// Devices, and partitions of the data.
     pub clients: u32,
     /// Edges that the devices are dealt out to.
@@ -280,6 +293,13 @@ impl Experiment {
             Time::Estimate => Some(Time::Estimate),
             _ => counted.then_some(Time::Icount),
         };
+        experiment.twin = Twin::resolve(settings, root, &groups)?;
+        let twin = experiment.twin.as_ref();
+        experiment.cost = twin.map(|_| Counting::Cycles);
+        experiment.profile = twin
+            .and_then(|twin| twin.profile.as_ref())
+            .map(|profile| profile.name.clone());
+        experiment.notes.extend(twin.and_then(Twin::note));
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
@@ -388,6 +408,9 @@ impl Experiment {
             radio_loss: None,
             mesh_radio: None,
             time: None,
+            cost: None,
+            profile: None,
+            twin: None,
             clients,
             rounds,
             edges: settings.edges(),

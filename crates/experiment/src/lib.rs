@@ -32,10 +32,11 @@ pub mod root;
 mod rule;
 mod settings;
 mod time;
+pub mod twin;
 pub mod values;
 pub mod versions;
 
-pub use choice::{Body, BodyChoice, Choice, Network, Places, Time};
+pub use choice::{Body, BodyChoice, Choice, Counting, Network, Places, Time};
 pub use edges::EdgeSums;
 pub use encoding::{Downward, Upward};
 pub use examples::load_data;
@@ -48,3 +49,4 @@ pub use rule::{Attacking, Chosen, Number, Optimizing, Partitioning, RuleSettings
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys, stand,
 };
+pub use twin::Twin;

@@ -6,7 +6,7 @@
 //!
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
-use crate::choice::{BodyChoice, Network, Places, Time};
+use crate::choice::{BodyChoice, Counting, Network, Places, Time};
 use crate::edges::EdgeSums;
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
@@ -61,6 +61,10 @@ keys! {
         edge_sums: Named<EdgeSums> = EdgeSums::Exact, RunAndServer "edge-sums" "Edges";
         /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md
         time: Named<Time> = Time::Host, Run "time" "Fleet";
+        /// Costs of training on emulated devices: cycles take a plugin that `cargo xtask build-plugin` builds; see docs/cost.md
+        cost: Named<Counting> = Counting::Instructions, Run "cost" "Fleet";
+        /// Real part whose time and energy are told of each round, a file of profiles/: stm32l4r5, nrf52840 …
+        profile: Name | "none", Run "profile" "Fleet";
         /// Optimizer of each device, whose state begins anew in every round
         optimizer: Rule<OptimizerChoice> | "\"sgd\"", RunAndServer "optimizer" "Training";
         /// Differential privacy; see docs/privacy.md

@@ -213,6 +213,11 @@ impl FaultRunner {
         self.fleet.upgrade()?.turns(client)
     }
 
+    /// Tells if a debugger is connected to a device; `None` where none is let in.
+    pub fn is_debugged(&self) -> Option<bool> {
+        self.fleet.upgrade()?.is_debugged()
+    }
+
     fn tell(&self, round: u32, client: u32, fault: Fault) {
         *self.state().counts.entry(fault.name()).or_default() += 1;
         let mut record = FaultRecord {

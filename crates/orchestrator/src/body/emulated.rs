@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use zfl_clock::Instant;
 
 use nix::sys::signal::Signal;
 use tokio::sync::{mpsc, oneshot};
-use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments};
+use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments, debugger, plugin};
 use zfl_mesh::MeshFleet;
 
 use super::conversation::{ShellError, last_words};
@@ -28,6 +29,8 @@ pub(crate) struct Emulated {
     pub(crate) tuning: Tuning,
     /// The emulator, and the arguments that it has for every machine.
     pub(crate) emulator: Vec<OsString>,
+    /// Plugin that counts its instructions.
+    pub(crate) plugin: Option<PathBuf>,
     /// Its place in a mesh, if it is a node of one.
     pub(crate) node: Option<RadioNode>,
 }
@@ -249,23 +252,34 @@ impl Emulated {
         let disk = storage.map(FileStorage::again).transpose()?;
         let disk = disk.map(FileStorage::into_fd);
         let radio = self.node.as_ref().map(RadioNode::plug).transpose()?;
+        let mut arguments = arguments(
+            &self.board,
+            self.tuning,
+            &format!("zfl-{client}"),
+            card.as_ref(),
+            line.as_raw_fd(),
+            disk.as_ref().map(AsRawFd::as_raw_fd),
+            radio.as_ref().map(AsRawFd::as_raw_fd),
+        );
+        let mut page = None;
+        if let Some(file) = &self.plugin {
+            let fd = page.insert(self.identity.fresh_page()?).as_raw_fd();
+            arguments.extend(plugin(file, Some(fd)));
+        }
+        let door = shared.doors.as_ref().map(|doors| doors.make(*client));
+        let door = door.transpose()?.map(OwnedFd::from);
+        arguments.extend(door.iter().flat_map(|door| debugger(door.as_raw_fd())));
         let launch = Launch {
             emulator: self.emulator.clone(),
-            arguments: arguments(
-                &self.board,
-                self.tuning,
-                &format!("zfl-{client}"),
-                card.as_ref(),
-                line.as_raw_fd(),
-                disk.as_ref().map(AsRawFd::as_raw_fd),
-                radio.as_ref().map(AsRawFd::as_raw_fd),
-            ),
+            arguments,
             given: card
                 .and_then(|card| card.inherited)
                 .into_iter()
                 .chain([line])
                 .chain(disk)
                 .chain(radio)
+                .chain(page)
+                .chain(door)
                 .collect(),
             number: *client,
         };

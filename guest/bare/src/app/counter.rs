@@ -1,6 +1,6 @@
 //! Instructions that training takes, where the machine's clock counts them.
 
-use crate::arch::{counted_ns, interrupts};
+use crate::arch::{counted_ns, interrupts, mark_begin, mark_end};
 use crate::boot_cell::BootCell;
 
 static TOLD_AT_BOOT: BootCell<Option<u8>> = BootCell::new(None);
@@ -35,17 +35,24 @@ impl Counter {
         }
     }
 
-    /// Does a step of training, and counts its instructions where they can be counted.
+    /// Does a step of training, and counts its instructions where they can be counted. Marks around it let a plugin
+    /// of QEMU count them by class.
     ///
     /// Interrupts wait meanwhile, some 2 ms, so that the count is of the step and of nothing else:
     /// the same in every run, whatever the network and the host do.
     pub fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let marked = || {
+            mark_begin();
+            let result = step();
+            mark_end();
+            result
+        };
         let Some(shift) = self.shift else {
-            return step();
+            return marked();
         };
         interrupts::held_off(|| {
             let start = counted_ns(shift);
-            let result = step();
+            let result = marked();
             let end = counted_ns(shift);
             self.counted_ns += end
                 .zip(start)
