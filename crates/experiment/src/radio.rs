@@ -75,7 +75,7 @@ impl Experiment {
                     .into()
             },
         )?;
-        require(self.edges == 0, || {
+        require(self.edges.is_empty(), || {
             "a radio has one gateway and no edges: leave --edges or --radio out".into()
         })?;
         self.fits_a_radio()?;
