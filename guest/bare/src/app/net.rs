@@ -78,14 +78,15 @@ impl Ports {
         }
     }
 
-    /// A port for each leaf of a gateway, from `first` on, and a few sockets for what they ask.
+    /// A port for each leaf of a gateway, from `first` on. The aggregator may call on all of them at once, more than
+    /// once.
     #[cfg(feature = "radio")]
     pub fn of_leaves(first: u16, count: u16) -> Self {
         Self {
             first,
             count,
-            backlog: 1,
-            sockets: usize::from(count) * 2 + TCP.sockets,
+            backlog: BACKLOG,
+            sockets: usize::from(count) * (BACKLOG + 2) + TCP.sockets,
         }
     }
 }
