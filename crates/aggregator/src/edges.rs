@@ -479,13 +479,8 @@ fn place(
             tokens.insert(one.client, token);
         }
         for (client, (up, down)) in bytes {
-            if let Some(client) = state
-                .roster
-                .get_mut(client)
-                .filter(|_| cluster.contains(&client))
-            {
-                client.bytes_up = client.bytes_up.saturating_add(up);
-                client.bytes_down = client.bytes_down.saturating_add(down);
+            if cluster.contains(&client) {
+                state.roster.count(client, up, down);
             }
         }
         for (client, why) in failed {

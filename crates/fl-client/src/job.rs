@@ -4,7 +4,7 @@ use crate::buffers::Buffers;
 use crate::evaluation::LocalEvaluation;
 use crate::http::Refusal;
 use crate::join::Session;
-use crate::port::Usage;
+use crate::port::{Examples, Usage};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,11 +23,30 @@ pub(crate) struct Partition {
     pub inputs: Vec<u8>,
     /// `[num_examples + holdout]`.
     pub labels: Vec<u8>,
+    /// Where they lie, of a body that has them in memory; the vectors are empty then.
+    pub view: Option<Arc<dyn Examples>>,
     /// Examples to train on.
     pub num_examples: usize,
 }
 
 impl Partition {
+    /// The examples in memory of their own, for one round; `None` if there is not enough.
+    fn at_hand(self: &Arc<Self>) -> Option<Arc<Self>> {
+        let Some(view) = &self.view else {
+            return Some(Arc::clone(self));
+        };
+        let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+        inputs.try_reserve_exact(view.octets()).ok()?;
+        labels.try_reserve_exact(view.len()).ok()?;
+        view.copy_into(&mut inputs, &mut labels);
+        Some(Arc::new(Self {
+            inputs,
+            labels,
+            view: None,
+            num_examples: self.num_examples,
+        }))
+    }
+
     /// Inputs and labels to train on.
     fn training(&self) -> (&[u8], &[u8]) {
         let at = self.num_examples.min(self.labels.len());
@@ -221,7 +240,11 @@ impl TrainJob {
         started_us: u64,
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, u32, Buffers)> {
-        let partition = session.partition.clone();
+        let Some(partition) = session.partition.at_hand() else {
+            let bytes =
+                session.all_examples() as u64 * (session.model.shape().num_inputs() as u64 + 1);
+            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
+        };
         let round_config = config(session, &start);
         let config = of_pass(&round_config, &buffers.rule, 0, start.round);
         let trainer = match Trainer::new(&session.model, config, partition.num_examples) {

@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::job::Partition;
+use crate::port::Examples;
 use crate::storage::Owner;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -42,7 +43,10 @@ impl Session {
 }
 
 /// Takes in a welcome: memory for model, rule and data is taken here, or never.
-pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
+pub(crate) fn join(
+    welcome: &Welcome,
+    view: Option<Arc<dyn Examples>>,
+) -> Result<(Session, Buffers), JoinError> {
     if welcome.protocol != fl_proto::PROTOCOL_VERSION {
         return Err(JoinError::Protocol(welcome.protocol));
     }
@@ -58,7 +62,7 @@ pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     rule.prepare(welcome.params.iter())?;
     let buffers = Buffers::new(&model, rule)
         .and_then(|mut buffers| buffers.encode_by(encoding).then_some(buffers));
-    let memory = buffers.zip(partition(welcome, &model));
+    let memory = buffers.zip(partition(welcome, &model, view));
     let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
         examples: welcome.num_examples.saturating_add(welcome.holdout),
     })?;
@@ -87,17 +91,26 @@ fn model(welcome: &Welcome) -> Result<Model, JoinError> {
     Ok(Model::new(shape, activation))
 }
 
-/// Room for the client's examples; `None` if there is not enough.
-fn partition(welcome: &Welcome, model: &Model) -> Option<Partition> {
+/// The view on the client's examples, or room for them; `None` if there is not enough.
+fn partition(
+    welcome: &Welcome,
+    model: &Model,
+    view: Option<Arc<dyn Examples>>,
+) -> Option<Partition> {
     let num_examples = welcome.num_examples as usize;
     let examples = num_examples.checked_add(welcome.holdout as usize)?;
     let octets = examples.checked_mul(model.shape().num_inputs())?;
     let (mut inputs, mut labels) = (Vec::new(), Vec::new());
-    inputs.try_reserve_exact(octets).ok()?;
-    labels.try_reserve_exact(examples).ok()?;
+    let is_whole = |view: &Arc<dyn Examples>| (view.octets(), view.len()) == (octets, examples);
+    let view = view.filter(is_whole);
+    if view.is_none() {
+        inputs.try_reserve_exact(octets).ok()?;
+        labels.try_reserve_exact(examples).ok()?;
+    }
     Some(Partition {
         inputs,
         labels,
+        view,
         num_examples,
     })
 }

@@ -37,6 +37,7 @@ mod spec;
 mod storage;
 mod sys;
 
+pub use body::SharedExamples;
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
 pub use fl_client::storage::{Owner, octets as storage_octets};
