@@ -2,9 +2,10 @@
 
 use crate::buffers::Buffers;
 use crate::evaluation::LocalEvaluation;
+use crate::examples::Partition;
 use crate::http::Refusal;
 use crate::join::Session;
-use crate::port::{Examples, Usage};
+use crate::port::Usage;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,54 +16,6 @@ use fl_nn::{
 };
 use fl_proto::{OptimizerName, Privacy, Start};
 use fl_rng::{Normal, Pcg32, Purpose};
-
-/// The client's partition, shared between the device and its job. The examples held out are the last.
-#[derive(Debug)]
-pub(crate) struct Partition {
-    /// `[num_examples + holdout, num_inputs]`, row-major.
-    pub inputs: Vec<u8>,
-    /// `[num_examples + holdout]`.
-    pub labels: Vec<u8>,
-    /// Where they lie, of a body that has them in memory; the vectors are empty then.
-    pub view: Option<Arc<dyn Examples>>,
-    /// Examples to train on.
-    pub num_examples: usize,
-}
-
-impl Partition {
-    /// The examples in memory of their own, for one round; `None` if there is not enough.
-    fn at_hand(self: &Arc<Self>) -> Option<Arc<Self>> {
-        let Some(view) = &self.view else {
-            return Some(Arc::clone(self));
-        };
-        let (mut inputs, mut labels) = (Vec::new(), Vec::new());
-        inputs.try_reserve_exact(view.octets()).ok()?;
-        labels.try_reserve_exact(view.len()).ok()?;
-        view.copy_into(&mut inputs, &mut labels);
-        Some(Arc::new(Self {
-            inputs,
-            labels,
-            view: None,
-            num_examples: self.num_examples,
-        }))
-    }
-
-    /// Inputs and labels to train on.
-    fn training(&self) -> (&[u8], &[u8]) {
-        let at = self.num_examples.min(self.labels.len());
-        (&self.inputs[..at * self.num_inputs()], &self.labels[..at])
-    }
-
-    /// Inputs and labels held out.
-    fn holdout(&self) -> (&[u8], &[u8]) {
-        let at = self.num_examples.min(self.labels.len());
-        (&self.inputs[at * self.num_inputs()..], &self.labels[at..])
-    }
-
-    fn num_inputs(&self) -> usize {
-        self.inputs.len() / self.labels.len().max(1)
-    }
-}
 
 /// The memory that training needs besides parameters and data, held only while it lasts.
 #[derive(Debug, Default)]
@@ -247,7 +200,7 @@ impl TrainJob {
         };
         let round_config = config(session, &start);
         let config = of_pass(&round_config, &buffers.rule, 0, start.round);
-        let trainer = match Trainer::new(&session.model, config, partition.num_examples) {
+        let trainer = match Trainer::new(&session.model, config, partition.num_examples()) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
@@ -406,7 +359,7 @@ impl TrainJob {
         let Self { start, pass, .. } = self;
         let config = of_pass(&self.round_config, &self.buffers.rule, *pass, start.round);
         self.config = config;
-        match Trainer::new(&self.model, config, self.partition.num_examples) {
+        match Trainer::new(&self.model, config, self.partition.num_examples()) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
         }

@@ -1,11 +1,10 @@
 //! Joining an experiment: the answer to `GET /id`, and the memory that it asks for.
 
 use crate::buffers::Buffers;
-use crate::job::Partition;
+use crate::examples::Partition;
 use crate::port::Examples;
 use crate::storage::Owner;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use fl_algo::{LocalRule, RuleError};
 use fl_nn::{Model, Shape};
@@ -97,22 +96,8 @@ fn partition(
     model: &Model,
     view: Option<Arc<dyn Examples>>,
 ) -> Option<Partition> {
-    let num_examples = welcome.num_examples as usize;
-    let examples = num_examples.checked_add(welcome.holdout as usize)?;
-    let octets = examples.checked_mul(model.shape().num_inputs())?;
-    let (mut inputs, mut labels) = (Vec::new(), Vec::new());
-    let is_whole = |view: &Arc<dyn Examples>| (view.octets(), view.len()) == (octets, examples);
-    let view = view.filter(is_whole);
-    if view.is_none() {
-        inputs.try_reserve_exact(octets).ok()?;
-        labels.try_reserve_exact(examples).ok()?;
-    }
-    Some(Partition {
-        inputs,
-        labels,
-        view,
-        num_examples,
-    })
+    let (num_examples, holdout) = (welcome.num_examples as usize, welcome.holdout as usize);
+    Partition::new((num_examples, holdout), model.shape().num_inputs(), view)
 }
 
 /// Reason why a welcome was of no use.

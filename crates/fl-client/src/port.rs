@@ -2,7 +2,6 @@
 
 use crate::storage::Storage;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use fl_proto::Word;
 
@@ -83,8 +82,8 @@ pub trait Examples: fmt::Debug + Send + Sync {
     /// Octets of all inputs together.
     fn octets(&self) -> usize;
 
-    /// Appends the inputs, row-major, and the labels.
-    fn copy_into(&self, inputs: &mut Vec<u8>, labels: &mut Vec<u8>);
+    /// Gives the input and the label of each.
+    fn give(&self, to: &mut dyn FnMut(&[u8], u8));
 
     /// True if there are none.
     fn is_empty(&self) -> bool {

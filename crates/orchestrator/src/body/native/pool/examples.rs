@@ -61,10 +61,19 @@ impl Examples for View {
         self.len() * self.shared.set.num_inputs
     }
 
-    fn copy_into(&self, inputs: &mut Vec<u8>, labels: &mut Vec<u8>) {
-        for part in self.parts() {
-            inputs.extend(self.shared.set.gather_inputs(part));
-            labels.extend(self.shared.set.gather_labels(part));
+    fn give(&self, to: &mut dyn FnMut(&[u8], u8)) {
+        let Dataset {
+            inputs,
+            labels,
+            num_inputs,
+            ..
+        } = &*self.shared.set;
+        for &index in self.parts().into_iter().flatten() {
+            let begin = index as usize * num_inputs;
+            let input = inputs.get(begin..begin + num_inputs);
+            if let (Some(input), Some(&label)) = (input, labels.get(index as usize)) {
+                to(input, label);
+            }
         }
     }
 }
