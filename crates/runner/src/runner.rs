@@ -103,6 +103,13 @@ impl Runner {
         self
     }
 
+    /// Runs the machines on the host's own processor (KVM), which is tried first. Nothing counts their instructions.
+    #[must_use]
+    pub fn kvm(mut self, kvm: bool) -> Self {
+        self.fleet.kvm = kvm;
+        self
+    }
+
     /// Starts machines of boards that are given by a path from elsewhere than zfl's own folder of boards.
     #[must_use]
     pub fn allow_board(mut self, allow_board: bool) -> Self {
@@ -179,7 +186,10 @@ impl Runner {
             None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
-        let mut introduction = fleet::introduction(&experiment, &plan, &fleet, &self.data.train)?;
+        let mut introduction = {
+            let (kvm, train) = (self.fleet.kvm, &self.data.train);
+            fleet::introduction(&experiment, &plan, &fleet, kvm, train)?
+        };
         if let Some(round) = history.resumed_from.last() {
             introduction += &format!("\ngoes on after round {round}");
         }
@@ -229,7 +239,7 @@ impl Runner {
             false => self.experiment.clients,
         };
         fleet.other_files = places::least_files(by_sockets, self.page.is_some());
-        let plan = fleet::probe(&self.experiment, &fleet)?;
+        let plan = fleet::probe(&self.experiment, &fleet, &self.fleet)?;
         if self.resumed.is_some() {
             place::may_hold(&self.experiment.out)?;
         }

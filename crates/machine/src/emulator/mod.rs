@@ -71,6 +71,7 @@ impl Emulator {
         contents.paths.extend(needs::loaded(&command)?);
         contents.paths.extend(needs::data(&command)?);
         contents.paths.extend(needs::named(&command, board));
+        contents.devices.extend(board.kvm());
         let image = &board.kernel.image;
         let place = std::path::absolute(image)?;
         contents
