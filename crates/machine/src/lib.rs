@@ -27,7 +27,7 @@ mod speed;
 mod usage;
 
 pub use accelerator::try_kvm;
-pub use arguments::{Card, Tuning, arguments};
+pub use arguments::{Card, Tuning, arguments, debugger, plugin};
 pub use board::{Board, BoardError, Guest};
 pub use emulator::Emulator;
 pub use process::{Launch, Machine, Machines};

@@ -62,6 +62,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
         .oversubscribe(args.oversubscribe)
         .merge_memory(args.merge_memory)
         .kvm(args.accel == Accel::Kvm)
+        .gdb(args.gdb)
         .allow_board(args.allow_board)
         .capture(args.pcap.clone())
         .page(dashboard.address())
