@@ -75,7 +75,10 @@ fn kvm_agrees_or_is_refused_with_what_to_do() {
     let temp = folder();
     let out = temp.path().join("run");
     let mut command = zfl();
-    command.args(["run", "--accel", "kvm"]).args(BARE).args(arguments);
+    command
+        .args(["run", "--accel", "kvm"])
+        .args(BARE)
+        .args(arguments);
     let said = finish(command.arg("--out").arg(&out));
     match said.status {
         Some(0) => {
@@ -85,7 +88,10 @@ fn kvm_agrees_or_is_refused_with_what_to_do() {
         }
         status => {
             assert_eq!(status, Some(2), "{said:?}");
-            assert!(said.err.contains("kvm: ") && said.err.contains("leave --accel out"), "{said:?}");
+            assert!(
+                said.err.contains("kvm: ") && said.err.contains("leave --accel out"),
+                "{said:?}"
+            );
             assert!(!out.exists());
         }
     }

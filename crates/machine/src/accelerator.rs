@@ -112,7 +112,9 @@ fn boot(qemu: &Qemu, board: &Board) -> Result<(), String> {
     let mut command = environment::command(&emulator, &all).map_err(text)?;
     // A script before the emulator may want to find it.
     environment::clear(&mut command, true);
-    let mut child = Jail::default().spawn(&mut command, &given, 0).map_err(text)?;
+    let mut child = Jail::default()
+        .spawn(&mut command, &given, 0)
+        .map_err(text)?;
     drop((its_line, its_network));
     let booted = prompt(&mut child, line, &board.shell.prompt);
     // It is not waited for yet, so the number is still its own.
@@ -130,7 +132,8 @@ fn prompt(child: &mut Child, mut line: UnixStream, prompt: &str) -> Result<(), S
     loop {
         let left = PATIENCE.saturating_sub(start.elapsed());
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        let mut sources = [line.as_fd(), stderr.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut sources =
+            [line.as_fd(), stderr.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut sources, left) {
             Ok(0) => return Err(format!("no prompt in {} s", PATIENCE.as_secs())),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -194,7 +197,10 @@ mod tests {
     fn a_device_that_is_missing_or_forbidden_comes_with_a_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let text = open(&folder.path().join("kvm")).unwrap_err();
-        assert!(text.contains("modprobe") && text.contains("--accel"), "{text}");
+        assert!(
+            text.contains("modprobe") && text.contains("--accel"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -236,7 +242,10 @@ mod tests {
     #[test]
     fn a_boot_ends_at_the_prompt_or_at_what_stands_in_its_way() {
         let line = r#"for w; do case "$w" in socket,id=s0,fd=*) fd=${w##*=};; esac; done"#;
-        assert_eq!(emulated(&format!("{line}\neval \"echo 'zfl:~$ ' >&$fd\"; sleep 60")), Ok(()));
+        assert_eq!(
+            emulated(&format!("{line}\neval \"echo 'zfl:~$ ' >&$fd\"; sleep 60")),
+            Ok(())
+        );
         let failed = emulated("echo KVM internal error. >&2; sleep 60").unwrap_err();
         assert_eq!(failed, "KVM internal error");
         let ended = emulated("echo no such device >&2; exit 1").unwrap_err();

@@ -83,8 +83,14 @@ fn make(contents: &Contents) -> io::Result<Room> {
     // What is sealed shows no devices, but for those that are mounted after it.
     for path in &contents.devices {
         let nothing = None::<&str>;
-        mount(Some(path), &staged(path), nothing, MsFlags::MS_BIND, nothing)
-            .map_err(|error| named(&path.display().to_string(), error.into()))?;
+        mount(
+            Some(path),
+            &staged(path),
+            nothing,
+            MsFlags::MS_BIND,
+            nothing,
+        )
+        .map_err(|error| named(&path.display().to_string(), error.into()))?;
     }
     nix::unistd::chdir(STAGE)?;
     pivot_root(".", ".").map_err(|error| named("pivot_root", error.into()))?;

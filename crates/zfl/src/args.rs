@@ -276,7 +276,13 @@ pub struct RunArgs {
     pub merge_memory: bool,
 
     /// Processor of the machines
-    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = "Fleet")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        default_value_t,
+        help_heading = "Fleet"
+    )]
     pub accel: Accel,
 
     /// Let `zfl gdb` into emulated devices; deadlines stand still while it looks at one
