@@ -107,7 +107,15 @@ fn boot(qemu: &Qemu, board: &Board) -> Result<(), String> {
         inherited: None,
         mac: "52:54:00:00:00:00".into(),
     };
-    let all = arguments(board, Tuning::default(), "zfl", &card, given[0], None);
+    let all = arguments(
+        board,
+        Tuning::default(),
+        "zfl",
+        Some(&card),
+        given[0],
+        None,
+        None,
+    );
     let emulator: [OsString; 1] = [qemu.path.clone().into()];
     let mut command = environment::command(&emulator, &all).map_err(text)?;
     // A script before the emulator may want to find it.
