@@ -27,7 +27,7 @@ use fl_round::{Action, ClientState, Closed, Faults, Start};
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use zfl_http_server::Limits;
 use zfl_run_dir::EventLog;
 
@@ -41,7 +41,7 @@ use crate::entry::Entry;
 use crate::local::PartialWork;
 use crate::log::{Log, lock};
 use crate::rounds::answer_to;
-use crate::serve::{limits, serve};
+use crate::serve::{limits, serve, serve_above};
 use crate::server::{Handle, STOP_WITHIN};
 use crate::shared::{Received, Shared, Work};
 use crate::upstream::{Order, Orders, Upstream};
@@ -68,6 +68,7 @@ pub struct Edge {
     /// Bytes of the clients that have been told.
     told: BytesByClient,
     keep: Option<Keep>,
+    above: Option<TcpListener>,
 }
 
 /// HTTP bytes from and to each client.
@@ -139,6 +140,7 @@ impl Edge {
             secret: setup.secret,
             word: orders.word,
             id: orders.id,
+            sockets: None,
         });
         let config = of_edge(config, &setup);
         let limits = limits(config.clients, usize::MAX);
@@ -162,6 +164,7 @@ impl Edge {
             current: None,
             told: BTreeMap::new(),
             keep: None,
+            above: None,
         })
     }
 
@@ -202,7 +205,8 @@ impl Edge {
     /// # Errors
     /// If it cannot serve, or the aggregator above has another experiment.
     pub async fn run(mut self, listener: TcpListener) -> Result<()> {
-        let port = listener.local_addr().context("no address")?.port();
+        let orders_at = self.above.as_ref().unwrap_or(&listener);
+        let port = orders_at.local_addr().context("no address")?.port();
         let (over, serve_until) = oneshot::channel();
         let serving = tokio::spawn(serve(
             listener.into(),
@@ -211,6 +215,8 @@ impl Edge {
             serve_until,
         ));
         let mut asking = JoinSet::new();
+        let above = self.above.take();
+        let above = above.map(|above| tokio::spawn(serve_above(above, self.shared.clone())));
         asking.spawn(probe::fetched(self.shared.clone(), self.devices.clone()));
         asking.spawn(probe::suspects(self.shared.clone(), self.devices.clone()));
         if let Some(interval) = self.shared.config.progress_interval {
@@ -226,6 +232,7 @@ impl Edge {
         self.say_goodbye().await;
         drop(over);
         let _ = serving.await;
+        above.inspect(JoinHandle::abort);
         ended
     }
 

@@ -38,7 +38,7 @@ pub mod versions;
 pub use choice::{Body, BodyChoice, Choice, Network, Places, Time};
 pub use edges::EdgeSums;
 pub use encoding::{Downward, Upward};
-pub use examples::load_data;
+pub use examples::{DataPart, load_data};
 pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;

@@ -15,7 +15,7 @@ use zfl_run_dir::EventLog;
 use crate::observer::Observer;
 
 /// Folder of the events of the edges in the run directory.
-const FOLDER: &str = "edges";
+pub(crate) const FOLDER: &str = "edges";
 
 /// Longest wait for an edge to say goodbye to its cluster.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -28,6 +28,14 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
+    /// One aggregator for all.
+    pub fn one(address: SocketAddr) -> Self {
+        Self {
+            root: address,
+            edges: Vec::new(),
+        }
+    }
+
     /// The aggregator of a client.
     pub fn of(&self, client: u32) -> SocketAddr {
         let edge = self
@@ -61,10 +69,7 @@ impl Edges {
     ) -> Result<Self> {
         let (server, address) = root;
         let mut edges = Self {
-            servers: Servers {
-                root: address,
-                edges: Vec::new(),
-            },
+            servers: Servers::one(address),
             handles: Vec::new(),
             proofs: BTreeMap::new(),
             tasks: Vec::new(),

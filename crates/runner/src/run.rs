@@ -185,7 +185,7 @@ pub(crate) fn conclude(
 }
 
 /// Proofs by which the devices of a fleet are told apart.
-fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
+pub(crate) fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
     let proofs = fleet.proofs().into_iter();
     let proofs = proofs.map(|(client, proof)| {
         let proof = match proof {
@@ -238,7 +238,7 @@ pub(crate) async fn finish(
 }
 
 /// The aggregator, at its beginning or where it goes on, and the clients that are lost by then.
-fn server(
+pub(crate) fn server(
     experiment: &Experiment,
     data: Splits,
     run_dir: RunDir,
@@ -258,7 +258,7 @@ fn server(
 }
 
 /// Boots these devices; returns how long that took, in seconds.
-async fn boot(
+pub(crate) async fn boot(
     fleet: &Fleet,
     clients: &BTreeSet<u32>,
     servers: &Servers,
