@@ -7,6 +7,9 @@
 # It takes root. DIR has the configuration and the logs. Addresses are those of documentation (RFC 5737), inside of the
 # namespaces alone. `nsenter --net=/run/netns/n1 COMMAND` runs something on node n1.
 set -eu
+for program in slurmctld slurmd munged sbatch ip nsenter; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v $program > /dev/null || { echo "no $program" >&2; exit 69; }
+done
 dir=$1 nodes=$2
 shift 2
 export PATH="$PATH:/usr/sbin:/sbin" SLURM_CONF="$dir/slurm.conf"

@@ -10,7 +10,7 @@ use crate::terminal::display::{DisplayArgs, Shown};
 use crate::values::{address, dashboard};
 use crate::{command, output, runs};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,9 +68,22 @@ pub struct AgentArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Fleet")]
     pub threads: Option<u32>,
 
+    /// Be this alone: `root`, or a `node` also where the rank is 0 [default: a node, and at rank 0 the root, too]
+    #[arg(long, value_name = "PART")]
+    pub only: Option<Only>,
+
     /// Process of the root that this node was started by
     #[arg(long, value_name = "PID", hide = true)]
     pub of_root: Option<u32>,
+}
+
+/// What an agent is alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Only {
+    /// The root.
+    Root,
+    /// A node.
+    Node,
 }
 
 impl RootArgs {
@@ -131,7 +144,11 @@ pub fn agent(args: &AgentArgs, root: &Root, began: Instant) -> Result<u8> {
             "{TOKEN} is not set: give all nodes one secret of 16 to 32 letters and digits that nobody guesses"
         ))
     })?;
-    if world.rank == 0 && args.of_root.is_none() {
+    let is_root = match args.only {
+        Some(only) => only == Only::Root,
+        None => world.rank == 0 && args.of_root.is_none(),
+    };
+    if is_root {
         let any = IpAddr::from([0, 0, 0, 0]);
         let listen = match args.listen {
             Some(listen) => listen,
@@ -142,7 +159,10 @@ pub fn agent(args: &AgentArgs, root: &Root, began: Instant) -> Result<u8> {
             count,
             listen,
             token,
-            here: vec![(0, node(0, count, token))],
+            here: match args.only {
+                Some(_) => Vec::new(),
+                None => vec![(0, node(0, count, token))],
+            },
         };
         return args.of.run(nodes, root, began);
     }

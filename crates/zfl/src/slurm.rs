@@ -47,9 +47,14 @@ pub fn script(name: &str, nodes: u32, options: &[String]) -> Result<String> {
 {TOKEN}=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
 export {TOKEN}
 
-# One agent on each node; that of rank 0 has the root, too.
-exec srun --ntasks={nodes} --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 \\
-    {program} agent {arguments}
+# A node of zfl on each node of the job, and the root beside the first.
+srun --ntasks={nodes} --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 \\
+    {program} agent --only node &
+{program} agent --only root {arguments}
+status=$?
+# All nodes have ended by now but lost ones, for which Slurm would wait.
+kill $! 2> /dev/null
+exit $status
 "
     ))
 }

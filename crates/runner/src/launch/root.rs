@@ -86,7 +86,10 @@ impl Told {
     }
 
     fn over(&self) -> usize {
-        let lost = self.lost.keys().filter(|rank| !self.ended.contains_key(rank));
+        let lost = self
+            .lost
+            .keys()
+            .filter(|rank| !self.ended.contains_key(rank));
         self.ended.len() + lost.count()
     }
 }
@@ -132,6 +135,12 @@ impl Runner {
         )?;
         let hub = Arc::new(hub);
         hub.listen(listener)?;
+        if nodes.here.len() < nodes.count as usize {
+            observer.on_note(&format!(
+                "the experiment has {} nodes: wait for nodes at {at}",
+                nodes.count
+            ));
+        }
         let children = Children::start(nodes.here, at)?;
         let root = Root {
             hub,
