@@ -201,6 +201,44 @@ fn the_script_of_a_job_is_what_a_shell_takes() {
     assert_eq!(checked.status, Some(0), "{checked:?}");
 }
 
+/// Value of a key of the manifest, at this depth of spaces.
+fn values<'a>(manifest: &'a str, depth: usize, key: &str) -> Vec<&'a str> {
+    let start = format!("{}{key}: ", " ".repeat(depth));
+    let lines = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix(&start));
+    lines.map(|value| value.trim_matches('"')).collect()
+}
+
+#[test]
+fn the_manifest_of_kubernetes_is_an_indexed_job_that_agrees_with_itself() {
+    let manifest = fs::read_to_string(root().join("docs/kubernetes.yaml")).unwrap();
+    let value = |depth, key| values(&manifest, depth, key);
+    assert_eq!(value(0, "kind"), ["Service", "Job"]);
+    assert_eq!(value(0, "apiVersion"), ["v1", "batch/v1"]);
+    assert_eq!(value(2, "completionMode"), ["Indexed"]);
+    assert_eq!(value(2, "clusterIP"), ["None"]);
+    // All pods at once, as many as an agent is told that there are.
+    let count = value(2, "completions");
+    assert_eq!(value(2, "parallelism"), count);
+    assert!(manifest.contains(&format!(
+        "name: ZFL_WORLD\n              value: \"{}\"",
+        count[0]
+    )));
+    // The root's pod has the name of the job and its index, below that of the service.
+    let (names, service) = (value(2, "name"), value(6, "subdomain"));
+    assert_eq!([names[0]], service[..]);
+    let at = format!("value: \"{}-0.{}:8707\"", names[1], service[0]);
+    assert!(manifest.contains(&at), "{at}");
+    // The arguments are those of an agent.
+    let args = value(10, "args")[0];
+    let args: Vec<String> = serde_json::from_str(args).unwrap();
+    let mut agent = zfl();
+    agent.args(&args).env("ZFL_RANK", "x").env("ZFL_WORLD", "3");
+    let said = finish(&mut agent);
+    assert!(said.err.contains("ZFL_RANK=x"), "{said:?}");
+}
+
 /// Runs job.sh on a cluster of three nodes, which are namespaces of this machine.
 fn on_slurm(kill_in: &str, flags: &[&str]) -> support::Said {
     let folder = folder();

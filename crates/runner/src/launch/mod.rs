@@ -6,6 +6,7 @@
 //! in namespaces of its own. The connection stays open: when it ends before the run does, the node is lost. Everything of
 //! learning passes between edge and root as [`zfl_aggregator::Edge`] has it.
 
+mod grant;
 mod hub;
 mod node;
 mod part;

@@ -3,6 +3,7 @@
 //! What speaks to the hub has a single thread, so that the fleet's namespaces can be made after it. The connection to the
 //! hub stays open for as long as a process of the node lives.
 
+use super::grant;
 use super::hub::PIECE;
 use super::part::{self, Sizes};
 use super::wire::{FromNode, FromRoot, receive, send};
@@ -31,6 +32,7 @@ use zfl_aggregator::{Above, Edge, EdgeSetup, Entry, Sockets, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal, Root, Settings, require, versions};
 use zfl_files::Dir;
+use zfl_orchestrator::admission::needed_bytes;
 use zfl_orchestrator::{Fleet, FleetConfig, Word};
 use zfl_run_dir::{Death, EventLog};
 use zfl_sandbox::{NetworkKind, Outside, Plan, Sandbox, enter};
@@ -213,6 +215,16 @@ impl Node {
             )
         })?;
         let plan = fleet::probe(experiment, &fleet)?;
+        let needed: u64 = fleet.devices.iter().map(needed_bytes).sum();
+        let granted = grant::memory().unwrap_or(u64::MAX);
+        require(task.oversubscribe || needed <= granted, || {
+            format!(
+                "its devices need {} MiB, and this node was granted {} MiB: take more nodes, ask for more memory on \
+                 each (--mem), or give --oversubscribe",
+                needed >> 20,
+                granted >> 20
+            )
+        })?;
         Ok((fleet, plan))
     }
 }
