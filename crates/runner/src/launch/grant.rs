@@ -6,7 +6,9 @@ use std::path::Path;
 /// Memory that this process may have, in bytes: by its control group, and by its job of Slurm. None: all there is.
 pub(super) fn memory() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = |folder: &Path| fs::read_to_string(folder.join("memory.max")).ok();
+    let file = |folder: &Path| folder.join("memory.max").display().to_string();
+    let limit =
+        |folder: &Path| fs::read_to_string("/proc/self/root".to_owned() + &file(folder)).ok();
     let job = std::env::var("SLURM_MEM_PER_NODE").ok();
     least(&groups, limit, job.as_deref())
 }

@@ -313,20 +313,20 @@ fn place(run_dir: &Path, mark: &str) -> Result<Option<tempfile::TempDir>> {
 
 /// Sends what the devices and the edge wrote.
 fn send_files(stream: &mut TcpStream, folder: &Path) -> Result<()> {
+    let mut piece = vec![0; PIECE];
     for sub in ["serial", EDGES] {
-        let Ok(entries) = fs::read_dir(folder.join(sub)) else {
+        let Ok(folder) = Dir::open(&folder.join(sub)) else {
             continue;
         };
-        for entry in entries.flatten() {
-            let name = format!("{sub}/{}", entry.file_name().to_string_lossy());
-            let mut file = fs::File::open(entry.path())?;
-            let mut piece = vec![0; PIECE];
+        for file in folder.names()? {
+            let file = file.to_string_lossy();
+            let mut open = folder.open_file(&file, u64::MAX)?;
             loop {
-                let got = file.read(&mut piece)?;
+                let got = open.read(&mut piece)?;
                 if got == 0 {
                     break;
                 }
-                let name = name.clone();
+                let name = format!("{sub}/{file}");
                 send(stream, &FromNode::File { name }, &piece[..got])?;
             }
         }
