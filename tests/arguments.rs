@@ -42,6 +42,8 @@ fn what_is_no_number() {
     refused(&["--clients", "many"], "whole number");
     refused(&["--lr", "nan"], "above 0");
     refused(&["--lr", "0"], "above 0");
+    refused(&["--learning-rate", "0"], "above 0");
+    refused(&["--local-epochs", "0"], "give at least 1");
     refused(&["--deadline", "0"], "above 0");
     refused(&["--seed", "x"], "whole number");
     refused(&["--seed", "18446744073709551615"], "whole number");

@@ -2,7 +2,8 @@
 
 It joins with form=json, fetches its data, answers /ready, trains on /start and posts its update, until it is
 told to stop; docs/wire-format.md has the messages. Its training is a stand-in that anyone can check: every
-parameter grows by STEP.
+parameter grows by STEP. Its evaluation is a real one: the model on the examples that it holds out, in Python's
+doubles, so its loss is that of a device but for rounding.
 
     python3 client.py HOST:PORT CLIENT STEP
 
@@ -12,6 +13,7 @@ ZFL_JOIN_SECRET is the secret of an aggregator that lets nobody join without one
 import base64
 import hmac
 import json
+import math
 import os
 import secrets
 import struct
@@ -47,13 +49,15 @@ class Client:
         port = self.server.server_address[1]
         secret = os.environ.get("ZFL_JOIN_SECRET")
         lines = {"Zfl-Secret": secret} if secret else {}
-        self.welcome = json.loads(self.get(f"/id?client={wish}&port={port}&form=json", lines))
+        target = f"/id?client={wish}&port={port}&form=json&can=evaluate"
+        self.welcome = json.loads(self.get(target, lines))
         assert self.welcome["protocol"] == 2, self.welcome
-        self.id, examples = self.welcome["id"], self.welcome["num_examples"]
+        self.id, self.examples = self.welcome["id"], self.welcome["num_examples"]
         self.inputs = self.get(f"/training-data?id={self.id}")
         self.labels = self.get(f"/training-labels?id={self.id}")
-        assert len(self.inputs) == examples * self.welcome["layers"][0]
-        assert len(self.labels) == examples
+        # Examples held out follow those of the training.
+        assert len(self.labels) == self.examples + self.welcome.get("holdout", 0)
+        assert len(self.inputs) == len(self.labels) * self.welcome["layers"][0]
         self.joined.set()
 
     def get(self, target, lines={}):
@@ -73,29 +77,70 @@ class Client:
         }
 
     def begin(self, start):
-        """Takes a /start; the training goes on behind its answer."""
+        """Takes a /start; the work goes on behind its answer."""
         self.state, self.round = "training", start["round"]
-        self.done, self.total = 0, start["local_epochs"] * len(self.labels)
-        threading.Thread(target=self.train, args=[start], daemon=True).start()
+        self.done, self.total = 0, start["local_epochs"] * self.examples
+        threading.Thread(target=self.work, args=[start], daemon=True).start()
 
-    def train(self, start):
+    def work(self, start):
         began = time.monotonic()
         model = numbers_of(start["sections"]["model"])
-        model = [parameter + self.step for parameter in model]
+        results = self.evaluate(model) if start.get("evaluate") else self.train(model, start)
         self.done, self.state = self.total, "sending"
-        results = {
-            "round": start["round"],
-            "token": start["token"],
-            "num_examples": len(self.labels),
-            "steps": start["local_epochs"] * -(-len(self.labels) // start["batch_size"]),
-            "loss": 0.5,
-            "cost": {
-                "train_us": int((time.monotonic() - began) * 1e6),
-                "bytes_received": 0,
-                "bytes_sent": 0,
-            },
-            "sections": {"model": text_of(model)},
+        results["round"], results["token"] = start["round"], start["token"]
+        results["cost"] = {
+            "train_us": int((time.monotonic() - began) * 1e6),
+            "bytes_received": 0,
+            "bytes_sent": 0,
         }
+        self.post(results)
+
+    def train(self, model, start):
+        """What Results says of a training."""
+        return {
+            "num_examples": self.examples,
+            "steps": start["local_epochs"] * -(-self.examples // start["batch_size"]),
+            "loss": 0.5,
+            "sections": {"model": text_of([parameter + self.step for parameter in model])},
+        }
+
+    def evaluate(self, model):
+        """What Evaluated says of the examples held out."""
+        width, classes = self.welcome["layers"][0], self.welcome["layers"][-1]
+        assert classes <= 32, "of more classes the confusion has another form"
+        loss, confusion = 0.0, [0.0] * classes**2
+        for example in range(self.examples, len(self.labels)):
+            octets = self.inputs[example * width : (example + 1) * width]
+            logits = self.forward(model, [octet / 255 for octet in octets])
+            label, top = self.labels[example], max(logits)
+            loss += math.log(sum(math.exp(logit - top) for logit in logits)) + top - logits[label]
+            confusion[label * classes + logits.index(top)] += 1
+        held_out = len(self.labels) - self.examples
+        return {
+            "num_evaluated": held_out,
+            "loss": loss / held_out,
+            "sections": {"confusion": text_of(confusion)},
+        }
+
+    def forward(self, model, units):
+        """The logits of an example: layer by layer the weights [inputs, outputs], then the biases."""
+        layers, at = self.welcome["layers"], 0
+        for d_in, d_out in zip(layers, layers[1:]):
+            weights, at = model[at : at + d_in * d_out], at + d_in * d_out
+            biases, at = model[at : at + d_out], at + d_out
+            units = [
+                biases[out] + sum(units[i] * weights[i * d_out + out] for i in range(d_in))
+                for out in range(d_out)
+            ]
+            if at < len(model):
+                units = [self.activate(unit) for unit in units]
+        return units
+
+    def activate(self, unit):
+        is_relu = self.welcome["activation"] == "relu"
+        return max(unit, 0.0) if is_relu else 1 / (1 + math.exp(-unit))
+
+    def post(self, results):
         request = urllib.request.Request(
             f"http://{self.aggregator}/results?id={self.id}",
             data=json.dumps(results).encode(),
@@ -154,5 +199,5 @@ class Client:
 
 if __name__ == "__main__":
     client = Client(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
-    print(f"client {client.id}: {len(client.labels)} examples", flush=True)
+    print(f"client {client.id}: {client.examples} examples", flush=True)
     client.stopped.wait()

@@ -21,6 +21,7 @@ mod guest;
 mod licences;
 mod links;
 mod miri;
+mod plugin;
 mod process;
 mod project;
 mod responsiveness;
@@ -68,6 +69,8 @@ enum Chore {
         #[arg(long)]
         board: Option<String>,
     },
+    /// Build the plugin of QEMU that counts cycles, for `zfl run --cost cycles`
+    BuildPlugin,
     /// Set up and build what is missing, then `zfl run` with all that follows
     #[command(disable_help_flag = true)]
     Run {
@@ -138,6 +141,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
             .and_then(|()| setup::all())
             .and_then(|()| zephyr::setup()),
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
+        Chore::BuildPlugin => plugin::build(),
         Chore::Run { args } => return run::run(&args),
         Chore::Install { args } => run::install(&args),
         Chore::Test => tiers::all(),

@@ -2,8 +2,11 @@
 
 mod support;
 
+use fl_data::{Dataset, iid};
+use fl_nn::Arithmetic;
 use std::process::{Child, Command};
-use support::{Device, Run, config};
+use support::{Device, Run, config, data, model};
+use zfl_aggregator::{Evaluation, RunDir, evaluate};
 
 /// Ends with the test, whatever becomes of it.
 struct Python(Child);
@@ -54,5 +57,52 @@ async fn a_client_in_python_makes_the_model_that_a_device_makes() {
     // They were told that it is over.
     for Python(client) in &mut clients {
         assert!(client.wait().unwrap().success());
+    }
+}
+
+/// Needs python3, as the test above.
+#[tokio::test]
+#[ignore = "needs python3"]
+async fn a_client_in_python_evaluates_as_a_device_does() {
+    let set = data().train;
+    let (_, holdout) = iid(40, &[20, 20], 3).unwrap().hold_out(&set, 0.2, 3);
+    let mut config = config(2, 2);
+    config.evaluation = Some(Evaluation {
+        holdout: holdout.clone(),
+        every: 2,
+        clients: None,
+    });
+    let run = Run::start(config).await;
+    let clients = vec![Python::start(&run, 0), Python::start(&run, 1)];
+    let done = run.finish().await;
+    assert!(done.summary.success, "{:?}", done.summary.reason);
+    assert_eq!(done.failures(), []);
+    drop(clients);
+
+    let (params, _) = RunDir::read_model(done.dir.path(), &model()).unwrap();
+    let columns = ["round", "outcome", "num_evaluated", "accuracy", "loss"];
+    let rows = done.table("evaluations.csv", &columns);
+    assert_eq!(rows.len(), 2);
+    for (client, row) in rows.iter().enumerate() {
+        let held_out = holdout.indices(client);
+        let examples = Dataset {
+            inputs: held_out
+                .iter()
+                .flat_map(|&i| set.inputs[4 * i as usize..][..4].to_vec())
+                .collect(),
+            labels: set.gather_labels(held_out),
+            ..set.clone()
+        };
+        let found = evaluate(&model(), &params, &examples, Arithmetic::Float).unwrap();
+        assert_eq!(row[..3], ["2", "received", &*held_out.len().to_string()]);
+        let number = |at: usize| row[at].parse::<f64>().unwrap();
+        assert!(
+            (number(3) - found.accuracy()).abs() < 1e-6,
+            "{row:?} {found:?}"
+        );
+        assert!(
+            (number(4) - found.mean_loss()).abs() < 1e-4,
+            "{row:?} {found:?}"
+        );
     }
 }

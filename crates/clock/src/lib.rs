@@ -147,6 +147,13 @@ pub async fn heartbeat<F: Future>(future: F) -> F::Output {
     output
 }
 
+/// Has the clock stand still, while a debugger looks at a device, or go on.
+pub fn stand_still(still: bool) {
+    let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    clock.at(time::Instant::now());
+    clock.held = still;
+}
+
 static CLOCK: Mutex<Clock> = Mutex::new(Clock::SYSTEM);
 
 /// The system's clock and the standstills.
@@ -155,6 +162,8 @@ struct Clock {
     hearts: u32,
     looked: Option<time::Instant>,
     stood: Duration,
+    /// Told to stand still.
+    held: bool,
 }
 
 impl Clock {
@@ -162,12 +171,13 @@ impl Clock {
         hearts: 0,
         looked: None,
         stood: Duration::ZERO,
+        held: false,
     };
 
     /// The time of this clock at a time of the system's.
     fn at(&mut self, now: time::Instant) -> time::Instant {
         let since = now.saturating_duration_since(self.looked.unwrap_or(now));
-        if self.hearts > 0 && since > GAP {
+        if self.held || self.hearts > 0 && since > GAP {
             self.stood += since;
         }
         self.looked = Some(now);
@@ -228,6 +238,16 @@ mod tests {
         assert_eq!(clock.at(began + SECOND), began + SECOND);
         clock.hearts = 1;
         assert_eq!(clock.at(began + SECOND + BEAT), began + SECOND + BEAT);
+    }
+
+    #[test]
+    fn a_clock_that_is_held_stands_still() {
+        let (mut clock, began) = (beating(), time::Instant::now());
+        let first = clock.at(began);
+        clock.held = true;
+        assert_eq!(clock.at(began + BEAT), first);
+        clock.held = false;
+        assert_eq!(clock.at(began + 2 * BEAT), first + BEAT);
     }
 
     #[test]

@@ -76,6 +76,10 @@ choices! {
         Icount "icount" "Counted instructions at the board's named clock rate: repeatable, whatever else the host does",
         Estimate "estimate" "An estimate from sizes and links at that rate, the same on every body; native devices count as the board microvm",
     }
+    Counting {
+        Instructions "instructions" "Of instructions alone",
+        Cycles "cycles" "Of cycles, too: a plugin of QEMU counts instructions by class, and a table of the core has their cycles",
+    }
     Activation {
         Relu "relu" "max(0, x)",
         Sigmoid "sigmoid" "1 / (1 + exp(-x))",
@@ -88,6 +92,14 @@ choices! {
         NumExamples "num-examples" "By the number of examples that a device trained on",
         Uniform "uniform" "All alike",
     }
+}
+
+/// What is counted of a device's training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help above")]
+pub enum Counting {
+    Instructions,
+    Cycles,
 }
 
 /// Body of a device, as given.

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
-use crate::choice::{self, Body, Choice, Network, Places, Time};
-use crate::edges::EdgeSums;
+use crate::choice::{self, Body, Choice, Counting, Network, Places, Time};
+use crate::edges::{EdgeSums, EdgeTree};
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, DataPart, Examples};
@@ -13,6 +13,7 @@ use crate::refusal::{Refusal, require};
 use crate::root::{Data, Root};
 use crate::rule::{Chosen, Hiding, Optimizing, Partitioning, Scheduling, Selecting, Strategy};
 use crate::settings::Settings;
+use crate::twin::Twin;
 use crate::{derived, edges, inputs, native, privacy};
 use anyhow::{Context, Result};
 use fl_algo::{Attackers, Sizes};
@@ -81,14 +82,29 @@ pub struct Experiment {
         serialize_with = "choice::write_some"
     )]
     pub time: Option<Time>,
+    /// Costs that are counted, unless it is instructions alone.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "choice::write_some"
+    )]
+    pub cost: Option<Counting>,
+    /// Real part whose time and energy are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Its numbers, those of the cores, and the plugin that counts for them.
+    #[serde(skip)]
+    pub twin: Option<Twin>,
     /// Devices, and partitions of the data.
     pub clients: u32,
     /// Edges that the devices are dealt out to.
-    #[serde(skip_serializing_if = "is_none")]
-    pub edges: u32,
+    #[serde(skip_serializing_if = "EdgeTree::is_empty")]
+    pub edges: EdgeTree,
     /// Rounds of a cluster for one of the fleet.
     #[serde(skip_serializing_if = "is_one")]
     pub edge_rounds: u32,
+    /// Devices of an edge that is lost for good go to its neighbour.
+    #[serde(skip_serializing_if = "is_false")]
+    pub edge_handover: bool,
     /// Sums that an edge sends up.
     #[serde(
         skip_serializing_if = "EdgeSums::is_exact",
@@ -223,8 +239,8 @@ fn is_zero(number: &f64) -> bool {
     *number == 0.0
 }
 
-fn is_none(number: &u32) -> bool {
-    *number == 0
+fn is_false(switch: &bool) -> bool {
+    !switch
 }
 
 fn is_one(number: &u32) -> bool {
@@ -298,6 +314,13 @@ impl Experiment {
             Time::Estimate => Some(Time::Estimate),
             _ => counted.then_some(Time::Icount),
         };
+        experiment.twin = Twin::resolve(settings, root, &groups)?;
+        let twin = experiment.twin.as_ref();
+        experiment.cost = twin.map(|_| Counting::Cycles);
+        experiment.profile = twin
+            .and_then(|twin| twin.profile.as_ref())
+            .map(|profile| profile.name.clone());
+        experiment.notes.extend(twin.and_then(Twin::note));
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;
@@ -406,10 +429,14 @@ impl Experiment {
             radio_loss: None,
             mesh_radio: None,
             time: None,
+            cost: None,
+            profile: None,
+            twin: None,
             clients,
             rounds,
             edges: settings.edges(),
             edge_rounds: settings.edge_rounds(),
+            edge_handover: settings.edge_handover(),
             edge_sums: settings.edge_sums(),
             clients_per_round,
             over_commit,
@@ -475,6 +502,9 @@ impl Experiment {
     /// Refuses faults that these devices cannot have.
     fn can_suffer(&self) -> Result<(), Refusal> {
         let plan = self.fault_plan()?;
+        let edges = self.edges.nodes(self.clients).len() as u32;
+        let lost = self.faults.validate_edges(edges);
+        lost.map_err(|error| Refusal(error.to_string()))?;
         let longest_s = plan.longest_ms() as f64 / 1000.0;
         if self.groups.iter().any(|group| group.body == Body::Native) {
             native::faults(&plan)?;
@@ -607,7 +637,8 @@ impl Experiment {
             encoding_up: self.encoding_up.0.0,
             encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
-            clusters: self.clusters(),
+            clusters: self.edges.clusters(self.clients),
+            edge_rounds: self.edge_rounds,
         }
     }
 

@@ -32,11 +32,12 @@ pub mod root;
 mod rule;
 mod settings;
 mod time;
+pub mod twin;
 pub mod values;
 pub mod versions;
 
-pub use choice::{Body, BodyChoice, Choice, Network, Places, Time};
-pub use edges::EdgeSums;
+pub use choice::{Body, BodyChoice, Choice, Counting, Network, Places, Time};
+pub use edges::{EdgeNode, EdgeSums, EdgeTree};
 pub use encoding::{Downward, Upward};
 pub use examples::{DataPart, load_data};
 pub use experiment::{Experiment, Out};
@@ -48,3 +49,4 @@ pub use rule::{Attacking, Chosen, Number, Optimizing, Partitioning, RuleSettings
 pub use settings::{
     DeviceSettings, FaultFlags, GroupSettings, Settings, TrainingSettings, keys as all_keys, stand,
 };
+pub use twin::Twin;

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use fl_nn::{Correction, Model};
+use fl_nn::{Correction, Inputs, Model};
 
 use crate::registry::{DeviceHalf, find_rule};
 use crate::vector::{SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way};
@@ -28,8 +28,8 @@ pub struct LocalJob<'a> {
     pub seed: u64,
     /// The model that is trained.
     pub model: &'a Model,
-    /// The client's inputs, row-major `[num_examples, num_inputs]`.
-    pub inputs: &'a [u8],
+    /// The client's inputs.
+    pub inputs: Inputs<'a>,
     /// The client's labels, `[num_examples]`.
     pub labels: &'a [u8],
     /// Optimiser steps done; 0 before training.

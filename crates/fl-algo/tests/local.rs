@@ -84,7 +84,7 @@ fn pass(rule: &mut LocalRule, round: u32, pass: u32) -> Pass {
         learning_rate: 0.1,
         seed: 1,
         model: &model,
-        inputs: &[],
+        inputs: (&[0; 0]).into(),
         labels: &[],
         steps: 0,
         loss: 0.0,

@@ -171,7 +171,7 @@ fn pass(name: &str, params: &[(&str, f32)], pass: u32) -> Vec<f32> {
         learning_rate: 0.25,
         seed: 1,
         model: &model,
-        inputs: &share.inputs,
+        inputs: (&share.inputs).into(),
         labels: &share.labels,
         steps: 0,
         loss: 0.0,

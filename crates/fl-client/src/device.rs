@@ -5,7 +5,7 @@ use crate::inbound::{Inbound, Progress};
 use crate::job::{TrainJob, resize};
 use crate::kept::KeptDownload;
 use crate::meter::{Metered, Traffic};
-use crate::outbound::{Answer, Download, ExchangeError, Octets, Outbound, RequestHead};
+use crate::outbound::{Answer, Download, ExchangeError, Octets, Outbound, Place, RequestHead};
 use crate::port::{Port, PortError};
 use crate::state::{DevicePhase, Overrides, State};
 use crate::update::Upload;
@@ -604,11 +604,11 @@ fn data(state: &mut State, goal: Goal) -> Option<Octets<'_>> {
     let partition = alloc::sync::Arc::get_mut(&mut session.partition)?;
     match goal {
         Goal::Inputs => Some(Octets {
-            into: &mut partition.inputs,
+            into: Place::Inputs(&mut partition.inputs),
             want: inputs,
         }),
         Goal::Labels => Some(Octets {
-            into: &mut partition.labels,
+            into: Place::Labels(&mut partition.labels),
             want,
         }),
         Goal::Join | Goal::State | Goal::Results => None,

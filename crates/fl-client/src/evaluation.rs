@@ -4,7 +4,7 @@ use crate::job::{Scratch, resize};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use fl_algo::LocalRule;
-use fl_nn::{Arithmetic, Evaluator, Model, Step, TrainError, Workspace};
+use fl_nn::{Arithmetic, Evaluator, Inputs, Model, Step, TrainError, Workspace};
 use fl_proto::message::{confusion_at, confusion_len};
 use fl_proto::{Evaluated, Results};
 
@@ -72,13 +72,13 @@ impl LocalEvaluation {
         Ok((evaluation, scratch))
     }
 
-    /// Evaluates at most `max_examples` examples, of which one is a row of `inputs`; true while there is more
+    /// Evaluates at most `max_examples` examples, of `inputs`; true while there is more
     /// to do.
     pub fn step(
         &mut self,
         global: &[f32],
         rule: &LocalRule,
-        (inputs, labels): (&[u8], &[u8]),
+        (inputs, labels): (Inputs<'_>, &[u8]),
         workspace: &mut Workspace<'_>,
         max_examples: u32,
     ) -> Result<bool, TrainError> {

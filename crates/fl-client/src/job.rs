@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::evaluation::LocalEvaluation;
+use crate::examples::Partition;
 use crate::http::Refusal;
 use crate::join::Session;
 use crate::port::Usage;
@@ -15,35 +16,6 @@ use fl_nn::{
 };
 use fl_proto::{OptimizerName, Privacy, Start};
 use fl_rng::{Normal, Pcg32, Purpose};
-
-/// The client's partition, shared between the device and its job. The examples held out are the last.
-#[derive(Debug)]
-pub(crate) struct Partition {
-    /// `[num_examples + holdout, num_inputs]`, row-major.
-    pub inputs: Vec<u8>,
-    /// `[num_examples + holdout]`.
-    pub labels: Vec<u8>,
-    /// Examples to train on.
-    pub num_examples: usize,
-}
-
-impl Partition {
-    /// Inputs and labels to train on.
-    fn training(&self) -> (&[u8], &[u8]) {
-        let at = self.num_examples.min(self.labels.len());
-        (&self.inputs[..at * self.num_inputs()], &self.labels[..at])
-    }
-
-    /// Inputs and labels held out.
-    fn holdout(&self) -> (&[u8], &[u8]) {
-        let at = self.num_examples.min(self.labels.len());
-        (&self.inputs[at * self.num_inputs()..], &self.labels[at..])
-    }
-
-    fn num_inputs(&self) -> usize {
-        self.inputs.len() / self.labels.len().max(1)
-    }
-}
 
 /// The memory that training needs besides parameters and data, held only while it lasts.
 #[derive(Debug, Default)]
@@ -224,7 +196,7 @@ impl TrainJob {
         let partition = session.partition.clone();
         let round_config = config(session, &start);
         let config = of_pass(&round_config, &buffers.rule, 0, start.round);
-        let trainer = match Trainer::new(&session.model, config, partition.num_examples) {
+        let trainer = match Trainer::new(&session.model, config, partition.num_examples()) {
             Ok(trainer) => trainer,
             Err(error) => return Err((JobError::Train(error), start.round, buffers)),
         };
@@ -383,7 +355,7 @@ impl TrainJob {
         let Self { start, pass, .. } = self;
         let config = of_pass(&self.round_config, &self.buffers.rule, *pass, start.round);
         self.config = config;
-        match Trainer::new(&self.model, config, self.partition.num_examples) {
+        match Trainer::new(&self.model, config, self.partition.num_examples()) {
             Ok(trainer) => self.trainer = trainer,
             Err(error) => return Some(Outcome::Failed(error)),
         }

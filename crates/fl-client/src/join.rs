@@ -1,10 +1,9 @@
 //! Joining an experiment: the answer to `GET /id`, and the memory that it asks for.
 
 use crate::buffers::Buffers;
-use crate::job::Partition;
+use crate::examples::Partition;
 use crate::storage::Owner;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use fl_algo::{LocalRule, RuleError};
 use fl_nn::{Model, Shape};
@@ -89,17 +88,8 @@ fn model(welcome: &Welcome) -> Result<Model, JoinError> {
 
 /// Room for the client's examples; `None` if there is not enough.
 fn partition(welcome: &Welcome, model: &Model) -> Option<Partition> {
-    let num_examples = welcome.num_examples as usize;
-    let examples = num_examples.checked_add(welcome.holdout as usize)?;
-    let octets = examples.checked_mul(model.shape().num_inputs())?;
-    let (mut inputs, mut labels) = (Vec::new(), Vec::new());
-    inputs.try_reserve_exact(octets).ok()?;
-    labels.try_reserve_exact(examples).ok()?;
-    Some(Partition {
-        inputs,
-        labels,
-        num_examples,
-    })
+    let (num_examples, holdout) = (welcome.num_examples as usize, welcome.holdout as usize);
+    Partition::new(num_examples, holdout, model.shape().num_inputs())
 }
 
 /// Reason why a welcome was of no use.

@@ -43,6 +43,7 @@ mod buffers;
 mod device;
 mod encode;
 mod evaluation;
+mod examples;
 mod guard;
 mod http;
 mod inbound;

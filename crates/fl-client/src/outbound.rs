@@ -1,6 +1,7 @@
 //! One request of the device to the aggregator, from connecting to the end of the answer.
 
 use crate::buffers::Buffers;
+use crate::examples::InputStore;
 use crate::http::{self, HeadBuffer};
 use crate::meter::Metered;
 use crate::port::{Port, PortError};
@@ -90,8 +91,14 @@ pub(crate) trait Download {
 
 /// A buffer for a body of known length.
 pub(crate) struct Octets<'a> {
-    pub into: &'a mut Vec<u8>,
+    pub into: Place<'a>,
     pub want: usize,
+}
+
+/// Place of octets.
+pub(crate) enum Place<'a> {
+    Inputs(&'a mut InputStore),
+    Labels(&'a mut Vec<u8>),
 }
 
 impl Download for Octets<'_> {
@@ -105,7 +112,10 @@ impl Download for Octets<'_> {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
         // Never grows: the caller reserved `want` bytes, and the length was checked.
-        self.into.extend_from_slice(bytes);
+        match &mut self.into {
+            Place::Inputs(store) => store.push(bytes),
+            Place::Labels(labels) => labels.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use crate::arithmetic::Arithmetic;
 use crate::error::{PlanError, SizeError, TrainError};
 use crate::examples::Examples;
+use crate::inputs::Inputs;
 use crate::loss;
 use crate::memory::{Layout, MemoryPlan, Regions, Workspace};
 use crate::model::Model;
@@ -86,15 +87,32 @@ impl Evaluator {
     ///
     /// # Errors
     /// As [`Model::evaluate`].
-    pub fn step(
+    pub fn step<'i>(
         &mut self,
         params: &[f32],
-        inputs: &[u8],
+        inputs: impl Into<Inputs<'i>>,
         labels: &[u8],
         workspace: &mut Workspace<'_>,
         max_examples: u32,
         tell: &mut dyn FnMut(usize, usize),
     ) -> Result<Step, TrainError> {
+        self.step_on(params, inputs.into(), labels, workspace, max_examples, tell)
+    }
+
+    fn step_on(
+        &mut self,
+        params: &[f32],
+        inputs: Inputs<'_>,
+        labels: &[u8],
+        workspace: &mut Workspace<'_>,
+        max_examples: u32,
+        tell: &mut dyn FnMut(usize, usize),
+    ) -> Result<Step, TrainError> {
+        // Lists are for the plain form.
+        #[cfg(feature = "host")]
+        if matches!(inputs, Inputs::Lists(_)) {
+            self.host = None;
+        }
         let (model, arithmetic) = (&self.model, self.arithmetic);
         let shape = model.shape();
         SizeError::check(shape.num_params(), params.len()).map_err(TrainError::Params)?;
@@ -138,10 +156,10 @@ impl Evaluator {
             let done: Option<()> = None;
             if done.is_none() {
                 let sums = &mut outputs[..first.layer.num_outputs()];
-                let input = examples.input(n);
+                let example = (&examples, n);
                 first
                     .layer
-                    .forward_octets(arithmetic, first_params, input, &mut octets, sums);
+                    .forward_octets(arithmetic, first_params, example, &mut octets, sums);
                 model.finish_forward(params, outputs);
             }
             let logits = &outputs[outputs.len() - shape.num_classes()..];
@@ -169,16 +187,16 @@ impl Model {
     /// Loss and accuracy of `params`, with the first layer in the given arithmetic.
     ///
     /// # Shapes
-    /// `params`: `[num_params]`; `inputs`: row-major `[num_examples, d_in]`; `labels`: `[num_examples]`;
+    /// `params`: `[num_params]`; `inputs`: of `[num_examples]`; `labels`: `[num_examples]`;
     /// `workspace`: by [`Model::evaluation_plan`].
     ///
     /// # Errors
     /// [`TrainError`] if a length or a label does not fit, or [`TrainError::Diverged`] if a weight or a
     /// loss is not finite.
-    pub fn evaluate(
+    pub fn evaluate<'i>(
         &self,
         params: &[f32],
-        inputs: &[u8],
+        inputs: impl Into<Inputs<'i>>,
         labels: &[u8],
         mut workspace: Workspace<'_>,
         arithmetic: Arithmetic,

@@ -31,6 +31,7 @@ mod examples;
 #[cfg(feature = "host")]
 pub mod host;
 mod init;
+mod inputs;
 mod kernels;
 mod layer;
 mod loss;
@@ -45,6 +46,7 @@ pub use arithmetic::Arithmetic;
 pub use error::{Buffer, PlanError, ShapeError, SizeError, TrainError};
 pub use evaluate::{Evaluation, Evaluator};
 pub use init::Init;
+pub use inputs::{Inputs, Lists};
 pub use memory::{MAX_BATCH, MemoryPlan, Workspace};
 pub use model::Model;
 pub use shape::{MAX_LAYERS, MAX_PARAMS, MAX_WIDTH, Shape};

@@ -188,7 +188,7 @@ impl Layout {
             octets: OctetMemory {
                 deltas: floats.take(self.octets.deltas),
                 units: floats.take(self.octets.units),
-                lists: ints.take(self.octets.lists),
+                list: ints.take(self.octets.list),
                 pairs: ints.take(self.octets.pairs),
             },
             gradients: floats.take(self.gradients),

@@ -25,7 +25,7 @@ const PARAMS: usize = 62 * 17 + 18 * 9 + 10 * 5;
 /// Length of [`Memory::floats`].
 pub const FLOATS: usize = PARAMS + 566 + 2 * PARAMS;
 /// Length of [`Memory::ints`].
-pub const INTS: usize = 1027;
+pub const INTS: usize = 1031;
 /// Length of [`Memory::order`].
 pub const ORDER: usize = EXAMPLES;
 /// Length of [`Memory::octets`].
@@ -221,7 +221,8 @@ fn train(case: &Case, memory: &mut Memory<'_>, max_examples: u32) -> Result<u64,
             None
         };
         let space = &mut workspace;
-        if trainer.step_with(params, octets, labels, space, max_examples, correction)? == Step::Done
+        if trainer.step_with(params, &*octets, labels, space, max_examples, correction)?
+            == Step::Done
         {
             return Ok(fnv1a(params.iter().chain([&trainer.mean_loss()])));
         }

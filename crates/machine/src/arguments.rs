@@ -1,8 +1,10 @@
 //! QEMU's command line: all of it is made here.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::board::Board;
 use crate::speed::Speed;
@@ -81,6 +83,35 @@ pub fn arguments(
     // Otherwise QEMU opens a monitor on its standard input.
     arguments.pair("-monitor", "none");
     arguments.0
+}
+
+/// Arguments that load a plugin into QEMU's translator.
+///
+/// `page`: the descriptor of the page in which it counts; without one it counts for nobody.
+pub fn plugin(file: &Path, page: Option<RawFd>) -> [OsString; 2] {
+    let mut value = OsString::from("file=");
+    // QEMU takes two commas for one that ends no option.
+    let octets = file.as_os_str().as_bytes().split(|&octet| octet == b',');
+    value.push(OsStr::from_bytes(
+        &octets.collect::<Vec<_>>().join(&b",,"[..]),
+    ));
+    if let Some(fd) = page {
+        value.push(format!(",fd={fd}"));
+    }
+    ["-plugin".into(), value]
+}
+
+/// Arguments that let gdb into a machine, which stands still while one is connected.
+///
+/// `listener`: the descriptor of a socket that listens.
+pub fn debugger(listener: RawFd) -> [OsString; 4] {
+    let socket = format!("socket,id=g0,fd={listener},server=on,wait=off");
+    [
+        "-chardev".into(),
+        socket.into(),
+        "-gdb".into(),
+        "chardev:g0".into(),
+    ]
 }
 
 #[derive(Default)]
@@ -165,7 +196,7 @@ mod tests {
                 -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
                 -cpu qemu32,+ssse3,+sse4.1,+rdrand
                 -m 64M
-                -accel tcg,tb-size=2
+                -accel tcg,tb-size=4
                 -nodefaults
                 -no-user-config
                 -no-reboot
@@ -191,7 +222,7 @@ mod tests {
                 -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
                 -cpu qemu32,+ssse3,+sse4.1,+rdrand
                 -m 64M
-                -accel tcg,tb-size=2
+                -accel tcg,tb-size=4
                 -nodefaults
                 -no-user-config
                 -no-reboot
@@ -311,7 +342,7 @@ mod tests {
             -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
             -cpu qemu32,+ssse3,+sse4.1,+rdrand
             -m 8M
-            -accel tcg,tb-size=2
+            -accel tcg,tb-size=4
             -nodefaults
             -no-user-config
             -no-reboot
@@ -331,6 +362,16 @@ mod tests {
             -monitor none
         "#]],
         );
+    }
+
+    #[test]
+    fn a_plugin_has_its_page_and_a_comma_in_its_path_is_no_end() {
+        let [option, value] = plugin(Path::new("/a,b/x.so"), Some(7));
+        assert_eq!(
+            (option.to_str(), value.to_str()),
+            (Some("-plugin"), Some("file=/a,,b/x.so,fd=7"))
+        );
+        assert_eq!(plugin(Path::new("/x.so"), None)[1], "file=/x.so");
     }
 
     #[test]

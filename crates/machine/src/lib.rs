@@ -25,7 +25,7 @@ mod serial;
 mod speed;
 mod usage;
 
-pub use arguments::{Card, Tuning, arguments};
+pub use arguments::{Card, Tuning, arguments, debugger, plugin};
 pub use board::{Board, BoardError, Guest};
 pub use emulator::Emulator;
 pub use process::{Launch, Machine, Machines};

@@ -27,6 +27,7 @@ compile_error!("zfl runs on Linux: it is made of namespaces, taps and /proc");
 
 pub mod admission;
 mod body;
+mod doors;
 mod event;
 mod fabric;
 pub mod faults;
@@ -37,6 +38,7 @@ mod spec;
 mod storage;
 mod sys;
 
+pub use doors::door_name;
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
 pub use fl_client::storage::{Owner, octets as storage_octets};

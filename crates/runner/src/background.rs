@@ -18,6 +18,9 @@ use zfl_run_dir::Death;
 /// Interval between looks at the fleet's other holders.
 const LET_GO: Duration = Duration::from_millis(2);
 
+/// Interval between looks for debuggers.
+const DEBUGGERS: Duration = Duration::from_millis(200);
+
 /// The tasks of one run.
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<()>>,
@@ -43,6 +46,15 @@ impl Background {
             run: experiment.out.clone(),
             patience: Duration::from_secs_f64(experiment.watchdog_s),
         };
+        let debugged = Arc::clone(faults);
+        let debuggers = async move {
+            // By the system's clock: its own stands still meanwhile.
+            let mut looks = tokio::time::interval(DEBUGGERS);
+            while let Some(is_debugged) = debugged.is_debugged() {
+                zfl_clock::stand_still(is_debugged);
+                looks.tick().await;
+            }
+        };
         let watching = watch(
             told,
             aggregator.clone(),
@@ -52,6 +64,7 @@ impl Background {
         );
         Self {
             tasks: vec![
+                tokio::spawn(debuggers),
                 tokio::spawn(Arc::clone(faults).perform(aggregator.subscribe())),
                 tokio::spawn(watchdog.watch(aggregator.subscribe())),
                 tokio::spawn(control::serve(
@@ -70,6 +83,7 @@ impl Background {
         for task in &self.tasks {
             task.abort();
         }
+        zfl_clock::stand_still(false);
         // What they were doing to the fleet is over when they are.
         join_all(self.tasks).await;
         unwrap_when_unique(fleet).await.stop().await;

@@ -4,7 +4,7 @@ use crate::storage;
 use anyhow::Result;
 use fl_data::Dataset;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use zfl_experiment::estimate::memory;
@@ -16,6 +16,9 @@ use zfl_orchestrator::{
 };
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, Plan};
+
+/// Folder of the sockets for gdb in a run directory.
+pub const DOORS: &str = "gdb";
 
 /// Devices whose frames are written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(crate) struct FleetOptions {
     pub oversubscribe: bool,
     /// Has the host merge the memory of the machines.
     pub merge_memory: bool,
+    /// Lets gdb into emulated devices.
+    pub gdb: bool,
     /// Starts machines of boards of which nobody knows who made them.
     pub allow_board: bool,
     /// Devices whose frames are written down.
@@ -73,7 +78,9 @@ pub(crate) fn config(
     config.threads = options.threads.map(|threads| threads as usize);
     config.seed = experiment.seed;
     config.oversubscribe = options.oversubscribe;
+    config.doors = options.gdb.then(PathBuf::new);
     config.merge_memory = options.merge_memory;
+    config.plugin = experiment.twin.as_ref().map(|twin| twin.plugin.clone());
     config.resumed = resumed.map(resumption);
     config.pcap = options.pcap.as_ref().map(|capture| PcapConfig {
         dir: "".into(),
@@ -92,13 +99,17 @@ pub(crate) fn config(
 /// or the devices are of edges or behind a radio.
 pub(crate) fn exchanges_in_process(experiment: &Experiment) -> bool {
     let is_native = |group: &FleetGroup| group.board.is_none();
-    let asks = experiment.network.is_some() || experiment.edges > 0 || experiment.radio.is_some();
+    let asks =
+        experiment.network.is_some() || !experiment.edges.is_empty() || experiment.radio.is_some();
     experiment.groups.iter().all(is_native) && !asks
 }
 
 /// Sets the folders of what the devices write.
 pub(crate) fn place(config: &mut FleetConfig, run_dir: &Path) {
     config.serial_dir = run_dir.join("serial");
+    if let Some(doors) = &mut config.doors {
+        *doors = run_dir.join(DOORS);
+    }
     if let Some(storage) = &mut config.storage {
         storage::place(storage, run_dir);
     }

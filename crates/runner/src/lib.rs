@@ -48,7 +48,7 @@ mod watchdog;
 
 pub use control::{ControlToken, TOKEN_VARIABLE};
 pub use edge::EdgeProcess;
-pub use fleet::Capture;
+pub use fleet::{Capture, DOORS};
 pub use observer::{Begin, Observer};
 pub use page::open as open_page;
 pub use resume::changed_since;

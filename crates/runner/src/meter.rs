@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use zfl_aggregator::Calculated;
 use zfl_experiment::estimate::{instructions, wire};
-use zfl_experiment::{Experiment, FleetGroup, Time};
+use zfl_experiment::{Experiment, FleetGroup, Time, Twin};
 use zfl_netsim::radio::NodeStats;
 use zfl_netsim::{ClientStats, ROUND_TRIPS_PER_EXCHANGE};
 use zfl_orchestrator::Fleet;
 use zfl_run_dir::{ClientRecord, HostCost};
+use zfl_twin::Counts;
 
 /// Reads off what devices cost, from one update to the next.
 pub(crate) struct Meter {
@@ -25,17 +26,20 @@ pub(crate) struct Meter {
     batch_sizes: Vec<u32>,
     /// Time is an estimate, also where instructions are counted.
     estimates: bool,
+    /// Cores and the part, where cycles are counted.
+    twin: Option<Twin>,
     clients: Mutex<BTreeMap<u32, Seen>>,
 }
 
 /// Readings at a client's last update.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Seen {
     boot_ms: Option<u64>,
     cpu_s: f64,
     link: ClientStats,
     radio: NodeStats,
     radio_s: f64,
+    counts: Counts,
 }
 
 impl Meter {
@@ -54,6 +58,7 @@ impl Meter {
                 .map(|client| aggregator.local(1, client).batch_size)
                 .collect(),
             estimates: experiment.time == Some(Time::Estimate),
+            twin: experiment.twin.clone(),
             clients: Mutex::default(),
         }
     }
@@ -62,6 +67,7 @@ impl Meter {
     pub fn booted(&self, client: u32, boot_ms: u64) {
         self.with(client, |seen| {
             (seen.boot_ms, seen.cpu_s) = (Some(boot_ms), 0.0);
+            seen.counts = Counts::default();
         });
     }
 
@@ -93,6 +99,14 @@ impl Meter {
             }
             cost
         });
+        if let Some(counts) = fleet.counts(client) {
+            let since = self.with(client, |seen| {
+                let since = counts.since(&seen.counts);
+                seen.counts = counts;
+                since
+            });
+            self.count_cycles(&mut cost, group, &since);
+        }
         let counted = update.cost.as_ref().and_then(|cost| cost.instructions);
         let instructions = match self.estimates {
             true => Some(self.estimated(update, steps)),
@@ -120,6 +134,26 @@ impl Meter {
             took: Duration::try_from_secs_f64(took_s).unwrap_or(Duration::MAX),
             energy_j: self.energy_j(group, instructions),
         })
+    }
+
+    /// Cycles of what was counted; time and energy on the part, if it has this core.
+    fn count_cycles(&self, cost: &mut HostCost, group: &FleetGroup, counts: &Counts) {
+        let (Some(twin), Some(board)) = (&self.twin, &group.board) else {
+            return;
+        };
+        // A guest that marks nothing counts nothing.
+        let core = twin.cores.get(&board.machine.cpu);
+        let Some(core) = core.filter(|_| counts.of("regions") > 0) else {
+            return;
+        };
+        let cycles = core.cycles(counts);
+        cost.cycles = Some(cycles);
+        let profile = twin.profile.as_ref();
+        if let Some(profile) = profile.filter(|profile| profile.core == core.name) {
+            let (computing_s, link_s) = (profile.seconds(cycles), self.link_s(group));
+            cost.twin_s = Some(computing_s + link_s);
+            cost.twin_j = Some(profile.joules(computing_s, link_s));
+        }
     }
 
     fn estimated(&self, update: &ClientRecord, steps: u32) -> u64 {

@@ -103,6 +103,14 @@ impl Runner {
         self
     }
 
+    /// Lets gdb into emulated devices, by a socket for each in the run directory. Deadlines stand still while one is
+    /// connected.
+    #[must_use]
+    pub fn gdb(mut self, gdb: bool) -> Self {
+        self.fleet.gdb = gdb;
+        self
+    }
+
     /// Starts machines of boards that are given by a path from elsewhere than zfl's own folder of boards.
     #[must_use]
     pub fn allow_board(mut self, allow_board: bool) -> Self {

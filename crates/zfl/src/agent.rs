@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use zfl_clock::Instant;
 use zfl_experiment::values::positive;
-use zfl_experiment::{Refusal, Root};
+use zfl_experiment::{EdgeTree, Refusal, Root};
 use zfl_runner::launch::{Node, Nodes, World};
 use zfl_runner::{Observer, Runner};
 use zfl_sandbox::signals;
@@ -93,7 +93,7 @@ impl RootArgs {
     /// A [`Refusal`] of what cannot be meant.
     pub fn runner(&self, nodes: u32, root: &Root) -> Result<Runner> {
         let mut flags = self.keys.0.clone();
-        flags.edges = Some(nodes);
+        flags.edges = Some(EdgeTree::flat(nodes));
         match &self.resume {
             Some(named) => {
                 let run = runs::find(root.runs(), Some(named))?;

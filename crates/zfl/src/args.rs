@@ -101,6 +101,8 @@ pub enum Command {
     Ps,
     /// Print what a device wrote on its serial line
     Logs(LogsArgs),
+    /// Stop a device of a run that was started with --gdb, and look into it with gdb-multiarch
+    Gdb(crate::gdb::GdbArgs),
     /// Stop a run as Ctrl-C would
     Stop(StopArgs),
     /// Cost of a run to each device: time, instructions, memory, bytes
@@ -267,6 +269,10 @@ pub struct RunArgs {
     /// no random layout
     #[arg(long, help_heading = "Fleet")]
     pub merge_memory: bool,
+
+    /// Let `zfl gdb` into emulated devices; deadlines stand still while it looks at one
+    #[arg(long, help_heading = "Fleet")]
+    pub gdb: bool,
 
     /// Start machines of a board that is given by a path: look at its file first
     #[arg(long, help_heading = "Fleet")]

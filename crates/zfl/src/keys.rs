@@ -37,6 +37,11 @@ fn argument(key: &Key, flag: &Flag) -> Arg {
         None => flag.doc.unwrap_or(key.doc).to_owned(),
     };
     let argument = Arg::new(flag.long).long(flag.long).help(help);
+    let argument = match names_one(key) {
+        // Who knows the key tries its name: `--learning-rate` is `--lr`. It lives as long as the command line.
+        true => argument.alias(&*key.name.replace('_', "-").leak()),
+        false => argument,
+    };
     let argument = match flag.heading {
         "" => argument,
         heading => argument.help_heading(heading),
@@ -59,6 +64,12 @@ fn argument(key: &Key, flag: &Flag) -> Arg {
                 .value_parser(PossibleValuesParser::new(names))
         }
     }
+}
+
+/// True if the name of a key means one flag.
+fn names_one(key: &Key) -> bool {
+    let alike = all_keys().filter(|other| other.name == key.name);
+    alike.flat_map(|key| (key.flags)()).count() == 1
 }
 
 /// A default as a shell takes it: without quotes and brackets.

@@ -22,6 +22,7 @@ mod eval;
 mod events;
 mod export;
 mod firmware;
+mod gdb;
 mod keys;
 mod launch;
 mod output;
@@ -128,6 +129,7 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
             let run = runs::find(root.runs(), args.run.as_deref())?;
             runs::print_log(&run, args.client, args.follow).map(|()| 0)
         }
+        Command::Gdb(args) => gdb::gdb(&args, &root),
         Command::Stop(args) => {
             runs::stop(&runs::to_stop(root.runs(), args.run.as_deref())?).map(|()| 0)
         }

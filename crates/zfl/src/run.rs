@@ -61,6 +61,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
         .threads(args.threads)
         .oversubscribe(args.oversubscribe)
         .merge_memory(args.merge_memory)
+        .gdb(args.gdb)
         .allow_board(args.allow_board)
         .capture(args.pcap.clone())
         .page(dashboard.address())

@@ -19,6 +19,7 @@ mod experiment;
 mod idx;
 mod link;
 mod message;
+mod model;
 mod radio;
 mod run_dir;
 mod sums;
@@ -98,6 +99,11 @@ pub const TARGETS: &[Target] = &[
         name: "message",
         check: message::check,
         damaged: 300,
+    },
+    Target {
+        name: "model",
+        check: model::check,
+        damaged: 200,
     },
     Target {
         name: "radio",

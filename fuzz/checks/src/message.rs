@@ -25,6 +25,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let start =
         br#"{"round":1,"token":"k7Qw2xA9","local_epochs":1,"batch_size":2,"learning_rate":0.5}"#;
     let results = br#"{"round":1,"token":"k7Qw2xA9","num_examples":3,"steps":2,"loss":0.5,"cost":{"train_us":1,"bytes_received":2,"bytes_sent":3}}"#;
+    let evaluated = br#"{"round":3,"token":"m4Zt81bQ","num_evaluated":4,"loss":0.5,"personal_loss":0.25,"cost":{"train_us":1,"bytes_received":2,"bytes_sent":3}}"#;
     let numbers = [1.0, -0.25, 65504.0, 1e-8, f32::INFINITY, f32::NAN];
     let sections: Vec<_> = codec::ALL
         .iter()
@@ -65,6 +66,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("hostile-octets-behind", [&up[..], b"x"].concat()),
         ("valid-start", down),
         ("valid-results", up),
+        ("valid-evaluated", evaluated.to_vec()),
         ("valid-control", start.to_vec()),
         ("valid-json-form", json),
     ]

@@ -2,8 +2,7 @@
 
 use crate::archive::pack;
 use crate::idx::{IMAGES, LABELS};
-use crate::run_dir::model;
-use crate::{aggregator, device, message, radio, sums};
+use crate::{aggregator, device, message, model, radio, run_dir, sums};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -20,11 +19,12 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             .map(move |(name, content)| (target, name, content))
     };
     let mut seeds = idx();
-    seeds.extend(run_dir());
+    seeds.extend(run_dirs());
     seeds.extend(of("aggregator-request", aggregator::seeds()));
     seeds.extend(of("device-request", device::requests()));
     seeds.extend(of("device-answer", device::answers()));
     seeds.extend(of("message", message::seeds()));
+    seeds.extend(of("model", model::seeds()));
     seeds.extend(of("radio", radio::seeds()));
     seeds.extend(of("sums", sums::seeds()));
     seeds
@@ -60,7 +60,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     written.expect("memory takes what is written")
 }
 
-fn run_dir() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+fn run_dirs() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let files = run();
     let file = |name: &str| {
         let found = files.iter().find(|(of, _)| *of == name);
@@ -189,7 +189,7 @@ fn run() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Makes a round complete of which the last event is not written yet.
-fn complete(run: &mut RunDir, number: u32, events: &EventLog) -> RoundRecord {
+pub(crate) fn complete(run: &mut RunDir, number: u32, events: &EventLog) -> RoundRecord {
     let record = round(number);
     let failed = ClientRecord::without_update(number, 1, 10, "lost: it crashed".into());
     run.round(&record, &[failed]).expect("a row");
@@ -217,7 +217,8 @@ fn complete(run: &mut RunDir, number: u32, events: &EventLog) -> RoundRecord {
         state,
     };
     let params = [0.25, -1.0, 0.0, 1e-40, 3.5, f32::MAX];
-    run.complete(end, &model(), &params).expect("a round");
+    run.complete(end, &run_dir::model(), &params)
+        .expect("a round");
     record
 }
 

@@ -24,6 +24,7 @@ impl Settings {
         // Native devices have no network, and the host's speed: these keys are of the file's machines.
         if flags.device.body == Some(BodyChoice::Native) {
             file.network = None;
+            (file.cost, file.profile) = (None, None);
             file.time = file.time.filter(|time| *time == Time::Estimate);
         }
         let estimated = flags.time.or(file.time) == Some(Time::Estimate);

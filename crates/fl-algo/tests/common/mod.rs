@@ -231,7 +231,7 @@ impl Federation {
                 learning_rate: config.learning_rate,
                 seed: config.seed,
                 model: &model,
-                inputs: &share.inputs,
+                inputs: (&share.inputs).into(),
                 labels: &share.labels,
                 steps: 0,
                 loss: if rule.measures() {

@@ -237,7 +237,10 @@ impl Head {
             let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
             features.push(number.ok_or_else(|| {
                 let (text, name) = (text.escape_debug(), name.escape_debug());
-                format!("column `{name}`: `{text}` is no finite number")
+                format!(
+                    "column `{name}`: `{text}` is no finite number; a column that says whom an example is from is \
+                     called `client`, and any other text is no feature: leave it out"
+                )
             })?);
         }
         // The file may be another one than it was when its first line was read.

@@ -98,7 +98,9 @@ fn sums_are_those_of_the_plain_form() {
             let input = octets(rng, d_in);
             (kernels.list_octets)(&input, &mut list);
             (kernels.add_rows)(weights, &list, bias, &mut found);
-            float::forward(weights, bias, &input, &mut expected);
+            let mut entries = vec![0; sparse::input_entries(d_in)];
+            let entries = sparse::of_input(&input, &mut entries);
+            float::forward(weights, bias, entries, &mut expected);
             same(&found, &expected);
         }
     });
@@ -175,8 +177,13 @@ fn steps_are_those_of_the_plain_form() {
             (kernels.step_rows)(&padded, &deltas, width, rate, &mut found, &mut list);
             let rows = expected.chunks_mut(width).zip(columns.chunks(batch));
             for (weights, column) in rows {
-                let octets = column.iter().copied();
-                float::update(&deltas, rate, octets, &mut vec![0.0; width], weights);
+                let mut sums = vec![0.0; width];
+                for (&octet, deltas) in column.iter().zip(deltas.chunks(width)) {
+                    let mut entries = [0; 2];
+                    let entries = sparse::of_input(&[octet], &mut entries);
+                    float::add_gradient(&mut sums, 0, entries, deltas);
+                }
+                float::subtract(&sums, rate, weights);
             }
             same(&found, &expected);
 
@@ -259,12 +266,13 @@ fn integers_and_their_sums_are_those_of_the_plain_form() {
         for width in WIDTHS {
             let rows = 1 + rng.below(70) as usize;
             let (mut values, input) = (numbers(rng, rows * width), octets(rng, rows));
-            let mut lists = vec![0; quantise::list_words(rows, rows) as usize];
+            let mut entries = vec![0; sparse::input_entries(rows)];
+            let list = sparse::of_input(&input, &mut entries);
             let mut integers = vec![7; quantise::pair_words(rows, width) as usize];
             let (mut units, mut expected) = (vec![0.0; width], vec![0.0; width]);
             quantise::quantise(&values, 0.01, &mut units, &mut integers).unwrap();
             let bias = numbers(rng, width);
-            fixed::forward(&mut lists, &integers, &units, &bias, &input, &mut expected);
+            fixed::forward(&integers, &units, &bias, list, rows, &mut expected);
 
             let mut lines = vec![Line([7; 16]); rows.div_ceil(2) * width.div_ceil(16)];
             let (mut own, mut found, mut pairs) =
@@ -278,13 +286,15 @@ fn integers_and_their_sums_are_those_of_the_plain_form() {
             same(&found, &expected);
 
             (kernels.subtract_pairs)(&lines, pairs.get(0), &own, &mut found);
-            fixed::subtract(
-                &integers,
-                rows,
-                &units,
-                sparse::of_input(&input, &mut lists),
-                &mut expected,
-            );
+            let (mut rounded, mut units) = (values.clone(), vec![0.0; width]);
+            quantise::quantise_in_place(&mut rounded, 0.01, &mut units).unwrap();
+            for (j, (expected, unit)) in expected.iter_mut().zip(&units).enumerate() {
+                let column = rounded.iter().skip(j).step_by(width).zip(&input);
+                let sum: i32 = column
+                    .map(|(d, &x)| d.to_bits() as i32 * i32::from(x))
+                    .sum();
+                *expected -= sum as f32 * unit;
+            }
             same(&found, &expected);
 
             // Rows in another order are other rows.

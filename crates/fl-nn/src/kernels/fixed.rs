@@ -3,115 +3,121 @@
 //! Most of the work of training is the first layer, and an emulated device pays many times more for an f32
 //! operation than for an integer one. So the layer's weights (forward) and its deltas (gradient) are
 //! rounded once per batch ([`super::quantise`]) and multiplied with the octets of the input as they are.
-//! Sums are exact, so their order is free and their bits are the same everywhere. Octets come two by two,
-//! and a list ([`super::sparse`]) names the pairs that are not both zero; the others are never touched.
+//! Sums are exact, so their order is free and their bits are the same everywhere. A list ([`super::sparse`])
+//! names the pairs of octets that are not both zero; the others are never touched.
+//!
+//! The gradient is summed up example by example as well, for as many rows at a time as there are sums: so an example
+//! needs no other list, in whatever batch it is.
 
 use core::array;
 
 use bytemuck::cast;
-use wide::{f32x4, i16x8, i32x4};
+use wide::{i16x16, i32x8};
 
-use super::quantise::{Fours, LANES, Pair, load, tiles};
+use super::quantise::{LANES, Pair, load, store, sums, tiles};
 use super::sparse;
 
 /// `sums = input * weights + bias`.
 ///
 /// # Shapes
-/// `pairs`, `units`: quantised weights `[d_in, d_out]`; `lists`: scratch; `input`: `[d_in]`; `bias`,
-/// `sums`: `[d_out]`.
+/// `pairs`, `units`: quantised weights `[num_inputs, d_out]`; `list`: of the input; `bias`, `sums`: `[d_out]`.
 pub(crate) fn forward(
-    lists: &mut [i32],
     pairs: &[i32],
     units: &[f32],
     bias: &[f32],
-    input: &[u8],
+    list: &[i32],
+    num_inputs: usize,
     sums: &mut [f32],
 ) {
-    let list = sparse::of_input(input, lists);
     let columns = units
         .chunks(LANES)
         .zip(bias.chunks(LANES))
         .zip(sums.chunks_mut(LANES));
-    for (tile, ((units, bias), sums)) in tiles(pairs, input.len()).zip(columns) {
+    for (tile, ((units, bias), sums)) in tiles(pairs, num_inputs).zip(columns) {
         let (exact, units, bias) = (weighted_sum(tile, list), load(units), load(bias));
-        store(
-            sums,
-            array::from_fn(|i| exact[i].round_float() * units[i] + bias[i]),
-        );
+        let sum: [_; 2] = array::from_fn(|i| exact[i].round_float() * units[i] + bias[i]);
+        store(sums, sum);
     }
 }
 
-/// `weights -= sum_n x_n * delta_n`, for up to four inputs that follow each other.
+/// Adds `x * deltas` of one example to the sums of all rows from pair `first` on that there are sums for.
 ///
 /// # Shapes
-/// `pairs`, `units`: quantised deltas `[batch, d_out]`; `lists`: scratch; `examples`: `[batch]`;
-/// `word_of(n)`: the inputs' octets in example `n`, the first in the lowest bits; `weights`: row-major
-/// `[inputs, d_out]`.
-pub(crate) fn update(
-    lists: &mut [i32],
-    pairs: &[i32],
-    units: &[f32],
-    examples: &[u32],
-    word_of: impl Fn(u32) -> u32,
-    weights: &mut [f32],
+/// `words`: sums of `at_once` pairs of rows; `list`: of the input; `deltas`: integers `[d_out]`.
+pub(crate) fn add_gradient(
+    words: &mut [i32],
+    at_once: usize,
+    first: usize,
+    list: &[i32],
+    deltas: &[f32],
 ) {
-    let lists = sparse::of_column(examples, lists, word_of);
-    for (row, list) in weights.chunks_exact_mut(units.len()).zip(lists) {
-        subtract(pairs, examples.len(), units, list, row);
+    let begin = match first {
+        0 => 0,
+        _ => list.partition_point(|&entry| sparse::index(entry) < first),
+    };
+    for (tile, deltas) in sums(words, at_once).zip(deltas.chunks(LANES)) {
+        add_products(tile, first, &list[begin..], cast(load(deltas)));
     }
 }
 
-/// `row -= sum_n x_n * delta_n` for one input, whose octets are in `list`.
-#[inline(always)]
-pub(crate) fn subtract(pairs: &[i32], batch: usize, units: &[f32], list: &[i32], row: &mut [f32]) {
-    if list.is_empty() {
-        return;
-    }
+/// `row -= sums` for a row, counted from the first that there are sums for.
+pub(crate) fn subtract(
+    words: &mut [i32],
+    at_once: usize,
+    place: usize,
+    units: &[f32],
+    row: &mut [f32],
+) {
     let columns = units.chunks(LANES).zip(row.chunks_mut(LANES));
-    for (tile, (units, weights)) in tiles(pairs, batch).zip(columns) {
-        let (exact, units, old) = (weighted_sum(tile, list), load(units), load(weights));
-        store(
-            weights,
-            array::from_fn(|i| old[i] - exact[i].round_float() * units[i]),
-        );
+    for (tile, (units, weights)) in sums(words, at_once).zip(columns) {
+        let exact = tile
+            .get(place / 2)
+            .map_or(Pair::default(), |pair| pair[place % 2]);
+        let (units, old) = (load(units), load(weights));
+        let new: [_; 2] = array::from_fn(|i| old[i] - exact[i].round_float() * units[i]);
+        store(weights, new);
     }
 }
 
-/// Writes the first values, as many as there is room for.
-#[inline(always)]
-fn store(values: &mut [f32], fours: Fours<f32x4>) {
-    let lanes: [f32; LANES] = cast(fours);
-    match values.first_chunk_mut() {
-        Some(all) => *all = lanes,
-        None => values.copy_from_slice(&lanes[..values.len()]),
-    }
-}
-
-/// The kernel: exact sums of octets times integers, column by column.
+/// The forward kernel: exact sums of octets times integers, column by column.
 ///
 /// Kept out of its callers, so that its loop has the registers to itself.
 #[inline(never)]
 fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
     let mut sums = Pair::default();
-    let Some(last) = tile.len().checked_sub(1) else {
-        return sums;
-    };
     for &entry in list {
         let (index, octets) = sparse::decode(entry);
-        let octets: i16x8 = cast(i32x4::splat(octets));
-        // No index is above the last: the minimum only saves the branch of a bounds check.
-        let pair = &tile[index.min(last)];
-        for quarter in 0..LANES / 4 {
-            sums[quarter] += octets.dot(cast(pair[quarter]));
+        // Always there: the branch stands for a check of the bounds.
+        let Some(pair) = tile.get(index) else { break };
+        let octets: i16x16 = cast(i32x8::splat(octets));
+        for half in 0..LANES / 8 {
+            sums[half] += octets.dot(cast(pair[half]));
         }
     }
     sums
+}
+
+/// The kernel of the gradient: octets times the integers of one example, added row by row.
+#[inline(never)]
+fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+    for &entry in list {
+        // The list is in the order of the pairs: it ends with the sums.
+        let Some([upper, lower]) = sums.get_mut(sparse::index(entry).wrapping_sub(first)) else {
+            break;
+        };
+        let [x, y] = sparse::octets(entry).map(|x| i32x8::splat(i32::from(x)));
+        for half in 0..LANES / 8 {
+            upper[half] += x * deltas[half];
+            lower[half] += y * deltas[half];
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::quantise::tests::random;
+    use crate::kernels::quantise::{pair_words, quantise_in_place, sums_at_once};
 
     /// Every integer is off by half a unit at most, and the f32 result by its own rounding.
     fn tolerance(octets: impl Iterator<Item = u32>, unit: f32, result: f32) -> f64 {
@@ -127,8 +133,8 @@ mod tests {
                 let input: Vec<u8> = (0..rows).map(|i| (i * 89 * (i % 3) % 256) as u8).collect();
                 let bias: Vec<f32> = (0..columns).map(|j| j as f32).collect();
                 let mut sums = vec![0.0; columns];
-                let (lists, pairs) = (&mut case.lists, &case.pairs);
-                forward(lists, pairs, &case.units, &bias, &input, &mut sums);
+                let list = sparse::of_input(&input, &mut case.lists);
+                forward(&case.pairs, &case.units, &bias, list, rows, &mut sums);
                 for (j, &sum) in sums.iter().enumerate() {
                     let column = case.values.iter().skip(j).step_by(columns);
                     let products = column
@@ -145,32 +151,48 @@ mod tests {
         }
     }
 
+    /// The same integers as the definition has, whatever the shape, and however the sums are cut.
     #[test]
-    fn update_is_the_transposed_product_for_every_remainder() {
-        let most = if cfg!(miri) { 3 } else { 600 };
-        for batch in [1, 2, 3, 7, 600].into_iter().filter(|&n| n <= most) {
-            for (columns, inputs) in [(1, 4), (10, 1), (16, 3), (33, 4)] {
-                let mut case = random(batch, columns);
-                let octet = |n: usize, i: usize| {
-                    ((n * 31 + i * 57) % 256 * usize::from(n % 3 != i % 3)) as u32
-                };
-                let word_of = |n| (0..4).fold(0, |word, i| word | octet(n as usize, i) << (8 * i));
-                let examples: Vec<u32> = (0..batch as u32).collect();
-                let mut weights = vec![1.0; inputs * columns];
-                let (lists, pairs) = (&mut case.lists, &case.pairs);
-                update(lists, pairs, &case.units, &examples, word_of, &mut weights);
-                for (place, &weight) in weights.iter().enumerate() {
-                    let (i, j) = (place / columns, place % columns);
-                    let column = case.values.iter().skip(j).step_by(columns);
-                    let products = column
-                        .enumerate()
-                        .map(|(n, &d)| f64::from(d) * f64::from(octet(n, i)));
-                    let error = f64::from(weight) - (1.0 - products.sum::<f64>());
-                    let octets = (0..batch).map(|n| octet(n, i));
-                    assert!(
-                        error.abs() <= tolerance(octets, case.units[j], weight),
-                        "{batch} {i} {j}"
-                    );
+    fn the_gradient_is_the_transposed_product_for_every_shape() {
+        let mut rng = fl_rng::Pcg32::on_stream(3, 3);
+        for _ in 0..if cfg!(miri) { 3 } else { 60 } {
+            let (inputs, columns) = (1 + rng.below(70) as usize, 1 + rng.below(40) as usize);
+            let batch = 1 + rng.below(12) as usize;
+            let values: Vec<f32> = (0..batch * columns).map(|_| rng.symmetric()).collect();
+            let octets: Vec<u8> = (0..batch * inputs)
+                .map(|_| (rng.below(256) * (1 - rng.below(3).min(1))) as u8)
+                .collect();
+            let (mut deltas, mut units) = (values.clone(), vec![0.0; columns]);
+            quantise_in_place(&mut deltas, 1.0, &mut units).unwrap();
+            let integer = |n: usize, j: usize| deltas[n * columns + j].to_bits() as i32;
+            for (n, j) in (0..batch).flat_map(|n| (0..columns).map(move |j| (n, j))) {
+                let error = values[n * columns + j] - integer(n, j) as f32 * units[j];
+                assert!(error.abs() <= units[j] * 0.501, "{n} {j}: {error}");
+            }
+            let (mut words, mut entries) = (
+                vec![7; pair_words(inputs, columns) as usize],
+                vec![0; sparse::input_entries(inputs)],
+            );
+            let at_once = sums_at_once(inputs);
+            for first in (0..inputs.div_ceil(2)).step_by(at_once) {
+                words.fill(0);
+                for (input, deltas) in octets.chunks(inputs).zip(deltas.chunks(columns)) {
+                    let list = sparse::of_input(input, &mut entries);
+                    add_gradient(&mut words, at_once, first, list, deltas);
+                }
+                for i in 2 * first..inputs.min(2 * (first + at_once)) {
+                    let mut row = vec![1.0; columns];
+                    subtract(&mut words, at_once, i - 2 * first, &units, &mut row);
+                    for (j, &found) in row.iter().enumerate() {
+                        let products = (0..batch)
+                            .map(|n| i64::from(octets[n * inputs + i]) * i64::from(integer(n, j)));
+                        let sum = i32::try_from(products.sum::<i64>()).unwrap();
+                        assert_eq!(
+                            found,
+                            1.0 - sum as f32 * units[j],
+                            "{inputs} {columns} {i} {j}"
+                        );
+                    }
                 }
             }
         }

@@ -14,43 +14,53 @@
 
 use core::array;
 
-use bytemuck::cast;
-use wide::{f32x4, i32x4};
+use bytemuck::{Pod, cast, cast_slice_mut};
+use wide::{f32x8, i32x8};
 
-use super::sparse;
 use crate::error::TrainError;
 
-/// Columns of a tile: four SSE registers of sums.
+/// Columns of a tile.
 pub(crate) const LANES: usize = 16;
 
-/// Sixteen numbers in fours.
-pub(crate) type Fours<T> = [T; LANES / 4];
+/// Sixteen numbers in eights.
+pub(crate) type Eights<T> = [T; LANES / 8];
 
 /// Two rows of [`LANES`] columns: the upper row's integer in the low half of a lane, the lower's in the
 /// high half.
-pub(crate) type Pair = Fours<i32x4>;
+pub(crate) type Pair = Eights<i32x8>;
 
 /// Words of `i32` under a [`Pair`].
 const PAIR_WORDS: u64 = LANES as u64;
 
 /// Words that may be lost to align a [`Pair`].
-const ALIGN_WORDS: u64 = 3;
+const ALIGN_WORDS: u64 = 7;
 
-/// Words for the lists of [`sparse`] over `d_in` inputs and batches of `batch`, 0 if there is only a
-/// forward pass.
-pub(crate) fn list_words(d_in: usize, batch: usize) -> u64 {
-    sparse::input_entries(d_in).max(sparse::column_entries(batch)) as u64
+/// Words for the integers of a matrix `[rows, columns]`, or the sums of [`sums_at_once`] pairs of its rows, wherever
+/// the buffer lies.
+pub(crate) fn pair_words(rows: usize, columns: usize) -> u64 {
+    let pairs = rows.div_ceil(2).max(2) as u64 * columns.div_ceil(LANES) as u64;
+    ALIGN_WORDS + pairs * PAIR_WORDS
 }
 
-/// Words for the integers of a matrix `[rows, columns]`, wherever the buffer lies.
-pub(crate) fn pair_words(rows: usize, columns: usize) -> u64 {
-    let pairs = rows.div_ceil(2) as u64 * columns.div_ceil(LANES) as u64;
-    ALIGN_WORDS + pairs * PAIR_WORDS
+/// Pairs of rows whose sums take no more memory than the integers of the matrix: one sum is as large as a pair of those.
+pub(crate) fn sums_at_once(rows: usize) -> usize {
+    rows.div_ceil(2).max(2) / 2
+}
+
+/// Tiles of the sums of `at_once` pairs of rows.
+pub(crate) fn sums(words: &mut [i32], at_once: usize) -> impl Iterator<Item = &mut [[Pair; 2]]> {
+    let (_, words, _) = bytemuck::pod_align_to_mut::<i32, i32x8>(words);
+    words
+        .as_chunks_mut()
+        .0
+        .as_chunks_mut()
+        .0
+        .chunks_exact_mut(at_once)
 }
 
 /// Tiles of a quantised matrix of `rows` rows.
 pub(crate) fn tiles(pairs: &[i32], rows: usize) -> impl Iterator<Item = &[Pair]> {
-    let (_, pairs, _) = bytemuck::pod_align_to::<i32, i32x4>(pairs);
+    let (_, pairs, _) = bytemuck::pod_align_to::<i32, i32x8>(pairs);
     pairs.as_chunks().0.chunks_exact(rows.div_ceil(2))
 }
 
@@ -69,54 +79,93 @@ pub(crate) fn quantise(
 ) -> Result<(), TrainError> {
     let columns = units.len();
     let num_pairs = (values.len() / columns).div_ceil(2);
-    let (_, pairs, _) = bytemuck::pod_align_to_mut::<i32, i32x4>(pairs);
+    let (_, pairs, _) = bytemuck::pod_align_to_mut::<i32, i32x8>(pairs);
     let tiles = pairs.as_chunks_mut().0.chunks_exact_mut(num_pairs);
     for ((tile, units), begin) in tiles.zip(units.chunks_mut(LANES)).zip((0..).step_by(LANES)) {
         let mut rows = values.chunks_exact(columns).map(|row| load(&row[begin..]));
-        let mut scales = [1.0; LANES];
-        let bounds = column_bounds(rows.clone());
-        for ((unit, scale), (max, sum)) in units.iter_mut().zip(&mut scales).zip(bounds) {
-            let exponent = unit_exponent(max, sum)?;
-            *unit = power_of_two(exponent) * factor;
-            *scale = power_of_two(254 - exponent);
-        }
-        let scales = load(&scales);
+        let scales = column_scales(rows.clone(), factor, units)?;
         for pair in tile {
             let upper = rows.next().unwrap_or_default();
             let lower = rows.next().unwrap_or_default();
-            *pair = round(upper, lower, scales);
+            *pair = round_pair(upper, lower, scales);
         }
     }
     Ok(())
 }
 
+/// As [`quantise`], to one integer in the place of each value.
+///
+/// # Errors
+/// As [`quantise`]; the values are then worthless.
+pub(crate) fn quantise_in_place(
+    values: &mut [f32],
+    factor: f32,
+    units: &mut [f32],
+) -> Result<(), TrainError> {
+    let columns = units.len();
+    for (units, begin) in units.chunks_mut(LANES).zip((0..).step_by(LANES)) {
+        let rows = values.chunks_exact(columns).map(|row| load(&row[begin..]));
+        let scales = column_scales(rows, factor, units)?;
+        for row in values.chunks_exact_mut(columns) {
+            let row = &mut row[begin..];
+            let rounded = load(row);
+            let integers: Pair =
+                array::from_fn(|half| round(rounded[half], scales[half]) - i32x8::splat(ROUNDED));
+            store(cast_slice_mut::<f32, i32>(row), integers);
+        }
+    }
+    Ok(())
+}
+
+/// Units of the columns, times `factor`, and what their values are scaled by.
+fn column_scales(
+    rows: impl Iterator<Item = Eights<f32x8>>,
+    factor: f32,
+    units: &mut [f32],
+) -> Result<Eights<f32x8>, TrainError> {
+    let mut scales = [1.0; LANES];
+    let bounds = column_bounds(rows);
+    for ((unit, scale), (max, sum)) in units.iter_mut().zip(&mut scales).zip(bounds) {
+        let exponent = unit_exponent(max, sum)?;
+        *unit = power_of_two(exponent) * factor;
+        *scale = power_of_two(254 - exponent);
+    }
+    Ok(load(&scales))
+}
+
+/// Writes the first numbers, as many as there is room for.
+#[inline(always)]
+pub(crate) fn store<T: Pod, E: Pod>(values: &mut [T], eights: Eights<E>) {
+    let lanes: [T; LANES] = cast(eights);
+    match values.first_chunk_mut() {
+        Some(all) => *all = lanes,
+        None => values.copy_from_slice(&lanes[..values.len()]),
+    }
+}
+
 /// The first [`LANES`] values, or what there is and zeros.
 #[inline(always)]
-pub(crate) fn load(values: &[f32]) -> Fours<f32x4> {
-    let fours = |values: &[f32; LANES]| {
-        let (fours, _) = values.as_chunks::<4>();
-        array::from_fn(|quarter| f32x4::new(fours[quarter]))
-    };
-    match values.first_chunk() {
-        Some(lanes) => fours(lanes),
+pub(crate) fn load(values: &[f32]) -> Eights<f32x8> {
+    match values.first_chunk::<LANES>() {
+        Some(lanes) => cast(*lanes),
         None => {
             let mut lanes = [0.0; LANES];
             lanes[..values.len()].copy_from_slice(values);
-            fours(&lanes)
+            cast(lanes)
         }
     }
 }
 
 /// The largest magnitude and the sum of magnitudes of each column.
-fn column_bounds(rows: impl Iterator<Item = Fours<f32x4>>) -> [(f32, f32); LANES] {
+fn column_bounds(rows: impl Iterator<Item = Eights<f32x8>>) -> [(f32, f32); LANES] {
     let mut max = Pair::default();
-    let mut sum = Fours::<f32x4>::default();
+    let mut sum = Eights::<f32x8>::default();
     for row in rows {
-        for quarter in 0..LANES / 4 {
-            let magnitude = row[quarter].abs();
+        for half in 0..LANES / 8 {
+            let magnitude = row[half].abs();
             // The bits of numbers that are not negative are in their order.
-            max[quarter] = max[quarter].max(cast(magnitude));
-            sum[quarter] += magnitude;
+            max[half] = max[half].max(cast(magnitude));
+            sum[half] += magnitude;
         }
     }
     let (max, sum): ([f32; LANES], [f32; LANES]) = (cast(max), cast(sum));
@@ -148,15 +197,23 @@ pub(crate) fn power_of_two(exponent: u32) -> f32 {
     f32::from_bits(exponent << 23)
 }
 
-/// The nearest integers, ties to even, of two rows.
+/// The nearest integers, ties to even, plus [`ROUNDED`].
 #[inline(always)]
-fn round(upper: Fours<f32x4>, lower: Fours<f32x4>, scales: Fours<f32x4>) -> Pair {
+fn round(values: f32x8, scales: f32x8) -> i32x8 {
     // Above 1.5 * 2^23 the spacing of f32 is 1, and the low bits of a sum are those of the integer.
-    let integers = |values: f32x4, scales| cast::<f32x4, i32x4>(values * scales + 12_582_912.0);
-    array::from_fn(|quarter| {
-        let upper = integers(upper[quarter], scales[quarter]);
-        let lower = integers(lower[quarter], scales[quarter]);
-        (upper & i32x4::splat(0xffff)) | lower << 16
+    cast(values * scales + 12_582_912.0)
+}
+
+/// The bits of 1.5 * 2^23.
+const ROUNDED: i32 = 0x4b40_0000;
+
+/// The nearest integers of two rows, as a pair.
+#[inline(always)]
+fn round_pair(upper: Eights<f32x8>, lower: Eights<f32x8>, scales: Eights<f32x8>) -> Pair {
+    array::from_fn(|half| {
+        let upper = round(upper[half], scales[half]);
+        let lower = round(lower[half], scales[half]);
+        (upper & i32x8::splat(0xffff)) | lower << 16
     })
 }
 
@@ -164,6 +221,7 @@ fn round(upper: Fours<f32x4>, lower: Fours<f32x4>, scales: Fours<f32x4>) -> Pair
 pub(crate) mod tests {
     use super::*;
     use crate::kernels::fixed::forward;
+    use crate::kernels::sparse;
     use fl_rng::Pcg32;
 
     /// A matrix, its integers and its units, and room for lists.
@@ -181,7 +239,7 @@ pub(crate) mod tests {
         Ok(Case {
             values,
             units,
-            lists: vec![7; list_words(rows, rows) as usize],
+            lists: vec![7; sparse::input_entries(rows)],
             pairs,
         })
     }
@@ -239,14 +297,8 @@ pub(crate) mod tests {
             }
             let input = vec![255; rows];
             let mut sums = [0.0; 5];
-            forward(
-                &mut case.lists,
-                &case.pairs,
-                &case.units,
-                &[0.0; 5],
-                &input,
-                &mut sums,
-            );
+            let list = sparse::of_input(&input, &mut case.lists);
+            forward(&case.pairs, &case.units, &[0.0; 5], list, rows, &mut sums);
             for (column, sign) in [(1, 255.0), (2, -255.0)] {
                 let expected = sign * rows as f32;
                 assert!(

@@ -2,8 +2,6 @@
 //!
 //! An entry is an `i32`: the index of a pair of octets in the upper half, the octets in the lower.
 
-use core::array;
-
 /// A list under construction in a buffer of the caller.
 pub(crate) struct List<'a> {
     entries: &'a mut [i32],
@@ -36,20 +34,24 @@ impl<'a> List<'a> {
 /// Index of the pair, and its octets in the low bits of the halves.
 #[inline(always)]
 pub(crate) fn decode(entry: i32) -> (usize, i32) {
-    (
-        (entry as u32 >> 16) as usize,
-        (entry & 0xff) | (entry & 0xff00) << 8,
-    )
+    (index(entry), (entry & 0xff) | (entry & 0xff00) << 8)
+}
+
+/// Index of the pair.
+#[inline(always)]
+pub(crate) fn index(entry: i32) -> usize {
+    (entry as u32 >> 16) as usize
+}
+
+/// The two octets.
+#[inline(always)]
+pub(crate) fn octets(entry: i32) -> [u8; 2] {
+    [entry as u8, (entry >> 8) as u8]
 }
 
 /// Length of the buffer for [`of_input`].
 pub(crate) fn input_entries(num_inputs: usize) -> usize {
     num_inputs.div_ceil(4) * 2
-}
-
-/// Length of the buffer for [`of_column`].
-pub(crate) fn column_entries(batch: usize) -> usize {
-    batch.div_ceil(2) * 4
 }
 
 /// Pairs of neighbouring octets of one input.
@@ -81,42 +83,20 @@ fn push_word(list: &mut List<'_>, index: usize, word: u32) {
     }
 }
 
-/// Pairs of neighbouring examples, for each of the four octets of the words that `word_of` gives.
-pub(crate) fn of_column<'a>(
-    examples: &[u32],
-    entries: &'a mut [i32],
-    word_of: impl Fn(u32) -> u32,
-) -> [&'a [i32]; 4] {
-    let room = examples.len().div_ceil(2);
-    let mut ends = [0, room, 2 * room, 3 * room];
-    let (pairs, last) = examples.as_chunks::<2>();
-    for (index, &[upper, lower]) in pairs.iter().enumerate() {
-        push_words(entries, &mut ends, index, word_of(upper), word_of(lower));
-    }
-    if let [upper] = *last {
-        push_words(entries, &mut ends, pairs.len(), word_of(upper), 0);
-    }
-    let entries = &*entries;
-    array::from_fn(|octet| &entries[octet * room..ends[octet]])
-}
-
-/// Names the pairs of an octet from either word, each behind its list's end.
-#[inline(always)]
-fn push_words(entries: &mut [i32], ends: &mut [usize; 4], index: usize, upper: u32, lower: u32) {
-    if upper | lower == 0 {
-        return;
-    }
-    // Two pairs in each, in the halves of the word.
-    let even = upper & 0x00ff_00ff | (lower & 0x00ff_00ff) << 8;
-    let odd = upper >> 8 & 0x00ff_00ff | lower & 0xff00_ff00;
-    let pairs = [even & 0xffff, odd & 0xffff, even >> 16, odd >> 16];
-    for (end, pair) in ends.iter_mut().zip(pairs) {
-        // As in `List::push`. No list has more entries than there are pairs.
-        if let Some(entry) = entries.get_mut(*end) {
-            *entry = ((index as u32) << 16 | pair) as i32;
-            *end += usize::from(pair != 0);
+/// As [`of_input`], with as many entries as there is room for; `None` if there are more.
+pub(crate) fn try_list(input: &[u8], entries: &mut [i32]) -> Option<usize> {
+    let mut len = 0;
+    for (index, pair) in input.chunks(2).enumerate() {
+        let octets = pair
+            .iter()
+            .rev()
+            .fold(0, |octets, &x| octets << 8 | u32::from(x));
+        if octets != 0 {
+            *entries.get_mut(len)? = ((index as u32) << 16 | octets) as i32;
+            len += 1;
         }
     }
+    Some(len)
 }
 
 /// Four octets from `begin` on, the missing ones zero, the first in the lowest bits.
@@ -153,19 +133,6 @@ mod tests {
         assert_eq!(decoded(of_input(&[0; 11], &mut entries)), []);
         let all = [7; 11];
         assert_eq!(decoded(of_input(&all, &mut entries)).len(), 6);
-    }
-
-    #[test]
-    fn a_column_is_listed_by_pairs_of_examples() {
-        let mut entries = [-1; 8];
-        assert_eq!(entries.len(), column_entries(3));
-        let words = [0x8000_0001, 0x0000_0200, 0x0000_00ff];
-        let [first, second, third, fourth] =
-            of_column(&[2, 0, 1], &mut entries, |n| words[n as usize]);
-        assert_eq!(decoded(first), [(0, 255, 1)]);
-        assert_eq!(decoded(second), [(1, 2, 0)]);
-        assert_eq!(decoded(third), []);
-        assert_eq!(decoded(fourth), [(0, 0, 128)]);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use super::{Compute, OctetBuffers, OctetMemory, OctetPass};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
-use crate::kernels::quantise::{list_words, pair_words, quantise};
+use crate::examples::Examples;
+use crate::kernels::quantise::{pair_words, quantise, quantise_in_place, sums_at_once};
 use crate::kernels::{fixed, float, matrix, sparse};
+use bytemuck::cast_slice_mut;
 
 /// Sizes of a dense layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +65,8 @@ impl Compute for Dense {
         OctetMemory {
             deltas: (batch * self.d_out) as u64,
             units: self.d_out as u64,
-            lists: list_words(self.d_in, batch),
-            pairs: pair_words(self.d_in.max(batch), self.d_out),
+            list: sparse::input_entries(self.d_in) as u64,
+            pairs: pair_words(self.d_in, self.d_out),
         }
     }
 
@@ -87,22 +89,18 @@ impl Compute for Dense {
         &self,
         arithmetic: Arithmetic,
         params: &[f32],
-        input: &[u8],
+        (examples, n): (&Examples<'_>, u32),
         memory: &mut OctetBuffers<'_>,
         outputs: &mut [f32],
     ) {
         let (weights, bias) = params.split_at(self.num_weights());
+        let OctetBuffers {
+            list, pairs, units, ..
+        } = memory;
+        let list = examples.list(n, list);
         match arithmetic {
-            Arithmetic::Fixed => {
-                let OctetBuffers {
-                    lists,
-                    pairs,
-                    units,
-                    ..
-                } = memory;
-                fixed::forward(lists, pairs, units, bias, input, outputs);
-            }
-            Arithmetic::Float => float::forward(weights, bias, input, outputs),
+            Arithmetic::Fixed => fixed::forward(pairs, units, bias, list, self.d_in, outputs),
+            Arithmetic::Float => float::forward(weights, bias, list, outputs),
         }
     }
 
@@ -121,92 +119,56 @@ impl Compute for Dense {
         self.d_in
     }
 
+    fn rows_at_once(&self) -> usize {
+        2 * sums_at_once(self.d_in)
+    }
+
     fn prepare_rows(&self, pass: &mut OctetPass<'_>) -> Result<(), TrainError> {
         match pass.arithmetic {
             Arithmetic::Fixed => {
-                let OctetBuffers {
-                    deltas,
-                    units,
-                    pairs,
-                    ..
-                } = &mut pass.memory;
-                let deltas = &deltas[..pass.order.len() * self.d_out];
-                quantise(deltas, pass.rate / 255.0, units, pairs)
+                let OctetBuffers { deltas, units, .. } = &mut pass.memory;
+                let deltas = &mut deltas[..pass.order.len() * self.d_out];
+                quantise_in_place(deltas, pass.rate / 255.0, units)
             }
             Arithmetic::Float => Ok(()),
         }
     }
 
-    fn update_rows(&self, pass: &mut OctetPass<'_>, rows: Range<usize>, weights: &mut [f32]) {
-        let OctetPass {
-            rate,
-            examples,
-            order,
-            memory,
-            ..
-        } = pass;
+    fn sum_rows(&self, pass: &mut OctetPass<'_>, first: usize, positions: Range<usize>) {
         let OctetBuffers {
             deltas,
-            units,
-            lists,
+            list,
             pairs,
-        } = memory;
-        match pass.arithmetic {
-            Arithmetic::Fixed => {
-                for (begin, weights) in rows.step_by(4).zip(weights.chunks_mut(4 * self.d_out)) {
-                    let word_of = |n| examples.word(n, begin);
-                    fixed::update(lists, pairs, units, order, word_of, weights);
+            ..
+        } = &mut pass.memory;
+        if positions.start == 0 {
+            pairs.fill(0);
+        }
+        let deltas = deltas.chunks_exact(self.d_out).skip(positions.start);
+        for (&n, deltas) in pass.order[positions].iter().zip(deltas) {
+            let list = pass.examples.list(n, list);
+            match pass.arithmetic {
+                Arithmetic::Fixed => {
+                    let at_once = sums_at_once(self.d_in);
+                    fixed::add_gradient(pairs, at_once, first / 2, list, deltas);
                 }
-            }
-            Arithmetic::Float => {
-                for (input, weights) in rows.zip(weights.chunks_exact_mut(self.d_out)) {
-                    let octets = order.iter().map(|&n| examples.input(n)[input]);
-                    float::update(deltas, *rate, octets, units, weights);
+                Arithmetic::Float => {
+                    let sums = &mut cast_slice_mut(pairs)[..self.rows_at_once() * self.d_out];
+                    float::add_gradient(sums, first, list, deltas);
                 }
             }
         }
     }
 
-    fn visit_rows(
-        &self,
-        pass: &mut OctetPass<'_>,
-        rows: Range<usize>,
-        row: &mut [f32],
-        visit: &mut dyn FnMut(usize, &[f32]),
-    ) {
-        // A row of zeros that is updated is left with what the update subtracts.
-        let OctetPass {
-            rate,
-            examples,
-            order,
-            memory,
-            ..
-        } = pass;
-        let OctetBuffers {
-            deltas,
-            units,
-            lists,
-            pairs,
-        } = memory;
+    fn update_row(&self, pass: &mut OctetPass<'_>, place: usize, weights: &mut [f32]) {
+        let OctetBuffers { units, pairs, .. } = &mut pass.memory;
         match pass.arithmetic {
             Arithmetic::Fixed => {
-                for begin in rows.clone().step_by(4) {
-                    let word_of = |n| examples.word(n, begin);
-                    let columns = sparse::of_column(order, lists, word_of);
-                    for (index, list) in (begin..rows.end).zip(columns) {
-                        row.fill(0.0);
-                        fixed::subtract(pairs, order.len(), units, list, row);
-                        visit(index, row);
-                    }
-                }
+                fixed::subtract(pairs, sums_at_once(self.d_in), place, units, weights);
             }
             Arithmetic::Float => {
-                for index in rows {
-                    row.fill(0.0);
-                    let octets = order.iter().map(|&n| examples.input(n)[index]);
-                    float::update(deltas, *rate, octets, units, row);
-                    visit(index, row);
-                }
+                let sums: &mut [f32] = cast_slice_mut(pairs);
+                float::subtract(&sums[place * self.d_out..], pass.rate, weights);
             }
         }
     }

@@ -68,12 +68,12 @@ pub(crate) trait Compute {
         params: &[f32],
         memory: &mut OctetBuffers<'_>,
     ) -> Result<(), TrainError>;
-    /// As [`Compute::forward`], from octets over 255.
+    /// As [`Compute::forward`], from the octets of an example over 255.
     fn forward_octets(
         &self,
         arithmetic: Arithmetic,
         params: &[f32],
-        input: &[u8],
+        example: (&Examples<'_>, u32),
         memory: &mut OctetBuffers<'_>,
         outputs: &mut [f32],
     );
@@ -88,33 +88,30 @@ pub(crate) trait Compute {
 
     /// Rows of the weights, each of as many as there are outputs.
     fn num_rows(&self) -> usize;
-    /// Prepares `pass` for the two calls below.
+    /// Rows whose gradient is summed up at once, an even number: that is what memory there is for.
+    fn rows_at_once(&self) -> usize;
+    /// Prepares `pass` for the calls below.
     fn prepare_rows(&self, pass: &mut OctetPass<'_>) -> Result<(), TrainError>;
-    /// `weights -= rate * gradient` for `rows`, which start at a multiple of four.
+    /// Adds the gradients of the examples at `positions` of the batch, for [`Compute::rows_at_once`] rows from `first`
+    /// on; position 0 begins anew.
+    fn sum_rows(&self, pass: &mut OctetPass<'_>, first: usize, positions: Range<usize>);
+    /// `weights -= rate * gradient` for one row, counted from the first of those that are summed up.
     ///
     /// # Shapes
-    /// `weights`: row-major `[rows, num_outputs]`.
-    fn update_rows(&self, pass: &mut OctetPass<'_>, rows: Range<usize>, weights: &mut [f32]);
-    /// Shows `visit` each of `rows` and its `-rate * gradient`, by way of `row`, instead of applying it.
-    fn visit_rows(
-        &self,
-        pass: &mut OctetPass<'_>,
-        rows: Range<usize>,
-        row: &mut [f32],
-        visit: &mut dyn FnMut(usize, &[f32]),
-    );
+    /// `weights`: `[num_outputs]`.
+    fn update_row(&self, pass: &mut OctetPass<'_>, place: usize, weights: &mut [f32]);
 }
 
 /// Memory of the first layer beside its parameters: sizes, or the buffers themselves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OctetMemory<F, I> {
-    /// Deltas of the batch, `[batch, num_outputs]`.
+    /// Deltas of the batch, `[batch, num_outputs]`; their integers once they are rounded.
     pub deltas: F,
-    /// Units of the integers' columns, of the weights or the deltas; scratch to the f32 form.
+    /// Units of the integers' columns, of the weights or the deltas.
     pub units: F,
-    /// Lists of octets that are not zero.
-    pub lists: I,
-    /// Integers of the weights, later of the deltas.
+    /// List of the octets of one example that are not zero.
+    pub list: I,
+    /// Integers of the weights, later sums of the gradient of some rows.
     pub pairs: I,
 }
 
@@ -126,7 +123,7 @@ impl OctetBuffers<'_> {
         OctetMemory {
             deltas: self.deltas,
             units: self.units,
-            lists: self.lists,
+            list: self.list,
             pairs: self.pairs,
         }
     }

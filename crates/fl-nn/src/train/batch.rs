@@ -1,8 +1,8 @@
 //! The two passes of a batch.
 //!
 //! The *example pass* runs each example forward and back, adds up the gradients of the later layers, and
-//! keeps the first layer's deltas. The *row pass* then takes the rows of the first layer's weights one by
-//! one, sums that row's gradient over the batch, and applies it: that gradient is as large as the weights
+//! keeps the first layer's deltas. The *row pass* then takes some rows of the first layer's weights at a time,
+//! sums their gradient over the batch, and applies it: the whole gradient is as large as the weights
 //! and is never stored. Either pass can stop anywhere, since all that it sums is either exact or summed in
 //! the order of the examples.
 
@@ -64,7 +64,7 @@ impl<'a> Batch<'a> {
         }
         for position in positions {
             let example = self.order[position];
-            self.forward(params, self.examples.input(example));
+            self.forward(params, example);
             let label = self.examples.label(example)?;
             let loss = self.backward(params, label, position, hook)?;
             *loss_sum += f64::from(loss);
@@ -73,7 +73,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Leaves the outputs of all layers in the buffers.
-    fn forward(&mut self, params: &[f32], input: &[u8]) {
+    fn forward(&mut self, params: &[f32], n: u32) {
         let Placed {
             layer,
             params: place,
@@ -82,7 +82,14 @@ impl<'a> Batch<'a> {
             octets, outputs, ..
         } = &mut self.buffers;
         let sums = &mut outputs[..layer.num_outputs()];
-        layer.forward_octets(self.config.arithmetic, &params[place], input, octets, sums);
+        let example = (&self.examples, n);
+        layer.forward_octets(
+            self.config.arithmetic,
+            &params[place],
+            example,
+            octets,
+            sums,
+        );
         self.model.finish_forward(params, outputs);
     }
 
@@ -139,18 +146,36 @@ impl<'a> Batch<'a> {
         Ok(loss)
     }
 
-    /// Rows from `begin` on for which `budget`, in examples, is enough; and the next row, if there is one.
-    pub fn rows(&self, begin: usize, budget: &mut usize) -> (Range<usize>, Option<usize>) {
+    /// Sums up gradients of rows as far as `budget`, in examples, is enough: the rows that can be applied now, and
+    /// where to go on, if anything is left to do.
+    pub fn rows(
+        &mut self,
+        place: RowPlace,
+        budget: &mut usize,
+    ) -> (Range<usize>, Option<RowPlace>) {
         // All rows together cost about as much as one pass over the batch.
-        let (len, num_rows) = (
-            self.order.len() as u64,
-            self.model.first().layer.num_rows() as u64,
-        );
-        let share = (*budget as u64 * num_rows / len).next_multiple_of(4).max(4);
-        let end = (begin as u64 + share).min(num_rows) as usize;
-        let spent = (end - begin) as u64 * len / num_rows;
+        let layer = self.model.first().layer;
+        let (len, num_rows) = (self.order.len(), layer.num_rows());
+        let RowPlace { row, example } = place;
+        let after = |row| (row < num_rows).then_some(RowPlace { row, example: 0 });
+        #[cfg(feature = "host")]
+        if self.host.is_some() {
+            let share = (*budget as u64 * num_rows as u64 / len as u64).next_multiple_of(4);
+            let end = (row as u64 + share.max(4)).min(num_rows as u64) as usize;
+            let spent = (end - row) as u64 * len as u64 / num_rows as u64;
+            *budget = budget.saturating_sub((spent as usize).max(1));
+            return (row..end, after(end));
+        }
+        let rows = row..num_rows.min(row + layer.rows_at_once());
+        let share = *budget as u64 * num_rows as u64 / rows.len() as u64;
+        let end = (example as u64 + share.max(1)).min(len as u64) as usize;
+        layer.sum_rows(&mut self.split().0, row, example..end);
+        let spent = (end - example) as u64 * rows.len() as u64 / num_rows as u64;
         *budget = budget.saturating_sub((spent as usize).max(1));
-        (begin..end, Some(end).filter(|&end| (end as u64) < num_rows))
+        match end < len {
+            true => (row..row, Some(RowPlace { row, example: end })),
+            false => (rows.clone(), after(rows.end)),
+        }
     }
 
     /// Prepares the row pass.
@@ -189,7 +214,10 @@ impl<'a> Batch<'a> {
             self.host = Some(host);
             return;
         }
-        layer.update_rows(&mut self.split().0, rows, weights);
+        let mut pass = self.split().0;
+        for (place, weights) in weights.chunks_exact_mut(width).enumerate() {
+            layer.update_row(&mut pass, place, weights);
+        }
     }
 
     /// Visits the gradients of everything but the first layer's weights, segment by segment.
@@ -225,7 +253,13 @@ impl<'a> Batch<'a> {
             self.host = Some(host);
             return;
         }
-        layer.visit_rows(&mut pass, rows, &mut later.steps[..width], visit);
+        for (place, row) in rows.enumerate() {
+            // A row of zeros that is updated is left with what the update subtracts.
+            let steps = &mut later.steps[..width];
+            steps.fill(0.0);
+            layer.update_row(&mut pass, place, steps);
+            visit(row, steps);
+        }
     }
 
     /// The first layer's part of the batch, and the rest of the buffers.
@@ -258,6 +292,15 @@ impl<'a> Batch<'a> {
     fn rate(&self) -> f32 {
         self.config.scale() / self.order.len() as f32
     }
+}
+
+/// Place in the row pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RowPlace {
+    /// First of the rows that are summed up.
+    pub row: usize,
+    /// Next example of the batch to add to them.
+    pub example: usize,
 }
 
 /// Buffers of the row pass beside the first layer's.

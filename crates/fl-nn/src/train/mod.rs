@@ -9,9 +9,11 @@ use fl_rng::{Pcg32, Purpose};
 
 use crate::error::{SizeError, TrainError};
 use crate::examples::Examples;
+use crate::inputs::Inputs;
 use crate::memory::{Layout, MemoryPlan, Workspace};
 use crate::model::Model;
 pub(crate) use batch::Batch;
+use batch::RowPlace;
 pub use config::TrainConfig;
 #[cfg(feature = "host")]
 pub(crate) use optimizer::AdamStep;
@@ -48,12 +50,12 @@ enum TrainPhase {
     /// Before this example of the batch.
     Examples(usize),
     BeginRows,
-    /// Before this row of the first layer, whose gradient is measured for clipping.
-    Measure(usize),
+    /// Before this place among the rows of the first layer, whose gradient is measured for clipping.
+    Measure(RowPlace),
     /// Before the update of all but the first layer's weights.
     Later,
-    /// Before the update of this row of the first layer.
-    Rows(usize),
+    /// Before this place in the update of the rows of the first layer.
+    Rows(RowPlace),
     Done,
 }
 
@@ -132,16 +134,16 @@ impl Trainer {
     /// on how the work was cut.
     ///
     /// # Shapes
-    /// `params`: `[num_params]`; `inputs`: row-major `[num_examples, d_in]`; `labels`: `[num_examples]`;
+    /// `params`: `[num_params]`; `inputs`: of `[num_examples]`; `labels`: `[num_examples]`;
     /// `workspace`: by [`Trainer::plan`].
     ///
     /// # Errors
     /// [`TrainError`] if a length or a label does not fit (nothing has changed then), or
     /// [`TrainError::Diverged`] (`params` is then worthless, and so is this training).
-    pub fn step(
+    pub fn step<'i>(
         &mut self,
         params: &mut [f32],
-        inputs: &[u8],
+        inputs: impl Into<Inputs<'i>>,
         labels: &[u8],
         workspace: &mut Workspace<'_>,
         max_examples: u32,
@@ -157,10 +159,29 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn step_with(
+    pub fn step_with<'i>(
         &mut self,
         params: &mut [f32],
-        inputs: &[u8],
+        inputs: impl Into<Inputs<'i>>,
+        labels: &[u8],
+        workspace: &mut Workspace<'_>,
+        max_examples: u32,
+        correction: Option<&mut dyn Correction>,
+    ) -> Result<Step, TrainError> {
+        self.step_on(
+            params,
+            inputs.into(),
+            labels,
+            workspace,
+            max_examples,
+            correction,
+        )
+    }
+
+    fn step_on(
+        &mut self,
+        params: &mut [f32],
+        inputs: Inputs<'_>,
         labels: &[u8],
         workspace: &mut Workspace<'_>,
         max_examples: u32,
@@ -171,6 +192,11 @@ impl Trainer {
         SizeError::check(self.num_examples, labels.len()).map_err(TrainError::Labels)?;
         let examples = Examples::new(shape, inputs, labels)?;
         self.plan.check(workspace)?;
+        // Lists are for the plain form.
+        #[cfg(feature = "host")]
+        if matches!(inputs, Inputs::Lists(_)) {
+            self.host = None;
+        }
         if self.phase == TrainPhase::BeginEpoch && self.epoch == 1 {
             examples.check_labels()?;
         }
@@ -301,7 +327,7 @@ impl Trainer {
                     return Ok(TrainPhase::Later);
                 }
                 batch.visit_later(Rule::new(Visit::Measure, carried, hook), params);
-                TrainPhase::Measure(0)
+                TrainPhase::Measure(RowPlace::default())
             }
             TrainPhase::Measure(begin) => {
                 let (rows, next) = batch.rows(begin, budget);
@@ -317,7 +343,7 @@ impl Trainer {
                 } else {
                     batch.visit_later(Rule::new(Visit::Apply, carried, hook), params);
                 }
-                TrainPhase::Rows(0)
+                TrainPhase::Rows(RowPlace::default())
             }
             TrainPhase::Rows(begin) => {
                 let (rows, next) = batch.rows(begin, budget);

@@ -30,6 +30,7 @@ pub fn check(bytes: &[u8], taken: &mut Taken) {
         + u64::from(check_message::<Start>(bytes))
         + u64::from(check_message::<Ready>(bytes))
         + u64::from(check_message::<Results>(bytes))
+        + u64::from(check_message::<Evaluated>(bytes))
         + u64::from(check_message::<KeptState>(bytes))
         + u64::from(check_message::<ErrorReply>(bytes));
     taken.json += u64::from(check_json_form(bytes));

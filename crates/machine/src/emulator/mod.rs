@@ -16,11 +16,15 @@ use std::path::{Path, PathBuf};
 
 use zfl_sandbox::{Contents, Jail};
 
+use crate::arguments;
 use crate::board::Board;
 use crate::qemu::Qemu;
 
 /// Largest image of a guest; those we have are below 1 MiB.
 const MAX_IMAGE_BYTES: u64 = 1 << 30;
+
+/// Largest plugin; ours is below 1 MiB.
+const MAX_PLUGIN_BYTES: u64 = 64 << 20;
 
 /// Filter of the system calls that an emulator needs to start and not to run.
 const FILTER: [&str; 2] = [
@@ -40,17 +44,21 @@ pub struct Emulator {
     pub light: BTreeMap<PathBuf, Vec<u8>>,
     /// Reason for which it does not filter system calls.
     pub unfiltered: Option<String>,
+    /// Plugin that its machines load.
+    pub plugin: Option<PathBuf>,
 }
 
 impl Emulator {
-    /// Finds out what the machines of a board need.
+    /// Finds out what the machines of a board need, and the plugin that they load, if they load one.
     ///
     /// # Errors
     /// If the emulator does not start, with its complaint.
-    pub fn of(qemu: &Qemu, board: &Board) -> io::Result<Self> {
+    pub fn of(qemu: &Qemu, board: &Board, plugin: Option<&Path>) -> io::Result<Self> {
+        let loading = plugin.map(|file| arguments::plugin(file, None));
         let look = |filter: &[&str]| {
             let mut emulator = vec![qemu.path.clone().into_os_string()];
             emulator.extend(filter.iter().map(OsString::from));
+            emulator.extend(loading.iter().flatten().cloned());
             trial::start(
                 &Jail::default(),
                 &emulator,
@@ -63,7 +71,11 @@ impl Emulator {
             Ok(seen) => (&FILTER[..], None, seen),
             Err(why) => (&[][..], Some(why.to_string()), look(&[])?),
         };
-        let own = |word: &OsString| word != "-sandbox" && word != "-name";
+        let own = |word: &OsString| {
+            !["-sandbox", "-plugin", "-name"]
+                .iter()
+                .any(|other| word == other)
+        };
         let mut command: Vec<OsString> = line.into_iter().take_while(own).collect();
         let mut contents = Contents::default();
         let mut light = unused::emptied(&mapped);
@@ -76,6 +88,12 @@ impl Emulator {
         contents
             .copies
             .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
+        if let Some(file) = plugin {
+            // A copy: whoever may read the file on the host.
+            contents
+                .copies
+                .insert(file.to_owned(), zfl_files::read(file, MAX_PLUGIN_BYTES)?);
+        }
         command.extend(filter.iter().map(OsString::from));
         if let Some(program) = command.first().map(Path::new)
             && let (Ok(path), Ok(image)) = (program.canonicalize(), placed::placed(program))
@@ -91,6 +109,7 @@ impl Emulator {
             light: light.collect(),
             contents,
             unfiltered,
+            plugin: plugin.map(Path::to_owned),
         })
     }
 
@@ -99,12 +118,13 @@ impl Emulator {
     /// # Errors
     /// The emulator's complaint.
     pub fn works(&self, board: &Board, jail: &Jail) -> io::Result<()> {
-        trial::start(
-            jail,
-            &self.command,
-            board,
-            trial::Guest::Stopped,
-            |_| Ok(()),
-        )
+        let mut command = self.command.clone();
+        let plugin = self.plugin.as_deref();
+        command.extend(
+            plugin
+                .into_iter()
+                .flat_map(|file| arguments::plugin(file, None)),
+        );
+        trial::start(jail, &command, board, trial::Guest::Stopped, |_| Ok(()))
     }
 }

@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use zfl_clock::Instant;
 
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
-use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments};
+use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments, debugger, plugin};
 
 use super::conversation::{ShellError, last_words};
 use super::session::{Output, Session};
@@ -26,6 +27,8 @@ pub(crate) struct Emulated {
     pub(crate) tuning: Tuning,
     /// The emulator, and the arguments that it has for every machine.
     pub(crate) emulator: Vec<OsString>,
+    /// Plugin that counts its instructions.
+    pub(crate) plugin: Option<PathBuf>,
 }
 
 impl Body for Emulated {
@@ -179,21 +182,32 @@ impl Emulated {
         let storage = storage.as_ref().filter(|_| self.board.storage.is_some());
         let disk = storage.map(FileStorage::again).transpose()?;
         let disk = disk.map(FileStorage::into_fd);
+        let mut arguments = arguments(
+            &self.board,
+            self.tuning,
+            &format!("zfl-{client}"),
+            &card,
+            line.as_raw_fd(),
+            disk.as_ref().map(AsRawFd::as_raw_fd),
+        );
+        let mut page = None;
+        if let Some(file) = &self.plugin {
+            let fd = page.insert(self.identity.fresh_page()?).as_raw_fd();
+            arguments.extend(plugin(file, Some(fd)));
+        }
+        let door = shared.doors.as_ref().map(|doors| doors.make(*client));
+        let door = door.transpose()?.map(OwnedFd::from);
+        arguments.extend(door.iter().flat_map(|door| debugger(door.as_raw_fd())));
         let launch = Launch {
             emulator: self.emulator.clone(),
-            arguments: arguments(
-                &self.board,
-                self.tuning,
-                &format!("zfl-{client}"),
-                &card,
-                line.as_raw_fd(),
-                disk.as_ref().map(AsRawFd::as_raw_fd),
-            ),
+            arguments,
             given: card
                 .inherited
                 .into_iter()
                 .chain([line])
                 .chain(disk)
+                .chain(page)
+                .chain(door)
                 .collect(),
             number: *client,
         };

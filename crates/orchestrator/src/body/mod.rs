@@ -11,13 +11,18 @@ pub(crate) use leaf::Leaf;
 pub(crate) use native::{NO_SHELL, Native, Pool};
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fl_client::{Overrides, Word};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use zfl_machine::Machines;
 
+use crate::doors::Doors;
 use crate::event::{Booted, Death, FleetEvent};
 use crate::fabric::Fabric;
 use crate::log::{SharedLog, lock};
@@ -148,6 +153,10 @@ pub(crate) struct FleetShared {
     pub(crate) events: mpsc::UnboundedSender<FleetEvent>,
     /// The processes of the machines that run, by client.
     pub(crate) pids: Mutex<BTreeMap<u32, u32>>,
+    /// Doors for debuggers.
+    pub(crate) doors: Option<Doors>,
+    /// The pages in which plugins count, by client.
+    pub(crate) pages: Mutex<BTreeMap<u32, File>>,
 }
 
 impl FleetShared {
@@ -215,6 +224,19 @@ impl Identity {
         self.emit(FleetEvent::Stopped {
             client: self.client,
         });
+    }
+
+    /// A page in which the plugin of this device's next machine counts, instead of the one before.
+    fn fresh_page(&self) -> io::Result<OwnedFd> {
+        let page = memfd_create(c"counts", MFdFlags::MFD_CLOEXEC)?;
+        let page = File::from(page);
+        page.set_len(zfl_twin::PAGE_BYTES as u64)?;
+        let its = page.try_clone()?;
+        let pages = self.shared.pages.lock();
+        pages
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.client, page);
+        Ok(its.into())
     }
 
     fn forget_pid(&self) {

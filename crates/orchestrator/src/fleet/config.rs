@@ -28,6 +28,10 @@ pub struct FleetConfig {
     pub pcap: Option<PcapConfig>,
     /// Start more devices than fit into this machine's memory all the same.
     pub oversubscribe: bool,
+    /// Plugin that counts the instructions of emulated devices by class.
+    pub plugin: Option<PathBuf>,
+    /// Folder of sockets through which gdb comes into emulated devices.
+    pub doors: Option<PathBuf>,
     /// Have the host merge the memory of the machines, if it does such a thing.
     pub merge_memory: bool,
     /// Files that whoever runs the fleet has open beside it.
@@ -54,6 +58,8 @@ impl FleetConfig {
             seed: 0,
             pcap: None,
             oversubscribe: false,
+            plugin: None,
+            doors: None,
             merge_memory: false,
             other_files: OTHER_FILES,
             lines: None,

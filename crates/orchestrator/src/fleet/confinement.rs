@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use zfl_machine::{Emulator, Qemu};
 use zfl_sandbox::{Contents, Isolation, Jail};
+use zfl_twin::Core;
 
 use super::{FleetError, checks};
 use crate::spec::DeviceSpec;
@@ -17,16 +19,20 @@ pub(super) struct Confinement {
 }
 
 /// Tries the emulator of every board, and makes the best jail in which all of them work.
+///
+/// Those with a plugin load it where the cycles of their core are known.
 pub(super) fn confine(
     isolation: Isolation,
     devices: &[DeviceSpec],
+    plugin: Option<&Path>,
     found: &BTreeMap<String, Qemu>,
 ) -> Result<Confinement, FleetError> {
     let (mut tried, mut contents, mut lacks) = (Vec::new(), Contents::default(), Vec::new());
     for (name, qemu) in found {
         let board = checks::boards(devices).find(|board| board.name == *name);
         let board = board.expect("every emulator is of a board");
-        let emulator = Emulator::of(qemu, board).map_err(|why| {
+        let plugin = plugin.filter(|_| Core::is_known(&board.machine.cpu));
+        let emulator = Emulator::of(qemu, board, plugin).map_err(|why| {
             FleetError::Config(format!(
                 "the emulator of board {name}, {}, does not start: {why}",
                 qemu.path.display()

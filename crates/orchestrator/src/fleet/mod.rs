@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use zfl_clock::Instant;
 
 use fl_client::Word;
@@ -22,12 +22,14 @@ use zfl_netsim::radio::NodeStats;
 use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
 use zfl_pipe::address_of;
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
+use zfl_twin::Counts;
 
 use confinement::{Confinement, confine};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
 use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, NO_SHELL, Native, Pool, live};
+use crate::doors::Doors;
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
@@ -86,7 +88,12 @@ impl Fleet {
             emulators,
             jail,
             lacks,
-        } = confine(sandbox.isolation(), &config.devices, &emulators)?;
+        } = confine(
+            sandbox.isolation(),
+            &config.devices,
+            config.plugin.as_deref(),
+            &emulators,
+        )?;
         let merging = config.merge_memory.then(merges_memory);
         let jail = jail.merging(matches!(merging, Some(Ok(()))));
         let unmerged = merging.and_then(Result::err);
@@ -96,7 +103,9 @@ impl Fleet {
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
         let mesh = config.mesh.clone().map(MeshFleet::start);
+        let doors = config.doors.as_deref().map(Doors::open).transpose();
         let shared = Arc::new(FleetShared {
+            doors: doors.map_err(|e| system("the folder of gdb's sockets", e))?,
             fabric,
             machines: Machines::start(jail).map_err(|e| system("the thread of the machines", e))?,
             policy: config.boot,
@@ -104,6 +113,7 @@ impl Fleet {
             permits: Semaphore::new(config.boot.permits()),
             events,
             pids: Mutex::default(),
+            pages: Mutex::default(),
         });
         let mut fleet = Self {
             shared,
@@ -207,7 +217,8 @@ impl Fleet {
                 tokio::spawn(live(Native { identity }, told))
             }
             DeviceBody::Emulated(board) => {
-                let emulator = emulators[&board.name].command.clone();
+                let emulator = &emulators[&board.name];
+                let (emulator, plugin) = (emulator.command.clone(), emulator.plugin.clone());
                 let outlet = Outlet {
                     index,
                     client,
@@ -220,6 +231,7 @@ impl Fleet {
                     board,
                     tuning,
                     emulator,
+                    plugin,
                 };
                 tokio::spawn(live(device, told))
             }
@@ -435,6 +447,19 @@ impl Fleet {
     pub fn usage(&self, client: u32) -> Option<HostUsage> {
         let pid = self.shared.with_pids(|pids| pids.get(&client).copied())?;
         HostUsage::of(pid)
+    }
+
+    /// Instructions that an emulated device has executed in its training since it booted, by class; `None` where no
+    /// plugin counts them.
+    pub fn counts(&self, client: u32) -> Option<Counts> {
+        let pages = self.shared.pages.lock();
+        let pages = pages.unwrap_or_else(PoisonError::into_inner);
+        Counts::read(pages.get(&client)?).ok()
+    }
+
+    /// Tells if a debugger is connected to a device; `None` where none is let in.
+    pub fn is_debugged(&self) -> Option<bool> {
+        self.shared.doors.as_ref().map(Doors::is_debugged)
     }
 
     /// Turns of an emulated device at the processors of its host so far; `None` as of [`Fleet::usage`].

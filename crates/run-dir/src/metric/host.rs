@@ -3,7 +3,7 @@
 use super::{Folds, Kind, Metric, Source, Unit};
 use serde::{Deserialize, Serialize};
 
-use Folds::{Last, Max, Sum};
+use Folds::{Last, Max, Mean, Sum};
 use Source::{Host, Link, Model};
 use Unit::{Bytes, Count, Joules, Milliseconds, Seconds};
 
@@ -117,4 +117,16 @@ host_metrics! {
     radio_s: f64 = Metric::new("radio_s", Seconds, Link, Sum, "Time on the mesh")
         .doc("simulated time on the mesh since its last update, of all leaves together", "simulated")
         .head("mesh s");
+    /// Cycles of its training by the table of its core.
+    cycles: u64 = Metric::new("cycles", Count, Model, Mean, "Cycles")
+        .doc("cycles of the training by the table of the board's core (`profiles/cores`); with `--cost cycles`", "given the counts by class; see [cycles](#cycles)")
+        .head("M cycles").shown("millions", 1e6, 2);
+    /// Time of training and link on the part that the run is a twin of, in seconds.
+    twin_s: f64 = Metric::new("twin_s", Seconds, Model, Sum, "Time on the part")
+        .doc("time of training and link on the part of `--profile`", "an estimate; [calibration](calibration.md) says how far off")
+        .head("twin s*").shows_last();
+    /// Energy of that part's processor, in joules.
+    twin_j: f64 = Metric::new("twin_j", Joules, Model, Sum, "Energy on the part")
+        .doc("energy of that part's processor meanwhile", "an estimate, likewise")
+        .head("twin J*").shows_last();
 }

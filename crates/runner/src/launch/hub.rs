@@ -119,7 +119,8 @@ impl Hub {
         files.insert("config.toml".to_owned(), experiment.to_toml()?);
         let inputs = versions::of_devices(experiment)?;
         let partition = &experiment.partition;
-        let given = experiment.clusters().into_iter().map(|cluster| Given {
+        let nodes = experiment.edges.nodes(experiment.clients).into_iter();
+        let given = nodes.map(|node| node.cluster).map(|cluster| Given {
             sizes: cluster
                 .clone()
                 .map(|client| partition.indices(client as usize).len() as u32)

@@ -9,7 +9,7 @@ use super::part::{self, Sizes};
 use super::wire::{FromNode, FromRoot, receive, send};
 use super::world::World;
 use crate::background::Background;
-use crate::edges::{FOLDER as EDGES, Servers};
+use crate::edges::{self, Edges, FOLDER as EDGES};
 use crate::faults::FaultRunner;
 use crate::fleet::{self, FleetOptions};
 use crate::observer::Observer;
@@ -412,14 +412,18 @@ impl Part {
         let address = listener.local_addr().context("the edge has no address")?;
         let folder = Dir::make(&self.folder.join(EDGES))?;
         let events = EventLog::new(folder.append(&format!("{}.jsonl", self.number))?);
+        let mut places = experiment.edges.nodes(experiment.clients).into_iter();
+        let place = places.nth(self.number as usize);
+        let place = place.filter(|place| place.cluster == cluster);
+        let rounded = !experiment.edge_sums.is_exact();
         let setup = EdgeSetup {
-            number: self.number,
-            cluster,
-            clusters: Vec::new(),
             upstream: self.upstream,
             secret: Some(secret),
-            rounded: !experiment.edge_sums.is_exact(),
-            rounds: experiment.edge_rounds,
+            ..edges::setup(
+                &place.context("the cluster is not that of this node")?,
+                rounded,
+                experiment.edge_rounds,
+            )
         };
         let edge = Edge::new(
             experiment.aggregator(),
@@ -439,11 +443,13 @@ impl Part {
                 listener: tokio::net::TcpListener::from_std(self.orders)?,
                 sockets: outside.map(sockets),
             });
-        let (handle, servers) = (edge.handle(), Servers::one(address));
+        let handle = edge.handle();
+        let devices_join = Edges::none(&experiment, (&handle, address), &observer);
+        let devices_join = Arc::new(devices_join);
         let faults = Arc::new(FaultRunner::new(
             Arc::downgrade(&fleet),
             handle.clone(),
-            servers.clone(),
+            Arc::clone(&devices_join),
             &experiment,
             experiment.fault_plan()?,
         ));
@@ -456,7 +462,7 @@ impl Part {
         let work = async {
             tokio::select! {
                 ended = &mut running => (None, ended),
-                boot_s = boot(&fleet, &clients, &servers, &handle, &*observer) => {
+                boot_s = boot(&fleet, &clients, &devices_join, &handle, &*observer) => {
                     (Some(boot_s), running.await)
                 }
             }

@@ -1,7 +1,7 @@
 //! The root of a launch: it waits for its nodes, runs the aggregator, and says which of them are lost.
 
 use super::hub::{self, Go, Hub, NodeEvent};
-use crate::edges::Servers;
+use crate::edges::Edges;
 use crate::faults::FaultRunner;
 use crate::fleet;
 use crate::observer::{Begin, Observer};
@@ -154,12 +154,22 @@ impl Runner {
     }
 }
 
+/// Clients of each node.
+fn clusters(experiment: &Experiment) -> Vec<Range<u32>> {
+    let nodes = experiment.edges.nodes(experiment.clients).into_iter();
+    nodes.map(|node| node.cluster).collect()
+}
+
 /// Refuses what cannot be had on nodes.
 fn fits(experiment: &Experiment, nodes: u32) -> Result<(), Refusal> {
     let each = [
         (
-            experiment.edges != nodes,
+            clusters(experiment).len() != nodes as usize,
             "edges of its own: each node is one, leave `edges` out",
+        ),
+        (
+            experiment.edge_handover,
+            "edge_handover: a device is on its node",
         ),
         (
             !experiment.faults.is_empty(),
@@ -290,7 +300,7 @@ impl Root {
         let faults = FaultRunner::new(
             Weak::new(),
             aggregator.clone(),
-            Servers::one(address),
+            Arc::new(Edges::none(&experiment, (&aggregator, address), &observer)),
             &experiment,
             experiment.fault_plan()?,
         );
@@ -316,7 +326,7 @@ impl Root {
             mark: mark.clone(),
             gone,
         });
-        let clusters = experiment.clusters();
+        let clusters = clusters(&experiment);
         let told = Mutex::new(told);
         let hear = |told: &mut Told, rank, event| {
             hear(told, (rank, event), &clusters, &aggregator, &*observer);
@@ -478,7 +488,7 @@ fn introduction(experiment: &Experiment, told: &Told, history: &RunHistory) -> S
             experiment.num_params(),
         ),
     ];
-    let clusters = experiment.clusters();
+    let clusters = clusters(experiment);
     let each = told.ready.iter().zip(clusters);
     lines.extend(each.map(|((_, line), cluster)| {
         let last = cluster.end.saturating_sub(1);

@@ -9,7 +9,7 @@ use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 
 use super::net::{Network, SlotIndex};
-use crate::arch::{Disk, clock, counted_ns, interrupts, random};
+use crate::arch::{Disk, clock, counted_ns, interrupts, mark_begin, mark_end, random};
 use crate::driver::card::Card;
 use crate::{console, heap, stack};
 
@@ -47,17 +47,24 @@ impl GuestPort {
         }
     }
 
-    /// Does a step of training, and counts its instructions where they can be counted.
+    /// Does a step of training, and counts its instructions where they can be counted. Marks around it let a plugin
+    /// of QEMU count them by class.
     ///
     /// Interrupts wait meanwhile, some 2 ms, so that the count is of the step and of nothing else:
     /// the same in every run, whatever the network and the host do.
     pub fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R {
+        let marked = || {
+            mark_begin();
+            let result = step();
+            mark_end();
+            result
+        };
         let Some(shift) = self.instruction_shift else {
-            return step();
+            return marked();
         };
         interrupts::held_off(|| {
             let start = counted_ns(shift);
-            let result = step();
+            let result = marked();
             let end = counted_ns(shift);
             self.counted_ns += end
                 .zip(start)

@@ -1,9 +1,12 @@
-# Multiboot 0.6.96 entry: protected mode, flat segments, no paging, eax = magic, ebx = information.
+# PVH entry: protected mode, flat segments, no paging, ebx = boot information. QEMU loads the segments to their places;
+# of a Multiboot image each machine would keep a copy besides.
 
-.section .multiboot, "a"
+.section .note.pvh, "a", @note
 .align 4
-.set FLAGS, 0x00000003              # page-aligned modules, memory sizes
-.long 0x1BADB002, FLAGS, -(0x1BADB002 + FLAGS)
+.set XEN_ELFNOTE_PHYS32_ENTRY, 18
+.long 4, 4, XEN_ELFNOTE_PHYS32_ENTRY
+.asciz "Xen"
+.long _start
 
 .section .text._start, "ax"
 .global _start
@@ -11,9 +14,7 @@ _start:
     cli
     cld
     mov esp, offset __stack_top
-    mov edx, eax
 
-    # The loader has zeroed it already if it read the specification as we do.
     mov edi, offset __bss_start
     mov ecx, offset __bss_end
     sub ecx, edi
@@ -32,8 +33,7 @@ _start:
 
     # The chain of frames ends here. The stack is 16-byte aligned at the call, as the ABI asks.
     xor ebp, ebp
-    sub esp, 8
+    sub esp, 12
     push ebx
-    push edx
     call {start}
     ud2

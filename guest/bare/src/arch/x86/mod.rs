@@ -1,13 +1,13 @@
-//! QEMU's PCs with an i386 processor: `microvm` and `q35`, booted by Multiboot.
+//! QEMU's PCs with an i386 processor: `microvm` and `q35`, booted by PVH.
 
 pub mod clock;
 mod cpu;
 mod descriptors;
 mod exception;
 pub mod interrupts;
-mod multiboot;
 mod paging;
 mod pci;
+mod pvh;
 pub mod random;
 
 pub use cpu::{disable_interrupts, frame_pointer, timestamp};
@@ -24,7 +24,7 @@ pub use crate::driver::virtio::disk::Disk;
 pub use crate::driver::virtio::nic::Nic;
 use crate::fatal::Death;
 use crate::{console, heap};
-use multiboot::BootInformation;
+use pvh::BootInformation;
 
 global_asm!(include_str!("boot.s"), start = sym start);
 global_asm!(include_str!("memory.s"));
@@ -51,18 +51,18 @@ pub const CALL_BYTES: u32 = 1;
 /// QEMU's `isa-debug-exit` port: QEMU exits with `(value << 1) | 1`.
 const EXIT_PORT: u16 = 0xf4;
 
-/// Called by `boot.s` with what the boot loader left in `eax` and `ebx`.
+/// Called by `boot.s` with what the boot loader left in `ebx`.
 ///
 /// # Safety
 /// To be called once, on the firmware's stack, with nothing set up yet.
-unsafe extern "C" fn start(magic: u32, information: *const u32) -> ! {
+unsafe extern "C" fn start(information: *const u32) -> ! {
     console::init();
     // SAFETY: the caller's promise; each step is taken once, in the order that its own conditions
-    // ask for: the tables before what may fault or interrupt, the boot information before paging
-    // takes the guard that it lies in away, the heap before anything allocates.
+    // ask for: the tables before what may fault or interrupt, the boot information before anything else
+    // has its memory, the heap before anything allocates.
     let information = unsafe {
         descriptors::init();
-        let information = BootInformation::read(magic, information);
+        let information = BootInformation::read(information);
         paging::init();
         heap::init(information.memory_end);
         interrupts::init();

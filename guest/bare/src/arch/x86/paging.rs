@@ -31,7 +31,7 @@ pub fn directory_address() -> u32 {
 /// Fills the tables and turns paging on.
 ///
 /// # Safety
-/// To be called once, when the boot information has been read: it lies in the guard.
+/// To be called once.
 pub unsafe fn init() {
     assert!(
         image::heap_start() <= LARGE_PAGE_BYTES,

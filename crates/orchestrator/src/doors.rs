@@ -1,0 +1,100 @@
+//! Doors for debuggers: a socket for each emulated device, in a folder that is its owner's alone.
+//!
+//! A machine is given the socket and finds no file. It stands still while a debugger is connected, which the kernel tells
+//! ([`Doors::is_debugged`]), so that the clock of deadlines can stand still, too.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// Name of a client's socket.
+pub fn door_name(client: u32) -> String {
+    format!("{client}.sock")
+}
+
+/// Folder of the doors.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    path: PathBuf,
+    folder: File,
+}
+
+impl Doors {
+    /// Makes the folder.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            folder: File::open(path)?,
+        })
+    }
+
+    /// Door of a device, instead of the one before.
+    pub(crate) fn make(&self, client: u32) -> io::Result<UnixListener> {
+        let path = self.address(&door_name(client));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => UnixListener::bind(path),
+        }
+    }
+
+    /// Path of a socket, short enough for the address of one wherever the folder lies.
+    fn address(&self, name: &str) -> String {
+        format!("/proc/self/fd/{}/{name}", self.folder.as_raw_fd())
+    }
+
+    /// Tells if somebody has come through a door.
+    pub(crate) fn is_debugged(&self) -> bool {
+        let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        is_connected(&sockets, &self.address(""))
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        // Where it cannot be removed, sockets stay that lead nowhere.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Finds a connection to a socket with this beginning of its path in the kernel's table.
+fn is_connected(sockets: &str, beginning: &str) -> bool {
+    const CONNECTED: &str = "03";
+    sockets.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let state = fields.nth(5);
+        let path = fields.nth(1);
+        state == Some(CONNECTED) && path.is_some_and(|path| path.starts_with(beginning))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn who_comes_through_a_door_is_seen_and_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x".repeat(150)).join("gdb");
+        let doors = Doors::open(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let listener = doors.make(7).unwrap();
+        assert!(!doors.is_debugged());
+        let guest = UnixStream::connect(doors.address(&door_name(7))).unwrap();
+        let (served, _) = listener.accept().unwrap();
+        assert!(doors.is_debugged());
+        drop((guest, served));
+        assert!(!doors.is_debugged());
+        // A device that boots again has a new one.
+        drop(doors.make(7).unwrap());
+        drop(doors);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,30 @@
+//! The plugin of QEMU that counts instructions by class.
+
+use crate::{process, project};
+use anyhow::{Context, Result};
+use std::fs;
+
+/// Its place in the tree, where zfl looks for it.
+const PLACE: &str = "build/plugin/libtcg_cost.so";
+
+/// Builds the plugin and puts it where zfl looks for it.
+///
+/// # Errors
+/// If it does not build.
+pub fn build() -> Result<()> {
+    let mut cargo = project::cargo();
+    cargo.args(["build", "--release", "--locked", "-p", "tcg-cost"]);
+    process::run(&mut cargo).context("the plugin does not build")?;
+    let built = project::target_dir().join("release/libtcg_cost.so");
+    let place = project::root().join(PLACE);
+    // By rename: a QEMU that has loaded the one before keeps it.
+    let fresh = place.with_extension("new");
+    place
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::copy(&built, &fresh))
+        .and_then(|_| fs::rename(&fresh, &place))
+        .with_context(|| format!("cannot copy {} to {}", built.display(), place.display()))?;
+    println!("plugin: {PLACE}");
+    Ok(())
+}
