@@ -138,6 +138,9 @@ impl Machine {
         self.fail_place(client, || {
             "the device joined anew in the middle of the round".to_string()
         });
+        if self.clients.state(client) == Some(ClientState::Absent) {
+            self.wait_anew();
+        }
         self.clients.set(client, ClientState::Joined);
         self.clients.heard(client);
         self.advance();
@@ -276,6 +279,13 @@ impl Machine {
     /// Clients of a state that can be reached in this round, in order.
     pub fn reachable(&self, state: ClientState) -> impl Iterator<Item = u32> + '_ {
         let those = self.clients.in_state(state).iter().copied();
+        those.filter(|&client| !self.clients.is_away(client))
+    }
+
+    /// [`Machine::reachable`], from a client on, and then those before it.
+    pub fn reachable_from(&self, state: ClientState, from: u32) -> impl Iterator<Item = u32> + '_ {
+        let all = self.clients.in_state(state);
+        let those = all.range(from..).chain(all.range(..from)).copied();
         those.filter(|&client| !self.clients.is_away(client))
     }
 

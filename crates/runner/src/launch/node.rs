@@ -214,7 +214,7 @@ impl Node {
                 cores()
             )
         })?;
-        let plan = fleet::probe(experiment, &fleet)?;
+        let plan = fleet::probe(experiment, &fleet, &options)?;
         let needed: u64 = fleet.devices.iter().map(needed_bytes).sum();
         let granted = grant::memory().unwrap_or(u64::MAX);
         require(task.oversubscribe || needed <= granted, || {
