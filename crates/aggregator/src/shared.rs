@@ -272,11 +272,7 @@ impl Shared {
 
     /// Adds bytes that went over a client's connections.
     pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
-        let mut state = lock(&self.state);
-        if let Some(client) = state.roster.get_mut(id) {
-            client.bytes_up += up;
-            client.bytes_down += down;
-        }
+        lock(&self.state).roster.count(id, up, down);
     }
 
     /// Notes that something came from a client: it is there.
@@ -344,6 +340,7 @@ impl Shared {
                     machine.reboots(now_us, client, &why);
                 }
                 state.edges.remove(&id);
+                state.lost_edges.remove(&id);
                 return Ok(id);
             }
             machine.joined(now_us, id);

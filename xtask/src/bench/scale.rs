@@ -21,7 +21,7 @@ const QUICK_NATIVES: [u32; 2] = [10, 20];
 const EMULATED: &str = "--body bare --examples 60 --epochs 1 --rounds 4";
 
 /// A cohort of 100, however many there are.
-const NATIVE: &str = "--body native --examples 60 --epochs 1 --rounds 20";
+const NATIVE: &str = "--body native --partition overlapping --examples 60 --epochs 1 --rounds 20";
 
 /// Runs all of them.
 ///
