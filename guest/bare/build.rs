@@ -18,7 +18,7 @@ fn main() {
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86") {
         println!("cargo::rustc-link-arg-bins=--build-id=none");
         script("src/arch/x86/link.ld");
-    } else if env::var_os("CARGO_FEATURE_FIRMWARE").is_some() {
+    } else if ["FIRMWARE", "BENCH"].map(|name| env::var_os(format!("CARGO_FEATURE_{name}"))) != [None, None] {
         microcontroller();
     }
 }

@@ -38,7 +38,7 @@ mod spec;
 mod storage;
 mod sys;
 
-pub use doors::door_name;
+pub use doors::{LOCK, door_name};
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
 pub use fl_client::storage::{Owner, octets as storage_octets};

@@ -3,7 +3,9 @@
 use crate::runs;
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,6 +46,10 @@ pub fn gdb(args: &GdbArgs, root: &Root) -> Result<u8> {
             run.display()
         )
     })?;
+    // gdb has it until it ends: the run's deadlines stand still meanwhile.
+    let lock = File::open(folder.join(zfl_orchestrator::LOCK))?;
+    lock.lock_shared()?;
+    fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let board = root.board(&board_of(&run, client)?)?;
     let image = std::path::absolute(&board.kernel.image)?;
     let error = Command::new(DEBUGGER)
