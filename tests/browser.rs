@@ -435,7 +435,8 @@ fn aggregator() -> zfl_aggregator::Config {
         encoding_up: fl_proto::codec::Encoding::default(),
         encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
-        clusters: Vec::new(),
+        clusters: Default::default(),
+        edge_rounds: 1,
     }
 }
 

@@ -31,7 +31,7 @@ fn flat_and_hierarchical_models_are_equal_to_the_bit() {
             "int8",
         ],
     ];
-    for (algorithm, edges) in algorithms.into_iter().zip(["3", "1", "2", "7"]) {
+    for (algorithm, edges) in algorithms.into_iter().zip(["3x2", "1", "2x2", "7"]) {
         let flat = Run::succeeds(&small(algorithm));
         let edges = ["--edges", edges];
         let run = Run::succeeds(&small(&[algorithm, &edges].concat()));
@@ -62,6 +62,54 @@ fn the_root_of_three_edges_moves_a_third_of_the_bytes_at_most_and_knows_every_de
     );
 }
 
+/// A run of six devices whose edges, or whose devices, have this trouble.
+fn with_faults(faults: &str, more: &[&str]) -> Run {
+    let folder = support::folder();
+    let file = folder.path().join("faults.toml");
+    fs::write(&file, faults).unwrap();
+    let six = ["--clients", "6", "--rounds", "4", "--ready-deadline", "30"];
+    let more = [&["--dashboard", "off"], more].concat();
+    let file = file.to_str().unwrap();
+    Run::succeeds(&[&[file][..], &SMALL, &six, &more].concat())
+}
+
+/// Rounds and clients of the updates that are missing.
+fn missed(run: &Run) -> Vec<(u64, u64)> {
+    let number = |of: &Value, name: &str| of[name].as_u64().unwrap();
+    let all = run.failures("no_update").into_iter();
+    all.map(|one| (number(&one, "round"), number(&one, "client")))
+        .collect()
+}
+
+#[test]
+fn a_lost_edge_costs_its_cluster_one_round_and_comes_back_or_its_devices_go_to_another() {
+    let crash = |client: u32| {
+        let place = format!("round = 2\nclient = {client}");
+        format!("[[faults.schedule]]\n{place}\nfault = \"crash\"\nreboot = true\n")
+    };
+    let flat = |clients: [u32; 2]| with_faults(&clients.map(crash).concat(), &[]).model();
+    let lost = |edge: u32| format!("[[faults.edges]]\nround = 2\nedge = {edge}\n");
+    let back = |edge: u32| lost(edge) + "reboot = true\n";
+    let cases: [(String, &[&str], &str); 3] = [
+        (back(1), &["--edges", "3"], "edge_back"),
+        (lost(1), &["--edges", "3", "--edge-handover"], "edge_given"),
+        // Edges below it find it again.
+        (back(1), &["--edges", "3x2"], "edge_back"),
+    ];
+    let flat = flat([2, 3]);
+    for (faults, more, event) in cases {
+        let run = with_faults(&faults, more);
+        let all = run.events();
+        assert!(all.iter().any(|one| one["what"] == event), "{more:?}");
+        assert_eq!(missed(&run), [(2, 2), (2, 3)], "{more:?}");
+        assert_eq!(run.results(), [0, 6, 4, 6, 6], "{more:?}");
+        assert_eq!(run.model(), flat, "{more:?}");
+    }
+    // Else its devices are lost with it.
+    let run = with_faults(&lost(1), &["--edges", "3"]);
+    assert_eq!(run.results(), [0, 6, 4, 4, 4]);
+}
+
 #[test]
 fn rounded_means_and_rounds_of_a_cluster_make_a_model_of_their_own_that_repeats() {
     let flat = Run::succeeds(&small(&[])).model();
@@ -88,7 +136,9 @@ fn what_an_edge_cannot_do_is_refused_before_a_folder_is_made() {
             "--over-commit",
         ),
     ];
-    for (flags, why) in cases {
+    let handover: (&[&str], &str) = (&["--edge-handover"], "--edge-handover gives");
+    let cases = cases.map(|case| (&edges, case));
+    for (edges, (flags, why)) in cases.into_iter().chain([(&["--edges", "2x2"], handover)]) {
         let said = finish(zfl().arg("run").args(small(&[&edges[..], flags].concat())));
         assert_eq!(said.status, Some(2), "{flags:?}: {}", said.err);
         assert!(said.err.contains(why), "{flags:?}: {}", said.err);

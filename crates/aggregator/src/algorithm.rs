@@ -41,7 +41,7 @@ impl KeptByClient {
         lock(&self.of).get(&client).map_or(0, |state| state.round)
     }
 
-    fn insert(&self, client: u32, state: KeptVectors) {
+    pub(crate) fn insert(&self, client: u32, state: KeptVectors) {
         lock(&self.of).insert(client, Arc::new(state));
     }
 
@@ -55,12 +55,14 @@ impl KeptByClient {
         lock(&self.proposed).get(&edge).cloned().unwrap_or_default()
     }
 
-    /// Keeps what was proposed for an edge.
-    pub(crate) fn take_proposed(&self, edge: u32) {
+    /// Keeps what was proposed for an edge; returns whose it is.
+    pub(crate) fn take_proposed(&self, edge: u32) -> Vec<u32> {
         let kept = lock(&self.proposed).remove(&edge).unwrap_or_default();
+        let clients = kept.keys().copied().collect();
         for (client, state) in kept {
             self.insert(client, state);
         }
+        clients
     }
 
     fn all(&self) -> Vec<(u32, Arc<KeptVectors>)> {

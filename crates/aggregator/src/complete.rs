@@ -58,6 +58,7 @@ impl Rounds {
             .shared
             .look(|state| self.ledger.next(record.round, &state.roster));
         self.run_dir.traffic(&traffic)?;
+        let levels = self.shared.config.levels().of(&traffic);
         let own = || traffic.iter().filter(|row| self.is_own(row));
         let record = RoundRecord {
             bytes_up: own().map(|row| row.bytes_up).sum(),
@@ -65,6 +66,7 @@ impl Rounds {
             round_s: self.round_began.0.elapsed().as_secs_f64(),
             elapsed_s: self.shared.log.elapsed_s(),
             rejected: self.shared.look(|state| state.rejected) - self.round_began.1,
+            levels,
             ..record
         };
         self.finish_round(record, &records).await
@@ -260,13 +262,17 @@ impl Rounds {
 
     /// True for bytes that went over the aggregator's own connections, not those of an edge.
     pub(crate) fn is_own(&self, row: &Traffic) -> bool {
-        self.shared.config.edge_of(row.client).is_none()
+        let shared = &self.shared;
+        match row.client < shared.config.clients {
+            true => shared.edge_of(row.client).is_none(),
+            false => shared.cluster(row.client).is_some(),
+        }
     }
 
     /// Updates that are not in the model, with one of each client in the place of the sums of an edge.
     fn each_client(&self, unused: &[UnusedUpdate], records: &[ClientRecord]) -> Vec<UnusedUpdate> {
         let each = unused.iter().flat_map(|one| {
-            let Some(cluster) = self.shared.config.cluster(one.client) else {
+            let Some(cluster) = self.shared.cluster(one.client) else {
                 return vec![one.clone()];
             };
             let those = records

@@ -1,7 +1,6 @@
 //! The experiment, as far as the aggregator goes.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use fl_algo::{
@@ -16,6 +15,7 @@ use fl_rng::derive_seed;
 use fl_round::{EvaluationPolicy, Order, Policy, Selection, StartPolicy, Stragglers};
 use serde::{Deserialize, Serialize};
 
+use crate::clusters::Clusters;
 use crate::evaluation::Evaluation;
 use crate::local::{LocalOptimizer, PartialWork};
 use crate::privacy::Privacy;
@@ -122,7 +122,9 @@ pub struct Config {
     /// Evaluation of new models on devices, if there is any.
     pub evaluation: Option<Evaluation>,
     /// Clusters of clients, each behind an edge; none if all devices join here.
-    pub clusters: Vec<Range<u32>>,
+    pub clusters: Clusters,
+    /// Rounds of the edges that devices join for one of this aggregator.
+    pub edge_rounds: u32,
 }
 
 /// Hyper-parameters of a client that differ from those of the experiment.
@@ -405,18 +407,6 @@ impl Config {
     pub(crate) fn remembers(&self) -> bool {
         let is_uniform = self.selection.selector.name() == Selection::default().selector.name();
         self.order == Order::Simulated || !is_uniform
-    }
-
-    /// ID of the edge of a client; none if it joins here.
-    pub(crate) fn edge_of(&self, client: u32) -> Option<u32> {
-        let at = self.clusters.iter().position(|one| one.contains(&client))?;
-        Some(self.clients + at as u32)
-    }
-
-    /// Clients of the edge with this ID, if it is one.
-    pub(crate) fn cluster(&self, id: u32) -> Option<Range<u32>> {
-        let at = id.checked_sub(self.clients)?;
-        self.clusters.get(at as usize).cloned()
     }
 
     /// The control message that starts a round on one client.

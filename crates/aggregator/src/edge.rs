@@ -35,7 +35,7 @@ use crate::algorithm::{KeptByClient, kept_of};
 use crate::broadcast::{Broadcast, Form};
 use crate::config::{Config, Weighting};
 use crate::device::Devices;
-use crate::edge_memory::{self, Keep};
+use crate::edge_memory::{self, Keep, Kept};
 use crate::edges::EdgeStart;
 use crate::entry::Entry;
 use crate::local::PartialWork;
@@ -165,15 +165,13 @@ impl Edge {
         })
     }
 
-    /// Keeps where its devices are, and goes on with those of before.
+    /// Keeps what it has to remember, and goes on with that of before.
     ///
     /// # Errors
     /// If what was kept is no such memory.
-    pub fn with_memory(mut self, before: Option<&[u8]>, keep: Keep) -> Result<Self> {
-        if let Some(before) = before {
-            let recalled = edge_memory::recall(&self.shared, before);
-            recalled.context("the devices that this edge had")?;
-        }
+    pub fn with_memory(mut self, before: &Kept, keep: Keep) -> Result<Self> {
+        let recalled = edge_memory::recall(&self.shared, before);
+        recalled.context("the memory of this edge")?;
         self.keep = Some(keep);
         Ok(self)
     }
@@ -204,7 +202,9 @@ impl Edge {
     pub async fn run(mut self, listener: TcpListener) -> Result<()> {
         let port = listener.local_addr().context("no address")?.port();
         let (over, serve_until) = oneshot::channel();
-        let serving = tokio::spawn(serve(
+        // Whoever ends this ends all of it.
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(
             listener.into(),
             self.shared.clone(),
             self.limits,
@@ -217,7 +217,7 @@ impl Edge {
             let (shared, devices) = (self.shared.clone(), self.devices.clone());
             asking.spawn(probe::progress(shared, devices, interval));
         }
-        if let Some(keep) = self.keep.take() {
+        if let Some(keep) = self.keep.clone() {
             asking.spawn(edge_memory::keep(self.shared.clone(), keep));
         }
         let ended = self.join_and_run(port, &mut asking).await;
@@ -225,7 +225,7 @@ impl Edge {
         self.shared.with(|state, _| state.machine.end());
         self.say_goodbye().await;
         drop(over);
-        let _ = serving.await;
+        serving.join_next().await;
         ended
     }
 
@@ -238,8 +238,8 @@ impl Edge {
         let (shared, upstream) = (self.shared.clone(), self.upstream.clone());
         let work = async {
             join(&shared, &upstream, port).await?;
-            let reporting = report(shared.clone(), upstream.clone(), self.changed.clone(), port);
-            asking.spawn(reporting);
+            let changed = self.changed.clone();
+            asking.spawn(report(shared, upstream, changed, port, self.setup.level));
             self.rounds().await
         };
         tokio::select! {
@@ -283,6 +283,8 @@ impl Edge {
     /// Waits for an order, unless more rounds are to be run for the last, and begins a round on its cohort.
     async fn begin_round(&mut self) -> Result<()> {
         if self.current.is_none() {
+            // Who was not of the last cohort may have joined since, and is asked.
+            self.shared.with(|state, _| state.machine.all_are_back());
             let order = self.next_order().await?;
             let numbers = self.shared.config.sections(Way::Up);
             let mirrored = numbers.filter(|spec| spec.name != MODEL);
@@ -385,7 +387,7 @@ impl Edge {
         };
         let Start { client, round, .. } = start;
         let config = &self.shared.config;
-        if config.edge_of(client).is_some() {
+        if self.shared.edge_of(client).is_some() {
             let edge = EdgeStart {
                 shared: &self.shared,
                 devices: &self.devices,
@@ -519,9 +521,8 @@ impl Edge {
     async fn send(&mut self, current: Current) -> Result<()> {
         let round = current.order.start.round;
         let (bytes, now) = self.bytes();
-        let report = self
-            .shared
-            .look(|state| cluster_report(state, &self.setup.cluster));
+        let cluster = self.orders()?.cluster();
+        let report = self.shared.look(|state| cluster_report(state, &cluster));
         let Current {
             order,
             counted,
@@ -557,18 +558,22 @@ impl Edge {
         if taken {
             self.told = now;
             if !self.shares_kept {
-                self.shared.states.take_proposed(self.upstream.id);
+                let clients = self.shared.states.take_proposed(self.upstream.id);
+                if let Some(keep) = self.keep.clone() {
+                    let shared = self.shared.clone();
+                    let kept = move || edge_memory::keep_vectors(&shared, &clients, &keep);
+                    spawn_blocking(kept).await?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Bytes of each client that have not been told, and of all time.
+    /// Bytes of each client and edge below that have not been told, and of all time.
     fn bytes(&self) -> (BytesByClient, BytesByClient) {
         let now: BytesByClient = self.shared.look(|state| {
-            let clients = self.setup.cluster.clone();
-            clients
-                .filter_map(|id| Some((id, state.roster.bytes(id)?)))
+            let all = state.roster.iter();
+            all.map(|(id, one)| (id, (one.bytes_up, one.bytes_down)))
                 .collect()
         });
         let news = now.iter().filter_map(|(id, (up, down))| {

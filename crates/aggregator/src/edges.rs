@@ -56,8 +56,8 @@ pub(crate) struct EdgeOrder {
 /// Greatest length of the sums of an edge.
 pub(crate) fn longest_sums(config: &Config) -> usize {
     let numbers: usize = config.sections(Way::Up).map(|section| section.count).sum();
-    let clients = config.clusters.iter().map(ExactSizeIterator::len).max();
-    let control = clients.unwrap_or(0).saturating_mul(CONTROL_PER_CLIENT);
+    // Any edge may be given the clients of another.
+    let control = (config.clients as usize).saturating_mul(CONTROL_PER_CLIENT);
     let sums = numbers.saturating_mul(MOST_OF_A_NUMBER + 1);
     sums.saturating_add(control)
         .saturating_add(MOST_OF_THE_REST)
@@ -70,13 +70,13 @@ pub(crate) fn longest_sums(config: &Config) -> usize {
 pub(crate) fn check(shared: &Shared, query: &Query) -> Result<(), String> {
     let config = &shared.config;
     if let (Some(orders), Some(wish)) = (shared.orders.get(), query.client)
-        && !orders.cluster.contains(&wish)
-        && config.cluster(wish).is_none()
+        && !orders.cluster().contains(&wish)
+        && shared.cluster(wish).is_none()
     {
-        let Range { start, end } = orders.cluster;
+        let Range { start, end } = orders.cluster();
         return Err(format!(
             "client {wish} is not behind this edge, which has {start} to {}",
-            end - 1
+            end.saturating_sub(1)
         ));
     }
     if config.clusters.is_empty() {
@@ -85,7 +85,7 @@ pub(crate) fn check(shared: &Shared, query: &Query) -> Result<(), String> {
     let Some(wish) = query.client else {
         return Err("only edges join here, each with the ID that it was given".to_owned());
     };
-    match config.edge_of(wish) {
+    match shared.edge_of(wish) {
         Some(edge) => Err(format!(
             "client {wish} is behind edge {}: it joins there",
             edge - config.clients
@@ -118,7 +118,10 @@ impl EdgeStart<'_> {
     pub fn send(&self, start: Start, starts: &mut JoinSet<()>) -> Result<()> {
         let Start { client, round, .. } = start;
         let config = &self.shared.config;
-        let edge = config.edge_of(client).context("the client has no edge")?;
+        let edge = self
+            .shared
+            .edge_of(client)
+            .context("the client has no edge")?;
         let token = self.shared.with(|state, _| {
             let order = state.edges.entry(edge).or_default();
             if order.round != round {
@@ -133,7 +136,7 @@ impl EdgeStart<'_> {
             order.token.clone().filter(|_| is_first)
         });
         let Some(token) = token else { return Ok(()) };
-        let cohort = self.cohort_of(&config.cluster(edge).unwrap_or_default());
+        let cohort = self.cohort_of(&self.shared.cluster(edge).unwrap_or_default());
         let order = self.broadcast.with(&Outgoing {
             name: COHORT,
             codec: &F32,
@@ -217,7 +220,7 @@ pub(crate) async fn report(State(shared): State<Arc<Shared>>, request: Request) 
     };
     let most = longest_sums(&shared.config);
     let taken = async {
-        let cluster = shared.config.cluster(edge).ok_or("no edge has this ID")?;
+        let cluster = shared.cluster(edge).ok_or("no edge has this ID")?;
         let body = Limited::new(body, most).collect().await;
         let body = body.map_err(|_| "the report is too long, or broken off")?;
         let report: ClusterReport = serde_json::from_slice(&body.to_bytes())
@@ -294,7 +297,7 @@ pub(crate) fn take_sums(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<(), Refusal> {
-    let cluster = shared.config.cluster(edge).unwrap_or_default();
+    let cluster = shared.cluster(edge).unwrap_or_default();
     let media_type = headers.get(header::CONTENT_TYPE);
     if media_type.is_none_or(|own| own != PARTIAL_SUMS) {
         let why = format!("an edge sends {PARTIAL_SUMS}");
@@ -463,6 +466,9 @@ fn place(
             (record, measured)
         })
         .collect();
+    // Bytes of edges further down come by this one; those of its own edges the aggregator counts itself.
+    let is_edge = |id: u32| id >= shared.config.clients && shared.cluster(id).is_none();
+    let is_below = |id: u32| cluster.contains(&id) || is_edge(id);
     shared.with(|state, now_us| {
         let order = state.edges.get(&edge);
         let asked = order.filter(|order| order.round == round && order.token == Some(token));
@@ -479,11 +485,7 @@ fn place(
             tokens.insert(one.client, token);
         }
         for (client, (up, down)) in bytes {
-            if let Some(client) = state
-                .roster
-                .get_mut(client)
-                .filter(|_| cluster.contains(&client))
-            {
+            if let Some(client) = state.roster.get_mut(client).filter(|_| is_below(client)) {
                 client.bytes_up = client.bytes_up.saturating_add(up);
                 client.bytes_down = client.bytes_down.saturating_add(down);
             }

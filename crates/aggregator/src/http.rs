@@ -158,7 +158,7 @@ async fn results(
             off_the_workers({
                 let shared = shared.clone();
                 move || {
-                    if shared.config.cluster(id).is_some() {
+                    if shared.cluster(id).is_some() {
                         return edges::take_sums(&shared, id, &headers, &body);
                     }
                     let evaluation = take_evaluation(&shared, id, &headers, &body);

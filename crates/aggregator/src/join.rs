@@ -129,7 +129,7 @@ fn welcome(shared: &Shared, id: u32) -> Welcome {
     Welcome {
         protocol: fl_proto::PROTOCOL_VERSION,
         id,
-        num_examples: match shared.config.cluster(id) {
+        num_examples: match shared.cluster(id) {
             Some(cluster) => cluster.map(|client| shared.num_examples(client)).sum(),
             None => shared.num_examples(id),
         },

@@ -131,7 +131,7 @@ impl Rounds {
                     self.shared
                         .with(|state, now_us| state.machine.start(now_us));
                 }
-                Action::Start(start) if self.shared.config.edge_of(start.client).is_some() => {
+                Action::Start(start) if self.shared.edge_of(start.client).is_some() => {
                     self.start_edge(start, &broadcast)?;
                 }
                 Action::Start(start) => {

@@ -16,8 +16,8 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 use zfl_http_server::Limits;
 use zfl_run_dir::{
-    ClientFailure, ClientRecord, Event, FleetRecord, OnDevices, Record, Resumed, RoundPhase,
-    RoundRecord, RunDir, TrainingSummary, model_sha256,
+    ClientFailure, ClientRecord, Event, FleetRecord, LevelRecord, OnDevices, Record, Resumed,
+    RoundPhase, RoundRecord, RunDir, TrainingSummary, model_sha256,
 };
 
 use crate::algorithm::{KeptByClient, RunningAlgorithm};
@@ -49,9 +49,12 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
-    /// Clusters, and the edges in this process that have them.
-    below: Vec<(Range<u32>, Handle)>,
+    /// Edges in this process.
+    below: Arc<Mutex<Below>>,
 }
+
+/// Clusters, and the edges that have them.
+type Below = Vec<(Range<u32>, Handle)>;
 
 impl Server {
     /// A server for an experiment.
@@ -266,6 +269,7 @@ impl Server {
             final_loss: table.last().and_then(|record| record.test_loss),
             best_accuracy: best,
             on_devices: OnDevices::of(table).map(Box::new),
+            levels: LevelRecord::totals(table),
             epsilon: table
                 .last()
                 .and_then(|record| record.metrics.get("epsilon").copied()),
@@ -282,24 +286,59 @@ impl Server {
 
 impl Handle {
     pub(crate) fn of(shared: Arc<Shared>) -> Self {
-        let below = Vec::new();
+        let below = Arc::default();
         Self { shared, below }
     }
 
-    /// Tells these edges what is of their clusters.
-    #[must_use]
-    pub fn with_edges(mut self, edges: Vec<(Range<u32>, Self)>) -> Self {
-        self.below = edges;
-        self
+    /// Tells these edges from now on what is of their clusters.
+    pub fn set_edges(&self, edges: Vec<(Range<u32>, Self)>) {
+        *lock(&self.below) = edges;
     }
 
     /// The aggregator that a client joins.
-    fn of_client(&self, client: u32) -> &Shared {
-        let below = self
-            .below
-            .iter()
-            .find(|(cluster, _)| cluster.contains(&client));
-        below.map_or(&self.shared, |(_, edge)| edge.of_client(client))
+    fn of_client(&self, client: u32) -> Arc<Shared> {
+        let edge = {
+            let below = lock(&self.below);
+            let those = below.iter().find(|(cluster, _)| cluster.contains(&client));
+            those.map(|(_, edge)| edge.clone())
+        };
+        edge.map_or_else(|| self.shared.clone(), |edge| edge.of_client(client))
+    }
+
+    /// Tells that the edge of these clients is gone: no round of now waits for them. The next does if it comes back.
+    pub fn edge_lost(&self, cluster: Range<u32>, reason: &str, comes_back: bool) {
+        self.shared.with(|state, now_us| {
+            for client in cluster {
+                if state.machine.state(client) == Some(ClientState::Lost) {
+                    continue;
+                }
+                match comes_back {
+                    true => state.machine.reboots(now_us, client, reason),
+                    false => state.machine.lost(now_us, client, reason),
+                }
+            }
+        });
+    }
+
+    /// Clients that are lost for good, and why.
+    pub fn gone(&self) -> BTreeMap<u32, String> {
+        self.shared.look(|state| state.gone.clone())
+    }
+
+    /// Deals the clients of this aggregator out to its edges anew, each of which has to be told, too.
+    pub fn deal(&self, clusters: Vec<Range<u32>>) {
+        self.shared.deal(clusters);
+    }
+
+    /// Gives an edge these clients instead of its own.
+    pub fn give(&self, cluster: Range<u32>, entry: Entry) {
+        let Some(orders) = self.shared.orders.get() else {
+            return;
+        };
+        self.shared.with(|state, _| {
+            orders.give(cluster);
+            state.roster.entry = entry;
+        });
     }
 
     /// Everything that happens from now on.
@@ -333,7 +372,8 @@ impl Handle {
         let own: Vec<_> = self
             .shared
             .look(|state| state.machine.silent(now_us).map(silent).collect());
-        let below = self.below.iter().flat_map(|(_, edge)| edge.silent());
+        let below = lock(&self.below).clone();
+        let below = below.iter().flat_map(|(_, edge)| edge.silent());
         own.into_iter().chain(below).collect()
     }
 

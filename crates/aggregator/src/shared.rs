@@ -22,6 +22,7 @@ use zfl_run_dir::{ClientRecord, Event, RoundPhase, time_decided};
 
 use crate::algorithm::KeptByClient;
 use crate::changes::Bases;
+use crate::clusters::Clusters;
 use crate::config::Config;
 use crate::evaluate::evaluate_chunk;
 use crate::hooks::RoundHooks;
@@ -70,6 +71,8 @@ pub struct Shared {
     pub(crate) time_decided: Mutex<Vec<String>>,
     /// Connections by which an update came, and its answer goes.
     pub(crate) answering: watch::Sender<u32>,
+    /// Clusters as they are dealt out now.
+    pub(crate) clusters: Mutex<Clusters>,
     /// Orders from above, if this is an edge.
     pub(crate) orders: OnceLock<crate::upstream::Orders>,
 }
@@ -106,12 +109,14 @@ impl Shared {
         let machine = machine.with_selection(config.selection, of_clients);
         let state = State::new(
             machine,
-            Roster::new(config.clients, config.clusters.len() as u32),
+            Roster::new(config.clients, config.clusters.edges),
             config.remembers(),
         );
         let (work, actions) = mpsc::unbounded_channel();
         let (wake, woken) = watch::channel(None);
+        let clusters = Mutex::new(config.clusters.clone());
         let shared = Self {
+            clusters,
             hooks: OnceLock::new(),
             lines: OnceLock::new(),
             config,
@@ -332,7 +337,7 @@ impl Shared {
             let machine = &mut state.machine;
             let standing = |id| standing(machine, id, now_us, gone);
             let (id, again) = state.roster.join(wish, newcomer, standing)?;
-            if let Some(cluster) = self.config.cluster(id) {
+            if let Some(cluster) = self.cluster(id) {
                 let address = newcomer.address;
                 for client in cluster {
                     let why = format!("its edge joined anew from {address}");

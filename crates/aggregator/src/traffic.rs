@@ -259,7 +259,8 @@ pub(crate) mod tests {
             encoding_up: fl_proto::codec::Encoding::default(),
             encoding_down: fl_proto::codec::Encoding::default(),
             evaluation: None,
-            clusters: Vec::new(),
+            clusters: Default::default(),
+            edge_rounds: 1,
         };
         let partition = fl_data::iid(train.len(), &[train.len()], 7).unwrap();
         let events = zfl_run_dir::EventLog::new(tempfile::tempfile().unwrap()).unwrap();

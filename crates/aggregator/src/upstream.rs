@@ -60,7 +60,7 @@ pub(crate) struct Orders {
     pub word: Word,
     /// ID of the edge above.
     pub id: u32,
-    pub cluster: Range<u32>,
+    cluster: Mutex<Range<u32>>,
     /// The last order.
     pub order: watch::Sender<Option<Arc<Order>>>,
     pub state: Mutex<DeviceState>,
@@ -72,11 +72,21 @@ impl Orders {
         Self {
             word: Word::random(rand::random()),
             id,
-            cluster,
+            cluster: Mutex::new(cluster),
             order: watch::Sender::new(None),
             state: Mutex::new(DeviceState::Ready),
             stop: watch::Sender::new(false),
         }
+    }
+
+    /// Clients of the edge as they are now.
+    pub fn cluster(&self) -> Range<u32> {
+        lock(&self.cluster).clone()
+    }
+
+    /// Gives the edge other clients.
+    pub fn give(&self, cluster: Range<u32>) {
+        *lock(&self.cluster) = cluster;
     }
 
     pub fn set(&self, state: DeviceState) {
@@ -217,7 +227,8 @@ fn order(config: &Config, orders: &Orders, body: &[u8]) -> Result<Order, String>
     {
         return Err(format!("section {} is missing", own.name));
     }
-    let cohort = cohort_of(&cohort, &orders.cluster).ok_or("the cohort is not of this cluster")?;
+    let cohort =
+        cohort_of(&cohort, &orders.cluster()).ok_or("the cohort is not of this cluster")?;
     Ok(Order {
         start,
         cohort,

@@ -9,14 +9,14 @@ use support::post;
 use support::{Device, Run, config, data, partition};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use zfl_aggregator::{Config, Edge, EdgeSetup, Event, bind};
+use zfl_aggregator::{Config, Edge, EdgeSetup, Event, Kept, bind};
 use zfl_run_dir::EventLog;
 
 const CLUSTERS: [Range<u32>; 2] = [0..2, 2..4];
 
 fn clustered(rounds: u32) -> Config {
     Config {
-        clusters: CLUSTERS.to_vec(),
+        clusters: CLUSTERS.to_vec().into(),
         ..config(4, rounds)
     }
 }
@@ -24,15 +24,16 @@ fn clustered(rounds: u32) -> Config {
 /// An edge of a run, and what it keeps.
 struct Below {
     address: SocketAddr,
-    memory: Arc<Mutex<Vec<u8>>>,
+    memory: Arc<Mutex<Kept>>,
     task: JoinHandle<()>,
 }
 
 async fn edge(root: SocketAddr, number: u32, rounds: u32, before: Option<Below>) -> Below {
     let setup = EdgeSetup {
         number,
+        level: 1,
         cluster: CLUSTERS[number as usize].clone(),
-        clusters: Vec::new(),
+        clusters: Default::default(),
         upstream: root,
         secret: None,
         rounded: false,
@@ -40,11 +41,17 @@ async fn edge(root: SocketAddr, number: u32, rounds: u32, before: Option<Below>)
     };
     let events = EventLog::new(tempfile::tempfile().unwrap()).unwrap();
     let edge = Edge::new(clustered(rounds), data().train, partition(4), events, setup).unwrap();
-    let memory = Arc::<Mutex<Vec<u8>>>::default();
+    let memory = Arc::<Mutex<Kept>>::default();
     let kept = memory.clone();
-    let keep = Arc::new(move |bytes: &[u8]| *kept.lock().unwrap() = bytes.to_vec());
+    let keep = Arc::new(move |name: &str, bytes: &[u8]| {
+        let kept = &mut *kept.lock().unwrap();
+        kept.insert(name.to_owned(), bytes.to_vec());
+    });
     let (listener, known) = match before {
-        None => (bind(([127, 0, 0, 1], 0).into()).await.unwrap(), None),
+        None => {
+            let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+            (listener, Kept::new())
+        }
         Some(before) => {
             before.task.abort();
             let _ = before.task.await;
@@ -56,10 +63,10 @@ async fn edge(root: SocketAddr, number: u32, rounds: u32, before: Option<Below>)
                 }
             };
             let known = before.memory.lock().unwrap().clone();
-            (listener, Some(known))
+            (listener, known)
         }
     };
-    let edge = edge.with_memory(known.as_deref(), keep).unwrap();
+    let edge = edge.with_memory(&known, keep).unwrap();
     let address = listener.local_addr().unwrap();
     let task = tokio::spawn(async move { edge.run(listener).await.unwrap() });
     Below {

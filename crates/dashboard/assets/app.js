@@ -4,6 +4,7 @@ import { bytes, count, el, figures, fixed, joules, mips, percent, printable, sec
 import * as charts from "./charts.js";
 import * as faults from "./faults.js";
 import * as fleet from "./fleet.js";
+import * as tree from "./tree.js";
 import * as evaluation from "./evaluation.js";
 import * as control from "./control.js";
 
@@ -36,6 +37,7 @@ const NEWS = {
     const isNews = run.info?.state !== info.state;
     run.info = { ...run.info, ...info };
     showRun();
+    if (page.view === "fleet") showTree();
     if (isNews) showEvaluation();
   },
   rounds(changed) {
@@ -178,10 +180,15 @@ function showDevices(changed) {
     fleet.update(run.devices, changed, openDevice);
     applyFilter();
     showCounts();
+    showTree();
     $("nobody").hidden = run.devices.size > 0;
   }
   if (page.view === "compare") showCompare();
   if (page.device != null && changed.includes(page.device)) showDevice();
+}
+
+function showTree() {
+  tree.draw($("figure-tree"), run.info, run.devices, fleet.STATES);
 }
 
 function applyFilter() {

@@ -5,7 +5,156 @@ use crate::refusal::{Refusal, require};
 use crate::rule::Strategy;
 use crate::settings::Settings;
 use fl_algo::ServerRule;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
+use zfl_aggregator::Clusters;
+
+/// Edges by level, from those of the root down: `[3, 2]` is three edges with two below each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeTree(Vec<u32>);
+
+/// An edge in a tree of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeNode {
+    /// Its number in the whole run: first those of the root in order, then those below them.
+    pub number: u32,
+    /// Edges between it and the root, and itself.
+    pub level: u32,
+    /// The edge above it; none if that is the root.
+    pub parent: Option<u32>,
+    /// Its clients, those of edges below it among them.
+    pub cluster: Range<u32>,
+    /// Clusters of the edges below it.
+    pub below: Clusters,
+}
+
+/// Deepest tree: a run with more levels is a mistake.
+const DEEPEST: usize = 8;
+
+impl EdgeTree {
+    /// Reads "3" or "3x2".
+    ///
+    /// # Errors
+    /// Advice: the value to give instead.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let advice = || {
+            "give a number of edges such as 3, or one for each level from the root: 3x2".to_owned()
+        };
+        let levels: Result<Vec<u32>, _> = text.split('x').map(|one| one.trim().parse()).collect();
+        match levels.map_err(|_| advice())?.as_slice() {
+            [0] => Ok(Self::default()),
+            levels if levels.len() > DEEPEST || levels.contains(&0) => Err(advice()),
+            levels => Ok(Self(levels.to_vec())),
+        }
+    }
+
+    /// True if devices join the root.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Levels of edges.
+    pub fn depth(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    /// Edges of a level, from 1; beyond 32 bits there are too many for any fleet.
+    fn of_level(&self, level: usize) -> u64 {
+        let each = self.0.iter().take(level);
+        each.fold(1, |all, one| u64::saturating_mul(all, (*one).into()))
+    }
+
+    /// Edges that devices join.
+    fn lowest(&self) -> u64 {
+        self.of_level(self.0.len())
+    }
+
+    /// Clusters of the edges of the root.
+    pub(crate) fn clusters(&self, clients: u32) -> Clusters {
+        let of_root = self.nodes(clients);
+        let ranges = of_root.iter().filter(|node| node.parent.is_none());
+        Clusters {
+            first: 0,
+            edges: of_root.len() as u32,
+            levels: (1..=self.0.len())
+                .map(|level| self.of_level(level) as u32)
+                .collect(),
+            ranges: ranges.map(|node| node.cluster.clone()).collect(),
+        }
+    }
+
+    /// All edges in the order of their numbers; each cluster has as many clients as can be.
+    pub fn nodes(&self, clients: u32) -> Vec<EdgeNode> {
+        let mut nodes: Vec<EdgeNode> = Vec::new();
+        let mut above = 0;
+        for level in 1..=self.0.len() {
+            let (first, count) = (nodes.len() as u32, self.of_level(level));
+            let from = |edge: u64| (edge * u64::from(clients) / count) as u32;
+            let each = self.0[level - 1];
+            for edge in 0..count {
+                let parent = (level > 1).then(|| above + edge as u32 / each);
+                nodes.push(EdgeNode {
+                    number: first + edge as u32,
+                    level: level as u32,
+                    parent,
+                    cluster: from(edge)..from(edge + 1),
+                    below: Clusters::default(),
+                });
+            }
+            above = first;
+        }
+        let edges = nodes.len() as u32;
+        for at in 0..nodes.len() {
+            let (number, cluster) = (nodes[at].number, nodes[at].cluster.clone());
+            nodes[at].below.edges = edges;
+            let Some(parent) = nodes[at].parent else {
+                continue;
+            };
+            let below = &mut nodes[parent as usize].below;
+            if below.is_empty() {
+                below.first = number;
+            }
+            below.ranges.push(cluster);
+        }
+        nodes
+    }
+}
+
+impl Display for EdgeTree {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let levels: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        f.write_str(if levels.is_empty() { "0" } else { "" })?;
+        f.write_str(&levels.join("x"))
+    }
+}
+
+impl Serialize for EdgeTree {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0[..] {
+            [] => to.serialize_u32(0),
+            [edges] => to.serialize_u32(edges),
+            _ => to.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EdgeTree {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a number of edges, or a text such as \"3x2\"")]
+        enum Said {
+            Edges(u32),
+            Levels(String),
+        }
+        let text = match Said::deserialize(from)? {
+            Said::Edges(edges) => edges.to_string(),
+            Said::Levels(levels) => levels,
+        };
+        Self::parse(&text).map_err(D::Error::custom)
+    }
+}
 
 /// Sums that an edge sends up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +182,24 @@ pub(crate) fn check(
         settings.edge_rounds(),
         strategy.0.algorithm.name,
     );
-    if edges == 0 {
-        return require(rounds == 1 && settings.edge_sums().is_exact(), || {
-            "--edge-rounds and --edge-sums are of edges: give --edges, too".to_owned()
+    if edges.is_empty() {
+        let usual = rounds == 1 && settings.edge_sums().is_exact() && !settings.edge_handover();
+        return require(usual, || {
+            "--edge-rounds, --edge-sums and --edge-handover are of edges: give --edges, too"
+                .to_owned()
         });
     }
-    require(edges <= clients, || {
+    require(
+        !settings.edge_handover() || edges.depth() == 1 && edges.lowest() > 1,
+        || {
+            format!(
+                "--edge-handover gives the devices of a lost edge to its neighbour, with one level of two edges or more: \
+             --edges {edges} has another form; leave one of the two out"
+            )
+        },
+    )?;
+    require(edges.lowest() <= clients.into(), || {
+        let edges = edges.lowest();
         format!("{edges} edges for {clients} devices: an edge needs one at least, lower --edges")
     })?;
     require(rule.adds_up(), || {
@@ -81,21 +242,50 @@ pub(crate) fn check(
 }
 
 impl Experiment {
-    /// Clusters of the edges: as many clients each as can be, in order; none without edges.
-    pub fn clusters(&self) -> Vec<Range<u32>> {
-        let (clients, edges) = (u64::from(self.clients), u64::from(self.edges));
-        let first = |edge: u64| (edge * clients / edges.max(1)) as u32;
-        (0..edges)
-            .map(|edge| first(edge)..first(edge + 1))
-            .collect()
-    }
-
     /// Refuses attacks behind edges: an attack sees the updates of the whole cohort.
     pub(crate) fn fits_edges(&self) -> Result<(), Refusal> {
         let attacks = self.groups.iter().any(|group| group.attack.is_some());
-        require(self.edges == 0 || !attacks, || {
+        require(self.edges.is_empty() || !attacks, || {
             "edges: an attack changes updates, and the root sees only sums of them: leave `attack` or --edges out"
                 .to_owned()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_numbered_by_levels_and_its_clusters_lie_in_each_other() {
+        let tree = EdgeTree::parse("2x3").unwrap();
+        let nodes = tree.nodes(13);
+        assert_eq!(nodes.len(), 8);
+        let places: Vec<_> = nodes.iter().map(|one| (one.number, one.parent)).collect();
+        let below = [(2, 0), (3, 0), (4, 0), (5, 1), (6, 1), (7, 1)];
+        let below = below.map(|(number, parent)| (number, Some(parent)));
+        assert_eq!(places, [&[(0, None), (1, None)][..], &below].concat());
+        for node in &nodes[..2] {
+            let ranges = &node.below.ranges;
+            assert_eq!((node.below.first, ranges.len()), (2 + 3 * node.number, 3));
+            assert_eq!(ranges[0].start..ranges[2].end, node.cluster);
+            assert!(ranges.windows(2).all(|two| two[0].end == two[1].start));
+        }
+        assert_eq!(tree.clusters(13).ranges, [0..6, 6..13]);
+        assert!(nodes[2].below.is_empty());
+    }
+
+    #[test]
+    fn a_tree_is_written_as_it_is_read() {
+        for (text, value) in [("0", "0"), ("3", "3"), ("3x2", "\"3x2\"")] {
+            let tree = EdgeTree::parse(text).unwrap();
+            assert_eq!(tree.to_string(), text);
+            assert_eq!(toml::Value::try_from(&tree).unwrap().to_string(), value);
+            let read: EdgeTree = toml::Value::try_from(&tree).unwrap().try_into().unwrap();
+            assert_eq!(read, tree);
+        }
+        for text in ["", "x", "3x", "3x0", "-1", "3*2", "1x1x1x1x1x1x1x1x1"] {
+            assert!(EdgeTree::parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Counting, Network, Places, Time};
-use crate::edges::EdgeSums;
+use crate::edges::{EdgeSums, EdgeTree};
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, Examples};
@@ -97,11 +97,14 @@ pub struct Experiment {
     /// Devices, and partitions of the data.
     pub clients: u32,
     /// Edges that the devices are dealt out to.
-    #[serde(skip_serializing_if = "is_none")]
-    pub edges: u32,
+    #[serde(skip_serializing_if = "EdgeTree::is_empty")]
+    pub edges: EdgeTree,
     /// Rounds of a cluster for one of the fleet.
     #[serde(skip_serializing_if = "is_one")]
     pub edge_rounds: u32,
+    /// Devices of an edge that is lost for good go to its neighbour.
+    #[serde(skip_serializing_if = "is_false")]
+    pub edge_handover: bool,
     /// Sums that an edge sends up.
     #[serde(
         skip_serializing_if = "EdgeSums::is_exact",
@@ -236,8 +239,8 @@ fn is_zero(number: &f64) -> bool {
     *number == 0.0
 }
 
-fn is_none(number: &u32) -> bool {
-    *number == 0
+fn is_false(switch: &bool) -> bool {
+    !switch
 }
 
 fn is_one(number: &u32) -> bool {
@@ -415,6 +418,7 @@ impl Experiment {
             rounds,
             edges: settings.edges(),
             edge_rounds: settings.edge_rounds(),
+            edge_handover: settings.edge_handover(),
             edge_sums: settings.edge_sums(),
             clients_per_round,
             over_commit,
@@ -480,6 +484,9 @@ impl Experiment {
     /// Refuses faults that these devices cannot have.
     fn can_suffer(&self) -> Result<(), Refusal> {
         let plan = self.fault_plan()?;
+        let edges = self.edges.nodes(self.clients).len() as u32;
+        let lost = self.faults.validate_edges(edges);
+        lost.map_err(|error| Refusal(error.to_string()))?;
         let longest_s = plan.longest_ms() as f64 / 1000.0;
         if self.groups.iter().any(|group| group.body == Body::Native) {
             native::faults(&plan)?;
@@ -612,7 +619,8 @@ impl Experiment {
             encoding_up: self.encoding_up.0.0,
             encoding_down: self.encoding_down.0.0,
             evaluation: self.evaluation(),
-            clusters: self.clusters(),
+            clusters: self.edges.clusters(self.clients),
+            edge_rounds: self.edge_rounds,
         }
     }
 

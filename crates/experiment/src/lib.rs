@@ -37,7 +37,7 @@ pub mod values;
 pub mod versions;
 
 pub use choice::{Body, BodyChoice, Choice, Counting, Network, Places, Time};
-pub use edges::EdgeSums;
+pub use edges::{EdgeNode, EdgeSums, EdgeTree};
 pub use encoding::{Downward, Upward};
 pub use examples::load_data;
 pub use experiment::{Experiment, Out};

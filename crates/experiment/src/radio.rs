@@ -63,7 +63,7 @@ impl Experiment {
             self.groups.iter().all(|group| group.board.is_none()),
             || "a radio is for native devices: take --body native, or leave --radio out".into(),
         )?;
-        require(self.edges == 0, || {
+        require(self.edges.is_empty(), || {
             "a radio has one gateway and no edges: leave --edges or --radio out".into()
         })?;
         self.fits_a_radio()?;

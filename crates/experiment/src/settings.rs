@@ -7,11 +7,11 @@
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
 use crate::choice::{BodyChoice, Counting, Network, Places, Time};
-use crate::edges::EdgeSums;
+use crate::edges::{EdgeSums, EdgeTree};
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
-    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Units,
+    Probability, Rate, RunName, Seconds, Seed, Seed64, Switch, Tree, Units,
 };
 use crate::keys::spread::{Counts, Rates, Spread};
 use crate::keys::table::{self, Table};
@@ -53,10 +53,13 @@ keys! {
         topology: Named<Places> = Places::Grid, Run "topology" "Fleet";
         /// Share of the frames that a radio in range does not hear: 0.05 or 5%
         radio_loss: Probability = 0.0, Run "radio-loss" "Fleet";
-        /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster; see docs/edges.md
-        edges: Number = 0, RunAndServer "edges" "Edges";
+        /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster: 3, or 3x2
+        /// for three with two below each; see docs/edges.md
+        edges: Tree = EdgeTree::default(), RunAndServer "edges" "Edges";
         /// Rounds of a cluster for one of the whole fleet: kappa of HierFAVG
         edge_rounds: Count = 1, RunAndServer "edge-rounds" "Edges";
+        /// Devices of an edge that is lost for good boot again behind its neighbour
+        edge_handover: Switch = false, Run "edge-handover" "Edges";
         /// Sums that an edge sends up: exact ones give the model of a run without edges, rounded ones take fewer bytes
         edge_sums: Named<EdgeSums> = EdgeSums::Exact, RunAndServer "edge-sums" "Edges";
         /// Time on devices: the host's, that of counted instructions, or an estimate; see docs/cost.md

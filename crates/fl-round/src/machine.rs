@@ -255,6 +255,11 @@ impl Machine {
         self.advance();
     }
 
+    /// Notes that nobody is away on purpose any more, until the faults of the next round say who is.
+    pub fn all_are_back(&mut self) {
+        self.clients.set_away(BTreeSet::new());
+    }
+
     /// Token of a client's place in the open round, if an update of it would be taken now.
     pub fn awaits(&self, client: u32, round: u32) -> Option<u64> {
         let open = self.open.as_ref().filter(|open| open.round == round)?;

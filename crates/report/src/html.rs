@@ -44,12 +44,47 @@ pub fn page(groups: &[Group], figures: &[Figure], warnings: &[String]) -> String
     if let Some(on_devices) = on_devices(groups) {
         section(&mut page, "On the devices", &on_devices);
     }
+    if let Some(levels) = levels(groups) {
+        section(&mut page, "Levels", &levels);
+    }
     section(&mut page, "Figures", &drawings(figures));
     section(&mut page, "Runs", &each_run(groups));
     section(&mut page, "Configuration", &configuration(groups));
     section(&mut page, "To repeat it", &commands(groups));
     page.push_str("</body>\n</html>\n");
     page
+}
+
+/// Levels of aggregators of each run that has edges.
+fn levels(groups: &[Group]) -> Option<String> {
+    let runs = groups.iter().flat_map(|group| &group.runs);
+    let rows = runs.flat_map(|run| {
+        let name = &run.view.name;
+        run.view.levels.iter().map(move |level| {
+            let numbers = [level.aggregators, level.below, level.rounds].map(|n| n.to_string());
+            let bytes =
+                [level.bytes_up, level.bytes_down].map(|n| format!("{:.2}", n as f64 / 1e6));
+            let names = [name.clone(), level.name()];
+            names
+                .into_iter()
+                .chain(numbers)
+                .chain(bytes)
+                .collect::<Vec<_>>()
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    let head = [
+        "<run",
+        "<level",
+        "aggregators",
+        "join them",
+        "rounds",
+        "MB up",
+        "MB down",
+    ];
+    let note = "<p class=\"note\">Bytes of the connections of each level in the complete rounds: the lower end of the \
+                lowest level are the devices.</p>\n";
+    (!rows.is_empty()).then(|| table(&head, &rows) + note)
 }
 
 /// The page of a comparison: a table, of which the first `texts` columns are text, and figures.

@@ -51,6 +51,39 @@ pub enum FleetRecord {
     },
     /// A fault happens to a device, by the plan or by hand.
     Fault(FaultRecord),
+    /// An edge is lost, by the plan or by hand.
+    EdgeLost {
+        /// Its number.
+        #[serde(default)]
+        edge: u32,
+        /// The round.
+        #[serde(default)]
+        round: u32,
+        /// True if it is started again.
+        #[serde(default)]
+        reboot: bool,
+        /// The author, if it was done by hand.
+        #[serde(flatten)]
+        hand: Option<ByHand>,
+    },
+    /// A lost edge is there again.
+    EdgeBack {
+        /// Its number.
+        #[serde(default)]
+        edge: u32,
+        /// The author, if it was done by hand.
+        #[serde(flatten)]
+        hand: Option<ByHand>,
+    },
+    /// The devices of a lost edge go to another.
+    EdgeGiven {
+        /// Its number.
+        #[serde(default)]
+        edge: u32,
+        /// Number of the other.
+        #[serde(default)]
+        to: u32,
+    },
     /// A fault that lasts is over.
     FaultOver {
         /// The fault.
@@ -144,7 +177,9 @@ impl FleetRecord {
     pub fn hand(&self) -> Option<&ByHand> {
         match self {
             Self::Fault(fault) => fault.hand.as_ref(),
-            Self::FaultOver { hand, .. } => hand.as_ref(),
+            Self::FaultOver { hand, .. }
+            | Self::EdgeLost { hand, .. }
+            | Self::EdgeBack { hand, .. } => hand.as_ref(),
             Self::Boot { hand, .. } | Self::Stop { hand, .. } => Some(hand),
             _ => None,
         }

@@ -8,6 +8,9 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// Name of the fault of an edge that is lost, among those of devices.
+pub const EDGE_LOST: &str = "edge-lost";
+
 /// The parts of a run before this one; the default is that of a run that begins.
 #[derive(Debug, Default)]
 pub struct RunHistory {
@@ -17,7 +20,7 @@ pub struct RunHistory {
     pub wall_s: f64,
     /// Part of that time in interrupted rounds, in seconds.
     pub lost_s: f64,
-    /// Planned faults that happened: round, client, kind.
+    /// Planned faults that happened: round, client or edge, kind.
     faults: BTreeSet<(u32, u32, String)>,
     /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u32>,
@@ -110,6 +113,9 @@ impl RunHistory {
             (Some(client), FleetRecord::Fault(fault)) => {
                 let planned = fault.round.map(|round| (round, client, fault.fault));
                 self.faults.extend(planned);
+            }
+            (_, FleetRecord::EdgeLost { edge, round, .. }) => {
+                self.faults.extend([(round, edge, EDGE_LOST.to_owned())]);
             }
             (
                 Some(client),

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::level::LevelRecord;
+
 /// Declares the fields of [`RoundRecord`] with the form that each has in `rounds.csv`.
 macro_rules! round_columns {
     ($($(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])? $field:ident: $type:ty = $form:ident,)+) => {
@@ -136,6 +138,9 @@ round_columns! {
     /// Of personal models: the greatest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     personal_accuracy_max: Option<f64> = known,
+    /// Levels of aggregators and the bytes of their connections, where there are edges; in the table as JSON.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "levels_of")]
+    levels: Vec<LevelRecord> = list,
     /// Numbers that the algorithm tells of the round, by name; in the table as a JSON object.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "named_numbers")]
     metrics: BTreeMap<String, f64> = object,
@@ -165,19 +170,41 @@ fn object(value: &BTreeMap<String, f64>) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
+fn list(levels: &Vec<LevelRecord>) -> String {
+    if levels.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(levels).unwrap_or_default()
+}
+
 /// Takes the object of an event, and the text of a cell.
 fn named_numbers<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, f64>, D::Error> {
+    value_or_text(deserializer)
+}
+
+fn levels_of<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<LevelRecord>, D::Error> {
+    value_or_text(deserializer)
+}
+
+/// Takes a value, or the JSON of one as a text.
+fn value_or_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned + Default,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Form {
-        Object(BTreeMap<String, f64>),
+    enum Form<T> {
         Text(String),
+        Value(T),
     }
     match Form::deserialize(deserializer)? {
-        Form::Object(numbers) => Ok(numbers),
-        Form::Text(text) if text.is_empty() => Ok(BTreeMap::new()),
+        Form::Value(value) => Ok(value),
+        Form::Text(text) if text.is_empty() => Ok(T::default()),
         Form::Text(text) => serde_json::from_str(&text).map_err(serde::de::Error::custom),
     }
 }
@@ -193,6 +220,7 @@ mod tests {
             train_loss: Some(0.25),
             wait_s: 1.5,
             simulated_s: Some(2.0),
+            levels: vec![LevelRecord::default(); 2],
             metrics: [("drift".to_owned(), 0.5), ("norm".to_owned(), 2.0)].into(),
             ..RoundRecord::default()
         };

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::level::LevelRecord;
 use crate::round::RoundRecord;
 use crate::seal::{check_text, with_checksum};
 
@@ -33,6 +34,9 @@ pub struct TrainingSummary {
     /// Epsilon of differential privacy after the last round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
+    /// Levels of aggregators in the complete rounds together; none without edges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelRecord>,
     /// Accuracies on the examples that devices hold out, at the last evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_devices: Option<Box<OnDevices>>,
@@ -325,6 +329,14 @@ impl RunSummary {
             megabytes(self.training.bytes_down),
         );
         row("traffic", format!("{up} from devices, {down} to devices"));
+        for level in &self.training.levels {
+            let (up, down) = (megabytes(level.bytes_up), megabytes(level.bytes_down));
+            let (name, below) = (level.name(), level.below);
+            row(
+                &name,
+                format!("{up} from the {below} that join it, {down} to them"),
+            );
+        }
         let boot = self
             .fleet
             .boot_s

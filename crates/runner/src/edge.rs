@@ -1,5 +1,6 @@
 //! One edge as a process, for an aggregator and devices that are started elsewhere.
 
+use crate::edges;
 use crate::places;
 use crate::session::{Interrupts, block_on};
 use anyhow::{Context, Result};
@@ -7,19 +8,16 @@ use fl_data::Splits;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use zfl_aggregator::{Edge, EdgeSetup, Entry, bind};
+use zfl_aggregator::{Edge, EdgeSetup, Entry, Kept, bind, is_kept};
 use zfl_experiment::{Experiment, Refusal, require};
 use zfl_files::Dir;
 use zfl_orchestrator::{Word, preflight};
 use zfl_run_dir::EventLog;
 
-/// File with the devices of an edge.
-const DEVICES: &str = "devices.json";
-
 /// File with the events of an edge.
 const EVENTS: &str = "events.jsonl";
 
-/// Most that the file of devices may have for each, in bytes.
+/// Most that a file of its memory may have for each device and for each parameter, in bytes.
 const EACH: u64 = 256;
 
 /// An edge that listens for its cluster.
@@ -48,13 +46,14 @@ impl EdgeProcess {
     /// # Errors
     /// A [`Refusal`] of what cannot be meant; any other failure.
     pub fn run(self) -> Result<()> {
-        let clusters = self.experiment.clusters();
+        let experiment = &self.experiment;
+        let edges = experiment.edges.nodes(experiment.clients);
         let number = self.number;
-        require((number as usize) < clusters.len(), || {
+        require((number as usize) < edges.len(), || {
             format!(
                 "edge {number}: the experiment has {} edges, numbered from 0: give --edges as the aggregator above \
                  has it",
-                clusters.len()
+                edges.len()
             )
         })?;
         preflight(&[], places::least_files(self.experiment.clients, false)).map_err(Refusal::of)?;
@@ -64,24 +63,22 @@ impl EdgeProcess {
     async fn execute(self) -> Result<()> {
         let experiment = &self.experiment;
         let number = self.number as usize;
-        let cluster = experiment.clusters().swap_remove(number);
+        let place = experiment
+            .edges
+            .nodes(experiment.clients)
+            .swap_remove(number);
+        let cluster = place.cluster.clone();
         let listener = bind(self.listen).await.map_err(Refusal::of)?;
         let address = listener.local_addr().context("no address")?;
         let folder = Dir::make(&self.folder)?;
-        let most = EACH * u64::from(experiment.clients) + EACH;
-        let before = match folder.read(DEVICES, most) {
-            Err(error) if error.is_missing() => None,
-            read => Some(read?),
-        };
+        let most = EACH * (u64::from(experiment.clients) + experiment.num_params() as u64 + 1);
+        let before = memory(&folder, most)?;
         let events = EventLog::new(folder.append(EVENTS)?).context("the events of the edge")?;
+        let rounded = !experiment.edge_sums.is_exact();
         let setup = EdgeSetup {
-            number: self.number,
-            cluster: cluster.clone(),
-            clusters: Vec::new(),
             upstream: self.upstream,
             secret: self.secret,
-            rounded: !experiment.edge_sums.is_exact(),
-            rounds: experiment.edge_rounds,
+            ..edges::setup(&place, rounded, experiment.edge_rounds)
         };
         let partition = experiment.partition.clone();
         let edge = Edge::new(
@@ -91,28 +88,48 @@ impl EdgeProcess {
             events,
             setup,
         )?;
-        let keep = Arc::new(move |bytes: &[u8]| {
+        let keep = Arc::new(move |name: &str, bytes: &[u8]| {
             // Without it an edge that is started again has no devices; this one goes on.
-            let _ = folder.write(DEVICES, bytes);
+            let _ = folder.write(name, bytes);
         });
         let edge = edge
             .with_limits(places::limits(experiment, 0, false))
-            .with_memory(before.as_deref(), keep)?
+            .with_memory(&before, keep)?
             .with_entry(Entry {
                 secret: self.secret,
                 ..Entry::default()
             });
-        (self.told)(&format!(
-            "edge {number} listens on {address} for clients {} to {}; start them with: zfl client -c {} --server \
-             {address}",
-            cluster.start,
-            cluster.end - 1,
-            cluster.len()
-        ));
+        let (first, last, count) = (cluster.start, cluster.end - 1, cluster.len());
+        (self.told)(&match place.below.ranges.len() as u32 {
+            0 => format!(
+                "edge {number} listens on {address} for clients {first} to {last}; start them with: zfl client -c \
+                 {count} --server {address}"
+            ),
+            below => format!(
+                "edge {number} listens on {address} for edges {} to {}, with clients {first} to {last}; start them \
+                 with: zfl edge --upstream {address}",
+                place.below.first,
+                place.below.first + below - 1
+            ),
+        });
         let mut interrupts = Interrupts::new()?;
         tokio::select! {
             ended = edge.run(listener) => ended,
             signal = interrupts.next() => anyhow::bail!("interrupted by {}", signal.name),
         }
     }
+}
+
+/// What an edge of before has kept in a folder.
+///
+/// # Errors
+/// If a file cannot be read.
+fn memory(folder: &Dir, most: u64) -> Result<Kept> {
+    let names = folder.names()?.into_iter();
+    let names = names.filter_map(|name| name.into_string().ok());
+    let read = |name: String| {
+        let octets = folder.read(&name, most)?;
+        Ok((name, octets))
+    };
+    names.filter(|name| is_kept(name)).map(read).collect()
 }

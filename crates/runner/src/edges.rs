@@ -1,15 +1,20 @@
-//! The edges of a run: each an aggregator of its own between its cluster and the root.
+//! The edges of a run: each an aggregator of its own between its cluster and the aggregator above it.
+//!
+//! An edge that is lost ends at once, with all that it had in memory. One that comes back has its address and
+//! what it kept: where its devices are.
 
 use anyhow::{Context, Result};
+use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use zfl_aggregator::{Edge, EdgeSetup, Entry, Handle, Limits, Proof, bind};
-use zfl_experiment::Experiment;
+use zfl_aggregator::{Clusters, Edge, EdgeSetup, Entry, Handle, Kept, Limits, Proof, bind, lock};
+use zfl_experiment::{EdgeNode, Experiment};
 use zfl_files::Dir;
+use zfl_orchestrator::Word;
 use zfl_run_dir::EventLog;
 
 use crate::observer::Observer;
@@ -20,31 +25,35 @@ const FOLDER: &str = "edges";
 /// Longest wait for an edge to say goodbye to its cluster.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// Addresses at which devices find their aggregator.
-#[derive(Clone, Debug)]
-pub(crate) struct Servers {
-    root: SocketAddr,
-    edges: Vec<(Range<u32>, SocketAddr)>,
-}
-
-impl Servers {
-    /// The aggregator of a client.
-    pub fn of(&self, client: u32) -> SocketAddr {
-        let edge = self
-            .edges
-            .iter()
-            .find(|(cluster, _)| cluster.contains(&client));
-        edge.map_or(self.root, |(_, address)| *address)
-    }
-}
+/// Pause between two tries to listen where an edge was that has just ended.
+const LISTEN_AGAIN: Duration = Duration::from_millis(5);
 
 /// The edges of a run.
 pub(crate) struct Edges {
-    pub servers: Servers,
-    pub handles: Vec<(Range<u32>, Handle)>,
-    /// Proof of each edge towards the root, by its ID there.
-    pub proofs: BTreeMap<u32, Proof>,
-    tasks: Vec<JoinHandle<()>>,
+    root: Handle,
+    address: SocketAddr,
+    clients: u32,
+    devices: BTreeMap<u32, Proof>,
+    limits: Limits,
+    rounded: bool,
+    rounds: u32,
+    hands_over: bool,
+    folder: std::path::PathBuf,
+    observer: Arc<dyn Observer>,
+    nodes: Mutex<Vec<Node>>,
+}
+
+/// An edge.
+struct Node {
+    place: EdgeNode,
+    /// Address at which it listens; its port is 0 before it has one.
+    address: SocketAddr,
+    secret: Word,
+    /// What it keeps beyond its end.
+    memory: Arc<Mutex<Kept>>,
+    handle: Option<Handle>,
+    /// None once it is lost.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Edges {
@@ -54,64 +63,279 @@ impl Edges {
     /// If one cannot listen, or its events cannot be written.
     pub async fn start(
         experiment: &Experiment,
-        root: (&Handle, SocketAddr),
-        devices: &BTreeMap<u32, Proof>,
+        (root, address): (&Handle, SocketAddr),
+        devices: BTreeMap<u32, Proof>,
         limits: Limits,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self> {
-        let (server, address) = root;
-        let mut edges = Self {
-            servers: Servers {
-                root: address,
-                edges: Vec::new(),
-            },
-            handles: Vec::new(),
-            proofs: BTreeMap::new(),
-            tasks: Vec::new(),
+        let nodes = experiment.edges.nodes(experiment.clients).into_iter();
+        let nodes = nodes.map(|place| Node {
+            place,
+            address: SocketAddr::new(address.ip(), 0),
+            secret: EdgeSetup::secret(),
+            memory: Arc::default(),
+            handle: None,
+            task: None,
+        });
+        let edges = Self {
+            root: root.clone(),
+            address,
+            clients: experiment.clients,
+            devices,
+            limits,
+            rounded: !experiment.edge_sums.is_exact(),
+            rounds: experiment.edge_rounds,
+            hands_over: experiment.edge_handover,
+            folder: experiment.out.join(FOLDER),
+            observer: Arc::clone(observer),
+            nodes: Mutex::new(nodes.collect()),
         };
-        for (number, cluster) in (0..).zip(experiment.clusters()) {
-            let secret = EdgeSetup::secret();
-            let setup = EdgeSetup {
-                number,
-                cluster: cluster.clone(),
-                clusters: Vec::new(),
-                upstream: address,
-                secret: Some(secret),
-                rounded: !experiment.edge_sums.is_exact(),
-                rounds: experiment.edge_rounds,
-            };
-            let folder = Dir::make(&experiment.out.join(FOLDER))?;
-            let file = folder.append(&format!("{number}.jsonl"))?;
-            let events = EventLog::new(file).context("the events of an edge")?;
-            let own = devices.range(cluster.clone());
-            let edge = Edge::beside(server, events, setup)?
-                .with_limits(limits)
-                .with_entry(Entry {
-                    fleet: Some(own.map(|(client, proof)| (*client, *proof)).collect()),
-                    ..Entry::default()
-                });
-            let listener = bind(SocketAddr::new(address.ip(), 0)).await?;
-            let own = listener.local_addr().context("an edge has no address")?;
-            edges.servers.edges.push((cluster.clone(), own));
-            edges.handles.push((cluster, edge.handle()));
-            let id = experiment.clients + number;
-            edges.proofs.insert(id, Proof::Secret(secret));
-            let observer = Arc::clone(observer);
-            edges.tasks.push(tokio::spawn(async move {
-                if let Err(error) = edge.run(listener).await {
-                    observer.on_warning(&format!("edge {number}: {error:#}"));
-                }
-            }));
+        let count = edges.nodes().len() as u32;
+        for number in 0..count {
+            edges.spawn(number).await?;
         }
         Ok(edges)
     }
 
+    fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
+        lock(&self.nodes)
+    }
+
+    /// The aggregator that a client joins.
+    pub fn server_of(&self, client: u32) -> SocketAddr {
+        let nodes = self.nodes();
+        let joins =
+            |node: &&Node| node.place.below.is_empty() && node.place.cluster.contains(&client);
+        let edge = nodes.iter().find(joins);
+        edge.map_or(self.address, |node| node.address)
+    }
+
+    /// Rules by which the devices and edges of an aggregator join it, each as itself: of the root, or of an edge.
+    pub fn entry(&self, of: Option<u32>) -> Entry {
+        let nodes = self.nodes();
+        let below = nodes.iter().filter(|node| node.place.parent == of);
+        let edges =
+            below.map(|node| (self.clients + node.place.number, Proof::Secret(node.secret)));
+        let own = of.and_then(|edge| nodes.get(edge as usize));
+        let own = own.map_or(0..self.clients, |node| node.place.cluster.clone());
+        let devices = self.devices.range(own).map(|(id, proof)| (*id, *proof));
+        Entry {
+            fleet: Some(devices.chain(edges).collect()),
+            ..Entry::default()
+        }
+    }
+
+    /// Starts an edge, for the first time or again.
+    async fn spawn(&self, number: u32) -> Result<()> {
+        let (setup, address, memory) = {
+            let nodes = self.nodes();
+            let node = nodes.get(number as usize).context("no such edge")?;
+            let above = node
+                .place
+                .parent
+                .and_then(|above| nodes.get(above as usize));
+            let setup = EdgeSetup {
+                upstream: above.map_or(self.address, |above| above.address),
+                secret: Some(node.secret),
+                ..setup(&node.place, self.rounded, self.rounds)
+            };
+            (setup, node.address, Arc::clone(&node.memory))
+        };
+        let folder = Dir::make(&self.folder)?;
+        let file = folder.append(&format!("{number}.jsonl"))?;
+        let events = EventLog::new(file).context("the events of an edge")?;
+        let before = lock(&memory).clone();
+        let keep = Arc::new(move |name: &str, kept: &[u8]| {
+            lock(&memory).insert(name.to_owned(), kept.to_vec());
+        });
+        let edge = Edge::beside(&self.root, events, setup)?
+            .with_limits(self.limits)
+            .with_memory(&before, keep)?
+            .with_entry(self.entry(Some(number)));
+        let listener = match address.port() {
+            0 => bind(address).await?,
+            // Whoever was there before may need a moment to let go.
+            _ => loop {
+                match bind(address).await {
+                    Ok(listener) => break listener,
+                    Err(_) => zfl_clock::sleep(LISTEN_AGAIN).await,
+                }
+            },
+        };
+        let address = listener.local_addr().context("an edge has no address")?;
+        let handle = edge.handle();
+        for (client, why) in self.root.gone() {
+            handle.client_lost(client, &why);
+        }
+        let observer = Arc::clone(&self.observer);
+        let task = tokio::spawn(async move {
+            if let Err(error) = edge.run(listener).await {
+                observer.on_warning(&format!("edge {number}: {error:#}"));
+            }
+        });
+        if let Some(node) = self.nodes().get_mut(number as usize) {
+            node.address = address;
+            (node.handle, node.task) = (Some(handle), Some(task));
+        }
+        self.connect();
+        Ok(())
+    }
+
+    /// Tells every aggregator the edges below it.
+    fn connect(&self) {
+        let nodes = self.nodes();
+        let below = |of: Option<u32>| -> Vec<(Range<u32>, Handle)> {
+            let those = nodes.iter().filter(|node| node.place.parent == of);
+            those
+                .filter_map(|node| Some((node.place.cluster.clone(), node.handle.clone()?)))
+                .collect()
+        };
+        self.root.set_edges(below(None));
+        for node in &*nodes {
+            if let Some(handle) = &node.handle {
+                handle.set_edges(below(Some(node.place.number)));
+            }
+        }
+    }
+
+    /// Clients of an edge that runs.
+    pub fn cluster(&self, number: u32) -> Option<Range<u32>> {
+        let nodes = self.nodes();
+        let node = nodes.get(number as usize)?;
+        node.task.is_some().then(|| node.place.cluster.clone())
+    }
+
+    /// Clients of an edge that runs or is lost.
+    pub fn cluster_of(&self, number: u32) -> Range<u32> {
+        let nodes = self.nodes();
+        let node = nodes.get(number as usize);
+        node.map_or(0..0, |node| node.place.cluster.clone())
+    }
+
+    /// Tells if there is such an edge, and whether it runs.
+    pub fn runs(&self, number: u32) -> Option<bool> {
+        Some(self.nodes().get(number as usize)?.task.is_some())
+    }
+
+    /// True if a lost edge's devices go to another.
+    pub fn hands_over(&self) -> bool {
+        self.hands_over
+    }
+
+    /// Ends an edge at once. Those above it are told; its clients are lost with it unless they `come back`.
+    pub async fn kill(&self, number: u32, reason: &str, come_back: bool) {
+        let ended = {
+            let mut nodes = self.nodes();
+            let Some(node) = nodes.get_mut(number as usize) else {
+                return;
+            };
+            node.task.take().map(|task| {
+                task.abort();
+                (task, node.place.cluster.clone())
+            })
+        };
+        let Some((task, cluster)) = ended else { return };
+        // It has let go of its address then.
+        let _ = task.await;
+        for above in self.above(number) {
+            above.edge_lost(cluster.clone(), reason, come_back);
+        }
+    }
+
+    /// Aggregators above an edge, up to the root.
+    fn above(&self, number: u32) -> Vec<Handle> {
+        let nodes = self.nodes();
+        let mut above = Vec::new();
+        let mut at = nodes.get(number as usize);
+        while let Some(node) = at {
+            at = node
+                .place
+                .parent
+                .and_then(|parent| nodes.get(parent as usize));
+            above.extend(at.and_then(|parent| parent.handle.clone()));
+        }
+        above.push(self.root.clone());
+        above
+    }
+
+    /// Starts a lost edge again.
+    ///
+    /// # Errors
+    /// As of [`Edges::start`].
+    pub async fn bring_back(&self, number: u32) -> Result<()> {
+        match self.runs(number) {
+            Some(false) => self.spawn(number).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the clients of a lost edge to a neighbour that runs; returns its number and the clients.
+    pub fn hand_over(&self, number: u32) -> Option<(u32, Range<u32>)> {
+        let (to, cluster) = {
+            let mut nodes = self.nodes();
+            let lost = nodes
+                .get(number as usize)
+                .filter(|node| node.task.is_none())?;
+            let cluster = lost.place.cluster.clone();
+            let is_next = |node: &&mut Node| {
+                let own = &node.place.cluster;
+                let touches = own.end == cluster.start || own.start == cluster.end;
+                node.task.is_some() && touches && !own.is_empty()
+            };
+            let next = nodes.iter_mut().find(is_next)?;
+            let own = next.place.cluster.clone();
+            next.place.cluster = own.start.min(cluster.start)..own.end.max(cluster.end);
+            let to = next.place.number;
+            nodes.get_mut(number as usize)?.place.cluster = cluster.start..cluster.start;
+            let all = nodes.iter().map(|node| node.place.cluster.clone());
+            self.root.deal(all.collect());
+            (to, cluster)
+        };
+        let entry = self.entry(Some(to));
+        let given = {
+            let nodes = self.nodes();
+            let node = nodes.get(to as usize)?;
+            (node.handle.clone()?, node.place.cluster.clone())
+        };
+        given.0.give(given.1, entry);
+        self.connect();
+        Some((to, cluster))
+    }
+
     /// Waits until the edges, which the root has told to stop, have told their devices.
-    pub async fn end(self) {
-        for mut task in self.tasks {
+    pub async fn end(&self) {
+        let tasks: Vec<_> = self
+            .nodes()
+            .iter_mut()
+            .filter_map(|node| node.task.take())
+            .collect();
+        let end = |mut task: JoinHandle<()>| async move {
             if zfl_clock::timeout(END_WITHIN, &mut task).await.is_err() {
                 task.abort();
             }
-        }
+        };
+        join_all(tasks.into_iter().map(end)).await;
+    }
+}
+
+/// Place and manner of an edge but for the way up.
+pub(crate) fn setup(place: &EdgeNode, rounded: bool, rounds: u32) -> EdgeSetup {
+    let EdgeNode {
+        number,
+        level,
+        cluster,
+        below,
+        ..
+    } = place;
+    EdgeSetup {
+        number: *number,
+        level: *level,
+        cluster: cluster.clone(),
+        clusters: Clusters::clone(below),
+        upstream: SocketAddr::from(([0, 0, 0, 0], 0)),
+        secret: None,
+        rounded,
+        // Of the edges that devices join: a round of those above is one of theirs.
+        rounds: if below.is_empty() { rounds } else { 1 },
     }
 }

@@ -5,10 +5,11 @@
 //! device out of a round is told to the aggregator before it chooses the cohort, so that the outcome
 //! does not depend on who is faster; the device itself then suffers it for real.
 
+mod edges;
 mod remote;
 mod spans;
 
-use crate::edges::Servers;
+use crate::edges::Edges;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
@@ -31,7 +32,7 @@ use zfl_run_dir::{ClientRecord, Event, FaultRecord, FleetRecord, HostCost, Recor
 pub(crate) struct FaultRunner {
     fleet: Weak<Fleet>,
     aggregator: Handle,
-    servers: Servers,
+    edges: Arc<Edges>,
     plan: FaultPlan,
     meter: Meter,
     state: Mutex<State>,
@@ -46,6 +47,10 @@ struct State {
     starved: BTreeSet<u32>,
     /// Faults that clients of this round have yet to suffer.
     due: BTreeMap<u32, Fault>,
+    /// Edges that are lost in this round as soon as a client of theirs trains; true for those that come back.
+    lost_edges: BTreeMap<u32, bool>,
+    /// Lost edges whose devices go to others before the next round.
+    given: BTreeSet<u32>,
     round: u32,
     /// Faults that happened, counted by kind.
     counts: BTreeMap<&'static str, u32>,
@@ -57,7 +62,7 @@ impl FaultRunner {
     pub fn new(
         fleet: Weak<Fleet>,
         aggregator: Handle,
-        servers: Servers,
+        edges: Arc<Edges>,
         experiment: &Experiment,
         plan: FaultPlan,
     ) -> Self {
@@ -65,7 +70,7 @@ impl FaultRunner {
             meter: Meter::new(experiment),
             fleet,
             aggregator,
-            servers,
+            edges,
             plan,
             state: Mutex::default(),
             spans: Spans::new(experiment),
@@ -109,7 +114,7 @@ impl FaultRunner {
     pub async fn bring_back(&self, client: u32) {
         if let Some(fleet) = self.fleet.upgrade() {
             // A boot that fails is told as a death.
-            let _ = fleet.boot_one(client, self.servers.of(client)).await;
+            let _ = fleet.boot_one(client, self.edges.server_of(client)).await;
         }
     }
 
@@ -146,6 +151,7 @@ impl FaultRunner {
             if state.round != round {
                 return;
             }
+            self.begin_losses(&mut state, acts, client);
             let due: Vec<(u32, Fault)> = match client {
                 Some(client) => state.due.remove_entry(&client).into_iter().collect(),
                 None => std::mem::take(&mut state.due).into_iter().collect(),
@@ -272,13 +278,19 @@ impl FaultRunner {
             // What is due in the round before is too late from here on.
             let mut state = self.state();
             (state.round, state.due) = (round, BTreeMap::new());
+            state.lost_edges.clear();
         }
         for (client, fault) in self.spans.end_with_round().await {
             self.let_go(client, fault).await;
         }
         self.restore().await;
-        let due = self.plan.round(round, elapsed_s);
+        self.give_away().await;
+        let (lost_edges, without) = self.losses(round);
+        let mut due = self.plan.round(round, elapsed_s);
+        // One fault at a time: whoever loses its edge suffers nothing else.
+        due.retain(|client, fault| *fault == Fault::DropOut || !without.contains(client));
         let mut faults = RoundFaults::default();
+        faults.will_fail = without;
         for (&client, &fault) in &due {
             match fault {
                 Fault::DropOut => {
@@ -299,6 +311,7 @@ impl FaultRunner {
             }
         }
         let mut state = self.state();
+        state.lost_edges = lost_edges;
         state.due = due;
         state.due.retain(|_, fault| *fault != Fault::DropOut);
         faults

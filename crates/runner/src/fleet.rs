@@ -99,7 +99,8 @@ pub(crate) fn config(
 /// or the devices are of edges or behind a radio.
 pub(crate) fn exchanges_in_process(experiment: &Experiment) -> bool {
     let is_native = |group: &FleetGroup| group.board.is_none();
-    let asks = experiment.network.is_some() || experiment.edges > 0 || experiment.radio.is_some();
+    let asks =
+        experiment.network.is_some() || !experiment.edges.is_empty() || experiment.radio.is_some();
     experiment.groups.iter().all(is_native) && !asks
 }
 

@@ -2,7 +2,7 @@
 
 use crate::background::Background;
 use crate::control::{self, ControlToken};
-use crate::edges::{Edges, Servers};
+use crate::edges::Edges;
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
 use crate::page;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use zfl_aggregator::{Entrance, Entry, Handle, Proof, Server, bind};
+use zfl_aggregator::{Entrance, Handle, Proof, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::Lock;
@@ -86,21 +86,22 @@ impl Run {
         page::serve(self.page, meta, &experiment.out, control, &*observer)?;
         let (mut server, lost) = server(experiment, data, run_dir, self.resumed)?;
         let devices = proofs(&fleet);
-        let root = (&server.handle(), address);
-        let edges = Edges::start(experiment, root, &devices, limits, &observer).await?;
-        let servers = edges.servers.clone();
-        let aggregator = server.handle().with_edges(edges.handles.clone());
+        let handle = server.handle();
+        let root = (&handle, address);
+        let edges = Edges::start(experiment, root, devices, limits, &observer).await?;
+        let edges = Arc::new(edges);
+        let aggregator = root.0.clone();
         let faults = Arc::new(FaultRunner::new(
             Arc::downgrade(&fleet),
             aggregator.clone(),
-            servers.clone(),
+            edges.clone(),
             experiment,
             experiment.fault_plan()?,
         ));
         server = server
             .with_limits(limits)
             .with_hooks(faults.clone())
-            .with_entry(entry(devices, &edges));
+            .with_entry(edges.entry(None));
         for (client, reason) in lost {
             aggregator.client_lost(client, &reason);
         }
@@ -111,7 +112,7 @@ impl Run {
         tokio::pin!(aggregating);
         let (boot_s, ended) = tokio::select! {
             ended = &mut aggregating => (None, ended),
-            boot_s = boot(&fleet, &clients, &servers, &aggregator, &*observer) => {
+            boot_s = boot(&fleet, &clients, &edges, &aggregator, &*observer) => {
                 (Some(boot_s), aggregating.await)
             }
         };
@@ -197,15 +198,6 @@ fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
     proofs.collect()
 }
 
-/// Rules by which only the devices of the fleet and its edges join, each as itself.
-fn entry(devices: BTreeMap<u32, Proof>, edges: &Edges) -> Entry {
-    let all = devices.into_iter().chain(edges.proofs.clone());
-    Entry {
-        fleet: Some(all.collect()),
-        ..Entry::default()
-    }
-}
-
 /// Ends a run whose rounds are all complete: what its record lacks is written, and no device is started.
 ///
 /// # Errors
@@ -261,7 +253,7 @@ fn server(
 async fn boot(
     fleet: &Fleet,
     clients: &BTreeSet<u32>,
-    servers: &Servers,
+    edges: &Edges,
     aggregator: &Handle,
     observer: &dyn Observer,
 ) -> f64 {
@@ -270,7 +262,7 @@ async fn boot(
     let booted = join_all(
         clients
             .iter()
-            .map(|&client| fleet.boot_one(client, servers.of(client))),
+            .map(|&client| fleet.boot_one(client, edges.server_of(client))),
     )
     .await;
     let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use fl_proto::Word;
 
+use crate::clusters::Clusters;
 use crate::config::Config;
 
 /// The part of a round's deadline that a cluster has: the rest is for the way up.
@@ -12,12 +13,14 @@ const PART: u32 = 10;
 /// Place and manner of an edge.
 #[derive(Clone, Debug)]
 pub struct EdgeSetup {
-    /// Its number among the edges of the aggregator above, from 0.
+    /// Its number among the edges of the whole run, from 0.
     pub number: u32,
+    /// Edges between it and the root, and itself: 1 for one of the root.
+    pub level: u32,
     /// Its clients.
     pub cluster: Range<u32>,
     /// Clusters behind edges of its own.
-    pub clusters: Vec<Range<u32>>,
+    pub clusters: Clusters,
     /// Address of the aggregator above.
     pub upstream: std::net::SocketAddr,
     /// Secret that it shows there when it joins.
@@ -37,7 +40,10 @@ impl EdgeSetup {
 
 /// The experiment as an edge runs it: on every cohort that it is given, as far as it comes.
 pub(super) fn of_edge(config: Config, setup: &EdgeSetup) -> Config {
-    let each = config.round_deadline / setup.rounds.max(1);
+    let mut each = config.round_deadline / setup.rounds.max(1);
+    for _ in 1..setup.level {
+        each -= each / PART;
+    }
     Config {
         first_round: 1,
         rounds: u32::MAX - 1,

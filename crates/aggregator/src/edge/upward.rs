@@ -13,11 +13,14 @@ use tokio::sync::Notify;
 
 use crate::log::lock;
 use crate::shared::{Shared, State};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Orders, Upstream, UpstreamError};
 
 /// Pauses between two tries of a request to the aggregator above.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Interval in which an edge below another says that it is there: one that begins anew knows it by that.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Time in which changes of a cluster are told together.
 const TOGETHER: Duration = Duration::from_millis(20);
@@ -70,7 +73,7 @@ pub(super) async fn join(shared: &Shared, upstream: &Upstream, port: u16) -> Res
 fn check(shared: &Shared, upstream: &Upstream, welcome: &Welcome) -> Result<()> {
     let config = &shared.config;
     let examples: u32 = {
-        let cluster = shared.orders.get().map(|orders| orders.cluster.clone());
+        let cluster = shared.orders.get().map(Orders::cluster);
         cluster
             .unwrap_or_default()
             .map(|id| shared.num_examples(id))
@@ -115,6 +118,7 @@ pub(super) async fn report(
     upstream: Arc<Upstream>,
     changed: Arc<Notify>,
     port: u16,
+    level: u32,
 ) {
     let Some(orders) = shared.orders.get() else {
         return;
@@ -123,7 +127,7 @@ pub(super) async fn report(
     let mut last = None;
     loop {
         let idle = *lock(&orders.state) == DeviceState::Ready;
-        let now = shared.look(|state| cluster_report(state, &orders.cluster));
+        let now = shared.look(|state| cluster_report(state, &orders.cluster()));
         if idle && last.as_ref() != Some(&now) {
             let body = serde_json::to_vec(&now).unwrap_or_default();
             match upstream.report(body.into()).await {
@@ -149,6 +153,7 @@ pub(super) async fn report(
                 while events.try_recv().is_ok() {}
             }
             () = changed.notified() => {}
+            () = zfl_clock::sleep(BEAT), if level > 1 => last = None,
         }
     }
 }

@@ -93,7 +93,8 @@ pub fn config(clients: u32, rounds: u32) -> Config {
         encoding_up: fl_proto::codec::Encoding::default(),
         encoding_down: fl_proto::codec::Encoding::default(),
         evaluation: None,
-        clusters: Vec::new(),
+        clusters: Default::default(),
+        edge_rounds: 1,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Commands, Flag, Form};
 use crate::Settings;
 use crate::choice::Choice;
+use crate::edges::EdgeTree;
 use crate::values;
 use serde::de::{DeserializeSeed, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -151,6 +152,10 @@ domains! {
     /// A number of things that may be none.
     Number(u32) "N", values::number, |_| true => "", "whole number",
         {"type": "integer", "minimum": 0, "maximum": u32::MAX};
+    /// Edges, by level.
+    Tree(EdgeTree) "N", EdgeTree::parse, |_| true => "", "whole number, or one a level: \"3x2\"",
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            {"type": "string", "pattern": "^[1-9][0-9]*(x[1-9][0-9]*)*$"}]};
     /// The seed of all random streams.
     Seed64(u64) "N", values::seed, |_| true => "", "whole number",
         {"type": "integer", "minimum": 0, "maximum": i64::MAX};

@@ -113,6 +113,19 @@ fn faults() -> Value {
                 "type": "array",
                 "items": scheduled,
             },
+            "edges": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "round": {"type": "integer", "minimum": 1},
+                        "edge": {"type": "integer", "minimum": 0},
+                        "reboot": {"type": "boolean"},
+                    },
+                    "required": ["round", "edge"],
+                    "additionalProperties": false,
+                },
+            },
         },
         "additionalProperties": false,
     })

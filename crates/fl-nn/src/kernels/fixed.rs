@@ -12,8 +12,8 @@
 use core::array;
 
 use bytemuck::cast;
-use wide::{i16x16, i32x8};
 
+use super::product::{add_products, weighted_sum};
 use super::quantise::{LANES, Pair, load, store, sums, tiles};
 use super::sparse;
 
@@ -76,40 +76,6 @@ pub(crate) fn subtract(
         let (units, old) = (load(units), load(weights));
         let new: [_; 2] = array::from_fn(|i| old[i] - exact[i].round_float() * units[i]);
         store(weights, new);
-    }
-}
-
-/// The forward kernel: exact sums of octets times integers, column by column.
-///
-/// Kept out of its callers, so that its loop has the registers to itself.
-#[inline(never)]
-fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
-    let mut sums = Pair::default();
-    for &entry in list {
-        let (index, octets) = sparse::decode(entry);
-        // Always there: the branch stands for a check of the bounds.
-        let Some(pair) = tile.get(index) else { break };
-        let octets: i16x16 = cast(i32x8::splat(octets));
-        for half in 0..LANES / 8 {
-            sums[half] += octets.dot(cast(pair[half]));
-        }
-    }
-    sums
-}
-
-/// The kernel of the gradient: octets times the integers of one example, added row by row.
-#[inline(never)]
-fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
-    for &entry in list {
-        // The list is in the order of the pairs: it ends with the sums.
-        let Some([upper, lower]) = sums.get_mut(sparse::index(entry).wrapping_sub(first)) else {
-            break;
-        };
-        let [x, y] = sparse::octets(entry).map(|x| i32x8::splat(i32::from(x)));
-        for half in 0..LANES / 8 {
-            upper[half] += x * deltas[half];
-            lower[half] += y * deltas[half];
-        }
     }
 }
 

@@ -6,5 +6,6 @@
 pub(crate) mod fixed;
 pub(crate) mod float;
 pub(crate) mod matrix;
+mod product;
 pub(crate) mod quantise;
 pub(crate) mod sparse;

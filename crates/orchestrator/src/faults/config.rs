@@ -27,6 +27,9 @@ pub struct FaultConfig {
     /// Single faults at known places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<Scheduled>,
+    /// Edges that are lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<LostEdge>,
 }
 
 /// Probability of crashes.
@@ -62,6 +65,19 @@ pub struct Scheduled {
     pub fault: Fault,
 }
 
+/// An edge killed while its devices train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostEdge {
+    /// The round, from 1.
+    pub round: u32,
+    /// Its number.
+    pub edge: u32,
+    /// True if it comes back for the next round.
+    #[serde(default)]
+    pub reboot: bool,
+}
+
 /// Reason for which a fault configuration is refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum FaultError {
@@ -95,6 +111,14 @@ pub enum FaultError {
         /// The client.
         client: u32,
     },
+    /// No such edge.
+    #[error("faults: edge {edge} is to be lost, and the run has {edges}, numbered from 0")]
+    Edge {
+        /// The edge named.
+        edge: u32,
+        /// Edges of the run.
+        edges: u32,
+    },
     /// Not a trace.
     #[error("faults: the trace is not as documented: {0}")]
     Trace(String),
@@ -105,6 +129,7 @@ impl FaultConfig {
     pub fn is_empty(&self) -> bool {
         self.trace.is_none()
             && self.schedule.is_empty()
+            && self.edges.is_empty()
             && self.probabilities().all(|(_, p)| p == 0.0)
     }
 
@@ -149,6 +174,24 @@ impl FaultConfig {
             }
             if let Fault::Freeze { for_ms: 0 } | Fault::Cut { for_ms: 0 } = fault {
                 return Err(FaultError::NoLength(fault.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FaultConfig {
+    /// Refuses what makes no sense for so many edges.
+    ///
+    /// # Errors
+    /// The first [`FaultError`] found.
+    pub fn validate_edges(&self, edges: u32) -> Result<(), FaultError> {
+        for &LostEdge { round, edge, .. } in &self.edges {
+            if edge >= edges {
+                return Err(FaultError::Edge { edge, edges });
+            }
+            if round == 0 {
+                return Err(FaultError::Round);
             }
         }
         Ok(())
@@ -211,6 +254,20 @@ mod tests {
             toml::from_str::<FaultConfig>("[[schedule]]\nround = 1\nclient = 1\nfault = \"fire\"")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn an_edge_that_there_is_not_cannot_be_lost() {
+        let refused = |text: &str| {
+            let config: FaultConfig = toml::from_str(text).unwrap();
+            assert!(!config.is_empty());
+            config.validate_edges(3).err()
+        };
+        assert_eq!(refused("[[edges]]\nround = 1\nedge = 2"), None);
+        let far = FaultError::Edge { edge: 3, edges: 3 };
+        assert_eq!(refused("[[edges]]\nround = 1\nedge = 3"), Some(far));
+        let early = refused("[[edges]]\nround = 0\nedge = 0");
+        assert_eq!(early, Some(FaultError::Round));
     }
 
     #[test]

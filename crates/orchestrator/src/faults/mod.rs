@@ -11,7 +11,7 @@
 mod config;
 mod trace;
 
-pub use config::{Crash, FaultConfig, FaultError, Scheduled, Span};
+pub use config::{Crash, FaultConfig, FaultError, LostEdge, Scheduled, Span};
 pub use trace::{Trace, TraceUnit};
 
 use fl_rng::{Decision, fraction};
@@ -141,6 +141,12 @@ impl FaultPlan {
         (0..self.clients)
             .filter_map(|client| Some((client, self.fault(client, round, elapsed_s)?)))
             .collect()
+    }
+
+    /// Edges that are lost in a round: true for those that come back for the next.
+    pub fn lost_edges(&self, round: u32) -> BTreeMap<u32, bool> {
+        let those = self.config.edges.iter().filter(|one| one.round == round);
+        those.map(|one| (one.edge, one.reboot)).collect()
     }
 
     fn fault(&self, client: u32, round: u32, elapsed_s: f64) -> Option<Fault> {

@@ -15,6 +15,15 @@ impl Fold {
             *self.by_hand.entry(bounded(&hand.action)).or_default() += 1;
             self.changes.run = true;
         }
+        match record {
+            FleetRecord::EdgeLost { edge, .. } => _ = self.lost_edges.insert(*edge),
+            FleetRecord::EdgeBack { edge, .. } => _ = self.lost_edges.remove(edge),
+            _ => {}
+        }
+        self.changes.run |= matches!(
+            record,
+            FleetRecord::EdgeLost { .. } | FleetRecord::EdgeBack { .. }
+        );
         if let Some(client) = client {
             self.of_device(client, record);
         }
@@ -46,6 +55,9 @@ impl Fold {
             | FleetRecord::Refused { .. }
             | FleetRecord::Boot { .. }
             | FleetRecord::Stop { .. }
+            | FleetRecord::EdgeLost { .. }
+            | FleetRecord::EdgeBack { .. }
+            | FleetRecord::EdgeGiven { .. }
             | FleetRecord::FleetBooted { .. }
             | FleetRecord::Unknown => {}
         }

@@ -55,6 +55,8 @@ pub struct Fold {
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
     faults: Faults,
+    /// Edges that are lost and not back.
+    lost_edges: BTreeSet<u32>,
     /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u64>,
     /// Energy of all devices in all rounds, if it is known of any.
@@ -103,6 +105,7 @@ impl Fold {
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
             faults: Faults::default(),
+            lost_edges: BTreeSet::new(),
             by_hand: BTreeMap::new(),
             energy_j: None,
             evaluation: None,
@@ -288,6 +291,7 @@ impl Fold {
         self.resumed_from.push(round);
         self.end = None;
         self.resuming = true;
+        self.lost_edges.clear();
         let there = self.devices.values();
         let there = there.filter(|device| device.state != State::Dead);
         let there: Vec<u32> = there.map(|device| device.client).collect();

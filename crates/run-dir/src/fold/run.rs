@@ -1,9 +1,9 @@
 //! The run as a whole, and its rounds.
 
 use super::{Device, Fold, State};
-use crate::{RoundPhase, RoundRecord};
+use crate::{LevelRecord, RoundPhase, RoundRecord};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounds that the outlook on the rest is made from.
 const RECENT: usize = 5;
@@ -94,6 +94,10 @@ pub struct RunView {
     pub bytes_up: u64,
     /// HTTP bytes to devices in the complete rounds.
     pub bytes_down: u64,
+    /// Levels of aggregators in the complete rounds together; none without edges.
+    pub levels: Vec<LevelRecord>,
+    /// Edges that are lost and not back.
+    pub lost_edges: BTreeSet<u32>,
     /// Faults so far.
     pub faults: u64,
     /// Number of actions of remote control: `kill`, `stop` … With any, the command does not repeat the run.
@@ -174,6 +178,8 @@ impl Fold {
                 .reduce(f64::max),
             bytes_up: sum(|record| record.bytes_up),
             bytes_down: sum(|record| record.bytes_down),
+            levels: LevelRecord::totals(self.rounds.values().map(|row| &row.record)),
+            lost_edges: self.lost_edges.clone(),
             faults: self.fault_counts().values().sum(),
             by_hand: self.by_hand.clone(),
             unreadable_events: self.unreadable,

@@ -1,0 +1,175 @@
+//! The two loops in which a device spends most of its time: products of octets and integers of sixteen columns.
+//!
+//! There is a form in vectors and one without; sums are exact, so that both have the same bits. Each loop is kept out of
+//! its callers: it has the registers to itself, and a firmware can lay it within one page.
+
+#[cfg(any(test, target_feature = "sse2", target_feature = "neon"))]
+mod vector {
+    use bytemuck::cast;
+    use wide::{i16x16, i32x8};
+
+    use super::super::quantise::{LANES, Pair};
+    use super::super::sparse;
+
+    /// Exact sums of octets times integers, column by column.
+    #[inline(never)]
+    pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
+        let mut sums = Pair::default();
+        for &entry in list {
+            let (index, octets) = sparse::decode(entry);
+            // Always there: the branch stands for a check of the bounds.
+            let Some(pair) = tile.get(index) else { break };
+            let octets: i16x16 = cast(i32x8::splat(octets));
+            for half in 0..LANES / 8 {
+                sums[half] += octets.dot(cast(pair[half]));
+            }
+        }
+        sums
+    }
+
+    /// Adds octets times the integers of one example to the sums of their rows, which begin with pair `first`.
+    #[inline(never)]
+    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+        for &entry in list {
+            // The list is in the order of the pairs: it ends with the sums.
+            let Some([upper, lower]) = sums.get_mut(sparse::index(entry).wrapping_sub(first))
+            else {
+                break;
+            };
+            let [x, y] = sparse::octets(entry).map(|x| i32x8::splat(i32::from(x)));
+            for half in 0..LANES / 8 {
+                upper[half] += x * deltas[half];
+                lower[half] += y * deltas[half];
+            }
+        }
+    }
+}
+
+#[cfg(any(test, not(any(target_feature = "sse2", target_feature = "neon"))))]
+mod scalar {
+    use core::array;
+
+    use bytemuck::{cast, cast_slice, cast_slice_mut};
+
+    use super::super::quantise::{LANES, Pair};
+    use super::super::sparse;
+
+    /// Columns whose sums are in registers: those of Arm have fewer.
+    const COLUMNS: usize = if cfg!(target_arch = "arm") { 8 } else { 16 };
+
+    /// As that in vectors.
+    #[inline(never)]
+    pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
+        let tile: &[[i16; 2 * LANES]] = cast_slice(tile);
+        let mut all = [0; LANES];
+        for (begin, all) in (0..).step_by(2 * COLUMNS).zip(all.chunks_mut(COLUMNS)) {
+            all.copy_from_slice(&columns(tile, list, begin));
+        }
+        cast(all)
+    }
+
+    /// Sums of the columns whose integers are from `begin` on.
+    #[inline(always)]
+    fn columns(tile: &[[i16; 2 * LANES]], list: &[i32], begin: usize) -> [i32; COLUMNS] {
+        let mut sums = [0; COLUMNS];
+        for &entry in list {
+            let pair = tile.get(sparse::index(entry));
+            let pair = pair.and_then(|pair| pair.get(begin..)?.first_chunk::<{ 2 * COLUMNS }>());
+            let Some(pair) = pair else { break };
+            let [x, y] = sparse::octets(entry).map(i32::from);
+            if x != 0 {
+                sums = array::from_fn(|i| sums[i] + x * i32::from(pair[2 * i]));
+            }
+            if y != 0 {
+                sums = array::from_fn(|i| sums[i] + y * i32::from(pair[2 * i + 1]));
+            }
+        }
+        sums
+    }
+
+    /// As that in vectors.
+    #[inline(never)]
+    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+        let rows: &mut [[i32; 2 * LANES]] = cast_slice_mut(sums.as_flattened_mut());
+        let deltas: [i32; LANES] = cast(deltas);
+        for &entry in list {
+            // The list is in the order of the pairs: it ends with the sums.
+            let Some(rows) = rows.get_mut(sparse::index(entry).wrapping_sub(first)) else {
+                break;
+            };
+            let (upper, lower) = rows.split_at_mut(LANES);
+            for (octet, row) in sparse::octets(entry).into_iter().zip([upper, lower]) {
+                if octet != 0 {
+                    let x = i32::from(octet);
+                    let products = row.iter_mut().zip(&deltas);
+                    products.for_each(|(sum, delta)| *sum += x * delta);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(any(target_feature = "sse2", target_feature = "neon")))]
+pub(crate) use scalar::{add_products, weighted_sum};
+#[cfg(any(target_feature = "sse2", target_feature = "neon"))]
+pub(crate) use vector::{add_products, weighted_sum};
+
+#[cfg(test)]
+mod tests {
+    use super::super::quantise::{LANES, Pair};
+    use super::super::sparse;
+    use super::{scalar, vector};
+    use bytemuck::cast;
+    use fl_rng::Pcg32;
+
+    /// Random shapes, against sums by the definition.
+    #[test]
+    fn both_forms_are_the_definition() {
+        let mut rng = Pcg32::on_stream(4, 4);
+        for _ in 0..if cfg!(miri) { 4 } else { 200 } {
+            let pairs = 1 + rng.below(20) as usize;
+            let input: Vec<u8> = (0..2 * pairs)
+                .map(|_| [0, rng.below(256) as u8, 255][rng.below(3) as usize])
+                .collect();
+            let mut entries = vec![0; sparse::input_entries(input.len())];
+            let list = sparse::of_input(&input, &mut entries);
+            let mut integer = |_| rng.below(1 << 16) as u16 as i16;
+            let rows: Vec<[i16; LANES]> = (0..2 * pairs)
+                .map(|_| std::array::from_fn(&mut integer))
+                .collect();
+            let tile: Vec<Pair> = rows
+                .chunks(2)
+                .map(|pair| {
+                    let lane = |i| i32::from(pair[0][i]) & 0xffff | i32::from(pair[1][i]) << 16;
+                    cast(std::array::from_fn::<i32, LANES, _>(lane))
+                })
+                .collect();
+            let sum = |lane| {
+                rows.iter()
+                    .zip(&input)
+                    .map(|(row, &x)| i32::from(row[lane]) * i32::from(x))
+                    .sum()
+            };
+            let expected: [i32; LANES] = std::array::from_fn(sum);
+            for weighted_sum in [scalar::weighted_sum, vector::weighted_sum] {
+                assert_eq!(
+                    cast::<Pair, [i32; LANES]>(weighted_sum(&tile, list)),
+                    expected
+                );
+            }
+
+            let deltas: [i32; LANES] = std::array::from_fn(|i| i32::from(rows[0][i]));
+            let first = rng.below(pairs as u32) as usize;
+            let there = 1 + rng.below((pairs - first) as u32) as usize;
+            let list = &list[list.partition_point(|&entry| sparse::index(entry) < first)..];
+            for add_products in [scalar::add_products, vector::add_products] {
+                let mut sums = vec![[cast::<_, Pair>([3; LANES]); 2]; there];
+                add_products(&mut sums, first, list, cast(deltas));
+                for (row, x) in sums.as_flattened().iter().zip(&input[2 * first..]) {
+                    let expected = deltas.map(|delta| 3 + delta * i32::from(*x));
+                    assert_eq!(cast::<Pair, [i32; LANES]>(*row), expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Edges that are lost, as planned or by hand, and those whose devices go to another then.
+
+use super::{FaultRunner, State};
+use futures::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use zfl_run_dir::{ByHand, EDGE_LOST, FleetRecord};
+
+/// Reason why an update is missing, in the tables.
+const LOST: &str = "its edge was lost on purpose";
+
+/// Reason why a device boots again behind another edge.
+const GIVEN: &str = "it goes to another edge";
+
+impl FaultRunner {
+    /// Edges that are lost in a round, and the clients that are without one then.
+    pub(super) fn losses(&self, round: u32) -> (BTreeMap<u32, bool>, BTreeSet<u32>) {
+        let mut lost = self.plan.lost_edges(round);
+        let mut without = BTreeSet::new();
+        lost.retain(|&edge, _| {
+            let cluster = self.edges.cluster(edge);
+            without.extend(cluster.clone().unwrap_or_default());
+            cluster.is_some()
+        });
+        (lost, without)
+    }
+
+    /// Loses the edges that are due, now that this client trains, or any.
+    pub(super) fn begin_losses(
+        self: &Arc<Self>,
+        state: &mut State,
+        acts: &mut JoinSet<()>,
+        client: Option<u32>,
+    ) {
+        let is_due = |edge: u32| {
+            let cluster = self.edges.cluster(edge).unwrap_or_default();
+            client.is_none_or(|client| cluster.contains(&client))
+        };
+        let due: Vec<_> = state
+            .lost_edges
+            .iter()
+            .filter(|(edge, _)| is_due(**edge))
+            .collect();
+        let due: Vec<(u32, bool)> = due.into_iter().map(|(edge, back)| (*edge, *back)).collect();
+        for (edge, back) in due {
+            state.lost_edges.remove(&edge);
+            *state.counts.entry(EDGE_LOST).or_default() += 1;
+            let (runner, round) = (Arc::clone(self), state.round);
+            acts.spawn(async move {
+                runner.lose(edge, round, LOST, back, None).await;
+                if back {
+                    runner.bring_edge_back(edge, None).await;
+                }
+            });
+        }
+    }
+
+    /// Ends an edge; its devices are lost with it, unless it comes back or another takes them.
+    pub(super) async fn lose(
+        &self,
+        edge: u32,
+        round: u32,
+        why: &str,
+        back: bool,
+        hand: Option<ByHand>,
+    ) {
+        let record = FleetRecord::EdgeLost {
+            edge,
+            round,
+            reboot: back,
+            hand,
+        };
+        self.aggregator.fleet_event(None, record);
+        let is_given = !back && self.edges.hands_over();
+        if is_given {
+            self.state().given.insert(edge);
+        }
+        self.edges.kill(edge, why, back || is_given).await;
+    }
+
+    /// Starts a lost edge again.
+    pub async fn bring_edge_back(&self, edge: u32, hand: Option<ByHand>) {
+        let record = match self.edges.bring_back(edge).await {
+            Ok(()) => FleetRecord::EdgeBack { edge, hand },
+            Err(error) => FleetRecord::FaultFailed {
+                error: format!("edge {edge}: {error:#}"),
+            },
+        };
+        self.aggregator.fleet_event(None, record);
+    }
+
+    /// Gives the devices of lost edges to others, behind which they boot again.
+    pub(super) async fn give_away(&self) {
+        let given = std::mem::take(&mut self.state().given);
+        for edge in given {
+            let Some((to, clients)) = self.edges.hand_over(edge) else {
+                let clients = self.edges.cluster_of(edge);
+                clients.for_each(|client| self.aggregator.client_lost(client, LOST));
+                continue;
+            };
+            let record = FleetRecord::EdgeGiven { edge, to };
+            self.aggregator.fleet_event(None, record);
+            let gone = self.aggregator.gone();
+            let there = clients.filter(|client| !gone.contains_key(client));
+            join_all(there.map(|client| self.kill(client, GIVEN, true))).await;
+        }
+    }
+}
