@@ -21,6 +21,36 @@ fn model(body: &[&str], arguments: &[&str]) -> String {
     Run::succeeds(&[body, arguments].concat()).model()
 }
 
+#[test]
+fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gives_one_air() {
+    let folder = folder();
+    let experiment = |body: &str| {
+        let path = folder.path().join(format!("{body}.toml"));
+        let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
+        let text = text.replace("count = 12", "count = 2");
+        fs::write(&path, text.replace("\"native\"", &format!("{body:?}"))).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let run = |body| {
+        let path = experiment(body);
+        Run::succeeds(&[&path, "--rounds", "1", "--examples", "20", "--seed", "3"])
+    };
+    let (native, bare, again) = (run("native"), run("bare"), run("bare"));
+    assert_eq!(bare.model(), native.model());
+    let air = |run: &Run| {
+        let text = fs::read_to_string(run.out().join("clients.csv")).unwrap();
+        let mut table = csv::Reader::from_reader(text.as_bytes());
+        let head = table.headers().unwrap().clone();
+        let at = head
+            .iter()
+            .position(|name| name == "radio_airtime_s")
+            .unwrap();
+        let rows = table.records().map(|row| row.unwrap()[at].to_owned());
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(air(&bare), air(&again));
+}
+
 const NATIVE: [&str; 2] = ["--body", "native"];
 const BARE: [&str; 2] = ["--body", "bare"];
 

@@ -42,6 +42,11 @@ fn a_mesh_gives_one_model_whatever_it_loses_and_says_what_it_cost() {
     let again = run(&[]);
     assert_eq!(first.model(), again.model());
     assert_eq!(air(&first).len(), 24);
+    assert_eq!(
+        air(&first),
+        air(&again),
+        "the moments of the host have no part in it"
+    );
     let lossy = run(&["--radio-loss", "0.15"]);
     assert_eq!(lossy.model(), first.model());
     assert_ne!(air(&lossy), air(&first));
@@ -57,5 +62,5 @@ fn what_no_leaf_can_take_is_refused_before_the_run() {
     refused(&["--examples", "400"], "lower --examples");
     refused(&["--hidden", "400"], "lower --hidden");
     refused(&["--radio", "smoke"], "lora-sf7");
-    refused(&["--body", "bare"], "--body native");
+    refused(&["--body", "bare", "--board", "q35"], "--body native");
 }

@@ -17,6 +17,9 @@ fn main() {
     println!("cargo::rustc-link-arg-bins=--gc-sections");
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86") {
         println!("cargo::rustc-link-arg-bins=--build-id=none");
+        if env::var_os("CARGO_FEATURE_RADIO").is_some() {
+            println!("cargo::rustc-link-arg-bins=--defsym=RADIO=1");
+        }
         script("src/arch/x86/link.ld");
     } else if ["FIRMWARE", "BENCH"].map(|name| env::var_os(format!("CARGO_FEATURE_{name}"))) != [None, None] {
         microcontroller();

@@ -12,7 +12,7 @@ const NO_STD_TARGET: &str = "x86_64-unknown-none";
 
 /// The crates without the standard library, and their features without `std`, each of which has to build
 /// alone.
-const NO_STD_CRATES: [(&str, &[&str]); 9] = [
+const NO_STD_CRATES: [(&str, &[&str]); 10] = [
     ("fl-rng", &[]),
     ("tcp-track", &[]),
     ("zfl-text", &[]),
@@ -21,7 +21,8 @@ const NO_STD_CRATES: [(&str, &[&str]); 9] = [
     ("fl-shell", &[]),
     ("fl-round", &[]),
     ("fl-client", &[]),
-    ("fl-radio", &[]),
+    ("fl-radio", &["alloc"]),
+    ("fl-exchange", &[]),
 ];
 
 /// Formatting, lints, documentation, links, words, licences, the device's crates without the standard

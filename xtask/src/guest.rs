@@ -33,7 +33,7 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         .partition(|board| board.body == GuestBody::Bare.name());
     let (small, pcs): (Vec<_>, Vec<_>) = bare.into_iter().partition(|b| b.firmware.is_some());
     if !pcs.is_empty() {
-        build_bare(setup::GUEST_TARGET, None)?;
+        build_bare(setup::GUEST_TARGET, None, &[])?;
     }
     // Boards may share an image.
     let images: BTreeSet<_> = pcs.iter().map(|board| &board.kernel.image).collect();
@@ -41,13 +41,23 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         place_bare(setup::GUEST_TARGET, image)?;
         println!("firmware: {}", image.display());
     }
+    // A node of a mesh is an image of its own.
+    let radios: BTreeSet<_> = pcs
+        .iter()
+        .filter_map(|board| board.radio.as_ref())
+        .collect();
+    for radio in radios {
+        build_bare(setup::GUEST_TARGET, None, &["radio"])?;
+        place_bare(setup::GUEST_TARGET, &radio.image)?;
+        println!("firmware: {}", radio.image.display());
+    }
     for board in small {
         let target = board
             .firmware
             .as_ref()
             .map_or("", |firmware| &firmware.target);
         provide(&board.machine.qemu, target)?;
-        build_bare(target, Some(&board.name))?;
+        build_bare(target, Some(&board.name), &[])?;
         place_bare(target, &board.kernel.image)?;
         println!("firmware: {}", board.kernel.image.display());
     }
@@ -132,8 +142,9 @@ fn take(boards: Vec<Board>, name: &str) -> Result<Board> {
 }
 
 /// Builds the firmware for a target; that of a microcontroller for its board.
-fn build_bare(target: &str, board: Option<&str>) -> Result<()> {
+fn build_bare(target: &str, board: Option<&str>, features: &[&str]) -> Result<()> {
     let mut cargo = bare_cargo(target, board)?;
+    cargo.args(["--features", &features.join(",")]);
     process::run(&mut cargo).context("the bare-metal firmware does not build")
 }
 

@@ -38,6 +38,8 @@ pub struct Board {
     zephyr: Option<String>,
     /// Its kernel.
     pub kernel: Kernel,
+    /// The firmware of a node of a mesh.
+    pub radio: Option<Kernel>,
     /// Limits of the firmware's memory.
     pub limits: Limits,
     /// Its machine.
@@ -83,7 +85,7 @@ pub struct Limits {
 }
 
 /// A board's kernel.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Kernel {
     /// Its image, from the repository's root.
     pub image: PathBuf,

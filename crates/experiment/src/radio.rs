@@ -3,6 +3,7 @@
 use crate::choice::Places;
 use crate::estimate::wire;
 use crate::experiment::Experiment;
+use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
 use crate::root::Root;
 use crate::settings::Settings;
@@ -50,6 +51,12 @@ impl Radio {
     }
 }
 
+/// Tells if the devices of a group are machines that can have a radio.
+fn has_radio(group: &FleetGroup) -> bool {
+    let board = group.board.as_ref();
+    board.is_some_and(|board| board.radio.is_some())
+}
+
 impl Experiment {
     /// The mesh of its devices, if they have a radio.
     ///
@@ -60,8 +67,13 @@ impl Experiment {
             return Ok(None);
         };
         require(
-            self.groups.iter().all(|group| group.board.is_none()),
-            || "a radio is for native devices: take --body native, or leave --radio out".into(),
+            self.groups.iter().all(|group| group.board.is_none())
+                || self.groups.iter().all(has_radio),
+            || {
+                "a radio is for native devices, or for emulated ones of boards that have one: take --body native or \
+                 --body bare, or leave --radio out"
+                    .into()
+            },
         )?;
         require(self.edges.is_empty(), || {
             "a radio has one gateway and no edges: leave --edges or --radio out".into()

@@ -143,6 +143,9 @@ impl Root {
             Board::load(self.tree(), name).map_err(|error| Refusal(error.to_string()))?;
         if self.tree.is_none() {
             board.kernel.image = self.image(&board.kernel.image)?;
+            if let Some(radio) = &mut board.radio {
+                radio.image = self.image(&radio.image)?;
+            }
         }
         Ok(board)
     }

@@ -15,16 +15,23 @@
 //!
 //! # Invariants
 //! - What [`Leaf::receive`] and [`Station::receive`] give out has the length and the CRC-32 of what was sent.
-//! - Nothing here allocates, reads a clock or draws a number.
+//! - Nothing here reads a clock or draws a number, and only [`Gateway`] allocates, once.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
 pub mod airtime;
 mod assembly;
 mod duty;
+#[cfg(feature = "alloc")]
+mod gateway;
 mod incoming;
 mod leaf;
+pub mod line;
+mod node;
 mod outgoing;
 mod packet;
 mod router;
@@ -32,11 +39,14 @@ mod station;
 
 pub use assembly::{Assembly, Name};
 pub use duty::DutyCycle;
+#[cfg(feature = "alloc")]
+pub use gateway::{Gateway, GatewayNode};
 pub use leaf::{Leaf, Pace};
+pub use node::{Draw, LeafNode, Node, Times, address};
 pub use outgoing::SendError;
 pub use packet::{
     Ack, Head, MAX_MESSAGE_BYTES, PACKET_BYTES, Packet, PacketBytes, Reason, TILE_BYTES,
     WINDOW_TILES,
 };
-pub use router::{FRAME_BYTES, Frame, Router};
+pub use router::{FRAME_BYTES, Frame, Router, ends};
 pub use station::Station;

@@ -16,6 +16,15 @@ pub const FRAME_BYTES: usize = 3 + 8 + PACKET_BYTES;
 /// Place of the sender's address in a frame.
 const SOURCE: usize = 3;
 
+/// Place of the receiver's address in a frame.
+const DESTINATION: usize = 4;
+
+/// Nodes that a frame is from and for; `None` if it is none.
+pub fn ends(frame: &[u8]) -> Option<(usize, usize)> {
+    let node = |at: usize| usize::from(*frame.get(at)?).checked_sub(1);
+    Some((node(SOURCE)?, node(DESTINATION)?))
+}
+
 /// A frame as it goes on the air.
 pub type Frame = Vec<u8, FRAME_BYTES>;
 
@@ -97,17 +106,27 @@ impl Router {
         // Its filter does not know what it sent itself: it would repeat the echo.
         let is_echo = heard.len() == FRAME_BYTES && heard[SOURCE] == self.address.get();
         let heard = if is_echo { &[] } else { heard };
-        let mut line = Line { heard, said };
-        // It reads an octet at a time, and looks for a packet after each.
+        let mut line = Line { heard: &[], said };
+        if !heard.is_empty() {
+            // It takes a checksum that is `x` for the first of the next frame's start, and loses that frame.
+            line.heard = &[0];
+            self.read(&mut line, now_ms);
+            line.heard = heard;
+        }
+        self.read(&mut line, now_ms);
+        (!line.said.is_empty()).then_some(line.said)
+    }
+
+    /// Has the node read a line to its end: an octet at a time, and it looks for a packet after each.
+    fn read(&mut self, line: &mut Line<'_>, now_ms: u32) {
         loop {
-            let full = self.node.update(&mut line, now_ms).is_err();
+            let full = self.node.update(line, now_ms).is_err();
             self.overflowed += u32::from(full);
             self.collect();
             if line.heard.is_empty() {
-                break;
+                return;
             }
         }
-        (!line.said.is_empty()).then_some(line.said)
     }
 
     fn collect(&mut self) {

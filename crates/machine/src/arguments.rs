@@ -33,14 +33,16 @@ pub struct Card {
 ///
 /// `serial`: the descriptor of its serial line, a socket that is connected.
 /// `storage`: the descriptor of the file that its disk is, if it has one.
+/// `radio`: the descriptor of its radio's line, a socket that is connected, if it is a node of a mesh.
 /// `name`: what `ps` shows; it has no meaning to QEMU.
 pub fn arguments(
     board: &Board,
     tuning: Tuning,
     name: &str,
-    card: &Card,
+    card: Option<&Card>,
     serial: RawFd,
     storage: Option<RawFd>,
+    radio: Option<RawFd>,
 ) -> Vec<OsString> {
     let machine = &board.machine;
     let mut arguments = Arguments::default();
@@ -55,20 +57,24 @@ pub fn arguments(
     if let Some(speed) = tuning.speed {
         arguments.pair("-icount", speed.argument());
     }
-    arguments.pair("-kernel", &board.kernel.image);
+    let radio = radio.zip(board.radio.as_ref());
+    let image = radio.map_or(&board.kernel.image, |(_, radio)| &radio.image);
+    arguments.pair("-kernel", image);
     let command_line = command_line(board, tuning.speed);
     if !command_line.is_empty() {
         arguments.pair("-append", command_line);
     }
-    arguments.pair("-netdev", &card.netdev);
-    if board.nic.on_board {
-        let nic = format!(
-            "nic,netdev=n0,model={},macaddr={}",
-            board.nic.model, card.mac
-        );
-        arguments.pair("-net", nic);
-    } else {
-        arguments.pair("-device", device(board, &card.mac));
+    if let Some(card) = card {
+        arguments.pair("-netdev", &card.netdev);
+        if board.nic.on_board {
+            let nic = format!(
+                "nic,netdev=n0,model={},macaddr={}",
+                board.nic.model, card.mac
+            );
+            arguments.pair("-net", nic);
+        } else {
+            arguments.pair("-device", device(board, &card.mac));
+        }
     }
     if let (Some(fd), Some(disk)) = (storage, &board.storage) {
         // Nobody else opens the file: there is nothing to lock.
@@ -80,6 +86,11 @@ pub fn arguments(
     }
     arguments.pair("-chardev", format!("socket,id=s0,fd={serial}"));
     arguments.pair("-serial", "chardev:s0");
+    if let Some((fd, radio)) = radio {
+        arguments.pair("-chardev", format!("socket,id=s1,fd={fd}"));
+        let own = format!("{},chardev=s1", radio.model);
+        arguments.pair("-device", with_options(own, &radio.options));
+    }
     // Otherwise QEMU opens a monitor on its standard input.
     arguments.pair("-monitor", "none");
     arguments.0
@@ -181,7 +192,7 @@ mod tests {
         let root = workspace();
         let mut board = board(name);
         board.kernel.image = board.kernel.image.strip_prefix(root).unwrap().into();
-        let arguments = arguments(&board, tuning, "zfl-7", card, 9, storage);
+        let arguments = arguments(&board, tuning, "zfl-7", Some(card), 9, storage, None);
         let lines = arguments.chunk_by(|_, next| !next.as_encoded_bytes().starts_with(b"-"));
         let lines = lines.map(|line| line.join(" ".as_ref()).into_string().unwrap() + "\n");
         expected.assert_eq(&lines.collect::<String>());

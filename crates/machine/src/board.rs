@@ -85,6 +85,8 @@ pub struct Board {
     pub nic: Nic,
     /// The disk that stands for flash; without it a device keeps nothing when it reboots.
     pub storage: Option<Disk>,
+    /// The serial radio and the firmware that has one; without it the machine cannot be a node of a mesh.
+    pub radio: Option<Radio>,
     /// The firmware image.
     pub kernel: Kernel,
     /// The guest's shell on the serial line.
@@ -156,6 +158,19 @@ pub struct Disk {
     /// Properties of that device.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+/// The UART of a radio. A machine has it only as a node of a mesh.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Radio {
+    /// QEMU's name of the UART, for example `isa-serial`.
+    pub model: String,
+    /// Properties of that device.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// The firmware of a node, as [`Kernel::image`].
+    pub image: PathBuf,
 }
 
 /// The firmware image.
@@ -247,6 +262,8 @@ impl Board {
             })?;
         if let Some(tree) = tree {
             board.kernel.image = tree.join(&board.kernel.image);
+            let radio = board.radio.iter_mut();
+            radio.for_each(|radio| radio.image = tree.join(&radio.image));
         }
         board.path = name.contains('/').then(|| name.to_owned());
         board.text = text;
@@ -335,7 +352,12 @@ impl Board {
         let disk = self.storage.as_ref();
         disk.map_or(Ok(()), |disk| {
             no_comma("storage", &disk.model, &disk.options)
-        })
+        })?;
+        let Some(radio) = &self.radio else {
+            return Ok(());
+        };
+        harmless::radio(radio)?;
+        no_comma("radio", &radio.model, &radio.options)
     }
 }
 

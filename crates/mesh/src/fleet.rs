@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc::{Sender, channel};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -10,6 +11,7 @@ use fl_client::Config;
 use fl_client::storage::Storage;
 use zfl_netsim::radio::{Mesh, MeshConfig, NodeStats};
 
+use crate::emulated;
 use crate::run::Thread;
 
 /// A leaf to be.
@@ -42,6 +44,8 @@ pub(crate) enum Order {
     Stop(usize, Sender<()>),
     Freeze(usize, bool),
     Expect(Vec<usize>),
+    Plug(usize, UnixStream),
+    Unplug(usize),
 }
 
 /// A mesh that runs on a thread of its own. Dropping it ends it.
@@ -53,35 +57,110 @@ pub struct MeshFleet {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Counts of all nodes, and simulated time.
+/// Counts of nodes, each with its simulated time.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    pub nodes: Vec<NodeStats>,
-    pub now_us: u64,
+    nodes: Vec<(NodeStats, u64)>,
+    ways: Vec<Way>,
+}
+
+impl Stats {
+    /// Tells the counts of a node at a simulated time.
+    pub fn tell(&mut self, node: usize, stats: NodeStats, now_us: u64) {
+        if self.nodes.len() <= node {
+            self.nodes.resize(node + 1, Default::default());
+        }
+        self.nodes[node] = (stats, now_us);
+    }
+
+    /// Tells the counts of a leaf, but those that its gateway has.
+    pub fn tell_own(&mut self, node: usize, stats: NodeStats, now_us: u64) {
+        let Way { again, hops } = self.way(node);
+        let stats = NodeStats {
+            again: stats.again + again,
+            hops,
+            ..stats
+        };
+        self.tell(node, stats, now_us);
+    }
+
+    /// Tells the counts of a leaf that its gateway has.
+    pub fn tell_way(&mut self, node: usize, again: u32, hops: f64) {
+        self.way(node);
+        self.ways[node] = Way {
+            again: again.into(),
+            hops,
+        };
+    }
+
+    fn way(&mut self, node: usize) -> Way {
+        if self.ways.len() <= node {
+            self.ways.resize(node + 1, Way::default());
+        }
+        self.ways[node]
+    }
+}
+
+/// Counts of a leaf that its gateway has: tiles sent to it again, and the hops of its packets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    again: u64,
+    hops: f64,
 }
 
 impl MeshFleet {
-    /// Starts the air of a mesh. Time begins when every leaf was told to boot.
+    /// Starts the air of a mesh of native leaves. Time begins when every leaf was told to boot.
     ///
     /// # Errors
     /// If the radio may not send, or the system has no thread for it.
     pub fn start(config: MeshConfig) -> io::Result<Self> {
-        let never =
-            || io::Error::other("this radio may not send even one frame: raise its duty cycle");
         let mesh = Mesh::new(config).ok_or_else(never)?;
+        Self::begin(|told, woken, stats| {
+            let thread = Thread::new(mesh, told, woken, stats);
+            Ok(move || thread.run())
+        })
+    }
+
+    /// Starts the air of a mesh of machines. Time begins when every node has booted.
+    ///
+    /// # Errors
+    /// If the radio may not send, or the system has no thread for it.
+    pub fn start_emulated(config: MeshConfig) -> io::Result<Self> {
+        Self::begin(|told, woken, stats| {
+            let thread = emulated::Thread::new(config, told, woken, stats).ok_or_else(never)?;
+            Ok(move || thread.run())
+        })
+    }
+
+    fn begin<F: FnOnce() + Send + 'static>(
+        make: impl FnOnce(Receiver<Order>, io::PipeReader, Arc<Mutex<Stats>>) -> io::Result<F>,
+    ) -> io::Result<Self> {
         let (orders, told) = channel();
         let (woken, wake) = io::pipe()?;
         let stats = Arc::new(Mutex::default());
-        let thread = Thread::new(mesh, told, woken, Arc::clone(&stats));
-        let thread = std::thread::Builder::new()
-            .name("mesh".into())
-            .spawn(move || thread.run())?;
+        let run = make(told, woken, Arc::clone(&stats))?;
+        let thread = std::thread::Builder::new().name("mesh".into()).spawn(run)?;
         Ok(Self {
             orders: Some(Mutex::new(orders)),
             wake,
             stats,
             thread: Some(thread),
         })
+    }
+
+    /// Joins the serial line of a machine's radio: of the gateway, node 0, or of a leaf, from 1 on.
+    pub fn plug(&self, node: usize, line: UnixStream) {
+        self.order(Order::Plug(node, line));
+    }
+
+    /// Takes a machine off the air: it neither sends nor repeats.
+    pub fn unplug(&self, node: usize) {
+        self.order(Order::Unplug(node));
+    }
+
+    /// Port at which a gateway in firmware serves a leaf.
+    pub fn gateway_port(leaf: usize) -> u16 {
+        u16::try_from(leaf).map_or(u16::MAX, |leaf| emulated::FIRST_PORT.saturating_add(leaf))
     }
 
     fn order(&self, order: Order) {
@@ -122,23 +201,15 @@ impl MeshFleet {
         self.order(Order::Expect(leaves));
     }
 
-    /// Counts of a leaf so far; `None` for the gateway.
-    pub fn stats(&self, leaf: Option<usize>) -> NodeStats {
+    /// Counts of a leaf when its last message came to the gateway, and the simulated time then, in microseconds.
+    pub fn stats(&self, leaf: usize) -> (NodeStats, u64) {
         let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats
-            .nodes
-            .get(leaf.map_or(0, |leaf| leaf + 1))
-            .copied()
-            .unwrap_or_default()
+        stats.nodes.get(leaf + 1).copied().unwrap_or_default()
     }
+}
 
-    /// Simulated time, in microseconds.
-    pub fn now_us(&self) -> u64 {
-        self.stats
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .now_us
-    }
+fn never() -> io::Error {
+    io::Error::other("this radio may not send even one frame: raise its duty cycle")
 }
 
 impl Drop for MeshFleet {

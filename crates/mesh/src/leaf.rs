@@ -1,7 +1,6 @@
 //! One leaf: a device on the port of a radio.
 
 use fl_client::{Activity, Config, Device};
-use zfl_clock::Instant;
 use zfl_netsim::radio::Mesh;
 
 use crate::fleet::{LeafEnd, LeafSpec};
@@ -60,20 +59,20 @@ impl RunningLeaf {
         }
         self.tick(mesh.now_us());
         if let Some((label, message)) = mesh.take_down(number) {
-            self.port.come(label, message);
+            self.port.streams.come(label, message);
         }
         if let Some(label) = self.label.take_if(|_| !mesh.is_sending_up(number))
             && mesh.failure_up(number).is_some()
         {
-            self.port.broken(label);
+            self.port.streams.broken(label);
         }
         let is_done = self.work();
         if self.label.is_none()
-            && let Some((label, message)) = self.port.out.pop_front()
+            && let Some((label, message)) = self.port.streams.take_out()
         {
             match mesh.send_up(number, label, &message) {
                 Ok(()) => self.label = Some(label),
-                Err(_) => self.port.broken(label),
+                Err(_) => self.port.streams.broken(label),
             }
         }
         is_done && !self.is_busy()
@@ -81,7 +80,7 @@ impl RunningLeaf {
 
     /// Lets time pass for the device, unless it waits for the radio.
     fn tick(&mut self, now_us: u64) {
-        if !self.port.is_busy() {
+        if !self.port.streams.is_busy() {
             self.port.clock_us += now_us.saturating_sub(self.seen_us);
         }
         self.seen_us = now_us;
@@ -96,10 +95,7 @@ impl RunningLeaf {
                 refused(reason.to_owned());
             }
             if let Some(job) = self.device.job() {
-                let begun = Instant::now();
                 while job.step(STEP_EXAMPLES) {}
-                let us = begun.elapsed().as_micros();
-                self.port.clock_us += u64::try_from(us).unwrap_or(u64::MAX);
                 continue;
             }
             match activity {
@@ -117,12 +113,12 @@ impl RunningLeaf {
     pub fn due_us(&self) -> Option<u64> {
         let wake_us = self
             .wake_us
-            .filter(|_| !self.is_frozen && !self.port.is_busy())?;
+            .filter(|_| !self.is_frozen && !self.port.streams.is_busy())?;
         Some(self.seen_us + wake_us.saturating_sub(self.port.clock_us))
     }
 
     /// True while it exchanges something.
     pub fn is_busy(&self) -> bool {
-        self.port.is_busy() || self.label.is_some()
+        self.port.streams.is_busy() || self.label.is_some()
     }
 }

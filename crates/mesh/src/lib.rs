@@ -10,10 +10,10 @@
 
 #![forbid(unsafe_code)]
 
+mod emulated;
 mod fleet;
-mod gateway;
-mod http;
 mod leaf;
+mod net;
 mod port;
 mod run;
 

@@ -1,25 +1,26 @@
-//! The thread of a mesh: orders, sockets, devices, and simulated time.
+//! The thread of a mesh of native leaves: orders, sockets, devices, and simulated time.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fl_exchange::Relay;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zfl_clock::Instant;
 use zfl_netsim::radio::Mesh;
 
 use crate::fleet::{LeafEnd, LeafSpec, Order, Stats};
-use crate::gateway::Proxy;
 use crate::leaf::RunningLeaf;
+use crate::net::HostNet;
 
 /// Events between two looks at orders and sockets.
 const EVENTS_AT_ONCE: u32 = 2_000;
 /// Longest wait for what was announced: whoever is not asked by then is not asked at all.
-const ANNOUNCED: Duration = Duration::from_secs(10);
+pub(crate) const ANNOUNCED: Duration = Duration::from_secs(10);
 /// Longest span of simulated time without an event.
 const FOREVER_US: u64 = u64::MAX / 4;
 
@@ -29,7 +30,10 @@ pub(crate) struct Thread {
     woken: io::PipeReader,
     stats: Arc<Mutex<Stats>>,
     leaves: Vec<Option<RunningLeaf>>,
-    proxies: Vec<Option<Proxy>>,
+    net: HostNet,
+    relays: Vec<Relay<TcpStream>>,
+    /// Leaves for which something may be to be done.
+    todo: BTreeSet<usize>,
     /// Leaves that are about to be booted or asked.
     expected: BTreeSet<usize>,
     until: Instant,
@@ -51,7 +55,9 @@ impl Thread {
             woken,
             stats,
             leaves: (0..leaves).map(|_| None).collect(),
-            proxies: (0..leaves).map(|_| None).collect(),
+            net: HostNet::new(leaves),
+            relays: (0..leaves).map(Relay::new).collect(),
+            todo: BTreeSet::new(),
             expected: (0..leaves).collect(),
             until: Instant::now() + ANNOUNCED,
             drains: false,
@@ -60,12 +66,15 @@ impl Thread {
 
     pub fn run(mut self) {
         while self.obey() {
-            self.listen();
+            self.listen(Duration::ZERO);
             self.devices();
-            let stands = !self.drains && self.waits_for_announced();
+            let stands = self.relays.iter().any(Relay::is_asking)
+                || !self.drains && self.waits_for_announced();
             if stands || !self.advance() {
-                self.publish();
-                self.sleep(stands);
+                self.todo = (0..self.leaves.len()).collect();
+                self.devices();
+                let patience = if stands { 1 } else { 60 };
+                self.listen(Duration::from_secs(patience));
             }
         }
     }
@@ -80,6 +89,7 @@ impl Thread {
                     let _ = tell.send(());
                 }
                 Ok(Order::Freeze(leaf, frozen)) => {
+                    self.todo.insert(leaf);
                     let leaf = self.leaves.get_mut(leaf).and_then(Option::as_mut);
                     leaf.into_iter().for_each(|leaf| leaf.freeze(frozen));
                 }
@@ -87,9 +97,12 @@ impl Thread {
                     self.expected = leaves
                         .into_iter()
                         .filter(|leaf| self.is_up(*leaf))
+                        .filter(|leaf| !self.relays[*leaf].is_waiting())
                         .collect();
                     (self.until, self.drains) = (Instant::now() + ANNOUNCED, true);
                 }
+                // Of machines.
+                Ok(Order::Plug(..) | Order::Unplug(_)) => {}
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
@@ -101,27 +114,14 @@ impl Thread {
     }
 
     fn boot(&mut self, leaf: usize, spec: LeafSpec) -> io::Result<SocketAddr> {
-        let server = spec.server;
-        let slot = self
-            .proxies
-            .get_mut(leaf)
-            .ok_or_else(|| io::Error::other("there is no such leaf"))?;
-        match slot {
-            Some(proxy) => {
-                proxy.server = server;
-                proxy.reset();
-            }
-            None => {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-                listener.set_nonblocking(true)?;
-                *slot = Some(Proxy::new(server, listener));
-            }
+        let address = self.net.open(leaf, spec.server)?;
+        self.relays[leaf].reset(&mut self.net);
+        if self.leaves[leaf].is_none() && !self.expected.contains(&leaf) {
+            self.mesh.boot(leaf);
         }
-        let address = slot.as_ref().map(|proxy| proxy.listener.local_addr());
-        let address = address.unwrap_or_else(|| Err(io::Error::other("no listener")))?;
-        self.mesh.boot(leaf);
         self.leaves[leaf] = Some(RunningLeaf::new(spec, address.port(), self.mesh.now_us()));
         self.expected.remove(&leaf);
+        self.todo.insert(leaf);
         Ok(address)
     }
 
@@ -131,35 +131,27 @@ impl Thread {
             if end == LeafEnd::Stopped {
                 self.mesh.kill(leaf);
                 self.mesh.cancel_down(leaf);
-                self.proxies[leaf].iter_mut().for_each(Proxy::reset);
+                self.relays[leaf].reset(&mut self.net);
             }
             running.end(end);
         }
     }
 
-    fn listen(&mut self) {
-        for (leaf, proxy) in self.proxies.iter_mut().enumerate() {
-            if proxy.as_mut().is_some_and(Proxy::listen) {
-                self.expected.remove(&leaf);
-            }
-        }
-    }
-
     fn devices(&mut self) {
-        for leaf in 0..self.leaves.len() {
+        let news = self.mesh.take_news();
+        self.todo.extend(news);
+        for leaf in std::mem::take(&mut self.todo) {
             if let Some(running) = &mut self.leaves[leaf]
                 && running.run(leaf, &mut self.mesh)
             {
                 self.stop(leaf, LeafEnd::Finished);
             }
             if self.mesh.has_come_up(leaf) {
-                // Whoever takes an update in reads what it has cost.
-                self.publish();
+                // Whoever takes an update in reads what it has cost until it came.
+                self.publish(leaf);
             }
             let holds = self.drains;
-            if let Some(proxy) = &mut self.proxies[leaf] {
-                proxy.run(leaf, &mut self.mesh, holds);
-            }
+            self.relays[leaf].run(self.mesh.gateway_mut(), &mut self.net, holds);
         }
     }
 
@@ -173,68 +165,67 @@ impl Thread {
     /// Lets time pass until something has come for somebody; false if nothing is on its way.
     fn advance(&mut self) -> bool {
         let is_moving = self.leaves.iter().flatten().any(RunningLeaf::is_busy)
-            || self.proxies.iter().flatten().any(Proxy::is_busy)
+            || self.relays.iter().any(Relay::is_busy)
             || (0..self.leaves.len())
                 .any(|leaf| self.mesh.is_sending_down(leaf) && self.is_up(leaf));
-        let due_us = self
-            .leaves
-            .iter()
-            .flatten()
-            .filter_map(RunningLeaf::due_us)
-            .min();
-        if !is_moving {
-            if self.drains {
-                self.drains = false;
-                return true;
-            }
-            let Some(due_us) = due_us else {
-                return false;
-            };
-            while self.mesh.step(due_us) {}
+        let dues = self.leaves.iter().enumerate();
+        let dues = dues.filter_map(|(leaf, running)| Some((running.as_ref()?.due_us()?, leaf)));
+        let due = dues.min();
+        if !is_moving && self.drains {
+            self.drains = false;
+            self.todo = (0..self.leaves.len()).collect();
             return true;
         }
-        let until_us = due_us.unwrap_or(FOREVER_US);
+        if !is_moving && due.is_none() {
+            return false;
+        }
+        let until_us = due.map_or(FOREVER_US, |(due_us, _)| due_us);
         for _ in 0..EVENTS_AT_ONCE {
-            if !self.mesh.step(until_us) || self.mesh.has_news() {
+            if !self.mesh.step(until_us) {
+                self.todo.extend(due.map(|(_, leaf)| leaf));
+                break;
+            }
+            if self.mesh.has_news() {
                 break;
             }
         }
         true
     }
 
-    fn publish(&self) {
+    fn publish(&self, leaf: usize) {
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.nodes = (0..=self.mesh.leaves())
-            .map(|node| self.mesh.stats(node))
-            .collect();
-        stats.now_us = self.mesh.now_us();
+        stats.tell(leaf + 1, self.mesh.stats(leaf + 1), self.mesh.now_us());
     }
 
-    /// Sleeps until there is an order or a request.
-    fn sleep(&mut self, stands: bool) {
+    /// Serves the sockets on which something has come, after so long a wait for that or for an order.
+    fn listen(&mut self, patience: Duration) {
         let mut sources = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
-        for proxy in self.proxies.iter().flatten() {
-            sources.push(PollFd::new(proxy.listener.as_fd(), PollFlags::POLLIN));
-            sources.extend(
-                proxy
-                    .streams()
-                    .map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)),
-            );
+        let mut leaves = Vec::new();
+        for (leaf, listener) in self.net.listeners() {
+            sources.push(PollFd::new(listener, PollFlags::POLLIN));
+            leaves.push(leaf);
+            for stream in self.relays[leaf].streams() {
+                sources.push(PollFd::new(stream.as_fd(), PollFlags::POLLIN));
+                leaves.push(leaf);
+            }
         }
-        let timeout = if stands {
-            Duration::from_secs(1)
-        } else {
-            Duration::from_secs(60)
-        };
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::NONE);
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
         // An error (a signal) is a reason to look around, as is an event.
-        let woken = poll(&mut sources, timeout).is_ok()
-            && sources[0]
-                .revents()
-                .is_some_and(|events| !events.is_empty());
+        let _ = poll(&mut sources, timeout);
+        let mut has_event = sources.iter().map(|source| source.any() == Some(true));
+        let is_woken = has_event.next() == Some(true);
+        let ready = leaves.iter().zip(has_event);
+        let ready = ready.filter_map(|(leaf, has_event)| has_event.then_some(*leaf));
+        let ready: BTreeSet<usize> = ready.collect();
         drop(sources);
-        if woken {
+        if is_woken {
             let _ = self.woken.read(&mut [0; 64]);
+        }
+        for leaf in ready {
+            if self.relays[leaf].listen(&mut self.net) {
+                self.expected.remove(&leaf);
+            }
+            self.todo.insert(leaf);
         }
     }
 }

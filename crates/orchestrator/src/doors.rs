@@ -5,10 +5,14 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use zfl_files::Dir;
 
 /// Name of the lock that a debugger shares.
 pub const LOCK: &str = "lock";
@@ -22,7 +26,7 @@ pub fn door_name(client: u32) -> String {
 #[derive(Debug)]
 pub(crate) struct Doors {
     path: PathBuf,
-    folder: File,
+    folder: OwnedFd,
     lock: File,
 }
 
@@ -30,10 +34,11 @@ impl Doors {
     /// Makes the folder.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(Self {
             path: path.to_owned(),
-            folder: File::open(path)?,
-            lock: File::create(path.join(LOCK))?,
+            folder: open(path, flags, Mode::empty())?,
+            lock: Dir::open(path)?.create(LOCK)?,
         })
     }
 
@@ -88,7 +93,7 @@ mod tests {
         drop(guest);
         assert!(!doors.is_debugged());
         let debuggers = [(); 2].map(|()| File::open(path.join(LOCK)).unwrap());
-        debuggers.each_ref().map(|one| one.lock_shared().unwrap());
+        debuggers.iter().for_each(|one| one.lock_shared().unwrap());
         assert!(doors.is_debugged());
         drop(debuggers);
         assert!(!doors.is_debugged());

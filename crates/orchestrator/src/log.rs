@@ -42,8 +42,8 @@ const FULL: &str = "-- the device writes too much; its log ends here\n";
 pub(crate) type SharedLog = Arc<Mutex<DeviceLog>>;
 
 /// Locks a log; one that a device panicked with in its hands is still a log.
-pub(crate) fn lock(log: &SharedLog) -> MutexGuard<'_, DeviceLog> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The log of one device.

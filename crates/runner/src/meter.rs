@@ -88,7 +88,7 @@ impl Meter {
                 cost.cpu_s = Some((usage.cpu_s - seen.cpu_s).max(0.0));
                 seen.cpu_s = usage.cpu_s;
             }
-            if let (Some(radio), Some(now_s)) = (radio, fleet.radio_s()) {
+            if let Some((radio, now_s)) = radio {
                 count_radio(&mut cost, &seen.radio, &radio);
                 cost.radio_s = Some((now_s - seen.radio_s).max(0.0));
                 (seen.radio, seen.radio_s) = (radio, now_s);

@@ -5,7 +5,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,7 +46,7 @@ pub fn gdb(args: &GdbArgs, root: &Root) -> Result<u8> {
         )
     })?;
     // gdb has it until it ends: the run's deadlines stand still meanwhile.
-    let lock = File::open(folder.join(zfl_orchestrator::LOCK))?;
+    let lock = Dir::open(&folder)?.open_file(zfl_orchestrator::LOCK, 0)?;
     lock.lock_shared()?;
     fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let board = root.board(&board_of(&run, client)?)?;

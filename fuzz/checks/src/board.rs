@@ -12,7 +12,7 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
             inherited: None,
             mac: "52:54:00:00:00:01".into(),
         };
-        let line = arguments(board, Tuning::default(), "it", &card, 9, None);
+        let line = arguments(board, Tuning::default(), "it", Some(&card), 9, None, None);
         let given = |argument: &str| line.iter().any(|one| one == argument);
         assert!(given("-kernel") && given("-netdev") && given("-device"));
         let values = [&board.machine.machine, &board.machine.cpu, &board.nic.model];

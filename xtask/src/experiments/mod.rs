@@ -22,9 +22,6 @@ use std::process::Command;
 /// The page.
 const PAGE: &str = "docs/experiments.md";
 
-/// File in a row's folder that tells when and where it was measured.
-const MEASURED: &str = "measured.txt";
-
 #[derive(Args)]
 pub struct ExperimentsArgs {
     /// Rows of docs/experiments.toml [default: all, which takes many hours]
@@ -111,14 +108,20 @@ fn measure(row: &Row, zfl: &Path, jobs: Option<u32>) -> Result<()> {
     if let Some(jobs) = jobs {
         command.args(["--jobs", &jobs.to_string()]);
     }
-    let made = process::run(&mut command);
-    let measured = folder.join(MEASURED);
+    // Before the runs, since a chore that is broken off has some of them too.
+    let measured = measured(&folder);
     if !measured.exists() {
         let machine = Machine::here()?.in_short();
-        fs::write(&measured, machine)
+        fs::create_dir_all(folder.parent().unwrap_or(&folder))
+            .and_then(|()| fs::write(&measured, machine))
             .with_context(|| format!("cannot write {}", measured.display()))?;
     }
-    made
+    process::run(&mut command)
+}
+
+/// File beside a row's folder that tells when and where its runs were begun.
+fn measured(folder: &Path) -> PathBuf {
+    folder.with_extension("txt")
 }
 
 /// Folder of a row's runs.

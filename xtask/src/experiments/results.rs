@@ -1,6 +1,5 @@
 //! Results of a row: the folder of its sweep, read.
 
-use super::MEASURED;
 use super::rows::{Kind, Measure};
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -95,7 +94,7 @@ impl Results {
                 case.runs.push(of);
             }
         }
-        let measured = fs::read_to_string(folder.join(MEASURED)).unwrap_or_default();
+        let measured = fs::read_to_string(super::measured(folder)).unwrap_or_default();
         Ok(Some(Self {
             measured: measured.trim().to_owned(),
             runs_s: made

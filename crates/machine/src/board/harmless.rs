@@ -4,7 +4,7 @@
 //! Lists of what is harmless, never of what harms: an option of QEMU that is not here is refused, and a board that
 //! needs it brings it here. No value may name a file, a socket or another program.
 
-use super::{Disk, Machine, Nic};
+use super::{Disk, Machine, Nic, Radio};
 
 /// Options without a value.
 const FLAGS: [&str; 4] = [
@@ -37,6 +37,9 @@ const DEVICES: [&str; 5] = [
 /// Disks that stand for flash.
 const DISKS: [&str; 2] = ["virtio-blk-device", "virtio-blk-pci"];
 
+/// UARTs of a radio.
+const UARTS: [&str; 2] = ["isa-serial", "pci-serial"];
+
 /// Properties of machines and devices that name a file, or what reaches one, whatever their value looks like.
 const REACHING: [&str; 17] = [
     "append", "bios", "blockdev", "chardev", "drive", "dtb", "dumpdtb", "file", "filename",
@@ -68,6 +71,19 @@ pub(super) fn check(machine: &Machine, nic: &Nic, disk: Option<&Disk>) -> Result
     }
     let mut options = disk.options.iter();
     options.try_for_each(|(key, value)| properties("storage.options", &format!("{key}={value}")))
+}
+
+/// Checks the UART of a radio.
+///
+/// # Errors
+/// Advice: the change to make.
+pub(super) fn radio(radio: &Radio) -> Result<(), String> {
+    if !UARTS.contains(&radio.model.as_str()) {
+        let known = UARTS.join(", ");
+        return Err(format!("radio.model is none of {known}: take one of these"));
+    }
+    let mut options = radio.options.iter();
+    options.try_for_each(|(key, value)| properties("radio.options", &format!("{key}={value}")))
 }
 
 /// Checks the name of the emulator, which is looked up in `PATH`.

@@ -77,6 +77,9 @@ pub(super) fn schema() -> Value {
         "machine": table(machine, json!(["qemu", "machine", "cpu", "memory_mib"])),
         "nic": table(nic, json!(["model"])),
         "storage": table(json!({"model": text, "options": {"type": "object", "additionalProperties": text}}), json!(["model"])),
+        "radio": table(json!({
+            "model": text, "options": {"type": "object", "additionalProperties": text}, "image": text,
+        }), json!(["model", "image"])),
         "kernel": table(json!({"image": text, "command_line": text}), json!(["image"])),
         "shell": table(json!({"prompt": text, "fatal": texts}), json!(["prompt"])),
         "firmware": table(firmware, json!(["target", "code", "ram", "stack_kib", "page_kib"])),

@@ -83,11 +83,14 @@ impl Emulator {
         contents.paths.extend(needs::loaded(&command)?);
         contents.paths.extend(needs::data(&command)?);
         contents.paths.extend(needs::named(&command, board));
-        let image = &board.kernel.image;
-        let place = std::path::absolute(image)?;
-        contents
-            .copies
-            .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
+        let radio = board.radio.iter().map(|radio| &radio.image);
+        let radio = radio.filter(|image| image.is_file());
+        for image in radio.chain([&board.kernel.image]) {
+            let place = std::path::absolute(image)?;
+            contents
+                .copies
+                .insert(place, zfl_files::read(image, MAX_IMAGE_BYTES)?);
+        }
         if let Some(file) = plugin {
             // A copy: whoever may read the file on the host.
             contents

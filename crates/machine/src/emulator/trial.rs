@@ -74,7 +74,15 @@ fn stopped(board: &Board, guest: Guest, given: [RawFd; 3]) -> Vec<OsString> {
         inherited: None,
         mac: "52:54:00:00:00:00".into(),
     };
-    let mut all = arguments(board, Tuning::default(), "zfl", &card, line, None);
+    let mut all = arguments(
+        board,
+        Tuning::default(),
+        "zfl",
+        Some(&card),
+        line,
+        None,
+        None,
+    );
     if guest == Guest::Absent {
         without(&mut all, "-kernel");
         without(&mut all, "-append");

@@ -4,14 +4,15 @@
 //! [`Mesh`] runs a gateway and its leaves over it, in simulated time: every event follows from the seed and
 //! from the messages that its user gives it.
 
-mod gateway;
+mod air;
 mod medium;
 mod mesh;
-mod node;
+mod modem;
 mod profile;
 mod topology;
 
+pub use air::Air;
 pub use medium::{AirStats, Conditions, Heard, Medium};
-pub use mesh::{MESSAGE_BYTES, Mesh, MeshConfig, NodeStats};
+pub use mesh::{MESSAGE_BYTES, Mesh, MeshConfig, NodeStats, epoch};
 pub use profile::{RadioPower, RadioProfile, known_radios};
 pub use topology::{Topology, TopologyError, TopologyKind};

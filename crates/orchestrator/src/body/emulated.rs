@@ -1,15 +1,17 @@
 //! Emulated device: its machine booted, started and watched over.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use zfl_clock::Instant;
 
 use nix::sys::signal::Signal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use zfl_machine::{Board, Card, Launch, Serial, Tuning, arguments, debugger, plugin};
+use zfl_mesh::MeshFleet;
 
 use super::conversation::{ShellError, last_words};
 use super::session::{Output, Session};
@@ -29,6 +31,39 @@ pub(crate) struct Emulated {
     pub(crate) emulator: Vec<OsString>,
     /// Plugin that counts its instructions.
     pub(crate) plugin: Option<PathBuf>,
+    /// Its place in a mesh, if it is a node of one.
+    pub(crate) node: Option<RadioNode>,
+}
+
+/// Place of a machine in a mesh.
+#[derive(Clone, Debug)]
+pub(crate) struct RadioNode {
+    pub(crate) mesh: Arc<MeshFleet>,
+    /// Leaf, from 0 on; `None`: it is the gateway.
+    pub(crate) leaf: Option<usize>,
+    /// Address and prefix of the gateway.
+    pub(crate) gateway: (Ipv4Addr, u8),
+}
+
+impl RadioNode {
+    /// Makes the line of its next machine's radio; it ends with the machine.
+    fn plug(&self) -> std::io::Result<OwnedFd> {
+        let (line, machines) = UnixStream::pair()?;
+        self.mesh.plug(self.leaf.map_or(0, |leaf| leaf + 1), line);
+        Ok(machines.into())
+    }
+
+    /// Addresses of a leaf: those at which its gateway serves it.
+    fn leaf_address(&self, server: SocketAddrV4) -> Option<GuestAddress> {
+        let (ip, prefix) = self.gateway;
+        let port = MeshFleet::gateway_port(self.leaf?);
+        Some(GuestAddress {
+            ip,
+            prefix,
+            server,
+            reached_at: SocketAddrV4::new(ip, port),
+        })
+    }
 }
 
 impl Body for Emulated {
@@ -114,6 +149,30 @@ impl Body for Emulated {
 }
 
 impl Emulated {
+    /// Keeps the gateway of a mesh running until nobody commands any more; tells if it has booted.
+    pub(crate) async fn keep(
+        self,
+        server: SocketAddr,
+        booted: oneshot::Sender<bool>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut booted = Some(booted);
+        loop {
+            let up = tokio::select! {
+                up = self.boot(server) => up,
+                None = commands.recv() => return,
+            };
+            let is_up = up.is_ok();
+            // A caller that dropped its end does not want to know.
+            let _ = booted.take().map(|booted| booted.send(is_up));
+            let Ok(up) = up else { return };
+            self.watch(up.running, &mut commands).await;
+            if commands.is_closed() {
+                return;
+            }
+        }
+    }
+
     async fn attempt(&self, server: SocketAddr, attempt: u32) -> Result<Up<Session>, String> {
         let client = self.identity.client;
         self.identity.emit(FleetEvent::Booting { client, attempt });
@@ -145,10 +204,20 @@ impl Emulated {
         let SocketAddr::V4(server) = server else {
             return Err("no network: the fleet's network has IPv4 only".into());
         };
-        let attachment = shared.fabric.attach(self.paced_outlet(), server).await;
-        let attachment = attachment.map_err(|error| format!("no network: {error}"))?;
-        let guest = attachment.guest;
-        let session = self.launch(attachment.card).await.map_err(|error| {
+        let leaf = self
+            .node
+            .as_ref()
+            .and_then(|node| node.leaf_address(server));
+        let (card, guest) = match leaf {
+            // It has no card: its gateway is where it is reached.
+            Some(guest) => (None, guest),
+            None => {
+                let attachment = shared.fabric.attach(self.paced_outlet(), server).await;
+                let attachment = attachment.map_err(|error| format!("no network: {error}"))?;
+                (Some(attachment.card), attachment.guest)
+            }
+        };
+        let session = self.launch(card).await.map_err(|error| {
             let program = self.emulator.first().map(|program| program.display());
             let program = program
                 .map(|program| program.to_string())
@@ -168,7 +237,7 @@ impl Emulated {
         }
     }
 
-    async fn launch(&self, card: Card) -> std::io::Result<Session> {
+    async fn launch(&self, card: Option<Card>) -> std::io::Result<Session> {
         let Identity {
             client,
             shared,
@@ -182,13 +251,15 @@ impl Emulated {
         let storage = storage.as_ref().filter(|_| self.board.storage.is_some());
         let disk = storage.map(FileStorage::again).transpose()?;
         let disk = disk.map(FileStorage::into_fd);
+        let radio = self.node.as_ref().map(RadioNode::plug).transpose()?;
         let mut arguments = arguments(
             &self.board,
             self.tuning,
             &format!("zfl-{client}"),
-            &card,
+            card.as_ref(),
             line.as_raw_fd(),
             disk.as_ref().map(AsRawFd::as_raw_fd),
+            radio.as_ref().map(AsRawFd::as_raw_fd),
         );
         let mut page = None;
         if let Some(file) = &self.plugin {
@@ -202,10 +273,11 @@ impl Emulated {
             emulator: self.emulator.clone(),
             arguments,
             given: card
-                .inherited
+                .and_then(|card| card.inherited)
                 .into_iter()
                 .chain([line])
                 .chain(disk)
+                .chain(radio)
                 .chain(page)
                 .chain(door)
                 .collect(),

@@ -94,6 +94,7 @@ impl Leaf {
             log,
             storage,
             shared,
+            ..
         } = &self.identity;
         let storage = storage.as_ref().map(FileStorage::again).transpose()?;
         let (log, client, events) = (Arc::clone(log), *client, shared.events.clone());

@@ -6,7 +6,7 @@ mod leaf;
 mod native;
 mod session;
 
-pub(crate) use emulated::Emulated;
+pub(crate) use emulated::{Emulated, RadioNode};
 pub(crate) use leaf::Leaf;
 pub(crate) use native::{NO_SHELL, Native, Pool};
 
@@ -178,12 +178,16 @@ pub(crate) struct Identity {
     /// Storage that stays over reboots.
     pub(crate) storage: Option<FileStorage>,
     pub(crate) shared: Arc<FleetShared>,
+    /// It is no device of its own: nobody is told of it.
+    pub(crate) is_silent: bool,
 }
 
 impl Identity {
     fn emit(&self, event: FleetEvent) {
-        // A caller that dropped its end does not want to know.
-        let _ = self.shared.events.send(event);
+        if !self.is_silent {
+            // A caller that dropped its end does not want to know.
+            let _ = self.shared.events.send(event);
+        }
         self.check_log();
     }
 

@@ -100,6 +100,7 @@ impl Native {
             log,
             storage,
             shared,
+            ..
         } = &self.identity;
         let spec = ThreadSpec {
             client: *client,

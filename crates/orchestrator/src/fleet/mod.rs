@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use zfl_clock::Instant;
 
-use fl_client::Word;
+use fl_client::{Overrides, Word};
 use futures::future::join_all;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use zfl_files::Dir;
 use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
@@ -28,13 +28,15 @@ use confinement::{Confinement, confine};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
-use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, NO_SHELL, Native, Pool, live};
+use crate::body::{
+    Command, Emulated, FleetShared, Identity, Leaf, NO_SHELL, Native, Pool, RadioNode, live,
+};
 use crate::doors::Doors;
 use crate::event::{BootReport, Booted, Death, FleetEvent};
 use crate::fabric::{
     Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
 };
-use crate::log::{DeviceLog, LogFolder, log_name};
+use crate::log::{DeviceLog, LogFolder, lock, log_name};
 use crate::spec::{DeviceBody, DeviceSpec, Proof};
 use crate::storage::{FileStorage, RestingStorage, StorageConfig, image_name};
 
@@ -54,6 +56,10 @@ pub struct Fleet {
     /// Mesh of the native devices, and the place of each client in it.
     mesh: Option<Arc<MeshFleet>>,
     places: BTreeMap<u32, usize>,
+    /// Gateway of the mesh, where its devices are emulated, until it is booted and after.
+    gateway: Mutex<Option<Emulated>>,
+    gateway_is_up: OnceCell<bool>,
+    gateway_runs: Mutex<Option<(mpsc::Sender<Command>, JoinHandle<()>)>>,
     /// Devices that exchange in process, instead of `devices`.
     pool: Option<Pool>,
 }
@@ -102,7 +108,11 @@ impl Fleet {
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
-        let mesh = config.mesh.clone().map(MeshFleet::start);
+        let start_mesh = match has_emulated_mesh(&config) {
+            true => MeshFleet::start_emulated,
+            false => MeshFleet::start,
+        };
+        let mesh = config.mesh.clone().map(start_mesh);
         let doors = config.doors.as_deref().map(Doors::open).transpose();
         let shared = Arc::new(FleetShared {
             doors: doors.map_err(|e| system("the folder of gdb's sockets", e))?,
@@ -130,12 +140,22 @@ impl Fleet {
                 .map_err(|e| system("the mesh", e))?
                 .map(Arc::new),
             places: BTreeMap::new(),
+            gateway: Mutex::new(None),
+            gateway_is_up: OnceCell::new(),
+            gateway_runs: Mutex::new(None),
             pool: None,
         };
         let started = Instant::now();
         if sandbox.network() == NetworkKind::InProcess {
             fleet.pool = Some(start_pool(config, logs, started, &fleet.shared)?);
             return Ok(fleet);
+        }
+        if has_emulated_mesh(&config) {
+            let log = logs
+                .append("gateway.log")
+                .map_err(|e| system("gateway.log", e.into()))?;
+            let log = DeviceLog::create(log, started).map_err(|e| system("gateway.log", e))?;
+            fleet.add_gateway(&config, log, &emulators);
         }
         for (index, spec) in config.devices.into_iter().enumerate() {
             let log = open_log(&logs, spec.client, started, config.resumed.as_ref())?;
@@ -167,6 +187,65 @@ impl Fleet {
         checks::addresses(network, config.devices.len())
     }
 
+    /// Readies the gateway of a mesh of machines, of the board of the first.
+    fn add_gateway(
+        &mut self,
+        config: &FleetConfig,
+        log: DeviceLog,
+        emulators: &BTreeMap<String, Emulator>,
+    ) {
+        let (Some(board), Some(outlet), Some(mesh)) = (
+            checks::boards(&config.devices).next(),
+            outlets(config).first().copied(),
+            self.mesh.clone(),
+        ) else {
+            return;
+        };
+        let Some(gateway) = self.gateway_address(outlet.index) else {
+            return;
+        };
+        let node = RadioNode {
+            mesh,
+            leaf: None,
+            gateway,
+        };
+        *lock(&self.gateway) = Some(Emulated {
+            identity: Identity {
+                client: outlet.client,
+                join_as: None,
+                overrides: Overrides::default(),
+                secret: None,
+                log: Arc::new(Mutex::new(log)),
+                storage: None,
+                shared: Arc::clone(&self.shared),
+                is_silent: true,
+            },
+            outlet,
+            board: Arc::clone(board),
+            tuning: Tuning::default(),
+            emulator: emulators[&board.name].command.clone(),
+            plugin: None,
+            node: Some(node),
+        });
+    }
+
+    fn gateway_address(&self, index: usize) -> Option<(std::net::Ipv4Addr, u8)> {
+        let prefix = subnet_for(index + 1).ok()?.prefix;
+        Some((self.shared.fabric.own_address(index)?, prefix))
+    }
+
+    /// Boots the gateway of a mesh of machines once; it is kept running from then on. True if there is none.
+    async fn boot_gateway(&self, server: SocketAddr) -> bool {
+        let Some(gateway) = lock(&self.gateway).take() else {
+            return true;
+        };
+        let (commands, told) = mpsc::channel(1);
+        let (tell, booted) = oneshot::channel();
+        let task = tokio::spawn(gateway.keep(server, tell, told));
+        *lock(&self.gateway_runs) = Some((commands, task));
+        booted.await.unwrap_or(false)
+    }
+
     /// Starts the task of a device, which waits to be told to boot.
     fn add(
         &mut self,
@@ -193,6 +272,7 @@ impl Fleet {
             log: Arc::new(Mutex::new(log)),
             storage,
             shared: Arc::clone(&self.shared),
+            is_silent: false,
         };
         let (commands, told) = mpsc::channel(8);
         let tuning = Tuning {
@@ -201,7 +281,7 @@ impl Fleet {
         };
         let task = match spec.body {
             DeviceBody::Native if self.mesh.is_some() => {
-                let number = self.places.len();
+                let number = client as usize;
                 let Some(mesh) = self.mesh.clone() else {
                     return;
                 };
@@ -225,7 +305,18 @@ impl Fleet {
                     link: spec.link,
                     max_kbit_per_s: board.nic.max_kbit_per_s,
                 };
+                let node = self.mesh.clone().map(|mesh| {
+                    self.places.insert(client, client as usize);
+                    RadioNode {
+                        mesh,
+                        leaf: Some(client as usize),
+                        gateway: self
+                            .gateway_address(0)
+                            .unwrap_or((std::net::Ipv4Addr::UNSPECIFIED, 24)),
+                    }
+                });
                 let device = Emulated {
+                    node,
                     identity,
                     outlet,
                     board,
@@ -249,6 +340,8 @@ impl Fleet {
     fn proof(&self, index: usize, spec: &DeviceSpec) -> Proof {
         let address = match spec.body {
             DeviceBody::Native | DeviceBody::Pooled => None,
+            // A leaf has none.
+            DeviceBody::Emulated(_) if self.mesh.is_some() => None,
             DeviceBody::Emulated(_) => self.shared.fabric.own_address(index),
         };
         match (address, spec.secret) {
@@ -308,6 +401,11 @@ impl Fleet {
         if let Some(pool) = self.pool_of(client)? {
             let booted = pool.boot(client).ok_or(FleetError::State(client))?;
             return Ok(Ok(booted));
+        }
+        let gateway = self.gateway_is_up.get_or_init(|| self.boot_gateway(server));
+        if !*gateway.await {
+            let why = "the gateway of the mesh does not boot: look at serial/gateway.log";
+            return Err(FleetError::Config(why.into()));
         }
         let (done, outcome) = oneshot::channel();
         self.command(client, Command::Boot(server, done)).await?;
@@ -380,15 +478,12 @@ impl Fleet {
         self.shared.fabric.switch()?.client_stats(client)
     }
 
-    /// Counts of a device's radio so far; `None` where it has none.
-    pub fn radio_stats(&self, client: u32) -> Option<NodeStats> {
+    /// Counts of a device's radio when its last message came to the gateway, and the simulated time then, in
+    /// seconds; `None` where it has none.
+    pub fn radio_stats(&self, client: u32) -> Option<(NodeStats, f64)> {
         let place = self.places.get(&client)?;
-        Some(self.mesh.as_ref()?.stats(Some(*place)))
-    }
-
-    /// Simulated time of the mesh, in seconds; `None` where there is none.
-    pub fn radio_s(&self) -> Option<f64> {
-        Some(self.mesh.as_ref()?.now_us() as f64 / 1e6)
+        let (stats, now_us) = self.mesh.as_ref()?.stats(*place);
+        Some((stats, now_us as f64 / 1e6))
     }
 
     /// Tells that the aggregator is about to ask these clients: what it sends them goes on the air together.
@@ -480,6 +575,11 @@ impl Fleet {
         let tasks = devices.into_values().map(|Handle { task, .. }| task);
         // The tasks end when nobody can command them any more; none is cancelled.
         join_all(tasks).await;
+        let gateway = lock(&self.gateway_runs).take();
+        if let Some((commands, task)) = gateway {
+            drop(commands);
+            let _ = task.await;
+        }
         if let Some(pool) = self.pool.take() {
             // Its workers may be in the middle of a step.
             let _ = tokio::task::spawn_blocking(move || pool.stop()).await;
@@ -544,7 +644,7 @@ async fn start_fabric(
     config: &FleetConfig,
 ) -> Result<Box<dyn Fabric>, FleetError> {
     let failed = |error| system("the fleet's network", error);
-    let devices = config.devices.len();
+    let devices = config.devices.len() + usize::from(has_emulated_mesh(config));
     Ok(match sandbox.network() {
         NetworkKind::Loopback | NetworkKind::InProcess => Box::new(Loopback),
         NetworkKind::User => {
@@ -553,7 +653,7 @@ async fn start_fabric(
         }
         NetworkKind::Bridge => {
             let subnet = subnet_for(devices)?;
-            let outlets = outlets(&config.devices);
+            let outlets = outlets(config);
             let bridge = Bridge::start(subnet, config.seed, &outlets).await;
             let bridge = bridge.map_err(failed)?;
             checks::bridge(&bridge, &outlets).await?;
@@ -561,7 +661,7 @@ async fn start_fabric(
         }
         NetworkKind::Switch => {
             let subnet = subnet_for(devices)?;
-            let switch = Switchboard::start(subnet, config.seed, &outlets(&config.devices)).await;
+            let switch = Switchboard::start(subnet, config.seed, &outlets(config)).await;
             Box::new(switch.map_err(failed)?)
         }
     })
@@ -618,8 +718,23 @@ pub(crate) fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
     Subnet::for_devices(devices).ok_or_else(none)
 }
 
-/// Places of the emulated devices in the network.
-fn outlets(devices: &[DeviceSpec]) -> Vec<Outlet> {
+/// Tells if the devices are machines behind the radio of a gateway, which is one more.
+fn has_emulated_mesh(config: &FleetConfig) -> bool {
+    config.mesh.is_some() && checks::boards(&config.devices).next().is_some()
+}
+
+/// Places of the emulated devices in the network; of a mesh, that of its gateway.
+fn outlets(config: &FleetConfig) -> Vec<Outlet> {
+    let devices = &config.devices;
+    if has_emulated_mesh(config) {
+        let clients = devices.iter().map(|spec| spec.client + 1);
+        return vec![Outlet {
+            index: 0,
+            client: clients.max().unwrap_or(0),
+            link: Link::default(),
+            max_kbit_per_s: None,
+        }];
+    }
     let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
         DeviceBody::Native | DeviceBody::Pooled => None,
         DeviceBody::Emulated(board) => Some(Outlet {
@@ -637,10 +752,7 @@ fn start_captures(fabric: &dyn Fabric, config: &FleetConfig) -> Result<Vec<u32>,
     let Some(PcapConfig { dir, clients }) = &config.pcap else {
         return Ok(Vec::new());
     };
-    let emulated: Vec<u32> = outlets(&config.devices)
-        .iter()
-        .map(|outlet| outlet.client)
-        .collect();
+    let emulated: Vec<u32> = outlets(config).iter().map(|outlet| outlet.client).collect();
     let captured = clients.clone().unwrap_or_else(|| emulated.clone());
     for &client in &captured {
         if !emulated.contains(&client) {

@@ -6,29 +6,16 @@ use core::fmt::Write as _;
 use fl_client::{Activity, Config, Device, Port};
 use fl_shell::command::Run;
 
-use super::net::{Addressing, Network};
+use super::net::{Addressing, Network, Ports};
 use super::port::GuestPort;
 use crate::arch::interrupts::Sources;
 use crate::arch::{ISA, Nic};
-use crate::boot_cell::BootCell;
 use crate::driver::card::{Card, NicError};
 
 /// Port on which the device listens.
 const HTTP_PORT: u16 = 80;
 /// Examples between two looks at the network and the serial line: some 2 ms under emulation.
 const STEP_EXAMPLES: u32 = 16;
-
-static INSTRUCTION_SHIFT: BootCell<Option<u8>> = BootCell::new(None);
-
-/// Tells what QEMU was told by `-icount shift=<shift>`, which makes instructions countable.
-#[cfg_attr(
-    not(target_arch = "x86"),
-    expect(dead_code, reason = "only a PC has a command line")
-)]
-pub fn set_instruction_shift(shift: Option<u8>) {
-    // SAFETY: one thread, and no reference to the value is ever made.
-    unsafe { INSTRUCTION_SHIFT.get().write(shift) }
-}
 
 /// Next step after [`RunningDevice::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +42,8 @@ impl RunningDevice {
             mask: run.mask,
             gateway: run.gateway,
         };
-        let network = Network::new(Nic::open()?, addressing, HTTP_PORT);
-        // SAFETY: one thread, and no reference to the value is ever made.
-        let told_at_boot = unsafe { INSTRUCTION_SHIFT.get().read() };
-        let instruction_shift = run.icount.or(told_at_boot);
-        let port = GuestPort::new(network, run, instruction_shift);
+        let network = Network::new(Nic::open()?, addressing, Ports::one(HTTP_PORT));
+        let port = GuestPort::new(network, run);
         Ok(Box::new(Self {
             device: Device::new(config(run)),
             port,
@@ -73,13 +57,13 @@ impl RunningDevice {
     }
 
     /// The network card.
-    pub fn nic(&self) -> &Nic {
-        self.port.network.nic()
+    pub fn nic(&self) -> Option<&Nic> {
+        Some(self.port.network.nic())
     }
 
     /// Moves everything along: frames, exchanges, and a few examples of training.
     pub fn poll(&mut self, interrupts: Sources) -> Next {
-        if interrupts.contains(self.nic().line()) {
+        if interrupts.contains(self.port.network.nic().line()) {
             self.port.network.nic_mut().acknowledge();
         }
         self.port.network.poll();
@@ -99,7 +83,7 @@ impl RunningDevice {
             Activity::Idle { .. } | Activity::Busy => {}
         }
         if let Some(job) = self.device.job() {
-            self.port.counted(|| job.step(STEP_EXAMPLES));
+            self.port.counter.counted(|| job.step(STEP_EXAMPLES));
         }
         Next::Poll
     }

@@ -1,7 +1,13 @@
 //! The device on its machine, whatever that is.
 
+pub mod counter;
+#[cfg(not(feature = "radio"))]
+pub mod device;
+#[cfg(feature = "radio")]
+#[path = "radio/mod.rs"]
 pub mod device;
 mod net;
+#[cfg(not(feature = "radio"))]
 mod port;
 pub mod shell;
 

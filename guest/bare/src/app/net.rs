@@ -30,7 +30,7 @@ const FIRST_EPHEMERAL_PORT: u16 = 49_152;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Free,
-    Listening,
+    Listening(u16),
     InUse,
     Lingering { until_us: u64 },
 }
@@ -55,19 +55,55 @@ pub struct Addressing {
     pub gateway: Option<Ipv4Addr>,
 }
 
+/// Ports at which a machine listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    first: u16,
+    count: u16,
+    /// Connections that can wait to be accepted, at each.
+    backlog: usize,
+    /// Sockets of the pool.
+    sockets: usize,
+}
+
+impl Ports {
+    /// The port of a device.
+    #[cfg_attr(feature = "radio", expect(dead_code, reason = "a gateway has many"))]
+    pub fn one(port: u16) -> Self {
+        Self {
+            first: port,
+            count: 1,
+            backlog: BACKLOG,
+            sockets: TCP.sockets,
+        }
+    }
+
+    /// A port for each leaf of a gateway, from `first` on. The aggregator may call on all of them at once, more than
+    /// once.
+    #[cfg(feature = "radio")]
+    pub fn of_leaves(first: u16, count: u16) -> Self {
+        Self {
+            first,
+            count,
+            backlog: BACKLOG,
+            sockets: usize::from(count) * (BACKLOG + 2) + TCP.sockets,
+        }
+    }
+}
+
 /// The TCP/IP stack of the device.
 pub struct Network {
     nic: Nic,
     interface: Interface,
     sockets: SocketSet<'static>,
     slots: Vec<Slot>,
-    listen_port: u16,
+    ports: Ports,
     next_port: u16,
 }
 
 impl Network {
     /// Takes the card, an address, and listens.
-    pub fn new(mut nic: Nic, addressing: Addressing, listen_port: u16) -> Self {
+    pub fn new(mut nic: Nic, addressing: Addressing, listens: Ports) -> Self {
         let mac = HardwareAddress::Ethernet(EthernetAddress(nic.mac_address()));
         let mut config = Config::new(mac);
         // Where sequence numbers and ports start: different from boot to boot is enough.
@@ -88,9 +124,9 @@ impl Network {
             nic,
             interface,
             // As large as they will be: they never ask for memory again.
-            sockets: SocketSet::new(Vec::with_capacity(TCP.sockets)),
-            slots: Vec::with_capacity(TCP.sockets),
-            listen_port,
+            sockets: SocketSet::new(Vec::with_capacity(listens.sockets)),
+            slots: Vec::with_capacity(listens.sockets),
+            ports: listens,
             next_port: FIRST_EPHEMERAL_PORT + (timestamp() / 64 % ports) as u16,
         };
         network.listen();
@@ -136,7 +172,7 @@ impl Network {
 
     /// Takes the memory of every socket and frame now, as far as there is some.
     pub fn reserve(&mut self) {
-        while self.slots.len() < TCP.sockets && self.add_socket().is_some() {}
+        while self.slots.len() < self.ports.sockets && self.add_socket().is_some() {}
         self.nic.reserve();
     }
 
@@ -155,9 +191,18 @@ impl Network {
     }
 
     /// The next connection that somebody opened to the device.
-    pub fn accept(&mut self) -> Option<SlotIndex> {
+    #[cfg_attr(
+        feature = "radio",
+        expect(dead_code, reason = "a gateway asks by port")
+    )]
+    pub fn accept_any(&mut self) -> Option<SlotIndex> {
+        self.accept(self.ports.first)
+    }
+
+    /// The next connection that somebody opened at this port.
+    pub fn accept(&mut self, port: u16) -> Option<SlotIndex> {
         let index = (0..self.slots.len()).find(|&index| {
-            self.slots[index].role == Role::Listening
+            self.slots[index].role == Role::Listening(port)
                 && matches!(
                     self.socket(index).state(),
                     State::Established | State::CloseWait
@@ -205,7 +250,7 @@ impl Network {
         for slot in &mut self.slots {
             let socket = self.sockets.get_mut::<Socket<'_>>(slot.handle);
             match slot.role {
-                Role::Lingering { .. } | Role::Listening if socket.state() == State::Closed => {
+                Role::Lingering { .. } | Role::Listening(_) if socket.state() == State::Closed => {
                     slot.role = Role::Free;
                 }
                 Role::Lingering { until_us } if until_us <= now_us => {
@@ -219,14 +264,19 @@ impl Network {
 
     /// Sees to it that enough sockets listen.
     fn listen(&mut self) {
-        let is_listening = |slot: &&Slot| slot.role == Role::Listening;
-        for _ in self.slots.iter().filter(is_listening).count()..BACKLOG {
+        let Ports { first, count, .. } = self.ports;
+        (first..first + count).for_each(|port| self.listen_at(port));
+    }
+
+    fn listen_at(&mut self, port: u16) {
+        let is_listening = |slot: &&Slot| slot.role == Role::Listening(port);
+        for _ in self.slots.iter().filter(is_listening).count()..self.ports.backlog {
             let Some(index) = self.take_socket() else {
                 return;
             };
             let socket = self.sockets.get_mut::<Socket<'_>>(self.slots[index].handle);
-            if socket.listen(self.listen_port).is_ok() {
-                self.slots[index].role = Role::Listening;
+            if socket.listen(port).is_ok() {
+                self.slots[index].role = Role::Listening(port);
             }
         }
     }
@@ -237,7 +287,7 @@ impl Network {
         if let Some(index) = self.slots.iter().position(|slot| slot.role == Role::Free) {
             return Some(index);
         }
-        if self.slots.len() < TCP.sockets
+        if self.slots.len() < self.ports.sockets
             && let Some(index) = self.add_socket()
         {
             return Some(index);

@@ -8,8 +8,9 @@ use fl_client::{Port, PortError, Usage, Word};
 use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 
+use super::counter::Counter;
 use super::net::{Network, SlotIndex};
-use crate::arch::{Disk, clock, counted_ns, interrupts, mark_begin, mark_end, random};
+use crate::arch::{Disk, clock, random};
 use crate::driver::card::Card;
 use crate::{console, heap, stack};
 
@@ -18,10 +19,8 @@ pub struct GuestPort {
     /// The TCP/IP stack.
     pub network: Network,
     server: SocketAddrV4,
-    /// With `-icount shift=N`, an instruction takes 2^N ns.
-    instruction_shift: Option<u8>,
-    /// Nanoseconds in [`GuestPort::counted`].
-    counted_ns: u64,
+    /// Counter of the training's instructions.
+    pub counter: Counter,
     disk: Option<Disk>,
     secret: Option<Word>,
 }
@@ -35,42 +34,14 @@ pub struct Connection {
 
 impl GuestPort {
     /// A port to the aggregator at `server`.
-    pub fn new(network: Network, run: &Run, instruction_shift: Option<u8>) -> Self {
+    pub fn new(network: Network, run: &Run) -> Self {
         Self {
             network,
             server: run.server,
             secret: run.secret,
-            // Where the machine's clock is too coarse for that speed, nothing is counted.
-            instruction_shift: instruction_shift.filter(|&shift| counted_ns(shift).is_some()),
-            counted_ns: 0,
+            counter: Counter::new(run.icount),
             disk: Disk::open(),
         }
-    }
-
-    /// Does a step of training, and counts its instructions where they can be counted. Marks around it let a plugin
-    /// of QEMU count them by class.
-    ///
-    /// Interrupts wait meanwhile, some 2 ms, so that the count is of the step and of nothing else:
-    /// the same in every run, whatever the network and the host do.
-    pub fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R {
-        let marked = || {
-            mark_begin();
-            let result = step();
-            mark_end();
-            result
-        };
-        let Some(shift) = self.instruction_shift else {
-            return marked();
-        };
-        interrupts::held_off(|| {
-            let start = counted_ns(shift);
-            let result = marked();
-            let end = counted_ns(shift);
-            self.counted_ns += end
-                .zip(start)
-                .map_or(0, |(end, start)| end.wrapping_sub(start));
-            result
-        })
     }
 
     /// Reason for which a connection takes or gives no bytes.
@@ -87,7 +58,7 @@ impl Port for GuestPort {
     type Connection = Connection;
 
     fn accept(&mut self) -> Option<Connection> {
-        let slot = self.network.accept()?;
+        let slot = self.network.accept_any()?;
         Some(Connection {
             slot,
             was_open: true,
@@ -159,7 +130,7 @@ impl Port for GuestPort {
 
     fn usage(&mut self) -> Usage {
         let bytes = |bytes: usize| u32::try_from(bytes).ok();
-        let instructions = self.instruction_shift.map(|shift| self.counted_ns >> shift);
+        let instructions = self.counter.instructions();
         self.network.nic().counters(|counters| Usage {
             instructions,
             heap_peak_bytes: bytes(heap::usage().peak_bytes),

@@ -117,7 +117,7 @@ fn print_counters(device: Option<&RunningDevice>) {
     );
     print!("interrupts: timer {}", interrupts::count(interrupts::TIMER));
     print!(", serial {}", interrupts::count(uart::LINE));
-    let Some(nic) = device.map(RunningDevice::nic) else {
+    let Some(nic) = device.and_then(RunningDevice::nic) else {
         print!("\nnetwork: off\n");
         return;
     };

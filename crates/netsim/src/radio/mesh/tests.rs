@@ -21,9 +21,13 @@ fn message(leaf: usize, octets: usize) -> Vec<u8> {
 
 /// Sends a message to every leaf, and as many octets back once it has come.
 fn there_and_back(mesh: &mut Mesh, octets: usize) {
+    there_and_back_of(mesh, &|leaf| message(leaf, octets));
+}
+
+fn there_and_back_of(mesh: &mut Mesh, message: &dyn Fn(usize) -> Vec<u8>) {
     let leaves = mesh.leaves();
     for leaf in 0..leaves {
-        mesh.send_down(leaf, 1, &message(leaf, octets)).unwrap();
+        mesh.send_down(leaf, 1, &message(leaf)).unwrap();
     }
     let mut done = 0;
     while done < leaves {
@@ -33,11 +37,11 @@ fn there_and_back(mesh: &mut Mesh, octets: usize) {
         );
         for leaf in 0..leaves {
             if let Some((label, got)) = mesh.take_down(leaf) {
-                assert_eq!((label, &got), (1, &message(leaf, octets)));
+                assert_eq!((label, &got), (1, &message(leaf)));
                 mesh.send_up(leaf, 2, &got).unwrap();
             }
             if let Some((label, got)) = mesh.take_up(leaf) {
-                assert_eq!((label, got), (2, message(leaf, octets)));
+                assert_eq!((label, got), (2, message(leaf)));
                 done += 1;
             }
             assert_eq!(mesh.failure_up(leaf), None, "leaf {leaf}");
@@ -68,4 +72,53 @@ fn twelve_leaves_over_three_hops_get_and_send_a_model_and_one_seed_gives_one_cou
         }
         assert_eq!(run(), (now_us, stats));
     }
+}
+
+/// Time passes, at most an hour, until a message has come to a leaf; false if none has.
+fn comes(mesh: &mut Mesh, leaf: usize) -> bool {
+    let until_us = mesh.now_us() + 3_600_000_000;
+    while mesh.step(until_us) {
+        if let Some((_, got)) = mesh.take_down(leaf) {
+            assert_eq!(got, message(leaf, 700));
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_killed_relay_is_routed_around_where_there_is_a_way_and_else_comes_back_with_its_subtree() {
+    let send = |mesh: &mut Mesh, leaf| mesh.send_down(leaf, 1, &message(leaf, 700)).unwrap();
+    let begun = |mesh: &mut Mesh| (0..3_000).for_each(|_| _ = mesh.step(u64::MAX / 4));
+    // In a grid every leaf has a second way.
+    let mut grid = mesh("hc-12", &TopologyKind::Grid, 12, Conditions::default());
+    let relay = (0..12).find(|leaf| grid.topology().hops(leaf + 1) == 1);
+    send(&mut grid, 11);
+    begun(&mut grid);
+    grid.kill(relay.unwrap());
+    assert!(comes(&mut grid, 11));
+    // In a line nobody behind it hears the gateway, until it boots again.
+    let mut line = mesh("hc-12", &TopologyKind::Line, 3, Conditions::default());
+    line.kill(0);
+    send(&mut line, 2);
+    assert!(!comes(&mut line, 2));
+    line.boot(0);
+    assert!(comes(&mut line, 2));
+}
+
+#[test]
+fn what_a_message_says_has_no_part_in_its_course() {
+    let run = |salt: u8| {
+        let mut mesh = mesh("hc-12", &TopologyKind::Grid, 12, Conditions::default());
+        let said = |leaf| {
+            let message = message(leaf, 500);
+            message
+                .iter()
+                .map(|octet| octet.wrapping_mul(salt))
+                .collect()
+        };
+        there_and_back_of(&mut mesh, &said);
+        (mesh.now_us(), report(&mesh))
+    };
+    assert_eq!(run(1), run(171));
 }

@@ -18,7 +18,7 @@ use core::ptr;
 
 use fl_shell::command::Shift;
 
-use crate::app::{Tcp, device};
+use crate::app::{Tcp, counter};
 use crate::driver::uart::ns16550::{Ns16550, Registers};
 pub use crate::driver::virtio::disk::Disk;
 pub use crate::driver::virtio::nic::Nic;
@@ -72,7 +72,7 @@ unsafe extern "C" fn start(information: *const u32) -> ! {
     interrupts::unmask(uart::LINE);
     if let Some(icount) = information.option("icount") {
         match icount.parse() {
-            Ok(Shift(shift)) => device::set_instruction_shift(Some(shift)),
+            Ok(Shift(shift)) => counter::set_instruction_shift(Some(shift)),
             Err(()) => console::log(format_args!(
                 "zfl: icount={icount} on the kernel's command line is no shift from 0 to 10: \
                  instructions are not counted"
@@ -91,6 +91,18 @@ pub mod uart {
 
     /// The line itself.
     pub const UART: Ns16550<Ports> = Ns16550(Ports(0x3f8));
+}
+
+/// The serial line of the radio: a 16550 at COM2.
+#[cfg(feature = "radio")]
+pub mod radio_uart {
+    use super::{Ns16550, Ports};
+
+    /// The interrupt line of COM2.
+    pub const LINE: u8 = 3;
+
+    /// The line itself.
+    pub const UART: Ns16550<Ports> = Ns16550(Ports(0x2f8));
 }
 
 /// Registers of a device, one an I/O port.

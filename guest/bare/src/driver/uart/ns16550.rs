@@ -24,6 +24,14 @@ pub trait Registers {
 /// A 16550.
 pub struct Ns16550<R>(pub R);
 
+#[cfg(feature = "radio")]
+impl<R: Registers> Ns16550<R> {
+    /// Has it interrupt once for 14 bytes, not for each.
+    pub fn interrupt_for_blocks(&self) {
+        self.0.write(FIFO, 0xc7);
+    }
+}
+
 impl<R: Registers> Uart for Ns16550<R> {
     /// 115200 8N1 with FIFOs.
     fn init(&self) {

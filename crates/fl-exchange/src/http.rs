@@ -1,5 +1,8 @@
 //! Lengths of HTTP messages, as far as a gateway has to know them.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 const MAX_HEADERS: usize = 32;
 
 /// Octets of the whole message at the start of `bytes`, once its head is there.
@@ -28,7 +31,7 @@ pub(crate) fn whole_len(bytes: &[u8]) -> Result<Option<usize>, ()> {
 /// A header line of a request or of an answer, whatever its body is.
 pub(crate) fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
     let end = head.windows(4).position(|window| window == b"\r\n\r\n");
-    let text = std::str::from_utf8(&head[..end.unwrap_or(head.len())]).ok()?;
+    let text = core::str::from_utf8(&head[..end.unwrap_or(head.len())]).ok()?;
     let lines = text.split("\r\n").skip(1).take(MAX_HEADERS);
     let fields = lines.filter_map(|line| line.split_once(':'));
     let mut found = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -41,7 +44,7 @@ pub(crate) fn target(request: &[u8]) -> &str {
         .split(|octet| *octet == b'\r')
         .next()
         .unwrap_or_default();
-    let line = std::str::from_utf8(line).unwrap_or("");
+    let line = core::str::from_utf8(line).unwrap_or("");
     line.split(' ').nth(1).unwrap_or("")
 }
 
@@ -56,7 +59,7 @@ pub(crate) fn query<'a>(target: &'a str, key: &str) -> Option<&'a str> {
 pub(crate) fn status(answer: &[u8]) -> u16 {
     let digits = answer
         .get(9..12)
-        .and_then(|digits| std::str::from_utf8(digits).ok());
+        .and_then(|digits| core::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 

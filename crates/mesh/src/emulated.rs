@@ -1,0 +1,422 @@
+//! The thread of a mesh of machines: each node is firmware behind a serial line, the air is here.
+//!
+//! A node gets its time with what it hears, and time goes on when all that got a step have answered
+//! (`fl_radio::line`). So a machine is never late, and what is on the air follows from the seed as it does
+//! natively, however fast the machines are.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fl_radio::FRAME_BYTES;
+use fl_radio::line::{self, Done, Hello, NEWS, READY, Step};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use zfl_clock::Instant;
+use zfl_netsim::radio::{Air, Heard, MeshConfig, NodeStats, epoch};
+
+use crate::fleet::{Order, Stats};
+use crate::run::ANNOUNCED;
+
+/// Port of the gateway for leaf 0.
+pub(crate) const FIRST_PORT: u16 = 8000;
+/// Time that all machines together may take to boot.
+const BOOTS: Duration = Duration::from_secs(120);
+/// Time that a machine may take for a step before the others go on without it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One node and what is known of it.
+#[derive(Debug, Default)]
+struct Place {
+    line: Option<UnixStream>,
+    /// Octets that came and are no whole message.
+    come: Vec<u8>,
+    is_greeted: bool,
+    /// It has a step, or its place, and has not answered.
+    awaits: bool,
+    last: Done,
+    heard: Vec<Vec<u8>>,
+    boots: u8,
+    /// Its counts are wanted with the next step.
+    counts: bool,
+}
+
+pub(crate) struct Thread {
+    config: MeshConfig,
+    air: Air,
+    orders: Receiver<Order>,
+    woken: io::PipeReader,
+    stats: Arc<Mutex<Stats>>,
+    places: Vec<Place>,
+    /// Nodes that are about to boot.
+    booting: BTreeSet<usize>,
+    /// Leaves that the aggregator is about to ask.
+    expected: usize,
+    until: Instant,
+    /// Requests wait until all that was before them is done.
+    drains: bool,
+    gone: VecDeque<u8>,
+    has_news: bool,
+    now_us: u64,
+    /// Since when it waits for answers.
+    since: Instant,
+}
+
+impl Thread {
+    /// `None` if the radio may not send even one frame.
+    pub fn new(
+        config: MeshConfig,
+        orders: Receiver<Order>,
+        woken: io::PipeReader,
+        stats: Arc<Mutex<Stats>>,
+    ) -> Option<Self> {
+        let nodes = config.topology.nodes();
+        Some(Self {
+            air: Air::new(&config)?,
+            config,
+            orders,
+            woken,
+            stats,
+            places: (0..nodes).map(|_| Place::default()).collect(),
+            booting: (0..nodes).collect(),
+            expected: 0,
+            until: Instant::now() + BOOTS,
+            drains: false,
+            gone: VecDeque::new(),
+            has_news: false,
+            now_us: 0,
+            since: Instant::now(),
+        })
+    }
+
+    pub fn run(mut self) {
+        while self.obey() {
+            if self.waits() {
+                self.listen(Duration::from_secs(1));
+                self.lose_silent();
+            } else if !self.advance() {
+                self.listen(Duration::from_secs(60));
+            }
+        }
+    }
+
+    /// Does what was ordered; false when nobody can order any more.
+    fn obey(&mut self) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Plug(node, line)) => self.plug(node, line),
+                Ok(Order::Unplug(node)) => self.unplug(node),
+                Ok(Order::Expect(leaves)) => {
+                    let is_up = |leaf: &&usize| self.is_up(**leaf + 1);
+                    self.expected = leaves.iter().filter(is_up).count();
+                    (self.until, self.drains) = (Instant::now() + ANNOUNCED, true);
+                }
+                // Of native leaves.
+                Ok(Order::Boot(..) | Order::Stop(..) | Order::Freeze(..)) => {}
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn is_up(&self, node: usize) -> bool {
+        self.places
+            .get(node)
+            .is_some_and(|place| place.line.is_some())
+    }
+
+    fn plug(&mut self, node: usize, line: UnixStream) {
+        if line.set_nonblocking(true).is_err() {
+            return;
+        }
+        if let Some(place) = self.places.get_mut(node) {
+            *place = Place {
+                line: Some(line),
+                boots: place.boots,
+                ..Place::default()
+            };
+            self.air.switch(node, false);
+        }
+    }
+
+    fn unplug(&mut self, node: usize) {
+        self.booting.remove(&node);
+        let Some(place) = self
+            .places
+            .get_mut(node)
+            .filter(|place| place.line.is_some())
+        else {
+            return;
+        };
+        *place = Place {
+            boots: place.boots,
+            ..Place::default()
+        };
+        place.last.wake_us = u64::MAX;
+        self.air.switch(node, false);
+        self.gone
+            .extend(node.checked_sub(1).and_then(|leaf| u8::try_from(leaf).ok()));
+    }
+
+    /// True while somebody has to answer, or to boot, before time goes on.
+    fn waits(&mut self) -> bool {
+        if self.until <= Instant::now() {
+            self.booting.clear();
+        }
+        !self.booting.is_empty() || self.places.iter().any(|place| place.awaits)
+    }
+
+    /// Goes on without the machines that do not answer.
+    fn lose_silent(&mut self) {
+        if self.since + PATIENCE > Instant::now() {
+            return;
+        }
+        let silent = self.places.iter().enumerate();
+        let silent = silent.filter_map(|(node, place)| place.awaits.then_some(node));
+        for node in silent.collect::<Vec<_>>() {
+            self.unplug(node);
+        }
+    }
+
+    /// Reads what came over the lines, after so long a wait for that or for an order.
+    fn listen(&mut self, patience: Duration) {
+        let mut sources = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
+        let mut nodes = Vec::with_capacity(self.places.len());
+        for (node, place) in self.places.iter().enumerate() {
+            if let Some(line) = &place.line {
+                sources.push(PollFd::new(line.as_fd(), PollFlags::POLLIN));
+                nodes.push(node);
+            }
+        }
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
+        // An error (a signal) is a reason to look around, as is an event.
+        let _ = poll(&mut sources, timeout);
+        let mut has_event = sources.iter().map(|source| source.any() == Some(true));
+        let is_woken = has_event.next() == Some(true);
+        let ready = nodes.iter().zip(has_event);
+        let ready: Vec<usize> = ready
+            .filter_map(|(node, has)| has.then_some(*node))
+            .collect();
+        drop(sources);
+        if is_woken {
+            let _ = self.woken.read(&mut [0; 64]);
+        }
+        for node in ready {
+            if self.read(node).is_err() {
+                self.unplug(node);
+            }
+        }
+        if !self.places.iter().any(|place| place.awaits) {
+            self.said();
+        }
+    }
+
+    /// Reads what a node says.
+    ///
+    /// # Errors
+    /// If its line is broken, or it says what no node says.
+    fn read(&mut self, node: usize) -> Result<(), ()> {
+        let place = &mut self.places[node];
+        let Some(line) = &mut place.line else {
+            return Ok(());
+        };
+        let mut buffer = [0; 2048];
+        match line.read(&mut buffer) {
+            Ok(0) => return Err(()),
+            Ok(length) => place.come.extend_from_slice(&buffer[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            Err(_) => return Err(()),
+        }
+        while let Some(&first) = self.places[node].come.first() {
+            match first {
+                READY if !self.places[node].is_greeted => {
+                    self.places[node].come.remove(0);
+                    self.greet(node)?;
+                }
+                NEWS => {
+                    self.places[node].come.remove(0);
+                    self.has_news = true;
+                }
+                _ => {
+                    let place = &mut self.places[node];
+                    let Some((done, head)) = Done::parse(&place.come, self.now_us)? else {
+                        return Ok(());
+                    };
+                    let length = head + usize::from(done.frames) * FRAME_BYTES;
+                    if place.come.len() < length {
+                        return Ok(());
+                    }
+                    if !place.awaits {
+                        return Err(());
+                    }
+                    // Its frames are taken when all have answered, in the order of nodes.
+                    place.come.drain(..head);
+                    (place.last, place.awaits) = (done, false);
+                    if done.frames > 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, node: usize) -> Result<(), ()> {
+        let place = &mut self.places[node];
+        place.boots = place.boots.wrapping_add(1);
+        let small = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+        let hello = Hello {
+            node: small(node),
+            leaves: small(self.config.topology.nodes() - 1),
+            epoch: epoch(node, place.boots),
+            first_port: FIRST_PORT,
+            seed: self.config.node_seed(node),
+            now_us: self.now_us,
+            times: *self.air.times(),
+        };
+        self.air.switch(node, true);
+        self.booting.remove(&node);
+        let place = &mut self.places[node];
+        // Its first step is now.
+        (place.is_greeted, place.last.due_us) = (true, Some(self.now_us));
+        write(place, &hello.emit())
+    }
+
+    /// Gives the air what nodes said in their last step.
+    fn said(&mut self) {
+        for node in 0..self.places.len() {
+            let place = &mut self.places[node];
+            let length = usize::from(std::mem::take(&mut place.last.frames)) * FRAME_BYTES;
+            let octets: Vec<u8> = place.come.drain(..length.min(place.come.len())).collect();
+            for frame in line::frames(&octets) {
+                self.air.say(node, frame, self.now_us);
+            }
+            if let Some(counts) = place.last.counts.take()
+                && let Some(leaf) = node.checked_sub(1)
+            {
+                let mut stats = NodeStats::of(&self.air, node, self.now_us);
+                let [packets, again, dropped] =
+                    [counts.packets, counts.again, counts.dropped].map(u64::from);
+                stats.own(packets, again, dropped);
+                let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+                all.tell_own(leaf + 1, stats, self.now_us);
+            }
+        }
+        let gateway = &mut self.places[0].last;
+        if let (Some(leaf), Some(counts)) = (gateway.came, gateway.counts.take()) {
+            let [sum, count] = counts.hops.map(f64::from);
+            let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+            all.tell_way(usize::from(leaf) + 1, counts.again, sum / count.max(1.0));
+        }
+    }
+
+    /// Begins the next step; false if nothing is on its way.
+    fn advance(&mut self) -> bool {
+        if let Some(leaf) = self.places[0].last.came.take()
+            && let Some(place) = self.places.get_mut(usize::from(leaf) + 1)
+        {
+            // Whoever takes an update in reads what it has cost until it came.
+            place.counts = true;
+            self.step([usize::from(leaf) + 1]);
+            return true;
+        }
+        if self.until <= Instant::now() {
+            self.expected = 0;
+        }
+        let is_moving = self.places.iter().any(|place| place.last.is_busy);
+        let waiting = self.places[0].last.waiting.unwrap_or(0);
+        if self.has_news || !self.gone.is_empty() {
+            self.has_news = false;
+            self.step([0]);
+            return true;
+        }
+        if self.drains && !is_moving || !self.drains && usize::from(waiting) < self.expected {
+            // Time stands until the aggregator has asked all whom it is about to ask.
+            self.drains = false;
+            if usize::from(waiting) < self.expected {
+                self.listen(Duration::from_secs(1));
+                return true;
+            }
+        }
+        if !self.drains && waiting > 0 {
+            self.expected = 0;
+            self.step([0]);
+            return true;
+        }
+        let up = || self.places.iter().filter(|place| place.is_greeted);
+        let due_us = up().filter_map(|place| place.last.due_us).min();
+        if !is_moving && due_us.is_none() {
+            return false;
+        }
+        let wakes = up().map(|place| place.last.wake_us);
+        let next = wakes.chain(due_us).chain(self.air.next_us()).min();
+        let Some(at_us) = next.filter(|at_us| *at_us < u64::MAX) else {
+            return false;
+        };
+        self.now_us = self.now_us.max(at_us);
+        let mut heard = Vec::new();
+        self.air.advance(self.now_us, &mut heard);
+        for Heard { node, octets } in heard {
+            self.places[node].heard.push(octets);
+        }
+        let is_due = |place: &Place| {
+            let times = [Some(place.last.wake_us), place.last.due_us];
+            !place.heard.is_empty() || times.iter().flatten().any(|at| *at <= self.now_us)
+        };
+        let due = self.places.iter().enumerate();
+        let due: Vec<usize> = due
+            .filter_map(|(node, place)| is_due(place).then_some(node))
+            .collect();
+        self.step(due);
+        true
+    }
+
+    /// Gives these nodes a step, now.
+    fn step(&mut self, nodes: impl IntoIterator<Item = usize>) {
+        self.since = Instant::now();
+        for node in nodes {
+            let holds = self.drains
+                || self.expected > 0 && {
+                    let waiting = self.places[0].last.waiting.unwrap_or(0);
+                    usize::from(waiting) < self.expected
+                };
+            let gone = if node == 0 {
+                self.gone.pop_front()
+            } else {
+                None
+            };
+            let place = &mut self.places[node];
+            let heard = std::mem::take(&mut place.heard);
+            if !place.is_greeted {
+                continue;
+            }
+            let frames = heard.len().min(line::MAX_FRAMES);
+            let step = Step {
+                now_us: self.now_us,
+                holds,
+                counts: std::mem::take(&mut place.counts),
+                gone,
+                frames: frames as u8,
+            };
+            let mut bytes = step.emit().to_vec();
+            heard[..frames]
+                .iter()
+                .for_each(|octets| bytes.extend(octets));
+            bytes.resize(step.total_bytes(), 0);
+            place.awaits = true;
+            if write(place, &bytes).is_err() {
+                self.unplug(node);
+            }
+        }
+    }
+}
+
+/// Writes to a node. A message is shorter than the buffer of a socket, and the last one was answered.
+fn write(place: &mut Place, bytes: &[u8]) -> Result<(), ()> {
+    let line = place.line.as_mut().ok_or(())?;
+    line.write_all(bytes).map_err(drop)
+}

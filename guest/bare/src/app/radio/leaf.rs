@@ -1,0 +1,219 @@
+//! A leaf: fl-client over messages of a radio.
+
+use core::fmt;
+
+use fl_client::storage::Storage;
+use fl_client::{Activity, Config, Device, Port, PortError, Usage, Word};
+use fl_exchange::{Streams, Unready};
+use fl_radio::line::{Counts, Done, Hello, Step};
+use fl_radio::{Draw, Frame, LeafNode};
+use fl_shell::command::Run;
+
+use super::{MESSAGE_BYTES, Said, Work};
+use crate::app::counter::Counter;
+use crate::arch::{Disk, ISA, random};
+use crate::{console, heap, stack};
+
+/// Examples between two looks at the serial line.
+const STEP_EXAMPLES: u32 = 16;
+
+/// Port of the leaf.
+struct RadioPort {
+    streams: Streams,
+    /// Time of the air while nothing of the leaf is on its way.
+    clock_us: u64,
+    counter: Counter,
+    disk: Option<Disk>,
+    secret: Option<Word>,
+}
+
+/// A leaf that runs.
+pub struct LeafRole {
+    end: LeafNode<MESSAGE_BYTES>,
+    device: Device<RadioPort>,
+    port: RadioPort,
+    /// Message that is on its way up.
+    label: Option<u8>,
+    wake_us: Option<u64>,
+    seen_us: u64,
+    is_over: bool,
+}
+
+impl LeafRole {
+    /// A leaf in its place.
+    pub fn new(hello: &Hello, run: &Run) -> Self {
+        let leaf = u16::from(hello.node.saturating_sub(1));
+        let config = Config {
+            client: run.client,
+            http_port: hello.first_port.saturating_add(leaf),
+            secret: run.secret,
+            isa: Some(ISA),
+            ..Config::default()
+        };
+        // Not all at once, as natively.
+        let first_us = hello.now_us + u64::from(hello.node) * hello.times.pace.packet_us;
+        Self {
+            end: LeafNode::new(hello.node.into(), hello.times, hello.epoch, first_us),
+            device: Device::new(config),
+            port: RadioPort {
+                streams: Streams::default(),
+                clock_us: 0,
+                counter: Counter::new(run.icount),
+                disk: Disk::open(),
+                secret: run.secret,
+            },
+            label: None,
+            wake_us: Some(0),
+            seen_us: hello.now_us,
+            is_over: false,
+        }
+    }
+
+    /// Takes in a frame.
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
+        self.end.hear(octets, now_us, draw)
+    }
+
+    /// Does a part of what there is to do.
+    pub fn work(&mut self, now_us: u64, said: &mut Said, draw: Draw<'_>) -> Work {
+        if !self.port.streams.is_busy() {
+            self.port.clock_us += now_us.saturating_sub(self.seen_us);
+        }
+        self.seen_us = now_us;
+        if let Some((label, message)) = self.end.leaf.receive() {
+            self.port.streams.come(label, message.to_vec());
+            self.end.leaf.release();
+        }
+        let leaf = &mut self.end.leaf;
+        if let Some(label) = self.label.take_if(|_| !leaf.is_sending())
+            && leaf.failure().is_some()
+        {
+            self.port.streams.broken(label);
+        }
+        if !self.is_over && self.moves() {
+            return Work::Goes;
+        }
+        if self.label.is_none()
+            && let Some((label, message)) = self.port.streams.take_out()
+        {
+            match self.end.leaf.send(label, &message, now_us) {
+                Ok(()) => self.label = Some(label),
+                Err(_) => self.port.streams.broken(label),
+            }
+            return Work::Goes;
+        }
+        let frame = self.end.run(now_us, draw);
+        frame.into_iter().for_each(|frame| _ = said.push(frame));
+        Work::Done
+    }
+
+    /// Moves the device along; true if there may be more to do.
+    fn moves(&mut self) -> bool {
+        let activity = self.device.poll(&mut self.port);
+        if let Some(job) = self.device.job() {
+            self.port.counter.counted(|| job.step(STEP_EXAMPLES));
+            return true;
+        }
+        match activity {
+            Activity::Busy => true,
+            Activity::Idle { wake_at_us } => {
+                self.wake_us = wake_at_us;
+                false
+            }
+            Activity::Stopped => {
+                self.is_over = true;
+                (self.wake_us, self.port.streams) = (None, Streams::default());
+                self.port.log(format_args!("stopped"));
+                true
+            }
+        }
+    }
+
+    /// Answer to a step.
+    pub fn done(&self, step: &Step) -> Done {
+        let is_busy = self.port.streams.is_busy() || self.label.is_some();
+        let due_us = self.wake_us.filter(|_| !self.port.streams.is_busy());
+        let due_us = due_us.map(|at_us| step.now_us + at_us.saturating_sub(self.port.clock_us));
+        let counts = step.counts.then(|| Counts {
+            packets: self.end.node.packets() as u32,
+            again: self.end.leaf.tiles_again(),
+            dropped: self.end.node.dropped() as u32,
+            hops: [0; 2],
+        });
+        Done {
+            wake_us: self.end.wake_us(),
+            is_busy,
+            due_us,
+            counts,
+            ..Done::default()
+        }
+    }
+}
+
+fn obstacle(unready: Unready) -> PortError {
+    match unready {
+        Unready::WouldBlock => PortError::WouldBlock,
+        Unready::Broken => PortError::Reset,
+    }
+}
+
+impl Port for RadioPort {
+    type Connection = u32;
+
+    fn accept(&mut self) -> Option<u32> {
+        self.streams.accept()
+    }
+
+    fn connect(&mut self) -> Result<u32, PortError> {
+        Ok(self.streams.connect())
+    }
+
+    fn read(&mut self, connection: &mut u32, buffer: &mut [u8]) -> Result<usize, PortError> {
+        self.streams.read(*connection, buffer).map_err(obstacle)
+    }
+
+    fn write(&mut self, connection: &mut u32, bytes: &[u8]) -> Result<usize, PortError> {
+        self.streams.write(*connection, bytes).map_err(obstacle)
+    }
+
+    fn close(&mut self, connection: u32) {
+        self.streams.close(connection);
+    }
+
+    fn now_us(&mut self) -> u64 {
+        self.clock_us
+    }
+
+    fn random(&mut self) -> [u8; 16] {
+        let mut bytes = random::bytes();
+        // As every device of this firmware: nothing is taken from machines that have something better.
+        let secret = self.secret.as_ref().map_or("", Word::text).bytes();
+        let places = (0..bytes.len()).cycle();
+        secret
+            .zip(places)
+            .for_each(|(octet, at)| bytes[at] ^= octet.rotate_left(at as u32));
+        bytes
+    }
+
+    fn log(&mut self, line: fmt::Arguments<'_>) {
+        console::log(format_args!("zfl: {line}"));
+    }
+
+    fn free_bytes(&mut self) -> Option<u64> {
+        u64::try_from(heap::usage().free_bytes()).ok()
+    }
+
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
+        self.disk.as_mut().map(|disk| disk as &mut dyn Storage)
+    }
+
+    fn usage(&mut self) -> Usage {
+        let bytes = |bytes: usize| u32::try_from(bytes).ok();
+        Usage {
+            instructions: self.counter.instructions(),
+            heap_peak_bytes: bytes(heap::usage().peak_bytes),
+            stack_peak_bytes: bytes(stack::peak_bytes()),
+            ..Usage::default()
+        }
+    }
+}
