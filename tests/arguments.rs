@@ -792,3 +792,10 @@ fn help_has_examples() {
     let said = finish(&mut zfl());
     assert_eq!(said.status, Some(2), "no command at all: {said:?}");
 }
+
+#[test]
+fn kvm_for_devices_that_it_cannot_run() {
+    let kvm = |more: &[&'static str]| [&["--accel", "kvm", "--clients", "2"], more].concat();
+    refused(&kvm(&["--body", "native"]), "leave --accel out");
+    refused(&["--accel", "xen"], "possible values: tcg, kvm");
+}

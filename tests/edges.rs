@@ -106,8 +106,8 @@ fn a_lost_edge_costs_its_cluster_one_round_and_comes_back_or_its_devices_go_to_a
         assert_eq!(run.model(), flat, "{more:?}");
     }
     // Else its devices are lost with it.
-    let run = with_faults(&lost(1), &["--edges", "3"]);
-    assert_eq!(run.results(), [0, 6, 4, 4, 4]);
+    let run = with_faults(&lost(4), &["--edges", "3x2"]);
+    assert_eq!(run.results(), [0, 6, 5, 5, 5]);
 }
 
 #[test]

@@ -68,6 +68,39 @@ fn two_devices_agree_on_every_body_and_board() {
     );
 }
 
+/// Of a host's KVM nothing is known before it is tried: it agrees, or is refused before there is a run.
+#[test]
+fn kvm_agrees_or_is_refused_with_what_to_do() {
+    let arguments = ["--clients", "2", "--rounds", "1", "--seed", "4"];
+    let temp = folder();
+    let out = temp.path().join("run");
+    let mut command = zfl();
+    command
+        .args(["run", "--accel", "kvm"])
+        .args(BARE)
+        .args(arguments);
+    let said = finish(command.arg("--out").arg(&out));
+    match said.status {
+        Some(0) => {
+            let summary = fs::read_to_string(out.join("summary.json")).unwrap();
+            assert!(summary.contains(&model(&NATIVE, &arguments)), "{summary}");
+            assert!(said.out.contains("(KVM)"), "{said:?}");
+        }
+        status => {
+            assert_eq!(status, Some(2), "{said:?}");
+            assert!(
+                said.err.contains("kvm: ") && said.err.contains("leave --accel out"),
+                "{said:?}"
+            );
+            assert!(!out.exists());
+        }
+    }
+    let counted = ["--accel", "kvm", "--time", "icount"];
+    let said = finish(zfl().arg("run").args(BARE).args(arguments).args(counted));
+    assert_eq!(said.status, Some(2), "{said:?}");
+    assert!(said.err.contains("nothing counts instructions"), "{said:?}");
+}
+
 /// Flags that choose an algorithm, so that it does what is its own and its model depends on no time.
 fn choosing(name: &'static str) -> Vec<&'static str> {
     let more: &[&str] = match name {

@@ -225,7 +225,12 @@ pub(crate) async fn report(State(shared): State<Arc<Shared>>, request: Request) 
         let body = body.map_err(|_| "the report is too long, or broken off")?;
         let report: ClusterReport = serde_json::from_slice(&body.to_bytes())
             .map_err(|_| "the report is not that of a cluster")?;
-        shared.with(|state, now_us| apply(state, &shared, now_us, &cluster, &report))
+        shared.with(|state, now_us| {
+            if state.lost_edges.contains(&edge) {
+                return Err("this edge is lost");
+            }
+            apply(state, &shared, now_us, &cluster, &report)
+        })
     };
     match taken.await {
         Ok(()) => ok_json(&serde_json::json!({})),
@@ -470,6 +475,9 @@ fn place(
     let is_edge = |id: u32| id >= shared.config.clients && shared.cluster(id).is_none();
     let is_below = |id: u32| cluster.contains(&id) || is_edge(id);
     shared.with(|state, now_us| {
+        if state.lost_edges.contains(&edge) {
+            return Err(Refusal(StatusCode::GONE, "this edge is lost".to_owned()));
+        }
         let order = state.edges.get(&edge);
         let asked = order.filter(|order| order.round == round && order.token == Some(token));
         if asked.is_none() {

@@ -305,9 +305,12 @@ impl Handle {
         edge.map_or_else(|| self.shared.clone(), |edge| edge.of_client(client))
     }
 
-    /// Tells that the edge of these clients is gone: no round of now waits for them. The next does if it comes back.
-    pub fn edge_lost(&self, cluster: Range<u32>, reason: &str, comes_back: bool) {
+    /// Tells that an edge and with it these clients are gone: no round of now waits for them. The next does if it
+    /// `comes_back`.
+    pub fn edge_lost(&self, edge: u32, cluster: Range<u32>, reason: &str, comes_back: bool) {
         self.shared.with(|state, now_us| {
+            // It may have sent something that is still on its way.
+            state.lost_edges.insert(self.shared.config.clients + edge);
             for client in cluster {
                 if state.machine.state(client) == Some(ClientState::Lost) {
                     continue;

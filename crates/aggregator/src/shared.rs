@@ -344,6 +344,7 @@ impl Shared {
                     machine.reboots(now_us, client, &why);
                 }
                 state.edges.remove(&id);
+                state.lost_edges.remove(&id);
                 return Ok(id);
             }
             machine.joined(now_us, id);

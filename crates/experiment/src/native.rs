@@ -26,6 +26,8 @@ pub enum NotNative {
     OutOfMemory,
     /// Frames that are captured.
     Capture,
+    /// A processor that KVM lends.
+    Kvm,
 }
 
 impl NotNative {
@@ -62,6 +64,9 @@ impl NotNative {
             Self::OutOfMemory => {
                 "faults.out_of_memory takes a device's memory by a command of its shell, which native \
                  devices do not have: leave it out, or take --body bare"
+            }
+            Self::Kvm => {
+                "native devices run on the host's processor as they are: leave --accel out"
             }
             Self::Capture => {
                 "native devices send no frames that could be captured: leave --pcap out"

@@ -119,8 +119,8 @@ keys! {
         use_late: Switch = false, RunAndServer "use-late" "Rounds";
         /// Longest wait for the updates of a round, in seconds; it then goes on without those that are missing
         round_deadline_s: Seconds = 120.0, RunAndServer "deadline" "Rounds";
-        /// Longest wait for devices to be ready before a round, in seconds, booting included; later rounds
-        /// start without those that missed it
+        /// Longest wait for devices to be ready before a round, in seconds, booting included, from the
+        /// last that came for the first time on; later rounds start without those that missed it
         ready_deadline_s: Seconds = 120.0, RunAndServer "ready-deadline" "Rounds";
         /// Seconds after which a device is killed and booted again that trains nothing in a round, or failed
         /// one and answers nothing

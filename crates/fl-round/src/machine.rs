@@ -138,6 +138,9 @@ impl Machine {
         self.fail_place(client, || {
             "the device joined anew in the middle of the round".to_string()
         });
+        if self.clients.state(client) == Some(ClientState::Absent) {
+            self.wait_anew();
+        }
         self.clients.set(client, ClientState::Joined);
         self.clients.heard(client);
         self.advance();

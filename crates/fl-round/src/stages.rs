@@ -152,6 +152,15 @@ impl Machine {
         self.actions.push_back(Action::FindFaults { round });
     }
 
+    /// Counts the wait for ready clients from now: as long as one after the other comes for the first time, the host
+    /// is busy with the rest. Each does so once.
+    pub(crate) fn wait_anew(&mut self) {
+        let anew_us = self.now_us.saturating_add(self.policy.ready_deadline_us);
+        if let Stage::Waiting { deadline_us } | Stage::Probing { deadline_us } = &mut self.stage {
+            *deadline_us = anew_us.max(*deadline_us);
+        }
+    }
+
     /// Ends the wait for ready clients, because all are there or because it took too long.
     fn stop_waiting(&mut self, all_there: bool) {
         let ready = self.clients.available();

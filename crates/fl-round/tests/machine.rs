@@ -232,6 +232,23 @@ fn those_that_did_not_come_are_waited_for_once() {
 }
 
 #[test]
+fn the_wait_counts_from_the_last_that_came_for_the_first_time() {
+    let mut run = Caller::new(policy(4, 1));
+    for client in [0, 1] {
+        run.sleep(50 * SECOND);
+        run.get_ready([client]);
+    }
+    // One that comes again and again is none of those who are still to come.
+    run.sleep(30 * SECOND);
+    run.get_ready([0]);
+    run.sleep(29 * SECOND);
+    assert_eq!(run.machine.state(2), Some(ClientState::Absent));
+    run.sleep(SECOND);
+    assert_eq!(run.machine.state(2), Some(ClientState::Lost));
+    assert_eq!(run.now, 160 * SECOND);
+}
+
+#[test]
 fn a_suspect_that_was_silent_for_long_is_not_asked_before_a_round() {
     let mut run = Caller::new(policy(2, 3));
     run.get_ready(0..2);

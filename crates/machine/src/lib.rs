@@ -15,6 +15,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("machines run on Linux: they are watched through /proc and pidfds");
 
+mod accelerator;
 mod arguments;
 pub mod board;
 mod emulator;
@@ -25,6 +26,7 @@ mod serial;
 mod speed;
 mod usage;
 
+pub use accelerator::try_kvm;
 pub use arguments::{Card, Tuning, arguments, debugger, plugin};
 pub use board::{Board, BoardError, Guest};
 pub use emulator::Emulator;

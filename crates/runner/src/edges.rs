@@ -238,7 +238,7 @@ impl Edges {
         // It has let go of its address then.
         let _ = task.await;
         for above in self.above(number) {
-            above.edge_lost(cluster.clone(), reason, come_back);
+            above.edge_lost(number, cluster.clone(), reason, come_back);
         }
     }
 

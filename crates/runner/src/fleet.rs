@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
-use zfl_machine::{Board, Guest, Qemu};
+use zfl_machine::{Board, Guest, Qemu, try_kvm};
 use zfl_orchestrator::admission::Capacity;
 use zfl_orchestrator::{
     BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, preflight,
@@ -40,6 +40,8 @@ pub(crate) struct FleetOptions {
     pub oversubscribe: bool,
     /// Has the host merge the memory of the machines.
     pub merge_memory: bool,
+    /// Runs the machines on the host's own processor.
+    pub kvm: bool,
     /// Lets gdb into emulated devices.
     pub gdb: bool,
     /// Starts machines of boards of which nobody knows who made them.
@@ -60,13 +62,17 @@ pub(crate) fn config(
     let mut clients = 0..experiment.clients;
     for group in &experiment.groups {
         let extra_bytes = memory::beyond_budget(experiment, group)?;
+        let board = group.board.as_ref().map(|board| match options.kvm {
+            true => Arc::new(board.on_kvm()),
+            false => Arc::clone(board),
+        });
         let those = clients.by_ref().take(group.count as usize);
         devices.extend(
             those
                 .filter(|client| !lost(client))
                 .map(|client| DeviceSpec {
                     extra_bytes,
-                    ..device(client, group, in_process)
+                    ..device(client, group, board.as_ref(), in_process)
                 }),
         );
     }
@@ -130,8 +136,13 @@ fn resumption(from: &Resumed) -> Resumption {
     }
 }
 
-fn device(client: u32, group: &FleetGroup, in_process: bool) -> DeviceSpec {
-    let body = match &group.board {
+fn device(
+    client: u32,
+    group: &FleetGroup,
+    board: Option<&Arc<Board>>,
+    in_process: bool,
+) -> DeviceSpec {
+    let body = match board {
         Some(board) => DeviceBody::Emulated(Arc::clone(board)),
         None if in_process => DeviceBody::Pooled,
         None => DeviceBody::Native,
@@ -145,7 +156,11 @@ fn device(client: u32, group: &FleetGroup, in_process: bool) -> DeviceSpec {
 }
 
 /// Checks that what is to be booted is there, and finds out what this machine allows.
-pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan> {
+pub(crate) fn probe(
+    experiment: &Experiment,
+    fleet: &FleetConfig,
+    options: &FleetOptions,
+) -> Result<Plan> {
     can_capture(experiment, fleet)?;
     let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     let emulated = boards.clone().next().is_some();
@@ -153,6 +168,9 @@ pub(crate) fn probe(experiment: &Experiment, fleet: &FleetConfig) -> Result<Plan
     for board in boards {
         emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
+    }
+    if options.kvm {
+        has_kvm(experiment, &emulators)?;
     }
     preflight(&fleet.devices, fleet.other_files)?;
     let capacity = Capacity::of(&fleet.devices)?;
@@ -185,6 +203,22 @@ pub(crate) fn allowed(experiment: &Experiment, options: &FleetOptions) -> Result
             "board {board} is none of zfl's, and says how QEMU is started: look at it, then give --allow-board"
         )
     })
+}
+
+/// Refuses what KVM cannot do: count instructions, run natives, or be had here.
+fn has_kvm(experiment: &Experiment, emulators: &BTreeMap<String, Qemu>) -> Result<()> {
+    let groups = &experiment.groups;
+    NotNative::Kvm.refuse_if(groups.iter().all(|group| group.board.is_none()))?;
+    let counted = experiment.twin.is_some() || groups.iter().any(|group| group.speed.is_some());
+    require(!counted, || {
+        "--accel kvm: nothing counts instructions there: leave --time, --mips and --throttle out, or --accel"
+            .to_owned()
+    })?;
+    for board in groups.iter().filter_map(|group| group.board.as_ref()) {
+        let usable = try_kvm(&emulators[&board.name], board);
+        usable.map_err(|why| Refusal(format!("--accel kvm: {why}")))?;
+    }
+    Ok(())
 }
 
 /// Refuses a board whose firmware is not there.
@@ -227,6 +261,7 @@ pub(crate) fn introduction(
     experiment: &Experiment,
     plan: &Plan,
     fleet: &FleetConfig,
+    kvm: bool,
     train: &Dataset,
 ) -> Result<String> {
     let &Experiment {
@@ -259,6 +294,10 @@ pub(crate) fn introduction(
         layers.join("-"),
         experiment.num_params(),
     );
+    if kvm {
+        text += "\nmachines run on this host's processor (KVM): no instructions are counted, and times, processor time \
+                 and memory are not those of an emulated device";
+    }
     for group in &experiment.groups {
         if let Some(attack) = &group.attack {
             let FleetGroup { name, count, .. } = group;

@@ -103,6 +103,13 @@ impl Runner {
         self
     }
 
+    /// Runs the machines on the host's own processor (KVM), which is tried first. Nothing counts their instructions.
+    #[must_use]
+    pub fn kvm(mut self, kvm: bool) -> Self {
+        self.fleet.kvm = kvm;
+        self
+    }
+
     /// Lets gdb into emulated devices, by a socket for each in the run directory. Deadlines stand still while one is
     /// connected.
     #[must_use]
@@ -187,7 +194,10 @@ impl Runner {
             None => (create(&mut experiment)?, RunHistory::default()),
         };
         let out = experiment.out.clone();
-        let mut introduction = fleet::introduction(&experiment, &plan, &fleet, &self.data.train)?;
+        let mut introduction = {
+            let (kvm, train) = (self.fleet.kvm, &self.data.train);
+            fleet::introduction(&experiment, &plan, &fleet, kvm, train)?
+        };
         if let Some(round) = history.resumed_from.last() {
             introduction += &format!("\ngoes on after round {round}");
         }
@@ -237,7 +247,7 @@ impl Runner {
             false => self.experiment.clients,
         };
         fleet.other_files = places::least_files(by_sockets, self.page.is_some());
-        let plan = fleet::probe(&self.experiment, &fleet)?;
+        let plan = fleet::probe(&self.experiment, &fleet, &self.fleet)?;
         if self.resumed.is_some() {
             place::may_hold(&self.experiment.out)?;
         }

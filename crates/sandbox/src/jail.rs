@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
@@ -31,6 +32,8 @@ pub struct Contents {
     pub paths: BTreeSet<PathBuf>,
     /// Files that are copied when the jail is made, with what is in them.
     pub copies: BTreeMap<PathBuf, Vec<u8>>,
+    /// Devices, to read, to write and to control.
+    pub devices: BTreeSet<PathBuf>,
 }
 
 impl Contents {
@@ -38,6 +41,7 @@ impl Contents {
     pub fn add(&mut self, other: Self) {
         self.paths.extend(other.paths);
         self.copies.extend(other.copies);
+        self.devices.extend(other.devices);
     }
 
     /// Paths that lie in no other; nothing must be made inside a folder of the host.
@@ -51,6 +55,12 @@ impl Contents {
         let copies = self.copies.iter();
         let copies = copies.map(|(path, bytes)| (path.as_path(), &bytes[..]));
         copies.filter(|(path, _)| !self.is_inside(path))
+    }
+
+    /// Group that may use the devices.
+    fn group(&self) -> Option<u32> {
+        let device = self.devices.first()?;
+        Some(std::fs::metadata(device).ok()?.gid())
     }
 
     fn is_inside(&self, path: &Path) -> bool {
@@ -67,6 +77,8 @@ pub struct Jail {
     /// Rules of Landlock.
     rules: Option<OwnedFd>,
     users: Option<Users>,
+    /// Group that a machine is in besides its own.
+    group: Option<u32>,
     merges: bool,
 }
 
@@ -80,6 +92,7 @@ impl Jail {
         Ok(Self {
             apart: Some((Room::of(contents)?, pids.into())),
             users: Users::own(),
+            group: contents.group(),
             ..Self::default()
         })
     }
@@ -92,6 +105,7 @@ impl Jail {
         Ok(Self {
             rules: Some(crate::rules::of(contents)?),
             users: Users::own(),
+            group: contents.group(),
             ..Self::default()
         })
     }
@@ -140,6 +154,7 @@ impl Jail {
             rooms: self.apart.as_ref().map(|(room, _)| room.fds()),
             is_first: self.apart.is_some(),
             user: self.users.map(|users| users.of(number)),
+            group: self.group,
             rules: self.rules.as_ref().map(AsRawFd::as_raw_fd),
             merges: self.merges,
         };

@@ -72,9 +72,26 @@ fn make(contents: &Contents) -> io::Result<Room> {
     for (path, bytes) in contents.copied() {
         copy(path, bytes).map_err(|error| named(&path.display().to_string(), error))?;
     }
+    for path in &contents.devices {
+        let place = staged(path);
+        make_parent(&place)?;
+        File::create(&place)?;
+    }
     let stage = CString::new(STAGE).expect("without a zero");
     sys::seal(&stage)
         .map_err(|error| named("mount_setattr, which Linux has from 5.12 on", error))?;
+    // What is sealed shows no devices, but for those that are mounted after it.
+    for path in &contents.devices {
+        let nothing = None::<&str>;
+        mount(
+            Some(path),
+            &staged(path),
+            nothing,
+            MsFlags::MS_BIND,
+            nothing,
+        )
+        .map_err(|error| named(&path.display().to_string(), error.into()))?;
+    }
     nix::unistd::chdir(STAGE)?;
     pivot_root(".", ".").map_err(|error| named("pivot_root", error.into()))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(|error| named("the old root", error.into()))?;

@@ -39,6 +39,13 @@ pub(crate) fn of(contents: &Contents) -> io::Result<OwnedFd> {
             .add_rule(PathBeneath::new(opened, allowed))
             .map_err(io::Error::other)?;
     }
+    for path in &contents.devices {
+        let allowed = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+        let opened = PathFd::new(path).map_err(io::Error::other)?;
+        rules = rules
+            .add_rule(PathBeneath::new(opened, allowed))
+            .map_err(io::Error::other)?;
+    }
     let fd: Option<OwnedFd> = rules.into();
     fd.ok_or_else(|| io::Error::other("this kernel has none (CONFIG_SECURITY_LANDLOCK)"))
 }

@@ -7,7 +7,7 @@ use crate::data::GetArgs;
 use crate::keys::{RunKeys, ServerKeys};
 use crate::terminal::display::DisplayArgs;
 use crate::values::{address, capture, dashboard, server};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use zfl_experiment::Settings;
@@ -47,6 +47,16 @@ Examples:
   zfl server -r 20 -c 3 --listen 192.0.2.1:8080   for three devices on the network of that address
 
 The server's page about the run is on this machine alone unless --dashboard says otherwise.";
+
+/// Processor of emulated machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// Translated by QEMU, which works everywhere
+    #[default]
+    Tcg,
+    /// The host's own, where its KVM runs the firmware: many times faster, and nothing counts instructions
+    Kvm,
+}
 
 #[derive(Parser)]
 #[command(name = "zfl", version, about = ABOUT, long_about = LONG_ABOUT)]
@@ -264,6 +274,16 @@ pub struct RunArgs {
     /// no random layout
     #[arg(long, help_heading = "Fleet")]
     pub merge_memory: bool,
+
+    /// Processor of the machines
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        default_value_t,
+        help_heading = "Fleet"
+    )]
+    pub accel: Accel,
 
     /// Let `zfl gdb` into emulated devices; deadlines stand still while it looks at one
     #[arg(long, help_heading = "Fleet")]

@@ -1,6 +1,6 @@
 //! `zfl run`: from the arguments to a run and its exit status.
 
-use crate::args::RunArgs;
+use crate::args::{Accel, RunArgs};
 use crate::terminal::Terminal;
 use crate::terminal::display::Shown;
 use crate::terminal::seen;
@@ -61,6 +61,7 @@ pub fn run(args: &RunArgs, root: &Root, began: Instant) -> Result<u8> {
         .threads(args.threads)
         .oversubscribe(args.oversubscribe)
         .merge_memory(args.merge_memory)
+        .kvm(args.accel == Accel::Kvm)
         .gdb(args.gdb)
         .allow_board(args.allow_board)
         .capture(args.pcap.clone())

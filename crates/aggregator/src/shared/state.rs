@@ -1,6 +1,6 @@
 //! The state of a run behind its lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fl_algo::Update;
@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub roster: Roster,
     /// Orders of this round to the edges, by their IDs.
     pub edges: BTreeMap<u32, EdgeOrder>,
+    /// IDs of edges that are lost: what they sent before counts no more, until they join anew.
+    pub lost_edges: BTreeSet<u32>,
     /// Sums of edges whose updates the machine took in and has not given back.
     pub sums: Vec<(Update, Vec<Counted>)>,
     /// Updates that the machine took in and has not given back, by their numbers.
@@ -59,6 +61,7 @@ impl State {
             machine,
             roster,
             edges: BTreeMap::new(),
+            lost_edges: BTreeSet::new(),
             sums: Vec::new(),
             inbox: BTreeMap::new(),
             evaluations: BTreeMap::new(),

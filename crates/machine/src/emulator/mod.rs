@@ -83,6 +83,7 @@ impl Emulator {
         contents.paths.extend(needs::loaded(&command)?);
         contents.paths.extend(needs::data(&command)?);
         contents.paths.extend(needs::named(&command, board));
+        contents.devices.extend(board.kvm());
         let radio = board.radio.iter().map(|radio| &radio.image);
         let radio = radio.filter(|image| image.is_file());
         for image in radio.chain([&board.kernel.image]) {

@@ -26,6 +26,8 @@ pub(crate) struct Confinement {
     pub(crate) is_first: bool,
     /// User and group of its own.
     pub(crate) user: Option<u32>,
+    /// Group that such a user is in besides its own.
+    pub(crate) group: Option<u32>,
     /// Rules of Landlock.
     pub(crate) rules: Option<RawFd>,
     /// Its memory is merged with that of others, for which it lies where theirs does.
@@ -51,7 +53,7 @@ pub(crate) fn confine(command: &mut Command, confinement: Confinement) {
             setrlimit(Resource::RLIMIT_FSIZE, octets, octets)
         })?;
         enter(confinement.rooms)?;
-        drop_privileges(confinement.user)?;
+        drop_privileges(confinement.user, confinement.group)?;
         confinement.rules.map_or(Ok(()), restrict)?;
         // After the change of user, which would take it back.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -85,7 +87,7 @@ fn enter(rooms: Option<[RawFd; 2]>) -> io::Result<()> {
     Ok(setns(borrow(mounts), CloneFlags::CLONE_NEWNS)?)
 }
 
-fn drop_privileges(user: Option<u32>) -> io::Result<()> {
+fn drop_privileges(user: Option<u32>, group: Option<u32>) -> io::Result<()> {
     /// More than any kernel has.
     const CAPABILITIES: libc::c_ulong = 64;
     for capability in 0..CAPABILITIES {
@@ -94,9 +96,10 @@ fn drop_privileges(user: Option<u32>) -> io::Result<()> {
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
     if let Some(user) = user {
-        setgroups(&[])?;
-        let group = Gid::from_raw(user);
-        setresgid(group, group, group)?;
+        let more = group.map(Gid::from_raw);
+        setgroups(more.as_slice())?;
+        let own = Gid::from_raw(user);
+        setresgid(own, own, own)?;
         let user = Uid::from_raw(user);
         setresuid(user, user, user)?;
     }
