@@ -11,7 +11,7 @@ use crate::log::lock;
 use crate::next_model::NextModel;
 use crate::rounds::{Made, Rounds};
 use crate::shared::Received;
-use crate::traffic::ANSWERS_WITHIN;
+use crate::traffic::{self, ANSWERS_WITHIN};
 
 /// Updates and rows of a closed round.
 struct Harvest {
@@ -56,7 +56,7 @@ impl Rounds {
         };
         let traffic = self
             .shared
-            .look(|state| self.ledger.next(record.round, &state.roster));
+            .with(|state, _| traffic::next(record.round, &mut state.roster));
         self.run_dir.traffic(&traffic)?;
         let levels = self.shared.config.levels().of(&traffic);
         let own = || traffic.iter().filter(|row| self.is_own(row));
@@ -131,8 +131,7 @@ impl Rounds {
         late: Vec<ClientRecord>,
     ) -> Result<()> {
         self.settle_bytes().await;
-        self.shared
-            .look(|state| self.ledger.fill(&mut records, &state.roster));
+        self.shared.look(|state| traffic::fill(&mut records, state));
         records.extend(late);
         self.run_dir.clients(&records)
     }
@@ -165,8 +164,7 @@ impl Rounds {
         records: &mut [ClientRecord],
         tested: RoundRecord,
     ) -> RoundRecord {
-        self.shared
-            .look(|state| self.ledger.fill(records, &state.roster));
+        self.shared.look(|state| traffic::fill(records, state));
         let costs = records.iter().filter_map(|record| record.cost.as_ref());
         let slowest_us = costs.map(|cost| cost.train_us).max();
         let in_order = closed.simulated_us.map(seconds);
@@ -189,7 +187,6 @@ impl Rounds {
     /// Takes the updates of a closed round out of the inbox, and makes the rows of those that failed.
     fn harvest(&mut self, closed: &Closed) -> Harvest {
         let (taken, sums) = self.shared.with(|state, _| {
-            self.ledger.close(state.chosen.clone());
             let mut take = |arrivals: &[Arrival]| -> Vec<Received> {
                 let those = arrivals.iter();
                 those

@@ -493,9 +493,8 @@ fn place(
             tokens.insert(one.client, token);
         }
         for (client, (up, down)) in bytes {
-            if let Some(client) = state.roster.get_mut(client).filter(|_| is_below(client)) {
-                client.bytes_up = client.bytes_up.saturating_add(up);
-                client.bytes_down = client.bytes_down.saturating_add(down);
+            if is_below(client) {
+                state.roster.count(client, up, down);
             }
         }
         for (client, why) in failed {

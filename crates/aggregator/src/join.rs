@@ -46,6 +46,9 @@ pub(crate) async fn join(
     match granted {
         Ok(id) => {
             connection.belongs_to(id);
+            if query.has_examples() {
+                shared.fetched(id);
+            }
             ok_json(&welcome(&shared, id))
         }
         Err(refusal) => rejected(&shared, query.client, refusal),

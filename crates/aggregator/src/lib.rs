@@ -69,7 +69,7 @@ pub use privacy::{Adaptation, Mechanism, Privacy};
 pub use probe::Progress;
 pub use schedule::{Course, Schedule};
 pub use serve::{Entrance, least_places, limits};
-pub use server::{Handle, Server, bind};
+pub use server::{Data, Handle, Server, bind};
 // Names that this crate's own signatures have.
 pub use fl_round::Stragglers;
 pub use zfl_http_server::{Limits, Pace};

@@ -3,7 +3,7 @@
 //! Whoever joins names the port at which it is asked, which may be another's. So whoever does not answer is
 //! asked ever more rarely, and whoever answers something else only so often.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,12 +26,15 @@ pub(crate) enum Answer {
     Strange,
 }
 
+/// A client, and the address that it is asked at.
+pub(crate) type Key = (u32, SocketAddr);
+
 /// Questions to the devices of one state.
 #[derive(Debug)]
 pub(crate) struct Questions {
     interval: Duration,
     longest: Duration,
-    asked: BTreeMap<(u32, SocketAddr), Asked>,
+    asked: BTreeMap<Key, Asked>,
 }
 
 #[derive(Debug)]
@@ -53,32 +56,29 @@ impl Questions {
         }
     }
 
-    /// Forgets all but these, and returns up to `most` of them whose time has come, as asked.
-    pub fn due(
-        &mut self,
-        those: &BTreeSet<(u32, SocketAddr)>,
-        most: usize,
-    ) -> Vec<(u32, SocketAddr)> {
-        let now = Instant::now();
+    /// Forgets those that are not to be asked any more.
+    pub fn forget(&mut self, is_to_be_asked: impl Fn(&Key) -> bool) {
         self.asked
-            .retain(|key, asked| asked.next.is_none() || those.contains(key));
-        let mut due = Vec::new();
-        for &key in those {
-            let asked = self.asked.entry(key).or_insert(Asked {
+            .retain(|key, asked| asked.next.is_none() || is_to_be_asked(key));
+    }
+
+    /// Up to `most` of these whose time has come, as asked.
+    pub fn due(&mut self, those: impl Iterator<Item = Key>, most: usize) -> Vec<Key> {
+        let now = Instant::now();
+        let mut take = |key: &Key| {
+            let asked = self.asked.entry(*key).or_insert(Asked {
                 next: Some(now),
                 since: None,
                 strange: 0,
             });
-            if due.len() < most && asked.next.is_some_and(|next| next <= now) {
-                asked.next = None;
-                due.push(key);
-            }
-        }
-        due
+            let next = asked.next.take_if(|next| *next <= now);
+            next.is_some()
+        };
+        those.filter(|key| take(key)).take(most).collect()
     }
 
     /// Notes an answer; true if there was no use in asking and shall be no more of it.
-    pub fn answered(&mut self, key: (u32, SocketAddr), answer: Answer) -> bool {
+    pub fn answered(&mut self, key: Key, answer: Answer) -> bool {
         let Some(asked) = self.asked.get_mut(&key) else {
             return false;
         };
@@ -110,7 +110,7 @@ mod tests {
 
     const EVERY: Duration = Duration::from_millis(50);
 
-    fn key(client: u32) -> (u32, SocketAddr) {
+    fn key(client: u32) -> Key {
         (client, ([127, 0, 0, 1], 22).into())
     }
 
@@ -119,7 +119,7 @@ mod tests {
         let (mut questions, mut count) = (Questions::new(EVERY, Duration::from_secs(30)), 0);
         let began = Instant::now();
         while began.elapsed().as_secs() < seconds {
-            for key in questions.due(&[key(1)].into(), 12) {
+            for key in questions.due([key(1)].into_iter(), 12) {
                 count += 1;
                 if questions.answered(key, answer) {
                     return count;
@@ -146,25 +146,25 @@ mod tests {
     async fn who_answers_again_or_joins_anew_is_asked_as_at_first() {
         let mut questions = Questions::new(EVERY, Duration::from_secs(30));
         for _ in 0..1000 {
-            for key in questions.due(&[key(1)].into(), 12) {
+            for key in questions.due([key(1)].into_iter(), 12) {
                 questions.answered(key, Answer::Silence);
             }
             tokio::time::advance(EVERY).await;
         }
-        assert_eq!(questions.due(&[key(1)].into(), 12), []);
+        assert_eq!(questions.due([key(1)].into_iter(), 12), []);
         // In another state for a moment: it has joined, and fetches its data.
-        questions.due(&[].into(), 12);
-        assert_eq!(questions.due(&[key(1)].into(), 12), [key(1)]);
+        questions.forget(|_| false);
+        assert_eq!(questions.due([key(1)].into_iter(), 12), [key(1)]);
         questions.answered(key(1), Answer::Device);
         tokio::time::advance(EVERY).await;
-        assert_eq!(questions.due(&[key(1)].into(), 12), [key(1)]);
+        assert_eq!(questions.due([key(1)].into_iter(), 12), [key(1)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_being_asked_is_not_asked_again_and_the_rest_waits_its_turn() {
         let mut questions = Questions::new(EVERY, Duration::from_secs(30));
         let all = [key(1), key(2), key(3)];
-        let mut due = || questions.due(&all.into(), 2);
+        let mut due = || questions.due(all.into_iter(), 2);
         assert_eq!(due(), all[..2]);
         assert_eq!(due(), all[2..]);
         assert_eq!(due(), []);

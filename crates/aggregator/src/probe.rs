@@ -8,14 +8,18 @@ use fl_proto::DeviceState::{Failed, Ready};
 use fl_round::ClientState;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use zfl_clock::Instant;
 use zfl_run_dir::Event;
 
 use crate::device::{DeviceError, Devices};
-use crate::patience::{Answer, Questions};
+use crate::patience::{Answer, Key, Questions};
 use crate::shared::{Shared, State};
 
 /// Devices asked at once: more only makes all of them slower.
 const AT_ONCE: usize = 12;
+
+/// Clients that are looked at before the asking of a few: of a hundred thousand not all each time.
+const LOOKED_AT: usize = 4096;
 
 /// Number of training devices asked at once: fewer, since each answer costs training.
 const TRAINING_AT_ONCE: usize = 4;
@@ -68,9 +72,21 @@ async fn keep_asking(
     look: Duration,
 ) {
     let mut asks = FuturesUnordered::new();
+    let (mut from, mut looked) = (0, Instant::now());
     loop {
-        let those = asked(&shared, of).into_iter().collect();
-        let due = questions.due(&those, AT_ONCE - asks.len());
+        if looked.elapsed() >= look {
+            looked = Instant::now();
+            shared.look(|state| questions.forget(|key| is_asked(state, of, key)));
+        }
+        let most = AT_ONCE - asks.len();
+        // The next look goes on behind the last, and in the end comes back to those before.
+        let mut last = (most == 0).then_some(from);
+        let due = shared.look(|state| {
+            let those = asked(state, of, from).take(LOOKED_AT);
+            let those = those.inspect(|(id, _)| last = Some(id.saturating_add(1)));
+            questions.due(those, most)
+        });
+        from = last.unwrap_or(0);
         let ask = async |key: (u32, SocketAddr)| {
             let answer = ask_if_ready(&shared, &devices, key, READY_WITHIN).await;
             (key, answer)
@@ -93,19 +109,23 @@ fn give_up(shared: &Shared, (id, address): (u32, SocketAddr)) {
 
 /// Asks devices that have failed, before a round: those that are there shall count in it.
 pub(crate) async fn before_round(shared: &Shared, devices: &Devices, clients: &[u32]) {
-    let those = shared.look(|state| located(state, clients.iter().copied()));
+    let those = shared.look(|state| located(state, clients.iter().copied()).collect());
     ask_all(shared, devices, those, SUSPECT_WITHIN).await;
 }
 
-/// Clients of a state that can be reached, and their addresses.
-fn asked(shared: &Shared, of: ClientState) -> Vec<(u32, SocketAddr)> {
-    shared.look(|state| located(state, state.machine.reachable(of)))
+/// Clients of a state that can be reached, and their addresses: those from one on, then those before it.
+fn asked(state: &State, of: ClientState, from: u32) -> impl Iterator<Item = Key> + '_ {
+    located(state, state.machine.reachable_from(of, from))
 }
 
-fn located(state: &State, clients: impl Iterator<Item = u32>) -> Vec<(u32, SocketAddr)> {
-    clients
-        .filter_map(|id| Some((id, state.roster.get(id)?.address?)))
-        .collect()
+/// True if a client is still to be asked at that address.
+fn is_asked(state: &State, of: ClientState, (id, address): &Key) -> bool {
+    let at = || state.roster.get(*id)?.address;
+    state.machine.state(*id) == Some(of) && at() == Some(*address)
+}
+
+fn located(state: &State, clients: impl Iterator<Item = u32>) -> impl Iterator<Item = Key> {
+    clients.filter_map(|id| Some((id, state.roster.get(id)?.address?)))
 }
 
 /// Asks them whether they are ready; those that are count from then on.

@@ -37,6 +37,10 @@ pub struct Client {
     pub bytes_up: u64,
     /// HTTP bytes to it.
     pub bytes_down: u64,
+    /// Bytes of both ways that are in the table already.
+    told: (u64, u64),
+    /// It has bytes that are not.
+    is_untold: bool,
 }
 
 /// Device that asks for an ID.
@@ -149,6 +153,8 @@ pub struct Roster {
     by_address: BTreeSet<(SocketAddr, u32)>,
     /// IDs that nobody has had.
     free: BTreeSet<u32>,
+    /// Clients with bytes that are not in the table.
+    untold: Vec<u32>,
 }
 
 impl Roster {
@@ -159,6 +165,7 @@ impl Roster {
             clients: vec![Client::default(); (clients + edges) as usize],
             by_address: BTreeSet::new(),
             free: (0..clients).collect(),
+            untold: Vec::new(),
         }
     }
 
@@ -185,9 +192,28 @@ impl Roster {
         self.clients.get(id as usize)
     }
 
-    /// The client of an ID, to count its bytes.
-    pub fn get_mut(&mut self, id: u32) -> Option<&mut Client> {
-        self.clients.get_mut(id as usize)
+    /// Adds bytes that went over a client's connections.
+    pub fn count(&mut self, id: u32, up: u64, down: u64) {
+        let Some(client) = self.clients.get_mut(id as usize) else {
+            return;
+        };
+        client.bytes_up = client.bytes_up.saturating_add(up);
+        client.bytes_down = client.bytes_down.saturating_add(down);
+        let is_first = up + down > 0 && !std::mem::replace(&mut client.is_untold, true);
+        self.untold.extend(is_first.then_some(id));
+    }
+
+    /// The clients whose bytes have changed since the last call, in order, and those bytes up and down.
+    pub fn take_untold(&mut self) -> impl Iterator<Item = (u32, (u64, u64))> {
+        let mut untold = std::mem::take(&mut self.untold);
+        untold.sort_unstable();
+        untold.into_iter().filter_map(|id| {
+            let client = self.clients.get_mut(id as usize)?;
+            client.is_untold = false;
+            let now = (client.bytes_up, client.bytes_down);
+            let before = std::mem::replace(&mut client.told, now);
+            Some((id, (now.0 - before.0, now.1 - before.1)))
+        })
     }
 
     /// All clients with their IDs.

@@ -25,7 +25,6 @@ use crate::log::lock;
 use crate::probe;
 use crate::shared::{Shared, Work};
 use crate::token;
-use crate::traffic::Ledger;
 
 /// Longest wait for word of a device that says it is busy.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -41,8 +40,6 @@ pub(crate) struct Rounds {
     pub params: Arc<Vec<f32>>,
     pub table: Vec<RoundRecord>,
     pub failures: Vec<ClientRecord>,
-    /// Bytes that are in the tables.
-    pub ledger: Ledger,
     /// Updates under way in simulated time that are saved.
     pub saved: BTreeMap<u32, u64>,
     /// `/start`s under way.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zfl_clock::Instant;
 
 use anyhow::{Context, Result};
-use fl_data::{Partition, Splits};
+use fl_data::{Dataset, Partition, Splits};
 use fl_round::ClientState;
 use futures::{FutureExt, StreamExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -32,7 +32,7 @@ use crate::refusals;
 use crate::rounds::Rounds;
 use crate::serve::{Entrance, limits, serve};
 use crate::shared::Shared;
-use crate::traffic::Ledger;
+use crate::traffic;
 
 /// Longest that a device may take to say goodbye.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(2);
@@ -43,6 +43,22 @@ pub struct Server {
     limits: Limits,
     /// Part of [`TrainingSummary::train_s`] that the run took before it was resumed.
     train_s_before: f64,
+}
+
+/// Data of a run: examples that others may have a view on, and those to test with.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// Examples for training.
+    pub train: Arc<Dataset>,
+    /// Examples for evaluation.
+    pub test: Dataset,
+}
+
+impl From<Splits> for Data {
+    fn from(Splits { train, test }: Splits) -> Self {
+        let train = Arc::new(train);
+        Self { train, test }
+    }
 }
 
 /// Remote control of a running server.
@@ -63,10 +79,11 @@ impl Server {
     /// If the run directory cannot be written.
     pub fn new(
         config: Config,
-        data: Splits,
+        data: impl Into<Data>,
         partition: Partition,
         run_dir: RunDir,
     ) -> Result<Self> {
+        let data = data.into();
         let params = Arc::new(config.initial_params());
         let limits = limits(config.clients, usize::MAX);
         let log = Log::new(run_dir.events()?, config.elapsed_before)
@@ -89,7 +106,6 @@ impl Server {
             params,
             table: Vec::new(),
             failures: Vec::new(),
-            ledger: Ledger::default(),
             saved: BTreeMap::new(),
             starts: JoinSet::new(),
             stragglers: Default::default(),
@@ -213,8 +229,8 @@ impl Server {
 
     /// Bytes that came after the last complete round, those of a round that failed among them.
     fn count_the_rest(&mut self, round: u32, summary: &mut TrainingSummary) -> Result<()> {
-        let Rounds { shared, ledger, .. } = &mut self.rounds;
-        let rest = shared.look(|state| ledger.next(round, &state.roster));
+        let shared = &self.rounds.shared;
+        let rest = shared.with(|state, _| traffic::next(round, &mut state.roster));
         for row in rest.iter().filter(|row| self.rounds.is_own(row)) {
             summary.bytes_up += row.bytes_up;
             summary.bytes_down += row.bytes_down;
@@ -232,8 +248,8 @@ impl Server {
                 .collect()
         });
         let stop = |(id, address)| self.rounds.devices.stop(id, address, STOP_WITHIN).boxed();
-        let stops: Vec<_> = devices.into_iter().map(stop).collect();
-        futures::stream::iter(stops)
+        // One after the other: a request takes some kilobytes, and there may be a hundred thousand.
+        futures::stream::iter(devices.into_iter().map(stop))
             .buffer_unordered(32)
             .map(drop)
             .collect::<()>()

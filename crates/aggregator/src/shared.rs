@@ -272,11 +272,7 @@ impl Shared {
 
     /// Adds bytes that went over a client's connections.
     pub(crate) fn count(&self, id: u32, up: u64, down: u64) {
-        let mut state = lock(&self.state);
-        if let Some(client) = state.roster.get_mut(id) {
-            client.bytes_up += up;
-            client.bytes_down += down;
-        }
+        lock(&self.state).roster.count(id, up, down);
     }
 
     /// Notes that something came from a client: it is there.

@@ -5,7 +5,6 @@
 //! nobody's until its request has named a client, which then gets what came before, too; bytes of
 //! strangers are in no count.
 
-use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -17,7 +16,7 @@ use zfl_run_dir::{ClientRecord, Traffic};
 
 use crate::log::lock;
 use crate::roster::Roster;
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 
 /// The bytes of one connection, and whose they are.
 #[derive(Debug)]
@@ -98,46 +97,25 @@ impl Shared {
     }
 }
 
-/// Bytes of each client in the tables, up and down.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    /// Counts at the choice of the last cohort, of its clients.
-    chosen: BTreeMap<u32, (u64, u64)>,
-    told: BTreeMap<u32, (u64, u64)>,
-}
-
-impl Ledger {
-    /// A round is over whose cohort had these bytes when it was chosen.
-    pub fn close(&mut self, chosen: BTreeMap<u32, (u64, u64)>) {
-        self.chosen = chosen;
-    }
-
-    /// Gives those of that round their bytes since it was chosen.
-    pub fn fill(&self, records: &mut [ClientRecord], roster: &Roster) {
-        for record in records {
-            let before = self.chosen.get(&record.client);
-            if let (Some(before), Some(client)) = (before, roster.get(record.client)) {
-                record.bytes_up = client.bytes_up - before.0;
-                record.bytes_down = client.bytes_down - before.1;
-            }
+/// Gives the clients of a round that is over their bytes since it was chosen.
+pub(crate) fn fill(records: &mut [ClientRecord], state: &State) {
+    for record in records {
+        let before = state.chosen.get(&record.client);
+        if let (Some(before), Some(now)) = (before, state.roster.bytes(record.client)) {
+            (record.bytes_up, record.bytes_down) = (now.0 - before.0, now.1 - before.1);
         }
     }
+}
 
-    /// Each client's bytes that came after the last call, as rows of `round`.
-    pub fn next(&mut self, round: u32, roster: &Roster) -> Vec<Traffic> {
-        let rows = roster.iter().map(|(id, client)| {
-            let now = (client.bytes_up, client.bytes_down);
-            let before = self.told.insert(id, now).unwrap_or_default();
-            Traffic {
-                round,
-                client: id,
-                bytes_up: now.0 - before.0,
-                bytes_down: now.1 - before.1,
-            }
-        });
-        rows.filter(|row| row.bytes_up + row.bytes_down > 0)
-            .collect()
-    }
+/// Each client's bytes that came after the last call, as rows of `round`.
+pub(crate) fn next(round: u32, roster: &mut Roster) -> Vec<Traffic> {
+    let row = |(client, (bytes_up, bytes_down))| Traffic {
+        round,
+        client,
+        bytes_up,
+        bytes_down,
+    };
+    roster.take_untold().map(row).collect()
 }
 
 /// A stream that counts: what is read is up, what is written is down.
@@ -213,6 +191,7 @@ pub(crate) mod tests {
     use crate::log::Log;
     use fl_data::Dataset;
     use fl_nn::{Activation, Model, Shape};
+    use std::collections::BTreeMap;
 
     fn shared() -> Arc<Shared> {
         let train = Dataset {

@@ -346,7 +346,8 @@ impl Experiment {
         let mut experiment =
             Self::resolve(settings, partitioning, clients, "server", data, out, root)?;
         experiment.notes.append(&mut examples.notes);
-        let share = groups::equal_examples(settings, clients, data.train.len())?;
+        let available = data.train.len();
+        let share = groups::equal_examples(settings, clients, available, &experiment.partitioning)?;
         experiment.examples_per_client = Some(share);
         experiment.deal(&examples)?;
         examples.tell(&mut experiment);
@@ -694,7 +695,7 @@ impl Experiment {
     }
 
     /// Clients whose group attacks.
-    fn attackers(&self) -> Attackers {
+    pub fn attackers(&self) -> Attackers {
         let own = |client| Some((client, self.group(client)?.attack.as_ref()?.0));
         (0..self.clients).filter_map(own).collect()
     }

@@ -133,7 +133,7 @@ pub fn resolve(
     if partitioning.rule.decides_sizes() {
         sized_by_nobody_else(&asked, partitioning)?;
     }
-    let share = share(settings, &asked, available)?;
+    let share = share(settings, &asked, available, partitioning)?;
     let groups = asked.into_iter().enumerate();
     let groups: Vec<FleetGroup> = groups
         .map(|(at, group)| resolve_one(settings, root, at, group, share))
@@ -196,7 +196,20 @@ fn sized_by_nobody_else(
 }
 
 /// Examples of each device whose group does not say how many.
-fn share(settings: &Settings, groups: &[GroupSettings], available: usize) -> Result<u32, Refusal> {
+fn share(
+    settings: &Settings,
+    groups: &[GroupSettings],
+    available: usize,
+    partitioning: &Partitioning,
+) -> Result<u32, Refusal> {
+    if partitioning.rule.shares() {
+        let devices: usize = groups
+            .iter()
+            .map(|group| group.count.unwrap_or(0) as usize)
+            .sum();
+        let share = (available / devices.max(1)).clamp(1, DEFAULT_MAX_EXAMPLES as usize);
+        return Ok(settings.examples_per_client.unwrap_or(share as u32));
+    }
     let all = |with: bool| {
         let those = groups
             .iter()
@@ -235,12 +248,17 @@ fn share(settings: &Settings, groups: &[GroupSettings], available: usize) -> Res
 ///
 /// # Errors
 /// A [`Refusal`] if the data do not suffice.
-pub fn equal_examples(settings: &Settings, clients: u32, available: usize) -> Result<u32, Refusal> {
+pub fn equal_examples(
+    settings: &Settings,
+    clients: u32,
+    available: usize,
+    partitioning: &Partitioning,
+) -> Result<u32, Refusal> {
     let all = GroupSettings {
         count: Some(clients),
         ..GroupSettings::default()
     };
-    share(settings, &[all], available)
+    share(settings, &[all], available, partitioning)
 }
 
 fn resolve_one(

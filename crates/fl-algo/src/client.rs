@@ -257,6 +257,25 @@ impl LocalRule {
         self.vectors.prepare(self.specs(), &self.sizes)
     }
 
+    /// Gives back the memory of the vectors that are not kept, or that are kept and of no round yet.
+    pub fn rest(&mut self) {
+        let (specs, is_new) = (self.specs(), self.is_new());
+        self.vectors.give_back(specs, |spec| is_new || !spec.kept);
+    }
+
+    /// True if the client has trained in no round: what is kept begins with the first.
+    pub fn is_new(&self) -> bool {
+        self.state_round == Some(0)
+    }
+
+    /// Makes room for the vectors again; those that are kept stay.
+    ///
+    /// # Errors
+    /// [`RuleError::OutOfMemory`].
+    pub fn wake(&mut self) -> Result<(), RuleError> {
+        self.vectors.prepare(self.specs(), &self.sizes)
+    }
+
     /// Vectors of the rule with its parameters.
     pub fn specs(&self) -> &'static [VectorSpec] {
         self.half.client.vectors(&self.params)

@@ -229,6 +229,14 @@ impl Vectors {
         Ok(())
     }
 
+    /// Gives back the memory of some of the vectors.
+    pub(crate) fn give_back(&mut self, specs: &[VectorSpec], which: impl Fn(&VectorSpec) -> bool) {
+        let both = self.buffers.iter_mut().zip(specs);
+        for (buffer, _) in both.filter(|(_, spec)| which(spec)) {
+            *buffer = Vec::new();
+        }
+    }
+
     /// Vector `index` of the rule's list; empty if there is none.
     pub fn get(&self, index: usize) -> &[f32] {
         self.buffers.get(index).map_or(&[], Vec::as_slice)

@@ -34,6 +34,22 @@ impl Buffers {
         })
     }
 
+    /// Gives back the memory of all that the next `/start` brings or makes anew.
+    pub fn rest(&mut self) {
+        self.found = None;
+        if self.rule.is_new() || self.rule.travelling() >= self.params.len() {
+            self.params = Vec::new();
+        }
+        self.rule.rest();
+        self.update.rest();
+    }
+
+    /// Takes that memory again, for a model of so many parameters; `false` if there is not enough.
+    pub fn wake(&mut self, count: usize) -> bool {
+        let params = self.params.len() == count || resize(&mut self.params, count);
+        params && self.update.wake() && self.rule.wake().is_ok()
+    }
+
     /// Takes the encoding of updates; `false` if there is no memory for it.
     pub fn encode_by(&mut self, encoding: Encoding) -> bool {
         let mut sections = self.rule.sections(Way::Up);

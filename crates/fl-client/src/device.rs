@@ -7,11 +7,11 @@ use crate::kept::KeptDownload;
 use crate::meter::{Metered, Traffic};
 use crate::outbound::{Answer, Download, ExchangeError, Octets, Outbound, Place, RequestHead};
 use crate::port::{Port, PortError};
-use crate::state::{DevicePhase, Overrides, State};
+use crate::state::{AtRest, DevicePhase, Overrides, State};
 use crate::update::Upload;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
-use fl_proto::{ErrorReply, LATER_FIELDS, Welcome, Word, codec, json, path};
+use fl_proto::{ErrorReply, LATER_FIELDS, Query, Welcome, Word, codec, json, path};
 
 /// Connections served at once: a `/start`, a `/ready` beside it, and one to spare.
 const MAX_INBOUND: usize = 3;
@@ -70,6 +70,14 @@ enum Goal {
     Results,
 }
 
+/// A device that waits for a round, without the memory of one: of what it keeps from round to round there is all.
+#[derive(Debug)]
+pub struct Resting {
+    state: AtRest,
+    traffic: Traffic,
+    backoff: Backoff,
+}
+
 /// A federated-learning device on a [`Port`].
 pub struct Device<P: Port> {
     config: Config,
@@ -110,6 +118,46 @@ impl<P: Port> Device<P> {
     /// Reason why the aggregator does not let it join.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_ref().map(|refusal| refusal.error.as_str())
+    }
+
+    /// Puts a device that waits for a round to rest; the error is the device itself if it does something.
+    ///
+    /// # Errors
+    /// The device.
+    pub fn rest(mut self) -> Result<Resting, Self> {
+        let state = match self.has_streams() {
+            true => None,
+            false => self.state.rest(),
+        };
+        match state {
+            Some(state) => Ok(Resting {
+                state,
+                traffic: self.traffic,
+                backoff: self.backoff,
+            }),
+            None => Err(self),
+        }
+    }
+
+    /// True if an exchange is under way.
+    pub fn has_streams(&self) -> bool {
+        self.outbound.is_some() || self.inbound.iter().any(Option::is_some)
+    }
+
+    /// Wakes a device of this configuration; `None` if there is no memory for it.
+    pub fn wake(config: Config, resting: Resting) -> Option<Self> {
+        let Resting {
+            state,
+            traffic,
+            backoff,
+        } = resting;
+        let state = State::wake(config.overrides, state)?;
+        Some(Self {
+            state,
+            traffic,
+            backoff,
+            ..Self::new(config)
+        })
     }
 
     /// The training to do now, for a body that trains in the loop in which it polls.
@@ -372,7 +420,8 @@ impl<P: Port> Device<P> {
         let written = match goal {
             Goal::Join => {
                 let storage = port.storage().map(|storage| storage.octets());
-                write_join(&mut head, &self.config, port.free_bytes(), storage)
+                let own = port.has_examples();
+                write_join(&mut head, &self.config, port.free_bytes(), storage, own)
             }
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
@@ -471,7 +520,8 @@ impl<P: Port> Device<P> {
     }
 
     fn welcomed(&mut self, welcome: &Welcome, port: &mut P) {
-        match self.state.join(welcome) {
+        let view = port.examples(welcome.id, welcome.holdout);
+        match self.state.join(welcome, view) {
             Ok(()) => {
                 self.refusal = None;
                 let Welcome {
@@ -483,6 +533,9 @@ impl<P: Port> Device<P> {
                 port.log(format_args!(
                     "client {id}: {num_examples} examples, layers {layers:?}"
                 ));
+                if matches!(self.state.phase, DevicePhase::Ready) {
+                    self.fetched(port);
+                }
             }
             Err(error) => {
                 port.log(format_args!("cannot join: {error}"));
@@ -558,6 +611,7 @@ fn write_join(
     config: &Config,
     free_bytes: Option<u64>,
     storage: Option<u64>,
+    has_examples: bool,
 ) -> core::fmt::Result {
     write!(head, "GET {}?port={}", path::ID, config.http_port)?;
     if let Some(client) = config.client {
@@ -586,6 +640,9 @@ fn write_join(
     }
     if let Some(bytes) = storage {
         write!(head, "&storage={bytes}")?;
+    }
+    if has_examples {
+        write!(head, "&examples={}", Query::OWN_EXAMPLES)?;
     }
     write!(head, " HTTP/1.1\r\n")?;
     write_word(head, Word::SECRET_HEADER, config.secret.as_ref())
@@ -644,7 +701,7 @@ mod tests {
         };
         let word = Word::random([1; 16]);
         let mut head = RequestHead::new();
-        write_join(&mut head, &config, Some(u64::MAX), Some(u64::MAX)).unwrap();
+        write_join(&mut head, &config, Some(u64::MAX), Some(u64::MAX), true).unwrap();
         write_word(&mut head, Word::HEADER, Some(&word)).unwrap();
         head.write_str(HEAD_END).unwrap();
         assert!(head.ends_with(b"\r\n\r\n"));

@@ -22,6 +22,8 @@ pub(crate) struct UpdateEncoding {
     beside: Vec<f32>,
     /// The round whose loss `beside` holds.
     residual_round: Option<u32>,
+    /// Numbers of `beside` that were given back.
+    rested: usize,
 }
 
 impl UpdateEncoding {
@@ -40,6 +42,7 @@ impl UpdateEncoding {
             seed: 0,
             beside: Vec::new(),
             residual_round: None,
+            rested: 0,
         }
     }
 
@@ -55,6 +58,20 @@ impl UpdateEncoding {
         }
         self.residual_round = None;
         resize(&mut self.beside, needed)
+    }
+
+    /// Gives back the memory of what the next round makes anew.
+    pub fn rest(&mut self) {
+        let has_lost = self.has_feedback && self.residual_round.is_some_and(|round| round > 0);
+        if !has_lost {
+            (self.rested, self.beside) = (self.beside.len(), Vec::new());
+        }
+    }
+
+    /// Takes it again; `false` if there is not enough.
+    pub fn wake(&mut self) -> bool {
+        let rested = core::mem::take(&mut self.rested);
+        rested == 0 || resize(&mut self.beside, rested)
     }
 
     /// True if what an update loses goes into the next one.

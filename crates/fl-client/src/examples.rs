@@ -1,5 +1,7 @@
 //! The client's examples, as the device holds them.
 
+use crate::port::Examples;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use fl_nn::{Inputs, Lists};
 
@@ -11,19 +13,46 @@ pub(crate) struct Partition {
     pub labels: Vec<u8>,
     /// Examples to train on.
     num_examples: usize,
+    /// Where they lie, of a body that has them in memory; nothing else is there then.
+    pub view: Option<Arc<dyn Examples>>,
 }
 
 impl Partition {
-    /// Room for examples; `None` if there is not enough.
-    pub fn new(num_examples: usize, holdout: usize, num_inputs: usize) -> Option<Self> {
+    /// A view on examples to train on and held out, if it is of so many, or room for them; `None` if there is not
+    /// enough.
+    pub fn new(
+        (num_examples, holdout): (usize, usize),
+        num_inputs: usize,
+        view: Option<Arc<dyn Examples>>,
+    ) -> Option<Self> {
         let all = num_examples.checked_add(holdout)?;
+        let octets = all.checked_mul(num_inputs)?;
+        let is_whole = |view: &Arc<dyn Examples>| (view.octets(), view.len()) == (octets, all);
+        let view = view.filter(is_whole);
+        let all = if view.is_some() { 0 } else { all };
         let mut labels = Vec::new();
         labels.try_reserve_exact(all).ok()?;
         Some(Self {
             inputs: InputStore::new(all, num_inputs, Inputs::LISTED)?,
             labels,
             num_examples,
+            view,
         })
+    }
+
+    /// The examples in memory of their own, for one round; `None` if there is not enough.
+    pub fn at_hand(self: &Arc<Self>) -> Option<Arc<Self>> {
+        let Some(view) = &self.view else {
+            return Some(Arc::clone(self));
+        };
+        let held_out = view.len().checked_sub(self.num_examples)?;
+        let num_inputs = self.inputs.num_inputs;
+        let mut own = Self::new((self.num_examples, held_out), num_inputs, None)?;
+        view.give(&mut |input, label| {
+            own.inputs.push(input);
+            own.labels.push(label);
+        });
+        Some(Arc::new(own))
     }
 
     /// Examples to train on.

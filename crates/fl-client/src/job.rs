@@ -193,7 +193,11 @@ impl TrainJob {
         started_us: u64,
         usage_at_start: Usage,
     ) -> Result<Self, (JobError, u32, Buffers)> {
-        let partition = session.partition.clone();
+        let Some(partition) = session.partition.at_hand() else {
+            let bytes =
+                session.all_examples() as u64 * (session.model.shape().num_inputs() as u64 + 1);
+            return Err((JobError::OutOfMemory { bytes }, start.round, buffers));
+        };
         let round_config = config(session, &start);
         let config = of_pass(&round_config, &buffers.rule, 0, start.round);
         let trainer = match Trainer::new(&session.model, config, partition.num_examples()) {

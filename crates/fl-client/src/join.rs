@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::examples::Partition;
+use crate::port::Examples;
 use crate::storage::Owner;
 use alloc::sync::Arc;
 use core::fmt;
@@ -41,7 +42,10 @@ impl Session {
 }
 
 /// Takes in a welcome: memory for model, rule and data is taken here, or never.
-pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
+pub(crate) fn join(
+    welcome: &Welcome,
+    view: Option<Arc<dyn Examples>>,
+) -> Result<(Session, Buffers), JoinError> {
     if welcome.protocol != fl_proto::PROTOCOL_VERSION {
         return Err(JoinError::Protocol(welcome.protocol));
     }
@@ -57,7 +61,7 @@ pub(crate) fn join(welcome: &Welcome) -> Result<(Session, Buffers), JoinError> {
     rule.prepare(welcome.params.iter())?;
     let buffers = Buffers::new(&model, rule)
         .and_then(|mut buffers| buffers.encode_by(encoding).then_some(buffers));
-    let memory = buffers.zip(partition(welcome, &model));
+    let memory = buffers.zip(partition(welcome, &model, view));
     let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
         examples: welcome.num_examples.saturating_add(welcome.holdout),
     })?;
@@ -86,10 +90,14 @@ fn model(welcome: &Welcome) -> Result<Model, JoinError> {
     Ok(Model::new(shape, activation))
 }
 
-/// Room for the client's examples; `None` if there is not enough.
-fn partition(welcome: &Welcome, model: &Model) -> Option<Partition> {
+/// The view on the client's examples, or room for them; `None` if there is not enough.
+fn partition(
+    welcome: &Welcome,
+    model: &Model,
+    view: Option<Arc<dyn Examples>>,
+) -> Option<Partition> {
     let (num_examples, holdout) = (welcome.num_examples as usize, welcome.holdout as usize);
-    Partition::new(num_examples, holdout, model.shape().num_inputs())
+    Partition::new((num_examples, holdout), model.shape().num_inputs(), view)
 }
 
 /// Reason why a welcome was of no use.

@@ -59,9 +59,9 @@ mod state;
 pub mod storage;
 mod update;
 
-pub use device::{Activity, Config, Device};
+pub use device::{Activity, Config, Device, Resting};
 pub use fl_proto::Word;
 pub use job::TrainJob;
-pub use port::{Port, PortError, Usage};
+pub use port::{Examples, Port, PortError, Usage};
 pub use selftest::selftest;
 pub use state::Overrides;

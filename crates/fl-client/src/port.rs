@@ -1,6 +1,7 @@
 //! The machine under a device.
 
 use crate::storage::Storage;
+use alloc::sync::Arc;
 use core::fmt;
 use fl_proto::Word;
 
@@ -55,9 +56,38 @@ pub trait Port {
         None
     }
 
+    /// True if the body has examples in memory, so that none need be sent.
+    fn has_examples(&mut self) -> bool {
+        false
+    }
+
+    /// Examples of a client, if the body has them in memory; so many of them held out.
+    fn examples(&mut self, client: u32, holdout: u32) -> Option<Arc<dyn Examples>> {
+        let _ = (client, holdout);
+        None
+    }
+
     /// Cost of the body so far, as far as it can tell.
     fn usage(&mut self) -> Usage {
         Usage::default()
+    }
+}
+
+/// Examples of a client that its body has in memory, for others too: those to train on, and behind them those held
+/// out.
+pub trait Examples: fmt::Debug + Send + Sync {
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Octets of all inputs together.
+    fn octets(&self) -> usize;
+
+    /// Gives the input and the label of each.
+    fn give(&self, to: &mut dyn FnMut(&[u8], u8));
+
+    /// True if there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -6,7 +6,7 @@ use crate::job::{JobError, Outcome, TrainJob};
 use crate::join::{self, JoinError, Session};
 use crate::kept::{Intake, KeptDownload};
 use crate::meter::Metered;
-use crate::port::{Port, Usage};
+use crate::port::{Examples, Port, Usage};
 use crate::receive::StartReceiver;
 use crate::storage::{self, StorageError};
 use alloc::sync::Arc;
@@ -14,7 +14,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use fl_proto::codec;
 use fl_proto::{
-    CLIPPED, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Welcome, Word,
+    CLIPPED, Cost, DeviceState, ErrorReply, Metrics, Ready, Results, Start, Token, Welcome, Word,
 };
 
 /// Occupation of the device.
@@ -51,6 +51,15 @@ impl Overrides {
     }
 }
 
+/// The last `/start` that was begun, as far as it counts afterwards.
+#[derive(Clone, Debug)]
+pub(crate) struct LastStart {
+    round: u32,
+    token: Token,
+    local_epochs: u32,
+    evaluate: bool,
+}
+
 /// A device without its connections.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -68,7 +77,18 @@ pub(crate) struct State {
     overrides: Overrides,
     /// Model and rule; `None` while a `/start` being received or a job holds them.
     pub buffers: Option<Buffers>,
-    last_start: Option<Start>,
+    last_start: Option<LastStart>,
+    done_examples: Arc<AtomicU32>,
+}
+
+/// State of a device that waits for a round.
+#[derive(Debug)]
+pub(crate) struct AtRest {
+    word: Option<Word>,
+    session: Session,
+    phase: DevicePhase,
+    buffers: Buffers,
+    last_start: Option<LastStart>,
     done_examples: Arc<AtomicU32>,
 }
 
@@ -90,6 +110,41 @@ impl State {
         }
     }
 
+    /// Takes out what lasts, if nothing is under way.
+    pub fn rest(&mut self) -> Option<AtRest> {
+        let is_quiet = matches!(self.phase, DevicePhase::Ready | DevicePhase::Failed(_))
+            && self.job.is_none()
+            && self.waiting.is_none()
+            && self.results.is_none()
+            && self.session.is_some()
+            && !self.stopped;
+        let mut buffers = self.buffers.take_if(|_| is_quiet)?;
+        buffers.rest();
+        Some(AtRest {
+            word: self.word,
+            session: self.session.take()?,
+            phase: self.phase.clone(),
+            buffers,
+            last_start: self.last_start.take(),
+            done_examples: self.done_examples.clone(),
+        })
+    }
+
+    /// The state that rested; `None` if there is no memory for it.
+    pub fn wake(overrides: Overrides, rested: AtRest) -> Option<Self> {
+        let mut buffers = rested.buffers;
+        let count = rested.session.model.shape().num_params();
+        buffers.wake(count).then_some(Self {
+            word: rested.word,
+            session: Some(rested.session),
+            phase: rested.phase,
+            buffers: Some(buffers),
+            last_start: rested.last_start,
+            done_examples: rested.done_examples,
+            ..Self::new(overrides)
+        })
+    }
+
     /// Forgets all, to join anew.
     pub fn leave(&mut self) {
         *self = Self {
@@ -104,12 +159,19 @@ impl State {
         self.stopped = true;
     }
 
-    /// Takes in the answer to `GET /id`.
-    pub fn join(&mut self, welcome: &Welcome) -> Result<(), JoinError> {
-        let (session, buffers) = join::join(welcome)?;
+    /// Takes in the answer to `GET /id`, and the view on the client's examples, if there is one.
+    pub fn join(
+        &mut self,
+        welcome: &Welcome,
+        view: Option<Arc<dyn Examples>>,
+    ) -> Result<(), JoinError> {
+        let (session, buffers) = join::join(welcome, view)?;
+        self.phase = match session.partition.view {
+            Some(_) => DevicePhase::Ready,
+            None => DevicePhase::Joining,
+        };
         self.session = Some(session);
         self.buffers = Some(buffers);
-        self.phase = DevicePhase::Joining;
         Ok(())
     }
 
@@ -259,7 +321,12 @@ impl State {
                 "round {round}: training {local_epochs} epochs of {examples} examples, batch {batch_size}"
             ));
         }
-        self.last_start = Some(job.start.clone());
+        self.last_start = Some(LastStart {
+            round,
+            token: job.start.token.clone(),
+            local_epochs,
+            evaluate: job.start.evaluate,
+        });
         if job.buffers.keeps_personal() {
             self.take_up(&mut job, wire);
         }

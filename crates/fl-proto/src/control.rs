@@ -316,9 +316,14 @@ pub struct Query {
     pub form: Option<String<8>>,
     /// Storage that keeps what the device writes to it when it reboots, in bytes; none if absent.
     pub storage: Option<u64>,
+    /// `own` if the device has its examples and does not ask for them; absent otherwise.
+    pub examples: Option<String<8>>,
 }
 
 impl Query {
+    /// The value of `examples` of a device that has them.
+    pub const OWN_EXAMPLES: &'static str = "own";
+
     /// The value of `form` that asks for the JSON form.
     pub const JSON_FORM: &'static str = "json";
 
@@ -328,6 +333,11 @@ impl Query {
     /// True if the device can evaluate a model on examples held out.
     pub fn can_evaluate(&self) -> bool {
         self.understands(Self::EVALUATE)
+    }
+
+    /// True if the device has its examples.
+    pub fn has_examples(&self) -> bool {
+        self.examples.as_deref() == Some(Self::OWN_EXAMPLES)
     }
 
     /// True if the device speaks a codec.

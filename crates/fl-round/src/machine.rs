@@ -282,6 +282,13 @@ impl Machine {
         those.filter(|&client| !self.clients.is_away(client))
     }
 
+    /// [`Machine::reachable`], from a client on, and then those before it.
+    pub fn reachable_from(&self, state: ClientState, from: u32) -> impl Iterator<Item = u32> + '_ {
+        let all = self.clients.in_state(state);
+        let those = all.range(from..).chain(all.range(..from)).copied();
+        those.filter(|&client| !self.clients.is_away(client))
+    }
+
     /// Clients that nobody knows to be there, in order, and the time for which each was asked in vain,
     /// in microseconds.
     ///

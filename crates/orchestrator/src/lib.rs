@@ -38,6 +38,7 @@ mod spec;
 mod storage;
 mod sys;
 
+pub use body::SharedExamples;
 pub use doors::{LOCK, door_name};
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;

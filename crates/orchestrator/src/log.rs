@@ -152,6 +152,14 @@ impl DeviceLog {
         }
     }
 
+    /// Gives memory back that only a death would need: the lines that it told the log before.
+    pub(crate) fn rest(&mut self) {
+        (self.kept, self.partial) = (VecDeque::new(), Vec::new());
+        if let Some(Sink::InFolder { waiting, .. }) = &mut self.file {
+            waiting.shrink_to_fit();
+        }
+    }
+
     /// A log that goes on behind what is in the file, and behind the line `mark`.
     ///
     /// `before`: the time of the run at `started`. The bound of the file holds for all its parts, and

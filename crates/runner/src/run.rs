@@ -10,19 +10,20 @@ use crate::places;
 use crate::session::{Interrupt, aggregate};
 use crate::summary::{network_stats, summarise};
 use anyhow::{Context, Result};
+use fl_data::Dataset;
 use fl_data::Splits;
-use futures::future::join_all;
+use futures::StreamExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use zfl_aggregator::{Entrance, Handle, Proof, Server, bind};
+use zfl_aggregator::{Data, Entrance, Handle, Proof, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::Lock;
-use zfl_orchestrator::{Fleet, FleetConfig};
+use zfl_orchestrator::{Fleet, FleetConfig, SharedExamples};
 use zfl_run_dir::{
     FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
     RunSummary, TrainingSummary,
@@ -56,11 +57,13 @@ impl Run {
         let observer = Arc::clone(&self.observer);
         let experiment = &self.experiment;
         let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
+        let data = Data::from(data);
         let (tell, told) = mpsc::unbounded_channel();
         let in_process = sandbox.network() == NetworkKind::InProcess;
         let door = in_process.then(|| {
             let (door, lines) = zfl_pipe::exchange();
             self.fleet.lines = Some(lines);
+            self.fleet.examples = Some(examples(experiment, &data.train));
             door
         });
         let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
@@ -148,6 +151,16 @@ impl Run {
     }
 }
 
+/// Examples that devices of this process have in memory: all but those of attackers, whose labels the aggregator makes.
+fn examples(experiment: &Experiment, train: &Arc<Dataset>) -> SharedExamples {
+    SharedExamples {
+        set: Arc::clone(train),
+        training: experiment.partition.clone(),
+        holdout: experiment.held_out.clone(),
+        fetched_by: experiment.attackers().into_keys().collect(),
+    }
+}
+
 /// Locks the directory of a run that is about to begin.
 ///
 /// # Errors
@@ -232,7 +245,7 @@ pub(crate) async fn finish(
 /// The aggregator, at its beginning or where it goes on, and the clients that are lost by then.
 fn server(
     experiment: &Experiment,
-    data: Splits,
+    data: impl Into<Data>,
     run_dir: RunDir,
     resumed: Option<Resumed>,
 ) -> Result<(Server, BTreeMap<u32, String>)> {
@@ -249,6 +262,9 @@ fn server(
     Ok((server.resumed(resumed)?, lost))
 }
 
+/// Boots that are under way or wait for their turn at once: more than a host can run machines at.
+const MOST_BOOTS: usize = 1024;
+
 /// Boots these devices; returns how long that took, in seconds.
 async fn boot(
     fleet: &Fleet,
@@ -259,13 +275,12 @@ async fn boot(
 ) -> f64 {
     let began = Instant::now();
     observer.on_booting();
-    let booted = join_all(
-        clients
-            .iter()
-            .map(|&client| fleet.boot_one(client, edges.server_of(client))),
-    )
-    .await;
-    let count = booted.iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
+    let boots = clients
+        .iter()
+        .map(|&client| fleet.boot_one(client, edges.server_of(client)));
+    let booted = futures::stream::iter(boots).buffer_unordered(MOST_BOOTS);
+    let booted = booted.filter(|one| std::future::ready(matches!(one, Ok(Ok(_)))));
+    let count = booted.count().await;
     let boot_s = began.elapsed().as_secs_f64();
     let record = FleetRecord::FleetBooted {
         devices: count,

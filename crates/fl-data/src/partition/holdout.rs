@@ -11,6 +11,12 @@ impl Partition {
     /// Stratified: a client holds out of each of its classes as many as its share says, to less than one. It
     /// follows from the seed, the client and its labels. A client with one example holds none out.
     pub fn hold_out(&self, data: &Dataset, share: f64, seed: u64) -> (Self, Self) {
+        if share <= 0.0 {
+            return (
+                self.clone(),
+                Self::new(vec![Vec::new(); self.num_clients()]),
+            );
+        }
         let each = self.clients().enumerate();
         let each = each.map(|(client, indices)| split(client, indices, data, share, seed));
         let (train, holdout) = each.unzip();
@@ -27,7 +33,7 @@ fn split(
 ) -> (Vec<u32>, Vec<u32>) {
     let total = indices.len() as u64;
     let held = ((share * total as f64).round() as u64).clamp(1, total.max(2) - 1);
-    if total < 2 || share <= 0.0 {
+    if total < 2 {
         return (indices.to_vec(), Vec::new());
     }
     let labels = data.gather_labels(indices);

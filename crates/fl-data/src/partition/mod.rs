@@ -12,6 +12,7 @@ mod summary;
 use crate::dataset::Dataset;
 use fl_param::{ParamSpec, Params};
 use std::fmt::Write;
+use std::sync::Arc;
 
 pub use iid::{equal_share, iid};
 pub use origin::{MAX_INDICES_BYTES, Natural};
@@ -35,6 +36,7 @@ partitioners! {
     linear::Linear,
     square::Square,
     exponential::Exponential,
+    overlapping::Overlapping,
     power_law::PowerLaw,
     natural::ById,
 }
@@ -54,6 +56,11 @@ pub trait Partitioner: Sync {
 
     /// Tells if the rule decides how many examples each client has; otherwise that is asked for.
     fn decides_sizes(&self) -> bool;
+
+    /// Tells if clients may share examples, so that they may ask for more in all than there are.
+    fn shares(&self) -> bool {
+        false
+    }
 
     /// Clients that there are, if the data say it.
     fn num_clients(&self, _natural: Option<&Natural>) -> Option<usize> {
@@ -95,31 +102,54 @@ pub struct PartitionRequest<'a> {
     pub natural: Option<&'a Natural>,
 }
 
-/// The examples of each client: indices into the training set, no example in two places.
+/// The examples of each client: indices into the training set. Copies share their memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partition {
-    clients: Vec<Vec<u32>>,
+    /// Client after client.
+    indices: Arc<[u32]>,
+    /// End of each client's.
+    ends: Arc<[usize]>,
 }
 
 impl Partition {
     /// A partition from the indices of each client.
     pub(crate) fn new(clients: Vec<Vec<u32>>) -> Self {
-        Self { clients }
+        Self::of(clients.into_iter())
+    }
+
+    /// A partition from the indices of each client, of which one is held at a time.
+    pub(crate) fn of(clients: impl Iterator<Item = Vec<u32>>) -> Self {
+        let mut indices = Vec::new();
+        let end = |own: Vec<u32>| {
+            indices.extend(own);
+            indices.len()
+        };
+        Self {
+            ends: clients.map(end).collect(),
+            indices: indices.into(),
+        }
     }
 
     /// Number of clients.
     pub fn num_clients(&self) -> usize {
-        self.clients.len()
+        self.ends.len()
     }
 
     /// The examples of `client`, in the order in which it receives them; none for an unknown one.
     pub fn indices(&self, client: usize) -> &[u32] {
-        self.clients.get(client).map_or(&[], Vec::as_slice)
+        let begin = client.checked_sub(1).map_or(0, |before| self.end(before));
+        &self.indices[begin..self.end(client)]
+    }
+
+    /// End of a client's examples; of an unknown one, that of all.
+    fn end(&self, client: usize) -> usize {
+        let end = self.ends.get(client);
+        end.map_or(self.indices.len(), |end| *end)
     }
 
     /// The examples of each client.
     pub fn clients(&self) -> impl Iterator<Item = &[u32]> {
-        self.clients.iter().map(Vec::as_slice)
+        (0..self.num_clients()).map(|client| self.indices(client))
     }
 
     /// Number of examples of each client.

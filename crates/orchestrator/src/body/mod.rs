@@ -8,6 +8,7 @@ mod session;
 
 pub(crate) use emulated::{Emulated, RadioNode};
 pub(crate) use leaf::Leaf;
+pub use native::SharedExamples;
 pub(crate) use native::{NO_SHELL, Native, Pool};
 
 use std::collections::BTreeMap;

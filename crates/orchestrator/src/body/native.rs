@@ -15,6 +15,7 @@ use zfl_clock::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::pool::Pool;
+pub use self::pool::SharedExamples;
 use self::thread::{Thread, ThreadEnd, ThreadSpec};
 use super::{Body, Command, Identity, Up};
 use crate::event::{Booted, Death, FleetEvent};

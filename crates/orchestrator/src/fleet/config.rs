@@ -7,6 +7,7 @@ use zfl_machine::QemuError;
 use zfl_netsim::radio::MeshConfig;
 use zfl_pipe::Lines;
 
+use crate::body::SharedExamples;
 use crate::spec::{BootPolicy, DeviceSpec};
 use crate::storage::StorageConfig;
 
@@ -38,6 +39,8 @@ pub struct FleetConfig {
     pub other_files: u64,
     /// Exchange of native devices in this process, for a sandbox that has none but that.
     pub lines: Option<Lines>,
+    /// Examples that those devices have in memory; `None`: all fetch theirs.
+    pub examples: Option<SharedExamples>,
     /// Threads on which those devices run; `None`: as many as there are processors.
     pub threads: Option<usize>,
     /// Storage that every device has; `None`: none has any.
@@ -63,6 +66,7 @@ impl FleetConfig {
             merge_memory: false,
             other_files: OTHER_FILES,
             lines: None,
+            examples: None,
             threads: None,
             storage: None,
             mesh: None,

@@ -704,7 +704,7 @@ fn start_pool(
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     let pool = Pool::start(
         config.devices,
-        lines,
+        (lines, config.examples),
         config.threads.unwrap_or(processors),
         Arc::new(folder),
         storage,

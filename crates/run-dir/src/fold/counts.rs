@@ -11,7 +11,7 @@ const BOOT_MS: Id = Id::of("boot_ms");
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SinceBoot {
     /// Counts of this boot, at the last update that told of them.
-    last: Values,
+    last: Option<Box<Values>>,
     boot_ms: Option<f64>,
 }
 
@@ -21,25 +21,24 @@ impl SinceBoot {
     pub fn grow(&mut self, update: &mut Values) {
         let boot_ms = update.get(BOOT_MS);
         if self.is_another_boot(boot_ms, update) {
-            self.last = Values::default();
+            self.last = None;
         }
         for count in counts() {
             let Some(now) = update.get(count) else {
                 continue;
             };
-            let before = self.last.get(count).unwrap_or(0.0);
+            let last = self.last.get_or_insert_default();
+            let before = last.get(count).unwrap_or(0.0);
             update.set(count, Some((now - before).max(0.0)));
-            self.last.set(count, Some(now));
+            last.set(count, Some(now));
         }
         self.boot_ms = boot_ms.or(self.boot_ms);
     }
 
     fn is_another_boot(&self, boot_ms: Option<f64>, now: &Values) -> bool {
         let took_longer = boot_ms.is_some() && self.boot_ms.is_some() && boot_ms != self.boot_ms;
-        let has_fallen = |count| {
-            now.get(count)
-                .is_some_and(|now| self.last.get(count) > Some(now))
-        };
+        let last = |count| self.last.as_ref()?.get(count);
+        let has_fallen = |count| now.get(count).is_some_and(|now| last(count) > Some(now));
         took_longer || counts().any(has_fallen)
     }
 }

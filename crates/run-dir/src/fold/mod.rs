@@ -54,6 +54,8 @@ pub struct Fold {
     damage: Vec<String>,
     rounds: BTreeMap<u32, RoundRow>,
     devices: BTreeMap<u32, Device>,
+    /// Devices that were done with a round since the last one began.
+    done: Vec<u32>,
     faults: Faults,
     /// Edges that are lost and not back.
     lost_edges: BTreeSet<u32>,
@@ -104,6 +106,7 @@ impl Fold {
             damage: Vec::new(),
             rounds: BTreeMap::new(),
             devices: BTreeMap::new(),
+            done: Vec::new(),
             faults: Faults::default(),
             lost_edges: BTreeSet::new(),
             by_hand: BTreeMap::new(),
@@ -322,6 +325,7 @@ impl Fold {
 
     fn set_state(&mut self, client: u32, state: State) {
         let device = self.device_mut(client);
+        let is_done = state == State::Done && device.state != state;
         device.state = state;
         if !matches!(state, State::Dead | State::Failed | State::Away) {
             device.reason = None;
@@ -330,19 +334,16 @@ impl Fold {
         if matches!(state, State::Dead | State::Booting) {
             device.frozen = false;
         }
+        self.done.extend(is_done.then_some(client));
         self.changes.run = true;
     }
 
     fn round_started(&mut self, round: u32) {
         self.round = round;
-        let rested: Vec<u32> = self
-            .devices
-            .values()
-            .filter(|device| device.state == State::Done)
-            .map(|device| device.client)
-            .collect();
-        for client in rested {
-            self.set_state(client, State::Ready);
+        for client in std::mem::take(&mut self.done) {
+            if self.device_mut(client).state == State::Done {
+                self.set_state(client, State::Ready);
+            }
         }
         self.changes.run = true;
     }

@@ -65,6 +65,9 @@ pub(super) unsafe fn add_pairs<V: Vector>(
     }
 }
 
+/// Columns whose bounds are found together: sums that wait for themselves fill each other's time.
+const TOGETHER: usize = 4 * COLUMNS;
+
 /// [`crate::kernels::quantise::quantise`]: false if a number or a sum is not finite. Row `n` is taken from
 /// `places[n]`, if there are places.
 #[inline(always)]
@@ -78,63 +81,114 @@ pub(super) unsafe fn quantise<V: Vector>(
     let width = units.len();
     let rows = values.len() / width;
     let values = &values[..rows * width];
-    let tiles = lines.chunks_exact_mut(rows.div_ceil(2));
-    for ((tile, units), begin) in tiles
-        .zip(units.chunks_mut(COLUMNS))
-        .zip((0..).step_by(COLUMNS))
+    let pairs = rows.div_ceil(2);
+    let groups = lines.chunks_mut(TOGETHER / COLUMNS * pairs);
+    for ((group, units), begin) in groups
+        .zip(units.chunks_mut(TOGETHER))
+        .zip((0..).step_by(TOGETHER))
     {
-        let mut scales = [1.0; COLUMNS];
-        for at in (0..units.len()).step_by(V::LANES) {
-            let head = V::LANES.min(units.len() - at);
-            let (mut max, mut sum) = ([0.0; COLUMNS], [0.0; COLUMNS]);
-            // SAFETY: heads end with the row.
-            unsafe {
-                let (mut maxima, mut sums) = (V::splat(0.0), V::splat(0.0));
-                for row in 0..rows {
-                    let from = values.as_ptr().add(row * width + begin + at);
-                    let magnitude = V::load_head(from, head).abs();
-                    maxima = maxima.max_bits(magnitude);
-                    sums = sums.add(magnitude);
-                }
-                maxima.store(max.as_mut_ptr());
-                sums.store(sum.as_mut_ptr());
-            }
-            for n in 0..head {
-                let Ok(exponent) = unit_exponent(max[n], sum[n]) else {
-                    return false;
-                };
-                units[at + n] = power_of_two(exponent) * factor;
-                scales[at + n] = power_of_two(254 - exponent);
-            }
+        let mut scales = [1.0; TOGETHER];
+        // SAFETY: the columns end with the row.
+        let bounds = unsafe { column_bounds::<V>(&values[begin..], rows, width, units.len()) };
+        for (n, unit) in units.iter_mut().enumerate() {
+            let Ok(exponent) = unit_exponent(bounds.0[n], bounds.1[n]) else {
+                return false;
+            };
+            *unit = power_of_two(exponent) * factor;
+            scales[n] = power_of_two(254 - exponent);
         }
-        for (pair, line) in tile.iter_mut().enumerate() {
-            for at in (0..COLUMNS).step_by(V::LANES) {
-                let head = V::LANES.min(units.len().saturating_sub(at));
-                // SAFETY: heads end with the row, which was checked; a line has sixteen lanes.
-                unsafe {
-                    let row = |n: usize| {
-                        let place = places.map_or(n, |places| places[n] as usize);
-                        if n < rows && place < rows && head > 0 {
-                            V::load_head(values.as_ptr().add(place * width + begin + at), head)
-                        } else {
-                            V::splat(0.0)
-                        }
-                    };
-                    let upper = row(2 * pair);
-                    let lower = if 2 * pair + 1 < rows {
-                        row(2 * pair + 1)
-                    } else {
-                        V::splat(0.0)
-                    };
-                    let (scale, round) = (V::load(scales.as_ptr().add(at)), V::splat(12_582_912.0));
-                    let (upper, lower) = (upper.mul(scale).add(round), lower.mul(scale).add(round));
-                    let to = line.0.as_mut_ptr().add(at);
-                    upper.halves(lower).store(to.cast());
-                }
-            }
+        let tiles = group.chunks_exact_mut(pairs).zip(units.chunks(COLUMNS));
+        for ((tile, units), at) in tiles.zip((0..).step_by(COLUMNS)) {
+            let source = (values, rows, width, begin + at);
+            // SAFETY: as many columns as units are left in each row.
+            unsafe { round::<V>(source, places, units.len(), &scales[at..], tile) };
         }
     }
     true
+}
+
+/// The largest magnitude and the sum of magnitudes of each of the first `columns`, at most [`TOGETHER`].
+#[inline(always)]
+unsafe fn column_bounds<V: Vector>(
+    values: &[f32],
+    rows: usize,
+    width: usize,
+    columns: usize,
+) -> ([f32; TOGETHER], [f32; TOGETHER]) {
+    let (mut max, mut sum) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+    let mut at = 0;
+    // SAFETY: heads end with the columns; targets have room for all lanes.
+    unsafe {
+        while at + 4 * V::LANES <= columns {
+            let (mut maxima, mut sums) = ([V::splat(0.0); 4], [V::splat(0.0); 4]);
+            for row in 0..rows {
+                let from = values.as_ptr().add(row * width + at);
+                for n in 0..4 {
+                    let magnitude = V::load(from.add(n * V::LANES)).abs();
+                    maxima[n] = maxima[n].max_bits(magnitude);
+                    sums[n] = sums[n].add(magnitude);
+                }
+            }
+            for n in 0..4 {
+                maxima[n].store(max.as_mut_ptr().add(at + n * V::LANES));
+                sums[n].store(sum.as_mut_ptr().add(at + n * V::LANES));
+            }
+            at += 4 * V::LANES;
+        }
+        while at < columns {
+            let head = V::LANES.min(columns - at);
+            let (mut maxima, mut sums) = (V::splat(0.0), V::splat(0.0));
+            for row in 0..rows {
+                let magnitude = V::load_head(values.as_ptr().add(row * width + at), head).abs();
+                maxima = maxima.max_bits(magnitude);
+                sums = sums.add(magnitude);
+            }
+            maxima.store(max.as_mut_ptr().add(at));
+            sums.store(sum.as_mut_ptr().add(at));
+            at += V::LANES;
+        }
+    }
+    (max, sum)
+}
+
+/// Rounds `columns` of a matrix, at most [`COLUMNS`], into the lines of a tile. The source is a matrix, its rows, its
+/// width and the first column.
+#[inline(always)]
+unsafe fn round<V: Vector>(
+    (values, rows, width, begin): (&[f32], usize, usize, usize),
+    places: Option<&[u32]>,
+    columns: usize,
+    scales: &[f32],
+    tile: &mut [Line],
+) {
+    let scales: &[f32; COLUMNS] = scales.first_chunk().unwrap_or(&[1.0; COLUMNS]);
+    for (pair, line) in tile.iter_mut().enumerate() {
+        for at in (0..COLUMNS).step_by(V::LANES) {
+            let head = V::LANES.min(columns.saturating_sub(at));
+            // SAFETY: heads end with the row, which is checked; a line has sixteen lanes.
+            unsafe {
+                let row = |n: usize| {
+                    if n >= rows || head == 0 {
+                        return V::splat(0.0);
+                    }
+                    let place = places.map_or(n, |places| places[n] as usize);
+                    if place >= rows {
+                        return V::splat(0.0);
+                    }
+                    let from = values.as_ptr().add(place * width + begin + at);
+                    match head == V::LANES {
+                        true => V::load(from),
+                        false => V::load_head(from, head),
+                    }
+                };
+                let (upper, lower) = (row(2 * pair), row(2 * pair + 1));
+                let (scale, round) = (V::load(scales.as_ptr().add(at)), V::splat(12_582_912.0));
+                let (upper, lower) = (upper.mul(scale).add(round), lower.mul(scale).add(round));
+                let to = line.0.as_mut_ptr().add(at);
+                upper.halves(lower).store(to.cast());
+            }
+        }
+    }
 }
 
 /// `to = exp(from - max)`, by the steps of the `libm` crate.

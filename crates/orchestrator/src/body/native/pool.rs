@@ -9,6 +9,7 @@
 //! - A device has no thread and no descriptor. One that panics ends alone.
 //! - A lock of a device is held for moments, and never while a device runs or a stream is touched.
 
+mod examples;
 mod port;
 mod queue;
 mod slot;
@@ -19,11 +20,11 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 
-use fl_client::Config;
 use tokio::sync::{mpsc, oneshot};
 use zfl_clock::Instant;
-use zfl_pipe::{Callee, Line, Lines, address_of};
+use zfl_pipe::{Callee, Line, Lines};
 
+pub use self::examples::SharedExamples;
 use self::queue::Queue;
 use self::slot::{Order, Slot};
 use crate::event::{Booted, Death, FleetEvent};
@@ -53,6 +54,8 @@ struct Shared {
     queue: Queue,
     lines: Lines,
     started: Instant,
+    /// Examples of the devices that need not fetch theirs.
+    examples: Option<Arc<SharedExamples>>,
     events: mpsc::UnboundedSender<FleetEvent>,
 }
 
@@ -60,7 +63,7 @@ impl Pool {
     /// Workers for these devices, none of which runs yet.
     pub(crate) fn start(
         specs: Vec<DeviceSpec>,
-        lines: Lines,
+        (lines, examples): (Lines, Option<SharedExamples>),
         threads: usize,
         logs: Arc<LogFolder>,
         storage: impl Fn(u32) -> Option<RestingStorage>,
@@ -80,6 +83,7 @@ impl Pool {
             queue: Queue::default(),
             lines,
             started: Instant::now(),
+            examples: examples.map(Arc::new),
             events,
         });
         let callee: Weak<Shared> = Arc::downgrade(&shared);
@@ -109,27 +113,15 @@ impl Pool {
     /// Starts a device; `None` if it runs, or there is none.
     pub(crate) fn boot(&self, client: u32) -> Option<Booted> {
         let (at, slot) = self.shared.slot(client)?;
-        let config = Config {
-            http_port: address_of(client).port(),
-            isa: Some(std::env::consts::ARCH),
-            ..slot.config.clone()
-        };
-        if !slot.boot(config) {
+        if !slot.boot() {
             return None;
         }
-        self.shared.emit(FleetEvent::Booting { client, attempt: 1 });
-        let booted = Booted {
+        self.shared.queue.start(at);
+        Some(Booted {
             client,
             boot_ms: 0,
             attempts: 1,
-        };
-        self.shared.emit(FleetEvent::Running {
-            client,
-            address: address_of(client),
-            boot_ms: booted.boot_ms,
-        });
-        self.shared.stir_at(at);
-        Some(booted)
+        })
     }
 
     /// Ends a device as a crash would, in the middle of whatever it does, and waits until it is gone.
@@ -138,7 +130,9 @@ impl Pool {
             return;
         };
         let (gone, ended) = oneshot::channel();
-        if slot.kill(gone) {
+        let ran = slot.kill(gone);
+        self.shared.settled(slot);
+        if ran {
             // A worker always answers.
             let _ = ended.await;
             self.shared.stopped(slot, DeviceLog::save);
@@ -167,9 +161,9 @@ impl Pool {
             // A panic of a device was caught and told.
             let _ = worker.join();
         }
-        let save = match self.shared.slots.len() <= LOGGED {
-            true => DeviceLog::save,
-            false => DeviceLog::save_if_begun,
+        let save = match self.shared.is_large() {
+            false => DeviceLog::save,
+            true => DeviceLog::save_if_begun,
         };
         for slot in &self.shared.slots {
             if slot.end() {
@@ -192,6 +186,17 @@ impl Shared {
     fn slot(&self, client: u32) -> Option<(u32, &Slot)> {
         let at = *self.places.get(&client)?;
         Some((at, self.slots.get(at as usize)?))
+    }
+
+    /// True if there are too many devices for a log of each.
+    fn is_large(&self) -> bool {
+        self.slots.len() > LOGGED
+    }
+
+    /// The set that a device has its examples in.
+    fn examples_of(&self, slot: &Slot) -> Option<Arc<SharedExamples>> {
+        let examples = self.examples.as_ref();
+        examples.filter(|all| all.has(slot.home.client)).cloned()
     }
 
     fn stir_at(&self, at: u32) {
@@ -276,7 +281,7 @@ mod tests {
         let specs = vec![DeviceSpec::new(3, DeviceBody::Pooled)];
         let (_door, lines) = zfl_pipe::exchange();
         let (events, mut told) = mpsc::unbounded_channel();
-        let pool = Pool::start(specs, lines, 1, logs.into(), |_| None, events).unwrap();
+        let pool = Pool::start(specs, (lines, None), 1, logs.into(), |_| None, events).unwrap();
         pool.boot(3).unwrap();
         pool.kill(3).await;
         // Before anything else happens in the run: whoever looks after the death reads why.

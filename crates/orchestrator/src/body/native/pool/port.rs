@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fl_client::storage::Storage;
-use fl_client::{Port, PortError};
+use fl_client::{Examples, Port, PortError};
 use zfl_clock::Instant;
 use zfl_pipe::{Line, Lines};
 
+use super::examples::SharedExamples;
 use crate::log::{DeviceLog, SharedLog, lock};
 use crate::storage::RestingStorage;
 
@@ -59,12 +60,19 @@ pub(super) struct PoolPort {
     home: Arc<Home>,
     lines: Lines,
     started: Instant,
+    /// The set that its examples are in; none if they are to be fetched.
+    examples: Option<Arc<SharedExamples>>,
     storage: Option<RestingStorage>,
 }
 
 impl PoolPort {
     /// A port, until it is dropped.
-    pub(super) fn new(home: Arc<Home>, lines: Lines, started: Instant) -> Self {
+    pub(super) fn new(
+        home: Arc<Home>,
+        lines: Lines,
+        started: Instant,
+        examples: Option<Arc<SharedExamples>>,
+    ) -> Self {
         let storage = home.storage.lock();
         let storage = storage.unwrap_or_else(PoisonError::into_inner).take();
         Self {
@@ -72,6 +80,7 @@ impl PoolPort {
             home,
             lines,
             started,
+            examples,
         }
     }
 }
@@ -133,6 +142,15 @@ impl Port for PoolPort {
     fn storage(&mut self) -> Option<&mut dyn Storage> {
         let storage = self.storage.as_mut();
         storage.map(|storage| storage as &mut dyn Storage)
+    }
+
+    fn has_examples(&mut self) -> bool {
+        self.examples.is_some()
+    }
+
+    fn examples(&mut self, client: u32, holdout: u32) -> Option<Arc<dyn Examples>> {
+        let view = self.examples.as_ref()?.of(client, holdout > 0);
+        Some(Arc::new(view))
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {

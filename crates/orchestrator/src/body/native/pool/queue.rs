@@ -14,9 +14,14 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub(super) enum Work {
     /// A device whose streams moved, or whose time has come.
     Stirred(u32),
+    /// A device that is started, and has one of the places of those that come up until [`Queue::came_up`].
+    Starting(u32),
     /// A device that trains.
     Training(u32),
 }
+
+/// Devices that come up at once: each has streams and buffers until it waits for its first round.
+const STARTING: usize = 64;
 
 /// Queue of devices, by the places of their slots.
 #[derive(Debug, Default)]
@@ -29,6 +34,9 @@ pub(super) struct Queue {
 struct State {
     stirred: VecDeque<u32>,
     training: VecDeque<u32>,
+    /// Devices to be started, and places of those that come up taken.
+    started: VecDeque<u32>,
+    coming_up: usize,
     timers: BTreeSet<(Instant, u32)>,
     /// Workers that sleep.
     asleep: usize,
@@ -44,6 +52,20 @@ impl Queue {
     pub(super) fn push(&self, at: u32) {
         let mut state = self.lock();
         state.stirred.push_back(at);
+        self.wake(state);
+    }
+
+    /// Adds a device to be started.
+    pub(super) fn start(&self, at: u32) {
+        let mut state = self.lock();
+        state.started.push_back(at);
+        self.wake(state);
+    }
+
+    /// Gives the place of one that has come up back.
+    pub(super) fn came_up(&self) {
+        let mut state = self.lock();
+        state.coming_up -= 1;
         self.wake(state);
     }
 
@@ -113,6 +135,12 @@ impl Queue {
             {
                 state.timers.pop_first();
                 return Some(Work::Stirred(at));
+            }
+            if state.coming_up < STARTING
+                && let Some(at) = state.started.pop_front()
+            {
+                state.coming_up += 1;
+                return Some(Work::Starting(at));
             }
             if let Some(at) = state.training.pop_front() {
                 return Some(Work::Training(at));

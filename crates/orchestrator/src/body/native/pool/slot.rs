@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fl_client::{Config, Device};
+use fl_client::{Config, Device, Overrides, Resting};
 use tokio::sync::oneshot;
 use zfl_clock::Instant;
+use zfl_pipe::address_of;
 
 use super::port::{Home, PoolPort};
 use crate::log::DeviceLog;
@@ -34,18 +35,27 @@ pub(super) enum Life {
     /// It does not run.
     Off,
     /// It is to be started.
-    Begins(Box<Config>),
-    /// It waits.
+    Begins,
+    /// It waits for a round, without the memory of one.
+    Rests(Box<Resting>),
+    /// It waits for something else.
     Waits(Box<Being>),
     /// A worker has it.
     Runs,
 }
 
+impl Life {
+    /// True if a worker may run it.
+    fn is_free(&self) -> bool {
+        matches!(self, Self::Begins | Self::Rests(_) | Self::Waits(_))
+    }
+}
+
 /// Place of one device.
 pub(super) struct Slot {
     pub(super) home: Arc<Home>,
-    /// Configuration of its next start.
-    pub(super) config: Config,
+    join_as: Option<u32>,
+    overrides: Overrides,
     order: AtomicU8,
     /// Its streams moved while it ran.
     stirred: AtomicBool,
@@ -58,6 +68,8 @@ struct Cell {
     is_queued: bool,
     /// Time at which it will be.
     timer: Option<Instant>,
+    /// It has a place of those that come up.
+    comes_up: bool,
     /// Those who wait for its end.
     gone: Vec<oneshot::Sender<()>>,
 }
@@ -74,19 +86,28 @@ impl Slot {
     pub(super) fn new(spec: &DeviceSpec, log: DeviceLog, storage: Option<RestingStorage>) -> Self {
         Self {
             home: Arc::new(Home::new(spec.client, log, storage)),
-            config: Config {
-                client: spec.join_as,
-                overrides: spec.overrides,
-                ..Config::default()
-            },
+            join_as: spec.join_as,
+            overrides: spec.overrides,
             order: AtomicU8::new(Order::Go as u8),
             stirred: AtomicBool::new(false),
             cell: Mutex::new(Cell {
                 life: Life::Off,
                 is_queued: false,
                 timer: None,
+                comes_up: false,
                 gone: Vec::new(),
             }),
+        }
+    }
+
+    /// Configuration of the device.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            client: self.join_as,
+            overrides: self.overrides,
+            http_port: address_of(self.home.client).port(),
+            isa: Some(std::env::consts::ARCH),
+            ..Config::default()
         }
     }
 
@@ -111,11 +132,11 @@ impl Slot {
     }
 
     /// Prepares a start; false if it runs.
-    pub(super) fn boot(&self, config: Config) -> bool {
+    pub(super) fn boot(&self) -> bool {
         let mut cell = self.lock();
         let is_off = matches!(cell.life, Life::Off);
         if is_off {
-            cell.life = Life::Begins(Box::new(config));
+            cell.life = Life::Begins;
             self.order.store(Order::Go as u8, Ordering::Release);
         }
         is_off
@@ -129,7 +150,7 @@ impl Slot {
     pub(super) fn stir(&self) -> bool {
         self.stirred.store(true, Ordering::Release);
         let mut cell = self.lock();
-        let is_free = matches!(cell.life, Life::Waits(_) | Life::Begins(_));
+        let is_free = cell.life.is_free();
         let is_news = is_free && !cell.is_queued && self.order() == Order::Go;
         cell.is_queued |= is_news;
         is_news
@@ -150,7 +171,7 @@ impl Slot {
         let mut cell = self.lock();
         cell.is_queued = false;
         let timer = cell.timer.take();
-        let is_free = matches!(cell.life, Life::Waits(_) | Life::Begins(_));
+        let is_free = cell.life.is_free();
         if !is_free || self.order() != Order::Go {
             return (None, timer);
         }
@@ -158,19 +179,29 @@ impl Slot {
         (Some(life), timer)
     }
 
+    /// Notes that it has a place of those that come up.
+    pub(super) fn comes_up(&self) {
+        self.lock().comes_up = true;
+    }
+
+    /// Takes that place away; true if it had one.
+    pub(super) fn came_up(&self) -> bool {
+        std::mem::take(&mut self.lock().comes_up)
+    }
+
     /// Puts a device back that goes on at `timer`, or `trains`; true if it is in the queue then. One that was
     /// ended meanwhile comes back.
     pub(super) fn put(
         &self,
-        being: Box<Being>,
+        life: Life,
         timer: Option<Instant>,
         trains: bool,
-    ) -> Result<bool, Box<Being>> {
+    ) -> Result<bool, Life> {
         let mut cell = self.lock();
         if self.order() == Order::Stop {
-            return Err(being);
+            return Err(life);
         }
-        cell.life = Life::Waits(being);
+        cell.life = life;
         cell.timer = timer;
         cell.is_queued = self.order() == Order::Go && (trains || self.was_stirred());
         Ok(cell.is_queued)

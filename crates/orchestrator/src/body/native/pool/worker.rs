@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fl_client::{Activity, Device};
 use zfl_clock::Instant;
+use zfl_pipe::address_of;
 
 use super::port::PoolPort;
 use super::queue::Work;
@@ -40,6 +41,10 @@ impl Shared {
         while let Some(work) = self.queue.next() {
             match work {
                 Work::Stirred(at) => self.run(at, false),
+                Work::Starting(at) => {
+                    self.slots[at as usize].comes_up();
+                    self.run(at, false);
+                }
                 Work::Training(at) => self.run(at, true),
             }
         }
@@ -52,17 +57,17 @@ impl Shared {
         if let Some(timer) = timer {
             self.queue.not_at(timer, at);
         }
-        let mut being = match life {
-            Some(Life::Waits(being)) => being,
-            Some(Life::Begins(config)) => {
-                let port = PoolPort::new(Arc::clone(&slot.home), self.lines.clone(), self.started);
-                Box::new(Being {
-                    device: Device::new(*config),
-                    port,
-                    told_refusal: false,
-                })
+        let being = match life {
+            Some(Life::Waits(being)) => Some(being),
+            Some(Life::Begins) => Some(self.born(slot)),
+            Some(Life::Rests(resting)) => {
+                Device::wake(slot.config(), *resting).map(|device| self.being(slot, device))
             }
-            _ => return,
+            _ => return self.settled(slot),
+        };
+        let Some(mut being) = being else {
+            slot.ended();
+            return self.died(slot, "no memory for its model".to_owned());
         };
         let until = Instant::now() + TURN;
         let mut has_trained = false;
@@ -89,6 +94,40 @@ impl Shared {
             break stop;
         };
         self.stops(at, slot, being, stop, has_trained);
+    }
+
+    /// A device that starts.
+    fn born(&self, slot: &Slot) -> Box<Being> {
+        let client = slot.home.client;
+        self.emit(FleetEvent::Booting { client, attempt: 1 });
+        self.emit(FleetEvent::Running {
+            client,
+            address: address_of(client),
+            boot_ms: 0,
+        });
+        self.being(slot, Device::new(slot.config()))
+    }
+
+    /// A device with a port of its own.
+    fn being(&self, slot: &Slot, device: Device<PoolPort>) -> Box<Being> {
+        let home = Arc::clone(&slot.home);
+        Box::new(Being {
+            device,
+            port: PoolPort::new(
+                home,
+                self.lines.clone(),
+                self.started,
+                self.examples_of(slot),
+            ),
+            told_refusal: false,
+        })
+    }
+
+    /// Lets another come up, if this one did until now.
+    pub(super) fn settled(&self, slot: &Slot) {
+        if slot.came_up() {
+            self.queue.came_up();
+        }
     }
 
     /// Moves the exchanges of a device along until it waits or trains.
@@ -133,6 +172,9 @@ impl Shared {
         stop: Result<Stop, String>,
         has_trained: bool,
     ) {
+        if !matches!(stop, Ok(Stop::Idle(_))) || !being.device.has_streams() {
+            self.settled(slot);
+        }
         let (timer, trains) = match stop {
             Ok(Stop::Idle(timer)) => (timer, false),
             Ok(Stop::Ordered) => (None, false),
@@ -154,15 +196,19 @@ impl Shared {
         if let Some(timer) = timer {
             self.queue.at(timer, at);
         }
-        match slot.put(being, timer, trains) {
+        let life = match timer {
+            None if !trains => rest(being),
+            _ => Life::Waits(being),
+        };
+        match slot.put(life, timer, trains) {
             Ok(false) => {}
             Ok(true) if trains => self.queue.push_training(at),
             Ok(true) => self.queue.push(at),
-            Err(being) => {
+            Err(life) => {
                 if let Some(timer) = timer {
                     self.queue.not_at(timer, at);
                 }
-                drop(being);
+                drop(life);
                 slot.ended();
             }
         }
@@ -171,8 +217,28 @@ impl Shared {
             true => log.save(),
             false => log.save_if_begun(),
         }
+        if self.is_large() {
+            log.rest();
+        }
         drop(log);
         self.check_log(slot);
+    }
+}
+
+/// Puts a device that waits for nothing but a round to rest.
+fn rest(being: Box<Being>) -> Life {
+    let Being {
+        device,
+        port,
+        told_refusal,
+    } = *being;
+    match device.rest() {
+        Ok(resting) => Life::Rests(Box::new(resting)),
+        Err(device) => Life::Waits(Box::new(Being {
+            device,
+            port,
+            told_refusal,
+        })),
     }
 }
 
