@@ -50,6 +50,10 @@ pub struct BenchArgs {
     /// A few devices and rounds: shows that the command works, and nothing else
     #[arg(long, conflicts_with = "write")]
     quick: bool,
+
+    /// Of `scale`: 1,000 and 2,000 emulated devices and 100,000 native ones, too
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
 }
 
 /// A benchmark.
@@ -106,7 +110,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (machine, measured) = match args.what {
         What::Kernels => (Machine::here()?, kernels::measure(&folder, args.quick)?),
-        what => of_runs(what, folder, args.quick)?,
+        what => of_runs(what, folder, args)?,
     };
     let what = args.what.name();
     let text = format!("{}\n\n{measured}", machine.describe(what)?);
@@ -124,10 +128,11 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
 }
 
 /// Measures what takes runs of zfl.
-fn of_runs(what: What, folder: PathBuf, quick: bool) -> Result<(Machine, String)> {
+fn of_runs(what: What, folder: PathBuf, args: &BenchArgs) -> Result<(Machine, String)> {
     setup::qemu()?;
     guest::build(Some(GuestBody::Bare), None)?;
     let zfl = run::build_zfl()?;
+    let quick = args.quick;
     let bench = Bench { zfl, folder, quick };
     let machine = Machine::here()?;
     let measured = match what {
@@ -136,7 +141,7 @@ fn of_runs(what: What, folder: PathBuf, quick: bool) -> Result<(Machine, String)
         What::Fleet => fleet::measure(&bench),
         What::Kill => kill::measure(&bench),
         What::Bodies => bodies::measure(&bench),
-        What::Scale => scale::measure(&bench),
+        What::Scale => scale::measure(&bench, args.large),
         What::Dashboard => dashboard::measure(&bench),
         What::Kernels => bail!("kernels take no runs"),
     }?;

@@ -1,15 +1,19 @@
-//! Fleets from 50 devices to as many as fit, and natives up to 100,000: boot, join and rounds.
+//! Fleets of 50 devices to as many as fit, and natives up to 100,000: boot, join and rounds.
 
 use super::results::Run;
 use super::table::{Table, largest, median, number};
 use super::{Bench, networks};
 use anyhow::Result;
 
-/// Emulated devices, and the rounds that each fleet makes.
-const FLEETS: [u32; 6] = [50, 100, 200, 500, 1000, 2000];
+/// Emulated devices; the last two with `--large`.
+const FLEETS: [u32; 5] = [50, 200, 500, 1000, 2000];
 const QUICK_FLEETS: [u32; 2] = [2, 4];
 
-/// Native devices.
+/// Sizes of each kind that are left to `--large`.
+const LARGE_FLEETS: usize = 2;
+const LARGE_NATIVES: usize = 1;
+
+/// Native devices; the last with `--large`.
 const NATIVES: [u32; 4] = [100, 1_000, 10_000, 100_000];
 const QUICK_NATIVES: [u32; 2] = [10, 20];
 
@@ -23,9 +27,15 @@ const NATIVE: &str = "--body native --partition overlapping --examples 60 --epoc
 ///
 /// # Errors
 /// If a run fails for another reason than that it does not fit into this machine.
-pub fn measure(bench: &Bench) -> Result<String> {
-    let emulated = fleets(bench, bench.size(&FLEETS, &QUICK_FLEETS))?;
-    let native = natives(bench, bench.size(&NATIVES, &QUICK_NATIVES))?;
+pub fn measure(bench: &Bench, large: bool) -> Result<String> {
+    let all = |sizes: &'static [u32], left_out| match large {
+        true => sizes,
+        false => &sizes[..sizes.len() - left_out],
+    };
+    let emulated = all(&FLEETS, LARGE_FLEETS);
+    let emulated = fleets(bench, bench.size(emulated, &QUICK_FLEETS))?;
+    let native = all(&NATIVES, LARGE_NATIVES);
+    let native = natives(bench, bench.size(native, &QUICK_NATIVES))?;
     Ok(format!("{emulated}\n\n{native}"))
 }
 
