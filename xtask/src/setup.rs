@@ -116,6 +116,17 @@ pub fn browser() -> Result<()> {
     install(&missing)
 }
 
+/// Checks that Slurm's daemons are there, for the test on a cluster, installs them if not.
+///
+/// # Errors
+/// As [`all`].
+pub fn slurm() -> Result<()> {
+    match in_path("slurmctld") && in_path("slurmd") && in_path("munged") && in_path("sbatch") {
+        true => Ok(()),
+        false => install(&["slurmctld", "slurmd", "slurm-client", "munge"]),
+    }
+}
+
 /// Finds a program in the folders of `PATH`, without starting it: a browser would open.
 pub fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

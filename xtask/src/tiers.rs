@@ -10,31 +10,49 @@ use crate::zephyr::{self, Zephyr};
 use crate::{GuestBody, guest, process, project, setup};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
+use std::time::Duration;
 
 /// Test targets that run whole fleets, and break them.
 const FLEET_TESTS: [&str; 5] = ["pinned", "fleet", "chaos", "realistic", "seeds"];
 
+/// The program of Slurm's controller, whose cluster is made of namespaces.
+const SLURM: &str = "slurmctld";
+
+/// Time limit of making namespaces.
+const NAMESPACES: Duration = Duration::from_secs(20);
+
 /// A test that needs a program of the host, and is ignored by a plain `cargo test` for that.
 struct Needy {
     program: &'static str,
+    /// Debian's packages of it.
+    packages: &'static str,
     package: &'static str,
     target: &'static [&'static str],
     test: &'static str,
 }
 
-/// Every such test; their programs are packages of Debian of the same names.
-const NEEDY: [Needy; 2] = [
+/// Every such test.
+const NEEDY: [Needy; 3] = [
     Needy {
         program: "tshark",
+        packages: "tshark",
         package: "zfl-netsim",
         target: &["--lib"],
         test: "switch::tests::tshark_reads_a_capture",
     },
     Needy {
         program: "python3",
+        packages: "python3",
         package: "zfl-aggregator",
         target: &["--test", "python"],
         test: "a_client_in_python_makes_the_model_that_a_device_makes",
+    },
+    Needy {
+        program: SLURM,
+        packages: "slurmctld slurmd slurm-client munge",
+        package: "zfl",
+        target: &["--test", "launch"],
+        test: "a_job_of_slurm_goes_on_without_a_node_that_is_killed_in_round_4",
     },
 ];
 
@@ -49,6 +67,9 @@ const MICROCONTROLLERS: [(&str, &str); 2] =
 pub fn all() -> Result<()> {
     prepare()?;
     browser();
+    if let Err(error) = setup::slurm() {
+        println!("not run: the test on a cluster of Slurm: {error:#}");
+    }
     let mut tiers = Tiers::default();
     tiers.run("host", || {
         let mut tally = host()?;
@@ -118,17 +139,32 @@ fn host() -> Result<Tally> {
     count(cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
 }
 
+/// A program in the namespaces of a cluster, with which it is found out if they can be made.
+fn cluster_namespaces() -> Command {
+    let mut command = Command::new("unshare");
+    let kinds = ["--net", "--mount", "--pid", "--uts", "--fork"];
+    command
+        .args(kinds)
+        .args(["--mount-proc", "mount", "-t", "tmpfs", "none", "/run"]);
+    command
+}
+
 impl Needy {
     /// Runs the test where its program is; [`host`] has counted it as skipped.
     fn run(&self) -> Result<Tally> {
         let Self {
             program,
+            packages,
             package,
             target,
             test,
         } = self;
         if !setup::in_path(program) {
-            println!("\nnot run: no {program} (Debian's package of that name): {test}");
+            println!("\nnot run: no {program} (of Debian's {packages}): {test}");
+            return Ok(Tally::default());
+        }
+        if *program == SLURM && !process::succeeds_within(&mut cluster_namespaces(), NAMESPACES) {
+            println!("\nnot run: no namespaces can be made here (it takes root): {test}");
             return Ok(Tally::default());
         }
         let mut cargo = project::cargo();

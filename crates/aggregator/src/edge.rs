@@ -41,7 +41,7 @@ use crate::entry::Entry;
 use crate::local::PartialWork;
 use crate::log::{Log, lock};
 use crate::rounds::answer_to;
-use crate::serve::{limits, serve};
+use crate::serve::{limits, serve, serve_above};
 use crate::server::{Handle, STOP_WITHIN};
 use crate::shared::{Received, Shared, Work};
 use crate::upstream::{Order, Orders, Upstream};
@@ -68,6 +68,7 @@ pub struct Edge {
     /// Bytes of the clients that have been told.
     told: BytesByClient,
     keep: Option<Keep>,
+    above: Option<TcpListener>,
 }
 
 /// HTTP bytes from and to each client.
@@ -139,6 +140,7 @@ impl Edge {
             secret: setup.secret,
             word: orders.word,
             id: orders.id,
+            sockets: None,
         });
         let config = of_edge(config, &setup);
         let limits = limits(config.clients, usize::MAX);
@@ -162,6 +164,7 @@ impl Edge {
             current: None,
             told: BTreeMap::new(),
             keep: None,
+            above: None,
         })
     }
 
@@ -200,7 +203,8 @@ impl Edge {
     /// # Errors
     /// If it cannot serve, or the aggregator above has another experiment.
     pub async fn run(mut self, listener: TcpListener) -> Result<()> {
-        let port = listener.local_addr().context("no address")?.port();
+        let orders_at = self.above.as_ref().unwrap_or(&listener);
+        let port = orders_at.local_addr().context("no address")?.port();
         let (over, serve_until) = oneshot::channel();
         // Whoever ends this ends all of it.
         let mut serving = JoinSet::new();
@@ -211,6 +215,10 @@ impl Edge {
             serve_until,
         ));
         let mut asking = JoinSet::new();
+        let mut orders = JoinSet::new();
+        if let Some(above) = self.above.take() {
+            orders.spawn(serve_above(above, self.shared.clone()));
+        }
         asking.spawn(probe::fetched(self.shared.clone(), self.devices.clone()));
         asking.spawn(probe::suspects(self.shared.clone(), self.devices.clone()));
         if let Some(interval) = self.shared.config.progress_interval {

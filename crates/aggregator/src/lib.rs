@@ -70,6 +70,7 @@ pub use probe::Progress;
 pub use schedule::{Course, Schedule};
 pub use serve::{Entrance, least_places, limits};
 pub use server::{Data, Handle, Server, bind};
+pub use upstream::{Above, Sockets};
 // Names that this crate's own signatures have.
 pub use fl_round::Stragglers;
 pub use zfl_http_server::{Limits, Pace};

@@ -25,6 +25,7 @@ use zfl_pipe::{Door, Stream};
 use crate::http::app;
 use crate::shared::Shared;
 use crate::traffic::{Counted, Tally};
+use crate::upstream;
 
 /// Connections of one client at once: a device has one request at a time, and may have left others behind.
 const EACH: usize = 4;
@@ -118,7 +119,10 @@ pub(crate) async fn serve(
     over: oneshot::Receiver<Infallible>,
 ) {
     match entrance {
-        Entrance::Tcp(listener) => serve_sockets(listener, shared, limits, over).await,
+        Entrance::Tcp(listener) => {
+            let router = app(shared.clone());
+            serve_sockets(listener, router, shared, limits, over).await;
+        }
         Entrance::InProcess(door) => serve_in_process(door, shared, over).await,
     }
 }
@@ -166,13 +170,20 @@ async fn exchange(stream: Stream, peer: SocketAddr, router: Router, shared: Arc<
         .await;
 }
 
+/// Serves the aggregator above an edge alone, until it is dropped.
+pub(crate) async fn serve_above(listener: TcpListener, shared: Arc<Shared>) {
+    let (_never, over) = oneshot::channel();
+    let router = upstream::alone(shared.clone());
+    serve_sockets(listener, router, shared, limits(0, OTHERS), over).await;
+}
+
 async fn serve_sockets(
     listener: TcpListener,
+    router: Router,
     shared: Arc<Shared>,
     limits: Limits,
     over: oneshot::Receiver<Infallible>,
 ) {
-    let router = app(shared.clone());
     let connected = |stream: TcpStream, peer: SocketAddr| {
         let local = stream.local_addr().map(|address| address.ip()).ok();
         let is_local = local.is_some_and(|ip| ip.is_loopback());

@@ -4,6 +4,7 @@
 //! word, beside the endpoints for its own cluster.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::pin;
@@ -25,8 +26,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::{Method, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use crate::config::Config;
 use crate::http::ok_json;
@@ -128,6 +130,11 @@ pub(crate) fn routes(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
         .route(path::READY, get(ready))
         .route(path::START, post(start))
         .route(path::STOP, post(stop))
+}
+
+/// The endpoints of a device alone.
+pub(crate) fn alone(shared: Arc<Shared>) -> Router {
+    routes(Router::new()).with_state(shared)
 }
 
 /// Orders of an edge, for who shows its word.
@@ -253,13 +260,26 @@ fn cohort_of(numbers: &[f32], cluster: &Range<u32>) -> Option<BTreeMap<u32, Mark
     (rest.is_empty() && cohort.len() == pairs.len()).then_some(cohort)
 }
 
+/// Maker of sockets that are not connected yet, of IPv6 if told so: in the network of the aggregator above, which may be
+/// another than that of the cluster.
+pub type Sockets = Arc<dyn Fn(bool) -> io::Result<std::net::TcpStream> + Send + Sync>;
+
+/// The network of the aggregator above, where it is another than that of the cluster.
+pub struct Above {
+    /// Listener for orders.
+    pub listener: TcpListener,
+    /// Sockets for requests; none: those of this process's own network.
+    pub sockets: Option<Sockets>,
+}
+
 /// The aggregator above an edge.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Upstream {
     pub server: SocketAddr,
     pub secret: Option<Word>,
     pub word: Word,
     pub id: u32,
+    pub sockets: Option<Sockets>,
 }
 
 /// Reason why the aggregator above did not do what it was asked.
@@ -329,6 +349,18 @@ impl Upstream {
         Err(UpstreamError::Refused(status, why))
     }
 
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let Some(sockets) = self.sockets.clone() else {
+            return TcpStream::connect(self.server).await;
+        };
+        let ipv6 = self.server.is_ipv6();
+        let socket = spawn_blocking(move || sockets(ipv6)).await??;
+        socket.set_nonblocking(true)?;
+        TcpSocket::from_std_stream(socket)
+            .connect(self.server)
+            .await
+    }
+
     async fn ask_now(
         &self,
         method: Method,
@@ -350,7 +382,7 @@ impl Upstream {
             request = request.header(header::CONTENT_TYPE, media_type);
         }
         let request = request.body(Full::new(body))?;
-        let stream = zfl_clock::timeout(CONNECT, TcpStream::connect(self.server)).await;
+        let stream = zfl_clock::timeout(CONNECT, self.connect()).await;
         let stream = stream.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
         // Whether the system takes this is a matter of speed only.
         let _ = stream.set_nodelay(true);

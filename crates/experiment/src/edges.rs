@@ -50,6 +50,14 @@ impl EdgeTree {
         }
     }
 
+    /// So many edges of the root, and none below them.
+    pub fn flat(edges: u32) -> Self {
+        match edges {
+            0 => Self::default(),
+            edges => Self(vec![edges]),
+        }
+    }
+
     /// True if devices join the root.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -6,9 +6,21 @@ use crate::root::{Data, Root, SCHEME};
 use crate::rule::{PartitionChoice, Partitioning};
 use crate::settings::Settings;
 use fl_data::{
-    DataError, Loaded, MAX_INDICES_BYTES, Natural, PARTITIONERS, PartitionRequest, Scaling, Splits,
+    DataError, Loaded, MAX_INDICES_BYTES, Natural, PARTITIONERS, Partition, PartitionRequest,
+    Scaling, Splits,
 };
 use std::path::{Path, PathBuf};
+
+/// A part of a data set: what a node of a launch has for its cluster.
+#[derive(Debug)]
+pub struct DataPart {
+    /// Training examples of the cluster's clients, and none for evaluation.
+    pub splits: Splits,
+    /// Those of each client.
+    pub partition: Partition,
+    /// Training examples of the whole data set.
+    pub num_train: u32,
+}
 
 /// A data set, and what else is known of it.
 pub(crate) struct Examples {
@@ -20,6 +32,8 @@ pub(crate) struct Examples {
     partition_text: Option<String>,
     /// Scales of features that were no octets.
     scaling: Option<Scaling>,
+    /// Training examples of the data set that these are a part of, and how they have been dealt out.
+    part: Option<(u32, Partition)>,
     /// Lines for people.
     pub notes: Vec<String>,
 }
@@ -58,12 +72,31 @@ impl Examples {
             natural,
             partition_text: None,
             scaling,
+            part: None,
             notes,
         };
         if let Some(path) = &settings.partition_file {
             examples.read_indices(path)?;
         }
         Ok(examples)
+    }
+
+    /// A part that has been dealt out already.
+    pub fn of_part(part: DataPart) -> Self {
+        Self {
+            splits: part.splits,
+            natural: None,
+            partition_text: None,
+            scaling: None,
+            part: Some((part.num_train, part.partition)),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Training examples of the data set.
+    pub fn num_train(&self) -> usize {
+        let whole = self.part.as_ref().map(|(whole, _)| *whole as usize);
+        whole.unwrap_or(self.splits.train.len())
     }
 
     /// Tells an experiment what else is known of its examples.
@@ -195,9 +228,11 @@ impl Experiment {
             natural: examples.natural.as_ref(),
         };
         let PartitionChoice { rule, params } = &self.partitioning.0;
-        let dealt = rule.deal(&request, params);
         let refused = |error| Refusal(format!("partition {}: {error}", rule.name()));
-        let whole = dealt.map_err(refused)?;
+        let whole = match &examples.part {
+            Some((_, dealt)) => dealt.clone(),
+            None => rule.deal(&request, params).map_err(refused)?,
+        };
         (self.partition, self.held_out) = whole.hold_out(train, self.holdout, self.seed);
         if rule.decides_sizes() {
             let mut sizes = whole.sizes();

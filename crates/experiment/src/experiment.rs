@@ -4,7 +4,7 @@ use crate::choice::{self, Body, Choice, Counting, Network, Places, Time};
 use crate::edges::{EdgeSums, EdgeTree};
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
-use crate::examples::{self, Examples};
+use crate::examples::{self, DataPart, Examples};
 use crate::groups::{self, FleetGroup};
 use crate::keys::spread::{Drawing, Spread};
 use crate::place::{self, Place};
@@ -262,11 +262,29 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if the settings do not fit each other, the data or the board.
     pub fn of_run(settings: &Settings, out: Out<'_>, root: &Root) -> Result<(Self, Splits)> {
-        let mut examples = Examples::load(settings, out, root)?;
+        let examples = Examples::load(settings, out, root)?;
+        Self::of_examples(settings, examples, out, root)
+    }
+
+    /// Resolves what a node of a launch was given, with its part of the data.
+    ///
+    /// # Errors
+    /// As [`Experiment::of_run`].
+    pub fn of_part(settings: &Settings, part: DataPart, root: &Root) -> Result<(Self, Splits)> {
+        let nowhere = Out::Resumed(Path::new("."));
+        Self::of_examples(settings, Examples::of_part(part), nowhere, root)
+    }
+
+    fn of_examples(
+        settings: &Settings,
+        mut examples: Examples,
+        out: Out<'_>,
+        root: &Root,
+    ) -> Result<(Self, Splits)> {
         let partitioning = Partitioning::resolve(settings.partition.as_ref())?;
         let settings = &examples.counted(settings, &partitioning)?;
         let data = &examples.splits;
-        let groups = groups::resolve(settings, root, data.train.len(), &partitioning)?;
+        let groups = groups::resolve(settings, root, examples.num_train(), &partitioning)?;
         let clients = groups.iter().map(|group| group.count).sum();
         let body = common(&groups, |group| Some(group.body), Body::eq);
         let kind = body.map_or("mixed", Body::name);

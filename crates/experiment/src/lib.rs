@@ -39,7 +39,7 @@ pub mod versions;
 pub use choice::{Body, BodyChoice, Choice, Counting, Network, Places, Time};
 pub use edges::{EdgeNode, EdgeSums, EdgeTree};
 pub use encoding::{Downward, Upward};
-pub use examples::load_data;
+pub use examples::{DataPart, load_data};
 pub use experiment::{Experiment, Out};
 pub use groups::FleetGroup;
 pub use native::NotNative;

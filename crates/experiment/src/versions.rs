@@ -23,21 +23,33 @@ const MAX_FILE: u64 = 1 << 30;
 /// If a firmware or a file of the data cannot be read.
 pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let mut versions = BTreeMap::new();
-    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
-    if let Some(qemu) = boards.clone().find_map(|board| Qemu::find(board).ok()) {
+    let mut boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    if let Some(qemu) = boards.find_map(|board| Qemu::find(board).ok()) {
         versions.insert("qemu".to_owned(), qemu.version.to_string());
     }
     if let Ok(release) = std::fs::read_to_string("/proc/sys/kernel/osrelease") {
         let system = format!("{} {}", release.trim(), std::env::consts::ARCH);
         versions.insert("linux".to_owned(), system);
     }
+    versions.extend(of_devices(experiment)?);
+    versions.extend(texts(experiment));
+    versions.insert("data".to_owned(), data(&experiment.examples)?);
+    Ok(versions)
+}
+
+/// SHA-256 of what devices are made of: `firmware <board>`, `board <board>`, `link <link>`.
+///
+/// # Errors
+/// If a firmware cannot be read.
+pub fn of_devices(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
+    let mut versions = texts(experiment);
+    versions.retain(|name, _| !matches!(name.as_str(), "trace" | "partition"));
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     // One that is not built is refused, by its name, where it is booted.
     for board in boards.filter(|board| board.kernel.image.is_file()) {
         let hash = sha256(std::slice::from_ref(&board.kernel.image))?;
         versions.insert(format!("firmware {}", board.name), hash);
     }
-    versions.extend(texts(experiment));
-    versions.insert("data".to_owned(), data(&experiment.examples)?);
     Ok(versions)
 }
 

@@ -20,7 +20,7 @@ use zfl_run_dir::EventLog;
 use crate::observer::Observer;
 
 /// Folder of the events of the edges in the run directory.
-const FOLDER: &str = "edges";
+pub(crate) const FOLDER: &str = "edges";
 
 /// Longest wait for an edge to say goodbye to its cluster.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -95,6 +95,27 @@ impl Edges {
             edges.spawn(number).await?;
         }
         Ok(edges)
+    }
+
+    /// No edges: all devices join one aggregator, at this address.
+    pub fn none(
+        experiment: &Experiment,
+        (root, address): (&Handle, SocketAddr),
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            root: root.clone(),
+            address,
+            clients: experiment.clients,
+            devices: BTreeMap::new(),
+            limits: crate::places::limits(experiment, 0, false),
+            rounded: false,
+            rounds: 1,
+            hands_over: false,
+            folder: experiment.out.join(FOLDER),
+            observer: Arc::clone(observer),
+            nodes: Mutex::default(),
+        }
     }
 
     fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {

@@ -32,6 +32,7 @@ mod edge;
 mod edges;
 mod faults;
 mod fleet;
+pub mod launch;
 mod meter;
 mod observer;
 mod page;

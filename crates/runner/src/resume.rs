@@ -168,11 +168,20 @@ fn json(config: &str) -> Result<Value> {
 }
 
 /// Keys of which two configurations say different things, those of tables with a dot. The number of rounds
-/// is none, since it decides no model, nor is the run's folder, which may have been moved.
+/// is none, since it decides no model, nor is that of edges with exact sums, nor the run's folder, which may have been
+/// moved.
 fn differences(before: &Value, now: &Value) -> Vec<String> {
     let mut keys = Vec::new();
     note_differences("", before, now, &mut keys);
-    keys.retain(|key| !matches!(key.as_str(), "rounds" | "out"));
+    let decides_nothing = |key: &str| match key {
+        "rounds" | "out" => true,
+        // Exact sums are the same in any order; others are not.
+        "edges" => ["edge_rounds", "edge_sums"]
+            .iter()
+            .all(|key| now.get(key).is_none()),
+        _ => false,
+    };
+    keys.retain(|key| !decides_nothing(key));
     keys
 }
 
@@ -215,6 +224,11 @@ mod tests {
             .is_empty()
         );
         assert_eq!(differ("seed = 1\nx = 1", "seed = 2"), ["seed", "x"]);
+        assert!(differ("edges = 3", "edges = 2").is_empty());
+        assert_eq!(
+            differ("edges = 3\nedge_rounds = 2", "edges = 2\nedge_rounds = 2"),
+            ["edges"]
+        );
         let (one, two) = ("[faults]\ndrop_out = 0.1", "[faults]\ndrop_out = 0.2");
         assert_eq!(differ(one, two), ["faults.drop_out"]);
         let (one, two) = ("[[fleet]]\ncount = 1\nrounds = 1", "[[fleet]]\ncount = 2");

@@ -199,7 +199,7 @@ pub(crate) fn conclude(
 }
 
 /// Proofs by which the devices of a fleet are told apart.
-fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
+pub(crate) fn proofs(fleet: &Fleet) -> BTreeMap<u32, Proof> {
     let proofs = fleet.proofs().into_iter();
     let proofs = proofs.map(|(client, proof)| {
         let proof = match proof {
@@ -243,7 +243,7 @@ pub(crate) async fn finish(
 }
 
 /// The aggregator, at its beginning or where it goes on, and the clients that are lost by then.
-fn server(
+pub(crate) fn server(
     experiment: &Experiment,
     data: impl Into<Data>,
     run_dir: RunDir,
@@ -266,7 +266,7 @@ fn server(
 const MOST_BOOTS: usize = 1024;
 
 /// Boots these devices; returns how long that took, in seconds.
-async fn boot(
+pub(crate) async fn boot(
     fleet: &Fleet,
     clients: &BTreeSet<u32>,
     edges: &Edges,

@@ -35,16 +35,16 @@ pub fn run(of: impl Into<Runner>, observer: impl Observer + 'static) -> Result<R
 
 /// An experiment that is to be run, and choices that change no result.
 pub struct Runner {
-    experiment: Experiment,
-    data: Splits,
+    pub(crate) experiment: Experiment,
+    pub(crate) data: Splits,
     /// State to go on from, and the lock on the run's directory since before it was read.
     pub(crate) resumed: Option<(Resumed, Lock)>,
-    fleet: FleetOptions,
-    page: Option<SocketAddr>,
+    pub(crate) fleet: FleetOptions,
+    pub(crate) page: Option<SocketAddr>,
     control: Option<ControlToken>,
-    command: Option<String>,
-    signals: bool,
-    began: Instant,
+    pub(crate) command: Option<String>,
+    pub(crate) signals: bool,
+    pub(crate) began: Instant,
 }
 
 impl From<(Experiment, Splits)> for Runner {
@@ -224,7 +224,7 @@ impl Runner {
     }
 
     /// Sums up a run of which all rounds are complete.
-    fn finish(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
+    pub(crate) fn finish(self, observer: Arc<dyn Observer>) -> Result<RunSummary> {
         let (resumed, _lock) = self.resumed.context("there is no run to sum up")?;
         let (run_dir, history) = go_on(&self.experiment, &resumed)?;
         observer.on_begin(Begin {
@@ -257,7 +257,7 @@ impl Runner {
 }
 
 /// Opens the directory of a run that goes on, and reads what came before.
-fn go_on(experiment: &Experiment, resumed: &Resumed) -> Result<(RunDir, RunHistory)> {
+pub(crate) fn go_on(experiment: &Experiment, resumed: &Resumed) -> Result<(RunDir, RunHistory)> {
     let run_dir = RunDir::resume(&experiment.out, &resumed.complete)?;
     // It may say more rounds than before.
     run_dir.replace("config.toml", experiment.to_toml()?.as_bytes())?;

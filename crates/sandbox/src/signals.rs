@@ -47,6 +47,14 @@ pub fn belong_to(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Has this process killed when its parent ends, whatever ends that.
+///
+/// # Errors
+/// If the system refuses.
+pub fn end_with_parent() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
 /// Tells whether a signal is ignored by this process.
 pub fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status");

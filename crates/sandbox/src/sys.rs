@@ -1,11 +1,13 @@
 //! Unsafe calls of this crate, each behind a safe function of few lines.
 
 use std::ffi::CStr;
-use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 
 use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::{ForkResult, Pid};
 
 mod confine;
@@ -110,6 +112,42 @@ pub(crate) fn landlock_version() -> libc::c_long {
             CREATE_RULESET_VERSION,
         )
     }
+}
+
+/// Passes a descriptor to the process at the other end, with one octet.
+pub(crate) fn send_fd(line: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
+    let fds = [fd.as_raw_fd()];
+    let message = [ControlMessage::ScmRights(&fds)];
+    let octets = [IoSlice::new(b"+")];
+    sendmsg::<()>(
+        line.as_raw_fd(),
+        &octets,
+        &message,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(())
+}
+
+/// The descriptor that comes with the next octet; none if none does.
+///
+/// # Errors
+/// If nothing can come any more.
+pub(crate) fn receive_fd(line: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut octet = [0];
+    let mut room = nix::cmsg_space!([RawFd; 1]);
+    let mut octets = [IoSliceMut::new(&mut octet)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(line.as_raw_fd(), &mut octets, Some(&mut room), flags)?;
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let passed = message.cmsgs()?.find_map(|one| match one {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    // SAFETY: the kernel has just made this descriptor for this process, and nobody else has it.
+    Ok(passed.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {

@@ -92,6 +92,11 @@ pub enum Command {
     Server(Box<ServerArgs>),
     /// One edge, for an aggregator and devices that are started elsewhere: docs/edges.md
     Edge(Box<EdgeArgs>),
+    /// Run an experiment on several machines: Slurm's, or any by zfl agent
+    #[command(after_help = crate::launch::EXAMPLES)]
+    Launch(Box<crate::launch::LaunchArgs>),
+    /// One node of several, as srun, mpirun or Kubernetes starts it on each machine: docs/cluster.md
+    Agent(Box<crate::agent::AgentArgs>),
     /// Only devices, not emulated, for an aggregator that runs already
     #[command(after_help = SERVER_EXAMPLES)]
     Client(ClientArgs),

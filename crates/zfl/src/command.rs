@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// This process's command.
 pub fn own() -> String {
@@ -18,7 +19,16 @@ fn command(arguments: impl Iterator<Item = OsString>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(argument: &str) -> String {
+/// A path as a shell takes it.
+pub fn quoted_path(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => quoted(text),
+        None => escaped(path.as_os_str().as_bytes()),
+    }
+}
+
+/// An argument as a shell takes it.
+pub fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {
         argument.to_owned()

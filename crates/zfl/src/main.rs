@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod args;
 mod client;
 mod command;
@@ -23,11 +24,13 @@ mod export;
 mod firmware;
 mod gdb;
 mod keys;
+mod launch;
 mod output;
 mod run;
 mod runs;
 mod secret;
 mod server;
+mod slurm;
 mod stdin_lines;
 mod sweep;
 mod terminal;
@@ -101,6 +104,8 @@ fn perform(cli: Cli, began: Instant) -> Result<u8> {
         Command::Sweep(args) => sweep::sweep(&args, &root),
         Command::Server(args) => server::server(&args, &root, began),
         Command::Edge(args) => edge::edge(&args, &root),
+        Command::Launch(args) => launch::launch(&args, &root, began),
+        Command::Agent(args) => agent::agent(&args, &root, began),
         Command::Client(args) => client::client(&args, &root),
         Command::View(args) => {
             require(args.dashboard_token.is_none(), || {

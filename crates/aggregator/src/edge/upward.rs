@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 
 use crate::log::lock;
 use crate::shared::{Shared, State};
-use crate::upstream::{Orders, Upstream, UpstreamError};
+use crate::upstream::{Above, Orders, Upstream, UpstreamError};
+
+use super::Edge;
 
 /// Pauses between two tries of a request to the aggregator above.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +26,20 @@ const BEAT: Duration = Duration::from_secs(1);
 
 /// Time in which changes of a cluster are told together.
 const TOGETHER: Duration = Duration::from_millis(20);
+
+impl Edge {
+    /// Meets the aggregator above in a network of its own.
+    #[must_use]
+    pub fn with_above(mut self, above: Above) -> Self {
+        let upstream = Upstream {
+            sockets: above.sockets,
+            ..(*self.upstream).clone()
+        };
+        self.upstream = Arc::new(upstream);
+        self.above = Some(above.listener);
+        self
+    }
+}
 
 /// Clients of a cluster that are there.
 pub(super) fn cluster_report(state: &State, cluster: &Range<u32>) -> ClusterReport {

@@ -12,6 +12,7 @@ mod summary;
 use crate::dataset::Dataset;
 use fl_param::{ParamSpec, Params};
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use iid::{equal_share, iid};
@@ -128,6 +129,20 @@ impl Partition {
             ends: clients.map(end).collect(),
             indices: indices.into(),
         }
+    }
+
+    /// The partition of a part of the data: the examples of the clients of `cluster`, of these sizes, one client behind
+    /// the other; the `clients` that are not of it have none.
+    pub fn of_part(clients: u32, cluster: Range<u32>, sizes: &[u32]) -> Self {
+        let mut next = 0_u32;
+        let mut sizes = sizes.iter();
+        let each = (0..clients).map(|client| {
+            let size = cluster.contains(&client).then(|| sizes.next()).flatten();
+            let first = next;
+            next = next.saturating_add(size.copied().unwrap_or(0));
+            (first..next).collect()
+        });
+        Self::new(each.collect())
     }
 
     /// Number of clients.
