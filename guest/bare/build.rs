@@ -21,7 +21,7 @@ fn main() {
             println!("cargo::rustc-link-arg-bins=--defsym=RADIO=1");
         }
         script("src/arch/x86/link.ld");
-    } else if env::var_os("CARGO_FEATURE_FIRMWARE").is_some() {
+    } else if ["FIRMWARE", "BENCH"].map(|name| env::var_os(format!("CARGO_FEATURE_{name}"))) != [None, None] {
         microcontroller();
     }
 }

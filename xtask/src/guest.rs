@@ -86,6 +86,21 @@ fn provide(emulator: &str, target: &str) -> Result<()> {
     setup::toolchain(target).map(drop)
 }
 
+/// Builds the benchmarks of a microcontroller's board.
+///
+/// # Errors
+/// If there is no such board, something is missing, or they do not build.
+pub fn build_benchmarks(board: &str) -> Result<()> {
+    prepare(board)?;
+    let board = take(project::boards()?, board)?;
+    let target = board
+        .firmware
+        .map_or_else(String::new, |firmware| firmware.target);
+    let mut cargo = bare_cargo(&target, Some(&board.name))?;
+    cargo.args(["--no-default-features", "--features", "bench", "--bins"]);
+    process::run(&mut cargo).context("the benchmarks do not build")
+}
+
 /// Default body of a build.
 fn choose() -> GuestBody {
     match Zephyr::find() {
@@ -128,6 +143,13 @@ fn take(boards: Vec<Board>, name: &str) -> Result<Board> {
 
 /// Builds the firmware for a target; that of a microcontroller for its board.
 fn build_bare(target: &str, board: Option<&str>, features: &[&str]) -> Result<()> {
+    let mut cargo = bare_cargo(target, board)?;
+    cargo.args(["--features", &features.join(",")]);
+    process::run(&mut cargo).context("the bare-metal firmware does not build")
+}
+
+/// Cargo's build of the bare guest for a target.
+fn bare_cargo(target: &str, board: Option<&str>) -> Result<std::process::Command> {
     let folder = project::root().join("guest/bare");
     let toolchain = setup::toolchain(target)?;
     let mut cargo = toolchain.cargo("build");
@@ -135,9 +157,9 @@ fn build_bare(target: &str, board: Option<&str>, features: &[&str]) -> Result<()
     cargo
         .current_dir(&folder)
         .envs(board.map(|board| ("ZFL_BOARD", board)))
-        .args(["--release", "--locked", "--features"])
-        .args([&features.join(","), "--target-dir"]);
-    process::run(cargo.arg(folder.join("target"))).context("the bare-metal firmware does not build")
+        .args(["--release", "--locked", "--target-dir"]);
+    cargo.arg(folder.join("target"));
+    Ok(cargo)
 }
 
 /// Copies the ELF file of a target, by rename: a QEMU that is just starting sees the old image or the new one, never

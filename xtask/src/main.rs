@@ -71,6 +71,8 @@ enum Chore {
     },
     /// Build the plugin of QEMU that counts cycles, for `zfl run --cost cycles`
     BuildPlugin,
+    /// Count the benchmarks of the Cortex-M4 in QEMU, and write docs/calibration.md: how far the twin's predictions are off
+    Calibrate,
     /// Set up and build what is missing, then `zfl run` with all that follows
     #[command(disable_help_flag = true)]
     Run {
@@ -142,6 +144,7 @@ fn perform(chore: Chore) -> Result<ExitCode> {
             .and_then(|()| zephyr::setup()),
         Chore::BuildGuest { body, board } => guest::build(body, board.as_deref()),
         Chore::BuildPlugin => plugin::build(),
+        Chore::Calibrate => plugin::calibrate(),
         Chore::Run { args } => return run::run(&args),
         Chore::Install { args } => run::install(&args),
         Chore::Test => tiers::all(),

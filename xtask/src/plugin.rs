@@ -1,6 +1,6 @@
-//! The plugin of QEMU that counts instructions by class.
+//! The plugin of QEMU that counts instructions by class, and the calibration of what is made of its counts.
 
-use crate::{process, project};
+use crate::{guest, process, project};
 use anyhow::{Context, Result};
 use std::fs;
 
@@ -27,4 +27,28 @@ pub fn build() -> Result<()> {
         .with_context(|| format!("cannot copy {} to {}", built.display(), place.display()))?;
     println!("plugin: {PLACE}");
     Ok(())
+}
+
+/// Board on whose core the benchmarks of the calibration run.
+const BOARD: &str = "mps2-an386";
+
+/// Counts the benchmarks, and writes `profiles/counts.toml` and `docs/calibration.md`.
+///
+/// # Errors
+/// If something does not build or run.
+pub fn calibrate() -> Result<()> {
+    build()?;
+    guest::build_benchmarks(BOARD)?;
+    let mut cargo = project::cargo();
+    cargo.args([
+        "run",
+        "--locked",
+        "-p",
+        "zfl-twin",
+        "--example",
+        "calibrate",
+        "--",
+    ]);
+    cargo.arg(project::root()).arg(project::root().join(PLACE));
+    process::run(&mut cargo).context("the calibration failed")
 }

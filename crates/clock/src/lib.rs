@@ -147,8 +147,27 @@ pub async fn heartbeat<F: Future>(future: F) -> F::Output {
     output
 }
 
-/// Has the clock stand still, while a debugger looks at a device, or go on.
-pub fn stand_still(still: bool) {
+/// Has the clock stand still as long as that is the answer, which is asked for many times a second: while a debugger is
+/// at a device. Ends, and the clock goes on, when there is no answer or this is dropped.
+pub async fn stand_still_while(mut is_still: impl FnMut() -> Option<bool>) {
+    let _going = Going;
+    while let Some(still) = is_still() {
+        hold(still);
+        // By the system's clock: this one may stand still.
+        time::sleep(BEAT).await;
+    }
+}
+
+/// Lets the clock go on when this is dropped.
+struct Going;
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        hold(false);
+    }
+}
+
+fn hold(still: bool) {
     let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
     clock.at(time::Instant::now());
     clock.held = still;

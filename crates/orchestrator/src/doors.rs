@@ -1,14 +1,21 @@
 //! Doors for debuggers: a socket for each emulated device, in a folder that is its owner's alone.
 //!
-//! A machine is given the socket and finds no file. It stands still while a debugger is connected, which the kernel tells
-//! ([`Doors::is_debugged`]), so that the clock of deadlines can stand still, too.
+//! A machine is given the socket and finds no file. It stands still while a debugger is connected. Who debugs holds the
+//! folder's lock meanwhile ([`LOCK`]), so that the clock of deadlines can stand still, too.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use zfl_files::Dir;
+
+/// Name of the lock that a debugger shares.
+pub const LOCK: &str = "lock";
 
 /// Name of a client's socket.
 pub fn door_name(client: u32) -> String {
@@ -19,16 +26,19 @@ pub fn door_name(client: u32) -> String {
 #[derive(Debug)]
 pub(crate) struct Doors {
     path: PathBuf,
-    folder: File,
+    folder: OwnedFd,
+    lock: File,
 }
 
 impl Doors {
     /// Makes the folder.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(Self {
             path: path.to_owned(),
-            folder: File::open(path)?,
+            folder: open(path, flags, Mode::empty())?,
+            lock: Dir::open(path)?.create(LOCK)?,
         })
     }
 
@@ -46,10 +56,13 @@ impl Doors {
         format!("/proc/self/fd/{}/{name}", self.folder.as_raw_fd())
     }
 
-    /// Tells if somebody has come through a door.
+    /// Tells if a debugger holds the lock of the doors.
     pub(crate) fn is_debugged(&self) -> bool {
-        let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-        is_connected(&sockets, &self.address(""))
+        match self.lock.try_lock() {
+            // A lock that is not let go of here goes with this process.
+            Ok(()) => self.lock.unlock().is_err(),
+            Err(error) => matches!(error, TryLockError::WouldBlock),
+        }
     }
 }
 
@@ -60,17 +73,6 @@ impl Drop for Doors {
     }
 }
 
-/// Finds a connection to a socket with this beginning of its path in the kernel's table.
-fn is_connected(sockets: &str, beginning: &str) -> bool {
-    const CONNECTED: &str = "03";
-    sockets.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let state = fields.nth(5);
-        let path = fields.nth(1);
-        state == Some(CONNECTED) && path.is_some_and(|path| path.starts_with(beginning))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,18 +81,21 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn who_comes_through_a_door_is_seen_and_nothing_is_left() {
+    fn who_holds_the_lock_of_the_doors_is_seen_and_nothing_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x".repeat(150)).join("gdb");
         let doors = Doors::open(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         let listener = doors.make(7).unwrap();
-        assert!(!doors.is_debugged());
         let guest = UnixStream::connect(doors.address(&door_name(7))).unwrap();
-        let (served, _) = listener.accept().unwrap();
+        listener.accept().unwrap();
+        drop(guest);
+        assert!(!doors.is_debugged());
+        let debuggers = [(); 2].map(|()| File::open(path.join(LOCK)).unwrap());
+        debuggers.iter().for_each(|one| one.lock_shared().unwrap());
         assert!(doors.is_debugged());
-        drop((guest, served));
+        drop(debuggers);
         assert!(!doors.is_debugged());
         // A device that boots again has a new one.
         drop(doors.make(7).unwrap());

@@ -39,7 +39,7 @@ mod storage;
 mod sys;
 
 pub use body::SharedExamples;
-pub use doors::door_name;
+pub use doors::{LOCK, door_name};
 pub use event::{BootReport, Booted, Death, FleetEvent};
 pub use fabric::probe;
 pub use fl_client::storage::{Owner, octets as storage_octets};

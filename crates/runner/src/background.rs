@@ -18,9 +18,6 @@ use zfl_run_dir::Death;
 /// Interval between looks at the fleet's other holders.
 const LET_GO: Duration = Duration::from_millis(2);
 
-/// Interval between looks for debuggers.
-const DEBUGGERS: Duration = Duration::from_millis(200);
-
 /// The tasks of one run.
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<()>>,
@@ -47,14 +44,7 @@ impl Background {
             patience: Duration::from_secs_f64(experiment.watchdog_s),
         };
         let debugged = Arc::clone(faults);
-        let debuggers = async move {
-            // By the system's clock: its own stands still meanwhile.
-            let mut looks = tokio::time::interval(DEBUGGERS);
-            while let Some(is_debugged) = debugged.is_debugged() {
-                zfl_clock::stand_still(is_debugged);
-                looks.tick().await;
-            }
-        };
+        let debuggers = zfl_clock::stand_still_while(move || debugged.is_debugged());
         let watching = watch(
             told,
             aggregator.clone(),
@@ -83,7 +73,6 @@ impl Background {
         for task in &self.tasks {
             task.abort();
         }
-        zfl_clock::stand_still(false);
         // What they were doing to the fleet is over when they are.
         join_all(self.tasks).await;
         unwrap_when_unique(fleet).await.stop().await;

@@ -10,6 +10,7 @@ use crate::totals::{NAMES, PAGE_BYTES, Totals, entry, prepare};
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::io::Write as _;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -279,6 +280,11 @@ extern "C" fn marked(_: c_uint, ends: Handle) {
     });
 }
 
+/// Tells why QEMU does not start, if anybody reads.
+fn complain(why: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "tcg-cost: {why}");
+}
+
 /// Starts the plugin. Its one argument, `fd=N`, is a descriptor of the page for the totals.
 ///
 /// # Safety
@@ -293,10 +299,10 @@ pub unsafe extern "C" fn qemu_plugin_install(
     // SAFETY: valid during this call.
     let info = unsafe { &*info };
     if info.current > NEWEST {
-        eprintln!(
+        complain(format_args!(
             "the plugin interface {} is newer than {NEWEST}",
             info.current
-        );
+        ));
         return 1;
     }
     // SAFETY: a text that ends with a zero.
@@ -310,11 +316,11 @@ pub unsafe extern "C" fn qemu_plugin_install(
         match descriptor.map(Page::of) {
             Some(Ok(mapped)) => page = mapped,
             Some(Err(error)) => {
-                eprintln!("{argument}: {error}");
+                complain(format_args!("{argument}: {error}"));
                 return 1;
             }
             None => {
-                eprintln!("{argument}: the plugin takes fd=N alone");
+                complain(format_args!("{argument}: the plugin takes fd=N alone"));
                 return 1;
             }
         }

@@ -3,6 +3,7 @@
 use crate::runs;
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,10 @@ pub fn gdb(args: &GdbArgs, root: &Root) -> Result<u8> {
             run.display()
         )
     })?;
+    // gdb has it until it ends: the run's deadlines stand still meanwhile.
+    let lock = Dir::open(&folder)?.open_file(zfl_orchestrator::LOCK, 0)?;
+    lock.lock_shared()?;
+    fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let board = root.board(&board_of(&run, client)?)?;
     let image = std::path::absolute(&board.kernel.image)?;
     let error = Command::new(DEBUGGER)

@@ -552,7 +552,7 @@ impl Fleet {
         Counts::read(pages.get(&client)?).ok()
     }
 
-    /// Tells if a debugger is connected to a device; `None` where none is let in.
+    /// Tells if a debugger is at a device; `None` where none is let in.
     pub fn is_debugged(&self) -> Option<bool> {
         self.shared.doors.as_ref().map(Doors::is_debugged)
     }
