@@ -206,7 +206,6 @@ pub(crate) fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result
 mod tests {
     use super::*;
     use crate::experiment::Out;
-    use crate::keys::spread::Spread;
     use crate::root::Root;
     use crate::rule::RuleSettings;
     use crate::settings::{DeviceSettings, Settings};
@@ -234,7 +233,6 @@ mod tests {
             let settings = Settings {
                 clients: Some(1),
                 examples_per_client: Some(examples),
-                batch_size: Some(Spread::All(10)),
                 device: DeviceSettings {
                     board: Some("nrf52840".to_owned()),
                     ..DeviceSettings::default()
