@@ -78,7 +78,7 @@ pub fn try_kvm(qemu: &Qemu, board: &Board) -> Result<(), String> {
 
 /// Opens the device as a machine will.
 fn open(device: &Path) -> Result<File, String> {
-    let opened = File::options().read(true).write(true).open(device);
+    let opened = crate::sys::open_device(device);
     opened.map_err(|error| {
         let way = match error.kind() {
             io::ErrorKind::NotFound => {

@@ -24,6 +24,7 @@ mod process;
 mod qemu;
 mod serial;
 mod speed;
+mod sys;
 mod usage;
 
 pub use accelerator::try_kvm;

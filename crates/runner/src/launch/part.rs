@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_node_has_the_examples_of_its_clients_and_no_others() {
         let train = fl_data::digits().unwrap().splits.train;
-        let whole = fl_data::iid(train.len(), &[3, 5, 0, 7], 1).unwrap();
+        let whole = fl_data::iid(train.len(), &[3, 5, 1, 7], 1).unwrap();
         let octets = octets(&train, &whole, 1..4);
         let sizes = |each: &[u32]| Sizes {
             cluster: 1..4,
@@ -78,8 +78,8 @@ mod tests {
             num_train: train.len() as u32,
             each: each.to_vec(),
         };
-        let part = read(sizes(&[5, 0, 7]), 4, octets.clone()).unwrap();
-        assert_eq!(part.splits.train.len(), 12);
+        let part = read(sizes(&[5, 1, 7]), 4, octets.clone()).unwrap();
+        assert_eq!(part.splits.train.len(), 13);
         for client in 0..4 {
             let (own, all) = (part.partition.indices(client), whole.indices(client));
             let own = part.splits.train.gather_inputs(own);
@@ -89,8 +89,8 @@ mod tests {
             };
             assert_eq!(own, expected, "client {client}");
         }
-        assert!(read(sizes(&[5, 0, 8]), 4, octets.clone()).is_none());
+        assert!(read(sizes(&[5, 1, 8]), 4, octets.clone()).is_none());
         assert!(read(sizes(&[5, 7]), 4, octets.clone()).is_none());
-        assert!(read(sizes(&[5, 0, 7]), 3, octets).is_none());
+        assert!(read(sizes(&[5, 1, 7]), 3, octets).is_none());
     }
 }
