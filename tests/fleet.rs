@@ -314,7 +314,8 @@ fn the_firmware_is_on_record() {
     let meta = std::fs::read_to_string(run.out().join("meta.json")).unwrap();
     let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let by_hand = "sha256sum $(sed -n 's/^image = \"\\(.*\\)\"/\\1/p' boards/microvm/board.toml | tail -1)";
+    let by_hand =
+        "sha256sum $(sed -n 's/^image = \"\\(.*\\)\"/\\1/p' boards/microvm/board.toml | tail -1)";
     let said = finish(Command::new("sh").args(["-c", by_hand]).current_dir(root));
     let hash = said.out.split_whitespace().next().expect("one hash");
     let recorded = &meta["versions"]["firmware microvm"];

@@ -204,6 +204,10 @@ const COUNTS: u8 = 16;
 /// Octets of the longest answer before its frames.
 pub const DONE_BYTES: usize = 6 + 4 + 1 + 1 + 20;
 
+/// Octets that are no [`Done`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotDone;
+
 impl Done {
     /// Writes what stands before its frames; returns its length too.
     pub fn emit(&self, now_us: u64) -> ([u8; DONE_BYTES], usize) {
@@ -246,15 +250,15 @@ impl Done {
     ///
     /// # Errors
     /// If it is none.
-    pub fn parse(bytes: &[u8], now_us: u64) -> Result<Option<(Self, usize)>, ()> {
+    pub fn parse(bytes: &[u8], now_us: u64) -> Result<Option<(Self, usize)>, NotDone> {
         let Some(&flags) = bytes.first() else {
             return Ok(None);
         };
         if flags & !(BUSY | DUE | WAITING | CAME | COUNTS) != DONE {
-            return Err(());
+            return Err(NotDone);
         }
         match Self::fields(flags, bytes, now_us) {
-            Some((done, _)) if usize::from(done.frames) > MAX_FRAMES => Err(()),
+            Some((done, _)) if usize::from(done.frames) > MAX_FRAMES => Err(NotDone),
             read => Ok(read),
         }
     }
@@ -396,9 +400,9 @@ mod tests {
 
     #[test]
     fn what_no_node_says_is_refused() {
-        assert_eq!(Done::parse(&[7], 0), Err(()));
-        assert_eq!(Done::parse(&[DONE | 0x40, 0, 0, 0, 0, 0], 0), Err(()));
-        assert_eq!(Done::parse(&[DONE, 17, 0, 0, 0, 0], 0), Err(()));
+        assert_eq!(Done::parse(&[7], 0), Err(NotDone));
+        assert_eq!(Done::parse(&[DONE | 0x40, 0, 0, 0, 0, 0], 0), Err(NotDone));
+        assert_eq!(Done::parse(&[DONE, 17, 0, 0, 0, 0], 0), Err(NotDone));
         assert_eq!(Step::parse(&[STEP, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
         assert_eq!(Step::parse(&[HELLO; STEP_HEAD_BYTES]), None);
     }

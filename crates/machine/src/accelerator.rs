@@ -177,9 +177,9 @@ fn more(from: &mut impl Read, all: &mut Vec<u8>) -> Result<bool, String> {
 /// Complaint after which no prompt will come: KVM's own at once, any other when the emulator has ended.
 fn complaint(text: &[u8], ended: bool) -> Option<String> {
     let text = String::from_utf8_lossy(text);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let of_kvm = lines.clone().find(|line| line.starts_with("KVM"));
-    let last = || lines.last().unwrap_or("it ended before its prompt");
+    let last = || lines.next_back().unwrap_or("it ended before its prompt");
     let complaint = of_kvm.or_else(|| ended.then(last))?;
     Some(complaint.trim_end_matches('.').to_owned())
 }

@@ -46,7 +46,7 @@ impl Doors {
     pub(crate) fn make(&self, client: u32) -> io::Result<UnixListener> {
         let path = self.address(&door_name(client));
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => UnixListener::bind(path),
         }
     }

@@ -71,7 +71,7 @@ impl EdgeProcess {
         let listener = bind(self.listen).await.map_err(Refusal::of)?;
         let address = listener.local_addr().context("no address")?;
         let folder = Dir::make(&self.folder)?;
-        let most = EACH * (u64::from(experiment.clients) + experiment.num_params() as u64 + 1);
+        let most = EACH * (u64::from(experiment.clients) + experiment.num_params() + 1);
         let before = memory(&folder, most)?;
         let events = EventLog::new(folder.append(EVENTS)?).context("the events of the edge")?;
         let rounded = !experiment.edge_sums.is_exact();

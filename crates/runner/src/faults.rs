@@ -289,8 +289,10 @@ impl FaultRunner {
         let mut due = self.plan.round(round, elapsed_s);
         // One fault at a time: whoever loses its edge suffers nothing else.
         due.retain(|client, fault| *fault == Fault::DropOut || !without.contains(client));
-        let mut faults = RoundFaults::default();
-        faults.will_fail = without;
+        let mut faults = RoundFaults {
+            will_fail: without,
+            ..RoundFaults::default()
+        };
         for (&client, &fault) in &due {
             match fault {
                 Fault::DropOut => {

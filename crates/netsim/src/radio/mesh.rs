@@ -91,7 +91,7 @@ impl NodeStats {
 /// What a node is.
 #[derive(Debug)]
 enum End {
-    Gateway(GatewayNode<MESSAGE_BYTES>),
+    Gateway(Box<GatewayNode<MESSAGE_BYTES>>),
     Leaf(Box<LeafNode<MESSAGE_BYTES>>),
 }
 
@@ -172,7 +172,7 @@ impl Mesh {
         let nodes = config.topology.nodes();
         let times = *air.times();
         let end = |node: usize| match node {
-            0 => End::Gateway(GatewayNode::new(nodes - 1, times)),
+            0 => End::Gateway(Box::new(GatewayNode::new(nodes - 1, times))),
             node => {
                 let first_us = node as u64 * times.pace.packet_us;
                 End::Leaf(Box::new(LeafNode::new(
