@@ -274,7 +274,8 @@ fn a_job_of_slurm_goes_on_without_a_node_that_is_killed_in_round_4() {
         "--clients",
         "6",
         "--rounds",
-        "6",
+        // A round takes a tenth of a second, and the kill finds its process in some more.
+        "60",
         "--data",
         "zfl:digits",
     ];
@@ -282,7 +283,7 @@ fn a_job_of_slurm_goes_on_without_a_node_that_is_killed_in_round_4() {
     for wanted in [
         "killed the step on the last node",
         "lost: node 2 (n3), with 2 devices, 4 to 5",
-        "6 of 6 completed",
+        "60 of 60 completed",
     ] {
         assert!(said.out.contains(wanted), "{wanted} is missing: {said:?}");
     }
