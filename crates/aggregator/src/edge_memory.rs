@@ -23,7 +23,7 @@ use crate::upstream::Orders;
 /// Keeps what an edge has to remember under a name, whenever that changes.
 pub type Keep = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
 
-/// What an edge has kept, by name.
+/// Vectors that an edge has kept, by name.
 pub type Kept = BTreeMap<String, Vec<u8>>;
 
 /// Name of where its devices are.

@@ -94,7 +94,7 @@ choices! {
     }
 }
 
-/// What is counted of a device's training.
+/// Cost of a device's training that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each has its line of help above")]
 pub enum Counting {

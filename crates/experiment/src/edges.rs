@@ -50,7 +50,7 @@ impl EdgeTree {
         }
     }
 
-    /// So many edges of the root, and none below them.
+    /// Edges of the root, and none below them.
     pub fn flat(edges: u32) -> Self {
         match edges {
             0 => Self::default(),

@@ -13,7 +13,7 @@ pub(crate) struct Partition {
     pub labels: Vec<u8>,
     /// Examples to train on.
     num_examples: usize,
-    /// Where they lie, of a body that has them in memory; nothing else is there then.
+    /// Place of them, of a body that has them in memory; nothing else is there then.
     pub view: Option<Arc<dyn Examples>>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct InputStore {
     /// All octets; of listed inputs those of the example that is arriving.
     octets: Vec<u8>,
     words: Vec<i32>,
-    /// Where each list begins, and where the last one ends.
+    /// Start of each list, and the end of the last one.
     starts: Vec<u32>,
 }
 

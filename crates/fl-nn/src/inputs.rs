@@ -38,7 +38,7 @@ impl<'a> From<Lists<'a>> for Inputs<'a> {
 pub struct Lists<'a> {
     /// Lists of all examples.
     pub words: &'a [i32],
-    /// Where each list begins in `words`, and where the last one ends: `[num_examples + 1]`.
+    /// Start of each list in `words`, and the end of the last one: `[num_examples + 1]`.
     pub starts: &'a [u32],
 }
 

@@ -120,7 +120,7 @@ impl EdgeProcess {
     }
 }
 
-/// What an edge of before has kept in a folder.
+/// Vectors that an edge of before has kept in a folder.
 ///
 /// # Errors
 /// If a file cannot be read.

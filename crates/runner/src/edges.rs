@@ -49,7 +49,7 @@ struct Node {
     /// Address at which it listens; its port is 0 before it has one.
     address: SocketAddr,
     secret: Word,
-    /// What it keeps beyond its end.
+    /// Vectors that it keeps beyond its end.
     memory: Arc<Mutex<Kept>>,
     handle: Option<Handle>,
     /// None once it is lost.

@@ -3,7 +3,7 @@
 //! QEMU translates a block of instructions once and runs it often. Here each block is taken apart when it is
 //! translated, and given one counter, which the translated code itself adds to. Between two marks, instructions
 //! without effect that the firmware executes around its training, the counters are multiplied by what their blocks
-//! hold, and added to the totals: a page of memory that the host reads ([`totals`]).
+//! hold, and added to the totals: a page of memory that the host reads (`totals`).
 //!
 //! QEMU's header for plugins is under the GPL; nothing of it is used. The declarations of the interface in `sys` are
 //! our own, from its documented behaviour. One library serves QEMU 7.2 (interface 1) and 9 and later.

@@ -24,7 +24,7 @@ use zfl_sandbox::signals;
 /// Environment variable with the token of a launch.
 pub const TOKEN: &str = "ZFL_LAUNCH_TOKEN";
 
-/// What the root is told, whoever starts it.
+/// Facts that the root is told, whoever starts it.
 #[derive(Args)]
 pub struct RootArgs {
     /// Experiment file (TOML); flags override what it says. The root alone reads it
@@ -77,7 +77,7 @@ pub struct AgentArgs {
     pub of_root: Option<u32>,
 }
 
-/// What an agent is alone.
+/// Role of an agent alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Only {
     /// The root.

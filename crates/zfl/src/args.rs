@@ -244,7 +244,7 @@ pub struct DevicesArgs {
     #[arg(value_name = "RUN")]
     pub run: Option<PathBuf>,
 
-    /// Where the bytes of their memory go instead: the firmware, the data, the training
+    /// Bytes of their memory instead: the firmware, the data, the training
     #[arg(long, conflicts_with = "json")]
     pub memory: bool,
 

@@ -112,7 +112,7 @@ pub fn selfcheck(args: &SelfcheckArgs, root: &Root) -> Result<u8> {
 
 /// Reason for a lane without a model.
 enum Failure {
-    /// What it needs is not there.
+    /// Something that it needs is not there.
     Refused(String),
     /// It broke.
     Failed(String),

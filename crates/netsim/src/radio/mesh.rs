@@ -88,7 +88,7 @@ impl NodeStats {
     }
 }
 
-/// What a node is.
+/// Kind of a node.
 #[derive(Debug)]
 enum End {
     Gateway(Box<GatewayNode<MESSAGE_BYTES>>),

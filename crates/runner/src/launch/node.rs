@@ -62,7 +62,7 @@ pub struct Node {
     pub observer: Arc<dyn Observer>,
 }
 
-/// What the root has given to a node.
+/// Task that the root has given to a node.
 struct Task {
     experiment: Experiment,
     train: fl_data::Dataset,
@@ -71,7 +71,7 @@ struct Task {
     secret: Word,
 }
 
-/// What came of the fleet, as the process that had it tells.
+/// Outcome of the fleet, as the process that had it tells.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Report {
     boot_s: Option<f64>,

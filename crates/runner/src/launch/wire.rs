@@ -70,7 +70,7 @@ pub enum FromRoot {
         /// True if another try may have another answer.
         again: bool,
     },
-    /// The experiment; the examples of the cluster follow as [`super::part`] has them.
+    /// The experiment; the examples of the cluster follow as `part` has them.
     Part {
         /// Files of the experiment by name, `config.toml` among them.
         files: BTreeMap<String, String>,
