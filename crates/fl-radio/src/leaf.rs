@@ -29,7 +29,8 @@ pub struct Leaf<const N: usize> {
     pace: Pace,
     out: Outgoing<N>,
     incoming: Incoming<N>,
-    reply: Option<Packet<'static>>,
+    /// Answer to a packet, with the tag of the message that it was about.
+    reply: Option<(u8, Packet<'static>)>,
     /// Time of the next question.
     due_us: u64,
     /// Time of the next packet of any kind.
@@ -118,8 +119,9 @@ impl<const N: usize> Leaf<N> {
                 (self.tries, self.due_us) = (0, now_us.saturating_add(pause_us));
             }
             Packet::Offer { name, label } => {
+                // It may be a late one of the message before.
                 let reply = self.incoming.offered(head.tag, name, label);
-                self.answer(reply);
+                self.answer(head.tag, reply);
                 (self.tries, self.due_us) = (0, soon_us);
             }
             Packet::Fragment { tile, last, octets } => {
@@ -128,7 +130,7 @@ impl<const N: usize> Leaf<N> {
                 }
                 if self.incoming.is_taking(head.tag) && (last || self.incoming.is_whole()) {
                     let reply = self.incoming.looked();
-                    self.answer(reply);
+                    self.answer(head.tag, reply);
                     self.due_us = soon_us;
                 }
             }
@@ -150,10 +152,10 @@ impl<const N: usize> Leaf<N> {
         }
     }
 
-    fn answer(&mut self, reply: Reply) {
+    fn answer(&mut self, tag: u8, reply: Reply) {
         self.reply = match reply {
-            Reply::Ack(ack) => Some(self.granting(ack)),
-            Reply::Abort(reason) => Some(Packet::Abort(reason)),
+            Reply::Ack(ack) => Some((tag, self.granting(ack))),
+            Reply::Abort(reason) => Some((tag, Packet::Abort(reason))),
             Reply::Full => None,
         };
     }
@@ -183,8 +185,8 @@ impl<const N: usize> Leaf<N> {
             epoch,
             tag: self.out.tag(),
         };
-        if let Some(reply) = self.reply.take() {
-            return Some(reply.emit(down));
+        if let Some((tag, reply)) = self.reply.take() {
+            return Some(reply.emit(Head { epoch, tag }));
         }
         if let Some(fragment) = self.out.fragment() {
             self.due_us = now_us.saturating_add(self.pace.reply_us);

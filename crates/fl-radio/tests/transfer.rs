@@ -200,7 +200,7 @@ proptest! {
 
     #[test]
     fn what_comes_down_is_what_was_sent_whatever_the_medium_does(
-        seed: u32, fate in fates(25, 0), lengths in proptest::collection::vec(1..MOST, 1..3),
+        seed: u32, fate in fates(25, 0), lengths in proptest::collection::vec(1..MOST, 1..6),
     ) {
         prop_assert_eq!(downwards(seed, fate, &lengths)?, lengths.len() as u32);
     }
@@ -257,6 +257,30 @@ fn a_transfer_goes_on_where_a_reboot_of_the_sender_broke_it_off() {
     assert_eq!(bench.station.receive().unwrap().1, sent);
     // 39 tiles; two offers and what was in the air come on top.
     assert!(bench.sent[0] <= 39 + 2 + 2, "{}", bench.sent[0]);
+}
+
+#[test]
+fn a_late_offer_of_the_last_message_does_not_complete_the_next() {
+    let (first, second) = (message(20, 1), message(2000, 2));
+    let mut bench = Bench::new(1, Fate::default());
+    bench.station.send(1, &first).unwrap();
+    let mut offer = None;
+    while bench.station.is_sending() {
+        bench.step();
+        let down = bench.flying.iter().find(|(_, to_leaf, _)| *to_leaf);
+        offer = offer.or(down.map(|(.., packet)| *packet));
+    }
+    assert_eq!(bench.leaf.receive(), Some((1, &*first)));
+    bench.leaf.release();
+    bench.station.send(2, &second).unwrap();
+    while bench.leaf.tiles_received() < 10 {
+        bench.step();
+    }
+    bench.leaf.on_packet(&offer.unwrap(), bench.now_us);
+    while bench.station.is_sending() {
+        bench.step();
+    }
+    assert_eq!(bench.leaf.receive(), Some((2, &*second)));
 }
 
 #[test]
