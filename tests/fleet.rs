@@ -41,11 +41,14 @@ fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gi
         let text = fs::read_to_string(run.out().join("clients.csv")).unwrap();
         let mut table = csv::Reader::from_reader(text.as_bytes());
         let head = table.headers().unwrap().clone();
-        let at = head
-            .iter()
-            .position(|name| name == "radio_airtime_s")
-            .unwrap();
-        let rows = table.records().map(|row| row.unwrap()[at].to_owned());
+        let is_radio = |at: &usize| head[*at].starts_with("radio_");
+        let at: Vec<usize> = (0..head.len()).filter(is_radio).collect();
+        let hops = head.iter().position(|name| name == "radio_hops").unwrap();
+        let rows = table.records().map(|row| {
+            let row = row.unwrap();
+            assert!(row[hops].parse::<f64>().unwrap() >= 1.0, "{row:?}");
+            at.iter().map(|&at| row[at].to_owned()).collect::<Vec<_>>()
+        });
         rows.collect::<Vec<_>>()
     };
     assert_eq!(air(&bare), air(&again));

@@ -194,6 +194,13 @@ fn the_script_of_a_job_is_what_a_shell_takes() {
     }
     let root = "agent --only root experiments/cluster.toml --seed 7";
     assert!(said.out.contains(root), "{}", said.out);
+    let mut command = zfl();
+    command
+        .args(["--root", "."])
+        .args(["launch", "-N", "3", "--print"]);
+    let rooted = finish(command.arg("experiments/cluster.toml"));
+    let wanted = "agent --only root --root . experiments/cluster.toml";
+    assert!(rooted.out.contains(wanted), "{rooted:?}");
     let file = folder();
     let script = file.path().join("job");
     fs::write(&script, &said.out).unwrap();

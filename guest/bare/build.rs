@@ -21,7 +21,9 @@ fn main() {
             println!("cargo::rustc-link-arg-bins=--defsym=RADIO=1");
         }
         script("src/arch/x86/link.ld");
-    } else if ["FIRMWARE", "BENCH"].map(|name| env::var_os(format!("CARGO_FEATURE_{name}"))) != [None, None] {
+    } else if ["FIRMWARE", "BENCH"].map(|name| env::var_os(format!("CARGO_FEATURE_{name}")))
+        != [None, None]
+    {
         microcontroller();
     }
 }

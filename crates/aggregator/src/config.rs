@@ -164,6 +164,11 @@ impl Config {
         Sizes::from(self.model.shape())
     }
 
+    /// Tells if the aggregator that a device joins keeps vectors of it from round to round.
+    pub fn keeps_of_clients(&self) -> bool {
+        self.sections(Way::State).next().is_some()
+    }
+
     /// Tells if devices keep what nobody else has.
     pub(crate) fn keeps_personal(&self) -> bool {
         let Choice {

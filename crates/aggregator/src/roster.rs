@@ -199,7 +199,7 @@ impl Roster {
         };
         client.bytes_up = client.bytes_up.saturating_add(up);
         client.bytes_down = client.bytes_down.saturating_add(down);
-        let is_first = up + down > 0 && !std::mem::replace(&mut client.is_untold, true);
+        let is_first = (up | down) > 0 && !std::mem::replace(&mut client.is_untold, true);
         self.untold.extend(is_first.then_some(id));
     }
 

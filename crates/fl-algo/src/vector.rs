@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use fl_nn::{MAX_LAYERS, Model, Optimizer, PlanError, Shape};
+use fl_nn::{Lists, MAX_LAYERS, Model, Optimizer, PlanError, Shape};
 
 use crate::client::RuleError;
 
@@ -191,7 +191,10 @@ pub fn device_bytes(
     let shape = model.shape();
     let (batch_size, examples) = (demand.batch_size as usize, demand.examples as usize);
     let training = model.training_plan_with(batch_size, examples, demand.optimizer)?;
-    let data = (shape.num_inputs() as u64 + 1) * u64::from(demand.examples);
+    // As a device that lists its inputs reserves it: words as if no octet were zero, a start and a label each; and one
+    // example as it comes.
+    let listed = 4 * (Lists::most_words(shape.num_inputs()) as u64 + 1) + 1;
+    let data = listed * u64::from(demand.examples) + shape.num_inputs() as u64 + 4;
     let vectors = Vectors::bytes(vectors, &Sizes::from(shape));
     let global = 4 * shape.num_params() as u64 * u64::from(demand.keeps_global);
     Ok(training.total_bytes() + data + vectors + global)

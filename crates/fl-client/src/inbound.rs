@@ -278,8 +278,8 @@ fn begin(request: &Request, state: &mut State) -> Result<Placed<StartReceiver>, 
 
 /// Gives to the device what an unfinished `/start` held.
 #[inline(never)]
-fn abandon(receiver: Placed<StartReceiver>, state: &mut State) {
-    if let Some(receiver) = receiver.into_inner() {
+fn abandon(mut receiver: Placed<StartReceiver>, state: &mut State) {
+    if let Some(receiver) = receiver.get_mut() {
         state.abandon_start(receiver);
     }
 }

@@ -20,9 +20,4 @@ impl<T> Placed<T> {
     pub fn get_mut(&mut self) -> Option<&mut T> {
         self.0.first_mut()
     }
-
-    /// Takes the value from the heap.
-    pub fn into_inner(mut self) -> Option<T> {
-        self.0.pop()
-    }
 }

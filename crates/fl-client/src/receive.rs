@@ -13,7 +13,7 @@ use fl_proto::{Start, json, wire_len};
 /// Intake of one `/start`.
 ///
 /// From the control message on, which says the round, it owns the buffers, until
-/// [`StartReceiver::into_buffers`] gives them back.
+/// [`StartReceiver::take_buffers`] gives them back.
 pub(crate) struct StartReceiver {
     receiver: Receiver,
     taken: Taken,
@@ -70,11 +70,6 @@ impl StartReceiver {
     }
 
     /// Gives the buffers back, if it has got them.
-    pub fn into_buffers(self) -> Option<Buffers> {
-        self.taken.buffers
-    }
-
-    /// Gives the buffers back, and stays where it is.
     pub fn take_buffers(&mut self) -> Option<Buffers> {
         self.taken.buffers.take()
     }

@@ -260,8 +260,8 @@ impl State {
     }
 
     /// Takes the buffers back from a `/start` that came to nothing.
-    pub fn abandon_start(&mut self, receiver: StartReceiver) {
-        if let Some(buffers) = receiver.into_buffers() {
+    pub fn abandon_start(&mut self, receiver: &mut StartReceiver) {
+        if let Some(buffers) = receiver.take_buffers() {
             self.buffers = Some(buffers);
         }
     }

@@ -15,7 +15,7 @@
 //!
 //! # Invariants
 //! - What [`Leaf::receive`] and [`Station::receive`] give out has the length and the CRC-32 of what was sent.
-//! - Nothing here reads a clock or draws a number, and only [`Gateway`] allocates, once.
+//! - Nothing here reads a clock or draws a number, and only [`Gateway`] allocates.
 
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -45,8 +45,8 @@ pub use leaf::{Leaf, Pace};
 pub use node::{Draw, LeafNode, Node, Times, address};
 pub use outgoing::SendError;
 pub use packet::{
-    Ack, Head, MAX_MESSAGE_BYTES, PACKET_BYTES, Packet, PacketBytes, Reason, TILE_BYTES,
-    WINDOW_TILES,
+    Ack, Head, MAX_MESSAGE_BYTES, MESSAGE_BYTES, PACKET_BYTES, Packet, PacketBytes, Reason,
+    TILE_BYTES, WINDOW_TILES,
 };
 pub use router::{FRAME_BYTES, Frame, Router, ends};
 pub use station::Station;

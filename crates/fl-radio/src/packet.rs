@@ -20,6 +20,9 @@ pub(crate) const MAX_WINDOWS: usize = 32;
 /// Octets of the longest message that can be named.
 pub const MAX_MESSAGE_BYTES: usize = TILE_BYTES * WINDOW_TILES * MAX_WINDOWS;
 
+/// Octets of the longest message of a leaf; it has memory for two.
+pub const MESSAGE_BYTES: usize = 16 * 1024;
+
 /// Bitmaps in an ACK at most, as in the compound ACK of RFC 9441.
 pub(crate) const ACK_WINDOWS: usize = 2;
 

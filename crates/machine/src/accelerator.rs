@@ -139,11 +139,14 @@ fn prompt(child: &mut Child, mut line: UnixStream, prompt: &str) -> Result<(), S
     let prompt = prompt.trim_end().as_bytes();
     loop {
         let left = PATIENCE.saturating_sub(start.elapsed());
+        // It may print on and on.
+        if left.is_zero() {
+            return Err(format!("no prompt in {} s", PATIENCE.as_secs()));
+        }
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let mut sources =
             [line.as_fd(), stderr.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut sources, left) {
-            Ok(0) => return Err(format!("no prompt in {} s", PATIENCE.as_secs())),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.to_string()),
         }

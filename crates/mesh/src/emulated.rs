@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use fl_radio::FRAME_BYTES;
 use fl_radio::line::{self, Done, Hello, NEWS, READY, Step};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zfl_clock::Instant;
 use zfl_netsim::radio::{Air, Heard, MeshConfig, NodeStats, epoch};
 
 use crate::fleet::{Order, Stats};
 use crate::run::ANNOUNCED;
+use crate::watch::ready;
 
 /// Port of the gateway for leaf 0.
 pub(crate) const FIRST_PORT: u16 = 8000;
@@ -35,9 +35,11 @@ struct Place {
     /// Octets that came and are no whole message.
     come: Vec<u8>,
     is_greeted: bool,
-    /// It has a step, or its place, and has not answered.
+    /// It has a step and has not answered.
     awaits: bool,
     last: Done,
+    /// Frames of its last answer, until all have answered.
+    said: Vec<u8>,
     heard: Vec<Vec<u8>>,
     boots: u8,
     /// Its counts are wanted with the next step.
@@ -97,7 +99,10 @@ impl Thread {
             if self.waits() {
                 self.listen(Duration::from_secs(1));
                 self.lose_silent();
-            } else if !self.advance() {
+                continue;
+            }
+            self.said();
+            if !self.advance() {
                 self.listen(Duration::from_secs(60));
             }
         }
@@ -108,7 +113,6 @@ impl Thread {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Plug(node, line)) => self.plug(node, line),
-                Ok(Order::Unplug(node)) => self.unplug(node),
                 Ok(Order::Expect(leaves)) => {
                     let is_up = |leaf: &&usize| self.is_up(**leaf + 1);
                     self.expected = leaves.iter().filter(is_up).count();
@@ -183,34 +187,12 @@ impl Thread {
 
     /// Reads what came over the lines, after so long a wait for that or for an order.
     fn listen(&mut self, patience: Duration) {
-        let mut sources = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
-        let mut nodes = Vec::with_capacity(self.places.len());
-        for (node, place) in self.places.iter().enumerate() {
-            if let Some(line) = &place.line {
-                sources.push(PollFd::new(line.as_fd(), PollFlags::POLLIN));
-                nodes.push(node);
-            }
-        }
-        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
-        // An error (a signal) is a reason to look around, as is an event.
-        let _ = poll(&mut sources, timeout);
-        let mut has_event = sources.iter().map(|source| source.any() == Some(true));
-        let is_woken = has_event.next() == Some(true);
-        let ready = nodes.iter().zip(has_event);
-        let ready: Vec<usize> = ready
-            .filter_map(|(node, has)| has.then_some(*node))
-            .collect();
-        drop(sources);
-        if is_woken {
-            let _ = self.woken.read(&mut [0; 64]);
-        }
-        for node in ready {
+        let lines = self.places.iter().enumerate();
+        let lines = lines.filter_map(|(node, place)| Some((node, place.line.as_ref()?.as_fd())));
+        for node in ready(&self.woken, &lines.collect::<Vec<_>>(), patience) {
             if self.read(node).is_err() {
                 self.unplug(node);
             }
-        }
-        if !self.places.iter().any(|place| place.awaits) {
-            self.said();
         }
     }
 
@@ -237,7 +219,7 @@ impl Thread {
                     self.places[node].come.remove(0);
                     self.greet(node)?;
                 }
-                NEWS => {
+                NEWS if node == 0 => {
                     self.places[node].come.remove(0);
                     self.has_news = true;
                 }
@@ -256,11 +238,8 @@ impl Thread {
                         return Err(());
                     }
                     // Its frames are taken when all have answered, in the order of nodes.
-                    place.come.drain(..head);
+                    place.said = place.come.drain(..length).skip(head).collect();
                     (place.last, place.awaits) = (done, false);
-                    if done.frames > 0 {
-                        return Ok(());
-                    }
                 }
             }
         }
@@ -292,20 +271,20 @@ impl Thread {
     fn said(&mut self) {
         for node in 0..self.places.len() {
             let place = &mut self.places[node];
-            let length = usize::from(std::mem::take(&mut place.last.frames)) * FRAME_BYTES;
-            let octets: Vec<u8> = place.come.drain(..length.min(place.come.len())).collect();
+            let octets = std::mem::take(&mut place.said);
             for frame in line::frames(&octets) {
                 self.air.say(node, frame, self.now_us);
             }
-            if let Some(counts) = place.last.counts.take()
-                && let Some(leaf) = node.checked_sub(1)
+            // Those of the gateway are of the leaf whose message has come: below.
+            if node > 0
+                && let Some(counts) = place.last.counts.take()
             {
                 let mut stats = NodeStats::of(&self.air, node, self.now_us);
                 let [packets, again, dropped] =
                     [counts.packets, counts.again, counts.dropped].map(u64::from);
                 stats.own(packets, again, dropped);
                 let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-                all.tell_own(leaf + 1, stats, self.now_us);
+                all.tell_own(node, stats, self.now_us);
             }
         }
         let gateway = &mut self.places[0].last;

@@ -45,7 +45,6 @@ pub(crate) enum Order {
     Freeze(usize, bool),
     Expect(Vec<usize>),
     Plug(usize, UnixStream),
-    Unplug(usize),
 }
 
 /// A mesh that runs on a thread of its own. Dropping it ends it.
@@ -151,11 +150,6 @@ impl MeshFleet {
     /// Joins the serial line of a machine's radio: of the gateway, node 0, or of a leaf, from 1 on.
     pub fn plug(&self, node: usize, line: UnixStream) {
         self.order(Order::Plug(node, line));
-    }
-
-    /// Takes a machine off the air: it neither sends nor repeats.
-    pub fn unplug(&self, node: usize) {
-        self.order(Order::Unplug(node));
     }
 
     /// Port at which a gateway in firmware serves a leaf.

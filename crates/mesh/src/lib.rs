@@ -16,5 +16,6 @@ mod leaf;
 mod net;
 mod port;
 mod run;
+mod watch;
 
 pub use fleet::{LeafEnd, LeafSpec, MeshFleet};

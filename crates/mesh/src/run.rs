@@ -1,7 +1,7 @@
 //! The thread of a mesh of native leaves: orders, sockets, devices, and simulated time.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fl_exchange::Relay;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zfl_clock::Instant;
 use zfl_netsim::radio::Mesh;
 
 use crate::fleet::{LeafEnd, LeafSpec, Order, Stats};
 use crate::leaf::RunningLeaf;
 use crate::net::HostNet;
+use crate::watch::ready;
 
 /// Events between two looks at orders and sockets.
 const EVENTS_AT_ONCE: u32 = 2_000;
@@ -102,7 +102,7 @@ impl Thread {
                     (self.until, self.drains) = (Instant::now() + ANNOUNCED, true);
                 }
                 // Of machines.
-                Ok(Order::Plug(..) | Order::Unplug(_)) => {}
+                Ok(Order::Plug(..)) => {}
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
@@ -199,28 +199,13 @@ impl Thread {
 
     /// Serves the sockets on which something has come, after so long a wait for that or for an order.
     fn listen(&mut self, patience: Duration) {
-        let mut sources = vec![PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
-        let mut leaves = Vec::new();
+        let mut watched = Vec::new();
         for (leaf, listener) in self.net.listeners() {
-            sources.push(PollFd::new(listener, PollFlags::POLLIN));
-            leaves.push(leaf);
-            for stream in self.relays[leaf].streams() {
-                sources.push(PollFd::new(stream.as_fd(), PollFlags::POLLIN));
-                leaves.push(leaf);
-            }
+            watched.push((leaf, listener));
+            let streams = self.relays[leaf].streams();
+            watched.extend(streams.map(|stream| (leaf, stream.as_fd())));
         }
-        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
-        // An error (a signal) is a reason to look around, as is an event.
-        let _ = poll(&mut sources, timeout);
-        let mut has_event = sources.iter().map(|source| source.any() == Some(true));
-        let is_woken = has_event.next() == Some(true);
-        let ready = leaves.iter().zip(has_event);
-        let ready = ready.filter_map(|(leaf, has_event)| has_event.then_some(*leaf));
-        let ready: BTreeSet<usize> = ready.collect();
-        drop(sources);
-        if is_woken {
-            let _ = self.woken.read(&mut [0; 64]);
-        }
+        let ready: BTreeSet<usize> = ready(&self.woken, &watched, patience).into_iter().collect();
         for leaf in ready {
             if self.relays[leaf].listen(&mut self.net) {
                 self.expected.remove(&leaf);

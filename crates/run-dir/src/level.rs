@@ -67,8 +67,8 @@ impl Levels {
             .collect();
         for row in traffic {
             if let Some(level) = levels.get_mut(self.joined(row.client) as usize) {
-                level.bytes_up += row.bytes_up;
-                level.bytes_down += row.bytes_down;
+                level.bytes_up = level.bytes_up.saturating_add(row.bytes_up);
+                level.bytes_down = level.bytes_down.saturating_add(row.bytes_down);
             }
         }
         levels

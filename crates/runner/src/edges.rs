@@ -27,6 +27,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Pause between two tries to listen where an edge was that has just ended.
 const LISTEN_AGAIN: Duration = Duration::from_millis(5);
+/// Longest wait for an address that an edge has just had.
+const LISTEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// The edges of a run.
 pub(crate) struct Edges {
@@ -78,17 +80,10 @@ impl Edges {
             task: None,
         });
         let edges = Self {
-            root: root.clone(),
-            address,
-            clients: experiment.clients,
             devices,
             limits,
-            rounded: !experiment.edge_sums.is_exact(),
-            rounds: experiment.edge_rounds,
-            hands_over: experiment.edge_handover,
-            folder: experiment.out.join(FOLDER),
-            observer: Arc::clone(observer),
             nodes: Mutex::new(nodes.collect()),
+            ..Self::none(experiment, (root, address), observer)
         };
         let count = edges.nodes().len() as u32;
         for number in 0..count {
@@ -109,9 +104,9 @@ impl Edges {
             clients: experiment.clients,
             devices: BTreeMap::new(),
             limits: crate::places::limits(experiment, 0, false),
-            rounded: false,
-            rounds: 1,
-            hands_over: false,
+            rounded: !experiment.edge_sums.is_exact(),
+            rounds: experiment.edge_rounds,
+            hands_over: experiment.edge_handover,
             folder: experiment.out.join(FOLDER),
             observer: Arc::clone(observer),
             nodes: Mutex::default(),
@@ -175,13 +170,7 @@ impl Edges {
             .with_entry(self.entry(Some(number)));
         let listener = match address.port() {
             0 => bind(address).await?,
-            // Whoever was there before may need a moment to let go.
-            _ => loop {
-                match bind(address).await {
-                    Ok(listener) => break listener,
-                    Err(_) => zfl_clock::sleep(LISTEN_AGAIN).await,
-                }
-            },
+            _ => listen_again(address).await?,
         };
         let address = listener.local_addr().context("an edge has no address")?;
         let handle = edge.handle();
@@ -358,5 +347,16 @@ pub(crate) fn setup(place: &EdgeNode, rounded: bool, rounds: u32) -> EdgeSetup {
         rounded,
         // Of the edges that devices join: a round of those above is one of theirs.
         rounds: if below.is_empty() { rounds } else { 1 },
+    }
+}
+
+/// Listens where an edge was that has just ended, and that may need a moment to let go.
+async fn listen_again(address: SocketAddr) -> Result<tokio::net::TcpListener> {
+    let began = zfl_clock::Instant::now();
+    loop {
+        match bind(address).await {
+            Err(_) if began.elapsed() < LISTEN_WITHIN => zfl_clock::sleep(LISTEN_AGAIN).await,
+            ended => return ended,
+        }
     }
 }

@@ -6,7 +6,8 @@
 //! hold, and added to the totals: a page of memory that the host reads (`totals`).
 //!
 //! QEMU's header for plugins is under the GPL; nothing of it is used. The declarations of the interface in `sys` are
-//! our own, from its documented behaviour. One library serves QEMU 7.2 (interface 1) and 9 and later.
+//! our own, from its documented behaviour. One library serves interfaces 1 (QEMU to 8.2) and 2 to 5
+//! (QEMU 9 and 10), and refuses newer ones.
 //!
 //! # Left out on purpose
 //! Cycles: a table for each core turns classes into them, on the host (crate `zfl-twin`).

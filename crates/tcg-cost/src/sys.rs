@@ -109,8 +109,8 @@ const NO_REGISTERS: c_int = 0;
 const CHUNK: usize = 4096;
 
 enum Chunk {
-    /// Of this library, before QEMU 9.
-    Own(Box<[u64; CHUNK]>),
+    /// Of this library, before QEMU 9; never freed, since translated code writes there.
+    Own(*mut u64),
     /// A scoreboard.
     Board(Handle),
 }
@@ -175,13 +175,13 @@ impl Plugin {
             self.chunks.push(match self.qemu.scoreboard_new {
                 // SAFETY: QEMU makes room for so many octets.
                 Some(new) => Chunk::Board(unsafe { new(CHUNK * size_of::<u64>()) }),
-                None => Chunk::Own(Box::new([0; CHUNK])),
+                None => Chunk::Own(Box::into_raw(Box::new([0_u64; CHUNK])).cast()),
             });
         }
-        match &mut self.chunks[slot / CHUNK] {
+        match &self.chunks[slot / CHUNK] {
             Chunk::Own(counters) => {
-                let counter = &raw mut counters[slot % CHUNK];
-                // SAFETY: the counter stays where it is as long as the process lives.
+                let counter = counters.wrapping_add(slot % CHUNK);
+                // SAFETY: never freed, and within the chunk.
                 unsafe { self.qemu.register_vcpu_insn_exec_inline?(insn, ADD, counter, 1) }
             }
             Chunk::Board(board) => {
@@ -198,7 +198,7 @@ impl Plugin {
     fn counters(&self) -> Vec<u64> {
         let value = |slot: usize| match &self.chunks[slot / CHUNK] {
             // SAFETY: translated code writes there, on this same thread.
-            Chunk::Own(counters) => unsafe { (&raw const counters[slot % CHUNK]).read_volatile() },
+            Chunk::Own(counters) => unsafe { counters.wrapping_add(slot % CHUNK).read_volatile() },
             Chunk::Board(board) => self
                 .qemu
                 .u64_sum
@@ -246,7 +246,7 @@ fn counter(board: Handle, slot: usize) -> Entry {
 impl Page {
     /// Maps the first page of a descriptor.
     fn of(descriptor: c_int) -> nix::Result<Self> {
-        // SAFETY: it is one that this process was given, or the mapping fails.
+        // SAFETY: not negative; one that this process was given, or the mapping fails.
         let fd = unsafe { BorrowedFd::borrow_raw(descriptor) };
         let length = std::num::NonZero::new(PAGE_BYTES).ok_or(nix::Error::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -313,6 +313,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         let argument = unsafe { CStr::from_ptr(*arguments.add(index)) };
         let argument = argument.to_str().unwrap_or_default();
         let descriptor = argument.strip_prefix("fd=").and_then(|fd| fd.parse().ok());
+        let descriptor = descriptor.filter(|fd: &c_int| *fd >= 0);
         match descriptor.map(Page::of) {
             Some(Ok(mapped)) => page = mapped,
             Some(Err(error)) => {

@@ -210,16 +210,14 @@ fn inferences(
         let others = others.map_or("no other row of this core".to_owned(), |pair| {
             format!("{:.3} ({:+.0} %)", pair.predicted, 100.0 * pair.error())
         });
-        let energy = row.uj.map_or("-".to_owned(), |uj| {
-            let predicted = 1e6 * profile.joules(pair.predicted / 1e3, 0.0);
-            let energy = Pair {
-                measured: uj,
-                predicted,
-            };
-            format!(
-                "{uj:.1} / {predicted:.1} ({:+.0} %)",
-                100.0 * energy.error()
-            )
+        let energy = row.uj.map(|uj| Pair {
+            measured: uj,
+            predicted: 1e6 * profile.joules(pair.predicted / 1e3, 0.0),
+        });
+        let energy_error = energy.map(Pair::error);
+        let energy = energy.map_or("-".to_owned(), |pair| {
+            let (uj, predicted, percent) = (pair.measured, pair.predicted, 100.0 * pair.error());
+            format!("{uj:.1} / {predicted:.1} ({percent:+.0} %)")
         });
         let each = |ms: f64| ms * profile.mhz * 1e3 / MULTIPLY_ADDS;
         let _ = writeln!(
@@ -235,12 +233,15 @@ fn inferences(
             100.0 * pair.error(),
         );
         // The profile says of itself what was found here.
-        let known = profile.error.map_or(0.0, |known| known.time);
+        let known = profile.error;
+        let time = known.map_or(0.0, |known| known.time);
+        let energy = known.and_then(|known| known.energy).unwrap_or(0.0);
+        let (off, energy_off) = (pair.error(), energy_error.unwrap_or(0.0));
+        debug_assert!(off.abs() <= time + 0.005, "{}: {off}", profile.name);
         debug_assert!(
-            pair.error().abs() <= known + 0.005,
-            "{}: {}",
-            profile.name,
-            pair.error()
+            energy_off.abs() <= energy + 0.005,
+            "{}: {energy_off}",
+            profile.name
         );
         errors.push(pair.error());
     }

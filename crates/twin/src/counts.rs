@@ -73,7 +73,8 @@ impl Counts {
         self.0.iter().map(|(name, count)| (name.as_str(), *count))
     }
 
-    /// Counts since another reading; all of them where a machine has begun anew.
+    /// Counts since another reading of the same page; a count that is lower has not grown. After a boot, whose page is
+    /// new, compare with none.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let grew = |name: &str, now: u64| now.saturating_sub(before.of(name));

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use zfl_experiment::{Refusal, Root, require};
+use zfl_experiment::{Refusal, Root, Settings, require};
 use zfl_files::Dir;
 use zfl_runner::DOORS;
 
@@ -68,23 +68,12 @@ pub fn gdb(args: &GdbArgs, root: &Root) -> Result<u8> {
 
 /// Name of the board of a client, as the run's `config.toml` has it.
 fn board_of(run: &Path, client: u32) -> Result<String> {
-    let text = Dir::open(run)?.read_text("config.toml", zfl_files::MAX_TEXT)?;
-    let config: toml::Table = text
-        .parse()
-        .context("config.toml is not as zfl writes it")?;
-    let groups = config.get("fleet").and_then(toml::Value::as_array);
-    let mut clients = 0;
-    for group in groups.into_iter().flatten() {
-        clients += group
-            .get("count")
-            .and_then(toml::Value::as_integer)
-            .unwrap_or(0);
-        if i64::from(client) < clients {
-            let board = group.get("board").and_then(toml::Value::as_str);
-            return board
-                .map(str::to_owned)
-                .context("the device is not emulated");
-        }
-    }
-    Err(Refusal(format!("the run has no device {client}")).into())
+    let settings = Settings::of_run(&Dir::open(run)?)?;
+    let mut end = 0_u32;
+    let group = settings.fleet.into_iter().find(|group| {
+        end = end.saturating_add(group.count.unwrap_or(0));
+        client < end
+    });
+    let group = group.ok_or_else(|| Refusal(format!("the run has no device {client}")))?;
+    group.device.board.context("the device is not emulated")
 }

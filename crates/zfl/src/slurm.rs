@@ -3,6 +3,7 @@
 use crate::agent::TOKEN;
 use crate::{command, output};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 use zfl_experiment::{Refusal, require};
@@ -11,6 +12,25 @@ use zfl_experiment::{Refusal, require};
 const WITH_VALUE: [&str; 3] = ["-N", "--nodes", "--sbatch"];
 const ALONE: [&str; 1] = ["--print"];
 
+/// Arguments of this program but the word `launch`. Those before it are global, such as --root.
+///
+/// # Errors
+/// A [`Refusal`] if one is no text, which alone a script takes.
+fn given() -> Result<Vec<String>, Refusal> {
+    let given = std::env::args_os().skip(1).map(OsString::into_string);
+    let given: Result<Vec<_>, _> = given.collect();
+    let mut given = given.map_err(|argument| {
+        let shown = argument.display();
+        Refusal(format!(
+            "{shown}: a job's script takes text alone: rename it"
+        ))
+    })?;
+    if let Some(at) = given.iter().position(|argument| argument == "launch") {
+        given.remove(at);
+    }
+    Ok(given)
+}
+
 /// The script of a job on so many nodes.
 ///
 /// # Errors
@@ -18,7 +38,7 @@ const ALONE: [&str; 1] = ["--print"];
 pub fn script(name: &str, nodes: u32, options: &[String]) -> Result<String> {
     let program = std::env::current_exe().context("the path of this program")?;
     let program = command::quoted_path(&program);
-    let arguments = arguments(std::env::args().skip(2));
+    let arguments = arguments(given()?.into_iter());
     let mut lines = String::new();
     for option in options {
         let is_plain = option.starts_with('-') && !option.contains(char::is_control);

@@ -30,7 +30,8 @@ mod stack;
 
 use alloc::boxed::Box;
 
-use app::device::{Next, RunningDevice};
+use app::Next;
+use app::device::RunningDevice;
 use app::shell::Shell;
 use arch::{clock, interrupts};
 

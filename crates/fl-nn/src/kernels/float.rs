@@ -35,8 +35,8 @@ pub(crate) fn forward(weights: &[f32], bias: &[f32], list: &[i32], sums: &mut [f
 pub(crate) fn add_gradient(sums: &mut [f32], first: usize, list: &[i32], deltas: &[f32]) {
     let begin = list.partition_point(|&entry| 2 * sparse::index(entry) < first);
     for (place, x) in octets(&list[begin..]) {
-        let begin = (place - first) * deltas.len();
-        let Some(row) = sums.get_mut(begin..begin + deltas.len()) else {
+        let mut rows = sums.chunks_exact_mut(deltas.len());
+        let Some(row) = rows.nth(place.wrapping_sub(first)) else {
             break;
         };
         for (sum, delta) in row.iter_mut().zip(deltas) {

@@ -38,7 +38,7 @@ const DEVICES: [&str; 5] = [
 const DISKS: [&str; 2] = ["virtio-blk-device", "virtio-blk-pci"];
 
 /// UARTs of a radio.
-const UARTS: [&str; 2] = ["isa-serial", "pci-serial"];
+const UARTS: [&str; 1] = ["isa-serial"];
 
 /// Properties of machines and devices that name a file, or what reaches one, whatever their value looks like.
 const REACHING: [&str; 17] = [

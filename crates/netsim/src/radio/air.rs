@@ -1,8 +1,5 @@
 //! The air with the radios of all nodes: what they are given to send comes out, later, where it is heard.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use fl_radio::{Frame, Pace, Times};
 
 use super::medium::{AirStats, Heard, Medium};
@@ -10,6 +7,7 @@ use super::mesh::MeshConfig;
 use super::modem::Modem;
 use super::profile::RadioProfile;
 use super::topology::Topology;
+use super::wakes::Wakes;
 
 /// Questions of a leaf without an answer until it gives a message up.
 const TRIES: u8 = 16;
@@ -54,9 +52,8 @@ pub struct Air {
     modems: Vec<Modem>,
     radio: RadioProfile,
     times: Times,
-    /// Time at which a modem has something to do; an entry that is not its time any more is passed over.
-    wakes: BinaryHeap<Reverse<(u64, usize)>>,
-    woken: Vec<u64>,
+    /// Times at which modems have something to do.
+    wakes: Wakes,
 }
 
 impl Air {
@@ -76,8 +73,7 @@ impl Air {
             modems: (0..nodes).map(modem).collect(),
             radio: config.radio.clone(),
             times,
-            wakes: BinaryHeap::new(),
-            woken: vec![u64::MAX; nodes],
+            wakes: Wakes::new(nodes),
         })
     }
 
@@ -106,13 +102,7 @@ impl Air {
 
     /// Time of the next event.
     pub fn next_us(&mut self) -> Option<u64> {
-        while let Some(&Reverse((at_us, node))) = self.wakes.peek() {
-            if self.woken[node] == at_us {
-                break;
-            }
-            self.wakes.pop();
-        }
-        let wake = self.wakes.peek().map(|Reverse((at_us, _))| *at_us);
+        let wake = self.wakes.next_us();
         wake.into_iter().chain(self.medium.next_us()).min()
     }
 
@@ -128,26 +118,17 @@ impl Air {
                 at <= before || modems[heard.node].is_on
             });
         }
-        while self.next_us().is_some_and(|at_us| at_us <= now_us) {
-            let Some(Reverse((_, node))) = self.wakes.pop() else {
-                return;
-            };
-            self.woken[node] = u64::MAX;
+        while self.wakes.next_us().is_some_and(|at_us| at_us <= now_us)
+            && let Some(node) = self.wakes.pop()
+        {
             self.modems[node].run(now_us, &mut self.medium);
             self.wake(node, now_us);
         }
     }
 
     fn wake(&mut self, node: usize, now_us: u64) {
-        let wake_us = self.modems[node].wake_us();
-        // Time never goes back.
-        let at_us = wake_us.map_or(u64::MAX, |at_us| at_us.max(now_us));
-        if self.woken[node] != at_us {
-            self.woken[node] = at_us;
-            if at_us < u64::MAX {
-                self.wakes.push(Reverse((at_us, node)));
-            }
-        }
+        let wake_us = self.modems[node].wake_us().unwrap_or(u64::MAX);
+        self.wakes.set(node, wake_us, now_us);
     }
 
     /// Counts of a node's radio so far: of the air, frames dropped, and microseconds of waiting for its duty cycle.

@@ -1,18 +1,15 @@
 //! A gateway and its leaves over one medium, event by event.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-use fl_radio::{Frame, Gateway, GatewayNode, Leaf, LeafNode, Node, Reason, SendError};
+use fl_radio::{
+    Frame, Gateway, GatewayNode, Leaf, LeafNode, MESSAGE_BYTES, Node, Reason, SendError,
+};
 use fl_rng::{Pcg32, Purpose, derive_seed};
 
 use super::air::Air;
 use super::medium::{Conditions, Heard};
 use super::profile::RadioProfile;
 use super::topology::Topology;
-
-/// Octets of the longest message of a leaf; it has memory for two.
-pub const MESSAGE_BYTES: usize = 16 * 1024;
+use super::wakes::Wakes;
 
 /// A mesh to be.
 #[derive(Clone, Debug)]
@@ -156,9 +153,8 @@ impl Place {
 pub struct Mesh {
     air: Air,
     places: Vec<Place>,
-    /// Time at which a node has something to do; an entry that is not its time any more is passed over.
-    wakes: BinaryHeap<Reverse<(u64, usize)>>,
-    woken: Vec<u64>,
+    /// Times at which nodes have something to do.
+    wakes: Wakes,
     heard: Vec<Heard>,
     /// Leaves of which a message has come or was delivered, or given up, since somebody asked.
     news: Vec<usize>,
@@ -192,8 +188,7 @@ impl Mesh {
         let mut mesh = Self {
             places: (0..nodes).map(place).collect(),
             air,
-            wakes: BinaryHeap::new(),
-            woken: vec![u64::MAX; nodes],
+            wakes: Wakes::new(nodes),
             heard: Vec::new(),
             news: Vec::new(),
             now_us: 0,
@@ -366,14 +361,7 @@ impl Mesh {
 
     /// Does the next event at or before `until_us`; false, and the time is then `until_us`, if there is none.
     pub fn step(&mut self, until_us: u64) -> bool {
-        while let Some(&Reverse((at_us, node))) = self.wakes.peek() {
-            if self.woken[node] == at_us {
-                break;
-            }
-            self.wakes.pop();
-        }
-        let wake = self.wakes.peek();
-        let wake_us = wake.map_or(u64::MAX, |Reverse((at_us, _))| *at_us);
+        let wake_us = self.wakes.next_us().unwrap_or(u64::MAX);
         let air_us = self.air.next_us().unwrap_or(u64::MAX);
         let at_us = wake_us.min(air_us);
         if at_us > until_us || at_us == u64::MAX {
@@ -383,8 +371,7 @@ impl Mesh {
         self.now_us = self.now_us.max(at_us);
         if air_us <= wake_us {
             self.arrive();
-        } else if let Some(Reverse((_, node))) = self.wakes.pop() {
-            self.woken[node] = u64::MAX;
+        } else if let Some(node) = self.wakes.pop() {
             self.run(node);
         }
         true
@@ -428,19 +415,9 @@ impl Mesh {
 
     /// Notes when a node has something to do.
     fn wake(&mut self, node: usize) {
-        let wake_us = self.places[node].wake_us();
-        // Time never goes back, and something that is due is done in the next event.
-        let at_us = if wake_us == u64::MAX {
-            wake_us
-        } else {
-            wake_us.max(self.now_us)
-        };
-        if self.woken[node] != at_us {
-            self.woken[node] = at_us;
-            if at_us < u64::MAX {
-                self.wakes.push(Reverse((at_us, node)));
-            }
-        }
+        // Something that is due is done in the next event.
+        self.wakes
+            .set(node, self.places[node].wake_us(), self.now_us);
     }
 }
 

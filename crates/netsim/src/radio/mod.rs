@@ -10,9 +10,11 @@ mod mesh;
 mod modem;
 mod profile;
 mod topology;
+mod wakes;
 
 pub use air::Air;
+pub use fl_radio::MESSAGE_BYTES;
 pub use medium::{AirStats, Conditions, Heard, Medium};
-pub use mesh::{MESSAGE_BYTES, Mesh, MeshConfig, NodeStats, epoch};
+pub use mesh::{Mesh, MeshConfig, NodeStats, epoch};
 pub use profile::{RadioPower, RadioProfile, known_radios};
 pub use topology::{Topology, TopologyError, TopologyKind};

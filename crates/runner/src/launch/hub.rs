@@ -8,7 +8,7 @@ use super::wire::{FromNode, FromRoot, WireError, receive, send};
 use anyhow::{Context, Result};
 use fl_data::Dataset;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use zfl_aggregator::EdgeSetup;
+use zfl_clock::Instant;
 use zfl_experiment::{Experiment, versions};
 use zfl_files::Dir;
 use zfl_orchestrator::Word;
@@ -29,6 +30,9 @@ const STRANGERS: usize = 32;
 /// Time in which the token has to be shown.
 const HELLO: Duration = Duration::from_secs(10);
 
+/// Pause after a connection that could not be taken.
+const NO_CONNECTION: Duration = Duration::from_millis(100);
+
 /// Most octets of a first message, of any other, and of a piece of a file.
 const MOST_HELLO: u64 = 4 << 10;
 const MOST_CONTROL: u64 = 1 << 20;
@@ -37,6 +41,9 @@ pub(super) const PIECE: usize = 1 << 20;
 /// Most octets of files for each device of a node, and of a node beside them.
 const FILES_OF_A_DEVICE: u64 = 64 << 20;
 const FILES_OF_A_NODE: u64 = 256 << 20;
+
+/// Most octets of the death of a device.
+const DEATH: u64 = 64 << 10;
 
 /// Longest text that a node may have shown.
 const TEXT: usize = 400;
@@ -87,6 +94,20 @@ struct State {
     connections: u64,
 }
 
+/// A connection of which nothing is read after a time.
+struct Until<'a>(&'a mut TcpStream, Instant);
+
+impl Read for Until<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.1 - Instant::now();
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.0.set_read_timeout(Some(left))?;
+        self.0.read(into)
+    }
+}
+
 /// A hub that listens.
 pub(super) struct Hub {
     token: Word,
@@ -96,7 +117,7 @@ pub(super) struct Hub {
     shape: [u32; 3],
     oversubscribe: bool,
     /// Nodes cannot come back: what the algorithm keeps of their clients is lost with them.
-    pub once: bool,
+    once: bool,
     state: Mutex<State>,
     changed: Condvar,
     strangers: AtomicUsize,
@@ -137,7 +158,7 @@ impl Hub {
             inputs,
             shape: shape.map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
             oversubscribe,
-            once: false,
+            once: experiment.aggregator().keeps_of_clients(),
             state: Mutex::default(),
             changed: Condvar::new(),
             strangers: AtomicUsize::new(0),
@@ -163,7 +184,12 @@ impl Hub {
     pub fn listen(self: &Arc<Self>, listener: TcpListener) -> Result<()> {
         let hub = Arc::clone(self);
         let accept = move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else {
+                    // No descriptor is free, say.
+                    thread::sleep(NO_CONNECTION);
+                    continue;
+                };
                 if hub.strangers.fetch_add(1, Ordering::Relaxed) >= STRANGERS {
                     hub.strangers.fetch_sub(1, Ordering::Relaxed);
                     continue;
@@ -203,9 +229,10 @@ impl Hub {
     /// Takes the first message: rank, host and connection of a node; why it is refused, and whether it may try again;
     /// or nothing to answer.
     fn hello(&self, stream: &mut TcpStream) -> Result<(u32, String, u64), Option<(String, bool)>> {
-        let limited = stream.set_read_timeout(Some(HELLO));
+        let limited = stream.set_write_timeout(Some(HELLO));
         limited.map_err(|_| None)?;
-        let (hello, _) = receive(stream, MOST_HELLO, 0).map_err(|_| None)?;
+        let mut until = Until(stream, Instant::now() + HELLO);
+        let (hello, _) = receive(&mut until, MOST_HELLO, 0).map_err(|_| None)?;
         let FromNode::Hello {
             token,
             rank,
@@ -234,7 +261,6 @@ impl Hub {
         }
         let ready = stream
             .set_read_timeout(None)
-            .and_then(|()| stream.set_write_timeout(Some(HELLO)))
             .and_then(|()| zfl_sandbox::keep_alive(stream));
         ready.map_err(|_| None)?;
         let mut state = self.state();
@@ -268,7 +294,7 @@ impl Hub {
         host: &str,
     ) -> Result<NodeEvent, WireError> {
         let Some(given) = self.given.get(rank as usize) else {
-            return Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
         };
         let [num_inputs, num_classes, num_train] = self.shape;
         let part = FromRoot::Part {
@@ -298,7 +324,7 @@ impl Hub {
                 let (host, reason) = (host.to_owned(), plain(&reason));
                 return Ok(NodeEvent::Refused { host, reason });
             }
-            _ => return Err(std::io::Error::from(std::io::ErrorKind::InvalidData).into()),
+            _ => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
         }
         let go = self.wait_for_go();
         let order = FromRoot::Go {
@@ -331,17 +357,18 @@ impl Hub {
         run_dir: &std::path::Path,
     ) -> Result<NodeEvent, WireError> {
         let most = FILES_OF_A_NODE + FILES_OF_A_DEVICE * cluster.len() as u64;
+        let most_control = MOST_CONTROL + DEATH * cluster.len() as u64;
         let mut taken = 0;
         loop {
-            let (message, octets) = receive(stream, MOST_CONTROL, PIECE as u64)?;
+            let (message, octets) = receive(stream, most_control, PIECE as u64)?;
             match message {
                 FromNode::File { name } => {
                     taken += octets.len() as u64;
                     let placed = placed(&name, &cluster, rank).filter(|_| taken <= most);
-                    let (folder, name) = placed
-                        .ok_or_else(|| std::io::Error::other("this file is not the node's"))?;
-                    let folder = Dir::make(&run_dir.join(folder)).map_err(std::io::Error::other)?;
-                    let mut file = folder.append(&name).map_err(std::io::Error::other)?;
+                    let (folder, name) =
+                        placed.ok_or_else(|| io::Error::other("this file is not the node's"))?;
+                    let folder = Dir::make(&run_dir.join(folder)).map_err(io::Error::other)?;
+                    let mut file = folder.append(&name).map_err(io::Error::other)?;
                     file.write_all(&octets)?;
                 }
                 FromNode::Ended {
@@ -362,7 +389,7 @@ impl Hub {
                         error: error.map(|error| plain(&error)),
                     });
                 }
-                _ => return Err(std::io::Error::from(std::io::ErrorKind::InvalidData).into()),
+                _ => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A node: its part of the fleet behind its edge, on this machine.
 //!
-//! What speaks to the hub has a single thread, so that the fleet's namespaces can be made after it. The connection to the
+//! The process that speaks to the hub has a single thread, so that the fleet's namespaces can be made after it. The connection to the
 //! hub stays open for as long as a process of the node lives.
 
 use super::grant;
@@ -259,7 +259,8 @@ fn task(message: FromRoot, octets: Vec<u8>, root: &Root) -> Result<Task> {
         num_train,
         each: sizes,
     };
-    let clients = settings.fleet.iter().filter_map(|group| group.count).sum();
+    let counts = settings.fleet.iter().filter_map(|group| group.count);
+    let clients = counts.fold(0, u32::saturating_add);
     let clients = settings.clients.unwrap_or(clients);
     let part =
         part::read(sizes, clients, octets).context("the examples are none of this cluster")?;

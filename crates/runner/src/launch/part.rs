@@ -30,7 +30,8 @@ pub(super) struct Sizes {
 /// The part that these octets are; none if they are none of these sizes.
 pub(super) fn read(sizes: Sizes, clients: u32, mut octets: Vec<u8>) -> Option<DataPart> {
     let examples: u64 = sizes.each.iter().map(|&size| u64::from(size)).sum();
-    let is_whole = examples * (u64::from(sizes.num_inputs) + 1) == octets.len() as u64
+    let needed = examples.checked_mul(u64::from(sizes.num_inputs) + 1);
+    let is_whole = needed == Some(octets.len() as u64)
         && sizes.each.len() == sizes.cluster.len()
         && sizes.cluster.end <= clients
         && (1..=MOST_CLASSES).contains(&sizes.num_classes);

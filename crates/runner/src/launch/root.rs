@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Range;
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use zfl_aggregator::{EdgeSetup, Entry, Handle, Proof, bind};
@@ -32,6 +32,9 @@ const LAST_FILES: Duration = Duration::from_secs(120);
 
 /// Longest wait for the end of processes that were started here.
 const LAST_PROCESSES: Duration = Duration::from_secs(10);
+
+/// Longest wait for the reason of a process that has ended.
+const REASON_WITHIN: Duration = Duration::from_secs(1);
 
 /// Interval at which processes that were started here are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -327,22 +330,16 @@ impl Root {
             gone,
         });
         let clusters = clusters(&experiment);
-        let told = Mutex::new(told);
-        let hear = |told: &mut Told, rank, event| {
-            hear(told, (rank, event), &clusters, &aggregator, &*observer);
-        };
         let aggregating = aggregate(server, listener.into(), &observer, signals);
         tokio::pin!(aggregating);
         let ended = loop {
             tokio::select! {
                 ended = &mut aggregating => break ended,
-                Some((rank, event)) = self.told.recv() => {
-                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                    hear(&mut told, rank, event);
+                Some(event) = self.told.recv() => {
+                    hear(&mut told, event, &clusters, &aggregator, &*observer);
                 }
             }
         };
-        let mut told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
         let last = async {
             while told.over() < self.count as usize {
                 let Some((rank, event)) = self.told.recv().await else {
@@ -394,8 +391,8 @@ impl Root {
                     NodeEvent::Ended { .. } => bail!("node {rank} ended before the run began"),
                 },
                 _ = look.tick() => if let Some(rank) = self.children.ended() {
-                    // Why it has ended comes before that it has.
-                    while let Ok((rank, event)) = self.told.try_recv() {
+                    // Why it has ended comes by another thread, which may be behind.
+                    while let Ok(Some((rank, event))) = zfl_clock::timeout(REASON_WITHIN, self.told.recv()).await {
                         if let NodeEvent::Refused { host, reason } = event {
                             return Err(Refusal(format!("node {rank} ({host}): {reason}")).into());
                         }

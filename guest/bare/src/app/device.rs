@@ -6,6 +6,7 @@ use core::fmt::Write as _;
 use fl_client::{Activity, Config, Device, Port};
 use fl_shell::command::Run;
 
+use super::Next;
 use super::net::{Addressing, Network, Ports};
 use super::port::GuestPort;
 use crate::arch::interrupts::Sources;
@@ -16,15 +17,6 @@ use crate::driver::card::{Card, NicError};
 const HTTP_PORT: u16 = 80;
 /// Examples between two looks at the network and the serial line: some 2 ms under emulation.
 const STEP_EXAMPLES: u32 = 16;
-
-/// Next step after [`RunningDevice::poll`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Poll again.
-    Poll,
-    /// Sleep until an interrupt or this time.
-    Sleep { wake_at_us: Option<u64> },
-}
 
 /// A device with its network.
 pub struct RunningDevice {
@@ -78,7 +70,7 @@ impl RunningDevice {
             Activity::Idle { .. } | Activity::Busy => {}
         }
         if let Some(job) = self.device.job() {
-            self.port.counter.counted(|| job.step(STEP_EXAMPLES));
+            self.port.own.counter.counted(|| job.step(STEP_EXAMPLES));
         }
         Next::Poll
     }

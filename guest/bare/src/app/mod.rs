@@ -7,9 +7,19 @@ pub mod device;
 #[path = "radio/mod.rs"]
 pub mod device;
 mod net;
+mod own;
 #[cfg(not(feature = "radio"))]
 mod port;
 pub mod shell;
+
+/// Next step after a device was polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Poll again.
+    Poll,
+    /// Sleep until an interrupt or this time.
+    Sleep { wake_at_us: Option<u64> },
+}
 
 /// Memory of the TCP connections, which each machine sizes.
 pub struct Tcp {

@@ -4,25 +4,23 @@ use core::fmt;
 use core::net::SocketAddrV4;
 
 use fl_client::storage::Storage;
-use fl_client::{Port, PortError, Usage, Word};
+use fl_client::{Port, PortError, Usage};
 use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 
-use super::counter::Counter;
 use super::net::{Network, SlotIndex};
-use crate::arch::{Disk, clock, random};
+use super::own::Own;
+use crate::arch::clock;
+use crate::console;
 use crate::driver::card::Card;
-use crate::{console, heap, stack};
 
 /// Port of the device: connections, clock and log of the machine.
 pub struct GuestPort {
     /// The TCP/IP stack.
     pub network: Network,
     server: SocketAddrV4,
-    /// Counter of the training's instructions.
-    pub counter: Counter,
-    disk: Option<Disk>,
-    secret: Option<Word>,
+    /// The machine's part.
+    pub own: Own,
 }
 
 /// One TCP connection.
@@ -38,9 +36,7 @@ impl GuestPort {
         Self {
             network,
             server: run.server,
-            secret: run.secret,
-            counter: Counter::new(run.icount),
-            disk: Disk::open(),
+            own: Own::new(run),
         }
     }
 
@@ -106,14 +102,7 @@ impl Port for GuestPort {
     }
 
     fn random(&mut self) -> [u8; 16] {
-        let mut bytes = random::bytes();
-        // What nobody else was told, for machines that have nothing better. It takes nothing from those that have.
-        let secret = self.secret.as_ref().map_or("", Word::text).bytes();
-        let places = (0..bytes.len()).cycle();
-        secret
-            .zip(places)
-            .for_each(|(octet, at)| bytes[at] ^= octet.rotate_left(at as u32));
-        bytes
+        self.own.random()
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {
@@ -121,23 +110,20 @@ impl Port for GuestPort {
     }
 
     fn free_bytes(&mut self) -> Option<u64> {
-        u64::try_from(heap::usage().free_bytes()).ok()
+        Own::free_bytes()
     }
 
     fn storage(&mut self) -> Option<&mut dyn Storage> {
-        self.disk.as_mut().map(|disk| disk as &mut dyn Storage)
+        self.own.storage()
     }
 
     fn usage(&mut self) -> Usage {
-        let bytes = |bytes: usize| u32::try_from(bytes).ok();
-        let instructions = self.counter.instructions();
+        let own = self.own.usage();
         self.network.nic().counters(|counters| Usage {
-            instructions,
-            heap_peak_bytes: bytes(heap::usage().peak_bytes),
-            stack_peak_bytes: bytes(stack::peak_bytes()),
             segments_sent: Some(counters.segments.sent),
             segments_received: Some(counters.segments.received),
             retransmissions: Some(counters.segments.sent_again),
+            ..own
         })
     }
 }

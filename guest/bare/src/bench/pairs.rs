@@ -13,7 +13,9 @@ use core::arch::asm;
 fn even(four: u32) -> u32 {
     let halves;
     // SAFETY: reads and writes registers.
-    unsafe { asm!("sxtb16 {}, {}", out(reg) halves, in(reg) four, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("sxtb16 {}, {}", out(reg) halves, in(reg) four, options(pure, nomem, nostack, preserves_flags))
+    };
     halves
 }
 
@@ -22,7 +24,9 @@ fn even(four: u32) -> u32 {
 fn odd(four: u32) -> u32 {
     let halves;
     // SAFETY: reads and writes registers.
-    unsafe { asm!("sxtb16 {}, {}, ror #8", out(reg) halves, in(reg) four, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("sxtb16 {}, {}, ror #8", out(reg) halves, in(reg) four, options(pure, nomem, nostack, preserves_flags))
+    };
     halves
 }
 
@@ -31,7 +35,9 @@ fn odd(four: u32) -> u32 {
 fn dual(a: u32, b: u32, sum: i32) -> i32 {
     let result;
     // SAFETY: reads and writes registers, and a flag that nobody reads.
-    unsafe { asm!("smlad {}, {}, {}, {}", out(reg) result, in(reg) a, in(reg) b, in(reg) sum, options(pure, nomem, nostack)) };
+    unsafe {
+        asm!("smlad {}, {}, {}, {}", out(reg) result, in(reg) a, in(reg) b, in(reg) sum, options(pure, nomem, nostack))
+    };
     result
 }
 
@@ -47,7 +53,11 @@ fn dense(input: &[i8], weights: &[i8], biases: &[i32], output: &mut [i8]) {
         let (first, second) = rows.split_at(input.len());
         let [mut s, mut t] = *biases;
         let values = input.as_chunks::<4>().0.iter();
-        let pairs = first.as_chunks::<4>().0.iter().zip(second.as_chunks::<4>().0);
+        let pairs = first
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .zip(second.as_chunks::<4>().0);
         for (values, (a, b)) in values.zip(pairs) {
             let (values, a, b) = (word(values), word(a), word(b));
             let (x, y) = (even(values), odd(values));

@@ -3,16 +3,16 @@
 use core::fmt;
 
 use fl_client::storage::Storage;
-use fl_client::{Activity, Config, Device, Port, PortError, Usage, Word};
+use fl_client::{Activity, Config, Device, Port, PortError, Usage};
 use fl_exchange::{Streams, Unready};
 use fl_radio::line::{Counts, Done, Hello, Step};
 use fl_radio::{Draw, Frame, LeafNode};
 use fl_shell::command::Run;
 
 use super::{MESSAGE_BYTES, Said, Work};
-use crate::app::counter::Counter;
-use crate::arch::{Disk, ISA, random};
-use crate::{console, heap, stack};
+use crate::app::own::Own;
+use crate::arch::ISA;
+use crate::console;
 
 /// Examples between two looks at the serial line.
 const STEP_EXAMPLES: u32 = 16;
@@ -22,9 +22,7 @@ struct RadioPort {
     streams: Streams,
     /// Time of the air while nothing of the leaf is on its way.
     clock_us: u64,
-    counter: Counter,
-    disk: Option<Disk>,
-    secret: Option<Word>,
+    own: Own,
 }
 
 /// A leaf that runs.
@@ -58,9 +56,7 @@ impl LeafRole {
             port: RadioPort {
                 streams: Streams::default(),
                 clock_us: 0,
-                counter: Counter::new(run.icount),
-                disk: Disk::open(),
-                secret: run.secret,
+                own: Own::new(run),
             },
             label: None,
             wake_us: Some(0),
@@ -111,7 +107,7 @@ impl LeafRole {
     fn moves(&mut self) -> bool {
         let activity = self.device.poll(&mut self.port);
         if let Some(job) = self.device.job() {
-            self.port.counter.counted(|| job.step(STEP_EXAMPLES));
+            self.port.own.counter.counted(|| job.step(STEP_EXAMPLES));
             return true;
         }
         match activity {
@@ -185,14 +181,7 @@ impl Port for RadioPort {
     }
 
     fn random(&mut self) -> [u8; 16] {
-        let mut bytes = random::bytes();
-        // As every device of this firmware: nothing is taken from machines that have something better.
-        let secret = self.secret.as_ref().map_or("", Word::text).bytes();
-        let places = (0..bytes.len()).cycle();
-        secret
-            .zip(places)
-            .for_each(|(octet, at)| bytes[at] ^= octet.rotate_left(at as u32));
-        bytes
+        self.own.random()
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {
@@ -200,20 +189,14 @@ impl Port for RadioPort {
     }
 
     fn free_bytes(&mut self) -> Option<u64> {
-        u64::try_from(heap::usage().free_bytes()).ok()
+        Own::free_bytes()
     }
 
     fn storage(&mut self) -> Option<&mut dyn Storage> {
-        self.disk.as_mut().map(|disk| disk as &mut dyn Storage)
+        self.own.storage()
     }
 
     fn usage(&mut self) -> Usage {
-        let bytes = |bytes: usize| u32::try_from(bytes).ok();
-        Usage {
-            instructions: self.counter.instructions(),
-            heap_peak_bytes: bytes(heap::usage().peak_bytes),
-            stack_peak_bytes: bytes(stack::peak_bytes()),
-            ..Usage::default()
-        }
+        self.own.usage()
     }
 }

@@ -3,14 +3,15 @@
 use alloc::boxed::Box;
 
 use fl_radio::FRAME_BYTES;
-use fl_radio::line::{MAX_FRAMES, STEP_HEAD_BYTES};
+use fl_radio::line::{BLOCK_BYTES, MAX_FRAMES, STEP_HEAD_BYTES};
 
 use crate::arch::radio_uart::UART;
 use crate::arch::{PATIENCE_TICKS, timestamp};
 use crate::driver::uart::Uart;
 
 /// Octets of the longest message, filled up.
-const MOST_BYTES: usize = (STEP_HEAD_BYTES + MAX_FRAMES * FRAME_BYTES).next_multiple_of(14);
+const MOST_BYTES: usize =
+    (STEP_HEAD_BYTES + MAX_FRAMES * FRAME_BYTES).next_multiple_of(BLOCK_BYTES);
 
 /// The line and what has come over it.
 pub struct Line {

@@ -11,10 +11,11 @@ mod line;
 use alloc::boxed::Box;
 
 use fl_radio::line::{Done, HELLO_BYTES, Hello, NEWS, READY, STEP_HEAD_BYTES, Step};
-use fl_radio::{FRAME_BYTES, Frame};
+use fl_radio::{FRAME_BYTES, Frame, MESSAGE_BYTES};
 use fl_rng::{Pcg32, Purpose};
 use fl_shell::command::Run;
 
+use super::Next;
 use crate::arch::Nic;
 use crate::arch::interrupts::{self, Sources};
 use crate::arch::radio_uart;
@@ -24,20 +25,8 @@ use gateway::GatewayRole;
 use leaf::LeafRole;
 use line::Line;
 
-/// Octets of the longest message of a leaf, as its gateway has it.
-const MESSAGE_BYTES: usize = 16 * 1024;
-
 /// Frames that a node says in one step.
 pub type Said = heapless::Vec<Frame, { fl_radio::line::MAX_FRAMES }>;
-
-/// Next step after [`RunningDevice::poll`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Poll again.
-    Poll,
-    /// Sleep until an interrupt or this time.
-    Sleep { wake_at_us: Option<u64> },
-}
 
 /// State of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

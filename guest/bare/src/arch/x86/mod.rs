@@ -36,6 +36,10 @@ pub const ISA: &str = "i686";
 pub const PATIENCE_TICKS: u64 = 20_000_000;
 
 /// Takes the memory of connections as they come.
+#[cfg_attr(
+    feature = "radio",
+    expect(dead_code, reason = "a node of a mesh takes it so anyway")
+)]
 pub const RESERVES_NETWORK: bool = false;
 
 /// Memory of the TCP connections.
