@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aggregation;
 pub mod boards;
 pub mod choice;
 mod derived;

@@ -286,8 +286,8 @@ mod tests {
     fn data_and_parameters_beyond_the_reference_count() {
         assert_eq!(beyond(600, 16), 0);
         assert_eq!(beyond(60, 16), 0, "less gives nothing back");
-        // An image, its label, and its place in the order of the examples.
-        assert_eq!(beyond(30_000, 16), 29_400 * (784 + 1 + 4));
+        // An image, its start among the lists, its label, and its place in the order of the examples.
+        assert_eq!(beyond(30_000, 16), 29_400 * (784 + 4 + 1 + 4));
         // Parameters, gradients and the integers of the first layer grow with the hidden units.
         assert!(beyond(600, 160) > 4 * 144 * 795);
     }

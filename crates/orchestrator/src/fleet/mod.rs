@@ -3,11 +3,12 @@
 mod checks;
 mod config;
 mod confinement;
+mod control;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use zfl_clock::Instant;
 
@@ -19,29 +20,23 @@ use zfl_files::Dir;
 use zfl_machine::{Emulator, HostUsage, Machines, Qemu, Tuning, Turns};
 use zfl_mesh::MeshFleet;
 use zfl_netsim::radio::NodeStats;
-use zfl_netsim::{ClientStats, Link, SwitchHandle, SwitchStats};
+use zfl_netsim::{ClientStats, SwitchHandle, SwitchStats};
 use zfl_pipe::address_of;
 use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
 use zfl_twin::Counts;
 
 use confinement::{Confinement, confine};
+use parts::{has_emulated_mesh, open_log, open_storage, outlets, start_captures, start_pool};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
-use crate::body::{
-    Command, Emulated, FleetShared, Identity, Leaf, NO_SHELL, Native, Pool, RadioNode, live,
-};
+use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, Native, Pool, RadioNode, live};
 use crate::doors::Doors;
 use crate::event::{BootReport, Booted, Death, FleetEvent};
-use crate::fabric::{
-    Bridge, Fabric, LinkChange, Loopback, NO_CAPTURES, Outlet, Subnet, Switchboard, UserNet,
-};
-use crate::log::{DeviceLog, LogFolder, lock, log_name};
+use crate::fabric::{Bridge, Fabric, Loopback, Outlet, Subnet, Switchboard, UserNet};
+use crate::log::{DeviceLog, lock};
 use crate::spec::{DeviceBody, DeviceSpec, Proof};
-use crate::storage::{FileStorage, RestingStorage, StorageConfig, image_name};
-
-/// Refusal of a change to the link of a native device.
-const NO_LINK: &str = "a native device has none; emulate it";
+use crate::storage::FileStorage;
 
 /// The devices of one run.
 ///
@@ -412,67 +407,6 @@ impl Fleet {
         outcome.await.map_err(|_| FleetError::State(client))
     }
 
-    /// Kills a device as a crash would, and waits until it is gone. No harm if it is already.
-    pub async fn kill(&self, client: u32) -> Result<(), FleetError> {
-        if let Some(pool) = self.pool_of(client)? {
-            pool.kill(client).await;
-            return Ok(());
-        }
-        let (done, gone) = oneshot::channel();
-        self.command(client, Command::Kill(done)).await?;
-        gone.await.map_err(|_| FleetError::State(client))
-    }
-
-    /// Makes a device stand still as it is; its connections stay open.
-    pub async fn freeze(&self, client: u32) -> Result<(), FleetError> {
-        if let Some(pool) = self.pool_of(client)? {
-            pool.freeze(client);
-            return Ok(());
-        }
-        self.command(client, Command::Freeze).await
-    }
-
-    /// Lets a frozen device go on.
-    pub async fn thaw(&self, client: u32) -> Result<(), FleetError> {
-        if let Some(pool) = self.pool_of(client)? {
-            pool.thaw(client);
-            return Ok(());
-        }
-        self.command(client, Command::Thaw).await
-    }
-
-    /// Tells if links can be cut: on the networks `switch` and `bridge`.
-    pub fn can_cut(&self) -> bool {
-        self.shared.fabric.can_cut()
-    }
-
-    /// Cuts the link of an emulated device: nothing passes until [`Fleet::heal`], not even after a
-    /// reboot. In force when it returns.
-    ///
-    /// # Errors
-    /// [`FleetError::Link`] if the network has no links, or the device is native.
-    pub async fn cut(&self, client: u32) -> Result<(), FleetError> {
-        self.change_link(client, LinkChange::Cut).await
-    }
-
-    /// Heals a link that was cut.
-    ///
-    /// # Errors
-    /// As of [`Fleet::cut`].
-    pub async fn heal(&self, client: u32) -> Result<(), FleetError> {
-        self.change_link(client, LinkChange::Heal).await
-    }
-
-    /// Gives an emulated device another link, for the frames to come.
-    ///
-    /// # Errors
-    /// [`FleetError::Link`] if the network cannot impair links, the device is native, or there can be
-    /// no such link.
-    pub async fn set_link(&self, client: u32, link: Link) -> Result<(), FleetError> {
-        self.change_link(client, LinkChange::Set(Box::new(link)))
-            .await
-    }
-
     /// Counts of a device's link so far; `None` where no switch counts.
     pub fn link_stats(&self, client: u32) -> Option<ClientStats> {
         self.shared.fabric.switch()?.client_stats(client)
@@ -497,45 +431,6 @@ impl Fleet {
     /// Counts of the switch so far; `None` where there is none.
     pub fn switch_stats(&self) -> Option<SwitchStats> {
         self.shared.fabric.switch().map(SwitchHandle::stats)
-    }
-
-    async fn change_link(&self, client: u32, change: LinkChange) -> Result<(), FleetError> {
-        if self.pool_of(client)?.is_some() {
-            let problem = NO_LINK.to_owned();
-            return Err(FleetError::Link { client, problem });
-        }
-        let device = self.devices.get(&client);
-        let changed = match (device.ok_or(FleetError::Unknown(client))?, &change) {
-            (
-                Handle {
-                    is_native: true, ..
-                },
-                _,
-            ) => Err(NO_LINK.into()),
-            (_, LinkChange::Set(link)) => link.check(),
-            _ => Ok(()),
-        };
-        let changed = match changed {
-            Ok(()) => self.shared.fabric.change_link(client, change).await,
-            refused => refused,
-        };
-        changed.map_err(|problem| FleetError::Link { client, problem })
-    }
-
-    /// Types a line into an emulated device's shell while its client runs; returns when it was read.
-    ///
-    /// # Errors
-    /// [`FleetError::Shell`] if the device is native, does not run, or its shell does not take it.
-    pub async fn type_line(&self, client: u32, line: &str) -> Result<(), FleetError> {
-        if self.pool_of(client)?.is_some() {
-            let problem = NO_SHELL.to_owned();
-            return Err(FleetError::Shell { client, problem });
-        }
-        let (done, typed) = oneshot::channel();
-        self.command(client, Command::Type(line.to_owned(), done))
-            .await?;
-        let typed = typed.await.map_err(|_| FleetError::State(client))?;
-        typed.map_err(|problem| FleetError::Shell { client, problem })
     }
 
     /// Usage of its host by an emulated device now; `None` if it does not run or is native.
@@ -667,142 +562,9 @@ async fn start_fabric(
     })
 }
 
-/// Starts the pool of native devices that exchange in process.
-fn start_pool(
-    config: FleetConfig,
-    logs: Dir,
-    started: Instant,
-    shared: &FleetShared,
-) -> Result<Pool, FleetError> {
-    let pooled = |spec: &DeviceSpec| matches!(spec.body, DeviceBody::Pooled);
-    let all = config.devices.iter().all(pooled);
-    let lines = config.lines.filter(|_| all).ok_or_else(|| {
-        FleetError::Config("an exchange in process is for a pool, and wants its lines".into())
-    })?;
-    let goes_on = config.resumed.is_some();
-    let folder = LogFolder {
-        dir: logs,
-        started,
-        resumed: config.resumed,
-    };
-    let storage = match &config.storage {
-        Some(StorageConfig { dir, octets }) => {
-            let made = Dir::make(dir).map_err(|e| system(dir.display(), e.into()))?;
-            Some((Arc::new(made), *octets))
-        }
-        None => None,
-    };
-    let storage = |client| {
-        let (dir, octets) = storage.as_ref()?;
-        Some(RestingStorage::new(
-            Arc::clone(dir),
-            client,
-            *octets,
-            goes_on,
-        ))
-    };
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let pool = Pool::start(
-        config.devices,
-        (lines, config.examples),
-        config.threads.unwrap_or(processors),
-        Arc::new(folder),
-        storage,
-        shared.events.clone(),
-    );
-    pool.map_err(|e| system("the workers of native devices", e))
-}
-
 pub(crate) fn subnet_for(devices: usize) -> Result<Subnet, FleetError> {
     let none = || FleetError::Config(format!("there are no addresses for {devices} devices"));
     Subnet::for_devices(devices).ok_or_else(none)
-}
-
-/// Tells if the devices are machines behind the radio of a gateway, which is one more.
-fn has_emulated_mesh(config: &FleetConfig) -> bool {
-    config.mesh.is_some() && checks::boards(&config.devices).next().is_some()
-}
-
-/// Places of the emulated devices in the network; of a mesh, that of its gateway.
-fn outlets(config: &FleetConfig) -> Vec<Outlet> {
-    let devices = &config.devices;
-    if has_emulated_mesh(config) {
-        let clients = devices.iter().map(|spec| spec.client + 1);
-        return vec![Outlet {
-            index: 0,
-            client: clients.max().unwrap_or(0),
-            link: Link::default(),
-            max_kbit_per_s: None,
-        }];
-    }
-    let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
-        DeviceBody::Native | DeviceBody::Pooled => None,
-        DeviceBody::Emulated(board) => Some(Outlet {
-            index,
-            client: spec.client,
-            link: spec.link,
-            max_kbit_per_s: board.nic.max_kbit_per_s,
-        }),
-    };
-    devices.iter().enumerate().filter_map(outlet).collect()
-}
-
-/// Begins the captures that are asked for, and returns their clients.
-fn start_captures(fabric: &dyn Fabric, config: &FleetConfig) -> Result<Vec<u32>, FleetError> {
-    let Some(PcapConfig { dir, clients }) = &config.pcap else {
-        return Ok(Vec::new());
-    };
-    let emulated: Vec<u32> = outlets(config).iter().map(|outlet| outlet.client).collect();
-    let captured = clients.clone().unwrap_or_else(|| emulated.clone());
-    for &client in &captured {
-        if !emulated.contains(&client) {
-            return Err(FleetError::Config(format!(
-                "there is no emulated device {client} to capture"
-            )));
-        }
-        capture(fabric, client, dir)
-            .map_err(|problem| FleetError::Config(format!("cannot capture: {problem}")))?;
-    }
-    Ok(captured)
-}
-
-/// Begins `<client>.pcapng` in `folder`.
-fn capture(fabric: &dyn Fabric, client: u32, folder: &Path) -> Result<(), String> {
-    let switch = fabric.switch().ok_or(NO_CAPTURES)?;
-    Dir::make(folder).map_err(|error| error.to_string())?;
-    let path = folder.join(format!("{client}.pcapng"));
-    switch
-        .capture(client, &path)
-        .map_err(|error| error.to_string())
-}
-
-fn open_log(
-    folder: &Dir,
-    client: u32,
-    started: Instant,
-    resumed: Option<&Resumption>,
-) -> Result<DeviceLog, FleetError> {
-    let name = log_name(client);
-    let open = || {
-        let file = folder.append(&name)?;
-        match resumed {
-            Some(Resumption { elapsed, mark }) => DeviceLog::resume(file, started, *elapsed, mark),
-            None => DeviceLog::create(file, started),
-        }
-    };
-    open().map_err(|e| system(folder.path().join(&name).display(), e))
-}
-
-/// Opens the storage of a device.
-fn open_storage(
-    config: &StorageConfig,
-    client: u32,
-    goes_on: bool,
-) -> Result<FileStorage, FleetError> {
-    let folder = Dir::make(&config.dir).map_err(std::io::Error::from);
-    let opened =
-        folder.and_then(|folder| FileStorage::open(&folder, client, config.octets, goes_on));
-    opened.map_err(|e| system(config.dir.join(image_name(client)).display(), e))
 }
 
 pub(crate) fn system(what: impl fmt::Display, source: std::io::Error) -> FleetError {
