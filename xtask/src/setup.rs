@@ -127,6 +127,20 @@ pub fn slurm() -> Result<()> {
     }
 }
 
+/// The debugger that knows all instruction sets, and Debian's package of it.
+pub const GDB: &str = "gdb-multiarch";
+
+/// Checks that the debugger of the test of `zfl gdb` is there, installs it if not.
+///
+/// # Errors
+/// As [`all`].
+pub fn gdb() -> Result<()> {
+    match in_path(GDB) {
+        true => Ok(()),
+        false => install(&[GDB]),
+    }
+}
+
 /// Finds a program in the folders of `PATH`, without starting it: a browser would open.
 pub fn in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
