@@ -13,6 +13,7 @@ use fl_nn::Model;
 use zfl_files::{Dir, read_line};
 
 use crate::seal::TABLES;
+use crate::write::heads;
 use crate::{
     Checkpoint, ClientRecord, CompleteRound, EVENTS, EvaluationRecord, Event, MAX_LINE, MAX_TABLE,
     Record, RoundRecord, RunDir, RunSummary,
@@ -63,6 +64,7 @@ impl RunDir {
         let (params, round) = Self::read_model(path, model)?;
         let [rounds, clients, _] = TABLES;
         let dir = Dir::open(path)?;
+        same_columns(&dir, &complete)?;
         let table: Vec<RoundRecord> = parse(&dir, rounds, &complete)?;
         let agree = complete.round == round && table.last().is_some_and(|of| of.round == round);
         ensure!(
@@ -129,6 +131,25 @@ impl CompleteRound {
 fn cut(dir: &Dir, name: &str, bytes: u64) -> Result<()> {
     let mut whole = dir.open_file(name, u64::MAX)?.take(bytes);
     dir.replace(name, |kept| io::copy(&mut whole, kept).map(|_| ()))?;
+    Ok(())
+}
+
+/// Refuses tables of another version of zfl: its rows and those to come would not have the same columns.
+fn same_columns(dir: &Dir, complete: &CompleteRound) -> Result<()> {
+    for (name, head) in heads() {
+        if !complete.files.contains_key(name) {
+            continue;
+        }
+        let file = dir.open_file(name, u64::MAX)?;
+        let mut rows = csv::Reader::from_reader(BufReader::new(file.take(MAX_LINE as u64)));
+        let path = dir.path().join(name);
+        ensure!(
+            rows.headers()?.iter().eq(head),
+            "{} has other columns than this zfl writes: go on with the zfl that began the run, or begin it anew: zfl run {}",
+            path.display(),
+            dir.path().join("config.toml").display()
+        );
+    }
     Ok(())
 }
 

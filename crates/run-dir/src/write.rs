@@ -34,6 +34,17 @@ const MAX_ABOUT_MODEL: u64 = 1 << 20;
 
 const TRAFFIC_HEAD: [&str; 4] = ["round", "client", "bytes_up", "bytes_down"];
 
+/// The tables that grow, with the names of their columns.
+pub(crate) fn heads() -> [(&'static str, Vec<&'static str>); 4] {
+    let [rounds, clients, traffic] = TABLES;
+    [
+        (rounds, RoundRecord::HEAD.to_vec()),
+        (clients, ClientRow::head().collect()),
+        (traffic, TRAFFIC_HEAD.to_vec()),
+        (EvaluationRecord::FILE, EvaluationRecord::HEAD.to_vec()),
+    ]
+}
+
 /// A row of `traffic.csv`: HTTP bytes of one client from the end of one round to that of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {

@@ -7,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zfl_run_dir::{
-    ClientRecord, Event, PARTITION, RoundEnd, RoundRecord, RunClock, RunDir, StatePart,
+    ClientRecord, CompleteRound, Event, PARTITION, RoundEnd, RoundRecord, RunClock, RunDir, Seal,
+    StatePart,
 };
 
 fn model() -> Model {
@@ -243,6 +244,30 @@ fn a_run_goes_on_from_what_was_written_or_says_what_is_damaged() {
     }
     // What came after the last complete round is done again, and may be anything.
     assert!(refused > 200 && resumable > 8, "{refused}, {resumable}");
+}
+
+#[test]
+fn a_run_of_a_zfl_with_other_columns_is_refused() {
+    let tables = ["rounds.csv", "clients.csv", "traffic.csv"];
+    for name in tables {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path()).unwrap();
+        drop(run.events().unwrap());
+        let table = dir.path().join(name);
+        let head = fs::read_to_string(&table).unwrap();
+        fs::write(&table, head.replacen("round,", "round,gone,", 1)).unwrap();
+        let file = |name: &str| (name.to_owned(), fs::read(dir.path().join(name)).unwrap());
+        let files = tables.into_iter().chain(["events.jsonl"]).map(file);
+        let begun = CompleteRound {
+            files: files.map(|(name, bytes)| (name, Seal::of(&bytes))).collect(),
+            ..CompleteRound::default()
+        };
+        let mut run = RunDir::resume(dir.path(), &begun).unwrap();
+        complete(&mut run, 0, &params());
+        let error = RunDir::broken_off(dir.path(), &model()).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains(&format!("{name} has other columns")), "{error}");
+    }
 }
 
 #[test]
