@@ -98,6 +98,8 @@ pub fn build_benchmarks(board: &str) -> Result<()> {
         .map_or_else(String::new, |firmware| firmware.target);
     let mut cargo = bare_cargo(&target, Some(&board.name))?;
     cargo.args(["--no-default-features", "--features", "bench", "--bins"]);
+    // As what trains in the firmware, whose crates say it in its Cargo.toml.
+    cargo.args(["--config", "profile.release.package.zfl-bare.opt-level=3"]);
     process::run(&mut cargo).context("the benchmarks do not build")
 }
 
