@@ -32,7 +32,9 @@ pub enum TwinError {
         mistake: Box<Mistake>,
     },
     /// It says less of its error than was found.
-    #[error("profiles/{profile}.toml says {said} of its error in {what}, but {found:.3} was found: write that there")]
+    #[error(
+        "profiles/{profile}.toml says {said} of its error in {what}, but {found:.3} was found: write that there"
+    )]
     Better {
         /// The profile.
         profile: String,
