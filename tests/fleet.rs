@@ -24,17 +24,11 @@ fn model(body: &[&str], arguments: &[&str]) -> String {
 #[test]
 fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gives_one_air() {
     let folder = folder();
-    let experiment = |body: &str| {
-        let path = folder.path().join(format!("{body}.toml"));
-        let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
-        let text = text.replace("count = 12", "count = 2");
-        fs::write(&path, text.replace("\"native\"", &format!("{body:?}"))).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let run = |body| {
-        let path = experiment(body);
-        Run::succeeds(&[&path, "--rounds", "1", "--examples", "20", "--seed", "3"])
-    };
+    let path = folder.path().join("two.toml");
+    let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
+    fs::write(&path, text.replace("count = 12", "count = 2")).unwrap();
+    let small = [path.to_str().unwrap(), "--rounds", "1", "--examples", "20"];
+    let run = |body| Run::succeeds(&[&small[..], &["--seed", "3", "--body", body]].concat());
     let (native, bare, again) = (run("native"), run("bare"), run("bare"));
     assert_eq!(bare.model(), native.model());
     let air = |run: &Run| {
