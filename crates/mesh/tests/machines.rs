@@ -81,5 +81,9 @@ fn a_machine_that_says_what_no_node_says_is_named() {
     plug(&mesh, 0, idle_gateway);
     plug(&mesh, 1, |_| vec![7]);
     let (node, why) = told.recv_timeout(LIMIT).unwrap();
-    assert_eq!((node, why.contains("what no node says")), (1, true), "{why}");
+    assert_eq!(
+        (node, why.contains("what no node says")),
+        (1, true),
+        "{why}"
+    );
 }
