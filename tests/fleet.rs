@@ -411,6 +411,14 @@ fn all_of_the_arithmetic_agrees() {
             "--activation",
             "relu",
         ],
+        [
+            "--arithmetic",
+            "integer",
+            "--hidden",
+            "20,12",
+            "--activation",
+            "sigmoid",
+        ],
     ] {
         let sizes = [
             "--clients",

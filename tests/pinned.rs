@@ -21,6 +21,26 @@ fn the_default_run() {
     );
 }
 
+/// Small, since the default run in integers has no vectors.
+#[test]
+fn three_devices_in_integers() {
+    check(
+        &[
+            "--body",
+            "native",
+            "--arithmetic",
+            "integer",
+            "--clients",
+            "3",
+            "--rounds",
+            "3",
+            "--examples",
+            "200",
+        ],
+        "304489e21b864e0b7878280473f59b6ee7890a4c88540f7bb2e486c2bcad8b0a",
+    );
+}
+
 #[test]
 fn mixed() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/mixed.toml");

@@ -238,6 +238,34 @@ fn privacy_that_would_not_hold_is_refused() {
 }
 
 #[test]
+fn integer_arithmetic_is_refused_for_all_but_plain_sgd() {
+    for asked in [
+        "--optimizer adam",
+        "--optimizer momentum",
+        "--optimizer-arg weight_decay=0.1",
+        "--optimizer-arg clip_norm=1",
+        "--strategy fedprox",
+        "--strategy scaffold",
+        "--strategy feddyn",
+        "--strategy ditto",
+        "--strategy fedrep",
+        "--strategy distillation",
+    ] {
+        let asked = format!("--arithmetic integer {asked}");
+        is_refused(&asked, "arithmetic integer trains by plain SGD");
+    }
+    for strategy in [
+        "fedprox --strategy-arg proximal_mu=0",
+        "fedavgm",
+        "fednova",
+        "median",
+    ] {
+        let run = run(&format!("--arithmetic integer --strategy {strategy}"));
+        assert_eq!(run.said.status, Some(0), "{strategy}: {:?}", run.said);
+    }
+}
+
+#[test]
 fn an_optimizer_is_refused_where_the_algorithm_counts_the_steps_of_sgd() {
     is_refused(
         "--strategy scaffold --optimizer adam",

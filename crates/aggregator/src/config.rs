@@ -369,6 +369,7 @@ impl Config {
         match self.arithmetic {
             Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
             Arithmetic::Float => fl_nn::Arithmetic::Float,
+            Arithmetic::Integer => fl_nn::Arithmetic::Integer,
         }
     }
 

@@ -86,8 +86,9 @@ choices! {
         Sigmoid "sigmoid" "1 / (1 + exp(-x))",
     }
     Arithmetic {
-        Fixed "fixed" "Integers",
+        Fixed "fixed" "Integers in the first layer, single precision in all others",
         Float "float" "Single-precision floating point",
+        Integer "integer" "Fixed point in all layers, for cores without an FPU; plain SGD only",
     }
     Weighting {
         NumExamples "num-examples" "By the number of examples that a device trained on",

@@ -4,9 +4,10 @@ use crate::keys::spread::Spread;
 use crate::refusal::{Refusal, require};
 use crate::rule::{Hiding, Optimizing, Scheduling, Strategy};
 use crate::settings::Settings;
-use fl_algo::ServerRule;
+use fl_algo::{Choice, ServerRule};
 use fl_data::Splits;
 use fl_nn::{Activation, MAX_WIDTH, Model, Shape};
+use fl_proto::Arithmetic;
 use zfl_aggregator::{LocalOptimizer, Mechanism, PartialWork, Weighting};
 
 /// Weights of the updates; under central privacy all weigh the same.
@@ -60,6 +61,35 @@ pub(crate) fn fits_optimizer(
             "strategy {} reckons with the steps of SGD, and those of optimizer {optimizer} are others: take {wanted}, \
              without weight_decay and clip_norm, or another --strategy",
             strategy.algorithm.name
+        )
+    })
+}
+
+/// Refuses integer arithmetic for what is not plain SGD on the device.
+pub(crate) fn fits_arithmetic(
+    arithmetic: Arithmetic,
+    strategy: &Strategy,
+    optimizer: &Optimizing,
+) -> Result<(), Refusal> {
+    if arithmetic != Arithmetic::Integer {
+        return Ok(());
+    }
+    require(optimizer.local() == LocalOptimizer::default(), || {
+        format!(
+            "arithmetic integer trains by plain SGD, and optimizer {optimizer} is not: take --optimizer sgd without \
+             weight_decay and clip_norm, or --arithmetic fixed"
+        )
+    })?;
+    let Choice {
+        algorithm,
+        device_params,
+        ..
+    } = &strategy.0;
+    require(algorithm.device.client.is_plain(device_params), || {
+        format!(
+            "arithmetic integer trains by plain SGD, and strategy {} changes the gradient on the device: take a strategy \
+             that does not, such as fedavg, or --arithmetic fixed",
+            algorithm.name
         )
     })
 }

@@ -140,7 +140,7 @@ pub struct Experiment {
     pub stragglers: f64,
     /// Leaves their updates out.
     pub drop_stragglers: bool,
-    /// Arithmetic of the first layer on the devices.
+    /// Arithmetic of the training.
     #[serde(serialize_with = "choice::write")]
     pub arithmetic: Arithmetic,
     /// Encoding of the model on its way to a device.
@@ -401,6 +401,7 @@ impl Experiment {
         edges::check(settings, clients, (&strategy, &*rule))?;
         let optimizer = Optimizing::resolve(settings.optimizer.as_ref())?;
         derived::fits_optimizer(&strategy, &*rule, &optimizer)?;
+        derived::fits_arithmetic(settings.arithmetic(), &strategy, &optimizer)?;
         let privacy = privacy::resolve(settings, (&strategy, &*rule), &sizes, clients_per_round)?;
         let usual = Spread::All(optimizer.learning_rate());
         let learning_rate = settings.training.learning_rate.unwrap_or(usual);

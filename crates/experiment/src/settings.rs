@@ -86,7 +86,7 @@ keys! {
         hidden: Units = vec![16], RunAndServer "hidden" "Training";
         /// Activation of the hidden layers
         activation: Named<Activation> = Activation::Relu, RunAndServer "activation" "Training";
-        /// Arithmetic of the first layer: fixed point is several times faster on emulated devices
+        /// Arithmetic of the training: fixed point is several times faster on emulated devices, in the first layer or in all
         arithmetic: Named<Arithmetic> = Arithmetic::Fixed, RunAndServer "arithmetic" "Training";
         /// Source of every random number; the same seed gives the same model, bit by bit
         seed: Seed64 = 1, RunAndServer "seed" "Training";

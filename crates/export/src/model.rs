@@ -16,7 +16,7 @@ pub struct About {
     pub layers: Vec<usize>,
     /// Function of the hidden units: `relu` or `sigmoid`.
     pub activation: String,
-    /// Arithmetic of the first layer with which it was trained: `fixed` or `float`.
+    /// Arithmetic with which it was trained: `fixed`, `float` or `integer`.
     pub arithmetic: String,
     /// Round after which it was so.
     pub round: u32,
@@ -154,7 +154,7 @@ impl About {
         Ok(Model::new(shape, activation))
     }
 
-    /// Arithmetic of the first layer.
+    /// Arithmetic of the training.
     ///
     /// # Errors
     /// If it is none that zfl knows.
@@ -162,6 +162,7 @@ impl About {
         match self.arithmetic.as_str() {
             "fixed" => Ok(Arithmetic::Fixed),
             "float" => Ok(Arithmetic::Float),
+            "integer" => Ok(Arithmetic::Integer),
             other => bail!("there is no arithmetic `{}`", other.escape_debug()),
         }
     }

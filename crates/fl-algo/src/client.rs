@@ -122,6 +122,16 @@ pub trait ClientRule: Sync {
         PassPlan::new(pass, local_epochs)
     }
 
+    /// Tells if every pass moves all parameters by the mean gradient as it is, as FedAvg's does: what integer arithmetic
+    /// asks for.
+    fn is_plain(&self, params: &Params) -> bool {
+        let PassPlan {
+            trains, clip_norm, ..
+        } = self.plan(params, 0, 1);
+        let moves_all = trains == Trains::All && clip_norm.is_none();
+        moves_all && !self.watches_outputs() && !self.corrects(params, &Vectors::default())
+    }
+
     /// Prepares a pass. Vectors that came down are in place, `weights` is the model to train.
     fn begin(
         &self,

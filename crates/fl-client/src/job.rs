@@ -131,6 +131,7 @@ fn config(session: &Session, start: &Start) -> TrainConfig {
         arithmetic: match start.arithmetic {
             fl_proto::Arithmetic::Fixed => fl_nn::Arithmetic::Fixed,
             fl_proto::Arithmetic::Float => fl_nn::Arithmetic::Float,
+            fl_proto::Arithmetic::Integer => fl_nn::Arithmetic::Integer,
         },
         optimizer: match own.name {
             OptimizerName::Sgd => Optimizer::Sgd,

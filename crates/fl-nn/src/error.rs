@@ -72,6 +72,8 @@ pub enum TrainError {
     WeightDecay,
     /// The largest norm of a gradient is not a positive number.
     ClipNorm,
+    /// Integer arithmetic is asked for more than plain SGD.
+    NotPlain,
     /// `params` has another length than the shape asks for.
     Params(SizeError),
     /// `inputs` is not `num_examples` times the input size.
@@ -166,6 +168,9 @@ impl fmt::Display for TrainError {
             Self::Epsilon => f.write_str("epsilon must be positive and finite"),
             Self::WeightDecay => f.write_str("the weight decay must be finite and not negative"),
             Self::ClipNorm => f.write_str("the norm to clip to must be positive"),
+            Self::NotPlain => f.write_str(
+                "integer arithmetic trains by plain SGD: without momentum, decay, clipping or a correction",
+            ),
             Self::Params(size) => write!(f, "parameters: {size}"),
             Self::Inputs(size) => write!(f, "inputs: {size}"),
             Self::Labels(size) => write!(f, "labels: {size}"),

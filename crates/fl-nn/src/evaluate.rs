@@ -57,6 +57,7 @@ impl Evaluator {
     /// # Errors
     /// As [`Model::evaluation_plan`].
     pub fn new(model: &Model, arithmetic: Arithmetic) -> Result<Self, PlanError> {
+        let arithmetic = arithmetic.of_evaluation();
         Ok(Self {
             model: *model,
             arithmetic,

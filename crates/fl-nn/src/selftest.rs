@@ -1,7 +1,7 @@
 //! Self-test of a target: small trainings with known outcomes, which show that its numbers are the
 //! host's to the bit.
 //!
-//! Every instruction set has to pass it. The cases cover both arithmetics, both activations, every
+//! Every instruction set has to pass it. The cases cover every arithmetic, both activations, every
 //! optimizer, and the path of corrections, decay and clipping. The sizes are chosen to be awkward: no
 //! layer fills its vectors, batches are odd, the last one is short.
 
@@ -105,11 +105,19 @@ const fn corrected(case: Case) -> Case {
 }
 
 use Activation::{Relu, Sigmoid};
-use Arithmetic::{Fixed, Float};
+use Arithmetic::{Fixed, Float, Integer};
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 12] = [
     case("fixed relu", Fixed, Relu, SGD, 0x2dd6_5c6f_6e93_2110),
     case("fixed sigmoid", Fixed, Sigmoid, SGD, 0x8df7_197f_ce6d_167f),
+    case("integer relu", Integer, Relu, SGD, 0xbdc9_ae4a_27f1_0c90),
+    case(
+        "integer sigmoid",
+        Integer,
+        Sigmoid,
+        SGD,
+        0x418c_9981_36ac_2853,
+    ),
     case("float relu", Float, Relu, SGD, 0xbd93_ec5f_8a11_707b),
     case("float sigmoid", Float, Sigmoid, SGD, 0x4f6c_f60d_de23_c470),
     case(
@@ -312,7 +320,7 @@ mod tests {
             order: &mut [0; ORDER],
             octets: &mut [0; OCTETS],
         };
-        for case in CASES.into_iter().skip(4) {
+        for case in CASES.into_iter().skip(6) {
             let plain = Case {
                 config: TrainConfig {
                     weight_decay: 0.0,

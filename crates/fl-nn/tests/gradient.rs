@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    ACTIVATIONS, ARITHMETICS, Examples, Pull, config, model, oracle_mean_loss, random_params,
+    ACTIVATIONS, ALL, ARITHMETICS, Examples, Pull, config, model, oracle_mean_loss, random_params,
     train, train_with,
 };
 use fl_nn::{Activation, Arithmetic, Correction, TrainConfig};
@@ -53,7 +53,7 @@ fn every_gradient_is_the_slope_of_the_loss() {
             let slopes = finite_differences(&params, |params| {
                 oracle_mean_loss(&model, params, &examples)
             });
-            for arithmetic in ARITHMETICS {
+            for arithmetic in ALL {
                 let found = gradient(sizes, activation, arithmetic, &params, &examples);
                 for (index, (found, slope)) in found.iter().zip(&slopes).enumerate() {
                     // Parameters below 1 are known to 6e-8 before and after, and the integers of the

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    ACTIVATIONS, ARITHMETICS, Buffers, Examples, bits, config, model, oracle_logits,
+    ACTIVATIONS, ALL, ARITHMETICS, Buffers, Examples, bits, config, model, oracle_logits,
     oracle_mean_loss, random_params, train,
 };
 use fl_nn::{
@@ -33,7 +33,7 @@ fn evaluate_in(
 
 #[test]
 fn the_cut_of_the_work_changes_no_bit() {
-    for arithmetic in ARITHMETICS {
+    for arithmetic in ALL {
         for sizes in [&[50, 5][..], &[51, 20, 5], &[52, 6, 7, 5]] {
             let model = model(sizes, Activation::Relu);
             let examples = Examples::new(&model, 103, 1);
@@ -113,11 +113,12 @@ fn progress_runs_from_nothing_to_all() {
 }
 
 #[test]
-fn both_arithmetics_go_the_same_way() {
+fn all_arithmetics_go_the_same_way() {
     for activation in ACTIVATIONS {
         let model = model(&[100, 16, 10], activation);
         let examples = Examples::new(&model, 200, 3);
-        let [fixed, float] = ARITHMETICS.map(|arithmetic| {
+        let mut losses = Vec::new();
+        let [fixed, float, integer] = ALL.map(|arithmetic| {
             let config = TrainConfig {
                 local_epochs: 5,
                 batch_size: 50,
@@ -125,19 +126,23 @@ fn both_arithmetics_go_the_same_way() {
             };
             let mut params = vec![0.0; model.shape().num_params()];
             model.init_params(Init::He, 4, &mut params).unwrap();
-            train(&model, config, &mut params, &examples, 64).unwrap();
+            let loss = train(&model, config, &mut params, &examples, 64).unwrap();
+            losses.push(loss);
             params
         });
-        let largest = fixed
-            .iter()
-            .zip(&float)
-            .fold(0.0_f32, |max, (a, b)| max.max((a - b).abs()));
-        assert!(largest < 1e-3, "{activation:?}: {largest}");
-        assert_ne!(
-            bits(&fixed),
-            bits(&float),
-            "the two must not be one and the same code"
-        );
+        for (name, other) in [("fixed", &fixed), ("integer", &integer)] {
+            let pairs = other.iter().zip(&float);
+            let largest = pairs.fold(0.0_f32, |max, (a, b)| max.max((a - b).abs()));
+            assert!(largest < 1e-3, "{activation:?} {name}: {largest}");
+            assert_ne!(
+                bits(other),
+                bits(&float),
+                "the two must not be one and the same code"
+            );
+        }
+        assert_ne!(bits(&fixed), bits(&integer));
+        let is_near = |loss: &f32| (loss - losses[1]).abs() < 1e-3;
+        assert!(losses.iter().all(is_near), "{activation:?}: {losses:?}");
     }
 }
 
@@ -205,7 +210,7 @@ fn an_evaluation_goes_by_the_arithmetic_that_was_asked_for() {
             labels: vec![0],
         };
         let first = place < 100 * 20 + 20;
-        for arithmetic in ARITHMETICS {
+        for arithmetic in ALL {
             let found = evaluate_in(&model, &params, &blank, arithmetic);
             assert!(found.is_err() || !first, "{arithmetic:?} {place}");
         }
@@ -524,7 +529,7 @@ fn numbers_that_are_not_finite_end_the_training_wherever_they_stand() {
         labels: vec![1; 9],
     };
     let good = random_params(&model, 1, 0.5);
-    for arithmetic in ARITHMETICS {
+    for arithmetic in ALL {
         for place in 0..good.len() {
             for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut params = good.clone();
@@ -550,7 +555,7 @@ fn extreme_numbers_give_a_finite_model_or_an_error() {
         };
         for limit in [0.0, 1e-45, 1e-38, 1e-20, 1.0, 1e4, 1e19, 1e30, f32::MAX] {
             for learning_rate in [f32::MIN_POSITIVE, 1.0, 1e10, f32::MAX] {
-                for arithmetic in ARITHMETICS {
+                for arithmetic in ALL {
                     let config = TrainConfig {
                         learning_rate,
                         local_epochs: 3,

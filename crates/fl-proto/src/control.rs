@@ -83,15 +83,17 @@ pub enum Activation {
     Sigmoid,
 }
 
-/// Arithmetic of the first layer on the device.
+/// Arithmetic of the training on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
-    /// Exact integer sums over non-zero inputs.
+    /// Exact integer sums over non-zero inputs in the first layer, single precision in all others.
     #[default]
     Fixed,
     /// Single-precision floating point.
     Float,
+    /// Fixed point in all layers.
+    Integer,
 }
 
 /// The control message of `POST /start`: train one round on the model that comes with it.
@@ -109,7 +111,7 @@ pub struct Start {
     /// Step size of SGD; finite, and the same bits on both sides.
     #[serde(deserialize_with = "checks::finite")]
     pub learning_rate: f32,
-    /// Arithmetic of the first layer; `fixed` if absent.
+    /// Arithmetic of the training; `fixed` if absent.
     #[serde(default)]
     pub arithmetic: Arithmetic,
     /// Client half of the algorithm; `fedavg` if absent.

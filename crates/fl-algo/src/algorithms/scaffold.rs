@@ -75,6 +75,11 @@ impl ClientRule for Variates {
         vectors.get(CLIENT_VARIATE).iter().any(|d| *d != 0.0)
     }
 
+    /// The differences come with the rounds.
+    fn is_plain(&self, _: &Params) -> bool {
+        false
+    }
+
     fn correct(
         &self,
         _: &Params,

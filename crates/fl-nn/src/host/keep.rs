@@ -88,6 +88,9 @@ impl Host {
         num_examples: usize,
         batch: usize,
     ) -> Option<Self> {
+        if arithmetic == Arithmetic::Integer {
+            return None;
+        }
         let mut host = Self::new(model, arithmetic)?;
         let octets = model.shape().num_inputs() * num_examples;
         host.keeps = arithmetic == Arithmetic::Fixed && epochs > 1 && octets <= KEPT_OCTETS;
@@ -102,7 +105,7 @@ impl Host {
                 let Laid { weights, width, .. } = &self.layers[0];
                 self.quantise(&params[weights.clone()], *width, 1.0 / 255.0, false)
             }
-            Arithmetic::Float => Ok(()),
+            Arithmetic::Float | Arithmetic::Integer => Ok(()),
         }
     }
 

@@ -1,10 +1,11 @@
 //! Arithmetic kernels: plain functions over slices that know no layers.
 //!
 //! [`fixed`] and [`float`] are two forms of the layer that octets enter; [`matrix`] serves the layers
-//! behind it.
+//! behind it. [`integer`] has all of a training without a float.
 
 pub(crate) mod fixed;
 pub(crate) mod float;
+pub(crate) mod integer;
 pub(crate) mod matrix;
 mod product;
 pub(crate) mod quantise;

@@ -60,52 +60,102 @@ mod scalar {
     /// As that in vectors.
     #[inline(never)]
     pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
-        let tile: &[[i16; 2 * LANES]] = cast_slice(tile);
-        let mut all = [0; LANES];
-        for (begin, all) in (0..).step_by(2 * COLUMNS).zip(all.chunks_mut(COLUMNS)) {
-            all.copy_from_slice(&columns(tile, list, begin));
-        }
-        cast(all)
+        let tile: &[[[u32; COLUMNS]; LANES / COLUMNS]] = cast_slice(tile);
+        cast(array::from_fn::<_, { LANES / COLUMNS }, _>(|block| {
+            columns(tile, list, block)
+        }))
     }
 
-    /// Sums of the columns whose integers are from `begin` on.
+    /// Sums of a block of columns.
     #[inline(always)]
-    fn columns(tile: &[[i16; 2 * LANES]], list: &[i32], begin: usize) -> [i32; COLUMNS] {
+    fn columns(
+        tile: &[[[u32; COLUMNS]; LANES / COLUMNS]],
+        list: &[i32],
+        block: usize,
+    ) -> [i32; COLUMNS] {
         let mut sums = [0; COLUMNS];
         for &entry in list {
-            let pair = tile.get(sparse::index(entry));
-            let pair = pair.and_then(|pair| pair.get(begin..)?.first_chunk::<{ 2 * COLUMNS }>());
-            let Some(pair) = pair else { break };
-            let [x, y] = sparse::octets(entry).map(i32::from);
-            if x != 0 {
-                sums = array::from_fn(|i| sums[i] + x * i32::from(pair[2 * i]));
-            }
-            if y != 0 {
-                sums = array::from_fn(|i| sums[i] + y * i32::from(pair[2 * i + 1]));
-            }
+            let Some(pair) = tile.get(sparse::index(entry)) else {
+                break;
+            };
+            sums = add_pair(sums, &pair[block], entry);
         }
         sums
+    }
+
+    /// Adds two octets times their rows.
+    #[cfg(not(dsp))]
+    #[inline(always)]
+    fn add_pair(mut sums: [i32; COLUMNS], pair: &[u32; COLUMNS], entry: i32) -> [i32; COLUMNS] {
+        let [x, y] = sparse::octets(entry).map(i32::from);
+        if x != 0 {
+            sums = array::from_fn(|i| sums[i] + x * i32::from(pair[i] as i16));
+        }
+        if y != 0 {
+            sums = array::from_fn(|i| sums[i] + y * i32::from((pair[i] >> 16) as i16));
+        }
+        sums
+    }
+
+    /// Adds two octets times their rows, both at once.
+    #[cfg(dsp)]
+    #[inline(always)]
+    fn add_pair(sums: [i32; COLUMNS], pair: &[u32; COLUMNS], entry: i32) -> [i32; COLUMNS] {
+        let octets = sparse::decode(entry).1;
+        array::from_fn(|i| super::dsp::dual(pair[i], octets, sums[i]))
     }
 
     /// As that in vectors.
     #[inline(never)]
     pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
-        let rows: &mut [[i32; 2 * LANES]] = cast_slice_mut(sums.as_flattened_mut());
-        let deltas: [i32; LANES] = cast(deltas);
+        let rows: &mut [[[[i32; COLUMNS]; LANES / COLUMNS]; 2]] = cast_slice_mut(sums);
+        let deltas: [[i32; COLUMNS]; LANES / COLUMNS] = cast(deltas);
+        for (block, deltas) in deltas.iter().enumerate() {
+            add_block(rows, first, list, block, *deltas);
+        }
+    }
+
+    /// Products of a block of columns.
+    #[inline(always)]
+    fn add_block(
+        rows: &mut [[[[i32; COLUMNS]; LANES / COLUMNS]; 2]],
+        first: usize,
+        list: &[i32],
+        block: usize,
+        deltas: [i32; COLUMNS],
+    ) {
         for &entry in list {
             // The list is in the order of the pairs: it ends with the sums.
             let Some(rows) = rows.get_mut(sparse::index(entry).wrapping_sub(first)) else {
                 break;
             };
-            let (upper, lower) = rows.split_at_mut(LANES);
-            for (octet, row) in sparse::octets(entry).into_iter().zip([upper, lower]) {
+            for (octet, row) in sparse::octets(entry).into_iter().zip(rows) {
                 if octet != 0 {
                     let x = i32::from(octet);
-                    let products = row.iter_mut().zip(&deltas);
+                    let products = row[block].iter_mut().zip(&deltas);
                     products.for_each(|(sum, delta)| *sum += x * delta);
                 }
             }
         }
+    }
+}
+
+/// Instructions of the DSP extension, which Cortex-M4 and M7 have.
+#[cfg(dsp)]
+#[allow(unsafe_code, reason = "one instruction, from registers to a register")]
+mod dsp {
+    use core::arch::asm;
+
+    /// `sum` and the products of the lower and of the upper halves.
+    #[inline(always)]
+    pub fn dual(a: u32, b: i32, sum: i32) -> i32 {
+        let result;
+        // SAFETY: SMLAD reads and writes registers, and a flag that nobody reads; `cfg(dsp)` is for cores that have it.
+        unsafe {
+            asm!("smlad {}, {}, {}, {}", lateout(reg) result, in(reg) a, in(reg) b, in(reg) sum,
+                options(pure, nomem, nostack));
+        }
+        result
     }
 }
 

@@ -77,7 +77,7 @@ impl Compute for Dense {
         memory: &mut OctetBuffers<'_>,
     ) -> Result<(), TrainError> {
         match arithmetic {
-            Arithmetic::Fixed => {
+            Arithmetic::Fixed | Arithmetic::Integer => {
                 let weights = &params[..self.num_weights()];
                 quantise(weights, 1.0 / 255.0, memory.units, memory.pairs)
             }
@@ -99,7 +99,9 @@ impl Compute for Dense {
         } = memory;
         let list = examples.list(n, list);
         match arithmetic {
-            Arithmetic::Fixed => fixed::forward(pairs, units, bias, list, self.d_in, outputs),
+            Arithmetic::Fixed | Arithmetic::Integer => {
+                fixed::forward(pairs, units, bias, list, self.d_in, outputs);
+            }
             Arithmetic::Float => float::forward(weights, bias, list, outputs),
         }
     }
@@ -125,7 +127,7 @@ impl Compute for Dense {
 
     fn prepare_rows(&self, pass: &mut OctetPass<'_>) -> Result<(), TrainError> {
         match pass.arithmetic {
-            Arithmetic::Fixed => {
+            Arithmetic::Fixed | Arithmetic::Integer => {
                 let OctetBuffers { deltas, units, .. } = &mut pass.memory;
                 let deltas = &mut deltas[..pass.order.len() * self.d_out];
                 quantise_in_place(deltas, pass.rate / 255.0, units)
@@ -148,7 +150,7 @@ impl Compute for Dense {
         for (&n, deltas) in pass.order[positions].iter().zip(deltas) {
             let list = pass.examples.list(n, list);
             match pass.arithmetic {
-                Arithmetic::Fixed => {
+                Arithmetic::Fixed | Arithmetic::Integer => {
                     let at_once = sums_at_once(self.d_in);
                     fixed::add_gradient(pairs, at_once, first / 2, list, deltas);
                 }
@@ -163,7 +165,7 @@ impl Compute for Dense {
     fn update_row(&self, pass: &mut OctetPass<'_>, place: usize, weights: &mut [f32]) {
         let OctetBuffers { units, pairs, .. } = &mut pass.memory;
         match pass.arithmetic {
-            Arithmetic::Fixed => {
+            Arithmetic::Fixed | Arithmetic::Integer => {
                 fixed::subtract(pairs, sums_at_once(self.d_in), place, units, weights);
             }
             Arithmetic::Float => {

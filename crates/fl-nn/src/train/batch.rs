@@ -10,7 +10,9 @@ use core::mem;
 use core::ops::Range;
 
 use super::TrainConfig;
+use super::integer::Integer;
 use super::update::{Hook, Rule, Update};
+use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
 use crate::layer::OctetPass;
@@ -26,6 +28,8 @@ pub(crate) struct Batch<'a> {
     /// Examples of this batch.
     pub order: &'a [u32],
     pub buffers: WorkBuffers<'a>,
+    /// Formats and losses of a training in integers.
+    pub integer: Integer,
     /// The vector instructions of a host.
     #[cfg(feature = "host")]
     pub host: Option<Box<crate::host::Host>>,
@@ -35,6 +39,10 @@ impl<'a> Batch<'a> {
     /// Prepares the example pass.
     pub fn begin(&mut self, params: &[f32]) -> Result<(), TrainError> {
         self.buffers.gradients.fill(0.0);
+        if self.is_integer() {
+            self.begin_integers(params);
+            return Ok(());
+        }
         #[cfg(feature = "host")]
         if let Some(host) = &mut self.host {
             host.keep_inputs(&self.examples);
@@ -61,6 +69,9 @@ impl<'a> Batch<'a> {
             let done = host.run_examples(self, params, positions, loss_sum, hook);
             self.host = Some(host);
             return done;
+        }
+        if self.is_integer() {
+            return self.run_integers(params, positions);
         }
         for position in positions {
             let example = self.order[position];
@@ -187,11 +198,18 @@ impl<'a> Batch<'a> {
             self.host = Some(host);
             return begun;
         }
+        if self.is_integer() {
+            self.begin_integer_rows();
+            return Ok(());
+        }
         layer.prepare_rows(&mut self.split().0)
     }
 
     /// Applies the gradients of everything but the first layer's weights, by plain SGD.
     pub fn update_later(&mut self, params: &mut [f32]) {
+        if self.is_integer() {
+            return self.update_later_integers(params);
+        }
         let rate = self.rate();
         let later = &mut params[self.model.first().weights().end..];
         #[cfg(feature = "host")]
@@ -205,6 +223,9 @@ impl<'a> Batch<'a> {
 
     /// Applies the gradients of `rows` of the first layer, by plain SGD.
     pub fn update_rows(&mut self, params: &mut [f32], rows: Range<usize>) {
+        if self.is_integer() {
+            return self.update_integer_rows(params, rows);
+        }
         let layer = self.model.first().layer;
         let width = layer.num_outputs();
         let weights = &mut params[rows.start * width..rows.end * width];
@@ -286,6 +307,10 @@ impl<'a> Batch<'a> {
             scratch,
         };
         (pass, later)
+    }
+
+    fn is_integer(&self) -> bool {
+        self.config.arithmetic == Arithmetic::Integer
     }
 
     /// Factor of a summed gradient.

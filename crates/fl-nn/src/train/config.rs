@@ -17,7 +17,7 @@ pub struct TrainConfig {
     pub learning_rate: f32,
     /// Seed of the order of examples, already derived ([`fl_rng::derive_seed`]).
     pub seed: u64,
-    /// Arithmetic of the first layer.
+    /// Arithmetic of the layers.
     pub arithmetic: Arithmetic,
     /// Optimizer of this round.
     pub optimizer: Optimizer,
@@ -76,6 +76,9 @@ impl TrainConfig {
             .is_some_and(|norm| norm.is_nan() || norm <= 0.0)
         {
             return Err(TrainError::ClipNorm);
+        }
+        if self.arithmetic == Arithmetic::Integer && !self.is_plain() {
+            return Err(TrainError::NotPlain);
         }
         self.optimizer.check()
     }

@@ -2,11 +2,13 @@
 
 mod batch;
 mod config;
+mod integer;
 mod optimizer;
 mod update;
 
 use fl_rng::{Pcg32, Purpose};
 
+use crate::arithmetic::Arithmetic;
 use crate::error::{SizeError, TrainError};
 use crate::examples::Examples;
 use crate::inputs::Inputs;
@@ -15,6 +17,7 @@ use crate::model::Model;
 pub(crate) use batch::Batch;
 use batch::RowPlace;
 pub use config::TrainConfig;
+use integer::Integer;
 #[cfg(feature = "host")]
 pub(crate) use optimizer::AdamStep;
 pub use optimizer::Optimizer;
@@ -77,6 +80,7 @@ pub struct Trainer {
     steps_done: u32,
     carried: Carried,
     mean_loss: f32,
+    integer: Integer,
     /// Vector instructions, and what they keep from step to step.
     #[cfg(feature = "host")]
     host: Option<Box<crate::host::Host>>,
@@ -111,6 +115,7 @@ impl Trainer {
             steps_done: 0,
             carried: Carried::new(),
             mean_loss: 0.0,
+            integer: Integer::default(),
             #[cfg(feature = "host")]
             host: crate::host::Host::training(
                 model,
@@ -192,6 +197,9 @@ impl Trainer {
         SizeError::check(self.num_examples, labels.len()).map_err(TrainError::Labels)?;
         let examples = Examples::new(shape, inputs, labels)?;
         self.plan.check(workspace)?;
+        if self.is_integer() && correction.is_some() {
+            return Err(TrainError::NotPlain);
+        }
         // Lists are for the plain form.
         #[cfg(feature = "host")]
         if matches!(inputs, Inputs::Lists(_)) {
@@ -264,7 +272,7 @@ impl Trainer {
         hook: &mut Hook<'_>,
     ) -> Result<TrainPhase, TrainError> {
         if self.phase == TrainPhase::BeginEpoch {
-            self.begin_epoch(workspace);
+            self.begin_epoch(params, workspace)?;
             return Ok(TrainPhase::BeginBatch);
         }
         let (model, config, len) = (self.model, self.config, self.batch_len());
@@ -274,10 +282,12 @@ impl Trainer {
             examples,
             order: &workspace.order[self.batch_begin..][..len],
             buffers: self.layout.cut(workspace.floats, workspace.ints),
+            integer: self.integer,
             #[cfg(feature = "host")]
             host: self.host.take(),
         };
         let next = self.advance_batch(&mut batch, params, budget, hook);
+        self.integer = batch.integer;
         #[cfg(feature = "host")]
         {
             self.host = batch.host.take();
@@ -366,7 +376,15 @@ impl Trainer {
         })
     }
 
-    fn begin_epoch(&mut self, workspace: &mut Workspace<'_>) {
+    fn is_integer(&self) -> bool {
+        self.config.arithmetic == Arithmetic::Integer
+    }
+
+    fn begin_epoch(
+        &mut self,
+        params: &mut [f32],
+        workspace: &mut Workspace<'_>,
+    ) -> Result<(), TrainError> {
         let order = &mut workspace.order[..self.num_examples];
         if self.epoch == 1 {
             order
@@ -375,22 +393,34 @@ impl Trainer {
                 .for_each(|(slot, example)| *slot = example);
             let buffers = self.layout.cut(workspace.floats, workspace.ints);
             buffers.state.fill(0.0);
+            if self.is_integer() {
+                self.integer = Integer::begin(params)?;
+            }
         }
         self.rng.shuffle(order);
+        self.integer.begin_epoch();
         self.loss_sum = 0.0;
+        Ok(())
     }
 
-    fn end_batch(&mut self, params: &[f32]) -> Result<TrainPhase, TrainError> {
+    fn end_batch(&mut self, params: &mut [f32]) -> Result<TrainPhase, TrainError> {
         self.steps_done = self.steps_done.saturating_add(1);
         self.batch_begin += self.batch_len();
         if self.batch_begin < self.num_examples {
             return Ok(TrainPhase::BeginBatch);
         }
-        self.mean_loss = (self.loss_sum / self.num_examples as f64) as f32;
+        self.mean_loss = match self.is_integer() {
+            true => self.integer.mean_loss(self.num_examples),
+            false => (self.loss_sum / self.num_examples as f64) as f32,
+        };
         if self.epoch < self.config.local_epochs {
             self.epoch += 1;
             self.batch_begin = 0;
             return Ok(TrainPhase::BeginEpoch);
+        }
+        if self.is_integer() {
+            self.integer.end(params)?;
+            return Ok(TrainPhase::Done);
         }
         // Within the training a number that is not finite shows in a loss or in a quantisation, but no
         // pass comes after the last update.
@@ -429,7 +459,7 @@ mod tests {
         let model = Model::new(Shape::new(&[6, 3, 2]).unwrap(), Activation::Sigmoid);
         let (inputs, labels) = ([255, 0, 9, 0, 0, 0, 0, 0, 0, 0, 9, 255], [0, 1]);
         let momentum = Optimizer::Momentum { momentum: 0.5 };
-        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float] {
+        for arithmetic in [Arithmetic::Fixed, Arithmetic::Float, Arithmetic::Integer] {
             for (optimizer, clip_norm) in [
                 (Optimizer::Sgd, None),
                 (Optimizer::Sgd, Some(0.1)),
@@ -442,6 +472,11 @@ mod tests {
                     clip_norm,
                     ..TrainConfig::default()
                 };
+                if arithmetic == Arithmetic::Integer && !config.is_plain() {
+                    let refused = Trainer::new(&model, config, labels.len());
+                    assert_eq!(refused.err(), Some(TrainError::NotPlain));
+                    continue;
+                }
                 let mut trainer = Trainer::new(&model, config, labels.len()).unwrap();
                 let plan = *trainer.plan();
                 let mut workspace = Workspace {

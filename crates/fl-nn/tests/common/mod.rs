@@ -8,7 +8,10 @@ use fl_nn::{
 };
 use fl_rng::Pcg32;
 
-/// Both arithmetics.
+/// All arithmetics; that of integers trains by plain SGD alone.
+pub const ALL: [Arithmetic; 3] = [Arithmetic::Fixed, Arithmetic::Float, Arithmetic::Integer];
+
+/// The arithmetics that train by any rule.
 pub const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Fixed, Arithmetic::Float];
 
 /// Both activations.

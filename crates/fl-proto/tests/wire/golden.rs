@@ -190,6 +190,7 @@ fn enums_have_their_documented_names() {
     check(Activation::Sigmoid, r#""sigmoid""#);
     check(Arithmetic::Fixed, r#""fixed""#);
     check(Arithmetic::Float, r#""float""#);
+    check(Arithmetic::Integer, r#""integer""#);
     check(DeviceState::Ready, r#""ready""#);
     check(DeviceState::Training, r#""training""#);
     check(DeviceState::Sending, r#""sending""#);
