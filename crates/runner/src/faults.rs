@@ -51,6 +51,8 @@ struct State {
     lost_edges: BTreeMap<u32, bool>,
     /// Lost edges whose devices go to others before the next round.
     given: BTreeSet<u32>,
+    /// Edges that something is being done to by hand.
+    edges_by_hand: BTreeSet<u32>,
     round: u32,
     /// Faults that happened, counted by kind.
     counts: BTreeMap<&'static str, u32>,
