@@ -99,6 +99,30 @@ fn a_board_that_computes_wrong_is_named() {
     );
 }
 
+#[test]
+#[ignore = "needs gdb-multiarch: cargo xtask test"]
+fn gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on() {
+    let mut run = Live::start(&["--clients", "1", "--rounds", "3", "--gdb"]);
+    run.wait_for_start(0, 1);
+    let mut gdb = zfl();
+    gdb.args(["gdb", "0", "--run"]).arg(run.out());
+    gdb.args(["--", "-batch", "-ex", "info symbol $pc"]);
+    // The device's memory against the file that the names are from.
+    gdb.args(["-ex", "compare-sections .text", "-ex", "detach"]);
+    let said = finish(&mut gdb);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let lines = || said.out.lines();
+    assert!(
+        lines().any(|line| line.contains("in section .text")),
+        "{said:?}"
+    );
+    let is_same = |line: &str| line.starts_with("Section .text") && line.ends_with("matched.");
+    assert!(lines().any(is_same), "{said:?}");
+    let ended = run.finish();
+    assert_eq!(ended.said.status, Some(0), "{:?}", ended.said);
+    assert_eq!(ended.results().iter().sum::<u64>(), 3);
+}
+
 /// Of a host's KVM nothing is known before it is tried: it agrees, or is refused before there is a run.
 #[test]
 fn kvm_agrees_or_is_refused_with_what_to_do() {

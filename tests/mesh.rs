@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use support::{Run, finish, zfl};
+use support::{Run, finish, folder, zfl};
 
 const MESH: [&str; 9] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/mesh.toml"),
@@ -54,6 +54,7 @@ fn a_mesh_gives_one_model_whatever_it_loses_and_says_what_it_cost() {
 
 #[test]
 fn what_no_leaf_can_take_is_refused_before_the_run() {
+    let folder = folder();
     let refused = |more: &[&str], part: &str| {
         let said = finish(zfl().arg("run").args(&MESH[..7]).args(more));
         assert_eq!(said.status, Some(2), "{}", said.err);
@@ -62,5 +63,24 @@ fn what_no_leaf_can_take_is_refused_before_the_run() {
     refused(&["--examples", "400"], "lower --examples");
     refused(&["--hidden", "400"], "lower --hidden");
     refused(&["--radio", "smoke"], "lora-sf7");
+    refused(&["--radio-loss", "0.95"], "lower radio_loss");
+    refused(
+        &["--bit-error-rate", "1%"],
+        "lower radio_loss or bit_error_rate",
+    );
+    refused(&["--topology", "file"], "--topology-file");
+    let path = folder.path().join("places");
+    for (text, part) in [
+        ("0 0\n1 x\n", "line 2 is no place"),
+        (
+            "0 0\n1 1\n",
+            "2 places for a gateway and 12 leaves: give 13 lines",
+        ),
+    ] {
+        fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        refused(&["--topology-file", path], "--topology file");
+        refused(&["--topology", "file", "--topology-file", path], part);
+    }
     refused(&["--body", "bare", "--board", "q35"], "--body native");
 }

@@ -59,6 +59,14 @@ pub enum TopologyError {
         /// As asked for.
         neighbours: f64,
     },
+    /// A file has places for others.
+    #[error("{places} places for a gateway and {leaves} leaves: give {} lines `x y`, the gateway's first", .leaves + 1)]
+    Count {
+        /// Places in it.
+        places: usize,
+        /// Nodes beside the gateway.
+        leaves: usize,
+    },
     /// A line of a file is no place.
     #[error("line {line} is no place: write two numbers of metres, `x y`")]
     Place {
@@ -98,8 +106,9 @@ impl Topology {
                 Self::of(places, range_m)
             }
             TopologyKind::Random { neighbours } => Self::random(leaves, *neighbours, range_m, seed),
-            TopologyKind::Places(places) if places.len() != nodes => Err(TopologyError::Place {
-                line: places.len().min(nodes) + 1,
+            TopologyKind::Places(places) if places.len() != nodes => Err(TopologyError::Count {
+                places: places.len(),
+                leaves,
             }),
             TopologyKind::Places(places) => Self::of(places.clone(), range_m),
         }
