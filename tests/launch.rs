@@ -143,10 +143,11 @@ fn nodes_that_share_no_folder_with_the_root_get_all_they_need_from_it() {
     let of_root = dir.join("root");
     fs::create_dir(&of_root).unwrap();
     let mut waiting = Waiting::start(&of_root, "2", &flags);
+    let away = tempfile::tempdir().unwrap();
     let mut nodes = Vec::new();
     for rank in ["0", "1"] {
-        // It stands where there is no data set, and what it writes is its own.
-        let own = dir.join(rank);
+        // It stands outside the tree, where there is no data set, and what it writes is its own.
+        let own = away.path().join(rank);
         fs::create_dir(&own).unwrap();
         let mut node = without(&of_root, &waiting.node(rank));
         node.env("TMPDIR", &own).current_dir(&own);
@@ -165,7 +166,7 @@ fn nodes_that_share_no_folder_with_the_root_get_all_they_need_from_it() {
     }
     for edge in 0..2 {
         let events = fs::read_to_string(run.join(format!("edges/{edge}.jsonl"))).unwrap();
-        assert!(events.contains("round_finished"), "{events}");
+        assert!(events.contains("result_received"), "{events}");
     }
     let summary = fs::read_to_string(run.join("summary.json")).unwrap();
     assert!(summary.contains(&flat), "{flat} is not in {summary}");
