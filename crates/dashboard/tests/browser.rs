@@ -607,6 +607,7 @@ async fn the_tree_of_edges_is_drawn_with_its_levels_and_an_edge_is_killed(
         browser.until(&of(level)).await;
     }
     // An edge is chosen in the drawing.
+    browser.until(&is_shown("edge-control")).await;
     let choose = "document.querySelector('.tree [data-edge=\"4\"]').dispatchEvent(new Event('click', { bubbles: true }))";
     browser.eval(choose).await;
     browser.click("#edge-kill").await;
@@ -622,6 +623,7 @@ async fn the_tree_of_edges_is_drawn_with_its_levels_and_an_edge_is_killed(
     let kill = "document.getElementById('edge-kill').getAttribute('aria-disabled')";
     assert_eq!(browser.eval(kill).await, "true");
     browser.click("#edge-boot").await;
+    browser.until(&is_said("Edge 4 starts again")).await;
     script.of_fleet("edge_back", serde_json::json!({"edge": 4}));
     browser
         .until("document.querySelector('.tree .lost') === null")

@@ -49,8 +49,12 @@ impl RemoteControl for Fake {
     }
 
     fn edge(&self, edge: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
+        let said = match action {
+            Action::Reboot => "starts again",
+            _ => "is killed",
+        };
         let what = format!("{} edge {edge}", action.name());
-        self.note(what, format!("edge {edge} is killed"))
+        self.note(what, format!("edge {edge} {said}"))
     }
 
     fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
