@@ -24,17 +24,11 @@ fn model(body: &[&str], arguments: &[&str]) -> String {
 #[test]
 fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gives_one_air() {
     let folder = folder();
-    let experiment = |body: &str| {
-        let path = folder.path().join(format!("{body}.toml"));
-        let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
-        let text = text.replace("count = 12", "count = 2");
-        fs::write(&path, text.replace("\"native\"", &format!("{body:?}"))).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let run = |body| {
-        let path = experiment(body);
-        Run::succeeds(&[&path, "--rounds", "1", "--examples", "20", "--seed", "3"])
-    };
+    let path = folder.path().join("two.toml");
+    let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
+    fs::write(&path, text.replace("count = 12", "count = 2")).unwrap();
+    let small = [path.to_str().unwrap(), "--rounds", "1", "--examples", "20"];
+    let run = |body| Run::succeeds(&[&small[..], &["--seed", "3", "--body", body]].concat());
     let (native, bare, again) = (run("native"), run("bare"), run("bare"));
     assert_eq!(bare.model(), native.model());
     let air = |run: &Run| {
@@ -97,6 +91,27 @@ fn a_board_that_computes_wrong_is_named() {
         table.contains("ANOTHER MODEL") && said.contains("not as the host: microvm"),
         "{table}{said}"
     );
+}
+
+/// One Cortex-M, with the memory of a real part, and one RISC-V.
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn microcontrollers_join_and_make_the_model_of_the_host() {
+    let boards = ["nrf52840", "riscv-virt"];
+    let said = finish(
+        zfl()
+            .arg("selfcheck")
+            .args(boards.map(|name| format!("--board={name}"))),
+    );
+    assert_eq!(said.status, Some(0), "{said:?}");
+    for board in boards {
+        let mut lines = said.out.lines();
+        let line = lines.find(|line| line.starts_with(board));
+        assert!(
+            line.is_some_and(|line| line.ends_with("the same")),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn edges_have_a_table_of_their_levels_and_a_mesh_has_a_picture() {
         false => (other, one),
     };
     assert_eq!(mesh.matches("fill=\"#424a53\"").count(), 8, "{mesh}");
-    for said in ["hc-12 reaches 130 m", "2 hops"] {
+    for said in ["hc-12 reaches 200 m", "2 hops"] {
         assert!(mesh.contains(said), "{said}: {mesh}");
     }
     for svg in [mesh, other] {

@@ -22,6 +22,7 @@ mod link;
 mod message;
 mod model;
 mod radio;
+mod radio_line;
 mod run_dir;
 mod sums;
 mod table;
@@ -114,6 +115,11 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "radio",
         check: radio::check,
+        damaged: 300,
+    },
+    Target {
+        name: "radio-line",
+        check: radio_line::check,
         damaged: 300,
     },
     Target {

@@ -114,7 +114,7 @@ impl Script {
             .into_iter()
             .chain((0..self.clients).map(|leaf| leaf / 4 + 1))
             .collect();
-        let detail = json!({"radio": "hc-12", "range_m": 130.0, "places": places, "hops": hops});
+        let detail = json!({"radio": "hc-12", "range_m": 200.0, "places": places, "hops": hops});
         self.of_fleet("mesh", detail);
         self.radio = true;
     }

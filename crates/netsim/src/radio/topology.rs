@@ -201,6 +201,18 @@ impl Topology {
         self.hops[node]
     }
 
+    /// Nodes that have no way to the gateway while these are down, in order, and those that are down not among them.
+    pub fn cut_off(&self, is_down: impl Fn(usize) -> bool) -> Vec<usize> {
+        let up = |node: &usize| !is_down(*node);
+        let hears = (0..self.nodes()).map(|node| match is_down(node) {
+            true => Vec::new(),
+            false => self.hears[node].iter().copied().filter(up).collect(),
+        });
+        let hops = hops(&hears.collect::<Vec<_>>());
+        let cut = (0..self.nodes()).filter(|node| hops[*node].is_none());
+        cut.filter(up).collect()
+    }
+
     /// Hops of the node that is farthest away.
     pub fn depth(&self) -> u8 {
         self.hops.iter().copied().max().unwrap_or(0)
@@ -239,6 +251,15 @@ mod tests {
         assert_eq!(line.hears(1), [0, 2]);
         let grid = topology(TopologyKind::Grid, 12);
         assert_eq!((grid.nodes(), grid.depth(), grid.hops(5)), (13, 3, 2));
+    }
+
+    #[test]
+    fn whoever_has_no_way_around_a_relay_is_cut_off_with_it() {
+        let line = topology(TopologyKind::Line, 4);
+        assert_eq!(line.cut_off(|node| node == 2), [3, 4]);
+        assert_eq!(line.cut_off(|node| node == 2 || node == 3), [4]);
+        let grid = topology(TopologyKind::Grid, 12);
+        assert!((1..13).all(|down| grid.cut_off(|node| node == down).is_empty()));
     }
 
     #[test]
