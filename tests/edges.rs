@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::Value;
 use std::fs;
-use support::{Run, SMALL, finish, zfl};
+use support::{Live, Page, Run, SMALL, finish, zfl};
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let flags = ["--clients", "7", "--rounds", "3", "--dashboard", "off"];
@@ -108,6 +108,58 @@ fn a_lost_edge_costs_its_cluster_one_round_and_comes_back_or_its_devices_go_to_a
     // Else its devices are lost with it.
     let run = with_faults(&lost(4), &["--edges", "3x2"]);
     assert_eq!(run.results(), [0, 6, 5, 5, 5]);
+}
+
+const TOKEN: &str = "correct-horse-battery";
+
+#[test]
+fn an_edge_that_is_killed_by_hand_takes_its_cluster_along_and_brings_it_back() {
+    let token = format!("--dashboard-token={TOKEN}");
+    // It has no end of its own.
+    let flags = ["--clients", "6", "--edges", "3", "--rounds", "1000000"];
+    let mut live = Live::start(&[&SMALL[..], &flags, &[&token]].concat());
+    let page = Page::of(&live);
+    let asks = |action: &str, answer: &str| {
+        let body = format!(r#"{{"action":"{action}"}}"#);
+        let told = page.control("edges/1", TOKEN, &body);
+        assert!(told.contains(answer), "{action}: no {answer:?} in {told}");
+    };
+    let results = |results: u64, after: u64| {
+        move |event: &Value| {
+            event["event"] == "round_finished"
+                && event["results"] == results
+                && event["round"].as_u64() > Some(after)
+        }
+    };
+    live.wait_for_round(2);
+    asks("kill", "edge 1 is killed");
+    let without = live.wait_for("a round without its cluster", results(4, 1));
+    asks("kill", "edge 1 does not run");
+    asks("freeze", "and nothing else");
+    asks("reboot", "edge 1 starts again");
+    let round = without["round"].as_u64().unwrap();
+    let again = live.wait_for("a round of all again", results(6, round));
+    asks("reboot", "edge 1 is killed and starts again");
+    live.wait_for("its second return", |event| {
+        event["what"] == "edge_back" && event["detail"].get("by").is_none()
+    });
+    let round = again["round"].as_u64().unwrap();
+    live.wait_for("all are there once more", results(6, round + 1));
+    page.control("stop", TOKEN, "{}");
+    let run = live.finish();
+    assert_eq!(run.said.status, Some(1), "{run:?}");
+    let by_hand = serde_json::json!({"kill": 1, "reboot": 2, "stop": 1});
+    assert_eq!(run.summary()["by_hand"], by_hand);
+    let failures = run.failures("no_update");
+    let is_its = |one: &Value| matches!(one["client"].as_u64(), Some(2 | 3));
+    assert!(failures.iter().all(is_its), "{failures:?}");
+    // What each level took is told.
+    let levels = &summary(&run)["levels"];
+    for level in 0..2 {
+        let held = levels[level]["held_bytes"].as_u64();
+        assert!(held > Some(0), "{levels}");
+    }
+    assert!(levels[1]["add_us"].as_u64() > Some(0), "{levels}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use support::{Live, Run, SMALL, descendants, finish, folder, root, signal, wait_until, zfl};
 
 /// Flags of a launch of seven native devices.
@@ -47,19 +48,153 @@ fn three_nodes_make_the_model_of_one_machine_and_two_go_on_with_it() {
 }
 
 #[test]
-fn what_an_algorithm_keeps_is_on_the_nodes_and_the_model_is_the_same() {
-    let flags = small(&[
-        "--rounds",
-        "3",
-        "--strategy",
-        "scaffold",
-        "--clients-per-round",
-        "4",
-    ]);
-    let flat = Run::succeeds(&flags);
-    let run = launched("2", &flags).finish();
-    assert_eq!(run.said.status, Some(0), "{run:?}");
-    assert_eq!(run.model(), flat.model());
+fn flat_one_edge_three_edges_and_three_nodes_make_one_model() {
+    let adam = ["--strategy", "fedadam", "--strategy-arg", "eta=0.01"];
+    let algorithms: [&[&str]; 4] = [
+        &["--strategy", "fedavg"],
+        &["--strategy", "fedprox", "--strategy-arg", "proximal_mu=0.1"],
+        &["--strategy", "scaffold"],
+        &adam,
+    ];
+    for algorithm in algorithms {
+        let digits = ["--data", "zfl:digits", "--rounds", "2"];
+        let some = ["--clients-per-round", "5"];
+        let flags = small(&[&digits[..], &some, algorithm].concat());
+        let flat = Run::succeeds(&flags).model();
+        for edges in ["1", "3"] {
+            let run = Run::succeeds(&[&flags[..], &["--edges", edges]].concat());
+            assert_eq!(run.model(), flat, "{algorithm:?} with {edges} edges");
+        }
+        let nodes = launched("3", &flags).finish();
+        assert_eq!(nodes.said.status, Some(0), "{nodes:?}");
+        assert_eq!(nodes.model(), flat, "{algorithm:?} on three nodes");
+    }
+}
+
+/// A root that waits for so many nodes, and what it says.
+struct Waiting {
+    root: support::Guarded,
+    at: String,
+    count: &'static str,
+}
+
+const SECRET: &str = "correct-horse-battery";
+
+impl Waiting {
+    /// Starts the root in this folder, where its run directory is `run`.
+    fn start(folder: &Path, count: &'static str, flags: &[&str]) -> Self {
+        let root_at = "127.0.0.1:0";
+        let mut root = zfl();
+        root.args(["agent", "--only", "root", "--listen", root_at]);
+        root.args(flags).arg("--out").arg(folder.join("run"));
+        place(&mut root, count, "0", root_at);
+        let said = folder.join("stdout");
+        root.stdout(fs::File::create(&said).unwrap());
+        let root = support::Guarded::start(&mut root);
+        let at = wait_until("the root listens", support::LIMIT, || {
+            let said = fs::read_to_string(&said).unwrap_or_default();
+            let (_, at) = said.split_once("wait for nodes at ")?;
+            Some(at.split_once('\n')?.0.to_owned())
+        });
+        Self { root, at, count }
+    }
+
+    /// The command of a node.
+    fn node(&self, rank: &str) -> Command {
+        let mut command = zfl();
+        place(
+            command.args(["agent", "--only", "node"]),
+            self.count,
+            rank,
+            &self.at,
+        );
+        command
+    }
+}
+
+/// Gives a process its place among the nodes.
+fn place(command: &mut Command, count: &str, rank: &str, at: &str) {
+    command.env("ZFL_RANK", rank).env("ZFL_WORLD", count);
+    command
+        .env("ZFL_LAUNCH_TOKEN", SECRET)
+        .env("ZFL_ROOT_AT", at);
+}
+
+/// A command in a mount namespace where this folder is empty.
+fn without(hidden: &Path, command: &Command) -> Command {
+    let script = "mount -t tmpfs none \"$0\" && exec \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    unshare.arg(hidden).arg(command.get_program());
+    unshare.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        unshare.env(name, value.expect("only what is set"));
+    }
+    unshare.stdin(Stdio::null());
+    unshare
+}
+
+#[test]
+fn nodes_that_share_no_folder_with_the_root_get_all_they_need_from_it() {
+    let flags = small(&["--rounds", "2"]);
+    let flat = Run::succeeds(&flags).model();
+    let folder = folder();
+    let dir = folder.path().canonicalize().unwrap();
+    let of_root = dir.join("root");
+    fs::create_dir(&of_root).unwrap();
+    let mut waiting = Waiting::start(&of_root, "2", &flags);
+    let away = tempfile::tempdir().unwrap();
+    let mut nodes = Vec::new();
+    for rank in ["0", "1"] {
+        // It stands outside the tree, where there is no data set, and what it writes is its own.
+        let own = away.path().join(rank);
+        fs::create_dir(&own).unwrap();
+        let mut node = without(&of_root, &waiting.node(rank));
+        node.env("TMPDIR", &own).current_dir(&own);
+        nodes.push((support::Guarded::start(&mut node), own));
+    }
+    for (mut node, own) in nodes {
+        assert!(node.finish().success(), "{}", own.display());
+        let left: Vec<_> = fs::read_dir(&own).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    assert!(waiting.root.finish().success());
+    let run = of_root.join("run");
+    for client in 0..7 {
+        let log = fs::read_to_string(run.join(format!("serial/{client}.log"))).unwrap();
+        assert!(log.contains("round 2"), "{log}");
+    }
+    for edge in 0..2 {
+        let events = fs::read_to_string(run.join(format!("edges/{edge}.jsonl"))).unwrap();
+        assert!(events.contains("result_received"), "{events}");
+    }
+    let summary = fs::read_to_string(run.join("summary.json")).unwrap();
+    assert!(summary.contains(&flat), "{flat} is not in {summary}");
+}
+
+#[test]
+fn a_node_that_comes_back_without_what_scaffold_kept_of_its_clients_is_refused() {
+    let folder = folder();
+    // It has no end of its own.
+    let flags = small(&["--strategy", "scaffold", "--rounds", "1000000"]);
+    let mut waiting = Waiting::start(folder.path(), "2", &flags);
+    let nodes = ["0", "1"].map(|rank| support::Guarded::start(&mut waiting.node(rank)));
+    let events = folder.path().join("run/events.jsonl");
+    let wait_for = |what: &str| {
+        wait_until(what, support::LIMIT, || {
+            let events = fs::read_to_string(&events).unwrap_or_default();
+            events.contains(what).then_some(())
+        });
+    };
+    wait_for("\"event\":\"round_finished\",\"round\":1,");
+    signal(nodes[1].pid(), "KILL");
+    wait_for("its node is lost");
+    let again = finish(&mut waiting.node("1"));
+    assert_eq!(again.status, Some(2), "{again:?}");
+    let why = "the algorithm keeps something of each client, which was lost with the node";
+    assert!(again.err.contains(why), "{again:?}");
+    signal(waiting.root.pid(), "TERM");
+    waiting.root.finish();
 }
 
 #[test]
@@ -143,38 +278,15 @@ fn an_agent_without_a_place_or_a_token_says_what_to_set() {
 #[test]
 fn a_node_with_another_token_is_refused_and_the_launch_waits_for_the_right_one() {
     let folder = folder();
-    let out = folder.path().join("run");
-    let root_at = "127.0.0.1:0";
-    let mut root = zfl();
-    root.args(["agent", "--only", "root", "--listen", root_at]);
-    root.args(small(&["--rounds", "1"])).arg("--out").arg(&out);
-    let place = |command: &mut Command, token: &str, at: &str| {
-        command.env("ZFL_RANK", "0").env("ZFL_WORLD", "1");
-        command
-            .env("ZFL_LAUNCH_TOKEN", token)
-            .env("ZFL_ROOT_AT", at);
-    };
-    place(&mut root, "correct-horse-battery", root_at);
-    let log = folder.path().join("stdout");
-    root.stdout(fs::File::create(&log).unwrap());
-    let mut running = support::Guarded::start(&mut root);
-    let at = wait_until("the root listens", support::LIMIT, || {
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        let (_, at) = said.split_once("wait for nodes at ")?;
-        Some(at.split_once('\n')?.0.to_owned())
-    });
-    let node = |token| {
-        let mut command = zfl();
-        place(command.args(["agent", "--only", "node"]), token, &at);
-        finish(&mut command)
-    };
-    let wrong = node("another-horse-battery");
+    let mut waiting = Waiting::start(folder.path(), "1", &small(&["--rounds", "1"]));
+    let mut wrong = waiting.node("0");
+    let wrong = finish(wrong.env("ZFL_LAUNCH_TOKEN", "another-horse-battery"));
     assert_eq!(wrong.status, Some(2), "{wrong:?}");
     assert!(wrong.err.contains("another token"), "{wrong:?}");
-    let right = node("correct-horse-battery");
+    let right = finish(&mut waiting.node("0"));
     assert_eq!(right.status, Some(0), "{right:?}");
-    assert!(running.finish().success());
-    assert!(out.join("summary.json").is_file());
+    assert!(waiting.root.finish().success());
+    assert!(folder.path().join("run/summary.json").is_file());
 }
 
 #[test]

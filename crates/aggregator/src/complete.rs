@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use fl_algo::Update;
+use fl_proto::cluster::EdgeWork;
 use fl_round::{Arrival, Closed, EvaluatedRound, Order};
 use tokio::task::spawn_blocking;
-use zfl_run_dir::{ClientRecord, Event, RoundEnd, RoundRecord, Seal, Traffic};
+use zfl_run_dir::{ClientRecord, Event, LevelRecord, RoundEnd, RoundRecord, Seal, Traffic};
 
 use crate::algorithm::{Aggregated, UnusedUpdate};
 use crate::log::lock;
@@ -58,7 +59,7 @@ impl Rounds {
             .shared
             .with(|state, _| traffic::next(record.round, &mut state.roster));
         self.run_dir.traffic(&traffic)?;
-        let levels = self.shared.config.levels().of(&traffic);
+        let levels = self.levels(&traffic, record.aggregate_s);
         let own = || traffic.iter().filter(|row| self.is_own(row));
         let record = RoundRecord {
             bytes_up: own().map(|row| row.bytes_up).sum(),
@@ -70,6 +71,21 @@ impl Rounds {
             ..record
         };
         self.finish_round(record, &records).await
+    }
+
+    /// Levels of the edges in a round with this traffic, in which the root took so long to make its model.
+    fn levels(&self, traffic: &[Traffic], aggregate_s: f64) -> Vec<LevelRecord> {
+        let config = &self.shared.config;
+        let shape = config.levels();
+        let mut levels = shape.of(traffic);
+        let held = size_of::<i128>() * config.travelling();
+        let own = ((aggregate_s * 1e6) as u64, held as u64);
+        shape.note_work(&mut levels, None, own);
+        let work = self.shared.with(|state, _| std::mem::take(&mut state.work));
+        for (id, EdgeWork { add_us, held }) in work {
+            shape.note_work(&mut levels, Some(id), (add_us, held));
+        }
+        levels
     }
 
     /// Aggregates a round that is over and tests the model.

@@ -22,12 +22,13 @@ use bytes::Bytes;
 use fl_algo::{MODEL, Partial, Way};
 use fl_data::{Dataset, Partition};
 use fl_proto::DeviceState;
-use fl_proto::cluster::{Counted, PartialResults};
+use fl_proto::cluster::{Counted, EdgeWork, PartialResults};
 use fl_round::{Action, ClientState, Closed, Faults, Start};
 use futures::{FutureExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
+use zfl_clock::Instant;
 use zfl_http_server::Limits;
 use zfl_run_dir::EventLog;
 
@@ -84,6 +85,8 @@ struct Current {
     counted: BTreeMap<u32, Counted>,
     failed: BTreeMap<u32, String>,
     sums: Partial,
+    /// Time in which updates were added up.
+    added: Duration,
 }
 
 impl Edge {
@@ -304,6 +307,7 @@ impl Edge {
                 counted: BTreeMap::new(),
                 failed: BTreeMap::new(),
                 sums: Partial::new(self.shared.config.travelling(), mirrored),
+                added: Duration::ZERO,
             });
         }
         let Some(Current { order, done, .. }) = &self.current else {
@@ -464,6 +468,7 @@ impl Edge {
 
     /// Takes the updates of a closed round in.
     fn harvest(&mut self, current: &mut Current, closed: &Closed) -> Result<()> {
+        let began = Instant::now();
         let (taken, sums) = self.shared.with(|state, _| {
             let arrivals = closed.updates.iter();
             let taken: Vec<Received> = arrivals
@@ -517,6 +522,7 @@ impl Edge {
                 current.failed.entry(*client).or_insert_with(why);
             }
         }
+        current.added += began.elapsed();
         let id = self.upstream.id;
         self.shared.states.propose(id, kept);
         if current.done + 1 < self.setup.rounds {
@@ -536,8 +542,15 @@ impl Edge {
             counted,
             failed,
             sums,
+            added,
             ..
         } = current;
+        let mut work = self.shared.with(|state, _| std::mem::take(&mut state.work));
+        let own = EdgeWork {
+            add_us: added.as_micros() as u64,
+            held: sums.held() as u64,
+        };
+        work.insert(self.upstream.id, own);
         let control = PartialResults {
             round,
             token: order.start.token.clone(),
@@ -549,6 +562,7 @@ impl Edge {
                 .collect(),
             cluster: report,
             bytes,
+            work,
         };
         let rounded = self.setup.rounded;
         let encode = move || encoded(&control, &sums, rounded);

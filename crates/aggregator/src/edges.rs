@@ -461,6 +461,7 @@ fn place(
         failed,
         cluster: report,
         bytes,
+        work,
         ..
     } = control;
     let records: Vec<(ClientRecord, Measured)> = counted
@@ -497,6 +498,10 @@ fn place(
                 state.roster.count(client, up, down);
             }
         }
+        let work = work.into_iter();
+        state
+            .work
+            .extend(work.filter(|(id, _)| *id == edge || is_edge(*id)));
         for (client, why) in failed {
             let why = plain(&why);
             state.machine.gave_up(now_us, client, round, &why);

@@ -339,6 +339,21 @@ impl Handle {
         });
     }
 
+    /// Tells that the clients of a lost edge are on their way back, those that were lost for this reason.
+    pub fn edge_expected(&self, cluster: Range<u32>, reason: &str) {
+        self.shared.with(|state, now_us| {
+            let lost: Vec<u32> = state
+                .gone
+                .range(cluster)
+                .filter(|(_, why)| *why == reason)
+                .map(|(client, _)| *client)
+                .collect();
+            for client in lost {
+                state.machine.expected(now_us, client);
+            }
+        });
+    }
+
     /// Clients that are lost for good, and why.
     pub fn gone(&self) -> BTreeMap<u32, String> {
         self.shared.look(|state| state.gone.clone())

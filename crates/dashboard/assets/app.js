@@ -5,6 +5,7 @@ import * as charts from "./charts.js";
 import * as faults from "./faults.js";
 import * as fleet from "./fleet.js";
 import * as tree from "./tree.js";
+import * as mesh from "./mesh.js";
 import * as evaluation from "./evaluation.js";
 import * as control from "./control.js";
 
@@ -189,6 +190,8 @@ function showDevices(changed) {
 
 function showTree() {
   tree.draw($("figure-tree"), run.info, run.devices, fleet.STATES);
+  mesh.draw($("figure-mesh"), run.info, run.devices, fleet.STATES, openDevice);
+  control.show(run.info, run.devices.get(page.device));
 }
 
 function applyFilter() {

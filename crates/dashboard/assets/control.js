@@ -6,6 +6,8 @@ const KEY = "zfl-token";
 let token = null;
 /** What can be done to devices; null: the run can only be looked at. */
 let actions = null;
+/** Number of edges that can be killed. */
+let edges = 0;
 let shown = { info: null, device: null };
 let busy = false;
 let silence;
@@ -57,7 +59,7 @@ export async function begin() {
   }
   if (token == null) return;
   try {
-    ({ actions } = await ask("/api/touch"));
+    ({ actions, edges } = await ask("/api/touch"));
   } catch (error) {
     actions = null;
     say(`this run cannot be controlled: ${error.message}`, true);
@@ -85,6 +87,7 @@ function update() {
   document.body.classList.toggle("controllable", can);
   $("device-control").hidden = !can || d == null;
   if (!can && $("confirm").open) $("confirm").close();
+  showEdges(can, new Set(info?.lost_edges ?? []));
   if (!can || d == null) return;
   const lives = d.state !== "dead";
   set($("control-kill"), "kill", "Kill", lives);
@@ -92,6 +95,18 @@ function update() {
   set($("control-hold"), d.frozen ? "thaw" : "freeze", d.frozen ? "Thaw" : "Freeze", lives);
   set($("control-link"), d.link_cut ? "heal" : "cut", d.link_cut ? "Heal its link" : "Cut its link", true);
   $("control-link").hidden = !actions.includes("cut");
+}
+
+/** Shows what can be done to the chosen edge. */
+function showEdges(can, lost) {
+  const choice = $("edge-choice");
+  $("edge-control").hidden = !can || !edges;
+  if (!can || !edges) return;
+  while (choice.length < edges) choice.append(new Option(String(choice.length)));
+  const runs = !lost.has(Number(choice.value));
+  set($("edge-kill"), "kill", "Kill", runs);
+  set($("edge-boot"), "reboot", runs ? "Kill and start again" : "Start again", true);
+  for (const box of document.querySelectorAll(".tree [data-edge]")) box.classList.toggle("chosen", box.dataset.edge === choice.value);
 }
 
 async function send(path, message) {
@@ -112,6 +127,16 @@ export function wire() {
   $("stop").addEventListener("click", () => confirm.showModal());
   $("confirm-no").addEventListener("click", () => confirm.close());
   $("confirm-yes").addEventListener("click", () => { confirm.close(); send("/api/touch/stop", {}); });
+  $("edge-choice").addEventListener("change", update);
+  $("figure-tree").addEventListener("click", (event) => {
+    const box = event.target.closest("[data-edge]");
+    if (box && !$("edge-control").hidden) { $("edge-choice").value = box.dataset.edge; update(); }
+  });
+  for (const button of $("edge-control").querySelectorAll("button")) {
+    button.addEventListener("click", () => {
+      if (button.getAttribute("aria-disabled") !== "true") send(`/api/touch/edges/${$("edge-choice").value}`, { action: button.dataset.action });
+    });
+  }
   for (const button of $("device-control").querySelectorAll("button")) {
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-disabled") === "true" || shown.device == null) return;

@@ -1,8 +1,7 @@
 // The tree of edges: who joins whom, the devices of each lowest edge by state, and the bytes of each level.
 
-import { bytes, table } from "./format.js";
+import { bytes, seconds, svg, table } from "./format.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const ROW = 76, BOX = { w: 88, h: 30 }, BAR = { w: 88, h: 12 };
 
 /** Edges by level from the key `edges`: 3, or "3x2". */
@@ -26,15 +25,8 @@ export function nodes(each, clients) {
   return all;
 }
 
-function svg(name, attributes, ...children) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
-function box(x, y, label, title, lost) {
-  return svg("g", { transform: `translate(${x - BOX.w / 2},${y})`, class: lost ? "aggregator lost" : "aggregator" },
+function box(x, y, label, title, lost, edge) {
+  return svg("g", { transform: `translate(${x - BOX.w / 2},${y})`, class: lost ? "aggregator lost" : "aggregator", ...(edge != null && { "data-edge": edge }) },
     svg("title", {}, title), svg("rect", { width: BOX.w, height: BOX.h, rx: 6 }),
     svg("text", { x: BOX.w / 2, y: 20, "text-anchor": "middle" }, label));
 }
@@ -82,11 +74,11 @@ export function draw(figure, info, devices, names) {
   drawing.append(box(root, y(0), "root", "The root chooses the cohorts and has the model", false));
   for (const n of all) {
     const x = place.get(n.number), gone = lost.has(n.number);
-    drawing.append(box(x, y(n.level), gone ? `edge ${n.number} ✕` : `edge ${n.number}`, `Edge ${n.number}${gone ? ", lost" : ""}: devices ${n.from} to ${n.to - 1}`, gone));
+    drawing.append(box(x, y(n.level), gone ? `edge ${n.number} ✕` : `edge ${n.number}`, `Edge ${n.number}${gone ? ", lost" : ""}: devices ${n.from} to ${n.to - 1}`, gone, n.number));
     if (n.lowest) drawing.append(cluster(n, x, y(n.level + 1), devices, names));
   }
   figure.querySelector(".tree").replaceChildren(drawing);
   const name = (l) => (l.level === 0 ? "root" : `edges of level ${l.level}`);
-  table(figure.querySelector("table"), [["Level", "word"], ["Aggregators"], ["Join them"], ["Rounds"], ["Up"], ["Down"]],
-    (info.levels ?? []).map((l) => [name(l), l.aggregators, l.below, l.rounds, bytes(l.bytes_up), bytes(l.bytes_down)]));
+  table(figure.querySelector("table"), [["Level", "word"], ["Aggregators"], ["Join them"], ["Rounds"], ["Up"], ["Down"], ["Adding up"], ["Sums"]],
+    (info.levels ?? []).map((l) => [name(l), l.aggregators, l.below, l.rounds, bytes(l.bytes_up), bytes(l.bytes_down), seconds(l.add_us / 1e6), bytes(l.held_bytes)]));
 }

@@ -19,6 +19,7 @@ const FILES: &[File] = files! {
     "faults.js" "faults.js" "text/javascript; charset=utf-8"
     "fleet.js" "fleet.js" "text/javascript; charset=utf-8"
     "format.js" "format.js" "text/javascript; charset=utf-8"
+    "mesh.js" "mesh.js" "text/javascript; charset=utf-8"
     "tree.js" "tree.js" "text/javascript; charset=utf-8"
     "control.js" "control.js" "text/javascript; charset=utf-8"
     "style.css" "style.css" "text/css; charset=utf-8"

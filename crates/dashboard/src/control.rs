@@ -20,7 +20,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,10 +31,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The paths of remote control; `docs/openapi.json` has the same.
-pub const CONTROL_ROUTES: [&str; 3] = [
+pub const CONTROL_ROUTES: [&str; 4] = [
     "/api/touch",
     "/api/touch/stop",
     "/api/touch/devices/{client}",
+    "/api/touch/edges/{edge}",
 ];
 
 /// Longest body, in bytes: the longest that means something has 20.
@@ -45,7 +47,7 @@ const WRONG: Duration = Duration::from_secs(1);
 /// Number of wrong tokens that wait for their answer at a time; with [`WRONG`] the guesses a second.
 const GUESSES: usize = 4;
 
-/// Actions of remote control on a device.
+/// Actions of remote control on a device; of an edge `Kill` and `Reboot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -88,6 +90,16 @@ pub trait RemoteControl: Send + Sync {
     /// Ends the run cleanly.
     fn stop(&self) -> BoxFuture<'_, Result<String, String>>;
 
+    /// Number of edges that can be killed and started again.
+    fn edges(&self) -> u32 {
+        0
+    }
+
+    /// Kills an edge, or starts it again.
+    fn edge(&self, edge: u32, _action: Action) -> BoxFuture<'_, Result<String, String>> {
+        ready(Err(format!("there is no edge {edge}"))).boxed()
+    }
+
     /// Does something to a device.
     fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>>;
 }
@@ -126,7 +138,7 @@ pub(crate) fn router(gate: Option<Arc<Gate>>, shared: Arc<Shared>) -> Router {
             .fold(Router::new(), closed)
             .with_state(shared);
     };
-    let handlers = [get(possible), post(stop), post(device)];
+    let handlers = [get(possible), post(stop), post(device), post(edge)];
     let open = |router: Router<_>, (path, handler)| router.route(path, handler);
     CONTROL_ROUTES
         .into_iter()
@@ -211,13 +223,14 @@ fn shown(headers: &HeaderMap) -> Option<&[u8]> {
 struct Possible {
     stop: bool,
     actions: Vec<Action>,
+    edges: u32,
 }
 
 async fn possible(State((gate, _)): Controlled) -> Response {
-    let actions = gate.control.actions();
     Json(Possible {
         stop: true,
-        actions,
+        actions: gate.control.actions(),
+        edges: gate.control.edges(),
     })
     .into_response()
 }
@@ -259,6 +272,28 @@ async fn device(
         return refusal(StatusCode::NOT_FOUND, "there is no such device");
     }
     answer(gate.control.device(client, action).await)
+}
+
+async fn edge(
+    State((gate, shared)): Controlled,
+    Path(edge): Path<u32>,
+    request: Request,
+) -> Response {
+    let action = match message::<ControlRequest>(request).await {
+        Ok(ControlRequest { action }) => action,
+        Err(refused) => return refused,
+    };
+    if let Some(refused) = over(&shared) {
+        return refused;
+    }
+    if edge >= gate.control.edges() {
+        return refusal(StatusCode::NOT_FOUND, "there is no such edge");
+    }
+    if !matches!(action, Action::Kill | Action::Reboot) {
+        let reason = "an edge can be killed (kill) and started again (reboot), and nothing else";
+        return refusal(StatusCode::CONFLICT, reason);
+    }
+    answer(gate.control.edge(edge, action).await)
 }
 
 fn over(shared: &Shared) -> Option<Response> {

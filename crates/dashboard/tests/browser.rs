@@ -41,6 +41,8 @@ fn main() {
         whoever_has_the_token_controls_the_run
         by_keyboard_too
         without_the_token_nothing_can_be_controlled
+        the_tree_of_edges_is_drawn_with_its_levels_and_an_edge_is_killed
+        the_mesh_is_drawn_with_the_traffic_of_each_leaf
     };
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -564,4 +566,120 @@ async fn without_the_token_nothing_can_be_controlled(browser: &Browser, stage: &
         browser.until(refused).await;
     }
     assert!(fake.done().is_empty());
+}
+
+/// The text of an element that a selector finds.
+fn text_of(selector: &str) -> String {
+    format!("(document.querySelector('{selector}')?.textContent ?? '')")
+}
+
+async fn the_tree_of_edges_is_drawn_with_its_levels_and_an_edge_is_killed(
+    browser: &Browser,
+    stage: &Stage,
+) {
+    let mut script = stage.script(12, 20);
+    script.edges = vec![2, 4];
+    script.boot();
+    script.round(1);
+    let mut meta = support::meta(12, 20);
+    meta.config["edges"] = "2x2".into();
+    let (dashboard, fake) = Fake::behind(Dashboard::new(meta, stage.run_dir.path()));
+    dashboard.follow().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = serve(&dashboard, listener);
+    browser.open(&format!("{url}#fleet&token={TOKEN}")).await;
+    browser.until(&is_shown("figure-tree")).await;
+    let count = |selector: &str| format!("document.querySelectorAll('{selector}').length");
+    browser
+        .until(&format!("{} === 6", count(".tree [data-edge]")))
+        .await;
+    // A line from each to the aggregator above, and one to each cluster.
+    assert_eq!(browser.eval(&count(".tree line")).await, 6 + 4);
+    let cluster = "[...document.querySelectorAll('.tree title')].some((t) => /^Devices 3 to 5: /.test(t.textContent))";
+    browser.until(cluster).await;
+    let rows = text_of("#figure-tree tbody");
+    let of = |level: &str| format!("{rows}.includes('{level}')");
+    for level in [
+        "root121102 kB104 kB",
+        "edges of level 1241204 kB208 kB",
+        "edges of level 24121612 kB624 kB",
+    ] {
+        browser.until(&of(level)).await;
+    }
+    // An edge is chosen in the drawing.
+    browser.until(&is_shown("edge-control")).await;
+    let choose = "document.querySelector('.tree [data-edge=\"4\"]').dispatchEvent(new Event('click', { bubbles: true }))";
+    browser.eval(choose).await;
+    browser.click("#edge-kill").await;
+    browser.until(&is_said("Edge 4 is killed")).await;
+    let hand = serde_json::json!({"edge": 4, "round": 2, "by": "dashboard", "action": "kill"});
+    script.of_fleet("edge_lost", hand);
+    browser
+        .until("document.querySelector('.tree .lost').dataset.edge === '4'")
+        .await;
+    browser
+        .until("document.getElementById('edge-boot').textContent === 'Start again'")
+        .await;
+    let kill = "document.getElementById('edge-kill').getAttribute('aria-disabled')";
+    assert_eq!(browser.eval(kill).await, "true");
+    browser.click("#edge-boot").await;
+    browser.until(&is_said("Edge 4 starts again")).await;
+    script.of_fleet("edge_back", serde_json::json!({"edge": 4}));
+    browser
+        .until("document.querySelector('.tree .lost') === null")
+        .await;
+    assert_eq!(fake.done(), ["kill edge 4", "reboot edge 4"]);
+}
+
+async fn the_mesh_is_drawn_with_the_traffic_of_each_leaf(browser: &Browser, stage: &Stage) {
+    let mut script = stage.script(12, 20);
+    let url = stage.serve(&script);
+    browser.open(&format!("{url}#fleet")).await;
+    browser
+        .until("document.querySelectorAll('.tile').length === 12")
+        .await;
+    assert_eq!(browser.eval(&is_shown("figure-mesh")).await, false);
+    // What comes while the page is open is drawn.
+    script.mesh();
+    script.boot();
+    browser.until(&is_shown("figure-mesh")).await;
+    let count = |selector: &str| format!("document.querySelectorAll('{selector}').length");
+    assert_eq!(browser.eval(&count(".mesh .leaf")).await, 12);
+    assert_eq!(browser.eval(&count(".mesh .gateway")).await, 1);
+    let links = browser.eval(&count(".mesh line")).await.as_u64().unwrap();
+    assert!((13..78).contains(&links), "{links}");
+    script.begin_round(1);
+    script.trains(1, 5, 100);
+    let leaf = ".mesh [data-client=\"5\"]";
+    browser
+        .until(&format!(
+            "document.querySelector('{leaf}').dataset.state === 'training'"
+        ))
+        .await;
+    assert!(browser.eval(&count(".mesh .busy")).await.as_u64() > Some(0));
+    script.delivers(1, 5);
+    let said = text_of(&format!("{leaf} title"));
+    let spent = "65 packets, 3 tiles sent again, 6 frames of others, 9.0 s in the air, 2 hops";
+    browser.until(&format!("{said}.includes('{spent}')")).await;
+    browser
+        .until(&format!(
+            "document.querySelector('{leaf} .halo').classList.contains('fresh')"
+        ))
+        .await;
+    let rows = text_of("#figure-mesh tbody");
+    browser
+        .until(&format!("{rows}.includes('2465369.0 s500 mJ')"))
+        .await;
+    // A leaf that dies is seen there, too, and a click opens it.
+    script.dies(7, "a hard fault");
+    let dead = "document.querySelector('.mesh [data-client=\"7\"]').dataset.state === 'dead'";
+    browser.until(dead).await;
+    browser
+        .eval(&format!(
+            "document.querySelector('{leaf}').dispatchEvent(new Event('click'))"
+        ))
+        .await;
+    browser
+        .until("document.getElementById('device-title').textContent === 'Device 5'")
+        .await;
 }

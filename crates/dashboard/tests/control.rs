@@ -17,6 +17,7 @@ use zfl_dashboard::{Action, CONTROL_ROUTES, Dashboard, MAX_BODY};
 const HOST: &str = "127.0.0.1:4242";
 const ORIGIN: &str = "http://127.0.0.1:4242";
 const DEVICE: &str = "/api/touch/devices/3";
+const EDGE: &str = "/api/touch/edges/2";
 const KILL: &str = r#"{"action":"kill"}"#;
 
 struct Stage {
@@ -124,7 +125,7 @@ async fn answer(dashboard: &Dashboard, asked: &TestRequest) -> Response<Body> {
 async fn whoever_shows_the_token_controls_the_run() {
     let stage = Stage::new();
     let possible = json!({
-        "stop": true, "actions": ["kill", "reboot", "freeze", "thaw", "cut", "heal"],
+        "stop": true, "actions": ["kill", "reboot", "freeze", "thaw", "cut", "heal"], "edges": 6,
     });
     let asked = stage.ask(&TestRequest::get("/api/touch")).await;
     assert_eq!(asked, (StatusCode::OK, possible));
@@ -132,18 +133,37 @@ async fn whoever_shows_the_token_controls_the_run() {
     for (path, body, done) in [
         (DEVICE, KILL, "device 3 is killed"),
         ("/api/touch/devices/0", heal, "device 0 has its link healed"),
+        (EDGE, KILL, "edge 2 is killed"),
         ("/api/touch/stop", "{}", "the run is stopping"),
     ] {
         let asked = stage.ask(&TestRequest::post(path, body)).await;
         assert_eq!(asked, (StatusCode::OK, json!({ "done": done })), "{path}");
     }
-    assert_eq!(stage.fake.done(), ["kill 3", "heal 0", "stop"]);
+    assert_eq!(
+        stage.fake.done(),
+        ["kill 3", "heal 0", "kill edge 2", "stop"]
+    );
     // As behind a tunnel, and as a library may write it.
     let tunnel = TestRequest::post(DEVICE, KILL)
         .with(header::HOST, "localhost:9000")
         .with(header::ORIGIN, "http://localhost:9000")
         .with(header::CONTENT_TYPE, "Application/JSON; charset=utf-8");
     assert_eq!(stage.ask(&tunnel).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_edge_is_killed_and_started_again_and_nothing_else() {
+    let stage = Stage::new();
+    for (path, body, status) in [
+        (EDGE, r#"{"action":"reboot"}"#, StatusCode::OK),
+        (EDGE, r#"{"action":"freeze"}"#, StatusCode::CONFLICT),
+        ("/api/touch/edges/6", KILL, StatusCode::NOT_FOUND),
+        ("/api/touch/edges/-1", KILL, StatusCode::BAD_REQUEST),
+    ] {
+        let asked = stage.ask(&TestRequest::post(path, body)).await;
+        assert_eq!(asked.0, status, "{path} {body}: {}", asked.1);
+    }
+    assert_eq!(stage.fake.done(), ["reboot edge 2"]);
 }
 
 #[tokio::test]
@@ -354,7 +374,7 @@ async fn the_page_as_it_is_sent_has_no_button_to_control() {
 #[test]
 fn the_document_has_every_answer() {
     let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
-    let [ask, stop, device] = CONTROL_ROUTES.map(|path| &document["paths"][path]);
+    let [ask, stop, device, edge] = CONTROL_ROUTES.map(|path| &document["paths"][path]);
     let codes = |operation: &Value| {
         assert_eq!(operation["security"][0]["token"], json!([]));
         let answers = operation["responses"].as_object().unwrap();
@@ -367,7 +387,7 @@ fn the_document_has_every_answer() {
         answers.keys().cloned().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(codes(&ask["get"]), "200 401 403 404 429");
-    for post in [&stop["post"], &device["post"]] {
+    for post in [&stop, &device, &edge].map(|path| &path["post"]) {
         assert_eq!(codes(post), "200 400 401 403 404 409 413 415 429");
     }
     let actions = &document["components"]["schemas"]["Action"]["enum"];

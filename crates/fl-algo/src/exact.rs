@@ -43,6 +43,11 @@ pub struct ExactSum {
 }
 
 impl ExactSum {
+    /// Memory of the numbers, in octets.
+    pub fn held(&self) -> usize {
+        size_of_val(&*self.narrow) + size_of_val(&*self.wide)
+    }
+
     /// Zeros.
     pub fn new(len: usize) -> Self {
         Self {

@@ -92,6 +92,18 @@ pub struct PartialResults {
     pub cluster: ClusterReport,
     /// HTTP bytes from and to each client since the last sums that were taken.
     pub bytes: BTreeMap<u32, (u64, u64)>,
+    /// Work of this edge and of those below it for these sums, by their IDs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub work: BTreeMap<u32, EdgeWork>,
+}
+
+/// Work of an edge for the sums of a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeWork {
+    /// Time in which it added updates up, in microseconds.
+    pub add_us: u64,
+    /// Memory of the sums, in octets.
+    pub held: u64,
 }
 
 /// An update that is in the sums.

@@ -4,6 +4,7 @@ use crate::devices::devices;
 use crate::draw::{Axes, Figure, area, color, companion, curve, curve_at, stacks};
 use crate::evaluation;
 use crate::group::Group;
+use crate::mesh;
 use crate::numbers::Mean;
 use crate::run::Run;
 use kuva::render::plots::Plot;
@@ -25,6 +26,7 @@ pub fn all(groups: &[Group]) -> Vec<Figure> {
     figures.extend(time(groups));
     figures.extend(simulated_time(groups));
     figures.extend(traffic(groups));
+    figures.extend(mesh::all(groups));
     figures.extend(devices(groups));
     figures.extend(faults(groups));
     figures.extend(splits(groups));

@@ -64,11 +64,16 @@ fn levels(groups: &[Group]) -> Option<String> {
             let numbers = [level.aggregators, level.below, level.rounds].map(|n| n.to_string());
             let bytes =
                 [level.bytes_up, level.bytes_down].map(|n| format!("{:.2}", n as f64 / 1e6));
+            let work = [
+                format!("{:.3}", level.add_us as f64 / 1e6),
+                format!("{:.2}", level.held_bytes as f64 / 1e6),
+            ];
             let names = [name.clone(), level.name()];
             names
                 .into_iter()
                 .chain(numbers)
                 .chain(bytes)
+                .chain(work)
                 .collect::<Vec<_>>()
         })
     });
@@ -81,9 +86,12 @@ fn levels(groups: &[Group]) -> Option<String> {
         "rounds",
         "MB up",
         "MB down",
+        "adding up (s)",
+        "sums (MB)",
     ];
     let note = "<p class=\"note\">Bytes of the connections of each level in the complete rounds: the lower end of the \
-                lowest level are the devices.</p>\n";
+                lowest level are the devices. Adding up is the time in which all of a level added updates up, sums the \
+                memory of the one that held most.</p>\n";
     (!rows.is_empty()).then(|| table(&head, &rows) + note)
 }
 

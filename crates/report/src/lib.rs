@@ -21,6 +21,7 @@ mod evaluation;
 mod figures;
 mod group;
 mod html;
+mod mesh;
 mod numbers;
 mod png;
 mod run;

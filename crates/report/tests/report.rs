@@ -118,6 +118,51 @@ fn one_run_has_every_figure_that_it_has_the_numbers_for() {
 }
 
 #[test]
+fn edges_have_a_table_of_their_levels_and_a_mesh_has_a_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tree");
+    let mut script = Script::new(&path, 8, 2);
+    script.edges = vec![2, 4];
+    script.mesh();
+    script.boot();
+    (1..=2).for_each(|round| script.round(round));
+    script.finish();
+    // Whoever has other places has another picture, whatever they are.
+    let odd = dir.path().join("odd");
+    let mut script = Script::new(&odd, 2, 1);
+    let places = json!([[0.0, 0.0], [0.0, 0.0], [7.0, 0.0]]);
+    let detail = json!({"radio": EVIL, "range_m": -1.0, "places": places, "hops": []});
+    script.of_fleet("mesh", detail);
+    script.boot();
+    script.finish();
+    let out = dir.path().join("report");
+    let page = zfl_report::write(&[path, odd], &out).unwrap().page;
+    let html = fs::read_to_string(page).unwrap();
+    for level in [
+        "root</td><td>1</td><td>2</td><td>2</td><td>0.20</td><td>0.21</td><td>0.000</td>",
+        "level 1</td><td>2</td><td>4</td><td>2</td><td>0.41</td><td>0.42</td>",
+        "level 2</td><td>4</td><td>8</td><td>2</td><td>0.82</td><td>0.83</td>",
+    ] {
+        assert!(html.contains(level), "{level}");
+    }
+    assert!(!html.contains(EVIL));
+    let svg = |name: &str| fs::read_to_string(out.join("figures").join(name)).unwrap();
+    let [one, other] = ["mesh.svg", "mesh-2.svg"].map(svg);
+    let (mesh, other) = match one.contains("hc-12") {
+        true => (one, other),
+        false => (other, one),
+    };
+    assert_eq!(mesh.matches("fill=\"#424a53\"").count(), 8, "{mesh}");
+    for said in ["hc-12 reaches 200 m", "2 hops"] {
+        assert!(mesh.contains(said), "{said}: {mesh}");
+    }
+    for svg in [mesh, other] {
+        assert!(!svg.contains("NaN") && !svg.contains("<script"), "{svg}");
+    }
+    assert!(figures(&out).contains(&"mesh-2.png".to_owned()));
+}
+
+#[test]
 fn what_repeats_a_run_is_its_configuration_and_then_its_command() {
     let dir = tempfile::tempdir().unwrap();
     let with = run(dir.path(), "it's", 1, 0.1);

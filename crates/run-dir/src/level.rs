@@ -20,6 +20,12 @@ pub struct LevelRecord {
     pub bytes_up: u64,
     /// HTTP bytes to whoever joins them.
     pub bytes_down: u64,
+    /// Time in which all of them added updates up, in microseconds.
+    #[serde(default)]
+    pub add_us: u64,
+    /// Memory of the sums of the one that held most, in octets.
+    #[serde(default)]
+    pub held_bytes: u64,
 }
 
 /// Shape of a tree of edges.
@@ -73,6 +79,20 @@ impl Levels {
         }
         levels
     }
+
+    /// Notes the work of an edge by its ID, or of the root, on its level.
+    pub fn note_work(
+        &self,
+        levels: &mut [LevelRecord],
+        of: Option<u32>,
+        (add_us, held): (u64, u64),
+    ) {
+        let level = of.map_or(0, |id| self.joined(id) as usize + 1);
+        if let Some(level) = levels.get_mut(level) {
+            level.add_us = level.add_us.saturating_add(add_us);
+            level.held_bytes = level.held_bytes.max(held);
+        }
+    }
 }
 
 impl LevelRecord {
@@ -86,6 +106,8 @@ impl LevelRecord {
                 rounds: total.rounds.saturating_add(one.rounds),
                 bytes_up: total.bytes_up.saturating_add(one.bytes_up),
                 bytes_down: total.bytes_down.saturating_add(one.bytes_down),
+                add_us: total.add_us.saturating_add(one.add_us),
+                held_bytes: total.held_bytes.max(one.held_bytes),
                 ..*one
             };
         }
@@ -125,12 +147,28 @@ mod tests {
         assert_eq!(shapes, [[1, 2, 1], [2, 4, 1], [4, 10, 3]]);
         let ups: Vec<_> = found.iter().map(|one| one.bytes_up).collect();
         assert_eq!(ups, [0b11 << 10, 0b1111 << 12, 0x3ff]);
+        let mut found = found;
+        for (of, work) in [
+            (None, (1, 10)),
+            (Some(11), (2, 20)),
+            (Some(12), (3, 30)),
+            (Some(15), (4, 25)),
+            (Some(99), (5, 50)),
+        ] {
+            levels.note_work(&mut found, of, work);
+        }
+        let work: Vec<_> = found
+            .iter()
+            .map(|one| (one.add_us, one.held_bytes))
+            .collect();
+        assert_eq!(work, [(1, 10), (2, 20), (7, 30)]);
         let round = RoundRecord {
             levels: found,
             ..RoundRecord::default()
         };
         let totals = LevelRecord::totals([&round, &round]);
         assert_eq!((totals[2].rounds, totals[2].bytes_down), (6, 20));
+        assert_eq!((totals[2].add_us, totals[2].held_bytes), (14, 30));
         assert!(Levels::default().of(&all).is_empty());
     }
 }

@@ -334,7 +334,11 @@ impl RunSummary {
             let (name, below) = (level.name(), level.below);
             row(
                 &name,
-                format!("{up} from the {below} that join it, {down} to them"),
+                format!(
+                    "{up} from the {below} that join it, {down} to them; {:.3} s of adding up, {} of sums",
+                    level.add_us as f64 / 1e6,
+                    megabytes(level.held_bytes)
+                ),
             );
         }
         let boot = self

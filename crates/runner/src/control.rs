@@ -48,18 +48,24 @@ pub(crate) enum ControlRequest {
     Stop(Answer),
     /// Something done to a device.
     Device(u32, Action, Answer),
+    /// An edge killed, or started again.
+    Edge(u32, Action, Answer),
 }
 
 /// The page's end of the channel.
 pub(crate) struct ControlChannel {
     ask: mpsc::Sender<ControlRequest>,
     cuts: bool,
+    edges: u32,
 }
 
-/// A channel for requests. `cuts`: the network can cut links.
-pub(crate) fn channel(cuts: bool) -> (Arc<ControlChannel>, mpsc::Receiver<ControlRequest>) {
+/// A channel for requests. `cuts`: the network can cut links; `edges`: there are so many.
+pub(crate) fn channel(
+    cuts: bool,
+    edges: u32,
+) -> (Arc<ControlChannel>, mpsc::Receiver<ControlRequest>) {
     let (ask, asked) = mpsc::channel(WAITING);
-    (Arc::new(ControlChannel { ask, cuts }), asked)
+    (Arc::new(ControlChannel { ask, cuts, edges }), asked)
 }
 
 impl ControlChannel {
@@ -92,6 +98,15 @@ impl RemoteControl for ControlChannel {
         self.ask(move |answer| ControlRequest::Device(client, action, answer))
             .boxed()
     }
+
+    fn edges(&self) -> u32 {
+        self.edges
+    }
+
+    fn edge(&self, edge: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
+        self.ask(move |answer| ControlRequest::Edge(edge, action, answer))
+            .boxed()
+    }
 }
 
 /// Serves requests until it is dropped or none can come any more.
@@ -115,6 +130,16 @@ pub(crate) async fn serve(
                 acts.spawn(
                     async move { control(&faults, &*observer, client, action, answer).await },
                 );
+            }
+            ControlRequest::Edge(edge, action, answer) => {
+                let (faults, observer) = (Arc::clone(&faults), Arc::clone(&observer));
+                acts.spawn(async move {
+                    let done = faults.control_edge(edge, action).await;
+                    if let Ok(done) = &done {
+                        observer.on_note(&format!("dashboard: {done}"));
+                    }
+                    let _ = answer.send(done);
+                });
             }
         }
     }
@@ -148,12 +173,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_comes_too_late_is_told_so() {
-        let (page, requests) = channel(false);
+        let (page, requests) = channel(false, 0);
         assert!(!page.actions().contains(&Action::Cut));
         drop(requests);
         assert_eq!(page.stop().await, Err("the run is over".to_owned()));
-        let (page, mut requests) = channel(true);
+        let (page, mut requests) = channel(true, 3);
         assert!(page.actions().contains(&Action::Cut));
+        assert_eq!(page.edges(), 3);
         let (answer, ()) = tokio::join!(page.device(3, Action::Kill), async {
             drop(requests.recv().await);
         });

@@ -252,6 +252,14 @@ impl Edges {
         }
     }
 
+    /// Tells those above a lost edge that its clients are on their way back which were lost for this reason.
+    pub fn expect(&self, number: u32, reason: &str) {
+        let cluster = self.cluster_of(number);
+        for above in self.above(number) {
+            above.edge_expected(cluster.clone(), reason);
+        }
+    }
+
     /// Aggregators above an edge, up to the root.
     fn above(&self, number: u32) -> Vec<Handle> {
         let nodes = self.nodes();

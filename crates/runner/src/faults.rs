@@ -55,6 +55,8 @@ struct State {
     lost_ways: BTreeMap<u32, LostWay>,
     /// Lost edges whose devices go to others before the next round.
     given: BTreeSet<u32>,
+    /// Edges that something is being done to by hand.
+    edges_by_hand: BTreeSet<u32>,
     round: u32,
     /// Faults that happened, counted by kind.
     counts: BTreeMap<&'static str, u32>,

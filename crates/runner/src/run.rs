@@ -86,7 +86,8 @@ impl Run {
         let limits = places::limits(experiment, clients.len(), self.page.is_some());
         let network = Some(self.network.clone());
         let meta = page::describe(experiment, network, &data.train, self.command, &mut run_dir)?;
-        let (channel, requests) = control::channel(fleet.can_cut());
+        let edges = experiment.edges.nodes(experiment.clients).len() as u32;
+        let (channel, requests) = control::channel(fleet.can_cut(), edges);
         let control = self.control.map(|token| (token, channel));
         page::serve(self.page, meta, &experiment.out, control, &*observer)?;
         let (mut server, lost) = server(experiment, data, run_dir, self.resumed)?;

@@ -16,6 +16,7 @@ mod archive;
 mod board;
 mod device;
 mod experiment;
+mod hub;
 mod idx;
 mod link;
 mod message;
@@ -85,6 +86,11 @@ pub const TARGETS: &[Target] = &[
         name: "experiment",
         check: experiment::check,
         damaged: 50,
+    },
+    Target {
+        name: "hub",
+        check: hub::check,
+        damaged: 300,
     },
     Target {
         name: "idx",

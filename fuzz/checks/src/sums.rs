@@ -32,7 +32,7 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
 
 /// Seeds: sums of a small and of a huge model, whole and damaged.
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let control = br#"{"round":1,"token":"k7Qw2xA9","weight":"3","counted":[],"failed":{"4":"crashed"},"cluster":{"states":"rrasl","lost":{"4":"crashed"}},"bytes":{"0":[1,2]}}"#;
+    let control = br#"{"round":1,"token":"k7Qw2xA9","weight":"3","counted":[],"failed":{"4":"crashed"},"cluster":{"states":"rrasl","lost":{"4":"crashed"}},"bytes":{"0":[1,2]},"work":{"9":{"add_us":120,"held":1120}}}"#;
     let mut exact = ExactSum::new(70);
     let numbers: Vec<f32> = (0..70).map(|at| (at as f32 - 9.0) / 7.0).collect();
     exact.add(3, &numbers).expect("finite");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fl_algo::Update;
-use fl_proto::cluster::Counted;
+use fl_proto::cluster::{Counted, EdgeWork};
 use fl_round::{Action, ClientState, Delivery, Machine, Measured, Note, Pick, Placed, Refused};
 use zfl_run_dir::{Chosen, ClientRecord, Event};
 
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub edges: BTreeMap<u32, EdgeOrder>,
     /// IDs of edges that are lost: what they sent before counts no more, until they join anew.
     pub lost_edges: BTreeSet<u32>,
+    /// Work of edges for the sums of this round, by their IDs.
+    pub work: BTreeMap<u32, EdgeWork>,
     /// Sums of edges whose updates the machine took in and has not given back.
     pub sums: Vec<(Update, Vec<Counted>)>,
     /// Updates that the machine took in and has not given back, by their numbers.
@@ -62,6 +64,7 @@ impl State {
             roster,
             edges: BTreeMap::new(),
             lost_edges: BTreeSet::new(),
+            work: BTreeMap::new(),
             sums: Vec::new(),
             inbox: BTreeMap::new(),
             evaluations: BTreeMap::new(),

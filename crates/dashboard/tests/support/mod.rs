@@ -12,8 +12,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use zfl_run_dir::Meta;
 use zfl_run_dir::{
-    ClientRecord, Confusion, Distribution, Event, HostCost, ModelEvaluation, Record,
-    RoundEvaluation, RoundPhase, RoundRecord,
+    ClientRecord, Confusion, Distribution, Event, HostCost, LevelRecord, Levels, ModelEvaluation,
+    Record, RoundEvaluation, RoundPhase, RoundRecord, Traffic,
 };
 
 const EXAMPLES: u32 = 600;
@@ -31,6 +31,10 @@ pub struct Script {
     /// Simulated time that the slowest device of the round has taken, and up to its start.
     simulated_s: f64,
     simulated_elapsed_s: f64,
+    /// Devices have a radio.
+    radio: bool,
+    /// Edges of each level.
+    pub edges: Vec<u32>,
 }
 
 impl Script {
@@ -53,6 +57,8 @@ impl Script {
             dead: Vec::new(),
             simulated_s: 0.0,
             simulated_elapsed_s: 0.0,
+            radio: false,
+            edges: Vec::new(),
         };
         script.emit(Event::RunStarted {
             clients,
@@ -82,6 +88,35 @@ impl Script {
             client: Some(client),
             record: serde_json::from_value(record).unwrap(),
         });
+    }
+
+    /// Something of the whole fleet.
+    pub fn of_fleet(&mut self, what: &str, detail: Value) {
+        let record = json!({"what": what, "detail": detail});
+        self.emit(Event::Fleet {
+            client: None,
+            record: serde_json::from_value(record).unwrap(),
+        });
+    }
+
+    /// Tells the places of a gateway and of its leaves, in rings of four around it.
+    pub fn mesh(&mut self) {
+        let place = |leaf: u32| {
+            let (ring, angle) = (leaf / 4 + 1, f64::from(leaf) * 1.7);
+            let far = f64::from(ring) * 90.0;
+            [far * angle.cos(), far * angle.sin()]
+        };
+        let places: Vec<_> = [[0.0, 0.0]]
+            .into_iter()
+            .chain((0..self.clients).map(place))
+            .collect();
+        let hops: Vec<u32> = [0]
+            .into_iter()
+            .chain((0..self.clients).map(|leaf| leaf / 4 + 1))
+            .collect();
+        let detail = json!({"radio": "hc-12", "range_m": 200.0, "places": places, "hops": hops});
+        self.of_fleet("mesh", detail);
+        self.radio = true;
     }
 
     /// The run of another seed.
@@ -226,6 +261,12 @@ impl Script {
             link_retransmissions: Some(retransmissions.into()),
             link_dropped: Some(retransmissions.into()),
             link_bytes: Some(bytes_up + bytes_down + 9_000),
+            radio_packets: self.radio.then_some(60 + u64::from(client)),
+            radio_again: self.radio.then_some(3),
+            radio_relayed: self.radio.then_some(u64::from(40 / (client + 1))),
+            radio_airtime_s: self.radio.then_some(4.0 + f64::from(client)),
+            radio_energy_j: self.radio.then_some(0.5),
+            radio_hops: self.radio.then_some(f64::from(client / 4 + 1)),
             ..HostCost::default()
         };
         let cost = Cost {
@@ -304,6 +345,7 @@ impl Script {
             round_s: slowest.unwrap_or(0.0) + 0.42,
             elapsed_s: self.clock_ms as f64 / 1e3,
             metrics: [("drift".to_owned(), 0.5 / (n + 1.0))].into(),
+            levels: self.levels(round),
             simulated_s: (round > 0).then_some(simulated_s),
             simulated_elapsed_s: (round > 0).then_some(self.simulated_elapsed_s),
             ..RoundRecord::default()
@@ -324,6 +366,26 @@ impl Script {
             record: Box::new(evaluation),
         });
         self.emit(Event::RoundFinished { record });
+    }
+
+    /// Levels of the edges, each of which sends and gets as much.
+    fn levels(&self, round: u32) -> Vec<LevelRecord> {
+        if round == 0 {
+            return Vec::new();
+        }
+        let levels = Levels {
+            edges: self.edges.clone(),
+            clients: self.clients,
+            rounds: 1,
+        };
+        let all = self.clients + self.edges.iter().sum::<u32>();
+        let row = |client| Traffic {
+            round,
+            client,
+            bytes_up: 51_000,
+            bytes_down: 52_000,
+        };
+        levels.of(&(0..all).map(row).collect::<Vec<_>>())
     }
 
     /// Findings of devices about a model that is as good on the test set, and about their own.

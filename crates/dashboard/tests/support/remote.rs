@@ -44,6 +44,19 @@ impl RemoteControl for Fake {
         self.note("stop".to_owned(), "the run is stopping".to_owned())
     }
 
+    fn edges(&self) -> u32 {
+        6
+    }
+
+    fn edge(&self, edge: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
+        let said = match action {
+            Action::Reboot => "starts again",
+            _ => "is killed",
+        };
+        let what = format!("{} edge {edge}", action.name());
+        self.note(what, format!("edge {edge} {said}"))
+    }
+
     fn device(&self, client: u32, action: Action) -> BoxFuture<'_, Result<String, String>> {
         let said = match action {
             Action::Cut => {

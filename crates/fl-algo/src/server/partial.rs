@@ -17,6 +17,12 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// Memory of the sums, in octets.
+    pub fn held(&self) -> usize {
+        let changes = self.changes.values().map(ExactSum::held);
+        self.mean.sum().held() + changes.sum::<usize>()
+    }
+
     /// Sums of nothing, of a model and of mirrored vectors of these lengths.
     pub fn new<'a>(model: usize, mirrored: impl IntoIterator<Item = (&'a str, usize)>) -> Self {
         let changes = mirrored.into_iter();

@@ -1,7 +1,7 @@
 //! The run as a whole, and its rounds.
 
 use super::{Device, Fold, State};
-use crate::{LevelRecord, RoundPhase, RoundRecord};
+use crate::{LevelRecord, MeshRecord, RoundPhase, RoundRecord};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +98,8 @@ pub struct RunView {
     pub levels: Vec<LevelRecord>,
     /// Edges that are lost and not back.
     pub lost_edges: BTreeSet<u32>,
+    /// Places of the radios; none where devices have IP.
+    pub mesh: Option<MeshRecord>,
     /// Faults so far.
     pub faults: u64,
     /// Number of actions of remote control: `kill`, `stop` … With any, the command does not repeat the run.
@@ -180,6 +182,7 @@ impl Fold {
             bytes_down: sum(|record| record.bytes_down),
             levels: LevelRecord::totals(self.rounds.values().map(|row| &row.record)),
             lost_edges: self.lost_edges.clone(),
+            mesh: self.mesh.clone(),
             faults: self.fault_counts().values().sum(),
             by_hand: self.by_hand.clone(),
             unreadable_events: self.unreadable,

@@ -92,23 +92,23 @@ host_metrics! {
     /// Packets that its transfers sent over the radio since its last update.
     radio_packets: u64 = Metric::new("radio_packets", Count, Link, Sum, "Radio packets")
         .doc("packets of its own transfers that it sent by radio since the client's last update", "simulated")
-        .head("packets");
+        .head("packets").shows_last();
     /// Tiles among those of its transfers, both ways, that were sent more than once.
     radio_again: u64 = Metric::new("radio_again", Count, Link, Sum, "Sent again by radio")
         .doc("tiles sent more than once, by it and to it", "simulated")
-        .head("again");
+        .head("again").shows_last();
     /// Frames that it sent for others.
     radio_relayed: u64 = Metric::new("radio_relayed", Count, Link, Sum, "Relayed for others")
         .doc("frames of others that it repeated", "simulated")
-        .head("relayed");
+        .head("relayed").shows_last();
     /// Time that it was in the air, in seconds.
     radio_airtime_s: f64 = Metric::new("radio_airtime_s", Seconds, Link, Sum, "Air time")
         .doc("time that its radio sent, by the radio's formula", "simulated")
-        .head("air s");
+        .head("air s").shows_last();
     /// Energy of its radio, in joules.
     radio_energy_j: f64 = Metric::new("radio_energy_j", Joules, Link, Sum, "Radio energy")
         .doc("energy of its radio, by the powers of `links/radio`", "an estimate")
-        .head("radio J*");
+        .head("radio J*").shows_last();
     /// Hops of its packets to the gateway on average.
     radio_hops: f64 = Metric::new("radio_hops", Count, Link, Last, "Hops")
         .doc("hops of its packets to the gateway, the mean so far", "simulated")

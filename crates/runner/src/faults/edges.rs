@@ -5,10 +5,14 @@ use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use zfl_dashboard::Action;
 use zfl_run_dir::{ByHand, EDGE_LOST, FleetRecord};
 
 /// Reason why an update is missing, in the tables.
 const LOST: &str = "its edge was lost on purpose";
+
+/// Reason why an update is missing whose edge was killed by hand.
+const BY_HAND: &str = "its edge was killed by hand";
 
 /// Reason why a device boots again behind another edge.
 const GIVEN: &str = "it goes to another edge";
@@ -88,6 +92,47 @@ impl FaultRunner {
             },
         };
         self.aggregator.fleet_event(None, record);
+    }
+
+    /// Kills an edge by hand, or starts it again.
+    ///
+    /// # Errors
+    /// The reason why nothing was done.
+    pub async fn control_edge(&self, edge: u32, action: Action) -> Result<String, String> {
+        let runs = self.edges.runs(edge);
+        let runs = runs.ok_or_else(|| format!("there is no edge {edge}"))?;
+        if !self.state().edges_by_hand.insert(edge) {
+            return Err(format!("edge {edge} is being seen to: try again"));
+        }
+        let done = self.act_on_edge(edge, action, runs).await;
+        self.state().edges_by_hand.remove(&edge);
+        done
+    }
+
+    async fn act_on_edge(&self, edge: u32, action: Action, runs: bool) -> Result<String, String> {
+        let back = action == Action::Reboot;
+        if !runs && !back {
+            return Err(format!("edge {edge} does not run"));
+        }
+        if !runs && self.edges.cluster_of(edge).is_empty() {
+            return Err(format!("edge {edge} has no devices: they went to another"));
+        }
+        let (round, hand) = self.count(action.name());
+        if runs {
+            self.lose(edge, round, BY_HAND, back, Some(hand.clone()))
+                .await;
+        } else {
+            self.state().given.remove(&edge);
+            self.edges.expect(edge, BY_HAND);
+        }
+        if back {
+            self.bring_edge_back(edge, (!runs).then_some(hand)).await;
+        }
+        Ok(match (runs, back) {
+            (true, true) => format!("edge {edge} is killed and starts again"),
+            (true, false) => format!("edge {edge} is killed"),
+            (false, _) => format!("edge {edge} starts again"),
+        })
     }
 
     /// Gives the devices of lost edges to others, behind which they boot again.

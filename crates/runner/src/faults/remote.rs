@@ -198,7 +198,7 @@ impl FaultRunner {
     }
 
     /// Counts a remote action; returns its round and author.
-    fn count(&self, action: &str) -> (u32, ByHand) {
+    pub(super) fn count(&self, action: &str) -> (u32, ByHand) {
         let mut state = self.state();
         *state.remote.counts.entry(action.to_owned()).or_default() += 1;
         let hand = ByHand {
