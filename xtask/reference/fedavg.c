@@ -5,7 +5,7 @@
 // their models, and the accuracy on the test set.
 //
 //     gcc -O3 -march=native -ffast-math -pthread -DD0=784 -DD1=16 -DD2=0 -DD3=10 -DBATCH=600 -DEPOCHS=5
-//         -DCLIENTS=100 -DCOUNT=600 fedavg.c -lm
+//         -DRATE=0.5f -DCLIENTS=100 -DCOUNT=600 fedavg.c -lm
 //
 // `fedavg FOLDER THREADS ROUNDS` reads the four unpacked files of MNIST, and prints the median time of a round and the
 // time of the whole program in seconds, and the accuracy in percent.

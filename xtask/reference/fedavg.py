@@ -13,7 +13,7 @@ BEGIN = time.perf_counter()
 import numpy as np
 
 SIZES = (784, 16, 10)
-CLIENTS, COUNT, EPOCHS, RATE = 100, 600, 5, np.float32(0.1)
+CLIENTS, COUNT, EPOCHS, RATE = 100, 600, 5, np.float32(0.5)
 
 
 def read(folder, name, head):

@@ -30,6 +30,10 @@ typedef float vec __attribute__((vector_size(4 * LANES)));
 #define LAYERS (D2 ? 3 : 2)
 static const int size[] = {D0, D1, D2 ? D2 : D3, D3};
 
+#ifndef RATE
+#define RATE 0.1f
+#endif
+
 // State of one training; fedavg.c has one in each thread.
 #ifndef OWN
 #define OWN static
@@ -137,7 +141,7 @@ static float train(void) {
         loss = 0;
         for (uint32_t begin = 0; begin < count; begin += BATCH) {
             const int len = count - begin < BATCH ? count - begin : BATCH;
-            const float rate = 0.1f / len;
+            const float rate = RATE / len;
             for (int e = 0; e < len; e++) {
                 const uint32_t n = order[epoch * count + begin + e];
                 lists[0][e] = inputs[n];

@@ -191,7 +191,7 @@ fn compile(folder: &Path) -> Result<PathBuf> {
             "-DBATCH=600",
             "-DEPOCHS=5",
         ])
-        .args(["-DCLIENTS=100", "-DCOUNT=600"])
+        .args(["-DRATE=0.5f", "-DCLIENTS=100", "-DCOUNT=600"])
         .arg(project::root().join("xtask/reference/fedavg.c"))
         .arg("-o")
         .arg(&out)
