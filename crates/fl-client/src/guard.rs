@@ -9,7 +9,10 @@ use zfl_text::{Authority, Host, is_of_a_page};
 
 /// Refuses whoever is not the aggregator. An aggregator that shows the word from before a reboot learns from the
 /// 403 that this is another device by now.
-pub(crate) fn check(
+///
+/// # Errors
+/// [`Refusal`] to be answered with.
+pub fn check(
     headers: &[Header<'_>],
     word: Option<&Word>,
     has_joined: bool,
@@ -33,7 +36,7 @@ pub(crate) fn check(
 }
 
 /// Values of the header lines of a name.
-fn named<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
+pub fn named<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .iter()
         .filter(move |header| header.name.eq_ignore_ascii_case(name))

@@ -3,6 +3,7 @@
 use crate::storage;
 use anyhow::Result;
 use fl_data::Dataset;
+use zfl_aggregator::EdgeSetup;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use zfl_orchestrator::{
     BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, preflight,
 };
 use zfl_run_dir::Resumed;
-use zfl_sandbox::{Needs, Plan};
+use zfl_sandbox::{Needs, NetworkKind, Plan};
 
 /// Folder of the sockets for gdb in a run directory.
 pub const DOORS: &str = "gdb";
@@ -75,6 +76,21 @@ pub(crate) fn config(
                     ..device(client, group, board.as_ref(), in_process)
                 }),
         );
+    }
+    // Behind those of all clients, as their IDs are.
+    if let Some(board) = experiment.gateway_board()? {
+        let board = Arc::new(match options.kvm {
+            true => board.on_kvm(),
+            false => board,
+        });
+        let edges = experiment.edges.nodes(experiment.clients).into_iter();
+        devices.extend(edges.map(|edge| DeviceSpec {
+            secret: Some(EdgeSetup::secret()),
+            ..DeviceSpec::new(
+                experiment.clients + edge.number,
+                DeviceBody::Emulated(Arc::clone(&board)),
+            )
+        }));
     }
     let mut config = FleetConfig::new(devices, "");
     config.boot = BootPolicy {
@@ -165,7 +181,8 @@ pub(crate) fn probe(
     let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     let emulated = boards.clone().next().is_some();
     let mut emulators = BTreeMap::new();
-    for board in boards {
+    let gateways = experiment.gateway_board()?;
+    for board in boards.map(|board| &**board).chain(&gateways) {
         emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
     }
@@ -190,6 +207,11 @@ pub(crate) fn probe(
     };
     let network = experiment.network.unwrap_or(Network::usual());
     let plan = zfl_orchestrator::probe(network.into(), needs)?;
+    let meet = matches!(plan.network, NetworkKind::Bridge | NetworkKind::Switch);
+    require(experiment.edge_body.is_host() || meet, || {
+        "--edge-body bare: machines meet on a bridge or a switch alone: take --network switch, or --edge-body host"
+            .to_owned()
+    })?;
     Fleet::fits(plan.network, fleet, &emulators)?;
     Ok(plan)
 }
