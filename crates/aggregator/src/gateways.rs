@@ -175,11 +175,19 @@ fn made(shared: &Shared, edge: u32) -> Option<Brief> {
     })
 }
 
-async fn inputs(State(shared): State<Arc<Shared>>, headers: HeaderMap, asked: QueryResult) -> Response {
+async fn inputs(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: QueryResult,
+) -> Response {
     deal(shared, &headers, asked, Part::Inputs)
 }
 
-async fn labels(State(shared): State<Arc<Shared>>, headers: HeaderMap, asked: QueryResult) -> Response {
+async fn labels(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: QueryResult,
+) -> Response {
     deal(shared, &headers, asked, Part::Labels)
 }
 
@@ -190,10 +198,12 @@ fn deal(shared: Arc<Shared>, headers: &HeaderMap, asked: QueryResult, part: Part
     let shown = headers.get(Word::SECRET_HEADER);
     let shown = shown.map_or(&b""[..], |shown| shown.as_bytes());
     let is_its = |edge: u32| {
-        shared.look(|state| match state.roster.entry.fleet.as_ref()?.get(&edge)? {
-            Proof::Secret(secret) => Some(secret.matches(shown)),
-            Proof::Address(_) => None,
-        })
+        shared.look(
+            |state| match state.roster.entry.fleet.as_ref()?.get(&edge)? {
+                Proof::Secret(secret) => Some(secret.matches(shown)),
+                Proof::Address(_) => None,
+            },
+        )
     };
     match edge.filter(|(_, edge)| is_its(*edge) == Some(true)) {
         Some((client, _)) => octets(ExampleBody::new(shared, client, part)),

@@ -272,7 +272,11 @@ pub(crate) fn check(
 }
 
 /// Refuses what a gateway, which has no experiment and little memory, cannot do.
-pub(crate) fn check_gateways(settings: &Settings, strategy: &Strategy, sizes: &Sizes) -> Result<(), Refusal> {
+pub(crate) fn check_gateways(
+    settings: &Settings,
+    strategy: &Strategy,
+    sizes: &Sizes,
+) -> Result<(), Refusal> {
     if settings.edge_body().is_host() {
         return Ok(());
     }
@@ -288,12 +292,17 @@ pub(crate) fn check_gateways(settings: &Settings, strategy: &Strategy, sizes: &S
             format!("gateways go without {what}: leave it out, or take --edge-body host")
         })?;
     }
-    let Choice { algorithm, device_params, .. } = &strategy.0;
+    let Choice {
+        algorithm,
+        device_params,
+        ..
+    } = &strategy.0;
     let half = algorithm.device;
     let mut sections = [Way::Up, Way::Down]
         .into_iter()
         .flat_map(|way| half.sections(device_params, way, sizes));
-    let is_plain = sections.all(|section| section.name == MODEL) && !half.keeps_personal(device_params, sizes);
+    let is_plain =
+        sections.all(|section| section.name == MODEL) && !half.keeps_personal(device_params, sizes);
     require(is_plain, || {
         format!(
             "gateways keep nothing of their clients and add up models alone, and strategy {name} has more: take \
@@ -321,7 +330,10 @@ impl Experiment {
             )
         })?;
         let largest = self.edges.nodes(self.clients).into_iter();
-        let largest = largest.map(|node| node.cluster.len() as u32).max().unwrap_or(0);
+        let largest = largest
+            .map(|node| node.cluster.len() as u32)
+            .max()
+            .unwrap_or(0);
         let needed = self.aggregator().gateway_memory(largest).total();
         let has = u64::from(board.machine.memory_mib) << 20;
         require(needed + GATEWAY_OWN_BYTES <= has, || {

@@ -12,11 +12,7 @@ use zfl_text::{Authority, Host, is_of_a_page};
 ///
 /// # Errors
 /// [`Refusal`] to be answered with.
-pub fn check(
-    headers: &[Header<'_>],
-    word: Option<&Word>,
-    has_joined: bool,
-) -> Result<(), Refusal> {
+pub fn check(headers: &[Header<'_>], word: Option<&Word>, has_joined: bool) -> Result<(), Refusal> {
     let of_a_page = |header: &Header<'_>| is_of_a_page(header.name, header.value);
     if headers.iter().any(of_a_page) || !named(headers, "host").all(is_address) {
         return Err(Refusal::new(

@@ -295,7 +295,10 @@ impl<C> Inbound<C> {
                 self.stage = Stage::Queue(behind, request.length);
             }
             Route::Lost | Route::Back => {
-                let place = request.query.client.and_then(|client| cluster.place(client));
+                let place = request
+                    .query
+                    .client
+                    .and_then(|client| cluster.place(client));
                 let place = place.ok_or_else(|| Refusal::new(400, "no client of this cluster"))?;
                 cluster.lose(place, request.route == Route::Back, now_us);
                 self.answer(200, &Empty {});

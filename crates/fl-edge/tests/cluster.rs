@@ -129,14 +129,19 @@ impl Port for &Net {
 fn whole(octets: &[u8]) -> Option<(String, Vec<u8>)> {
     let at = octets.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8(octets[..at].to_vec()).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
     let length: usize = length.map_or(0, |text| text.parse().unwrap());
     (octets.len() >= at + length).then(|| (head, octets[at..].to_vec()))
 }
 
 fn answer(status: u16, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -148,7 +153,10 @@ fn brief() -> Brief {
     Brief {
         first: FIRST,
         examples: vec![60, 30],
-        addresses: vec!["10.0.0.4".try_into().unwrap(), "10.0.0.5".try_into().unwrap()],
+        addresses: vec![
+            "10.0.0.4".try_into().unwrap(),
+            "10.0.0.5".try_into().unwrap(),
+        ],
         numbers: NUMBERS as u32,
         uniform: false,
         data_port: DEALER,
@@ -184,7 +192,9 @@ impl World {
             return answer(200, [5; 90]);
         }
         if dest == ROOT {
-            let word = head.lines().find_map(|line| line.strip_prefix("Zfl-Word: "));
+            let word = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Zfl-Word: "));
             self.edge_word = word.unwrap().to_owned();
             return match line {
                 line if line.starts_with("GET /id") => match self.refuses {
@@ -208,7 +218,8 @@ impl World {
         if line.starts_with("POST /start") {
             let message = Message::parse(&body).unwrap();
             let start: Start = json::decode(message.control).unwrap();
-            self.devices.insert(client, (DeviceState::Training, start.round));
+            self.devices
+                .insert(client, (DeviceState::Training, start.round));
             self.starts.insert(client, start);
         }
         let ready = Ready {
@@ -219,7 +230,14 @@ impl World {
             total_examples: 0,
             error: None,
         };
-        answer(if line.starts_with("POST /start") { 202 } else { 200 }, text(&ready))
+        answer(
+            if line.starts_with("POST /start") {
+                202
+            } else {
+                200
+            },
+            text(&ready),
+        )
     }
 }
 
@@ -255,8 +273,12 @@ impl Lab {
             let mut moved = activity == Activity::Busy;
             for at in 0..world.conns.len() {
                 let conn = &world.conns[at];
-                let Some(dest) = conn.dest.filter(|_| !conn.answered) else { continue };
-                let Some((head, body)) = whole(&conn.from_edge) else { continue };
+                let Some(dest) = conn.dest.filter(|_| !conn.answered) else {
+                    continue;
+                };
+                let Some((head, body)) = whole(&conn.from_edge) else {
+                    continue;
+                };
                 let reply = world.serve(dest, &head, body);
                 let conn = &mut world.conns[at];
                 conn.to_edge.extend(reply);
@@ -293,7 +315,10 @@ impl Lab {
     }
 
     fn get(&mut self, client: u32, target: &str) -> (u16, Vec<u8>) {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: 10.0.0.9\r\nZfl-Word: {}\r\n\r\n", word().text());
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: 10.0.0.9\r\nZfl-Word: {}\r\n\r\n",
+            word().text()
+        );
         self.ask(*device_at(client).ip(), request.into())
     }
 
@@ -304,7 +329,8 @@ impl Lab {
             word().text(),
             body.len()
         );
-        self.ask(*device_at(client).ip(), [request.as_bytes(), body].concat()).0
+        self.ask(*device_at(client).ip(), [request.as_bytes(), body].concat())
+            .0
     }
 
     /// An order of a round to both devices, or what of it is told.
@@ -330,15 +356,22 @@ impl Lab {
     /// Comes to where both devices are ready.
     fn joined() -> Self {
         let mut lab = Self::new(None, None);
-        lab.net.0.borrow_mut().devices =
-            [4, 5].map(|client| (client, (DeviceState::Ready, 0))).into();
+        lab.net.0.borrow_mut().devices = [4, 5]
+            .map(|client| (client, (DeviceState::Ready, 0)))
+            .into();
         lab.run(|world| !world.reports.is_empty());
         for client in [4, 5] {
             let (status, body) = lab.get(client, &format!("/id?client={client}&port=80"));
             assert_eq!(status, 200);
             let welcome: Welcome = json::decode(&body).unwrap();
-            assert_eq!((welcome.id, welcome.num_examples), (client, [60, 30][client as usize - 4]));
-            assert_eq!(lab.get(client, &format!("/training-labels?id={client}")).1, [5; 90]);
+            assert_eq!(
+                (welcome.id, welcome.num_examples),
+                (client, [60, 30][client as usize - 4])
+            );
+            assert_eq!(
+                lab.get(client, &format!("/training-labels?id={client}")).1,
+                [5; 90]
+            );
         }
         lab.run(|world| world.reports.last().is_some_and(|it| it.contains("\"rr\"")));
         lab
@@ -346,7 +379,11 @@ impl Lab {
 
     fn begun(&mut self, round: u32) {
         assert_eq!(self.order(round, [0.0; 2]), 202);
-        self.run(|world| [4, 5].iter().all(|it| world.starts.get(it).is_some_and(|one| one.round == round)));
+        self.run(|world| {
+            [4, 5]
+                .iter()
+                .all(|it| world.starts.get(it).is_some_and(|one| one.round == round))
+        });
     }
 
     fn update(&self, client: u32, numbers: &[f32]) -> Vec<u8> {
@@ -400,7 +437,10 @@ fn numbers(of: f32) -> Vec<f32> {
 fn told(body: &[u8]) -> (PartialResults, Vec<u8>) {
     let (control, sums) = parse_sums(body).unwrap();
     assert_eq!((sums.len(), sums[0].codec), (1, SumCodec::Exact));
-    (serde_json::from_slice(control).unwrap(), sums[0].payload.to_vec())
+    (
+        serde_json::from_slice(control).unwrap(),
+        sums[0].payload.to_vec(),
+    )
 }
 
 #[test]
@@ -440,10 +480,18 @@ fn sums_are_those_of_a_host_to_the_bit_whatever_is_damaged_comes_twice_or_late()
     sums.mean.sum().pack(&mut payload);
     let (control, got) = told(&lab.net.0.borrow().sums[0]);
     assert_eq!(got, payload);
-    assert_eq!((control.weight.as_str(), control.token.as_str()), ("90", "above"));
+    assert_eq!(
+        (control.weight.as_str(), control.token.as_str()),
+        ("90", "above")
+    );
     let clients: Vec<u32> = control.counted.iter().map(|one| one.client).collect();
     assert_eq!((clients, control.failed.len()), (vec![4, 5], 0));
-    assert!(control.bytes.values().all(|(up, down)| *up > 300 && *down > 300));
+    assert!(
+        control
+            .bytes
+            .values()
+            .all(|(up, down)| *up > 300 && *down > 300)
+    );
     // An update of a round that is over counts in no later one.
     lab.begun(2);
     assert_eq!(lab.post(4, &bodies[0]), 410);
@@ -465,19 +513,35 @@ fn planned_faults_and_a_device_that_is_gone_fail_in_the_sums_and_wait_for_nothin
     lab.run(|world| world.sums.len() == 1);
     let (control, _) = told(&lab.net.0.borrow().sums[0]);
     assert_eq!((control.weight.as_str(), control.counted.len()), ("0", 0));
-    assert!(control.failed[&4].contains("as planned"), "{:?}", control.failed);
-    assert!(control.cluster.states.ends_with('l'), "{:?}", control.cluster);
+    assert!(
+        control.failed[&4].contains("as planned"),
+        "{:?}",
+        control.failed
+    );
+    assert!(
+        control.cluster.states.ends_with('l'),
+        "{:?}",
+        control.cluster
+    );
 }
 
 #[test]
 fn who_is_not_of_the_cluster_is_refused_and_numbers_that_diverged_are_not_added() {
     let mut lab = Lab::joined();
-    assert_eq!(lab.get(4, "/id?client=5&port=80").0, 403, "from another address");
+    assert_eq!(
+        lab.get(4, "/id?client=5&port=80").0,
+        403,
+        "from another address"
+    );
     assert_eq!(lab.get(4, "/id?client=6&port=80").0, 409);
     assert_eq!(lab.get(4, "/id?client=4&codecs=f16").0, 422);
     assert_eq!(lab.get(4, "/training-data?id=5").0, 403);
     let stranger = "GET /ready HTTP/1.1\r\nHost: 10.0.0.9\r\n\r\n";
-    assert_eq!(lab.ask(*ROOT.ip(), stranger.into()).0, 403, "without its word");
+    assert_eq!(
+        lab.ask(*ROOT.ip(), stranger.into()).0,
+        403,
+        "without its word"
+    );
     lab.begun(1);
     for number in [f32::NAN, 2e9] {
         let mut one = numbers(1.0);
@@ -490,7 +554,11 @@ fn who_is_not_of_the_cluster_is_refused_and_numbers_that_diverged_are_not_added(
     lab.run(|world| world.sums.len() == 1);
     let (control, _) = told(&lab.net.0.borrow().sums[0]);
     assert_eq!(control.weight, "30");
-    assert!(control.failed[&4].contains("diverged"), "{:?}", control.failed);
+    assert!(
+        control.failed[&4].contains("diverged"),
+        "{:?}",
+        control.failed
+    );
 }
 
 #[test]
@@ -501,7 +569,17 @@ fn an_edge_tells_its_memory_when_it_joins_and_ends_with_the_reason_when_it_is_to
     let world = lab.net.0.borrow();
     let asked = String::from_utf8(world.conns[0].from_edge.clone()).unwrap();
     assert!(asked.contains("&memory=200"), "{asked}");
-    assert!(world.log.iter().any(|line| line.contains("300 are missing")), "{:?}", world.log);
+    assert!(
+        world
+            .log
+            .iter()
+            .any(|line| line.contains("300 are missing")),
+        "{:?}",
+        world.log
+    );
     let memory = GatewayMemory::new(7850, 10, false, fl_algo::SUM_BYTES as u64);
-    assert_eq!((memory.sums_bytes, memory.update_bytes), (64 * 7850, 4 * 7850));
+    assert_eq!(
+        (memory.sums_bytes, memory.update_bytes),
+        (64 * 7850, 4 * 7850)
+    );
 }

@@ -3,11 +3,11 @@
 use crate::storage;
 use anyhow::Result;
 use fl_data::Dataset;
-use zfl_aggregator::EdgeSetup;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use zfl_aggregator::EdgeSetup;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
 use zfl_machine::{Board, Guest, Qemu, try_kvm};
@@ -17,6 +17,9 @@ use zfl_orchestrator::{
 };
 use zfl_run_dir::Resumed;
 use zfl_sandbox::{Needs, NetworkKind, Plan};
+
+/// Machines that can meet on a bridge, which has 1,023 ports.
+const MOST_WITH_GATEWAYS: usize = 1000;
 
 /// Folder of the sockets for gdb in a run directory.
 pub const DOORS: &str = "gdb";
@@ -86,6 +89,7 @@ pub(crate) fn config(
         let edges = experiment.edges.nodes(experiment.clients).into_iter();
         devices.extend(edges.map(|edge| DeviceSpec {
             secret: Some(EdgeSetup::secret()),
+            is_gateway: true,
             ..DeviceSpec::new(
                 experiment.clients + edge.number,
                 DeviceBody::Emulated(Arc::clone(&board)),
@@ -207,10 +211,12 @@ pub(crate) fn probe(
     };
     let network = experiment.network.unwrap_or(Network::usual());
     let plan = zfl_orchestrator::probe(network.into(), needs)?;
-    let meet = matches!(plan.network, NetworkKind::Bridge | NetworkKind::Switch);
+    let meet = plan.network == NetworkKind::Bridge && fleet.devices.len() <= MOST_WITH_GATEWAYS;
     require(experiment.edge_body.is_host() || meet, || {
-        "--edge-body bare: machines meet on a bridge or a switch alone: take --network switch, or --edge-body host"
-            .to_owned()
+        format!(
+            "--edge-body bare: gateways are met on one bridge, of {MOST_WITH_GATEWAYS} machines at most: take \
+             --network bridge and fewer devices, or --edge-body host"
+        )
     })?;
     Fleet::fits(plan.network, fleet, &emulators)?;
     Ok(plan)

@@ -58,7 +58,9 @@ impl Run {
         let experiment = &self.experiment;
         let secrets = edges::secrets(experiment, &self.fleet.devices);
         let clients = self.fleet.devices.iter().map(|spec| spec.client);
-        let clients: BTreeSet<u32> = clients.filter(|client| *client < experiment.clients).collect();
+        let clients: BTreeSet<u32> = clients
+            .filter(|client| *client < experiment.clients)
+            .collect();
         let data = Data::from(data);
         let (tell, told) = mpsc::unbounded_channel();
         let in_process = sandbox.network() == NetworkKind::InProcess;

@@ -76,6 +76,7 @@ pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
             client: clients.max().unwrap_or(0),
             link: Link::default(),
             max_kbit_per_s: None,
+            is_gateway: false,
         }];
     }
     let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
@@ -85,6 +86,7 @@ pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
             client: spec.client,
             link: spec.link,
             max_kbit_per_s: board.nic.max_kbit_per_s,
+            is_gateway: spec.is_gateway,
         }),
     };
     devices.iter().enumerate().filter_map(outlet).collect()

@@ -101,7 +101,10 @@ impl FaultRunner {
             return false;
         };
         if let FleetEvent::Died(death) = event {
-            observer.on_warning(&format!("the gateway of edge {edge} died: {}", death.reason));
+            observer.on_warning(&format!(
+                "the gateway of edge {edge} died: {}",
+                death.reason
+            ));
             let (runner, round, why) = (Arc::clone(self), self.state().round, death.reason.clone());
             // It ends with the run: a fleet that is gone boots nothing more.
             tokio::spawn(async move {
