@@ -24,17 +24,11 @@ fn model(body: &[&str], arguments: &[&str]) -> String {
 #[test]
 fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gives_one_air() {
     let folder = folder();
-    let experiment = |body: &str| {
-        let path = folder.path().join(format!("{body}.toml"));
-        let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
-        let text = text.replace("count = 12", "count = 2");
-        fs::write(&path, text.replace("\"native\"", &format!("{body:?}"))).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let run = |body| {
-        let path = experiment(body);
-        Run::succeeds(&[&path, "--rounds", "1", "--examples", "20", "--seed", "3"])
-    };
+    let path = folder.path().join("two.toml");
+    let text = fs::read_to_string(support::root().join("experiments/mesh.toml")).unwrap();
+    fs::write(&path, text.replace("count = 12", "count = 2")).unwrap();
+    let small = [path.to_str().unwrap(), "--rounds", "1", "--examples", "20"];
+    let run = |body| Run::succeeds(&[&small[..], &["--seed", "3", "--body", body]].concat());
     let (native, bare, again) = (run("native"), run("bare"), run("bare"));
     assert_eq!(bare.model(), native.model());
     let air = |run: &Run| {
@@ -135,6 +129,30 @@ fn a_board_that_computes_wrong_is_named() {
         table.contains("ANOTHER MODEL") && said.contains("not as the host: microvm"),
         "{table}{said}"
     );
+}
+
+#[test]
+#[ignore = "needs gdb-multiarch: cargo xtask test"]
+fn gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on() {
+    let mut run = Live::start(&["--clients", "1", "--rounds", "3", "--gdb"]);
+    run.wait_for_start(0, 1);
+    let mut gdb = zfl();
+    gdb.args(["gdb", "0", "--run"]).arg(run.out());
+    gdb.args(["--", "-batch", "-ex", "info symbol $pc"]);
+    // The device's memory against the file that the names are from.
+    gdb.args(["-ex", "compare-sections .text", "-ex", "detach"]);
+    let said = finish(&mut gdb);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let lines = || said.out.lines();
+    assert!(
+        lines().any(|line| line.contains("in section .text")),
+        "{said:?}"
+    );
+    let is_same = |line: &str| line.starts_with("Section .text") && line.ends_with("matched.");
+    assert!(lines().any(is_same), "{said:?}");
+    let ended = run.finish();
+    assert_eq!(ended.said.status, Some(0), "{:?}", ended.said);
+    assert_eq!(ended.results().iter().sum::<u64>(), 3);
 }
 
 /// Of a host's KVM nothing is known before it is tried: it agrees, or is refused before there is a run.

@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use support::{Run, finish, zfl};
+use support::{Run, finish, folder, zfl};
 
 const MESH: [&str; 9] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/mesh.toml"),
@@ -52,8 +52,108 @@ fn a_mesh_gives_one_model_whatever_it_loses_and_says_what_it_cost() {
     assert_ne!(air(&lossy), air(&first));
 }
 
+/// Runs four leaves, of which a relay is killed in the second of three rounds; returns the outcome of each leaf in each round, by round and leaf.
+fn outcomes_with_a_killed_relay(client: u32, reboot: bool, topology: &str) -> (Run, Vec<String>) {
+    let folder = folder();
+    let path = folder.path().join("killed.toml");
+    let text = fs::read_to_string(MESH[0]).unwrap();
+    let fault = format!(
+        "[[faults.schedule]]\nround = 2\nclient = {client}\nfault = \"crash\"\nreboot = {reboot}\n"
+    );
+    let text = text
+        .replace("count = 12", "count = 4")
+        .replace("\"grid\"", topology);
+    fs::write(&path, text + &fault).unwrap();
+    let path = path.to_str().unwrap();
+    let small = ["--examples", "20", "--quorum", "1", "--body", "native"];
+    let run = Run::succeeds(&[&[path, "--rounds", "3", "--seed", "3"], &small[..]].concat());
+    let text = fs::read_to_string(run.out().join("clients.csv")).unwrap();
+    let mut table = csv::Reader::from_reader(text.as_bytes());
+    let head = table.headers().unwrap().clone();
+    let at =
+        ["round", "client", "outcome"].map(|name| head.iter().position(|it| it == name).unwrap());
+    let mut outcomes: Vec<String> = table
+        .records()
+        .map(|row| {
+            let row = row.unwrap();
+            at.map(|at| row[at].to_owned()).join(" ")
+        })
+        .collect();
+    outcomes.sort();
+    (run, outcomes)
+}
+
+#[test]
+fn a_killed_relay_takes_its_subtree_along_which_joins_anew_with_it() {
+    let (run, outcomes) = outcomes_with_a_killed_relay(1, true, "\"line\"");
+    let behind = "no way to the gateway without client 1";
+    let there = |round: u32, clients: &[u32]| {
+        let row = |client: &u32| format!("{round} {client} received");
+        clients.iter().map(row).collect::<Vec<_>>()
+    };
+    let second = vec![
+        "2 0 received".to_owned(),
+        "2 1 crash on purpose".to_owned(),
+        format!("2 2 {behind}"),
+        format!("2 3 {behind}"),
+    ];
+    let all = [0, 1, 2, 3];
+    let expected = [there(1, &all), second.clone(), there(3, &all)].concat();
+    assert_eq!(outcomes, expected);
+    let (again, _) = outcomes_with_a_killed_relay(1, true, "\"line\"");
+    assert_eq!(again.model(), run.model());
+    // For good, so is the subtree; and in a grid there is a way around.
+    let (_, outcomes) = outcomes_with_a_killed_relay(1, false, "\"line\"");
+    let expected = [there(1, &all), second, there(3, &[0])].concat();
+    assert_eq!(outcomes, expected);
+    let (_, outcomes) = outcomes_with_a_killed_relay(0, false, "\"grid\"");
+    let killed = vec!["2 0 crash on purpose".to_owned()];
+    let around = [1, 2, 3];
+    let expected = [there(1, &all), killed, there(2, &around), there(3, &around)].concat();
+    assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn flipped_bits_cost_packets_and_no_model_and_places_may_come_from_a_file() {
+    let folder = folder();
+    let experiment = folder.path().join("three.toml");
+    let text = fs::read_to_string(MESH[0]).unwrap();
+    fs::write(&experiment, text.replace("count = 12", "count = 3")).unwrap();
+    let small = [
+        experiment.to_str().unwrap(),
+        "--examples",
+        "20",
+        "--radio-loss",
+        "0",
+    ];
+    let run = |more: &[&str]| Run::succeeds(&[&small, &MESH[1..], more].concat());
+    let line = run(&["--topology", "line"]);
+    let path = folder.path().join("places");
+    let range_m = 300.0;
+    let places =
+        (0..4).map(|node| format!("{} 0 # node {node}\n", f64::from(node) * 0.9 * range_m));
+    fs::write(&path, places.collect::<String>()).unwrap();
+    let file = [
+        "--topology",
+        "file",
+        "--topology-file",
+        path.to_str().unwrap(),
+    ];
+    let read = run(&file);
+    assert_eq!(air(&read), air(&line));
+    let config = fs::read_to_string(read.out().join("config.toml")).unwrap();
+    assert!(
+        config.contains("topology_file = \"inputs/places\""),
+        "{config}"
+    );
+    let flipped = run(&[&file[..], &["--bit-error-rate", "0.001"]].concat());
+    assert_eq!(flipped.model(), line.model());
+    assert_ne!(air(&flipped), air(&line));
+}
+
 #[test]
 fn what_no_leaf_can_take_is_refused_before_the_run() {
+    let folder = folder();
     let refused = |more: &[&str], part: &str| {
         let said = finish(zfl().arg("run").args(&MESH[..7]).args(more));
         assert_eq!(said.status, Some(2), "{}", said.err);
@@ -62,5 +162,24 @@ fn what_no_leaf_can_take_is_refused_before_the_run() {
     refused(&["--examples", "400"], "lower --examples");
     refused(&["--hidden", "400"], "lower --hidden");
     refused(&["--radio", "smoke"], "lora-sf7");
+    refused(&["--radio-loss", "0.95"], "lower radio_loss");
+    refused(
+        &["--bit-error-rate", "1%"],
+        "lower radio_loss or bit_error_rate",
+    );
+    refused(&["--topology", "file"], "--topology-file");
+    let path = folder.path().join("places");
+    for (text, part) in [
+        ("0 0\n1 x\n", "line 2 is no place"),
+        (
+            "0 0\n1 1\n",
+            "2 places for a gateway and 12 leaves: give 13 lines",
+        ),
+    ] {
+        fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        refused(&["--topology-file", path], "--topology file");
+        refused(&["--topology", "file", "--topology-file", path], part);
+    }
     refused(&["--body", "bare", "--board", "q35"], "--body native");
 }

@@ -26,7 +26,7 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         let body = body.unwrap_or_else(choose);
         boards.retain(|board| body == GuestBody::All || board.body == body.name());
         // The toolchain of a microcontroller comes when its board is asked for.
-        boards.retain(|board| board.firmware.is_none());
+        boards.retain(|board| board.firmware.is_none() && board.machine.qemu == setup::EMULATOR);
     }
     let (bare, zephyr): (Vec<_>, Vec<_>) = boards
         .iter()

@@ -32,7 +32,7 @@ const RUSTUP_LIMIT: Duration = Duration::from_secs(90);
 /// If something is missing and cannot be installed; the message has the command that would.
 pub fn all() -> Result<()> {
     let mut packages = Vec::new();
-    if exists("qemu-system-i386") {
+    if exists(EMULATOR) {
         println!("setup: QEMU is there");
     } else {
         packages.push("qemu-system-x86");
@@ -70,12 +70,18 @@ pub fn toolchain(target: &str) -> Result<Toolchain> {
 /// # Errors
 /// As [`all`].
 pub fn qemu() -> Result<()> {
-    if exists("qemu-system-i386") {
+    if exists(EMULATOR) {
         Ok(())
     } else {
         install(&["qemu-system-x86"])
     }
 }
+
+/// The emulator of PCs.
+pub const EMULATOR: &str = "qemu-system-i386";
+
+/// The emulator of boards with an Arm core.
+pub const ARM_EMULATOR: &str = "qemu-system-arm";
 
 /// Checks that a board's emulator is there, installs it if not.
 ///
@@ -86,8 +92,8 @@ pub fn emulator(program: &str) -> Result<()> {
         return Ok(());
     }
     install(&[match program {
-        "qemu-system-i386" => "qemu-system-x86",
-        "qemu-system-arm" => "qemu-system-arm",
+        EMULATOR => "qemu-system-x86",
+        ARM_EMULATOR => "qemu-system-arm",
         _ => "qemu-system-misc",
     }])
 }
@@ -124,6 +130,20 @@ pub fn slurm() -> Result<()> {
     match in_path("slurmctld") && in_path("slurmd") && in_path("munged") && in_path("sbatch") {
         true => Ok(()),
         false => install(&["slurmctld", "slurmd", "slurm-client", "munge"]),
+    }
+}
+
+/// The debugger that knows all instruction sets, and Debian's package of it.
+pub const GDB: &str = "gdb-multiarch";
+
+/// Checks that the debugger of the test of `zfl gdb` is there, installs it if not.
+///
+/// # Errors
+/// As [`all`].
+pub fn gdb() -> Result<()> {
+    match in_path(GDB) {
+        true => Ok(()),
+        false => install(&[GDB]),
     }
 }
 

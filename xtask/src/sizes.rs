@@ -134,7 +134,7 @@ fn job(firmware: Option<&Firmware>) -> &'static [&'static str] {
             "--data",
             "data/digits",
             "--examples",
-            "20",
+            "100",
             "--batch-size",
             "10",
         ],

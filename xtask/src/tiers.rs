@@ -32,7 +32,7 @@ struct Needy {
 }
 
 /// Every such test.
-const NEEDY: [Needy; 3] = [
+const NEEDY: [Needy; 4] = [
     Needy {
         program: "tshark",
         packages: "tshark",
@@ -46,6 +46,14 @@ const NEEDY: [Needy; 3] = [
         package: "zfl-aggregator",
         target: &["--test", "python"],
         test: "a_client_in_python_makes_the_model_that_a_device_makes",
+    },
+    Needy {
+        program: setup::GDB,
+        packages: setup::GDB,
+        package: "zfl",
+        // Built for the fleets anyway.
+        target: &["--release", "--test", "fleet"],
+        test: "gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on",
     },
     Needy {
         program: SLURM,
@@ -69,6 +77,9 @@ pub fn all() -> Result<()> {
     browser();
     if let Err(error) = setup::slurm() {
         println!("not run: the test on a cluster of Slurm: {error:#}");
+    }
+    if let Err(error) = setup::gdb() {
+        println!("not run: the test with a debugger: {error:#}");
     }
     let mut tiers = Tiers::default();
     tiers.run("host", || {

@@ -66,6 +66,7 @@ choices! {
         Grid "grid" "A square, filled row by row, with the gateway in its middle",
         Line "line" "One behind the other, with the gateway at the end",
         Random "random" "Uniform in a square, drawn from the seed, with ten in the range of a node on average",
+        File "file" "The places that topology_file has",
     }
     EdgeBody {
         Host "host" "Aggregators of this process",
@@ -162,6 +163,7 @@ pub enum Places {
     Grid,
     Line,
     Random,
+    File,
 }
 
 /// Network between emulated devices and the aggregator, as asked for.

@@ -64,9 +64,15 @@ pub struct Experiment {
         serialize_with = "choice::write_some"
     )]
     pub topology: Option<Places>,
+    /// File of their places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology_file: Option<PathBuf>,
     /// Share of the frames that a radio in range does not hear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub radio_loss: Option<f64>,
+    /// Share of the bits that arrive flipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bit_error_rate: Option<f64>,
     /// The radio itself.
     #[serde(skip)]
     pub(crate) mesh_radio: Option<Radio>,
@@ -306,10 +312,10 @@ impl Experiment {
         experiment.mesh_radio = Radio::resolve(settings, root)?;
         let radio = experiment.mesh_radio.as_ref();
         experiment.radio = radio.and(settings.radio.clone());
-        (experiment.topology, experiment.radio_loss) = (
-            radio.map(|radio| radio.places),
-            radio.map(|radio| radio.loss),
-        );
+        experiment.topology = radio.map(|radio| radio.places);
+        experiment.topology_file = radio.and(settings.topology_file.clone());
+        experiment.radio_loss = radio.map(|radio| radio.conditions.loss);
+        experiment.bit_error_rate = radio.map(|radio| radio.conditions.bit_errors);
         experiment.time = match settings.time() {
             Time::Estimate => Some(Time::Estimate),
             _ => counted.then_some(Time::Icount),
@@ -429,7 +435,9 @@ impl Experiment {
             network: None,
             radio: None,
             topology: None,
+            topology_file: None,
             radio_loss: None,
+            bit_error_rate: None,
             mesh_radio: None,
             time: None,
             cost: None,
@@ -552,6 +560,7 @@ impl Experiment {
         let paths = [
             ("data", &self.data),
             ("partition_file", &self.partition_file),
+            ("topology_file", &self.topology_file),
             ("faults.trace", &self.faults.trace),
         ];
         for (key, path) in paths {

@@ -2,6 +2,7 @@
 //! `config.toml` names, so that the run is repeated when the originals are others or gone.
 
 use crate::experiment::Experiment;
+use crate::radio::Radio;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 use std::collections::BTreeMap;
@@ -49,6 +50,10 @@ impl Experiment {
             let name = copies.add(folder, &file_name(path), text);
             *path = name.into();
         }
+        let places = self.mesh_radio.as_ref().and_then(Radio::text);
+        if let (Some(path), Some(text)) = (&mut self.topology_file, places) {
+            *path = copies.add(folder, &file_name(path), text).into();
+        }
         let in_all = self.groups.iter_mut().map(|group| &mut group.board);
         for board in in_all.chain([&mut self.board]).flatten() {
             if board.path.is_some() {
@@ -78,7 +83,12 @@ impl Experiment {
             let path = Path::new(path).strip_prefix(&out).ok()?;
             path.to_str().map(str::to_owned)
         };
-        for path in [&mut self.faults.trace, &mut self.partition_file] {
+        let files = [
+            &mut self.faults.trace,
+            &mut self.partition_file,
+            &mut self.topology_file,
+        ];
+        for path in files {
             if let Some(short) = path.as_deref().and_then(Path::to_str).and_then(short) {
                 *path = Some(short.into());
             }

@@ -8,11 +8,17 @@ use crate::refusal::{Refusal, require};
 use crate::root::Root;
 use crate::settings::Settings;
 use zfl_netsim::radio::{
-    Conditions, MESSAGE_BYTES, MeshConfig, RadioProfile, Topology, TopologyKind,
+    Conditions, FRAME_BYTES, MESSAGE_BYTES, MeshConfig, RadioProfile, Topology, TopologyKind,
 };
 
 /// Nodes in the range of a node on average, where places are drawn.
 const NEIGHBOURS: f64 = 10.0;
+
+/// Most of a file of places, in bytes.
+const MAX_PLACES_BYTES: u64 = 64 * 1024;
+
+/// Least share of the frames that has to arrive: of fewer, hardly a transfer comes to its end.
+const LEAST_HEARD: f64 = 0.1;
 
 /// Octets that the heads of a message may take.
 const HEADS: u64 = 1_024;
@@ -22,7 +28,9 @@ const HEADS: u64 = 1_024;
 pub(crate) struct Radio {
     profile: RadioProfile,
     pub places: Places,
-    pub loss: f64,
+    /// Text of the file of places, and where they are.
+    file: Option<(String, TopologyKind)>,
+    pub conditions: Conditions,
 }
 
 impl Radio {
@@ -31,13 +39,27 @@ impl Radio {
     /// # Errors
     /// If there is no such radio, or what goes with one is asked for without it.
     pub fn resolve(settings: &Settings, root: &Root) -> Result<Option<Self>, Refusal> {
-        let (places, loss) = (settings.topology(), settings.radio_loss());
+        let conditions = Conditions {
+            loss: settings.radio_loss(),
+            bit_errors: settings.bit_error_rate(),
+        };
         let Some(name) = &settings.radio else {
-            require(settings.topology.is_none() && loss == 0.0, || {
-                "topology and radio_loss do nothing without a radio: give --radio hc-12, say".into()
+            let is_bare = settings.topology.is_none() && settings.topology_file.is_none();
+            require(is_bare && conditions == Conditions::default(), || {
+                "topology, topology_file, radio_loss and bit_error_rate do nothing without a radio: give --radio hc-12, \
+                 say"
+                    .into()
             })?;
             return Ok(None);
         };
+        let heard = conditions.heard(FRAME_BYTES);
+        require(heard >= LEAST_HEARD, || {
+            format!(
+                "of 1000 frames {:.0} would arrive, and a mesh needs {:.0}: lower radio_loss or bit_error_rate",
+                heard * 1e3,
+                LEAST_HEARD * 1e3
+            )
+        })?;
         require(!name.contains('/'), || {
             format!("radio {name}: give the name of a file in links/radio")
         })?;
@@ -45,10 +67,51 @@ impl Radio {
             RadioProfile::load(root.tree(), name).map_err(|error| Refusal(error.to_string()))?;
         Ok(Some(Self {
             profile,
-            places,
-            loss,
+            places: settings.topology(),
+            file: read_places(settings)?,
+            conditions,
         }))
     }
+
+    /// Text of the file of places.
+    pub fn text(&self) -> Option<&String> {
+        self.file.as_ref().map(|(text, _)| text)
+    }
+
+    fn kind(&self) -> TopologyKind {
+        match (self.places, &self.file) {
+            (_, Some((_, places))) => places.clone(),
+            (Places::Line, _) => TopologyKind::Line,
+            (Places::Random, _) => TopologyKind::Random {
+                neighbours: NEIGHBOURS,
+            },
+            (Places::Grid | Places::File, None) => TopologyKind::Grid,
+        }
+    }
+}
+
+/// The file of places, for the topology that reads one.
+///
+/// # Errors
+/// If it is not there, or a line of it is no place.
+fn read_places(settings: &Settings) -> Result<Option<(String, TopologyKind)>, Refusal> {
+    let path = match (settings.topology(), &settings.topology_file) {
+        (Places::File, Some(path)) => path,
+        (Places::File, None) => {
+            let advice = "topology: the places are in a file: give --topology-file with it";
+            return Err(Refusal(advice.into()));
+        }
+        (_, Some(_)) => {
+            let advice = "topology_file is for the topology `file`: give --topology file, or leave the file out";
+            return Err(Refusal(advice.into()));
+        }
+        (_, None) => return Ok(None),
+    };
+    let text = zfl_files::read_text(path, MAX_PLACES_BYTES);
+    let text = text.map_err(|error| Refusal(format!("topology_file: {error}")))?;
+    let places = Topology::read(&text)
+        .map_err(|error| Refusal(format!("topology_file: {}: {error}", path.display())))?;
+    Ok(Some((text, places)))
 }
 
 /// Tells if the devices of a group are machines that can have a radio.
@@ -79,23 +142,13 @@ impl Experiment {
             "a radio has one gateway and no edges: leave --edges or --radio out".into()
         })?;
         self.fits_a_radio()?;
-        let kind = match radio.places {
-            Places::Grid => TopologyKind::Grid,
-            Places::Line => TopologyKind::Line,
-            Places::Random => TopologyKind::Random {
-                neighbours: NEIGHBOURS,
-            },
-        };
         let leaves = self.clients as usize;
-        let topology = Topology::new(&kind, leaves, radio.profile.range_m, self.seed);
+        let topology = Topology::new(&radio.kind(), leaves, radio.profile.range_m, self.seed);
         let topology = topology.map_err(|error| Refusal(format!("topology: {error}")))?;
         Ok(Some(MeshConfig {
             radio: radio.profile.clone(),
             topology,
-            conditions: Conditions {
-                loss: radio.loss,
-                bit_errors: 0.0,
-            },
+            conditions: radio.conditions,
             seed: self.seed,
         }))
     }

@@ -51,8 +51,12 @@ keys! {
         radio: Name | "none", Run "radio" "Fleet";
         /// Places of the gateway and its leaves
         topology: Named<Places> = Places::Grid, Run "topology" "Fleet";
+        /// File with the place of the gateway and then of each leaf, `x y` in metres a line; for the topology `file`
+        topology_file: File | "none", Run "topology-file" "Fleet";
         /// Share of the frames that a radio in range does not hear: 0.05 or 5%
         radio_loss: Probability = 0.0, Run "radio-loss" "Fleet";
+        /// Share of the bits of a frame that a radio hears wrong: 0.0001 or 0.01%
+        bit_error_rate: Probability = 0.0, Run "bit-error-rate" "Fleet";
         /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster: 3, or 3x2
         /// for three with two below each; see docs/edges.md
         edges: Tree = EdgeTree::default(), RunAndServer "edges" "Edges";
@@ -312,6 +316,7 @@ impl Settings {
         let own = [
             &mut self.data,
             &mut self.partition_file,
+            &mut self.topology_file,
             &mut self.faults.trace,
             &mut self.out,
         ];
@@ -393,7 +398,15 @@ impl DeviceSettings {
 }
 
 /// Names of keys that are paths, or may be.
-const PATHS: [&str; 6] = ["data", "partition_file", "trace", "out", "board", "link"];
+const PATHS: [&str; 7] = [
+    "data",
+    "partition_file",
+    "topology_file",
+    "trace",
+    "out",
+    "board",
+    "link",
+];
 
 /// Makes the paths in an experiment's table, and in tables and lists below it, ones that can be read from any
 /// folder: as [`Settings::read`] takes them from this one.

@@ -1,6 +1,7 @@
 //! Versions of what a run depends on besides zfl and its configuration: emulator, system, firmware, data.
 
 use crate::experiment::Experiment;
+use crate::radio::Radio;
 use crate::root::Data;
 use anyhow::{Context, Result};
 use fl_data::DIGITS;
@@ -54,7 +55,7 @@ pub fn of_devices(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
 }
 
 /// SHA-256 of what is small enough to be kept in a run directory: `board <board>`, `link <link>`, `trace`,
-/// `partition`.
+/// `partition`, `topology`.
 pub fn texts(experiment: &Experiment) -> BTreeMap<String, String> {
     let of_groups = experiment.groups.iter().flat_map(|group| {
         let board = group.board.as_ref();
@@ -69,8 +70,10 @@ pub fn texts(experiment: &Experiment) -> BTreeMap<String, String> {
         ("trace", &experiment.trace),
         ("partition", &experiment.partition_text),
     ];
-    let alone = alone.into_iter();
-    let alone = alone.filter_map(|(name, text)| Some((name.to_owned(), text.as_ref()?)));
+    let places = experiment.mesh_radio.as_ref().and_then(Radio::text);
+    let alone = alone.into_iter().map(|(name, text)| (name, text.as_ref()));
+    let alone = alone.chain([("topology", places)]);
+    let alone = alone.filter_map(|(name, text)| Some((name.to_owned(), text?)));
     let texts = of_groups.chain(alone);
     texts
         .map(|(name, text)| (name, finish(Sha256::new().chain_update(text))))

@@ -23,7 +23,7 @@ const MAX_ATTEMPTS: u32 = 12;
 /// Looks at one connection before the next has its turn: bytes without end hold up nobody else.
 const LOOKS_AT_ONCE: u32 = 16;
 
-/// Bytes read at a time.
+/// Bytes read at a time, unless the configuration says otherwise.
 const IO_BYTES: usize = 4096;
 
 /// Settings from a device's command line, and its instruction set.
@@ -41,6 +41,8 @@ pub struct Config {
     pub overrides: Overrides,
     /// Instruction set, for the aggregator to know.
     pub isa: Option<&'static str>,
+    /// Bytes read at a time: no more than a connection can hold is of use.
+    pub io_bytes: Option<usize>,
 }
 
 /// Last lines of every request head.
@@ -178,9 +180,10 @@ impl<P: Port> Device<P> {
 
     /// Moves every exchange along. Never blocks, never trains.
     pub fn poll(&mut self, port: &mut P) -> Activity {
-        if self.io.is_empty() && !resize(&mut self.io, IO_BYTES) {
+        let io_bytes = self.config.io_bytes.unwrap_or(IO_BYTES);
+        if self.io.is_empty() && !resize(&mut self.io, io_bytes) {
             port.log(format_args!(
-                "no memory for {IO_BYTES} bytes: give the board more"
+                "no memory for {io_bytes} bytes: give the board more"
             ));
             return Activity::Stopped;
         }
@@ -215,11 +218,7 @@ impl<P: Port> Device<P> {
 
     /// Answers what is still being answered, then ends.
     fn wind_down(&mut self, port: &mut P, now_us: u64, moved: bool) -> Activity {
-        if let Some((_, exchange)) = self.outbound.take()
-            && let Some(connection) = exchange.into_connection()
-        {
-            port.close(connection);
-        }
+        self.close_outbound(port);
         match self
             .inbound
             .iter()
@@ -240,10 +239,7 @@ impl<P: Port> Device<P> {
         let mut somebody_waits = !self.state.stopped;
         for slot in &mut self.inbound {
             if slot.is_none() && somebody_waits {
-                *slot = port
-                    .accept()
-                    .map(|connection| Inbound::new(connection, now_us));
-                somebody_waits = slot.is_some();
+                somebody_waits = admit(slot, port, now_us);
                 moved |= somebody_waits;
             }
             let Some(exchange) = slot else { continue };
@@ -260,11 +256,9 @@ impl<P: Port> Device<P> {
                 }
                 moved = true;
             }
-            if matches!(progress, Progress::Over)
-                && let Some(exchange) = slot.take()
-            {
+            if matches!(progress, Progress::Over) {
                 moved = true;
-                port.close(exchange.into_connection(&mut self.state));
+                dismiss(slot, &mut self.state, port);
             }
         }
         moved
@@ -292,6 +286,7 @@ impl<P: Port> Device<P> {
     }
 
     /// Turns a finished job into results to send.
+    #[inline(never)]
     fn collect_job(&mut self, port: &mut P, now_us: u64) {
         if !self.state.job.as_ref().is_some_and(TrainJob::is_done) {
             return;
@@ -343,65 +338,30 @@ impl<P: Port> Device<P> {
 
     /// Ends a request for a round that a later one has ended.
     fn drop_what_is_over(&mut self, port: &mut P, now_us: u64) {
-        let is_over = |(goal, _): &mut (Goal, _)| match goal {
-            Goal::State => !matches!(self.state.phase, DevicePhase::Fetching),
-            Goal::Results => !matches!(self.state.phase, DevicePhase::Sending),
-            Goal::Join | Goal::Inputs | Goal::Labels => false,
+        let is_over = match self.outbound {
+            Some((Goal::State, _)) => !matches!(self.state.phase, DevicePhase::Fetching),
+            Some((Goal::Results, _)) => !matches!(self.state.phase, DevicePhase::Sending),
+            _ => false,
         };
-        let Some((_, exchange)) = self.outbound.take_if(is_over) else {
-            return;
-        };
-        if let Some(connection) = exchange.into_connection() {
-            port.close(connection);
+        if is_over {
+            self.close_outbound(port);
+            self.backoff.reset();
+            self.retry_at_us = now_us;
         }
-        self.backoff.reset();
-        self.retry_at_us = now_us;
     }
 
+    #[inline(never)]
     fn poll_outbound(&mut self, port: &mut P, now_us: u64) -> bool {
         self.drop_what_is_over(port, now_us);
-        if self.outbound.is_none() {
-            let Some(goal) = self.goal().filter(|_| now_us >= self.retry_at_us) else {
-                return false;
-            };
-            match self.open(goal, port, now_us) {
-                Ok(exchange) => self.outbound = Some((goal, exchange)),
-                Err(error) => {
-                    self.retry(goal, error, port, now_us);
-                    return false;
-                }
-            }
-        }
-        let Some((goal, exchange)) = &mut self.outbound else {
+        if self.outbound.is_none() && !self.open_next(port, now_us) {
             return false;
-        };
-        let goal = *goal;
-        let mut moved = false;
-        let mut wire = Metered {
-            port,
-            traffic: &mut self.traffic,
-            now_us,
-        };
-        let (io, state) = (&mut self.io, &mut self.state);
-        let ended = match goal {
-            Goal::Results => exchange.poll(io, state.buffers.as_ref(), None, &mut wire, &mut moved),
-            Goal::State => {
-                let mut kept = state.kept_vectors();
-                let kept = kept.as_mut().map(|kept| kept as &mut dyn Download);
-                exchange.poll(io, None, kept, &mut wire, &mut moved)
-            }
-            Goal::Join | Goal::Inputs | Goal::Labels => {
-                let mut data = data(state, goal);
-                let data = data.as_mut().map(|data| data as &mut dyn Download);
-                exchange.poll(io, None, data, &mut wire, &mut moved)
-            }
-        };
-        let Some(ended) = ended else { return moved };
-        if let Some((_, exchange)) = self.outbound.take()
-            && let Some(connection) = exchange.into_connection()
-        {
-            port.close(connection);
         }
+        let mut moved = false;
+        let (goal, ended) = match self.exchange(port, now_us, &mut moved) {
+            Some(ended) => ended,
+            None => return moved,
+        };
+        self.close_outbound(port);
         match ended {
             Ok(answer) => self.answered(goal, &answer, port, now_us),
             Err(error) => self.retry(goal, error, port, now_us),
@@ -409,7 +369,62 @@ impl<P: Port> Device<P> {
         true
     }
 
-    /// Opens the request for a goal. Like others here it stays a function of its own: a small device has little stack.
+    /// Opens the next request, if one is due. Like others here it stays a function of its own: a small device has little
+    /// stack, and what each function moves about stays on it until that returns.
+    #[inline(never)]
+    fn open_next(&mut self, port: &mut P, now_us: u64) -> bool {
+        let Some(goal) = self.goal().filter(|_| now_us >= self.retry_at_us) else {
+            return false;
+        };
+        match self.open(goal, port, now_us) {
+            Ok(exchange) => self.outbound = Some((goal, exchange)),
+            Err(error) => self.retry(goal, error, port, now_us),
+        }
+        self.outbound.is_some()
+    }
+
+    /// Moves the request along; its end, if it has ended.
+    fn exchange(
+        &mut self,
+        port: &mut P,
+        now_us: u64,
+        moved: &mut bool,
+    ) -> Option<(Goal, Result<Answer, ExchangeError>)> {
+        let (goal, exchange) = self.outbound.as_mut()?;
+        let goal = *goal;
+        let mut wire = Metered {
+            port,
+            traffic: &mut self.traffic,
+            now_us,
+        };
+        let (io, state) = (&mut self.io, &mut self.state);
+        let ended = match goal {
+            Goal::Results => exchange.poll(io, state.buffers.as_ref(), None, &mut wire, moved),
+            Goal::State => {
+                let mut kept = state.kept_vectors();
+                let kept = kept.as_mut().map(|kept| kept as &mut dyn Download);
+                exchange.poll(io, None, kept, &mut wire, moved)
+            }
+            Goal::Join | Goal::Inputs | Goal::Labels => {
+                let mut data = data(state, goal);
+                let data = data.as_mut().map(|data| data as &mut dyn Download);
+                exchange.poll(io, None, data, &mut wire, moved)
+            }
+        };
+        ended.map(|ended| (goal, ended))
+    }
+
+    /// Closes the connection of the request.
+    #[inline(never)]
+    fn close_outbound(&mut self, port: &mut P) {
+        if let Some((_, exchange)) = self.outbound.take()
+            && let Some(connection) = exchange.into_connection()
+        {
+            port.close(connection);
+        }
+    }
+
+    /// Opens the request for a goal.
     #[inline(never)]
     fn open(
         &mut self,
@@ -455,7 +470,9 @@ impl<P: Port> Device<P> {
         let State {
             results, buffers, ..
         } = &self.state;
-        Upload::new(results.as_ref()?, buffers.as_ref()?)
+        // Three quarters: whole numbers of every codec.
+        let piece_bytes = self.io.len() / 4 * 3;
+        Upload::new(results.as_ref()?, buffers.as_ref()?, piece_bytes)
     }
 
     /// Drops what a broken download left behind.
@@ -474,6 +491,7 @@ impl<P: Port> Device<P> {
     }
 
     /// Counts a failed try and sets the time of the next.
+    #[inline(never)]
     fn retry(&mut self, goal: Goal, error: ExchangeError, port: &mut P, now_us: u64) {
         self.discard_download(goal);
         let wait_us = self.backoff.next_us();
@@ -501,10 +519,11 @@ impl<P: Port> Device<P> {
             return self.refused(goal, answer, port, now_us);
         }
         match goal {
-            Goal::Join => match json::decode::<Welcome>(&answer.body) {
-                Some(welcome) => self.welcomed(&welcome, port),
-                None => return self.retry(goal, ExchangeError::Malformed, port, now_us),
-            },
+            Goal::Join => {
+                if !self.welcomed(&answer.body, port) {
+                    return self.retry(goal, ExchangeError::Malformed, port, now_us);
+                }
+            }
             Goal::Inputs => {}
             Goal::Labels => self.fetched(port),
             Goal::State => {
@@ -523,9 +542,14 @@ impl<P: Port> Device<P> {
         self.retry_at_us = now_us;
     }
 
-    fn welcomed(&mut self, welcome: &Welcome, port: &mut P) {
+    /// Takes in the answer to a join; `false` if it is none.
+    #[inline(never)]
+    fn welcomed(&mut self, answer: &[u8], port: &mut P) -> bool {
+        let Some(welcome) = json::decode::<Welcome>(answer) else {
+            return false;
+        };
         let view = port.examples(welcome.id, welcome.holdout);
-        match self.state.join(welcome, view) {
+        match self.state.join(&welcome, view) {
             Ok(()) => {
                 self.refusal = None;
                 let Welcome {
@@ -546,9 +570,11 @@ impl<P: Port> Device<P> {
                 self.state.stop();
             }
         }
+        true
     }
 
     /// The update is with the aggregator.
+    #[inline(never)]
     fn delivered(&mut self, port: &mut P) {
         if let Some(results) = self.state.results.take() {
             let what = match self.state.is_evaluation() {
@@ -567,6 +593,7 @@ impl<P: Port> Device<P> {
     }
 
     /// Takes in a status that is no success: rejoin, give up, or try again.
+    #[inline(never)]
     fn refused(&mut self, goal: Goal, answer: &Answer, port: &mut P, now_us: u64) {
         let status = answer.status;
         let reply = json::decode::<ErrorReply>(&answer.body);
@@ -606,6 +633,23 @@ impl<P: Port> Device<P> {
                 self.retry_at_us = now_us + self.backoff.next_us();
             }
         }
+    }
+}
+
+/// Takes a connection that waits, if there is one.
+#[inline(never)]
+fn admit<P: Port>(slot: &mut Option<Inbound<P::Connection>>, port: &mut P, now_us: u64) -> bool {
+    if let Some(connection) = port.accept() {
+        *slot = Some(Inbound::new(connection, now_us));
+    }
+    slot.is_some()
+}
+
+/// Closes a connection.
+#[inline(never)]
+fn dismiss<P: Port>(slot: &mut Option<Inbound<P::Connection>>, state: &mut State, port: &mut P) {
+    if let Some(exchange) = slot.take() {
+        port.close(exchange.into_connection(state));
     }
 }
 

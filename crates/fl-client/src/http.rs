@@ -178,12 +178,11 @@ pub fn is_message(headers: &[Header<'_>]) -> bool {
     media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case(fl_proto::OCTET_STREAM))
 }
 
-/// A reply with `body` as JSON.
-pub fn reply<T: serde::Serialize>(status: u16, body: &T) -> Reply {
+/// Writes a reply with `body` as JSON.
+pub fn write_reply<T: serde::Serialize>(reply: &mut Reply, status: u16, body: &T) {
     let mut json = [0; MAX_CONTROL_BYTES];
     // Every body here is a message of bounded fields; the wire crate's tests hold their lengths.
     let length = json::encode(body, &mut json).unwrap_or(0);
-    let mut reply = Reply::new();
     let head = write!(
         reply,
         "HTTP/1.1 {status} {}\r\nContent-Type: {}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
@@ -193,7 +192,6 @@ pub fn reply<T: serde::Serialize>(status: u16, body: &T) -> Reply {
     debug_assert!(head.is_ok());
     let body = reply.extend_from_slice(&json[..length]);
     debug_assert!(body.is_ok());
-    reply
 }
 
 fn reason_phrase(status: u16) -> &'static str {
@@ -291,7 +289,8 @@ mod tests {
     #[test]
     fn the_longest_refusal_fits_a_reply() {
         let reason = ErrorReply::new(core::str::from_utf8(&[b'x'; 400]).unwrap());
-        let bytes = reply(507, &reason);
+        let mut bytes = Reply::new();
+        write_reply(&mut bytes, 507, &reason);
         assert!(bytes.ends_with(b"\"}"));
     }
 }

@@ -73,13 +73,15 @@ impl<C> Inbound<C> {
 
     /// Gives the stream back for closing, and to the device what an unfinished `/start` held.
     pub fn into_connection(self, state: &mut State) -> C {
-        if let Stage::Start(receiver) = self.stage {
-            abandon(receiver, state);
+        if let Stage::Start(mut receiver) = self.stage {
+            abandon(&mut receiver, state);
         }
         self.connection
     }
 
-    /// Does what can be done without waiting.
+    /// Does what can be done without waiting. Like others here it stays a function of its own, and what is large stays
+    /// in its place: a small device has little stack.
+    #[inline(never)]
     pub fn poll<P>(
         &mut self,
         io: &mut [u8],
@@ -183,12 +185,12 @@ impl<C> Inbound<C> {
         };
         match request.route {
             Route::Ready => match state.ready() {
-                Ok(ready) => self.answer(http::reply(200, &ready)),
+                Ok(ready) => self.reply(200, &ready, false),
                 Err(refusal) => self.refuse(refusal),
             },
             Route::Stop => {
                 state.stop();
-                self.answer(http::reply(200, &http::Empty {}));
+                self.reply(200, &http::Empty {}, false);
             }
             Route::Start => match begin(&request, state) {
                 Err(refusal) => self.refuse(refusal),
@@ -224,9 +226,6 @@ impl<C> Inbound<C> {
         if pushed.is_ok() && remaining > 0 {
             return;
         }
-        let Stage::Start(receiver) = core::mem::replace(&mut self.stage, Stage::Linger) else {
-            return;
-        };
         let answer = match pushed {
             Ok(()) => finish(receiver, state, wire),
             Err(refusal) => {
@@ -235,31 +234,31 @@ impl<C> Inbound<C> {
             }
         };
         match answer {
-            Ok(ready) => self.answer(http::reply(202, &ready)),
+            Ok(ready) => self.reply(202, &ready, false),
             Err(refusal) => self.refuse(refusal),
         }
     }
 
-    fn answer(&mut self, reply: Reply) {
+    /// Answers, in the place of what was received.
+    #[inline(never)]
+    fn reply<T: serde::Serialize>(&mut self, status: u16, body: &T, linger: bool) {
         self.stage = Stage::Reply {
-            reply,
+            reply: Reply::new(),
             sent: 0,
-            linger: false,
+            linger,
         };
+        if let Stage::Reply { reply, .. } = &mut self.stage {
+            http::write_reply(reply, status, body);
+        }
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        let reply = http::reply(refusal.status, &refusal.reason);
-        self.stage = Stage::Reply {
-            reply,
-            sent: 0,
-            linger: true,
-        };
+        self.reply(refusal.status, &refusal.reason, true);
     }
 
     /// Ends a connection without progress: with 408 if that can still be said.
     fn stalled(&mut self, state: &mut State) -> Progress {
-        match core::mem::replace(&mut self.stage, Stage::Linger) {
+        match &mut self.stage {
             Stage::Start(receiver) => abandon(receiver, state),
             Stage::Head(head) if !head.is_empty() => {}
             _ => return Progress::Over,
@@ -278,7 +277,7 @@ fn begin(request: &Request, state: &mut State) -> Result<Placed<StartReceiver>, 
 
 /// Gives to the device what an unfinished `/start` held.
 #[inline(never)]
-fn abandon(mut receiver: Placed<StartReceiver>, state: &mut State) {
+fn abandon(receiver: &mut Placed<StartReceiver>, state: &mut State) {
     if let Some(receiver) = receiver.get_mut() {
         state.abandon_start(receiver);
     }
@@ -287,7 +286,7 @@ fn abandon(mut receiver: Placed<StartReceiver>, state: &mut State) {
 /// Checks a whole `/start` and makes its job.
 #[inline(never)]
 fn finish<P: Port>(
-    mut receiver: Placed<StartReceiver>,
+    receiver: &mut Placed<StartReceiver>,
     state: &mut State,
     wire: &mut Metered<'_, P>,
 ) -> Result<Ready, Refusal> {

@@ -145,13 +145,27 @@ impl State {
         })
     }
 
-    /// Forgets all, to join anew.
+    /// Forgets all, to join anew. Part by part: a whole new state would not fit on a small device's stack.
     pub fn leave(&mut self) {
-        *self = Self {
-            word: self.word,
-            stopped: self.stopped,
-            ..Self::new(self.overrides)
-        };
+        let Self {
+            word: _,
+            stopped: _,
+            overrides: _,
+            session,
+            phase,
+            job,
+            waiting,
+            intake,
+            results,
+            buffers,
+            last_start,
+            done_examples,
+        } = self;
+        *phase = DevicePhase::Joining;
+        (*session, *job, *waiting) = (None, None, None);
+        (*intake, *results) = (None, None);
+        (*buffers, *last_start) = (None, None);
+        *done_examples = Arc::new(AtomicU32::new(0));
     }
 
     /// The experiment is over.
@@ -160,6 +174,7 @@ impl State {
     }
 
     /// Takes in the answer to `GET /id`, and the view on the client's examples, if there is one.
+    #[inline(never)]
     pub fn join(
         &mut self,
         welcome: &Welcome,
@@ -303,6 +318,7 @@ impl State {
     }
 
     /// Begins on a job, or on fetching the kept vectors that it goes on from.
+    #[inline(never)]
     fn begin<P: Port>(&mut self, mut job: TrainJob, wire: &mut Metered<'_, P>) {
         let Start {
             round,

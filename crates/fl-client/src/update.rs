@@ -6,9 +6,6 @@ use alloc::vec::Vec;
 use fl_proto::message::{Kind, Sender};
 use fl_proto::{MAX_CONTROL_BYTES, Results, json};
 
-/// Bytes made at a time: whole numbers of every codec.
-const PIECE_BYTES: usize = 3072;
-
 /// An update on its way out.
 pub(crate) struct Upload {
     sender: Sender,
@@ -19,8 +16,8 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Prepares to send an update; `None` if the device has no memory for one piece.
-    pub fn new(results: &Results, buffers: &Buffers) -> Option<Self> {
+    /// Prepares to send an update in pieces of so many bytes; `None` if the device has no memory for one.
+    pub fn new(results: &Results, buffers: &Buffers, piece_bytes: usize) -> Option<Self> {
         let mut control = [0; MAX_CONTROL_BYTES];
         let control_len = match &buffers.found {
             None => json::encode(results, &mut control)?,
@@ -29,7 +26,7 @@ impl Upload {
         let sections = buffers.outgoing();
         let sender = Sender::new(Kind::Results, &control[..control_len], &sections).ok()?;
         let mut piece = Vec::new();
-        resize(&mut piece, PIECE_BYTES).then_some(Self {
+        resize(&mut piece, piece_bytes).then_some(Self {
             sender,
             piece,
             len: 0,

@@ -390,7 +390,7 @@ impl<C> Inbound<C> {
 
     fn answer<T: Serialize>(&mut self, status: u16, body: &T) {
         self.stage = Stage::Reply {
-            reply: http::reply(status, body),
+            reply: reply(status, body),
             sent: 0,
             linger: false,
         };
@@ -399,11 +399,17 @@ impl<C> Inbound<C> {
     /// Refuses; what it had of the cluster is free again.
     fn refuse(&mut self, refusal: &Refusal, _now_us: u64) {
         self.stage = Stage::Reply {
-            reply: http::reply(refusal.status, &refusal.reason),
+            reply: reply(refusal.status, &refusal.reason),
             sent: 0,
             linger: true,
         };
     }
+}
+
+fn reply<T: Serialize>(status: u16, body: &T) -> Reply {
+    let mut reply = Reply::new();
+    http::write_reply(&mut reply, status, body);
+    reply
 }
 
 /// Opens the way to where data are dealt out, for a device.

@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod http;
+mod port;
 mod relay;
 mod streams;
 

@@ -144,6 +144,13 @@ impl<const N: usize> Leaf<N> {
                     self.due_us = soon_us;
                 }
             }
+            Packet::Abort(Reason::Withdrawn) => {
+                if self.incoming.is_taking(head.tag) {
+                    // Another one may be there.
+                    self.incoming.pause();
+                    (self.tries, self.due_us) = (0, now_us);
+                }
+            }
             Packet::Abort(reason) if self.out.is_active() && head.tag == self.out.tag() => {
                 self.out.end();
                 self.failure = Some(reason);

@@ -81,6 +81,8 @@ pub enum Reason {
     Damaged,
     /// The leaf heard nothing for all its tries.
     Silent,
+    /// The sender has no such message any more.
+    Withdrawn,
 }
 
 /// Content of a packet.
@@ -221,7 +223,7 @@ impl<'a> Packet<'a> {
 
 impl Reason {
     fn of(number: u8) -> Option<Self> {
-        [Self::TooLong, Self::Damaged, Self::Silent]
+        [Self::TooLong, Self::Damaged, Self::Silent, Self::Withdrawn]
             .into_iter()
             .find(|reason| *reason as u8 == number)
     }
@@ -235,6 +237,7 @@ impl core::fmt::Display for Reason {
             }
             Self::Damaged => "the message came damaged again and again",
             Self::Silent => "nothing was heard",
+            Self::Withdrawn => "the message was withdrawn",
         })
     }
 }

@@ -128,8 +128,10 @@ impl<const N: usize> Station<N> {
                 self.out.end();
                 self.failure = Some(reason);
             }
-            // It asks for a message that there is no more: it may forget it.
-            Packet::Ack(ack) if !ack.complete => self.reply = Some(idle),
+            // It asks for a message that there is no more.
+            Packet::Ack(ack) if !ack.complete => {
+                self.reply = Some((head.tag, Packet::Abort(Reason::Withdrawn)));
+            }
             Packet::Ack(_) | Packet::Abort(_) | Packet::Idle { .. } => {}
         }
         true

@@ -154,10 +154,13 @@ fn downwards(seed: u32, fate: Fate, lengths: &[usize]) -> Result<u32, TestCaseEr
         bench.station.send(label, &sent).unwrap();
         for _ in 0..200_000 {
             if bench.fate.reboot > 0 && bench.happens(bench.fate.reboot, 1000) {
-                match bench.happens(1, 2) {
-                    true => bench.reboot_leaf(),
-                    false => {
-                        bench.reboot_station();
+                match bench.random.next_u32() % 3 {
+                    0 => bench.reboot_leaf(),
+                    chance => {
+                        match chance {
+                            1 => bench.reboot_station(),
+                            _ => bench.station.cancel(),
+                        }
                         bench.station.send(label, &sent).unwrap();
                     }
                 }
@@ -281,6 +284,23 @@ fn a_late_offer_of_the_last_message_does_not_complete_the_next() {
         bench.step();
     }
     assert_eq!(bench.leaf.receive(), Some((2, &*second)));
+}
+
+#[test]
+fn a_leaf_in_the_middle_of_a_message_that_is_withdrawn_gets_the_next_one() {
+    let second = message(1500, 2);
+    let mut bench = Bench::new(1, Fate::default());
+    bench.station.send(1, &message(2000, 1)).unwrap();
+    while bench.leaf.tiles_received() < 10 {
+        bench.step();
+    }
+    bench.station.cancel();
+    // Until the leaf has asked for the rest of it in vain.
+    (0..500).for_each(|_| bench.step());
+    bench.station.send(2, &second).unwrap();
+    (0..2_000).for_each(|_| bench.step());
+    assert_eq!(bench.leaf.receive(), Some((2, &*second)));
+    assert!(!bench.station.is_sending());
 }
 
 #[test]

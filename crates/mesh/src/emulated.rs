@@ -25,8 +25,10 @@ use crate::watch::ready;
 pub(crate) const FIRST_PORT: u16 = 8000;
 /// Time that all machines together may take to boot.
 const BOOTS: Duration = Duration::from_secs(120);
-/// Time that a machine may take for a step before the others go on without it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time that a machine may take for a step, its training included, before the others go on without it.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Steps after one another without time passing, before whoever wants them is off the air.
+const MOST_AT_ONCE: u32 = 1_000;
 
 /// One node and what is known of it.
 #[derive(Debug, Default)]
@@ -65,6 +67,10 @@ pub(crate) struct Thread {
     now_us: u64,
     /// Since when it waits for answers.
     since: Instant,
+    /// Steps since time last passed.
+    at_once: u32,
+    /// Takes what is to be told of a machine that is off the air.
+    tell: Box<dyn Fn(usize, String) + Send>,
 }
 
 impl Thread {
@@ -74,6 +80,7 @@ impl Thread {
         orders: Receiver<Order>,
         woken: io::PipeReader,
         stats: Arc<Mutex<Stats>>,
+        tell: Box<dyn Fn(usize, String) + Send>,
     ) -> Option<Self> {
         let nodes = config.topology.nodes();
         Some(Self {
@@ -91,6 +98,8 @@ impl Thread {
             has_news: false,
             now_us: 0,
             since: Instant::now(),
+            at_once: 0,
+            tell,
         })
     }
 
@@ -180,9 +189,16 @@ impl Thread {
         }
         let silent = self.places.iter().enumerate();
         let silent = silent.filter_map(|(node, place)| place.awaits.then_some(node));
+        let why = format!("no answer to its radio for {} s", PATIENCE.as_secs());
         for node in silent.collect::<Vec<_>>() {
-            self.unplug(node);
+            self.put_off(node, &why);
         }
+    }
+
+    /// Takes a machine off the air that does not behave as a node.
+    fn put_off(&mut self, node: usize, why: &str) {
+        self.unplug(node);
+        (self.tell)(node, why.to_owned());
     }
 
     /// Reads what came over the lines, after so long a wait for that or for an order.
@@ -190,8 +206,11 @@ impl Thread {
         let lines = self.places.iter().enumerate();
         let lines = lines.filter_map(|(node, place)| Some((node, place.line.as_ref()?.as_fd())));
         for node in ready(&self.woken, &lines.collect::<Vec<_>>(), patience) {
-            if self.read(node).is_err() {
-                self.unplug(node);
+            match self.read(node) {
+                Ok(()) => {}
+                // Its machine has ended, which others tell.
+                Err(Broken::Line) => self.unplug(node),
+                Err(Broken::Words) => self.put_off(node, "it says to its radio what no node says"),
             }
         }
     }
@@ -200,24 +219,24 @@ impl Thread {
     ///
     /// # Errors
     /// If its line is broken, or it says what no node says.
-    fn read(&mut self, node: usize) -> Result<(), ()> {
+    fn read(&mut self, node: usize) -> Result<(), Broken> {
         let place = &mut self.places[node];
         let Some(line) = &mut place.line else {
             return Ok(());
         };
         let mut buffer = [0; 2048];
         match line.read(&mut buffer) {
-            Ok(0) => return Err(()),
+            Ok(0) => return Err(Broken::Line),
             Ok(length) => place.come.extend_from_slice(&buffer[..length]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            Err(_) => return Err(()),
+            Err(_) => return Err(Broken::Line),
         }
         while let Some(&first) = self.places[node].come.first() {
             match first {
                 READY if !self.places[node].is_greeted => {
                     self.places[node].come.remove(0);
-                    self.greet(node)?;
+                    self.greet(node).map_err(|()| Broken::Line)?;
                 }
                 NEWS if node == 0 => {
                     self.places[node].come.remove(0);
@@ -226,7 +245,7 @@ impl Thread {
                 _ => {
                     let place = &mut self.places[node];
                     let Some((done, head)) =
-                        Done::parse(&place.come, self.now_us).map_err(|_| ())?
+                        Done::parse(&place.come, self.now_us).map_err(|_| Broken::Words)?
                     else {
                         return Ok(());
                     };
@@ -235,7 +254,7 @@ impl Thread {
                         return Ok(());
                     }
                     if !place.awaits {
-                        return Err(());
+                        return Err(Broken::Words);
                     }
                     // Its frames are taken when all have answered, in the order of nodes.
                     place.said = place.come.drain(..length).skip(head).collect();
@@ -336,7 +355,13 @@ impl Thread {
         let wakes = up().map(|place| place.last.wake_us);
         let next = wakes.chain(due_us).chain(self.air.next_us()).min();
         let Some(at_us) = next.filter(|at_us| *at_us < u64::MAX) else {
-            return false;
+            // Somebody is busy and wants nothing: no request waits for that.
+            return std::mem::take(&mut self.drains);
+        };
+        self.at_once = if at_us > self.now_us {
+            0
+        } else {
+            self.at_once + 1
         };
         self.now_us = self.now_us.max(at_us);
         let mut heard = Vec::new();
@@ -352,6 +377,12 @@ impl Thread {
         let due: Vec<usize> = due
             .filter_map(|(node, place)| is_due(place).then_some(node))
             .collect();
+        if self.at_once > MOST_AT_ONCE {
+            self.at_once = 0;
+            let why = "it asks its radio for another step at the same time, again and again";
+            due.into_iter().for_each(|node| self.put_off(node, why));
+            return true;
+        }
         self.step(due);
         true
     }
@@ -394,6 +425,13 @@ impl Thread {
             }
         }
     }
+}
+
+/// Reason why a node is heard no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Line,
+    Words,
 }
 
 /// Writes to a node. A message is shorter than the buffer of a socket, and the last one was answered.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use fl_client::Config;
 use fl_client::storage::Storage;
-use zfl_netsim::radio::{Mesh, MeshConfig, NodeStats};
+use zfl_netsim::radio::{Mesh, MeshConfig, NodeStats, Topology};
 
 use crate::emulated;
 use crate::run::Thread;
@@ -50,6 +50,7 @@ pub(crate) enum Order {
 /// A mesh that runs on a thread of its own. Dropping it ends it.
 #[derive(Debug)]
 pub struct MeshFleet {
+    topology: Topology,
     orders: Option<Mutex<Sender<Order>>>,
     wake: io::PipeWriter,
     stats: Arc<Mutex<Stats>>,
@@ -113,25 +114,33 @@ impl MeshFleet {
     /// # Errors
     /// If the radio may not send, or the system has no thread for it.
     pub fn start(config: MeshConfig) -> io::Result<Self> {
+        let topology = config.topology.clone();
         let mesh = Mesh::new(config).ok_or_else(never)?;
-        Self::begin(|told, woken, stats| {
+        Self::begin(topology, |told, woken, stats| {
             let thread = Thread::new(mesh, told, woken, stats);
             Ok(move || thread.run())
         })
     }
 
-    /// Starts the air of a mesh of machines. Time begins when every node has booted.
+    /// Starts the air of a mesh of machines. Time begins when every node has booted. Told is of a machine that is off
+    /// the air from then on: its node, and why.
     ///
     /// # Errors
     /// If the radio may not send, or the system has no thread for it.
-    pub fn start_emulated(config: MeshConfig) -> io::Result<Self> {
-        Self::begin(|told, woken, stats| {
-            let thread = emulated::Thread::new(config, told, woken, stats).ok_or_else(never)?;
+    pub fn start_emulated(
+        config: MeshConfig,
+        tell: impl Fn(usize, String) + Send + 'static,
+    ) -> io::Result<Self> {
+        let topology = config.topology.clone();
+        Self::begin(topology, |told, woken, stats| {
+            let thread = emulated::Thread::new(config, told, woken, stats, Box::new(tell));
+            let thread = thread.ok_or_else(never)?;
             Ok(move || thread.run())
         })
     }
 
     fn begin<F: FnOnce() + Send + 'static>(
+        topology: Topology,
         make: impl FnOnce(Receiver<Order>, io::PipeReader, Arc<Mutex<Stats>>) -> io::Result<F>,
     ) -> io::Result<Self> {
         let (orders, told) = channel();
@@ -140,11 +149,19 @@ impl MeshFleet {
         let run = make(told, woken, Arc::clone(&stats))?;
         let thread = std::thread::Builder::new().name("mesh".into()).spawn(run)?;
         Ok(Self {
+            topology,
             orders: Some(Mutex::new(orders)),
             wake,
             stats,
             thread: Some(thread),
         })
+    }
+
+    /// Leaves that have no way to the gateway while these are down.
+    pub fn cut_off(&self, is_down: impl Fn(usize) -> bool) -> impl Iterator<Item = usize> {
+        let is_down = |node: usize| node.checked_sub(1).is_some_and(&is_down);
+        let cut = self.topology.cut_off(is_down).into_iter();
+        cut.filter_map(|node| node.checked_sub(1))
     }
 
     /// Joins the serial line of a machine's radio: of the gateway, node 0, or of a leaf, from 1 on.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use fl_client::storage::Storage;
 use fl_client::{Port, PortError, Usage};
-use fl_exchange::{Streams, Unready};
+use fl_exchange::Streams;
 
 /// Streams of a leaf, its clock and its log.
 pub(crate) struct RadioPort {
@@ -26,39 +26,8 @@ impl RadioPort {
     }
 }
 
-fn obstacle(unready: Unready) -> PortError {
-    match unready {
-        Unready::WouldBlock => PortError::WouldBlock,
-        Unready::Broken => PortError::Reset,
-    }
-}
-
 impl Port for RadioPort {
-    type Connection = u32;
-
-    fn accept(&mut self) -> Option<u32> {
-        self.streams.accept()
-    }
-
-    fn connect(&mut self) -> Result<u32, PortError> {
-        Ok(self.streams.connect())
-    }
-
-    fn read(&mut self, connection: &mut u32, buffer: &mut [u8]) -> Result<usize, PortError> {
-        self.streams.read(*connection, buffer).map_err(obstacle)
-    }
-
-    fn write(&mut self, connection: &mut u32, bytes: &[u8]) -> Result<usize, PortError> {
-        self.streams.write(*connection, bytes).map_err(obstacle)
-    }
-
-    fn close(&mut self, connection: u32) {
-        self.streams.close(connection);
-    }
-
-    fn now_us(&mut self) -> u64 {
-        self.clock_us
-    }
+    fl_exchange::port_of_streams!(PortError);
 
     fn random(&mut self) -> [u8; 16] {
         rand::random()

@@ -41,6 +41,13 @@ pub enum FleetEvent {
         /// The device.
         client: u32,
     },
+    /// Its radio does not work with it any more.
+    OffAir {
+        /// The device; `None`: the gateway of the mesh.
+        client: Option<u32>,
+        /// Reason, in words.
+        reason: String,
+    },
     /// Its log cannot be written any more (a full disk, most likely); the device goes on.
     LogLost {
         /// The device.

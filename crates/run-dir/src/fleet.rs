@@ -126,6 +126,8 @@ pub enum FleetRecord {
         #[serde(flatten)]
         hand: ByHand,
     },
+    /// The radios of the fleet stand in their places; of no device.
+    Mesh(MeshRecord),
     /// The whole fleet has booted; of no device.
     FleetBooted {
         /// Devices that run.
@@ -160,6 +162,39 @@ pub struct FaultRecord {
     /// The author, if it was done by hand.
     #[serde(flatten)]
     pub hand: Option<ByHand>,
+}
+
+/// Places of a gateway, node 0, and its leaves: node `n + 1` is client `n`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeshRecord {
+    /// The radio, a file of `links/radio`.
+    pub radio: String,
+    /// Its range, in metres.
+    pub range_m: f64,
+    /// Where each node stands, in metres.
+    pub places: Vec<[f64; 2]>,
+    /// Hops of each to the gateway on the shortest way.
+    pub hops: Vec<u8>,
+}
+
+impl MeshRecord {
+    /// Pairs of nodes that hear each other, the lower number first.
+    pub fn links(&self) -> impl Iterator<Item = (usize, usize)> {
+        let pairs =
+            (0..self.places.len()).flat_map(|a| (a + 1..self.places.len()).map(move |b| (a, b)));
+        pairs.filter(|&(a, b)| self.hears(a, b))
+    }
+
+    /// Tells if two nodes hear each other; one that is not there hears nobody.
+    pub fn hears(&self, a: usize, b: usize) -> bool {
+        let place = |node: usize| self.places.get(node);
+        let (Some([ax, ay]), Some([bx, by])) = (place(a), place(b)) else {
+            return false;
+        };
+        let (x, y) = (ax - bx, ay - by);
+        a != b && x * x + y * y <= self.range_m * self.range_m
+    }
 }
 
 /// The author of an act by hand.
@@ -260,6 +295,17 @@ mod tests {
                 "fleet_booted",
                 json!({"devices": 4, "boot_s": 1.5}),
             ),
+            (
+                None,
+                FleetRecord::Mesh(MeshRecord {
+                    radio: "hc-12".into(),
+                    range_m: 10.0,
+                    places: vec![[0.0, 0.0], [6.0, 8.0]],
+                    hops: vec![0, 1],
+                }),
+                "mesh",
+                json!({"radio": "hc-12", "range_m": 10.0, "places": [[0.0, 0.0], [6.0, 8.0]], "hops": [0, 1]}),
+            ),
         ] {
             let written =
                 json!({"event": "fleet", "client": client, "what": what, "detail": detail});
@@ -270,6 +316,17 @@ mod tests {
             assert_eq!(serde_json::to_value(event).unwrap(), written);
             assert_eq!(read(written), record);
         }
+    }
+
+    #[test]
+    fn nodes_of_a_mesh_hear_each_other_within_the_range() {
+        let mesh = MeshRecord {
+            range_m: 10.0,
+            places: vec![[0.0, 0.0], [6.0, 8.0], [12.0, 0.0]],
+            ..MeshRecord::default()
+        };
+        assert_eq!(mesh.links().collect::<Vec<_>>(), [(0, 1), (1, 2)]);
+        assert!(!mesh.hears(1, 1) && !mesh.hears(0, 3));
     }
 
     #[test]

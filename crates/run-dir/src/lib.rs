@@ -49,7 +49,7 @@ pub use evaluation::{
 };
 pub use event::{Chosen, ClientRecord, Event, Record, RoundPhase};
 pub use event_log::{EventLog, RunClock};
-pub use fleet::{ByHand, FaultRecord, FleetRecord};
+pub use fleet::{ByHand, FaultRecord, FleetRecord, MeshRecord};
 pub use fold::Fold;
 pub use groups::FleetGroup;
 pub use history::{EDGE_LOST, RunHistory, time_decided};

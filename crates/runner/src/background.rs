@@ -35,13 +35,19 @@ impl Background {
         requests: mpsc::Receiver<ControlRequest>,
     ) -> Self {
         let deaths = Deaths::default();
+        // A leaf is silent while it waits for its turn in the air, and its gateway answers for it; the mesh itself
+        // looks after machines that do nothing.
+        let patience = match experiment.radio {
+            Some(_) => Duration::MAX,
+            None => Duration::from_secs_f64(experiment.watchdog_s),
+        };
         let watchdog = Watchdog {
             faults: Arc::clone(faults),
             aggregator: aggregator.clone(),
             observer: Arc::clone(observer),
             deaths: Arc::clone(&deaths),
             run: experiment.out.clone(),
-            patience: Duration::from_secs_f64(experiment.watchdog_s),
+            patience,
         };
         let debugged = Arc::clone(faults);
         let debuggers = zfl_clock::stand_still_while(move || debugged.is_debugged());

@@ -6,6 +6,7 @@
 //! does not depend on who is faster; the device itself then suffers it for real.
 
 mod edges;
+mod relays;
 mod remote;
 mod spans;
 
@@ -13,6 +14,7 @@ use crate::edges::Edges;
 use crate::meter::Meter;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use relays::LostWay;
 use remote::RemoteState;
 use spans::{Span, Spans};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +51,8 @@ struct State {
     due: BTreeMap<u32, Fault>,
     /// Edges that are lost in this round as soon as a client of theirs trains; true for those that come back.
     lost_edges: BTreeMap<u32, bool>,
+    /// Leaves that lose their way to the gateway in this round.
+    lost_ways: BTreeMap<u32, LostWay>,
     /// Lost edges whose devices go to others before the next round.
     given: BTreeSet<u32>,
     round: u32,
@@ -89,9 +93,12 @@ impl FaultRunner {
 
     /// Kills a device, and boots it again if it is to come back. The aggregator is told.
     pub async fn kill(&self, client: u32, reason: &str, reboot: bool) {
-        if self.end(client, reason, reboot).await && reboot {
+        let is_killed = self.end(client, reason, reboot).await;
+        let behind = self.lose_behind(client, reboot).await;
+        if is_killed && reboot {
             self.bring_back(client).await;
         }
+        join_all(behind.into_iter().map(|leaf| self.bring_back(leaf))).await;
     }
 
     /// Kills a device, and tells the aggregator whether it is gone for good; false if there is no fleet.
@@ -278,6 +285,7 @@ impl FaultRunner {
             // What is due in the round before is too late from here on.
             let mut state = self.state();
             (state.round, state.due) = (round, BTreeMap::new());
+            state.lost_ways.clear();
             state.lost_edges.clear();
         }
         for (client, fault) in self.spans.end_with_round().await {
@@ -289,10 +297,12 @@ impl FaultRunner {
         let mut due = self.plan.round(round, elapsed_s);
         // One fault at a time: whoever loses its edge suffers nothing else.
         due.retain(|client, fault| *fault == Fault::DropOut || !without.contains(client));
+        let lost_ways = self.losses_of_ways(&mut due);
         let mut faults = RoundFaults {
             will_fail: without,
             ..RoundFaults::default()
         };
+        faults.will_fail.extend(lost_ways.keys());
         for (&client, &fault) in &due {
             match fault {
                 Fault::DropOut => {
@@ -313,7 +323,7 @@ impl FaultRunner {
             }
         }
         let mut state = self.state();
-        state.lost_edges = lost_edges;
+        (state.lost_edges, state.lost_ways) = (lost_edges, lost_ways);
         state.due = due;
         state.due.retain(|_, fault| *fault != Fault::DropOut);
         faults
@@ -355,6 +365,7 @@ impl RoundHooks for FaultRunner {
         // Whoever was not chosen has nothing to suffer.
         let mut due = std::mem::take(&mut self.state().due);
         due.retain(|client, _| cohort.contains(client));
+        self.keep_to_lost_ways(&mut due);
         let mut starved = Vec::new();
         due.retain(|&client, fault| match fault {
             Fault::Corrupt => {

@@ -23,10 +23,11 @@ use zfl_aggregator::{Data, Entrance, Handle, Proof, Server, bind};
 use zfl_clock::Instant;
 use zfl_experiment::{Experiment, Refusal};
 use zfl_files::Lock;
+use zfl_netsim::radio::MeshConfig;
 use zfl_orchestrator::{Fleet, FleetConfig, SharedExamples};
 use zfl_run_dir::{
-    FleetRecord, FleetSummary, INPUTS, Memory, Meta, NetworkStats, Resumed, RunDir, RunHistory,
-    RunSummary, TrainingSummary,
+    FleetRecord, FleetSummary, INPUTS, Memory, MeshRecord, Meta, NetworkStats, Resumed, RunDir,
+    RunHistory, RunSummary, TrainingSummary,
 };
 use zfl_sandbox::{NetworkKind, Sandbox};
 
@@ -70,6 +71,7 @@ impl Run {
             self.fleet.examples = Some(examples(experiment, &data.train));
             door
         });
+        let mesh = self.fleet.mesh.as_ref().map(record_of_mesh);
         let fleet = Arc::new(Fleet::start(sandbox, self.fleet, tell).await?);
         for warning in fleet.warnings() {
             observer.on_warning(warning);
@@ -112,6 +114,9 @@ impl Run {
             .with_entry(edges.entry(None));
         for (client, reason) in lost {
             aggregator.client_lost(client, &reason);
+        }
+        if let Some(mesh) = mesh {
+            aggregator.fleet_event(None, FleetRecord::Mesh(mesh));
         }
         let background =
             Background::start(&aggregator, &faults, &observer, experiment, told, requests);
@@ -265,6 +270,19 @@ pub(crate) fn server(
     let lost = std::mem::take(&mut resumed.complete.gone);
     let server = Server::new(config, data, partition, run_dir)?;
     Ok((server.resumed(resumed)?, lost))
+}
+
+/// Places of the radios, as the run's record has them.
+fn record_of_mesh(mesh: &MeshConfig) -> MeshRecord {
+    let topology = &mesh.topology;
+    MeshRecord {
+        radio: mesh.radio.name.clone(),
+        range_m: mesh.radio.range_m,
+        places: topology.places().iter().map(|&(x, y)| [x, y]).collect(),
+        hops: (0..topology.nodes())
+            .map(|node| topology.hops(node))
+            .collect(),
+    }
 }
 
 /// Boots that are under way or wait for their turn at once: more than a host can run machines at.

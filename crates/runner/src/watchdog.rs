@@ -77,6 +77,18 @@ pub(crate) async fn watch(
                 observer.on_warning(&format!("client {client}: its log is lost: {error}"));
                 (client, FleetRecord::LogLost { error })
             }
+            FleetEvent::OffAir { client, reason } => {
+                let who = client.map_or("the gateway of the mesh".to_owned(), |client| {
+                    format!("client {client}")
+                });
+                observer.on_warning(&format!("{who} is off the air: {reason}"));
+                let Some(client) = client else { continue };
+                let faults = Arc::clone(&faults);
+                let why = reason.clone();
+                tokio::spawn(async move { faults.kill(client, &why, true).await });
+                let last_lines = Vec::new();
+                (client, FleetRecord::Watchdog { reason, last_lines })
+            }
             FleetEvent::Died(zfl_orchestrator::Death {
                 client,
                 reason,
@@ -90,6 +102,8 @@ pub(crate) async fn watch(
                     last_lines: last_lines.clone(),
                 };
                 note(&deaths, death);
+                let faults = Arc::clone(&faults);
+                tokio::spawn(async move { faults.lose_behind(client, false).await });
                 (client, FleetRecord::Died { reason, last_lines })
             }
         };

@@ -313,8 +313,10 @@ Plain Rust is slower than a kernel of CMSIS-NN's kind by the factor in the last 
 
 Medians of the submitters' logs, MLPerf Tiny v1.1, closed division, beside the kernel `pairs`. The runtimes have kernels of their own:
 on one board they differ by a factor of 1.4 among themselves, which no prediction from one kernel can follow. *Others* is
-the prediction with the factor that the other rows of the core have (leave one out); energies are those of the part's
-profile.
+the prediction with the factor that the other rows of the core have (leave one out). It is worse than the table alone: with
+three rows that spread so far, the two that are left say more about their runtimes than about the core, and the row
+that differs most from them is missed most. Nothing of that is a cycle of the core, so the table keeps no factor.
+Energies are those of the part's profile.
 
 | board | runtime | cycles, measured | predicted | ms, measured / predicted | ms by others | µJ, measured / predicted |
 |---|---|---|---|---|---|---|

@@ -21,6 +21,7 @@ mod link;
 mod message;
 mod model;
 mod radio;
+mod radio_line;
 mod run_dir;
 mod sums;
 mod table;
@@ -108,6 +109,11 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "radio",
         check: radio::check,
+        damaged: 300,
+    },
+    Target {
+        name: "radio-line",
+        check: radio_line::check,
         damaged: 300,
     },
     Target {

@@ -2,7 +2,7 @@
 
 use crate::archive::pack;
 use crate::idx::{IMAGES, LABELS};
-use crate::{aggregator, device, message, model, radio, run_dir, sums};
+use crate::{aggregator, device, message, model, radio, radio_line, run_dir, sums};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -26,6 +26,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds.extend(of("message", message::seeds()));
     seeds.extend(of("model", model::seeds()));
     seeds.extend(of("radio", radio::seeds()));
+    seeds.extend(of("radio-line", radio_line::seeds()));
     seeds.extend(of("sums", sums::seeds()));
     seeds
 }

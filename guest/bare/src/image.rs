@@ -19,14 +19,18 @@ symbols! {
     text_start = __text_start;
     /// Behind the last byte of code.
     text_end = __text_end;
-    /// Behind the last byte of the image: the guard, which is never mapped.
-    guard_start = __guard_start;
     /// Behind the guard: the lowest byte of the stack.
     stack_bottom = __stack_bottom;
     /// Behind the highest byte of the stack.
     stack_top = __stack_top;
     /// First byte of the heap.
     heap_start = __heap_start;
+}
+
+#[cfg(not(armv8m))]
+symbols! {
+    /// Behind the last byte of the image: the guard, which is never mapped.
+    guard_start = __guard_start;
 }
 
 #[cfg(target_arch = "x86")]

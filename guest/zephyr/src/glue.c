@@ -172,6 +172,10 @@ int zfl_net_set_address(const uint8_t address[4], const uint8_t netmask[4],
 	if (iface == NULL) {
 		return -ENODEV;
 	}
+#ifdef CONFIG_ETH_SMSC911X
+	/* The driver rounds a frame up to words and then asks for more than the longest that there is. */
+	net_if_set_mtu(iface, 1498);
+#endif
 	if (net_if_ipv4_addr_add(iface, &own, NET_ADDR_MANUAL, 0) == NULL) {
 		return -ENOMEM;
 	}

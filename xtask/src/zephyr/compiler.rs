@@ -1,4 +1,5 @@
-//! The compiler of the guest where there is no Zephyr SDK: Debian's GCC for i686; and libclang for bindgen.
+//! The compilers of the guest where there is no Zephyr SDK: Debian's GCC for i686, and for Arm's microcontrollers; and
+//! libclang for bindgen.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,17 +17,29 @@ pub const GCC_PACKAGE: &str = "gcc-i686-linux-gnu";
 /// Prefix of the names of its programs.
 const PREFIX: &str = "i686-linux-gnu-";
 
+/// The compiler of boards with an Arm core.
+pub const ARM_GCC: &str = "arm-none-eabi-gcc";
+/// Debian's package with it.
+pub const ARM_GCC_PACKAGE: &str = "gcc-arm-none-eabi";
+
 /// The header that Zephyr asks a GCC before 13.1 for.
 const FIXED_HEADER: &str = "include-fixed/limits.h";
 /// Place of that header where a distribution keeps no fixed ones.
 const PLAIN_HEADER: &str = "include/limits.h";
 
-/// Prefix for `CROSS_COMPILE`: the compiler's own, or that of a wrapper, if Zephyr could not be configured
-/// with the compiler as it is.
+/// Prefix for `CROSS_COMPILE`, for a board by its emulator: the compiler's own, or that of a wrapper, if Zephyr could not
+/// be configured with the compiler as it is.
 ///
 /// # Errors
 /// If the wrapper cannot be written.
-pub fn cross_compile() -> Result<Option<String>> {
+pub fn cross_compile(emulator: &str) -> Result<Option<String>> {
+    if emulator == crate::setup::ARM_EMULATOR {
+        let prefix = |gcc: PathBuf| {
+            let gcc = gcc.display().to_string();
+            gcc.strip_suffix("gcc").map(str::to_owned)
+        };
+        return Ok(process::which(ARM_GCC).and_then(prefix));
+    }
     let Some(gcc) = process::which(GCC) else {
         return Ok(None);
     };

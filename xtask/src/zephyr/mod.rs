@@ -17,7 +17,7 @@ use crate::process::{self, exists};
 use crate::project::{self, Board};
 use crate::setup;
 use crate::toolchain::Sources;
-use compiler::{GCC, GCC_PACKAGE, has_libclang};
+use compiler::{ARM_GCC, ARM_GCC_PACKAGE, GCC, GCC_PACKAGE, has_libclang};
 use python::{Python, Version, venv};
 
 /// Debian's packages for Zephyr's build, with the program that shows each is there.
@@ -114,6 +114,7 @@ impl Zephyr {
     fn build(&self, board: &Board, build: &Path) -> Result<()> {
         let sources = Sources::find().context("no Rust with its sources")?;
         let guest = project::root().join("guest/zephyr");
+        let emulator = &board.machine.qemu;
         let mut args = vec![format!("-DZFL_BOARD={}", board.name)];
         args.extend(cmake_args());
         if let Some(west) = self.west() {
@@ -127,7 +128,7 @@ impl Zephyr {
                 "-d",
             ]);
             west.arg(build).arg(&guest).arg("--").args(args);
-            return process::run(self.environment(&mut west, &sources)?);
+            return process::run(self.environment(&mut west, &sources, emulator)?);
         }
         if !build.join("build.ninja").is_file() {
             let mut cmake = Command::new("cmake");
@@ -143,11 +144,11 @@ impl Zephyr {
             if let Some(module) = &self.rust_module {
                 cmake.arg(format!("-DZEPHYR_MODULES={}", module.display()));
             }
-            process::run(self.environment(&mut cmake, &sources)?)?;
+            process::run(self.environment(&mut cmake, &sources, emulator)?)?;
         }
         let mut ninja = Command::new("ninja");
         ninja.arg("-C").arg(build).arg("zephyr_final");
-        process::run(self.environment(&mut ninja, &sources)?)
+        process::run(self.environment(&mut ninja, &sources, emulator)?)
     }
 
     /// The west that builds: set-up's own, or that of the `PATH`; none for a tree outside a workspace.
@@ -169,13 +170,14 @@ impl Zephyr {
         &self,
         command: &'a mut Command,
         sources: &Sources,
+        emulator: &str,
     ) -> Result<&'a mut Command> {
         // west looks for its workspace from where it is called.
         command
             .current_dir(self.workspace.as_deref().unwrap_or(project::root()))
             .env("ZEPHYR_BASE", &self.base);
         if !has_sdk()
-            && let Some(prefix) = compiler::cross_compile()?
+            && let Some(prefix) = compiler::cross_compile(emulator)?
         {
             command.env("ZEPHYR_TOOLCHAIN_VARIANT", "cross-compile");
             command.env("CROSS_COMPILE", prefix);
@@ -292,6 +294,12 @@ pub fn check() -> Result<Zephyr> {
 pub fn build(board: &Board) -> Result<()> {
     let zephyr = check()?;
     println!("Zephyr: {}", zephyr.base.display());
+    if board.machine.qemu == setup::ARM_EMULATOR {
+        setup::emulator(setup::ARM_EMULATOR)?;
+        if !has_sdk() && !exists(ARM_GCC) {
+            setup::install(&[ARM_GCC_PACKAGE])?;
+        }
+    }
     // build/guest/zephyr/<board>/zephyr/zephyr.elf
     let image = &board.kernel.image;
     let folder = image

@@ -66,6 +66,7 @@ mod tests {
             ("nrf52840", 256),
             ("stm32f746", 320),
             ("stm32l4r5", 640),
+            ("rp2350", 512),
         ] {
             let firmware = board(name).firmware.unwrap();
             assert_eq!(firmware.ram_bytes(), ram << 10, "{name}");

@@ -21,6 +21,13 @@ pub struct Conditions {
     pub bit_errors: f64,
 }
 
+impl Conditions {
+    /// Share of the frames of so many octets that arrive as they were sent, where nobody else sends.
+    pub fn heard(&self, octets: usize) -> f64 {
+        (1.0 - self.loss) * (1.0 - self.bit_errors).powf(8.0 * octets as f64)
+    }
+}
+
 /// A frame that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {

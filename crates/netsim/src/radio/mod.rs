@@ -13,7 +13,7 @@ mod topology;
 mod wakes;
 
 pub use air::Air;
-pub use fl_radio::MESSAGE_BYTES;
+pub use fl_radio::{FRAME_BYTES, MESSAGE_BYTES};
 pub use medium::{AirStats, Conditions, Heard, Medium};
 pub use mesh::{Mesh, MeshConfig, NodeStats, epoch};
 pub use profile::{RadioPower, RadioProfile, known_radios};

@@ -59,6 +59,14 @@ pub enum TopologyError {
         /// As asked for.
         neighbours: f64,
     },
+    /// A file has places for others.
+    #[error("{places} places for a gateway and {leaves} leaves: give {} lines `x y`, the gateway's first", .leaves + 1)]
+    Count {
+        /// Places in it.
+        places: usize,
+        /// Nodes beside the gateway.
+        leaves: usize,
+    },
     /// A line of a file is no place.
     #[error("line {line} is no place: write two numbers of metres, `x y`")]
     Place {
@@ -98,8 +106,9 @@ impl Topology {
                 Self::of(places, range_m)
             }
             TopologyKind::Random { neighbours } => Self::random(leaves, *neighbours, range_m, seed),
-            TopologyKind::Places(places) if places.len() != nodes => Err(TopologyError::Place {
-                line: places.len().min(nodes) + 1,
+            TopologyKind::Places(places) if places.len() != nodes => Err(TopologyError::Count {
+                places: places.len(),
+                leaves,
             }),
             TopologyKind::Places(places) => Self::of(places.clone(), range_m),
         }
@@ -192,6 +201,18 @@ impl Topology {
         self.hops[node]
     }
 
+    /// Nodes that have no way to the gateway while these are down, in order, and those that are down not among them.
+    pub fn cut_off(&self, is_down: impl Fn(usize) -> bool) -> Vec<usize> {
+        let up = |node: &usize| !is_down(*node);
+        let hears = (0..self.nodes()).map(|node| match is_down(node) {
+            true => Vec::new(),
+            false => self.hears[node].iter().copied().filter(up).collect(),
+        });
+        let hops = hops(&hears.collect::<Vec<_>>());
+        let cut = (0..self.nodes()).filter(|node| hops[*node].is_none());
+        cut.filter(up).collect()
+    }
+
     /// Hops of the node that is farthest away.
     pub fn depth(&self) -> u8 {
         self.hops.iter().copied().max().unwrap_or(0)
@@ -230,6 +251,15 @@ mod tests {
         assert_eq!(line.hears(1), [0, 2]);
         let grid = topology(TopologyKind::Grid, 12);
         assert_eq!((grid.nodes(), grid.depth(), grid.hops(5)), (13, 3, 2));
+    }
+
+    #[test]
+    fn whoever_has_no_way_around_a_relay_is_cut_off_with_it() {
+        let line = topology(TopologyKind::Line, 4);
+        assert_eq!(line.cut_off(|node| node == 2), [3, 4]);
+        assert_eq!(line.cut_off(|node| node == 2 || node == 3), [4]);
+        let grid = topology(TopologyKind::Grid, 12);
+        assert!((1..13).all(|down| grid.cut_off(|node| node == down).is_empty()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod confinement;
 mod control;
 mod parts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,9 @@ use zfl_sandbox::{Isolation, NetworkKind, Sandbox, merges_memory};
 use zfl_twin::Counts;
 
 use confinement::{Confinement, confine};
-use parts::{has_emulated_mesh, open_log, open_storage, outlets, start_captures, start_pool};
+use parts::{
+    has_emulated_mesh, open_log, open_storage, outlets, start_captures, start_mesh, start_pool,
+};
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 
@@ -103,11 +105,7 @@ impl Fleet {
         let captured = start_captures(fabric.as_ref(), &config)?;
         let lack = fabric.lack();
         let warning = checks::pace(fabric.as_ref(), &config.devices).await;
-        let start_mesh = match has_emulated_mesh(&config) {
-            true => MeshFleet::start_emulated,
-            false => MeshFleet::start,
-        };
-        let mesh = config.mesh.clone().map(start_mesh);
+        let mesh = start_mesh(&config, &events);
         let doors = config.doors.as_deref().map(Doors::open).transpose();
         let shared = Arc::new(FleetShared {
             doors: doors.map_err(|e| system("the folder of gdb's sockets", e))?,
@@ -419,6 +417,19 @@ impl Fleet {
         let place = self.places.get(&client)?;
         let (stats, now_us) = self.mesh.as_ref()?.stats(*place);
         Some((stats, now_us as f64 / 1e6))
+    }
+
+    /// Clients behind a radio that have no way to their gateway while these are down.
+    pub fn cut_off(&self, down: &BTreeSet<u32>) -> BTreeSet<u32> {
+        let Some(mesh) = &self.mesh else {
+            return BTreeSet::new();
+        };
+        // A leaf's number is its client's.
+        let is_down = |leaf| u32::try_from(leaf).is_ok_and(|client| down.contains(&client));
+        let cut = mesh.cut_off(is_down);
+        let cut = cut.filter_map(|leaf| u32::try_from(leaf).ok());
+        cut.filter(|client| self.places.contains_key(client))
+            .collect()
     }
 
     /// Tells that the aggregator is about to ask these clients: what it sends them goes on the air together.

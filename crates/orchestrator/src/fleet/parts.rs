@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use zfl_clock::Instant;
 use zfl_files::Dir;
+use zfl_mesh::MeshFleet;
 use zfl_netsim::Link;
 
 use super::checks;
 use super::{FleetConfig, FleetError, PcapConfig, Resumption, system};
 use crate::body::{FleetShared, Pool};
+use crate::event::FleetEvent;
 use crate::fabric::{Fabric, NO_CAPTURES, Outlet};
 use crate::log::{DeviceLog, LogFolder, log_name};
 use crate::spec::{DeviceBody, DeviceSpec};
@@ -64,6 +67,25 @@ pub(super) fn start_pool(
 /// Tells if the devices are machines behind the radio of a gateway, which is one more.
 pub(super) fn has_emulated_mesh(config: &FleetConfig) -> bool {
     config.mesh.is_some() && checks::boards(&config.devices).next().is_some()
+}
+
+/// Starts the air of the mesh, if there is one.
+pub(super) fn start_mesh(
+    config: &FleetConfig,
+    events: &mpsc::UnboundedSender<FleetEvent>,
+) -> Option<std::io::Result<MeshFleet>> {
+    let mesh = config.mesh.clone()?;
+    if !has_emulated_mesh(config) {
+        return Some(MeshFleet::start(mesh));
+    }
+    let events = events.clone();
+    Some(MeshFleet::start_emulated(mesh, move |node, reason| {
+        let client = node
+            .checked_sub(1)
+            .and_then(|leaf| u32::try_from(leaf).ok());
+        // A caller that dropped its end does not want to know.
+        let _ = events.send(FleetEvent::OffAir { client, reason });
+    }))
 }
 
 /// Places of the emulated devices in the network; of a mesh, that of its gateway.

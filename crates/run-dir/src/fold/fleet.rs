@@ -18,11 +18,12 @@ impl Fold {
         match record {
             FleetRecord::EdgeLost { edge, .. } => _ = self.lost_edges.insert(*edge),
             FleetRecord::EdgeBack { edge, .. } => _ = self.lost_edges.remove(edge),
+            FleetRecord::Mesh(mesh) => self.mesh = Some(mesh.clone()),
             _ => {}
         }
         self.changes.run |= matches!(
             record,
-            FleetRecord::EdgeLost { .. } | FleetRecord::EdgeBack { .. }
+            FleetRecord::EdgeLost { .. } | FleetRecord::EdgeBack { .. } | FleetRecord::Mesh(_)
         );
         if let Some(client) = client {
             self.of_device(client, record);
@@ -58,6 +59,7 @@ impl Fold {
             | FleetRecord::EdgeLost { .. }
             | FleetRecord::EdgeBack { .. }
             | FleetRecord::EdgeGiven { .. }
+            | FleetRecord::Mesh(_)
             | FleetRecord::FleetBooted { .. }
             | FleetRecord::Unknown => {}
         }

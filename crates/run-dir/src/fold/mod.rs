@@ -26,7 +26,8 @@ pub use run::{RoundRow, RunState, RunView};
 use crate::Meta;
 use crate::groups::{self, FleetGroup};
 use crate::{
-    ClientRecord, ClientRow, Confusion, Event, Record, RoundEvaluation, RoundPhase, RoundRecord,
+    ClientRecord, ClientRow, Confusion, Event, MeshRecord, Record, RoundEvaluation, RoundPhase,
+    RoundRecord,
 };
 use fault::Faults;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,8 @@ pub struct Fold {
     faults: Faults,
     /// Edges that are lost and not back.
     lost_edges: BTreeSet<u32>,
+    /// Places of the radios, where there are some.
+    mesh: Option<MeshRecord>,
     /// Number of actions of remote control, by action.
     by_hand: BTreeMap<String, u64>,
     /// Energy of all devices in all rounds, if it is known of any.
@@ -109,6 +112,7 @@ impl Fold {
             done: Vec::new(),
             faults: Faults::default(),
             lost_edges: BTreeSet::new(),
+            mesh: None,
             by_hand: BTreeMap::new(),
             energy_j: None,
             evaluation: None,
@@ -123,6 +127,11 @@ impl Fold {
     /// Facts from before the first event.
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// Places of the radios, where devices have some.
+    pub fn mesh(&self) -> Option<&MeshRecord> {
+        self.mesh.as_ref()
     }
 
     /// The rounds that are complete, by number; 0 is the initial evaluation.

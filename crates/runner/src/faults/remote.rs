@@ -4,6 +4,7 @@
 //! or cut remotely stays so: the plan's own thawing and healing leave it alone.
 
 use super::FaultRunner;
+use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use zfl_dashboard::Action;
 use zfl_orchestrator::{Death, FleetEvent};
@@ -52,7 +53,8 @@ impl RemoteState {
                 self.up.remove(&client);
                 self.frozen.remove(&client);
             }
-            FleetEvent::Refused { .. } | FleetEvent::LogLost { .. } => {}
+            FleetEvent::Refused { .. } | FleetEvent::LogLost { .. } | FleetEvent::OffAir { .. } => {
+            }
         }
     }
 
@@ -169,6 +171,8 @@ impl FaultRunner {
         let record = FleetRecord::Fault(crash);
         self.aggregator.fleet_event(Some(client), record);
         self.end(client, KILLED, reboot).await;
+        let behind = self.lose_behind(client, reboot).await;
+        join_all(behind.into_iter().map(|leaf| self.bring_back(leaf))).await;
     }
 
     /// Tells of a fault that lasts until it is ended remotely, too.

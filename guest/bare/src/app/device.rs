@@ -10,7 +10,7 @@ use super::Next;
 use super::net::{Addressing, Network, Ports};
 use super::port::GuestPort;
 use crate::arch::interrupts::Sources;
-use crate::arch::{ISA, Nic, RESERVES_NETWORK};
+use crate::arch::{ISA, Nic, RESERVES_NETWORK, TCP};
 use crate::driver::card::{Card, NicError};
 
 /// Port on which the device listens.
@@ -119,6 +119,7 @@ fn config(run: &Run) -> Config {
         http_port: HTTP_PORT,
         secret: run.secret,
         isa: Some(ISA),
+        io_bytes: Some(TCP.receive_bytes.clamp(1024, 4096)),
         ..Config::default()
     }
 }

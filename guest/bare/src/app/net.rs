@@ -342,6 +342,10 @@ fn new_socket() -> Option<Socket<'static>> {
     let buffer = |bytes| heap::zeros(bytes).map(SocketBuffer::new);
     let mut socket = Socket::new(buffer(TCP.receive_bytes)?, buffer(TCP.send_bytes)?);
     socket.set_timeout(Some(TIMEOUT));
+    // What waits for a leaf may wait for minutes, and a connection without packets runs into the timeout.
+    if cfg!(feature = "radio") {
+        socket.set_keep_alive(Some(TIMEOUT / 4));
+    }
     // Requests and answers are written as a whole: waiting for more only adds delay.
     socket.set_nagle_enabled(false);
     Some(socket)

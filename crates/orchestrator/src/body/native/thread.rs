@@ -77,6 +77,7 @@ impl Thread {
             secret: spec.secret,
             overrides: spec.overrides,
             isa: Some(std::env::consts::ARCH),
+            ..Config::default()
         };
         let (wake, stop) = io::pipe()?;
         let gate = Arc::new(Gate::default());

@@ -4,7 +4,7 @@ use core::fmt;
 
 use fl_client::storage::Storage;
 use fl_client::{Activity, Config, Device, Port, PortError, Usage};
-use fl_exchange::{Streams, Unready};
+use fl_exchange::Streams;
 use fl_radio::line::{Counts, Done, Hello, Step};
 use fl_radio::{Draw, Frame, LeafNode};
 use fl_shell::command::Run;
@@ -146,39 +146,8 @@ impl LeafRole {
     }
 }
 
-fn obstacle(unready: Unready) -> PortError {
-    match unready {
-        Unready::WouldBlock => PortError::WouldBlock,
-        Unready::Broken => PortError::Reset,
-    }
-}
-
 impl Port for RadioPort {
-    type Connection = u32;
-
-    fn accept(&mut self) -> Option<u32> {
-        self.streams.accept()
-    }
-
-    fn connect(&mut self) -> Result<u32, PortError> {
-        Ok(self.streams.connect())
-    }
-
-    fn read(&mut self, connection: &mut u32, buffer: &mut [u8]) -> Result<usize, PortError> {
-        self.streams.read(*connection, buffer).map_err(obstacle)
-    }
-
-    fn write(&mut self, connection: &mut u32, bytes: &[u8]) -> Result<usize, PortError> {
-        self.streams.write(*connection, bytes).map_err(obstacle)
-    }
-
-    fn close(&mut self, connection: u32) {
-        self.streams.close(connection);
-    }
-
-    fn now_us(&mut self) -> u64 {
-        self.clock_us
-    }
+    fl_exchange::port_of_streams!(PortError);
 
     fn random(&mut self) -> [u8; 16] {
         self.own.random()
