@@ -30,19 +30,24 @@ typedef float vec __attribute__((vector_size(4 * LANES)));
 #define LAYERS (D2 ? 3 : 2)
 static const int size[] = {D0, D1, D2 ? D2 : D3, D3};
 
+// State of one training; fedavg.c has one in each thread.
+#ifndef OWN
+#define OWN static
+#endif
+
 // Numbers that are not zero, and their places.
 typedef struct {
     int count, *at;
     float *x;
 } list;
 
-static uint32_t count;
-static uint8_t *images, *labels;
-static uint32_t *order;
-static float *initial, *weights[3], *biases[3];
-static list lists[3][BATCH], *inputs;
-static float deltas[3][BATCH][WIDEST] __attribute__((aligned(64)));
-static float outputs[WIDEST] __attribute__((aligned(64)));
+OWN uint32_t count;
+OWN uint8_t *labels;
+OWN uint32_t *order;
+OWN float *weights[3], *biases[3];
+OWN list lists[3][BATCH], *inputs;
+OWN float deltas[3][BATCH][WIDEST] __attribute__((aligned(64)));
+OWN float outputs[WIDEST] __attribute__((aligned(64)));
 
 // sums = bias + sum of x[i] * weights[i]
 INLINE void forward(const int n, const float *w, const float *bias, const list *l, float *sums) {
@@ -167,16 +172,6 @@ static float train(void) {
     return loss / count;
 }
 
-static void begin(void) {
-    const float *p = initial;
-    for (int l = 0; l < LAYERS; l++) {
-        const int in = size[l], out = l == LAYERS - 1 ? D3 : size[l + 1], pad = PAD(out);
-        for (int i = 0; i < in; i++, p += out) memcpy(weights[l] + (size_t)i * pad, p, 4 * out);
-        memcpy(biases[l], p, 4 * out);
-        p += out;
-    }
-}
-
 static void *take(FILE *file, size_t bytes) {
     void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
     if (!p || (file && fread(p, 1, bytes, file) != bytes)) exit(1);
@@ -188,6 +183,20 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return 1e9 * t.tv_sec + t.tv_nsec;
+}
+
+#ifndef NO_MAIN
+static uint8_t *images;
+static float *initial;
+
+static void begin(void) {
+    const float *p = initial;
+    for (int l = 0; l < LAYERS; l++) {
+        const int in = size[l], out = l == LAYERS - 1 ? D3 : size[l + 1], pad = PAD(out);
+        for (int i = 0; i < in; i++, p += out) memcpy(weights[l] + (size_t)i * pad, p, 4 * out);
+        memcpy(biases[l], p, 4 * out);
+        p += out;
+    }
 }
 
 int main(int argc, char **argv) {
@@ -219,3 +228,4 @@ int main(int argc, char **argv) {
     }
     printf("%.0f %.6f\n", best / EPOCHS / count, loss);
 }
+#endif

@@ -87,18 +87,18 @@ fn provide(emulator: &str, target: &str) -> Result<()> {
     setup::toolchain(target).map(drop)
 }
 
-/// Builds the benchmarks of a microcontroller's board.
+/// Builds benchmarks of a microcontroller's board, for a target.
 ///
 /// # Errors
-/// If there is no such board, something is missing, or they do not build.
-pub fn build_benchmarks(board: &str) -> Result<()> {
-    prepare(board)?;
-    let board = take(project::boards()?, board)?;
-    let target = board
-        .firmware
-        .map_or_else(String::new, |firmware| firmware.target);
-    let mut cargo = bare_cargo(&target, Some(&board.name))?;
-    cargo.args(["--no-default-features", "--features", "bench", "--bins"]);
+/// If something is missing, or they do not build.
+pub fn build_benchmarks(board: &str, target: &str, names: &[&str]) -> Result<()> {
+    let machine = take(project::boards()?, board)?.machine;
+    provide(&machine.qemu, target)?;
+    let mut cargo = bare_cargo(target, Some(board))?;
+    cargo.args(["--no-default-features", "--features", "bench"]);
+    cargo.args(names.iter().flat_map(|name| ["--bin", name]));
+    // As what trains in the firmware, whose crates say it in its Cargo.toml.
+    cargo.args(["--config", "profile.release.package.zfl-bare.opt-level=3"]);
     process::run(&mut cargo).context("the benchmarks do not build")
 }
 

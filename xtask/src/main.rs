@@ -71,7 +71,7 @@ enum Chore {
     },
     /// Build the plugin of QEMU that counts cycles, for `zfl run --cost cycles`
     BuildPlugin,
-    /// Count the benchmarks of the Cortex-M4 in QEMU, and write docs/calibration.md: how far the twin's predictions are off
+    /// Count the benchmarks of the Cortex-M in QEMU, and write docs/calibration.md: how far the twin's predictions are off
     Calibrate,
     /// Set up and build what is missing, then `zfl run` with all that follows
     #[command(disable_help_flag = true)]

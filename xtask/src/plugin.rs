@@ -29,8 +29,16 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
-/// Board on whose core the benchmarks of the calibration run.
-const BOARD: &str = "mps2-an386";
+/// Benchmarks of the calibration: the board on whose core they run, their target, and the programs. A Cortex-M3 runs
+/// the code of a Cortex-M0+.
+const BENCHMARKS: [(&str, &str, &[&str]); 2] = [
+    (
+        "mps2-an386",
+        "thumbv7em-none-eabihf",
+        &["zfl-ad-plain", "zfl-ad-pairs", "zfl-train"],
+    ),
+    ("mps2-an385", "thumbv6m-none-eabi", &["zfl-ad-plain"]),
+];
 
 /// Counts the benchmarks, and writes `profiles/counts.toml` and `docs/calibration.md`.
 ///
@@ -38,7 +46,9 @@ const BOARD: &str = "mps2-an386";
 /// If something does not build or run.
 pub fn calibrate() -> Result<()> {
     build()?;
-    guest::build_benchmarks(BOARD)?;
+    for (board, target, names) in BENCHMARKS {
+        guest::build_benchmarks(board, target, names)?;
+    }
     let mut cargo = project::cargo();
     cargo.args([
         "run",

@@ -31,8 +31,8 @@ struct Needy {
     test: &'static str,
 }
 
-/// Every such test.
-const NEEDY: [Needy; 4] = [
+/// Every such test but that of a fleet.
+const NEEDY: [Needy; 3] = [
     Needy {
         program: "tshark",
         packages: "tshark",
@@ -48,14 +48,6 @@ const NEEDY: [Needy; 4] = [
         test: "a_client_in_python_makes_the_model_that_a_device_makes",
     },
     Needy {
-        program: setup::GDB,
-        packages: setup::GDB,
-        package: "zfl",
-        // Built for the fleets anyway.
-        target: &["--release", "--test", "fleet"],
-        test: "gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on",
-    },
-    Needy {
         program: SLURM,
         packages: "slurmctld slurmd slurm-client munge",
         package: "zfl",
@@ -64,9 +56,21 @@ const NEEDY: [Needy; 4] = [
     },
 ];
 
+/// A fleet's test that needs one.
+const DEBUGGED: Needy = Needy {
+    program: setup::GDB,
+    packages: setup::GDB,
+    package: "zfl",
+    target: &["--release", "--test", "fleet"],
+    test: "gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on",
+};
+
 /// Microcontrollers whose firmware is tested, one of each kind of processor, and the test of each.
 const MICROCONTROLLERS: [(&str, &str); 2] =
-    [("riscv-virt", "riscv_virt"), ("mps2-an386", "mps2_an386")];
+    [("riscv-virt", "riscv_virt"), ("nrf52840", "nrf52840")];
+
+/// The fleets' test of them.
+const FLEET_OF_MICROCONTROLLERS: &str = "microcontrollers_join_and_make_the_model_of_the_host";
 
 /// Set-up, then every tier.
 ///
@@ -77,9 +81,6 @@ pub fn all() -> Result<()> {
     browser();
     if let Err(error) = setup::slurm() {
         println!("not run: the test on a cluster of Slurm: {error:#}");
-    }
-    if let Err(error) = setup::gdb() {
-        println!("not run: the test with a debugger: {error:#}");
     }
     let mut tiers = Tiers::default();
     tiers.run("host", || {
@@ -220,6 +221,9 @@ fn consoles() -> Result<Tally> {
 
 /// Optimised, as users run it; one test at a time, since each starts a fleet of its own.
 fn fleets() -> Result<Tally> {
+    if let Err(error) = setup::gdb() {
+        println!("not run: {}: {error:#}", DEBUGGED.test);
+    }
     let mut cargo = project::cargo();
     cargo.args([
         "test",
@@ -230,7 +234,21 @@ fn fleets() -> Result<Tally> {
         "--no-fail-fast",
     ]);
     cargo.args(FLEET_TESTS.iter().flat_map(|target| ["--test", target]));
-    count(cargo.args(["--", "--test-threads=1"]))
+    let mut tally = count(cargo.args(["--", "--test-threads=1"]))?;
+    tally.have_now_run(DEBUGGED.run()?);
+    for (board, _) in MICROCONTROLLERS {
+        if let Err(error) = guest::prepare(board) {
+            println!("\nnot run: {FLEET_OF_MICROCONTROLLERS}, without {board}: {error:#}");
+            return Ok(tally);
+        }
+        // Built already, if their consoles were tested.
+        guest::build(None, Some(board))?;
+    }
+    let mut cargo = project::cargo();
+    cargo.args(["test", "--release", "--locked", "--package", "zfl"]);
+    cargo.args(["--test", "fleet", "--", "--ignored", "--exact"]);
+    tally.have_now_run(count(cargo.arg(FLEET_OF_MICROCONTROLLERS))?);
+    Ok(tally)
 }
 
 /// Devices that are Zephyr applications, where there is a Zephyr to build them against.

@@ -14,8 +14,8 @@ use zfl_twin::Counts;
 
 /// Reads off what devices cost, from one update to the next.
 pub(crate) struct Meter {
-    /// The group of each client.
-    groups: Vec<FleetGroup>,
+    /// The groups in the order of their clients, and the first client behind each.
+    groups: Vec<(u32, FleetGroup)>,
     /// Bytes of a `/start`. The bytes that a device really sent and received depend on how often it was
     /// asked for its progress, and so on the host.
     start_bytes: u64,
@@ -31,10 +31,17 @@ pub(crate) struct Meter {
     clients: Mutex<BTreeMap<u32, Seen>>,
 }
 
-/// Readings at a client's last update.
-#[derive(Clone, Default)]
+/// Readings of a client, from boot to boot and from update to update.
+#[derive(Default)]
 struct Seen {
     boot_ms: Option<u64>,
+    /// A native device has none.
+    last: Option<Box<Readings>>,
+}
+
+/// Readings at a client's last update.
+#[derive(Clone, Default)]
+struct Readings {
     cpu_s: f64,
     link: ClientStats,
     radio: NodeStats,
@@ -45,12 +52,14 @@ struct Seen {
 impl Meter {
     /// For the devices of an experiment.
     pub fn new(experiment: &Experiment) -> Self {
-        let clients = 0..experiment.clients;
+        let mut end = 0;
+        let groups = experiment.groups.iter().map(|group| {
+            end += group.count;
+            (end, group.clone())
+        });
         let aggregator = experiment.aggregator();
         Self {
-            groups: clients
-                .filter_map(|client| experiment.group(client).cloned())
-                .collect(),
+            groups: groups.collect(),
             start_bytes: wire::start_bytes(experiment),
             update_bytes: wire::update_bytes(experiment),
             num_params: experiment.num_params(),
@@ -66,15 +75,17 @@ impl Meter {
     /// A device runs, after so long a boot. Its machine's processor time begins anew.
     pub fn booted(&self, client: u32, boot_ms: u64) {
         self.with(client, |seen| {
-            (seen.boot_ms, seen.cpu_s) = (Some(boot_ms), 0.0);
-            seen.counts = Counts::default();
+            seen.boot_ms = Some(boot_ms);
+            if let Some(last) = &mut seen.last {
+                (last.cpu_s, last.counts) = (0.0, Counts::default());
+            }
         });
     }
 
     /// Costs of a client since its last update, now that another has come.
     pub fn seen(&self, fleet: &Fleet, update: &ClientRecord, steps: u32) -> Option<HostCost> {
         let client = update.client;
-        let group = self.groups.get(client as usize)?;
+        let group = self.group(client)?;
         let usage = fleet.usage(client);
         let link = fleet.link_stats(client);
         let radio = fleet.radio_stats(client);
@@ -84,25 +95,29 @@ impl Meter {
                 ..HostCost::default()
             };
             if let Some(usage) = usage {
+                let last = seen.last();
                 cost.private_bytes = Some(usage.private_bytes);
-                cost.cpu_s = Some((usage.cpu_s - seen.cpu_s).max(0.0));
-                seen.cpu_s = usage.cpu_s;
+                cost.cpu_s = Some((usage.cpu_s - last.cpu_s).max(0.0));
+                last.cpu_s = usage.cpu_s;
             }
             if let Some((radio, now_s)) = radio {
-                count_radio(&mut cost, &seen.radio, &radio);
-                cost.radio_s = Some((now_s - seen.radio_s).max(0.0));
-                (seen.radio, seen.radio_s) = (radio, now_s);
+                let last = seen.last();
+                count_radio(&mut cost, &last.radio, &radio);
+                cost.radio_s = Some((now_s - last.radio_s).max(0.0));
+                (last.radio, last.radio_s) = (radio, now_s);
             }
             if let Some(link) = link {
-                count(&mut cost, &seen.link, &link);
-                seen.link = link;
+                let last = seen.last();
+                count(&mut cost, &last.link, &link);
+                last.link = link;
             }
             cost
         });
         if let Some(counts) = fleet.counts(client) {
             let since = self.with(client, |seen| {
-                let since = counts.since(&seen.counts);
-                seen.counts = counts;
+                let last = seen.last();
+                let since = counts.since(&last.counts);
+                last.counts = counts;
                 since
             });
             self.count_cycles(&mut cost, group, &since);
@@ -125,7 +140,7 @@ impl Meter {
 
     /// Time and energy of a client's round: as counted, or else as estimated.
     pub fn calculated(&self, update: &ClientRecord, steps: u32) -> Option<Calculated> {
-        let group = self.groups.get(update.client as usize)?;
+        let group = self.group(update.client)?;
         let counted = update.cost.as_ref().and_then(|cost| cost.instructions);
         let counted = counted.filter(|_| group.speed.is_some());
         let instructions = counted.unwrap_or_else(|| self.estimated(update, steps));
@@ -179,9 +194,20 @@ impl Meter {
         (up.as_secs_f64() + down.as_secs_f64()).min(f64::MAX)
     }
 
+    fn group(&self, client: u32) -> Option<&FleetGroup> {
+        let (_, group) = self.groups.iter().find(|(end, _)| client < *end)?;
+        Some(group)
+    }
+
     fn with<T>(&self, client: u32, read: impl FnOnce(&mut Seen) -> T) -> T {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         read(clients.entry(client).or_default())
+    }
+}
+
+impl Seen {
+    fn last(&mut self) -> &mut Readings {
+        self.last.get_or_insert_default()
     }
 }
 

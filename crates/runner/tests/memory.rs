@@ -10,7 +10,7 @@ use zfl_runner::{Observer, Runner};
 
 /// Bytes of a device that is in no cohort, all in all: its own, what is known of it elsewhere, and what the allocator
 /// keeps of its join. A device that held 20 digits of its own, a model and its messages would take three times as much.
-const MOST_EACH: usize = 10 << 10;
+const MOST_EACH: usize = 7_500;
 
 /// Most open files and threads of the process at the end of a round.
 #[derive(Default)]

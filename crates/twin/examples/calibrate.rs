@@ -10,11 +10,16 @@ use std::process::{Command, Stdio};
 use zfl_twin::calibration::{Published, page};
 use zfl_twin::{Counts, PAGE_BYTES};
 
-/// Benchmarks, and the files that they are built into.
-const BENCHMARKS: [(&str, &str); 3] = [
-    ("ad-plain", "zfl-ad-plain"),
-    ("ad-pairs", "zfl-ad-pairs"),
-    ("train", "zfl-train"),
+/// Targets, and the machines that run their code.
+const M4: (&str, &str) = ("thumbv7em-none-eabihf", "mps2-an386");
+const M0: (&str, &str) = ("thumbv6m-none-eabi", "mps2-an385");
+
+/// Benchmarks, where they run, and the files that they are built into.
+const BENCHMARKS: [(&str, (&str, &str), &str); 4] = [
+    ("ad-plain", M4, "zfl-ad-plain"),
+    ("ad-pairs", M4, "zfl-ad-pairs"),
+    ("ad-plain-m0", M0, "zfl-ad-plain"),
+    ("train", M4, "zfl-train"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,11 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("calibrate TREE PLUGIN".into());
     };
     let tree = Path::new(&tree);
-    let images = tree.join("guest/bare/target/thumbv7em-none-eabihf/release");
     let mut all = BTreeMap::new();
     let mut told = BTreeMap::new();
-    for (name, image) in BENCHMARKS {
-        let (counts, line) = counted(&images.join(image), Path::new(&plugin))?;
+    for (name, (target, machine), image) in BENCHMARKS {
+        let image = tree.join(format!("guest/bare/target/{target}/release/{image}"));
+        let (counts, line) = counted(machine, &image, Path::new(&plugin))?;
         println!(
             "{name}: {} instructions, {}",
             counts.of("instructions"),
@@ -36,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         told.insert(name, line);
         all.insert(name.to_owned(), counts);
     }
-    if told["ad-plain"] != told["ad-pairs"] {
+    if told["ad-plain"] != told["ad-pairs"] || told["ad-plain"] != told["ad-plain-m0"] {
         return Err("the kernels of `ad` differ in what they compute".into());
     }
     let published: Published =
@@ -51,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Runs an image to its end; what was counted in it, and what it printed.
-fn counted(image: &Path, plugin: &Path) -> Result<(Counts, String), Box<dyn Error>> {
+fn counted(machine: &str, image: &Path, plugin: &Path) -> Result<(Counts, String), Box<dyn Error>> {
     let path = std::env::temp_dir().join(format!("zfl-counts-{}", std::process::id()));
     let page = File::options()
         .read(true)
@@ -63,7 +68,7 @@ fn counted(image: &Path, plugin: &Path) -> Result<(Counts, String), Box<dyn Erro
     let output = Command::new("qemu-system-arm")
         .args([
             "-M",
-            "mps2-an386",
+            machine,
             "-nodefaults",
             "-no-user-config",
             "-no-reboot",

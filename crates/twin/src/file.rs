@@ -31,6 +31,20 @@ pub enum TwinError {
         /// Place and advice.
         mistake: Box<Mistake>,
     },
+    /// It says less of its error than was found.
+    #[error(
+        "profiles/{profile}.toml says {said} of its error in {what}, but {found:.3} was found: write that there"
+    )]
+    Better {
+        /// The profile.
+        profile: String,
+        /// `time` or `energy`.
+        what: &'static str,
+        /// As the file has it.
+        said: f64,
+        /// Deviation that was found.
+        found: f64,
+    },
 }
 
 /// Reads the file of a name in a folder of the tree, or its text that is built in.

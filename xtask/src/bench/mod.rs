@@ -11,10 +11,12 @@ mod bodies;
 mod dashboard;
 mod faults;
 mod fleet;
+mod guests;
 mod kernels;
 mod kill;
 mod links;
 pub mod machine;
+mod peers;
 mod proc;
 mod results;
 mod scale;
@@ -54,6 +56,10 @@ pub struct BenchArgs {
     /// Of `scale`: 1,000 and 2,000 emulated devices and 100,000 native ones, too
     #[arg(long, conflicts_with = "quick")]
     large: bool,
+
+    /// Of `peers`: Flower too, in a virtual environment that is made for it
+    #[arg(long)]
+    flower: bool,
 }
 
 /// A benchmark.
@@ -75,6 +81,10 @@ enum What {
     Dashboard,
     /// Training natively, an example at a time, beside a C of the same arithmetic
     Kernels,
+    /// Training on each board: instructions and processor time of an example
+    Guests,
+    /// 100 clients and 20 rounds, native and emulated, beside a C, NumPy and Flower
+    Peers,
 }
 
 impl What {
@@ -88,6 +98,8 @@ impl What {
             Self::Scale => "scale",
             Self::Dashboard => "dashboard",
             Self::Kernels => "kernels",
+            Self::Guests => "guests",
+            Self::Peers => "peers",
         }
     }
 
@@ -95,7 +107,7 @@ impl What {
     fn page(self) -> &'static str {
         match self {
             Self::Links => "docs/network.md",
-            Self::Scale => "docs/performance.md",
+            Self::Scale | Self::Peers | Self::Guests => "docs/performance.md",
             _ => "docs/benchmarks.md",
         }
     }
@@ -143,6 +155,8 @@ fn of_runs(what: What, folder: PathBuf, args: &BenchArgs) -> Result<(Machine, St
         What::Bodies => bodies::measure(&bench),
         What::Scale => scale::measure(&bench, args.large),
         What::Dashboard => dashboard::measure(&bench),
+        What::Guests => guests::measure(&bench),
+        What::Peers => peers::measure(&bench, args.flower),
         What::Kernels => bail!("kernels take no runs"),
     }?;
     Ok((machine, measured))
@@ -239,6 +253,15 @@ fn same_model<'a>(runs: impl IntoIterator<Item = &'a Run>) -> bool {
     let mut hashes = runs.into_iter().map(|run| &run.summary.model_sha256);
     let first = hashes.next();
     hashes.all(|hash| Some(hash) == first)
+}
+
+/// True if the same work has two models.
+fn hashes_differ<T: Ord>(models: Vec<(T, String)>) -> bool {
+    let mut first = std::collections::BTreeMap::new();
+    models.into_iter().any(|(work, model)| {
+        let before = first.entry(work).or_insert_with(|| model.clone());
+        *before != model
+    })
 }
 
 /// The networks that these runs had, in words.

@@ -202,6 +202,23 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Processor time of all children that have ended and were waited for, and of theirs, in seconds.
+///
+/// # Errors
+/// If `/proc` does not tell.
+pub fn cpu_of_children() -> Result<f64> {
+    /// Of a clock tick, the unit of `/proc` on every Linux.
+    const SECONDS: f64 = 0.01;
+    let text = fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
+    let ticks = children_ticks(&text).context("/proc/self/stat has no times of children")?;
+    Ok(ticks as f64 * SECONDS)
+}
+
+fn children_ticks(stat: &str) -> Option<u64> {
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    Some(fields.get(13)?.parse::<u64>().ok()? + fields.get(14)?.parse::<u64>().ok()?)
+}
+
 fn parse_stat(stat: &str) -> Option<Stat> {
     // The second field, the name, may have anything in it, but the last bracket is its end.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
@@ -273,6 +290,13 @@ mod tests {
         assert_eq!(parse_stat(&stat("S")), Some(expected(false)));
         assert_eq!(parse_stat(&stat("Z")), Some(expected(true)));
         assert_eq!(parse_stat(""), None);
+        let numbered: Vec<String> = (3..53).map(|n| n.to_string()).collect();
+        let text = format!("7 (a) b) {}", numbered.join(" "));
+        assert_eq!(
+            children_ticks(&text),
+            Some(16 + 17),
+            "fields 16 and 17 of proc(5)"
+        );
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Round {
     pub round: u32,
     pub wait_s: f64,
     pub round_s: f64,
+    /// Since the start of the run, at the end of the round.
+    pub elapsed_s: f64,
 }
 
 /// The part of a row of `clients.csv` that tables show.
@@ -83,6 +85,8 @@ pub struct Update {
     pub outcome: String,
     pub boot_ms: Option<u64>,
     pub host_cpu_s: Option<f64>,
+    /// Of the training; missing where nothing counts them.
+    pub instructions: Option<u64>,
 }
 
 /// Something that was made to go wrong.
@@ -184,8 +188,8 @@ mod tests {
         },
         "model_sha256": "ab", "faults": {"crash": 1}, "failures": [{"kind": "no_update"}]
     }"#;
-    const ROUNDS: &str = "round,cohort_size,wait_s,train_s,round_s,simulated_s\n\
-                          0,0,0.0,0.0,0.1,\n1,2,0.5,1.5,2.5,\n2,2,0.1,1.0,1.25,7.5\n";
+    const ROUNDS: &str = "round,cohort_size,wait_s,train_s,round_s,elapsed_s,simulated_s\n\
+                          0,0,0.0,0.0,0.1,0.5,\n1,2,0.5,1.5,2.5,3.5,\n2,2,0.1,1.0,1.25,5.0,7.5\n";
     const CLIENTS: &str = "round,client,outcome,boot_ms,host_cpu_s\n\
                            1,0,received,80,0.5\n1,1,\"dead, it seems\",,\n2,0,received,80,0.25\n";
     const EVENTS: &str = r#"{"time_ms":1,"at":"x","event":"fleet","client":4,"what":"fault","detail":{"fault":"crash","reboot":true,"round":2}}

@@ -92,9 +92,6 @@ impl Host {
         let octets = model.shape().num_inputs() * num_examples;
         host.keeps = arithmetic == Arithmetic::Fixed && epochs > 1 && octets <= KEPT_OCTETS;
         host.keeps_columns = host.keeps && batch == num_examples;
-        if host.keeps {
-            [host.inputs, host.columns] = with_scratch(|scratch| mem::take(&mut scratch.spare));
-        }
         Some(host)
     }
 
@@ -112,6 +109,8 @@ impl Host {
     /// Lists all inputs, if they are to be kept and are not yet.
     pub fn keep_inputs(&mut self, examples: &Examples<'_>) {
         if self.keeps && self.inputs.len() == 0 {
+            // Not before there is work: of many trainings that wait, only the first would find any.
+            [self.inputs, self.columns] = with_scratch(|scratch| mem::take(&mut scratch.spare));
             for n in 0..examples.labels.len() {
                 (self.kernels.list_pairs)(examples.input(n as u32), &mut self.inputs);
             }

@@ -204,6 +204,11 @@ impl Trainer {
         while budget > 0 && self.phase != TrainPhase::Done {
             self.phase = self.advance(params, examples, workspace, &mut budget, &mut correction)?;
         }
+        // Its lists are for the next training, however long this one's results are kept.
+        #[cfg(feature = "host")]
+        if self.phase == TrainPhase::Done {
+            self.host = None;
+        }
         Ok(if self.phase == TrainPhase::Done {
             Step::Done
         } else {

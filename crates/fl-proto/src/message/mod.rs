@@ -84,11 +84,17 @@ const VERSION: u8 = 2;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest, Table};
 
-static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+/// Tables of the checksum: a host spends 16 KiB to take sixteen octets at once, a device one table of 1 KiB.
+#[cfg(feature = "std")]
+type Tables = Table<16>;
+#[cfg(not(feature = "std"))]
+type Tables = Table<1>;
+
+static CRC: Crc<u32, Tables> = Crc::<u32, Tables>::new(&CRC_32_ISO_HDLC);
 
 /// A running CRC-32.
 #[derive(Clone)]
-pub struct Checksum(Digest<'static, u32, Table<1>>);
+pub struct Checksum(Digest<'static, u32, Tables>);
 
 impl Default for Checksum {
     fn default() -> Self {

@@ -72,9 +72,9 @@ fn riscv_virt() {
 }
 
 #[test]
-#[ignore = "its firmware has to be built: cargo xtask build-guest --board mps2-an386"]
-fn mps2_an386() {
-    play("mps2-an386", "mps2-an386");
+#[ignore = "its firmware has to be built: cargo xtask build-guest --board nrf52840"]
+fn nrf52840() {
+    play("nrf52840", "nrf52840");
 }
 
 /// Plays a transcript on every PC.

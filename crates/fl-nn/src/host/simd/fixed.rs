@@ -97,11 +97,21 @@ pub(super) unsafe fn quantise<V: Vector>(
             *unit = power_of_two(exponent) * factor;
             scales[n] = power_of_two(254 - exponent);
         }
+        let source = Source {
+            values,
+            places,
+            rows,
+            width,
+        };
+        if units.len() == TOGETHER {
+            // SAFETY: as many columns are left in each row, and the group has the tiles of all.
+            unsafe { round::<V, { TOGETHER / COLUMNS }>(source, begin, TOGETHER, &scales, group) };
+            continue;
+        }
         let tiles = group.chunks_exact_mut(pairs).zip(units.chunks(COLUMNS));
         for ((tile, units), at) in tiles.zip((0..).step_by(COLUMNS)) {
-            let source = (values, rows, width, begin + at);
             // SAFETY: as many columns as units are left in each row.
-            unsafe { round::<V>(source, places, units.len(), &scales[at..], tile) };
+            unsafe { round::<V, 1>(source, begin + at, units.len(), &scales[at..], tile) };
         }
     }
     true
@@ -151,42 +161,79 @@ unsafe fn column_bounds<V: Vector>(
     (max, sum)
 }
 
-/// Rounds `columns` of a matrix, at most [`COLUMNS`], into the lines of a tile. The source is a matrix, its rows, its
-/// width and the first column.
+/// A matrix of which row `n` is taken from `places[n]`, if there are places.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    values: &'a [f32],
+    places: Option<&'a [u32]>,
+    rows: usize,
+    width: usize,
+}
+
+impl Source<'_> {
+    /// Numbers of a row from column `begin` on; zeros behind the last row.
+    #[inline(always)]
+    fn row(&self, n: usize, begin: usize) -> *const f32 {
+        static NONE: [f32; TOGETHER] = [0.0; TOGETHER];
+        let place = match self.places {
+            Some(places) if n < self.rows => places[n] as usize,
+            _ => n,
+        };
+        match place < self.rows {
+            true => self.values[place * self.width + begin..].as_ptr(),
+            false => NONE.as_ptr(),
+        }
+    }
+}
+
+/// Rounds `columns` of a matrix from `begin` on into `TILES` tiles, row by row: the columns of a row lie together. A
+/// single tile may have fewer than [`COLUMNS`].
+///
+/// # Safety
+/// As for all here; each row has as many columns, and `scales` too up to whole tiles.
 #[inline(always)]
-unsafe fn round<V: Vector>(
-    (values, rows, width, begin): (&[f32], usize, usize, usize),
-    places: Option<&[u32]>,
+unsafe fn round<V: Vector, const TILES: usize>(
+    source: Source<'_>,
+    begin: usize,
     columns: usize,
     scales: &[f32],
-    tile: &mut [Line],
+    tiles: &mut [Line],
 ) {
-    let scales: &[f32; COLUMNS] = scales.first_chunk().unwrap_or(&[1.0; COLUMNS]);
-    for (pair, line) in tile.iter_mut().enumerate() {
-        for at in (0..COLUMNS).step_by(V::LANES) {
-            let head = V::LANES.min(columns.saturating_sub(at));
-            // SAFETY: heads end with the row, which is checked; a line has sixteen lanes.
-            unsafe {
-                let row = |n: usize| {
-                    if n >= rows || head == 0 {
-                        return V::splat(0.0);
-                    }
-                    let place = places.map_or(n, |places| places[n] as usize);
-                    if place >= rows {
-                        return V::splat(0.0);
-                    }
-                    let from = values.as_ptr().add(place * width + begin + at);
-                    match head == V::LANES {
-                        true => V::load(from),
-                        false => V::load_head(from, head),
-                    }
+    let pairs = tiles.len() / TILES;
+    let scales = &scales[..TILES * COLUMNS];
+    for pair in 0..pairs {
+        let (upper, lower) = (source.row(2 * pair, begin), source.row(2 * pair + 1, begin));
+        for tile in 0..TILES {
+            let line = tiles[tile * pairs + pair].0.as_mut_ptr();
+            for lane in (0..COLUMNS).step_by(V::LANES) {
+                let at = tile * COLUMNS + lane;
+                let head = match TILES {
+                    1 => V::LANES.min(columns.saturating_sub(at)),
+                    _ => V::LANES,
                 };
-                let (upper, lower) = (row(2 * pair), row(2 * pair + 1));
-                let (scale, round) = (V::load(scales.as_ptr().add(at)), V::splat(12_582_912.0));
-                let (upper, lower) = (upper.mul(scale).add(round), lower.mul(scale).add(round));
-                let to = line.0.as_mut_ptr().add(at);
-                upper.halves(lower).store(to.cast());
+                // SAFETY: heads end with the row, which the caller vouches for; a line has sixteen lanes.
+                unsafe {
+                    let (scale, round) = (V::load(scales.as_ptr().add(at)), V::splat(12_582_912.0));
+                    let upper = head_of::<V>(upper, at, head).mul(scale).add(round);
+                    let lower = head_of::<V>(lower, at, head).mul(scale).add(round);
+                    upper.halves(lower).store(line.add(lane).cast());
+                }
             }
+        }
+    }
+}
+
+/// The first `head` numbers of a row from `at` on, or zeros.
+#[inline(always)]
+unsafe fn head_of<V: Vector>(row: *const f32, at: usize, head: usize) -> V {
+    // SAFETY: the row has as many.
+    unsafe {
+        if head == V::LANES {
+            V::load(row.add(at))
+        } else if head > 0 {
+            V::load_head(row.add(at), head)
+        } else {
+            V::splat(0.0)
         }
     }
 }

@@ -77,8 +77,11 @@ impl Pool {
             let log = DeviceLog::in_folder(Arc::clone(&logs), spec.client);
             Slot::new(&spec, log, storage(spec.client))
         };
+        // Collected, they would stay in the memory of the specs, which is twice as much.
+        let mut slots = Vec::with_capacity(specs.len());
+        slots.extend(specs.into_iter().map(slot));
         let shared = Arc::new(Shared {
-            slots: specs.into_iter().map(slot).collect(),
+            slots,
             places,
             queue: Queue::default(),
             lines,

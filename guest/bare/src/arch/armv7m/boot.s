@@ -34,15 +34,15 @@ _start:
     ldr r2, =__data_end
 1:  cmp r1, r2
     bhs 2f
-    ldr r3, [r0], #4
-    str r3, [r1], #4
+    ldmia r0!, {{r3}}
+    stmia r1!, {{r3}}
     b 1b
 2:  ldr r1, =__bss_start
     ldr r2, =__bss_end
     movs r3, #0
 3:  cmp r1, r2
     bhs 4f
-    str r3, [r1], #4
+    stmia r1!, {{r3}}
     b 3b
 
     @ The chain of frames ends here.
