@@ -176,7 +176,7 @@ fn rounded_means_and_rounds_of_a_cluster_make_a_model_of_their_own_that_repeats(
 #[test]
 fn what_an_edge_cannot_do_is_refused_before_a_folder_is_made() {
     let edges = ["--edges", "2"];
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["--strategy", "median"], "median needs each update"),
         (&["--strategy", "krum"], "krum needs each update"),
         (
@@ -186,6 +186,18 @@ fn what_an_edge_cannot_do_is_refused_before_a_folder_is_made() {
         (
             &["--over-commit", "1", "--clients-per-round", "3"],
             "--over-commit",
+        ),
+        (
+            &["--edge-body", "bare"],
+            "no board of this fleet has the firmware of a gateway",
+        ),
+        (
+            &["--edge-body", "bare", "--strategy", "scaffold"],
+            "gateways keep nothing of their clients",
+        ),
+        (
+            &["--edge-body", "bare", "--edge-rounds", "2"],
+            "gateways go without --edge-rounds",
         ),
     ];
     let handover: (&[&str], &str) = (&["--edge-handover"], "--edge-handover gives");

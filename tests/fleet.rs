@@ -48,6 +48,44 @@ fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gi
     assert_eq!(air(&bare), air(&again));
 }
 
+#[test]
+fn three_gateways_in_firmware_make_the_model_of_a_flat_fleet_and_one_that_is_killed_comes_back() {
+    let folder = folder();
+    let with = |name: &str, faults: &str, flags: &[&str]| {
+        let file = folder.path().join(name);
+        fs::write(&file, faults).unwrap();
+        let six = ["--clients", "6", "--rounds", "3", "--examples", "120"];
+        let more = [
+            "--strategy",
+            "fedadam",
+            "--encoding-up",
+            "int8",
+            "--dashboard",
+            "off",
+        ];
+        let file = file.to_str().unwrap();
+        Run::succeeds(&[&[file][..], &six, &more, flags].concat())
+    };
+    let crash = |client| {
+        format!(
+            "[[faults.schedule]]\nround = 2\nclient = {client}\nfault = \"crash\"\nreboot = true\n"
+        )
+    };
+    let flat = with("flat.toml", &[2, 3].map(crash).concat(), &NATIVE);
+    let lost = "[[faults.edges]]\nround = 2\nedge = 1\nreboot = true\n";
+    let gateways = [&BARE[..], &["--edges", "3", "--edge-body", "bare"]].concat();
+    let run = with("gateways.toml", lost, &gateways);
+    assert_eq!(run.results(), [0, 6, 4, 6]);
+    assert_eq!(run.model(), flat.model());
+    let bytes = |run: &Run| {
+        let text = fs::read_to_string(run.out().join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+        ["bytes_up", "bytes_down"].map(|name| summary[name].as_u64().unwrap())
+    };
+    let ([up, down], [flat_up, flat_down]) = (bytes(&run), bytes(&flat));
+    assert!(3 * (up + down) <= flat_up + flat_down, "{up} {down}");
+}
+
 const NATIVE: [&str; 2] = ["--body", "native"];
 const BARE: [&str; 2] = ["--body", "bare"];
 

@@ -12,7 +12,7 @@ const NO_STD_TARGET: &str = "x86_64-unknown-none";
 
 /// The crates without the standard library, and their features without `std`, each of which has to build
 /// alone.
-const NO_STD_CRATES: [(&str, &[&str]); 10] = [
+const NO_STD_CRATES: [(&str, &[&str]); 11] = [
     ("fl-rng", &[]),
     ("tcp-track", &[]),
     ("zfl-text", &[]),
@@ -23,6 +23,7 @@ const NO_STD_CRATES: [(&str, &[&str]); 10] = [
     ("fl-client", &[]),
     ("fl-radio", &["alloc"]),
     ("fl-exchange", &[]),
+    ("fl-edge", &[]),
 ];
 
 /// Formatting, lints, documentation, links, words, licences, the device's crates without the standard

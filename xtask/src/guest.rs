@@ -41,15 +41,16 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         place_bare(setup::GUEST_TARGET, image)?;
         println!("firmware: {}", image.display());
     }
-    // A node of a mesh is an image of its own.
-    let radios: BTreeSet<_> = pcs
-        .iter()
-        .filter_map(|board| board.radio.as_ref())
-        .collect();
-    for radio in radios {
-        build_bare(setup::GUEST_TARGET, None, &["radio"])?;
-        place_bare(setup::GUEST_TARGET, &radio.image)?;
-        println!("firmware: {}", radio.image.display());
+    // A node of a mesh is an image of its own, and so is a gateway.
+    let radios = pcs.iter().filter_map(|board| board.radio.as_ref());
+    let radios = radios.map(|kernel| ("radio", &kernel.image));
+    let gateways = pcs.iter().filter_map(|board| board.gateway.as_ref());
+    let gateways = gateways.map(|kernel| ("gateway", &kernel.image));
+    let roles: BTreeSet<_> = radios.chain(gateways).collect();
+    for (role, image) in roles {
+        build_bare(setup::GUEST_TARGET, None, &[role])?;
+        place_bare(setup::GUEST_TARGET, image)?;
+        println!("firmware: {}", image.display());
     }
     for board in small {
         let target = board

@@ -40,6 +40,8 @@ pub struct Board {
     pub kernel: Kernel,
     /// The firmware of a node of a mesh.
     pub radio: Option<Kernel>,
+    /// The firmware of a gateway.
+    pub gateway: Option<Kernel>,
     /// Limits of the firmware's memory.
     pub limits: Limits,
     /// Its machine.

@@ -34,6 +34,17 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
     let Some(memory) = query.memory else {
         return Ok(());
     };
+    if let Some(cluster) = query.client.and_then(|id| shared.cluster(id)) {
+        let needed = config.gateway_memory(cluster.len() as u32).total();
+        return match needed > memory {
+            true => Err(format!(
+                "the sums of {} clients need {needed} bytes, {memory} are free: {} are missing",
+                cluster.len(),
+                needed - memory
+            )),
+            false => Ok(()),
+        };
+    }
     // Who has not wished for an ID may get any: the least that one of them needs.
     let clients = match query.client {
         Some(client) if client < config.clients => client..client + 1,

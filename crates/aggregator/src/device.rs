@@ -95,6 +95,19 @@ impl Devices {
             .await
     }
 
+    /// `POST` without a body, to a gateway.
+    pub(crate) async fn tell(
+        &self,
+        id: u32,
+        device: SocketAddr,
+        path: &str,
+        within: Duration,
+    ) -> Result<serde_json::Value, DeviceError> {
+        let nothing = Default::default();
+        self.ask(Method::POST, id, device, path, nothing, within)
+            .await
+    }
+
     async fn ask<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,

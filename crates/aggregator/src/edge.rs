@@ -47,11 +47,11 @@ use crate::server::{Handle, STOP_WITHIN};
 use crate::shared::{Received, Shared, Work};
 use crate::upstream::{Order, Orders, Upstream};
 use crate::{probe, token};
-use setup::of_edge;
 use sums::{add_cost, counted, encoded};
 use upward::{cluster_report, join, keep_sending, report};
 
 pub use setup::EdgeSetup;
+pub(crate) use setup::of_edge;
 
 /// An edge that has not begun.
 pub struct Edge {

@@ -30,6 +30,7 @@ use zfl_run_dir::{ClientRecord, Event};
 use crate::broadcast::Broadcast;
 use crate::config::{Config, Weighting};
 use crate::device::Devices;
+use crate::gateways::with_local;
 use crate::http::{Sender, ok_json, rejected};
 use crate::rounds::{Rounds, answer_to};
 use crate::shared::{Refusal, Shared, State as RunState, check_numbers, refusal};
@@ -136,13 +137,15 @@ impl EdgeStart<'_> {
             order.token.clone().filter(|_| is_first)
         });
         let Some(token) = token else { return Ok(()) };
-        let cohort = self.cohort_of(&self.shared.cluster(edge).unwrap_or_default());
+        let cluster = self.shared.cluster(edge).unwrap_or_default();
+        let cohort = self.cohort_of(&cluster);
         let order = self.broadcast.with(&Outgoing {
             name: COHORT,
             codec: &F32,
             plan: Plan::default(),
             numbers: &cohort,
         })?;
+        let order = with_local(self.shared, round, self.cohort, &cluster, order)?;
         let local = LocalParams {
             learning_rate: config.learning_rate,
             local_epochs: config.local_epochs,

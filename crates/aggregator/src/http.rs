@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::edges;
 use crate::evaluation::take_evaluation;
 use crate::examples::{ExampleBody, Part};
+use crate::gateways;
 use crate::guard::guard;
 use crate::intake::take_update;
 use crate::join::join;
@@ -41,7 +42,7 @@ pub fn app(shared: Arc<Shared>) -> Router {
     let limit = body_limit(&shared.config);
     let mut router = Router::new();
     if !shared.config.clusters.is_empty() {
-        router = router.route(path::CLUSTER, post(edges::report));
+        router = router.route(path::CLUSTER, post(edges::report).get(gateways::brief));
     }
     if shared.orders.get().is_some() {
         router = upstream::routes(router);
@@ -134,7 +135,7 @@ async fn state(State(shared): State<Arc<Shared>>, Sender(id): Sender) -> Respons
     }
 }
 
-fn octets<B>(octets: B) -> Response
+pub(crate) fn octets<B>(octets: B) -> Response
 where
     B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {

@@ -30,6 +30,7 @@ mod entry;
 mod evaluate;
 mod evaluation;
 mod examples;
+mod gateways;
 mod guard;
 mod hooks;
 mod http;

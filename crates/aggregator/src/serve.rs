@@ -177,7 +177,7 @@ pub(crate) async fn serve_above(listener: TcpListener, shared: Arc<Shared>) {
     serve_sockets(listener, router, shared, limits(0, OTHERS), over).await;
 }
 
-async fn serve_sockets(
+pub(crate) async fn serve_sockets(
     listener: TcpListener,
     router: Router,
     shared: Arc<Shared>,

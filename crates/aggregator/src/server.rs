@@ -382,12 +382,18 @@ impl Handle {
 
     /// Tells that a device is gone: no round waits for it.
     pub fn client_lost(&self, client: u32, reason: &str) {
+        if self.tell_gateway(client, false) {
+            return;
+        }
         self.of_client(client)
             .with(|state, now_us| state.machine.lost(now_us, client, reason));
     }
 
     /// Tells that a device is gone and on its way back: no round of now waits for it, the next does.
     pub fn client_reboots(&self, client: u32, reason: &str) {
+        if self.tell_gateway(client, true) {
+            return;
+        }
         self.of_client(client)
             .with(|state, now_us| state.machine.reboots(now_us, client, reason));
     }

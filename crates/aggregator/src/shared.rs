@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use fl_algo::{Sections, Update};
+use fl_algo::{LARGEST_NUMBER, Sections, Update};
 use fl_data::{Dataset, Partition};
 use fl_proto::message::MODEL;
 use fl_proto::{Results, Token};
@@ -37,10 +37,6 @@ pub(crate) use state::{Received, State};
 
 /// Examples that an update must do on: enough to find nonsense, too few to take time.
 const CHECKED_EXAMPLES: usize = 32;
-
-/// Largest number that an update may bring. Training that works stays far below, and from there on it takes
-/// a few steps until nothing is finite any more.
-const LARGEST_NUMBER: f32 = 1e9;
 
 /// A request refused: the status and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +71,8 @@ pub struct Shared {
     pub(crate) clusters: Mutex<Clusters>,
     /// Orders from above, if this is an edge.
     pub(crate) orders: OnceLock<crate::upstream::Orders>,
+    /// What gateways are told, if the edges of this aggregator are such.
+    pub(crate) dealing: OnceLock<crate::gateways::Dealing>,
 }
 
 /// Work that the machine has for the rounds.
@@ -135,6 +133,7 @@ impl Shared {
             time_decided: Mutex::default(),
             answering: watch::Sender::new(0),
             orders: OnceLock::new(),
+            dealing: OnceLock::new(),
         };
         let wake = woken;
         (shared, Work { actions, wake })

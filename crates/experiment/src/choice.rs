@@ -1,6 +1,6 @@
 //! Values that are chosen from a list of names: in files, on the command line, in `config.toml`.
 
-use crate::edges::EdgeSums;
+use crate::edges::{EdgeBody, EdgeSums};
 use fl_nn::Activation;
 use fl_proto::Arithmetic;
 use serde::{Serialize, Serializer};
@@ -67,6 +67,10 @@ choices! {
         Line "line" "One behind the other, with the gateway at the end",
         Random "random" "Uniform in a square, drawn from the seed, with ten in the range of a node on average",
         File "file" "The places that topology_file has",
+    }
+    EdgeBody {
+        Host "host" "Aggregators of this process",
+        Bare "bare" "Gateways: bare firmware in QEMU that adds its cluster up in its own memory",
     }
     EdgeSums {
         Exact "exact" "Integers without any rounding: the model of a run without edges, to the bit",

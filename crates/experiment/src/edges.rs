@@ -4,7 +4,7 @@ use crate::experiment::Experiment;
 use crate::refusal::{Refusal, require};
 use crate::rule::Strategy;
 use crate::settings::Settings;
-use fl_algo::ServerRule;
+use fl_algo::{Choice, MODEL, ServerRule, Sizes, Way};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
@@ -29,6 +29,9 @@ pub struct EdgeNode {
     /// Clusters of the edges below it.
     pub below: Clusters,
 }
+
+/// Memory of a machine that its firmware takes before anything else: image, stack and buffers of the card.
+const GATEWAY_OWN_BYTES: u64 = 2 << 20;
 
 /// Deepest tree: a run with more levels is a mistake.
 const DEEPEST: usize = 8;
@@ -164,6 +167,22 @@ impl<'de> Deserialize<'de> for EdgeTree {
     }
 }
 
+/// Body of the edges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each has its line of help in `choice`")]
+pub enum EdgeBody {
+    #[default]
+    Host,
+    Bare,
+}
+
+impl EdgeBody {
+    /// True for processes of the host.
+    pub fn is_host(&self) -> bool {
+        *self == Self::Host
+    }
+}
+
 /// Sums that an edge sends up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each has its line of help in `choice`")]
@@ -191,9 +210,12 @@ pub(crate) fn check(
         strategy.0.algorithm.name,
     );
     if edges.is_empty() {
-        let usual = rounds == 1 && settings.edge_sums().is_exact() && !settings.edge_handover();
+        let usual = rounds == 1
+            && settings.edge_sums().is_exact()
+            && settings.edge_body().is_host()
+            && !settings.edge_handover();
         return require(usual, || {
-            "--edge-rounds, --edge-sums and --edge-handover are of edges: give --edges, too"
+            "--edge-rounds, --edge-sums, --edge-body and --edge-handover are of edges: give --edges, too"
                 .to_owned()
         });
     }
@@ -249,7 +271,82 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Refuses what a gateway, which has no experiment and little memory, cannot do.
+pub(crate) fn check_gateways(
+    settings: &Settings,
+    strategy: &Strategy,
+    sizes: &Sizes,
+) -> Result<(), Refusal> {
+    if settings.edge_body().is_host() {
+        return Ok(());
+    }
+    let (edges, name) = (settings.edges(), strategy.0.algorithm.name);
+    let each = [
+        (edges.depth() > 1, "--edges of more than one level"),
+        (settings.edge_rounds() > 1, "--edge-rounds"),
+        (!settings.edge_sums().is_exact(), "--edge-sums rounded"),
+        (settings.edge_handover(), "--edge-handover"),
+    ];
+    for (is_asked, what) in each {
+        require(!is_asked, || {
+            format!("gateways go without {what}: leave it out, or take --edge-body host")
+        })?;
+    }
+    let Choice {
+        algorithm,
+        device_params,
+        ..
+    } = &strategy.0;
+    let half = algorithm.device;
+    let mut sections = [Way::Up, Way::Down]
+        .into_iter()
+        .flat_map(|way| half.sections(device_params, way, sizes));
+    let is_plain =
+        sections.all(|section| section.name == MODEL) && !half.keeps_personal(device_params, sizes);
+    require(is_plain, || {
+        format!(
+            "gateways keep nothing of their clients and add up models alone, and strategy {name} has more: take \
+             --edge-body host, or another --strategy"
+        )
+    })
+}
+
 impl Experiment {
+    /// The board of the gateways, if the edges are such.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if no board of the fleet has their firmware, or its memory is too little for the sums.
+    pub fn gateway_board(&self) -> Result<Option<zfl_machine::Board>, Refusal> {
+        if self.edge_body.is_host() {
+            return Ok(None);
+        }
+        let boards = self.groups.iter().filter_map(|group| group.board.as_ref());
+        let board = boards.clone().find_map(|board| board.as_gateway());
+        let board = board.ok_or_else(|| {
+            Refusal(
+                "--edge-body bare: no board of this fleet has the firmware of a gateway: take --board microvm, or \
+                 --edge-body host"
+                    .into(),
+            )
+        })?;
+        let largest = self.edges.nodes(self.clients).into_iter();
+        let largest = largest
+            .map(|node| node.cluster.len() as u32)
+            .max()
+            .unwrap_or(0);
+        let needed = self.aggregator().gateway_memory(largest).total();
+        let has = u64::from(board.machine.memory_mib) << 20;
+        require(needed + GATEWAY_OWN_BYTES <= has, || {
+            let missing = needed + GATEWAY_OWN_BYTES - has;
+            format!(
+                "a gateway of {largest} devices needs {needed} bytes for its sums, and {missing} are missing on board {}: \
+                 take more --edges, a smaller model, or --edge-body host",
+                board.name
+            )
+        })?;
+        Ok(Some(board))
+    }
+
     /// Refuses attacks behind edges: an attack sees the updates of the whole cohort.
     pub(crate) fn fits_edges(&self) -> Result<(), Refusal> {
         let attacks = self.groups.iter().any(|group| group.attack.is_some());

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Counting, Network, Places, Time};
-use crate::edges::{EdgeSums, EdgeTree};
+use crate::edges::{EdgeBody, EdgeSums, EdgeTree};
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, DataPart, Examples};
@@ -99,6 +99,12 @@ pub struct Experiment {
     /// Edges that the devices are dealt out to.
     #[serde(skip_serializing_if = "EdgeTree::is_empty")]
     pub edges: EdgeTree,
+    /// Body of the edges.
+    #[serde(
+        skip_serializing_if = "EdgeBody::is_host",
+        serialize_with = "choice::write"
+    )]
+    pub edge_body: EdgeBody,
     /// Rounds of a cluster for one of the fleet.
     #[serde(skip_serializing_if = "is_one")]
     pub edge_rounds: u32,
@@ -334,6 +340,7 @@ impl Experiment {
         experiment.mesh()?;
         experiment.can_suffer()?;
         experiment.fits_edges()?;
+        experiment.gateway_board()?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.notes.extend(experiment.note_on_storage());
         experiment.notes.extend(privacy::notes(&experiment));
@@ -399,6 +406,7 @@ impl Experiment {
             .server(sizes, clients, clients_per_round, settings.seed())
             .map_err(Refusal)?;
         edges::check(settings, clients, (&strategy, &*rule))?;
+        edges::check_gateways(settings, &strategy, &sizes)?;
         let optimizer = Optimizing::resolve(settings.optimizer.as_ref())?;
         derived::fits_optimizer(&strategy, &*rule, &optimizer)?;
         derived::fits_arithmetic(settings.arithmetic(), &strategy, &optimizer)?;
@@ -439,6 +447,7 @@ impl Experiment {
             clients,
             rounds,
             edges: settings.edges(),
+            edge_body: settings.edge_body(),
             edge_rounds: settings.edge_rounds(),
             edge_handover: settings.edge_handover(),
             edge_sums: settings.edge_sums(),

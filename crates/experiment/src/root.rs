@@ -146,6 +146,9 @@ impl Root {
             if let Some(radio) = &mut board.radio {
                 radio.image = self.image(&radio.image)?;
             }
+            if let Some(gateway) = &mut board.gateway {
+                gateway.image = self.image(&gateway.image)?;
+            }
         }
         Ok(board)
     }

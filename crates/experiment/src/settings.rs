@@ -7,7 +7,7 @@
 //! Each key is declared here and nowhere else; see [`crate::keys`] for what follows from that.
 
 use crate::choice::{BodyChoice, Counting, Network, Places, Time};
-use crate::edges::{EdgeSums, EdgeTree};
+use crate::edges::{EdgeBody, EdgeSums, EdgeTree};
 use crate::encoding::{Downward, Upward};
 use crate::keys::domain::{
     Count, Domain, File, Folder, Layers, Milliseconds, Mips, Name, Named, Number, Patience,
@@ -60,6 +60,8 @@ keys! {
         /// Edges that the devices are dealt out to, each an aggregator that sends one update for its cluster: 3, or 3x2
         /// for three with two below each; see docs/edges.md
         edges: Tree = EdgeTree::default(), RunAndServer "edges" "Edges";
+        /// Body of the edges: processes of the host, or gateways, firmware on machines of their own
+        edge_body: Named<EdgeBody> = EdgeBody::Host, Run "edge-body" "Edges";
         /// Rounds of a cluster for one of the whole fleet: kappa of HierFAVG
         edge_rounds: Count = 1, RunAndServer "edge-rounds" "Edges";
         /// Devices of an edge that is lost for good boot again behind its neighbour

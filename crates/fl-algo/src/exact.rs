@@ -31,6 +31,13 @@ const MAX_WEIGHT: u128 = 1 << 96;
 /// Octets before the integers of a sum in bytes.
 const HEAD_LEN: usize = 32;
 
+/// Largest number that an update may bring. Training that works stays far below, and from there on it takes
+/// a few steps until nothing is finite any more.
+pub const LARGEST_NUMBER: f32 = 1e9;
+
+/// Bytes of memory that a number of a sum may take: a narrow integer and a wide one.
+pub const SUM_BYTES: usize = 16 + 8 * LIMBS;
+
 /// A whole number of [`WIDE_UNIT`], two's complement, least limb first.
 type Wide = [u64; LIMBS];
 
@@ -54,6 +61,21 @@ impl ExactSum {
             narrow: vec![0; len],
             wide: Vec::new(),
         }
+    }
+
+    /// Zeros, with room for the wide numbers too, so that no later call asks for memory; `None` if there is none.
+    pub fn reserved(len: usize) -> Option<Self> {
+        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        narrow.try_reserve_exact(len).ok()?;
+        wide.try_reserve_exact(len).ok()?;
+        narrow.resize(len, 0);
+        Some(Self { narrow, wide })
+    }
+
+    /// Makes zeros of it, and keeps its memory.
+    pub fn clear(&mut self) {
+        self.narrow.fill(0);
+        self.wide.clear();
     }
 
     /// Numbers in it.
@@ -109,7 +131,7 @@ impl ExactSum {
             return;
         }
         if self.wide.is_empty() {
-            self.wide = vec![[0; LIMBS]; self.narrow.len()];
+            self.wide.resize(self.narrow.len(), [0; LIMBS]);
         }
         add_shifted(&mut self.wide[at], negative, magnitude, shift);
     }

@@ -9,11 +9,10 @@ use zfl_text::{Authority, Host, is_of_a_page};
 
 /// Refuses whoever is not the aggregator. An aggregator that shows the word from before a reboot learns from the
 /// 403 that this is another device by now.
-pub(crate) fn check(
-    headers: &[Header<'_>],
-    word: Option<&Word>,
-    has_joined: bool,
-) -> Result<(), Refusal> {
+///
+/// # Errors
+/// [`Refusal`] to be answered with.
+pub fn check(headers: &[Header<'_>], word: Option<&Word>, has_joined: bool) -> Result<(), Refusal> {
     let of_a_page = |header: &Header<'_>| is_of_a_page(header.name, header.value);
     if headers.iter().any(of_a_page) || !named(headers, "host").all(is_address) {
         return Err(Refusal::new(
@@ -33,7 +32,7 @@ pub(crate) fn check(
 }
 
 /// Values of the header lines of a name.
-fn named<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
+pub fn named<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .iter()
         .filter(move |header| header.name.eq_ignore_ascii_case(name))

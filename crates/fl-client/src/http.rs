@@ -5,25 +5,28 @@ use fl_proto::{ErrorReply, MAX_CONTROL_BYTES, json, path};
 use heapless::Vec;
 
 /// Longest head taken in, in bytes.
-pub(crate) const MAX_HEAD: usize = 1024;
+pub const MAX_HEAD: usize = 1024;
 
 /// Most header lines taken in.
-const MAX_HEADERS: usize = 24;
+pub const MAX_HEADERS: usize = 24;
 
 /// A head as it arrives.
-pub(crate) type HeadBuffer = Vec<u8, MAX_HEAD>;
+pub type HeadBuffer = Vec<u8, MAX_HEAD>;
 
 /// A whole reply of this device: head and a short JSON body.
-pub(crate) type Reply = Vec<u8, { MAX_CONTROL_BYTES + 256 }>;
+pub type Reply = Vec<u8, { MAX_CONTROL_BYTES + 256 }>;
 
 /// A request refused: the status and the reason that goes with it.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub struct Refusal {
+    /// Status of the answer.
     pub status: u16,
+    /// Its body.
     pub reason: ErrorReply,
 }
 
 impl Refusal {
+    /// A refusal for a reason, cut to what fits.
     pub fn new(status: u16, reason: impl fmt::Display) -> Self {
         Self {
             status,
@@ -34,7 +37,7 @@ impl Refusal {
 
 /// The body of a reply that says nothing more: `{}`.
 #[derive(serde::Serialize)]
-pub(crate) struct Empty {}
+pub struct Empty {}
 
 /// The endpoints of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +58,18 @@ pub(crate) struct Request {
 
 /// A checked response head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Response {
+pub struct Response {
+    /// Its status.
     pub status: u16,
+    /// Octets of its body.
     pub content_length: u64,
 }
 
 /// A header line as it was sent.
-pub(crate) type Header<'a> = httparse::Header<'a>;
+pub type Header<'a> = httparse::Header<'a>;
 
 /// The length of the head at the start of `bytes`, its blank line included.
-pub(crate) fn head_len(bytes: &[u8]) -> Option<usize> {
+pub fn head_len(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(4)
         .position(|w| w == b"\r\n\r\n")
@@ -118,7 +123,7 @@ pub(crate) fn parse_request(
 }
 
 /// Reads a response head; `None` if it is malformed or of no known length.
-pub(crate) fn parse_response(head: &[u8]) -> Option<Response> {
+pub fn parse_response(head: &[u8]) -> Option<Response> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut headers);
     if !parsed.parse(head).ok()?.is_complete() {
@@ -132,7 +137,10 @@ pub(crate) fn parse_response(head: &[u8]) -> Option<Response> {
 }
 
 /// The one length that the header lines agree on.
-fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
+///
+/// # Errors
+/// [`Refusal`] if they do not, or give none that can be known.
+pub fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
     let mut length = None;
     for header in headers {
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -162,7 +170,7 @@ fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
 }
 
 /// True if `Content-Type` names octets.
-fn is_message(headers: &[Header<'_>]) -> bool {
+pub fn is_message(headers: &[Header<'_>]) -> bool {
     let mut headers = headers.iter();
     let header = headers.find(|h| h.name.eq_ignore_ascii_case("content-type"));
     let value = header.and_then(|header| core::str::from_utf8(header.value).ok());
@@ -171,7 +179,7 @@ fn is_message(headers: &[Header<'_>]) -> bool {
 }
 
 /// Writes a reply with `body` as JSON.
-pub(crate) fn write_reply<T: serde::Serialize>(reply: &mut Reply, status: u16, body: &T) {
+pub fn write_reply<T: serde::Serialize>(reply: &mut Reply, status: u16, body: &T) {
     let mut json = [0; MAX_CONTROL_BYTES];
     // Every body here is a message of bounded fields; the wire crate's tests hold their lengths.
     let length = json::encode(body, &mut json).unwrap_or(0);

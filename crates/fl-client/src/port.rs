@@ -3,6 +3,7 @@
 use crate::storage::Storage;
 use alloc::sync::Arc;
 use core::fmt;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use fl_proto::Word;
 
 /// The machine under a [`Device`](crate::Device): connections, a clock, a log and measurements.
@@ -19,6 +20,21 @@ pub trait Port {
     /// Opens a stream to the aggregator. It need not be established yet: until then reads and
     /// writes answer [`PortError::WouldBlock`].
     fn connect(&mut self) -> Result<Self::Connection, PortError>;
+
+    /// Opens a stream to somebody else than the aggregator, for a body that can.
+    ///
+    /// # Errors
+    /// As of [`Port::connect`].
+    fn connect_to(&mut self, to: SocketAddrV4) -> Result<Self::Connection, PortError> {
+        let _ = to;
+        Err(PortError::Refused)
+    }
+
+    /// Address that a stream comes from, for a body that knows it.
+    fn peer(&mut self, connection: &Self::Connection) -> Option<Ipv4Addr> {
+        let _ = connection;
+        None
+    }
 
     /// Reads what has arrived; `Ok(0)` means that the other side has finished sending.
     fn read(

@@ -37,6 +37,10 @@ pub const PARTIAL_SUMS: &str = "application/x-zfl-sums";
 /// Section of `/start` with the cohort of an edge: two numbers a client, its own and its [`Orders`].
 pub const COHORT: &str = "cohort";
 
+/// Section of `/start` beside [`COHORT`]: three numbers for each client of it in the same order, its step size, its
+/// epochs and its examples a step.
+pub const LOCAL: &str = "local";
+
 /// Octets of control message that a client of a cluster may take.
 pub const CONTROL_PER_CLIENT: usize = 2048;
 
@@ -45,8 +49,12 @@ pub const MAX_SUMS: usize = 8;
 
 const MAGIC: [u8; 4] = *b"zflp";
 const VERSION: u8 = 1;
-const HEAD: usize = 16;
-const CRC_AT: usize = 12;
+/// Octets of the head of a message of sums.
+pub const SUMS_HEAD: usize = 16;
+/// Place of the checksum in the head of a message of sums.
+pub const CRC_AT: usize = 12;
+
+const TOO_LONG: Malformed = Malformed("too long");
 
 /// Marks of a client in a [`COHORT`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +136,85 @@ pub struct ClusterReport {
     pub lost: BTreeMap<u32, String>,
 }
 
+/// What an edge that has no experiment has to know of one, the answer to `GET /cluster`.
+///
+/// JSON of numbers and plain texts in lists, which a small reader takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brief {
+    /// First client of its cluster.
+    pub first: u32,
+    /// Examples of each client.
+    pub examples: Vec<u32>,
+    /// Address that each client joins from; none: from anywhere.
+    pub addresses: Vec<heapless::String<15>>,
+    /// Numbers of the model that travel.
+    pub numbers: u32,
+    /// Every update counts once, however many examples are behind it.
+    pub uniform: bool,
+    /// Port of the aggregator's machine at which data are dealt out.
+    pub data_port: u16,
+    /// Longest wait for clients that are to be ready, in milliseconds.
+    pub ready_ms: u32,
+    /// Longest round of the cluster, in milliseconds.
+    pub round_ms: u32,
+    /// Longest wait for the answer to a `/start`, in milliseconds.
+    pub start_ms: u32,
+}
+
+/// Memory that a gateway takes for its cluster, all of it before the first round.
+///
+/// # Units
+/// Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayMemory {
+    /// Exact sums: a narrow and a wide integer for each number.
+    pub sums_bytes: u64,
+    /// One update, as f32.
+    pub update_bytes: u64,
+    /// Model that updates are changes of, where they are.
+    pub base_bytes: u64,
+    /// Body of an order, from which every device is started.
+    pub order_bytes: u64,
+    /// Word of each device, and what it said of its update.
+    pub clients_bytes: u64,
+    /// Connections.
+    pub connections_bytes: u64,
+}
+
+impl GatewayMemory {
+    /// Bytes of a connection: windows of TCP on the largest of the boards, and the heads of HTTP.
+    const CONNECTION: u64 = 28 << 10;
+    /// Connections beyond one for each of a few devices, and most of those.
+    const OWN: u64 = 12;
+    const MOST: u64 = 12;
+
+    /// For sums of a model of `numbers` that travel, of so many clients; `sum_bytes` for each number.
+    pub fn new(numbers: u32, clients: u32, sends_changes: bool, sum_bytes: u64) -> Self {
+        let (numbers, clients) = (u64::from(numbers), u64::from(clients));
+        Self {
+            sums_bytes: numbers * sum_bytes,
+            update_bytes: 4 * numbers,
+            base_bytes: if sends_changes { 4 * numbers } else { 0 },
+            order_bytes: crate::wire_len::longest_body([numbers, 2 * clients, 3 * clients]),
+            clients_bytes: (clients + 1) * CONTROL_PER_CLIENT as u64,
+            connections_bytes: (clients.min(Self::MOST) + Self::OWN) * Self::CONNECTION,
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let Self {
+            sums_bytes,
+            update_bytes,
+            base_bytes,
+            order_bytes,
+            clients_bytes,
+            connections_bytes,
+        } = self;
+        sums_bytes + update_bytes + base_bytes + order_bytes + clients_bytes + connections_bytes
+    }
+}
+
 /// Encoding of a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SumCodec {
@@ -167,29 +254,50 @@ impl core::error::Error for Malformed {}
 /// # Errors
 /// [`Malformed`] if something is too long for it.
 pub fn encode_sums(control: &[u8], sums: &[Sum<'_>]) -> Result<Vec<u8>, Malformed> {
-    let long = |_| Malformed("too long");
     let mut body = Vec::new();
-    body.extend(MAGIC);
-    body.extend([VERSION, u8::try_from(sums.len()).map_err(long)?, 0, 0]);
-    body.extend(u32::try_from(control.len()).map_err(long)?.to_le_bytes());
-    body.extend([0; 4]);
+    body.extend(sums_head(control.len(), sums.len())?);
     body.extend(control);
     for sum in sums {
-        let mut header = [0; SECTION_HEADER_LEN];
-        header[..sum.name.len()].copy_from_slice(sum.name.as_bytes());
-        header[16] = match sum.codec {
-            SumCodec::Exact => 1,
-            SumCodec::Rounded => 2,
-        };
-        header[20..24].copy_from_slice(&sum.count.to_le_bytes());
+        let long = |_| TOO_LONG;
         let octets = u32::try_from(sum.payload.len()).map_err(long)?;
-        header[24..28].copy_from_slice(&octets.to_le_bytes());
-        body.extend(header);
+        body.extend(sum_header(&sum.name, sum.codec, sum.count, octets));
         body.extend(sum.payload);
     }
     let crc = checksum(&body).to_le_bytes();
-    body[CRC_AT..HEAD].copy_from_slice(&crc);
+    body[CRC_AT..SUMS_HEAD].copy_from_slice(&crc);
     Ok(body)
+}
+
+/// The head of a message, whose last four octets are still to be the checksum of all others.
+///
+/// # Errors
+/// [`Malformed`] if something is too long for it.
+pub fn sums_head(control_len: usize, sums: usize) -> Result<[u8; SUMS_HEAD], Malformed> {
+    let long = |_| TOO_LONG;
+    let mut head = [0; SUMS_HEAD];
+    head[..4].copy_from_slice(&MAGIC);
+    (head[4], head[5]) = (VERSION, u8::try_from(sums).map_err(long)?);
+    let control_len = u32::try_from(control_len).map_err(long)?;
+    head[8..CRC_AT].copy_from_slice(&control_len.to_le_bytes());
+    Ok(head)
+}
+
+/// The header of a sum.
+pub fn sum_header(
+    name: &SectionName,
+    codec: SumCodec,
+    count: u32,
+    octets: u32,
+) -> [u8; SECTION_HEADER_LEN] {
+    let mut header = [0; SECTION_HEADER_LEN];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[16] = match codec {
+        SumCodec::Exact => 1,
+        SumCodec::Rounded => 2,
+    };
+    header[20..24].copy_from_slice(&count.to_le_bytes());
+    header[24..28].copy_from_slice(&octets.to_le_bytes());
+    header
 }
 
 /// Reads a message: its control message and its sums, whose payloads are still to be decoded.
@@ -197,7 +305,7 @@ pub fn encode_sums(control: &[u8], sums: &[Sum<'_>]) -> Result<Vec<u8>, Malforme
 /// # Errors
 /// [`Malformed`]; nothing comes out of a body that is damaged anywhere.
 pub fn parse_sums(body: &[u8]) -> Result<(&[u8], Vec<Sum<'_>>), Malformed> {
-    let Some((head, rest)) = body.split_first_chunk::<HEAD>() else {
+    let Some((head, rest)) = body.split_first_chunk::<SUMS_HEAD>() else {
         return Err(Malformed("truncated"));
     };
     let [
@@ -278,6 +386,6 @@ fn parse_sum(octets: &[u8]) -> Result<(Sum<'_>, &[u8]), Malformed> {
 fn checksum(body: &[u8]) -> u32 {
     let mut checksum = Checksum::default();
     checksum.update(body.get(..CRC_AT).unwrap_or(&[]));
-    checksum.update(body.get(HEAD..).unwrap_or(&[]));
+    checksum.update(body.get(SUMS_HEAD..).unwrap_or(&[]));
     checksum.finish()
 }

@@ -18,7 +18,7 @@
 extern crate alloc;
 
 mod checks;
-#[cfg(feature = "std")]
+#[cfg(feature = "alloc")]
 pub mod cluster;
 pub mod codec;
 mod control;
@@ -72,6 +72,10 @@ pub mod path {
     pub const READY: &str = "/ready";
     /// Device, POST with an empty body: the experiment is over.
     pub const STOP: &str = "/stop";
+    /// Gateway, POST: the device of `?client=` is gone.
+    pub const LOST: &str = "/lost";
+    /// Gateway, POST: the device of `?client=` is gone and on its way back.
+    pub const BACK: &str = "/back";
     /// Aggregator, POST: who is there of an edge's cluster, a [`ClusterReport`](crate::cluster).
     pub const CLUSTER: &str = "/cluster";
 }

@@ -109,6 +109,9 @@ pub struct Board {
     pub storage: Option<Disk>,
     /// The serial radio and the firmware that has one; without it the machine cannot be a node of a mesh.
     pub radio: Option<Radio>,
+    /// The firmware of a gateway; without it the machine cannot be one.
+    #[serde(default)]
+    pub gateway: Option<Gateway>,
     /// The firmware image.
     pub kernel: Kernel,
     /// The guest's shell on the serial line.
@@ -192,6 +195,14 @@ pub struct Radio {
     #[serde(default)]
     pub options: BTreeMap<String, String>,
     /// The firmware of a node, as [`Kernel::image`].
+    pub image: PathBuf,
+}
+
+/// The role of an edge between devices and the aggregator above it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Its firmware, as [`Kernel::image`].
     pub image: PathBuf,
 }
 
@@ -288,10 +299,21 @@ impl Board {
             board.kernel.image = tree.join(&board.kernel.image);
             let radio = board.radio.iter_mut();
             radio.for_each(|radio| radio.image = tree.join(&radio.image));
+            let gateway = board.gateway.iter_mut();
+            gateway.for_each(|gateway| gateway.image = tree.join(&gateway.image));
         }
         board.path = name.contains('/').then(|| name.to_owned());
         board.text = text;
         Ok(board)
+    }
+
+    /// The same machine with the firmware of a gateway; `None` if the board has none.
+    pub fn as_gateway(&self) -> Option<Self> {
+        let mut board = self.clone();
+        board.kernel.image = self.gateway.as_ref()?.image.clone();
+        board.name += "-gateway";
+        board.radio = None;
+        Some(board)
     }
 
     fn parse(text: &str, is_strangers: bool) -> Result<Self, Mistake> {

@@ -43,6 +43,8 @@ pub struct DeviceSpec {
     pub extra_bytes: u64,
     /// The speed of its processor; `None`: as fast as the host is, and no two runs alike.
     pub speed: Option<Speed>,
+    /// It is a gateway: devices can reach it, which otherwise reach the aggregator alone.
+    pub is_gateway: bool,
 }
 
 impl DeviceSpec {
@@ -58,6 +60,7 @@ impl DeviceSpec {
             memory_mib: None,
             extra_bytes: 0,
             speed: None,
+            is_gateway: false,
         }
     }
 }

@@ -6,15 +6,15 @@
 use anyhow::{Context, Result};
 use futures::future::join_all;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use zfl_aggregator::{Clusters, Edge, EdgeSetup, Entry, Handle, Kept, Limits, Proof, bind, lock};
 use zfl_experiment::{EdgeNode, Experiment};
 use zfl_files::Dir;
-use zfl_orchestrator::Word;
+use zfl_orchestrator::{DeviceSpec, Fleet, Word};
 use zfl_run_dir::EventLog;
 
 use crate::observer::Observer;
@@ -43,6 +43,7 @@ pub(crate) struct Edges {
     folder: std::path::PathBuf,
     observer: Arc<dyn Observer>,
     nodes: Mutex<Vec<Node>>,
+    gateways: Option<Gateways>,
 }
 
 /// An edge.
@@ -56,6 +57,86 @@ struct Node {
     handle: Option<Handle>,
     /// None once it is lost.
     task: Option<JoinHandle<()>>,
+    /// It is a gateway, and runs.
+    is_machine_up: bool,
+}
+
+impl Node {
+    fn is_up(&self) -> bool {
+        self.task.is_some() || self.is_machine_up
+    }
+}
+
+/// Gateways of a run: machines of its fleet.
+pub(crate) struct Gateways {
+    fleet: Weak<Fleet>,
+    /// Secrets by which they join the root.
+    secrets: BTreeMap<u32, Word>,
+    /// Task that deals data out to them.
+    deals: JoinHandle<()>,
+}
+
+impl Drop for Gateways {
+    fn drop(&mut self) {
+        self.deals.abort();
+    }
+}
+
+/// Port at which a gateway listens.
+const GATEWAY_PORT: u16 = 80;
+
+/// Secrets of the gateways among the devices to be.
+pub(crate) fn secrets(experiment: &Experiment, devices: &[DeviceSpec]) -> BTreeMap<u32, Word> {
+    let first = experiment.clients;
+    let those = devices.iter().filter(|spec| spec.client >= first);
+    those
+        .filter_map(|spec| Some((spec.client, spec.secret?)))
+        .collect()
+}
+
+impl Gateways {
+    /// The gateways of a fleet with these secrets; none if it has none.
+    ///
+    /// # Errors
+    /// If there is no listener for their data.
+    pub async fn of(
+        fleet: &Arc<Fleet>,
+        root: &Handle,
+        secrets: BTreeMap<u32, Word>,
+        proofs: &BTreeMap<u32, Proof>,
+    ) -> Result<Option<Self>> {
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        let listener = bind(SocketAddr::new(fleet.server_ip(), 0)).await?;
+        let address = |(client, proof): (&u32, &Proof)| match proof {
+            Proof::Address(IpAddr::V4(address)) => Some((*client, *address)),
+            _ => None,
+        };
+        let addresses = proofs.iter().filter_map(address).collect();
+        Ok(Some(Self {
+            fleet: Arc::downgrade(fleet),
+            secrets,
+            deals: tokio::spawn(root.deal_data(listener, addresses)?),
+        }))
+    }
+
+    /// Boots a gateway; true if it runs.
+    async fn boot(&self, id: u32, root: SocketAddr) -> bool {
+        match self.fleet.upgrade() {
+            Some(fleet) => matches!(fleet.boot_one(id, root).await, Ok(Ok(_))),
+            None => false,
+        }
+    }
+
+    /// Address of a gateway.
+    fn address(&self, id: u32) -> Option<SocketAddr> {
+        let proofs = self.fleet.upgrade()?.proofs();
+        match proofs.get(&id)? {
+            zfl_orchestrator::Proof::Address(ip) => Some(SocketAddr::new(*ip, GATEWAY_PORT)),
+            zfl_orchestrator::Proof::Secret(_) => None,
+        }
+    }
 }
 
 impl Edges {
@@ -68,25 +149,36 @@ impl Edges {
         (root, address): (&Handle, SocketAddr),
         devices: BTreeMap<u32, Proof>,
         limits: Limits,
+        gateways: Option<Gateways>,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self> {
+        let secret = |edge: u32| {
+            let known = gateways.as_ref()?.secrets.get(&(experiment.clients + edge));
+            known.copied()
+        };
         let nodes = experiment.edges.nodes(experiment.clients).into_iter();
         let nodes = nodes.map(|place| Node {
-            place,
-            address: SocketAddr::new(address.ip(), 0),
-            secret: EdgeSetup::secret(),
+            address: gateways
+                .as_ref()
+                .and_then(|all| all.address(experiment.clients + place.number))
+                .unwrap_or(SocketAddr::new(address.ip(), 0)),
+            secret: secret(place.number).unwrap_or_else(EdgeSetup::secret),
             memory: Arc::default(),
             handle: None,
             task: None,
+            is_machine_up: false,
+            place,
         });
+        let nodes = Mutex::new(nodes.collect());
         let edges = Self {
             devices,
             limits,
-            nodes: Mutex::new(nodes.collect()),
+            nodes,
+            gateways,
             ..Self::none(experiment, (root, address), observer)
         };
         let count = edges.nodes().len() as u32;
-        for number in 0..count {
+        for number in (0..count).filter(|_| edges.gateways.is_none()) {
             edges.spawn(number).await?;
         }
         Ok(edges)
@@ -110,7 +202,37 @@ impl Edges {
             folder: experiment.out.join(FOLDER),
             observer: Arc::clone(observer),
             nodes: Mutex::default(),
+            gateways: None,
         }
+    }
+
+    /// Boots the gateways of a run that begins, all at once; other edges run already.
+    pub async fn boot_gateways(&self) {
+        let count = self.nodes().len() as u32;
+        join_all((0..count).map(|number| self.boot_gateway(number))).await;
+    }
+
+    /// Boots a gateway; true if there is one by this number, whether it boots or not.
+    async fn boot_gateway(&self, number: u32) -> bool {
+        let Some(gateways) = &self.gateways else {
+            return false;
+        };
+        let is_up = gateways.boot(self.clients + number, self.address).await;
+        if let Some(node) = self.nodes().get_mut(number as usize) {
+            node.is_machine_up = is_up;
+        }
+        true
+    }
+
+    /// Clients of an edge that runs and is a gateway.
+    pub fn cluster_of_gateway(&self, number: u32) -> Option<Range<u32>> {
+        self.gateways.as_ref().and_then(|_| self.cluster(number))
+    }
+
+    /// Number of the gateway that is this machine of the fleet.
+    pub fn gateway(&self, client: u32) -> Option<u32> {
+        let number = client.checked_sub(self.clients)?;
+        self.gateways.as_ref().map(|_| number)
     }
 
     fn nodes(&self) -> MutexGuard<'_, Vec<Node>> {
@@ -143,6 +265,9 @@ impl Edges {
 
     /// Starts an edge, for the first time or again.
     async fn spawn(&self, number: u32) -> Result<()> {
+        if self.boot_gateway(number).await {
+            return Ok(());
+        }
         let (setup, address, memory) = {
             let nodes = self.nodes();
             let node = nodes.get(number as usize).context("no such edge")?;
@@ -212,7 +337,7 @@ impl Edges {
     pub fn cluster(&self, number: u32) -> Option<Range<u32>> {
         let nodes = self.nodes();
         let node = nodes.get(number as usize)?;
-        node.task.is_some().then(|| node.place.cluster.clone())
+        node.is_up().then(|| node.place.cluster.clone())
     }
 
     /// Clients of an edge that runs or is lost.
@@ -224,7 +349,7 @@ impl Edges {
 
     /// Tells if there is such an edge, and whether it runs.
     pub fn runs(&self, number: u32) -> Option<bool> {
-        Some(self.nodes().get(number as usize)?.task.is_some())
+        Some(self.nodes().get(number as usize)?.is_up())
     }
 
     /// True if a lost edge's devices go to another.
@@ -239,14 +364,19 @@ impl Edges {
             let Some(node) = nodes.get_mut(number as usize) else {
                 return;
             };
-            node.task.take().map(|task| {
-                task.abort();
-                (task, node.place.cluster.clone())
-            })
+            let was_up = node.is_up();
+            node.is_machine_up = false;
+            let task = node.task.take().inspect(JoinHandle::abort);
+            was_up.then(|| (task, node.place.cluster.clone()))
         };
         let Some((task, cluster)) = ended else { return };
+        if let Some(fleet) = self.gateways.as_ref().and_then(|all| all.fleet.upgrade()) {
+            let _ = fleet.kill(self.clients + number).await;
+        }
         // It has let go of its address then.
-        let _ = task.await;
+        if let Some(task) = task {
+            let _ = task.await;
+        }
         for above in self.above(number) {
             above.edge_lost(number, cluster.clone(), reason, come_back);
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use zfl_aggregator::EdgeSetup;
 use zfl_experiment::estimate::memory;
 use zfl_experiment::{Choice, Experiment, FleetGroup, Network, NotNative, Refusal, require};
 use zfl_machine::{Board, Guest, Qemu, try_kvm};
@@ -15,7 +16,10 @@ use zfl_orchestrator::{
     BootPolicy, DeviceBody, DeviceSpec, Fleet, FleetConfig, PcapConfig, Resumption, preflight,
 };
 use zfl_run_dir::Resumed;
-use zfl_sandbox::{Needs, Plan};
+use zfl_sandbox::{Needs, NetworkKind, Plan};
+
+/// Machines that can meet on a bridge, which has 1,023 ports.
+const MOST_WITH_GATEWAYS: usize = 1000;
 
 /// Folder of the sockets for gdb in a run directory.
 pub const DOORS: &str = "gdb";
@@ -75,6 +79,22 @@ pub(crate) fn config(
                     ..device(client, group, board.as_ref(), in_process)
                 }),
         );
+    }
+    // Behind those of all clients, as their IDs are.
+    if let Some(board) = experiment.gateway_board()? {
+        let board = Arc::new(match options.kvm {
+            true => board.on_kvm(),
+            false => board,
+        });
+        let edges = experiment.edges.nodes(experiment.clients).into_iter();
+        devices.extend(edges.map(|edge| DeviceSpec {
+            secret: Some(EdgeSetup::secret()),
+            is_gateway: true,
+            ..DeviceSpec::new(
+                experiment.clients + edge.number,
+                DeviceBody::Emulated(Arc::clone(&board)),
+            )
+        }));
     }
     let mut config = FleetConfig::new(devices, "");
     config.boot = BootPolicy {
@@ -165,7 +185,8 @@ pub(crate) fn probe(
     let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     let emulated = boards.clone().next().is_some();
     let mut emulators = BTreeMap::new();
-    for board in boards {
+    let gateways = experiment.gateway_board()?;
+    for board in boards.map(|board| &**board).chain(&gateways) {
         emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
     }
@@ -190,6 +211,13 @@ pub(crate) fn probe(
     };
     let network = experiment.network.unwrap_or(Network::usual());
     let plan = zfl_orchestrator::probe(network.into(), needs)?;
+    let meet = plan.network == NetworkKind::Bridge && fleet.devices.len() <= MOST_WITH_GATEWAYS;
+    require(experiment.edge_body.is_host() || meet, || {
+        format!(
+            "--edge-body bare: gateways are met on one bridge, of {MOST_WITH_GATEWAYS} machines at most: take \
+             --network bridge and fewer devices, or --edge-body host"
+        )
+    })?;
     Fleet::fits(plan.network, fleet, &emulators)?;
     Ok(plan)
 }

@@ -2,7 +2,7 @@
 
 use crate::background::Background;
 use crate::control::{self, ControlToken};
-use crate::edges::Edges;
+use crate::edges::{self, Edges, Gateways};
 use crate::faults::FaultRunner;
 use crate::observer::Observer;
 use crate::page;
@@ -57,7 +57,11 @@ impl Run {
     ) -> Result<RunSummary> {
         let observer = Arc::clone(&self.observer);
         let experiment = &self.experiment;
-        let clients: BTreeSet<u32> = self.fleet.devices.iter().map(|spec| spec.client).collect();
+        let secrets = edges::secrets(experiment, &self.fleet.devices);
+        let clients = self.fleet.devices.iter().map(|spec| spec.client);
+        let clients: BTreeSet<u32> = clients
+            .filter(|client| *client < experiment.clients)
+            .collect();
         let data = Data::from(data);
         let (tell, told) = mpsc::unbounded_channel();
         let in_process = sandbox.network() == NetworkKind::InProcess;
@@ -94,7 +98,8 @@ impl Run {
         let devices = proofs(&fleet);
         let handle = server.handle();
         let root = (&handle, address);
-        let edges = Edges::start(experiment, root, devices, limits, &observer).await?;
+        let gateways = Gateways::of(&fleet, &handle, secrets, &devices).await?;
+        let edges = Edges::start(experiment, root, devices, limits, gateways, &observer).await?;
         let edges = Arc::new(edges);
         let aggregator = root.0.clone();
         let faults = Arc::new(FaultRunner::new(
@@ -294,6 +299,7 @@ pub(crate) async fn boot(
 ) -> f64 {
     let began = Instant::now();
     observer.on_booting();
+    edges.boot_gateways().await;
     let boots = clients
         .iter()
         .map(|&client| fleet.boot_one(client, edges.server_of(client)));

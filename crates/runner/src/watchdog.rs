@@ -47,6 +47,9 @@ pub(crate) async fn watch(
     deaths: Deaths,
 ) {
     while let Some(event) = told.recv().await {
+        if faults.is_of_a_gateway(&event, &*observer) {
+            continue;
+        }
         faults.on_event(&event);
         let (client, record) = match event {
             FleetEvent::Booting { client, attempt } => (client, FleetRecord::Booting { attempt }),

@@ -39,7 +39,7 @@ impl EdgeSetup {
 }
 
 /// The experiment as an edge runs it: on every cohort that it is given, as far as it comes.
-pub(super) fn of_edge(config: Config, setup: &EdgeSetup) -> Config {
+pub(crate) fn of_edge(config: Config, setup: &EdgeSetup) -> Config {
     let mut each = config.round_deadline / setup.rounds.max(1);
     for _ in 1..setup.level {
         each -= each / PART;

@@ -5,7 +5,6 @@
 //! number takes. The numbers follow, two's complement, little endian, without what was left out at either end.
 
 use super::{ExactSum, LIMBS, UNIT_SHIFT, Wide, add_shifted};
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Numbers of a block.
@@ -23,13 +22,22 @@ type Octets = [u8; OCTETS[1]];
 impl ExactSum {
     /// Writes the sum behind `octets`.
     pub fn pack(&self, octets: &mut Vec<u8>) {
-        for first in (0..self.len()).step_by(BLOCK) {
-            let block = first..self.len().min(first + BLOCK);
-            let wide = self.wide.get(block.clone());
-            let is_wide = wide.is_some_and(|wide| wide.iter().flatten().any(|limb| *limb != 0));
-            let numbers: Vec<Octets> = block.map(|at| self.octets(at, is_wide)).collect();
-            pack_block(&numbers, is_wide, octets);
-        }
+        (0..self.blocks()).for_each(|block| self.pack_block(block, octets));
+    }
+
+    /// Blocks that [`ExactSum::pack`] writes.
+    pub fn blocks(&self) -> usize {
+        self.len().div_ceil(BLOCK)
+    }
+
+    /// Writes a block of them behind `octets`, for whoever has no room for all.
+    pub fn pack_block(&self, block: usize, octets: &mut Vec<u8>) {
+        let first = self.len().min(block.saturating_mul(BLOCK));
+        let block = first..self.len().min(first + BLOCK);
+        let wide = self.wide.get(block.clone());
+        let is_wide = wide.is_some_and(|wide| wide.iter().flatten().any(|limb| *limb != 0));
+        let numbers: Vec<Octets> = block.map(|at| self.octets(at, is_wide)).collect();
+        pack_block(&numbers, is_wide, octets);
     }
 
     /// Reads a sum of `len` numbers that [`ExactSum::pack`] wrote; none if these octets are none. No more memory
@@ -82,7 +90,7 @@ impl ExactSum {
             return;
         }
         if self.wide.is_empty() {
-            self.wide = vec![[0; LIMBS]; self.narrow.len()];
+            self.wide.resize(self.narrow.len(), [0; LIMBS]);
         }
         for (limb, octets) in self.wide[at].iter_mut().zip(number.as_chunks::<8>().0) {
             *limb = u64::from_le_bytes(*octets);

@@ -81,6 +81,7 @@ pub(super) fn schema() -> Value {
         "radio": table(json!({
             "model": text, "options": {"type": "object", "additionalProperties": text}, "image": text,
         }), json!(["model", "image"])),
+        "gateway": table(json!({"image": text}), json!(["image"])),
         "kernel": table(json!({"image": text, "command_line": text}), json!(["image"])),
         "shell": table(json!({"prompt": text, "fatal": texts}), json!(["prompt"])),
         "firmware": table(firmware, json!(["target", "code", "ram", "stack_kib", "page_kib"])),

@@ -4,11 +4,11 @@
 //! it. The aggregator's address is on the first and answers on all.
 //!
 //! A tap belongs to the descriptor that its QEMU inherits, so it goes with its QEMU. Taps are
-//! isolated ports: devices reach the aggregator and not each other, which spares each one the ARP
+//! isolated ports: devices reach the aggregator, and gateways if there are any, and not each other, which spares each one the ARP
 //! requests of all others (a third of the cost of booting a large fleet). No device can take the
 //! addresses of another ([`guard`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -26,7 +26,7 @@ use rtnetlink::{Error, Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 use zfl_machine::Card;
 use zfl_netsim::{Impairment, Link};
 
-use super::guard::{self, Owner};
+use super::guard::{self, Meets, Owner};
 use super::{
     Attachment, DEVICE_PORT, Fabric, GuestAddress, LinkChange, Outlet, Subnet, mac, mac_bytes,
     netem, pace, queue,
@@ -47,6 +47,8 @@ pub(crate) struct Bridge {
     bridges: Vec<u32>,
     subnet: Subnet,
     seed: u64,
+    /// Numbers in the fleet of those that devices meet.
+    gateways: BTreeSet<usize>,
     /// Links by client, with and without a machine.
     states: Mutex<BTreeMap<u32, TapState>>,
     /// A tap that takes in what devices forge, or the reason for which they can.
@@ -101,6 +103,11 @@ impl Bridge {
             bridges,
             subnet,
             seed,
+            gateways: outlets
+                .iter()
+                .filter(|outlet| outlet.is_gateway)
+                .map(|outlet| outlet.index)
+                .collect(),
             states: Mutex::new(outlets.iter().map(of_outlet).collect()),
             sink,
         })
@@ -114,7 +121,9 @@ impl Bridge {
             ip,
         };
         let bridge = self.bridges[self.subnet.part_of(index)];
-        let tap = self.add_tap(&tap_name(client), bridge, owner).await?;
+        let tap = self
+            .add_tap(&tap_name(client), bridge, owner, self.meets(index))
+            .await?;
         let state = self.state(client, |state| {
             state.max_kbit_per_s = outlet.max_kbit_per_s;
             state.owner = Some(owner);
@@ -234,20 +243,35 @@ impl Bridge {
             mac: mac_bytes(0),
             ip: self.subnet.device(0),
         };
-        self.add_tap(&tap_name(0), self.bridges[0], owner)
+        self.add_tap(&tap_name(0), self.bridges[0], owner, self.meets(0))
             .await
             .map(drop)
     }
 
+    /// Those whom a device of the fleet meets.
+    fn meets(&self, index: usize) -> Meets {
+        match (self.gateways.is_empty(), self.gateways.contains(&index)) {
+            (true, _) => Meets::Aggregator,
+            (false, false) => Meets::Gateways,
+            (false, true) => Meets::All,
+        }
+    }
+
     /// A tap that is a port of a bridge for this device alone, up.
-    async fn add_tap(&self, name: &str, bridge: u32, owner: Owner) -> io::Result<OwnedFd> {
+    async fn add_tap(
+        &self,
+        name: &str,
+        bridge: u32,
+        owner: Owner,
+        meets: Meets,
+    ) -> io::Result<OwnedFd> {
         let tap = open_tap(name, true).await?;
         let index = if_nametoindex(name)?;
         let links = || self.netlink.link();
         let plug = LinkUnspec::new_with_index(index).controller(bridge);
         let plugged = links().set(plug.build()).execute().await;
         plugged.map_err(failed("plug in a tap"))?;
-        let tied = guard::tie(&self.netlink, bridge, index, owner).await;
+        let tied = guard::tie(&self.netlink, bridge, index, owner, meets).await;
         tied.map_err(failed("tie a tap to its device"))?;
         if let Ok(sink) = &self.sink {
             let shut = guard::shut(&self.netlink, index, owner, sink.index).await;

@@ -31,6 +31,17 @@ pub(super) struct Owner {
     pub(super) ip: Ipv4Addr,
 }
 
+/// Others that a device meets on its bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meets {
+    /// The aggregator alone.
+    Aggregator,
+    /// That and gateways, whose ARP requests it hears.
+    Gateways,
+    /// Everybody, as a gateway does.
+    All,
+}
+
 /// Way of what a device sends under its own addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
@@ -46,13 +57,14 @@ pub(super) async fn tie(
     bridge: u32,
     port: u32,
     owner: Owner,
+    meets: Meets,
 ) -> Result<(), Error> {
     let fast = LinkBridgePort::new(port)
-        .isolated(true)
+        .isolated(meets != Meets::All)
         .learning(false)
         .flood(false)
         .mcast_flood(false)
-        .bcast_flood(false)
+        .bcast_flood(meets != Meets::Aggregator)
         .build();
     netlink.link().set_port(fast).execute().await?;
     // Sticky: another port on which the address is seen does not take it over.

@@ -297,6 +297,7 @@ impl Fleet {
                     client,
                     link: spec.link,
                     max_kbit_per_s: board.nic.max_kbit_per_s,
+                    is_gateway: spec.is_gateway,
                 };
                 let node = self.mesh.clone().map(|mesh| {
                     self.places.insert(client, client as usize);

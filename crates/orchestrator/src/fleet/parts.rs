@@ -98,6 +98,7 @@ pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
             client: clients.max().unwrap_or(0),
             link: Link::default(),
             max_kbit_per_s: None,
+            is_gateway: false,
         }];
     }
     let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
@@ -107,6 +108,7 @@ pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
             client: spec.client,
             link: spec.link,
             max_kbit_per_s: board.nic.max_kbit_per_s,
+            is_gateway: spec.is_gateway,
         }),
     };
     devices.iter().enumerate().filter_map(outlet).collect()

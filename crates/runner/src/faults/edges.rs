@@ -1,11 +1,14 @@
 //! Edges that are lost, as planned or by hand, and those whose devices go to another then.
 
 use super::{FaultRunner, State};
+use crate::observer::Observer;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use zfl_dashboard::Action;
+use zfl_orchestrator::FleetEvent;
 use zfl_run_dir::{ByHand, EDGE_LOST, FleetRecord};
 
 /// Reason why an update is missing, in the tables.
@@ -13,6 +16,8 @@ const LOST: &str = "its edge was lost on purpose";
 
 /// Reason why an update is missing whose edge was killed by hand.
 const BY_HAND: &str = "its edge was killed by hand";
+/// Reason why a device boots again behind a gateway that has done so.
+const FORGOTTEN: &str = "its gateway boots again";
 
 /// Reason why a device boots again behind another edge.
 const GIVEN: &str = "it goes to another edge";
@@ -83,6 +88,36 @@ impl FaultRunner {
         self.edges.kill(edge, why, back || is_given).await;
     }
 
+    /// Tells if something happened to a gateway, which is no device. One that died is brought back; its cluster misses
+    /// the round.
+    pub fn is_of_a_gateway(self: &Arc<Self>, event: &FleetEvent, observer: &dyn Observer) -> bool {
+        let machine = match event {
+            FleetEvent::Booting { client, .. }
+            | FleetEvent::Running { client, .. }
+            | FleetEvent::Finished { client }
+            | FleetEvent::Refused { client, .. }
+            | FleetEvent::Stopped { client }
+            | FleetEvent::LogLost { client, .. } => *client,
+            FleetEvent::Died(death) => death.client,
+        };
+        let Some(edge) = self.edges.gateway(machine) else {
+            return false;
+        };
+        if let FleetEvent::Died(death) = event {
+            observer.on_warning(&format!(
+                "the gateway of edge {edge} died: {}",
+                death.reason
+            ));
+            let (runner, round, why) = (Arc::clone(self), self.state().round, death.reason.clone());
+            // It ends with the run: a fleet that is gone boots nothing more.
+            tokio::spawn(async move {
+                runner.lose(edge, round, &why, true, None).await;
+                runner.bring_edge_back(edge, None).await;
+            });
+        }
+        true
+    }
+
     /// Starts a lost edge again.
     pub async fn bring_edge_back(&self, edge: u32, hand: Option<ByHand>) {
         let record = match self.edges.bring_back(edge).await {
@@ -92,6 +127,10 @@ impl FaultRunner {
             },
         };
         self.aggregator.fleet_event(None, record);
+        // A gateway has forgotten where its devices are, and they wait to be asked.
+        if let Some(cluster) = self.edges.cluster_of_gateway(edge) {
+            self.boot_again(cluster, FORGOTTEN).await;
+        }
     }
 
     /// Kills an edge by hand, or starts it again.
@@ -146,9 +185,14 @@ impl FaultRunner {
             };
             let record = FleetRecord::EdgeGiven { edge, to };
             self.aggregator.fleet_event(None, record);
-            let gone = self.aggregator.gone();
-            let there = clients.filter(|client| !gone.contains_key(client));
-            join_all(there.map(|client| self.kill(client, GIVEN, true))).await;
+            self.boot_again(clients, GIVEN).await;
         }
+    }
+
+    /// Boots those of these devices again that are there.
+    async fn boot_again(&self, clients: Range<u32>, why: &str) {
+        let gone = self.aggregator.gone();
+        let there = clients.filter(|client| !gone.contains_key(client));
+        join_all(there.map(|client| self.kill(client, why, true))).await;
     }
 }

@@ -1,7 +1,10 @@
 //! The device on its machine, whatever that is.
 
 pub mod counter;
-#[cfg(not(feature = "radio"))]
+#[cfg(not(any(feature = "radio", feature = "gateway")))]
+pub mod device;
+#[cfg(feature = "gateway")]
+#[path = "gateway.rs"]
 pub mod device;
 #[cfg(feature = "radio")]
 #[path = "radio/mod.rs"]

@@ -19,6 +19,13 @@ use crate::heap;
 
 /// Connections that can wait to be accepted: a pool of few sockets has some left for what the device asks.
 const BACKLOG: usize = if TCP.sockets < 6 { 1 } else { 3 };
+/// The same of a gateway, on which a whole cluster may call at once, and its sockets in all: as many as
+/// `fl_proto::cluster::GatewayMemory` counts.
+#[cfg(feature = "gateway")]
+const GATEWAY_BACKLOG: usize = 6;
+#[cfg(feature = "gateway")]
+const GATEWAY_SOCKETS: usize = 24;
+
 /// Without an answer for so long, a connection is given up.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The other side has so long to close its half.
@@ -68,13 +75,27 @@ pub struct Ports {
 
 impl Ports {
     /// The port of a device.
-    #[cfg_attr(feature = "radio", expect(dead_code, reason = "a gateway has many"))]
+    #[cfg_attr(
+        any(feature = "radio", feature = "gateway"),
+        expect(dead_code, reason = "a gateway has many")
+    )]
     pub fn one(port: u16) -> Self {
         Self {
             first: port,
             count: 1,
             backlog: BACKLOG,
             sockets: TCP.sockets,
+        }
+    }
+
+    /// The port of a gateway, at which devices and the aggregator above call.
+    #[cfg(feature = "gateway")]
+    pub fn of_gateway(port: u16) -> Self {
+        Self {
+            first: port,
+            count: 1,
+            backlog: GATEWAY_BACKLOG,
+            sockets: GATEWAY_SOCKETS,
         }
     }
 

@@ -1,12 +1,13 @@
 //! The device's port: connections over [`Network`], the machine's clock and its counters.
 
 use core::fmt;
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 use fl_client::storage::Storage;
 use fl_client::{Port, PortError, Usage};
 use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
+use smoltcp::wire::IpAddress;
 
 use super::net::{Network, SlotIndex};
 use super::own::Own;
@@ -62,14 +63,22 @@ impl Port for GuestPort {
     }
 
     fn connect(&mut self) -> Result<Connection, PortError> {
-        let slot = self
-            .network
-            .connect(self.server)
-            .ok_or(PortError::Exhausted)?;
+        self.connect_to(self.server)
+    }
+
+    fn connect_to(&mut self, to: SocketAddrV4) -> Result<Connection, PortError> {
+        let slot = self.network.connect(to).ok_or(PortError::Exhausted)?;
         Ok(Connection {
             slot,
             was_open: false,
         })
+    }
+
+    fn peer(&mut self, connection: &Connection) -> Option<Ipv4Addr> {
+        let remote = self.network.socket_mut(connection.slot).remote_endpoint()?;
+        // The stack has no other addresses than these.
+        let IpAddress::Ipv4(address) = remote.addr;
+        Some(address)
     }
 
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, PortError> {
