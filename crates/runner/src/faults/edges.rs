@@ -99,6 +99,7 @@ impl FaultRunner {
             | FleetEvent::Stopped { client }
             | FleetEvent::LogLost { client, .. } => *client,
             FleetEvent::Died(death) => death.client,
+            FleetEvent::OffAir { .. } => return false,
         };
         let Some(edge) = self.edges.gateway(machine) else {
             return false;
