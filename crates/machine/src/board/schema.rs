@@ -75,6 +75,7 @@ pub(super) fn schema() -> Value {
         "name": text,
         "description": text,
         "body": {"enum": ["bare", "zephyr"]},
+        "zephyr": text,
         "machine": table(machine, json!(["qemu", "machine", "cpu", "memory_mib"])),
         "nic": table(nic, json!(["model"])),
         "storage": table(json!({"model": text, "options": {"type": "object", "additionalProperties": text}}), json!(["model"])),
