@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use zfl_machine::Board;
 use zfl_machine::board::Guest;
 
-/// The board of a bare device unless another is asked for.
-const DEFAULT_BOARD: &str = "microvm";
+/// The boards of a bare and of a Zephyr device unless another is asked for.
+const DEFAULT_BOARDS: [&str; 2] = ["microvm", "qemu_x86"];
 
 /// Looks up the guest that a board boots. A board that cannot be read has none here: it is refused, by
 /// its name, when it is needed.
@@ -102,9 +102,9 @@ fn has_zephyr(root: &Root) -> bool {
 
 /// The board of devices of which only the body is said.
 fn default_board(root: &Root, guest: Guest) -> Result<Option<Board>, Refusal> {
-    // The default of bare is by name: the others are slower to boot.
+    // The others are slower, and come first by name.
     let mut names = root.boards();
-    names.sort_by_key(|name| name != DEFAULT_BOARD);
+    names.sort_by_key(|name| !DEFAULT_BOARDS.contains(&name.as_str()));
     for name in names {
         let board = root.board(&name)?;
         if board.body == guest {
