@@ -244,7 +244,7 @@ fn integer_arithmetic_is_refused_for_all_but_plain_sgd() {
         "--optimizer momentum",
         "--optimizer-arg weight_decay=0.1",
         "--optimizer-arg clip_norm=1",
-        "--strategy fedprox",
+        "--strategy fedprox --strategy-arg proximal_mu=0.1",
         "--strategy scaffold",
         "--strategy feddyn",
         "--strategy ditto",
