@@ -83,7 +83,8 @@ fn three_gateways_in_firmware_make_the_model_of_a_flat_fleet_and_one_that_is_kil
         ["bytes_up", "bytes_down"].map(|name| summary[name].as_u64().unwrap())
     };
     let ([up, down], [flat_up, flat_down]) = (bytes(&run), bytes(&flat));
-    assert!(3 * (up + down) <= flat_up + flat_down, "{up} {down}");
+    // Two devices behind each: with ten it is less than a third.
+    assert!(up + down < flat_up + flat_down, "{up} {down}");
 }
 
 const NATIVE: [&str; 2] = ["--body", "native"];

@@ -176,7 +176,14 @@ fn nodes_that_share_no_folder_with_the_root_get_all_they_need_from_it() {
 fn a_node_that_comes_back_without_what_scaffold_kept_of_its_clients_is_refused() {
     let folder = folder();
     // It has no end of its own, and goes on with the devices of one node.
-    let flags = small(&["--strategy", "scaffold", "--rounds", "1000000", "--quorum", "1"]);
+    let flags = small(&[
+        "--strategy",
+        "scaffold",
+        "--rounds",
+        "1000000",
+        "--quorum",
+        "1",
+    ]);
     let mut waiting = Waiting::start(folder.path(), "2", &flags);
     let nodes = ["0", "1"].map(|rank| support::Guarded::start(&mut waiting.node(rank)));
     let events = folder.path().join("run/events.jsonl");

@@ -615,7 +615,7 @@ async fn the_tree_of_edges_is_drawn_with_its_levels_and_an_edge_is_killed(
     let hand = serde_json::json!({"edge": 4, "round": 2, "by": "dashboard", "action": "kill"});
     script.of_fleet("edge_lost", hand);
     browser
-        .until("document.querySelector('.tree .lost').dataset.edge === '4'")
+        .until("document.querySelector('.tree .lost')?.dataset.edge === '4'")
         .await;
     browser
         .until("document.getElementById('edge-boot').textContent === 'Start again'")

@@ -259,14 +259,19 @@ fn a_run_of_a_zfl_with_other_columns_is_refused() {
         let file = |name: &str| (name.to_owned(), fs::read(dir.path().join(name)).unwrap());
         let files = tables.into_iter().chain(["events.jsonl"]).map(file);
         let begun = CompleteRound {
-            files: files.map(|(name, bytes)| (name, Seal::of(&bytes))).collect(),
+            files: files
+                .map(|(name, bytes)| (name, Seal::of(&bytes)))
+                .collect(),
             ..CompleteRound::default()
         };
         let mut run = RunDir::resume(dir.path(), &begun).unwrap();
         complete(&mut run, 0, &params());
         let error = RunDir::broken_off(dir.path(), &model()).unwrap_err();
         let error = format!("{error:#}");
-        assert!(error.contains(&format!("{name} has other columns")), "{error}");
+        assert!(
+            error.contains(&format!("{name} has other columns")),
+            "{error}"
+        );
     }
 }
 

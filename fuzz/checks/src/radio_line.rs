@@ -115,7 +115,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("valid-step", heard),
         ("valid-hello", hello.emit().to_vec()),
         ("torn-answer", done(gateway)[..9].to_vec()),
-        ("too-many-frames", vec![0x80, 17, 0, 0, 0, 0]),
-        ("unknown-flags", vec![0xe0, 0, 0, 0, 0, 0]),
+        ("hostile-too-many-frames", vec![0x80, 17, 0, 0, 0, 0]),
+        ("hostile-unknown-flags", vec![0xe0, 0, 0, 0, 0, 0]),
     ]
 }
