@@ -427,8 +427,8 @@ fn a_program_alone_boots_the_firmware_that_is_built_in() {
     };
     assert_eq!(model("bare"), model("native"));
     let kept = fs::read_dir(away.path().join("home/.cache/zfl")).unwrap();
-    // That of a device, and that of a node of a mesh.
-    assert_eq!(kept.count(), 2);
+    // That of a device, that of a node of a mesh, and that of a gateway.
+    assert_eq!(kept.count(), 3);
 }
 
 #[test]
