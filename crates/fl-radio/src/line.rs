@@ -266,7 +266,10 @@ impl Done {
     fn fields(flags: u8, bytes: &[u8], now_us: u64) -> Option<(Self, usize)> {
         let mut reader = Reader { bytes, at: 1 };
         let frames = reader.octet()?;
-        let time = |us: u32| now_us.saturating_add(us.into());
+        let time = |us: u32| match us {
+            NEVER => u64::MAX,
+            us => now_us.saturating_add(us.into()),
+        };
         let wake = reader.word()?;
         let due_us = if flags & DUE != 0 {
             Some(time(reader.word()?))
@@ -294,7 +297,7 @@ impl Done {
             None
         };
         let done = Self {
-            wake_us: if wake == NEVER { u64::MAX } else { time(wake) },
+            wake_us: time(wake),
             is_busy: flags & BUSY != 0,
             due_us,
             waiting,
