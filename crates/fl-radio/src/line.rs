@@ -225,13 +225,12 @@ impl Done {
             | flag(self.counts.is_some(), COUNTS);
         put(&[DONE | flags, self.frames]);
         // A step too early does no harm.
-        let until = |at_us: u64| {
-            let us = at_us.saturating_sub(now_us);
-            let most = NEVER - 1;
-            let us = u32::try_from(us).unwrap_or(most).min(most);
-            if at_us == u64::MAX { NEVER } else { us }
+        let until = |at_us: u64| u32::try_from(at_us.saturating_sub(now_us)).unwrap_or(u32::MAX);
+        let wake = match self.wake_us {
+            u64::MAX => NEVER,
+            wake_us => until(wake_us).min(NEVER - 1),
         };
-        put(&until(self.wake_us).to_be_bytes());
+        put(&wake.to_be_bytes());
         if let Some(due_us) = self.due_us {
             put(&until(due_us).to_be_bytes());
         }
@@ -266,10 +265,7 @@ impl Done {
     fn fields(flags: u8, bytes: &[u8], now_us: u64) -> Option<(Self, usize)> {
         let mut reader = Reader { bytes, at: 1 };
         let frames = reader.octet()?;
-        let time = |us: u32| match us {
-            NEVER => u64::MAX,
-            us => now_us.saturating_add(us.into()),
-        };
+        let time = |us: u32| now_us.saturating_add(us.into());
         let wake = reader.word()?;
         let due_us = if flags & DUE != 0 {
             Some(time(reader.word()?))
@@ -297,7 +293,7 @@ impl Done {
             None
         };
         let done = Self {
-            wake_us: time(wake),
+            wake_us: if wake == NEVER { u64::MAX } else { time(wake) },
             is_busy: flags & BUSY != 0,
             due_us,
             waiting,
