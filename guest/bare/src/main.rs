@@ -15,7 +15,10 @@
 #![no_main]
 #![cfg_attr(
     feature = "gateway",
-    allow(dead_code, reason = "a gateway trains nothing, and counts nothing of it")
+    allow(
+        dead_code,
+        reason = "a gateway trains nothing, and counts nothing of it"
+    )
 )]
 
 extern crate alloc;

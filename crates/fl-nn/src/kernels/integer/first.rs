@@ -117,7 +117,7 @@ pub(crate) fn forward(
     for (tile, ((shifts, bias), outputs)) in tiles(pairs, num_inputs).zip(columns) {
         let exact: [i32; LANES] = cast(weighted_sum(tile, list));
         for (((output, sum), bias), shift) in outputs.iter_mut().zip(exact).zip(bias).zip(shifts) {
-            let sum = i64::from(sum) * PER_OCTET >> (38 - SUMS + places - shift);
+            let sum = (i64::from(sum) * PER_OCTET) >> (38 - SUMS + places - shift);
             *output = saturated(sum + i64::from(bias >> (places - SUMS)));
         }
     }
