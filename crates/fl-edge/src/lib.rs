@@ -9,7 +9,7 @@
 //! blocks, opens no socket and reads no clock. The machine of the rounds is `fl-round`'s.
 //!
 //! # Memory
-//! All of it is taken once, when the cluster is known ([`fl_algo::Gateway`] says how much), or the edge does not join. One
+//! All of it is taken once, when the cluster is known (`fl_proto::GatewayMemory` says how much), or the edge does not join. One
 //! update is in memory at a time: devices that come with theirs meanwhile wait. It is added to exact sums as soon as its
 //! checksums are right.
 

@@ -5,9 +5,9 @@
 //!
 //! | numbers | places | bound |
 //! |---|---|---|
-//! | parameters | [`places`] of the model: 20 to 28 | saturate; the largest that came may grow eightfold |
+//! | parameters | `places` of the model: 20 to 28 | saturate; the largest that came may grow eightfold |
 //! | sums before an activation, logits | [`SUMS`] | saturate at 2^11 |
-//! | outputs of a hidden layer | as many as 15 bits allow ([`outputs`]) | by construction |
+//! | outputs of a hidden layer | as many as 15 bits allow (`outputs`) | by construction |
 //! | derivatives | [`DELTAS`] | saturate at 2^4 |
 //! | sums of a batch's derivatives | [`DELTAS`] less the bits of its length | by construction |
 //!
