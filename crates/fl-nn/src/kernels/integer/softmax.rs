@@ -97,6 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn exponentials_and_sigmoids_are_close_for_every_argument() {
         for d in (0..40 << SUMS).step_by(977).chain([u32::MAX]) {
             let x = f64::from(d) / f64::from(1 << SUMS);
@@ -117,6 +118,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow")]
     fn the_loss_and_its_gradient_are_those_of_floats() {
         let mut rng = fl_rng::Pcg32::on_stream(9, 9);
         for classes in [1, 2, 3, 10, 1000] {
