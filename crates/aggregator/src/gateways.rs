@@ -34,7 +34,7 @@ use crate::serve::{limits, serve_sockets};
 use crate::server::{Handle, STOP_WITHIN};
 use crate::shared::{Refusal, Shared};
 
-/// What gateways are told beside the experiment.
+/// Facts for gateways beside the experiment.
 #[derive(Debug)]
 pub(crate) struct Dealing {
     /// Port at which data are dealt out.

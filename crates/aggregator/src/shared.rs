@@ -71,7 +71,7 @@ pub struct Shared {
     pub(crate) clusters: Mutex<Clusters>,
     /// Orders from above, if this is an edge.
     pub(crate) orders: OnceLock<crate::upstream::Orders>,
-    /// What gateways are told, if the edges of this aggregator are such.
+    /// Facts for gateways, if the edges of this aggregator are such.
     pub(crate) dealing: OnceLock<crate::gateways::Dealing>,
 }
 

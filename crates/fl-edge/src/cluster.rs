@@ -447,7 +447,7 @@ impl Cluster {
         }
     }
 
-    /// Who is there, as it is told.
+    /// Tells who is there.
     pub fn report(&self) -> String {
         let letter = |place| match self.machine.state(place).unwrap_or_default() {
             ClientState::Absent | ClientState::Joined | ClientState::Fetched => 'a',

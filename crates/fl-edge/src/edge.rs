@@ -49,7 +49,7 @@ pub struct Config {
     pub secret: Option<Word>,
 }
 
-/// What an edge is but for its connections.
+/// An edge without its connections.
 pub(crate) struct Core {
     pub config: Config,
     pub word: Option<Word>,

@@ -20,7 +20,7 @@ pub(crate) struct Told<'a> {
     /// Updates that count, as [`counted`] wrote each.
     pub counted: &'a BTreeMap<u32, Vec<u8>>,
     pub failed: &'a BTreeMap<u32, String>,
-    /// Who is there, as [`cluster`] wrote it.
+    /// Devices that are there, as [`cluster`] wrote it.
     pub cluster: &'a str,
     pub bytes: &'a Bytes,
 }
@@ -72,7 +72,7 @@ impl Told<'_> {
     }
 }
 
-/// Who is there of a cluster: a letter for each, and why some are lost.
+/// Tells who is there of a cluster: a letter for each, and why some are lost.
 pub(crate) fn cluster(states: &str, lost: &BTreeMap<u32, String>) -> String {
     let mut text = alloc::format!("{{\"states\":\"{states}\"");
     if !lost.is_empty() {

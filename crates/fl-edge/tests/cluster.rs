@@ -433,7 +433,7 @@ fn numbers(of: f32) -> Vec<f32> {
     (0..NUMBERS).map(|at| (at as f32 - 60.0) * of).collect()
 }
 
-/// What is told with sums, and their octets.
+/// Reads what is told with sums, and their octets.
 fn told(body: &[u8]) -> (PartialResults, Vec<u8>) {
     let (control, sums) = parse_sums(body).unwrap();
     assert_eq!((sums.len(), sums[0].codec), (1, SumCodec::Exact));

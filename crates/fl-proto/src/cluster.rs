@@ -136,7 +136,7 @@ pub struct ClusterReport {
     pub lost: BTreeMap<u32, String>,
 }
 
-/// What an edge that has no experiment has to know of one, the answer to `GET /cluster`.
+/// Facts of an experiment for an edge that has none: the answer to `GET /cluster`.
 ///
 /// JSON of numbers and plain texts in lists, which a small reader takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

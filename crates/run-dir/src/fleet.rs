@@ -172,7 +172,7 @@ pub struct MeshRecord {
     pub radio: String,
     /// Its range, in metres.
     pub range_m: f64,
-    /// Where each node stands, in metres.
+    /// Place of each node, in metres.
     pub places: Vec<[f64; 2]>,
     /// Hops of each to the gateway on the shortest way.
     pub hops: Vec<u8>,

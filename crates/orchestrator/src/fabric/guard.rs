@@ -36,7 +36,7 @@ pub(super) struct Owner {
 pub(super) enum Meets {
     /// The aggregator alone.
     Aggregator,
-    /// That and gateways, whose ARP requests it hears.
+    /// The aggregator and gateways, whose ARP requests it hears.
     Gateways,
     /// Everybody, as a gateway does.
     All,
