@@ -3,7 +3,7 @@
 
     python3 docs/flanders.py RULE ATTACK [SEED]      # fedavg or median; none, lie or min-max
 
-It needs NumPy and takes five minutes of one core. What the program of the baseline does, other than its text says:
+It needs NumPy and takes a minute or two of one core. What the program of the baseline does, other than its text says:
 
 - it trains 784-128-10 on 480 of the 600 examples of a client, in numbers from -1 to 1, and tests in numbers from 0 to 1;
 - LIE goes 0.73 times the root of the standard deviation off the mean;
