@@ -45,6 +45,7 @@ fn leaves_behind_a_gateway_in_firmware_learn_what_native_ones_do_and_one_seed_gi
         });
         rows.collect::<Vec<_>>()
     };
+    assert_eq!(air(&bare).len(), 2);
     assert_eq!(air(&bare), air(&again));
 }
 

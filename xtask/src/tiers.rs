@@ -221,9 +221,6 @@ fn consoles() -> Result<Tally> {
 
 /// Optimised, as users run it; one test at a time, since each starts a fleet of its own.
 fn fleets() -> Result<Tally> {
-    if let Err(error) = setup::gdb() {
-        println!("not run: {}: {error:#}", DEBUGGED.test);
-    }
     let mut cargo = project::cargo();
     cargo.args([
         "test",
@@ -235,7 +232,10 @@ fn fleets() -> Result<Tally> {
     ]);
     cargo.args(FLEET_TESTS.iter().flat_map(|target| ["--test", target]));
     let mut tally = count(cargo.args(["--", "--test-threads=1"]))?;
-    tally.have_now_run(DEBUGGED.run()?);
+    match setup::gdb() {
+        Ok(()) => tally.have_now_run(DEBUGGED.run()?),
+        Err(error) => println!("not run: {}: {error:#}", DEBUGGED.test),
+    }
     for (board, _) in MICROCONTROLLERS {
         if let Err(error) = guest::prepare(board) {
             println!("\nnot run: {FLEET_OF_MICROCONTROLLERS}, without {board}: {error:#}");

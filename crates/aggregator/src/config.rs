@@ -101,7 +101,7 @@ pub struct Config {
     pub privacy: Option<Privacy>,
     /// Optimizer of the devices.
     pub optimizer: LocalOptimizer,
-    /// Arithmetic of the devices' first layer.
+    /// Arithmetic of the training.
     pub arithmetic: Arithmetic,
     /// Weight of each update in the mean.
     pub weighting: Weighting,

@@ -1,6 +1,6 @@
 //! Gateways: edges that have no experiment and no data, as firmware is.
 //!
-//! What a gateway has to know is its [`Brief`], which it asks for. Data of its devices come from a listener that does
+//! A gateway asks for its [`Brief`]: all that it has to know. Data of its devices come from a listener that does
 //! nothing else, and pass through the gateway: in the place of the sensors that a device would have, they are no
 //! bytes of the root. A gateway is told when a device of its cluster is gone, as an edge of this process is.
 
@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use fl_algo::{SUM_BYTES, Way};
+use fl_algo::SUM_BYTES;
 use fl_proto::cluster::{Brief, GatewayMemory, LOCAL};
 use fl_proto::codec::{Encodes, F32, Plan};
 use fl_proto::message::Outgoing;
@@ -166,7 +166,7 @@ fn made(shared: &Shared, edge: u32) -> Option<Brief> {
         first: cluster.start,
         examples: cluster.map(|client| shared.num_examples(client)).collect(),
         addresses: addresses.unwrap_or_default(),
-        numbers: config.sections(Way::Up).map(|spec| spec.count as u32).sum(),
+        numbers: config.travelling() as u32,
         uniform: config.weighting == Weighting::Uniform,
         data_port: dealing.port,
         ready_ms: ms(policy.ready_deadline_us),

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use fl_algo::{SectionSpec, Sections, Way};
 use fl_proto::codec::{Encodes, Encoding};
 use fl_proto::message::{HEAD_LEN, Head, Kind, MODEL, Message, SectionHeader};
-use fl_proto::{JSON, OCTET_STREAM, Results, Token, json, json_form};
+use fl_proto::{Diverged, JSON, OCTET_STREAM, Results, json, json_form};
 
 use crate::config::Config;
 use crate::shared::{Refusal, Shared};
@@ -255,28 +255,12 @@ enum Unusable {
     Diverged(Diverged),
 }
 
-/// Readable part of results whose loss is not finite. A loss that is NaN is written as `null`.
-#[derive(serde::Deserialize)]
-struct Diverged {
-    round: u32,
-    token: Token,
-    #[serde(deserialize_with = "number")]
-    loss: f64,
-}
-
-/// A number, or NaN for `null`.
-fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let number = <Option<f64> as serde::Deserialize>::deserialize(deserializer)?;
-    Ok(number.unwrap_or(f64::NAN))
-}
-
 fn results_of(control: &[u8]) -> Result<Results, Unusable> {
     if let Some(results) = json::decode(control) {
         return Ok(results);
     }
     match json::decode::<Diverged>(control) {
-        // As f32, which is what a loss is.
-        Some(found) if !(found.loss as f32).is_finite() => Err(Unusable::Diverged(found)),
+        Some(found) if found.is_so() => Err(Unusable::Diverged(found)),
         _ => Err(bad("malformed control message".into())),
     }
 }

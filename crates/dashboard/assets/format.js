@@ -34,7 +34,6 @@ export const printable = (text) => text
   .replace(/\r\n?/g, "\n")
   .replace(/[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]/g, "\u00b7");
 
-// Everything that comes from a device or a file reaches the page as text, never as markup.
 /** An element of a drawing. */
 export function svg(name, attributes, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -43,6 +42,7 @@ export function svg(name, attributes, ...children) {
   return node;
 }
 
+// Everything that comes from a device or a file reaches the page as text, never as markup.
 export function el(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {

@@ -83,7 +83,7 @@ export function draw(figure, info, devices, names, open) {
     traffic.setAttribute("y", (Math.max(radius, wide) + 11).toFixed(1));
     halo.setAttribute("class", isFresh ? "halo fresh" : "halo");
     traffic.textContent = d.radio_packets == null ? "" : `${d.radio_packets} · ${seconds(air)}`;
-    const spent = d.radio_packets == null ? "nothing sent yet" : `${d.radio_packets} packets, ${d.radio_again ?? 0} tiles sent again, ${d.radio_relayed ?? 0} frames of others, ${seconds(air)} in the air, ${+(d.radio_hops ?? hops).toFixed(2)} hops`;
+    const spent = d.radio_packets == null ? "nothing sent yet" : `${d.radio_packets} packets, ${d.radio_again ?? 0} tiles sent again, ${d.radio_relayed ?? 0} frames of others, ${seconds(air)} in the air, ${+(d.radio_hops ?? hops ?? 0).toFixed(2)} hops`;
     title.textContent = `Device ${client}, ${names[d.state]?.[1] ?? d.state}: ${spent}`;
   }
   const isSending = (client) => ["sending", "training"].includes(devices.get(client)?.state);

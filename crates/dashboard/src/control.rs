@@ -241,13 +241,10 @@ async fn possible(State((gate, _)): Controlled) -> Response {
 struct Stop {}
 
 async fn stop(State((gate, shared)): Controlled, request: Request) -> Response {
-    if let Err(refused) = message::<Stop>(request).await {
-        return refused;
+    match asked::<Stop>(request, &shared).await {
+        Ok(Stop {}) => answer(gate.control.stop().await),
+        Err(refused) => refused,
     }
-    if let Some(refused) = over(&shared) {
-        return refused;
-    }
-    answer(gate.control.stop().await)
 }
 
 #[derive(Deserialize)]
@@ -261,13 +258,10 @@ async fn device(
     Path(client): Path<u32>,
     request: Request,
 ) -> Response {
-    let action = match message::<ControlRequest>(request).await {
+    let action = match asked(request, &shared).await {
         Ok(ControlRequest { action }) => action,
         Err(refused) => return refused,
     };
-    if let Some(refused) = over(&shared) {
-        return refused;
-    }
     if shared.look(|model, _| model.device(client).is_none()) {
         return refusal(StatusCode::NOT_FOUND, "there is no such device");
     }
@@ -279,13 +273,10 @@ async fn edge(
     Path(edge): Path<u32>,
     request: Request,
 ) -> Response {
-    let action = match message::<ControlRequest>(request).await {
+    let action = match asked(request, &shared).await {
         Ok(ControlRequest { action }) => action,
         Err(refused) => return refused,
     };
-    if let Some(refused) = over(&shared) {
-        return refused;
-    }
     if edge >= gate.control.edges() {
         return refusal(StatusCode::NOT_FOUND, "there is no such edge");
     }
@@ -296,9 +287,13 @@ async fn edge(
     answer(gate.control.edge(edge, action).await)
 }
 
-fn over(shared: &Shared) -> Option<Response> {
-    let over = shared.look(|model, _| model.is_over());
-    over.then(|| refusal(StatusCode::CONFLICT, "the run is over"))
+/// Reads a request of remote control, which is refused when the run is over.
+async fn asked<T: DeserializeOwned>(request: Request, shared: &Shared) -> Result<T, Response> {
+    let asked = message(request).await?;
+    match shared.look(|model, _| model.is_over()) {
+        true => Err(refusal(StatusCode::CONFLICT, "the run is over")),
+        false => Ok(asked),
+    }
 }
 
 /// Answer of remote control: the action done, or the reason for refusing it.

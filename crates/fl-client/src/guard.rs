@@ -13,13 +13,7 @@ use zfl_text::{Authority, Host, is_of_a_page};
 /// # Errors
 /// [`Refusal`] to be answered with.
 pub fn check(headers: &[Header<'_>], word: Option<&Word>, has_joined: bool) -> Result<(), Refusal> {
-    let of_a_page = |header: &Header<'_>| is_of_a_page(header.name, header.value);
-    if headers.iter().any(of_a_page) || !named(headers, "host").all(is_address) {
-        return Err(Refusal::new(
-            403,
-            "a device answers no page: ask it by its IP address",
-        ));
-    }
+    check_page(headers)?;
     let mut shown = named(headers, Word::HEADER);
     match (word, shown.next()) {
         (Some(word), Some(shown)) if word.matches(shown) => Ok(()),
@@ -29,6 +23,21 @@ pub fn check(headers: &[Header<'_>], word: Option<&Word>, has_joined: bool) -> R
             "a device obeys the aggregator that it joined, by the word that it gave it",
         )),
     }
+}
+
+/// Refuses a page of a web site, by what a browser says of itself.
+///
+/// # Errors
+/// [`Refusal`] to be answered with.
+pub fn check_page(headers: &[Header<'_>]) -> Result<(), Refusal> {
+    let of_a_page = |header: &Header<'_>| is_of_a_page(header.name, header.value);
+    if headers.iter().any(of_a_page) || !named(headers, "host").all(is_address) {
+        return Err(Refusal::new(
+            403,
+            "a device answers no page: ask it by its IP address",
+        ));
+    }
+    Ok(())
 }
 
 /// Values of the header lines of a name.

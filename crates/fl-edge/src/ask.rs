@@ -18,7 +18,8 @@ pub(crate) enum Purpose {
     Join,
     Brief,
     Report(alloc::string::String),
-    Sums,
+    /// Sums of a round.
+    Sums(u32),
     /// To the device of a place.
     Ready(u32, WhyReady),
     Start(fl_round::Start),
@@ -208,6 +209,12 @@ impl<C> Ask<C> {
             self.sent += octets;
             return Ok(octets as u64);
         }
+        if let (Purpose::Sums(round), Some(cluster)) = (&self.purpose, &cluster)
+            && *round != cluster.last_round
+        {
+            // Those of another round are in their place.
+            return Err(PortError::Reset);
+        }
         let written = match (&mut self.body, cluster) {
             (Body::Order(parts), Some(cluster)) if !parts.is_empty() => {
                 let whole = cluster.body.get(parts[0].clone()).ok_or(PortError::Reset)?;
@@ -234,14 +241,13 @@ impl<C> Ask<C> {
             _ => Ok(0),
         };
         match written {
-            Ok(0) => self.has_asked = true,
-            // Whoever refuses early answers and stops reading: that answer may be there.
-            Err(PortError::Reset) if self.sent > 0 => self.has_asked = true,
-            _ => {}
-        }
-        match written {
             Err(PortError::WouldBlock) => Err(PortError::WouldBlock),
-            written => Ok(written.unwrap_or(0) as u64),
+            Ok(octets) if octets > 0 => Ok(octets as u64),
+            // All is sent, or whoever refuses early has stopped reading: that answer may be there.
+            _ => {
+                self.has_asked = true;
+                Ok(0)
+            }
         }
     }
 }

@@ -5,13 +5,13 @@ use core::net::SocketAddrV4;
 
 use fl_client::{Activity, Port, PortError};
 use fl_proto::DeviceState::{Failed, Ready as IsReady};
+use fl_proto::token::word;
 use fl_proto::{DeviceState, ErrorReply, Ready, Welcome, Word, json, path};
 use fl_round::{ClientState, Start, StartAnswer};
 
 use crate::ask::{Ask, Body, Purpose, WhyReady};
 use crate::cluster::{AT_ONCE, Cluster};
 use crate::inbound::{Inbound, Progress};
-use crate::intake::word;
 use crate::requests::{self, head, join_line};
 
 /// Octets read at a time.
@@ -135,10 +135,13 @@ impl<P: Port> Edge<P> {
         let inbound = self.inbound.iter().map(Inbound::deadline_us);
         let asks = self.asks.iter().map(Ask::deadline_us);
         let above = (!self.is_asking_above()).then_some(self.up_next_us);
+        // Without room an answer comes first.
+        let has_room = self.has_room();
         let devices = self.core.cluster.iter().flat_map(|cluster| {
             let those = cluster.devices.iter().zip(0..);
-            let next = those
-                .filter(|(device, place)| !device.is_asked && is_asked(cluster, *place).is_some());
+            let next = those.filter(move |(device, place)| {
+                has_room && !device.is_asked && is_asked(cluster, *place).is_some()
+            });
             next.map(|(device, _)| device.next_us)
                 .chain(cluster.machine.deadline())
         });
@@ -231,7 +234,7 @@ impl<P: Port> Edge<P> {
             return Some(Purpose::Join);
         }
         if cluster.sending.is_some() {
-            return Some(Purpose::Sums);
+            return Some(Purpose::Sums(cluster.last_round));
         }
         let report = cluster.report();
         let is_news =
@@ -320,14 +323,16 @@ impl<P: Port> Edge<P> {
                 self.core.is_stopped = true;
             }
             // Of no use there: it is not asked again.
-            (Purpose::Sums, Ok(status)) if !matches!(status, 404 | 408 | 425 | 429 | 500..) => {
-                port.log(format_args!("the sums are refused with {status}"));
-                if let Some(cluster) = &mut self.core.cluster {
-                    cluster.sent();
-                }
+            (Purpose::Sums(round), Ok(status))
+                if !matches!(status, 404 | 408 | 425 | 429 | 500..) =>
+            {
+                port.log(format_args!(
+                    "the sums of round {round} are refused with {status}"
+                ));
+                self.end_sums(*round);
             }
             // The aggregator above has begun anew.
-            (Purpose::Report(_) | Purpose::Sums, Ok(403 | 404)) => {
+            (Purpose::Report(_), Ok(403 | 404)) | (Purpose::Sums(_), Ok(404)) => {
                 self.welcome = None;
                 self.pause(now_us);
             }
@@ -351,16 +356,23 @@ impl<P: Port> Edge<P> {
             },
             Purpose::Brief => self.briefed(text, port, now_us),
             Purpose::Report(report) => self.reported = Some(report),
-            _ => {
-                if let Some(cluster) = &mut self.core.cluster {
-                    cluster.sent();
-                    let (round, updates) = (cluster.last_round, cluster.counted.len());
+            Purpose::Sums(round) => {
+                if let Some(updates) = self.end_sums(round) {
                     port.log(format_args!(
                         "round {round}: sums of {updates} updates delivered"
                     ));
                 }
             }
+            Purpose::Ready(..) | Purpose::Start(_) | Purpose::Stop(_) => {}
         }
+    }
+
+    /// Lets go of the sums of a round, if no other has begun; the number of updates in them.
+    fn end_sums(&mut self, round: u32) -> Option<usize> {
+        let cluster = self.core.cluster.as_mut();
+        let cluster = cluster.filter(|cluster| cluster.last_round == round)?;
+        cluster.sent();
+        Some(cluster.counted.len())
     }
 
     #[inline(never)]
@@ -388,15 +400,15 @@ impl<P: Port> Edge<P> {
         }
     }
 
+    /// Tells if one more device may be asked.
+    fn has_room(&self) -> bool {
+        let of_devices = self.asks.iter().filter(|ask| ask.purpose.place().is_some());
+        of_devices.count() < AT_ONCE
+    }
+
     fn ask_devices(&mut self, port: &mut P, now_us: u64) -> bool {
         let mut any = false;
-        while self
-            .asks
-            .iter()
-            .filter(|ask| ask.purpose.place().is_some())
-            .count()
-            < AT_ONCE
-        {
+        while self.has_room() {
             let Some(purpose) = self.wish_of_devices(now_us) else {
                 break;
             };

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-use fl_client::http::{self, HeadBuffer, MAX_HEAD, Refusal, Reply};
+use fl_client::http::{self, Empty, HeadBuffer, MAX_HEAD, Refusal, Reply};
 use fl_client::{Port, PortError};
 use fl_proto::{Word, path};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cluster::Cluster;
 use crate::edge::Core;
 use crate::intake::Intake;
+use crate::requests;
 use crate::route::{self, Request, Route};
 
 /// Time for a head as a whole, and for the next bytes of a body or an answer, in microseconds.
@@ -60,10 +61,6 @@ struct Relay<C> {
     is_labels: bool,
     ended: bool,
 }
-
-/// Answer without contents.
-#[derive(Serialize)]
-struct Empty {}
 
 /// Outcome of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,9 +175,9 @@ impl<C> Inbound<C> {
                     let head = core::mem::take(head);
                     let (head, behind) = head.split_at(length);
                     let routed = self.route(head, behind, core, port, now_us);
-                    routed.unwrap_or_else(|refusal| self.refuse(&refusal, now_us));
+                    routed.unwrap_or_else(|refusal| self.refuse(&refusal));
                 } else if head.len() == MAX_HEAD {
-                    self.refuse(&Refusal::new(431, "the head is too long"), now_us);
+                    self.refuse(&Refusal::new(431, "the head is too long"));
                 }
             }
             Stage::Order(remaining) => {
@@ -190,7 +187,7 @@ impl<C> Inbound<C> {
                     return Ok(Progress::Over);
                 }
                 *remaining -= octets as u64;
-                self.push_order(&io[..octets], core, now_us);
+                self.push_order(&io[..octets], core);
             }
             Stage::Queue(behind, length) => {
                 let cluster = core
@@ -269,7 +266,7 @@ impl<C> Inbound<C> {
                 }
                 cluster.begin_order(request.length)?;
                 self.stage = Stage::Order(request.length - behind.len() as u64);
-                self.push_order(behind, core, now_us);
+                self.push_order(behind, core);
             }
             Route::Join => {
                 let (place, welcome) =
@@ -308,7 +305,7 @@ impl<C> Inbound<C> {
         Ok(())
     }
 
-    fn push_order(&mut self, octets: &[u8], core: &mut Core, now_us: u64) {
+    fn push_order(&mut self, octets: &[u8], core: &mut Core) {
         let (Stage::Order(remaining), Some(cluster)) = (&self.stage, &mut core.cluster) else {
             return;
         };
@@ -323,7 +320,7 @@ impl<C> Inbound<C> {
                 let ready = cluster.ready(core.config.id);
                 self.answer(202, &ready);
             }
-            Err(refusal) => self.refuse(&refusal, now_us),
+            Err(refusal) => self.refuse(&refusal),
         }
     }
 
@@ -341,7 +338,7 @@ impl<C> Inbound<C> {
         cluster.is_update_coming = false;
         match pushed.and_then(|()| intake.finish(cluster, now_us)) {
             Ok(()) => self.answer(200, &Empty {}),
-            Err(refusal) => self.refuse(&refusal, now_us),
+            Err(refusal) => self.refuse(&refusal),
         }
     }
 
@@ -355,7 +352,6 @@ impl<C> Inbound<C> {
         let Stage::Relay(relay) = &mut self.stage else {
             return Ok(Progress::Over);
         };
-        let mut moved = false;
         if relay.asked < relay.request.len() {
             relay.asked += port.write(&mut relay.dealer, &relay.request[relay.asked..])?;
             return Ok(Progress::Moved);
@@ -366,20 +362,13 @@ impl<C> Inbound<C> {
             relay.piece.truncate(got.unwrap_or(0));
             relay.sent = 0;
             relay.ended = got? == 0;
-            moved = true;
+            return Ok(Progress::Moved);
         }
         if relay.sent < relay.piece.len() {
             let octets = port.write(&mut self.connection, &relay.piece[relay.sent..])?;
             relay.sent += octets;
             self.bytes.1 += octets as u64;
             return Ok(Progress::Moved);
-        }
-        if !relay.ended {
-            return Ok(if moved {
-                Progress::Moved
-            } else {
-                Progress::Waiting
-            });
         }
         if let (true, Some(cluster), Some(place)) = (relay.is_labels, &mut core.cluster, self.place)
         {
@@ -396,8 +385,7 @@ impl<C> Inbound<C> {
         };
     }
 
-    /// Refuses; what it had of the cluster is free again.
-    fn refuse(&mut self, refusal: &Refusal, _now_us: u64) {
+    fn refuse(&mut self, refusal: &Refusal) {
         self.stage = Stage::Reply {
             reply: reply(refusal.status, &refusal.reason),
             sent: 0,
@@ -430,18 +418,15 @@ fn open<P: Port>(
         true => path::TRAINING_LABELS,
         false => path::TRAINING_DATA,
     };
-    let secret = core.config.secret.as_ref().map_or("", Word::text);
-    let name = Word::SECRET_HEADER;
-    let head = alloc::format!(
-        "GET {path}?id={client} HTTP/1.1\r\nHost: {at}\r\n{name}: {secret}\r\nConnection: close\r\n\r\n"
-    );
+    let words = [(Word::SECRET_HEADER, core.config.secret.as_ref())];
+    let request = requests::head(format_args!("GET {path}?id={client}"), at, &words, None);
     let mut piece = Vec::new();
     piece
         .try_reserve_exact(PIPE)
         .map_err(|_| Refusal::new(503, "no memory for data now"))?;
     Ok(Relay {
         dealer: port.connect_to(at).map_err(busy)?,
-        request: head.into_bytes(),
+        request,
         asked: 0,
         piece,
         sent: 0,

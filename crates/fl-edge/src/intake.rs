@@ -6,9 +6,9 @@ use fl_algo::{LARGEST_NUMBER, MODEL};
 use fl_client::http::Refusal;
 use fl_proto::codec::Encodes;
 use fl_proto::message::{Kind, MessageError, Receiver, SectionHeader, Sink};
-use fl_proto::{Results, Token, json};
+use fl_proto::token::number;
+use fl_proto::{Diverged, Results, json};
 use fl_round::{Delivery, Measured, Refused};
-use serde::Deserialize;
 
 use crate::cluster::Cluster;
 use crate::told;
@@ -26,13 +26,6 @@ struct Parts {
     /// Round and token of results whose loss is no number.
     diverged: Option<Diverged>,
     has_model: bool,
-}
-
-/// Results whose loss is not finite: it is written as `null`.
-#[derive(Clone, Deserialize)]
-struct Diverged {
-    round: u32,
-    token: Token,
 }
 
 struct Taking<'a> {
@@ -64,7 +57,7 @@ impl Intake {
     ) -> Result<(), Refusal> {
         let parts = &mut self.parts;
         let pushed = self.receiver.push(octets, &mut Taking { parts, cluster });
-        if let Some(Diverged { round, token }) = &self.parts.diverged {
+        if let Some(Diverged { round, token, .. }) = &self.parts.diverged {
             let why = "the loss is not finite: the training diverged, lower the learning rate";
             let machine = &mut cluster.machine;
             machine.useless(now_us, self.place, *round, number(token), why);
@@ -140,17 +133,6 @@ impl Cluster {
     }
 }
 
-/// Number of a token, as tokens of this edge are written.
-fn number(token: &Token) -> Option<u64> {
-    let number = u64::from_str_radix(token, 16).ok()?;
-    (word(number).as_ref() == Some(token)).then_some(number)
-}
-
-/// Word of a token.
-pub(crate) fn word(number: u64) -> Option<Token> {
-    Token::try_from(alloc::format!("{number:016x}").as_str()).ok()
-}
-
 fn refusal(refused: Refused) -> Refusal {
     let status = match refused {
         Refused::NotBegun { .. } | Refused::Twice { .. } => 409,
@@ -166,7 +148,7 @@ impl Sink for Taking<'_> {
     fn control(&mut self, control: &[u8], _sections: u8) -> Result<(), Refusal> {
         self.parts.results = json::decode(control);
         if self.parts.results.is_none() {
-            self.parts.diverged = json::decode(control);
+            self.parts.diverged = json::decode(control).filter(Diverged::is_so);
             return Err(Refusal::new(400, "malformed control message"));
         }
         Ok(())
@@ -203,20 +185,5 @@ impl Sink for Taking<'_> {
     fn complete(&mut self, _header: &SectionHeader) -> Result<(), Refusal> {
         self.parts.has_model = true;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_has_one_word() {
-        for it in [0, 0xab, u64::MAX] {
-            assert_eq!(number(&word(it).unwrap()), Some(it));
-        }
-        for forged in ["ab", "00000000000000AB", "+0000000000000ab", "forged"] {
-            assert_eq!(number(&Token::try_from(forged).unwrap()), None, "{forged}");
-        }
     }
 }

@@ -9,7 +9,8 @@
 //! blocks, opens no socket and reads no clock. The machine of the rounds is `fl-round`'s.
 //!
 //! # Memory
-//! All of it is taken once, when the cluster is known (`fl_proto::GatewayMemory` says how much), or the edge does not join. One
+//! What grows with the model is taken once, when the cluster is known ([`fl_proto::cluster::GatewayMemory`] says how much), or the
+//! edge does not join; for the rest the root sees that there is room. One
 //! update is in memory at a time: devices that come with theirs meanwhile wait. It is added to exact sums as soon as its
 //! checksums are right.
 

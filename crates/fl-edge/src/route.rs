@@ -1,6 +1,6 @@
 //! Requests to an edge: what is asked, and by whom.
 
-use fl_client::guard::named;
+use fl_client::guard::{check_page, named};
 use fl_client::http::{self, Header, MAX_HEADERS, Refusal};
 use fl_proto::{Query, Word, path};
 
@@ -62,6 +62,9 @@ pub(crate) fn parse(head: &[u8], own: Option<&Word>) -> Result<Request, Refusal>
     match parsed.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Refusal::new(400, "the head is cut off")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::new(431, "too many header lines"));
+        }
         Err(error) => {
             return Err(Refusal::new(
                 400,
@@ -69,6 +72,7 @@ pub(crate) fn parse(head: &[u8], own: Option<&Word>) -> Result<Request, Refusal>
             ));
         }
     }
+    check_page(parsed.headers)?;
     let target = parsed.path.unwrap_or("");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (route, method) = Route::of(path).ok_or_else(|| Refusal::new(404, "no such endpoint"))?;
@@ -156,6 +160,11 @@ mod tests {
             ),
             ("POST /results HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
             ("\u{0}\r\n\r\n", 400),
+            ("GET /id?client=3 HTTP/1.1\r\nOrigin: null\r\n\r\n", 403),
+            (
+                "GET /id?client=3 HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+                403,
+            ),
         ] {
             assert_eq!(read(head).unwrap_err(), status, "{head:?}");
         }

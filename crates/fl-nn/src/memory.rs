@@ -85,7 +85,7 @@ impl MemoryPlan {
 }
 
 impl Model {
-    /// Memory to train on `num_examples` examples in batches of `batch_size` by plain SGD, for either
+    /// Memory to train on `num_examples` examples in batches of `batch_size` by plain SGD, for any
     /// arithmetic, with or without a [`crate::Correction`], decay or clipping.
     ///
     /// # Errors

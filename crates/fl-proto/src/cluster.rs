@@ -98,7 +98,7 @@ pub struct PartialResults {
     pub failed: BTreeMap<u32, String>,
     /// Clients of the cluster as they are now.
     pub cluster: ClusterReport,
-    /// HTTP bytes from and to each client since the last sums that were taken.
+    /// HTTP bytes from and to each client since the last sums.
     pub bytes: BTreeMap<u32, (u64, u64)>,
     /// Work of this edge and of those below it for these sums, by their IDs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -22,12 +22,14 @@ mod checks;
 pub mod cluster;
 pub mod codec;
 mod control;
+mod diverged;
 pub mod json;
 #[cfg(feature = "json-form")]
 pub mod json_form;
 mod local;
 pub mod message;
 mod params;
+pub mod token;
 pub mod wire_len;
 mod word;
 
@@ -35,6 +37,7 @@ pub use control::{
     Activation, Arithmetic, CodecName, Cost, DEFAULT_RULE, DeviceState, ErrorReply, Evaluated,
     KeptState, MAX_LAYER_SIZES, Query, Ready, Results, RuleName, Start, Token, Welcome,
 };
+pub use diverged::Diverged;
 pub use local::{CLIPPED, LATER_FIELDS, Optimizer, OptimizerName, Privacy};
 pub use params::{MAX_NAMED, Metrics, ParamName, Params};
 pub use word::{NoWord, Word};
@@ -76,6 +79,7 @@ pub mod path {
     pub const LOST: &str = "/lost";
     /// Gateway, POST: the device of `?client=` is gone and on its way back.
     pub const BACK: &str = "/back";
-    /// Aggregator, POST: who is there of an edge's cluster, a [`ClusterReport`](crate::cluster).
+    /// Aggregator, GET: what a gateway has to know, a [`Brief`](crate::cluster::Brief); POST: who is there of an edge's
+    /// cluster, a [`ClusterReport`](crate::cluster).
     pub const CLUSTER: &str = "/cluster";
 }

@@ -371,7 +371,8 @@ impl Thread {
         }
         let is_due = |place: &Place| {
             let times = [Some(place.last.wake_us), place.last.due_us];
-            !place.heard.is_empty() || times.iter().flatten().any(|at| *at <= self.now_us)
+            let wants = times.iter().flatten().any(|at| *at <= self.now_us);
+            place.is_greeted && (wants || !place.heard.is_empty())
         };
         let due = self.places.iter().enumerate();
         let due: Vec<usize> = due

@@ -3,7 +3,7 @@
 //! An edge that is lost ends at once, with all that it had in memory. One that comes back has its address and
 //! what it kept: where its devices are.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -212,16 +212,21 @@ impl Edges {
         join_all((0..count).map(|number| self.boot_gateway(number))).await;
     }
 
-    /// Boots a gateway; true if there is one by this number, whether it boots or not.
-    async fn boot_gateway(&self, number: u32) -> bool {
-        let Some(gateways) = &self.gateways else {
-            return false;
-        };
+    /// Boots a gateway, and tells if it has booted; `None` where edges are none.
+    async fn boot_gateway(&self, number: u32) -> Option<bool> {
+        let gateways = self.gateways.as_ref()?;
         let is_up = gateways.boot(self.clients + number, self.address).await;
-        if let Some(node) = self.nodes().get_mut(number as usize) {
-            node.is_machine_up = is_up;
+        if is_up {
+            self.gateway_runs(number);
         }
-        true
+        Some(is_up)
+    }
+
+    /// Notes that the machine of a gateway runs.
+    pub fn gateway_runs(&self, number: u32) {
+        if let Some(node) = self.nodes().get_mut(number as usize) {
+            node.is_machine_up = true;
+        }
     }
 
     /// Clients of an edge that runs and is a gateway.
@@ -265,7 +270,8 @@ impl Edges {
 
     /// Starts an edge, for the first time or again.
     async fn spawn(&self, number: u32) -> Result<()> {
-        if self.boot_gateway(number).await {
+        if let Some(is_up) = self.boot_gateway(number).await {
+            ensure!(is_up, "its gateway does not boot, see its log");
             return Ok(());
         }
         let (setup, address, memory) = {

@@ -82,7 +82,10 @@ pub(crate) async fn watch(
                     format!("client {client}")
                 });
                 observer.on_warning(&format!("{who} is off the air: {reason}"));
-                let Some(client) = client else { continue };
+                let Some(client) = client else {
+                    faults.restart_gateway_of_mesh();
+                    continue;
+                };
                 let faults = Arc::clone(&faults);
                 let why = reason.clone();
                 tokio::spawn(async move { faults.kill(client, &why, true).await });

@@ -33,7 +33,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "NAME", default_value = "test")]
     pub examples: Part,
 
-    /// Arithmetic of the first layer: fixed or float [default: that of the training]
+    /// Arithmetic of the first layer: fixed or float [default: that of the training, integer as fixed]
     #[arg(long, value_name = "NAME", value_parser = ["fixed", "float"])]
     pub arithmetic: Option<String>,
 }

@@ -12,7 +12,7 @@ use std::process::Command;
 /// Runs of each program that is fast, in turns; medians count.
 const TURNS: usize = 3;
 
-/// Rounds of the C in one run: more than of the others, whose rounds are longer.
+/// Rounds of every program.
 const ROUNDS: u32 = 20;
 
 /// Times of one run of a program.

@@ -193,7 +193,7 @@ impl Host {
 /// Gives the memory of the lists to the next training: fresh pages would cost more than the lists.
 impl Drop for Host {
     fn drop(&mut self) {
-        if self.keeps {
+        if self.inputs.len() > 0 {
             let mut lists = [&mut self.inputs, &mut self.columns].map(mem::take);
             lists.iter_mut().for_each(Pairs::clear);
             with_scratch(|scratch| scratch.spare = lists);

@@ -12,7 +12,6 @@ use core::ops::Range;
 use super::TrainConfig;
 use super::integer::Integer;
 use super::update::{Hook, Rule, Update};
-use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
 use crate::layer::OctetPass;
@@ -39,7 +38,7 @@ impl<'a> Batch<'a> {
     /// Prepares the example pass.
     pub fn begin(&mut self, params: &[f32]) -> Result<(), TrainError> {
         self.buffers.gradients.fill(0.0);
-        if self.is_integer() {
+        if self.config.is_integer() {
             self.begin_integers(params);
             return Ok(());
         }
@@ -70,7 +69,7 @@ impl<'a> Batch<'a> {
             self.host = Some(host);
             return done;
         }
-        if self.is_integer() {
+        if self.config.is_integer() {
             return self.run_integers(params, positions);
         }
         for position in positions {
@@ -198,7 +197,7 @@ impl<'a> Batch<'a> {
             self.host = Some(host);
             return begun;
         }
-        if self.is_integer() {
+        if self.config.is_integer() {
             self.begin_integer_rows();
             return Ok(());
         }
@@ -207,7 +206,7 @@ impl<'a> Batch<'a> {
 
     /// Applies the gradients of everything but the first layer's weights, by plain SGD.
     pub fn update_later(&mut self, params: &mut [f32]) {
-        if self.is_integer() {
+        if self.config.is_integer() {
             return self.update_later_integers(params);
         }
         let rate = self.rate();
@@ -223,7 +222,7 @@ impl<'a> Batch<'a> {
 
     /// Applies the gradients of `rows` of the first layer, by plain SGD.
     pub fn update_rows(&mut self, params: &mut [f32], rows: Range<usize>) {
-        if self.is_integer() {
+        if self.config.is_integer() {
             return self.update_integer_rows(params, rows);
         }
         let layer = self.model.first().layer;
@@ -307,10 +306,6 @@ impl<'a> Batch<'a> {
             scratch,
         };
         (pass, later)
-    }
-
-    fn is_integer(&self) -> bool {
-        self.config.arithmetic == Arithmetic::Integer
     }
 
     /// Factor of a summed gradient.

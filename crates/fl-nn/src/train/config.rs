@@ -50,6 +50,10 @@ impl TrainConfig {
         self.optimizer == Optimizer::Sgd && self.weight_decay == 0.0 && self.clip_norm.is_none()
     }
 
+    pub(super) fn is_integer(&self) -> bool {
+        self.arithmetic == Arithmetic::Integer
+    }
+
     /// Factor of the mean gradient in the kernels' steps.
     ///
     /// SGD gets the very step that it takes without a correction, other optimizers the gradient itself.
@@ -77,7 +81,7 @@ impl TrainConfig {
         {
             return Err(TrainError::ClipNorm);
         }
-        if self.arithmetic == Arithmetic::Integer && !self.is_plain() {
+        if self.is_integer() && !self.is_plain() {
             return Err(TrainError::NotPlain);
         }
         self.optimizer.check()

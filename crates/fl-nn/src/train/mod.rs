@@ -8,7 +8,6 @@ mod update;
 
 use fl_rng::{Pcg32, Purpose};
 
-use crate::arithmetic::Arithmetic;
 use crate::error::{SizeError, TrainError};
 use crate::examples::Examples;
 use crate::inputs::Inputs;
@@ -197,7 +196,7 @@ impl Trainer {
         SizeError::check(self.num_examples, labels.len()).map_err(TrainError::Labels)?;
         let examples = Examples::new(shape, inputs, labels)?;
         self.plan.check(workspace)?;
-        if self.is_integer() && correction.is_some() {
+        if self.config.is_integer() && correction.is_some() {
             return Err(TrainError::NotPlain);
         }
         // Lists are for the plain form.
@@ -376,10 +375,6 @@ impl Trainer {
         })
     }
 
-    fn is_integer(&self) -> bool {
-        self.config.arithmetic == Arithmetic::Integer
-    }
-
     fn begin_epoch(
         &mut self,
         params: &mut [f32],
@@ -393,7 +388,7 @@ impl Trainer {
                 .for_each(|(slot, example)| *slot = example);
             let buffers = self.layout.cut(workspace.floats, workspace.ints);
             buffers.state.fill(0.0);
-            if self.is_integer() {
+            if self.config.is_integer() {
                 self.integer = Integer::begin(params)?;
             }
         }
@@ -409,7 +404,7 @@ impl Trainer {
         if self.batch_begin < self.num_examples {
             return Ok(TrainPhase::BeginBatch);
         }
-        self.mean_loss = match self.is_integer() {
+        self.mean_loss = match self.config.is_integer() {
             true => self.integer.mean_loss(self.num_examples),
             false => (self.loss_sum / self.num_examples as f64) as f32,
         };
@@ -418,7 +413,7 @@ impl Trainer {
             self.batch_begin = 0;
             return Ok(TrainPhase::BeginEpoch);
         }
-        if self.is_integer() {
+        if self.config.is_integer() {
             self.integer.end(params)?;
             return Ok(TrainPhase::Done);
         }

@@ -6,6 +6,7 @@ use zfl_netsim::Link;
 use super::{Fleet, FleetError, Handle};
 use crate::body::{Command, NO_SHELL};
 use crate::fabric::LinkChange;
+use crate::log::lock;
 
 /// Refusal of a change to the link of a native device.
 const NO_LINK: &str = "a native device has none; emulate it";
@@ -20,6 +21,20 @@ impl Fleet {
         let (done, gone) = oneshot::channel();
         self.command(client, Command::Kill(done)).await?;
         gone.await.map_err(|_| FleetError::State(client))
+    }
+
+    /// Kills the gateway of a mesh, which is kept running and so boots again.
+    pub async fn restart_gateway(&self) {
+        let commands = lock(&self.gateway_runs)
+            .as_ref()
+            .map(|(commands, _)| commands.clone());
+        if let Some(commands) = commands {
+            let (done, gone) = oneshot::channel();
+            // Without a task the run is over.
+            if commands.send(Command::Kill(done)).await.is_ok() {
+                let _ = gone.await;
+            }
+        }
     }
 
     /// Makes a device stand still as it is; its connections stay open.

@@ -137,7 +137,7 @@ pub(super) fn start_captures(
 }
 
 /// Begins `<client>.pcapng` in `folder`.
-pub(super) fn capture(fabric: &dyn Fabric, client: u32, folder: &Path) -> Result<(), String> {
+fn capture(fabric: &dyn Fabric, client: u32, folder: &Path) -> Result<(), String> {
     let switch = fabric.switch().ok_or(NO_CAPTURES)?;
     Dir::make(folder).map_err(|error| error.to_string())?;
     let path = folder.join(format!("{client}.pcapng"));

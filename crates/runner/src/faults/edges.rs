@@ -104,19 +104,32 @@ impl FaultRunner {
         let Some(edge) = self.edges.gateway(machine) else {
             return false;
         };
-        if let FleetEvent::Died(death) = event {
-            observer.on_warning(&format!(
-                "the gateway of edge {edge} died: {}",
-                death.reason
-            ));
-            let (runner, round, why) = (Arc::clone(self), self.state().round, death.reason.clone());
-            // It ends with the run: a fleet that is gone boots nothing more.
-            tokio::spawn(async move {
-                runner.lose(edge, round, &why, true, None).await;
-                runner.bring_edge_back(edge, None).await;
-            });
+        let warn = |what: &str, why: &str| {
+            observer.on_warning(&format!("the gateway of edge {edge} {what}: {why}"));
+        };
+        match event {
+            FleetEvent::Running { .. } => self.edges.gateway_runs(edge),
+            FleetEvent::Refused { reason, .. } => warn("cannot join", reason),
+            FleetEvent::LogLost { error, .. } => warn("has lost its log", error),
+            FleetEvent::Died(death) => {
+                warn("died", &death.reason);
+                // One that has not booted would not the next time.
+                if self.edges.runs(edge) == Some(true) {
+                    self.replace_gateway(edge, death.reason.clone());
+                }
+            }
+            _ => {}
         }
         true
+    }
+
+    /// Boots a gateway again that died. It ends with the run: a fleet that is gone boots nothing more.
+    fn replace_gateway(self: &Arc<Self>, edge: u32, why: String) {
+        let (runner, round) = (Arc::clone(self), self.state().round);
+        tokio::spawn(async move {
+            runner.lose(edge, round, &why, true, None).await;
+            runner.bring_edge_back(edge, None).await;
+        });
     }
 
     /// Starts a lost edge again.
@@ -139,12 +152,13 @@ impl FaultRunner {
     /// # Errors
     /// The reason why nothing was done.
     pub async fn control_edge(&self, edge: u32, action: Action) -> Result<String, String> {
-        let runs = self.edges.runs(edge);
-        let runs = runs.ok_or_else(|| format!("there is no edge {edge}"))?;
         if !self.state().edges_by_hand.insert(edge) {
             return Err(format!("edge {edge} is being seen to: try again"));
         }
-        let done = self.act_on_edge(edge, action, runs).await;
+        let done = match self.edges.runs(edge) {
+            Some(runs) => self.act_on_edge(edge, action, runs).await,
+            None => Err(format!("there is no edge {edge}")),
+        };
         self.state().edges_by_hand.remove(&edge);
         done
     }

@@ -43,6 +43,13 @@ impl FaultRunner {
         }
     }
 
+    /// Kills the gateway of a mesh of machines, which boots again by itself.
+    pub fn restart_gateway_of_mesh(&self) {
+        if let Some(fleet) = self.fleet.upgrade() {
+            tokio::spawn(async move { fleet.restart_gateway().await });
+        }
+    }
+
     /// Ends the leaves that are lost with a client, or have no way without it; returns those that come back.
     pub async fn lose_behind(&self, client: u32, comes_back: bool) -> Vec<u32> {
         let Some(fleet) = self.fleet.upgrade() else {

@@ -7,7 +7,7 @@ use fl_client::{Activity, Config, Device, Port};
 use fl_shell::command::Run;
 
 use super::Next;
-use super::net::{Addressing, Network, Ports};
+use super::net::{Network, Ports};
 use super::port::GuestPort;
 use crate::arch::interrupts::Sources;
 use crate::arch::{ISA, Nic, RESERVES_NETWORK, TCP};
@@ -50,12 +50,9 @@ impl RunningDevice {
     /// Moves everything along, not on the stack of what starts it: frames, exchanges, and a few examples of training.
     #[inline(never)]
     pub fn poll(&mut self, interrupts: Sources) -> Next {
-        if interrupts.contains(self.port.network.nic().line()) {
-            self.port.network.nic_mut().acknowledge();
-        }
-        self.port.network.poll();
+        self.port.network.take_in(interrupts);
         if self.is_over {
-            return self.sleep_until(None);
+            return self.port.network.sleep(None);
         }
         match self.device.poll(&mut self.port) {
             Activity::Stopped => {
@@ -65,7 +62,7 @@ impl RunningDevice {
             Activity::Idle { wake_at_us } if self.device.job().is_none() => {
                 // What the device has just written is still to go out.
                 self.port.network.poll();
-                return self.sleep_until(wake_at_us);
+                return self.port.network.sleep(wake_at_us);
             }
             Activity::Idle { .. } | Activity::Busy => {}
         }
@@ -73,15 +70,6 @@ impl RunningDevice {
             self.port.own.counter.counted(|| job.step(STEP_EXAMPLES));
         }
         Next::Poll
-    }
-
-    fn sleep_until(&mut self, device_wakes_at_us: Option<u64>) -> Next {
-        let network_wakes_at_us = self.port.network.wake_at_us();
-        let wake_at_us = network_wakes_at_us
-            .into_iter()
-            .chain(device_wakes_at_us)
-            .min();
-        Next::Sleep { wake_at_us }
     }
 }
 
@@ -92,12 +80,7 @@ fn device(run: &Run) -> Box<Device<GuestPort>> {
 
 #[inline(never)]
 fn with_network(run: &Run, device: Box<Device<GuestPort>>) -> Result<Box<RunningDevice>, NicError> {
-    let addressing = Addressing {
-        ip: run.ip,
-        mask: run.mask,
-        gateway: run.gateway,
-    };
-    let network = Network::new(Nic::open()?, addressing, Ports::one(HTTP_PORT));
+    let network = Network::new(Nic::open()?, run.into(), Ports::one(HTTP_PORT));
     let port = GuestPort::new(network, run);
     Ok(Box::new(RunningDevice {
         device,

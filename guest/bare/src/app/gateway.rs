@@ -7,7 +7,7 @@ use fl_edge::{Config, Edge};
 use fl_shell::command::Run;
 
 use super::Next;
-use super::net::{Addressing, Network, Ports};
+use super::net::{Network, Ports};
 use super::port::GuestPort;
 use crate::arch::Nic;
 use crate::arch::interrupts::Sources;
@@ -43,12 +43,9 @@ impl RunningDevice {
     /// Moves everything along.
     #[inline(never)]
     pub fn poll(&mut self, interrupts: Sources) -> Next {
-        if interrupts.contains(self.port.network.nic().line()) {
-            self.port.network.nic_mut().acknowledge();
-        }
-        self.port.network.poll();
+        self.port.network.take_in(interrupts);
         if self.is_over {
-            return self.sleep_until(None);
+            return self.port.network.sleep(None);
         }
         match self.edge.poll(&mut self.port) {
             Activity::Busy => Next::Poll,
@@ -60,16 +57,8 @@ impl RunningDevice {
             Activity::Idle { wake_at_us } => {
                 // What the gateway has just written is still to go out.
                 self.port.network.poll();
-                self.sleep_until(wake_at_us)
+                self.port.network.sleep(wake_at_us)
             }
-        }
-    }
-
-    fn sleep_until(&mut self, edge_wakes_at_us: Option<u64>) -> Next {
-        let network_wakes_at_us = self.port.network.wake_at_us();
-        let all = network_wakes_at_us.into_iter().chain(edge_wakes_at_us);
-        Next::Sleep {
-            wake_at_us: all.min(),
         }
     }
 }
@@ -87,12 +76,7 @@ fn edge(run: &Run) -> Box<Edge<GuestPort>> {
 
 #[inline(never)]
 fn with_network(run: &Run, edge: Box<Edge<GuestPort>>) -> Result<Box<RunningDevice>, NicError> {
-    let addressing = Addressing {
-        ip: run.ip,
-        mask: run.mask,
-        gateway: run.gateway,
-    };
-    let network = Network::new(Nic::open()?, addressing, Ports::of_gateway(HTTP_PORT));
+    let network = Network::new(Nic::open()?, run.into(), Ports::of_gateway(HTTP_PORT));
     let port = GuestPort::new(network, run);
     Ok(Box::new(RunningDevice {
         edge,

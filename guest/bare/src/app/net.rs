@@ -8,11 +8,13 @@
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
+use fl_shell::command::Run;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
+use crate::arch::interrupts::Sources;
 use crate::arch::{Nic, TCP, clock, timestamp};
 use crate::driver::card::{Card, QUEUE_FRAMES};
 use crate::heap;
@@ -60,6 +62,16 @@ pub struct Addressing {
     pub mask: u8,
     /// The way to other networks.
     pub gateway: Option<Ipv4Addr>,
+}
+
+impl From<&Run> for Addressing {
+    fn from(run: &Run) -> Self {
+        Self {
+            ip: run.ip,
+            mask: run.mask,
+            gateway: run.gateway,
+        }
+    }
 }
 
 /// Ports at which a machine listens.
@@ -159,9 +171,21 @@ impl Network {
         &self.nic
     }
 
-    /// The card below.
-    pub fn nic_mut(&mut self) -> &mut Nic {
-        &mut self.nic
+    /// Answers an interrupt of the card, if there is one, and [polls](Self::poll).
+    pub fn take_in(&mut self, interrupts: Sources) {
+        if interrupts.contains(self.nic.line()) {
+            self.nic.acknowledge();
+        }
+        self.poll();
+    }
+
+    /// Sleep until there is something to do, here or for its user.
+    #[cfg(not(feature = "radio"))]
+    pub fn sleep(&mut self, user_wakes_at_us: Option<u64>) -> super::Next {
+        let own = self.wake_at_us();
+        super::Next::Sleep {
+            wake_at_us: own.into_iter().chain(user_wakes_at_us).min(),
+        }
     }
 
     /// Takes the frames that came, sends those that are due, and tidies up.

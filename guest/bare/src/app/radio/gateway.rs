@@ -10,7 +10,7 @@ use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 
 use super::{MESSAGE_BYTES, Said, Work};
-use crate::app::net::{Addressing, Network, Ports, SlotIndex};
+use crate::app::net::{Network, Ports, SlotIndex};
 use crate::arch::Nic;
 use crate::arch::interrupts::Sources;
 use crate::driver::card::{Card, NicError};
@@ -32,18 +32,13 @@ pub struct GatewayRole {
 impl GatewayRole {
     /// A gateway in its place.
     pub fn new(hello: &Hello, run: &Run) -> Result<Self, NicError> {
-        let addressing = Addressing {
-            ip: run.ip,
-            mask: run.mask,
-            gateway: run.gateway,
-        };
         let ports = Ports::of_leaves(hello.first_port, hello.leaves.into());
         let leaves = usize::from(hello.leaves);
         Ok(Self {
             end: GatewayNode::new(leaves, hello.times),
             relays: (0..leaves).map(Relay::new).collect(),
             ip: Ip {
-                network: Network::new(Nic::open()?, addressing, ports),
+                network: Network::new(Nic::open()?, run.into(), ports),
                 server: run.server,
                 first_port: hello.first_port,
             },
@@ -67,10 +62,7 @@ impl GatewayRole {
 
     /// Takes in what comes from the aggregator; true if a request is there for a leaf.
     pub fn listen(&mut self, pending: Sources) -> bool {
-        if pending.contains(self.nic().line()) {
-            self.ip.network.nic_mut().acknowledge();
-        }
-        self.ip.network.poll();
+        self.ip.network.take_in(pending);
         let mut has_news = false;
         for relay in &mut self.relays {
             has_news |= relay.listen(&mut self.ip);
