@@ -65,8 +65,11 @@ impl Thread {
     }
 
     pub fn run(mut self) {
-        while self.obey() {
+        // A look at the sockets takes the sign that an order has come: orders are read after it, not before.
+        while {
             self.listen(Duration::ZERO);
+            self.obey()
+        } {
             self.devices();
             let stands = self.relays.iter().any(Relay::is_asking)
                 || !self.drains && self.waits_for_announced();
