@@ -8,6 +8,8 @@ use crate::packet::{Ack, Head, Packet, PacketBytes, Reason};
 #[derive(Clone, Debug)]
 pub struct Station<const N: usize> {
     epoch: Option<u8>,
+    /// Life of the leaf that is over: what is left of it in the air comes to nothing.
+    over: Option<u8>,
     packet_us: u64,
     credit: u8,
     out: Outgoing<N>,
@@ -24,6 +26,7 @@ impl<const N: usize> Station<N> {
     pub const fn new(packet_us: u64, credit: u8) -> Self {
         Self {
             epoch: None,
+            over: None,
             packet_us,
             credit,
             out: Outgoing::new(),
@@ -56,6 +59,16 @@ impl<const N: usize> Station<N> {
     /// Gives up the message that is being sent.
     pub fn cancel(&mut self) {
         self.out.end();
+    }
+
+    /// Ends the life of the leaf that was heard last: drops what came from it and what is on its way to it, and takes
+    /// nothing more of that life.
+    pub fn end_life(&mut self) {
+        self.out.end();
+        self.incoming.renew();
+        self.incoming.release();
+        self.reply = None;
+        self.over = self.epoch;
     }
 
     /// Reason for which the leaf refused the last message, once.
@@ -91,6 +104,9 @@ impl<const N: usize> Station<N> {
         let Some((head, packet)) = Packet::parse(bytes) else {
             return false;
         };
+        if self.over == Some(head.epoch) {
+            return false;
+        }
         if self.epoch.replace(head.epoch) != Some(head.epoch) {
             self.incoming.renew();
             self.reply = None;

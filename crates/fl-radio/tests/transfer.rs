@@ -341,3 +341,32 @@ fn a_gateway_that_serves_another_leaf_puts_it_off() {
     assert_eq!(bench.leaf.wake_us(), 3_000_000);
     assert!(bench.leaf.is_sending() && Name::of(b"update").is_some());
 }
+
+#[test]
+fn what_is_left_of_a_life_that_is_over_comes_to_nothing_and_the_next_life_is_heard() {
+    let update = message(1500, 1);
+    let mut bench = Bench::new(
+        1,
+        Fate {
+            doubled: 50,
+            late: 50,
+            ..Fate::default()
+        },
+    );
+    bench.leaf.send(1, &update, 0).unwrap();
+    while bench.station.receive().is_none() {
+        bench.step();
+    }
+    bench.station.send(2, &update).unwrap();
+    bench.station.end_life();
+    assert!(bench.station.receive().is_none() && !bench.station.is_sending());
+    // It goes on for a while, in the air.
+    bench.leaf.send(3, &update, bench.now_us).ok();
+    (0..2_000).for_each(|_| bench.step());
+    assert!(bench.station.receive().is_none() && !bench.station.is_busy());
+    assert_eq!(bench.station.wake_us(), None);
+    bench.leaf = Leaf::new(2, PACE, bench.now_us);
+    bench.leaf.send(4, &update, bench.now_us).unwrap();
+    (0..2_000).for_each(|_| bench.step());
+    assert_eq!(bench.station.receive(), Some((4, &*update)));
+}

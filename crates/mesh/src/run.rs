@@ -133,7 +133,7 @@ impl Thread {
         if let Some(running) = self.leaves.get_mut(leaf).and_then(Option::take) {
             if end == LeafEnd::Stopped {
                 self.mesh.kill(leaf);
-                self.mesh.cancel_down(leaf);
+                self.mesh.end_life(leaf);
                 self.relays[leaf].reset(&mut self.net);
             }
             running.end(end);

@@ -285,9 +285,9 @@ impl Mesh {
         self.gateway().station(leaf).is_sending()
     }
 
-    /// Gives up the message to the leaf.
-    pub fn cancel_down(&mut self, leaf: usize) {
-        self.gateway_mut().station_mut(leaf).cancel();
+    /// Tells the gateway that a leaf is gone: what is left of it in the air comes to nothing.
+    pub fn end_life(&mut self, leaf: usize) {
+        self.gateway_mut().station_mut(leaf).end_life();
     }
 
     /// Reason for which the last message of a leaf was given up, once.

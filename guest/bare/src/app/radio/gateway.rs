@@ -78,7 +78,7 @@ impl GatewayRole {
             && let Some(relay) = self.relays.get_mut(leaf)
         {
             relay.reset(&mut self.ip);
-            self.end.gateway.station_mut(leaf).cancel();
+            self.end.gateway.station_mut(leaf).end_life();
         }
         for relay in &mut self.relays {
             relay.rise(&mut self.end.gateway, &mut self.ip);
