@@ -27,16 +27,13 @@ fn exp_fours(from: &[f32], max: f32, to: &mut [f32]) -> bool {
         inside &= bytemuck::cast::<f32x4, i32x4>(bounds);
         exp_of_four(x).to_array()
     };
-    let (fours, rest) = from.as_chunks();
-    let (to_fours, to_rest) = to.as_chunks_mut();
-    for (to, &from) in to_fours.iter_mut().zip(fours) {
+    let (Some(last), Some(to_last)) = (from.last_chunk(), to.last_chunk_mut()) else {
+        return false;
+    };
+    // The last four overlap with those before.
+    *to_last = of_four(*last);
+    for (to, &from) in to.as_chunks_mut().0.iter_mut().zip(from.as_chunks().0) {
         *to = of_four(from);
-    }
-    if !rest.is_empty() {
-        let mut last = [max; 4];
-        last.iter_mut().zip(rest).for_each(|(last, z)| *last = *z);
-        let last = of_four(last);
-        to_rest.iter_mut().zip(last).for_each(|(to, x)| *to = x);
     }
     inside.all()
 }

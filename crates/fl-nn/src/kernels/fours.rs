@@ -6,6 +6,7 @@
 
 use core::array;
 
+use bytemuck::cast;
 use wide::f32x4;
 
 use super::matrix::plain;
@@ -50,7 +51,18 @@ fn store<const N: usize>(block: &mut [f32], fours: [f32x4; N]) {
 }
 
 /// [`super::matrix::forward`].
+#[inline(never)]
 pub(crate) fn forward(params: &[f32], inputs: &[f32], outputs: &mut [f32]) {
+    // Ten classes are common: no check is left where their number is known.
+    match <&mut [f32; 10]>::try_from(&mut *outputs) {
+        Ok(outputs) => forward_of(params, inputs, outputs),
+        Err(_) => forward_of(params, inputs, outputs),
+    }
+}
+
+/// [`forward`], for a width that may be known.
+#[inline(always)]
+fn forward_of(params: &[f32], inputs: &[f32], outputs: &mut [f32]) {
     let width = outputs.len();
     let (weights, bias) = params.split_at(inputs.len() * width);
     for (begin, outputs) in (0..).step_by(BLOCK).zip(outputs.chunks_mut(BLOCK)) {
@@ -90,7 +102,17 @@ fn add_rows<const N: usize>(
 }
 
 /// [`super::matrix::add_gradient`].
+#[inline(never)]
 pub(crate) fn add_gradient(gradient: &mut [f32], inputs: &[f32], deltas: &[f32]) {
+    match <&[f32; 10]>::try_from(deltas) {
+        Ok(deltas) => add_gradient_of(gradient, inputs, deltas),
+        Err(_) => add_gradient_of(gradient, inputs, deltas),
+    }
+}
+
+/// [`add_gradient`], for a width that may be known.
+#[inline(always)]
+fn add_gradient_of(gradient: &mut [f32], inputs: &[f32], deltas: &[f32]) {
     let width = deltas.len();
     let (weights, bias) = gradient.split_at_mut(inputs.len() * width);
     for (begin, deltas) in (0..).step_by(BLOCK).zip(deltas.chunks(BLOCK)) {
@@ -134,7 +156,23 @@ fn add_outer<const N: usize>(
 }
 
 /// [`super::matrix::backward`], with the sums of four rows in a vector.
+#[inline(never)]
 pub(crate) fn backward(
+    params: &[f32],
+    activation: Activation,
+    inputs: &[f32],
+    deltas: &[f32],
+    below: &mut [f32],
+) {
+    match <&[f32; 10]>::try_from(deltas) {
+        Ok(deltas) => backward_of(params, activation, inputs, deltas, below),
+        Err(_) => backward_of(params, activation, inputs, deltas, below),
+    }
+}
+
+/// [`backward`], for a width that may be known.
+#[inline(always)]
+fn backward_of(
     params: &[f32],
     activation: Activation,
     inputs: &[f32],
@@ -144,17 +182,19 @@ pub(crate) fn backward(
     let width = deltas.len();
     let (inputs_of, rest) = inputs.as_chunks::<4>();
     let (below_of, below_rest) = below.as_chunks_mut::<4>();
-    let rows_of = params.chunks_exact(4 * width);
-    for ((rows, inputs), below) in rows_of.zip(inputs_of).zip(below_of) {
-        let inputs = f32x4::from(*inputs);
-        let slopes = slopes(activation, inputs);
+    let mut params = params;
+    for (inputs, below) in inputs_of.iter().zip(below_of) {
+        let Some((rows, after)) = params.split_at_checked(4 * width) else {
+            return;
+        };
+        params = after;
+        let slopes = slopes(activation, f32x4::from(*inputs));
         // No NaN comes of a unit without slope.
         let derivatives = slopes
             .simd_eq(f32x4::ZERO)
             .select(f32x4::ZERO, slopes * dots(rows, deltas));
         *below = derivatives.to_array();
     }
-    let params = &params[4 * inputs_of.len() * width..];
     plain::backward(params, activation, rest, deltas, below_rest);
 }
 
@@ -167,28 +207,34 @@ fn slopes(activation: Activation, outputs: f32x4) -> f32x4 {
     }
 }
 
-/// Sums of products of four rows, each in the order of [`plain::dot`].
+/// Sums of products of four rows, each in the order of [`plain`]'s `dot`.
 #[inline(always)]
 fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
     let width = deltas.len();
+    let (a, rows) = rows.split_at(width);
+    let (b, rows) = rows.split_at(width);
+    let (c, d) = rows.split_at(width);
     let (eights, rest) = deltas.as_chunks::<8>();
-    let mut sums = [f32x4::ZERO; 4];
-    for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(width)) {
-        let [mut low, mut high] = [f32x4::ZERO; 2];
-        for (row, deltas) in row.as_chunks::<8>().0.iter().zip(eights) {
-            let [row, deltas]: [[f32x4; 2]; 2] = [bytemuck::cast(*row), bytemuck::cast(*deltas)];
-            low += row[0] * deltas[0];
-            high += row[1] * deltas[1];
-        }
-        *sum = low + high;
-    }
-    let [a, b, c, d] = f32x4::transpose(sums);
-    let mut whole = (a + b) + (c + d);
+    let sums = [a, b, c, d].map(|row| eight_lanes(row, eights));
+    let [e, f, g, h] = f32x4::transpose(sums);
+    let mut whole = (e + f) + (g + h);
     for (column, delta) in (8 * eights.len()..).zip(rest) {
-        let value = |row: usize| rows.get(row * width + column).copied().unwrap_or(0.0);
-        whole += f32x4::new([value(0), value(1), value(2), value(3)]) * *delta;
+        let value = |row: &[f32]| row.get(column).copied().unwrap_or(0.0);
+        whole += f32x4::new([a, b, c, d].map(value)) * *delta;
     }
     whole
+}
+
+/// Eight partial sums of products, the upper four added to the lower.
+#[inline(always)]
+fn eight_lanes(row: &[f32], eights: &[[f32; 8]]) -> f32x4 {
+    let [mut low, mut high] = [f32x4::ZERO; 2];
+    for (row, deltas) in row.as_chunks::<8>().0.iter().zip(eights) {
+        let [row, deltas]: [[f32x4; 2]; 2] = [cast(*row), cast(*deltas)];
+        low += row[0] * deltas[0];
+        high += row[1] * deltas[1];
+    }
+    low + high
 }
 
 #[cfg(test)]

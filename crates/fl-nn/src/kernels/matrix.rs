@@ -10,6 +10,7 @@ use super::fours as form;
 use crate::activation::Activation;
 #[cfg(not(any(target_feature = "sse2", target_feature = "neon")))]
 use plain as form;
+use wide::f32x4;
 
 /// `outputs = inputs * weights + bias`.
 ///
@@ -39,6 +40,26 @@ pub(crate) fn backward(
     below: &mut [f32],
 ) {
     form::backward(params, activation, inputs, deltas, below);
+}
+
+/// `sum += terms`, which are copied to `kept`.
+///
+/// # Shapes
+/// All as long as the shortest.
+#[inline(never)]
+pub(crate) fn add_and_keep(sum: &mut [f32], terms: &[f32], kept: &mut [f32]) {
+    let (terms_of, rest) = terms.as_chunks::<4>();
+    let (sums, sum_rest) = sum.as_chunks_mut::<4>();
+    let (kepts, kept_rest) = kept.as_chunks_mut::<4>();
+    // In one loop: a copy of its own would be a call.
+    for ((sum, kept), term) in sums.iter_mut().zip(kepts).zip(terms_of) {
+        *sum = (f32x4::from(*sum) + f32x4::from(*term)).to_array();
+        *kept = *term;
+    }
+    for ((sum, kept), &term) in sum_rest.iter_mut().zip(kept_rest).zip(rest) {
+        *sum += term;
+        *kept = term;
+    }
 }
 
 /// `sum += terms`.

@@ -6,7 +6,7 @@
 #[cfg(any(test, target_feature = "sse2", target_feature = "neon"))]
 mod vector {
     use bytemuck::cast;
-    use wide::{i16x16, i32x8};
+    use wide::{i16x8, i16x16, i32x4, i32x8};
 
     use super::super::quantise::{LANES, Pair};
     use super::super::sparse;
@@ -16,15 +16,23 @@ mod vector {
     pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
         let mut sums = Pair::default();
         for &entry in list {
-            let (index, octets) = sparse::decode(entry);
             // Always there: the branch stands for a check of the bounds.
-            let Some(pair) = tile.get(index) else { break };
-            let octets: i16x16 = cast(i32x8::splat(octets));
+            let Some(pair) = tile.get(sparse::index(entry)) else {
+                break;
+            };
+            let octets: i16x16 = cast(i32x8::splat(words(entry)));
             for half in 0..LANES / 8 {
                 sums[half] += octets.dot(cast(pair[half]));
             }
         }
         sums
+    }
+
+    /// The two octets of an entry, in words.
+    #[inline(always)]
+    fn words(entry: i32) -> i32 {
+        let words: i32x4 = cast(i16x8::from_u8x16_low(cast([entry, 0, 0, 0])));
+        words.as_array()[0]
     }
 
     /// Adds octets times the integers of one example to the sums of their rows, which begin with pair `first`.
@@ -36,7 +44,8 @@ mod vector {
             else {
                 break;
             };
-            let [x, y] = sparse::octets(entry).map(|x| i32x8::splat(i32::from(x)));
+            let words: i32x4 = cast(i16x8::from_u8x16_low(cast([words(entry), 0, 0, 0])));
+            let [x, y, ..] = words.to_array().map(i32x8::splat);
             for half in 0..LANES / 8 {
                 upper[half] += x * deltas[half];
                 lower[half] += y * deltas[half];
