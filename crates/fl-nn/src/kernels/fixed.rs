@@ -11,8 +11,6 @@
 
 use core::array;
 
-use bytemuck::cast;
-
 use super::product::{add_products, weighted_sum};
 use super::quantise::{LANES, Pair, load, store, sums, tiles};
 use super::sparse;
@@ -61,7 +59,7 @@ pub(crate) fn add_to_tile(tile: &mut [[Pair; 2]], first: usize, list: &[i32], de
         0 => 0,
         _ => list.partition_point(|&entry| sparse::index(entry) < first),
     };
-    add_products(tile, first, &list[begin..], cast(load(deltas)));
+    add_products(tile, first, &list[begin..], deltas);
 }
 
 /// `rows -= sums` for all rows from the first that there are sums for.

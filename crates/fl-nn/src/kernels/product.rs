@@ -8,7 +8,7 @@ mod vector {
     use bytemuck::cast;
     use wide::{i16x8, i16x16, i32x4, i32x8};
 
-    use super::super::quantise::{LANES, Pair};
+    use super::super::quantise::{LANES, Pair, load};
     use super::super::sparse;
 
     /// Exact sums of octets times integers, column by column.
@@ -35,9 +35,11 @@ mod vector {
         words.as_array()[0]
     }
 
-    /// Adds octets times the integers of one example to the sums of their rows, which begin with pair `first`.
+    /// Adds octets times the integers of one example, bits of floats, to the sums of their rows, which begin with pair
+    /// `first`.
     #[inline(never)]
-    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: &[f32]) {
+        let deltas: Pair = cast(load(deltas));
         for &entry in list {
             // The list is in the order of the pairs: it ends with the sums.
             let Some([upper, lower]) = sums.get_mut(sparse::index(entry).wrapping_sub(first))
@@ -60,7 +62,7 @@ mod scalar {
 
     use bytemuck::{cast, cast_slice, cast_slice_mut};
 
-    use super::super::quantise::{LANES, Pair};
+    use super::super::quantise::{LANES, Pair, load};
     use super::super::sparse;
 
     /// Columns whose sums are in registers: those of Arm have fewer.
@@ -116,9 +118,9 @@ mod scalar {
 
     /// As that in vectors.
     #[inline(never)]
-    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: &[f32]) {
         let rows: &mut [[[[i32; COLUMNS]; LANES / COLUMNS]; 2]] = cast_slice_mut(sums);
-        let deltas: [[i32; COLUMNS]; LANES / COLUMNS] = cast(deltas);
+        let deltas: [[i32; COLUMNS]; LANES / COLUMNS] = cast(load(deltas));
         for (block, deltas) in deltas.iter().enumerate() {
             add_block(rows, first, list, block, *deltas);
         }
@@ -223,7 +225,12 @@ mod tests {
             let list = &list[list.partition_point(|&entry| sparse::index(entry) < first)..];
             for add_products in [scalar::add_products, vector::add_products] {
                 let mut sums = vec![[cast::<_, Pair>([3; LANES]); 2]; there];
-                add_products(&mut sums, first, list, cast(deltas));
+                add_products(
+                    &mut sums,
+                    first,
+                    list,
+                    &deltas.map(|delta| f32::from_bits(delta as u32)),
+                );
                 for (row, x) in sums.as_flattened().iter().zip(&input[2 * first..]) {
                     let expected = deltas.map(|delta| 3 + delta * i32::from(*x));
                     assert_eq!(cast::<Pair, [i32; LANES]>(*row), expected);
