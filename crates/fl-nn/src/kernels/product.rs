@@ -56,7 +56,7 @@ mod vector {
     }
 }
 
-#[cfg(any(test, not(any(target_feature = "sse2", target_feature = "neon"))))]
+#[cfg(any(test, not(any(dsp, target_feature = "sse2", target_feature = "neon"))))]
 mod scalar {
     use core::array;
 
@@ -95,7 +95,6 @@ mod scalar {
     }
 
     /// Adds two octets times their rows.
-    #[cfg(not(dsp))]
     #[inline(always)]
     fn add_pair(mut sums: [i32; COLUMNS], pair: &[u32; COLUMNS], entry: i32) -> [i32; COLUMNS] {
         let [x, y] = sparse::octets(entry).map(i32::from);
@@ -106,14 +105,6 @@ mod scalar {
             sums = array::from_fn(|i| sums[i] + y * i32::from((pair[i] >> 16) as i16));
         }
         sums
-    }
-
-    /// Adds two octets times their rows, both at once.
-    #[cfg(dsp)]
-    #[inline(always)]
-    fn add_pair(sums: [i32; COLUMNS], pair: &[u32; COLUMNS], entry: i32) -> [i32; COLUMNS] {
-        let octets = sparse::decode(entry).1;
-        array::from_fn(|i| super::dsp::dual(pair[i], octets, sums[i]))
     }
 
     /// As that in vectors.
@@ -151,26 +142,12 @@ mod scalar {
     }
 }
 
-/// Instructions of the DSP extension, which Cortex-M4 and M7 have.
 #[cfg(dsp)]
-#[allow(unsafe_code, reason = "one instruction, from registers to a register")]
-mod dsp {
-    use core::arch::asm;
+mod dsp;
 
-    /// `sum` and the products of the lower and of the upper halves.
-    #[inline(always)]
-    pub fn dual(a: u32, b: i32, sum: i32) -> i32 {
-        let result;
-        // SAFETY: SMLAD reads and writes registers, and a flag that nobody reads; `cfg(dsp)` is for cores that have it.
-        unsafe {
-            asm!("smlad {}, {}, {}, {}", lateout(reg) result, in(reg) a, in(reg) b, in(reg) sum,
-                options(pure, nomem, nostack));
-        }
-        result
-    }
-}
-
-#[cfg(not(any(target_feature = "sse2", target_feature = "neon")))]
+#[cfg(dsp)]
+pub(crate) use dsp::{add_products, weighted_sum};
+#[cfg(not(any(dsp, target_feature = "sse2", target_feature = "neon")))]
 pub(crate) use scalar::{add_products, weighted_sum};
 #[cfg(any(target_feature = "sse2", target_feature = "neon"))]
 pub(crate) use vector::{add_products, weighted_sum};
