@@ -20,8 +20,12 @@ impl Activation {
                 let relu = |z: f32| if 0.0 > z { 0.0 } else { z };
                 let (fours, rest) = units.as_chunks_mut::<4>();
                 for four in fours {
-                    let z = f32x4::from(*four);
-                    *four = (!f32x4::ZERO.simd_gt(z) & z).to_array();
+                    if cfg!(any(target_feature = "sse2", target_feature = "neon")) {
+                        let z = f32x4::from(*four);
+                        *four = (!f32x4::ZERO.simd_gt(z) & z).to_array();
+                    } else {
+                        four.iter_mut().for_each(|z| *z = relu(*z));
+                    }
                 }
                 rest.iter_mut().for_each(|z| *z = relu(*z));
             }

@@ -6,10 +6,12 @@
 
 use core::array;
 
+#[cfg(not(dsp))]
 use bytemuck::cast;
 use wide::f32x4;
 
 use super::matrix::plain;
+#[cfg(not(dsp))]
 use crate::activation::Activation;
 
 /// Columns of a block: as many vectors as the smallest processors have registers for.
@@ -156,6 +158,7 @@ fn add_outer<const N: usize>(
 }
 
 /// [`super::matrix::backward`], with the sums of four rows in a vector.
+#[cfg(not(dsp))]
 #[inline(never)]
 pub(crate) fn backward(
     params: &[f32],
@@ -171,6 +174,7 @@ pub(crate) fn backward(
 }
 
 /// [`backward`], for a width that may be known.
+#[cfg(not(dsp))]
 #[inline(always)]
 fn backward_of(
     params: &[f32],
@@ -199,6 +203,7 @@ fn backward_of(
 }
 
 /// [`Activation::slope`] of four units.
+#[cfg(not(dsp))]
 #[inline(always)]
 fn slopes(activation: Activation, outputs: f32x4) -> f32x4 {
     match activation {
@@ -208,6 +213,7 @@ fn slopes(activation: Activation, outputs: f32x4) -> f32x4 {
 }
 
 /// Sums of products of four rows, each in the order of [`plain`]'s `dot`.
+#[cfg(not(dsp))]
 #[inline(always)]
 fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
     let width = deltas.len();
@@ -226,6 +232,7 @@ fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
 }
 
 /// Eight partial sums of products, the upper four added to the lower.
+#[cfg(not(dsp))]
 #[inline(always)]
 fn eight_lanes(row: &[f32], eights: &[[f32; 8]]) -> f32x4 {
     let [mut low, mut high] = [f32x4::ZERO; 2];

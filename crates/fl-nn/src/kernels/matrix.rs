@@ -3,12 +3,12 @@
 //! A zero input and a unit without slope are skipped. With finite numbers that changes no bit but the
 //! sign of a zero; an infinite or NaN weight that is skipped is found at the end of the training.
 //!
-//! Where there are vectors of four, [`super::fours`] has the same loops.
+//! Where there are vectors of four, or many registers for floats, [`super::fours`] has the same loops.
 
-#[cfg(any(target_feature = "sse2", target_feature = "neon"))]
+#[cfg(any(dsp, target_feature = "sse2", target_feature = "neon"))]
 use super::fours as form;
 use crate::activation::Activation;
-#[cfg(not(any(target_feature = "sse2", target_feature = "neon")))]
+#[cfg(not(any(dsp, target_feature = "sse2", target_feature = "neon")))]
 use plain as form;
 use wide::f32x4;
 
@@ -39,7 +39,11 @@ pub(crate) fn backward(
     deltas: &[f32],
     below: &mut [f32],
 ) {
-    form::backward(params, activation, inputs, deltas, below);
+    // Rows side by side need vectors; the other loops gain by what is written out for four columns.
+    #[cfg(dsp)]
+    return plain::backward(params, activation, inputs, deltas, below);
+    #[cfg(not(dsp))]
+    form::backward(params, activation, inputs, deltas, below)
 }
 
 /// `sum += terms`, which are copied to `kept`.
@@ -78,7 +82,7 @@ pub(crate) mod plain {
     const DOT_LANES: usize = 8;
 
     /// [`super::forward`].
-    #[cfg(any(test, not(any(target_feature = "sse2", target_feature = "neon"))))]
+    #[cfg(any(test, not(any(dsp, target_feature = "sse2", target_feature = "neon"))))]
     pub(crate) fn forward(params: &[f32], inputs: &[f32], outputs: &mut [f32]) {
         let width = outputs.len();
         let (weights, bias) = params.split_at(inputs.len() * width);
@@ -102,7 +106,7 @@ pub(crate) mod plain {
     }
 
     /// [`super::add_gradient`].
-    #[cfg(any(test, not(any(target_feature = "sse2", target_feature = "neon"))))]
+    #[cfg(any(test, not(any(dsp, target_feature = "sse2", target_feature = "neon"))))]
     pub(crate) fn add_gradient(gradient: &mut [f32], inputs: &[f32], deltas: &[f32]) {
         let width = deltas.len();
         let (weights, bias) = gradient.split_at_mut(inputs.len() * width);

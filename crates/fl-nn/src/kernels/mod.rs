@@ -6,7 +6,7 @@
 pub(crate) mod exp;
 pub(crate) mod fixed;
 pub(crate) mod float;
-#[cfg(any(test, target_feature = "sse2", target_feature = "neon"))]
+#[cfg(any(dsp, test, target_feature = "sse2", target_feature = "neon"))]
 mod fours;
 pub(crate) mod integer;
 pub(crate) mod matrix;
