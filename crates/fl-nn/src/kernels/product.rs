@@ -56,7 +56,10 @@ mod vector {
     }
 }
 
-#[cfg(any(test, not(any(dsp, target_feature = "sse2", target_feature = "neon"))))]
+#[cfg(any(
+    test,
+    not(any(dsp, mainline, target_feature = "sse2", target_feature = "neon"))
+))]
 mod scalar {
     use core::array;
 
@@ -144,10 +147,14 @@ mod scalar {
 
 #[cfg(dsp)]
 mod dsp;
+#[cfg(mainline)]
+mod mainline;
 
 #[cfg(dsp)]
 pub(crate) use dsp::{add_products, weighted_sum};
-#[cfg(not(any(dsp, target_feature = "sse2", target_feature = "neon")))]
+#[cfg(mainline)]
+pub(crate) use mainline::{add_products, weighted_sum};
+#[cfg(not(any(dsp, mainline, target_feature = "sse2", target_feature = "neon")))]
 pub(crate) use scalar::{add_products, weighted_sum};
 #[cfg(any(target_feature = "sse2", target_feature = "neon"))]
 pub(crate) use vector::{add_products, weighted_sum};
