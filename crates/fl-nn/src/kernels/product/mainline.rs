@@ -15,24 +15,28 @@ use super::super::sparse;
 #[inline(never)]
 pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
     let tile: &[[[[i16; 2]; 8]; 2]] = cast_slice(tile);
-    let mut sums = [[0; 8]; 2];
-    for (block, sums) in sums.iter_mut().enumerate() {
-        for &entry in list {
-            let Some(pair) = tile.get(sparse::index(entry)) else {
-                break;
-            };
-            let [x, y] = sparse::octets(entry).map(i32::from);
-            let pair = pair[block].as_flattened();
-            // One after the other has the sums in registers.
-            if let (Some(upper), true) = (pair.first_chunk(), x != 0) {
-                add_row(sums, upper, x);
-            }
-            if let (Some(lower), true) = (pair.last_chunk(), y != 0) {
-                add_row(sums, lower, y);
-            }
+    cast([columns(tile, list, 0), columns(tile, list, 1)])
+}
+
+/// Sums of eight columns; once in the code, which has to stay within a page.
+#[inline(never)]
+fn columns(tile: &[[[[i16; 2]; 8]; 2]], list: &[i32], block: usize) -> [i32; 8] {
+    let mut sums = [0; 8];
+    for &entry in list {
+        let Some(pair) = tile.get(sparse::index(entry)) else {
+            break;
+        };
+        let [x, y] = sparse::octets(entry).map(i32::from);
+        let pair = pair[block].as_flattened();
+        // One after the other has the sums in registers.
+        if let (Some(upper), true) = (pair.first_chunk(), x != 0) {
+            add_row(&mut sums, upper, x);
+        }
+        if let (Some(lower), true) = (pair.last_chunk(), y != 0) {
+            add_row(&mut sums, lower, y);
         }
     }
-    cast(sums)
+    sums
 }
 
 /// As that in vectors.
