@@ -147,6 +147,7 @@ impl Evaluator {
         }
         let begin = self.next.unwrap_or(0);
         let end = num_examples.min(begin.saturating_add(max_examples.max(1)));
+        let layers = model.placed();
         for n in begin..end {
             #[cfg(feature = "host")]
             let done = self
@@ -161,7 +162,7 @@ impl Evaluator {
                 first
                     .layer
                     .forward_octets(arithmetic, first_params, example, &mut octets, sums);
-                model.finish_forward(params, outputs);
+                model.finish_forward(&layers, params, outputs);
             }
             let logits = &outputs[outputs.len() - shape.num_classes()..];
             let label = examples.label(n)?;

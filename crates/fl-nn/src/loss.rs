@@ -1,5 +1,7 @@
 //! Softmax with cross-entropy, computed so that no logit overflows.
 
+use crate::kernels::exp::exp_less;
+
 /// Loss of one example, not finite if a logit is not.
 ///
 /// # Units
@@ -11,15 +13,17 @@ pub(crate) fn cross_entropy(logits: &[f32], label: usize) -> f32 {
 }
 
 /// Computes [`cross_entropy`]; also writes its derivative by the logits, `softmax - one_hot(label)`.
+#[inline(never)]
 pub(crate) fn cross_entropy_gradient(logits: &[f32], label: usize, deltas: &mut [f32]) -> f32 {
     let max = largest(logits);
-    let mut sum = 0.0;
-    for (delta, &z) in deltas.iter_mut().zip(logits) {
-        *delta = libm::expf(z - max);
-        sum += *delta;
-    }
+    exp_less(logits, max, deltas);
+    let sum = deltas.iter().fold(0.0, |sum, delta| sum + delta);
     let scale = 1.0 / sum;
-    deltas.iter_mut().for_each(|delta| *delta *= scale);
+    let (fours, rest) = deltas.as_chunks_mut::<4>();
+    for four in fours {
+        *four = four.map(|delta| delta * scale);
+    }
+    rest.iter_mut().for_each(|delta| *delta *= scale);
     deltas[label] -= 1.0;
     libm::logf(sum) + (max - logits[label])
 }

@@ -1,10 +1,11 @@
 //! Model: layers one behind the other, and an activation; its parameters belong to the caller.
 
+use core::array;
 use core::ops::Range;
 
 use crate::activation::Activation;
 use crate::layer::Layer;
-use crate::shape::Shape;
+use crate::shape::{MAX_LAYERS, Shape};
 
 /// A model without its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,19 @@ impl Placed {
     /// The weights alone.
     pub fn weights(&self) -> Range<usize> {
         self.params.start..self.params.start + self.layer.num_weights()
+    }
+}
+
+/// Layers of a model.
+pub(crate) struct PlacedLayers {
+    layers: [Placed; MAX_LAYERS],
+    count: usize,
+}
+
+impl PlacedLayers {
+    /// Those behind the first.
+    pub fn later(&self) -> &[Placed] {
+        self.layers.get(1..self.count).unwrap_or(&[])
     }
 }
 
@@ -51,6 +65,14 @@ impl Model {
             *start = params.end;
             Some(Placed { layer, params })
         })
+    }
+
+    /// All layers, for loops that need them for each example.
+    pub(crate) fn placed(&self) -> PlacedLayers {
+        PlacedLayers {
+            layers: array::from_fn(|index| self.layer(index.min(self.shape.num_layers() - 1))),
+            count: self.shape.num_layers(),
+        }
     }
 
     /// The layer that octets enter.
@@ -83,18 +105,27 @@ impl Model {
     /// # Shapes
     /// `outputs`: `[num_outputs]`, layer after layer. On entry the first layer's part holds its sums; on
     /// return hidden parts hold the outputs of the units, and the last part holds the logits.
-    pub(crate) fn finish_forward(&self, params: &[f32], outputs: &mut [f32]) {
+    pub(crate) fn finish_forward(
+        &self,
+        layers: &PlacedLayers,
+        params: &[f32],
+        outputs: &mut [f32],
+    ) {
         let mut begin = 0;
         for Placed {
             layer,
             params: place,
-        } in self.layers().skip(1)
+        } in layers.later()
         {
             let d_in = layer.num_inputs();
             let (before, after) = outputs.split_at_mut(begin + d_in);
             let inputs = &mut before[begin..];
             self.activation.apply(inputs);
-            layer.forward(&params[place], inputs, &mut after[..layer.num_outputs()]);
+            layer.forward(
+                &params[place.clone()],
+                inputs,
+                &mut after[..layer.num_outputs()],
+            );
             begin += d_in;
         }
     }

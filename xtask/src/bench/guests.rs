@@ -3,8 +3,8 @@
 use super::results::Run;
 use super::table::{Table, number};
 use super::{Bench, hashes_differ};
-use crate::project;
-use anyhow::{Result, ensure};
+use crate::project::{self, Board};
+use anyhow::{Context, Result, ensure};
 
 /// Examples of the device.
 const EXAMPLES: u32 = 600;
@@ -12,7 +12,10 @@ const EXAMPLES: u32 = 600;
 /// Passes of the two runs, whose difference has nothing of the join, the messages and the first translation in it.
 const EPOCHS: [u32; 2] = [5, 25];
 
-/// Runs every board whose firmware is built.
+/// Forms of the arithmetic: the default, and that of cores without FPU.
+const ARITHMETICS: [&str; 2] = ["fixed", "integer"];
+
+/// Runs every board whose firmware is built, in each arithmetic.
 ///
 /// # Errors
 /// If a run fails, or a board that can count has not counted.
@@ -20,6 +23,7 @@ pub fn measure(bench: &Bench) -> Result<String> {
     let examples = bench.size(EXAMPLES, 30);
     let mut table = Table::new(&[
         "body, board",
+        "`--arithmetic`",
         "instructions of an example, batch of 600",
         "batch of 10",
         "µs of host CPU an example, batch of 600",
@@ -32,47 +36,17 @@ pub fn measure(bench: &Bench) -> Result<String> {
             notes += &format!("\nNot measured, for its firmware was not built: {name}.");
             continue;
         }
-        let run = |batch: u32, epochs: u32, time: &str| {
-            let arguments = format!(
-                "--clients 1 --rounds 1 --body {} --board {} --examples {examples} --batch-size {batch} \
-                 --epochs {epochs} --time {time}",
-                board.body, board.name
-            );
-            bench.try_run(
-                &format!("{}-{batch}-{epochs}-{time}", board.name),
-                &arguments,
-            )
-        };
-        let passes = f64::from((EPOCHS[1] - EPOCHS[0]) * examples);
-        let mut of_example =
-            |batch, time, read: fn(&Run) -> Option<f64>| -> Result<Result<f64, String>> {
-                let mut values = [0.0; 2];
-                for (value, epochs) in values.iter_mut().zip(EPOCHS) {
-                    let run = match run(batch, epochs, time)? {
-                        Ok(run) => run,
-                        Err(why) => return Ok(Err(why)),
-                    };
-                    let read = read(&run);
-                    ensure!(read.is_some(), "{name} has told no cost with --time {time}");
-                    *value = read.unwrap_or_default();
-                    models.push(((batch, epochs), run.summary.model_sha256));
-                }
-                Ok(Ok((values[1] - values[0]) / passes))
-            };
-        let counted = |run: &Run| Some(run.updates.first()?.instructions? as f64);
-        let whole = of_example(EXAMPLES, "icount", counted)?;
-        let small = of_example(10, "icount", counted)?;
-        let took = of_example(EXAMPLES, "host", |run| run.updates.first()?.host_cpu_s)?;
-        match (whole, small, took) {
-            (Ok(whole), Ok(small), Ok(took)) => table.row([
-                name,
-                number(Some(whole), 0),
-                number(Some(small), 0),
-                number(Some(1e6 * took), 1),
-                number(Some(1e9 * took / whole), 2),
-            ]),
-            (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => {
-                notes += &format!("\nNot measured: {name}. {why}");
+        for arithmetic in ARITHMETICS {
+            match costs(bench, &board, arithmetic, examples, &mut models)? {
+                Ok([whole, small, took]) => table.row([
+                    name.clone(),
+                    arithmetic.to_owned(),
+                    number(Some(whole), 0),
+                    number(Some(small), 0),
+                    number(Some(1e6 * took), 1),
+                    number(Some(1e9 * took / whole), 2),
+                ]),
+                Err(why) => notes += &format!("\nNot measured: {name}, {arithmetic}. {why}"),
             }
         }
     }
@@ -86,7 +60,58 @@ pub fn measure(bench: &Bench) -> Result<String> {
         EPOCHS[0], EPOCHS[1]
     );
     Ok(format!(
-        "{size}\n\n{}\nThe models are the same on all.{notes}",
+        "{size}\n\n{}\nThe models of an arithmetic are the same on all.{notes}",
         table.markdown()
     ))
 }
+
+/// Work of a run, and the model that it ended in.
+type Model = ((&'static str, u32, u32), String);
+
+/// Instructions of an example in batches of 600 and of 10, and the seconds of the first; or why a run was refused.
+fn costs(
+    bench: &Bench,
+    board: &Board,
+    arithmetic: &'static str,
+    examples: u32,
+    models: &mut Vec<Model>,
+) -> Result<Result<[f64; 3], String>> {
+    let run = |batch: u32, epochs: u32, time: &str| {
+        let arguments = format!(
+            "--clients 1 --rounds 1 --body {} --board {} --examples {examples} --batch-size {batch} \
+             --epochs {epochs} --time {time} --arithmetic {arithmetic}",
+            board.body, board.name
+        );
+        bench.try_run(
+            &format!("{}-{arithmetic}-{batch}-{epochs}-{time}", board.name),
+            &arguments,
+        )
+    };
+    let counted = |run: &Run| Some(run.updates.first()?.instructions? as f64);
+    let took = |run: &Run| run.updates.first()?.host_cpu_s;
+    let works: [(u32, &str, Read); 3] = [
+        (EXAMPLES, "icount", counted),
+        (10, "icount", counted),
+        (EXAMPLES, "host", took),
+    ];
+    let passes = f64::from((EPOCHS[1] - EPOCHS[0]) * examples);
+    let mut found = [0.0; 3];
+    for (found, (batch, time, read)) in found.iter_mut().zip(works) {
+        let mut values = [0.0; 2];
+        for (value, epochs) in values.iter_mut().zip(EPOCHS) {
+            let run = match run(batch, epochs, time)? {
+                Ok(run) => run,
+                Err(why) => return Ok(Err(why)),
+            };
+            let cost = read(&run);
+            let name = &board.name;
+            *value = cost.with_context(|| format!("{name} has told no cost with --time {time}"))?;
+            models.push(((arithmetic, batch, epochs), run.summary.model_sha256));
+        }
+        *found = (values[1] - values[0]) / passes;
+    }
+    Ok(Ok(found))
+}
+
+/// Reads a cost from a run.
+type Read = fn(&Run) -> Option<f64>;

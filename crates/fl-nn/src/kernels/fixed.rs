@@ -11,8 +11,6 @@
 
 use core::array;
 
-use bytemuck::cast;
-
 use super::product::{add_products, weighted_sum};
 use super::quantise::{LANES, Pair, load, store, sums, tiles};
 use super::sparse;
@@ -29,12 +27,10 @@ pub(crate) fn forward(
     num_inputs: usize,
     sums: &mut [f32],
 ) {
-    let columns = units
-        .chunks(LANES)
-        .zip(bias.chunks(LANES))
-        .zip(sums.chunks_mut(LANES));
-    for (tile, ((units, bias), sums)) in tiles(pairs, num_inputs).zip(columns) {
-        let (exact, units, bias) = (weighted_sum(tile, list), load(units), load(bias));
+    let columns = (0..).step_by(LANES).zip(sums.chunks_mut(LANES));
+    for (tile, (begin, sums)) in tiles(pairs, num_inputs).zip(columns) {
+        let exact = weighted_sum(tile, list);
+        let (units, bias) = (load(&units[begin..]), load(&bias[begin..]));
         let sum: [_; 2] = array::from_fn(|i| exact[i].round_float() * units[i] + bias[i]);
         store(sums, sum);
     }
@@ -51,12 +47,37 @@ pub(crate) fn add_gradient(
     list: &[i32],
     deltas: &[f32],
 ) {
+    for (tile, deltas) in sums(words, at_once).zip(deltas.chunks(LANES)) {
+        add_to_tile(tile, first, list, deltas);
+    }
+}
+
+/// [`add_gradient`] for the columns of one tile.
+#[inline(always)]
+pub(crate) fn add_to_tile(tile: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: &[f32]) {
     let begin = match first {
         0 => 0,
         _ => list.partition_point(|&entry| sparse::index(entry) < first),
     };
-    for (tile, deltas) in sums(words, at_once).zip(deltas.chunks(LANES)) {
-        add_products(tile, first, &list[begin..], cast(load(deltas)));
+    add_products(tile, first, &list[begin..], deltas);
+}
+
+/// `rows -= sums` for all rows from the first that there are sums for.
+///
+/// # Shapes
+/// `rows`: `[_, d_out]`.
+pub(crate) fn subtract_rows(words: &mut [i32], at_once: usize, units: &[f32], rows: &mut [f32]) {
+    let width = units.len();
+    let columns = (0..).step_by(LANES).zip(units.chunks(LANES));
+    for (tile, (begin, units)) in sums(words, at_once).zip(columns) {
+        let (end, units) = (begin + units.len(), load(units));
+        let exact = tile.as_flattened().iter();
+        for (exact, row) in exact.zip(rows.chunks_exact_mut(width)) {
+            let row = &mut row[begin..end];
+            let old = load(row);
+            let new: [_; 2] = array::from_fn(|i| old[i] - exact[i].round_float() * units[i]);
+            store(row, new);
+        }
     }
 }
 

@@ -6,9 +6,9 @@
 #[cfg(any(test, target_feature = "sse2", target_feature = "neon"))]
 mod vector {
     use bytemuck::cast;
-    use wide::{i16x16, i32x8};
+    use wide::{i16x8, i16x16, i32x4, i32x8};
 
-    use super::super::quantise::{LANES, Pair};
+    use super::super::quantise::{LANES, Pair, load};
     use super::super::sparse;
 
     /// Exact sums of octets times integers, column by column.
@@ -16,10 +16,11 @@ mod vector {
     pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
         let mut sums = Pair::default();
         for &entry in list {
-            let (index, octets) = sparse::decode(entry);
             // Always there: the branch stands for a check of the bounds.
-            let Some(pair) = tile.get(index) else { break };
-            let octets: i16x16 = cast(i32x8::splat(octets));
+            let Some(pair) = tile.get(sparse::index(entry)) else {
+                break;
+            };
+            let octets: i16x16 = cast(i32x8::splat(words(entry)));
             for half in 0..LANES / 8 {
                 sums[half] += octets.dot(cast(pair[half]));
             }
@@ -27,16 +28,26 @@ mod vector {
         sums
     }
 
-    /// Adds octets times the integers of one example to the sums of their rows, which begin with pair `first`.
+    /// The two octets of an entry, in words.
+    #[inline(always)]
+    fn words(entry: i32) -> i32 {
+        let words: i32x4 = cast(i16x8::from_u8x16_low(cast([entry, 0, 0, 0])));
+        words.as_array()[0]
+    }
+
+    /// Adds octets times the integers of one example, bits of floats, to the sums of their rows, which begin with pair
+    /// `first`.
     #[inline(never)]
-    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: &[f32]) {
+        let deltas: Pair = cast(load(deltas));
         for &entry in list {
             // The list is in the order of the pairs: it ends with the sums.
             let Some([upper, lower]) = sums.get_mut(sparse::index(entry).wrapping_sub(first))
             else {
                 break;
             };
-            let [x, y] = sparse::octets(entry).map(|x| i32x8::splat(i32::from(x)));
+            let words: i32x4 = cast(i16x8::from_u8x16_low(cast([words(entry), 0, 0, 0])));
+            let [x, y, ..] = words.to_array().map(i32x8::splat);
             for half in 0..LANES / 8 {
                 upper[half] += x * deltas[half];
                 lower[half] += y * deltas[half];
@@ -45,13 +56,16 @@ mod vector {
     }
 }
 
-#[cfg(any(test, not(any(target_feature = "sse2", target_feature = "neon"))))]
+#[cfg(any(
+    test,
+    not(any(dsp, mainline, target_feature = "sse2", target_feature = "neon"))
+))]
 mod scalar {
     use core::array;
 
     use bytemuck::{cast, cast_slice, cast_slice_mut};
 
-    use super::super::quantise::{LANES, Pair};
+    use super::super::quantise::{LANES, Pair, load};
     use super::super::sparse;
 
     /// Columns whose sums are in registers: those of Arm have fewer.
@@ -84,7 +98,6 @@ mod scalar {
     }
 
     /// Adds two octets times their rows.
-    #[cfg(not(dsp))]
     #[inline(always)]
     fn add_pair(mut sums: [i32; COLUMNS], pair: &[u32; COLUMNS], entry: i32) -> [i32; COLUMNS] {
         let [x, y] = sparse::octets(entry).map(i32::from);
@@ -97,19 +110,11 @@ mod scalar {
         sums
     }
 
-    /// Adds two octets times their rows, both at once.
-    #[cfg(dsp)]
-    #[inline(always)]
-    fn add_pair(sums: [i32; COLUMNS], pair: &[u32; COLUMNS], entry: i32) -> [i32; COLUMNS] {
-        let octets = sparse::decode(entry).1;
-        array::from_fn(|i| super::dsp::dual(pair[i], octets, sums[i]))
-    }
-
     /// As that in vectors.
     #[inline(never)]
-    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: Pair) {
+    pub(crate) fn add_products(sums: &mut [[Pair; 2]], first: usize, list: &[i32], deltas: &[f32]) {
         let rows: &mut [[[[i32; COLUMNS]; LANES / COLUMNS]; 2]] = cast_slice_mut(sums);
-        let deltas: [[i32; COLUMNS]; LANES / COLUMNS] = cast(deltas);
+        let deltas: [[i32; COLUMNS]; LANES / COLUMNS] = cast(load(deltas));
         for (block, deltas) in deltas.iter().enumerate() {
             add_block(rows, first, list, block, *deltas);
         }
@@ -140,26 +145,16 @@ mod scalar {
     }
 }
 
-/// Instructions of the DSP extension, which Cortex-M4 and M7 have.
 #[cfg(dsp)]
-#[allow(unsafe_code, reason = "one instruction, from registers to a register")]
-mod dsp {
-    use core::arch::asm;
+mod dsp;
+#[cfg(mainline)]
+mod mainline;
 
-    /// `sum` and the products of the lower and of the upper halves.
-    #[inline(always)]
-    pub fn dual(a: u32, b: i32, sum: i32) -> i32 {
-        let result;
-        // SAFETY: SMLAD reads and writes registers, and a flag that nobody reads; `cfg(dsp)` is for cores that have it.
-        unsafe {
-            asm!("smlad {}, {}, {}, {}", lateout(reg) result, in(reg) a, in(reg) b, in(reg) sum,
-                options(pure, nomem, nostack));
-        }
-        result
-    }
-}
-
-#[cfg(not(any(target_feature = "sse2", target_feature = "neon")))]
+#[cfg(dsp)]
+pub(crate) use dsp::{add_products, weighted_sum};
+#[cfg(mainline)]
+pub(crate) use mainline::{add_products, weighted_sum};
+#[cfg(not(any(dsp, mainline, target_feature = "sse2", target_feature = "neon")))]
 pub(crate) use scalar::{add_products, weighted_sum};
 #[cfg(any(target_feature = "sse2", target_feature = "neon"))]
 pub(crate) use vector::{add_products, weighted_sum};
@@ -214,7 +209,12 @@ mod tests {
             let list = &list[list.partition_point(|&entry| sparse::index(entry) < first)..];
             for add_products in [scalar::add_products, vector::add_products] {
                 let mut sums = vec![[cast::<_, Pair>([3; LANES]); 2]; there];
-                add_products(&mut sums, first, list, cast(deltas));
+                add_products(
+                    &mut sums,
+                    first,
+                    list,
+                    &deltas.map(|delta| f32::from_bits(delta as u32)),
+                );
                 for (row, x) in sums.as_flattened().iter().zip(&input[2 * first..]) {
                     let expected = deltas.map(|delta| 3 + delta * i32::from(*x));
                     assert_eq!(cast::<Pair, [i32; LANES]>(*row), expected);

@@ -12,7 +12,7 @@
 //! adds at most `n / 2` to the sum of magnitudes, no octet is above 255, and every partial sum of octets
 //! times integers stays below `255 * (2^23 + 2^15) < 2^31`.
 
-use core::array;
+use core::{array, iter, mem};
 
 use bytemuck::{Pod, cast, cast_slice_mut};
 use wide::{f32x8, i32x8};
@@ -50,18 +50,24 @@ pub(crate) fn sums_at_once(rows: usize) -> usize {
 /// Tiles of the sums of `at_once` pairs of rows.
 pub(crate) fn sums(words: &mut [i32], at_once: usize) -> impl Iterator<Item = &mut [[Pair; 2]]> {
     let (_, words, _) = bytemuck::pod_align_to_mut::<i32, i32x8>(words);
-    words
-        .as_chunks_mut()
-        .0
-        .as_chunks_mut()
-        .0
-        .chunks_exact_mut(at_once)
+    let mut rest: &mut [[Pair; 2]] = words.as_chunks_mut().0.as_chunks_mut().0;
+    // As `chunks_exact_mut`, which divides.
+    iter::from_fn(move || {
+        let (tile, after) = mem::take(&mut rest).split_at_mut_checked(at_once)?;
+        rest = after;
+        Some(tile)
+    })
 }
 
 /// Tiles of a quantised matrix of `rows` rows.
 pub(crate) fn tiles(pairs: &[i32], rows: usize) -> impl Iterator<Item = &[Pair]> {
     let (_, pairs, _) = bytemuck::pod_align_to::<i32, i32x8>(pairs);
-    pairs.as_chunks().0.chunks_exact(rows.div_ceil(2))
+    let mut rest: &[Pair] = pairs.as_chunks().0;
+    iter::from_fn(move || {
+        let (tile, after) = rest.split_at_checked(rows.div_ceil(2))?;
+        rest = after;
+        Some(tile)
+    })
 }
 
 /// Rounds `values` to integers, and gives each column the worth of its unit, times `factor`.
@@ -137,9 +143,16 @@ fn column_scales(
 #[inline(always)]
 pub(crate) fn store<T: Pod, E: Pod>(values: &mut [T], eights: Eights<E>) {
     let lanes: [T; LANES] = cast(eights);
-    match values.first_chunk_mut() {
-        Some(all) => *all = lanes,
-        None => values.copy_from_slice(&lanes[..values.len()]),
+    if let Some(all) = values.first_chunk_mut() {
+        *all = lanes;
+        return;
+    }
+    // In fours, lest both ways become one call that copies.
+    for (values, four) in values.chunks_mut(4).zip(lanes.as_chunks::<4>().0) {
+        match values.first_chunk_mut() {
+            Some(all) => *all = *four,
+            None => values.iter_mut().zip(four).for_each(|(to, x)| *to = *x),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl<'a> List<'a> {
 }
 
 /// Index of the pair, and its octets in the low bits of the halves.
-#[cfg(any(test, dsp, target_feature = "sse2", target_feature = "neon"))]
+#[cfg(any(test, dsp))]
 #[inline(always)]
 pub(crate) fn decode(entry: i32) -> (usize, i32) {
     (index(entry), (entry & 0xff) | (entry & 0xff00) << 8)

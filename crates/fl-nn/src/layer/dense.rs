@@ -10,7 +10,9 @@ use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
-use crate::kernels::quantise::{pair_words, quantise, quantise_in_place, sums_at_once};
+use crate::kernels::quantise::{
+    LANES, pair_words, quantise, quantise_in_place, sums, sums_at_once,
+};
 use crate::kernels::{fixed, float, matrix, sparse};
 use bytemuck::cast_slice_mut;
 
@@ -113,8 +115,8 @@ impl Compute for Dense {
         memory: &mut OctetBuffers<'_>,
         biases: &mut [f32],
     ) {
-        matrix::add(biases, deltas);
-        memory.deltas[position * self.d_out..][..self.d_out].copy_from_slice(deltas);
+        let kept = &mut memory.deltas[position * self.d_out..][..self.d_out];
+        matrix::add_and_keep(biases, deltas, kept);
     }
 
     fn num_rows(&self) -> usize {
@@ -146,12 +148,22 @@ impl Compute for Dense {
         if positions.start == 0 {
             pairs.fill(0);
         }
-        let deltas = deltas.chunks_exact(self.d_out).skip(positions.start);
+        let deltas = &deltas[positions.start * self.d_out..];
+        let deltas = deltas.chunks_exact(self.d_out);
+        let at_once = sums_at_once(self.d_in);
+        if self.d_out <= LANES && pass.arithmetic != Arithmetic::Float {
+            let Some(tile) = sums(pairs, at_once).next() else {
+                return;
+            };
+            for (&n, deltas) in pass.order[positions].iter().zip(deltas) {
+                fixed::add_to_tile(tile, first / 2, pass.examples.list(n, list), deltas);
+            }
+            return;
+        }
         for (&n, deltas) in pass.order[positions].iter().zip(deltas) {
             let list = pass.examples.list(n, list);
             match pass.arithmetic {
                 Arithmetic::Fixed | Arithmetic::Integer => {
-                    let at_once = sums_at_once(self.d_in);
                     fixed::add_gradient(pairs, at_once, first / 2, list, deltas);
                 }
                 Arithmetic::Float => {
@@ -171,6 +183,19 @@ impl Compute for Dense {
             Arithmetic::Float => {
                 let sums: &mut [f32] = cast_slice_mut(pairs);
                 float::subtract(&sums[place * self.d_out..], pass.rate, weights);
+            }
+        }
+    }
+
+    fn update_rows(&self, pass: &mut OctetPass<'_>, weights: &mut [f32]) {
+        match pass.arithmetic {
+            Arithmetic::Fixed | Arithmetic::Integer => {
+                let OctetBuffers { units, pairs, .. } = &mut pass.memory;
+                fixed::subtract_rows(pairs, sums_at_once(self.d_in), units, weights);
+            }
+            Arithmetic::Float => {
+                let rows = weights.chunks_exact_mut(self.d_out).enumerate();
+                rows.for_each(|(place, row)| self.update_row(pass, place, row));
             }
         }
     }

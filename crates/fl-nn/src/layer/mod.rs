@@ -100,6 +100,11 @@ pub(crate) trait Compute {
     /// # Shapes
     /// `weights`: `[num_outputs]`.
     fn update_row(&self, pass: &mut OctetPass<'_>, place: usize, weights: &mut [f32]);
+    /// [`Compute::update_row`] for the first of the rows that are summed up, and all behind it.
+    ///
+    /// # Shapes
+    /// `weights`: `[rows, num_outputs]`.
+    fn update_rows(&self, pass: &mut OctetPass<'_>, weights: &mut [f32]);
 }
 
 /// Memory of the first layer beside its parameters: sizes, or the buffers themselves.

@@ -17,7 +17,7 @@ use crate::examples::Examples;
 use crate::layer::OctetPass;
 use crate::loss;
 use crate::memory::{Regions, WorkBuffers};
-use crate::model::{Model, Placed};
+use crate::model::{Model, Placed, PlacedLayers};
 
 /// A batch under way, in the buffers of the caller.
 pub(crate) struct Batch<'a> {
@@ -72,18 +72,19 @@ impl<'a> Batch<'a> {
         if self.config.is_integer() {
             return self.run_integers(params, positions);
         }
+        let layers = self.model.placed();
         for position in positions {
             let example = self.order[position];
-            self.forward(params, example);
+            self.forward(&layers, params, example);
             let label = self.examples.label(example)?;
-            let loss = self.backward(params, label, position, hook)?;
+            let loss = self.backward(&layers, params, (label, position), hook)?;
             *loss_sum += f64::from(loss);
         }
         Ok(())
     }
 
     /// Leaves the outputs of all layers in the buffers.
-    fn forward(&mut self, params: &[f32], n: u32) {
+    fn forward(&mut self, layers: &PlacedLayers, params: &[f32], n: u32) {
         let Placed {
             layer,
             params: place,
@@ -100,15 +101,15 @@ impl<'a> Batch<'a> {
             octets,
             sums,
         );
-        self.model.finish_forward(params, outputs);
+        self.model.finish_forward(layers, params, outputs);
     }
 
     /// Adds to the gradients, keeps the first layer's deltas at `position`, and returns the loss.
     fn backward(
         &mut self,
+        layers: &PlacedLayers,
         params: &[f32],
-        label: usize,
-        position: usize,
+        (label, position): (usize, usize),
         hook: &mut Hook<'_>,
     ) -> Result<f32, TrainError> {
         let first = self.model.first();
@@ -130,11 +131,11 @@ impl<'a> Batch<'a> {
         if let Some(correction) = hook {
             correction.outputs(label, logits, &mut upper[..logits.len()]);
         }
-        for index in (1..shape.num_layers()).rev() {
-            let Placed {
-                layer,
-                params: place,
-            } = self.model.layer(index);
+        for Placed {
+            layer,
+            params: place,
+        } in layers.later().iter().rev()
+        {
             end -= layer.num_outputs();
             let inputs = &outputs[end - layer.num_inputs()..end];
             let deltas = &upper[..layer.num_outputs()];
@@ -142,7 +143,7 @@ impl<'a> Batch<'a> {
             layer.add_gradient(inputs, deltas, gradient);
             let below = &mut lower[..layer.num_inputs()];
             layer.backward(
-                &params[place],
+                &params[place.clone()],
                 self.model.activation(),
                 inputs,
                 deltas,
@@ -234,10 +235,7 @@ impl<'a> Batch<'a> {
             self.host = Some(host);
             return;
         }
-        let mut pass = self.split().0;
-        for (place, weights) in weights.chunks_exact_mut(width).enumerate() {
-            layer.update_row(&mut pass, place, weights);
-        }
+        layer.update_rows(&mut self.split().0, weights);
     }
 
     /// Visits the gradients of everything but the first layer's weights, segment by segment.

@@ -3,6 +3,8 @@
 //! A vector that enters a sum has fifteen bits and a number of places of its own, so that nothing is lost of small
 //! ones and nothing overflows with large ones.
 
+use core::array;
+
 use super::number::{bits_above_15, saturated, shifted};
 use super::softmax::sigmoid;
 use super::{DELTAS, MOST_DELTA, SUMS};
@@ -48,20 +50,35 @@ pub(crate) fn forward(
     let width = outputs.len();
     let (weights, bias) = params.split_at(inputs.len() * width);
     let right = places + input_places - SUMS;
-    let blocks = outputs.chunks_mut(AT_ONCE).zip(bias.chunks(AT_ONCE));
-    for ((outputs, bias), begin) in blocks.zip((0..).step_by(AT_ONCE)) {
-        let mut sums = [0; AT_ONCE];
-        for (row, &x) in weights.chunks_exact(width).zip(inputs) {
-            if x != 0 {
-                for (sum, &weight) in sums.iter_mut().zip(&row[begin..]) {
-                    *sum += i64::from(weight) * i64::from(x);
-                }
-            }
-        }
-        for ((output, sum), &bias) in outputs.iter_mut().zip(sums).zip(bias) {
-            *output = shifted(sum + (i64::from(bias) << input_places), right);
+    let finished = |sum: i64, bias: i32| shifted(sum + (i64::from(bias) << input_places), right);
+    let (blocks, rest) = outputs.as_chunks_mut::<AT_ONCE>();
+    let (biases, bias_rest) = bias.as_chunks::<AT_ONCE>();
+    for ((outputs, biases), begin) in blocks.iter_mut().zip(biases).zip((0..).step_by(AT_ONCE)) {
+        let sums = columns::<AT_ONCE>(weights, (width, begin), inputs);
+        *outputs = array::from_fn(|i| finished(sums[i], biases[i]));
+    }
+    let last = width - rest.len();
+    for ((output, &bias), column) in rest.iter_mut().zip(bias_rest).zip(last..) {
+        let [sum] = columns(weights, (width, column), inputs);
+        *output = finished(sum, bias);
+    }
+}
+
+/// Sums of products of the columns from `begin` on.
+#[inline(always)]
+fn columns<const N: usize>(
+    weights: &[i32],
+    (width, begin): (usize, usize),
+    inputs: &[i32],
+) -> [i64; N] {
+    let mut sums = [0; N];
+    for (row, &x) in weights.chunks_exact(width).zip(inputs) {
+        let weights = row.get(begin..).and_then(|row| row.first_chunk::<N>());
+        if let (Some(weights), true) = (weights, x != 0) {
+            sums = array::from_fn(|i| sums[i] + i64::from(weights[i]) * i64::from(x));
         }
     }
+    sums
 }
 
 /// Derivatives by the sums of the layer below, whose outputs the inputs are.
