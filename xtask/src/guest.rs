@@ -63,8 +63,11 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         println!("firmware: {}", board.kernel.image.display());
     }
     for board in zephyr {
-        zephyr::build(board)?;
-        println!("firmware: {}", board.kernel.image.display());
+        let gateway = board.gateway.iter().map(|kernel| (Some("gateway"), kernel));
+        for (role, kernel) in [(None, &board.kernel)].into_iter().chain(gateway) {
+            zephyr::build(board, role, &kernel.image)?;
+            println!("firmware: {}", kernel.image.display());
+        }
     }
     Ok(())
 }

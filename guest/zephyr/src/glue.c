@@ -62,8 +62,10 @@ void zfl_trainer_thread(void *, void *, void *);
 
 K_THREAD_DEFINE(zfl_client, CONFIG_ZFL_CLIENT_STACK_SIZE, zfl_client_thread, NULL, NULL, NULL,
 		CLIENT_PRIORITY, 0, 0);
+#ifndef CONFIG_ZFL_GATEWAY
 K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, NULL, NULL, NULL,
 		TRAINER_PRIORITY, 0, 0);
+#endif
 
 /* --- Time ------------------------------------------------------------------------------------ */
 
@@ -281,13 +283,17 @@ int zfl_tcp_listen(uint16_t port, int backlog)
 	return fd;
 }
 
-int zfl_tcp_accept(int fd)
+/* The next stream, and the address that it comes from. */
+int zfl_tcp_accept(int fd, uint8_t octets[4])
 {
-	int accepted = zsock_accept(fd, NULL, NULL);
+	struct sockaddr_in peer = {0};
+	socklen_t len = sizeof(peer);
+	int accepted = zsock_accept(fd, (struct sockaddr *)&peer, &len);
 
 	if (accepted < 0) {
 		return -errno;
 	}
+	memcpy(octets, &peer.sin_addr, 4);
 	never_block(accepted);
 	return accepted;
 }

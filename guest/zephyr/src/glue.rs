@@ -47,7 +47,7 @@ unsafe extern "C" {
 
     pub fn zfl_tcp_open() -> c_int;
     pub fn zfl_tcp_listen(port: u16, backlog: c_int) -> c_int;
-    pub fn zfl_tcp_accept(fd: c_int) -> c_int;
+    pub fn zfl_tcp_accept(fd: c_int, address: *mut u8) -> c_int;
     pub fn zfl_tcp_connect(fd: c_int, address: *const u8, port: u16) -> c_int;
     pub fn zfl_tcp_read(fd: c_int, buffer: *mut c_void, len: usize) -> c_int;
     pub fn zfl_tcp_write(fd: c_int, buffer: *const c_void, len: usize) -> c_int;

@@ -1,28 +1,46 @@
 //! The zfl device as a Zephyr application.
 //!
 //! [`fl_client`] is the device; this crate is its body on Zephyr: a port over zsock ([`port`]), a
-//! thread for the exchanges and one for the training ([`device`]), the shell's commands ([`shell`])
+//! thread for the exchanges ([`client`]) and one for the training ([`role`]), the shell's commands ([`shell`])
 //! and a last line for a device that dies ([`fatal`]). It knows no board and no architecture.
+//!
+//! Kconfig chooses the role of the image: a device, or a gateway (`fl_edge`), which trains nothing.
 //!
 //! Nothing of it runs in an interrupt, where no floating-point state would be saved.
 
 #![no_std]
+#![cfg_attr(
+    zfl_gateway,
+    allow(
+        dead_code,
+        reason = "a gateway trains nothing, and counts nothing of it"
+    )
+)]
 
 extern crate alloc;
 
+mod client;
 mod clock;
 mod console;
 mod crash;
-mod device;
 mod fatal;
 mod glue;
 mod heap;
 mod instructions;
 mod mailbox;
 mod port;
+#[cfg(not(zfl_gateway))]
+#[path = "device.rs"]
+mod role;
+#[cfg(zfl_gateway)]
+#[path = "gateway.rs"]
+mod role;
 mod shell;
 mod tcp;
 mod threads;
+
+/// Port on which the machine listens at its own address.
+const HTTP_PORT: u16 = 80;
 
 /// Entry of Zephyr's main thread into Rust; the shell does the rest.
 #[unsafe(no_mangle)]

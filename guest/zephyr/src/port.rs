@@ -5,15 +5,15 @@ use crate::instructions::Counter;
 use crate::tcp::{self, Errno, Socket};
 use crate::{clock, console, heap, threads};
 use core::fmt;
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use fl_client::{Port, PortError, Usage};
 
 /// Streams at once: the device serves three and asks one thing of the aggregator, and a few are
-/// still closing.
-const MAX_STREAMS: usize = 8;
+/// still closing. A gateway has as many as `fl_proto::cluster::GatewayMemory` counts.
+const MAX_STREAMS: usize = if cfg!(zfl_gateway) { 24 } else { 8 };
 
-/// Streams that may wait to be accepted.
-const BACKLOG: u8 = 4;
+/// Streams that may wait to be accepted; on a gateway a whole cluster may call at once.
+const BACKLOG: u8 = if cfg!(zfl_gateway) { 12 } else { 4 };
 
 /// Delay before trying again where Zephyr gives no wake-up: to write where there was no room, and to
 /// ask whether a stream is up.
@@ -37,6 +37,8 @@ struct Stream {
     socket: Socket,
     /// Whom it is being connected to; `None` once it is up.
     connecting_to: Option<SocketAddrV4>,
+    /// Who opened it, if that was not this machine.
+    peer: Option<Ipv4Addr>,
     /// There was nothing to read.
     drained: bool,
     /// There was no room to write.
@@ -101,6 +103,7 @@ impl ZephyrPort {
         &mut self,
         socket: Socket,
         connecting_to: Option<SocketAddrV4>,
+        peer: Option<Ipv4Addr>,
     ) -> Result<Connection, PortError> {
         let index = self
             .streams
@@ -110,6 +113,7 @@ impl ZephyrPort {
         self.streams[index] = Some(Stream {
             socket,
             connecting_to,
+            peer,
             drained: false,
             blocked: false,
         });
@@ -173,17 +177,25 @@ impl Port for ZephyrPort {
         if self.streams.iter().all(Option::is_some) {
             return None;
         }
-        let socket = self.listener.accept().ok()?;
-        self.add(socket, None).ok()
+        let (socket, peer) = self.listener.accept().ok()?;
+        self.add(socket, None, Some(peer)).ok()
     }
 
     fn connect(&mut self) -> Result<Connection, PortError> {
+        self.connect_to(self.server)
+    }
+
+    fn connect_to(&mut self, to: SocketAddrV4) -> Result<Connection, PortError> {
         let socket = Socket::open().map_err(|_| PortError::Exhausted)?;
-        match socket.connect(self.server) {
-            Ok(()) => self.add(socket, None),
-            Err(error) if error.is_transient() => self.add(socket, Some(self.server)),
+        match socket.connect(to) {
+            Ok(()) => self.add(socket, None, None),
+            Err(error) if error.is_transient() => self.add(socket, Some(to), None),
             Err(_) => Err(PortError::Refused),
         }
+    }
+
+    fn peer(&mut self, connection: &Connection) -> Option<Ipv4Addr> {
+        self.stream(connection).ok()?.peer
     }
 
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, PortError> {
