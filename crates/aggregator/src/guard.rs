@@ -11,14 +11,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use fl_proto::path;
 use zfl_text::{Authority, Host};
 
 use crate::http::rejected;
 use crate::serve::Connection;
 use crate::shared::{Refusal, Shared};
-
-/// Name that zfl's own devices use for the aggregator. The Internet has no such name.
-const OWN_NAME: &str = "aggregator";
 
 /// Refuses what a page asks.
 pub(crate) async fn guard(
@@ -53,7 +51,7 @@ fn is_own(authority: &str) -> bool {
     let authority = Authority::parse(authority);
     match authority.host {
         Host::Ip(_) => true,
-        Host::Name(name) => authority.is_localhost() || name == OWN_NAME,
+        Host::Name(name) => authority.is_localhost() || name == path::HOST,
     }
 }
 

@@ -371,7 +371,7 @@ impl Upstream {
         let mut request = hyper::Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "aggregator")
+            .header(header::HOST, path::HOST)
             .header(header::CONTENT_LENGTH, body.len())
             .header(header::CONNECTION, "close")
             .header(Word::HEADER, self.word.text());

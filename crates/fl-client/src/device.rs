@@ -752,6 +752,11 @@ mod tests {
         write_join(&mut head, &config, Some(u64::MAX), Some(u64::MAX), true).unwrap();
         write_word(&mut head, Word::HEADER, Some(&word)).unwrap();
         head.write_str(HEAD_END).unwrap();
+        let host = std::format!("Host: {}\r\n", fl_proto::path::HOST);
+        assert!(
+            HEAD_END.starts_with(&host),
+            "whom a device asks knows this name"
+        );
         assert!(head.ends_with(b"\r\n\r\n"));
     }
 }

@@ -13,7 +13,7 @@ use zfl_text::{Authority, Host, is_of_a_page};
 /// # Errors
 /// [`Refusal`] to be answered with.
 pub fn check(headers: &[Header<'_>], word: Option<&Word>, has_joined: bool) -> Result<(), Refusal> {
-    check_page(headers)?;
+    check_page(headers, None)?;
     let mut shown = named(headers, Word::HEADER);
     match (word, shown.next()) {
         (Some(word), Some(shown)) if word.matches(shown) => Ok(()),
@@ -25,13 +25,14 @@ pub fn check(headers: &[Header<'_>], word: Option<&Word>, has_joined: bool) -> R
     }
 }
 
-/// Refuses a page of a web site, by what a browser says of itself.
+/// Refuses a page of a web site, by what a browser says of itself. `own` is the name by which whoever is asked is
+/// known, besides its address.
 ///
 /// # Errors
 /// [`Refusal`] to be answered with.
-pub fn check_page(headers: &[Header<'_>]) -> Result<(), Refusal> {
+pub fn check_page(headers: &[Header<'_>], own: Option<&str>) -> Result<(), Refusal> {
     let of_a_page = |header: &Header<'_>| is_of_a_page(header.name, header.value);
-    if headers.iter().any(of_a_page) || !named(headers, "host").all(is_address) {
+    if headers.iter().any(of_a_page) || !named(headers, "host").all(|host| is_own(host, own)) {
         return Err(Refusal::new(
             403,
             "a device answers no page: ask it by its IP address",
@@ -48,11 +49,15 @@ pub fn named<'a>(headers: &[Header<'a>], name: &str) -> impl Iterator<Item = &'a
         .map(|header| header.value)
 }
 
-/// True for an IP address or `localhost`. A page has another name, whatever that is made to point to.
-fn is_address(host: &[u8]) -> bool {
+/// True for an IP address, `localhost` or the name of its own. A page has another name, whatever that is made to point
+/// to.
+fn is_own(host: &[u8], own: Option<&str>) -> bool {
     core::str::from_utf8(host).is_ok_and(|host| {
         let authority = Authority::parse(host);
-        matches!(authority.host, Host::Ip(_)) || authority.is_localhost()
+        match authority.host {
+            Host::Ip(_) => true,
+            Host::Name(name) => authority.is_localhost() || Some(name) == own,
+        }
     })
 }
 
@@ -101,6 +106,7 @@ mod tests {
             ("Host", "[::1]:80", 200),
             ("Host", "localhost:80", 200),
             ("Host", "evil.example", 403),
+            ("Host", "aggregator", 403),
             ("Host", "127.0.0.1.evil.example:80", 403),
             ("Host", "\u{80}", 403),
             ("Origin", "http://evil.example", 403),

@@ -72,14 +72,16 @@ pub(crate) fn parse(head: &[u8], own: Option<&Word>) -> Result<Request, Refusal>
             ));
         }
     }
-    check_page(parsed.headers)?;
+    // Devices call whom they join by its name; the aggregator above is held to more below.
+    check_page(parsed.headers, Some(path::HOST))?;
     let target = parsed.path.unwrap_or("");
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (route, method) = Route::of(path).ok_or_else(|| Refusal::new(404, "no such endpoint"))?;
+    let (endpoint, query) = target.split_once('?').unwrap_or((target, ""));
+    let (route, method) =
+        Route::of(endpoint).ok_or_else(|| Refusal::new(404, "no such endpoint"))?;
     if parsed.method != Some(method) {
         return Err(Refusal::new(
             405,
-            format_args!("{path} takes {method} only"),
+            format_args!("{endpoint} takes {method} only"),
         ));
     }
     let headers = &*parsed.headers;
@@ -90,7 +92,7 @@ pub(crate) fn parse(head: &[u8], own: Option<&Word>) -> Result<Request, Refusal>
     if length.is_none() && matches!(route, Route::Results | Route::Start) {
         return Err(Refusal::new(
             411,
-            format_args!("{path} needs a Content-Length"),
+            format_args!("{endpoint} needs a Content-Length"),
         ));
     }
     Ok(Request {
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn requests_of_devices_are_read_and_bad_ones_refused_with_their_status() {
-        let head = "GET /id?client=3&port=80&codecs=f32,int8&rules=fedavg HTTP/1.1\r\n\r\n";
+        let head = "GET /id?client=3&port=80&codecs=f32,int8&rules=fedavg HTTP/1.1\r\nHost: aggregator\r\n\r\n";
         let join = read(head).unwrap();
         assert_eq!((join.route, join.query.client), (Route::Join, Some(3)));
         assert!(join.query.speaks("int8") && !join.query.speaks("f16"));

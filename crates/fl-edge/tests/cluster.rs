@@ -316,7 +316,7 @@ impl Lab {
 
     fn get(&mut self, client: u32, target: &str) -> (u16, Vec<u8>) {
         let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: 10.0.0.9\r\nZfl-Word: {}\r\n\r\n",
+            "GET {target} HTTP/1.1\r\nHost: aggregator\r\nZfl-Word: {}\r\n\r\n",
             word().text()
         );
         self.ask(*device_at(client).ip(), request.into())
@@ -324,7 +324,7 @@ impl Lab {
 
     fn post(&mut self, client: u32, body: &[u8]) -> u16 {
         let request = format!(
-            "POST /results?id={client} HTTP/1.1\r\nZfl-Word: {}\r\nContent-Type: application/octet-stream\r\n\
+            "POST /results?id={client} HTTP/1.1\r\nHost: aggregator\r\nZfl-Word: {}\r\nContent-Type: application/octet-stream\r\n\
              Content-Length: {}\r\n\r\n",
             word().text(),
             body.len()

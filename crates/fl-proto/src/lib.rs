@@ -59,6 +59,8 @@ pub const JSON: &str = "application/json";
 
 /// Paths of the endpoints.
 pub mod path {
+    /// Name by which devices and edges call whom they ask, in `Host`. The Internet has no such name.
+    pub const HOST: &str = "aggregator";
     /// Aggregator, GET: join, answered with a [`Welcome`](crate::Welcome).
     pub const ID: &str = "/id";
     /// Aggregator, GET: the client's inputs, `num_examples * layers[0]` octets.
