@@ -75,6 +75,19 @@ fn a_gateway_on_zephyr_that_is_killed_comes_back_with_its_devices() {
 }
 
 #[test]
+fn two_leaves_behind_a_gateway_on_zephyr_learn_what_native_ones_do() {
+    let folder = folder();
+    let path = folder.path().join("two.toml");
+    let text = fs::read_to_string(root().join("experiments/mesh.toml")).unwrap();
+    fs::write(&path, text.replace("count = 12", "count = 2")).unwrap();
+    let small = [path.to_str().unwrap(), "--rounds", "1", "--examples", "20"];
+    let run = |body| Run::succeeds(&[&small[..], &["--seed", "3", "--body", body]].concat());
+    let (native, zephyr) = (run("native"), run("zephyr"));
+    assert_eq!(zephyr.results(), [0, 2]);
+    assert_eq!(zephyr.model(), native.model());
+}
+
+#[test]
 fn a_device_computes_the_bits_of_the_host() {
     let mut device = Device::boot(&[], "restrict=on");
     device.type_line("selftest");

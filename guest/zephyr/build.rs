@@ -3,7 +3,10 @@
 use std::{env, fs};
 
 /// Switches of Kconfig, and what the sources call them.
-const ROLES: [(&str, &str); 1] = [("CONFIG_ZFL_GATEWAY=y", "zfl_gateway")];
+const ROLES: [(&str, &str); 2] = [
+    ("CONFIG_ZFL_GATEWAY=y", "zfl_gateway"),
+    ("CONFIG_ZFL_RADIO=y", "zfl_radio"),
+];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -64,7 +64,9 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
     }
     for board in zephyr {
         let gateway = board.gateway.iter().map(|kernel| (Some("gateway"), kernel));
-        for (role, kernel) in [(None, &board.kernel)].into_iter().chain(gateway) {
+        let radio = board.radio.iter().map(|kernel| (Some("radio"), kernel));
+        let roles = gateway.chain(radio);
+        for (role, kernel) in [(None, &board.kernel)].into_iter().chain(roles) {
             zephyr::build(board, role, &kernel.image)?;
             println!("firmware: {}", kernel.image.display());
         }

@@ -165,6 +165,9 @@ pub struct Nic {
     /// True if it is soldered to the board: QEMU has it with the machine.
     #[serde(default)]
     pub on_board: bool,
+    /// True if the guest does not boot without it: a leaf of a mesh then has one without a cable.
+    #[serde(default)]
+    pub needed: bool,
     /// Properties of that device; an empty value is kept, as in `romfile=`.
     #[serde(default)]
     pub options: BTreeMap<String, String>,

@@ -4,18 +4,11 @@ use crate::instructions::Counter;
 use crate::mailbox::Mailbox;
 use crate::port::ZephyrPort;
 use crate::tcp::Errno;
-use crate::{HTTP_PORT, clock};
+use crate::{HTTP_PORT, ISA, clock};
 use core::ffi::c_void;
 use core::fmt::Write as _;
 use fl_client::{Activity, Config, Device, TrainJob};
 use fl_shell::command::Run;
-
-/// Instruction set of this machine.
-const ISA: &str = if cfg!(target_arch = "x86") {
-    "i686"
-} else {
-    "other"
-};
 
 /// Examples a training thread works through between two looks at whether it is done.
 const STEP_EXAMPLES: u32 = 64;

@@ -4,16 +4,17 @@
 //! thread for the exchanges ([`client`]) and one for the training ([`role`]), the shell's commands ([`shell`])
 //! and a last line for a device that dies ([`fatal`]). It knows no board and no architecture.
 //!
-//! Kconfig chooses the role of the image: a device, or a gateway (`fl_edge`), which trains nothing.
+//! Kconfig chooses the role of the image: a device, a gateway (`fl_edge`), which trains nothing, or a node of a mesh
+//! (`fl_radio`).
 //!
 //! Nothing of it runs in an interrupt, where no floating-point state would be saved.
 
 #![no_std]
 #![cfg_attr(
-    zfl_gateway,
+    any(zfl_gateway, zfl_radio),
     allow(
         dead_code,
-        reason = "a gateway trains nothing, and counts nothing of it"
+        reason = "a gateway trains nothing and counts nothing of it, a node of a mesh has streams of its own"
     )
 )]
 
@@ -29,11 +30,14 @@ mod heap;
 mod instructions;
 mod mailbox;
 mod port;
-#[cfg(not(zfl_gateway))]
+#[cfg(not(any(zfl_gateway, zfl_radio)))]
 #[path = "device.rs"]
 mod role;
 #[cfg(zfl_gateway)]
 #[path = "gateway.rs"]
+mod role;
+#[cfg(zfl_radio)]
+#[path = "radio/mod.rs"]
 mod role;
 mod shell;
 mod tcp;
@@ -41,6 +45,13 @@ mod threads;
 
 /// Port on which the machine listens at its own address.
 const HTTP_PORT: u16 = 80;
+
+/// Instruction set of this machine.
+const ISA: &str = if cfg!(target_arch = "x86") {
+    "i686"
+} else {
+    "other"
+};
 
 /// Entry of Zephyr's main thread into Rust; the shell does the rest.
 #[unsafe(no_mangle)]

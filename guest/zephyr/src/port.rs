@@ -33,7 +33,7 @@ pub struct ZephyrPort {
 pub struct Connection(usize);
 
 /// One stream, and what the last tries to use it met.
-struct Stream {
+pub struct Stream {
     socket: Socket,
     /// Whom it is being connected to; `None` once it is up.
     connecting_to: Option<SocketAddrV4>,
@@ -111,11 +111,9 @@ impl ZephyrPort {
             .position(Option::is_none)
             .ok_or(PortError::Exhausted)?;
         self.streams[index] = Some(Stream {
-            socket,
             connecting_to,
             peer,
-            drained: false,
-            blocked: false,
+            ..Stream::of(socket)
         });
         Ok(Connection(index))
     }
@@ -126,6 +124,46 @@ impl ZephyrPort {
 }
 
 impl Stream {
+    /// One that is up.
+    pub fn of(socket: Socket) -> Self {
+        Self {
+            socket,
+            connecting_to: None,
+            peer: None,
+            drained: false,
+            blocked: false,
+        }
+    }
+
+    /// One to somebody, which need not be up yet.
+    ///
+    /// # Errors
+    /// As of [`Port::connect`].
+    pub fn open(to: SocketAddrV4) -> Result<Self, PortError> {
+        let socket = Socket::open().map_err(|_| PortError::Exhausted)?;
+        let connecting_to = match socket.connect(to) {
+            Ok(()) => None,
+            Err(error) if error.is_transient() => Some(to),
+            Err(_) => return Err(PortError::Refused),
+        };
+        Ok(Self {
+            connecting_to,
+            ..Self::of(socket)
+        })
+    }
+
+    /// True if the other side has closed its half, and all of it was read, or it broke.
+    #[cfg(zfl_radio)]
+    pub fn is_gone(&mut self) -> bool {
+        match self.establish() {
+            Ok(()) => match self.socket.peek() {
+                Ok(octets) => octets == 0,
+                Err(error) => !error.is_transient(),
+            },
+            Err(error) => error != PortError::WouldBlock,
+        }
+    }
+
     fn must_retry(&self) -> bool {
         self.blocked || self.connecting_to.is_some()
     }
@@ -145,14 +183,16 @@ impl Stream {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
+    /// As [`Port::read`].
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
         self.establish()?;
         let result = self.socket.read(buffer).map_err(in_use);
         self.drained = result == Err(PortError::WouldBlock);
         result
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, PortError> {
+    /// As [`Port::write`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PortError> {
         self.establish()?;
         let result = self.socket.write(bytes).map_err(in_use);
         self.blocked = result == Err(PortError::WouldBlock);
@@ -186,12 +226,8 @@ impl Port for ZephyrPort {
     }
 
     fn connect_to(&mut self, to: SocketAddrV4) -> Result<Connection, PortError> {
-        let socket = Socket::open().map_err(|_| PortError::Exhausted)?;
-        match socket.connect(to) {
-            Ok(()) => self.add(socket, None, None),
-            Err(error) if error.is_transient() => self.add(socket, Some(to), None),
-            Err(_) => Err(PortError::Refused),
-        }
+        let stream = Stream::open(to)?;
+        self.add(stream.socket, stream.connecting_to, None)
     }
 
     fn peer(&mut self, connection: &Connection) -> Option<Ipv4Addr> {

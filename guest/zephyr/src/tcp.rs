@@ -87,6 +87,14 @@ impl Socket {
         Ok(len as usize)
     }
 
+    /// Octets that [`Socket::read`] would give, one at most; 0 at the end of the stream.
+    #[cfg(zfl_radio)]
+    pub fn peek(&self) -> Result<usize, Errno> {
+        // SAFETY: takes a plain value.
+        let len = check(unsafe { glue::zfl_tcp_peek(self.fd) })?;
+        Ok(len as usize)
+    }
+
     /// Writes what there is room for.
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         // SAFETY: the call reads at most `len` bytes of `bytes`.
