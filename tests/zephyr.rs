@@ -51,7 +51,16 @@ fn zephyr_devices_run_the_rules_of_algorithms() {
 
 #[test]
 fn gateways_on_zephyr_make_the_model_of_a_flat_fleet_for_devices_of_either_body() {
-    let sizes = ["--clients", "6", "--rounds", "2", "--examples", "120", "--encoding-up", "int8"];
+    let sizes = [
+        "--clients",
+        "6",
+        "--rounds",
+        "2",
+        "--examples",
+        "120",
+        "--encoding-up",
+        "int8",
+    ];
     let run = |more: &[&str]| Run::succeeds(&[&sizes[..], more].concat());
     let flat = run(&["--body", "native"]).model();
     let edges = ["--edges", "3", "--edge-body"];

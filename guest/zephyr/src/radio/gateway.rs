@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
+use fl_client::PortError;
 use fl_exchange::{Net, NetError, Relay};
 use fl_radio::line::{Counts, Done, Hello, Step};
-use fl_client::PortError;
 use fl_radio::{Draw, Frame, GatewayNode, MESSAGE_BYTES};
 use fl_shell::command::Run;
 
