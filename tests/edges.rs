@@ -189,7 +189,7 @@ fn what_an_edge_cannot_do_is_refused_before_a_folder_is_made() {
         ),
         (
             &["--edge-body", "bare"],
-            "no board of this fleet has the firmware of a gateway",
+            "gateways are machines, and no device of this fleet is one",
         ),
         (
             &["--edge-body", "bare", "--strategy", "scaffold"],

@@ -50,6 +50,53 @@ fn zephyr_devices_run_the_rules_of_algorithms() {
 }
 
 #[test]
+fn gateways_on_zephyr_make_the_model_of_a_flat_fleet_for_devices_of_either_body() {
+    let sizes = [
+        "--clients",
+        "6",
+        "--rounds",
+        "2",
+        "--examples",
+        "120",
+        "--encoding-up",
+        "int8",
+    ];
+    let run = |more: &[&str]| Run::succeeds(&[&sizes[..], more].concat());
+    let flat = run(&["--body", "native"]).model();
+    let edges = ["--edges", "3", "--edge-body"];
+    // Without --body the devices are Zephyr's, as it is built here: gateways of either body go with them.
+    for (body, gateway) in [("auto", "zephyr"), ("bare", "zephyr"), ("auto", "bare")] {
+        let run = run(&[&["--body", body][..], &edges, &[gateway]].concat());
+        assert_eq!(run.results(), [0, 6, 6], "{body} behind {gateway}");
+        assert_eq!(run.model(), flat, "{body} behind {gateway}");
+    }
+}
+
+#[test]
+fn a_gateway_on_zephyr_that_is_killed_comes_back_with_its_devices() {
+    let folder = folder();
+    let path = folder.path().join("lost.toml");
+    let text = "rounds = 3\nedges = 2\nedge_body = \"zephyr\"\nbody = \"zephyr\"\nclients = 4\n\
+                examples_per_client = 120\n[[faults.edges]]\nround = 2\nedge = 1\nreboot = true\n";
+    fs::write(&path, text).unwrap();
+    let run = Run::succeeds(&[path.to_str().unwrap()]);
+    assert_eq!(run.results(), [0, 4, 2, 4]);
+}
+
+#[test]
+fn two_leaves_behind_a_gateway_on_zephyr_learn_what_native_ones_do() {
+    let folder = folder();
+    let path = folder.path().join("two.toml");
+    let text = fs::read_to_string(root().join("experiments/mesh.toml")).unwrap();
+    fs::write(&path, text.replace("count = 12", "count = 2")).unwrap();
+    let small = [path.to_str().unwrap(), "--rounds", "1", "--examples", "20"];
+    let run = |body| Run::succeeds(&[&small[..], &["--seed", "3", "--body", body]].concat());
+    let (native, zephyr) = (run("native"), run("zephyr"));
+    assert_eq!(zephyr.results(), [0, 2]);
+    assert_eq!(zephyr.model(), native.model());
+}
+
+#[test]
 fn a_device_computes_the_bits_of_the_host() {
     let mut device = Device::boot(&[], "restrict=on");
     device.type_line("selftest");

@@ -63,8 +63,13 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         println!("firmware: {}", board.kernel.image.display());
     }
     for board in zephyr {
-        zephyr::build(board)?;
-        println!("firmware: {}", board.kernel.image.display());
+        let gateway = board.gateway.iter().map(|kernel| (Some("gateway"), kernel));
+        let radio = board.radio.iter().map(|kernel| (Some("radio"), kernel));
+        let roles = gateway.chain(radio);
+        for (role, kernel) in [(None, &board.kernel)].into_iter().chain(roles) {
+            zephyr::build(board, role, &kernel.image)?;
+            println!("firmware: {}", kernel.image.display());
+        }
     }
     Ok(())
 }

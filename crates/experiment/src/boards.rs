@@ -101,7 +101,7 @@ fn has_zephyr(root: &Root) -> bool {
 }
 
 /// The board of devices of which only the body is said.
-fn default_board(root: &Root, guest: Guest) -> Result<Option<Board>, Refusal> {
+pub(crate) fn default_board(root: &Root, guest: Guest) -> Result<Option<Board>, Refusal> {
     // The others are slower, and come first by name.
     let mut names = root.boards();
     names.sort_by_key(|name| !DEFAULT_BOARDS.contains(&name.as_str()));

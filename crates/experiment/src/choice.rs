@@ -71,6 +71,7 @@ choices! {
     EdgeBody {
         Host "host" "Aggregators of this process",
         Bare "bare" "Gateways: bare firmware in QEMU that adds its cluster up in its own memory",
+        Zephyr "zephyr" "The same as a Zephyr application",
     }
     EdgeSums {
         Exact "exact" "Integers without any rounding: the model of a run without edges, to the bit",

@@ -1,7 +1,9 @@
 //! Edges: the fleet dealt out to aggregators between its devices and the root.
 
+use crate::boards;
 use crate::experiment::Experiment;
 use crate::refusal::{Refusal, require};
+use crate::root::Root;
 use crate::rule::Strategy;
 use crate::settings::Settings;
 use fl_algo::{Choice, MODEL, ServerRule, Sizes, Way};
@@ -10,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 use zfl_aggregator::Clusters;
+use zfl_machine::Board;
+use zfl_machine::board::Guest;
 
 /// Edges by level, from those of the root down: `[3, 2]` is three edges with two below each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +34,14 @@ pub struct EdgeNode {
     pub below: Clusters,
 }
 
-/// Memory of a machine that its firmware takes before anything else: image, stack and buffers of the card.
-const GATEWAY_OWN_BYTES: u64 = 2 << 20;
+/// Memory of a machine that its firmware takes before anything else: image, stack and buffers of the card. Zephyr's heap
+/// has a size of its own (`ZFL_HEAP_SIZE`), and so the rest of the machine is no gateway's.
+const fn gateway_own_bytes(guest: Guest) -> u64 {
+    match guest {
+        Guest::Bare => 2 << 20,
+        Guest::Zephyr => 5 << 20,
+    }
+}
 
 /// Deepest tree: a run with more levels is a mistake.
 const DEEPEST: usize = 8;
@@ -174,9 +184,19 @@ pub enum EdgeBody {
     #[default]
     Host,
     Bare,
+    Zephyr,
 }
 
 impl EdgeBody {
+    /// Guest of the gateways, if the edges are such.
+    fn guest(self) -> Option<Guest> {
+        match self {
+            Self::Host => None,
+            Self::Bare => Some(Guest::Bare),
+            Self::Zephyr => Some(Guest::Zephyr),
+        }
+    }
+
     /// True for processes of the host.
     pub fn is_host(&self) -> bool {
         *self == Self::Host
@@ -313,21 +333,36 @@ pub(crate) fn check_gateways(
 
 impl Experiment {
     /// The board of the gateways, if the edges are such.
+    pub fn gateway_board(&self) -> Option<&Board> {
+        self.gateway.as_ref()
+    }
+
+    /// Finds the board of the gateways: one of the fleet that boots their body and has their firmware, or else the
+    /// usual one of that body.
     ///
     /// # Errors
-    /// A [`Refusal`] if no board of the fleet has their firmware, or its memory is too little for the sums.
-    pub fn gateway_board(&self) -> Result<Option<zfl_machine::Board>, Refusal> {
-        if self.edge_body.is_host() {
+    /// A [`Refusal`] if there is none, no device is a machine that could reach them, or its memory is too little for the
+    /// sums.
+    pub(crate) fn find_gateway(&self, root: &Root) -> Result<Option<Board>, Refusal> {
+        let Some(guest) = self.edge_body.guest() else {
             return Ok(None);
-        }
-        let boards = self.groups.iter().filter_map(|group| group.board.as_ref());
-        let board = boards.clone().find_map(|board| board.as_gateway());
-        let board = board.ok_or_else(|| {
-            Refusal(
-                "--edge-body bare: no board of this fleet has the firmware of a gateway: take --board microvm, or \
-                 --edge-body host"
-                    .into(),
+        };
+        let mut fleet = self.groups.iter().filter_map(|group| group.board.as_ref());
+        require(fleet.clone().next().is_some(), || {
+            format!(
+                "--edge-body {guest}: gateways are machines, and no device of this fleet is one: take --body bare or \
+                 zephyr, or --edge-body host"
             )
+        })?;
+        let board = fleet
+            .by_ref()
+            .filter(|board| board.body == guest)
+            .find_map(|board| board.as_gateway());
+        let usual = || Ok(boards::default_board(root, guest)?.and_then(|board| board.as_gateway()));
+        let board = board.map_or_else(usual, |board| Ok(Some(board)))?.ok_or_else(|| {
+            Refusal(format!(
+                "--edge-body {guest}: no board has the firmware of such a gateway: take another --edge-body"
+            ))
         })?;
         let largest = self.edges.nodes(self.clients).into_iter();
         let largest = largest
@@ -336,8 +371,9 @@ impl Experiment {
             .unwrap_or(0);
         let needed = self.aggregator().gateway_memory(largest).total();
         let has = u64::from(board.machine.memory_mib) << 20;
-        require(needed + GATEWAY_OWN_BYTES <= has, || {
-            let missing = needed + GATEWAY_OWN_BYTES - has;
+        let own = gateway_own_bytes(guest);
+        require(needed + own <= has, || {
+            let missing = needed + own - has;
             format!(
                 "a gateway of {largest} devices needs {needed} bytes for its sums, and {missing} are missing on board {}: \
                  take more --edges, a smaller model, or --edge-body host",

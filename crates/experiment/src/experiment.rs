@@ -105,6 +105,9 @@ pub struct Experiment {
         serialize_with = "choice::write"
     )]
     pub edge_body: EdgeBody,
+    /// Board of the gateways, if the edges are such.
+    #[serde(skip)]
+    pub(crate) gateway: Option<Board>,
     /// Rounds of a cluster for one of the fleet.
     #[serde(skip_serializing_if = "is_one")]
     pub edge_rounds: u32,
@@ -340,7 +343,7 @@ impl Experiment {
         experiment.mesh()?;
         experiment.can_suffer()?;
         experiment.fits_edges()?;
-        experiment.gateway_board()?;
+        experiment.gateway = experiment.find_gateway(root)?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.notes.extend(experiment.note_on_storage());
         experiment.notes.extend(privacy::notes(&experiment));
@@ -448,6 +451,7 @@ impl Experiment {
             rounds,
             edges: settings.edges(),
             edge_body: settings.edge_body(),
+            gateway: None,
             edge_rounds: settings.edge_rounds(),
             edge_handover: settings.edge_handover(),
             edge_sums: settings.edge_sums(),

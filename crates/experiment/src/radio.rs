@@ -134,7 +134,7 @@ impl Experiment {
                 || self.groups.iter().all(has_radio),
             || {
                 "a radio is for native devices, or for emulated ones of boards that have one: take --body native or \
-                 --body bare, or leave --radio out"
+                 --body bare or zephyr, or leave --radio out"
                     .into()
             },
         )?;

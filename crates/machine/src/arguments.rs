@@ -75,6 +75,9 @@ pub fn arguments(
         } else {
             arguments.pair("-device", device(board, &card.mac));
         }
+    } else if board.nic.needed && !board.nic.on_board {
+        let own = board.nic.model.clone();
+        arguments.pair("-device", with_options(own, &board.nic.options));
     }
     if let (Some(fd), Some(disk)) = (storage, &board.storage) {
         // Nobody else opens the file: there is nothing to lock.
@@ -272,6 +275,15 @@ mod tests {
                 -monitor none
             "#]],
         );
+    }
+
+    #[test]
+    fn a_leaf_whose_guest_needs_its_card_has_one_without_a_cable() {
+        let board = board("qemu_x86");
+        let words = arguments(&board, AS_THE_BOARD, "leaf", None, 10, None, Some(12));
+        let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).collect();
+        assert!(words.contains(&"e1000,addr=0x3,romfile="), "{words:?}");
+        assert!(!words.contains(&"-netdev"), "{words:?}");
     }
 
     #[test]

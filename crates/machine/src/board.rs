@@ -70,6 +70,9 @@ const BUILT_IN: [(&str, &str); 11] = [
     ),
 ];
 
+/// End of the name of a board that is a gateway.
+const GATEWAY: &str = "-gateway";
+
 /// The guests that an emulated machine can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,6 +165,9 @@ pub struct Nic {
     /// True if it is soldered to the board: QEMU has it with the machine.
     #[serde(default)]
     pub on_board: bool,
+    /// True if the guest does not boot without it: a leaf of a mesh then has one without a cable.
+    #[serde(default)]
+    pub needed: bool,
     /// Properties of that device; an empty value is kept, as in `romfile=`.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
@@ -307,11 +313,16 @@ impl Board {
         Ok(board)
     }
 
+    /// Name of the board whose firmware this is, in whatever role.
+    pub fn folder(&self) -> &str {
+        self.name.strip_suffix(GATEWAY).unwrap_or(&self.name)
+    }
+
     /// The same machine with the firmware of a gateway; `None` if the board has none.
     pub fn as_gateway(&self) -> Option<Self> {
         let mut board = self.clone();
         board.kernel.image = self.gateway.as_ref()?.image.clone();
-        board.name += "-gateway";
+        board.name += GATEWAY;
         board.radio = None;
         Some(board)
     }

@@ -81,10 +81,10 @@ pub(crate) fn config(
         );
     }
     // Behind those of all clients, as their IDs are.
-    if let Some(board) = experiment.gateway_board()? {
+    if let Some(board) = experiment.gateway_board() {
         let board = Arc::new(match options.kvm {
             true => board.on_kvm(),
-            false => board,
+            false => board.clone(),
         });
         let edges = experiment.edges.nodes(experiment.clients).into_iter();
         devices.extend(edges.map(|edge| DeviceSpec {
@@ -185,8 +185,8 @@ pub(crate) fn probe(
     let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
     let emulated = boards.clone().next().is_some();
     let mut emulators = BTreeMap::new();
-    let gateways = experiment.gateway_board()?;
-    for board in boards.map(|board| &**board).chain(&gateways) {
+    let gateways = experiment.gateway_board();
+    for board in boards.map(|board| &**board).chain(gateways) {
         emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
     }
@@ -214,7 +214,7 @@ pub(crate) fn probe(
     let meet = plan.network == NetworkKind::Bridge && fleet.devices.len() <= MOST_WITH_GATEWAYS;
     require(experiment.edge_body.is_host() || meet, || {
         format!(
-            "--edge-body bare: gateways are met on one bridge, of {MOST_WITH_GATEWAYS} machines at most: take \
+            "--edge-body: gateways are met on one bridge, of {MOST_WITH_GATEWAYS} machines at most: take \
              --network bridge and fewer devices, or --edge-body host"
         )
     })?;
@@ -251,7 +251,7 @@ fn has_kvm(experiment: &Experiment, emulators: &BTreeMap<String, Qemu>) -> Resul
 
 /// Refuses a board whose firmware is not there.
 fn has_firmware(board: &Board) -> Result<(), Refusal> {
-    let (image, name) = (&board.kernel.image, &board.name);
+    let (image, name) = (&board.kernel.image, board.folder());
     require(!image.as_os_str().is_empty(), || {
         match board.body {
         Guest::Bare => "this zfl has no firmware built in: `cargo xtask install` in zfl's tree installs one that \

@@ -1,24 +1,14 @@
-//! The device's two threads: one moves the exchanges along, the other trains.
+//! The device: its exchanges on the client's thread, its training on a thread of its own.
 
 use crate::instructions::Counter;
 use crate::mailbox::Mailbox;
 use crate::port::ZephyrPort;
-use crate::{clock, console};
+use crate::tcp::Errno;
+use crate::{HTTP_PORT, ISA, clock};
 use core::ffi::c_void;
 use core::fmt::Write as _;
-use core::sync::atomic::{AtomicBool, Ordering};
 use fl_client::{Activity, Config, Device, TrainJob};
 use fl_shell::command::Run;
-
-/// Port on which the device listens at its own address.
-const HTTP_PORT: u16 = 80;
-
-/// Instruction set of this machine.
-const ISA: &str = if cfg!(target_arch = "x86") {
-    "i686"
-} else {
-    "other"
-};
 
 /// Examples a training thread works through between two looks at whether it is done.
 const STEP_EXAMPLES: u32 = 64;
@@ -30,8 +20,6 @@ const COUNTED_STEP_EXAMPLES: u32 = 16;
 /// a thread that waits for sockets cannot wait for a mailbox as well.
 const TRAINING_LOOK_US: u64 = 5_000;
 
-static STARTED: AtomicBool = AtomicBool::new(false);
-static TO_RUN: Mailbox<Run> = Mailbox::new();
 static TO_TRAIN: Mailbox<Work> = Mailbox::new();
 static TRAINED: Mailbox<Work> = Mailbox::new();
 
@@ -54,18 +42,6 @@ impl Work {
     }
 }
 
-/// Set once the client's thread has started. A machine is one device until it is reset.
-pub fn is_started() -> bool {
-    STARTED.load(Ordering::Acquire)
-}
-
-/// Sets the client's thread going, the first time that it is called.
-pub fn start(args: Run) {
-    if !STARTED.swap(true, Ordering::AcqRel) {
-        TO_RUN.put(args);
-    }
-}
-
 /// The thread that trains; `glue.c` defines it.
 #[unsafe(no_mangle)]
 extern "C" fn zfl_trainer_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) {
@@ -76,14 +52,14 @@ extern "C" fn zfl_trainer_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void)
     }
 }
 
-/// The client's thread; `glue.c` defines it.
-#[unsafe(no_mangle)]
-extern "C" fn zfl_client_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    let args = TO_RUN.take();
-    match ZephyrPort::new(args.server, HTTP_PORT, args.icount.is_some()) {
-        Ok(port) => run(Device::new(config(&args)), port, args.icount),
-        Err(error) => console::log(format_args!("cannot listen on port {HTTP_PORT}: {error}")),
-    }
+/// Runs the device until its experiment is over.
+///
+/// # Errors
+/// If it cannot listen.
+pub fn run(args: &Run) -> Result<(), Errno> {
+    let port = ZephyrPort::new(args.server, HTTP_PORT, args.icount.is_some())?;
+    poll(Device::new(config(args)), port, args.icount);
+    Ok(())
 }
 
 fn config(args: &Run) -> Config {
@@ -102,8 +78,7 @@ fn config(args: &Run) -> Config {
     }
 }
 
-/// Moves the device along until its experiment is over.
-fn run(mut device: Device<ZephyrPort>, mut port: ZephyrPort, icount: Option<u8>) {
+fn poll(mut device: Device<ZephyrPort>, mut port: ZephyrPort, icount: Option<u8>) {
     let mut training = false;
     loop {
         let activity = device.poll(&mut port);
@@ -124,7 +99,6 @@ fn run(mut device: Device<ZephyrPort>, mut port: ZephyrPort, icount: Option<u8>)
             Activity::Stopped => break,
         }
     }
-    console::log(format_args!("stopped"));
 }
 
 /// Latest time to wake.

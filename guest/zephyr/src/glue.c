@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <zephyr/drivers/uart.h>
 #include <zephyr/kernel.h>
 #include <zephyr/kernel/mm.h>
 #include <zephyr/net/net_if.h>
@@ -23,6 +24,7 @@
 #include <zephyr/random/random.h>
 #include <zephyr/shell/shell.h>
 #include <zephyr/sys/fdtable.h>
+#include <zephyr/sys/ring_buffer.h>
 #include <zephyr/timing/timing.h>
 
 /* --- Heap ------------------------------------------------------------------------------------ */
@@ -62,8 +64,10 @@ void zfl_trainer_thread(void *, void *, void *);
 
 K_THREAD_DEFINE(zfl_client, CONFIG_ZFL_CLIENT_STACK_SIZE, zfl_client_thread, NULL, NULL, NULL,
 		CLIENT_PRIORITY, 0, 0);
+#ifdef CONFIG_ZFL_DEVICE
 K_THREAD_DEFINE(zfl_trainer, CONFIG_ZFL_TRAINER_STACK_SIZE, zfl_trainer_thread, NULL, NULL, NULL,
 		TRAINER_PRIORITY, 0, 0);
+#endif
 
 /* --- Time ------------------------------------------------------------------------------------ */
 
@@ -281,13 +285,17 @@ int zfl_tcp_listen(uint16_t port, int backlog)
 	return fd;
 }
 
-int zfl_tcp_accept(int fd)
+/* The next stream, and the address that it comes from. */
+int zfl_tcp_accept(int fd, uint8_t octets[4])
 {
-	int accepted = zsock_accept(fd, NULL, NULL);
+	struct sockaddr_in peer = {0};
+	socklen_t len = sizeof(peer);
+	int accepted = zsock_accept(fd, (struct sockaddr *)&peer, &len);
 
 	if (accepted < 0) {
 		return -errno;
 	}
+	memcpy(octets, &peer.sin_addr, 4);
 	never_block(accepted);
 	return accepted;
 }
@@ -306,6 +314,14 @@ int zfl_tcp_read(int fd, void *buffer, size_t len)
 	return or_errno(zsock_recv(fd, buffer, len, 0));
 }
 
+/* 1 if there is something to read, 0 at the end of the stream. */
+int zfl_tcp_peek(int fd)
+{
+	uint8_t octet;
+
+	return or_errno(zsock_recv(fd, &octet, 1, ZSOCK_MSG_PEEK));
+}
+
 int zfl_tcp_write(int fd, const void *buffer, size_t len)
 {
 	return or_errno(zsock_send(fd, buffer, len, 0));
@@ -320,3 +336,54 @@ int zfl_tcp_poll(struct zsock_pollfd *fds, int count, int timeout_ms)
 {
 	return or_errno(zsock_poll(fds, count, timeout_ms));
 }
+
+/* --- Radio: a UART of its own ---------------------------------------------------------------- */
+
+#ifdef CONFIG_ZFL_RADIO
+
+static const struct device *const radio = DEVICE_DT_GET(DT_CHOSEN(zfl_radio));
+
+/* Room for the longest message of the line, and for what comes behind it. */
+RING_BUF_DECLARE(radio_came, 2048);
+K_SEM_DEFINE(radio_says, 0, 1);
+
+static void radio_interrupt(const struct device *uart, void *unused)
+{
+	uint8_t octets[16];
+	int len;
+
+	ARG_UNUSED(unused);
+	while (uart_irq_update(uart) && uart_irq_rx_ready(uart)) {
+		len = uart_fifo_read(uart, octets, sizeof(octets));
+		if (len <= 0) {
+			break;
+		}
+		ring_buf_put(&radio_came, octets, len);
+	}
+	k_sem_give(&radio_says);
+}
+
+void zfl_radio_open(void)
+{
+	uart_irq_callback_set(radio, radio_interrupt);
+	uart_irq_rx_enable(radio);
+}
+
+uint32_t zfl_radio_read(uint8_t *octets, uint32_t len)
+{
+	return ring_buf_get(&radio_came, octets, len);
+}
+
+void zfl_radio_write(const uint8_t *octets, uint32_t len)
+{
+	for (uint32_t at = 0; at < len; at++) {
+		uart_poll_out(radio, octets[at]);
+	}
+}
+
+void zfl_radio_wait(int timeout_ms)
+{
+	k_sem_take(&radio_says, timeout_ms < 0 ? K_FOREVER : K_MSEC(timeout_ms));
+}
+
+#endif

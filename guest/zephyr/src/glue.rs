@@ -47,12 +47,50 @@ unsafe extern "C" {
 
     pub fn zfl_tcp_open() -> c_int;
     pub fn zfl_tcp_listen(port: u16, backlog: c_int) -> c_int;
-    pub fn zfl_tcp_accept(fd: c_int) -> c_int;
+    pub fn zfl_tcp_accept(fd: c_int, address: *mut u8) -> c_int;
     pub fn zfl_tcp_connect(fd: c_int, address: *const u8, port: u16) -> c_int;
     pub fn zfl_tcp_read(fd: c_int, buffer: *mut c_void, len: usize) -> c_int;
+    #[cfg(zfl_radio)]
+    pub fn zfl_tcp_peek(fd: c_int) -> c_int;
     pub fn zfl_tcp_write(fd: c_int, buffer: *const c_void, len: usize) -> c_int;
     pub fn zfl_tcp_close(fd: c_int) -> c_int;
     pub fn zfl_tcp_poll(fds: *mut PollFd, count: c_int, timeout_ms: c_int) -> c_int;
+}
+
+#[cfg(zfl_radio)]
+unsafe extern "C" {
+    fn zfl_radio_open();
+    fn zfl_radio_read(octets: *mut u8, len: u32) -> u32;
+    fn zfl_radio_write(octets: *const u8, len: u32);
+    fn zfl_radio_wait(timeout_ms: c_int);
+}
+
+/// Lets the UART of the radio receive.
+#[cfg(zfl_radio)]
+pub fn radio_open() {
+    // SAFETY: takes nothing.
+    unsafe { zfl_radio_open() };
+}
+
+/// Takes octets that the radio sent; 0 if there are none.
+#[cfg(zfl_radio)]
+pub fn radio_read(octets: &mut [u8]) -> usize {
+    // SAFETY: the call writes at most so many bytes.
+    unsafe { zfl_radio_read(octets.as_mut_ptr(), octets.len() as u32) as usize }
+}
+
+/// Sends octets to the radio.
+#[cfg(zfl_radio)]
+pub fn radio_write(octets: &[u8]) {
+    // SAFETY: the call reads so many bytes.
+    unsafe { zfl_radio_write(octets.as_ptr(), octets.len() as u32) };
+}
+
+/// Sleeps until the radio has sent something, or so long; below zero is for ever.
+#[cfg(zfl_radio)]
+pub fn radio_wait(timeout_ms: i32) {
+    // SAFETY: takes a plain value.
+    unsafe { zfl_radio_wait(timeout_ms) };
 }
 
 /// Gives the network interface its address, in a network whose prefix has `prefix_bits`.

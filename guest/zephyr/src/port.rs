@@ -5,15 +5,15 @@ use crate::instructions::Counter;
 use crate::tcp::{self, Errno, Socket};
 use crate::{clock, console, heap, threads};
 use core::fmt;
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use fl_client::{Port, PortError, Usage};
 
 /// Streams at once: the device serves three and asks one thing of the aggregator, and a few are
-/// still closing.
-const MAX_STREAMS: usize = 8;
+/// still closing. A gateway has as many as `fl_proto::cluster::GatewayMemory` counts.
+const MAX_STREAMS: usize = if cfg!(zfl_gateway) { 24 } else { 8 };
 
-/// Streams that may wait to be accepted.
-const BACKLOG: u8 = 4;
+/// Streams that may wait to be accepted; on a gateway a whole cluster may call at once.
+const BACKLOG: u8 = if cfg!(zfl_gateway) { 12 } else { 4 };
 
 /// Delay before trying again where Zephyr gives no wake-up: to write where there was no room, and to
 /// ask whether a stream is up.
@@ -33,10 +33,12 @@ pub struct ZephyrPort {
 pub struct Connection(usize);
 
 /// One stream, and what the last tries to use it met.
-struct Stream {
+pub struct Stream {
     socket: Socket,
     /// Whom it is being connected to; `None` once it is up.
     connecting_to: Option<SocketAddrV4>,
+    /// Who opened it, if that was not this machine.
+    peer: Option<Ipv4Addr>,
     /// There was nothing to read.
     drained: bool,
     /// There was no room to write.
@@ -101,6 +103,7 @@ impl ZephyrPort {
         &mut self,
         socket: Socket,
         connecting_to: Option<SocketAddrV4>,
+        peer: Option<Ipv4Addr>,
     ) -> Result<Connection, PortError> {
         let index = self
             .streams
@@ -108,10 +111,9 @@ impl ZephyrPort {
             .position(Option::is_none)
             .ok_or(PortError::Exhausted)?;
         self.streams[index] = Some(Stream {
-            socket,
             connecting_to,
-            drained: false,
-            blocked: false,
+            peer,
+            ..Stream::of(socket)
         });
         Ok(Connection(index))
     }
@@ -122,6 +124,46 @@ impl ZephyrPort {
 }
 
 impl Stream {
+    /// One that is up.
+    pub fn of(socket: Socket) -> Self {
+        Self {
+            socket,
+            connecting_to: None,
+            peer: None,
+            drained: false,
+            blocked: false,
+        }
+    }
+
+    /// One to somebody, which need not be up yet.
+    ///
+    /// # Errors
+    /// As of [`Port::connect`].
+    pub fn open(to: SocketAddrV4) -> Result<Self, PortError> {
+        let socket = Socket::open().map_err(|_| PortError::Exhausted)?;
+        let connecting_to = match socket.connect(to) {
+            Ok(()) => None,
+            Err(error) if error.is_transient() => Some(to),
+            Err(_) => return Err(PortError::Refused),
+        };
+        Ok(Self {
+            connecting_to,
+            ..Self::of(socket)
+        })
+    }
+
+    /// True if the other side has closed its half, and all of it was read, or it broke.
+    #[cfg(zfl_radio)]
+    pub fn is_gone(&mut self) -> bool {
+        match self.establish() {
+            Ok(()) => match self.socket.peek() {
+                Ok(octets) => octets == 0,
+                Err(error) => !error.is_transient(),
+            },
+            Err(error) => error != PortError::WouldBlock,
+        }
+    }
+
     fn must_retry(&self) -> bool {
         self.blocked || self.connecting_to.is_some()
     }
@@ -141,14 +183,16 @@ impl Stream {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
+    /// As [`Port::read`].
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, PortError> {
         self.establish()?;
         let result = self.socket.read(buffer).map_err(in_use);
         self.drained = result == Err(PortError::WouldBlock);
         result
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, PortError> {
+    /// As [`Port::write`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PortError> {
         self.establish()?;
         let result = self.socket.write(bytes).map_err(in_use);
         self.blocked = result == Err(PortError::WouldBlock);
@@ -173,17 +217,21 @@ impl Port for ZephyrPort {
         if self.streams.iter().all(Option::is_some) {
             return None;
         }
-        let socket = self.listener.accept().ok()?;
-        self.add(socket, None).ok()
+        let (socket, peer) = self.listener.accept().ok()?;
+        self.add(socket, None, Some(peer)).ok()
     }
 
     fn connect(&mut self) -> Result<Connection, PortError> {
-        let socket = Socket::open().map_err(|_| PortError::Exhausted)?;
-        match socket.connect(self.server) {
-            Ok(()) => self.add(socket, None),
-            Err(error) if error.is_transient() => self.add(socket, Some(self.server)),
-            Err(_) => Err(PortError::Refused),
-        }
+        self.connect_to(self.server)
+    }
+
+    fn connect_to(&mut self, to: SocketAddrV4) -> Result<Connection, PortError> {
+        let stream = Stream::open(to)?;
+        self.add(stream.socket, stream.connecting_to, None)
+    }
+
+    fn peer(&mut self, connection: &Connection) -> Option<Ipv4Addr> {
+        self.stream(connection).ok()?.peer
     }
 
     fn read(&mut self, connection: &mut Connection, buffer: &mut [u8]) -> Result<usize, PortError> {

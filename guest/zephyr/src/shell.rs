@@ -3,7 +3,7 @@
 
 use crate::crash::crash;
 use crate::glue::{self, Shell, errno};
-use crate::{console, device, heap, threads};
+use crate::{client, console, heap, threads};
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
 use fl_shell::command::{self, Command, Hog, Run};
@@ -39,7 +39,7 @@ extern "C" fn zfl_shell_command(
 
 /// Sets the address and starts the client's thread.
 fn run(shell: *const Shell, args: &Run) -> c_int {
-    if device::is_started() {
+    if client::is_started() {
         return refuse(
             shell,
             format_args!("this machine is a device already; reset it to change that"),
@@ -48,13 +48,13 @@ fn run(shell: *const Shell, args: &Run) -> c_int {
     if let Err(error) = glue::set_address(args.ip, args.mask, args.gateway) {
         return refuse(shell, format_args!("cannot set the address: {error}"));
     }
-    device::start(*args);
+    client::start(*args);
     0
 }
 
 /// Takes heap away from the device, or gives it back.
 fn hog(shell: *const Shell, amount: Hog) -> c_int {
-    if !device::is_started() {
+    if !client::is_started() {
         return refuse(
             shell,
             format_args!("nothing runs here that could lack memory; try 'run' first"),

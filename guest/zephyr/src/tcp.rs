@@ -3,7 +3,7 @@
 use crate::glue::{self, POLLIN, PollFd, errno};
 use core::ffi::c_int;
 use core::fmt;
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// Answer of Zephyr as a negated errno value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +70,12 @@ impl Socket {
         Ok(())
     }
 
-    /// The next stream that somebody opened to this listening socket.
-    pub fn accept(&self) -> Result<Self, Errno> {
-        // SAFETY: takes a plain value.
-        let fd = check(unsafe { glue::zfl_tcp_accept(self.fd) })?;
-        Ok(Self { fd })
+    /// The next stream that somebody opened to this listening socket, and who did.
+    pub fn accept(&self) -> Result<(Self, Ipv4Addr), Errno> {
+        let mut octets = [0; 4];
+        // SAFETY: `octets` has room for the four bytes that the call writes.
+        let fd = check(unsafe { glue::zfl_tcp_accept(self.fd, octets.as_mut_ptr()) })?;
+        Ok((Self { fd }, octets.into()))
     }
 
     /// Reads what has arrived; 0 is the end of the stream.
@@ -83,6 +84,14 @@ impl Socket {
         let len = check(unsafe {
             glue::zfl_tcp_read(self.fd, buffer.as_mut_ptr().cast(), buffer.len())
         })?;
+        Ok(len as usize)
+    }
+
+    /// Octets that [`Socket::read`] would give, one at most; 0 at the end of the stream.
+    #[cfg(zfl_radio)]
+    pub fn peek(&self) -> Result<usize, Errno> {
+        // SAFETY: takes a plain value.
+        let len = check(unsafe { glue::zfl_tcp_peek(self.fd) })?;
         Ok(len as usize)
     }
 

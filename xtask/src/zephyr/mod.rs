@@ -110,12 +110,14 @@ impl Zephyr {
         })
     }
 
-    /// Builds the application for one board of Zephyr, whose files are in a folder of `boards/`, into `build`.
-    fn build(&self, board: &Board, build: &Path) -> Result<()> {
+    /// Builds the application for one board of Zephyr, whose files are in a folder of `boards/`, into `build`; in another
+    /// role than that of a device, if one is named.
+    fn build(&self, board: &Board, role: Option<&str>, build: &Path) -> Result<()> {
         let sources = Sources::find().context("no Rust with its sources")?;
         let guest = project::root().join("guest/zephyr");
         let emulator = &board.machine.qemu;
         let mut args = vec![format!("-DZFL_BOARD={}", board.name)];
+        args.extend(role.map(|role| format!("-DZFL_ROLE={role}")));
         args.extend(cmake_args());
         if let Some(west) = self.west() {
             let mut west = Command::new(west);
@@ -287,11 +289,12 @@ pub fn check() -> Result<Zephyr> {
     Ok(zephyr)
 }
 
-/// Builds the application for one board and returns nothing: the image is where the board says.
+/// Builds the application for one board, as a device or in another role, and returns nothing: the image is where the
+/// board says.
 ///
 /// # Errors
 /// If something is missing, named one by one, or it does not build.
-pub fn build(board: &Board) -> Result<()> {
+pub fn build(board: &Board, role: Option<&str>, image: &Path) -> Result<()> {
     let zephyr = check()?;
     println!("Zephyr: {}", zephyr.base.display());
     if board.machine.qemu == setup::ARM_EMULATOR {
@@ -301,14 +304,13 @@ pub fn build(board: &Board) -> Result<()> {
         }
     }
     // build/guest/zephyr/<board>/zephyr/zephyr.elf
-    let image = &board.kernel.image;
     let folder = image
         .parent()
         .and_then(Path::parent)
         .context("the board's image has no folder")?;
     let folder = project::root().join(folder);
     zephyr
-        .build(board, &folder)
+        .build(board, role, &folder)
         .with_context(|| format!("the Zephyr guest does not build for {}", board.name))?;
     let image = project::root().join(image);
     if !image.is_file() {

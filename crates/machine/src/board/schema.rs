@@ -22,6 +22,7 @@ pub(super) fn schema() -> Value {
     let nic = json!({
         "model": text,
         "on_board": {"type": "boolean"},
+        "needed": {"type": "boolean"},
         "options": {"type": "object", "additionalProperties": text},
         "max_kbit_per_s": count,
         "qemu_below": text,
