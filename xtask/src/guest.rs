@@ -15,6 +15,23 @@ use std::path::Path;
 /// # Errors
 /// If there is no such board, it boots something else, something is missing, or a build fails.
 pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
+    build_roles(body, board, Roles::All)
+}
+
+/// Firmware of one board: that of a device alone, or those of a mesh's node and of a gateway, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Roles {
+    /// What a fleet with IP boots.
+    Device,
+    /// Each that the board has.
+    All,
+}
+
+/// Builds as [`build`] does, and no more than these roles.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_roles(body: Option<GuestBody>, board: Option<&str>, roles: Roles) -> Result<()> {
     let mut boards = project::boards()?;
     if let Some(name) = board {
         boards = vec![take(boards, name)?];
@@ -42,12 +59,13 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
         println!("firmware: {}", image.display());
     }
     // A node of a mesh is an image of its own, and so is a gateway.
-    let radios = pcs.iter().filter_map(|board| board.radio.as_ref());
+    let with_roles = pcs.iter().filter(|_| roles == Roles::All);
+    let radios = with_roles.clone().filter_map(|board| board.radio.as_ref());
     let radios = radios.map(|kernel| ("radio", &kernel.image));
-    let gateways = pcs.iter().filter_map(|board| board.gateway.as_ref());
+    let gateways = with_roles.filter_map(|board| board.gateway.as_ref());
     let gateways = gateways.map(|kernel| ("gateway", &kernel.image));
-    let roles: BTreeSet<_> = radios.chain(gateways).collect();
-    for (role, image) in roles {
+    let others: BTreeSet<_> = radios.chain(gateways).collect();
+    for (role, image) in others {
         build_bare(setup::GUEST_TARGET, None, &[role])?;
         place_bare(setup::GUEST_TARGET, image)?;
         println!("firmware: {}", image.display());

@@ -1,5 +1,6 @@
 //! `cargo xtask run`: `zfl run` on a machine where nothing is prepared.
 
+use crate::guest::Roles;
 use crate::{GuestBody, guest, process, project, setup, zephyr};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -14,6 +15,10 @@ use std::process::{Command, ExitCode};
 #[derive(Deserialize)]
 struct Plan {
     fleet: BTreeSet<Kind>,
+    /// Radio of a mesh.
+    radio: Option<String>,
+    /// Body of edges.
+    edge_body: Option<String>,
 }
 
 /// Kind of a device; a fleet may have several.
@@ -30,8 +35,9 @@ struct Kind {
 pub fn run(args: &[OsString]) -> Result<ExitCode> {
     // Without arguments nothing can be refused, and bare firmware is what is wanted where no Zephyr is: it is
     // built beside zfl, whose last crates leave a processor idle.
-    let beside = (args.is_empty() && zephyr::check().is_err())
-        .then(|| std::thread::spawn(|| guest::build(Some(GuestBody::Bare), None)));
+    let beside = (args.is_empty() && zephyr::check().is_err()).then(|| {
+        std::thread::spawn(|| guest::build_roles(Some(GuestBody::Bare), None, Roles::Device))
+    });
     let zfl = build_zfl()?;
     // What went wrong there goes wrong again below, and is told then.
     let _ = beside.map(std::thread::JoinHandle::join);
@@ -48,7 +54,9 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
                 Err(status) => return Ok(status),
             };
         }
-        plan.fleet.iter().try_for_each(prepare)?;
+        let roles = plan.roles();
+        let mut kinds = plan.fleet.iter();
+        kinds.try_for_each(|kind| prepare(kind, roles))?;
     }
     // Replaces this process, so that signals reach zfl and its exit status is this command's.
     let mut command = Command::new(&zfl);
@@ -101,17 +109,25 @@ impl Plan {
         toml::from_str(text).context("`zfl run --dry-run` did not print its plan")
     }
 
+    /// Firmware that the fleet boots: a newcomer's first run waits for no other.
+    fn roles(&self) -> Roles {
+        match self.radio.is_some() || self.edge_body.as_deref() == Some("bare") {
+            true => Roles::All,
+            false => Roles::Device,
+        }
+    }
+
     fn has_body(&self, body: &str) -> bool {
         self.fleet.iter().any(|kind| kind.body == body)
     }
 }
 
-fn prepare(kind: &Kind) -> Result<()> {
+fn prepare(kind: &Kind, roles: Roles) -> Result<()> {
     match kind.body.as_str() {
         "native" => Ok(()),
         "bare" => {
             setup::qemu()?;
-            guest::build(Some(GuestBody::Bare), kind.board.as_deref())
+            guest::build_roles(Some(GuestBody::Bare), kind.board.as_deref(), roles)
         }
         "zephyr" => {
             setup::qemu()?;
@@ -159,7 +175,7 @@ pub fn install(args: &[OsString]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, Plan, has_flag};
+    use super::{Kind, Plan, Roles, has_flag};
 
     #[test]
     fn every_kind_of_a_fleet_is_prepared_once() {
@@ -185,6 +201,18 @@ mod tests {
         assert!(plan.fleet.iter().eq(&expected), "{:?}", plan.fleet);
         assert!(plan.has_body("bare") && !plan.has_body("mixed"));
         assert!(Plan::parse("body = \"bare\"").is_err());
+    }
+
+    #[test]
+    fn firmware_of_gateways_and_nodes_is_built_for_those_who_boot_it() {
+        let roles = |text: &str| {
+            let plan = format!("{text}\n[[fleet]]\nbody = \"bare\"\nboard = \"microvm\"\n");
+            Plan::parse(&plan).unwrap().roles()
+        };
+        assert_eq!(roles("clients = 2"), Roles::Device);
+        assert_eq!(roles("edge_body = \"native\""), Roles::Device);
+        assert_eq!(roles("edge_body = \"bare\""), Roles::All);
+        assert_eq!(roles("radio = \"hc-12\""), Roles::All);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(test)]
+mod tests;
+
 type Handle = *mut c_void;
 
 /// Interface that this plugin was made for, which QEMU reads after it has loaded it.
@@ -32,16 +35,24 @@ const NEWEST: c_int = 5;
 static AT_LOAD: extern "C" fn() = choose_version;
 
 extern "C" fn choose_version() {
-    let has = |name: &CStr| !symbol(name).is_null();
-    let version = match (
+    let version = version_of(|name| !symbol(name).is_null());
+    qemu_plugin_version.store(version, Ordering::Relaxed);
+}
+
+/// Interface to declare to a QEMU that has these functions: the newest one whose functions it has, since QEMU refuses
+/// plugins of interfaces that it no longer serves as it does those of newer ones.
+fn version_of(has: impl Fn(&CStr) -> bool) -> c_int {
+    match (
         has(c"qemu_plugin_read_memory_vaddr"),
         has(c"qemu_plugin_scoreboard_new"),
     ) {
+        // QEMU 9.2 and later.
         (true, _) => 4,
+        // 9.0 and 9.1.
         (_, true) => 2,
+        // To 8.2.
         _ => 1,
-    };
-    qemu_plugin_version.store(version, Ordering::Relaxed);
+    }
 }
 
 fn symbol(name: &CStr) -> Handle {
@@ -73,10 +84,14 @@ macro_rules! functions {
         struct Qemu { $($name: Option<unsafe extern "C" fn($($argument),*) $(-> $result)?>,)* }
 
         impl Qemu {
-            fn find() -> Self {
+            /// Looks the functions up.
+            ///
+            /// # Safety
+            /// What is found under a name is a function with the signature declared for it, or null.
+            unsafe fn find(symbol: impl Fn(&CStr) -> Handle) -> Self {
                 Self { $($name: {
                     let name = CStr::from_bytes_with_nul(concat!("qemu_plugin_", stringify!($name), "\0").as_bytes());
-                    let found = name.map_or(std::ptr::null_mut(), symbol);
+                    let found = name.map_or(std::ptr::null_mut(), &symbol);
                     // SAFETY: a function of QEMU with this signature, or null, which is `None`.
                     unsafe { std::mem::transmute::<Handle, Option<unsafe extern "C" fn($($argument),*) $(-> $result)?>>(found) }
                 },)* }
@@ -107,6 +122,11 @@ const NO_REGISTERS: c_int = 0;
 
 /// Counters are made so many at a time, and stay where they are.
 const CHUNK: usize = 4096;
+
+/// True if QEMU's interface copies an instruction's octets, and does not point to them.
+fn copies(current: c_int) -> bool {
+    current >= 3
+}
 
 enum Chunk {
     /// Of this library, before QEMU 9; never freed, since translated code writes there.
@@ -326,10 +346,11 @@ pub unsafe extern "C" fn qemu_plugin_install(
             }
         }
     }
-    let qemu = Qemu::find();
+    // SAFETY: the names are QEMU's, which has such functions under them.
+    let qemu = unsafe { Qemu::find(symbol) };
     let plugin = Plugin {
         qemu,
-        copies: info.current >= 3,
+        copies: copies(info.current),
         blocks: Blocks::new(Isa::of(target.to_str().unwrap_or_default())),
         chunks: Vec::new(),
         totals: [0; NAMES.len()],

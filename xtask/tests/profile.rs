@@ -1,0 +1,52 @@
+//! The profile of releases: what runs for each example and each parameter is optimised there, and what stands in it exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use toml::Table;
+
+fn read(path: &str) -> Table {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join(path)).unwrap();
+    text.parse()
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Packages of a workspace's release profile, with the level of each.
+fn levels(path: &str) -> Vec<(String, i64)> {
+    let file = read(path);
+    let packages = file["profile"]["release"]["package"].as_table().unwrap();
+    let level = |package: &toml::Value| package.get("opt-level").and_then(toml::Value::as_integer);
+    let levels = packages.iter();
+    levels
+        .filter_map(|(name, package)| Some((name.clone(), level(package)?)))
+        .collect()
+}
+
+#[test]
+fn what_is_fast_in_firmware_is_fast_on_the_host() {
+    let host = levels("Cargo.toml");
+    let hot = levels("guest/bare/Cargo.toml");
+    assert!(hot.len() > 4, "{hot:?}");
+    for fast in hot {
+        assert!(
+            host.contains(&fast),
+            "{fast:?} of the firmware is slower in Cargo.toml"
+        );
+    }
+}
+
+#[test]
+fn no_crate_of_the_profile_is_gone() {
+    let lock = read("Cargo.lock");
+    let packages = lock["package"].as_array().unwrap().iter();
+    let known: BTreeSet<_> = packages
+        .filter_map(|package| package["name"].as_str())
+        .collect();
+    for (name, _) in levels("Cargo.toml") {
+        assert!(
+            name == "*" || known.contains(name.as_str()),
+            "{name} is no crate of Cargo.lock"
+        );
+    }
+}
