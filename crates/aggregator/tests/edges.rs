@@ -2,14 +2,15 @@
 
 mod support;
 
+use fl_proto::Word;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use support::post;
-use support::{Device, Run, config, data, partition};
+use support::{Device, Run, config, data, get, get_with, partition, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use zfl_aggregator::{Config, Edge, EdgeSetup, Event, Kept, bind};
+use zfl_aggregator::{Config, Edge, EdgeSetup, Entry, Event, Kept, Proof, bind};
 use zfl_run_dir::EventLog;
 
 const CLUSTERS: [Range<u32>; 2] = [0..2, 2..4];
@@ -138,4 +139,50 @@ async fn sums_that_nobody_asked_for_change_nothing() {
     let ended = run.finish().await;
     assert!(ended.summary.success, "{:?}", ended.summary.reason);
     assert!(ended.failures().is_empty());
+}
+
+#[tokio::test]
+async fn data_of_devices_are_dealt_to_their_gateway_alone() {
+    let secrets = [1, 2].map(|byte| Word::random([byte; 16]));
+    let device = Word::random([3; 16]);
+    let fleet = BTreeMap::from([
+        (0, Proof::Secret(device)),
+        (4, Proof::Secret(secrets[0])),
+        (5, Proof::Secret(secrets[1])),
+    ]);
+    let entry = Entry {
+        fleet: Some(fleet),
+        ..Entry::default()
+    };
+    let run = Run::with_entry(clustered(1), entry).await;
+    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let deals = tokio::spawn(run.handle.deal_data(listener, BTreeMap::new()).unwrap());
+    let with = |secret: Word| format!("{}: {}\r\n", Word::SECRET_HEADER, secret.text());
+    for target in ["/training-data?id=0", "/training-labels?id=0"] {
+        // A stranger, the device itself, and the gateway of another cluster.
+        assert_eq!(get(address, target).await.status, 403, "{target}");
+        for secret in [device, secrets[1], Word::random([4; 16])] {
+            let answer = get_with(address, target, &with(secret)).await;
+            assert_eq!((answer.status, answer.body.len()), (403, 0), "{target}");
+        }
+        let own = get_with(address, target, &with(secrets[0])).await;
+        assert_eq!((own.status, own.body.is_empty()), (200, false), "{target}");
+    }
+    // There is nobody's data beside that of a client, and nothing else to ask for.
+    for target in [
+        "/training-data",
+        "/training-data?id=4",
+        "/training-data?id=9",
+    ] {
+        let answer = get_with(address, target, &with(secrets[0])).await;
+        assert_eq!(answer.status, 403, "{target}");
+    }
+    for target in ["/id", "/cluster", "/state", "/results"] {
+        let answer = get_with(address, target, &with(secrets[0])).await;
+        assert_eq!(answer.status, 404, "{target}");
+    }
+    deals.abort();
+    run.handle.cancel("done");
+    run.finish().await;
 }

@@ -4,13 +4,12 @@ use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
 use fl_client::{Activity, Port, PortError};
-use fl_proto::DeviceState::{Failed, Ready as IsReady};
 use fl_proto::token::word;
-use fl_proto::{DeviceState, ErrorReply, Ready, Welcome, Word, json, path};
-use fl_round::{ClientState, Start, StartAnswer};
+use fl_proto::{DeviceState, ErrorReply, Welcome, Word, json, path};
 
 use crate::ask::{Ask, Body, Purpose, WhyReady};
 use crate::cluster::{AT_ONCE, Cluster};
+use crate::devices::is_asked;
 use crate::inbound::{Inbound, Progress};
 use crate::requests::{self, head, join_line};
 
@@ -25,10 +24,6 @@ const LOOKS_AT_ONCE: u32 = 16;
 
 /// Pauses between two tries of a request to the aggregator above, in microseconds.
 const PAUSES_US: [u64; 2] = [100_000, 2_000_000];
-
-/// Pauses between two questions to a device that gets ready, and to one that has failed or works.
-const READY_PAUSES_US: [u64; 2] = [50_000, 5_000_000];
-const SUSPECT_PAUSE_US: u64 = 2_000_000;
 
 /// Longest waits for the answers of the aggregator above, of a device, of one before a round, and of one at the end.
 const ANSWER_US: u64 = 60_000_000;
@@ -409,7 +404,8 @@ impl<P: Port> Edge<P> {
     fn ask_devices(&mut self, port: &mut P, now_us: u64) -> bool {
         let mut any = false;
         while self.has_room() {
-            let Some(purpose) = self.wish_of_devices(now_us) else {
+            let wish = self.core.cluster.as_mut();
+            let Some(purpose) = wish.and_then(|cluster| cluster.wish_of_devices(now_us)) else {
                 break;
             };
             let (place, within_us) = match &purpose {
@@ -484,36 +480,6 @@ impl<P: Port> Edge<P> {
         true
     }
 
-    /// The next request to a device that is due.
-    fn wish_of_devices(&mut self, now_us: u64) -> Option<Purpose> {
-        let cluster = self.core.cluster.as_mut()?;
-        let is_free = |cluster: &Cluster, place: u32| {
-            cluster.device(place).is_some_and(|device| !device.is_asked)
-        };
-        if let Some(at) =
-            (0..cluster.starts.len()).find(|at| is_free(cluster, cluster.starts[*at].client))
-        {
-            return cluster.starts.remove(at).map(Purpose::Start);
-        }
-        if let Some(at) =
-            (0..cluster.doubts.len()).find(|at| is_free(cluster, cluster.doubts[*at].client))
-        {
-            let start = cluster.doubts.remove(at)?;
-            return Some(Purpose::Ready(start.client, WhyReady::HasBegun(start)));
-        }
-        if let Some(at) = (0..cluster.probes.len()).find(|at| is_free(cluster, cluster.probes[*at]))
-        {
-            return Some(Purpose::Ready(cluster.probes[at], WhyReady::BeforeRound));
-        }
-        let due = |place: &u32| {
-            cluster
-                .device(*place)
-                .is_some_and(|one| !one.is_asked && one.next_us <= now_us)
-        };
-        let mut places = (0..cluster.devices.len() as u32).filter(due);
-        places.find_map(|place| Some(Purpose::Ready(place, is_asked(cluster, place)?)))
-    }
-
     #[inline(never)]
     fn device_answered(
         &mut self,
@@ -568,106 +534,5 @@ impl<P: Port> Edge<P> {
                 wake_at_us: Some(until_us),
             },
         }
-    }
-}
-
-/// Reason for which a device is asked again and again, if it is.
-fn is_asked(cluster: &Cluster, place: u32) -> Option<WhyReady> {
-    match cluster.machine.state(place)? {
-        ClientState::Fetched | ClientState::Suspect => Some(WhyReady::Waiting),
-        ClientState::Busy => {
-            let mut at_work = cluster.machine.at_work();
-            at_work
-                .find(|(client, _)| *client == place)
-                .map(|(_, round)| WhyReady::AtWork(round))
-        }
-        _ => None,
-    }
-}
-
-impl Cluster {
-    fn ready_answered(
-        &mut self,
-        place: u32,
-        why: WhyReady,
-        ended: Result<u16, PortError>,
-        text: &[u8],
-        now_us: u64,
-    ) {
-        let client = self.client(place);
-        let ready: Option<Ready> = json::decode(text);
-        let ready = ready.filter(|ready| ended == Ok(200) && ready.id == client);
-        match ended {
-            Ok(_) => self.machine.heard(place),
-            Err(_) => self.machine.unheard(now_us, place),
-        }
-        let is_ready = ready
-            .as_ref()
-            .is_some_and(|ready| matches!(ready.state, IsReady | Failed));
-        match why {
-            WhyReady::Waiting | WhyReady::BeforeRound if is_ready => {
-                self.machine.ready(now_us, place)
-            }
-            WhyReady::AtWork(round) => {
-                let failed = ready.filter(|ready| ready.state == Failed && ready.round == round);
-                if let Some(failed) = failed {
-                    let why = failed
-                        .error
-                        .as_ref()
-                        .map_or("it gave the round up", |why| why.as_str());
-                    self.machine.gave_up(now_us, place, round, why);
-                }
-            }
-            WhyReady::HasBegun(start) => {
-                let answer = match ready.is_some_and(|ready| ready.round == start.round) {
-                    true => StartAnswer::Taken,
-                    false => StartAnswer::Later("409: it is busy".into()),
-                };
-                self.machine
-                    .start_answered(now_us, place, start.round, answer);
-            }
-            _ => {}
-        }
-        if why == WhyReady::BeforeRound {
-            self.probes.retain(|one| *one != place);
-        }
-        let is_fetched = self.machine.state(place) == Some(ClientState::Fetched);
-        if let Some(device) = self.device_mut(place) {
-            device.pause_us = match is_fetched {
-                true => (2 * device.pause_us).clamp(READY_PAUSES_US[0], READY_PAUSES_US[1]),
-                false => SUSPECT_PAUSE_US,
-            };
-            device.next_us = now_us.saturating_add(device.pause_us);
-        }
-    }
-
-    fn start_answered(
-        &mut self,
-        start: Start,
-        ended: Result<u16, PortError>,
-        text: &[u8],
-        now_us: u64,
-    ) {
-        let place = start.client;
-        let reply: Option<ErrorReply> = json::decode(text);
-        let why = reply
-            .as_ref()
-            .map_or("no answer", |reply| reply.error.as_str());
-        let answer = match ended {
-            Ok(200..300) => {
-                if let Some(device) = self.device_mut(place) {
-                    device.next_us = now_us.saturating_add(SUSPECT_PAUSE_US);
-                }
-                StartAnswer::Taken
-            }
-            // It is busy with the round before, or took this very `/start` in a try whose answer was lost.
-            Ok(409) => return self.doubts.push_back(start),
-            // It is still joining, slow, or out of reach.
-            Ok(status @ (408 | 503)) => StartAnswer::Later(alloc::format!("{status}: {why}")),
-            Ok(status) => StartAnswer::Refused(alloc::format!("{status}: {why}")),
-            Err(error) => StartAnswer::Later(alloc::format!("{error}")),
-        };
-        self.machine
-            .start_answered(now_us, place, start.round, answer);
     }
 }

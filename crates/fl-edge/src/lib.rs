@@ -26,6 +26,7 @@ extern crate alloc;
 
 mod ask;
 mod cluster;
+mod devices;
 mod edge;
 mod inbound;
 mod intake;

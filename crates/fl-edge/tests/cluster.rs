@@ -526,6 +526,46 @@ fn planned_faults_and_a_device_that_is_gone_fail_in_the_sums_and_wait_for_nothin
 }
 
 #[test]
+fn nobody_but_the_aggregator_above_tells_that_a_device_is_gone_or_back() {
+    let mut lab = Lab::joined();
+    let own = lab.net.0.borrow().edge_word.clone();
+    let tell = |lab: &mut Lab, from: Ipv4Addr, what: &str, words: &str| {
+        let request = format!("POST {what} HTTP/1.1\r\nHost: 10.0.0.9\r\n{words}\r\n");
+        lab.ask(from, request.into()).0
+    };
+    let shown = |word: &str| format!("Zfl-Word: {word}\r\n");
+    for what in ["/lost?client=5", "/back?client=5"] {
+        // A stranger, a device with its own word, and a page of a browser.
+        let page = shown(&own) + "Origin: http://evil.example\r\n";
+        for (from, words) in [
+            (Ipv4Addr::new(10, 0, 0, 77), String::new()),
+            (*device_at(4).ip(), shown(word().text())),
+            (*ROOT.ip(), page),
+        ] {
+            assert_eq!(tell(&mut lab, from, what, &words), 403, "{what} {words}");
+        }
+    }
+    // Nobody is gone: both take their part in the round.
+    lab.begun(1);
+    for client in [4, 5] {
+        let body = lab.update(client, &numbers(1.0));
+        assert_eq!(lab.post(client, &body), 200);
+    }
+    lab.run(|world| world.sums.len() == 1);
+    let (control, _) = told(&lab.net.0.borrow().sums[0]);
+    assert_eq!((control.weight.as_str(), control.failed.len()), ("90", 0));
+    // The aggregator above is heard, and only of its own cluster.
+    assert_eq!(
+        tell(&mut lab, *ROOT.ip(), "/lost?client=6", &shown(&own)),
+        400
+    );
+    assert_eq!(
+        tell(&mut lab, *ROOT.ip(), "/lost?client=5", &shown(&own)),
+        200
+    );
+}
+
+#[test]
 fn who_is_not_of_the_cluster_is_refused_and_numbers_that_diverged_are_not_added() {
     let mut lab = Lab::joined();
     assert_eq!(

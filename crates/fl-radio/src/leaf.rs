@@ -39,8 +39,8 @@ pub struct Leaf<const N: usize> {
     failure: Option<Reason>,
 }
 
-/// The longest pause that a gateway can ask for: ten minutes.
-const MAX_PAUSE_US: u64 = 600_000_000;
+/// The longest pause that a gateway can ask for: an hour.
+const MAX_PAUSE_US: u64 = 3_600_000_000;
 
 impl<const N: usize> Leaf<N> {
     /// A leaf that has just booted. `epoch` is drawn anew at each boot.
@@ -207,11 +207,12 @@ impl<const N: usize> Leaf<N> {
             return None;
         }
         self.tries += 1;
-        // Twice as long each time: what is lost to others is not helped by more of it. The epoch keeps leaves
-        // apart that were started together.
-        let wait_us = self.pace.reply_us << (self.tries - 1).min(3);
+        // Twice as long each time, up to the pause of who has nothing to do, which knows how many leaves there are:
+        // what is lost to others is not helped by more of it. The epoch keeps leaves apart that were started together.
+        let most_us = self.pace.poll_us.max(self.pace.reply_us);
+        let wait_us = (self.pace.reply_us << (self.tries - 1).min(16)).min(most_us);
         let spread = self.epoch.wrapping_mul(37) ^ self.tries.wrapping_mul(29);
-        let spread_us = self.pace.reply_us / 16 * u64::from(spread % 32);
+        let spread_us = wait_us / 32 * u64::from(spread % 32);
         self.due_us = now_us.saturating_add(wait_us).saturating_add(spread_us);
         if self.incoming.is_active() {
             return match self.incoming.looked() {

@@ -9,7 +9,7 @@
 //! | the CRC-32 comes with the last fragment | length and CRC-32 come first, in an offer | a message too long is refused before it is sent; and they name it, so that a transfer goes on where a reboot broke it off |
 //! | one bitmap an ACK | bitmaps of two windows, as in RFC 9441 | every answer costs air time |
 //! | the sender asks for the ACK | the receiver grants tiles with the ACK | one pace fits the slowest hop, and the gateway serves one leaf at a time |
-//! | timers on both sides | timers on the leaf alone | the leaf may sleep; the gateway answers |
+//! | timers on both sides | timers on the leaf; the gateway has one, for whose turn it is | the leaf may sleep; the gateway answers, and calls who waits |
 //!
 //! The packets stand in `docs/radio.md`.
 //!
@@ -49,4 +49,4 @@ pub use packet::{
     TILE_BYTES, WINDOW_TILES,
 };
 pub use router::{FRAME_BYTES, Frame, Router, ends};
-pub use station::Station;
+pub use station::{Station, Taken};

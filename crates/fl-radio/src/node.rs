@@ -4,6 +4,8 @@
 
 use core::num::NonZeroU8;
 
+use heapless::Deque;
+
 use crate::packet::PacketBytes;
 use crate::router::{Frame, Router};
 use crate::{Leaf, Pace};
@@ -39,6 +41,9 @@ pub fn address(node: usize) -> NonZeroU8 {
         .unwrap_or(NonZeroU8::MAX)
 }
 
+/// Frames that wait for a node's moment to speak, at most.
+const HELD: usize = 8;
+
 /// A router and its next moment to speak.
 #[derive(Debug)]
 pub struct Node {
@@ -46,6 +51,8 @@ pub struct Node {
     times: Times,
     /// `None` while it has nothing to say.
     speaks_us: Option<u64>,
+    /// Frames that wait for that moment.
+    held: Deque<Frame, HELD>,
     packets: u64,
     dropped: u64,
 }
@@ -57,6 +64,7 @@ impl Node {
             router: Router::new(address(number), times.listen_ms),
             times,
             speaks_us: None,
+            held: Deque::new(),
             packets: 0,
             dropped: 0,
         }
@@ -80,15 +88,24 @@ impl Node {
         self.speaks_us.get_or_insert(now_us);
     }
 
-    /// Takes in a frame that its radio heard, and hands out the one that it is time for.
-    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
-        self.update(octets, now_us, draw)
+    /// Takes in a frame that its radio heard.
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) {
+        // The router may speak whenever it is asked. What it says waits for its moment: all that hear this frame
+        // would speak at its end, and none of them be heard.
+        if let Some(said) = self.update(octets, now_us, draw) {
+            let taken = self.held.push_back(said);
+            self.dropped += u64::from(taken.is_err());
+        }
     }
 
     /// Hands out the frame that it is time for.
     pub fn run(&mut self, now_us: u64, draw: Draw<'_>) -> Option<Frame> {
         self.speaks_us.take_if(|at_us| *at_us <= now_us)?;
-        self.update(&[], now_us, draw)
+        let Some(held) = self.held.pop_front() else {
+            return self.update(&[], now_us, draw);
+        };
+        self.speak_later(now_us, draw);
+        Some(held)
     }
 
     fn update(&mut self, heard: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
@@ -99,11 +116,15 @@ impl Node {
             .update(heard, now_ms.wrapping_add(self.times.listen_ms));
         let has_more = said.is_some() || !heard.is_empty();
         if has_more && self.speaks_us.is_none() {
-            // Neighbours that heard the same frame do not repeat it at the same time.
-            let spread_us = u64::from(draw(self.times.spread_us));
-            self.speaks_us = Some(now_us + u64::from(self.times.listen_ms) * 1_000 + spread_us);
+            self.speak_later(now_us, draw);
         }
         said
+    }
+
+    fn speak_later(&mut self, now_us: u64, draw: Draw<'_>) {
+        // Neighbours that heard the same frame do not repeat it at the same time.
+        let spread_us = u64::from(draw(self.times.spread_us));
+        self.speaks_us = Some(now_us + u64::from(self.times.listen_ms) * 1_000 + spread_us);
     }
 
     /// The next packet for this node: the node that sent it, the hops that it took, and its octets.
@@ -137,13 +158,12 @@ impl<const N: usize> LeafNode<N> {
         }
     }
 
-    /// Takes in a frame, and hands out the one that it is time for.
-    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
-        let said = self.node.hear(octets, now_us, draw);
+    /// Takes in a frame.
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) {
+        self.node.hear(octets, now_us, draw);
         while let Some((_, _, packet)) = self.node.receive() {
             self.leaf.on_packet(&packet, now_us);
         }
-        said
     }
 
     /// Hands out the frame that it is time for.

@@ -28,8 +28,18 @@ pub fn ends(frame: &[u8]) -> Option<(usize, usize)> {
 /// A frame as it goes on the air.
 pub type Frame = Vec<u8, FRAME_BYTES>;
 
+/// Place of the number that a sender gives its packet.
+const ID: usize = 5;
+
+/// Octets with which a frame starts.
+const START: &[u8] = b"xxx";
+
 /// Packets that wait for their user.
 const INBOX: usize = 16;
+
+/// Packets that a node remembers to have heard, and for how long: as the crate does, by `.cargo/config.toml`.
+const SEEN: usize = 64;
+const SEEN_MS: u32 = 10_000;
 
 /// One node of a mesh.
 pub struct Router {
@@ -38,6 +48,47 @@ pub struct Router {
     inbox: Deque<(NonZeroU8, u8, PacketBytes), INBOX>,
     /// Packets lost since a queue was full.
     overflowed: u32,
+    seen: Seen,
+}
+
+/// Packets heard of late, by sender and number. The crate knows them too, and looks through its own list at every octet:
+/// most frames of a flood are heard before.
+struct Seen {
+    /// The oldest makes room for the next.
+    packets: Deque<(u8, u8, u32), SEEN>,
+}
+
+impl Seen {
+    /// True if a frame is whole and its packet was heard before.
+    fn knows(&mut self, frame: &[u8], now_ms: u32) -> bool {
+        let Some((content, checksum)) = whole(frame) else {
+            return false;
+        };
+        let sum = content
+            .iter()
+            .fold(0_u8, |sum, octet| sum.wrapping_add(*octet));
+        if sum != checksum {
+            return false;
+        }
+        let (source, id) = (frame[SOURCE], frame[ID]);
+        let mut known = self.packets.iter();
+        if known.any(|&(from, number, at_ms)| {
+            (from, number) == (source, id) && now_ms.wrapping_sub(at_ms) <= SEEN_MS
+        }) {
+            return true;
+        }
+        if self.packets.is_full() {
+            self.packets.pop_front();
+        }
+        _ = self.packets.push_back((source, id, now_ms));
+        false
+    }
+}
+
+/// Content and checksum of a frame; `None` if it is none.
+fn whole(frame: &[u8]) -> Option<(&[u8], u8)> {
+    let (&checksum, content) = frame.strip_prefix(START)?.split_last()?;
+    (frame.len() == FRAME_BYTES && frame[SOURCE] != 0).then_some((content, checksum))
 }
 
 /// Serial line of a node: what was heard, and what it says.
@@ -89,6 +140,9 @@ impl Router {
             }),
             inbox: Deque::new(),
             overflowed: 0,
+            seen: Seen {
+                packets: Deque::new(),
+            },
         }
     }
 
@@ -105,7 +159,10 @@ impl Router {
         let said = Frame::new();
         // Its filter does not know what it sent itself: it would repeat the echo.
         let is_echo = heard.len() == FRAME_BYTES && heard[SOURCE] == self.address.get();
-        let heard = if is_echo { &[] } else { heard };
+        let heard = match is_echo || self.seen.knows(heard, now_ms) {
+            true => &[],
+            false => heard,
+        };
         let mut line = Line { heard: &[], said };
         if !heard.is_empty() {
             // It takes a checksum that is `x` for the first of the next frame's start, and loses that frame.

@@ -1,8 +1,21 @@
-//! The gateway's end of a transfer, one for each leaf: it answers, and never speaks first.
+//! The gateway's end of a transfer, one for each leaf: it answers, and calls when there is something to ask for.
 
 use crate::incoming::{Incoming, Reply};
 use crate::outgoing::{Outgoing, SendError};
 use crate::packet::{Ack, Head, Packet, PacketBytes, Reason};
+
+/// Outcome of a packet from a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// None of this leaf.
+    Foreign,
+    /// Taken in, with an answer or without.
+    Served,
+    /// There is nothing for the leaf: it needs a pause.
+    Nothing,
+    /// It is not its turn: it needs a pause.
+    PutOff,
+}
 
 /// The gateway's end of one leaf, for messages of at most `N` octets each way.
 #[derive(Clone, Debug)]
@@ -97,12 +110,10 @@ impl<const N: usize> Station<N> {
     }
 
     /// Takes in a packet of the leaf. One that begins or goes on with a transfer is put off if the gateway
-    /// is not `free` for it; `wait_ds` is the pause then, and where there is nothing for it.
-    ///
-    /// Returns true if the packet is one of this leaf.
-    pub fn on_packet(&mut self, bytes: &[u8], free: bool, wait_ds: u16) -> bool {
+    /// is not `free` for it.
+    pub fn on_packet(&mut self, bytes: &[u8], free: bool) -> Taken {
         let Some((head, packet)) = Packet::parse(bytes) else {
-            return false;
+            return Taken::Foreign;
         };
         if self.over == Some(head.epoch) {
             return false;
@@ -111,16 +122,16 @@ impl<const N: usize> Station<N> {
             self.incoming.renew();
             self.reply = None;
         }
-        let idle = (head.tag, Packet::Idle { wait_ds });
         match packet {
-            Packet::Poll => {
-                let offer = self.out.offer().filter(|_| free);
-                self.reply = Some(offer.map_or(idle, |offer| (self.out.tag(), offer)));
-            }
-            Packet::Offer { .. } if !free => self.reply = Some(idle),
+            Packet::Poll => match self.out.offer() {
+                None => return Taken::Nothing,
+                Some(_) if !free => return Taken::PutOff,
+                Some(offer) => self.reply = Some((self.out.tag(), offer)),
+            },
+            Packet::Offer { .. } if !free => return Taken::PutOff,
             Packet::Offer { name, label } => {
                 self.reply = match self.incoming.offered(head.tag, name, label) {
-                    Reply::Full => Some(idle),
+                    Reply::Full => return Taken::Nothing,
                     reply => self.answer(head.tag, reply),
                 };
             }
@@ -137,7 +148,7 @@ impl<const N: usize> Station<N> {
                 } else if free {
                     self.out.granted(&ack);
                 } else {
-                    self.reply = Some(idle);
+                    return Taken::PutOff;
                 }
             }
             Packet::Abort(reason) if self.out.is_active() && head.tag == self.out.tag() => {
@@ -150,7 +161,25 @@ impl<const N: usize> Station<N> {
             }
             Packet::Ack(_) | Packet::Abort(_) | Packet::Idle { .. } => {}
         }
-        true
+        Taken::Served
+    }
+
+    /// Tells the leaf to come back after a pause, in tenths of a second.
+    pub fn idle(&mut self, wait_ds: u16) {
+        self.reply = Some((0, Packet::Idle { wait_ds }));
+    }
+
+    /// Calls the leaf: with what there is for it, or to ask at once.
+    pub fn call(&mut self) {
+        if self.reply.is_none() {
+            let offer = self.out.offer().map(|offer| (self.out.tag(), offer));
+            self.reply = offer.or(Some((0, Packet::Idle { wait_ds: 0 })));
+        }
+    }
+
+    /// True if it has something to say that is no tile.
+    pub fn has_reply(&self) -> bool {
+        self.reply.is_some()
     }
 
     fn answer(&self, tag: u8, reply: Reply) -> Option<(u8, Packet<'static>)> {

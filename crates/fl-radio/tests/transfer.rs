@@ -1,6 +1,6 @@
 //! Transfers over a medium that loses, doubles, reorders and damages packets, between ends that reboot.
 
-use fl_radio::{Leaf, Name, Pace, PacketBytes, Reason, Station, TILE_BYTES};
+use fl_radio::{Leaf, Name, Pace, PacketBytes, Reason, Station, TILE_BYTES, Taken};
 use fl_rng::Xorshift32;
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ impl Bench {
         for (_, to_leaf, packet) in arrived {
             match to_leaf {
                 true => self.leaf.on_packet(&packet, now_us),
-                false => _ = self.station.on_packet(&packet, true, 5),
+                false => self.to_station(&packet),
             }
         }
         if let Some(packet) = self.leaf.poll(now_us) {
@@ -93,6 +93,13 @@ impl Bench {
         }
         if let Some(packet) = self.station.poll(now_us) {
             self.fly(true, packet);
+        }
+    }
+
+    /// A packet to the gateway, which serves nobody else.
+    fn to_station(&mut self, packet: &[u8]) {
+        if self.station.on_packet(packet, true) == Taken::Nothing {
+            self.station.idle(5);
         }
     }
 
@@ -223,7 +230,7 @@ proptest! {
         let mut bench = Bench::new(1, Fate::default());
         for packet in packets {
             bench.leaf.on_packet(&packet, bench.now_us);
-            bench.station.on_packet(&packet, true, 0);
+            bench.to_station(&packet);
             bench.step();
         }
         prop_assert!(bench.leaf.receive().is_none() && bench.station.receive().is_none());
@@ -309,7 +316,7 @@ fn a_message_that_cannot_be_taken_is_refused_with_the_reason() {
     let mut station = Station::<1024>::new(PACE.packet_us, PACE.credit);
     leaf.send(0, &message(2000, 1), 0).unwrap();
     let offer = leaf.poll(0).unwrap();
-    assert!(station.on_packet(&offer, true, 0));
+    assert_eq!(station.on_packet(&offer, true), Taken::Served);
     leaf.on_packet(&station.poll(0).unwrap(), 0);
     assert_eq!(leaf.failure(), Some(Reason::TooLong));
     assert!(!leaf.is_sending());
@@ -335,11 +342,17 @@ fn a_gateway_that_serves_another_leaf_puts_it_off() {
     let mut bench = Bench::new(1, Fate::default());
     bench.leaf.send(0, b"update", 0).unwrap();
     let offer = bench.leaf.poll(0).unwrap();
-    bench.station.on_packet(&offer, false, 30);
+    assert_eq!(bench.station.on_packet(&offer, false), Taken::PutOff);
+    bench.station.idle(30);
     let idle = bench.station.poll(0).unwrap();
     bench.leaf.on_packet(&idle, 0);
     assert_eq!(bench.leaf.wake_us(), 3_000_000);
     assert!(bench.leaf.is_sending() && Name::of(b"update").is_some());
+    // A call comes before the pause is over.
+    bench.station.call();
+    let call = bench.station.poll(PACE.packet_us).unwrap();
+    bench.leaf.on_packet(&call, PACE.packet_us);
+    assert_eq!(bench.leaf.poll(PACE.packet_us), Some(offer));
 }
 
 #[test]

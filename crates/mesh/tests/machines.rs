@@ -12,10 +12,10 @@ use zfl_netsim::radio::{Conditions, MeshConfig, RadioProfile, Topology, Topology
 /// Ends what hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A gateway and a leaf, and what is told of nodes.
-fn mesh() -> (MeshFleet, Receiver<(usize, String)>) {
+/// A gateway and so many leaves, and what is told of nodes.
+fn mesh(leaves: usize) -> (MeshFleet, Receiver<(usize, String)>) {
     let radio = RadioProfile::load(None, "hc-12").unwrap();
-    let topology = Topology::new(&TopologyKind::Line, 1, radio.range_m, 1).unwrap();
+    let topology = Topology::new(&TopologyKind::Line, leaves, radio.range_m, 1).unwrap();
     let config = MeshConfig {
         radio,
         topology,
@@ -60,7 +60,7 @@ fn idle_gateway(step: &Step) -> Vec<u8> {
 
 #[test]
 fn a_leaf_that_wants_another_step_at_the_same_time_for_ever_is_named() {
-    let (mesh, told) = mesh();
+    let (mesh, told) = mesh(1);
     plug(&mesh, 0, idle_gateway);
     plug(&mesh, 1, |step| {
         let done = Done {
@@ -77,7 +77,7 @@ fn a_leaf_that_wants_another_step_at_the_same_time_for_ever_is_named() {
 
 #[test]
 fn a_machine_that_says_what_no_node_says_is_named() {
-    let (mesh, told) = mesh();
+    let (mesh, told) = mesh(1);
     plug(&mesh, 0, idle_gateway);
     plug(&mesh, 1, |_| vec![7]);
     let (node, why) = told.recv_timeout(LIMIT).unwrap();
@@ -86,4 +86,28 @@ fn a_machine_that_says_what_no_node_says_is_named() {
         (1, true),
         "{why}"
     );
+}
+
+#[test]
+fn a_machine_that_boots_again_is_not_blamed_for_one_that_wants_another_step() {
+    let (mesh, told) = mesh(2);
+    plug(&mesh, 0, idle_gateway);
+    // It has booted once, and then it is plugged in anew and says nothing yet.
+    let (line, mut machine) = UnixStream::pair().unwrap();
+    mesh.plug(2, line);
+    machine.write_all(&[READY]).unwrap();
+    machine.read_exact(&mut [0; HELLO_BYTES]).unwrap();
+    let (line, _silent) = UnixStream::pair().unwrap();
+    mesh.plug(2, line);
+    plug(&mesh, 1, |step| {
+        let done = Done {
+            wake_us: step.now_us,
+            is_busy: true,
+            ..Done::default()
+        };
+        emit(done, step)
+    });
+    let (node, why) = told.recv_timeout(LIMIT).unwrap();
+    assert_eq!(node, 1, "{why}");
+    assert!(told.recv_timeout(Duration::from_millis(200)).is_err());
 }

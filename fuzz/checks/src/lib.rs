@@ -16,6 +16,7 @@ mod archive;
 mod board;
 mod device;
 mod experiment;
+mod gateway;
 mod hub;
 mod idx;
 mod link;
@@ -23,6 +24,7 @@ mod message;
 mod model;
 mod radio;
 mod radio_line;
+mod relay;
 mod run_dir;
 mod sums;
 mod table;
@@ -88,6 +90,16 @@ pub const TARGETS: &[Target] = &[
         damaged: 50,
     },
     Target {
+        name: "gateway-answer",
+        check: gateway::check_answer,
+        damaged: 100,
+    },
+    Target {
+        name: "gateway-request",
+        check: gateway::check_request,
+        damaged: 30,
+    },
+    Target {
         name: "hub",
         check: hub::check,
         damaged: 300,
@@ -121,6 +133,11 @@ pub const TARGETS: &[Target] = &[
         name: "radio-line",
         check: radio_line::check,
         damaged: 300,
+    },
+    Target {
+        name: "relay",
+        check: relay::check,
+        damaged: 100,
     },
     Target {
         name: "run-dir",

@@ -2,7 +2,9 @@
 
 use crate::Verdict;
 use crc::{CRC_16_IBM_3740, Crc};
-use fl_radio::{Ack, Head, Leaf, Name, PACKET_BYTES, Pace, Packet, PacketBytes, Router, Station};
+use fl_radio::{
+    Ack, Head, Leaf, Name, PACKET_BYTES, Pace, Packet, PacketBytes, Router, Station, Taken,
+};
 use std::num::NonZeroU8;
 
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
@@ -38,7 +40,11 @@ pub(crate) fn check(input: &[u8]) -> Verdict {
         accepted += u32::from(reads(&packet));
         match flags & TO_LEAF != 0 {
             true => leaf.on_packet(&packet, now_us),
-            false => _ = station.on_packet(&packet, flags & 4 == 0, 1),
+            false => match station.on_packet(&packet, flags & 4 == 0) {
+                Taken::Foreign | Taken::Served => {}
+                Taken::Nothing => station.idle(1),
+                Taken::PutOff => station.call(),
+            },
         }
         for emitted in [leaf.poll(now_us), station.poll(now_us)]
             .into_iter()

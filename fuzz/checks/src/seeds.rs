@@ -2,7 +2,9 @@
 
 use crate::archive::pack;
 use crate::idx::{IMAGES, LABELS};
-use crate::{aggregator, device, hub, message, model, radio, radio_line, run_dir, sums};
+use crate::{
+    aggregator, device, gateway, hub, message, model, radio, radio_line, relay, run_dir, sums,
+};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -23,11 +25,14 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     seeds.extend(of("aggregator-request", aggregator::seeds()));
     seeds.extend(of("device-request", device::requests()));
     seeds.extend(of("device-answer", device::answers()));
+    seeds.extend(of("gateway-answer", gateway::answers()));
+    seeds.extend(of("gateway-request", gateway::requests()));
     seeds.extend(of("hub", hub::seeds()));
     seeds.extend(of("message", message::seeds()));
     seeds.extend(of("model", model::seeds()));
     seeds.extend(of("radio", radio::seeds()));
     seeds.extend(of("radio-line", radio_line::seeds()));
+    seeds.extend(of("relay", relay::seeds()));
     seeds.extend(of("sums", sums::seeds()));
     seeds
 }

@@ -27,8 +27,10 @@ fn times_of(config: &MeshConfig) -> Option<Times> {
     let spread_us = frames * frame_us;
     let hop_us = u64::from(listen_ms) * 1_000 + spread_us + frame_us;
     let depth = u64::from(config.topology.depth());
-    // A relay repeats every packet, so its duty cycle is the pace of all.
-    let packet_us = config.radio.duty()?.pace_us(frame_us).max(hop_us);
+    // A relay repeats every packet, so its duty cycle is the pace of all. A packet that comes sooner than one and a half
+    // hops after another meets it, and is sent again.
+    let packet_us = config.radio.duty()?.pace_us(frame_us);
+    let packet_us = packet_us.max(hop_us * 3 / 2);
     let reply_us = 2 * depth * hop_us + 2 * packet_us;
     let leaves = config.topology.nodes() as u64;
     Some(Times {

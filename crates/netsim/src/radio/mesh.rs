@@ -109,7 +109,7 @@ impl Place {
         }
     }
 
-    fn hear(&mut self, octets: &[u8], now_us: u64) -> Option<Frame> {
+    fn hear(&mut self, octets: &[u8], now_us: u64) {
         let draw = &mut |below| self.random.below(below);
         match &mut self.end {
             End::Gateway(end) => end.hear(octets, now_us, draw),
@@ -158,6 +158,8 @@ pub struct Mesh {
     heard: Vec<Heard>,
     /// Leaves of which a message has come or was delivered, or given up, since somebody asked.
     news: Vec<usize>,
+    /// The gateway may have got something to do.
+    is_told: bool,
     now_us: u64,
 }
 
@@ -191,6 +193,7 @@ impl Mesh {
             wakes: Wakes::new(nodes),
             heard: Vec::new(),
             news: Vec::new(),
+            is_told: false,
             now_us: 0,
         };
         (0..nodes).for_each(|node| mesh.wake(node));
@@ -222,6 +225,7 @@ impl Mesh {
 
     /// The gateway's ends of all transfers.
     pub fn gateway_mut(&mut self) -> &mut Gateway<MESSAGE_BYTES> {
+        self.is_told = true;
         match &mut self.places[0].end {
             End::Gateway(end) => &mut end.gateway,
             End::Leaf(_) => unreachable!("the first node is the gateway"),
@@ -244,7 +248,10 @@ impl Mesh {
     /// # Errors
     /// If it does not fit, or the last one is still under way.
     pub fn send_down(&mut self, leaf: usize, label: u8, message: &[u8]) -> Result<(), SendError> {
-        self.gateway_mut().station_mut(leaf).send(label, message)
+        let gateway = self.gateway_mut();
+        gateway.station_mut(leaf).send(label, message)?;
+        gateway.expect(leaf, false);
+        Ok(())
     }
 
     /// True if a message has come to the gateway from a leaf.
@@ -361,6 +368,9 @@ impl Mesh {
 
     /// Does the next event at or before `until_us`; false, and the time is then `until_us`, if there is none.
     pub fn step(&mut self, until_us: u64) -> bool {
+        if std::mem::take(&mut self.is_told) {
+            self.wake(0);
+        }
         let wake_us = self.wakes.next_us().unwrap_or(u64::MAX);
         let air_us = self.air.next_us().unwrap_or(u64::MAX);
         let at_us = wake_us.min(air_us);
@@ -386,8 +396,7 @@ impl Mesh {
             let about = fl_radio::ends(&octets).and_then(|(from, to)| from.max(to).checked_sub(1));
             let about = about.filter(|leaf| *leaf < self.leaves());
             let before = about.map(|leaf| self.standing(leaf));
-            let said = self.places[node].hear(&octets, self.now_us);
-            self.said(node, said);
+            self.places[node].hear(&octets, self.now_us);
             if before != about.map(|leaf| self.standing(leaf)) {
                 self.news.extend(about);
             }

@@ -74,6 +74,48 @@ fn twelve_leaves_over_three_hops_get_and_send_a_model_and_one_seed_gives_one_cou
     }
 }
 
+#[test]
+fn forty_leaves_have_the_air_by_turns() {
+    let random = TopologyKind::Random { neighbours: 10.0 };
+    let mut mesh = mesh("hc-12", &random, 40, Conditions::default());
+    // All of them ask at once, which is more than the air takes.
+    there_and_back(&mut mesh, 150);
+    let stats = report(&mesh);
+    let packets: u64 = stats.iter().map(|stats| stats.packets).sum();
+    // Six tiles each way, an offer and two answers for each message, a call for each turn.
+    let needed = 40 * (2 * (6 + 3) + 2);
+    assert!(packets < 3 * needed, "{packets} packets, {needed} needed");
+}
+
+#[test]
+fn no_node_of_a_mesh_is_longer_in_the_air_than_its_duty_cycle_allows() {
+    let mut mesh = mesh("lora-sf7", &TopologyKind::Line, 3, Conditions::default());
+    let mut ends_us = 3_600_000_000;
+    let mut before = vec![0; 4];
+    let mut send = |mesh: &mut Mesh| {
+        for leaf in 0..3 {
+            // As much as there is room for.
+            _ = mesh.send_up(leaf, 1, &message(leaf, 400));
+            _ = mesh.take_up(leaf);
+        }
+    };
+    for hour in 0..4 {
+        while mesh.step(ends_us) {
+            send(&mut mesh);
+        }
+        for (node, before) in before.iter_mut().enumerate() {
+            let airtime_us = mesh.stats(node).airtime_us;
+            let within_us = airtime_us - std::mem::replace(before, airtime_us);
+            assert!(
+                within_us <= 36_000_000,
+                "hour {hour}, node {node}: {within_us} us"
+            );
+            assert!(hour == 0 || within_us > 0);
+        }
+        ends_us += 3_600_000_000;
+    }
+}
+
 /// Time passes, at most an hour, until a message has come to a leaf; false if none has.
 fn comes(mesh: &mut Mesh, leaf: usize) -> bool {
     let until_us = mesh.now_us() + 3_600_000_000;

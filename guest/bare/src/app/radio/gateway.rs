@@ -5,7 +5,7 @@ use core::net::SocketAddrV4;
 
 use fl_exchange::{Net, NetError, Relay};
 use fl_radio::line::{Counts, Done, Hello, Step};
-use fl_radio::{Draw, Frame, GatewayNode};
+use fl_radio::{Draw, GatewayNode};
 use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 
@@ -87,8 +87,8 @@ impl GatewayRole {
     }
 
     /// Takes in a frame.
-    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
-        self.end.hear(octets, now_us, draw)
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) {
+        self.end.hear(octets, now_us, draw);
     }
 
     /// Does what there is to do, once the aggregator has answered.

@@ -6,7 +6,7 @@ use fl_client::storage::Storage;
 use fl_client::{Activity, Config, Device, Port, PortError, Usage};
 use fl_exchange::Streams;
 use fl_radio::line::{Counts, Done, Hello, Step};
-use fl_radio::{Draw, Frame, LeafNode};
+use fl_radio::{Draw, LeafNode};
 use fl_shell::command::Run;
 
 use super::{MESSAGE_BYTES, Said, Work};
@@ -66,8 +66,8 @@ impl LeafRole {
     }
 
     /// Takes in a frame.
-    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
-        self.end.hear(octets, now_us, draw)
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) {
+        self.end.hear(octets, now_us, draw);
     }
 
     /// Does a part of what there is to do.
