@@ -22,7 +22,7 @@ struct Plan {
 }
 
 /// Kind of a device; a fleet may have several.
-#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     body: String,
     board: Option<String>,
@@ -55,8 +55,8 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
             };
         }
         let roles = plan.roles();
-        let mut kinds = plan.fleet.iter();
-        kinds.try_for_each(|kind| prepare(kind, roles))?;
+        let mut kinds = plan.kinds().into_iter();
+        kinds.try_for_each(|kind| prepare(&kind, roles))?;
     }
     // Replaces this process, so that signals reach zfl and its exit status is this command's.
     let mut command = Command::new(&zfl);
@@ -115,6 +115,18 @@ impl Plan {
             true => Roles::All,
             false => Roles::Device,
         }
+    }
+
+    /// Kinds of the fleet, and of its gateways where no device has their body.
+    fn kinds(&self) -> BTreeSet<Kind> {
+        let mut kinds = self.fleet.clone();
+        let is_guest = |body: &&String| *body == "bare" || *body == "zephyr";
+        let gateways = self.edge_body.iter().find(is_guest);
+        if let Some(body) = gateways.filter(|body| !self.has_body(body)) {
+            let (body, board) = (body.clone(), None);
+            kinds.insert(Kind { body, board });
+        }
+        kinds
     }
 
     fn has_body(&self, body: &str) -> bool {
@@ -210,9 +222,21 @@ mod tests {
             Plan::parse(&plan).unwrap().roles()
         };
         assert_eq!(roles("clients = 2"), Roles::Device);
-        assert_eq!(roles("edge_body = \"native\""), Roles::Device);
+        assert_eq!(roles("edge_body = \"host\""), Roles::Device);
         assert_eq!(roles("edge_body = \"bare\""), Roles::All);
         assert_eq!(roles("radio = \"hc-12\""), Roles::All);
+    }
+
+    #[test]
+    fn gateways_of_another_body_than_the_devices_are_prepared_as_well() {
+        let bodies = |edges: &str| {
+            let plan = format!("edge_body = \"{edges}\"\n[[fleet]]\nbody = \"zephyr\"\n");
+            let kinds = Plan::parse(&plan).unwrap().kinds();
+            kinds.into_iter().map(|kind| kind.body).collect::<Vec<_>>()
+        };
+        assert_eq!(bodies("host"), ["zephyr"]);
+        assert_eq!(bodies("zephyr"), ["zephyr"]);
+        assert_eq!(bodies("bare"), ["bare", "zephyr"]);
     }
 
     #[test]
