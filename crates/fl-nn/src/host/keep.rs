@@ -25,7 +25,9 @@ pub(crate) struct Host {
     /// The layers, input side first.
     pub(super) layers: Vec<Laid>,
     /// Integers of the first layer's weights, later of a batch's deltas, and the units of their columns.
-    pub(super) lines: Vec<Line>,
+    lines: Vec<Line>,
+    /// Those that are of the matrix.
+    num_lines: usize,
     pub(super) units: Vec<f32>,
     /// The lists of all inputs are made once and not in every epoch.
     keeps: bool,
@@ -71,6 +73,7 @@ impl Host {
             activation: model.activation(),
             layers: model.layers().map(lay).collect(),
             lines: Vec::new(),
+            num_lines: 0,
             units: Vec::new(),
             keeps: false,
             inputs: Pairs::default(),
@@ -129,14 +132,23 @@ impl Host {
         by_example: bool,
     ) -> Result<(), TrainError> {
         let lines = (values.len() / width).div_ceil(2) * width.div_ceil(GROUP);
-        self.lines.resize(lines, Line::default());
+        // Grows alone: what was there is written over.
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line::default());
+        }
+        self.num_lines = lines;
         self.units.resize(width, 0.0);
         let places = by_example.then_some(&*self.places);
-        let (units, lines) = (&mut self.units, &mut self.lines);
+        let (units, lines) = (&mut self.units, &mut self.lines[..lines]);
         match (self.kernels.quantise)(values, places, factor, units, lines) {
             true => Ok(()),
             false => Err(TrainError::Diverged),
         }
+    }
+
+    /// Integers of the matrix.
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines[..self.num_lines]
     }
 
     /// Computes the outputs of all layers for example `n`, the logits last.
@@ -172,7 +184,7 @@ impl Host {
                     (kernels.list_pairs)(examples.input(n), pairs);
                     pairs.get(0)
                 };
-                (kernels.add_pairs)(&self.lines, list, &self.units, bias, sums);
+                (kernels.add_pairs)(self.lines(), list, &self.units, bias, sums);
                 continue;
             }
             if index == 0 {

@@ -299,7 +299,7 @@ impl Host {
         let add_pairs = |list: (&[u32], &[u32]), row: &mut [f32]| {
             // A gradient of zero moves nothing.
             if !list.0.is_empty() {
-                (self.kernels.subtract_pairs)(&self.lines, list, &self.units, row);
+                (self.kernels.subtract_pairs)(self.lines(), list, &self.units, row);
             }
         };
         let rows = weights.chunks_exact_mut(width);
