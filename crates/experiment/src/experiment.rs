@@ -329,7 +329,8 @@ impl Experiment {
         experiment.profile = twin
             .and_then(|twin| twin.profile.as_ref())
             .map(|profile| profile.name.clone());
-        experiment.notes.extend(twin.and_then(Twin::note));
+        let notes: Vec<_> = twin.into_iter().flat_map(Twin::notes).collect();
+        experiment.notes.extend(notes);
         experiment.examples_per_client = common(&groups, |group| group.examples, u32::eq);
         experiment.groups = groups;
         experiment.deal(&examples)?;

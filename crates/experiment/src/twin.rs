@@ -5,7 +5,7 @@ use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
 use crate::root::Root;
 use crate::settings::Settings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use zfl_twin::{Core, Profile};
 
@@ -21,6 +21,8 @@ pub struct Twin {
     pub cores: BTreeMap<String, Core>,
     /// Real part whose time and energy are told.
     pub profile: Option<Profile>,
+    /// Boards of the fleet whose core has no table of cycles.
+    pub untold: BTreeSet<String>,
 }
 
 impl Twin {
@@ -38,12 +40,21 @@ impl Twin {
         }
         let refused = |error: zfl_twin::TwinError| Refusal(error.to_string());
         let boards = groups.iter().filter_map(|group| group.board.as_ref());
-        let names = boards.map(|board| board.machine.cpu.as_str());
-        let known = names.filter(|name| Core::is_known(name));
-        let cores = known.map(|name| Ok((name.to_owned(), Core::load(root.tree(), name)?)));
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            boards.partition(|board| Core::is_known(&board.machine.cpu));
+        let untold: BTreeSet<_> = unknown.iter().map(|board| board.name.clone()).collect();
+        let names = known.iter().map(|board| &board.machine.cpu);
+        let cores = names.map(|name| Ok((name.clone(), Core::load(root.tree(), name)?)));
         let cores: BTreeMap<_, _> = cores.collect::<Result<_, _>>().map_err(refused)?;
         require(!cores.is_empty(), || {
-            "no device of this run is on a board whose core's cycles are known: take --board mps2-an386, say".to_owned()
+            let boards = match untold.is_empty() {
+                true => "native devices have no core".to_owned(),
+                false => format!(
+                    "no table of cycles is there for the core of {}",
+                    list(&untold)
+                ),
+            };
+            format!("{boards}: take --board mps2-an386, say")
         })?;
         let profile = settings.profile.as_deref();
         let profile = profile.map(|name| Profile::load(root.tree(), name));
@@ -60,13 +71,26 @@ impl Twin {
             plugin: plugin(root)?,
             cores,
             profile,
+            untold,
         }))
     }
 
-    /// Line for people about the part.
-    pub fn note(&self) -> Option<String> {
-        self.profile.as_ref().map(Profile::introduction)
+    /// Lines for people: about the part, and of whom no cycles are told.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let untold = (!self.untold.is_empty()).then(|| {
+            format!(
+                "cycles: none for devices on {}, since no table is there for that core",
+                list(&self.untold)
+            )
+        });
+        let part = self.profile.as_ref().map(Profile::introduction);
+        part.into_iter().chain(untold)
     }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    names.join(", ")
 }
 
 /// The plugin of a tree.

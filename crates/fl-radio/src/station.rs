@@ -7,7 +7,7 @@ use crate::packet::{Ack, Head, Packet, PacketBytes, Reason};
 /// Outcome of a packet from a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// None of this leaf.
+    /// None of this leaf, or of a life of it that is over.
     Foreign,
     /// Taken in, with an answer or without.
     Served,
@@ -116,7 +116,7 @@ impl<const N: usize> Station<N> {
             return Taken::Foreign;
         };
         if self.over == Some(head.epoch) {
-            return false;
+            return Taken::Foreign;
         }
         if self.epoch.replace(head.epoch) != Some(head.epoch) {
             self.incoming.renew();
