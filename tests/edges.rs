@@ -152,6 +152,7 @@ fn an_edge_that_is_killed_by_hand_takes_its_cluster_along_and_brings_it_back() {
     assert_eq!(run.summary()["by_hand"], by_hand);
     let failures = run.failures("no_update");
     let is_its = |one: &Value| matches!(one["client"].as_u64(), Some(2 | 3));
+    assert!(!failures.is_empty());
     assert!(failures.iter().all(is_its), "{failures:?}");
     // What each level took is told.
     let levels = &summary(&run)["levels"];

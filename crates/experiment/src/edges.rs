@@ -7,13 +7,14 @@ use crate::root::Root;
 use crate::rule::Strategy;
 use crate::settings::Settings;
 use fl_algo::{Choice, MODEL, ServerRule, Sizes, Way};
+use fl_proto::cluster::GatewayMemory;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
 use std::ops::Range;
 use zfl_aggregator::Clusters;
-use zfl_machine::Board;
 use zfl_machine::board::Guest;
+use zfl_machine::{Board, MemoryPart};
 
 /// Edges by level, from those of the root down: `[3, 2]` is three edges with two below each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,57 @@ const fn gateway_own_bytes(guest: Guest) -> u64 {
 
 /// Deepest tree: a run with more levels is a mistake.
 const DEEPEST: usize = 8;
+
+/// The gateways of an experiment, and the memory of the one with the most devices.
+#[derive(Clone, Debug)]
+pub struct GatewayPlan {
+    /// Gateways.
+    pub count: u32,
+    /// Most devices of one of them.
+    pub largest: u32,
+    /// Their machine.
+    pub board: Board,
+    /// Memory for sums and devices.
+    pub memory: GatewayMemory,
+}
+
+impl GatewayPlan {
+    /// Memory of the machine.
+    pub fn ram_bytes(&self) -> u64 {
+        u64::from(self.board.machine.memory_mib) << 20
+    }
+
+    /// Memory that is taken, by the firmware and for sums and devices.
+    pub fn taken_bytes(&self) -> u64 {
+        self.memory.total() + gateway_own_bytes(self.board.body)
+    }
+
+    /// Places of the bytes.
+    pub fn parts(&self) -> Vec<MemoryPart> {
+        let GatewayMemory {
+            sums_bytes,
+            update_bytes,
+            base_bytes,
+            order_bytes,
+            clients_bytes,
+            connections_bytes,
+        } = self.memory;
+        let mut parts = vec![
+            MemoryPart::new(
+                "firmware's own, at most",
+                gateway_own_bytes(self.board.body),
+            ),
+            MemoryPart::new("connections", connections_bytes),
+            MemoryPart::new("exact sums", sums_bytes),
+            MemoryPart::new("one update", update_bytes),
+            MemoryPart::new("model of changes", base_bytes),
+            MemoryPart::new("order of a round", order_bytes),
+            MemoryPart::new("words of devices", clients_bytes),
+        ];
+        parts.retain(|part| part.bytes > 0);
+        parts
+    }
+}
 
 impl EdgeTree {
     /// Reads "3" or "3x2".
@@ -334,6 +386,11 @@ pub(crate) fn check_gateways(
 impl Experiment {
     /// The board of the gateways, if the edges are such.
     pub fn gateway_board(&self) -> Option<&Board> {
+        self.gateway.as_ref().map(|plan| &plan.board)
+    }
+
+    /// Gateways and their memory, if the edges are such.
+    pub fn gateway_plan(&self) -> Option<&GatewayPlan> {
         self.gateway.as_ref()
     }
 
@@ -343,7 +400,7 @@ impl Experiment {
     /// # Errors
     /// A [`Refusal`] if there is none, no device is a machine that could reach them, or its memory is too little for the
     /// sums.
-    pub(crate) fn find_gateway(&self, root: &Root) -> Result<Option<Board>, Refusal> {
+    pub(crate) fn find_gateway(&self, root: &Root) -> Result<Option<GatewayPlan>, Refusal> {
         let Some(guest) = self.edge_body.guest() else {
             return Ok(None);
         };
@@ -364,23 +421,25 @@ impl Experiment {
                 "--edge-body {guest}: no board has the firmware of such a gateway: take another --edge-body"
             ))
         })?;
-        let largest = self.edges.nodes(self.clients).into_iter();
-        let largest = largest
-            .map(|node| node.cluster.len() as u32)
-            .max()
-            .unwrap_or(0);
-        let needed = self.aggregator().gateway_memory(largest).total();
-        let has = u64::from(board.machine.memory_mib) << 20;
-        let own = gateway_own_bytes(guest);
-        require(needed + own <= has, || {
-            let missing = needed + own - has;
+        let nodes = self.edges.nodes(self.clients);
+        let sizes = nodes.iter().map(|node| node.cluster.len() as u32);
+        let largest = sizes.max().unwrap_or(0);
+        let plan = GatewayPlan {
+            count: nodes.len() as u32,
+            largest,
+            memory: self.aggregator().gateway_memory(largest),
+            board,
+        };
+        let (needed, taken) = (plan.memory.total(), plan.taken_bytes());
+        require(taken <= plan.ram_bytes(), || {
+            let missing = taken - plan.ram_bytes();
             format!(
                 "a gateway of {largest} devices needs {needed} bytes for its sums, and {missing} are missing on board {}: \
                  take more --edges, a smaller model, or --edge-body host",
-                board.name
+                plan.board.name
             )
         })?;
-        Ok(Some(board))
+        Ok(Some(plan))
     }
 
     /// Refuses attacks behind edges: an attack sees the updates of the whole cohort.
@@ -428,5 +487,36 @@ mod tests {
         for text in ["", "x", "3x", "3x0", "-1", "3*2", "1x1x1x1x1x1x1x1x1"] {
             assert!(EdgeTree::parse(text).is_err(), "{text}");
         }
+    }
+    #[test]
+    fn the_memory_of_a_gateway_is_told_to_the_byte_and_refused_with_what_is_missing() {
+        let root = crate::Root::of_tree(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let of = |hidden: u32| {
+            let mut settings = Settings {
+                clients: Some(7),
+                edges: Some(EdgeTree::parse("3").unwrap()),
+                edge_body: Some(crate::EdgeBody::Bare),
+                hidden: Some(vec![hidden]),
+                ..Settings::default()
+            };
+            settings.device.board = Some("microvm".to_owned());
+            Experiment::of_run(&settings, crate::Out::New(None), &root).map(|(it, _)| it)
+        };
+        let experiment = of(16).unwrap();
+        let plan = experiment.gateway_plan().unwrap().unwrap();
+        assert_eq!((plan.count, plan.largest), (3, 3));
+        assert_eq!(plan.board.name, "microvm-gateway");
+        let told: u64 = plan.parts().iter().map(|part| part.bytes).sum();
+        assert_eq!(told, plan.taken_bytes());
+        let sums = plan
+            .parts()
+            .into_iter()
+            .find(|part| part.name == "exact sums");
+        assert_eq!(sums.unwrap().bytes, 12_730 * fl_algo::SUM_BYTES as u64);
+        let refused = of(2_000).unwrap_err().to_string();
+        assert!(
+            refused.contains("are missing on board microvm-gateway"),
+            "{refused}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! An experiment with every value resolved, as `config.toml` of a run holds it.
 
 use crate::choice::{self, Body, Choice, Counting, Network, Places, Time};
-use crate::edges::{EdgeBody, EdgeSums, EdgeTree};
+use crate::edges::{EdgeBody, EdgeSums, EdgeTree, GatewayPlan};
 use crate::encoding::{self, Downward, Upward};
 use crate::estimate::{deadlines, memory};
 use crate::examples::{self, DataPart, Examples};
@@ -105,9 +105,9 @@ pub struct Experiment {
         serialize_with = "choice::write"
     )]
     pub edge_body: EdgeBody,
-    /// Board of the gateways, if the edges are such.
+    /// Gateways, if the edges are such.
     #[serde(skip)]
-    pub(crate) gateway: Option<Board>,
+    pub(crate) gateway: Option<GatewayPlan>,
     /// Rounds of a cluster for one of the fleet.
     #[serde(skip_serializing_if = "is_one")]
     pub edge_rounds: u32,

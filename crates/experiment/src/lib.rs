@@ -38,7 +38,7 @@ pub mod values;
 pub mod versions;
 
 pub use choice::{Body, BodyChoice, Choice, Counting, Network, Places, Time};
-pub use edges::{EdgeBody, EdgeNode, EdgeSums, EdgeTree};
+pub use edges::{EdgeBody, EdgeNode, EdgeSums, EdgeTree, GatewayPlan};
 pub use encoding::{Downward, Upward};
 pub use examples::{DataPart, load_data};
 pub use experiment::{Experiment, Out};

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -44,6 +44,27 @@ pub(crate) struct Edges {
     observer: Arc<dyn Observer>,
     nodes: Mutex<Vec<Node>>,
     gateways: Option<Gateways>,
+    starts: Starts,
+}
+
+/// Edges that are starting again: each once at a time.
+#[derive(Default)]
+struct Starts(Mutex<BTreeSet<u32>>);
+
+/// One edge that is starting, until this is dropped.
+struct Start<'a>(&'a Starts, u32);
+
+impl Starts {
+    /// `None` if the edge is starting already.
+    fn begin(&self, number: u32) -> Option<Start<'_>> {
+        lock(&self.0).insert(number).then(|| Start(self, number))
+    }
+}
+
+impl Drop for Start<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.0).remove(&self.1);
+    }
 }
 
 /// An edge.
@@ -203,6 +224,7 @@ impl Edges {
             observer: Arc::clone(observer),
             nodes: Mutex::default(),
             gateways: None,
+            starts: Starts::default(),
         }
     }
 
@@ -415,8 +437,9 @@ impl Edges {
     /// Starts a lost edge again.
     ///
     /// # Errors
-    /// As of [`Edges::start`].
+    /// As of [`Edges::start`], and if it is starting already.
     pub async fn bring_back(&self, number: u32) -> Result<()> {
+        let _start = self.starts.begin(number).context("it starts already")?;
         match self.runs(number) {
             Some(false) => self.spawn(number).await,
             _ => Ok(()),
@@ -502,5 +525,19 @@ async fn listen_again(address: SocketAddr) -> Result<tokio::net::TcpListener> {
             Err(_) if began.elapsed() < LISTEN_WITHIN => zfl_clock::sleep(LISTEN_AGAIN).await,
             ended => return ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_starts_once_at_a_time() {
+        let starts = Starts::default();
+        let first = starts.begin(1);
+        assert!(first.is_some() && starts.begin(1).is_none() && starts.begin(2).is_some());
+        drop(first);
+        assert!(starts.begin(1).is_some());
     }
 }

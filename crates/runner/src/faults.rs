@@ -53,6 +53,8 @@ struct State {
     lost_edges: BTreeMap<u32, bool>,
     /// Leaves that lose their way to the gateway in this round.
     lost_ways: BTreeMap<u32, LostWay>,
+    /// Leaves that boot again when a client has, by that client.
+    behind: BTreeMap<u32, Vec<u32>>,
     /// Lost edges whose devices go to others before the next round.
     given: BTreeSet<u32>,
     /// Edges that something is being done to by hand.
@@ -96,11 +98,10 @@ impl FaultRunner {
     /// Kills a device, and boots it again if it is to come back. The aggregator is told.
     pub async fn kill(&self, client: u32, reason: &str, reboot: bool) {
         let is_killed = self.end(client, reason, reboot).await;
-        let behind = self.lose_behind(client, reboot).await;
+        self.lose_behind(client, reboot && is_killed).await;
         if is_killed && reboot {
             self.bring_back(client).await;
         }
-        join_all(behind.into_iter().map(|leaf| self.bring_back(leaf))).await;
     }
 
     /// Kills a device, and tells the aggregator whether it is gone for good; false if there is no fleet.
@@ -119,8 +120,14 @@ impl FaultRunner {
         killed
     }
 
-    /// Boots a device that the aggregator expects back.
+    /// Boots a device that the aggregator expects back, and then the leaves that wait for it.
     pub async fn bring_back(&self, client: u32) {
+        self.boot(client).await;
+        let behind = self.state().behind.remove(&client).unwrap_or_default();
+        join_all(behind.into_iter().map(|leaf| self.boot(leaf))).await;
+    }
+
+    async fn boot(&self, client: u32) {
         if let Some(fleet) = self.fleet.upgrade() {
             // A boot that fails is told as a death.
             let _ = fleet.boot_one(client, self.edges.server_of(client)).await;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::fmt::Write;
 use std::path::Path;
 use zfl_experiment::estimate::memory::parts;
-use zfl_experiment::{Experiment, FleetGroup, Out, Root, Settings};
+use zfl_experiment::{Experiment, FleetGroup, GatewayPlan, Out, Root, Settings};
 use zfl_files::Dir;
 use zfl_run_dir::fold::Device;
 use zfl_run_dir::metric::Id;
@@ -27,7 +27,32 @@ pub fn show(run: &Path, root: &Root) -> Result<()> {
         output::print(&text(&experiment, group, own)?)?;
         first = end;
     }
+    if let Some(plan) = experiment.gateway_plan() {
+        output::print(&of_gateways(plan)?)?;
+    }
     Ok(())
+}
+
+/// The table of the gateways.
+fn of_gateways(plan: &GatewayPlan) -> Result<String> {
+    let GatewayPlan {
+        count,
+        largest,
+        board,
+        ..
+    } = plan;
+    let mut text = format!(
+        "gateways ({count} {}), {largest} devices each at most\n",
+        board.name
+    );
+    let mut row = |name: &str, bytes: u64| writeln!(text, "  {name:<22}{bytes:>12}");
+    for part in plan.parts() {
+        row(part.name, part.bytes)?;
+    }
+    row("in all", plan.taken_bytes())?;
+    let left = plan.ram_bytes().saturating_sub(plan.taken_bytes());
+    row("left of the RAM", left)?;
+    Ok(text)
 }
 
 /// The table of a group.

@@ -27,7 +27,8 @@ use zfl_twin::Counts;
 
 use confinement::{Confinement, confine};
 use parts::{
-    has_emulated_mesh, open_log, open_storage, outlets, start_captures, start_mesh, start_pool,
+    has_emulated_mesh, open_log, open_storage, outlet_of, outlets, start_captures, start_mesh,
+    start_pool,
 };
 
 pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
@@ -35,7 +36,7 @@ pub use config::{FleetConfig, FleetError, PcapConfig, Resumption};
 use crate::body::{Command, Emulated, FleetShared, Identity, Leaf, Native, Pool, RadioNode, live};
 use crate::doors::Doors;
 use crate::event::{BootReport, Booted, Death, FleetEvent};
-use crate::fabric::{Bridge, Fabric, Loopback, Outlet, Subnet, Switchboard, UserNet};
+use crate::fabric::{Bridge, Fabric, Loopback, Subnet, Switchboard, UserNet};
 use crate::log::{DeviceLog, lock};
 use crate::spec::{DeviceBody, DeviceSpec, Proof};
 use crate::storage::FileStorage;
@@ -272,7 +273,7 @@ impl Fleet {
             memory_mib: spec.memory_mib,
             speed: spec.speed,
         };
-        let task = match spec.body {
+        let task = match &spec.body {
             DeviceBody::Native if self.mesh.is_some() => {
                 let number = client as usize;
                 let Some(mesh) = self.mesh.clone() else {
@@ -292,13 +293,7 @@ impl Fleet {
             DeviceBody::Emulated(board) => {
                 let emulator = &emulators[&board.name];
                 let (emulator, plugin) = (emulator.command.clone(), emulator.plugin.clone());
-                let outlet = Outlet {
-                    index,
-                    client,
-                    link: spec.link,
-                    max_kbit_per_s: board.nic.max_kbit_per_s,
-                    is_gateway: spec.is_gateway,
-                };
+                let outlet = outlet_of(index, &spec, board);
                 let node = self.mesh.clone().map(|mesh| {
                     self.places.insert(client, client as usize);
                     RadioNode {
@@ -313,7 +308,7 @@ impl Fleet {
                     node,
                     identity,
                     outlet,
-                    board,
+                    board: Arc::clone(board),
                     tuning,
                     emulator,
                     plugin,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use zfl_clock::Instant;
 use zfl_files::Dir;
+use zfl_machine::Board;
 use zfl_mesh::MeshFleet;
 use zfl_netsim::Link;
 
@@ -88,6 +89,17 @@ pub(super) fn start_mesh(
     }))
 }
 
+/// Place of a device in the network.
+pub(super) fn outlet_of(index: usize, spec: &DeviceSpec, board: &Board) -> Outlet {
+    Outlet {
+        index,
+        client: spec.client,
+        link: spec.link,
+        max_kbit_per_s: board.nic.max_kbit_per_s,
+        is_gateway: spec.is_gateway,
+    }
+}
+
 /// Places of the emulated devices in the network; of a mesh, that of its gateway.
 pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
     let devices = &config.devices;
@@ -103,13 +115,7 @@ pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
     }
     let outlet = |(index, spec): (usize, &DeviceSpec)| match &spec.body {
         DeviceBody::Native | DeviceBody::Pooled => None,
-        DeviceBody::Emulated(board) => Some(Outlet {
-            index,
-            client: spec.client,
-            link: spec.link,
-            max_kbit_per_s: board.nic.max_kbit_per_s,
-            is_gateway: spec.is_gateway,
-        }),
+        DeviceBody::Emulated(board) => Some(outlet_of(index, spec, board)),
     };
     devices.iter().enumerate().filter_map(outlet).collect()
 }

@@ -50,12 +50,13 @@ impl FaultRunner {
         }
     }
 
-    /// Ends the leaves that are lost with a client, or have no way without it; returns those that come back.
-    pub async fn lose_behind(&self, client: u32, comes_back: bool) -> Vec<u32> {
+    /// Ends the leaves that are lost with a client, or have no way without it. Those that come back boot after the
+    /// client, and at once if it does not boot again.
+    pub async fn lose_behind(&self, client: u32, reboots: bool) {
         let Some(fleet) = self.fleet.upgrade() else {
-            return Vec::new();
+            return;
         };
-        let behind = self.behind(&fleet, client, comes_back);
+        let behind = self.behind(&fleet, client, reboots);
         let reason = format!("no way to the gateway without client {client}");
         let ends = behind.iter().map(async |(&leaf, &comes_back)| {
             if self.end(leaf, &reason, comes_back).await {
@@ -64,7 +65,12 @@ impl FaultRunner {
         });
         join_all(ends).await;
         let back = behind.into_iter().filter(|(_, comes_back)| *comes_back);
-        back.map(|(leaf, _)| leaf).collect()
+        let back: Vec<u32> = back.map(|(leaf, _)| leaf).collect();
+        if reboots {
+            self.state().behind.insert(client, back);
+        } else {
+            join_all(back.into_iter().map(|leaf| self.bring_back(leaf))).await;
+        }
     }
 
     /// Leaves behind a client, and whether they come back.

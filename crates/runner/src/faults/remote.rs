@@ -4,7 +4,6 @@
 //! or cut remotely stays so: the plan's own thawing and healing leave it alone.
 
 use super::FaultRunner;
-use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use zfl_dashboard::Action;
 use zfl_orchestrator::{Death, FleetEvent};
@@ -171,8 +170,7 @@ impl FaultRunner {
         let record = FleetRecord::Fault(crash);
         self.aggregator.fleet_event(Some(client), record);
         self.end(client, KILLED, reboot).await;
-        let behind = self.lose_behind(client, reboot).await;
-        join_all(behind.into_iter().map(|leaf| self.bring_back(leaf))).await;
+        self.lose_behind(client, reboot).await;
     }
 
     /// Tells of a fault that lasts until it is ended remotely, too.
