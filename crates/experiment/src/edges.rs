@@ -503,7 +503,7 @@ mod tests {
             Experiment::of_run(&settings, crate::Out::New(None), &root).map(|(it, _)| it)
         };
         let experiment = of(16).unwrap();
-        let plan = experiment.gateway_plan().unwrap().unwrap();
+        let plan = experiment.gateway_plan().unwrap();
         assert_eq!((plan.count, plan.largest), (3, 3));
         assert_eq!(plan.board.name, "microvm-gateway");
         let told: u64 = plan.parts().iter().map(|part| part.bytes).sum();

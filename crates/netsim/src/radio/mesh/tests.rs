@@ -92,7 +92,7 @@ fn no_node_of_a_mesh_is_longer_in_the_air_than_its_duty_cycle_allows() {
     let mut mesh = mesh("lora-sf7", &TopologyKind::Line, 3, Conditions::default());
     let mut ends_us = 3_600_000_000;
     let mut before = vec![0; 4];
-    let mut send = |mesh: &mut Mesh| {
+    let send = |mesh: &mut Mesh| {
         for leaf in 0..3 {
             // As much as there is room for.
             _ = mesh.send_up(leaf, 1, &message(leaf, 400));
