@@ -4,7 +4,7 @@
 //! comes, so that leaves do not ask in vain again and again: of a few hundred that do so, the air is full. A call is
 //! no more than a hint: a leaf that does not hear it asks by itself, later.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::Station;
@@ -48,8 +48,10 @@ pub struct Gateway<const N: usize> {
     times: Times,
     places: Vec<Place<N>>,
     turn: Option<Turn>,
-    /// Leaves that wait for their turn.
-    queue: VecDeque<usize>,
+    /// Leaves that wait for their turn, since when. Those of one moment have it in order, whoever was told of first.
+    queue: BTreeSet<(u64, usize)>,
+    /// Time of the last event.
+    now_us: u64,
     /// Leaves to which there is something to send.
     speaking: BTreeSet<usize>,
     /// Time of the next packet to any leaf.
@@ -70,7 +72,8 @@ impl<const N: usize> Gateway<N> {
             times,
             places: (0..leaves).map(place).collect(),
             turn: None,
-            queue: VecDeque::with_capacity(leaves),
+            queue: BTreeSet::new(),
+            now_us: 0,
             speaking: BTreeSet::new(),
             next_us: 0,
         }
@@ -121,7 +124,7 @@ impl<const N: usize> Gateway<N> {
             && place.station.epoch().is_some()
         {
             place.is_queued = true;
-            self.queue.push_back(leaf);
+            self.queue.insert((self.now_us, leaf));
         }
     }
 
@@ -132,6 +135,7 @@ impl<const N: usize> Gateway<N> {
 
     /// Ends a turn whose leaf has fallen silent, and calls the next leaf.
     fn pass_on(&mut self, now_us: u64) {
+        self.now_us = now_us;
         if let Some(turn) = self.turn.take_if(|turn| turn.until_us <= now_us)
             && self.places[turn.leaf].station.is_sending()
         {
@@ -140,7 +144,7 @@ impl<const N: usize> Gateway<N> {
         if self.turn.is_some() {
             return;
         }
-        if let Some(leaf) = self.queue.pop_front() {
+        if let Some((_, leaf)) = self.queue.pop_first() {
             let place = &mut self.places[leaf];
             place.is_queued = false;
             place.calls += 1;
