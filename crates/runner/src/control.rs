@@ -138,7 +138,11 @@ pub(crate) async fn serve(
                     if let Ok(done) = &done {
                         observer.on_note(&format!("dashboard: {done}"));
                     }
+                    let boots = done.is_ok() && action == Action::Reboot;
                     let _ = answer.send(done);
+                    if boots {
+                        faults.boot_cluster(edge).await;
+                    }
                 });
             }
         }

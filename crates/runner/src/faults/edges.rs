@@ -132,22 +132,36 @@ impl FaultRunner {
         });
     }
 
-    /// Starts a lost edge again.
+    /// Starts a lost edge again, and its devices behind a gateway.
     pub async fn bring_edge_back(&self, edge: u32, hand: Option<ByHand>) {
-        let record = match self.edges.bring_back(edge).await {
+        // What went wrong has been told.
+        let _ = self.start_edge(edge, hand).await;
+        self.boot_cluster(edge).await;
+    }
+
+    /// Starts a lost edge again, and tells how that went.
+    async fn start_edge(&self, edge: u32, hand: Option<ByHand>) -> Result<(), String> {
+        let started = self.edges.bring_back(edge).await;
+        let started = started.map_err(|error| format!("edge {edge}: {error:#}"));
+        let record = match &started {
             Ok(()) => FleetRecord::EdgeBack { edge, hand },
             Err(error) => FleetRecord::FaultFailed {
-                error: format!("edge {edge}: {error:#}"),
+                error: error.clone(),
             },
         };
         self.aggregator.fleet_event(None, record);
-        // A gateway has forgotten where its devices are, and they wait to be asked.
+        started
+    }
+
+    /// Boots the devices of a gateway that has started again: it has forgotten where they are, and they wait to be asked.
+    pub async fn boot_cluster(&self, edge: u32) {
         if let Some(cluster) = self.edges.cluster_of_gateway(edge) {
             self.boot_again(cluster, FORGOTTEN).await;
         }
     }
 
-    /// Kills an edge by hand, or starts it again.
+    /// Kills an edge by hand, or starts it again, but for the devices of a gateway: that can take long
+    /// ([`FaultRunner::boot_cluster`]).
     ///
     /// # Errors
     /// The reason why nothing was done.
@@ -180,7 +194,7 @@ impl FaultRunner {
             self.edges.expect(edge, BY_HAND);
         }
         if back {
-            self.bring_edge_back(edge, (!runs).then_some(hand)).await;
+            self.start_edge(edge, (!runs).then_some(hand)).await?;
         }
         Ok(match (runs, back) {
             (true, true) => format!("edge {edge} is killed and starts again"),
