@@ -103,8 +103,7 @@ fn answer_to(request: &[u8], piece: usize) -> String {
 fn ask(edge: &mut Edge<Lan>, lan: &mut Lan, request: &[u8]) -> String {
     let said = lan.send(request);
     turn_until(edge, lan, |lan| lan.is_closed);
-    let answer = String::from_utf8_lossy(&said.borrow()).into_owned();
-    answer
+    String::from_utf8_lossy(&said.borrow()).into_owned()
 }
 
 fn turn_until(edge: &mut Edge<Lan>, lan: &mut Lan, is_over: impl Fn(&Lan) -> bool) {
