@@ -85,7 +85,7 @@ impl Bench {
         for (_, to_leaf, packet) in arrived {
             match to_leaf {
                 true => self.leaf.on_packet(&packet, now_us),
-                false => self.to_station(&packet),
+                false => self.give_station(&packet),
             }
         }
         if let Some(packet) = self.leaf.poll(now_us) {
@@ -97,7 +97,7 @@ impl Bench {
     }
 
     /// A packet to the gateway, which serves nobody else.
-    fn to_station(&mut self, packet: &[u8]) {
+    fn give_station(&mut self, packet: &[u8]) {
         if self.station.on_packet(packet, true) == Taken::Nothing {
             self.station.idle(5);
         }
@@ -230,7 +230,7 @@ proptest! {
         let mut bench = Bench::new(1, Fate::default());
         for packet in packets {
             bench.leaf.on_packet(&packet, bench.now_us);
-            bench.to_station(&packet);
+            bench.give_station(&packet);
             bench.step();
         }
         prop_assert!(bench.leaf.receive().is_none() && bench.station.receive().is_none());

@@ -91,7 +91,7 @@ fn forty_leaves_have_the_air_by_turns() {
 fn no_node_of_a_mesh_is_longer_in_the_air_than_its_duty_cycle_allows() {
     let mut mesh = mesh("lora-sf7", &TopologyKind::Line, 3, Conditions::default());
     let mut ends_us = 3_600_000_000;
-    let mut before = vec![0; 4];
+    let mut before = [0; 4];
     let send = |mesh: &mut Mesh| {
         for leaf in 0..3 {
             // As much as there is room for.
