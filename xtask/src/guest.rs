@@ -21,7 +21,7 @@ pub fn build(body: Option<GuestBody>, board: Option<&str>) -> Result<()> {
 /// Firmware of one board: that of a device alone, or those of a mesh's node and of a gateway, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roles {
-    /// What a fleet with IP boots.
+    /// Firmware of a fleet with IP.
     Device,
     /// Each that the board has.
     All,

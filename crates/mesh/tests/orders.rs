@@ -9,7 +9,7 @@ use zfl_netsim::radio::{Conditions, MeshConfig, RadioProfile, Topology, Topology
 
 /// Shorter than a mesh sleeps that has missed an order.
 const LIMIT: Duration = Duration::from_secs(50);
-/// So many that some come between any two of its steps.
+/// Orders of each thread: enough that some come between any two of its steps.
 const ORDERS: usize = 5_000;
 const THREADS: usize = 3;
 

@@ -140,7 +140,7 @@ struct Lan {
 struct Stream {
     to_gateway: VecDeque<u8>,
     from_gateway: Rc<RefCell<Vec<u8>>>,
-    /// Where it leads; none of one that came.
+    /// Far end of one that was opened here.
     to: Option<SocketAddrV4>,
     is_answered: bool,
 }

@@ -37,7 +37,7 @@ pub struct Stream {
     socket: Socket,
     /// Whom it is being connected to; `None` once it is up.
     connecting_to: Option<SocketAddrV4>,
-    /// Who opened it, if that was not this machine.
+    /// Machine that opened it; none if that was this one.
     peer: Option<Ipv4Addr>,
     /// There was nothing to read.
     drained: bool,
