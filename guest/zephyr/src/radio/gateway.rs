@@ -6,7 +6,7 @@ use core::net::SocketAddrV4;
 use fl_client::PortError;
 use fl_exchange::{Net, NetError, Relay};
 use fl_radio::line::{Counts, Done, Hello, Step};
-use fl_radio::{Draw, Frame, GatewayNode, MESSAGE_BYTES};
+use fl_radio::{Draw, GatewayNode, MESSAGE_BYTES};
 use fl_shell::command::Run;
 
 use super::{Said, Work};
@@ -60,7 +60,7 @@ impl GatewayRole {
             && let Some(relay) = self.relays.get_mut(leaf)
         {
             relay.reset(&mut self.ip);
-            self.end.gateway.station_mut(leaf).cancel();
+            self.end.gateway.station_mut(leaf).end_life();
         }
         for relay in &mut self.relays {
             relay.rise(&mut self.end.gateway, &mut self.ip);
@@ -68,8 +68,8 @@ impl GatewayRole {
     }
 
     /// Takes in a frame.
-    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
-        self.end.hear(octets, now_us, draw)
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) {
+        self.end.hear(octets, now_us, draw);
     }
 
     /// Does what there is to do, once the aggregator has answered.

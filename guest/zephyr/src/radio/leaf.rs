@@ -5,7 +5,7 @@ use core::fmt;
 use fl_client::{Activity, Config, Device, Port, PortError, Usage};
 use fl_exchange::Streams;
 use fl_radio::line::{Counts, Done, Hello, Step};
-use fl_radio::{Draw, Frame, LeafNode, MESSAGE_BYTES};
+use fl_radio::{Draw, LeafNode, MESSAGE_BYTES};
 use fl_shell::command::Run;
 
 use super::{Said, Work};
@@ -64,8 +64,8 @@ impl LeafRole {
     }
 
     /// Takes in a frame.
-    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) -> Option<Frame> {
-        self.end.hear(octets, now_us, draw)
+    pub fn hear(&mut self, octets: &[u8], now_us: u64, draw: Draw<'_>) {
+        self.end.hear(octets, now_us, draw);
     }
 
     /// Does a part of what there is to do.

@@ -130,12 +130,11 @@ impl Node {
         let draw = &mut |below| self.random.below(below);
         let frames = bytes[STEP_HEAD_BYTES..].chunks_exact(FRAME_BYTES);
         for octets in frames.take(step.frames.into()) {
-            let said = match &mut self.role {
+            match &mut self.role {
                 Role::Leaf(leaf) => leaf.hear(octets, step.now_us, draw),
                 Role::Gateway(gateway) => gateway.hear(octets, step.now_us, draw),
-                Role::None => None,
-            };
-            said.into_iter().for_each(|frame| _ = self.said.push(frame));
+                Role::None => {}
+            }
         }
         self.line.done(total);
         self.has_told = false;
