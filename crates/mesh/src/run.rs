@@ -65,19 +65,16 @@ impl Thread {
     }
 
     pub fn run(mut self) {
-        // A look at the sockets takes the sign that an order has come: orders are read after it, not before.
-        while {
-            self.listen(Duration::ZERO);
-            self.obey()
-        } {
+        let mut patience = Duration::ZERO;
+        while self.listen(patience) {
             self.devices();
             let stands = self.relays.iter().any(Relay::is_asking)
                 || !self.drains && self.waits_for_announced();
+            patience = Duration::ZERO;
             if stands || !self.advance() {
                 self.todo = (0..self.leaves.len()).collect();
                 self.devices();
-                let patience = if stands { 1 } else { 60 };
-                self.listen(Duration::from_secs(patience));
+                patience = Duration::from_secs(if stands { 1 } else { 60 });
             }
         }
     }
@@ -200,8 +197,9 @@ impl Thread {
         stats.tell(leaf + 1, self.mesh.stats(leaf + 1), self.mesh.now_us());
     }
 
-    /// Serves the sockets on which something has come, after so long a wait for that or for an order.
-    fn listen(&mut self, patience: Duration) {
+    /// Serves the sockets on which something has come, after so long a wait for that or for an order, and obeys;
+    /// false when nobody can order any more. The sign of an order is taken here alone, and orders are read after it.
+    fn listen(&mut self, patience: Duration) -> bool {
         let mut watched = Vec::new();
         for (leaf, listener) in self.net.listeners() {
             watched.push((leaf, listener));
@@ -215,5 +213,6 @@ impl Thread {
             }
             self.todo.insert(leaf);
         }
+        self.obey()
     }
 }
