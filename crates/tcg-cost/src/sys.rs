@@ -87,7 +87,7 @@ macro_rules! functions {
             /// Looks the functions up.
             ///
             /// # Safety
-            /// What is found under a name is a function with the signature declared for it, or null.
+            /// `symbol` gives, for each name, null or a function with the signature declared for it.
             unsafe fn find(symbol: impl Fn(&CStr) -> Handle) -> Self {
                 Self { $($name: {
                     let name = CStr::from_bytes_with_nul(concat!("qemu_plugin_", stringify!($name), "\0").as_bytes());

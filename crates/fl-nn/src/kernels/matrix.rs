@@ -3,7 +3,7 @@
 //! A zero input and a unit without slope are skipped. With finite numbers that changes no bit but the
 //! sign of a zero; an infinite or NaN weight that is skipped is found at the end of the training.
 //!
-//! Where there are vectors of four, or many registers for floats, [`super::fours`] has the same loops.
+//! [`super::fours`] has the same loops for targets with vectors of four, or with many registers for floats.
 
 #[cfg(any(dsp, target_feature = "sse2", target_feature = "neon"))]
 use super::fours as form;
