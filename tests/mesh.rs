@@ -2,8 +2,9 @@
 
 mod support;
 
+use serde_json::Value;
 use std::fs;
-use support::{Run, finish, folder, zfl};
+use support::{Live, Page, Run, finish, folder, zfl};
 
 const MESH: [&str; 9] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/mesh.toml"),
@@ -111,6 +112,54 @@ fn a_killed_relay_takes_its_subtree_along_which_joins_anew_with_it() {
     let around = [1, 2, 3];
     let expected = [there(1, &all), killed, there(2, &around), there(3, &around)].concat();
     assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn a_relay_that_is_rebooted_by_hand_boots_before_its_subtree() {
+    const TOKEN: &str = "correct-horse-battery";
+    let folder = folder();
+    let path = folder.path().join("line.toml");
+    let text = fs::read_to_string(MESH[0]).unwrap();
+    let text = text.replace("count = 12", "count = 4");
+    fs::write(&path, text.replace("\"grid\"", "\"line\"")).unwrap();
+    let token = format!("--dashboard-token={TOKEN}");
+    // It has no end of its own.
+    let flags = [
+        "--rounds",
+        "1000000",
+        "--examples",
+        "20",
+        "--quorum",
+        "1",
+        "--body",
+        "native",
+    ];
+    let mut live = Live::start(&[&[path.to_str().unwrap(), &token], &flags[..]].concat());
+    let page = Page::of(&live);
+    live.wait_for_round(2);
+    page.act(1, TOKEN, "reboot", "device 1 is killed and boots again");
+    let runs_again = |of: u64| {
+        move |event: &Value| {
+            event["event"] == "result_received"
+                && event["client"] == of
+                && event["round"].as_u64() > Some(2)
+        }
+    };
+    let later = live.wait_for("the relay is back", runs_again(1));
+    let round = later["round"].as_u64().unwrap();
+    for leaf in [2, 3] {
+        live.wait_for("its subtree is back", |event| {
+            runs_again(leaf)(event) && event["round"].as_u64() >= Some(round)
+        });
+    }
+    page.control("stop", TOKEN, "{}");
+    let run = live.finish();
+    let is_boot = |event: &Value| event["what"] == "running";
+    let boots = run.events().into_iter().filter(is_boot);
+    let boots: Vec<u64> = boots.filter_map(|one| one["client"].as_u64()).collect();
+    let mut again = boots[4..].to_vec();
+    again[1..].sort_unstable();
+    assert_eq!(again, [1, 2, 3], "{boots:?}");
 }
 
 #[test]

@@ -99,10 +99,11 @@ impl Streams {
     /// [`Unready`] if there is nothing to read.
     pub fn read(&mut self, number: u32, buffer: &mut [u8]) -> Result<usize, Unready> {
         let stream = self.live(number)?;
-        let is_incoming = stream.is_incoming();
+        let (is_incoming, is_answered) = (stream.is_incoming(), stream.is_sent);
         let came = stream.came.as_ref().ok_or(Unready::WouldBlock)?;
         let rest = &came[stream.read..];
-        if rest.is_empty() && is_incoming {
+        // Whoever asks has no more to say once it is answered.
+        if rest.is_empty() && is_incoming && !is_answered {
             return Err(Unready::WouldBlock);
         }
         let length = rest.len().min(buffer.len());
@@ -149,5 +150,31 @@ impl Streams {
     fn of(&mut self, label: u8) -> Option<&mut Stream> {
         let mut streams = self.streams.values_mut();
         streams.find(|stream| stream.label == label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_the_aggregator_ends_when_it_is_answered_and_not_before() {
+        let mut streams = Streams::default();
+        streams.come(FROM_AGGREGATOR | 1, b"GET /ready HTTP/1.1\r\n\r\n".to_vec());
+        let number = streams.accept().unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(streams.read(number, &mut buffer), Ok(23));
+        assert_eq!(streams.read(number, &mut buffer), Err(Unready::WouldBlock));
+        let answer = b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\n{}";
+        let (head, body) = answer.split_at(30);
+        streams.write(number, head).unwrap();
+        assert_eq!(streams.read(number, &mut buffer), Err(Unready::WouldBlock));
+        streams.write(number, body).unwrap();
+        // Who has answered waits for the other side's end, and no time passes for it meanwhile.
+        assert_eq!(streams.read(number, &mut buffer), Ok(0));
+        assert_eq!(
+            streams.take_out(),
+            Some((FROM_AGGREGATOR | 1, answer.to_vec()))
+        );
     }
 }

@@ -145,6 +145,10 @@ impl Thread {
         if line.set_nonblocking(true).is_err() {
             return;
         }
+        // A machine may boot again before anybody has seen that its line has ended.
+        if self.is_up(node) {
+            self.unplug(node);
+        }
         if let Some(place) = self.places.get_mut(node) {
             *place = Place {
                 line: Some(line),
