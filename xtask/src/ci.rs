@@ -12,7 +12,7 @@ const NO_STD_TARGET: &str = "x86_64-unknown-none";
 
 /// The crates without the standard library, and their features without `std`, each of which has to build
 /// alone.
-const NO_STD_CRATES: [(&str, &[&str]); 11] = [
+const NO_STD_CRATES: [(&str, &[&str]); 12] = [
     ("fl-rng", &[]),
     ("tcp-track", &[]),
     ("zfl-text", &[]),
@@ -24,6 +24,7 @@ const NO_STD_CRATES: [(&str, &[&str]); 11] = [
     ("fl-radio", &["alloc"]),
     ("fl-exchange", &[]),
     ("fl-edge", &[]),
+    ("fl-node", &[]),
 ];
 
 /// Formatting, lints, documentation, links, words, licences, the device's crates without the standard

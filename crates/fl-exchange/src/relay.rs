@@ -45,6 +45,9 @@ pub trait Net {
 
     /// Closes a connection; what was written still goes out.
     fn close(&mut self, stream: Self::Stream);
+
+    /// Sends what was written on its way, where that does not happen by itself.
+    fn flush(&mut self) {}
 }
 
 /// Reason why a connection gives or takes nothing.

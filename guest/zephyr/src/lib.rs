@@ -37,7 +37,7 @@ mod role;
 #[path = "gateway.rs"]
 mod role;
 #[cfg(zfl_radio)]
-#[path = "radio/mod.rs"]
+#[path = "radio.rs"]
 mod role;
 mod shell;
 mod tcp;

@@ -7,7 +7,7 @@ pub mod device;
 #[path = "gateway.rs"]
 pub mod device;
 #[cfg(feature = "radio")]
-#[path = "radio/mod.rs"]
+#[path = "radio.rs"]
 pub mod device;
 mod net;
 mod own;

@@ -1,56 +1,40 @@
 //! The gateway: a relay between the radio and the aggregator, for every leaf.
 
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
 
-use fl_client::PortError;
-use fl_exchange::{Net, NetError, Relay};
+use fl_exchange::{Net, Relay};
 use fl_radio::line::{Counts, Done, Hello, Step};
 use fl_radio::{Draw, GatewayNode, MESSAGE_BYTES};
-use fl_shell::command::Run;
 
-use super::{Said, Work};
-use crate::port::Stream;
-use crate::tcp::{Errno, Socket};
-
-/// Streams that may wait to be accepted for a leaf.
-const BACKLOG: u8 = 2;
-
-/// Connections of the gateway: a socket that listens for each leaf, and those of the relays.
-struct Ip {
-    server: SocketAddrV4,
-    listeners: Vec<Socket>,
-}
+use crate::{Said, Work};
 
 /// A gateway that runs.
-pub struct GatewayRole {
+pub(crate) struct Gateway<N: Net> {
     end: GatewayNode<MESSAGE_BYTES>,
-    relays: Vec<Relay<Stream>>,
-    ip: Ip,
+    relays: Vec<Relay<N::Stream>>,
+    /// Its connections.
+    pub net: N,
 }
 
-impl GatewayRole {
+impl<N: Net> Gateway<N> {
     /// A gateway in its place.
-    pub fn new(hello: &Hello, run: &Run) -> Result<Self, Errno> {
+    pub fn new(hello: &Hello, net: N) -> Self {
         let leaves = usize::from(hello.leaves);
-        Ok(Self {
+        Self {
             end: GatewayNode::new(leaves, hello.times),
             relays: (0..leaves).map(Relay::new).collect(),
-            ip: Ip {
-                server: run.server,
-                listeners: (0..hello.leaves.into())
-                    .map(|leaf| Socket::listen(hello.first_port.saturating_add(leaf), BACKLOG))
-                    .collect::<Result<_, _>>()?,
-            },
-        })
+            net,
+        }
     }
 
     /// Takes in what comes from the aggregator; true if a request is there for a leaf.
     pub fn listen(&mut self) -> bool {
         let mut has_news = false;
         for relay in &mut self.relays {
-            has_news |= relay.listen(&mut self.ip);
+            has_news |= relay.listen(&mut self.net);
         }
+        // What was just written is still to go out.
+        self.net.flush();
         has_news
     }
 
@@ -59,12 +43,13 @@ impl GatewayRole {
         if let Some(leaf) = step.gone.map(usize::from)
             && let Some(relay) = self.relays.get_mut(leaf)
         {
-            relay.reset(&mut self.ip);
+            relay.reset(&mut self.net);
             self.end.gateway.station_mut(leaf).end_life();
         }
         for relay in &mut self.relays {
-            relay.rise(&mut self.end.gateway, &mut self.ip);
+            relay.rise(&mut self.end.gateway, &mut self.net);
         }
+        self.net.flush();
     }
 
     /// Takes in a frame.
@@ -78,10 +63,11 @@ impl GatewayRole {
             return Work::Waits;
         }
         for relay in &mut self.relays {
-            relay.fall(&mut self.end.gateway, &mut self.ip, step.holds);
+            relay.fall(&mut self.end.gateway, &mut self.net, step.holds);
         }
         let frame = self.end.run(step.now_us, draw);
         frame.into_iter().for_each(|frame| _ = said.push(frame));
+        self.net.flush();
         Work::Done
     }
 
@@ -115,41 +101,5 @@ impl GatewayRole {
             counts,
             frames: 0,
         }
-    }
-}
-
-impl Net for Ip {
-    type Stream = Stream;
-
-    fn accept(&mut self, leaf: usize) -> Option<Stream> {
-        let (socket, _) = self.listeners.get(leaf)?.accept().ok()?;
-        Some(Stream::of(socket))
-    }
-
-    fn connect(&mut self, _leaf: usize) -> Option<Stream> {
-        Stream::open(self.server).ok()
-    }
-
-    fn read(&mut self, stream: &mut Stream, buffer: &mut [u8]) -> Result<usize, NetError> {
-        stream.read(buffer).map_err(obstacle)
-    }
-
-    fn write(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<usize, NetError> {
-        stream.write(bytes).map_err(obstacle)
-    }
-
-    fn is_gone(&mut self, stream: &mut Stream) -> bool {
-        stream.is_gone()
-    }
-
-    fn close(&mut self, stream: Stream) {
-        drop(stream);
-    }
-}
-
-fn obstacle(error: PortError) -> NetError {
-    match error {
-        PortError::WouldBlock => NetError::WouldBlock,
-        _ => NetError::Broken,
     }
 }

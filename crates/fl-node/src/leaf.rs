@@ -6,30 +6,49 @@ use fl_client::storage::Storage;
 use fl_client::{Activity, Config, Device, Port, PortError, Usage};
 use fl_exchange::Streams;
 use fl_radio::line::{Counts, Done, Hello, Step};
-use fl_radio::{Draw, LeafNode};
-use fl_shell::command::Run;
+use fl_radio::{Draw, LeafNode, MESSAGE_BYTES};
 
-use super::{MESSAGE_BYTES, Said, Work};
-use crate::app::own::Own;
-use crate::arch::ISA;
-use crate::console;
+use crate::{Said, Work};
 
 /// Examples between two looks at the serial line.
 const STEP_EXAMPLES: u32 = 16;
 
+/// Part of a leaf's port that is its machine's: all but streams and time, which are the radio's.
+pub trait Own {
+    /// Octets that nobody else can know.
+    fn random(&mut self) -> [u8; 16];
+
+    /// Takes a line of the leaf's log.
+    fn log(&mut self, line: fmt::Arguments<'_>);
+
+    /// Free memory in bytes, as [`Port::free_bytes`].
+    fn free_bytes(&mut self) -> Option<u64>;
+
+    /// Storage that stays when the machine reboots; `None` if it has none.
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
+        None
+    }
+
+    /// Cost so far.
+    fn usage(&mut self) -> Usage;
+
+    /// Does a step of training and counts its instructions.
+    fn counted<R>(&mut self, step: impl FnOnce() -> R) -> R;
+}
+
 /// Port of the leaf.
-struct RadioPort {
+struct RadioPort<O> {
     streams: Streams,
     /// Time of the air while nothing of the leaf is on its way.
     clock_us: u64,
-    own: Own,
+    own: O,
 }
 
 /// A leaf that runs.
-pub struct LeafRole {
+pub(crate) struct Leaf<O: Own> {
     end: LeafNode<MESSAGE_BYTES>,
-    device: Device<RadioPort>,
-    port: RadioPort,
+    device: Device<RadioPort<O>>,
+    port: RadioPort<O>,
     /// Message that is on its way up.
     label: Option<u8>,
     wake_us: Option<u64>,
@@ -37,16 +56,13 @@ pub struct LeafRole {
     is_over: bool,
 }
 
-impl LeafRole {
+impl<O: Own> Leaf<O> {
     /// A leaf in its place.
-    pub fn new(hello: &Hello, run: &Run) -> Self {
+    pub fn new(hello: &Hello, config: Config, own: O) -> Self {
         let leaf = u16::from(hello.node.saturating_sub(1));
         let config = Config {
-            client: run.client,
             http_port: hello.first_port.saturating_add(leaf),
-            secret: run.secret,
-            isa: Some(ISA),
-            ..Config::default()
+            ..config
         };
         // Not all at once, as natively.
         let first_us = hello.now_us + u64::from(hello.node) * hello.times.pace.packet_us;
@@ -56,7 +72,7 @@ impl LeafRole {
             port: RadioPort {
                 streams: Streams::default(),
                 clock_us: 0,
-                own: Own::new(run),
+                own,
             },
             label: None,
             wake_us: Some(0),
@@ -107,7 +123,7 @@ impl LeafRole {
     fn moves(&mut self) -> bool {
         let activity = self.device.poll(&mut self.port);
         if let Some(job) = self.device.job() {
-            self.port.own.counter.counted(|| job.step(STEP_EXAMPLES));
+            self.port.own.counted(|| job.step(STEP_EXAMPLES));
             return true;
         }
         match activity {
@@ -146,7 +162,7 @@ impl LeafRole {
     }
 }
 
-impl Port for RadioPort {
+impl<O: Own> Port for RadioPort<O> {
     fl_exchange::port_of_streams!(PortError);
 
     fn random(&mut self) -> [u8; 16] {
@@ -154,11 +170,11 @@ impl Port for RadioPort {
     }
 
     fn log(&mut self, line: fmt::Arguments<'_>) {
-        console::log(format_args!("zfl: {line}"));
+        self.own.log(line);
     }
 
     fn free_bytes(&mut self) -> Option<u64> {
-        Own::free_bytes()
+        self.own.free_bytes()
     }
 
     fn storage(&mut self) -> Option<&mut dyn Storage> {

@@ -1,34 +1,32 @@
-//! The UART of the radio, as a stream of octets.
+//! Octets that came over the radio's line, until a message is whole.
 
-use crate::glue;
 use alloc::boxed::Box;
+
 use fl_radio::FRAME_BYTES;
 use fl_radio::line::{BLOCK_BYTES, MAX_FRAMES, STEP_HEAD_BYTES};
+
+use crate::Machine;
 
 /// Octets of the longest message, filled up.
 const MOST_BYTES: usize =
     (STEP_HEAD_BYTES + MAX_FRAMES * FRAME_BYTES).next_multiple_of(BLOCK_BYTES);
 
-/// The line and what has come over it.
-pub struct Line {
+/// Octets read at a time.
+const READ_BYTES: usize = 64;
+
+/// Octets that came.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
     come: Box<heapless::Vec<u8, MOST_BYTES>>,
 }
 
 impl Line {
-    /// Readies the UART.
-    pub fn open() -> Self {
-        glue::radio_open();
-        Self {
-            come: Box::new(heapless::Vec::new()),
-        }
-    }
-
     /// Takes in what has come. A message comes only after the answer to the one before, so there is room.
-    pub fn receive(&mut self) {
-        let mut octets = [0; 64];
+    pub fn receive(&mut self, machine: &mut impl Machine) {
+        let mut octets = [0; READ_BYTES];
         loop {
-            let room = (MOST_BYTES - self.come.len()).min(octets.len());
-            let came = glue::radio_read(&mut octets[..room]);
+            let room = (MOST_BYTES - self.come.len()).min(READ_BYTES);
+            let came = machine.read(&mut octets[..room]).min(room);
             if came == 0 {
                 return;
             }
