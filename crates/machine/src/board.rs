@@ -25,49 +25,28 @@ use zfl_schema::{Document, Mistake};
 /// addresses of their devices, which is all that a 32-bit guest reaches. q35 splits what is more.
 const MOST_MEMORY_MIB: u32 = 2048;
 
+/// Names of boards, with the text of each.
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../../boards/", $name, "/board.toml")))),*]
+    };
+}
+
 /// The boards that are there without a tree, by name. Others are read from a tree, or by path.
-const BUILT_IN: [(&str, &str); 11] = [
-    (
-        "microvm",
-        include_str!("../../../boards/microvm/board.toml"),
-    ),
-    ("q35", include_str!("../../../boards/q35/board.toml")),
-    (
-        "qemu_x86",
-        include_str!("../../../boards/qemu_x86/board.toml"),
-    ),
-    (
-        "mps2-an500",
-        include_str!("../../../boards/mps2-an500/board.toml"),
-    ),
-    (
-        "mps2-an386",
-        include_str!("../../../boards/mps2-an386/board.toml"),
-    ),
-    (
-        "mps2-an385",
-        include_str!("../../../boards/mps2-an385/board.toml"),
-    ),
-    (
-        "nrf52840",
-        include_str!("../../../boards/nrf52840/board.toml"),
-    ),
-    (
-        "stm32f103",
-        include_str!("../../../boards/stm32f103/board.toml"),
-    ),
-    (
-        "stm32f746",
-        include_str!("../../../boards/stm32f746/board.toml"),
-    ),
-    (
-        "stm32l4r5",
-        include_str!("../../../boards/stm32l4r5/board.toml"),
-    ),
-    (
-        "riscv-virt",
-        include_str!("../../../boards/riscv-virt/board.toml"),
-    ),
+const BUILT_IN: [(&str, &str); 13] = built_in![
+    "microvm",
+    "q35",
+    "qemu_x86",
+    "mps2-an500",
+    "mps2-an386",
+    "mps2-an385",
+    "mps2-an505",
+    "nrf52840",
+    "rp2350",
+    "stm32f103",
+    "stm32f746",
+    "stm32l4r5",
+    "riscv-virt",
 ];
 
 /// End of the name of a board that is a gateway.
@@ -540,6 +519,26 @@ pub(crate) mod tests {
                     .name,
                 "microvm"
             );
+        }
+    }
+
+    /// The name of this target promises no DSP extension: the firmware has it, and is fast, by the processor's.
+    #[test]
+    fn the_firmware_of_armv8m_is_built_for_the_processor_of_its_boards() {
+        let config = workspace().join("guest/bare/.cargo/config.toml");
+        let config: toml::Table = std::fs::read_to_string(config).unwrap().parse().unwrap();
+        let target = "thumbv8m.main-none-eabihf";
+        // Cargo takes the triple apart at its dot.
+        let flags = &config["target"]["thumbv8m"]["main-none-eabihf"]["rustflags"];
+        let flags: Vec<_> = flags.as_array().unwrap().iter().collect();
+        let names = known(Some(&workspace()));
+        let boards = names.iter().map(|name| board(name));
+        let is_of = |board: &Board| board.firmware.as_ref().is_some_and(|f| f.target == target);
+        let cpus: Vec<_> = boards.filter(is_of).map(|b| b.machine.cpu).collect();
+        assert!(cpus.len() >= 2, "{cpus:?}");
+        for cpu in cpus {
+            let flag = toml::Value::from(format!("-Ctarget-cpu={cpu}"));
+            assert!(flags.contains(&&flag), "{flag} of {flags:?}");
         }
     }
 

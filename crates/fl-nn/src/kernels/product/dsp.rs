@@ -1,4 +1,4 @@
-//! The two loops with the DSP extension of Cortex-M4 and M7: products of halves, two at once.
+//! The two loops with the DSP extension of Cortex-M4, M7 and M33: products of halves, two at once.
 //!
 //! The instructions of an entry are written out, since a compiler spills what thirteen registers do hold.
 

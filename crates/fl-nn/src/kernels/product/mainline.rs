@@ -1,4 +1,4 @@
-//! The two loops for Armv7-M without the DSP extension, and for Armv8-M: a row at a time.
+//! The two loops for Armv7-M and Armv8-M without the DSP extension: a row at a time.
 //!
 //! The instructions of a row are written out, since a compiler spills what thirteen registers do hold.
 
