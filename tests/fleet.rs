@@ -133,27 +133,6 @@ fn a_board_that_computes_wrong_is_named() {
     );
 }
 
-/// One Cortex-M, with the memory of a real part, and one RISC-V.
-#[test]
-#[ignore = "needs the firmware of both boards: cargo xtask test"]
-fn microcontrollers_join_and_make_the_model_of_the_host() {
-    let boards = ["nrf52840", "riscv-virt"];
-    let said = finish(
-        zfl()
-            .arg("selfcheck")
-            .args(boards.map(|name| format!("--board={name}"))),
-    );
-    assert_eq!(said.status, Some(0), "{said:?}");
-    for board in boards {
-        let mut lines = said.out.lines();
-        let line = lines.find(|line| line.starts_with(board));
-        assert!(
-            line.is_some_and(|line| line.ends_with("the same")),
-            "{said:?}"
-        );
-    }
-}
-
 #[test]
 #[ignore = "needs gdb-multiarch: cargo xtask test"]
 fn gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on() {

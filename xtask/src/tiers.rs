@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Test targets that run whole fleets, and break them.
-const FLEET_TESTS: [&str; 5] = ["pinned", "fleet", "chaos", "realistic", "seeds"];
+const FLEET_TESTS: [&str; 6] = ["pinned", "fleet", "boards", "chaos", "realistic", "seeds"];
 
 /// The program of Slurm's controller, whose cluster is made of namespaces.
 const SLURM: &str = "slurmctld";
@@ -69,8 +69,8 @@ const DEBUGGED: Needy = Needy {
 const MICROCONTROLLERS: [(&str, &str); 2] =
     [("riscv-virt", "riscv_virt"), ("nrf52840", "nrf52840")];
 
-/// The fleets' test of them.
-const FLEET_OF_MICROCONTROLLERS: &str = "microcontrollers_join_and_make_the_model_of_the_host";
+/// Test target of fleets of them.
+const FLEETS_OF_MICROCONTROLLERS: &str = "boards";
 
 /// Set-up, then every tier.
 ///
@@ -238,7 +238,7 @@ fn fleets() -> Result<Tally> {
     }
     for (board, _) in MICROCONTROLLERS {
         if let Err(error) = guest::prepare(board) {
-            println!("\nnot run: {FLEET_OF_MICROCONTROLLERS}, without {board}: {error:#}");
+            println!("\nnot run: {FLEETS_OF_MICROCONTROLLERS}, without {board}: {error:#}");
             return Ok(tally);
         }
         // Built already, if their consoles were tested.
@@ -246,8 +246,9 @@ fn fleets() -> Result<Tally> {
     }
     let mut cargo = project::cargo();
     cargo.args(["test", "--release", "--locked", "--package", "zfl"]);
-    cargo.args(["--test", "fleet", "--", "--ignored", "--exact"]);
-    tally.have_now_run(count(cargo.arg(FLEET_OF_MICROCONTROLLERS))?);
+    cargo.args(["--test", FLEETS_OF_MICROCONTROLLERS]);
+    cargo.args(["--", "--ignored", "--test-threads=1"]);
+    tally.have_now_run(count(&mut cargo)?);
     Ok(tally)
 }
 

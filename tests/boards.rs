@@ -1,0 +1,75 @@
+//! Fleets of microcontrollers: one Cortex-M, with the memory of a real part, and one RISC-V.
+//!
+//! Run by `cargo xtask test-fleet`, which builds their firmware.
+
+mod support;
+
+use std::fs;
+use support::{Live, Run, finish, folder, zfl};
+
+const BOARDS: [&str; 2] = ["nrf52840", "riscv-virt"];
+
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn microcontrollers_join_and_make_the_model_of_the_host() {
+    let boards = BOARDS.map(|name| format!("--board={name}"));
+    let said = finish(zfl().arg("selfcheck").args(boards));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    for board in BOARDS {
+        let mut lines = said.out.lines();
+        let line = lines.find(|line| line.starts_with(board));
+        assert!(
+            line.is_some_and(|line| line.ends_with("the same")),
+            "{said:?}"
+        );
+    }
+}
+
+/// Instructions of each round and client, as they were told.
+fn instructions(run: &Run) -> Vec<[String; 3]> {
+    let mut table = csv::Reader::from_path(run.out().join("clients.csv")).unwrap();
+    let head = table.headers().unwrap().clone();
+    let places = ["round", "client", "instructions"]
+        .map(|name| head.iter().position(|column| column == name).unwrap());
+    let rows = table.records().map(Result::unwrap);
+    let mut rows: Vec<_> = rows
+        .map(|row| places.map(|at| row[at].to_owned()))
+        .collect();
+    // In the order of arrival until here.
+    rows.sort();
+    rows
+}
+
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn instructions_of_a_mixed_fleet_repeat_to_the_unit() {
+    let folder = folder();
+    let file = folder.path().join("mixed.toml");
+    let mut text = String::from(
+        "data = \"zfl:digits\"\nrounds = 2\nexamples_per_client = 50\nlocal_epochs = 2\n\
+         batch_size = 10\nseed = 5\ntime = \"icount\"\n",
+    );
+    for board in [&["microvm"], &BOARDS[..]].concat() {
+        text += &format!("[[fleet]]\nname = \"{board}\"\ncount = 1\nboard = \"{board}\"\n");
+    }
+    text += "[[fleet]]\nname = \"host\"\ncount = 1\nbody = \"native\"\n";
+    fs::write(&file, text).unwrap();
+    // No body on the command line: it would go before that of each group.
+    let run = || {
+        let mut command = zfl();
+        command.arg("run").arg(&file).args(["--dashboard", "off"]);
+        let run = Live::start_as(&mut command).finish();
+        assert_eq!(run.said.status, Some(0), "{run:?}");
+        run
+    };
+    let (one, other) = (run(), run());
+    assert_eq!(one.model(), other.model());
+    let (one, other) = (instructions(&one), instructions(&other));
+    assert_eq!(one, other);
+    assert_eq!(one.len(), 8, "{one:?}");
+    // Nothing counts those of the host.
+    let (counted, host): (Vec<_>, Vec<_>) = one.iter().partition(|row| row[1] != "3");
+    assert!(host.iter().all(|row| row[2].is_empty()), "{host:?}");
+    let counts = counted.iter().map(|row| row[2].parse().unwrap_or(0));
+    assert!(counts.min() > Some(100_000), "{counted:?}");
+}
