@@ -25,6 +25,27 @@ fn microcontrollers_join_and_make_the_model_of_the_host() {
     }
 }
 
+/// The RAM of 256 KB has room for a quarter of their lists.
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn more_examples_than_the_ram_holds_lie_in_flash_and_make_the_model_of_the_host() {
+    let job = "--clients 1 --rounds 2 --examples 600 --epochs 1 --batch-size 20 --seed 6";
+    let job: Vec<_> = job.split(' ').collect();
+    let native = Run::succeeds(&[&["--body", "native"], &job[..]].concat());
+    let run = Run::succeeds(&[&["--board", "nrf52840"], &job[..]].concat());
+    assert_eq!(run.model(), native.model());
+    let note = "nrf52840: the examples of a device lie in its flash, 470400 of 524288 bytes";
+    assert!(run.said.err.contains(note), "{:?}", run.said);
+    let said = finish(zfl().args(["devices", "--memory"]).arg(run.out()));
+    let row = |name: &str| {
+        let mut lines = said.out.lines();
+        lines.find_map(|line| line.trim().strip_prefix(name)?.trim().parse().ok())
+    };
+    assert_eq!(row("examples in flash"), Some(470_400), "{said:?}");
+    let (in_ram, peak) = (row("examples "), row("peak of the heap"));
+    assert!(in_ram < Some(8 << 10) && peak < Some(256 << 10), "{said:?}");
+}
+
 /// Instructions of each round and client, as they were told.
 fn instructions(run: &Run) -> Vec<[String; 3]> {
     let mut table = csv::Reader::from_path(run.out().join("clients.csv")).unwrap();

@@ -91,6 +91,11 @@ fn constants(firmware: &Table) -> String {
         )
         .expect("a string has room");
     };
+    // What not every board states.
+    if !firmware.contains_key("flash") {
+        constant("flash_start", &Value::from(0));
+        constant("flash_kib", &Value::from(0));
+    }
     for (key, value) in firmware {
         match value.as_table() {
             Some(table) => table

@@ -1,6 +1,7 @@
 //! The check of a device's capabilities when it joins: what cannot work is refused before a round.
 
 use crate::shared::Shared;
+use fl_algo::{InputsIn, list_bytes};
 
 /// Checks that a device can take part in the experiment.
 ///
@@ -59,14 +60,24 @@ pub(crate) fn check(shared: &Shared, query: &fl_proto::Query) -> Result<(), Stri
         };
         (shared.partition.indices(client as usize).len() + held) as u32
     };
-    let needed = clients
-        .filter_map(|client| config.memory_bytes(client, examples(client)).ok())
-        .min();
-    match needed {
-        Some(needed) if needed > memory => Err(format!(
-            "model, data and training need {needed} bytes, {memory} are free: {} are missing",
-            needed - memory
+    let inputs = match query.flash {
+        Some(_) => InputsIn::Flash,
+        None => InputsIn::Ram,
+    };
+    let needs = |client| {
+        let examples = examples(client);
+        let ram = config.memory_bytes(client, examples, inputs).ok()?;
+        Some((ram, list_bytes(&config.model, examples)))
+    };
+    let (ram, lists) = clients.filter_map(needs).min().unwrap_or_default();
+    let has_room = |what: &str, needed: u64, free: u64| match needed.checked_sub(free) {
+        None | Some(0) => Ok(()),
+        Some(missing) => Err(format!(
+            "{what} need {needed} bytes, {free} are free: {missing} are missing"
         )),
-        _ => Ok(()),
-    }
+    };
+    has_room("model, data and training", ram, memory)?;
+    query
+        .flash
+        .map_or(Ok(()), |flash| has_room("examples in flash", lists, flash))
 }

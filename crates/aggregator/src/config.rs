@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fl_algo::{
-    Attackers, Choice, Demand, LocalParams, MODEL, SectionSpec, Sizes, VectorSpec, Way,
+    Attackers, Choice, Demand, InputsIn, LocalParams, MODEL, SectionSpec, Sizes, VectorSpec, Way,
     device_bytes,
 };
 use fl_nn::{Init, Model, PlanError};
@@ -330,22 +330,33 @@ impl Config {
         sections.collect()
     }
 
-    /// Memory that a client's device needs for model, rule, data and training, in bytes.
+    /// RAM that a client's device needs for model, rule, data and training, in bytes.
     ///
     /// # Errors
     /// If there can be no such training.
-    pub fn memory_bytes(&self, client: u32, examples: u32) -> Result<u64, PlanError> {
-        self.memory_of(self.own(client).batch_size, examples)
+    pub(crate) fn memory_bytes(
+        &self,
+        client: u32,
+        examples: u32,
+        inputs: InputsIn,
+    ) -> Result<u64, PlanError> {
+        self.memory_of(self.own(client).batch_size, examples, inputs)
     }
 
-    /// Memory that a device needs for model, rule, data and a training in such batches, in bytes.
+    /// RAM that a device needs for model, rule, data and a training in such batches, in bytes.
     ///
     /// # Errors
     /// If there can be no such training.
-    pub fn memory_of(&self, batch_size: u32, examples: u32) -> Result<u64, PlanError> {
+    pub fn memory_of(
+        &self,
+        batch_size: u32,
+        examples: u32,
+        inputs: InputsIn,
+    ) -> Result<u64, PlanError> {
         let demand = Demand {
             batch_size,
             examples,
+            inputs,
             optimizer: self.optimizer.rule,
             keeps_global: self.privacy.is_some(),
         };

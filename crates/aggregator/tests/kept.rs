@@ -5,7 +5,7 @@ mod support;
 use fl_proto::codec::F32;
 use fl_proto::message::{self, Kind, MODEL, Message, Outgoing};
 use fl_proto::{KeptState, json};
-use support::{Device, Order, Run, config, get, get_from, num_params};
+use support::{Device, Order, Run, config, get, get_from, model, num_params};
 use zfl_aggregator::{Config, LocalOptimizer, Mechanism, Privacy};
 
 const VARIATE: &str = "client_variate";
@@ -154,6 +154,29 @@ async fn a_device_without_optimizer_bound_or_their_memory_is_refused() {
         run.handle.cancel("enough was seen");
         run.finish().await;
     }
+}
+
+/// Examples in flash take no RAM but that of one as it comes.
+#[tokio::test]
+async fn a_device_with_flash_for_its_examples_needs_that_much_less_memory() {
+    let run = Run::start(config(2, 1)).await;
+    let join = async |query: &str| get(run.address, &format!("/id?client=0&port=9&{query}")).await;
+    let missing = async |query: &str| -> u64 {
+        let answer = join(query).await;
+        assert_eq!(answer.status, 422, "{query}: {}", answer.reason());
+        let reason = answer.reason();
+        reason.split(' ').rev().nth(2).unwrap().parse().unwrap()
+    };
+    let (in_ram, beside) = (missing("memory=0").await, missing("memory=0&flash=0").await);
+    let lists = missing(&format!("memory={beside}&flash=0")).await;
+    let one = 4 * fl_nn::Lists::most_words(model().shape().num_inputs()) as u64;
+    assert_eq!(in_ram, beside + lists - one);
+    let flash = lists - 1;
+    assert_eq!(missing(&format!("memory={beside}&flash={flash}")).await, 1);
+    let exact = join(&format!("memory={beside}&flash={lists}")).await;
+    assert_eq!(exact.status, 200, "{}", exact.reason());
+    run.handle.cancel("enough was seen");
+    run.finish().await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::twin::Twin;
 use crate::{derived, edges, inputs, native, privacy};
 use anyhow::{Context, Result};
-use fl_algo::Sizes;
+use fl_algo::{InputsIn, Sizes};
 use fl_data::{Partition, Scaling, Splits};
 use fl_nn::{Activation, Model};
 use fl_proto::Arithmetic;
@@ -336,6 +336,8 @@ impl Experiment {
         experiment.deal(&examples)?;
         examples.tell(&mut experiment);
         memory::fits(&experiment)?;
+        let notes: Vec<_> = memory::notes(&experiment).collect();
+        experiment.notes.extend(notes);
         let deadlines = deadlines::fit(&experiment, settings)?;
         experiment.ready_deadline_s = deadlines.ready_s;
         experiment.round_deadline_s = deadlines.round_s;
@@ -381,7 +383,8 @@ impl Experiment {
         experiment.deal(&examples)?;
         examples.tell(&mut experiment);
         let most = experiment.partition.sizes().max().unwrap_or(0) as u32;
-        memory::training_bytes(&experiment, experiment.batch_size.most(), most)?;
+        let batch_size = experiment.batch_size.most();
+        memory::training_bytes(&experiment, batch_size, most, InputsIn::Ram)?;
         experiment.notes.extend(experiment.notes_on_time());
         experiment.notes.extend(privacy::notes(&experiment));
         experiment.can_be_written()?;

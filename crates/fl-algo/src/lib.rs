@@ -62,5 +62,6 @@ pub use server::{
     Sections, ServerRule, Setup, Update,
 };
 pub use vector::{
-    Demand, Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way, device_bytes,
+    Demand, InputsIn, Length, MODEL, SectionSpec, Sizes, Stays, VectorSpec, Vectors, Way,
+    device_bytes, list_bytes,
 };

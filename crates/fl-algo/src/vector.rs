@@ -174,9 +174,29 @@ pub struct Demand {
     pub optimizer: Optimizer,
     /// Keeps the model that came beside the one it trains, to bound its update.
     pub keeps_global: bool,
+    /// Place of its inputs.
+    pub inputs: InputsIn,
 }
 
-/// Memory that a device needs for its data, the training and the vectors of its rule.
+/// Place of the lists of a device's inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InputsIn {
+    /// RAM.
+    #[default]
+    Ram,
+    /// Flash: RAM has that of one example, as it comes.
+    Flash,
+}
+
+/// Memory of the lists of so many examples, as if no octet were zero.
+///
+/// # Units
+/// Bytes.
+pub fn list_bytes(model: &Model, examples: u32) -> u64 {
+    4 * Lists::most_words(model.shape().num_inputs()) as u64 * u64::from(examples)
+}
+
+/// RAM that a device needs for its data, the training and the vectors of its rule.
 ///
 /// # Units
 /// Bytes.
@@ -191,10 +211,16 @@ pub fn device_bytes(
     let shape = model.shape();
     let (batch_size, examples) = (demand.batch_size as usize, demand.examples as usize);
     let training = model.training_plan_with(batch_size, examples, demand.optimizer)?;
-    // As a device that lists its inputs reserves it: words as if no octet were zero, a start and a label each; and one
-    // example as it comes.
-    let listed = 4 * (Lists::most_words(shape.num_inputs()) as u64 + 1) + 1;
-    let data = listed * u64::from(demand.examples) + shape.num_inputs() as u64 + 4;
+    // As a device that lists its inputs reserves it: the lists, a start and a label each; and one example as it comes.
+    let lists = match demand.inputs {
+        InputsIn::Ram => demand.examples,
+        InputsIn::Flash => demand.examples.min(1),
+    };
+    let each = 4 + 1;
+    let data = list_bytes(model, lists)
+        + each * u64::from(demand.examples)
+        + shape.num_inputs() as u64
+        + 4;
     let vectors = Vectors::bytes(vectors, &Sizes::from(shape));
     let global = 4 * shape.num_params() as u64 * u64::from(demand.keeps_global);
     Ok(training.total_bytes() + data + vectors + global)

@@ -1,6 +1,7 @@
 //! The device: its connections, and what it wants of the aggregator next.
 
 use crate::backoff::Backoff;
+use crate::examples::Source;
 use crate::inbound::{Inbound, Progress};
 use crate::job::{TrainJob, resize};
 use crate::kept::KeptDownload;
@@ -437,9 +438,12 @@ impl<P: Port> Device<P> {
         let mut upload = None;
         let written = match goal {
             Goal::Join => {
-                let storage = port.storage().map(|storage| storage.octets());
-                let own = port.has_examples();
-                write_join(&mut head, &self.config, port.free_bytes(), storage, own)
+                let memory = Memory {
+                    free: port.free_bytes(),
+                    storage: port.storage().map(|storage| storage.octets()),
+                    flash: port.flash_bytes(),
+                };
+                write_join(&mut head, &self.config, memory, port.has_examples())
             }
             Goal::Inputs => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_DATA),
             Goal::Labels => write!(head, "GET {}?id={id} HTTP/1.1\r\n", path::TRAINING_LABELS),
@@ -548,8 +552,11 @@ impl<P: Port> Device<P> {
         let Some(welcome) = json::decode::<Welcome>(answer) else {
             return false;
         };
-        let view = port.examples(welcome.id, welcome.holdout);
-        match self.state.join(&welcome, view) {
+        let source = Source {
+            view: port.examples(welcome.id, welcome.holdout),
+            flash: port.flash(),
+        };
+        match self.state.join(&welcome, source) {
             Ok(()) => {
                 self.refusal = None;
                 let Welcome {
@@ -558,8 +565,13 @@ impl<P: Port> Device<P> {
                     layers,
                     ..
                 } = welcome;
+                let session = self.state.session.as_ref();
+                let place = match session.is_some_and(|s| s.partition.inputs.is_in_flash()) {
+                    true => " in flash",
+                    false => "",
+                };
                 port.log(format_args!(
-                    "client {id}: {num_examples} examples, layers {layers:?}"
+                    "client {id}: {num_examples} examples{place}, layers {layers:?}"
                 ));
                 if matches!(self.state.phase, DevicePhase::Ready) {
                     self.fetched(port);
@@ -653,12 +665,19 @@ fn dismiss<P: Port>(slot: &mut Option<Inbound<P::Connection>>, state: &mut State
     }
 }
 
+/// Memory that a device has, in bytes, as far as it says.
+#[derive(Clone, Copy)]
+struct Memory {
+    free: Option<u64>,
+    storage: Option<u64>,
+    flash: Option<u64>,
+}
+
 /// Writes the request to join, with what this device can.
 fn write_join(
     head: &mut RequestHead,
     config: &Config,
-    free_bytes: Option<u64>,
-    storage: Option<u64>,
+    memory: Memory,
     has_examples: bool,
 ) -> core::fmt::Result {
     write!(head, "GET {}?port={}", path::ID, config.http_port)?;
@@ -680,14 +699,17 @@ fn write_join(
         let before = if i == 0 { "&can=" } else { "," };
         write!(head, "{before}{field}")?;
     }
-    if let Some(bytes) = free_bytes {
+    if let Some(bytes) = memory.free {
         write!(head, "&memory={bytes}")?;
     }
     if let Some(isa) = config.isa {
         write!(head, "&isa={isa}")?;
     }
-    if let Some(bytes) = storage {
+    if let Some(bytes) = memory.storage {
         write!(head, "&storage={bytes}")?;
+    }
+    if let Some(bytes) = memory.flash {
+        write!(head, "&flash={bytes}")?;
     }
     if has_examples {
         write!(head, "&examples={}", Query::OWN_EXAMPLES)?;
@@ -749,7 +771,13 @@ mod tests {
         };
         let word = Word::random([1; 16]);
         let mut head = RequestHead::new();
-        write_join(&mut head, &config, Some(u64::MAX), Some(u64::MAX), true).unwrap();
+        let most = Some(u64::MAX);
+        let memory = Memory {
+            free: most,
+            storage: most,
+            flash: most,
+        };
+        write_join(&mut head, &config, memory, true).unwrap();
         write_word(&mut head, Word::HEADER, Some(&word)).unwrap();
         head.write_str(HEAD_END).unwrap();
         let host = std::format!("Host: {}\r\n", fl_proto::path::HOST);

@@ -1,8 +1,7 @@
 //! Joining an experiment: the answer to `GET /id`, and the memory that it asks for.
 
 use crate::buffers::Buffers;
-use crate::examples::Partition;
-use crate::port::Examples;
+use crate::examples::{Partition, Source};
 use crate::storage::Owner;
 use alloc::sync::Arc;
 use core::fmt;
@@ -42,10 +41,7 @@ impl Session {
 }
 
 /// Takes in a welcome: memory for model, rule and data is taken here, or never.
-pub(crate) fn join(
-    welcome: &Welcome,
-    view: Option<Arc<dyn Examples>>,
-) -> Result<(Session, Buffers), JoinError> {
+pub(crate) fn join(welcome: &Welcome, source: Source) -> Result<(Session, Buffers), JoinError> {
     if welcome.protocol != fl_proto::PROTOCOL_VERSION {
         return Err(JoinError::Protocol(welcome.protocol));
     }
@@ -61,7 +57,7 @@ pub(crate) fn join(
     rule.prepare(welcome.params.iter())?;
     let buffers = Buffers::new(&model, rule)
         .and_then(|mut buffers| buffers.encode_by(encoding).then_some(buffers));
-    let memory = buffers.zip(partition(welcome, &model, view));
+    let memory = buffers.zip(partition(welcome, &model, source));
     let (buffers, partition) = memory.ok_or(JoinError::OutOfMemory {
         examples: welcome.num_examples.saturating_add(welcome.holdout),
     })?;
@@ -91,13 +87,9 @@ fn model(welcome: &Welcome) -> Result<Model, JoinError> {
 }
 
 /// The view on the client's examples, or room for them; `None` if there is not enough.
-fn partition(
-    welcome: &Welcome,
-    model: &Model,
-    view: Option<Arc<dyn Examples>>,
-) -> Option<Partition> {
+fn partition(welcome: &Welcome, model: &Model, source: Source) -> Option<Partition> {
     let (num_examples, holdout) = (welcome.num_examples as usize, welcome.holdout as usize);
-    Partition::new((num_examples, holdout), model.shape().num_inputs(), view)
+    Partition::new((num_examples, holdout), model.shape().num_inputs(), source)
 }
 
 /// Reason why a welcome was of no use.

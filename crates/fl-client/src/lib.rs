@@ -63,6 +63,6 @@ mod update;
 pub use device::{Activity, Config, Device, Resting};
 pub use fl_proto::Word;
 pub use job::TrainJob;
-pub use port::{Examples, Port, PortError, Usage};
+pub use port::{Examples, Flash, Port, PortError, Usage};
 pub use selftest::selftest;
 pub use state::Overrides;

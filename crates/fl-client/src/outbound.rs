@@ -59,6 +59,7 @@ pub(crate) enum ExchangeError {
     HeadTooLong,
     Malformed,
     Length { got: u64, want: usize },
+    Flash,
     TimedOut,
 }
 
@@ -69,6 +70,7 @@ impl fmt::Display for ExchangeError {
             Self::HeadTooLong => write!(f, "the request's head is over {MAX_REQUEST_HEAD} bytes"),
             Self::Malformed => write!(f, "the answer is no HTTP with a Content-Length"),
             Self::Length { got, want } => write!(f, "the answer has {got} bytes, not {want}"),
+            Self::Flash => write!(f, "the flash does not take them"),
             Self::TimedOut => write!(f, "no answer"),
         }
     }
@@ -113,10 +115,12 @@ impl Download for Octets<'_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), ExchangeError> {
         // Never grows: the caller reserved `want` bytes, and the length was checked.
         match &mut self.into {
-            Place::Inputs(store) => store.push(bytes),
-            Place::Labels(labels) => labels.extend_from_slice(bytes),
+            Place::Inputs(store) => store.push(bytes).then_some(()).ok_or(ExchangeError::Flash),
+            Place::Labels(labels) => {
+                labels.extend_from_slice(bytes);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

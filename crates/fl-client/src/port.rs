@@ -1,6 +1,7 @@
 //! The machine under a device.
 
 use crate::storage::Storage;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -72,6 +73,16 @@ pub trait Port {
         None
     }
 
+    /// Bytes of the flash that holds lists of inputs, for a body that has such.
+    fn flash_bytes(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// That flash, unless somebody holds it.
+    fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        None
+    }
+
     /// True if the body has examples in memory, so that none need be sent.
     fn has_examples(&mut self) -> bool {
         false
@@ -87,6 +98,21 @@ pub trait Port {
     fn usage(&mut self) -> Usage {
         Usage::default()
     }
+}
+
+/// Flash that holds the lists of a device's inputs: written once, one behind the other, and read where they lie.
+pub trait Flash: fmt::Debug + Send + Sync {
+    /// Words that it can hold.
+    fn capacity(&self) -> usize;
+
+    /// Forgets all words.
+    fn clear(&mut self);
+
+    /// Writes words behind those that are there; `false` if there is no room, or they do not stay.
+    fn append(&mut self, words: &[i32]) -> bool;
+
+    /// All words that are there.
+    fn words(&self) -> &[i32];
 }
 
 /// Examples of a client that its body has in memory, for others too: those to train on, and behind them those held

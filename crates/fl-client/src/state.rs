@@ -1,12 +1,13 @@
 //! The state of a device, apart from its connections.
 
 use crate::buffers::Buffers;
+use crate::examples::Source;
 use crate::http::{Refusal, Request};
 use crate::job::{JobError, Outcome, TrainJob};
 use crate::join::{self, JoinError, Session};
 use crate::kept::{Intake, KeptDownload};
 use crate::meter::Metered;
-use crate::port::{Examples, Port, Usage};
+use crate::port::{Port, Usage};
 use crate::receive::StartReceiver;
 use crate::storage::{self, StorageError};
 use alloc::sync::Arc;
@@ -173,14 +174,10 @@ impl State {
         self.stopped = true;
     }
 
-    /// Takes in the answer to `GET /id`, and the view on the client's examples, if there is one.
+    /// Takes in the answer to `GET /id`, and the places of the client's examples.
     #[inline(never)]
-    pub fn join(
-        &mut self,
-        welcome: &Welcome,
-        view: Option<Arc<dyn Examples>>,
-    ) -> Result<(), JoinError> {
-        let (session, buffers) = join::join(welcome, view)?;
+    pub fn join(&mut self, welcome: &Welcome, source: Source) -> Result<(), JoinError> {
+        let (session, buffers) = join::join(welcome, source)?;
         self.phase = match session.partition.view {
             Some(_) => DevicePhase::Ready,
             None => DevicePhase::Joining,

@@ -318,6 +318,8 @@ pub struct Query {
     pub form: Option<String<8>>,
     /// Storage that keeps what the device writes to it when it reboots, in bytes; none if absent.
     pub storage: Option<u64>,
+    /// Flash that holds the lists of the device's inputs, in bytes; they lie in its `memory` if absent.
+    pub flash: Option<u64>,
     /// `own` if the device has its examples and does not ask for them; absent otherwise.
     pub examples: Option<String<8>>,
 }

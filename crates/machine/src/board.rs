@@ -181,6 +181,9 @@ pub struct Radio {
     pub options: BTreeMap<String, String>,
     /// The firmware of a node, as [`Kernel::image`].
     pub image: PathBuf,
+    /// Its size budgets, as [`Board::limits`].
+    #[serde(default)]
+    pub limits: BTreeMap<String, u32>,
 }
 
 /// The role of an edge between devices and the aggregator above it.
@@ -189,6 +192,9 @@ pub struct Radio {
 pub struct Gateway {
     /// Its firmware, as [`Kernel::image`].
     pub image: PathBuf,
+    /// Its size budgets, as [`Board::limits`].
+    #[serde(default)]
+    pub limits: BTreeMap<String, u32>,
 }
 
 /// The firmware image.
@@ -223,6 +229,8 @@ pub struct Firmware {
     pub code: Region,
     /// All else.
     pub ram: Region,
+    /// Flash for the examples of a device, which lie in RAM otherwise.
+    pub flash: Option<Region>,
     /// The stack's part of the RAM.
     pub stack_kib: u32,
     /// RAM that the firmware takes besides stack and connections, where the board states a real part's.

@@ -4,7 +4,7 @@ use crate::{devices, output};
 use anyhow::Result;
 use std::fmt::Write;
 use std::path::Path;
-use zfl_experiment::estimate::memory::parts;
+use zfl_experiment::estimate::memory::{flash, parts};
 use zfl_experiment::{Experiment, FleetGroup, GatewayPlan, Out, Root, Settings};
 use zfl_files::Dir;
 use zfl_run_dir::fold::Device;
@@ -75,6 +75,10 @@ fn text<'a>(
     row("in all", sum)?;
     if let Some(firmware) = firmware.filter(|firmware| firmware.free_bytes().is_some()) {
         row("left of the RAM", firmware.ram_bytes().saturating_sub(sum))?;
+    }
+    if let Some((lists, there)) = flash(experiment, group) {
+        row("examples in flash", lists)?;
+        row("left of the flash", there.saturating_sub(lists))?;
     }
     let (mut heap, mut stack) = (0, 0);
     for device in devices {

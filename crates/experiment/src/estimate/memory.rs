@@ -4,7 +4,7 @@ use crate::experiment::Experiment;
 use crate::groups::FleetGroup;
 use crate::refusal::{Refusal, require};
 use crate::rule::RuleKind as _;
-use fl_algo::{Demand, device_bytes};
+use fl_algo::{Demand, InputsIn, device_bytes, list_bytes};
 use fl_nn::{Activation, Model, PlanError, Shape};
 use std::sync::Arc;
 use zfl_machine::{Board, MemoryPart};
@@ -25,7 +25,7 @@ const DATA_COPIES: u64 = 2;
 const REFERENCE_EXAMPLES: u32 = 600;
 const REFERENCE_LAYERS: [usize; 3] = [784, 16, 10];
 
-/// Memory that a device needs for its data and the training.
+/// RAM that a device needs for its data and the training.
 ///
 /// # Units
 /// Bytes.
@@ -36,8 +36,10 @@ pub fn training_bytes(
     experiment: &Experiment,
     batch_size: u32,
     examples: u32,
+    inputs: InputsIn,
 ) -> Result<u64, Refusal> {
-    let needed = experiment.aggregator().memory_of(batch_size, examples);
+    let aggregator = experiment.aggregator();
+    let needed = aggregator.memory_of(batch_size, examples, inputs);
     needed.map_err(|error| {
         Refusal(format!(
             "{error}; change --batch-size, --examples or --hidden"
@@ -92,7 +94,36 @@ pub fn fits(experiment: &Experiment) -> Result<(), Refusal> {
                 needed - available,
                 copies(experiment)
             )
+        })?;
+        let Some((lists, flash)) = flash(experiment, group) else {
+            return Ok(());
+        };
+        require(lists <= flash, || {
+            format!(
+                "the examples of a device take {lists} bytes of flash, board {} has {flash} bytes for them: {} bytes \
+                 are missing: lower --examples, take smaller images, or --body native",
+                group.kind(),
+                lists - flash
+            )
         })
+    })
+}
+
+/// Lists of the examples of a device with flash for them, and that flash, in bytes.
+pub fn flash(experiment: &Experiment, group: &FleetGroup) -> Option<(u64, u64)> {
+    let firmware = group.board.as_ref()?.firmware.as_ref()?;
+    let lists = list_bytes(&experiment.model, group.max_examples);
+    Some((lists, firmware.flash_bytes()?))
+}
+
+/// Place of the examples of each group that has them in flash, for people.
+pub(crate) fn notes(experiment: &Experiment) -> impl Iterator<Item = String> {
+    experiment.groups.iter().filter_map(|group| {
+        let (lists, flash) = flash(experiment, group)?;
+        Some(format!(
+            "{}: the examples of a device lie in its flash, {lists} of {flash} bytes at most",
+            group.kind()
+        ))
     })
 }
 
@@ -108,7 +139,7 @@ fn free_of_part(board: &Board) -> Option<u64> {
     board.firmware.as_ref()?.free_bytes()
 }
 
-/// Places of the bytes on each device of a group: what its firmware takes, where its board states that, then data and
+/// Places of the bytes of RAM on each device of a group: what its firmware takes, where its board states that, then data and
 /// training.
 ///
 /// # Errors
@@ -119,6 +150,7 @@ pub fn parts(experiment: &Experiment, group: &FleetGroup) -> Result<Vec<MemoryPa
         examples: group.max_examples,
         optimizer: experiment.aggregator().optimizer.rule,
         keeps_global: false,
+        inputs: inputs_in(group),
     };
     let refused = |error: PlanError| Refusal(error.to_string());
     let (batch, examples) = (demand.batch_size as usize, demand.examples as usize);
@@ -189,7 +221,7 @@ pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
                 let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
                 let mean = examples.div_ceil(count.max(1)) as u32;
                 let native = needed_bytes(&DeviceSpec::new(0, DeviceBody::Pooled));
-                native.max(training_bytes(experiment, batch_size, mean)?)
+                native.max(training_bytes(experiment, batch_size, mean, InputsIn::Ram)?)
             }
         };
         bytes = bytes.saturating_add(one.saturating_mul(count as u64));
@@ -199,7 +231,19 @@ pub fn host_bytes(experiment: &Experiment) -> Result<u64, Refusal> {
 
 pub(crate) fn group_bytes(experiment: &Experiment, group: &FleetGroup) -> Result<u64, Refusal> {
     let batch_size = group.batch_size.unwrap_or(experiment.batch_size).most();
-    training_bytes(experiment, batch_size, group.max_examples)
+    training_bytes(experiment, batch_size, group.max_examples, inputs_in(group))
+}
+
+/// Place of the inputs of a group's devices.
+fn inputs_in(group: &FleetGroup) -> InputsIn {
+    let firmware = group
+        .board
+        .as_ref()
+        .and_then(|board| board.firmware.as_ref());
+    match firmware.is_some_and(|firmware| firmware.flash_bytes().is_some()) {
+        true => InputsIn::Flash,
+        false => InputsIn::Ram,
+    }
 }
 
 #[cfg(test)]
@@ -252,9 +296,19 @@ mod tests {
         );
         assert_eq!(told, needed + (256 << 10) - free, "{parts:?}");
         assert_eq!(Some(free), free_of_part(board));
-        let refused = of(1000).unwrap_err().to_string();
+        // More than the RAM holds: a list of 784 bytes at most for each, and there are 512 KB.
+        let experiment = of(668).unwrap();
+        let lists = flash(&experiment, &experiment.groups[0]);
+        assert_eq!(lists, Some((668 * 784, 512 << 10)));
+        let note = &notes(&experiment).next().unwrap();
         assert!(
-            refused.contains("board nrf52840 has") && refused.contains("bytes are missing"),
+            note.contains("lie in its flash, 523712 of 524288"),
+            "{note}"
+        );
+        let refused = of(669).unwrap_err().to_string();
+        assert!(
+            refused.contains("board nrf52840 has 524288")
+                && refused.contains(": 208 bytes are missing"),
             "{refused}"
         );
     }

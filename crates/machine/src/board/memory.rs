@@ -32,6 +32,14 @@ impl Firmware {
         u64::from(self.ram.kib) << 10
     }
 
+    /// Flash for the examples of a device, if the board states some.
+    ///
+    /// # Units
+    /// Bytes.
+    pub fn flash_bytes(&self) -> Option<u64> {
+        Some(u64::from(self.flash?.kib) << 10)
+    }
+
     /// Parts of the RAM that are taken whatever the device trains; `None` of a board that does not state them all.
     pub fn fixed(&self) -> Option<[MemoryPart; 4]> {
         let kib = |kib: u64| kib << 10;
@@ -61,15 +69,19 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_real_memory_and_what_is_free_are_all_of_it() {
-        for (name, ram) in [
-            ("stm32f103", 64),
-            ("nrf52840", 256),
-            ("stm32f746", 320),
-            ("stm32l4r5", 640),
-            ("rp2350", 512),
+        for (name, ram, flash) in [
+            ("stm32f103", 64, 512),
+            ("nrf52840", 256, 1024),
+            ("stm32f746", 320, 1024),
+            ("stm32l4r5", 640, 2048),
+            ("rp2350", 512, 4096),
         ] {
             let firmware = board(name).firmware.unwrap();
             assert_eq!(firmware.ram_bytes(), ram << 10, "{name}");
+            // The examples lie behind the image.
+            let (code, examples) = (firmware.code, firmware.flash.unwrap());
+            assert_eq!(code.kib + examples.kib, flash, "{name}");
+            assert_eq!(code.start + (code.kib << 10), examples.start, "{name}");
             let fixed: u64 = firmware
                 .fixed()
                 .unwrap()

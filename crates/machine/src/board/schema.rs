@@ -61,6 +61,7 @@ pub(super) fn schema() -> Value {
         "target": text,
         "code": region,
         "ram": region,
+        "flash": region,
         "stack_kib": count,
         "own_kib": count,
         "page_kib": count,
@@ -72,6 +73,10 @@ pub(super) fn schema() -> Value {
         "nic": device(json!({})),
         "exit": device(json!({})),
     });
+    let limits = json!({
+        "type": "object",
+        "additionalProperties": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+    });
     let board = json!({
         "name": text,
         "description": text,
@@ -81,15 +86,15 @@ pub(super) fn schema() -> Value {
         "nic": table(nic, json!(["model"])),
         "storage": table(json!({"model": text, "options": {"type": "object", "additionalProperties": text}}), json!(["model"])),
         "radio": table(json!({
-            "model": text, "options": {"type": "object", "additionalProperties": text}, "image": text,
+            "model": text, "options": {"type": "object", "additionalProperties": text}, "image": text, "limits": limits,
         }), json!(["model", "image"])),
-        "gateway": table(json!({"image": text}), json!(["image"])),
+        "gateway": table(json!({"image": text, "limits": limits}), json!(["image"])),
         "kernel": table(json!({"image": text, "command_line": text}), json!(["image"])),
         "shell": table(json!({"prompt": text, "fatal": texts}), json!(["prompt"])),
         "firmware": table(firmware, json!(["target", "code", "ram", "stack_kib", "page_kib"])),
         "clock": table(json!({"mips": number}), json!(["mips"])),
         "energy": table(energy, four),
-        "limits": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0, "maximum": u32::MAX}},
+        "limits": limits,
     });
     let required = json!([
         "name",

@@ -1,10 +1,11 @@
 //! The device's port: connections over [`Network`], the machine's clock and its counters.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
 use fl_client::storage::Storage;
-use fl_client::{Port, PortError, Usage};
+use fl_client::{Flash, Port, PortError, Usage};
 use fl_shell::command::Run;
 use smoltcp::socket::tcp::{RecvError, State};
 use smoltcp::wire::IpAddress;
@@ -14,6 +15,7 @@ use super::own::Own;
 use crate::arch::clock;
 use crate::console;
 use crate::driver::card::Card;
+use crate::driver::flash::{self, ExampleFlash};
 
 /// Port of the device: connections, clock and log of the machine.
 pub struct GuestPort {
@@ -120,6 +122,14 @@ impl Port for GuestPort {
 
     fn free_bytes(&mut self) -> Option<u64> {
         Own::free_bytes()
+    }
+
+    fn flash_bytes(&mut self) -> Option<u64> {
+        flash::bytes()
+    }
+
+    fn flash(&mut self) -> Option<Box<dyn Flash>> {
+        Some(Box::new(ExampleFlash::take()?))
     }
 
     fn storage(&mut self) -> Option<&mut dyn Storage> {

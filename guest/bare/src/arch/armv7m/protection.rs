@@ -19,12 +19,16 @@ pub fn init() {
     const READ_ONLY: u32 = 0b110 << 24;
     const NORMAL_MEMORY: u32 = 1 << 17;
 
+    // Of 512 KB one has 384, and the rest is flash that is written: a region is a power of two and has eight parts.
+    let code = board::CODE_BYTES.next_power_of_two();
+    let parts = board::CODE_BYTES / (code / 8);
+    let all_but = |parts: usize| 0xff00 & (0xff00 << parts);
     // Where two overlap, the later one holds.
     let regions = [
         (
             board::CODE_START,
-            board::CODE_BYTES,
-            READ_ONLY | NORMAL_MEMORY,
+            code,
+            READ_ONLY | NORMAL_MEMORY | all_but(parts),
         ),
         (board::CODE_START, 1024, NO_EXECUTION),
         (image::guard_start(), 4096, NO_EXECUTION),

@@ -27,6 +27,10 @@ global_asm!(include_str!("boot.s"), start = sym start, exception = sym exception
 
 pub use crate::board::ISA;
 
+/// Flash that is the examples', if the board has some: its addresses.
+pub const EXAMPLES: core::ops::Range<usize> =
+    board::FLASH_START..board::FLASH_START + board::FLASH_BYTES;
+
 /// Ticks of [`timestamp`] that a byte waits for a reader: some 5-20 ms on hosts of 1-4 GHz.
 pub const PATIENCE_TICKS: u64 = 20_000_000;
 

@@ -42,6 +42,10 @@ pub const PATIENCE_TICKS: u64 = 20_000_000;
 )]
 pub const RESERVES_NETWORK: bool = false;
 
+/// Flash that is the examples': none, they lie in RAM.
+#[cfg(not(feature = "radio"))]
+pub const EXAMPLES: core::ops::Range<usize> = 0..0;
+
 /// Memory of the TCP connections.
 pub const TCP: Tcp = Tcp {
     sockets: 8,
