@@ -371,6 +371,13 @@ fn speed_of(
     )?;
     let mips = match (device.mips, &board.clock) {
         (None, _) if !counted && !throttle => return Ok(None),
+        _ if board.is_program() => {
+            return Err(Refusal(format!(
+                "board {} is a program of the host, whose time is the host's: take --time host, and leave mips and \
+                 throttle out",
+                board.name
+            )));
+        }
         (Some(mips), _) => mips,
         (None, Some(clock)) => clock.mips,
         (None, None) => {

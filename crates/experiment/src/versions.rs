@@ -24,7 +24,8 @@ const MAX_FILE: u64 = 1 << 30;
 /// If a firmware or a file of the data cannot be read.
 pub fn of(experiment: &Experiment) -> Result<BTreeMap<String, String>> {
     let mut versions = BTreeMap::new();
-    let mut boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let boards = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let mut boards = boards.filter(|board| !board.is_program());
     if let Some(qemu) = boards.find_map(|board| Qemu::find(board).ok()) {
         versions.insert("qemu".to_owned(), qemu.version.to_string());
     }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::board::Board;
+use crate::program;
 use crate::speed::Speed;
 
 /// Deviations of one device from its board.
@@ -29,7 +30,7 @@ pub struct Card {
     pub mac: String,
 }
 
-/// Builds the arguments of a machine of this board.
+/// Builds the arguments of a machine of this board; those of a program of the host are its words alone.
 ///
 /// `serial`: the descriptor of its serial line, a socket that is connected.
 /// `storage`: the descriptor of the file that its disk is, if it has one.
@@ -45,6 +46,9 @@ pub fn arguments(
     radio: Option<RawFd>,
 ) -> Vec<OsString> {
     let machine = &board.machine;
+    if let Some(words) = &machine.program {
+        return program::arguments(words, card);
+    }
     let mut arguments = Arguments::default();
     arguments.pair("-name", name);
     arguments.pair("-M", &machine.machine);

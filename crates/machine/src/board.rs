@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zfl_files::FileError;
 
+use crate::program;
 use crate::qemu::Version;
 use zfl_schema::{Document, Mistake};
 
@@ -86,6 +87,7 @@ pub struct Board {
     /// The emulator and its machine.
     pub machine: Machine,
     /// The network card.
+    #[serde(default)]
     pub nic: Nic,
     /// The disk that stands for flash; without it a device keeps nothing when it reboots.
     pub storage: Option<Disk>,
@@ -122,24 +124,30 @@ pub struct Board {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
-    /// The emulator's program, for example `qemu-system-i386`.
+    /// The emulator's program, for example `qemu-system-i386`; empty if the image is a program of the host.
+    #[serde(default)]
     pub qemu: String,
     /// After `-M`.
+    #[serde(default)]
     pub machine: String,
     /// After `-cpu`.
+    #[serde(default)]
     pub cpu: String,
     /// After `-m`.
     pub memory_mib: u32,
+    /// The words of an image that is a program of the host, in place of an emulator.
+    pub program: Option<Vec<String>>,
     /// Handed over as they are.
     #[serde(default)]
     pub extra_args: Vec<String>,
 }
 
 /// The network card.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nic {
     /// QEMU's name of the device, for example `virtio-net-device`.
+    #[serde(default)]
     pub model: String,
     /// True if it is soldered to the board: QEMU has it with the machine.
     #[serde(default)]
@@ -360,6 +368,11 @@ impl Board {
         self.body == Guest::Bare && self.firmware.is_none()
     }
 
+    /// True if its image is a program of the host, and nothing is emulated.
+    pub fn is_program(&self) -> bool {
+        self.machine.program.is_some()
+    }
+
     /// Name or path under which [`Board::load`] finds it.
     pub fn asked(&self) -> &str {
         self.path.as_ref().unwrap_or(&self.name)
@@ -391,6 +404,9 @@ impl Board {
         }
         self.clock.as_ref().map_or(Ok(()), Clock::check)?;
         self.energy.as_ref().map_or(Ok(()), Energy::check)?;
+        if let Some(words) = &self.machine.program {
+            return program::check(self, words);
+        }
         harmless::check(&self.machine, &self.nic, self.storage.as_ref())?;
         no_comma("nic", &self.nic.model, &self.nic.options)?;
         let disk = self.storage.as_ref();
@@ -488,7 +504,8 @@ pub(crate) mod tests {
             let board = board(&name);
             assert_eq!(board.name, name);
             assert!(board.kernel.image.starts_with(workspace()));
-            assert!(board.clock.is_some() && board.energy.is_some(), "{name}");
+            let has_figures = board.clock.is_some() && board.energy.is_some();
+            assert!(has_figures || board.is_program(), "{name}");
         }
     }
 

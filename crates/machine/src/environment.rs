@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 
 use zfl_sandbox::Jail;
@@ -68,6 +69,14 @@ pub(crate) fn command(emulator: &[OsString], arguments: &[OsString]) -> io::Resu
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// Connects a program's standard input and output to its serial line, if it has that there.
+pub(crate) fn connect(command: &mut Command, console: Option<OwnedFd>) -> io::Result<()> {
+    if let Some(console) = console {
+        command.stdin(console.try_clone()?).stdout(console);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod board;
 mod emulator;
 mod environment;
 mod process;
+mod program;
 mod qemu;
 mod serial;
 mod speed;

@@ -31,6 +31,8 @@ pub struct Launch {
     pub arguments: Vec<OsString>,
     /// Descriptors that the machine takes over.
     pub given: Vec<OwnedFd>,
+    /// Standard input and output: the serial line of a program that is no emulator.
+    pub console: Option<OwnedFd>,
     /// Number that tells machines apart.
     pub number: u32,
 }
@@ -192,6 +194,7 @@ impl Keeper {
 
     fn spawn(&mut self, launch: Launch) -> io::Result<Machine> {
         let mut command = environment::command(&launch.emulator, &launch.arguments)?;
+        environment::connect(&mut command, launch.console)?;
         let given: Vec<_> = launch.given.iter().map(AsRawFd::as_raw_fd).collect();
         let mut child = self.jail.spawn(&mut command, &given, launch.number)?;
         let pid = child.id();
@@ -249,6 +252,7 @@ mod tests {
             emulator: vec!["/bin/sh".into()],
             arguments: vec!["-c".into(), script.into()],
             given: vec![],
+            console: None,
             number: 0,
         }
     }

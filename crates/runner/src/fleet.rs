@@ -187,8 +187,18 @@ pub(crate) fn probe(
     let mut emulators = BTreeMap::new();
     let gateways = experiment.gateway_board();
     for board in boards.map(|board| &**board).chain(gateways) {
-        emulators.insert(board.name.clone(), Qemu::find(board)?);
         has_firmware(board)?;
+        if !board.is_program() {
+            emulators.insert(board.name.clone(), Qemu::find(board)?);
+        }
+    }
+    let program = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    let program = program.clone().find(|board| board.is_program());
+    for (flag, is_given) in [("--accel kvm", options.kvm), ("--gdb", options.gdb)] {
+        require(!is_given || program.is_none(), || {
+            let name = program.map_or("", |board| &board.name);
+            format!("{flag}: board {name} is a program of the host, without an emulator: leave {flag} out")
+        })?;
     }
     if options.kvm {
         has_kvm(experiment, &emulators)?;
@@ -325,6 +335,14 @@ pub(crate) fn introduction(
     if kvm {
         text += "\nmachines run on this host's processor (KVM): no instructions are counted, and times, processor time \
                  and memory are not those of an emulated device";
+    }
+    let program = experiment.groups.iter().filter_map(|g| g.board.as_ref());
+    if let Some(board) = program.clone().find(|board| board.is_program()) {
+        text += &format!(
+            "\n{} is a program of this host: its time is real time, and neither its instructions nor its stacks are \
+             counted",
+            board.name
+        );
     }
     for group in &experiment.groups {
         if let Some(attack) = &group.attack {

@@ -4,7 +4,7 @@ use crate::instructions::Counter;
 use crate::mailbox::Mailbox;
 use crate::port::ZephyrPort;
 use crate::tcp::Errno;
-use crate::{HTTP_PORT, ISA, clock};
+use crate::{HTTP_PORT, ISA, clock, glue};
 use core::ffi::c_void;
 use core::fmt::Write as _;
 use fl_client::{Activity, Config, Device, TrainJob};
@@ -38,7 +38,9 @@ impl Work {
         } else {
             STEP_EXAMPLES
         };
-        while counter.counted(|| job.step(examples)) {}
+        while counter.counted(|| job.step(examples)) {
+            glue::time_passes();
+        }
     }
 }
 

@@ -76,12 +76,35 @@ uint64_t zfl_timing_counter(void)
 	return timing_counter_get();
 }
 
+/*
+ * Lets the device's time go on by as much as its host's has.
+ *
+ * On native_sim a thread computes in no time at all, and nothing else happens until it waits: so whoever
+ * computes for long calls this now and then, and waits for as long as that took. Elsewhere time passes by itself.
+ */
+void zfl_time_passes(void)
+{
+#ifdef CONFIG_ARCH_POSIX
+	uint64_t zfl_host_us(void);
+	uint64_t ahead = zfl_host_us() - k_ticks_to_us_floor64(k_uptime_ticks());
+	static uint64_t least = UINT64_MAX;
+
+	/* What lies between the two clocks at least is when this one began. */
+	least = MIN(least, ahead);
+	k_busy_wait((uint32_t)MIN(ahead - least, UINT32_MAX));
+#endif
+}
+
 /* --- Randomness ------------------------------------------------------------------------------ */
 
-/* RDRAND of the processor; QEMU takes it from its host's own source. */
+/* RDRAND of the processor; QEMU takes it from its host's own source. A program of the host asks the host. */
 static bool processor_random(uint8_t *bytes, size_t len)
 {
-#ifdef CONFIG_X86
+#ifdef CONFIG_ARCH_POSIX
+	bool zfl_host_random(uint8_t *bytes, size_t len);
+
+	return zfl_host_random(bytes, len);
+#elif defined(CONFIG_X86)
 	const uint32_t rdrand = BIT(30);
 	uint32_t eax = 1, ebx, ecx = 0, edx;
 
@@ -109,19 +132,20 @@ static bool processor_random(uint8_t *bytes, size_t len)
 }
 
 /*
- * The best that the board has: its cryptographic generator, the processor's, or else Zephyr's test
- * generator with the finest counter mixed in, which a neighbour could guess.
+ * The best that the board has: the processor's generator, Zephyr's cryptographic one (of a program of the host
+ * it is a test's, with one seed for all), or else Zephyr's test generator with the finest counter mixed in,
+ * which a neighbour could guess.
  */
 void zfl_random(uint8_t *bytes, size_t len)
 {
+	if (processor_random(bytes, len)) {
+		return;
+	}
 #ifdef CONFIG_CSPRNG_ENABLED
 	if (sys_csrand_get(bytes, len) == 0) {
 		return;
 	}
 #endif
-	if (processor_random(bytes, len)) {
-		return;
-	}
 	sys_rand_get(bytes, len);
 	for (size_t at = 0; at < len; at++) {
 		bytes[at] ^= (uint8_t)timing_counter_get();

@@ -38,6 +38,7 @@ unsafe extern "C" {
     pub fn zfl_heap_memory() -> *mut c_void;
 
     fn zfl_timing_counter() -> u64;
+    fn zfl_time_passes();
     fn zfl_random(bytes: *mut u8, len: usize);
 
     pub fn zfl_shell_line(shell: *const Shell, line: *const c_char);
@@ -123,6 +124,12 @@ pub fn tcp_counters() -> Option<TcpCounters> {
 pub fn timing_counter() -> u64 {
     // SAFETY: reads a counter and takes nothing.
     unsafe { zfl_timing_counter() }
+}
+
+/// Lets the time that a computation took pass on the device, where it does not pass by itself.
+pub fn time_passes() {
+    // SAFETY: takes nothing, and waits.
+    unsafe { zfl_time_passes() };
 }
 
 /// Random bytes, as good as the board has them.

@@ -268,7 +268,7 @@ impl Port for ZephyrPort {
         Usage {
             instructions: self.instructions,
             heap_peak_bytes: u32::try_from(heap.peak_bytes).ok(),
-            stack_peak_bytes: u32::try_from(threads::stack_peak_bytes()).ok(),
+            stack_peak_bytes: threads::stack_peak_bytes().and_then(|bytes| bytes.try_into().ok()),
             segments_sent: tcp.map(|tcp| tcp.sent),
             segments_received: tcp.map(|tcp| tcp.received),
             retransmissions: tcp.map(|tcp| tcp.sent_again),

@@ -110,7 +110,7 @@ impl fl_node::Own for Own {
         Usage {
             instructions: self.counter.instructions(),
             heap_peak_bytes: u32::try_from(heap::usage().peak_bytes).ok(),
-            stack_peak_bytes: u32::try_from(threads::stack_peak_bytes()).ok(),
+            stack_peak_bytes: threads::stack_peak_bytes().and_then(|bytes| bytes.try_into().ok()),
             ..Usage::default()
         }
     }

@@ -20,7 +20,7 @@ pub struct StackUsage<'a> {
     pub size_bytes: usize,
 }
 
-/// Calls `visit` for every thread.
+/// Calls `visit` for every thread whose stack is measured.
 pub fn for_each_stack(mut visit: impl FnMut(StackUsage<'_>)) {
     let mut visit: &mut dyn FnMut(StackUsage<'_>) = &mut visit;
     let visitor = (&raw mut visit).cast::<c_void>();
@@ -28,19 +28,32 @@ pub fn for_each_stack(mut visit: impl FnMut(StackUsage<'_>)) {
     unsafe { raw::k_thread_foreach_unlocked(Some(visit_thread), visitor) };
 }
 
+/// Bytes of a thread's stack that were never in use.
+#[cfg(zfl_measures_stacks)]
+fn unused_bytes(thread: *const raw::k_thread) -> Option<usize> {
+    let mut unused = 0;
+    // SAFETY: the caller has a thread that exists; its stack was filled when it was made.
+    let measured = unsafe { raw::k_thread_stack_space_get(thread, &mut unused) };
+    (measured == 0).then_some(unused)
+}
+
+/// Nothing: the stacks are threads' of the host.
+#[cfg(not(zfl_measures_stacks))]
+fn unused_bytes(_: *const raw::k_thread) -> Option<usize> {
+    None
+}
+
 extern "C" fn visit_thread(thread: *const raw::k_thread, visitor: *mut c_void) {
-    let mut unused_bytes = 0;
-    // SAFETY: Zephyr passes a thread that exists; its stack was filled when it was made.
-    let (measured, size_bytes, name) = unsafe {
+    let Some(unused_bytes) = unused_bytes(thread) else {
+        return;
+    };
+    // SAFETY: Zephyr passes a thread that exists.
+    let (size_bytes, name) = unsafe {
         (
-            raw::k_thread_stack_space_get(thread, &mut unused_bytes),
             (*thread).stack_info.size,
             raw::k_thread_name_get(thread.cast_mut()),
         )
     };
-    if measured != 0 {
-        return;
-    }
     let name = if name.is_null() {
         c"unknown"
     } else {
@@ -56,9 +69,9 @@ extern "C" fn visit_thread(thread: *const raw::k_thread, visitor: *mut c_void) {
     });
 }
 
-/// Most stack ever in use, all threads together.
-pub fn stack_peak_bytes() -> usize {
-    let mut sum = 0;
-    for_each_stack(|stack| sum += stack.peak_bytes);
+/// Most stack ever in use, all threads together; `None` where none is measured.
+pub fn stack_peak_bytes() -> Option<usize> {
+    let mut sum = None;
+    for_each_stack(|stack| sum = Some(sum.unwrap_or(0) + stack.peak_bytes));
     sum
 }

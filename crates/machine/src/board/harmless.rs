@@ -52,6 +52,14 @@ const REACHING: [&str; 17] = [
 /// Advice: the change to make.
 pub(super) fn check(machine: &Machine, nic: &Nic, disk: Option<&Disk>) -> Result<(), String> {
     emulator(&machine.qemu)?;
+    let needed = [
+        ("machine.machine", &machine.machine),
+        ("machine.cpu", &machine.cpu),
+        ("nic.model", &nic.model),
+    ];
+    if let Some((key, _)) = needed.iter().find(|(_, value)| value.is_empty()) {
+        return Err(format!("{key} is missing: an emulator asks for it"));
+    }
     properties("machine.machine", &machine.machine)?;
     words("machine.cpu", &machine.cpu)?;
     arguments(&machine.extra_args)?;

@@ -17,7 +17,7 @@ pub(super) fn schema() -> Value {
         })
     };
     let machine = json!({
-        "qemu": text, "machine": text, "cpu": text, "memory_mib": count, "extra_args": texts,
+        "qemu": text, "machine": text, "cpu": text, "memory_mib": count, "extra_args": texts, "program": texts,
     });
     let nic = json!({
         "model": text,
@@ -82,8 +82,8 @@ pub(super) fn schema() -> Value {
         "description": text,
         "body": {"enum": ["bare", "zephyr"]},
         "zephyr": text,
-        "machine": table(machine, json!(["qemu", "machine", "cpu", "memory_mib"])),
-        "nic": table(nic, json!(["model"])),
+        "machine": table(machine, json!(["memory_mib"])),
+        "nic": table(nic, json!([])),
         "storage": table(json!({"model": text, "options": {"type": "object", "additionalProperties": text}}), json!(["model"])),
         "radio": table(json!({
             "model": text, "options": {"type": "object", "additionalProperties": text}, "image": text, "limits": limits,
@@ -101,7 +101,6 @@ pub(super) fn schema() -> Value {
         "description",
         "body",
         "machine",
-        "nic",
         "kernel",
         "shell"
     ]);

@@ -117,11 +117,40 @@ impl Emulator {
         })
     }
 
+    /// Finds out what a board's image needs that is a program of the host itself: it is started once, up to its
+    /// prompt.
+    ///
+    /// # Errors
+    /// If it does not start, with its complaint.
+    pub fn of_program(board: &Board) -> io::Result<Self> {
+        let image = std::path::absolute(&board.kernel.image)?;
+        let command = vec![image.clone().into_os_string()];
+        let mut mapped = trial::run(&Jail::default(), &command, board, needs::mapped)?;
+        let mut contents = Contents::default();
+        mapped.retain(|path| path.canonicalize().ok() != image.canonicalize().ok());
+        if !mapped.is_empty() {
+            contents.paths.extend(needs::loaded(&command)?);
+            contents.paths.extend(mapped);
+        }
+        let bytes = zfl_files::read(&image, MAX_IMAGE_BYTES)?;
+        contents.copies.insert(image, bytes);
+        Ok(Self {
+            command,
+            contents,
+            light: BTreeMap::new(),
+            unfiltered: Some("none is made for programs of the host".into()),
+            plugin: None,
+        })
+    }
+
     /// Tries if a machine of this board starts in this jail.
     ///
     /// # Errors
     /// The emulator's complaint.
     pub fn works(&self, board: &Board, jail: &Jail) -> io::Result<()> {
+        if board.is_program() {
+            return trial::run(jail, &self.command, board, |_| Ok(()));
+        }
         let mut command = self.command.clone();
         let plugin = self.plugin.as_deref();
         command.extend(

@@ -1,9 +1,9 @@
-//! Start of a machine that stands still, to see if it comes that far.
+//! Start of a machine that stands still, or of a program up to its prompt, to see if it comes that far.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Child;
 use std::time::Duration;
 use zfl_clock::Instant;
@@ -18,6 +18,9 @@ use crate::environment;
 
 /// Time that an emulator has to answer; only a broken one takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Hardware address of a machine that is tried.
+const NO_MAC: &str = "52:54:00:00:00:00";
 
 /// Longest answer to a first command over QMP, and longest complaint.
 const MAX_BYTES: usize = 64 * 1024;
@@ -50,9 +53,44 @@ pub(super) fn start<T>(
     let mut command = environment::command(emulator, &stopped(board, guest, given))?;
     // A script before the emulator may want to find it.
     environment::clear(&mut command, guest == Guest::Absent);
-    let mut child = jail.spawn(&mut command, &given, 0)?;
+    let child = jail.spawn(&mut command, &given, 0)?;
     drop(its);
     let seen = answer(&mut monitor).and_then(|()| look(child.id()));
+    end(child, seen)
+}
+
+/// Starts a program of the host on a network that leads nowhere, waits for its prompt, looks at its process, and
+/// ends it.
+///
+/// # Errors
+/// Its complaint if it does not come that far.
+pub(super) fn run<T>(
+    jail: &Jail,
+    program: &[OsString],
+    board: &Board,
+    look: impl FnOnce(u32) -> io::Result<T>,
+) -> io::Result<T> {
+    let (mut line, its_line) = UnixStream::pair()?;
+    let (_network, its_network) = UnixDatagram::pair()?;
+    let given = [its_network.as_raw_fd()];
+    let card = Card {
+        netdev: String::new(),
+        inherited: Some(its_network.into()),
+        mac: NO_MAC.into(),
+    };
+    let words = arguments(board, Tuning::default(), "zfl", Some(&card), -1, None, None);
+    let mut command = environment::command(program, &words)?;
+    environment::connect(&mut command, Some(its_line.into()))?;
+    let child = jail.spawn(&mut command, &given, 0)?;
+    // Its end of the line is in there.
+    drop((command, card));
+    let prompted = wait_for(&mut line, board.shell.prompt.as_bytes());
+    let seen = prompted.and_then(|()| look(child.id()));
+    end(child, seen)
+}
+
+/// Ends what was tried; gives its complaint in place of an error.
+fn end<T>(mut child: Child, seen: io::Result<T>) -> io::Result<T> {
     let group = Pid::from_raw(child.id().cast_signed());
     // It is not waited for yet, so the number is still its own. It may have ended by itself.
     let _ = killpg(group, Signal::SIGKILL);
@@ -72,7 +110,7 @@ fn stopped(board: &Board, guest: Guest, given: [RawFd; 3]) -> Vec<OsString> {
     let card = Card {
         netdev: format!("socket,id=n0,fd={network}"),
         inherited: None,
-        mac: "52:54:00:00:00:00".into(),
+        mac: NO_MAC.into(),
     };
     let mut all = arguments(
         board,
@@ -107,23 +145,28 @@ fn without(arguments: &mut Vec<OsString>, option: &str) {
 
 /// Waits for the answer to a command, which the emulator takes up when everything is there.
 fn answer(monitor: &mut UnixStream) -> io::Result<()> {
-    let start = Instant::now();
     monitor.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+    wait_for(monitor, b"\"return\"")
+}
+
+/// Waits until this is in what comes down a line.
+fn wait_for(line: &mut UnixStream, what: &[u8]) -> io::Result<()> {
+    let start = Instant::now();
     let (mut text, mut part) = (Vec::<u8>::new(), [0; 1024]);
     while text.len() < MAX_BYTES {
         let left = PATIENCE.saturating_sub(start.elapsed());
-        monitor.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match monitor.read(&mut part) {
+        line.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        match line.read(&mut part) {
             Ok(0) => return Err(io::Error::other("it ended before it answered")),
             Ok(count) => text.extend(&part[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return Err(io::Error::other("it does not answer over QMP")),
+            Err(_) => return Err(io::Error::other("it does not answer")),
         }
-        if text.windows(8).any(|part| part == b"\"return\"") {
+        if text.windows(what.len()).any(|part| part == what) {
             return Ok(());
         }
     }
-    Err(io::Error::other("it does not stop answering over QMP"))
+    Err(io::Error::other("it does not stop answering"))
 }
 
 /// Last line that the emulator printed.

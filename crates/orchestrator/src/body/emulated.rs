@@ -266,27 +266,35 @@ impl Emulated {
             let fd = page.insert(self.identity.fresh_page()?).as_raw_fd();
             arguments.extend(plugin(file, Some(fd)));
         }
-        let door = shared.doors.as_ref().map(|doors| doors.make(*client));
+        // A program has no debugger of its own, and its line where programs have theirs.
+        let is_program = self.board.is_program();
+        let doors = shared.doors.as_ref().filter(|_| !is_program);
+        let door = doors.map(|doors| doors.make(*client));
         let door = door.transpose()?.map(OwnedFd::from);
         arguments.extend(door.iter().flat_map(|door| debugger(door.as_raw_fd())));
+        let (console, line) = match is_program {
+            true => (Some(line), None),
+            false => (None, Some(line)),
+        };
         let launch = Launch {
             emulator: self.emulator.clone(),
             arguments,
             given: card
                 .and_then(|card| card.inherited)
                 .into_iter()
-                .chain([line])
+                .chain(line)
                 .chain(disk)
                 .chain(radio)
                 .chain(page)
                 .chain(door)
                 .collect(),
+            console,
             number: *client,
         };
         Session::new(
             shared.machines.launch(launch).await?,
-            serial,
-            Arc::clone(log),
+            (serial, Arc::clone(log)),
+            if is_program { "program" } else { "qemu" },
         )
     }
 }

@@ -33,11 +33,17 @@ pub(crate) struct Session {
     stderr: Option<Receiver>,
     /// The last line of that.
     complaint: Option<String>,
+    kind: &'static str,
     log: SharedLog,
 }
 
 impl Session {
-    pub(super) fn new(mut machine: Machine, serial: Serial, log: SharedLog) -> io::Result<Self> {
+    /// `kind` is what its complaints are called in the log.
+    pub(super) fn new(
+        mut machine: Machine,
+        (serial, log): (Serial, SharedLog),
+        kind: &'static str,
+    ) -> io::Result<Self> {
         let stderr = machine.stderr.take();
         let stderr = stderr
             .map(|stderr| Receiver::from_owned_fd(stderr.into()))
@@ -47,6 +53,7 @@ impl Session {
             serial,
             stderr,
             complaint: None,
+            kind,
             log,
         })
     }
@@ -115,7 +122,7 @@ impl Session {
 
     fn complain(&mut self, text: &[u8]) {
         for line in String::from_utf8_lossy(text).lines() {
-            lock(&self.log).line(&format!("qemu: {line}"));
+            lock(&self.log).line(&format!("{}: {line}", self.kind));
             self.complaint = Some(line.trim().to_owned());
         }
     }

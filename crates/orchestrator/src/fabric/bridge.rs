@@ -121,8 +121,8 @@ impl Bridge {
             ip,
         };
         let bridge = self.bridges[self.subnet.part_of(index)];
-        let tap = self
-            .add_tap(&tap_name(client), bridge, owner, self.meets(index))
+        let tap = open_tap(&tap_name(client), !outlet.has_bare_frames).await?;
+        self.add_tap(&tap_name(client), bridge, owner, self.meets(index))
             .await?;
         let state = self.state(client, |state| {
             state.max_kbit_per_s = outlet.max_kbit_per_s;
@@ -243,9 +243,9 @@ impl Bridge {
             mac: mac_bytes(0),
             ip: self.subnet.device(0),
         };
+        let _tap = open_tap(&tap_name(0), true).await?;
         self.add_tap(&tap_name(0), self.bridges[0], owner, self.meets(0))
             .await
-            .map(drop)
     }
 
     /// Those whom a device of the fleet meets.
@@ -257,15 +257,14 @@ impl Bridge {
         }
     }
 
-    /// A tap that is a port of a bridge for this device alone, up.
+    /// Makes a tap a port of a bridge for this device alone, and brings it up.
     async fn add_tap(
         &self,
         name: &str,
         bridge: u32,
         owner: Owner,
         meets: Meets,
-    ) -> io::Result<OwnedFd> {
-        let tap = open_tap(name, true).await?;
+    ) -> io::Result<()> {
         let index = if_nametoindex(name)?;
         let links = || self.netlink.link();
         let plug = LinkUnspec::new_with_index(index).controller(bridge);
@@ -279,8 +278,7 @@ impl Bridge {
         }
         let up = LinkUnspec::new_with_index(index).up().build();
         let up = links().set(up).execute().await;
-        up.map_err(failed("bring up a tap"))?;
-        Ok(tap)
+        up.map_err(failed("bring up a tap"))
     }
 }
 

@@ -97,6 +97,8 @@ pub(crate) struct Outlet {
     pub(crate) link: Link,
     /// The most that the guest can take without losing frames.
     pub(crate) max_kbit_per_s: Option<u32>,
+    /// Its machine knows no header of virtio's before a frame.
+    pub(crate) has_bare_frames: bool,
     /// It is met by the devices of its cluster.
     pub(crate) is_gateway: bool,
 }

@@ -48,6 +48,11 @@ fn tuned(spec: &DeviceSpec) -> Result<(), String> {
             "a native device cannot be given {what}; emulate it, or leave that out"
         )),
         (DeviceBody::Native | DeviceBody::Pooled, None) => Ok(()),
+        (DeviceBody::Emulated(board), _) if board.is_program() && spec.speed.is_some() => Err(format!(
+            "board {} is a program of the host, whose time is the host's: it cannot be given a speed; take \
+             --time host, and leave mips and throttle out",
+            board.name
+        )),
         (DeviceBody::Emulated(board), _) => spec
             .memory_mib
             .map_or(Ok(()), |mib| board.check_memory(mib)),
@@ -63,6 +68,14 @@ pub(super) fn network(
     /// The first with `-netdev dgram`.
     const DGRAM: Version = Version(7, 2, 0);
     let refused = |text: String| Err(FleetError::Config(text));
+    let program = boards(&config.devices).find(|board| board.is_program());
+    if let (NetworkKind::User, Some(board)) = (network, program) {
+        return refused(format!(
+            "board {} is a program of the host, which the user network, QEMU's own, does not reach; take \
+             `--network switch` or `--network bridge`",
+            board.name
+        ));
+    }
     let impaired = config.devices.iter().find(|spec| !spec.link.is_perfect());
     match (network, impaired) {
         (NetworkKind::Bridge | NetworkKind::Switch, _) | (_, None) => {}
@@ -153,7 +166,9 @@ pub(super) fn emulators(devices: &[DeviceSpec]) -> Result<BTreeMap<String, Qemu>
                  cargo xtask build-guest --body {guest}"
             )));
         }
-        emulators.insert(board.name.clone(), Qemu::find(board)?);
+        if !board.is_program() {
+            emulators.insert(board.name.clone(), Qemu::find(board)?);
+        }
     }
     Ok(emulators)
 }

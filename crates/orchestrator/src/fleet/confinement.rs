@@ -1,4 +1,4 @@
-//! Confinement of a fleet's machines: their emulators, and the jail that fits all of them.
+//! Confinement of a fleet's machines: their emulators and programs, and the jail that fits all of them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,6 +43,20 @@ pub(super) fn confine(
             lacks.push(lack("a filter of system calls", why));
         }
         tried.push((board, emulator));
+    }
+    for board in checks::boards(devices).filter(|board| board.is_program()) {
+        if tried.iter().any(|(known, _)| known.name == board.name) {
+            continue;
+        }
+        let program = Emulator::of_program(board).map_err(|why| {
+            let (name, image) = (&board.name, board.kernel.image.display());
+            FleetError::Config(format!(
+                "the program of board {name}, {image}, does not start: {why}"
+            ))
+        })?;
+        contents.add(program.contents.clone());
+        lacks.extend(program.unfiltered.as_ref().map(|why| lack("a filter of system calls", why)));
+        tried.push((board, program));
     }
     if tried.is_empty() {
         return Ok(Confinement {

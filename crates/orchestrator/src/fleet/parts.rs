@@ -96,6 +96,7 @@ pub(super) fn outlet_of(index: usize, spec: &DeviceSpec, board: &Board) -> Outle
         client: spec.client,
         link: spec.link,
         max_kbit_per_s: board.nic.max_kbit_per_s,
+        has_bare_frames: board.is_program(),
         is_gateway: spec.is_gateway,
     }
 }
@@ -110,6 +111,7 @@ pub(super) fn outlets(config: &FleetConfig) -> Vec<Outlet> {
             client: clients.max().unwrap_or(0),
             link: Link::default(),
             max_kbit_per_s: None,
+            has_bare_frames: false,
             is_gateway: false,
         }];
     }
