@@ -4,9 +4,10 @@ use core::mem;
 use core::ops::Range;
 
 use super::list::List;
-use super::pairs::{Line, Pairs};
-use super::pass::{Scratch, with_scratch};
-use super::simd::{GROUP, Kernels};
+use super::pairs::Pairs;
+use super::pass::{Pending, Scratch, with_scratch};
+use super::rounded::Rounded;
+use super::simd::{BLOCK, Kernels, Source};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
@@ -24,11 +25,11 @@ pub(crate) struct Host {
     pub(super) activation: Activation,
     /// The layers, input side first.
     pub(super) layers: Vec<Laid>,
-    /// Integers of the first layer's weights, later of a batch's deltas, and the units of their columns.
-    lines: Vec<Line>,
-    /// Those that are of the matrix.
-    num_lines: usize,
-    pub(super) units: Vec<f32>,
+    /// Integers of the first layer's weights, and of a batch's deltas.
+    pub(super) weights: Rounded,
+    pub(super) moves: Rounded,
+    /// A batch whose later gradients are not summed up yet.
+    pub(super) pending: Pending,
     /// The lists of all inputs are made once and not in every epoch.
     keeps: bool,
     inputs: Pairs,
@@ -72,9 +73,9 @@ impl Host {
             arithmetic,
             activation: model.activation(),
             layers: model.layers().map(lay).collect(),
-            lines: Vec::new(),
-            num_lines: 0,
-            units: Vec::new(),
+            weights: Rounded::default(),
+            moves: Rounded::default(),
+            pending: Pending::default(),
             keeps: false,
             inputs: Pairs::default(),
             columns: Pairs::default(),
@@ -106,7 +107,12 @@ impl Host {
         match self.arithmetic {
             Arithmetic::Fixed => {
                 let Laid { weights, width, .. } = &self.layers[0];
-                self.quantise(&params[weights.clone()], *width, 1.0 / 255.0, false)
+                let matrix = Source {
+                    values: &params[weights.clone()],
+                    width: *width,
+                    places: None,
+                };
+                self.weights.follow(self.kernels, matrix, 1.0 / 255.0)
             }
             Arithmetic::Float | Arithmetic::Integer => Ok(()),
         }
@@ -123,81 +129,86 @@ impl Host {
         }
     }
 
-    /// Rounds a matrix of `width` columns to integers, its rows as they are or by example.
-    pub(super) fn quantise(
-        &mut self,
-        values: &[f32],
-        width: usize,
-        factor: f32,
-        by_example: bool,
-    ) -> Result<(), TrainError> {
-        let lines = (values.len() / width).div_ceil(2) * width.div_ceil(GROUP);
-        // Grows alone: what was there is written over.
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line::default());
-        }
-        self.num_lines = lines;
-        self.units.resize(width, 0.0);
-        let places = by_example.then_some(&*self.places);
-        let (units, lines) = (&mut self.units, &mut self.lines[..lines]);
-        match (self.kernels.quantise)(values, places, factor, units, lines) {
-            true => Ok(()),
-            false => Err(TrainError::Diverged),
-        }
-    }
-
-    /// Integers of the matrix.
-    pub(super) fn lines(&self) -> &[Line] {
-        &self.lines[..self.num_lines]
-    }
-
     /// Computes the outputs of all layers for example `n`, the logits last.
     pub fn forward(&self, params: &[f32], examples: &Examples<'_>, n: u32, outputs: &mut [f32]) {
-        with_scratch(|scratch| self.forward_with(params, examples, n, 0, outputs, scratch));
+        with_scratch(|scratch| {
+            let total = self.layers[self.layers.len() - 1].outputs.end;
+            self.forward_first(params, examples, &[n], &mut outputs[..total], scratch);
+            self.forward_later(params, 0, outputs, scratch);
+        });
     }
 
-    /// [`Host::forward`] as example `place` of a block, which leaves the lists of its units.
-    pub(super) fn forward_with(
+    /// Computes the outputs of the first layer for a block of examples.
+    ///
+    /// # Shapes
+    /// `outputs`: `[examples, num_outputs]`, all layers'.
+    pub(super) fn forward_first(
         &self,
         params: &[f32],
         examples: &Examples<'_>,
-        n: u32,
-        place: usize,
+        block: &[u32],
         outputs: &mut [f32],
         Scratch { lists, pairs, .. }: &mut Scratch,
+    ) {
+        let (kernels, layer) = (self.kernels, &self.layers[0]);
+        let bias = &params[layer.biases.clone()];
+        if self.arithmetic == Arithmetic::Fixed {
+            let is_kept = self.inputs.len() > 0;
+            if !is_kept {
+                pairs.clear();
+                for &n in block {
+                    (kernels.list_pairs)(examples.input(n), pairs);
+                }
+            }
+            let mut entries: [(&[u32], &[u32]); BLOCK] = [(&[], &[]); BLOCK];
+            for ((entry, &n), place) in entries.iter_mut().zip(block).zip(0..) {
+                *entry = match is_kept {
+                    true => self.inputs.get((n as usize).min(self.inputs.len() - 1)),
+                    false => pairs.get(place),
+                };
+            }
+            let (lines, units) = self.weights.get();
+            let entries = &entries[..block.len()];
+            return (kernels.add_pairs)(lines, entries, units, bias, outputs);
+        }
+        lists.resize_with(lists.len().max(1), List::default);
+        let list = &mut lists[0];
+        for (&n, outputs) in block
+            .iter()
+            .zip(outputs.chunks_exact_mut(outputs.len() / block.len()))
+        {
+            (kernels.list_octets)(examples.input(n), list);
+            let sums = &mut outputs[..layer.width];
+            (kernels.add_rows)(&params[layer.weights.clone()], list, bias, sums);
+        }
+    }
+
+    /// Computes the outputs of the other layers for example `place` of a block, and leaves the lists of its units.
+    pub(super) fn forward_later(
+        &self,
+        params: &[f32],
+        place: usize,
+        outputs: &mut [f32],
+        Scratch { lists, .. }: &mut Scratch,
     ) {
         let kernels = self.kernels;
         let own = place * self.layers.len();
         if lists.len() < own + self.layers.len() {
             lists.resize_with(own + self.layers.len(), List::default);
         }
-        for (index, layer) in self.layers.iter().enumerate() {
-            let list = &mut lists[if index == 0 { 0 } else { own + index }];
-            let bias = &params[layer.biases.clone()];
+        for (layer, list) in self.layers.iter().zip(&mut lists[own..]).skip(1) {
             let (before, sums) = outputs.split_at_mut(layer.outputs.start);
-            let sums = &mut sums[..layer.width];
-            if index == 0 && self.arithmetic == Arithmetic::Fixed {
-                let list = if self.inputs.len() > 0 {
-                    self.inputs.get((n as usize).min(self.inputs.len() - 1))
-                } else {
-                    pairs.clear();
-                    (kernels.list_pairs)(examples.input(n), pairs);
-                    pairs.get(0)
-                };
-                (kernels.add_pairs)(self.lines(), list, &self.units, bias, sums);
-                continue;
+            let units = &mut before[layer.outputs.start - layer.d_in..];
+            match self.activation {
+                Activation::Relu => self.activation.apply(units),
+                Activation::Sigmoid => (kernels.sigmoid)(units),
             }
-            if index == 0 {
-                (kernels.list_octets)(examples.input(n), list);
-            } else {
-                let units = &mut before[layer.outputs.start - layer.d_in..];
-                match self.activation {
-                    Activation::Relu => self.activation.apply(units),
-                    Activation::Sigmoid => (kernels.sigmoid)(units),
-                }
-                (kernels.list_units)(units, list);
-            }
-            (kernels.add_rows)(&params[layer.weights.clone()], list, bias, sums);
+            (kernels.list_units)(units, list);
+            let (weights, bias) = (
+                &params[layer.weights.clone()],
+                &params[layer.biases.clone()],
+            );
+            (kernels.add_rows)(weights, list, bias, &mut sums[..layer.width]);
         }
     }
 }

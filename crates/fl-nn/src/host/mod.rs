@@ -9,6 +9,7 @@ mod level;
 mod list;
 mod pairs;
 mod pass;
+mod rounded;
 #[allow(
     unsafe_code,
     reason = "vector instructions; the module says why each use is sound"

@@ -10,15 +10,14 @@ use std::cell::Cell;
 use super::keep::{Host, Laid};
 use super::list::List;
 use super::pairs::Pairs;
-use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
+use super::rounded::sum_of;
+use super::simd::{BLOCK, CHUNK, COLUMNS, GROUP, Kernels, Source};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
-use crate::kernels::matrix;
 use crate::layer::OctetPass;
 use crate::loss;
-use crate::memory::Regions;
 use crate::train::{Batch, Hook};
 
 /// Memory of a thread, for one step.
@@ -35,7 +34,7 @@ pub(super) struct Scratch {
     deltas: Vec<f32>,
     /// Units of one layer as columns `[width, BLOCK]`.
     columns: Vec<f32>,
-    /// Slopes of one layer.
+    /// Slopes of one layer, or sums of inputs.
     slopes: Vec<f32>,
     /// Octets of some inputs as columns `[GROUP, batch]`.
     octets: Vec<u8>,
@@ -43,6 +42,16 @@ pub(super) struct Scratch {
     pub spare: [Pairs; 2],
     /// Steps of some rows of the first layer `[GROUP, width]`.
     steps: Vec<f32>,
+}
+
+/// Outputs and deltas of a batch in one block, as in [`Scratch`]: its later gradients go straight into the weights,
+/// unless something else is to see them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pending {
+    outputs: Vec<f32>,
+    deltas: Vec<f32>,
+    /// Examples; none are pending otherwise.
+    count: usize,
 }
 
 thread_local! {
@@ -75,10 +84,29 @@ impl Host {
         loss_sum: &mut f64,
         hook: &mut Hook<'_>,
     ) -> Result<(), TrainError> {
+        let is_whole = positions == (0..batch.order.len()) && positions.len() <= BLOCK;
+        if positions.start == 0 && !is_whole {
+            batch.buffers.gradients.fill(0.0);
+        }
         with_scratch(|scratch| {
+            if is_whole {
+                self.run_block(batch, params, positions, loss_sum, hook, scratch)?;
+                self.pending.count = batch.order.len();
+                mem::swap(&mut self.pending.outputs, &mut scratch.outputs);
+                mem::swap(&mut self.pending.deltas, &mut scratch.deltas);
+                return Ok(());
+            }
             for begin in positions.clone().step_by(BLOCK) {
                 let block = begin..positions.end.min(begin + BLOCK);
+                let count = block.len();
                 self.run_block(batch, params, block, loss_sum, hook, scratch)?;
+                let (outputs, deltas) = (
+                    mem::take(&mut scratch.outputs),
+                    mem::take(&mut scratch.deltas),
+                );
+                let gradients = &mut *batch.buffers.gradients;
+                self.later_gradients(count, &outputs, &deltas, None, gradients, scratch);
+                (scratch.outputs, scratch.deltas) = (outputs, deltas);
             }
             Ok(())
         })
@@ -99,12 +127,10 @@ impl Host {
         let total = last.outputs.end;
         let mut owned = mem::take(&mut scratch.outputs);
         let outputs = room(&mut owned, BLOCK * total);
-        for (n, (&example, outputs)) in order
-            .iter()
-            .zip(outputs.chunks_exact_mut(total))
-            .enumerate()
-        {
-            self.forward_with(params, examples, example, n, outputs, scratch);
+        let forward = &mut outputs[..order.len() * total];
+        self.forward_first(params, examples, order, forward, scratch);
+        for (n, outputs) in forward.chunks_exact_mut(total).enumerate() {
+            self.forward_later(params, n, outputs, scratch);
         }
         let deltas = room(&mut scratch.deltas, BLOCK * total);
         let upper = deltas[BLOCK * last.outputs.start..].chunks_exact_mut(last.width);
@@ -123,7 +149,9 @@ impl Host {
         for (n, outputs) in outputs.chunks_exact(total).take(block.len()).enumerate() {
             self.backward(params, n, outputs, scratch);
         }
-        self.add_gradients(batch, block, outputs, scratch);
+        let own = &scratch.deltas[..block.len() * self.layers[0].width];
+        batch.buffers.octets.deltas[block.start * self.layers[0].width..][..own.len()]
+            .copy_from_slice(own);
         scratch.outputs = owned;
         Ok(())
     }
@@ -158,46 +186,66 @@ impl Host {
         }
     }
 
-    /// Adds a block's gradients of all layers but the first, whose deltas are kept.
-    fn add_gradients(
+    /// Adds a block's gradients of all but the first layer's weights to `gradients`, or, with a rate, subtracts them
+    /// from parameters.
+    fn later_gradients(
         &self,
-        batch: &mut Batch<'_>,
-        block: Range<usize>,
+        count: usize,
         outputs: &[f32],
+        deltas: &[f32],
+        rate: Option<f32>,
+        to: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let Scratch {
-            lists,
-            deltas,
-            columns,
-            ..
-        } = scratch;
-        let Regions {
-            octets, gradients, ..
-        } = &mut batch.buffers;
-        let (total, count) = (batch.model.num_outputs(), block.len());
-        let (first, offset) = (self.layers[0].width, self.layers[0].weights.end);
-        let own = &deltas[..count * first];
-        octets.deltas[block.start * first..][..count * first].copy_from_slice(own);
-        own.chunks_exact(first)
-            .for_each(|deltas| matrix::add(&mut gradients[..first], deltas));
-        for layer in &self.layers[1..] {
+        const ONES: [f32; BLOCK] = [1.0; BLOCK];
+        let Scratch { lists, columns, .. } = scratch;
+        lists.resize_with(lists.len().max(1), List::default);
+        let list = &mut lists[0];
+        let mut add = |columns: &[f32], deltas: &[f32], width: usize, to: &mut [f32]| match rate {
+            Some(rate) => (self.kernels.step_gradient)(columns, deltas, width, rate, to, list),
+            None => (self.kernels.add_gradient)(columns, deltas, width, to, list),
+        };
+        let last = &self.layers[self.layers.len() - 1];
+        let (total, offset) = (last.outputs.end, self.layers[0].weights.end);
+        for (index, layer) in self.layers.iter().enumerate() {
             let Laid { d_in, width, .. } = *layer;
-            let columns = room(columns, d_in * BLOCK);
-            for n in 0..count {
-                let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
-                for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
-                    column[n] = unit;
-                }
-            }
             let deltas = &deltas[BLOCK * layer.outputs.start..][..count * width];
-            let gradient = &mut gradients[layer.weights.start - offset..];
-            let (gradient, biases) = gradient.split_at_mut(d_in * width);
-            (self.kernels.add_gradient)(columns, deltas, width, gradient, &mut lists[0]);
-            for deltas in deltas.chunks_exact(width) {
-                matrix::add(&mut biases[..width], deltas);
+            if index > 0 {
+                let columns = room(columns, d_in * BLOCK);
+                for n in 0..count {
+                    let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
+                    for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {
+                        column[n] = unit;
+                    }
+                }
+                let to = &mut to[layer.weights.start - offset..layer.weights.end - offset];
+                add(columns, deltas, width, to);
             }
+            let to = &mut to[layer.biases.start - offset..layer.biases.end - offset];
+            add(&ONES, deltas, width, to);
         }
+    }
+
+    /// Sums up the gradients of a batch that were put off.
+    pub fn settle(&mut self, gradients: &mut [f32]) {
+        if self.pending.count > 0 {
+            gradients.fill(0.0);
+            self.apply_pending(None, gradients);
+        }
+    }
+
+    /// [`Host::later_gradients`] of what was put off.
+    fn apply_pending(&mut self, rate: Option<f32>, to: &mut [f32]) {
+        let Pending {
+            outputs,
+            deltas,
+            count,
+        } = mem::take(&mut self.pending);
+        with_scratch(|scratch| {
+            self.later_gradients(count, &outputs, &deltas, rate, to, scratch);
+            // Whoever comes next on this thread finds room.
+            (scratch.outputs, scratch.deltas) = (outputs, deltas);
+        });
     }
 
     /// Prepares the row pass.
@@ -215,7 +263,13 @@ impl Host {
             }
         }
         let deltas = &pass.memory.deltas[..pass.order.len() * width];
-        self.quantise(deltas, width, pass.rate / 255.0, self.keeps_columns)
+        let matrix = Source {
+            values: deltas,
+            width,
+            places: self.keeps_columns.then_some(&*self.places),
+        };
+        let rate = pass.rate / 255.0;
+        self.moves.round(self.kernels, matrix, rate)
     }
 
     /// Lists all columns by example, unless they are listed.
@@ -236,23 +290,62 @@ impl Host {
     }
 
     /// Applies the gradients of all but the first layer's weights.
-    pub fn step_later(&self, rate: f32, gradients: &[f32], params: &mut [f32]) {
-        (self.kernels.step)(rate, gradients, params);
+    pub fn step_later(&mut self, rate: f32, gradients: &[f32], params: &mut [f32]) {
+        match self.pending.count {
+            0 => (self.kernels.step)(rate, gradients, params),
+            _ => self.apply_pending(Some(rate), params),
+        }
     }
 
     /// Applies the gradients of `rows` of the first layer.
     pub fn update_rows(
-        &self,
+        &mut self,
         width: usize,
         pass: &OctetPass<'_>,
         rows: Range<usize>,
         weights: &mut [f32],
     ) {
+        let follows = self.arithmetic == Arithmetic::Fixed && !self.keeps_columns;
+        if follows && rows.start == 0 {
+            self.follow(width, pass);
+        }
+        let mut rounded = mem::take(&mut self.weights);
         with_scratch(|scratch| {
             scratch.octets.clear();
             for (begin, weights) in rows.step_by(GROUP).zip(weights.chunks_mut(GROUP * width)) {
-                self.step_group(width, pass, begin, weights, scratch);
+                let moved = self.step_group(width, pass, begin, weights, scratch);
+                if !follows {
+                    continue;
+                }
+                let rows = Source {
+                    values: weights,
+                    width,
+                    places: None,
+                };
+                let pairs = 0..rows.pairs();
+                for pair in pairs.filter(|pair| moved >> (2 * pair) & 3 != 0) {
+                    rounded.round_pair(self.kernels, rows, pair, begin / 2);
+                }
             }
+        });
+        self.weights = rounded;
+    }
+
+    /// Follows the moves of the first layer's weights.
+    fn follow(&mut self, width: usize, pass: &OctetPass<'_>) {
+        let deltas = &pass.memory.deltas[..pass.order.len() * width];
+        let Self {
+            weights,
+            moves,
+            kernels,
+            ..
+        } = self;
+        with_scratch(|scratch| {
+            let octets = room(&mut scratch.slopes, pass.order.len());
+            for (sum, &n) in octets.iter_mut().zip(pass.order) {
+                *sum = sum_of(pass.examples.input(n)) as f32;
+            }
+            weights.drift(kernels, moves, deltas, octets, pass.rate / 255.0);
         });
     }
 
@@ -281,7 +374,7 @@ impl Host {
         });
     }
 
-    /// [`Host::update_rows`] for inputs `begin..`, at most [`GROUP`].
+    /// [`Host::update_rows`] for inputs `begin..`, at most [`GROUP`]: in fixed point a bit for each row that moved.
     fn step_group(
         &self,
         width: usize,
@@ -289,23 +382,27 @@ impl Host {
         begin: usize,
         weights: &mut [f32],
         scratch: &mut Scratch,
-    ) {
+    ) -> u32 {
         let Scratch {
             lists,
             pairs,
             octets,
             ..
         } = scratch;
+        let (lines, units) = self.moves.get();
         let add_pairs = |list: (&[u32], &[u32]), row: &mut [f32]| {
             // A gradient of zero moves nothing.
-            if !list.0.is_empty() {
-                (self.kernels.subtract_pairs)(self.lines(), list, &self.units, row);
+            if list.0.is_empty() {
+                return 0;
             }
+            (self.kernels.subtract_pairs)(lines, list, units, row);
+            1
         };
         let rows = weights.chunks_exact_mut(width);
         if self.keeps_columns {
             let lists = (begin..).map(|input| self.columns.get(input));
-            return rows.zip(lists).for_each(|(row, list)| add_pairs(list, row));
+            let moved = rows.zip(lists).map(|(row, list)| add_pairs(list, row));
+            return moved.zip(0..).fold(0, |set, (bit, n)| set | bit << n);
         }
         let batch = pass.order.len();
         let stride = batch.next_multiple_of(CHUNK);
@@ -315,13 +412,20 @@ impl Host {
             let deltas = &pass.memory.deltas[..batch * width];
             lists.resize_with(lists.len().max(1), List::default);
             let list = &mut lists[0];
-            return (self.kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
+            (self.kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
+            return 0;
         }
-        for (row, column) in rows.zip(columns.chunks_exact(stride)) {
+        let (mut moved, listed) = (0, batch.next_multiple_of(2 * COLUMNS));
+        for ((row, column), n) in rows.zip(columns.chunks_exact(stride)).zip(0..) {
+            if batch <= COLUMNS && column[..COLUMNS] == [0; COLUMNS] {
+                continue;
+            }
             pairs.clear();
-            (self.kernels.list_pairs)(column, pairs);
-            add_pairs(pairs.get(0), row);
+            // As many as one vector takes, or less: behind the batch are zeros.
+            (self.kernels.list_pairs)(&column[..listed], pairs);
+            moved |= add_pairs(pairs.get(0), row) << n;
         }
+        moved
     }
 }
 

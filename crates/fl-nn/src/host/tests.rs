@@ -4,9 +4,11 @@ use fl_rng::Pcg32;
 
 use super::level::Level;
 use super::list::{List, SHARES};
-use super::pairs::{Line, Pairs};
-use super::simd::{BLOCK, CHUNK, GROUP, Kernels};
+use super::pairs::Pairs;
+use super::rounded::{Rounded, sum_of};
+use super::simd::{BLOCK, CHUNK, GROUP, Kernels, Source};
 use crate::activation::Activation;
+use crate::error::TrainError;
 use crate::kernels::{fixed, float, matrix, quantise, sparse};
 use crate::train::AdamStep;
 use libm::expf;
@@ -274,22 +276,20 @@ fn integers_and_their_sums_are_those_of_the_plain_form() {
             let bias = numbers(rng, width);
             fixed::forward(&integers, &units, &bias, list, rows, &mut expected);
 
-            let mut lines = vec![Line([7; 16]); rows.div_ceil(2) * width.div_ceil(16)];
-            let (mut own, mut found, mut pairs) =
-                (vec![0.0; width], vec![7.0; width], Pairs::default());
-            assert!((kernels.quantise)(
-                &values, None, 0.01, &mut own, &mut lines
-            ));
-            same(&own, &units);
+            let (mut found, mut pairs) = (vec![7.0; width], Pairs::default());
+            let mut rounded = Rounded::default();
+            rounded.round(kernels, whole(&values, width), 0.01).unwrap();
+            let (lines, own) = rounded.get();
+            same(own, &units);
             (kernels.list_pairs)(&input, &mut pairs);
-            (kernels.add_pairs)(&lines, pairs.get(0), &own, &bias, &mut found);
+            (kernels.add_pairs)(lines, &[pairs.get(0)], own, &bias, &mut found);
             same(&found, &expected);
 
-            (kernels.subtract_pairs)(&lines, pairs.get(0), &own, &mut found);
-            let (mut rounded, mut units) = (values.clone(), vec![0.0; width]);
-            quantise::quantise_in_place(&mut rounded, 0.01, &mut units).unwrap();
+            (kernels.subtract_pairs)(lines, pairs.get(0), own, &mut found);
+            let (mut in_place, mut units) = (values.clone(), vec![0.0; width]);
+            quantise::quantise_in_place(&mut in_place, 0.01, &mut units).unwrap();
             for (j, (expected, unit)) in expected.iter_mut().zip(&units).enumerate() {
-                let column = rounded.iter().skip(j).step_by(width).zip(&input);
+                let column = in_place.iter().skip(j).step_by(width).zip(&input);
                 let sum: i32 = column
                     .map(|(d, &x)| d.to_bits() as i32 * i32::from(x))
                     .sum();
@@ -300,31 +300,102 @@ fn integers_and_their_sums_are_those_of_the_plain_form() {
             // Rows in another order are other rows.
             let places: Vec<u32> = (0..rows as u32).rev().collect();
             let turned: Vec<f32> = values.chunks(width).rev().flatten().copied().collect();
-            let mut other = lines.clone();
+            let mut other = Rounded::default();
             let last = width - 1;
-            assert!((kernels.quantise)(
-                &turned,
-                Some(&places),
-                0.01,
-                &mut own,
-                &mut other
-            ));
-            if own == units {
-                assert!(
-                    lines
-                        .iter()
-                        .zip(&other)
-                        .all(|(line, other)| line.0 == other.0)
-                );
+            let turned = Source {
+                places: Some(&places),
+                ..whole(&turned, width)
+            };
+            other.round(kernels, turned, 0.01).unwrap();
+            // Sums in another order may have other units.
+            if other.get().1 == units {
+                assert!(integers_of(&rounded).eq(integers_of(&other)));
             }
             for worthless in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 values[last] = worthless;
-                assert!(!(kernels.quantise)(
-                    &values, None, 0.01, &mut own, &mut lines
-                ));
+                let found = rounded.round(kernels, whole(&values, width), 0.01);
+                assert_eq!(found, Err(TrainError::Diverged));
             }
         }
     });
+}
+
+/// Weights that move batch after batch have the units and integers that they would have if rounded anew.
+#[test]
+fn followed_weights_are_as_if_rounded_anew() {
+    at_every_level(|kernels, rng| {
+        let (mut moved_again, mut units_changed) = (0, 0);
+        for (rows, width, rate) in [(1, 1, 0.5), (7, 10, 0.1), (64, 33, 0.3), (300, 72, 0.02)] {
+            let mut weights = Vec::from_iter((0..rows * width).map(|_| rng.symmetric()));
+            let (mut followed, mut moves) = (Rounded::default(), Rounded::default());
+            for batch in 0..if cfg!(miri) { 3 } else { 40 } {
+                let before = followed.get().1.to_vec();
+                followed
+                    .follow(kernels, whole(&weights, width), 1.0)
+                    .unwrap();
+                let mut anew = Rounded::default();
+                anew.round(kernels, whole(&weights, width), 1.0).unwrap();
+                same(followed.get().1, anew.get().1);
+                assert!(
+                    integers_of(&followed).eq(integers_of(&anew)),
+                    "batch {batch}"
+                );
+                units_changed += usize::from(batch > 0 && before != followed.get().1);
+
+                let count = 1 + rng.below(5) as usize;
+                let deltas = Vec::from_iter((0..count * width).map(|_| rng.symmetric()));
+                let inputs = Vec::from_iter((0..count).map(|_| octets(rng, rows)));
+                moves
+                    .round(kernels, whole(&deltas, width), rate / 255.0)
+                    .unwrap();
+                let sums = Vec::from_iter(inputs.iter().map(|input| sum_of(input) as f32));
+                followed.drift(kernels, &mut moves, &deltas, &sums, rate / 255.0);
+                let mut pairs = Pairs::default();
+                for (row, weights) in weights.chunks_mut(width).enumerate() {
+                    let column = Vec::from_iter(inputs.iter().map(|input| input[row]));
+                    pairs.clear();
+                    (kernels.list_pairs)(&column, &mut pairs);
+                    let (lines, units) = moves.get();
+                    (kernels.subtract_pairs)(lines, pairs.get(0), units, weights);
+                }
+                for (pair, weights) in weights.chunks(2 * width).enumerate() {
+                    let touched = inputs.iter().any(|input| {
+                        let both = &input[2 * pair..rows.min(2 * pair + 2)];
+                        both.iter().any(|&octet| octet > 0)
+                    });
+                    if touched {
+                        followed.round_pair(kernels, whole(weights, width), 0, pair);
+                        moved_again += 1;
+                    }
+                }
+            }
+        }
+        assert!(moved_again > 0 && (units_changed > 0 || cfg!(miri)));
+    });
+}
+
+#[test]
+fn sums_of_octets_are_exact() {
+    for count in [0, 1, 7, 8, 9, 784, 1024, 5000] {
+        assert_eq!(sum_of(&vec![255; count]), 255 * count as u32);
+        let mixed = Vec::from_iter((0..count).map(|n| (n * 37) as u8));
+        let expected: u32 = mixed.iter().map(|&octet| u32::from(octet)).sum();
+        assert_eq!(sum_of(&mixed), expected);
+    }
+}
+
+/// A matrix, its rows as they are.
+fn whole(values: &[f32], width: usize) -> Source<'_> {
+    Source {
+        values,
+        width,
+        places: None,
+    }
+}
+
+/// Integers of a matrix.
+fn integers_of(rounded: &Rounded) -> impl Iterator<Item = [i32; 16]> {
+    rounded.get().0.iter().map(|line| line.0)
 }
 
 #[test]

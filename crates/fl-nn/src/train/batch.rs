@@ -37,15 +37,16 @@ pub(crate) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Prepares the example pass.
     pub fn begin(&mut self, params: &[f32]) -> Result<(), TrainError> {
-        self.buffers.gradients.fill(0.0);
-        if self.config.is_integer() {
-            self.begin_integers(params);
-            return Ok(());
-        }
+        // A host clears the gradients if it is to add to them.
         #[cfg(feature = "host")]
         if let Some(host) = &mut self.host {
             host.keep_inputs(&self.examples);
             return host.prepare(params);
+        }
+        self.buffers.gradients.fill(0.0);
+        if self.config.is_integer() {
+            self.begin_integers(params);
+            return Ok(());
         }
         let Placed {
             layer,
@@ -213,7 +214,7 @@ impl<'a> Batch<'a> {
         let rate = self.rate();
         let later = &mut params[self.model.first().weights().end..];
         #[cfg(feature = "host")]
-        if let Some(host) = &self.host {
+        if let Some(host) = &mut self.host {
             return host.step_later(rate, self.buffers.gradients, later);
         }
         for (param, gradient) in later.iter_mut().zip(&*self.buffers.gradients) {
@@ -230,7 +231,7 @@ impl<'a> Batch<'a> {
         let width = layer.num_outputs();
         let weights = &mut params[rows.start * width..rows.end * width];
         #[cfg(feature = "host")]
-        if let Some(host) = self.host.take() {
+        if let Some(mut host) = self.host.take() {
             host.update_rows(width, &self.split().0, rows, weights);
             self.host = Some(host);
             return;
@@ -241,6 +242,10 @@ impl<'a> Batch<'a> {
     /// Visits the gradients of everything but the first layer's weights, segment by segment.
     pub fn visit_later(&mut self, rule: Rule<'_, '_>, params: &mut [f32]) {
         let config = self.config;
+        #[cfg(feature = "host")]
+        if let Some(host) = &mut self.host {
+            host.settle(self.buffers.gradients);
+        }
         let (pass, later) = self.split();
         let mut update = Update::new(config, rule, later.state, later.scratch);
         let mut first = params.len() - later.gradients.len();

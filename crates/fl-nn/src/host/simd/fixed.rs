@@ -1,11 +1,9 @@
 //! Kernels of the first layer in integers, and of the exponential.
 
-use super::Vector;
-use crate::host::pairs::{Line, Pairs};
-use crate::kernels::quantise::{power_of_two, unit_exponent};
+use core::ops::Range;
 
-/// Columns of a [`Line`].
-const COLUMNS: usize = 16;
+use super::{COLUMNS, Source, TOGETHER, Vector};
+use crate::host::pairs::{Line, Pairs};
 
 #[inline(always)]
 pub(super) unsafe fn list_pairs<V: Vector>(octets: &[u8], pairs: &mut Pairs) {
@@ -30,24 +28,87 @@ pub(super) unsafe fn list_pairs<V: Vector>(octets: &[u8], pairs: &mut Pairs) {
     pairs.end(count);
 }
 
-/// `to = base + units * sum`, or, without a base, `to -= units * sum`, of pairs of octets times pairs of rows.
+/// `sums[n] = base + units * sum` of pairs of octets times pairs of rows, of each list: a tile stays in the first
+/// cache for all of them.
 #[inline(always)]
 pub(super) unsafe fn add_pairs<V: Vector>(
     lines: &[Line],
+    lists: &[(&[u32], &[u32])],
+    units: &[f32],
+    base: &[f32],
+    sums: &mut [f32],
+) {
+    let width = base.len().min(units.len());
+    let stride = sums.len() / lists.len().max(1);
+    assert!(width <= stride);
+    let rows = lines.len() / width.div_ceil(COLUMNS);
+    lists.iter().for_each(|list| check(list, rows));
+    for (tile, begin) in lines.chunks_exact(rows).zip((0..width).step_by(COLUMNS)) {
+        for (&(indices, octets), sums) in lists.iter().zip(sums.chunks_exact_mut(stride)) {
+            // SAFETY: the places are within the tile; heads end with `units`, `base` and sums.
+            unsafe {
+                let found = V::weigh(tile.as_ptr(), indices, octets);
+                for (n, &sum) in found.as_ref().iter().enumerate() {
+                    let at = begin + n * V::LANES;
+                    if at >= width {
+                        break;
+                    }
+                    let head = V::LANES.min(width - at);
+                    let change = sum.mul(V::load_head(units.as_ptr().add(at), head));
+                    change
+                        .add(V::load_head(base.as_ptr().add(at), head))
+                        .store_head(sums.as_mut_ptr().add(at), head);
+                }
+            }
+        }
+    }
+}
+
+/// Places ascend: if the last is there, all are.
+#[inline(always)]
+fn check((indices, _): &(&[u32], &[u32]), rows: usize) {
+    assert!(indices.last().is_none_or(|&last| (last as usize) < rows));
+}
+
+/// `to -= units * sum` of pairs of octets times pairs of rows.
+#[inline(always)]
+pub(super) unsafe fn subtract_pairs<V: Vector>(
+    lines: &[Line],
     (indices, octets): (&[u32], &[u32]),
     units: &[f32],
-    base: Option<&[f32]>,
+    to: &mut [f32],
+) {
+    /// The number of pairs as a constant: the loop over them is unrolled, and the octets stay in registers.
+    macro_rules! few {
+        ($($n:literal)*) => {
+            match indices.len() {
+                $($n => {
+                    let list = (&indices[..$n], &octets[..$n]);
+                    // SAFETY: the caller has the instructions.
+                    unsafe { subtract::<V>(lines, list, units, to) }
+                })*
+                // SAFETY: likewise.
+                _ => unsafe { subtract::<V>(lines, (indices, octets), units, to) },
+            }
+        };
+    }
+    few!(1 2 3 4 5 6);
+}
+
+#[inline(always)]
+unsafe fn subtract<V: Vector>(
+    lines: &[Line],
+    list: (&[u32], &[u32]),
+    units: &[f32],
     to: &mut [f32],
 ) {
     let width = to.len().min(units.len());
-    let width = base.map_or(width, |base| width.min(base.len()));
     let rows = lines.len() / width.div_ceil(COLUMNS);
-    // Places ascend: if the last is there, all are.
-    assert!(indices.last().is_none_or(|&last| (last as usize) < rows));
+    check(&list, rows);
     for (tile, begin) in lines.chunks_exact(rows).zip((0..width).step_by(COLUMNS)) {
         // SAFETY: the places are within the tile; heads end with `to` and `units`.
         unsafe {
-            let sums = V::weigh(tile.as_ptr(), indices, octets);
+            let sums = V::weigh(tile.as_ptr(), list.0, list.1);
             for (n, &sum) in sums.as_ref().iter().enumerate() {
                 let at = begin + n * V::LANES;
                 if at >= width {
@@ -55,167 +116,117 @@ pub(super) unsafe fn add_pairs<V: Vector>(
                 }
                 let head = V::LANES.min(width - at);
                 let change = sum.mul(V::load_head(units.as_ptr().add(at), head));
-                let new = match base {
-                    Some(base) => change.add(V::load_head(base.as_ptr().add(at), head)),
-                    None => V::load_head(to.as_ptr().add(at), head).sub(change),
-                };
-                new.store_head(to.as_mut_ptr().add(at), head);
+                V::load_head(to.as_ptr().add(at), head)
+                    .sub(change)
+                    .store_head(to.as_mut_ptr().add(at), head);
             }
         }
     }
 }
 
-/// Columns whose bounds are found together: sums that wait for themselves fill each other's time.
-const TOGETHER: usize = 4 * COLUMNS;
-
-/// [`crate::kernels::quantise::quantise`]: false if a number or a sum is not finite. Row `n` is taken from
-/// `places[n]`, if there are places.
+/// The largest magnitude and the sum of magnitudes of each column of some tiles, which lie together in the answer.
 #[inline(always)]
-pub(super) unsafe fn quantise<V: Vector>(
-    values: &[f32],
-    places: Option<&[u32]>,
-    factor: f32,
-    units: &mut [f32],
-    lines: &mut [Line],
-) -> bool {
-    let width = units.len();
-    let rows = values.len() / width;
-    let values = &values[..rows * width];
-    let pairs = rows.div_ceil(2);
-    let groups = lines.chunks_mut(TOGETHER / COLUMNS * pairs);
-    for ((group, units), begin) in groups
-        .zip(units.chunks_mut(TOGETHER))
-        .zip((0..).step_by(TOGETHER))
-    {
-        let mut scales = [1.0; TOGETHER];
-        // SAFETY: the columns end with the row.
-        let bounds = unsafe { column_bounds::<V>(&values[begin..], rows, width, units.len()) };
-        for (n, unit) in units.iter_mut().enumerate() {
-            let Ok(exponent) = unit_exponent(bounds.0[n], bounds.1[n]) else {
-                return false;
-            };
-            *unit = power_of_two(exponent) * factor;
-            scales[n] = power_of_two(254 - exponent);
-        }
-        let source = Source {
-            values,
-            places,
-            rows,
-            width,
-        };
-        if units.len() == TOGETHER {
-            // SAFETY: as many columns are left in each row, and the group has the tiles of all.
-            unsafe { round::<V, { TOGETHER / COLUMNS }>(source, begin, TOGETHER, &scales, group) };
-            continue;
-        }
-        let tiles = group.chunks_exact_mut(pairs).zip(units.chunks(COLUMNS));
-        for ((tile, units), at) in tiles.zip((0..).step_by(COLUMNS)) {
-            // SAFETY: as many columns as units are left in each row.
-            unsafe { round::<V, 1>(source, begin + at, units.len(), &scales[at..], tile) };
-        }
-    }
-    true
-}
-
-/// The largest magnitude and the sum of magnitudes of each of the first `columns`, at most [`TOGETHER`].
-#[inline(always)]
-unsafe fn column_bounds<V: Vector>(
-    values: &[f32],
-    rows: usize,
-    width: usize,
-    columns: usize,
+pub(super) unsafe fn column_bounds<V: Vector>(
+    Source { values, width, .. }: Source<'_>,
+    tiles: &[usize],
 ) -> ([f32; TOGETHER], [f32; TOGETHER]) {
+    assert!(tiles.len() * COLUMNS <= TOGETHER && tiles.iter().all(|tile| tile * COLUMNS < width));
     let (mut max, mut sum) = ([0.0; TOGETHER], [0.0; TOGETHER]);
-    let mut at = 0;
-    // SAFETY: heads end with the columns; targets have room for all lanes.
-    unsafe {
-        while at + 4 * V::LANES <= columns {
-            let (mut maxima, mut sums) = ([V::splat(0.0); 4], [V::splat(0.0); 4]);
-            for row in 0..rows {
-                let from = values.as_ptr().add(row * width + at);
-                for n in 0..4 {
-                    let magnitude = V::load(from.add(n * V::LANES)).abs();
-                    maxima[n] = maxima[n].max_bits(magnitude);
-                    sums[n] = sums[n].add(magnitude);
-                }
-            }
-            for n in 0..4 {
-                maxima[n].store(max.as_mut_ptr().add(at + n * V::LANES));
-                sums[n].store(sum.as_mut_ptr().add(at + n * V::LANES));
-            }
-            at += 4 * V::LANES;
+    let column = |at: usize| tiles[at / COLUMNS] * COLUMNS + at % COLUMNS;
+    for begin in (0..tiles.len() * COLUMNS).step_by(4 * V::LANES) {
+        // Missing vectors are the first again.
+        let mut columns = [column(begin); 4];
+        for (n, at) in (begin..tiles.len() * COLUMNS)
+            .step_by(V::LANES)
+            .take(4)
+            .enumerate()
+        {
+            columns[n] = column(at);
         }
-        while at < columns {
-            let head = V::LANES.min(columns - at);
-            let (mut maxima, mut sums) = (V::splat(0.0), V::splat(0.0));
-            for row in 0..rows {
-                let magnitude = V::load_head(values.as_ptr().add(row * width + at), head).abs();
-                maxima = maxima.max_bits(magnitude);
-                sums = sums.add(magnitude);
+        let heads = columns.map(|column| V::LANES.min(width.saturating_sub(column)));
+        let (mut maxima, mut sums) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+        // SAFETY: heads end with the row; targets have room for all lanes.
+        unsafe {
+            if heads == [V::LANES; 4] {
+                sum_columns::<V>(
+                    values,
+                    width,
+                    columns,
+                    |from, _| V::load(from),
+                    &mut maxima,
+                    &mut sums,
+                );
+            } else {
+                let load = |from, n: usize| match heads[n] {
+                    0 => V::splat(0.0),
+                    head => V::load_head(from, head),
+                };
+                sum_columns::<V>(values, width, columns, load, &mut maxima, &mut sums);
             }
-            maxima.store(max.as_mut_ptr().add(at));
-            sums.store(sum.as_mut_ptr().add(at));
-            at += V::LANES;
         }
+        let count = (4 * V::LANES).min(TOGETHER - begin);
+        max[begin..][..count].copy_from_slice(&maxima[..count]);
+        sum[begin..][..count].copy_from_slice(&sums[..count]);
     }
     (max, sum)
 }
 
-/// A matrix of which row `n` is taken from `places[n]`, if there are places.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    values: &'a [f32],
-    places: Option<&'a [u32]>,
-    rows: usize,
+/// [`column_bounds`] of four vectors side by side: sums that wait for themselves fill each other's time.
+#[inline(always)]
+unsafe fn sum_columns<V: Vector>(
+    values: &[f32],
     width: usize,
-}
-
-impl Source<'_> {
-    /// Numbers of a row from column `begin` on; zeros behind the last row.
-    #[inline(always)]
-    fn row(&self, n: usize, begin: usize) -> *const f32 {
-        static NONE: [f32; TOGETHER] = [0.0; TOGETHER];
-        let place = match self.places {
-            Some(places) if n < self.rows => places[n] as usize,
-            _ => n,
-        };
-        match place < self.rows {
-            true => self.values[place * self.width + begin..].as_ptr(),
-            false => NONE.as_ptr(),
+    columns: [usize; 4],
+    load: impl Fn(*const f32, usize) -> V,
+    max: &mut [f32; TOGETHER],
+    sum: &mut [f32; TOGETHER],
+) {
+    // SAFETY: as for the caller.
+    unsafe {
+        let (mut maxima, mut sums) = ([V::splat(0.0); 4], [V::splat(0.0); 4]);
+        for row in values.chunks_exact(width) {
+            for n in 0..4 {
+                // Without an offset where there is nothing to load.
+                let magnitude = load(row.as_ptr().wrapping_add(columns[n]), n).abs();
+                maxima[n] = maxima[n].max_bits(magnitude);
+                sums[n] = sums[n].add(magnitude);
+            }
+        }
+        for n in 0..4 {
+            maxima[n].store(max.as_mut_ptr().add(n * V::LANES));
+            sums[n].store(sum.as_mut_ptr().add(n * V::LANES));
         }
     }
 }
 
-/// Rounds `columns` of a matrix from `begin` on into `TILES` tiles, row by row: the columns of a row lie together. A
-/// single tile may have fewer than [`COLUMNS`].
-///
-/// # Safety
-/// As for all here; each row has as many columns, and `scales` too up to whole tiles.
+/// Rounds `columns`, which begin with a tile, of some pairs of rows. The first row of `source` is of pair `first` of
+/// the lines.
 #[inline(always)]
-unsafe fn round<V: Vector, const TILES: usize>(
+pub(super) unsafe fn round<V: Vector>(
     source: Source<'_>,
-    begin: usize,
-    columns: usize,
+    pairs: Range<usize>,
+    columns: Range<usize>,
     scales: &[f32],
-    tiles: &mut [Line],
+    lines: &mut [Line],
+    first: usize,
 ) {
-    let pairs = tiles.len() / TILES;
-    let scales = &scales[..TILES * COLUMNS];
-    for pair in 0..pairs {
-        let (upper, lower) = (source.row(2 * pair, begin), source.row(2 * pair + 1, begin));
-        for tile in 0..TILES {
-            let line = tiles[tile * pairs + pair].0.as_mut_ptr();
+    let tiles = source.width.div_ceil(COLUMNS);
+    let stride = lines.len() / tiles;
+    assert!(columns.start % COLUMNS == 0 && columns.end <= source.width);
+    assert!(columns.end.next_multiple_of(COLUMNS) <= scales.len());
+    assert!(first + pairs.end <= stride);
+    for pair in pairs {
+        let (upper, lower) = (source.row(2 * pair), source.row(2 * pair + 1));
+        for at in columns.clone().step_by(COLUMNS) {
+            let line = lines[at / COLUMNS * stride + first + pair].0.as_mut_ptr();
             for lane in (0..COLUMNS).step_by(V::LANES) {
-                let at = tile * COLUMNS + lane;
-                let head = match TILES {
-                    1 => V::LANES.min(columns.saturating_sub(at)),
-                    _ => V::LANES,
-                };
-                // SAFETY: heads end with the row, which the caller vouches for; a line has sixteen lanes.
+                let head = V::LANES.min(columns.end.saturating_sub(at + lane));
+                // SAFETY: heads end with the columns, which the rows have; a line has sixteen lanes.
                 unsafe {
-                    let (scale, round) = (V::load(scales.as_ptr().add(at)), V::splat(12_582_912.0));
-                    let upper = head_of::<V>(upper, at, head).mul(scale).add(round);
-                    let lower = head_of::<V>(lower, at, head).mul(scale).add(round);
+                    let round = V::splat(12_582_912.0);
+                    let scale = V::load(scales.as_ptr().add(at + lane));
+                    let upper = head_of::<V>(upper, at + lane, head).mul(scale).add(round);
+                    let lower = head_of::<V>(lower, at + lane, head).mul(scale).add(round);
                     upper.halves(lower).store(line.add(lane).cast());
                 }
             }
@@ -223,9 +234,41 @@ unsafe fn round<V: Vector, const TILES: usize>(
     }
 }
 
+/// `max += sum_n magnitude`, `sum += sum_n octets[n] * magnitude` of some deltas.
+#[inline(always)]
+pub(super) unsafe fn add_drift<V: Vector>(
+    deltas: &[f32],
+    octets: &[f32],
+    max: &mut [f32],
+    sum: &mut [f32],
+) {
+    let width = max.len().min(sum.len());
+    let deltas = &deltas[..octets.len() * width];
+    for at in (0..width).step_by(V::LANES) {
+        let head = V::LANES.min(width - at);
+        // SAFETY: heads end with the rows.
+        unsafe {
+            let mut maxima = V::load_head(max.as_ptr().add(at), head);
+            let mut sums = V::load_head(sum.as_ptr().add(at), head);
+            for (n, &octets) in octets.iter().enumerate() {
+                let delta = V::load_head(deltas.as_ptr().add(n * width + at), head).abs();
+                maxima = maxima.add(delta);
+                sums = sums.add(delta.mul(V::splat(octets)));
+            }
+            maxima.store_head(max.as_mut_ptr().add(at), head);
+            sums.store_head(sum.as_mut_ptr().add(at), head);
+        }
+    }
+}
+
 /// The first `head` numbers of a row from `at` on, or zeros.
 #[inline(always)]
-unsafe fn head_of<V: Vector>(row: *const f32, at: usize, head: usize) -> V {
+unsafe fn head_of<V: Vector>(row: Option<&[f32]>, at: usize, head: usize) -> V {
+    let Some(row) = row else {
+        // SAFETY: the caller has the instructions.
+        return unsafe { V::splat(0.0) };
+    };
+    let row = row.as_ptr();
     // SAFETY: the row has as many.
     unsafe {
         if head == V::LANES {

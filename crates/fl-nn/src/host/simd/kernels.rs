@@ -13,10 +13,11 @@ use crate::train::AdamStep;
 macro_rules! table {
     ($table:ident, $features:literal, $vector:ty, $eight:ty) => {
         pub(in crate::host) static $table: $crate::host::simd::Kernels = {
+            use core::ops::Range;
             use $crate::host::list::List;
             use $crate::host::pairs::{Line, Pairs};
             use $crate::host::simd::kernels::{self, Sum};
-            use $crate::host::simd::{GROUP, Kernels, fixed};
+            use $crate::host::simd::{Bounds, GROUP, Kernels, Source, fixed};
             use $crate::train::AdamStep;
 
             #[target_feature(enable = $features)]
@@ -48,7 +49,24 @@ macro_rules! table {
                 list: &mut List,
             ) {
                 // SAFETY: as above.
-                unsafe { kernels::add_gradient::<$vector>(columns, deltas, width, gradient, list) }
+                unsafe {
+                    kernels::add_gradient::<$vector>(columns, deltas, width, gradient, list, None)
+                }
+            }
+            #[target_feature(enable = $features)]
+            fn step_gradient(
+                columns: &[f32],
+                deltas: &[f32],
+                width: usize,
+                rate: f32,
+                weights: &mut [f32],
+                list: &mut List,
+            ) {
+                let rate = Some(rate);
+                // SAFETY: as above.
+                unsafe {
+                    kernels::add_gradient::<$vector>(columns, deltas, width, weights, list, rate)
+                }
             }
             #[target_feature(enable = $features)]
             fn step_rows(
@@ -77,13 +95,13 @@ macro_rules! table {
             #[target_feature(enable = $features)]
             fn add_pairs(
                 lines: &[Line],
-                list: (&[u32], &[u32]),
+                lists: &[(&[u32], &[u32])],
                 units: &[f32],
                 base: &[f32],
                 sums: &mut [f32],
             ) {
                 // SAFETY: as above.
-                unsafe { fixed::add_pairs::<$vector>(lines, list, units, Some(base), sums) }
+                unsafe { fixed::add_pairs::<$vector>(lines, lists, units, base, sums) }
             }
             #[target_feature(enable = $features)]
             fn subtract_pairs(
@@ -93,18 +111,29 @@ macro_rules! table {
                 weights: &mut [f32],
             ) {
                 // SAFETY: as above.
-                unsafe { fixed::add_pairs::<$vector>(lines, list, units, None, weights) }
+                unsafe { fixed::subtract_pairs::<$vector>(lines, list, units, weights) }
             }
             #[target_feature(enable = $features)]
-            fn quantise(
-                values: &[f32],
-                places: Option<&[u32]>,
-                factor: f32,
-                units: &mut [f32],
-                lines: &mut [Line],
-            ) -> bool {
+            fn column_bounds(matrix: Source<'_>, tiles: &[usize]) -> Bounds {
                 // SAFETY: as above.
-                unsafe { fixed::quantise::<$vector>(values, places, factor, units, lines) }
+                unsafe { fixed::column_bounds::<$vector>(matrix, tiles) }
+            }
+            #[target_feature(enable = $features)]
+            fn round(
+                rows: Source<'_>,
+                pairs: Range<usize>,
+                columns: Range<usize>,
+                scales: &[f32],
+                lines: &mut [Line],
+                first: usize,
+            ) {
+                // SAFETY: as above.
+                unsafe { fixed::round::<$vector>(rows, pairs, columns, scales, lines, first) }
+            }
+            #[target_feature(enable = $features)]
+            fn add_drift(deltas: &[f32], octets: &[f32], max: &mut [f32], sum: &mut [f32]) {
+                // SAFETY: as above.
+                unsafe { fixed::add_drift::<$vector>(deltas, octets, max, sum) }
             }
             #[target_feature(enable = $features)]
             fn exp(from: &[f32], max: f32, to: &mut [f32]) {
@@ -140,13 +169,16 @@ macro_rules! table {
                 add_rows: |a, b, c, d| unsafe { add_rows(a, b, c, d) },
                 dots: |a, b, c, d, e| unsafe { dots(a, b, c, d, e) },
                 add_gradient: |a, b, c, d, e| unsafe { add_gradient(a, b, c, d, e) },
+                step_gradient: |a, b, c, d, e, f| unsafe { step_gradient(a, b, c, d, e, f) },
                 step_rows: |a, b, c, d, e, f| unsafe { step_rows(a, b, c, d, e, f) },
                 step: |a, b, c| unsafe { step(a, b, c) },
                 adam: |a, b, c, d, e| unsafe { adam(a, b, c, d, e) },
                 list_pairs: |a, b| unsafe { list_pairs(a, b) },
                 add_pairs: |a, b, c, d, e| unsafe { add_pairs(a, b, c, d, e) },
                 subtract_pairs: |a, b, c, d| unsafe { subtract_pairs(a, b, c, d) },
-                quantise: |a, b, c, d, e| unsafe { quantise(a, b, c, d, e) },
+                column_bounds: |a, b| unsafe { column_bounds(a, b) },
+                add_drift: |a, b, c, d| unsafe { add_drift(a, b, c, d) },
+                round: |a, b, c, d, e, f| unsafe { round(a, b, c, d, e, f) },
                 sigmoid: |a| unsafe { sigmoid(a) },
                 exp: |a, b, c| unsafe { exp(a, b, c) },
                 transpose: |a, b, c| unsafe { transpose(a, b, c) },
@@ -355,6 +387,7 @@ pub(super) unsafe fn add_gradient<V: Vector>(
     width: usize,
     gradient: &mut [f32],
     list: &mut List,
+    rate: Option<f32>,
 ) {
     let count = (deltas.len() / width).min(BLOCK);
     let (columns, _) = columns.as_chunks::<BLOCK>();
@@ -362,7 +395,10 @@ pub(super) unsafe fn add_gradient<V: Vector>(
         // SAFETY: the caller has the instructions.
         unsafe {
             list_units::<V>(&column[..count], list);
-            add_rows::<V>(deltas, list, Sum::Go, row);
+            // A gradient of zero moves nothing.
+            if !list.indices().is_empty() {
+                add_rows::<V>(deltas, list, rate.map_or(Sum::Go, Sum::Step), row);
+            }
         }
     }
 }

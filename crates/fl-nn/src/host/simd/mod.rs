@@ -24,6 +24,8 @@ pub(super) use neon::NEON;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{AVX2, AVX512};
 
+use core::ops::Range;
+
 use super::list::List;
 use super::pairs::{Line, Pairs};
 use crate::train::AdamStep;
@@ -36,6 +38,41 @@ pub(crate) const GROUP: usize = 16;
 
 /// Octets that are looked at in one go.
 pub(crate) const CHUNK: usize = 64;
+
+/// Columns of a [`Line`].
+pub(crate) const COLUMNS: usize = 16;
+
+/// Columns whose bounds are found together: sums that wait for themselves fill each other's time.
+pub(crate) const TOGETHER: usize = 4 * COLUMNS;
+
+/// Largest magnitudes, and sums of magnitudes.
+type Bounds = ([f32; TOGETHER], [f32; TOGETHER]);
+
+/// Rows of a matrix of which row `n` is taken from `places[n]`, if there are places.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub values: &'a [f32],
+    pub width: usize,
+    pub places: Option<&'a [u32]>,
+}
+
+impl<'a> Source<'a> {
+    /// Pairs of rows, of which the last may have one.
+    pub fn pairs(&self) -> usize {
+        (self.values.len() / self.width).div_ceil(2)
+    }
+
+    /// Row `n`, or none behind the last.
+    #[inline(always)]
+    fn row(&self, n: usize) -> Option<&'a [f32]> {
+        let place = match self.places {
+            Some(places) => *places.get(n)? as usize,
+            None => n,
+        };
+        self.values
+            .get(place * self.width..(place + 1) * self.width)
+    }
+}
 
 /// The kernels of one level.
 #[derive(Debug)]
@@ -66,6 +103,15 @@ pub(crate) struct Kernels {
     /// `[rows, width]`.
     pub add_gradient:
         fn(columns: &[f32], deltas: &[f32], width: usize, gradient: &mut [f32], list: &mut List),
+    /// `weights[i] -= rate * sum_n columns[i][n] * deltas[n]`, likewise.
+    pub step_gradient: fn(
+        columns: &[f32],
+        deltas: &[f32],
+        width: usize,
+        rate: f32,
+        weights: &mut [f32],
+        list: &mut List,
+    ),
     /// `weights[i] -= rate * sum_n columns[i][n] / 255 * deltas[n]`, zeros of `columns` left out.
     ///
     /// # Shapes
@@ -80,27 +126,41 @@ pub(crate) struct Kernels {
     ),
     /// Adds the list of the pairs of octets that are not both zero.
     pub list_pairs: fn(octets: &[u8], pairs: &mut Pairs),
-    /// `sums = base + units * sum` of pairs of octets times pairs of rows, exactly.
+    /// `sums[n] = base + units * sum` of pairs of octets times pairs of rows, exactly, for each list.
     ///
     /// # Shapes
-    /// `lines`: tiles of as many lines as there are pairs of rows; `list`: places and pairs; `units`, `base`,
-    /// `sums`: `[width]`.
-    pub add_pairs:
-        fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], base: &[f32], sums: &mut [f32]),
+    /// `lines`: tiles of as many lines as there are pairs of rows; `lists`: places and pairs; `units`, `base`:
+    /// `[width]`; `sums`: `[lists, _]`, of which the first `width` are written.
+    pub add_pairs: fn(
+        lines: &[Line],
+        lists: &[(&[u32], &[u32])],
+        units: &[f32],
+        base: &[f32],
+        sums: &mut [f32],
+    ),
     /// `weights -= units * sum`, likewise.
     pub subtract_pairs:
         fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], weights: &mut [f32]),
-    /// Rounds a matrix to integers, its row `n` taken from `places[n]`; false if it is not finite.
+    /// The largest magnitude and the sum of magnitudes, in the order of the rows, of each column of some tiles,
+    /// at most [`TOGETHER`].
+    pub column_bounds: fn(matrix: Source<'_>, tiles: &[usize]) -> Bounds,
+    /// Rounds columns of some pairs of rows to integers; they begin with pair `first` of the lines.
     ///
     /// # Shapes
-    /// `values`: `[rows, width]`; `units`: `[width]`; `lines`: tiles of `rows / 2`, rounded up.
-    pub quantise: fn(
-        values: &[f32],
-        places: Option<&[u32]>,
-        factor: f32,
-        units: &mut [f32],
+    /// `scales`: `[width]`, up to whole tiles; `lines`: tiles of as many lines as the matrix has pairs of rows.
+    pub round: fn(
+        rows: Source<'_>,
+        pairs: Range<usize>,
+        columns: Range<usize>,
+        scales: &[f32],
         lines: &mut [Line],
-    ) -> bool,
+        first: usize,
+    ),
+    /// `max += sum_n |deltas[n]|`, `sum += sum_n octets[n] * |deltas[n]|`.
+    ///
+    /// # Shapes
+    /// `deltas`: `[count, width]`; `octets`: `[count]`; `max`, `sum`: `[width]`.
+    pub add_drift: fn(deltas: &[f32], octets: &[f32], max: &mut [f32], sum: &mut [f32]),
     /// `to = exp(from - max)` with the bits of the `libm` crate.
     pub exp: fn(from: &[f32], max: f32, to: &mut [f32]),
     /// `z = 1 / (1 + exp(-z))`, likewise.

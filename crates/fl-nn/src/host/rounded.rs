@@ -1,0 +1,206 @@
+//! Matrices rounded to integers ([`crate::kernels::quantise`]), which weights stay from batch to batch.
+//!
+//! Units hang on the largest magnitude and on the sum of the magnitudes of a column. A batch moves both by no more
+//! than its deltas say, so that a column is looked at again only when the bounds no longer settle its unit, and a
+//! row is rounded again only when it was moved.
+
+use core::mem;
+
+use super::pairs::Line;
+use super::simd::{COLUMNS, Kernels, Source, TOGETHER};
+use crate::error::TrainError;
+use crate::kernels::quantise::{power_of_two, unit_exponent};
+
+/// A matrix in integers, and what its columns were found to be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rounded {
+    lines: Vec<Line>,
+    /// Lines that are of the matrix.
+    num_lines: usize,
+    /// Worth of one, times the factor, and what a number is scaled by, of each column.
+    units: Vec<f32>,
+    scales: Vec<f32>,
+    /// Largest magnitude and sum of magnitudes of each column, in the order of the rows.
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    /// The most by which either may have moved since.
+    max_drift: Vec<f32>,
+    sum_drift: Vec<f32>,
+    /// Tiles that are looked at again.
+    changed: Vec<usize>,
+    /// The integers are those of the rows, unless a unit is another now.
+    is_followed: bool,
+}
+
+impl Rounded {
+    /// Integers, and the worth of one in each column.
+    pub fn get(&self) -> (&[Line], &[f32]) {
+        (&self.lines[..self.num_lines], &self.units)
+    }
+
+    /// Rounds a matrix, whose units are worth `factor` times as much.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] if a number or the sum of a column is not finite.
+    pub fn round(
+        &mut self,
+        kernels: &Kernels,
+        matrix: Source<'_>,
+        factor: f32,
+    ) -> Result<(), TrainError> {
+        let width = matrix.width;
+        self.is_followed = false;
+        self.num_lines = matrix.pairs() * width.div_ceil(COLUMNS);
+        // Grows alone: what was there is written over.
+        if self.lines.len() < self.num_lines {
+            self.lines.resize(self.num_lines, Line::default());
+        }
+        self.units.resize(width, 0.0);
+        self.scales.resize(width.next_multiple_of(COLUMNS), 1.0);
+        for numbers in [
+            &mut self.max,
+            &mut self.sum,
+            &mut self.max_drift,
+            &mut self.sum_drift,
+        ] {
+            numbers.resize(width, 0.0);
+        }
+        self.changed.clear();
+        self.changed.extend(0..width.div_ceil(COLUMNS));
+        self.round_tiles(kernels, matrix, factor, true)
+    }
+
+    /// [`Rounded::round`] of weights whose moves since the last call were followed, if they were.
+    ///
+    /// # Errors
+    /// As [`Rounded::round`].
+    pub fn follow(
+        &mut self,
+        kernels: &Kernels,
+        matrix: Source<'_>,
+        factor: f32,
+    ) -> Result<(), TrainError> {
+        if !self.is_followed {
+            return self.round(kernels, matrix, factor);
+        }
+        self.is_followed = false;
+        let (width, rows) = (matrix.width, matrix.values.len() / matrix.width);
+        let mut unsettled = mem::take(&mut self.changed);
+        let is_settled = |tile: usize| {
+            let mut columns = tile * COLUMNS..width.min((tile + 1) * COLUMNS);
+            columns.all(|column| self.is_settled(column, rows))
+        };
+        unsettled.clear();
+        unsettled.extend((0..width.div_ceil(COLUMNS)).filter(|&tile| !is_settled(tile)));
+        self.changed = unsettled;
+        self.round_tiles(kernels, matrix, factor, false)
+    }
+
+    /// Tells if the unit of a column is sure, wherever within its drift the column is.
+    fn is_settled(&self, column: usize, rows: usize) -> bool {
+        // The f32 sum of n numbers is off by at most n * 2^-24 of it, now and when it was found.
+        let slack = 3.0 * (rows + 16) as f32 / (1 << 24) as f32;
+        let (max, sum) = (self.max[column], self.sum[column]);
+        let (far, off) = (self.max_drift[column], self.sum_drift[column]);
+        let off = off + slack * (sum + off);
+        let least = unit_exponent((max - far).max(0.0), (sum - off).max(0.0));
+        let most = unit_exponent(max + far, sum + off);
+        matches!((least, most), (Ok(least), Ok(most)) if least == most)
+    }
+
+    /// Finds the units of the tiles that changed, and rounds all of them, or those whose units are others now.
+    fn round_tiles(
+        &mut self,
+        kernels: &Kernels,
+        matrix: Source<'_>,
+        factor: f32,
+        all: bool,
+    ) -> Result<(), TrainError> {
+        for tiles in self.changed.chunks(TOGETHER / COLUMNS) {
+            let (max, sum) = (kernels.column_bounds)(matrix, tiles);
+            let bounds = max.chunks(COLUMNS).zip(sum.chunks(COLUMNS));
+            for (&tile, (max, sum)) in tiles.iter().zip(bounds) {
+                let columns = tile * COLUMNS..matrix.width.min((tile + 1) * COLUMNS);
+                let mut differs = all;
+                for ((column, &max), &sum) in columns.clone().zip(max).zip(sum) {
+                    let exponent = unit_exponent(max, sum)?;
+                    let scale = power_of_two(254 - exponent);
+                    differs |= self.scales[column] != scale;
+                    self.scales[column] = scale;
+                    self.units[column] = power_of_two(exponent) * factor;
+                    (self.max[column], self.sum[column]) = (max, sum);
+                    (self.max_drift[column], self.sum_drift[column]) = (0.0, 0.0);
+                }
+                if differs && !all {
+                    let lines = &mut self.lines[..self.num_lines];
+                    (kernels.round)(matrix, 0..matrix.pairs(), columns, &self.scales, lines, 0);
+                }
+            }
+            if all {
+                let columns =
+                    tiles[0] * COLUMNS..matrix.width.min((tiles[0] + tiles.len()) * COLUMNS);
+                let lines = &mut self.lines[..self.num_lines];
+                (kernels.round)(matrix, 0..matrix.pairs(), columns, &self.scales, lines, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds pair `pair` of `rows`, which begin with pair `first` of the matrix, again.
+    pub fn round_pair(&mut self, kernels: &Kernels, rows: Source<'_>, pair: usize, first: usize) {
+        let lines = &mut self.lines[..self.num_lines];
+        let columns = 0..rows.width;
+        (kernels.round)(rows, pair..pair + 1, columns, &self.scales, lines, first);
+    }
+
+    /// Follows the moves of a batch, whose `moves` are its deltas in integers: each row that moves is to be rounded
+    /// again, with [`Rounded::round_pair`].
+    ///
+    /// # Shapes
+    /// `deltas`: `[count, width]`; `octets`: `[count]`, sum of the inputs of each example; `rate`: of an octet times a
+    /// delta.
+    pub fn drift(
+        &mut self,
+        kernels: &Kernels,
+        moves: &mut Self,
+        deltas: &[f32],
+        octets: &[f32],
+        rate: f32,
+    ) {
+        // Sums of magnitudes, and those that the inputs multiply.
+        let (sums, products) = (&mut moves.max_drift, &mut moves.sum_drift);
+        sums.fill(0.0);
+        products.fill(0.0);
+        (kernels.add_drift)(deltas, octets, sums, products);
+        let (count, all): (f32, f32) = (octets.len() as f32, octets.iter().sum());
+        // The rest are the roundings here.
+        let slack = 1.0 + 1.0 / 128.0;
+        let moved = sums.iter().zip(&*products).zip(&moves.units);
+        let bounds = self.max.iter().zip(&self.sum);
+        let drifts = self.max_drift.iter_mut().zip(&mut self.sum_drift);
+        for ((drifts, (max, sum)), ((deltas, products), unit)) in drifts.zip(bounds).zip(moved) {
+            // A delta is rounded by half a unit at most, and a weight by less than 2^-23 of it.
+            *drifts.0 += 255.0 * slack * (deltas * rate + 0.5 * count * unit);
+            *drifts.0 += (max + *drifts.0) / (1 << 22) as f32;
+            *drifts.1 += slack * (products * rate + 0.5 * all * unit);
+            *drifts.1 += (sum + *drifts.1) / (1 << 22) as f32;
+        }
+        self.is_followed = true;
+    }
+}
+
+/// Sum of some octets.
+pub(super) fn sum_of(octets: &[u8]) -> u32 {
+    /// Every other octet.
+    const HALF: u64 = 0x00ff_00ff_00ff_00ff;
+    // As many as the halves of a word can add up.
+    let long = |octets: &[u8]| -> u64 {
+        let (words, rest) = octets.as_chunks::<8>();
+        let words = words.iter().map(|&word| u64::from_le_bytes(word));
+        let halves: u64 = words.map(|word| (word & HALF) + (word >> 8 & HALF)).sum();
+        let quarters = (halves & 0xffff_0000_ffff) + (halves >> 16 & 0xffff_0000_ffff);
+        let rest: u64 = rest.iter().map(|&octet| u64::from(octet)).sum();
+        (quarters & 0xffff_ffff) + (quarters >> 32) + rest
+    };
+    octets.chunks(1024).map(|octets| long(octets) as u32).sum()
+}
