@@ -61,9 +61,9 @@ pub fn build_roles(body: Option<GuestBody>, board: Option<&str>, roles: Roles) -
     // A node of a mesh is an image of its own, and so is a gateway.
     let with_roles = pcs.iter().filter(|_| roles == Roles::All);
     let radios = with_roles.clone().filter_map(|board| board.radio.as_ref());
-    let radios = radios.map(|kernel| ("radio", &kernel.image));
+    let radios = radios.map(|role| ("radio", &role.image));
     let gateways = with_roles.filter_map(|board| board.gateway.as_ref());
-    let gateways = gateways.map(|kernel| ("gateway", &kernel.image));
+    let gateways = gateways.map(|role| ("gateway", &role.image));
     let others: BTreeSet<_> = radios.chain(gateways).collect();
     for (role, image) in others {
         build_bare(setup::GUEST_TARGET, None, &[role])?;
@@ -81,12 +81,15 @@ pub fn build_roles(body: Option<GuestBody>, board: Option<&str>, roles: Roles) -
         println!("firmware: {}", board.kernel.image.display());
     }
     for board in zephyr {
-        let gateway = board.gateway.iter().map(|kernel| (Some("gateway"), kernel));
-        let radio = board.radio.iter().map(|kernel| (Some("radio"), kernel));
+        let gateway = board
+            .gateway
+            .iter()
+            .map(|role| (Some("gateway"), &role.image));
+        let radio = board.radio.iter().map(|role| (Some("radio"), &role.image));
         let roles = gateway.chain(radio);
-        for (role, kernel) in [(None, &board.kernel)].into_iter().chain(roles) {
-            zephyr::build(board, role, &kernel.image)?;
-            println!("firmware: {}", kernel.image.display());
+        for (role, image) in [(None, &board.kernel.image)].into_iter().chain(roles) {
+            zephyr::build(board, role, image)?;
+            println!("firmware: {}", image.display());
         }
     }
     Ok(())

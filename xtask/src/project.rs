@@ -39,9 +39,9 @@ pub struct Board {
     /// Its kernel.
     pub kernel: Kernel,
     /// The firmware of a node of a mesh.
-    pub radio: Option<Kernel>,
+    pub radio: Option<RoleImage>,
     /// The firmware of a gateway.
-    pub gateway: Option<Kernel>,
+    pub gateway: Option<RoleImage>,
     /// Limits of the firmware's memory.
     pub limits: Limits,
     /// Its machine.
@@ -104,6 +104,15 @@ pub struct Limits {
 pub struct Kernel {
     /// Its image, from the repository's root.
     pub image: PathBuf,
+}
+
+/// A firmware of its own for another role than a device's.
+#[derive(Debug, Deserialize)]
+pub struct RoleImage {
+    /// Its image, from the repository's root.
+    pub image: PathBuf,
+    /// Limits of its memory.
+    pub limits: Limits,
 }
 
 /// All boards, by name.

@@ -2,7 +2,8 @@
 //! `board.toml`.
 //!
 //! What is in the image is read from its ELF file; heap, stack and the host's memory are measured on
-//! devices that train two rounds of the default model on 600 examples each.
+//! devices that train two rounds of the default model on 600 examples each. Nodes of a mesh and gateways, whose
+//! firmware is their own, do the same in small.
 
 use crate::project::{self, Board, Firmware, Limits};
 use crate::run::build_zfl;
@@ -27,6 +28,50 @@ struct Sizes {
     host: Option<u64>,
 }
 
+/// Role of a firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Device,
+    Radio,
+    Gateway,
+}
+
+/// A firmware of a board, and its limits.
+struct Guest<'a> {
+    board: &'a Board,
+    role: Role,
+    image: &'a Path,
+    limits: &'a Limits,
+}
+
+impl<'a> Guest<'a> {
+    /// Each firmware of a board that is built.
+    fn all(board: &'a Board) -> impl Iterator<Item = Self> {
+        let device = (Role::Device, board.kernel.image.as_path(), &board.limits);
+        let radio = board.radio.iter().map(|of| (Role::Radio, of));
+        let gateway = board.gateway.iter().map(|of| (Role::Gateway, of));
+        let others = radio.chain(gateway);
+        let others = others.map(|(role, of)| (role, of.image.as_path(), &of.limits));
+        let all = [device].into_iter().chain(others);
+        let guests = all.map(move |(role, image, limits)| Self {
+            board,
+            role,
+            image,
+            limits,
+        });
+        guests.filter(|guest| project::root().join(guest.image).is_file())
+    }
+
+    fn name(&self) -> String {
+        let name = &self.board.name;
+        match self.role {
+            Role::Device => name.clone(),
+            Role::Radio => format!("{name} radio"),
+            Role::Gateway => format!("{name} gateway"),
+        }
+    }
+}
+
 /// Stack for the report of a fault (`guest/bare/src/arch/flash.ld`).
 const FAULT_STACK_BYTES: u64 = 2048;
 
@@ -43,29 +88,25 @@ impl Sizes {
 /// # Errors
 /// If a limit is passed, nothing is built, or a device does not run.
 pub fn all() -> Result<()> {
-    let boards: Vec<Board> = project::boards()?
-        .into_iter()
-        .filter(|board| project::root().join(&board.kernel.image).is_file())
-        .collect();
-    if boards.is_empty() {
+    let boards = project::boards()?;
+    let guests: Vec<Guest<'_>> = boards.iter().flat_map(Guest::all).collect();
+    if guests.is_empty() {
         bail!("no firmware is built yet: cargo xtask build-guest --body all");
     }
     setup::qemu()?;
     let zfl = build_zfl()?;
     println!(
-        "{:<12}{:>18}{:>18}{:>16}{:>16}{:>20}",
+        "{:<18}{:>18}{:>18}{:>16}{:>16}{:>20}",
         "board", "ROM: image KiB", "RAM: static KiB", "heap KiB", "stack KiB", "host private KiB"
     );
     let mut passed = Vec::new();
-    for board in &boards {
-        let mut sizes = of_image(&project::root().join(&board.kernel.image))?;
-        measure(&zfl, board, &mut sizes).with_context(|| format!("a device on {}", board.name))?;
-        println!("{}", row(&board.name, &sizes, &board.limits));
-        passed.extend(
-            over(&sizes, &board.limits, board.firmware.as_ref())
-                .iter()
-                .map(|what| format!("{}: {what}", board.name)),
-        );
+    for guest in &guests {
+        let (name, limits) = (guest.name(), guest.limits);
+        let mut sizes = of_image(&project::root().join(guest.image))?;
+        measure(&zfl, guest, &mut sizes).with_context(|| format!("a device on {name}"))?;
+        println!("{}", row(&name, &sizes, limits));
+        let over = over(&sizes, limits, guest.board.firmware.as_ref());
+        passed.extend(over.iter().map(|what| format!("{name}: {what}")));
     }
     if !passed.is_empty() {
         bail!(
@@ -96,9 +137,12 @@ fn of_image(path: &Path) -> Result<Sizes> {
     })
 }
 
-/// Lets two devices train two rounds and reads what they told; the larger counts.
-fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
-    let out = project::target_dir().join("sizes").join(&board.name);
+/// Lets two devices train two rounds and reads what they, or their gateways, told; the larger counts.
+fn measure(zfl: &Path, guest: &Guest<'_>, sizes: &mut Sizes) -> Result<()> {
+    let Guest { board, role, .. } = *guest;
+    let out = project::target_dir()
+        .join("sizes")
+        .join(guest.name().replace(' ', "-"));
     if out.exists() {
         std::fs::remove_dir_all(&out)
             .with_context(|| format!("cannot remove {}", out.display()))?;
@@ -108,7 +152,11 @@ fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
     // Two devices, so that neither has QEMU's own code to itself.
     run.args(["run", "--clients", "2", "--rounds", "2"]);
     run.args(["--body", &board.body, "--board", &board.name]);
-    run.args(job(board.firmware.as_ref()));
+    match role {
+        Role::Device => run.args(job(board.firmware.as_ref())),
+        Role::Radio => run.args(MESH),
+        Role::Gateway => run.args(["--edges", "2", "--edge-body", &board.body]),
+    };
     process::run(run.arg("--out").arg(&out))?;
     let table = std::fs::read_to_string(out.join("clients.csv"))?;
     let column = |name: &str| {
@@ -118,12 +166,48 @@ fn measure(zfl: &Path, board: &Board, sizes: &mut Sizes) -> Result<()> {
             .filter_map(|line| line.split(',').nth(at)?.parse::<u64>().ok())
             .max()
     };
-    sizes.heap = column("heap_peak_bytes");
-    sizes.stack = column("stack_peak_bytes");
+    [sizes.heap, sizes.stack] = match role {
+        Role::Gateway => of_gateways(&out)?,
+        Role::Device | Role::Radio => ["heap_peak_bytes", "stack_peak_bytes"].map(column),
+    };
     let summary: serde_json::Value =
         serde_json::from_slice(&std::fs::read(out.join("summary.json"))?)?;
     sizes.host = summary["memory"]["private_bytes_max"].as_u64();
     Ok(())
+}
+
+/// Mesh of two nodes: a leaf behind its gateway, over 64 pixels.
+const MESH: [&str; 10] = [
+    "--radio",
+    "hc-12",
+    "--topology",
+    "grid",
+    "--data",
+    "zfl:digits",
+    "--examples",
+    "60",
+    "--batch-size",
+    "20",
+];
+
+/// Peaks of heap and stack that gateways log in each round; `None` of a firmware that does not.
+fn of_gateways(out: &Path) -> Result<[Option<u64>; 2]> {
+    let mut peaks = [None; 2];
+    for log in std::fs::read_dir(out.join("serial"))? {
+        let text = String::from_utf8_lossy(&std::fs::read(log?.path())?).into_owned();
+        for own in text.lines().filter_map(peaks_in) {
+            peaks = [0, 1].map(|at| peaks[at].max(Some(own[at])));
+        }
+    }
+    Ok(peaks)
+}
+
+/// Reads `delivered; heap 1234, stack 567 bytes at most`.
+fn peaks_in(line: &str) -> Option<[u64; 2]> {
+    let (_, peaks) = line.split_once("delivered; heap ")?;
+    let (heap, rest) = peaks.split_once(", stack ")?;
+    let (stack, _) = rest.split_once(' ')?;
+    Some([heap.parse().ok()?, stack.parse().ok()?])
 }
 
 /// The training that a board is measured with: the default model on 600 examples, or what the memory of a real part
@@ -177,7 +261,7 @@ fn row(name: &str, sizes: &Sizes, limits: &Limits) -> String {
         None => format!("- of {limit}"),
     };
     format!(
-        "{name:<12}{:>18}{:>18}{:>16}{:>16}{:>20}",
+        "{name:<18}{:>18}{:>18}{:>16}{:>16}{:>20}",
         of(Some(sizes.image), limits.image_kib),
         of(Some(sizes.statics), limits.static_kib),
         of(sizes.heap, limits.heap_kib),
@@ -222,6 +306,30 @@ mod tests {
                 "host memory 98 KiB of 10"
             ]
         );
+    }
+
+    #[test]
+    fn each_role_of_a_board_has_limits_and_gateways_tell_their_peaks() {
+        let boards = project::boards().unwrap();
+        let board = boards.iter().find(|board| board.name == "microvm").unwrap();
+        let [radio, gateway] = [&board.radio, &board.gateway].map(|role| role.as_ref().unwrap());
+        for role in [radio, gateway] {
+            let fits = Sizes {
+                image: role.limits.image_kib << 10,
+                statics: role.limits.static_kib << 10,
+                ..Sizes::default()
+            };
+            assert_eq!(over(&fits, &role.limits, None), Vec::<String>::new());
+            let more = Sizes {
+                image: fits.image + 1,
+                statics: fits.statics + 1,
+                ..fits
+            };
+            assert_eq!(over(&more, &role.limits, None).len(), 2);
+        }
+        let line = "[    1.188] zfl: round 1: sums of 2 updates delivered; heap 1234, stack 567 bytes at most";
+        assert_eq!(peaks_in(line), Some([1234, 567]));
+        assert_eq!(peaks_in("[    1.188] zfl: stopped"), None);
     }
 
     #[test]

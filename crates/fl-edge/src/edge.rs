@@ -353,8 +353,12 @@ impl<P: Port> Edge<P> {
             Purpose::Report(report) => self.reported = Some(report),
             Purpose::Sums(round) => {
                 if let Some(updates) = self.end_sums(round) {
+                    let usage = port.usage();
+                    let [heap, stack] = [usage.heap_peak_bytes, usage.stack_peak_bytes]
+                        .map(Option::unwrap_or_default);
+                    // `cargo xtask sizes` reads the peaks.
                     port.log(format_args!(
-                        "round {round}: sums of {updates} updates delivered"
+                        "round {round}: sums of {updates} updates delivered; heap {heap}, stack {stack} bytes at most"
                     ));
                 }
             }

@@ -51,7 +51,12 @@ impl RunningDevice {
             Activity::Busy => Next::Poll,
             Activity::Stopped => {
                 self.is_over = true;
-                self.port.log(format_args!("stopped"));
+                let usage = self.port.own.usage();
+                let [heap, stack] = [usage.heap_peak_bytes, usage.stack_peak_bytes];
+                let [heap, stack] = [heap, stack].map(Option::unwrap_or_default);
+                self.port.log(format_args!(
+                    "stopped: heap {heap}, stack {stack} bytes at most"
+                ));
                 Next::Poll
             }
             Activity::Idle { wake_at_us } => {
