@@ -18,13 +18,16 @@ const PAGE_WORDS: usize = 1024;
 /// A word that is erased: writing turns ones into zeros.
 const ERASED: i32 = -1;
 
-const WORDS: usize = (EXAMPLES.end - EXAMPLES.start) / size_of::<i32>();
-
 static IS_HELD: AtomicBool = AtomicBool::new(false);
+
+/// Words that it holds.
+fn all_words() -> usize {
+    EXAMPLES.len() / size_of::<i32>()
+}
 
 /// Bytes that it holds; `None` if the board has no flash for examples.
 pub fn bytes() -> Option<u64> {
-    (WORDS > 0).then_some((WORDS * size_of::<i32>()) as u64)
+    (all_words() > 0).then_some((all_words() * size_of::<i32>()) as u64)
 }
 
 /// The flash of the examples, which one at a time holds.
@@ -39,13 +42,14 @@ pub struct ExampleFlash {
 impl ExampleFlash {
     /// Takes it; `None` if there is none, or somebody holds it.
     pub fn take() -> Option<Self> {
-        let is_free = WORDS > 0 && !IS_HELD.swap(true, Ordering::Relaxed);
+        let is_free = all_words() > 0 && !IS_HELD.swap(true, Ordering::Relaxed);
         is_free.then_some(Self { len: 0, erased: 0 })
     }
 
     /// Words from one place to another.
     fn range(&mut self, words: Range<usize>) -> &mut [i32] {
-        let words = words.start.min(WORDS)..words.end.min(WORDS);
+        let most = all_words();
+        let words = words.start.min(most)..words.end.min(most);
         let start = ptr::with_exposed_provenance_mut::<i32>(EXAMPLES.start);
         // SAFETY: inside of the region, which the board has for this alone, and whose only holder is borrowed.
         unsafe { slice::from_raw_parts_mut(start.add(words.start), words.len()) }
@@ -60,7 +64,7 @@ impl Drop for ExampleFlash {
 
 impl Flash for ExampleFlash {
     fn capacity(&self) -> usize {
-        WORDS
+        all_words()
     }
 
     fn clear(&mut self) {
@@ -69,7 +73,7 @@ impl Flash for ExampleFlash {
 
     fn append(&mut self, words: &[i32]) -> bool {
         let place = self.len..self.len + words.len();
-        if place.end > WORDS {
+        if place.end > all_words() {
             return false;
         }
         while self.erased < place.end {
