@@ -19,6 +19,9 @@ use support::{Live, Run, folder, root, wait_until, zfl};
 const BOARD: &str = "qemu_x86";
 const PROMPT: &str = "uart:~$ ";
 
+/// A small job.
+const SMALL: [&str; 6] = ["--clients", "2", "--rounds", "2", "--examples", "120"];
+
 /// Ways to die, and what the device's last line says of each.
 const DEATHS: [(&str, &str); 4] = [
     ("panic", "panic"),
@@ -94,6 +97,60 @@ fn two_leaves_behind_a_gateway_on_zephyr_learn_what_native_ones_do() {
     let (native, zephyr) = (run("native"), run("zephyr"));
     assert_eq!(zephyr.results(), [0, 2]);
     assert_eq!(zephyr.model(), native.model());
+}
+
+#[test]
+#[ignore = "needs its image: cargo xtask build-guest --board mps2_an385"]
+fn a_cortex_m3_makes_the_model_of_native_devices() {
+    let run = |kind: &[&str]| Run::succeeds(&[kind, &["--seed", "11"], &SMALL].concat());
+    let native = run(&["--body", "native"]).model();
+    assert_eq!(run(&["--board", "mps2_an385"]).model(), native);
+}
+
+#[test]
+#[ignore = "needs its image: cargo xtask build-guest --board native_sim"]
+fn native_sim_makes_the_model_of_native_devices_and_comes_back_when_it_was_killed() {
+    let run = |kind: &[&str]| Run::succeeds(&[kind, &["--seed", "11"], &SMALL].concat());
+    let native = run(&["--body", "native"]).model();
+    for network in ["bridge", "switch"] {
+        let run = run(&["--board", "native_sim", "--network", network]);
+        assert_eq!(run.model(), native, "{network}");
+        assert!(
+            run.said
+                .out
+                .contains("native_sim is a program of this host"),
+            "{run:?}"
+        );
+        // Its stack is the host's, and nothing counts its instructions.
+        let table = fs::read_to_string(run.out().join("clients.csv")).unwrap();
+        let mut lines = table
+            .lines()
+            .map(|line| line.split(',').collect::<Vec<_>>());
+        let head = lines.next().unwrap();
+        let at = |name: &str| head.iter().position(|column| *column == name).unwrap();
+        for line in lines {
+            assert_eq!(line[at("stack_peak_bytes")], "", "{line:?}");
+            assert_eq!(line[at("instructions")], "", "{line:?}");
+            assert_ne!(line[at("heap_peak_bytes")], "", "{line:?}");
+        }
+    }
+    // The same faults take the same devices out of the same rounds, whatever the devices are.
+    let folder = folder();
+    let path = folder.path().join("faulty.toml");
+    let text = "clients = 4\nrounds = 4\nseed = 11\nexamples_per_client = 120\n[faults]\n\
+                crash = { probability = 0.3, reboot = true }\n";
+    fs::write(&path, text).unwrap();
+    let faulty = |kind: &[&str]| Run::succeeds(&[&[path.to_str().unwrap()], kind].concat());
+    let (bare, simulated) = (
+        faulty(&["--body", "bare"]),
+        faulty(&["--board", "native_sim"]),
+    );
+    assert!(
+        bare.results().iter().any(|&results| results < 4),
+        "nobody crashed"
+    );
+    assert_eq!(simulated.results(), bare.results());
+    assert_eq!(simulated.model(), bare.model());
 }
 
 #[test]

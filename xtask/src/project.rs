@@ -53,8 +53,11 @@ pub struct Board {
 /// A board's machine.
 #[derive(Debug, Deserialize)]
 pub struct Machine {
-    /// The emulator's program.
+    /// The emulator's program; empty if the image is a program of the host.
+    #[serde(default)]
     pub qemu: String,
+    /// The words of an image that is a program of the host.
+    pub program: Option<Vec<String>>,
 }
 
 /// The bare firmware of a microcontroller.

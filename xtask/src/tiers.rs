@@ -72,6 +72,18 @@ const MICROCONTROLLERS: [(&str, &str); 2] =
 /// Test target of fleets of them.
 const FLEETS_OF_MICROCONTROLLERS: &str = "boards";
 
+/// Boards of Zephyr besides the PC, and the test of each.
+const OTHER_ZEPHYRS: [(&str, &str); 2] = [
+    (
+        "native_sim",
+        "native_sim_makes_the_model_of_native_devices_and_comes_back_when_it_was_killed",
+    ),
+    (
+        "mps2_an385",
+        "a_cortex_m3_makes_the_model_of_native_devices",
+    ),
+];
+
 /// Set-up, then every tier.
 ///
 /// # Errors
@@ -277,7 +289,18 @@ fn zephyr() -> Result<Tally> {
         "--test",
         "zephyr",
     ]);
-    count(cargo.args(["--", "--test-threads=1"]))
+    let mut tally = count(cargo.args(["--", "--test-threads=1"]))?;
+    for (board, test) in OTHER_ZEPHYRS {
+        if let Err(error) = guest::build(None, Some(board)) {
+            println!("\nnot run: {test}, of board {board}: {error:#}");
+            continue;
+        }
+        let mut cargo = project::cargo();
+        cargo.args(["test", "--release", "--locked", "--package", "zfl"]);
+        cargo.args(["--test", "zephyr", "--", "--ignored", "--exact", test]);
+        tally.have_now_run(count(&mut cargo)?);
+    }
+    Ok(tally)
 }
 
 /// Counts the tests in a file that is not run.

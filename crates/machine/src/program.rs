@@ -92,10 +92,7 @@ mod tests {
         let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).collect();
         let network = format!("--eth-if=fd:{fd}");
         assert!(words.contains(&network.as_str()), "{words:?}");
-        assert!(
-            words.contains(&"--mac-addr=52:54:00:00:00:07"),
-            "{words:?}"
-        );
+        assert!(words.contains(&"--mac-addr=52:54:00:00:00:07"), "{words:?}");
         assert!(!words.iter().any(|word| word.contains('{')), "{words:?}");
         assert!(words.iter().all(|word| word.starts_with("--")), "{words:?}");
     }

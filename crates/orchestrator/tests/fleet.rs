@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use support::play::{NOTHING, booted, log_of, next, start};
-use support::{board, fleet, stage};
+use support::{board, fleet, program, stage};
 use tokio::sync::mpsc::unbounded_channel;
 use zfl_machine::Guest;
 use zfl_machine::Speed;
@@ -29,10 +29,13 @@ roles!(
         a_fleet_can_be_stopped_while_it_boots,
         a_fleet_that_cannot_work_is_refused,
         a_fleet_that_does_not_fit_is_refused;
-    Bridge NOTHING => on_the_bridge_a_machine_knows_nothing_of_its_owner;
+    Bridge NOTHING =>
+        on_the_bridge_a_machine_knows_nothing_of_its_owner,
+        on_the_bridge_a_program_of_the_host_is_a_device;
     User NOTHING => on_the_user_network_a_machine_knows_nothing_of_its_owner;
     Switch NOTHING =>
         on_the_switch_a_machine_knows_nothing_of_its_owner,
+        on_the_switch_a_program_of_the_host_is_a_device,
         a_machine_gets_what_its_device_has_of_its_own,
         a_guest_is_told_its_speed;
 );
@@ -395,5 +398,45 @@ async fn a_guest_is_told_its_speed(sandbox: Sandbox) {
     assert!(log.contains(" -icount shift=3,sleep=on "), "{log}");
     assert!(log.contains(" -append tells "), "{log}");
     assert!(log.contains("mask=24 client=2 icount=3\n"), "{log}");
+    fleet.stop().await;
+}
+
+async fn on_the_bridge_a_program_of_the_host_is_a_device(sandbox: Sandbox) {
+    a_program_is_a_device(sandbox).await;
+}
+
+async fn on_the_switch_a_program_of_the_host_is_a_device(sandbox: Sandbox) {
+    a_program_is_a_device(sandbox).await;
+}
+
+/// It is told its network and its address, talks over both of its lines, is killed, and boots again.
+async fn a_program_is_a_device(sandbox: Sandbox) {
+    let (fleet, server, mut events) = start(sandbox, fleet(program(), 1)).await;
+    let report = fleet.boot(server).await;
+    assert_eq!(report.booted.len(), 1, "{:?}", report.failed);
+    let warnings = fleet.warnings().join("\n");
+    assert!(warnings.contains("a filter of system calls"), "{warnings}");
+    fleet.kill(1).await.unwrap();
+    assert!(fleet.pids().is_empty());
+    let again = fleet.boot_one(1, server).await.unwrap();
+    assert!(again.is_ok(), "{again:?}");
+    fleet.type_line(1, "die").await.unwrap_err();
+    let died = |event| match event {
+        FleetEvent::Died(death) => Some(death.reason),
+        _ => None,
+    };
+    assert_eq!(
+        next(&mut events, died).await,
+        "its machine exited with status 3"
+    );
+    let log = log_of(1);
+    for expected in [
+        "program: no warning of an emulator\n",
+        " mac=52:54:00:00:00:00\n",
+        "run 192.0.2.2 server=192.0.2.1:8080 mask=24 client=1\n",
+    ] {
+        assert_eq!(log.matches(expected).count(), 2, "{expected}: {log}");
+    }
+    assert_eq!(log.matches("answered\n").count(), 2, "{log}");
     fleet.stop().await;
 }

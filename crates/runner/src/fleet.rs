@@ -197,7 +197,9 @@ pub(crate) fn probe(
     for (flag, is_given) in [("--accel kvm", options.kvm), ("--gdb", options.gdb)] {
         require(!is_given || program.is_none(), || {
             let name = program.map_or("", |board| &board.name);
-            format!("{flag}: board {name} is a program of the host, without an emulator: leave {flag} out")
+            format!(
+                "{flag}: board {name} is a program of the host, without an emulator: leave {flag} out"
+            )
         })?;
     }
     if options.kvm {

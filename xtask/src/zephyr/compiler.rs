@@ -1,5 +1,5 @@
-//! The compilers of the guest where there is no Zephyr SDK: Debian's GCC for i686, and for Arm's microcontrollers; and
-//! libclang for bindgen.
+//! The compilers of the guest where there is no Zephyr SDK: Debian's GCC for i686, for Arm's microcontrollers, and for
+//! the host; and libclang for bindgen.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,38 +8,96 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{process, project};
+use crate::project::Machine;
+use crate::{process, project, setup};
 
-/// The compiler that serves where there is no Zephyr SDK.
-pub const GCC: &str = "i686-linux-gnu-gcc";
-/// Debian's package with it.
-pub const GCC_PACKAGE: &str = "gcc-i686-linux-gnu";
+/// The compiler of PCs.
+const GCC: &str = "i686-linux-gnu-gcc";
 /// Prefix of the names of its programs.
 const PREFIX: &str = "i686-linux-gnu-";
 
-/// The compiler of boards with an Arm core.
-pub const ARM_GCC: &str = "arm-none-eabi-gcc";
-/// Debian's package with it.
-pub const ARM_GCC_PACKAGE: &str = "gcc-arm-none-eabi";
+/// A C compiler of boards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiler {
+    /// That of emulated PCs.
+    I686,
+    /// That of boards with an Arm core.
+    Arm,
+    /// That of programs of the host.
+    Host,
+}
 
 /// The header that Zephyr asks a GCC before 13.1 for.
 const FIXED_HEADER: &str = "include-fixed/limits.h";
 /// Place of that header where a distribution keeps no fixed ones.
 const PLAIN_HEADER: &str = "include/limits.h";
 
-/// Prefix for `CROSS_COMPILE`, for a board by its emulator: the compiler's own, or that of a wrapper, if Zephyr could not
-/// be configured with the compiler as it is.
-///
-/// # Errors
-/// If the wrapper cannot be written.
-pub fn cross_compile(emulator: &str) -> Result<Option<String>> {
-    if emulator == crate::setup::ARM_EMULATOR {
-        let prefix = |gcc: PathBuf| {
-            let gcc = gcc.display().to_string();
-            gcc.strip_suffix("gcc").map(str::to_owned)
-        };
-        return Ok(process::which(ARM_GCC).and_then(prefix));
+impl Compiler {
+    /// The compiler of a board.
+    pub fn of(machine: &Machine) -> Self {
+        match machine.qemu.as_str() {
+            _ if machine.program.is_some() => Self::Host,
+            setup::ARM_EMULATOR => Self::Arm,
+            _ => Self::I686,
+        }
     }
+
+    /// The program that serves where there is no Zephyr SDK, and Debian's package of it.
+    pub fn gcc(self) -> (&'static str, &'static str) {
+        match self {
+            Self::I686 => (GCC, "gcc-i686-linux-gnu"),
+            Self::Arm => ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+            Self::Host => ("gcc", "gcc"),
+        }
+    }
+
+    /// True if it is there: GCC, or for another processor than the host's the Zephyr SDK, as the environment says.
+    pub fn is_here(self) -> bool {
+        (self != Self::Host && has_sdk()) || process::exists(self.gcc().0)
+    }
+
+    /// Name for people.
+    pub fn what(self) -> String {
+        match self {
+            Self::I686 => "a C compiler for i686 (the Zephyr SDK, or GCC)".to_owned(),
+            Self::Arm => format!("a C compiler for Arm (the Zephyr SDK, or {})", self.gcc().0),
+            Self::Host => "a C compiler (gcc)".to_owned(),
+        }
+    }
+
+    /// Variables by which Zephyr finds it.
+    ///
+    /// # Errors
+    /// If the wrapper that it needs cannot be written.
+    pub fn variables(self) -> Result<Vec<(&'static str, String)>> {
+        const VARIANT: &str = "ZEPHYR_TOOLCHAIN_VARIANT";
+        let prefix = match self {
+            Self::Host => return Ok(vec![(VARIANT, "host".to_owned())]),
+            _ if has_sdk() => None,
+            Self::Arm => process::which(self.gcc().0).and_then(|gcc| {
+                let gcc = gcc.display().to_string();
+                gcc.strip_suffix("gcc").map(str::to_owned)
+            }),
+            Self::I686 => of_pcs()?,
+        };
+        Ok(prefix.map_or_else(Vec::new, |prefix| {
+            vec![
+                (VARIANT, "cross-compile".to_owned()),
+                ("CROSS_COMPILE", prefix),
+            ]
+        }))
+    }
+}
+
+/// True if the environment names a toolchain of Zephyr.
+fn has_sdk() -> bool {
+    ["ZEPHYR_SDK_INSTALL_DIR", "ZEPHYR_TOOLCHAIN_VARIANT"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+}
+
+/// Prefix of the compiler of PCs: its own, or that of a wrapper, if Zephyr could not be configured with it as it is.
+fn of_pcs() -> Result<Option<String>> {
     let Some(gcc) = process::which(GCC) else {
         return Ok(None);
     };
@@ -152,6 +210,25 @@ fn is_libclang(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_zephyr_board_has_a_compiler() {
+        let boards = project::boards().unwrap();
+        let compiler = |name: &str| {
+            let board = boards.iter().find(|board| board.name == name);
+            Compiler::of(&board.expect("a board of that name").machine)
+        };
+        assert_eq!(compiler("qemu_x86"), Compiler::I686);
+        assert_eq!(compiler("mps2_an385"), Compiler::Arm);
+        assert_eq!(compiler("native_sim"), Compiler::Host);
+    }
+
+    #[test]
+    fn a_program_of_the_host_is_built_by_the_hosts_compiler_whatever_sdk_is_there() {
+        let variables = Compiler::Host.variables().unwrap();
+        let host = ("ZEPHYR_TOOLCHAIN_VARIANT", "host".to_owned());
+        assert_eq!(variables, [host]);
+    }
 
     #[test]
     fn libclang_is_told_from_libclang_cpp() {

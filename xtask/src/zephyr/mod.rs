@@ -17,7 +17,7 @@ use crate::process::{self, exists};
 use crate::project::{self, Board};
 use crate::setup;
 use crate::toolchain::Sources;
-use compiler::{ARM_GCC, ARM_GCC_PACKAGE, GCC, GCC_PACKAGE, has_libclang};
+use compiler::{Compiler, has_libclang};
 use python::{Python, Version, venv};
 
 /// Debian's packages for Zephyr's build, with the program that shows each is there.
@@ -81,9 +81,9 @@ impl Zephyr {
         &self.base
     }
 
-    /// Missing requirements of a build.
-    pub fn missing(&self) -> Vec<Missing> {
-        let mut missing = missing_tools();
+    /// Missing requirements of a build with this compiler.
+    fn missing(&self, compiler: Compiler) -> Vec<Missing> {
+        let mut missing = missing_tools(compiler);
         if self.rust_module.is_none() {
             missing.push(Missing {
                 what: "the module zephyr-lang-rust".to_owned(),
@@ -115,22 +115,20 @@ impl Zephyr {
     fn build(&self, board: &Board, role: Option<&str>, build: &Path) -> Result<()> {
         let sources = Sources::find().context("no Rust with its sources")?;
         let guest = project::root().join("guest/zephyr");
-        let emulator = &board.machine.qemu;
+        let compiler = Compiler::of(&board.machine);
+        // Short of the lint that zephyr-lang-rust adds to the default target.
+        let target = match compiler {
+            Compiler::Host => "native_runner_executable",
+            Compiler::I686 | Compiler::Arm => "zephyr_final",
+        };
         let mut args = vec![format!("-DZFL_BOARD={}", board.name)];
         args.extend(role.map(|role| format!("-DZFL_ROLE={role}")));
         args.extend(cmake_args());
         if let Some(west) = self.west() {
             let mut west = Command::new(west);
-            west.args([
-                "build",
-                "-b",
-                board.zephyr_name(),
-                "-t",
-                "zephyr_final",
-                "-d",
-            ]);
+            west.args(["build", "-b", board.zephyr_name(), "-t", target, "-d"]);
             west.arg(build).arg(&guest).arg("--").args(args);
-            return process::run(self.environment(&mut west, &sources, emulator)?);
+            return process::run(self.environment(&mut west, &sources, compiler)?);
         }
         if !build.join("build.ninja").is_file() {
             let mut cmake = Command::new("cmake");
@@ -146,11 +144,11 @@ impl Zephyr {
             if let Some(module) = &self.rust_module {
                 cmake.arg(format!("-DZEPHYR_MODULES={}", module.display()));
             }
-            process::run(self.environment(&mut cmake, &sources, emulator)?)?;
+            process::run(self.environment(&mut cmake, &sources, compiler)?)?;
         }
         let mut ninja = Command::new("ninja");
-        ninja.arg("-C").arg(build).arg("zephyr_final");
-        process::run(self.environment(&mut ninja, &sources, emulator)?)
+        ninja.arg("-C").arg(build).arg(target);
+        process::run(self.environment(&mut ninja, &sources, compiler)?)
     }
 
     /// The west that builds: set-up's own, or that of the `PATH`; none for a tree outside a workspace.
@@ -172,18 +170,13 @@ impl Zephyr {
         &self,
         command: &'a mut Command,
         sources: &Sources,
-        emulator: &str,
+        compiler: Compiler,
     ) -> Result<&'a mut Command> {
         // west looks for its workspace from where it is called.
         command
             .current_dir(self.workspace.as_deref().unwrap_or(project::root()))
             .env("ZEPHYR_BASE", &self.base);
-        if !has_sdk()
-            && let Some(prefix) = compiler::cross_compile(emulator)?
-        {
-            command.env("ZEPHYR_TOOLCHAIN_VARIANT", "cross-compile");
-            command.env("CROSS_COMPILE", prefix);
-        }
+        command.envs(compiler.variables()?);
         let mut folders = Vec::new();
         if venv().join("bin").is_dir() {
             folders.push(venv().join("bin"));
@@ -211,20 +204,13 @@ impl Zephyr {
     }
 }
 
-/// True if the environment names a toolchain of Zephyr.
-fn has_sdk() -> bool {
-    ["ZEPHYR_SDK_INSTALL_DIR", "ZEPHYR_TOOLCHAIN_VARIANT"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
-}
-
 /// More arguments for CMake, from the environment.
 fn cmake_args() -> Vec<String> {
     let args = std::env::var("ZFL_CMAKE_ARGS").unwrap_or_default();
     args.split_whitespace().map(str::to_owned).collect()
 }
 
-fn missing_tools() -> Vec<Missing> {
+fn missing_tools(compiler: Compiler) -> Vec<Missing> {
     let apt = |package: &str| format!("sudo apt-get install -y {package}");
     let mut missing = Vec::new();
     for (package, program) in PACKAGES {
@@ -235,10 +221,10 @@ fn missing_tools() -> Vec<Missing> {
             });
         }
     }
-    if !has_sdk() && !exists(GCC) {
+    if !compiler.is_here() {
         missing.push(Missing {
-            what: "a C compiler for i686 (the Zephyr SDK, or GCC)".to_owned(),
-            remedy: apt(GCC_PACKAGE),
+            what: compiler.what(),
+            remedy: apt(compiler.gcc().1),
         });
     }
     if !has_libclang() {
@@ -259,11 +245,15 @@ fn missing_tools() -> Vec<Missing> {
     missing
 }
 
-/// Checks that the Zephyr guest can be built here; gives the obstacles, one line each.
+/// Checks that the Zephyr guest of PCs can be built here; gives the obstacles, one line each.
 ///
 /// # Errors
 /// The list of what is missing.
 pub fn check() -> Result<Zephyr> {
+    check_with(Compiler::I686)
+}
+
+fn check_with(compiler: Compiler) -> Result<Zephyr> {
     let Some(zephyr) = Zephyr::find() else {
         bail!(
             "no Zephyr: there is no west workspace in or around this repository, and ZEPHYR_BASE {}.\n\
@@ -274,7 +264,7 @@ pub fn check() -> Result<Zephyr> {
             }
         );
     };
-    let missing = zephyr.missing();
+    let missing = zephyr.missing(compiler);
     if !missing.is_empty() {
         let lines: Vec<_> = missing
             .iter()
@@ -295,14 +285,16 @@ pub fn check() -> Result<Zephyr> {
 /// # Errors
 /// If something is missing, named one by one, or it does not build.
 pub fn build(board: &Board, role: Option<&str>, image: &Path) -> Result<()> {
-    let zephyr = check()?;
-    println!("Zephyr: {}", zephyr.base.display());
-    if board.machine.qemu == setup::ARM_EMULATOR {
+    let compiler = Compiler::of(&board.machine);
+    // The tools of a microcontroller come when its board is asked for.
+    if compiler == Compiler::Arm {
         setup::emulator(setup::ARM_EMULATOR)?;
-        if !has_sdk() && !exists(ARM_GCC) {
-            setup::install(&[ARM_GCC_PACKAGE])?;
+        if !compiler.is_here() {
+            setup::install(&[compiler.gcc().1])?;
         }
     }
+    let zephyr = check_with(compiler)?;
+    println!("Zephyr: {}", zephyr.base.display());
     // build/guest/zephyr/<board>/zephyr/zephyr.elf
     let folder = image
         .parent()
@@ -379,8 +371,8 @@ fn install_packages() -> Result<()> {
         .filter(|(_, program)| !exists(program))
         .map(|(package, _)| *package);
     let mut packages: Vec<&str> = tools.collect();
-    if !has_sdk() && !exists(GCC) {
-        packages.push(GCC_PACKAGE);
+    if !Compiler::I686.is_here() {
+        packages.push(Compiler::I686.gcc().1);
     }
     if !has_libclang() {
         packages.push("libclang-dev");

@@ -96,13 +96,6 @@ pub(super) fn schema() -> Value {
         "energy": table(energy, four),
         "limits": limits,
     });
-    let required = json!([
-        "name",
-        "description",
-        "body",
-        "machine",
-        "kernel",
-        "shell"
-    ]);
+    let required = json!(["name", "description", "body", "machine", "kernel", "shell"]);
     table(board, required)
 }

@@ -124,14 +124,22 @@ impl Emulator {
     /// If it does not start, with its complaint.
     pub fn of_program(board: &Board) -> io::Result<Self> {
         let image = std::path::absolute(&board.kernel.image)?;
-        let command = vec![image.clone().into_os_string()];
-        let mut mapped = trial::run(&Jail::default(), &command, board, needs::mapped)?;
-        let mut contents = Contents::default();
-        mapped.retain(|path| path.canonicalize().ok() != image.canonicalize().ok());
-        if !mapped.is_empty() {
-            contents.paths.extend(needs::loaded(&command)?);
-            contents.paths.extend(mapped);
+        let program = [image.clone().into_os_string()];
+        let look = |pid| Ok((needs::command_line(pid)?, needs::mapped(pid)?));
+        let (mut command, mut paths) = trial::run(&Jail::default(), &program, board, look)?;
+        // A script has its interpreter before it. Behind it are its words, and the end of the last.
+        let words = board.machine.program.as_ref().map_or(0, Vec::len);
+        command.truncate(command.len().saturating_sub(words + 1).max(1));
+        paths.extend(needs::named(&command, board));
+        paths.retain(|path| path.canonicalize().ok() != image.canonicalize().ok());
+        // Linked to no library it would run, in place of telling them.
+        if !paths.is_empty() {
+            paths.extend(needs::loaded(&command)?);
         }
+        let mut contents = Contents {
+            paths,
+            ..Contents::default()
+        };
         let bytes = zfl_files::read(&image, MAX_IMAGE_BYTES)?;
         contents.copies.insert(image, bytes);
         Ok(Self {

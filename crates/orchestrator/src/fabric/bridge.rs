@@ -258,13 +258,7 @@ impl Bridge {
     }
 
     /// Makes a tap a port of a bridge for this device alone, and brings it up.
-    async fn add_tap(
-        &self,
-        name: &str,
-        bridge: u32,
-        owner: Owner,
-        meets: Meets,
-    ) -> io::Result<()> {
+    async fn add_tap(&self, name: &str, bridge: u32, owner: Owner, meets: Meets) -> io::Result<()> {
         let index = if_nametoindex(name)?;
         let links = || self.netlink.link();
         let plug = LinkUnspec::new_with_index(index).controller(bridge);

@@ -48,11 +48,13 @@ fn tuned(spec: &DeviceSpec) -> Result<(), String> {
             "a native device cannot be given {what}; emulate it, or leave that out"
         )),
         (DeviceBody::Native | DeviceBody::Pooled, None) => Ok(()),
-        (DeviceBody::Emulated(board), _) if board.is_program() && spec.speed.is_some() => Err(format!(
-            "board {} is a program of the host, whose time is the host's: it cannot be given a speed; take \
+        (DeviceBody::Emulated(board), _) if board.is_program() && spec.speed.is_some() => {
+            Err(format!(
+                "board {} is a program of the host, whose time is the host's: it cannot be given a speed; take \
              --time host, and leave mips and throttle out",
-            board.name
-        )),
+                board.name
+            ))
+        }
         (DeviceBody::Emulated(board), _) => spec
             .memory_mib
             .map_or(Ok(()), |mib| board.check_memory(mib)),
@@ -255,6 +257,11 @@ mod tests {
             |spec| spec.speed = Speed::of_mips(1000.0, false).ok(),
             "a speed",
         );
+        check(
+            Some("native_sim"),
+            |spec| spec.speed = Speed::of_mips(125.0, false).ok(),
+            "--time host",
+        );
         check(Some("microvm"), |spec| spec.memory_mib = Some(0), "needs 1");
         check(
             Some("qemu_x86"),
@@ -326,6 +333,19 @@ mod tests {
                     .contains("--network switch")
             );
         }
+    }
+
+    #[test]
+    fn a_program_of_the_host_is_on_every_network_but_qemus() {
+        let program = DeviceBody::Emulated(Arc::new(board("native_sim")));
+        let config = FleetConfig::new(vec![DeviceSpec::new(7, program)], "serial");
+        let check = |kind| network(kind, &config, &BTreeMap::new());
+        assert!(check(NetworkKind::Bridge).is_ok() && check(NetworkKind::Switch).is_ok());
+        let text = check(NetworkKind::User).unwrap_err().to_string();
+        assert!(
+            text.contains("board native_sim") && text.contains("--network switch"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -55,7 +55,12 @@ pub(super) fn confine(
             ))
         })?;
         contents.add(program.contents.clone());
-        lacks.extend(program.unfiltered.as_ref().map(|why| lack("a filter of system calls", why)));
+        lacks.extend(
+            program
+                .unfiltered
+                .as_ref()
+                .map(|why| lack("a filter of system calls", why)),
+        );
         tried.push((board, program));
     }
     if tried.is_empty() {

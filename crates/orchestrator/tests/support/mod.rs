@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
 use zfl_machine::Board;
+use zfl_machine::board::{Machine, Nic};
 use zfl_orchestrator::{DeviceBody, DeviceSpec, FleetConfig};
 
 /// A role: does something in a process of its own and returns its exit status.
@@ -277,6 +278,23 @@ pub fn board(script: &str) -> Board {
     board.kernel.image = folder.join("image");
     // Machines find what their arguments name, to read. No file of a board may ask for that.
     board.machine.extra_args = vec!["-stage".to_owned(), stage().display().to_string()];
+    board
+}
+
+/// The board of the stand-in for a program of the host, which no emulator runs.
+pub fn program() -> Board {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/program.sh");
+    let mut board = board("program");
+    board.machine = Machine {
+        qemu: String::new(),
+        machine: String::new(),
+        cpu: String::new(),
+        extra_args: vec![],
+        memory_mib: 1,
+        program: Some(vec!["{network}".into(), "mac={mac}".into()]),
+    };
+    board.nic = Nic::default();
+    install(&source, &board.kernel.image);
     board
 }
 
