@@ -91,13 +91,10 @@ fn overridden_device(flags: &DeviceSettings, file: &DeviceSettings, root: &Root)
     None
 }
 
-/// Tells whether the firmware of some Zephyr board is built.
+/// Tells whether the firmware of the Zephyr board is built that is taken where no board is named.
 fn has_zephyr(root: &Root) -> bool {
-    let built = |name: String| {
-        let board = root.board(&name).ok();
-        board.is_some_and(|b| b.body == Guest::Zephyr && b.kernel.image.is_file())
-    };
-    root.boards().into_iter().any(built)
+    let board = default_board(root, Guest::Zephyr).ok().flatten();
+    board.is_some_and(|board| board.kernel.image.is_file())
 }
 
 /// The board of devices of which only the body is said.

@@ -157,6 +157,8 @@ fn command(root: &Root, name: &str) -> Result<Command> {
     zfl.arg("run").args(JOB).arg("--quiet");
     match name {
         HOST => zfl.args(["--body", HOST]),
+        // Of a program of the host nothing counts instructions.
+        board if root.board(board)?.is_program() => zfl.args(["--board", board]),
         board => zfl.args(["--board", board, "--time", "icount"]),
     };
     Ok(zfl)

@@ -1,6 +1,6 @@
 //! The device: its exchanges on the client's thread, its training on a thread of its own.
 
-use crate::instructions::Counter;
+use crate::instructions::{self, Counter};
 use crate::mailbox::Mailbox;
 use crate::port::ZephyrPort;
 use crate::tcp::Errno;
@@ -59,8 +59,9 @@ extern "C" fn zfl_trainer_thread(_: *mut c_void, _: *mut c_void, _: *mut c_void)
 /// # Errors
 /// If it cannot listen.
 pub fn run(args: &Run) -> Result<(), Errno> {
-    let port = ZephyrPort::new(args.server, HTTP_PORT, args.icount.is_some())?;
-    poll(Device::new(config(args)), port, args.icount);
+    let icount = args.icount.filter(|_| instructions::COUNTS_NANOSECONDS);
+    let port = ZephyrPort::new(args.server, HTTP_PORT, icount.is_some())?;
+    poll(Device::new(config(args)), port, icount);
     Ok(())
 }
 

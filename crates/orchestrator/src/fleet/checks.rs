@@ -73,7 +73,7 @@ pub(super) fn network(
     let program = boards(&config.devices).find(|board| board.is_program());
     if let (NetworkKind::User, Some(board)) = (network, program) {
         return refused(format!(
-            "board {} is a program of the host, which the user network, QEMU's own, does not reach; take \
+            "board {} is a program of the host, and the user network carries the frames of QEMU alone; take \
              `--network switch` or `--network bridge`",
             board.name
         ));
