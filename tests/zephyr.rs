@@ -112,7 +112,7 @@ fn a_cortex_m3_makes_the_model_of_native_devices() {
 fn native_sim_makes_the_model_of_native_devices_and_comes_back_when_it_was_killed() {
     let run = |kind: &[&str]| Run::succeeds(&[kind, &["--seed", "11"], &SMALL].concat());
     let native = run(&["--body", "native"]).model();
-    for network in ["bridge", "switch"] {
+    for network in ["bridge", "switch", "user"] {
         let run = run(&["--board", "native_sim", "--network", network]);
         assert_eq!(run.model(), native, "{network}");
         assert!(

@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn what_only_an_emulator_has_is_refused() {
         assert_eq!(refused(|_| {}), None);
-        let changes: [(&str, fn(&mut Board)); 4] = [
+        type Change = (&'static str, fn(&mut Board));
+        let changes: [Change; 4] = [
             ("machine.qemu ", |board| {
                 board.machine.qemu = "qemu-system-arm".into();
             }),

@@ -70,14 +70,6 @@ pub(super) fn network(
     /// The first with `-netdev dgram`.
     const DGRAM: Version = Version(7, 2, 0);
     let refused = |text: String| Err(FleetError::Config(text));
-    let program = boards(&config.devices).find(|board| board.is_program());
-    if let (NetworkKind::User, Some(board)) = (network, program) {
-        return refused(format!(
-            "board {} is a program of the host, and the user network carries the frames of QEMU alone; take \
-             `--network switch` or `--network bridge`",
-            board.name
-        ));
-    }
     let impaired = config.devices.iter().find(|spec| !spec.link.is_perfect());
     match (network, impaired) {
         (NetworkKind::Bridge | NetworkKind::Switch, _) | (_, None) => {}
@@ -333,19 +325,6 @@ mod tests {
                     .contains("--network switch")
             );
         }
-    }
-
-    #[test]
-    fn a_program_of_the_host_is_on_every_network_but_qemus() {
-        let program = DeviceBody::Emulated(Arc::new(board("native_sim")));
-        let config = FleetConfig::new(vec![DeviceSpec::new(7, program)], "serial");
-        let check = |kind| network(kind, &config, &BTreeMap::new());
-        assert!(check(NetworkKind::Bridge).is_ok() && check(NetworkKind::Switch).is_ok());
-        let text = check(NetworkKind::User).unwrap_err().to_string();
-        assert!(
-            text.contains("board native_sim") && text.contains("--network switch"),
-            "{text}"
-        );
     }
 
     #[test]

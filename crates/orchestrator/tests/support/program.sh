@@ -28,7 +28,8 @@ prompt
 while IFS= read -r line; do
     printf '%s\r\n' "$line"
     case $line in
-        run*) speak && printf 'answered\r\n' ;;
+        # On the user network an address has an octet at which Bash would cut its frame in two.
+        "run 192.0.2.2 "*) speak && printf 'answered\r\n' ;;
         die) exit 3 ;;
     esac
     prompt

@@ -1,7 +1,9 @@
-//! Frames of a machine over a socket (QEMU's `-netdev socket`), each behind its length, for a TCP/IP stack.
+//! Frames of a machine over a socket, for a TCP/IP stack: each behind its length (QEMU's `-netdev socket`), or each a
+//! packet of its own.
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -21,6 +23,8 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Frames {
     stream: UnixStream,
+    /// One packet of the socket is one frame, without its length.
+    in_packets: bool,
     /// Beginning of a frame.
     partial: Vec<u8>,
     received: VecDeque<Vec<u8>>,
@@ -28,12 +32,22 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Frames behind their lengths.
     pub(super) fn of(stream: UnixStream) -> Self {
         Self {
             stream,
+            in_packets: false,
             partial: Vec::new(),
             received: VecDeque::new(),
             waiting: Vec::new(),
+        }
+    }
+
+    /// Frames that are packets of a socket which keeps them apart.
+    pub(super) fn in_packets(socket: UnixStream) -> Self {
+        Self {
+            in_packets: true,
+            ..Self::of(socket)
         }
     }
 
@@ -56,8 +70,9 @@ impl Frames {
     /// Sends what waits, as far as the machine takes it.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while !self.waiting.is_empty() {
-            match self.stream.try_write(&self.waiting) {
-                Ok(count) => drop(self.waiting.drain(..count)),
+            let next = self.next();
+            match self.stream.try_write(&self.waiting[next.clone()]) {
+                Ok(count) => drop(self.waiting.drain(..next.start + count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -65,10 +80,24 @@ impl Frames {
         Ok(())
     }
 
+    /// Octets of what waits that are written at once.
+    fn next(&self) -> Range<usize> {
+        match self.waiting.first_chunk::<4>() {
+            Some(head) if self.in_packets => 4..4 + u32::from_be_bytes(*head) as usize,
+            _ => 0..self.waiting.len(),
+        }
+    }
+
     fn read(&mut self) -> io::Result<()> {
         let mut buffer = [0; 32 * 1024];
         match self.stream.try_read(&mut buffer) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) if self.in_packets => {
+                if count <= MAX_FRAME_BYTES {
+                    self.received.push_back(buffer[..count].to_vec());
+                }
+                Ok(())
+            }
             Ok(count) => {
                 self.partial.extend(&buffer[..count]);
                 split(&mut self.partial, &mut self.received)
@@ -149,7 +178,10 @@ mod tests {
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use std::io::{Read, Write};
     use tokio::io::AsyncWriteExt;
+
+    use super::super::packets;
 
     #[tokio::test]
     async fn frames_are_taken_whole_however_they_come() {
@@ -187,6 +219,31 @@ mod tests {
             let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
             prop_assert_eq!(take(&[&bytes]), take(&[first, second]));
         }
+    }
+
+    #[tokio::test]
+    async fn packets_are_frames_both_ways_and_their_end_is_told() {
+        let (ours, machines) = packets().unwrap();
+        let mut machine = std::os::unix::net::UnixStream::from(machines);
+        let mut frames = Frames::in_packets(ours);
+        for sent in [&[1_u8, 2][..], &[3]] {
+            machine.write_all(sent).unwrap();
+            frames.turn().await.unwrap();
+        }
+        assert_eq!(frames.received, [vec![1, 2], vec![3]]);
+        for octet in [7, 8] {
+            let room = frames.transmit(Instant::ZERO).unwrap();
+            room.consume(3, |frame| frame.fill(octet));
+        }
+        frames.flush().unwrap();
+        assert!(frames.waiting.is_empty());
+        for octet in [7, 8] {
+            let mut buffer = [0; 10];
+            assert_eq!(machine.read(&mut buffer).unwrap(), 3);
+            assert_eq!(buffer[..3], [octet; 3]);
+        }
+        drop(machine);
+        assert!(frames.turn().await.is_err());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use tokio::net::{TcpListener, UnixStream};
 use zfl_machine::Card;
 
@@ -42,13 +43,23 @@ impl UserNet {
     }
 
     /// Starts a relay, which ends with the machine.
-    async fn plug(&self, index: usize, server: SocketAddrV4) -> io::Result<Attachment> {
+    async fn plug(
+        &self,
+        index: usize,
+        has_bare_frames: bool,
+        server: SocketAddrV4,
+    ) -> io::Result<Attachment> {
         let source = source(index)?;
         let listener = TcpListener::bind((source, 0)).await?;
         let reached_at = SocketAddrV4::new(source, listener.local_addr()?.port());
-        let (ours, machines) = UnixStream::pair()?;
-        let machines = OwnedFd::from(machines.into_std()?);
-        let relay = Relay::new(Frames::of(ours), listener, source, server);
+        let (frames, machines) = if has_bare_frames {
+            let (ours, machines) = packets()?;
+            (Frames::in_packets(ours), machines)
+        } else {
+            let (ours, machines) = UnixStream::pair()?;
+            (Frames::of(ours), OwnedFd::from(machines.into_std()?))
+        };
+        let relay = Relay::new(frames, listener, source, server);
         tokio::spawn(relay.run());
         let card = Card {
             netdev: format!("socket,id=n0,fd={}", machines.as_raw_fd()),
@@ -71,13 +82,23 @@ impl Fabric for UserNet {
         outlet: Outlet,
         server: SocketAddrV4,
     ) -> BoxFuture<'_, io::Result<Attachment>> {
-        self.plug(outlet.index, server).boxed()
+        self.plug(outlet.index, outlet.has_bare_frames, server)
+            .boxed()
     }
 
     /// On the host's own loopback any program may take the address.
     fn own_address(&self, index: usize) -> Option<Ipv4Addr> {
         source(index).ok().filter(|_| self.own_loopback)
     }
+}
+
+/// Two ends of a socket that keeps packets apart: ours, and that of a machine which reads and writes a frame at a time.
+fn packets() -> io::Result<(UnixStream, OwnedFd)> {
+    let kind = SockType::SeqPacket;
+    let (ours, machines) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
+    let ours = std::os::unix::net::UnixStream::from(ours);
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, machines))
 }
 
 /// Address of a device on the loopback, by which the aggregator knows it: 127.1.0.0 and up.

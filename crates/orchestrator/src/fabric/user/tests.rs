@@ -27,7 +27,7 @@ impl Guest {
         let attachment = UserNet {
             own_loopback: false,
         }
-        .plug(7, server)
+        .plug(7, false, server)
         .await
         .unwrap();
         let socket = std::os::unix::net::UnixStream::from(attachment.card.inherited.unwrap());
@@ -196,7 +196,7 @@ async fn each_device_has_an_address_and_a_relay_of_its_own() {
     let attachment = UserNet {
         own_loopback: false,
     }
-    .plug(3, server)
+    .plug(3, false, server)
     .await
     .unwrap();
     let socket = attachment.card.inherited.unwrap();
