@@ -2,9 +2,8 @@
 
 use crate::encode::UpdateEncoding;
 use crate::evaluation::Findings;
-use crate::job::resize;
+use crate::params::Params;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use fl_algo::{LocalRule, MODEL, Way};
 use fl_nn::Model;
 use fl_proto::codec::{Encoding, F32, Plan};
@@ -14,7 +13,7 @@ use fl_proto::message::{CONFUSION, CONFUSION_OWN, MAX_SECTIONS, Outgoing};
 #[derive(Debug)]
 pub(crate) struct Buffers {
     /// `[num_params]`.
-    pub params: Vec<f32>,
+    pub params: Params,
     pub rule: LocalRule,
     pub update: UpdateEncoding,
     /// Findings to be sent instead of an update.
@@ -25,8 +24,8 @@ impl Buffers {
     /// Takes the memory for a model; `None` if there is not enough.
     pub fn new(model: &Model, rule: LocalRule) -> Option<Self> {
         let update = UpdateEncoding::new(model);
-        let mut params = Vec::new();
-        resize(&mut params, model.shape().num_params()).then_some(Self {
+        let mut params = Params::default();
+        params.resize(model.shape().num_params()).then_some(Self {
             params,
             rule,
             update,
@@ -38,7 +37,7 @@ impl Buffers {
     pub fn rest(&mut self) {
         self.found = None;
         if self.rule.is_new() || self.rule.travelling() >= self.params.len() {
-            self.params = Vec::new();
+            self.params = Params::default();
         }
         self.rule.rest();
         self.update.rest();
@@ -46,7 +45,7 @@ impl Buffers {
 
     /// Takes that memory again, for a model of so many parameters; `false` if there is not enough.
     pub fn wake(&mut self, count: usize) -> bool {
-        let params = self.params.len() == count || resize(&mut self.params, count);
+        let params = self.params.len() == count || self.params.resize(count);
         params && self.update.wake() && self.rule.wake().is_ok()
     }
 

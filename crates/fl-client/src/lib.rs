@@ -53,6 +53,7 @@ mod kept;
 mod meter;
 mod outbound;
 mod placed;
+mod params;
 mod port;
 mod receive;
 mod selftest;

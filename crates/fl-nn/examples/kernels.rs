@@ -111,9 +111,12 @@ fn write(folder: &str, sizes: &[usize], epochs: u32, images: &[u8], labels: &[u8
 /// Time of one training, and a hash of the parameters that it ends in.
 fn train(sizes: &[usize], config: TrainConfig, images: &[u8], labels: &[u8]) -> (Duration, u64) {
     let model = Model::new(Shape::new(sizes).expect("a shape"), Activation::Relu);
-    let mut params = vec![0.0; model.shape().num_params()];
+    // They begin with a cache line, as those of a native device and of the C.
+    let mut params = vec![0.0; model.shape().num_params() + 15];
+    let begin = params.as_ptr().align_offset(64).min(15);
+    let params = &mut params[begin..][..model.shape().num_params()];
     model
-        .init_params(Init::He, 1, &mut params)
+        .init_params(Init::He, 1, params)
         .expect("the right length");
     let mut trainer = Trainer::new(&model, config, labels.len()).expect("a training");
     let plan = *trainer.plan();
@@ -127,7 +130,7 @@ fn train(sizes: &[usize], config: TrainConfig, images: &[u8], labels: &[u8]) -> 
     };
     let begin = Instant::now();
     while trainer
-        .step(&mut params, images, labels, &mut workspace, u32::MAX)
+        .step(params, images, labels, &mut workspace, u32::MAX)
         .expect("a training step")
         == Step::Working
     {}

@@ -212,7 +212,7 @@ pub(super) unsafe fn round<V: Vector>(
 ) {
     let tiles = source.width.div_ceil(COLUMNS);
     let stride = lines.len() / tiles;
-    assert!(columns.start % COLUMNS == 0 && columns.end <= source.width);
+    assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= source.width);
     assert!(columns.end.next_multiple_of(COLUMNS) <= scales.len());
     assert!(first + pairs.end <= stride);
     for pair in pairs {
