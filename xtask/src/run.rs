@@ -151,12 +151,12 @@ fn prepare(kind: &Kind, roles: Roles) -> Result<()> {
 
 /// Builds the Zephyr guest, or takes the image that is there where nothing can be built.
 fn prepare_zephyr(name: Option<&String>) -> Result<()> {
-    let Err(missing) = zephyr::check() else {
+    let boards = project::boards()?;
+    let board = boards.iter().find(|board| Some(&board.name) == name);
+    let Err(missing) = zephyr::check_for(board) else {
         return guest::build(Some(GuestBody::Zephyr), name.map(String::as_str));
     };
-    let boards = project::boards()?;
-    let image = boards.iter().find(|board| Some(&board.name) == name);
-    if !image.is_some_and(|board| project::root().join(&board.kernel.image).is_file()) {
+    if !board.is_some_and(|board| project::root().join(&board.kernel.image).is_file()) {
         return Err(missing);
     }
     println!("the Zephyr firmware is taken as it is: it cannot be built again here");

@@ -250,10 +250,15 @@ fn missing_tools(compiler: Compiler) -> Vec<Missing> {
 /// # Errors
 /// The list of what is missing.
 pub fn check() -> Result<Zephyr> {
-    check_with(Compiler::I686)
+    check_for(None)
 }
 
-fn check_with(compiler: Compiler) -> Result<Zephyr> {
+/// Checks the same for a board; for the PC, if none is named.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_for(board: Option<&Board>) -> Result<Zephyr> {
+    let compiler = board.map_or(Compiler::I686, |board| Compiler::of(&board.machine));
     let Some(zephyr) = Zephyr::find() else {
         bail!(
             "no Zephyr: there is no west workspace in or around this repository, and ZEPHYR_BASE {}.\n\
@@ -293,7 +298,7 @@ pub fn build(board: &Board, role: Option<&str>, image: &Path) -> Result<()> {
             setup::install(&[compiler.gcc().1])?;
         }
     }
-    let zephyr = check_with(compiler)?;
+    let zephyr = check_for(Some(board))?;
     println!("Zephyr: {}", zephyr.base.display());
     // build/guest/zephyr/<board>/zephyr/zephyr.elf
     let folder = image
