@@ -23,6 +23,9 @@ pub(super) struct Rounded {
     /// Largest magnitude and sum of magnitudes of each column, in the order of the rows.
     max: Vec<f32>,
     sum: Vec<f32>,
+    /// By how much either may move before the unit may be another.
+    max_room: Vec<f32>,
+    sum_room: Vec<f32>,
     /// The most by which either may have moved since.
     max_drift: Vec<f32>,
     sum_drift: Vec<f32>,
@@ -60,6 +63,8 @@ impl Rounded {
         for numbers in [
             &mut self.max,
             &mut self.sum,
+            &mut self.max_room,
+            &mut self.sum_room,
             &mut self.max_drift,
             &mut self.sum_drift,
         ] {
@@ -84,28 +89,21 @@ impl Rounded {
             return self.round(kernels, matrix, factor);
         }
         self.is_followed = false;
-        let (width, rows) = (matrix.width, matrix.values.len() / matrix.width);
+        let width = matrix.width;
         let mut unsettled = mem::take(&mut self.changed);
-        let is_settled = |tile: usize| {
-            let mut columns = tile * COLUMNS..width.min((tile + 1) * COLUMNS);
-            columns.all(|column| self.is_settled(column, rows))
+        let within = |drifts: &[f32], room: &[f32], tile: usize| {
+            let columns = tile * COLUMNS..width.min((tile + 1) * COLUMNS);
+            let pairs = drifts[columns.clone()].iter().zip(&room[columns]);
+            pairs.fold(true, |all, (drift, room)| all & (drift <= room))
+        };
+        let is_settled = |tile: &usize| {
+            within(&self.max_drift, &self.max_room, *tile)
+                && within(&self.sum_drift, &self.sum_room, *tile)
         };
         unsettled.clear();
-        unsettled.extend((0..width.div_ceil(COLUMNS)).filter(|&tile| !is_settled(tile)));
+        unsettled.extend((0..width.div_ceil(COLUMNS)).filter(|tile| !is_settled(tile)));
         self.changed = unsettled;
         self.round_tiles(kernels, matrix, factor, false)
-    }
-
-    /// Tells if the unit of a column is sure, wherever within its drift the column is.
-    fn is_settled(&self, column: usize, rows: usize) -> bool {
-        // The f32 sum of n numbers is off by at most n * 2^-24 of it, now and when it was found.
-        let slack = 3.0 * (rows + 16) as f32 / (1 << 24) as f32;
-        let (max, sum) = (self.max[column], self.sum[column]);
-        let (far, off) = (self.max_drift[column], self.sum_drift[column]);
-        let off = off + slack * (sum + off);
-        let least = unit_exponent((max - far).max(0.0), (sum - off).max(0.0));
-        let most = unit_exponent(max + far, sum + off);
-        matches!((least, most), (Ok(least), Ok(most)) if least == most)
     }
 
     /// Finds the units of the tiles that changed, and rounds all of them, or those whose units are others now.
@@ -129,6 +127,8 @@ impl Rounded {
                     self.scales[column] = scale;
                     self.units[column] = power_of_two(exponent) * factor;
                     (self.max[column], self.sum[column]) = (max, sum);
+                    [self.max_room[column], self.sum_room[column]] =
+                        room(exponent, max, sum, 2 * matrix.pairs());
                     (self.max_drift[column], self.sum_drift[column]) = (0.0, 0.0);
                 }
                 if differs && !all {
@@ -187,6 +187,28 @@ impl Rounded {
         }
         self.is_followed = true;
     }
+}
+
+/// By how much the largest magnitude and the sum of magnitudes of `rows` numbers may move while their unit, by its
+/// exponent, surely stays ([`unit_exponent`]).
+fn room(exponent: u32, max: f32, sum: f32, rows: usize) -> [f32; 2] {
+    // Beside the margin there: another 2^-9 for what is rounded here.
+    const MARGIN: f32 = 1.0 + 1.0 / 128.0;
+    const SLACK: f32 = 1.0 + 1.0 / 512.0;
+    // The f32 sum of n numbers is off by at most n * 2^-24 of it, now and when it was found.
+    let off = 3.0 * (rows + 16) as f32 / (1 << 24) as f32;
+    let from = |bits: u32| power_of_two((exponent + bits).min(254)) / MARGIN;
+    let below = |bits: u32, value: f32| from(bits + 1) / SLACK - value;
+    let above = |bits: u32, value: f32| value - from(bits) * SLACK;
+    let (mut max_room, mut sum_room) = (below(14, max), below(22, sum));
+    // Of the two bounds one has to stay where it is; the least unit of all needs none.
+    if unit_exponent(0.0, 0.0) != Ok(exponent) {
+        match above(22, sum) > 0.0 {
+            true => sum_room = sum_room.min(above(22, sum)),
+            false => max_room = max_room.min(above(14, max)),
+        }
+    }
+    [max_room, (sum_room - off * sum) / (1.0 + off)]
 }
 
 /// Sum of some octets.
