@@ -30,9 +30,15 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// Makes room for a plan, and a copy of the model; the error is the bytes that all of it takes.
     pub(crate) fn new(plan: &fl_nn::MemoryPlan, global: &[f32]) -> Result<Self, u64> {
+        Self::with_spare(plan, global, 0)
+    }
+
+    /// As [`Scratch::new`], with more integers if there is memory for them.
+    fn with_spare(plan: &fl_nn::MemoryPlan, global: &[f32], spare: usize) -> Result<Self, u64> {
         let mut scratch = Self::default();
+        let ints = &mut scratch.ints;
         let fits = resize(&mut scratch.floats, plan.floats)
-            && resize(&mut scratch.ints, plan.ints)
+            && (resize(ints, plan.ints + spare) || resize(ints, plan.ints))
             && resize(&mut scratch.order, plan.order)
             && resize(&mut scratch.global, global.len());
         if !fits {
@@ -211,9 +217,10 @@ impl TrainJob {
             return Err((JobError::Privacy, start.round, buffers));
         }
         let global = start.privacy.map_or(&[][..], |_| &buffers.params);
+        let spare = trainer.spare_words(partition.training().0);
         let memory = match start.evaluate {
             true => evaluation(session, &config),
-            false => Scratch::new(trainer.plan(), global)
+            false => Scratch::with_spare(trainer.plan(), global, spare)
                 .map(|scratch| (None, scratch))
                 .map_err(|bytes| JobError::OutOfMemory { bytes }),
         };

@@ -75,6 +75,13 @@ impl<'a> Lists<'a> {
         self.starts.len().saturating_sub(1)
     }
 
+    /// Words of all lists.
+    pub(crate) fn entries(&self) -> usize {
+        let ends = (self.starts.first(), self.starts.last());
+        let (begin, end) = ends.0.zip(ends.1).unwrap_or((&0, &0));
+        end.saturating_sub(*begin) as usize
+    }
+
     /// Entries of example `n`, by way of `scratch` if its octets are kept; empty if there is no such example.
     pub(crate) fn list<'s>(&self, n: usize, num_inputs: usize, scratch: &'s mut [i32]) -> &'s [i32]
     where

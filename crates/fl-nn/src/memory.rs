@@ -47,7 +47,8 @@ pub struct MemoryPlan {
 pub struct Workspace<'a> {
     /// Gradients, activations and the optimizer's state.
     pub floats: &'a mut [f32],
-    /// Fixed-point numbers of the first layer.
+    /// Fixed-point numbers of the first layer, and lists of its inputs by columns where it is longer by
+    /// [`crate::Trainer::spare_words`].
     pub ints: &'a mut [i32],
     /// Order of the examples.
     pub order: &'a mut [u32],

@@ -212,7 +212,7 @@ mod tests {
             expect![[r#"
                 -name zfl-7
                 -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
-                -cpu qemu32,+ssse3,+sse4.1,+rdrand
+                -cpu qemu32,+ssse3,+sse4.1,+rdrand,+avx,+avx2,+xsave,+xsaveopt
                 -m 64M
                 -accel tcg,tb-size=4
                 -nodefaults
@@ -238,7 +238,7 @@ mod tests {
             expect![[r#"
                 -name zfl-7
                 -M q35,hpet=off,sata=off,smbus=off,usb=off,vmport=off
-                -cpu qemu32,+ssse3,+sse4.1,+rdrand
+                -cpu qemu32,+ssse3,+sse4.1,+rdrand,+avx,+avx2,+xsave,+xsaveopt
                 -m 64M
                 -accel tcg,tb-size=4
                 -nodefaults
@@ -367,7 +367,7 @@ mod tests {
             expect![[r#"
             -name zfl-7
             -M microvm,acpi=off,rtc=off,x-option-roms=off,auto-kernel-cmdline=off
-            -cpu qemu32,+ssse3,+sse4.1,+rdrand
+            -cpu qemu32,+ssse3,+sse4.1,+rdrand,+avx,+avx2,+xsave,+xsaveopt
             -m 8M
             -accel tcg,tb-size=4
             -nodefaults

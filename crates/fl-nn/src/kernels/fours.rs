@@ -8,8 +8,12 @@ use core::array;
 
 #[cfg(not(dsp))]
 use bytemuck::cast;
+use bytemuck::cast_slice;
 use wide::f32x4;
+#[cfg(not(dsp))]
+use wide::i32x4;
 
+use super::level::by_level;
 use super::matrix::plain;
 #[cfg(not(dsp))]
 use crate::activation::Activation;
@@ -28,6 +32,18 @@ macro_rules! by_width {
             _ => $act::<4> $arguments,
         }
     };
+}
+
+/// The bits of numbers, by which zeros are told: an emulator compares integers faster than floats.
+#[inline(always)]
+fn bits_of(numbers: &[f32]) -> impl Iterator<Item = u32> {
+    cast_slice::<f32, u32>(numbers).iter().copied()
+}
+
+/// The number of these bits, unless it is a zero.
+#[inline(always)]
+fn not_zero(bits: u32) -> Option<f32> {
+    (bits << 1 != 0).then(|| f32::from_bits(bits))
 }
 
 /// The fours of a block, which has more than `4 * (N - 1)` columns.
@@ -55,6 +71,12 @@ fn store<const N: usize>(block: &mut [f32], fours: [f32x4; N]) {
 /// [`super::matrix::forward`].
 #[inline(never)]
 pub(crate) fn forward(params: &[f32], inputs: &[f32], outputs: &mut [f32]) {
+    by_level!(forward_any(params: &[f32], inputs: &[f32], outputs: &mut [f32]))
+}
+
+/// [`forward`], for a level.
+#[inline(always)]
+fn forward_any(params: &[f32], inputs: &[f32], outputs: &mut [f32]) {
     // Ten classes are common: no check is left where their number is known.
     match <&mut [f32; 10]>::try_from(&mut *outputs) {
         Ok(outputs) => forward_of(params, inputs, outputs),
@@ -90,8 +112,8 @@ fn add_rows<const N: usize>(
     let Some(mut sums) = load::<N>(&bias[begin..end]) else {
         return;
     };
-    for (row, &x) in weights.chunks_exact(width).zip(inputs) {
-        if x != 0.0 {
+    for (row, x) in weights.chunks_exact(width).zip(bits_of(inputs)) {
+        if let Some(x) = not_zero(x) {
             let Some(row) = load::<N>(&row[begin..end]) else {
                 return;
             };
@@ -106,6 +128,12 @@ fn add_rows<const N: usize>(
 /// [`super::matrix::add_gradient`].
 #[inline(never)]
 pub(crate) fn add_gradient(gradient: &mut [f32], inputs: &[f32], deltas: &[f32]) {
+    by_level!(add_gradient_any(gradient: &mut [f32], inputs: &[f32], deltas: &[f32]))
+}
+
+/// [`add_gradient`], for a level.
+#[inline(always)]
+fn add_gradient_any(gradient: &mut [f32], inputs: &[f32], deltas: &[f32]) {
     match <&[f32; 10]>::try_from(deltas) {
         Ok(deltas) => add_gradient_of(gradient, inputs, deltas),
         Err(_) => add_gradient_of(gradient, inputs, deltas),
@@ -149,8 +177,8 @@ fn add_outer<const N: usize>(
             store(row, sums);
         }
     };
-    for (row, &x) in weights.chunks_exact_mut(width).zip(inputs) {
-        if x != 0.0 {
+    for (row, x) in weights.chunks_exact_mut(width).zip(bits_of(inputs)) {
+        if let Some(x) = not_zero(x) {
             add(&mut row[begin..end], deltas.map(|delta| delta * x));
         }
     }
@@ -161,6 +189,25 @@ fn add_outer<const N: usize>(
 #[cfg(not(dsp))]
 #[inline(never)]
 pub(crate) fn backward(
+    params: &[f32],
+    activation: Activation,
+    inputs: &[f32],
+    deltas: &[f32],
+    below: &mut [f32],
+) {
+    by_level!(backward_any(
+        params: &[f32],
+        activation: Activation,
+        inputs: &[f32],
+        deltas: &[f32],
+        below: &mut [f32],
+    ))
+}
+
+/// [`backward`], for a level.
+#[cfg(not(dsp))]
+#[inline(always)]
+fn backward_any(
     params: &[f32],
     activation: Activation,
     inputs: &[f32],
@@ -192,25 +239,31 @@ fn backward_of(
             return;
         };
         params = after;
-        let slopes = slopes(activation, f32x4::from(*inputs));
-        // No NaN comes of a unit without slope.
-        let derivatives = slopes
-            .simd_eq(f32x4::ZERO)
-            .select(f32x4::ZERO, slopes * dots(rows, deltas));
-        *below = derivatives.to_array();
+        let sums = dots(rows, deltas);
+        *below = match activation {
+            Activation::Relu => {
+                // Above zero and no NaN, by the bits.
+                let bits: i32x4 = cast(*inputs);
+                let is_number = !bits.simd_gt(i32x4::splat(INFINITY));
+                cast(bits.simd_gt(i32x4::ZERO) & is_number & cast::<f32x4, i32x4>(sums))
+            }
+            Activation::Sigmoid => {
+                let outputs = f32x4::from(*inputs);
+                let slopes = outputs * (f32x4::ONE - outputs);
+                // No NaN comes of a unit without slope.
+                let is_flat = slopes.simd_eq(f32x4::ZERO);
+                is_flat.select(f32x4::ZERO, slopes * sums).to_array()
+            }
+        };
     }
-    plain::backward(params, activation, rest, deltas, below_rest);
+    if !rest.is_empty() {
+        plain::backward(params, activation, rest, deltas, below_rest);
+    }
 }
 
-/// [`Activation::slope`] of four units.
+/// Bits of infinity: as integers, those of a NaN are above.
 #[cfg(not(dsp))]
-#[inline(always)]
-fn slopes(activation: Activation, outputs: f32x4) -> f32x4 {
-    match activation {
-        Activation::Relu => outputs.simd_gt(f32x4::ZERO) & f32x4::ONE,
-        Activation::Sigmoid => outputs * (f32x4::ONE - outputs),
-    }
-}
+const INFINITY: i32 = f32::INFINITY.to_bits() as i32;
 
 /// Sums of products of four rows, each in the order of [`plain`]'s `dot`.
 #[cfg(not(dsp))]
@@ -221,25 +274,47 @@ fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
     let (b, rows) = rows.split_at(width);
     let (c, d) = rows.split_at(width);
     let (eights, rest) = deltas.as_chunks::<8>();
-    let sums = [a, b, c, d].map(|row| eight_lanes(row, eights));
-    let [e, f, g, h] = f32x4::transpose(sums);
+    // Written out: a closure would not be compiled for the level of its caller.
+    let [e, f, g, h] = f32x4::transpose([
+        eight_lanes(a, eights),
+        eight_lanes(b, eights),
+        eight_lanes(c, eights),
+        eight_lanes(d, eights),
+    ]);
     let mut whole = (e + f) + (g + h);
+    // The partial sums begin with no zero: it could only change a sum of negative zeros.
+    whole += f32x4::ZERO;
     for (column, delta) in (8 * eights.len()..).zip(rest) {
-        let value = |row: &[f32]| row.get(column).copied().unwrap_or(0.0);
-        whole += f32x4::new([a, b, c, d].map(value)) * *delta;
+        if let (Some(&a), Some(&b), Some(&c), Some(&d)) =
+            (a.get(column), b.get(column), c.get(column), d.get(column))
+        {
+            whole += f32x4::new([a, b, c, d]) * *delta;
+        }
     }
     whole
+}
+
+/// Products of eights.
+#[cfg(not(dsp))]
+#[inline(always)]
+fn products(row: &[f32; 8], deltas: &[f32; 8]) -> [f32x4; 2] {
+    let [row, deltas]: [[f32x4; 2]; 2] = [cast(*row), cast(*deltas)];
+    [row[0] * deltas[0], row[1] * deltas[1]]
 }
 
 /// Eight partial sums of products, the upper four added to the lower.
 #[cfg(not(dsp))]
 #[inline(always)]
 fn eight_lanes(row: &[f32], eights: &[[f32; 8]]) -> f32x4 {
-    let [mut low, mut high] = [f32x4::ZERO; 2];
-    for (row, deltas) in row.as_chunks::<8>().0.iter().zip(eights) {
-        let [row, deltas]: [[f32x4; 2]; 2] = [cast(*row), cast(*deltas)];
-        low += row[0] * deltas[0];
-        high += row[1] * deltas[1];
+    let rows = row.as_chunks::<8>().0;
+    let (Some(row), Some(delta)) = (rows.first(), eights.first()) else {
+        return f32x4::ZERO;
+    };
+    let [mut low, mut high] = products(row, delta);
+    for (row, deltas) in rows[1..].iter().zip(&eights[1..]) {
+        let [first, second] = products(row, deltas);
+        low += first;
+        high += second;
     }
     low + high
 }

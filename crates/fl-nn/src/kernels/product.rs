@@ -3,6 +3,11 @@
 //! There is a form in vectors and one without; sums are exact, so that both have the same bits. Each loop is kept out of
 //! its callers: it has the registers to itself, and a firmware can lay it within one page.
 
+use bytemuck::cast;
+
+use super::quantise::{LANES, Pair};
+use super::sparse;
+
 #[cfg(any(test, target_feature = "sse2", target_feature = "neon"))]
 mod vector {
     use bytemuck::cast;
@@ -145,6 +150,8 @@ mod scalar {
     }
 }
 
+#[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+mod avx2;
 #[cfg(dsp)]
 mod dsp;
 #[cfg(mainline)]
@@ -157,7 +164,114 @@ pub(crate) use mainline::{add_products, weighted_sum};
 #[cfg(not(any(dsp, mainline, target_feature = "sse2", target_feature = "neon")))]
 pub(crate) use scalar::{add_products, weighted_sum};
 #[cfg(any(target_feature = "sse2", target_feature = "neon"))]
-pub(crate) use vector::{add_products, weighted_sum};
+pub(crate) use vector::add_products;
+#[cfg(all(
+    any(target_feature = "sse2", target_feature = "neon"),
+    not(target_arch = "x86")
+))]
+pub(crate) use vector::weighted_sum;
+
+/// Exact sums of octets times integers, column by column.
+#[cfg(target_arch = "x86")]
+#[inline(always)]
+#[allow(unsafe_code, reason = "a function of a level that was found")]
+pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
+    match super::level::has_avx2() {
+        // SAFETY: the processor has AVX2.
+        true => unsafe { avx2::weighted_sum(tile, list) },
+        false => vector::weighted_sum(tile, list),
+    }
+}
+
+/// Example that an entry of a column names, per example.
+pub(crate) const STEP: usize = 4;
+
+/// Sums of two inputs: octets of the examples that a column lists, times their deltas.
+///
+/// There are deltas of a power of two of examples, and an entry names one modulo their number.
+#[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+#[inline(always)]
+#[allow(unsafe_code, reason = "a function of a level that was found")]
+pub(crate) fn column_sums(deltas: &[[i16; LANES]], column: &[i32], sums: &mut [Pair; 2]) {
+    match super::level::has_avx2() {
+        // SAFETY: the processor has AVX2.
+        true => unsafe { avx2::column_sums(deltas, column, sums) },
+        false => plain_column_sums(deltas, column, sums),
+    }
+}
+#[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
+pub(crate) use plain_column_sums as column_sums;
+
+/// Counts the entries of a list by their pairs; false, with nothing counted, if it names a pair that is not there.
+#[inline(always)]
+#[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+#[allow(unsafe_code, reason = "a function of a level that was found")]
+pub(crate) fn count(counts: &mut [i32], list: &[i32]) -> bool {
+    match super::level::has_avx2() {
+        // SAFETY: the processor has AVX2.
+        true => unsafe { avx2::count(counts, list) },
+        false => plain_count(counts, list),
+    }
+}
+#[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
+pub(crate) use plain_count as count;
+
+/// Definition of [`count`].
+pub(crate) fn plain_count(counts: &mut [i32], list: &[i32]) -> bool {
+    let are_there = list
+        .iter()
+        .all(|&entry| sparse::index(entry) < counts.len());
+    if are_there {
+        list.iter()
+            .for_each(|&entry| bump(&mut counts[sparse::index(entry)]));
+    }
+    are_there
+}
+
+/// Deals the octets of a list out to columns with this upper half, each at its end; what has no room is lost.
+#[inline(always)]
+#[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+#[allow(unsafe_code, reason = "a function of a level that was found")]
+pub(crate) fn deal(ends: &mut [i32], entries: &mut [i32], list: &[i32], upper: i32) {
+    match super::level::has_avx2() {
+        // SAFETY: the processor has AVX2.
+        true => unsafe { avx2::deal(ends, entries, list, upper) },
+        false => plain_deal(ends, entries, list, upper),
+    }
+}
+#[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
+pub(crate) use plain_deal as deal;
+
+/// Definition of [`deal`].
+pub(crate) fn plain_deal(ends: &mut [i32], entries: &mut [i32], list: &[i32], upper: i32) {
+    for &entry in list {
+        if let Some(end) = ends.get_mut(sparse::index(entry)) {
+            if let Some(slot) = entries.get_mut(*end as usize) {
+                *slot = upper | entry & 0xffff;
+            }
+            bump(end);
+        }
+    }
+}
+
+/// One more; lists that are nonsense may name more than there are numbers for.
+#[inline(always)]
+fn bump(number: &mut i32) {
+    *number = number.wrapping_add(1);
+}
+
+/// Definition of [`column_sums`].
+pub(crate) fn plain_column_sums(deltas: &[[i16; LANES]], column: &[i32], to: &mut [Pair; 2]) {
+    let mut sums = [[0; LANES]; 2];
+    for &entry in column {
+        let place = sparse::index(entry) / STEP % deltas.len();
+        for (sums, x) in sums.iter_mut().zip(sparse::octets(entry)) {
+            let products = sums.iter_mut().zip(&deltas[place]);
+            products.for_each(|(sum, &delta)| *sum += i32::from(x) * i32::from(delta));
+        }
+    }
+    *to = sums.map(cast);
+}
 
 #[cfg(test)]
 mod tests {
@@ -203,6 +317,14 @@ mod tests {
                 );
             }
 
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            if crate::kernels::level::has_avx2() {
+                // SAFETY: the processor has AVX2.
+                #[allow(unsafe_code, reason = "a function of a level that was found")]
+                let sums = unsafe { super::avx2::weighted_sum(&tile, list) };
+                assert_eq!(cast::<Pair, [i32; LANES]>(sums), expected);
+            }
+
             let deltas: [i32; LANES] = std::array::from_fn(|i| i32::from(rows[0][i]));
             let first = rng.below(pairs as u32) as usize;
             let there = 1 + rng.below((pairs - first) as u32) as usize;
@@ -220,6 +342,52 @@ mod tests {
                     assert_eq!(cast::<Pair, [i32; LANES]>(*row), expected);
                 }
             }
+        }
+    }
+
+    /// Random columns, whose entries name examples that are not there, too.
+    #[test]
+    fn sums_of_a_column_are_the_definition() {
+        let mut rng = Pcg32::on_stream(5, 5);
+        for _ in 0..if cfg!(miri) { 4 } else { 100 } {
+            let mut integer = |_| rng.below(1 << 16) as u16 as i16;
+            let deltas: Vec<[i16; LANES]> = (0..1 << integer(0).rem_euclid(7))
+                .map(|_| std::array::from_fn(&mut integer))
+                .collect();
+            let column: Vec<i32> = (0..rng.below(40))
+                .map(|_| rng.below(1 << 14) << 18 | rng.below(1 << 16))
+                .map(|entry| entry as i32)
+                .collect();
+            let [mut found, mut expected] = [[Pair::default(); 2]; 2];
+            super::plain_column_sums(&deltas, &column, &mut expected);
+            super::column_sums(&deltas, &column, &mut found);
+            assert_eq!(found, expected);
+        }
+    }
+
+    /// No memory beyond the tile is read.
+    #[test]
+    fn a_list_of_pairs_that_are_not_there_has_no_sums() {
+        let most = [Pair::default(); 3];
+        let lists = [
+            vec![],
+            vec![3 << 16 | 1],
+            vec![1 << 16 | 1, -1, 1],
+            vec![2 << 16 | 1; 9],
+            [vec![3 << 16], vec![1; 8]].concat(),
+        ];
+        for (list, tile) in lists
+            .iter()
+            .flat_map(|list| [(list, &most[..]), (list, &[])])
+        {
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            if crate::kernels::level::has_avx2() {
+                // SAFETY: the processor has AVX2.
+                #[allow(unsafe_code, reason = "a function of a level that was found")]
+                let sums = unsafe { super::avx2::weighted_sum(tile, list) };
+                assert_eq!(sums, Pair::default());
+            }
+            assert_eq!(vector::weighted_sum(tile, list), Pair::default());
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
+use crate::kernels::columns::{self, Columns};
 use crate::kernels::quantise::{
     LANES, pair_words, quantise, quantise_in_place, sums, sums_at_once,
 };
@@ -125,6 +126,53 @@ impl Compute for Dense {
 
     fn rows_at_once(&self) -> usize {
         2 * sums_at_once(self.d_in)
+    }
+
+    fn column_words(&self, batch: usize, entries: usize) -> usize {
+        columns::words(self.d_in, self.d_out, batch, entries).unwrap_or(0)
+    }
+
+    fn fill_columns(&self, pass: &mut OctetPass<'_>) -> bool {
+        let OctetPass {
+            examples,
+            order,
+            memory,
+            spare,
+            keeps_columns,
+            ..
+        } = pass;
+        let columns = Columns::cut(spare, self.d_in, self.d_out, order.len());
+        columns.is_some_and(|mut columns| {
+            columns.fill(|list| {
+                for (&n, position) in order.iter().zip(0..) {
+                    let place = if *keeps_columns { n as usize } else { position };
+                    list(place, examples.list(n, memory.list));
+                }
+            })
+        })
+    }
+
+    fn keep_column_deltas(&self, pass: &mut OctetPass<'_>) {
+        let Some(mut columns) = Columns::cut(pass.spare, self.d_in, self.d_out, pass.order.len())
+        else {
+            return;
+        };
+        let deltas = &pass.memory.deltas[..pass.order.len() * self.d_out];
+        if pass.keeps_columns {
+            let places = pass.order.iter().map(|&n| n as usize);
+            columns.keep_deltas(deltas, self.d_out, places);
+        } else {
+            columns.keep_deltas(deltas, self.d_out, 0..pass.order.len());
+        }
+    }
+
+    fn sum_columns(&self, pass: &mut OctetPass<'_>, rows: Range<usize>) {
+        let columns = Columns::cut(pass.spare, self.d_in, self.d_out, pass.order.len());
+        if let Some(columns) = columns {
+            let first = rows.start / 2;
+            let tiles = sums(pass.memory.pairs, sums_at_once(self.d_in));
+            columns.sum(first, rows.end.div_ceil(2) - first, tiles);
+        }
     }
 
     fn prepare_rows(&self, pass: &mut OctetPass<'_>) -> Result<(), TrainError> {

@@ -90,6 +90,15 @@ pub(crate) trait Compute {
     fn num_rows(&self) -> usize;
     /// Rows whose gradient is summed up at once, an even number: that is what memory there is for.
     fn rows_at_once(&self) -> usize;
+    /// Words of [`OctetPass::spare`] for [`Compute::fill_columns`] of a batch with so many entries in its lists; 0 if
+    /// there is no such way.
+    fn column_words(&self, batch: usize, entries: usize) -> usize;
+    /// Lists a batch by columns; false if there is no room for that.
+    fn fill_columns(&self, pass: &mut OctetPass<'_>) -> bool;
+    /// Keeps the deltas for the columns, once they are prepared.
+    fn keep_column_deltas(&self, pass: &mut OctetPass<'_>);
+    /// As [`Compute::sum_rows`] of all examples, for so many rows from the even number `first` on.
+    fn sum_columns(&self, pass: &mut OctetPass<'_>, rows: Range<usize>);
     /// Prepares `pass` for the calls below.
     fn prepare_rows(&self, pass: &mut OctetPass<'_>) -> Result<(), TrainError>;
     /// Adds the gradients of the examples at `positions` of the batch, for [`Compute::rows_at_once`] rows from `first`
@@ -143,4 +152,8 @@ pub(crate) struct OctetPass<'a> {
     /// Examples of the batch.
     pub order: &'a [u32],
     pub memory: OctetBuffers<'a>,
+    /// Integers of the caller beyond the plan.
+    pub spare: &'a mut [i32],
+    /// True if every batch is all examples: their columns are then the same in each.
+    pub keeps_columns: bool,
 }

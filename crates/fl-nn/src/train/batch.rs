@@ -12,8 +12,10 @@ use core::ops::Range;
 use super::TrainConfig;
 use super::integer::Integer;
 use super::update::{Hook, Rule, Update};
+use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
 use crate::examples::Examples;
+use crate::kernels::level;
 use crate::layer::OctetPass;
 use crate::loss;
 use crate::memory::{Regions, WorkBuffers};
@@ -27,6 +29,10 @@ pub(crate) struct Batch<'a> {
     /// Examples of this batch.
     pub order: &'a [u32],
     pub buffers: WorkBuffers<'a>,
+    /// Integers of the caller beyond the plan.
+    pub spare: &'a mut [i32],
+    /// Lists by columns.
+    pub columns: Listing,
     /// Formats and losses of a training in integers.
     pub integer: Integer,
     /// The vector instructions of a host.
@@ -178,6 +184,15 @@ impl<'a> Batch<'a> {
             *budget = budget.saturating_sub((spent as usize).max(1));
             return (row..end, after(end));
         }
+        if self.columns.is_used {
+            let share = (*budget as u64 * num_rows as u64 / len as u64).next_multiple_of(2);
+            let rows = (share.max(2) as usize).min(layer.rows_at_once());
+            let rows = row..num_rows.min(row + rows);
+            layer.sum_columns(&mut self.split().0, rows.clone());
+            let spent = rows.len() as u64 * len as u64 / num_rows as u64;
+            *budget = budget.saturating_sub((spent as usize).max(1));
+            return (rows.clone(), after(rows.end));
+        }
         let rows = row..num_rows.min(row + layer.rows_at_once());
         let share = *budget as u64 * num_rows as u64 / rows.len() as u64;
         let end = (example as u64 + share.max(1)).min(len as u64) as usize;
@@ -203,7 +218,18 @@ impl<'a> Batch<'a> {
             self.begin_integer_rows();
             return Ok(());
         }
-        layer.prepare_rows(&mut self.split().0)
+        let mut columns = self.columns;
+        let mut pass = self.split().0;
+        layer.prepare_rows(&mut pass)?;
+        columns.is_used = pass.arithmetic == Arithmetic::Fixed
+            && level::has_columns()
+            && (columns.are_kept || layer.fill_columns(&mut pass));
+        columns.are_kept = columns.is_used && pass.keeps_columns;
+        if columns.is_used {
+            layer.keep_column_deltas(&mut pass);
+        }
+        self.columns = columns;
+        Ok(())
     }
 
     /// Applies the gradients of everything but the first layer's weights, by plain SGD.
@@ -301,6 +327,8 @@ impl<'a> Batch<'a> {
             examples: self.examples,
             order: self.order,
             memory: octets.reborrow(),
+            spare: self.spare,
+            keeps_columns: self.order.len() == self.examples.labels.len(),
         };
         let later = Later {
             gradients,
@@ -315,6 +343,15 @@ impl<'a> Batch<'a> {
     fn rate(&self) -> f32 {
         self.config.scale() / self.order.len() as f32
     }
+}
+
+/// Lists of the inputs by columns, in memory beyond the plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listing {
+    /// True if the gradient of this batch is summed up from them.
+    pub is_used: bool,
+    /// True if they are those of all examples, which every batch has.
+    are_kept: bool,
 }
 
 /// Place in the row pass.

@@ -8,13 +8,15 @@ mod update;
 
 use fl_rng::{Pcg32, Purpose};
 
+use crate::arithmetic::Arithmetic;
 use crate::error::{SizeError, TrainError};
 use crate::examples::Examples;
 use crate::inputs::Inputs;
+use crate::kernels::level;
 use crate::memory::{Layout, MemoryPlan, Workspace};
 use crate::model::Model;
 pub(crate) use batch::Batch;
-use batch::RowPlace;
+use batch::{Listing, RowPlace};
 pub use config::TrainConfig;
 use integer::Integer;
 #[cfg(feature = "host")]
@@ -80,6 +82,7 @@ pub struct Trainer {
     carried: Carried,
     mean_loss: f32,
     integer: Integer,
+    columns: Listing,
     /// Vector instructions, and what they keep from step to step.
     #[cfg(feature = "host")]
     host: Option<Box<crate::host::Host>>,
@@ -115,6 +118,7 @@ impl Trainer {
             carried: Carried::new(),
             mean_loss: 0.0,
             integer: Integer::default(),
+            columns: Listing::default(),
             #[cfg(feature = "host")]
             host: crate::host::Host::training(
                 model,
@@ -223,6 +227,26 @@ impl Trainer {
         })
     }
 
+    /// Words of [`Workspace::ints`] beyond the plan that make this training of `inputs` faster on this processor, and
+    /// change nothing else.
+    pub fn spare_words(&self, inputs: Inputs<'_>) -> usize {
+        let Inputs::Lists(lists) = inputs else {
+            return 0;
+        };
+        if !level::has_columns() || self.config.arithmetic != Arithmetic::Fixed {
+            return 0;
+        }
+        // A batch has its share of the entries, and a little more.
+        let entries = lists.entries() as u64 * self.batch_size as u64 / self.num_examples as u64;
+        let more = if self.batch_size < self.num_examples {
+            entries / 32
+        } else {
+            0
+        };
+        let layer = self.model.first().layer;
+        layer.column_words(self.batch_size, (entries + more) as usize)
+    }
+
     /// Progress so far.
     pub fn progress(&self) -> Progress {
         let in_batch = match self.phase {
@@ -275,18 +299,22 @@ impl Trainer {
             return Ok(TrainPhase::BeginBatch);
         }
         let (model, config, len) = (self.model, self.config, self.batch_len());
+        let (ints, spare) = workspace.ints.split_at_mut(self.plan.ints);
         let mut batch = Batch {
             model: &model,
             config: &config,
             examples,
             order: &workspace.order[self.batch_begin..][..len],
-            buffers: self.layout.cut(workspace.floats, workspace.ints),
+            buffers: self.layout.cut(workspace.floats, ints),
+            spare,
+            columns: self.columns,
             integer: self.integer,
             #[cfg(feature = "host")]
             host: self.host.take(),
         };
         let next = self.advance_batch(&mut batch, params, budget, hook);
         self.integer = batch.integer;
+        self.columns = batch.columns;
         #[cfg(feature = "host")]
         {
             self.host = batch.host.take();

@@ -53,6 +53,8 @@ pub struct Extras {
     pub forward: Option<SocketAddrV4>,
     /// Count instructions; each takes 2^shift ns.
     pub icount: Option<u8>,
+    /// Another processor than the board's.
+    pub cpu: Option<&'static str>,
 }
 
 impl Board {
@@ -80,7 +82,8 @@ impl Board {
             device += &format!(",{key}={value}");
         }
         let mut qemu = Command::new(&self.machine.qemu);
-        qemu.args(["-M", &self.machine.machine, "-cpu", &self.machine.cpu]);
+        let cpu = extras.cpu.unwrap_or(&self.machine.cpu);
+        qemu.args(["-M", &self.machine.machine, "-cpu", cpu]);
         qemu.args(["-m", &format!("{}M", self.machine.memory_mib)]);
         qemu.args(&self.machine.extra_args);
         let mut network = "user,id=network".to_owned();

@@ -76,17 +76,49 @@ fn instructions(update: Update) -> u64 {
     count.expect("the device counts its instructions")
 }
 
+/// As with a QEMU before 7.2.
+#[test]
+fn a_processor_without_avx2_trains_the_same_model() {
+    let fast = train("microvm", JOB, 3, Host::Quiet);
+    for cpu in [
+        "qemu32,+ssse3,+sse4.1,+rdrand",
+        // AVX2 that nobody can switch on: QEMU takes no OSXSAVE then.
+        "qemu32,+ssse3,+sse4.1,+rdrand,+avx,+avx2,+xsave",
+    ] {
+        let slow = train_on("microvm", Some(cpu), JOB, 3, Host::Quiet);
+        assert_eq!(fast.params, slow.params, "{cpu}");
+        let [fast, slow] = [&fast, &slow].map(|update| update.results.cost.instructions);
+        assert!(fast < slow, "{cpu}: {fast:?} with AVX2, {slow:?} without");
+    }
+}
+
 fn extras(aggregator: &Aggregator, shift: Option<u8>) -> Extras {
     Extras {
         forward: Some(aggregator.device),
         icount: shift,
+        cpu: None,
     }
 }
 
 /// One round on a fresh machine.
 fn train(board: &'static str, job: Job, shift: u8, host: Host) -> Update {
+    train_on(board, None, job, shift, host)
+}
+
+/// As [`train`], on another processor.
+fn train_on(
+    board: &'static str,
+    cpu: Option<&'static str>,
+    job: Job,
+    shift: u8,
+    host: Host,
+) -> Update {
     let aggregator = Aggregator::new(job);
-    let mut session = Session::boot_with(board, &extras(&aggregator, Some(shift)));
+    let extras = Extras {
+        cpu,
+        ..extras(&aggregator, Some(shift))
+    };
+    let mut session = Session::boot_with(board, &extras);
     session.play(&format!(
         "zfl:~$ {} icount={shift}",
         aggregator.run_command()

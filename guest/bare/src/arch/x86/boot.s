@@ -31,6 +31,28 @@ _start:
     or eax, (1 << 9) | (1 << 10)
     mov cr4, eax
 
+    # AVX on, where there is XSAVE to switch it on: CR4.OSXSAVE, then x87, SSE and AVX in XCR0. QEMU reserves the bit of
+    # CR4 unless XSAVEOPT or its like is there.
+    mov esi, ebx
+    mov eax, 1
+    cpuid
+    and ecx, (1 << 26) | (1 << 28)
+    cmp ecx, (1 << 26) | (1 << 28)
+    jne 1f
+    mov eax, 0xd
+    mov ecx, 1
+    cpuid
+    test eax, eax
+    jz 1f
+    mov eax, cr4
+    or eax, 1 << 18
+    mov cr4, eax
+    xor ecx, ecx
+    xor edx, edx
+    mov eax, 0b111
+    xsetbv
+1:  mov ebx, esi
+
     # The chain of frames ends here. The stack is 16-byte aligned at the call, as the ABI asks.
     xor ebp, ebp
     sub esp, 12
