@@ -1,8 +1,10 @@
-//! The profile of releases: what runs for each example and each parameter is optimised there, and what stands in it exists.
+//! The profile of releases: what runs for each example and each parameter is optimised there, what stands in it exists, and no
+//! crate of a newcomer's first run is built twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use toml::Table;
 
 fn read(path: &str) -> Table {
@@ -47,6 +49,38 @@ fn no_crate_of_the_profile_is_gone() {
         assert!(
             name == "*" || known.contains(name.as_str()),
             "{name} is no crate of Cargo.lock"
+        );
+    }
+}
+
+/// Packages of a program, with their features, as `cargo xtask run` builds it.
+fn made_of(package: &str) -> BTreeMap<String, String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    cargo.args(["tree", "--locked", "--offline", "--edges", "normal,build"]);
+    cargo.args(["--prefix", "none", "--no-dedupe", "--format", "{p}|{f}"]);
+    let output = cargo.args(["--package", package]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let pairs = lines.lines().filter_map(|line| line.split_once('|'));
+    pairs
+        .map(|(name, features)| (name.to_owned(), features.to_owned()))
+        .collect()
+}
+
+#[test]
+fn xtask_and_zfl_share_their_crates() {
+    let (own, zfl) = (made_of("xtask"), made_of("zfl"));
+    let shared: Vec<_> = own
+        .iter()
+        .filter(|(name, _)| zfl.contains_key(*name))
+        .collect();
+    assert!(shared.len() > 30, "{shared:?}");
+    for (name, features) in shared {
+        assert_eq!(
+            (name, features),
+            (name, &zfl[name]),
+            "it is built twice: xtask/Cargo.toml has to ask for what zfl asks for"
         );
     }
 }
