@@ -71,10 +71,12 @@ fn made_of(package: &str) -> BTreeMap<String, String> {
 #[test]
 fn xtask_and_zfl_share_their_crates() {
     let (own, zfl) = (made_of("xtask"), made_of("zfl"));
-    let shared: Vec<_> = own
+    // A fifth of a second, of a build script there.
+    let is_small = |name: &str| name.starts_with("semver ");
+    let shared = own
         .iter()
-        .filter(|(name, _)| zfl.contains_key(*name))
-        .collect();
+        .filter(|(name, _)| zfl.contains_key(*name) && !is_small(name));
+    let shared: Vec<_> = shared.collect();
     assert!(shared.len() > 30, "{shared:?}");
     for (name, features) in shared {
         assert_eq!(
