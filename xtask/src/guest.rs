@@ -186,6 +186,9 @@ fn bare_cargo(target: &str, board: Option<&str>) -> Result<std::process::Command
         .envs(board.map(|board| ("ZFL_BOARD", board)))
         .args(["--release", "--locked", "--target-dir"]);
     cargo.arg(folder.join("target"));
+    if board.is_some() {
+        cargo.args(["--features", "board"]);
+    }
     Ok(cargo)
 }
 
