@@ -20,6 +20,9 @@ use crate::layer::OctetPass;
 use crate::loss;
 use crate::train::{Batch, Hook};
 
+/// Fewest weights of a first layer whose integers are followed: to round a few anew takes less time.
+const FOLLOWED: usize = 1 << 13;
+
 /// Memory of a thread, for one step.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -305,7 +308,9 @@ impl Host {
         rows: Range<usize>,
         weights: &mut [f32],
     ) {
-        let follows = self.arithmetic == Arithmetic::Fixed && !self.keeps_columns;
+        let follows = self.arithmetic == Arithmetic::Fixed
+            && !self.keeps_columns
+            && self.layers[0].weights.len() >= FOLLOWED;
         if follows && rows.start == 0 {
             self.follow(width, pass);
         }
