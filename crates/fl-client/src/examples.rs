@@ -42,47 +42,19 @@ impl Partition {
         })
     }
 
-    /// The examples for one round, where they lie or in memory of their own; `None` if there is not enough.
+    /// The examples in memory of their own, for one round; `None` if there is not enough.
     pub fn at_hand(self: &Arc<Self>) -> Option<Arc<Self>> {
         let Some(view) = &self.view else {
             return Some(Arc::clone(self));
         };
         let held_out = view.len().checked_sub(self.num_examples)?;
         let num_inputs = self.inputs.num_inputs;
-        if let Some(chosen) = self.chosen() {
-            return Some(Arc::new(chosen));
-        }
         let mut own = Self::new((self.num_examples, held_out), num_inputs, Source::default())?;
         view.give(&mut |input, label| {
             own.inputs.push(input);
             own.labels.push(label);
         });
         Some(Arc::new(own))
-    }
-
-    /// The examples where they lie, and labels in memory of their own; `None` if that cannot be.
-    fn chosen(&self) -> Option<Self> {
-        let view = self.view.as_ref().filter(|_| cfg!(feature = "host"))?;
-        let (_, places) = view.places()?;
-        let mut labels = Vec::new();
-        labels.try_reserve_exact(places.len()).ok()?;
-        view.give(&mut |_, label| labels.push(label));
-        (labels.len() == places.len()).then_some(Self {
-            inputs: InputStore::new(0, self.inputs.num_inputs, false, None)?,
-            labels,
-            num_examples: self.num_examples,
-            view: Some(Arc::clone(view)),
-        })
-    }
-
-    /// Inputs of the examples from `begin` to `end`.
-    fn range(&self, begin: usize, end: usize) -> Inputs<'_> {
-        #[cfg(feature = "host")]
-        if let Some((octets, places)) = self.view.as_ref().and_then(|view| view.places()) {
-            let places = places.get(begin..end).unwrap_or(&[]);
-            return Inputs::Chosen { octets, places };
-        }
-        self.inputs.range(begin, end)
     }
 
     /// Examples to train on.
@@ -93,13 +65,13 @@ impl Partition {
     /// Inputs and labels to train on.
     pub fn training(&self) -> (Inputs<'_>, &[u8]) {
         let at = self.num_examples.min(self.labels.len());
-        (self.range(0, at), &self.labels[..at])
+        (self.inputs.range(0, at), &self.labels[..at])
     }
 
     /// Inputs and labels held out.
     pub fn holdout(&self) -> (Inputs<'_>, &[u8]) {
         let (at, end) = (self.num_examples.min(self.labels.len()), self.labels.len());
-        (self.range(at, end), &self.labels[at..])
+        (self.inputs.range(at, end), &self.labels[at..])
     }
 }
 

@@ -124,11 +124,6 @@ pub trait Examples: fmt::Debug + Send + Sync {
     /// Octets of all inputs together.
     fn octets(&self) -> usize;
 
-    /// The inputs of a set, and where in it those of each example are, if they lie there in octets.
-    fn places(&self) -> Option<(&[u8], &[u32])> {
-        None
-    }
-
     /// Gives the input and the label of each.
     fn give(&self, to: &mut dyn FnMut(&[u8], u8));
 

@@ -27,13 +27,6 @@ impl<'a> Examples<'a> {
                 SizeError::check(labels.len().saturating_mul(d_in), octets.len())
             }
             Inputs::Lists(lists) => SizeError::check(labels.len(), lists.len()),
-            #[cfg(feature = "host")]
-            Inputs::Chosen { octets, places } => {
-                let all = places.iter().max().map_or(0, |&last| last as usize + 1);
-                let needed = all.saturating_mul(d_in);
-                SizeError::check(labels.len(), places.len())
-                    .and_then(|()| SizeError::check(needed.max(octets.len()), octets.len()))
-            }
         };
         size.map_err(TrainError::Inputs)?;
         Ok(Self {
@@ -65,10 +58,6 @@ impl<'a> Examples<'a> {
         match self.inputs {
             Inputs::Octets(octets) => &octets[n * self.d_in..][..self.d_in],
             Inputs::Lists(_) => &[],
-            #[cfg(feature = "host")]
-            Inputs::Chosen { octets, places } => {
-                &octets[places[n] as usize * self.d_in..][..self.d_in]
-            }
         }
     }
 
@@ -80,7 +69,7 @@ impl<'a> Examples<'a> {
     {
         match self.inputs {
             Inputs::Lists(lists) => lists.list(n as usize, self.d_in, scratch),
-            _ => sparse::of_input(self.input(n), scratch),
+            Inputs::Octets(_) => sparse::of_input(self.input(n), scratch),
         }
     }
 

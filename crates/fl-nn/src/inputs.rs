@@ -11,14 +11,6 @@ pub enum Inputs<'a> {
     Octets(&'a [u8]),
     /// Lists of the octets that are not zero.
     Lists(Lists<'a>),
-    /// Some of the examples of a larger set, as they lie there.
-    #[cfg(feature = "host")]
-    Chosen {
-        /// Octets of the set, row-major `[_, num_inputs]`.
-        octets: &'a [u8],
-        /// Places in it: `[num_examples]`.
-        places: &'a [u32],
-    },
 }
 
 impl Inputs<'_> {

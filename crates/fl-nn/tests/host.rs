@@ -8,7 +8,7 @@ use common::{
     train_with,
 };
 use fl_nn::host::Level;
-use fl_nn::{Correction, Inputs, Optimizer, Step, TrainConfig, TrainError, Trainer};
+use fl_nn::{Correction, Optimizer, TrainConfig, TrainError};
 
 const SHAPES: [&[usize]; 5] = [
     &[50, 5],
@@ -105,54 +105,6 @@ fn every_level_refuses_what_is_not_finite() {
                     );
                 }
             }
-        }
-    }
-}
-
-#[test]
-fn examples_train_where_they_lie_in_a_larger_set() {
-    let model = model(&[64, 32, 10], fl_nn::Activation::Relu);
-    let set = Examples::new(&model, 60, 1);
-    let places: Vec<u32> = (0..25).map(|n| n * 37 % 60).collect();
-    let labels: Vec<u8> = places.iter().map(|&n| set.labels[n as usize]).collect();
-    let of = |&n: &u32| &set.inputs[n as usize * 64..][..64];
-    let copies: Vec<u8> = places.iter().flat_map(of).copied().collect();
-    let octets: &[u8] = &set.inputs;
-    for arithmetic in ARITHMETICS {
-        let config = TrainConfig {
-            batch_size: 10,
-            local_epochs: 2,
-            ..config(arithmetic)
-        };
-        let train = |inputs: Inputs<'_>| {
-            let mut params = random_params(&model, 2, 0.3);
-            let mut trainer = Trainer::new(&model, config, labels.len()).unwrap();
-            let mut buffers = Buffers::new(trainer.plan());
-            loop {
-                let mut space = buffers.workspace();
-                match trainer.step(&mut params, inputs, &labels, &mut space, 7) {
-                    Ok(Step::Working) => {}
-                    done => return done.map(|_| bits(&params)),
-                }
-            }
-        };
-        for level in Level::all() {
-            let (chosen, copied) = level.during(|| {
-                let places = &places;
-                (
-                    train(Inputs::Chosen { octets, places }),
-                    train((&copies).into()),
-                )
-            });
-            assert!(
-                chosen.is_ok() && chosen == copied,
-                "{level:?} {arithmetic:?}"
-            );
-        }
-        // A place behind the end, and fewer places than labels.
-        for places in [&[60; 25][..], &[0; 24]] {
-            let refused = train(Inputs::Chosen { octets, places });
-            assert!(matches!(refused, Err(TrainError::Inputs(_))), "{refused:?}");
         }
     }
 }

@@ -61,14 +61,6 @@ impl Examples for View {
         self.len() * self.shared.set.num_inputs
     }
 
-    fn places(&self) -> Option<(&[u8], &[u32])> {
-        // Those of both kinds do not lie side by side.
-        match self.parts() {
-            [training, []] => Some((&self.shared.set.inputs, training)),
-            _ => None,
-        }
-    }
-
     fn give(&self, to: &mut dyn FnMut(&[u8], u8)) {
         let Dataset {
             inputs,
