@@ -78,7 +78,7 @@ pub trait Port {
         None
     }
 
-    /// That flash, unless somebody holds it.
+    /// Flash for those lists, unless somebody holds it.
     fn flash(&mut self) -> Option<Box<dyn Flash>> {
         None
     }

@@ -19,11 +19,11 @@ const PREFIX: &str = "i686-linux-gnu-";
 /// A C compiler of boards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiler {
-    /// That of emulated PCs.
+    /// Compiler of emulated PCs.
     I686,
-    /// That of boards with an Arm core.
+    /// Compiler of boards with an Arm core.
     Arm,
-    /// That of programs of the host.
+    /// Compiler of programs of the host.
     Host,
 }
 
