@@ -65,9 +65,12 @@ const DEBUGGED: Needy = Needy {
     test: "gdb_stops_a_device_and_reads_its_firmware_by_name_and_the_run_goes_on",
 };
 
-/// Microcontrollers whose firmware is tested, one of each kind of processor, and the test of each.
-const MICROCONTROLLERS: [(&str, &str); 2] =
-    [("riscv-virt", "riscv_virt"), ("nrf52840", "nrf52840")];
+/// Tests of the consoles of microcontrollers.
+const MICROCONTROLLERS: [&str; 3] = [
+    "riscv_virt",
+    "nrf52840",
+    "every_microcontroller_computes_the_bits_of_the_host",
+];
 
 /// Test target of fleets of them.
 const FLEETS_OF_MICROCONTROLLERS: &str = "boards";
@@ -214,12 +217,11 @@ fn consoles() -> Result<Tally> {
         .current_dir(&folder)
         .args(["host-test", "--locked", "--no-fail-fast", "--target-dir"]);
     let mut tally = count(cargo.arg(folder.join("target")))?;
-    for (board, test) in MICROCONTROLLERS {
-        if let Err(error) = guest::prepare(board) {
-            println!("\nnot run: {test}, of board {board}: {error:#}");
-            continue;
-        }
-        guest::build(None, Some(board))?;
+    if let Err(error) = build_microcontrollers() {
+        println!("\nnot run: consoles of microcontrollers: {error:#}");
+        return Ok(tally);
+    }
+    for test in MICROCONTROLLERS {
         let mut cargo = project::cargo();
         cargo
             .current_dir(&folder)
@@ -229,6 +231,16 @@ fn consoles() -> Result<Tally> {
         tally.have_now_run(count(&mut cargo)?);
     }
     Ok(tally)
+}
+
+/// Builds the firmware of every microcontroller, with set-up of what it needs.
+fn build_microcontrollers() -> Result<()> {
+    let boards = project::boards()?;
+    for board in boards.iter().filter(|board| board.firmware.is_some()) {
+        guest::prepare(&board.name)?;
+        guest::build(None, Some(&board.name))?;
+    }
+    Ok(())
 }
 
 /// Optimised, as users run it; one test at a time, since each starts a fleet of its own.
@@ -248,13 +260,10 @@ fn fleets() -> Result<Tally> {
         Ok(()) => tally.have_now_run(DEBUGGED.run()?),
         Err(error) => println!("not run: {}: {error:#}", DEBUGGED.test),
     }
-    for (board, _) in MICROCONTROLLERS {
-        if let Err(error) = guest::prepare(board) {
-            println!("\nnot run: {FLEETS_OF_MICROCONTROLLERS}, without {board}: {error:#}");
-            return Ok(tally);
-        }
-        // Built already, if their consoles were tested.
-        guest::build(None, Some(board))?;
+    // Built already, if their consoles were tested.
+    if let Err(error) = build_microcontrollers() {
+        println!("\nnot run: {FLEETS_OF_MICROCONTROLLERS}: {error:#}");
+        return Ok(tally);
     }
     let mut cargo = project::cargo();
     cargo.args(["test", "--release", "--locked", "--package", "zfl"]);

@@ -57,6 +57,21 @@ pub struct Extras {
     pub cpu: Option<&'static str>,
 }
 
+/// Names of the boards whose firmware is built for them alone: all but PCs.
+pub fn microcontrollers() -> Vec<String> {
+    let folder = guest().join("../../boards");
+    let folders = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{folder:?}: {e}"));
+    let names = folders.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_built_for = |name: &String| {
+        let text = std::fs::read_to_string(folder.join(name).join("board.toml"));
+        let board: Option<toml::Table> = text.ok().and_then(|text| text.parse().ok());
+        board.is_some_and(|board| board.contains_key("firmware"))
+    };
+    let mut boards: Vec<_> = names.filter(is_built_for).collect();
+    boards.sort();
+    boards
+}
+
 impl Board {
     /// Reads a board of the repository.
     pub fn load(name: &str) -> Self {

@@ -77,6 +77,16 @@ fn nrf52840() {
     play("nrf52840", "nrf52840");
 }
 
+#[test]
+#[ignore = "their firmware has to be built: cargo xtask build-guest --board NAME"]
+fn every_microcontroller_computes_the_bits_of_the_host() {
+    let boards = board::microcontrollers();
+    assert!(boards.len() >= 10, "{boards:?}");
+    for board in boards {
+        play("selftest", &board);
+    }
+}
+
 /// Plays a transcript on every PC.
 fn check(name: &str) {
     for board in BOARDS {
@@ -85,7 +95,7 @@ fn check(name: &str) {
 }
 
 /// Plays a transcript on a board.
-fn play(name: &str, board: &'static str) {
+fn play(name: &str, board: &str) {
     let path = guest()
         .join("tests/expected")
         .join(name)

@@ -12,7 +12,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A guest in QEMU and what it has printed.
 pub struct Session {
-    board: &'static str,
+    board: String,
     prompt: String,
     qemu: Child,
     output: Receiver<Vec<u8>>,
@@ -24,12 +24,12 @@ pub struct Session {
 
 impl Session {
     /// Starts QEMU as the board says.
-    pub fn boot(name: &'static str) -> Self {
+    pub fn boot(name: &str) -> Self {
         Self::boot_with(name, &Extras::default())
     }
 
     /// Starts QEMU with something besides.
-    pub fn boot_with(name: &'static str, extras: &Extras) -> Self {
+    pub fn boot_with(name: &str, extras: &Extras) -> Self {
         let board = Board::load(name);
         let mut command = board.command(extras);
         let mut qemu = command
@@ -50,7 +50,7 @@ impl Session {
         });
         let (pending, seen) = (String::new(), String::new());
         Self {
-            board: name,
+            board: name.to_owned(),
             prompt: board.shell.prompt,
             qemu,
             output,
