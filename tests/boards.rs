@@ -5,7 +5,8 @@
 mod support;
 
 use std::fs;
-use support::{Live, Run, finish, folder, zfl};
+use std::path::Path;
+use support::{Live, Run, choosing, encodings, finish, folder, zfl};
 
 /// Microcontrollers, each of which a small job runs on: all but `stm32f103`, whose 64 KB have no room for 784 inputs.
 const ALL: [&str; 9] = [
@@ -74,6 +75,62 @@ fn instructions(run: &Run) -> Vec<[String; 3]> {
     rows
 }
 
+/// A run of a file whose groups have boards.
+#[track_caller]
+fn run(file: &Path, flags: &[&str]) -> Run {
+    // No body on the command line, but for native devices: it would go before that of each group.
+    let mut command = zfl();
+    command
+        .arg("run")
+        .arg(file)
+        .args(["--dashboard", "off"])
+        .args(flags);
+    let run = Live::start_as(&mut command).finish();
+    assert_eq!(run.said.status, Some(0), "{flags:?}: {run:?}");
+    run
+}
+
+/// Two devices of each kind of processor, and the same on the host.
+#[track_caller]
+fn agree(flags: &[&str]) {
+    let folder = folder();
+    let file = folder.path().join("both.toml");
+    let mut text = String::from(
+        "data = \"zfl:digits\"\nrounds = 2\nexamples_per_client = 40\nlocal_epochs = 1\n\
+         batch_size = 20\nhidden = [8]\n",
+    );
+    for board in BOARDS {
+        text += &format!("[[fleet]]\ncount = 2\nboard = \"{board}\"\n");
+    }
+    fs::write(&file, text).unwrap();
+    let native = run(&file, &[&["--body", "native"], flags].concat());
+    assert_eq!(run(&file, flags).model(), native.model(), "{flags:?}");
+}
+
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn every_encoding_agrees_on_microcontrollers() {
+    encodings().iter().for_each(|(_, flags)| agree(flags));
+}
+
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn every_algorithm_agrees_on_microcontrollers() {
+    for known in fl_algo::ALGORITHMS {
+        agree(&choosing(known.name));
+    }
+}
+
+#[test]
+#[ignore = "needs the firmware of both boards: cargo xtask test"]
+fn every_arithmetic_agrees_on_microcontrollers() {
+    for arithmetic in ["fixed", "float", "integer"] {
+        for activation in ["relu", "sigmoid"] {
+            agree(&["--arithmetic", arithmetic, "--activation", activation]);
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs the firmware of both boards: cargo xtask test"]
 fn instructions_of_a_mixed_fleet_repeat_to_the_unit() {
@@ -88,15 +145,7 @@ fn instructions_of_a_mixed_fleet_repeat_to_the_unit() {
     }
     text += "[[fleet]]\nname = \"host\"\ncount = 1\nbody = \"native\"\n";
     fs::write(&file, text).unwrap();
-    // No body on the command line: it would go before that of each group.
-    let run = || {
-        let mut command = zfl();
-        command.arg("run").arg(&file).args(["--dashboard", "off"]);
-        let run = Live::start_as(&mut command).finish();
-        assert_eq!(run.said.status, Some(0), "{run:?}");
-        run
-    };
-    let (one, other) = (run(), run());
+    let (one, other) = (run(&file, &[]), run(&file, &[]));
     assert_eq!(one.model(), other.model());
     let (one, other) = (instructions(&one), instructions(&other));
     assert_eq!(one, other);

@@ -5,14 +5,14 @@
 
 mod support;
 
-use fl_proto::codec::{self, Encodes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use support::{
-    LIMIT, Live, Pty, Run, by_sh, descendants, finish, folder, is_stopped, signal, wait_until, zfl,
+    LIMIT, Live, Pty, Run, by_sh, choosing, descendants, encodings, finish, folder, is_stopped,
+    signal, wait_until, zfl,
 };
 
 /// The model of a run.
@@ -190,43 +190,12 @@ fn kvm_agrees_or_is_refused_with_what_to_do() {
     assert!(said.err.contains("nothing counts instructions"), "{said:?}");
 }
 
-/// Flags that choose an algorithm, so that it does what is its own and its model depends on no time.
-fn choosing(name: &'static str) -> Vec<&'static str> {
-    let more: &[&str] = match name {
-        "fedprox" => &["proximal_mu=0.1"],
-        "fedavgm" => &["server_momentum=0.9"],
-        "fednova" => &["mu=0.1", "rho=0.5"],
-        "qfedavg" => &["q=2"],
-        "fedbuff" => &["buffer_size=4"],
-        "multi-krum" => &["num_nodes_to_select=2"],
-        _ => &[],
-    };
-    let more = more.iter().flat_map(|value| ["--strategy-arg", value]);
-    let mut flags: Vec<_> = ["--strategy", name].into_iter().chain(more).collect();
-    match name {
-        "fedasync" => flags.extend(["--clients-per-round", "1"]),
-        // Its `rho` is the momentum of the optimizer.
-        "fednova" => {
-            flags.extend(["--optimizer", "momentum", "--optimizer-arg", "momentum=0.5"]);
-        }
-        _ => {}
-    }
-    flags
-}
-
 #[test]
 fn every_encoding_agrees_on_native_and_bare_devices() {
     let mut models = BTreeSet::new();
-    for codec in codec::ALL {
-        let name = codec.name();
-        let down = match codec.encodes() {
-            Encodes::ChangesWithFeedback => "f16",
-            _ => name,
-        };
-        let flags = format!(
-            "--clients 4 --rounds 3 --data zfl:digits --encoding-up {name} --encoding-down {down}"
-        );
-        let flags: Vec<&str> = flags.split(' ').collect();
+    for (name, flags) in encodings() {
+        let sizes = ["--clients", "4", "--rounds", "3", "--data", "zfl:digits"];
+        let flags = [&flags[..], &sizes].concat();
         let native = model(&NATIVE, &flags);
         assert_eq!(model(&BARE, &flags), native, "{name}");
         assert!(models.insert(native), "{name} is like another");

@@ -8,11 +8,13 @@
     reason = "each test file is a program of its own and uses a part of this"
 )]
 
+mod choices;
 mod page;
 mod process;
 mod pty;
 mod run;
 
+pub use choices::{choosing, encodings};
 pub use page::Page;
 pub use process::{Guarded, LIMIT, descendants, is_alive, is_stopped, signal, wait_until};
 pub use pty::Pty;
