@@ -1,6 +1,6 @@
 //! A node of a mesh on this machine: the UART of its radio, and a gateway's network card.
 //!
-//! What `run` says of addresses is the gateway's; a leaf takes its client and its secret from it.
+//! Addresses in the words of `run` are the gateway's; a leaf takes its client and its secret from them.
 
 use alloc::boxed::Box;
 use core::fmt;
