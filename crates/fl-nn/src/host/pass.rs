@@ -11,7 +11,7 @@ use super::keep::{Host, Laid};
 use super::list::List;
 use super::pairs::Pairs;
 use super::rounded::sum_of;
-use super::simd::{BLOCK, CHUNK, COLUMNS, GROUP, Kernels, Source};
+use super::simd::{BLOCK, CHUNK, GROUP, Kernels, RoundedRows, Source};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
@@ -318,19 +318,8 @@ impl Host {
         with_scratch(|scratch| {
             scratch.octets.clear();
             for (begin, weights) in rows.step_by(GROUP).zip(weights.chunks_mut(GROUP * width)) {
-                let moved = self.step_group(width, pass, begin, weights, scratch);
-                if !follows {
-                    continue;
-                }
-                let rows = Source {
-                    values: weights,
-                    width,
-                    places: None,
-                };
-                let pairs = 0..rows.pairs();
-                for pair in pairs.filter(|pair| moved >> (2 * pair) & 3 != 0) {
-                    rounded.round_pair(self.kernels, rows, pair, begin / 2);
-                }
+                let rounded = follows.then(|| rounded.rows(begin / 2));
+                self.step_group(width, pass, begin, weights, rounded, scratch);
             }
         });
         self.weights = rounded;
@@ -370,7 +359,7 @@ impl Host {
                 // Rows of zeros that are updated are left with what the update subtracts.
                 let steps = room(&mut steps, group.len() * width);
                 steps.fill(0.0);
-                self.step_group(width, pass, begin, steps, scratch);
+                self.step_group(width, pass, begin, steps, None, scratch);
                 for (row, step) in group.zip(steps.chunks_exact(width)) {
                     visit(row, step);
                 }
@@ -379,15 +368,16 @@ impl Host {
         });
     }
 
-    /// [`Host::update_rows`] for inputs `begin..`, at most [`GROUP`]: in fixed point a bit for each row that moved.
+    /// [`Host::update_rows`] for inputs `begin..`, at most [`GROUP`].
     fn step_group(
         &self,
         width: usize,
         pass: &OctetPass<'_>,
         begin: usize,
         weights: &mut [f32],
+        rounded: Option<RoundedRows<'_>>,
         scratch: &mut Scratch,
-    ) -> u32 {
+    ) {
         let Scratch {
             lists,
             pairs,
@@ -395,42 +385,26 @@ impl Host {
             ..
         } = scratch;
         let (lines, units) = self.moves.get();
-        let add_pairs = |list: (&[u32], &[u32]), row: &mut [f32]| {
-            // A gradient of zero moves nothing.
-            if list.0.is_empty() {
-                return 0;
-            }
-            (self.kernels.subtract_pairs)(lines, list, units, row);
-            1
-        };
-        let rows = weights.chunks_exact_mut(width);
         if self.keeps_columns {
-            let lists = (begin..).map(|input| self.columns.get(input));
-            let moved = rows.zip(lists).map(|(row, list)| add_pairs(list, row));
-            return moved.zip(0..).fold(0, |set, (bit, n)| set | bit << n);
+            for (row, input) in weights.chunks_exact_mut(width).zip(begin..) {
+                let list = self.columns.get(input);
+                // A gradient of zero moves nothing.
+                if !list.0.is_empty() {
+                    (self.kernels.subtract_pairs)(lines, list, units, row);
+                }
+            }
+            return;
         }
         let batch = pass.order.len();
-        let stride = batch.next_multiple_of(CHUNK);
-        let columns = room(octets, GROUP * stride);
+        let columns = room(octets, GROUP * batch.next_multiple_of(CHUNK));
         gather(self.kernels, pass.examples, pass.order, begin, columns);
         if self.arithmetic == Arithmetic::Float {
             let deltas = &pass.memory.deltas[..batch * width];
             lists.resize_with(lists.len().max(1), List::default);
             let list = &mut lists[0];
-            (self.kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
-            return 0;
+            return (self.kernels.step_rows)(columns, deltas, width, pass.rate, weights, list);
         }
-        let (mut moved, listed) = (0, batch.next_multiple_of(2 * COLUMNS));
-        for ((row, column), n) in rows.zip(columns.chunks_exact(stride)).zip(0..) {
-            if batch <= COLUMNS && column[..COLUMNS] == [0; COLUMNS] {
-                continue;
-            }
-            pairs.clear();
-            // As many as one vector takes, or less: behind the batch are zeros.
-            (self.kernels.list_pairs)(&column[..listed], pairs);
-            moved |= add_pairs(pairs.get(0), row) << n;
-        }
-        moved
+        (self.kernels.move_rows)(columns, batch, (lines, units), weights, rounded, pairs);
     }
 }
 

@@ -7,7 +7,7 @@
 use core::mem;
 
 use super::pairs::Line;
-use super::simd::{COLUMNS, Kernels, Source, TOGETHER};
+use super::simd::{COLUMNS, Kernels, RoundedRows, Source, TOGETHER};
 use crate::error::TrainError;
 use crate::kernels::quantise::{power_of_two, unit_exponent};
 
@@ -146,15 +146,17 @@ impl Rounded {
         Ok(())
     }
 
-    /// Rounds pair `pair` of `rows`, which begin with pair `first` of the matrix, again.
-    pub fn round_pair(&mut self, kernels: &Kernels, rows: Source<'_>, pair: usize, first: usize) {
-        let lines = &mut self.lines[..self.num_lines];
-        let columns = 0..rows.width;
-        (kernels.round)(rows, pair..pair + 1, columns, &self.scales, lines, first);
+    /// The rows from pair `first` on, to be rounded again as they move.
+    pub fn rows(&mut self, first: usize) -> RoundedRows<'_> {
+        RoundedRows {
+            lines: &mut self.lines[..self.num_lines],
+            scales: &self.scales,
+            first,
+        }
     }
 
     /// Follows the moves of a batch, whose `moves` are its deltas in integers: each row that moves is to be rounded
-    /// again, with [`Rounded::round_pair`].
+    /// again, through [`Rounded::rows`].
     ///
     /// # Shapes
     /// `deltas`: `[count, width]`; `octets`: `[count]`, sum of the inputs of each example; `rate`: of an octet times a

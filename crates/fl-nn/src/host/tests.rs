@@ -329,7 +329,7 @@ fn followed_weights_are_as_if_rounded_anew() {
             let mut weights = Vec::from_iter((0..rows * width).map(|_| rng.symmetric()));
             let (mut followed, mut moves) = (Rounded::default(), Rounded::default());
             for batch in 0..if cfg!(miri) { 3 } else { 40 } {
-                let before = followed.get().1.to_vec();
+                let units = followed.get().1.to_vec();
                 followed
                     .follow(kernels, whole(&weights, width), 1.0)
                     .unwrap();
@@ -340,9 +340,9 @@ fn followed_weights_are_as_if_rounded_anew() {
                     integers_of(&followed).eq(integers_of(&anew)),
                     "batch {batch}"
                 );
-                units_changed += usize::from(batch > 0 && before != followed.get().1);
+                units_changed += usize::from(batch > 0 && units != followed.get().1);
 
-                let count = 1 + rng.below(5) as usize;
+                let count = 1 + rng.below(if batch % 4 == 0 { 40 } else { 5 }) as usize;
                 let deltas = Vec::from_iter((0..count * width).map(|_| rng.symmetric()));
                 let inputs = Vec::from_iter((0..count).map(|_| octets(rng, rows)));
                 moves
@@ -350,24 +350,28 @@ fn followed_weights_are_as_if_rounded_anew() {
                     .unwrap();
                 let sums = Vec::from_iter(inputs.iter().map(|input| sum_of(input) as f32));
                 followed.drift(kernels, &mut moves, &deltas, &sums, rate / 255.0);
-                let mut pairs = Pairs::default();
-                for (row, weights) in weights.chunks_mut(width).enumerate() {
+                let (mut pairs, stride) = (Pairs::default(), count.next_multiple_of(CHUNK));
+                let (before, mut expected) = (weights.clone(), weights.clone());
+                for (row, weights) in expected.chunks_mut(width).enumerate() {
                     let column = Vec::from_iter(inputs.iter().map(|input| input[row]));
                     pairs.clear();
                     (kernels.list_pairs)(&column, &mut pairs);
                     let (lines, units) = moves.get();
                     (kernels.subtract_pairs)(lines, pairs.get(0), units, weights);
                 }
-                for (pair, weights) in weights.chunks(2 * width).enumerate() {
-                    let touched = inputs.iter().any(|input| {
-                        let both = &input[2 * pair..rows.min(2 * pair + 2)];
-                        both.iter().any(|&octet| octet > 0)
-                    });
-                    if touched {
-                        followed.round_pair(kernels, whole(weights, width), 0, pair);
-                        moved_again += 1;
+                for (begin, weights) in (0..).step_by(GROUP).zip(weights.chunks_mut(GROUP * width))
+                {
+                    let mut columns = vec![0; GROUP * stride];
+                    for (n, input) in inputs.iter().enumerate() {
+                        for (column, &octet) in input[begin..].iter().take(GROUP).enumerate() {
+                            columns[column * stride + n] = octet;
+                        }
                     }
+                    let rounded = Some(followed.rows(begin / 2));
+                    (kernels.move_rows)(&columns, count, moves.get(), weights, rounded, &mut pairs);
                 }
+                moved_again += usize::from(weights != before);
+                same(&weights, &expected);
             }
         }
         assert!(moved_again > 0 && (units_changed > 0 || cfg!(miri)));

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{COLUMNS, Source, TOGETHER, Vector};
+use super::{COLUMNS, GROUP, RoundedRows, Source, TOGETHER, Vector};
 use crate::host::pairs::{Line, Pairs};
 
 #[inline(always)]
@@ -70,33 +70,61 @@ fn check((indices, _): &(&[u32], &[u32]), rows: usize) {
     assert!(indices.last().is_none_or(|&last| (last as usize) < rows));
 }
 
+/// Subtracts from each row the sums of its column of octets, and rounds the pairs of rows that moved anew.
+#[inline(always)]
+pub(super) unsafe fn move_rows<V: Vector>(
+    columns: &[u8],
+    batch: usize,
+    (lines, units): (&[Line], &[f32]),
+    weights: &mut [f32],
+    mut rounded: Option<RoundedRows<'_>>,
+    pairs: &mut Pairs,
+) {
+    let width = units.len();
+    let columns = columns.chunks_exact(columns.len() / GROUP);
+    let mut columns = columns.map(|column| {
+        // As many as one vector takes, or less: behind the batch are zeros.
+        &column[..batch.next_multiple_of(2 * COLUMNS)]
+    });
+    for (pair, rows) in weights.chunks_mut(2 * width).enumerate() {
+        let mut moves = false;
+        for (row, column) in rows.chunks_exact_mut(width).zip(&mut columns) {
+            if batch <= COLUMNS && column[..COLUMNS] == [0; COLUMNS] {
+                continue;
+            }
+            pairs.clear();
+            // SAFETY: the caller has the instructions.
+            unsafe {
+                list_pairs::<V>(column, pairs);
+                let list = pairs.get(0);
+                // A gradient of zero moves nothing.
+                if !list.0.is_empty() {
+                    subtract_pairs::<V>(lines, list, units, row);
+                    moves = true;
+                }
+            }
+        }
+        if let Some(RoundedRows {
+            lines,
+            scales,
+            first,
+        }) = rounded.as_mut().filter(|_| moves)
+        {
+            let values: &[f32] = rows;
+            let source = Source {
+                values,
+                width,
+                places: None,
+            };
+            // SAFETY: likewise.
+            unsafe { round::<V>(source, 0..1, 0..width, scales, lines, *first + pair) };
+        }
+    }
+}
+
 /// `to -= units * sum` of pairs of octets times pairs of rows.
 #[inline(always)]
 pub(super) unsafe fn subtract_pairs<V: Vector>(
-    lines: &[Line],
-    (indices, octets): (&[u32], &[u32]),
-    units: &[f32],
-    to: &mut [f32],
-) {
-    /// The number of pairs as a constant: the loop over them is unrolled, and the octets stay in registers.
-    macro_rules! few {
-        ($($n:literal)*) => {
-            match indices.len() {
-                $($n => {
-                    let list = (&indices[..$n], &octets[..$n]);
-                    // SAFETY: the caller has the instructions.
-                    unsafe { subtract::<V>(lines, list, units, to) }
-                })*
-                // SAFETY: likewise.
-                _ => unsafe { subtract::<V>(lines, (indices, octets), units, to) },
-            }
-        };
-    }
-    few!(1 2 3 4 5 6);
-}
-
-#[inline(always)]
-unsafe fn subtract<V: Vector>(
     lines: &[Line],
     list: (&[u32], &[u32]),
     units: &[f32],
@@ -105,6 +133,78 @@ unsafe fn subtract<V: Vector>(
     let width = to.len().min(units.len());
     let rows = lines.len() / width.div_ceil(COLUMNS);
     check(&list, rows);
+    /// The number of pairs as a constant: they stay in registers.
+    macro_rules! few {
+        ($($n:literal)*) => {
+            match list {
+                $(([..], octets) if octets.len() == $n => {
+                    // SAFETY: the caller has the instructions.
+                    unsafe { subtract_few::<V, $n>(lines, rows, list, units, to) }
+                })*
+                // SAFETY: likewise.
+                _ => unsafe { subtract::<V>(lines, rows, list, units, to) },
+            }
+        };
+    }
+    few!(1 2 3 4 5 6 7 8);
+}
+
+/// [`subtract_pairs`] of `N` pairs.
+#[inline(always)]
+unsafe fn subtract_few<V: Vector, const N: usize>(
+    lines: &[Line],
+    rows: usize,
+    (indices, octets): (&[u32], &[u32]),
+    units: &[f32],
+    to: &mut [f32],
+) {
+    let (indices, octets) = (&indices[..N], &octets[..N]);
+    let width = to.len().min(units.len());
+    let whole = width / V::LANES * V::LANES;
+    // SAFETY: the places are within the tile; heads end with `to` and `units`.
+    unsafe {
+        let (mut from, mut pairs) = ([lines.as_ptr(); N], [V::splat(0.0); N]);
+        for n in 0..N {
+            from[n] = from[n].add(indices[n] as usize);
+            pairs[n] = V::pair(octets[n]);
+        }
+        let mut tile = 0;
+        for begin in (0..width).step_by(COLUMNS) {
+            for lane in (0..COLUMNS).step_by(V::LANES) {
+                let at = begin + lane;
+                let mut sum = V::splat(0.0);
+                for n in 0..N {
+                    let line = from[n].add(tile).cast::<f32>().add(lane);
+                    sum = sum.add_products(line, pairs[n]);
+                }
+                let sum = sum.from_integers();
+                let (units, to) = (
+                    units.as_ptr().wrapping_add(at),
+                    to.as_mut_ptr().wrapping_add(at),
+                );
+                if at < whole {
+                    let change = sum.mul(V::load(units));
+                    V::load(to).sub(change).store(to);
+                } else if at < width {
+                    let head = width - at;
+                    let change = sum.mul(V::load_head(units, head));
+                    V::load_head(to, head).sub(change).store_head(to, head);
+                }
+            }
+            tile += rows;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn subtract<V: Vector>(
+    lines: &[Line],
+    rows: usize,
+    list: (&[u32], &[u32]),
+    units: &[f32],
+    to: &mut [f32],
+) {
+    let width = to.len().min(units.len());
     for (tile, begin) in lines.chunks_exact(rows).zip((0..width).step_by(COLUMNS)) {
         // SAFETY: the places are within the tile; heads end with `to` and `units`.
         unsafe {
@@ -215,20 +315,46 @@ pub(super) unsafe fn round<V: Vector>(
     assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= source.width);
     assert!(columns.end.next_multiple_of(COLUMNS) <= scales.len());
     assert!(first + pairs.end <= stride);
+    // Rounds what is added to it.
+    // SAFETY: the caller has the instructions.
+    let magic = unsafe { V::splat(12_582_912.0) };
+    let (begin, end) = (columns.start, columns.end);
+    let whole = begin + (end - begin) / COLUMNS * COLUMNS;
     for pair in pairs {
-        let (upper, lower) = (source.row(2 * pair), source.row(2 * pair + 1));
-        for at in columns.clone().step_by(COLUMNS) {
-            let line = lines[at / COLUMNS * stride + first + pair].0.as_mut_ptr();
-            for lane in (0..COLUMNS).step_by(V::LANES) {
-                let head = V::LANES.min(columns.end.saturating_sub(at + lane));
-                // SAFETY: heads end with the columns, which the rows have; a line has sixteen lanes.
-                unsafe {
-                    let round = V::splat(12_582_912.0);
-                    let scale = V::load(scales.as_ptr().add(at + lane));
-                    let upper = head_of::<V>(upper, at + lane, head).mul(scale).add(round);
-                    let lower = head_of::<V>(lower, at + lane, head).mul(scale).add(round);
-                    upper.halves(lower).store(line.add(lane).cast());
+        let rows = (source.row(2 * pair), source.row(2 * pair + 1));
+        let line = begin / COLUMNS * stride + first + pair;
+        let mut line = lines[line..].as_mut_ptr();
+        // SAFETY: heads end with the columns, which the rows have; the line of the last tile is within `lines`.
+        unsafe {
+            let mut at = begin;
+            if let (Some(upper), Some(lower)) = rows {
+                while at < whole {
+                    for lane in (0..COLUMNS).step_by(V::LANES) {
+                        let scale = V::load(scales.as_ptr().add(at + lane));
+                        let upper = V::load(upper.as_ptr().add(at + lane)).mul(scale);
+                        let lower = V::load(lower.as_ptr().add(at + lane)).mul(scale);
+                        upper
+                            .add(magic)
+                            .halves(lower.add(magic))
+                            .store(line.cast::<f32>().add(lane));
+                    }
+                    at += COLUMNS;
+                    line = line.wrapping_add(stride);
                 }
+            }
+            while at < end {
+                for lane in (0..COLUMNS).step_by(V::LANES) {
+                    let head = V::LANES.min(end.saturating_sub(at + lane));
+                    let scale = V::load(scales.as_ptr().add(at + lane));
+                    let upper = head_of::<V>(rows.0, at + lane, head).mul(scale);
+                    let lower = head_of::<V>(rows.1, at + lane, head).mul(scale);
+                    upper
+                        .add(magic)
+                        .halves(lower.add(magic))
+                        .store(line.cast::<f32>().add(lane));
+                }
+                at += COLUMNS;
+                line = line.wrapping_add(stride);
             }
         }
     }

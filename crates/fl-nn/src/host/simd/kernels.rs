@@ -17,7 +17,7 @@ macro_rules! table {
             use $crate::host::list::List;
             use $crate::host::pairs::{Line, Pairs};
             use $crate::host::simd::kernels::{self, Sum};
-            use $crate::host::simd::{Bounds, GROUP, Kernels, Source, fixed};
+            use $crate::host::simd::{Bounds, GROUP, Kernels, RoundedRows, Source, fixed};
             use $crate::train::AdamStep;
 
             #[target_feature(enable = $features)]
@@ -114,6 +114,20 @@ macro_rules! table {
                 unsafe { fixed::subtract_pairs::<$vector>(lines, list, units, weights) }
             }
             #[target_feature(enable = $features)]
+            fn move_rows(
+                columns: &[u8],
+                batch: usize,
+                moves: (&[Line], &[f32]),
+                weights: &mut [f32],
+                rounded: Option<RoundedRows<'_>>,
+                pairs: &mut Pairs,
+            ) {
+                // SAFETY: as above.
+                unsafe {
+                    fixed::move_rows::<$vector>(columns, batch, moves, weights, rounded, pairs)
+                }
+            }
+            #[target_feature(enable = $features)]
             fn column_bounds(matrix: Source<'_>, tiles: &[usize]) -> Bounds {
                 // SAFETY: as above.
                 unsafe { fixed::column_bounds::<$vector>(matrix, tiles) }
@@ -176,6 +190,7 @@ macro_rules! table {
                 list_pairs: |a, b| unsafe { list_pairs(a, b) },
                 add_pairs: |a, b, c, d, e| unsafe { add_pairs(a, b, c, d, e) },
                 subtract_pairs: |a, b, c, d| unsafe { subtract_pairs(a, b, c, d) },
+                move_rows: |a, b, c, d, e, f| unsafe { move_rows(a, b, c, d, e, f) },
                 column_bounds: |a, b| unsafe { column_bounds(a, b) },
                 add_drift: |a, b, c, d| unsafe { add_drift(a, b, c, d) },
                 round: |a, b, c, d, e, f| unsafe { round(a, b, c, d, e, f) },

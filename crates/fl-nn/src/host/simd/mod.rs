@@ -74,6 +74,13 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Integers of a matrix, what its columns are scaled by, and the pair of rows with which some of it begins.
+pub(crate) struct RoundedRows<'a> {
+    pub lines: &'a mut [Line],
+    pub scales: &'a [f32],
+    pub first: usize,
+}
+
 /// The kernels of one level.
 #[derive(Debug)]
 #[allow(
@@ -141,6 +148,19 @@ pub(crate) struct Kernels {
     /// `weights -= units * sum`, likewise.
     pub subtract_pairs:
         fn(lines: &[Line], list: (&[u32], &[u32]), units: &[f32], weights: &mut [f32]),
+    /// The same for the list of each column of octets, and the rows that moved rounded anew.
+    ///
+    /// # Shapes
+    /// `columns`: `[GROUP, _]`, zeros from `batch` up to a multiple of [`CHUNK`]; `moves`: lines and units as above;
+    /// `weights`: `[rows, width]` with `rows <= GROUP`; `rounded`: those rows, the first of a pair first.
+    pub move_rows: fn(
+        columns: &[u8],
+        batch: usize,
+        moves: (&[Line], &[f32]),
+        weights: &mut [f32],
+        rounded: Option<RoundedRows<'_>>,
+        pairs: &mut Pairs,
+    ),
     /// The largest magnitude and the sum of magnitudes, in the order of the rows, of each column of some tiles,
     /// at most [`TOGETHER`].
     pub column_bounds: fn(matrix: Source<'_>, tiles: &[usize]) -> Bounds,
@@ -216,6 +236,12 @@ trait Vector: Copy {
     -> usize;
     /// Sums of pairs of octets times the lines at their places.
     unsafe fn weigh(tile: *const Line, indices: &[u32], octets: &[u32]) -> Self::Tile;
+    /// A pair of octets in each lane.
+    unsafe fn pair(octets: u32) -> Self;
+    /// Adds a line, or a part of one, times a pair of octets: all are integers.
+    unsafe fn add_products(self, line: *const f32, octets: Self) -> Self;
+    /// Integers as f32.
+    unsafe fn from_integers(self) -> Self;
     /// The whole part towards zero, as f32.
     unsafe fn whole(self) -> Self;
     /// Two to the power of a whole number of -126..=127.

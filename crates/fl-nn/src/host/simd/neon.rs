@@ -81,6 +81,24 @@ impl Vector for float32x4_t {
         }
     }
     #[inline(always)]
+    unsafe fn pair(octets: u32) -> Self {
+        unsafe { vreinterpretq_f32_u32(vdupq_n_u32(octets)) }
+    }
+    #[inline(always)]
+    unsafe fn add_products(self, line: *const f32, octets: Self) -> Self {
+        unsafe {
+            let (line, octets) = (vld1q_s16(line.cast()), vreinterpretq_s16_f32(octets));
+            let low = vmull_s16(vget_low_s16(line), vget_low_s16(octets));
+            let high = vmull_high_s16(line, octets);
+            let sum = vaddq_s32(vreinterpretq_s32_f32(self), vpaddq_s32(low, high));
+            vreinterpretq_f32_s32(sum)
+        }
+    }
+    #[inline(always)]
+    unsafe fn from_integers(self) -> Self {
+        unsafe { vcvtq_f32_s32(vreinterpretq_s32_f32(self)) }
+    }
+    #[inline(always)]
     unsafe fn whole(self) -> Self {
         unsafe { vcvtq_f32_s32(vcvtq_s32_f32(self)) }
     }

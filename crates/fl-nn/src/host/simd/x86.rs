@@ -91,6 +91,22 @@ impl Vector for __m512 {
         }
     }
     #[inline(always)]
+    unsafe fn pair(octets: u32) -> Self {
+        unsafe { _mm512_castsi512_ps(_mm512_set1_epi32(octets as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn add_products(self, line: *const f32, octets: Self) -> Self {
+        unsafe {
+            let products =
+                _mm512_madd_epi16(_mm512_loadu_si512(line.cast()), _mm512_castps_si512(octets));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self), products))
+        }
+    }
+    #[inline(always)]
+    unsafe fn from_integers(self) -> Self {
+        unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(self)) }
+    }
+    #[inline(always)]
     unsafe fn whole(self) -> Self {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvttps_epi32(self)) }
     }
@@ -249,6 +265,22 @@ impl Vector for __m256 {
             }
             [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])]
         }
+    }
+    #[inline(always)]
+    unsafe fn pair(octets: u32) -> Self {
+        unsafe { _mm256_castsi256_ps(_mm256_set1_epi32(octets as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn add_products(self, line: *const f32, octets: Self) -> Self {
+        unsafe {
+            let products =
+                _mm256_madd_epi16(_mm256_loadu_si256(line.cast()), _mm256_castps_si256(octets));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self), products))
+        }
+    }
+    #[inline(always)]
+    unsafe fn from_integers(self) -> Self {
+        unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(self)) }
     }
     #[inline(always)]
     unsafe fn whole(self) -> Self {
