@@ -11,7 +11,7 @@ use super::keep::{Host, Laid};
 use super::list::List;
 use super::pairs::Pairs;
 use super::rounded::sum_of;
-use super::simd::{BLOCK, CHUNK, GROUP, Kernels, RoundedRows, Source};
+use super::simd::{BLOCK, CHUNK, Floats, GROUP, Kernels, RoundedRows, Source};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::error::TrainError;
@@ -32,11 +32,11 @@ pub(super) struct Scratch {
     /// One list, of octets as pairs.
     pub pairs: Pairs,
     /// `[BLOCK, num_outputs]`, layer after layer in each.
-    outputs: Vec<f32>,
+    outputs: Floats,
     /// Layer after layer `[BLOCK, num_outputs of the layer]`.
-    deltas: Vec<f32>,
+    deltas: Floats,
     /// Units of one layer as columns `[width, BLOCK]`.
-    columns: Vec<f32>,
+    columns: Floats,
     /// Slopes of one layer, or sums of inputs.
     slopes: Vec<f32>,
     /// Octets of some inputs as columns `[GROUP, batch]`.
@@ -51,8 +51,8 @@ pub(super) struct Scratch {
 /// unless something else is to see them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
-    outputs: Vec<f32>,
-    deltas: Vec<f32>,
+    outputs: Floats,
+    deltas: Floats,
     /// Examples; none are pending otherwise.
     count: usize,
 }
@@ -129,13 +129,13 @@ impl Host {
         let last = &self.layers[self.layers.len() - 1];
         let total = last.outputs.end;
         let mut owned = mem::take(&mut scratch.outputs);
-        let outputs = room(&mut owned, BLOCK * total);
+        let outputs = owned.room(BLOCK * total);
         let forward = &mut outputs[..order.len() * total];
         self.forward_first(params, examples, order, forward, scratch);
         for (n, outputs) in forward.chunks_exact_mut(total).enumerate() {
             self.forward_later(params, n, outputs, scratch);
         }
-        let deltas = room(&mut scratch.deltas, BLOCK * total);
+        let deltas = scratch.deltas.room(BLOCK * total);
         let upper = deltas[BLOCK * last.outputs.start..].chunks_exact_mut(last.width);
         let rows = outputs.chunks_exact(total).zip(upper);
         for (&example, (outputs, deltas)) in order.iter().zip(rows) {
@@ -168,6 +168,7 @@ impl Host {
             ..
         } = scratch;
         let lists = &mut lists[n * self.layers.len()..];
+        let deltas = deltas.room(BLOCK * self.layers[self.layers.len() - 1].outputs.end);
         for (layer, list) in self.layers.iter().zip(lists).skip(1).rev() {
             let Laid { d_in, width, .. } = *layer;
             let (below, above) = deltas.split_at_mut(BLOCK * layer.outputs.start);
@@ -214,7 +215,7 @@ impl Host {
             let Laid { d_in, width, .. } = *layer;
             let deltas = &deltas[BLOCK * layer.outputs.start..][..count * width];
             if index > 0 {
-                let columns = room(columns, d_in * BLOCK);
+                let columns = columns.room(d_in * BLOCK);
                 for n in 0..count {
                     let units = &outputs[n * total + layer.outputs.start - d_in..][..d_in];
                     for (column, &unit) in columns.chunks_exact_mut(BLOCK).zip(units) {

@@ -51,6 +51,17 @@ impl Rounded {
         matrix: Source<'_>,
         factor: f32,
     ) -> Result<(), TrainError> {
+        self.round_all(kernels, matrix, factor, false)
+    }
+
+    /// [`Rounded::round`], with what is needed to follow the matrix.
+    fn round_all(
+        &mut self,
+        kernels: &Kernels,
+        matrix: Source<'_>,
+        factor: f32,
+        follows: bool,
+    ) -> Result<(), TrainError> {
         let width = matrix.width;
         self.is_followed = false;
         self.num_lines = matrix.pairs() * width.div_ceil(COLUMNS);
@@ -72,7 +83,7 @@ impl Rounded {
         }
         self.changed.clear();
         self.changed.extend(0..width.div_ceil(COLUMNS));
-        self.round_tiles(kernels, matrix, factor, true)
+        self.round_tiles(kernels, matrix, factor, true, follows)
     }
 
     /// [`Rounded::round`] of weights whose moves since the last call were followed, if they were.
@@ -86,7 +97,7 @@ impl Rounded {
         factor: f32,
     ) -> Result<(), TrainError> {
         if !self.is_followed {
-            return self.round(kernels, matrix, factor);
+            return self.round_all(kernels, matrix, factor, true);
         }
         self.is_followed = false;
         let width = matrix.width;
@@ -103,7 +114,7 @@ impl Rounded {
         unsettled.clear();
         unsettled.extend((0..width.div_ceil(COLUMNS)).filter(|tile| !is_settled(tile)));
         self.changed = unsettled;
-        self.round_tiles(kernels, matrix, factor, false)
+        self.round_tiles(kernels, matrix, factor, false, true)
     }
 
     /// Finds the units of the tiles that changed, and rounds all of them, or those whose units are others now.
@@ -113,6 +124,7 @@ impl Rounded {
         matrix: Source<'_>,
         factor: f32,
         all: bool,
+        follows: bool,
     ) -> Result<(), TrainError> {
         for tiles in self.changed.chunks(TOGETHER / COLUMNS) {
             let (max, sum) = (kernels.column_bounds)(matrix, tiles);
@@ -126,6 +138,9 @@ impl Rounded {
                     differs |= self.scales[column] != scale;
                     self.scales[column] = scale;
                     self.units[column] = power_of_two(exponent) * factor;
+                    if !follows {
+                        continue;
+                    }
                     (self.max[column], self.sum[column]) = (max, sum);
                     [self.max_room[column], self.sum_room[column]] =
                         room(exponent, max, sum, 2 * matrix.pairs());

@@ -6,7 +6,7 @@ use super::level::Level;
 use super::list::{List, SHARES};
 use super::pairs::Pairs;
 use super::rounded::{Rounded, sum_of};
-use super::simd::{BLOCK, CHUNK, GROUP, Kernels, Source};
+use super::simd::{BLOCK, CHUNK, Floats, GROUP, Kernels, Source};
 use crate::activation::Activation;
 use crate::error::TrainError;
 use crate::kernels::{fixed, float, matrix, quantise, sparse};
@@ -443,4 +443,17 @@ fn exponentials_are_those_of_libm() {
             same(&found, |x| 1.0 / (1.0 + expf(-x)));
         }
     });
+}
+
+#[test]
+fn memory_of_floats_begins_with_a_cache_line_and_keeps_what_it_holds() {
+    let mut floats = Floats::default();
+    for len in [1, 16, 17, 1000] {
+        let room = floats.room(len);
+        assert_eq!((room.len(), room.as_ptr().align_offset(64)), (len, 0));
+        assert!(room[..len / 2].iter().all(|&number| number == 0.0));
+        room[len - 1] = 7.0;
+        assert_eq!(floats[len - 1], 7.0);
+        floats.room(len).fill(0.0);
+    }
 }

@@ -177,7 +177,7 @@ unsafe fn subtract_few<V: Vector, const N: usize>(
                     let line = from[n].add(tile).cast::<f32>().add(lane);
                     sum = sum.add_products(line, pairs[n]);
                 }
-                let sum = sum.from_integers();
+                let sum = sum.to_floats();
                 let (units, to) = (
                     units.as_ptr().wrapping_add(at),
                     to.as_mut_ptr().wrapping_add(at),

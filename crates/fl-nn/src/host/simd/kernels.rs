@@ -364,34 +364,59 @@ pub(super) unsafe fn dots<E: Eight>(
     slopes: bool,
     below: &mut [f32],
 ) {
-    let has_slopes = slopes;
+    let (indices, last) = list.indices().as_chunks::<SIDE>();
+    let (factors, last_factors) = list.values().as_chunks::<SIDE>();
+    for (indices, factors) in indices.iter().zip(factors) {
+        // SAFETY: the caller has the instructions.
+        let mut products = unsafe { dot_rows::<E>(rows, deltas, indices) };
+        if slopes {
+            for n in 0..SIDE {
+                products[n] *= factors[n];
+            }
+        }
+        for n in 0..SIDE {
+            below[indices[n] as usize] = products[n];
+        }
+    }
+    if let Some(&first) = last.first() {
+        // Missing rows are the first again.
+        let mut indices = [first; SIDE];
+        indices[..last.len()].copy_from_slice(last);
+        // SAFETY: likewise.
+        let products = unsafe { dot_rows::<E>(rows, deltas, &indices) };
+        for ((&index, product), slope) in last.iter().zip(products).zip(last_factors) {
+            below[index as usize] = if slopes { slope * product } else { product };
+        }
+    }
+}
+
+/// Dot products of some rows.
+#[inline(always)]
+unsafe fn dot_rows<E: Eight>(rows: &[f32], deltas: &[f32], indices: &[u32; SIDE]) -> [f32; SIDE] {
     let width = deltas.len();
     let (chunks, rest) = deltas.as_chunks::<8>();
-    let whole = 8 * chunks.len();
-    for (indices, slopes) in list.indices().chunks(SIDE).zip(list.values().chunks(SIDE)) {
-        // Missing rows are the first again.
-        let mut side = [&rows[indices[0] as usize * width..][..width]; SIDE];
-        for (row, &index) in side.iter_mut().zip(indices) {
-            *row = &rows[index as usize * width..][..width];
-        }
-        // SAFETY: every row has `width` numbers, of which `whole` are in chunks of eight.
-        let products = unsafe {
-            let mut sums = [E::zero(); SIDE];
-            for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
-                let delta = E::load(chunk.as_ptr());
-                for n in 0..SIDE {
-                    sums[n] = sums[n].add(E::load(side[n].as_ptr().add(at)).mul(delta));
-                }
+    let mut side = [rows.as_ptr(); SIDE];
+    for n in 0..SIDE {
+        side[n] = rows[indices[n] as usize * width..][..width].as_ptr();
+    }
+    // SAFETY: every row has `width` numbers.
+    unsafe {
+        let mut sums = [E::zero(); SIDE];
+        for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
+            let delta = E::load(chunk.as_ptr());
+            for n in 0..SIDE {
+                sums[n] = sums[n].add(E::load(side[n].add(at)).mul(delta));
             }
-            let [a, b, c, d, e, f, g, h] = sums;
-            [E::sums([a, b, c, d]), E::sums([e, f, g, h])]
-        };
-        let products = products.as_flattened().iter().zip(side);
-        for ((&index, &slope), (&product, row)) in indices.iter().zip(slopes).zip(products) {
-            let rest = row[whole..].iter().zip(rest);
-            let product = rest.fold(product, |sum, (&a, &b)| sum + a * b);
-            below[index as usize] = if has_slopes { slope * product } else { product };
         }
+        let [a, b, c, d, e, f, g, h] = sums;
+        let [[a, b, c, d], [e, f, g, h]] = [E::sums([a, b, c, d]), E::sums([e, f, g, h])];
+        let mut products = [a, b, c, d, e, f, g, h];
+        for (delta, at) in rest.iter().zip(width - rest.len()..) {
+            for n in 0..SIDE {
+                products[n] += *side[n].add(at) * delta;
+            }
+        }
+        products
     }
 }
 

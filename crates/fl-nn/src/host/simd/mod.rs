@@ -24,7 +24,8 @@ pub(super) use neon::NEON;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{AVX2, AVX512};
 
-use core::ops::Range;
+use core::ops::{Deref, Range};
+use core::slice;
 
 use super::list::List;
 use super::pairs::{Line, Pairs};
@@ -47,6 +48,32 @@ pub(crate) const TOGETHER: usize = 4 * COLUMNS;
 
 /// Largest magnitudes, and sums of magnitudes.
 type Bounds = ([f32; TOGETHER], [f32; TOGETHER]);
+
+/// Memory of f32 that begins with a cache line, so that fewer vectors lie in two.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Floats(Vec<Line>);
+
+impl Floats {
+    /// The first `len`, made as needed; contents do not matter.
+    pub fn room(&mut self, len: usize) -> &mut [f32] {
+        let lines = len.div_ceil(COLUMNS);
+        if self.0.len() < lines {
+            self.0.resize(lines, Line::default());
+        }
+        // SAFETY: a line is as many numbers of 32 bits, and any bits are an f32.
+        let all = unsafe { slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), lines * COLUMNS) };
+        &mut all[..len]
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: as above.
+        unsafe { slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * COLUMNS) }
+    }
+}
 
 /// Rows of a matrix of which row `n` is taken from `places[n]`, if there are places.
 #[derive(Clone, Copy)]
@@ -241,7 +268,7 @@ trait Vector: Copy {
     /// Adds a line, or a part of one, times a pair of octets: all are integers.
     unsafe fn add_products(self, line: *const f32, octets: Self) -> Self;
     /// Integers as f32.
-    unsafe fn from_integers(self) -> Self;
+    unsafe fn to_floats(self) -> Self;
     /// The whole part towards zero, as f32.
     unsafe fn whole(self) -> Self;
     /// Two to the power of a whole number of -126..=127.

@@ -95,7 +95,7 @@ impl Vector for float32x4_t {
         }
     }
     #[inline(always)]
-    unsafe fn from_integers(self) -> Self {
+    unsafe fn to_floats(self) -> Self {
         unsafe { vcvtq_f32_s32(vreinterpretq_s32_f32(self)) }
     }
     #[inline(always)]

@@ -103,7 +103,7 @@ impl Vector for __m512 {
         }
     }
     #[inline(always)]
-    unsafe fn from_integers(self) -> Self {
+    unsafe fn to_floats(self) -> Self {
         unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(self)) }
     }
     #[inline(always)]
@@ -279,7 +279,7 @@ impl Vector for __m256 {
         }
     }
     #[inline(always)]
-    unsafe fn from_integers(self) -> Self {
+    unsafe fn to_floats(self) -> Self {
         unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(self)) }
     }
     #[inline(always)]
