@@ -4,17 +4,18 @@ use crate::port::{Examples, Flash};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use fl_nn::{Inputs, Lists};
+use core::ops::Range;
+use fl_nn::{Inputs, Lists, View};
 
 /// The client's partition, shared between the device and its job. The examples held out are the last.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub inputs: InputStore,
-    /// `[num_examples + holdout]`.
+    /// `[num_examples + holdout]`; of a view only while there is work on them.
     pub labels: Vec<u8>,
     /// Examples to train on.
     num_examples: usize,
-    /// Place of them, of a body that has them in memory; nothing else is there then.
+    /// The examples of a body that has them in memory.
     pub view: Option<Arc<dyn Examples>>,
 }
 
@@ -28,8 +29,11 @@ impl Partition {
     ) -> Option<Self> {
         let Source { view, flash } = source;
         let all = num_examples.checked_add(holdout)?;
-        let octets = all.checked_mul(num_inputs)?;
-        let is_whole = |view: &Arc<dyn Examples>| (view.octets(), view.len()) == (octets, all);
+        let is_whole = |view: &Arc<dyn Examples>| {
+            let (inputs, labels) = view.set();
+            inputs.len() == labels.len().saturating_mul(num_inputs)
+                && view.places().map(<[u32]>::len) == [num_examples, holdout]
+        };
         let view = view.filter(is_whole);
         let all = if view.is_some() { 0 } else { all };
         let mut labels = Vec::new();
@@ -42,19 +46,23 @@ impl Partition {
         })
     }
 
-    /// The examples in memory of their own, for one round; `None` if there is not enough.
+    /// The examples with the labels of a view, for one round; `None` if there is no memory for those.
     pub fn at_hand(self: &Arc<Self>) -> Option<Arc<Self>> {
         let Some(view) = &self.view else {
             return Some(Arc::clone(self));
         };
-        let held_out = view.len().checked_sub(self.num_examples)?;
-        let num_inputs = self.inputs.num_inputs;
-        let mut own = Self::new((self.num_examples, held_out), num_inputs, Source::default())?;
-        view.give(&mut |input, label| {
-            own.inputs.push(input);
-            own.labels.push(label);
-        });
-        Some(Arc::new(own))
+        let (places, (_, all)) = (view.places(), view.set());
+        let mut labels = Vec::new();
+        labels.try_reserve_exact(places.iter().map(|part| part.len()).sum()).ok()?;
+        for &place in places.into_iter().flatten() {
+            labels.push(*all.get(place as usize)?);
+        }
+        Some(Arc::new(Self {
+            inputs: InputStore::new(0, self.inputs.num_inputs, Inputs::LISTED, None)?,
+            labels,
+            num_examples: self.num_examples,
+            view: Some(Arc::clone(view)),
+        }))
     }
 
     /// Examples to train on.
@@ -65,13 +73,25 @@ impl Partition {
     /// Inputs and labels to train on.
     pub fn training(&self) -> (Inputs<'_>, &[u8]) {
         let at = self.num_examples.min(self.labels.len());
-        (self.inputs.range(0, at), &self.labels[..at])
+        (self.some_inputs(0, 0..at), &self.labels[..at])
     }
 
     /// Inputs and labels held out.
     pub fn holdout(&self) -> (Inputs<'_>, &[u8]) {
         let (at, end) = (self.num_examples.min(self.labels.len()), self.labels.len());
-        (self.inputs.range(at, end), &self.labels[at..])
+        (self.some_inputs(1, at..end), &self.labels[at..])
+    }
+
+    /// Inputs of one of the two parts, which is so far in memory of the device's own.
+    fn some_inputs(&self, part: usize, range: Range<usize>) -> Inputs<'_> {
+        match &self.view {
+            Some(view) => View {
+                octets: view.set().0,
+                places: view.places()[part],
+            }
+            .into(),
+            None => self.inputs.range(range.start, range.end),
+        }
     }
 }
 

@@ -115,22 +115,13 @@ pub trait Flash: fmt::Debug + Send + Sync {
     fn words(&self) -> &[i32];
 }
 
-/// Examples of a client that its body has in memory, for others too: those to train on, and behind them those held
-/// out.
+/// Examples of a client among those of a set that its body has in memory, for others too.
 pub trait Examples: fmt::Debug + Send + Sync {
-    /// Number of examples.
-    fn len(&self) -> usize;
+    /// Inputs and labels of the set.
+    fn set(&self) -> (&[u8], &[u8]);
 
-    /// Octets of all inputs together.
-    fn octets(&self) -> usize;
-
-    /// Gives the input and the label of each.
-    fn give(&self, to: &mut dyn FnMut(&[u8], u8));
-
-    /// True if there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    /// Places in the set of the examples to train on, and of those held out.
+    fn places(&self) -> [&[u32]; 2];
 }
 
 /// A device's counters since boot; `None` where the body cannot count.

@@ -27,6 +27,10 @@ impl<'a> Examples<'a> {
                 SizeError::check(labels.len().saturating_mul(d_in), octets.len())
             }
             Inputs::Lists(lists) => SizeError::check(labels.len(), lists.len()),
+            Inputs::View(view) if view.is_within(d_in) => {
+                SizeError::check(labels.len(), view.places.len())
+            }
+            Inputs::View(_) => SizeError::check(labels.len(), 0),
         };
         size.map_err(TrainError::Inputs)?;
         Ok(Self {
@@ -57,6 +61,7 @@ impl<'a> Examples<'a> {
         let n = (n as usize).min(self.labels.len() - 1);
         match self.inputs {
             Inputs::Octets(octets) => &octets[n * self.d_in..][..self.d_in],
+            Inputs::View(view) => &view.octets[view.places[n] as usize * self.d_in..][..self.d_in],
             Inputs::Lists(_) => &[],
         }
     }
@@ -69,7 +74,7 @@ impl<'a> Examples<'a> {
     {
         match self.inputs {
             Inputs::Lists(lists) => lists.list(n as usize, self.d_in, scratch),
-            Inputs::Octets(_) => sparse::of_input(self.input(n), scratch),
+            Inputs::Octets(_) | Inputs::View(_) => sparse::of_input(self.input(n), scratch),
         }
     }
 

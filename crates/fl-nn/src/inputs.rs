@@ -11,6 +11,8 @@ pub enum Inputs<'a> {
     Octets(&'a [u8]),
     /// Lists of the octets that are not zero.
     Lists(Lists<'a>),
+    /// Octets of some examples of a set.
+    View(View<'a>),
 }
 
 impl Inputs<'_> {
@@ -27,6 +29,30 @@ impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Inputs<'a> {
 impl<'a> From<Lists<'a>> for Inputs<'a> {
     fn from(lists: Lists<'a>) -> Self {
         Self::Lists(lists)
+    }
+}
+
+impl<'a> From<View<'a>> for Inputs<'a> {
+    fn from(view: View<'a>) -> Self {
+        Self::View(view)
+    }
+}
+
+/// Inputs among those of a set, which may be that of many trainings.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// All of the set, row-major `[_, num_inputs]`.
+    pub octets: &'a [u8],
+    /// Place in the set of each example.
+    pub places: &'a [u32],
+}
+
+impl View<'_> {
+    /// True if all places are in the set.
+    pub(crate) fn is_within(&self, num_inputs: usize) -> bool {
+        let count = self.octets.len() / num_inputs.max(1);
+        let places = self.places.iter();
+        places.fold(true, |all, &place| all & ((place as usize) < count))
     }
 }
 

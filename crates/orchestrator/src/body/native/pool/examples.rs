@@ -43,37 +43,15 @@ pub(super) struct View {
     with_holdout: bool,
 }
 
-impl View {
-    /// Places of the examples: those to train on, and behind them those held out.
-    fn parts(&self) -> [&[u32]; 2] {
+impl Examples for View {
+    fn set(&self) -> (&[u8], &[u8]) {
+        let Dataset { inputs, labels, .. } = &*self.shared.set;
+        (inputs, labels)
+    }
+
+    fn places(&self) -> [&[u32]; 2] {
         let holdout = self.shared.holdout.indices(self.client);
         let holdout = if self.with_holdout { holdout } else { &[] };
         [self.shared.training.indices(self.client), holdout]
-    }
-}
-
-impl Examples for View {
-    fn len(&self) -> usize {
-        self.parts().map(<[u32]>::len).iter().sum()
-    }
-
-    fn octets(&self) -> usize {
-        self.len() * self.shared.set.num_inputs
-    }
-
-    fn give(&self, to: &mut dyn FnMut(&[u8], u8)) {
-        let Dataset {
-            inputs,
-            labels,
-            num_inputs,
-            ..
-        } = &*self.shared.set;
-        for &index in self.parts().into_iter().flatten() {
-            let begin = index as usize * num_inputs;
-            let input = inputs.get(begin..begin + num_inputs);
-            if let (Some(input), Some(&label)) = (input, labels.get(index as usize)) {
-                to(input, label);
-            }
-        }
     }
 }
