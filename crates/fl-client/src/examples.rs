@@ -53,7 +53,9 @@ impl Partition {
         };
         let (places, (_, all)) = (view.places(), view.set());
         let mut labels = Vec::new();
-        labels.try_reserve_exact(places.iter().map(|part| part.len()).sum()).ok()?;
+        labels
+            .try_reserve_exact(places.iter().map(|part| part.len()).sum())
+            .ok()?;
         for &place in places.into_iter().flatten() {
             labels.push(*all.get(place as usize)?);
         }
@@ -88,6 +90,7 @@ impl Partition {
             Some(view) => View {
                 octets: view.set().0,
                 places: view.places()[part],
+                shelf: view.shelf().filter(|_| part == 0),
             }
             .into(),
             None => self.inputs.range(range.start, range.end),

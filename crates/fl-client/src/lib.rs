@@ -62,6 +62,7 @@ pub mod storage;
 mod update;
 
 pub use device::{Activity, Config, Device, Resting};
+pub use fl_nn::Shelf;
 pub use fl_proto::Word;
 pub use job::TrainJob;
 pub use port::{Examples, Flash, Port, PortError, Usage};

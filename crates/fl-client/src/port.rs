@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use fl_nn::Shelf;
 use fl_proto::Word;
 
 /// The machine under a [`Device`](crate::Device): connections, a clock, a log and measurements.
@@ -122,6 +123,11 @@ pub trait Examples: fmt::Debug + Send + Sync {
 
     /// Places in the set of the examples to train on, and of those held out.
     fn places(&self) -> [&[u32]; 2];
+
+    /// Shelf for lists of those to train on, and their number there.
+    fn shelf(&self) -> Option<(&Shelf, usize)> {
+        None
+    }
 }
 
 /// A device's counters since boot; `None` where the body cannot count.

@@ -2,6 +2,8 @@
 
 use crate::error::{SizeError, TrainError};
 use crate::inputs::Inputs;
+#[cfg(feature = "host")]
+use crate::inputs::Shelf;
 use crate::kernels::sparse;
 use crate::shape::Shape;
 
@@ -63,6 +65,15 @@ impl<'a> Examples<'a> {
             Inputs::Octets(octets) => &octets[n * self.d_in..][..self.d_in],
             Inputs::View(view) => &view.octets[view.places[n] as usize * self.d_in..][..self.d_in],
             Inputs::Lists(_) => &[],
+        }
+    }
+
+    /// Place for lists of all examples that outlast a training.
+    #[cfg(feature = "host")]
+    pub fn shelf(&self) -> Option<(&'a Shelf, usize)> {
+        match self.inputs {
+            Inputs::View(view) => view.shelf,
+            Inputs::Octets(_) | Inputs::Lists(_) => None,
         }
     }
 

@@ -4,6 +4,14 @@ use bytemuck::cast_slice;
 
 use crate::kernels::sparse;
 
+#[cfg(feature = "host")]
+pub use crate::host::Shelf;
+
+/// Shelf for lists of a host: a device has none.
+#[cfg(not(feature = "host"))]
+#[derive(Debug)]
+pub enum Shelf {}
+
 /// Inputs of a training or an evaluation, one example behind the other.
 #[derive(Clone, Copy, Debug)]
 pub enum Inputs<'a> {
@@ -45,6 +53,8 @@ pub struct View<'a> {
     pub octets: &'a [u8],
     /// Place in the set of each example.
     pub places: &'a [u32],
+    /// Shelf for lists of them, and their number there: always the same examples have the same number.
+    pub shelf: Option<(&'a Shelf, usize)>,
 }
 
 impl View<'_> {

@@ -55,7 +55,7 @@ pub use arithmetic::Arithmetic;
 pub use error::{Buffer, PlanError, ShapeError, SizeError, TrainError};
 pub use evaluate::{Evaluation, Evaluator};
 pub use init::Init;
-pub use inputs::{Inputs, Lists, View};
+pub use inputs::{Inputs, Lists, Shelf, View};
 pub use memory::{MAX_BATCH, MemoryPlan, Workspace};
 pub use model::Model;
 pub use shape::{MAX_LAYERS, MAX_PARAMS, MAX_WIDTH, Shape};

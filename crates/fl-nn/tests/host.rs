@@ -8,7 +8,9 @@ use common::{
     train_with,
 };
 use fl_nn::host::Level;
-use fl_nn::{Correction, Optimizer, TrainConfig, TrainError};
+use fl_nn::{
+    Arithmetic, Correction, Inputs, Optimizer, Shelf, Step, TrainConfig, TrainError, Trainer, View,
+};
 
 const SHAPES: [&[usize]; 5] = [
     &[50, 5],
@@ -107,4 +109,72 @@ fn every_level_refuses_what_is_not_finite() {
             }
         }
     }
+}
+
+/// Examples of a set in memory, by their places: with lists kept from the training before, and where there is no room
+/// for any, the model is that of the same examples in a row.
+#[test]
+fn views_and_kept_lists_train_to_the_same_bits() {
+    for (sizes, arithmetic) in [
+        (SHAPES[0], Arithmetic::Fixed),
+        (SHAPES[2], Arithmetic::Float),
+    ] {
+        let model = model(sizes, ACTIVATIONS[0]);
+        let set = Examples::new(&model, 60, 1);
+        let places: Vec<u32> = (0..60).rev().step_by(3).map(|n| n * 7 % 60).collect();
+        let labels: Vec<u8> = places.iter().map(|&n| set.labels[n as usize]).collect();
+        let input = |&n: &u32| &set.inputs[n as usize * sizes[0]..][..sizes[0]];
+        let in_a_row: Vec<u8> = places.iter().flat_map(input).copied().collect();
+        for batch_size in [20, 7] {
+            let config = TrainConfig {
+                batch_size,
+                local_epochs: 3,
+                ..config(arithmetic)
+            };
+            let run = |inputs: Inputs<'_>| {
+                let mut params = random_params(&model, 2, 0.3);
+                let mut trainer = Trainer::new(&model, config, labels.len()).unwrap();
+                let mut buffers = Buffers::new(trainer.plan());
+                let space = &mut buffers.workspace();
+                while trainer.step(&mut params, inputs, &labels, space, 9) != Ok(Step::Done) {}
+                bits(&params)
+            };
+            let expected = run(Inputs::from(&in_a_row));
+            // All of it, a part of it, and nothing.
+            for bytes in [1 << 20, 1500, 0] {
+                let shelf = Shelf::new(2, bytes);
+                for shelf in [
+                    None,
+                    Some((&shelf, 1)),
+                    Some((&shelf, 1)),
+                    Some((&shelf, 2)),
+                ] {
+                    let view = View {
+                        octets: &set.inputs,
+                        places: &places,
+                        shelf,
+                    };
+                    for level in [Level::Plain].into_iter().chain(Level::all()) {
+                        assert!(level.during(|| run(view.into())) == expected, "{level:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_place_outside_of_the_set_is_refused() {
+    let model = model(SHAPES[0], ACTIVATIONS[0]);
+    let set = Examples::new(&model, 5, 1);
+    let view = View {
+        octets: &set.inputs,
+        places: &[4, 5],
+        shelf: None,
+    };
+    let mut trainer = Trainer::new(&model, config(Arithmetic::Fixed), 2).unwrap();
+    let mut buffers = Buffers::new(trainer.plan());
+    let (mut params, space) = (random_params(&model, 2, 0.3), &mut buffers.workspace());
+    let found = trainer.step(&mut params, view, &set.labels[..2], space, 9);
+    assert!(matches!(found, Err(TrainError::Inputs(_))), "{found:?}");
 }

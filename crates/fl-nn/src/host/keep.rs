@@ -7,6 +7,7 @@ use super::list::List;
 use super::pairs::Pairs;
 use super::pass::{Pending, Scratch, with_scratch};
 use super::rounded::Rounded;
+use super::shelf::Use;
 use super::simd::{BLOCK, Kernels, Source};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
@@ -123,9 +124,12 @@ impl Host {
         if self.keeps && self.inputs.len() == 0 {
             // Not before there is work: of many trainings that wait, only the first would find any.
             [self.inputs, self.columns] = with_scratch(|scratch| mem::take(&mut scratch.spare));
-            for n in 0..examples.labels.len() {
-                (self.kernels.list_pairs)(examples.input(n as u32), &mut self.inputs);
-            }
+            let kernels = self.kernels;
+            list(examples, Use::Inputs, &mut self.inputs, |lists| {
+                for n in 0..examples.labels.len() {
+                    (kernels.list_pairs)(examples.input(n as u32), lists);
+                }
+            });
         }
     }
 
@@ -210,6 +214,22 @@ impl Host {
             );
             (kernels.add_rows)(weights, list, bias, &mut sums[..layer.width]);
         }
+    }
+}
+
+/// Lists all examples: from the shelf, or by `write`, and then for the shelf.
+pub(super) fn list(
+    examples: &Examples<'_>,
+    of: Use,
+    lists: &mut Pairs,
+    write: impl FnOnce(&mut Pairs),
+) {
+    let Some((shelf, place)) = examples.shelf() else {
+        return write(lists);
+    };
+    if !shelf.take(place, of, lists) {
+        write(lists);
+        shelf.keep(place, of, lists);
     }
 }
 

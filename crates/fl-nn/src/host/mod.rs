@@ -10,6 +10,7 @@ mod list;
 mod pairs;
 mod pass;
 mod rounded;
+mod shelf;
 #[allow(
     unsafe_code,
     reason = "vector instructions; the module says why each use is sound"
@@ -21,3 +22,4 @@ mod tests;
 pub(crate) use keep::Host;
 pub use level::Level;
 pub(crate) use level::kernels;
+pub use shelf::Shelf;

@@ -18,6 +18,20 @@ pub(crate) struct Pairs {
     ends: Vec<usize>,
 }
 
+/// Lists that are kept: in each entry the place, and the two octets.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    entries: Vec<u32>,
+    ends: Vec<u32>,
+}
+
+impl Packed {
+    /// Bytes of the lists.
+    pub fn bytes(&self) -> usize {
+        size_of::<u32>() * (self.entries.len() + self.ends.len())
+    }
+}
+
 impl Pairs {
     /// Forgets all lists.
     pub fn clear(&mut self) {
@@ -53,6 +67,34 @@ impl Pairs {
         let begin = if n == 0 { 0 } else { self.ends[n - 1] };
         let range = begin..self.ends[n];
         (&self.indices[range.clone()], &self.octets[range])
+    }
+
+    /// The lists in half of their memory; `None` if a place takes more than 16 bits, or there are too many.
+    pub fn pack(&self) -> Option<Packed> {
+        let count = self.ends.last().copied().unwrap_or(0);
+        let (indices, octets) = (&self.indices[..count], &self.octets[..count]);
+        if indices.iter().fold(0, |all, index| all | index) > 0xffff {
+            return None;
+        }
+        let entry = |(index, octets): (&u32, &u32)| index << 16 | octets >> 8 | octets & 0xff;
+        let ends = self.ends.iter().map(|&end| u32::try_from(end).ok());
+        Some(Packed {
+            entries: indices.iter().zip(octets).map(entry).collect(),
+            ends: ends.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Takes packed lists in the place of its own.
+    pub fn unpack(&mut self, Packed { entries, ends }: &Packed) {
+        self.clear();
+        self.ends.extend(ends.iter().map(|&end| end as usize));
+        if self.indices.len() < entries.len() {
+            self.grow(entries.len());
+        }
+        let own = self.indices.iter_mut().zip(&mut self.octets);
+        for ((index, octets), entry) in own.zip(entries) {
+            (*index, *octets) = (entry >> 16, (entry & 0xff00) << 8 | entry & 0xff);
+        }
     }
 
     #[cold]

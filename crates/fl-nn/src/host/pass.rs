@@ -7,10 +7,11 @@ use core::mem;
 use core::ops::Range;
 use std::cell::Cell;
 
-use super::keep::{Host, Laid};
+use super::keep::{Host, Laid, list};
 use super::list::List;
 use super::pairs::Pairs;
 use super::rounded::sum_of;
+use super::shelf::Use;
 use super::simd::{BLOCK, CHUNK, Floats, GROUP, Kernels, RoundedRows, Source};
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
@@ -281,16 +282,19 @@ impl Host {
         if self.columns.len() > 0 {
             return;
         }
-        let order: Vec<u32> = (0..pass.order.len() as u32).collect();
-        let stride = order.len().next_multiple_of(CHUNK);
-        let d_in = pass.examples.input(0).len();
-        let mut octets = vec![0; GROUP * stride];
-        for begin in (0..d_in).step_by(GROUP) {
-            gather(self.kernels, pass.examples, &order, begin, &mut octets);
-            for column in octets.chunks_exact(stride).take(d_in - begin) {
-                (self.kernels.list_pairs)(column, &mut self.columns);
+        let kernels = self.kernels;
+        list(&pass.examples, Use::Columns, &mut self.columns, |lists| {
+            let order: Vec<u32> = (0..pass.order.len() as u32).collect();
+            let stride = order.len().next_multiple_of(CHUNK);
+            let d_in = pass.examples.input(0).len();
+            let mut octets = vec![0; GROUP * stride];
+            for begin in (0..d_in).step_by(GROUP) {
+                gather(kernels, pass.examples, &order, begin, &mut octets);
+                for column in octets.chunks_exact(stride).take(d_in - begin) {
+                    (kernels.list_pairs)(column, lists);
+                }
             }
-        }
+        });
     }
 
     /// Applies the gradients of all but the first layer's weights.

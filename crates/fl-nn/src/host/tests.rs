@@ -263,6 +263,27 @@ fn pairs_of_octets_are_those_of_the_plain_form() {
 }
 
 #[test]
+fn packed_pairs_are_the_same() {
+    at_every_level(|kernels, rng| {
+        let (mut pairs, mut unpacked) = (Pairs::default(), Pairs::default());
+        let counts = [0, 1, 64, 3000, 1 << 17];
+        let inputs = counts.map(|count| octets(rng, count));
+        for input in &inputs {
+            (kernels.list_pairs)(input, &mut pairs);
+        }
+        unpacked.unpack(&pairs.pack().unwrap());
+        assert_eq!(unpacked.len(), counts.len());
+        assert!((0..counts.len()).all(|n| unpacked.get(n) == pairs.get(n)));
+        // A place of more than 16 bits.
+        pairs.clear();
+        let mut long = vec![0; (1 << 17) + 2];
+        long[1 << 17] = 1;
+        (kernels.list_pairs)(&long, &mut pairs);
+        assert!(pairs.pack().is_none());
+    });
+}
+
+#[test]
 fn integers_and_their_sums_are_those_of_the_plain_form() {
     at_every_level(|kernels, rng| {
         for width in WIDTHS {

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use zfl_clock::Instant;
 use zfl_pipe::{Callee, Line, Lines};
 
+use self::examples::ListedExamples;
 pub use self::examples::SharedExamples;
 use self::queue::Queue;
 use self::slot::{Order, Slot};
@@ -55,7 +56,7 @@ struct Shared {
     lines: Lines,
     started: Instant,
     /// Examples of the devices that need not fetch theirs.
-    examples: Option<Arc<SharedExamples>>,
+    examples: Option<Arc<ListedExamples>>,
     events: mpsc::UnboundedSender<FleetEvent>,
 }
 
@@ -86,7 +87,7 @@ impl Pool {
             queue: Queue::default(),
             lines,
             started: Instant::now(),
-            examples: examples.map(Arc::new),
+            examples: examples.map(ListedExamples::new).map(Arc::new),
             events,
         });
         let callee: Weak<Shared> = Arc::downgrade(&shared);
@@ -197,7 +198,7 @@ impl Shared {
     }
 
     /// The set that a device has its examples in.
-    fn examples_of(&self, slot: &Slot) -> Option<Arc<SharedExamples>> {
+    fn examples_of(&self, slot: &Slot) -> Option<Arc<ListedExamples>> {
         let examples = self.examples.as_ref();
         examples.filter(|all| all.has(slot.home.client)).cloned()
     }

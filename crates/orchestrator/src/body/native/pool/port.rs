@@ -9,7 +9,7 @@ use fl_client::{Examples, Port, PortError};
 use zfl_clock::Instant;
 use zfl_pipe::{Line, Lines};
 
-use super::examples::SharedExamples;
+use super::examples::ListedExamples;
 use crate::log::{DeviceLog, SharedLog, lock};
 use crate::storage::RestingStorage;
 
@@ -61,7 +61,7 @@ pub(super) struct PoolPort {
     lines: Lines,
     started: Instant,
     /// The set that its examples are in; none if they are to be fetched.
-    examples: Option<Arc<SharedExamples>>,
+    examples: Option<Arc<ListedExamples>>,
     storage: Option<RestingStorage>,
 }
 
@@ -71,7 +71,7 @@ impl PoolPort {
         home: Arc<Home>,
         lines: Lines,
         started: Instant,
-        examples: Option<Arc<SharedExamples>>,
+        examples: Option<Arc<ListedExamples>>,
     ) -> Self {
         let storage = home.storage.lock();
         let storage = storage.unwrap_or_else(PoisonError::into_inner).take();
