@@ -14,7 +14,9 @@ use crate::source::packing;
 use crate::source::sums::Sums;
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, BufReader, Read};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{Builder, ScopedJoinHandle};
 
 /// Largest content of a data file, uncompressed: 20 times MNIST's.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -51,10 +53,12 @@ pub(super) fn load(dir: &Path) -> Result<Loaded, DataError> {
         .unused(&found.iter().map(name).collect::<Vec<_>>())
         .into_iter()
         .collect();
+    let mut contents = read_all(&found);
     let mut loaded = assemble(dir, |role| {
-        let file = found.iter().find(|file| file.role == role);
-        let file = file.ok_or_else(|| Problem::Missing { there: Vec::new() })?;
-        let content = read(&file.path, role)?;
+        let at = contents.iter().position(|(file, _)| file.role == role);
+        let at = at.ok_or_else(|| Problem::Missing { there: Vec::new() })?;
+        let (file, content) = contents.swap_remove(at);
+        let content = content?;
         hold(file, &content, &sums)?;
         warnings.extend(content.warning(name(file)));
         Ok(content.idx)
@@ -206,6 +210,27 @@ fn hashed(content: impl Read, role: Role) -> Result<(Idx, String), Problem> {
     };
     let idx = idx::read(&mut content, role.rank(), MAX_FILE_BYTES)?;
     Ok((idx, hex(&content.hasher.finalize())))
+}
+
+/// Reads files, each on a thread of its own.
+fn read_all(found: &[Found]) -> Vec<(&Found, Result<Content, Problem>)> {
+    std::thread::scope(|scope| {
+        let begun = found.iter().map(|file| {
+            let work = || read(&file.path, file.role);
+            // Where no more threads can be had, this one does it.
+            let begun = Builder::new().spawn_scoped(scope, work);
+            (file, begun.map_err(|_| work()))
+        });
+        let done = |begun: Result<ScopedJoinHandle<'_, _>, _>| match begun {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(done) => done,
+        };
+        let begun: Vec<_> = begun.collect();
+        begun
+            .into_iter()
+            .map(|(file, begun)| (file, done(begun)))
+            .collect()
+    })
 }
 
 /// Reads a file; where it is something else, that is told.
