@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use fl_algo::{
-    AggregateError, Attackers, KeptVectors, LocalParams, Rejected, RoundMetrics, SavedState,
-    Sections, ServerRule, Update, VectorSpec, attack,
+    AggregateError, Attackers, KeptVectors, LocalParams, Partial, Rejected, RoundMetrics,
+    SavedState, Sections, ServerRule, Update, VectorSpec, attack,
 };
 use fl_round::Stragglers;
 use zfl_run_dir::{StateDir, StatePart};
@@ -15,9 +15,14 @@ use crate::config::{Config, Weighting};
 use crate::log::lock;
 use crate::memory;
 use crate::privacy::{RunningPrivacy, Spent};
+use crate::spread::spread;
 
 /// Name of the rule's own part of the state.
 const RULE: &str = "rule";
+
+/// Fewest updates, and numbers in all of them, that are worth other threads.
+const TOGETHER: usize = 8;
+const NUMBERS_TOGETHER: usize = 1 << 16;
 
 /// Name of the part of differential privacy.
 const PRIVACY: &str = "privacy";
@@ -209,11 +214,16 @@ impl RunningAlgorithm {
         let spent = privacy.map(|privacy| privacy.spent(self.round, updates));
         let protected = privacy.map(|privacy| privacy.protect(self.round, global, updates));
         let updates = protected.as_deref().unwrap_or(updates);
+        let summed = self.add_together(updates);
         for update in updates {
             let (client, round) = (update.client, update.round);
             let saved = self.clients.get(client);
             let before = kept.get(&client).or(saved.as_deref());
-            match self.rule.add(update, before) {
+            let added = match summed {
+                true => Ok(()),
+                false => self.rule.add(update, before),
+            };
+            match added {
                 Ok(()) if update.partial.is_some() => kept.extend(self.clients.proposed(client)),
                 Ok(()) => kept.extend(self.kept_of(update).map(|state| (client, state))),
                 Err(Rejected(reason)) => rejected.push(UnusedUpdate {
@@ -244,6 +254,38 @@ impl RunningAlgorithm {
             kept,
             spent,
         })
+    }
+
+    /// Takes all updates in at once, on all processors, if the rule takes nothing but their mean: sums are exact,
+    /// and so the same in any order. False if they are to come one by one.
+    fn add_together(&mut self, updates: &[Update]) -> bool {
+        let len = updates.first().map_or(0, |update| update.model().len());
+        let is_sum = |update: &Update| update.partial.is_some();
+        let is_worth_it = updates.len() >= TOGETHER && len * updates.len() >= NUMBERS_TOGETHER;
+        if !is_worth_it || !self.rule.takes_the_mean() || updates.iter().any(is_sum) {
+            return false;
+        }
+        let sums = spread(updates, |part| {
+            let mut sums = Partial::new(len, []);
+            for update in part {
+                sums.add(update, None)?;
+            }
+            Ok::<_, Rejected>(sums)
+        });
+        let sum = sums.into_iter().reduce(|sum, part| {
+            let mut sum = sum?;
+            sum.merge(&part?)?;
+            Ok(sum)
+        });
+        let Some(Ok(sum)) = sum else {
+            // Whose fault it is shows one by one.
+            return false;
+        };
+        let sum = Update {
+            partial: Some(Box::new(sum)),
+            ..Update::default()
+        };
+        self.rule.add(&sum, None).is_ok()
     }
 
     /// Keeps what the clients of a model keep, which has been tested.
@@ -467,6 +509,56 @@ mod tests {
         let found = aggregate(&mut running, &[0.0], updates);
         assert_eq!((&**found.params, found.rejected.len()), (&[3.0][..], 1));
         assert!(running.clients.get(0).is_none());
+    }
+
+    /// All processors together make what one of them makes, and find whose update is of no use.
+    #[test]
+    fn updates_together_make_the_model_of_one_by_one() {
+        let len = NUMBERS_TOGETHER / TOGETHER;
+        let choice = Choice::named("fedavg").unwrap();
+        let begun = || {
+            let mut running = running("fedavg");
+            running.rule = choice.server(len, 99, 99, 1).unwrap();
+            running.begin(1, &vec![0.0; len]);
+            running
+        };
+        let of = |updates: &[Update]| {
+            let made = begun().aggregate(&vec![0.0; len], updates);
+            made.map(|made| (made.params, made.rejected.len()))
+        };
+        let number = |at: usize| (at as f32 * 0.37).sin() * 10_f32.powi(at as i32 % 70 - 35);
+        let mut updates: Vec<Update> = (0..TOGETHER as u32 + 3)
+            .map(|client| Update {
+                weight: 1 + 13 * client,
+                sections: [(
+                    "model".to_owned(),
+                    (0..len)
+                        .map(|at| number(at * 7 + client as usize))
+                        .collect(),
+                )]
+                .into(),
+                ..update(client, 1, 0.0, 0.0)
+            })
+            .collect();
+        let mut one_by_one = choice.server(len, 99, 99, 1).unwrap();
+        one_by_one.begin(1, &vec![0.0; len]);
+        for update in &updates {
+            one_by_one.add(update, None).unwrap();
+        }
+        let mut expected = vec![0.0; len];
+        one_by_one.finish(&mut expected).unwrap();
+        assert_eq!(of(&updates).unwrap(), (Arc::new(expected), 0));
+        assert!(begun().add_together(&updates));
+        updates[4].model_mut()[len - 1] = f32::NAN;
+        assert!(!begun().add_together(&updates));
+        let (_, rejected) = of(&updates).unwrap();
+        assert_eq!(rejected, 1);
+        let sound: Vec<Update> = updates
+            .iter()
+            .filter(|one| one.client != 4)
+            .cloned()
+            .collect();
+        assert_eq!(of(&updates).unwrap().0, of(&sound).unwrap().0);
     }
 
     #[test]

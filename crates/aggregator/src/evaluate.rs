@@ -2,8 +2,9 @@
 
 use fl_data::Dataset;
 use fl_nn::{Arithmetic, Evaluation, Evaluator, Model, TrainError, Workspace};
-use std::thread::Builder;
 use zfl_run_dir::Confusion;
+
+use crate::spread::spread;
 
 /// Largest mean loss of a model, in nats. One that knows nothing has a few; from one that is so far off no
 /// training finds a way back.
@@ -28,29 +29,14 @@ pub fn evaluate(
         .chunks(CHUNK * data.num_inputs)
         .zip(data.labels.chunks(CHUNK))
         .collect();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = chunks.len().div_ceil(threads).max(1);
-    let found: Result<Vec<Vec<Evaluation>>, TrainError> = std::thread::scope(|scope| {
-        let workers: Vec<_> = chunks
-            .chunks(share)
-            .map(|own| {
-                let work = move || {
-                    own.iter()
-                        .map(|c| evaluate_chunk(model, params, c.0, c.1, arithmetic))
-                        .collect()
-                };
-                // Where no more threads can be had, this one does it.
-                Builder::new().spawn_scoped(scope, work).map_err(|_| work())
-            })
-            .collect();
-        let done = workers.into_iter().map(|worker| match worker {
-            Ok(worker) => worker.join().unwrap_or(Err(TrainError::Diverged)),
-            Err(done) => done,
-        });
-        done.collect()
+    let found = spread(&chunks, |own| -> Result<Vec<Evaluation>, TrainError> {
+        own.iter()
+            .map(|c| evaluate_chunk(model, params, c.0, c.1, arithmetic))
+            .collect()
     });
+    let found: Vec<_> = found.into_iter().collect::<Result<_, _>>()?;
     let mut total = Evaluation::default();
-    for part in found?.into_iter().flatten() {
+    for part in found.into_iter().flatten() {
         total.num_examples += part.num_examples;
         total.correct += part.correct;
         total.loss_sum += part.loss_sum;

@@ -52,6 +52,7 @@ mod schedule;
 mod serve;
 mod server;
 mod shared;
+mod spread;
 mod token;
 mod traffic;
 mod upstream;
