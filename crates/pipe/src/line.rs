@@ -1,6 +1,7 @@
 //! The device's end of a stream: polled, and never waits.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use crate::half::Moved;
 use crate::{Halves, Pipe};
@@ -22,7 +23,10 @@ impl Line {
 
     /// Reads what has arrived; 0 at the end, `None` if there is nothing yet: the device is stirred then.
     pub fn read(&mut self, into: &mut [u8]) -> Option<usize> {
-        match self.change(|halves| halves.down.read(into), |halves| &mut halves.down) {
+        let (moved, waker) =
+            self.change(|halves| halves.down.read(into), |halves| &mut halves.down);
+        wake(waker);
+        match moved {
             Moved::Octets(count) => Some(count),
             Moved::Over => Some(0),
             Moved::Wait => None,
@@ -34,19 +38,32 @@ impl Line {
     /// # Errors
     /// [`Broken`] if nobody reads.
     pub fn write(&mut self, octets: &[u8]) -> Result<Option<usize>, Broken> {
-        match self.change(|halves| halves.up.write(octets), |halves| &mut halves.up) {
+        let (written, waker) = self.write_silently(octets);
+        wake(waker);
+        written
+    }
+
+    /// [`Line::write`], and the task to be woken for it, if one waits: whoever writes more first spares it the half of
+    /// a message.
+    pub fn write_silently(
+        &mut self,
+        octets: &[u8],
+    ) -> (Result<Option<usize>, Broken>, Option<Waker>) {
+        let (moved, waker) = self.change(|halves| halves.up.write(octets), |halves| &mut halves.up);
+        let written = match moved {
             Moved::Octets(count) => Ok(Some(count)),
             Moved::Over => Err(Broken),
             Moved::Wait => Ok(None),
-        }
+        };
+        (written, waker)
     }
 
-    /// Moves octets; whoever waits for that at the other end is woken.
+    /// Moves octets, and tells who waits for that at the other end.
     fn change(
         &self,
         act: impl FnOnce(&mut Halves) -> Moved,
         half: impl FnOnce(&mut Halves) -> &mut crate::half::Half,
-    ) -> Moved {
+    ) -> (Moved, Option<Waker>) {
         let mut halves = self.pipe.lock();
         let moved = act(&mut halves);
         let waker = match moved {
@@ -57,11 +74,13 @@ impl Line {
             }
             Moved::Over => None,
         };
-        drop(halves);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        moved
+        (moved, waker)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -72,9 +91,6 @@ impl Drop for Line {
         halves.down.stop_reading();
         let wakers = [halves.up.waker.take(), halves.down.waker.take()];
         drop(halves);
-        wakers
-            .into_iter()
-            .flatten()
-            .for_each(std::task::Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use fl_client::storage::Storage;
 use fl_client::{Examples, Port, PortError};
@@ -63,6 +64,8 @@ pub(super) struct PoolPort {
     /// The set that its examples are in; none if they are to be fetched.
     examples: Option<Arc<ListedExamples>>,
     storage: Option<RestingStorage>,
+    /// Tasks that wait for what was written.
+    untold: Vec<Waker>,
 }
 
 impl PoolPort {
@@ -81,11 +84,17 @@ impl PoolPort {
             lines,
             started,
             examples,
+            untold: Vec::new(),
         }
     }
 }
 
 impl PoolPort {
+    /// Tells those who wait for what was written: once for a message and not for each piece of it.
+    pub(super) fn tell(&mut self) {
+        self.untold.drain(..).for_each(Waker::wake);
+    }
+
     /// Closes what is open while the device waits.
     pub(super) fn rest(&mut self) {
         if let Some(storage) = &mut self.storage {
@@ -96,6 +105,7 @@ impl PoolPort {
 
 impl Drop for PoolPort {
     fn drop(&mut self) {
+        self.tell();
         let mut storage = self
             .home
             .storage
@@ -122,7 +132,9 @@ impl Port for PoolPort {
     }
 
     fn write(&mut self, line: &mut Line, bytes: &[u8]) -> Result<usize, PortError> {
-        let written = line.write(bytes).map_err(|_| PortError::Reset)?;
+        let (written, waker) = line.write_silently(bytes);
+        self.untold.extend(waker);
+        let written = written.map_err(|_| PortError::Reset)?;
         written.ok_or(PortError::WouldBlock)
     }
 

@@ -143,6 +143,7 @@ impl Shared {
             }
             slot.looks();
             let activity = device.poll(port);
+            port.tell();
             if let Some(reason) = device.refusal()
                 && !std::mem::replace(told_refusal, true)
             {
