@@ -167,7 +167,7 @@ impl Pool {
         }
         let save = match self.shared.is_large() {
             false => DeviceLog::save,
-            true => DeviceLog::save_if_begun,
+            true => DeviceLog::save_if_trained,
         };
         for slot in &self.shared.slots {
             if slot.end() {

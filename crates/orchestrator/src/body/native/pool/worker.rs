@@ -81,6 +81,7 @@ impl Shared {
                     while let Some(other) = self.queue.pop_stirred() {
                         self.run(other, false);
                     }
+                    lock(&slot.home.log).save_if_old();
                     let is_over = Instant::now() >= until && self.queue.others_train();
                     match trained {
                         Ok(()) if slot.order() != Order::Go => Ok(Stop::Ordered),
@@ -201,6 +202,7 @@ impl Shared {
             None if !trains => rest(being),
             _ => Life::Waits(being),
         };
+        let rests = matches!(life, Life::Rests(_));
         match slot.put(life, timer, trains) {
             Ok(false) => {}
             Ok(true) if trains => self.queue.push_training(at),
@@ -214,9 +216,12 @@ impl Shared {
             }
         }
         let mut log = lock(&slot.home.log);
-        match has_trained {
-            true => log.save(),
-            false => log.save_if_begun(),
+        if has_trained {
+            log.has_trained();
+        }
+        match rests {
+            true => log.save_if_trained(),
+            false => log.save_if_old(),
         }
         if self.is_large() {
             log.rest();
