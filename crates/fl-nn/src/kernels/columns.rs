@@ -7,68 +7,114 @@
 //! An entry is an `i32`: in the upper half the place of the example's deltas, times [`STEP`]; the octets in the lower.
 
 use bytemuck::{cast, cast_slice_mut};
+use wide::i32x8;
 
-use super::product::{STEP, column_sums, count, deal};
+use super::product::{BIAS, Deltas, STEP, column_sums, count, deal, excess};
 use super::quantise::{LANES, Pair, load};
+use crate::examples::Examples;
 
 /// Most examples of a batch: their places fit half of an entry.
 const MOST: usize = (1 << 16) / STEP;
 
+/// Most entries of a batch: their places in bytes fit an `i32`.
+const MOST_ENTRIES: usize = 1 << 28;
+
 /// Words under the deltas of one example and tile.
 const DELTA_WORDS: usize = LANES / 2;
 
+/// Words of a column beside its entries: its end, and the excess of its two inputs.
+const COLUMN_WORDS: usize = 3;
+
 /// Buffers, cut from words of the caller.
 pub(crate) struct Columns<'a> {
-    /// Ends of the columns in `entries`, once they are written.
-    ends: &'a mut [i32],
     /// Tile after tile the integers of all examples, whose number is made a power of two.
-    deltas: &'a mut [[i16; LANES]],
+    deltas: &'a mut [Deltas],
     slots: usize,
-    entries: &'a mut [i32],
+    /// What [`excess`] says of each column.
+    excess: &'a mut [[i32; 2]],
+    /// The ends of so many columns, in bytes from the first of these words; then entries, and a word that is only read.
+    words: &'a mut [i32],
+    len: usize,
 }
 
 /// Words for a batch with so many entries; `None` if it is too large.
 pub(crate) fn words(inputs: usize, width: usize, batch: usize, entries: usize) -> Option<usize> {
     let slots = batch.next_power_of_two();
     let deltas = slots * width.div_ceil(LANES) * DELTA_WORDS;
-    (slots <= MOST).then(|| inputs.div_ceil(2) + deltas + entries)
+    (slots <= MOST).then(|| deltas + COLUMN_WORDS * inputs.div_ceil(2) + entries + 1)
 }
 
 impl<'a> Columns<'a> {
     /// Cuts `words`; `None` if they are too few for any entry.
     pub fn cut(words: &'a mut [i32], inputs: usize, width: usize, batch: usize) -> Option<Self> {
-        let slots = batch.next_power_of_two();
-        let begin = self::words(inputs, width, batch, 0)?;
-        let (head, entries) = words.split_at_mut_checked(begin)?;
-        let (ends, deltas) = head.split_at_mut(inputs.div_ceil(2));
+        let (slots, len) = (batch.next_power_of_two(), inputs.div_ceil(2));
+        if words.len() < self::words(inputs, width, batch, 0)? {
+            return None;
+        }
+        let (deltas, words) = words.split_at_mut(slots * width.div_ceil(LANES) * DELTA_WORDS);
+        let (excess, words) = words.split_at_mut(2 * len);
         Some(Self {
-            ends,
             deltas: cast_slice_mut(deltas),
             slots,
-            entries,
+            excess: cast_slice_mut(excess),
+            words,
+            len,
         })
     }
 
-    /// Writes the columns of the lists that `visit` shows, which it does twice, each with its place; false, with nothing
-    /// of worth in them, if there is no room.
-    pub fn fill(&mut self, mut visit: impl FnMut(&mut dyn FnMut(usize, &[i32]))) -> bool {
-        self.ends.fill(0);
-        let (ends, entries) = (&mut *self.ends, &mut *self.entries);
-        let mut are_there = true;
-        visit(&mut |_, list| are_there &= count(ends, list));
+    /// Writes the columns of a batch, whose examples have their numbers as places or else their positions; false, with
+    /// nothing of worth in them, if there is no room.
+    pub fn fill(
+        &mut self,
+        examples: &Examples<'_>,
+        order: &[u32],
+        by_number: bool,
+        scratch: &mut [i32],
+    ) -> bool {
+        let (ends, entries) = self.words.split_at_mut(self.len);
+        ends.fill(0);
+        let mut room = entries.len().saturating_sub(1).min(MOST_ENTRIES);
+        for &n in order {
+            let list = examples.list(n, scratch);
+            // So the counts stay below the room, whatever the lists are.
+            match room.checked_sub(list.len()) {
+                Some(left) if count(ends, list) => room = left,
+                _ => return false,
+            }
+        }
         // Begins; each moves on to its end below.
-        let mut total: i32 = 0;
-        for end in &mut *ends {
-            (*end, total) = (total, total.wrapping_add(*end));
+        let mut total = size_of_val(ends) as i32;
+        for end in ends {
+            (*end, total) = (total, total + *end);
         }
-        if !are_there || total as usize > entries.len() {
-            return false;
+        for (&n, position) in order.iter().zip(0..) {
+            let place: u32 = if by_number { n } else { position };
+            let upper = place.wrapping_mul((STEP as u32) << 16) as i32;
+            let list = examples.list(n, scratch);
+            #[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
+            deal(self.words, list, upper);
+            #[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+            #[allow(unsafe_code, reason = "what has been counted has its places")]
+            // SAFETY: these very lists have been counted, and nobody can have changed them since: each entry has its
+            // place at the end of its column.
+            unsafe {
+                deal(self.words, list, upper);
+            }
         }
-        visit(&mut |place, list| {
-            let upper = (place as u32).wrapping_mul((STEP as u32) << 16);
-            deal(ends, entries, list, upper as i32);
-        });
+        for column in 0..self.len {
+            if let [entries @ .., _] = self.column(column) {
+                self.excess[column] = excess(entries);
+            }
+        }
         true
+    }
+
+    /// Entries of a column, and the word behind them.
+    #[inline(always)]
+    fn column(&self, column: usize) -> &[i32] {
+        let end = |column: usize| self.words[column] as u32 as usize / size_of::<i32>();
+        let begin = column.checked_sub(1).map_or(self.len, end);
+        self.words.get(begin..=end(column)).unwrap_or(&[])
     }
 
     /// Keeps the integers of examples, bits of floats, at their places.
@@ -85,8 +131,9 @@ impl<'a> Columns<'a> {
         for (tile, begin) in tiles.zip((0..width).step_by(LANES)) {
             for (row, place) in integers.chunks_exact(width).zip(places.clone()) {
                 if let Some(kept) = tile.get_mut(place) {
-                    let all: [i32; LANES] = cast(load(&row[begin..width.min(begin + LANES)]));
-                    *kept = all.map(|integer| integer as i16);
+                    let [low, high]: Pair = cast(load(&row[begin..width.min(begin + LANES)]));
+                    let high: i32x8 = high << 16;
+                    *kept = (high + low + i32x8::splat(BIAS)).to_array();
                 }
             }
         }
@@ -100,15 +147,8 @@ impl<'a> Columns<'a> {
         tiles: impl Iterator<Item = &'s mut [[Pair; 2]]>,
     ) {
         for (deltas, tile) in self.deltas.chunks_exact(self.slots).zip(tiles) {
-            let mut begin = match first {
-                0 => 0,
-                _ => self.ends.get(first - 1).map_or(0, |&end| end as usize),
-            };
-            let ends = self.ends.get(first..).unwrap_or(&[]);
-            for (sums, &end) in tile.iter_mut().take(len).zip(ends) {
-                let end = end as usize;
-                column_sums(deltas, self.entries.get(begin..end).unwrap_or(&[]), sums);
-                begin = end;
+            for (sums, column) in tile.iter_mut().take(len).zip(first..self.len) {
+                column_sums(deltas, self.column(column), self.excess[column], sums);
             }
         }
     }

@@ -186,35 +186,69 @@ pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
 /// Example that an entry of a column names, per example.
 pub(crate) const STEP: usize = 4;
 
+/// Integers of one example for the columns: the first half in the low halves of the lanes and [`BIAS`] above themselves,
+/// the second half in the high halves.
+pub(crate) type Deltas = [i32; LANES / 2];
+
+/// More than the magnitude of any integer.
+pub(crate) const BIAS: i32 = 1 << 15;
+
+/// Excess of a column's sums, for each of its two inputs: the octets, each times [`BIAS`].
+#[inline(always)]
+pub(crate) fn excess(column: &[i32]) -> [i32; 2] {
+    #[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+    if super::level::has_avx2() {
+        #[allow(unsafe_code, reason = "a function of a level that was found")]
+        // SAFETY: the processor has AVX2.
+        return unsafe { avx2::excess(column) };
+    }
+    plain_excess(column)
+}
+
+/// Definition of [`excess`].
+pub(crate) fn plain_excess(column: &[i32]) -> [i32; 2] {
+    let mut sums = [0_i32; 2];
+    for &entry in column {
+        for (sum, octet) in sums.iter_mut().zip(sparse::octets(entry)) {
+            *sum = sum.wrapping_add(i32::from(octet) * BIAS);
+        }
+    }
+    sums
+}
+
 /// Sums of two inputs: octets of the examples that a column lists, times their deltas.
 ///
-/// There are deltas of a power of two of examples, and an entry names one modulo their number.
-#[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+/// There are deltas of a power of two of examples, and an entry names one modulo their number. The last word of the
+/// column is no entry, and `excess` is that of the column.
 #[inline(always)]
-#[allow(unsafe_code, reason = "a function of a level that was found")]
-pub(crate) fn column_sums(deltas: &[[i16; LANES]], column: &[i32], sums: &mut [Pair; 2]) {
-    match super::level::has_avx2() {
+pub(crate) fn column_sums(
+    deltas: &[Deltas],
+    column: &[i32],
+    excess: [i32; 2],
+    sums: &mut [Pair; 2],
+) {
+    #[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+    if super::level::has_avx2() {
+        #[allow(unsafe_code, reason = "a function of a level that was found")]
         // SAFETY: the processor has AVX2.
-        true => unsafe { avx2::column_sums(deltas, column, sums) },
-        false => plain_column_sums(deltas, column, sums),
+        return unsafe { avx2::column_sums(deltas, column, excess, sums) };
     }
+    let _ = excess;
+    plain_column_sums(deltas, column, sums);
 }
-#[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
-pub(crate) use plain_column_sums as column_sums;
 
-/// Counts the entries of a list by their pairs; false, with nothing counted, if it names a pair that is not there.
+/// Counts the entries of a list by their pairs, in bytes; false, with nothing counted, if it names a pair that is not
+/// there.
 #[inline(always)]
-#[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
-#[allow(unsafe_code, reason = "a function of a level that was found")]
 pub(crate) fn count(counts: &mut [i32], list: &[i32]) -> bool {
-    match super::level::has_avx2() {
+    #[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+    if super::level::has_avx2() {
+        #[allow(unsafe_code, reason = "a function of a level that was found")]
         // SAFETY: the processor has AVX2.
-        true => unsafe { avx2::count(counts, list) },
-        false => plain_count(counts, list),
+        return unsafe { avx2::count(counts, list) };
     }
+    plain_count(counts, list)
 }
-#[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
-pub(crate) use plain_count as count;
 
 /// Definition of [`count`].
 pub(crate) fn plain_count(counts: &mut [i32], list: &[i32]) -> bool {
@@ -223,51 +257,52 @@ pub(crate) fn plain_count(counts: &mut [i32], list: &[i32]) -> bool {
         .all(|&entry| sparse::index(entry) < counts.len());
     if are_there {
         list.iter()
-            .for_each(|&entry| bump(&mut counts[sparse::index(entry)]));
+            .for_each(|&entry| counts[sparse::index(entry)] += ENTRY);
     }
     are_there
 }
 
-/// Deals the octets of a list out to columns with this upper half, each at its end; what has no room is lost.
-#[inline(always)]
+/// Bytes of an entry.
+const ENTRY: i32 = size_of::<i32>() as i32;
+
+/// Deals the octets of a list out to columns with this upper half, each at its end.
+///
+/// # Safety
+/// The first of the words, as many as the list may name, are the ends of columns in bytes from the first word. The list
+/// names none else, and behind each end there are as many words as the list has entries for it.
 #[cfg(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri))))]
+#[inline(always)]
 #[allow(unsafe_code, reason = "a function of a level that was found")]
-pub(crate) fn deal(ends: &mut [i32], entries: &mut [i32], list: &[i32], upper: i32) {
+pub(crate) unsafe fn deal(words: &mut [i32], list: &[i32], upper: i32) {
     match super::level::has_avx2() {
-        // SAFETY: the processor has AVX2.
-        true => unsafe { avx2::deal(ends, entries, list, upper) },
-        false => plain_deal(ends, entries, list, upper),
+        // SAFETY: the processor has AVX2; the rest is the caller's.
+        true => unsafe { avx2::deal(words, list, upper) },
+        false => plain_deal(words, list, upper),
     }
 }
 #[cfg(not(any(target_arch = "x86", all(test, target_arch = "x86_64", not(miri)))))]
 pub(crate) use plain_deal as deal;
 
 /// Definition of [`deal`].
-pub(crate) fn plain_deal(ends: &mut [i32], entries: &mut [i32], list: &[i32], upper: i32) {
+pub(crate) fn plain_deal(words: &mut [i32], list: &[i32], upper: i32) {
     for &entry in list {
-        if let Some(end) = ends.get_mut(sparse::index(entry)) {
-            if let Some(slot) = entries.get_mut(*end as usize) {
-                *slot = upper | entry & 0xffff;
-            }
-            bump(end);
-        }
+        let end = words[sparse::index(entry)];
+        words[(end / ENTRY) as usize] = upper | entry & 0xffff;
+        words[sparse::index(entry)] = end + ENTRY;
     }
 }
 
-/// One more; lists that are nonsense may name more than there are numbers for.
-#[inline(always)]
-fn bump(number: &mut i32) {
-    *number = number.wrapping_add(1);
-}
-
 /// Definition of [`column_sums`].
-pub(crate) fn plain_column_sums(deltas: &[[i16; LANES]], column: &[i32], to: &mut [Pair; 2]) {
-    let mut sums = [[0; LANES]; 2];
-    for &entry in column {
-        let place = sparse::index(entry) / STEP % deltas.len();
+pub(crate) fn plain_column_sums(deltas: &[Deltas], column: &[i32], to: &mut [Pair; 2]) {
+    let mut sums = [[0_i32; LANES]; 2];
+    for &entry in column.split_last().map_or(&[][..], |(_, column)| column) {
+        let lanes = &deltas[sparse::index(entry) / STEP % deltas.len()];
         for (sums, x) in sums.iter_mut().zip(sparse::octets(entry)) {
-            let products = sums.iter_mut().zip(&deltas[place]);
-            products.for_each(|(sum, &delta)| *sum += i32::from(x) * i32::from(delta));
+            let (low, high) = sums.split_at_mut(LANES / 2);
+            for ((low, high), lane) in low.iter_mut().zip(high).zip(lanes) {
+                *low += i32::from(x) * ((lane & 0xffff) - BIAS);
+                *high += i32::from(x) * (lane >> 16);
+            }
         }
     }
     *to = sums.map(cast);
@@ -277,7 +312,7 @@ pub(crate) fn plain_column_sums(deltas: &[[i16; LANES]], column: &[i32], to: &mu
 mod tests {
     use super::super::quantise::{LANES, Pair};
     use super::super::sparse;
-    use super::{scalar, vector};
+    use super::{Deltas, scalar, vector};
     use bytemuck::cast;
     use fl_rng::Pcg32;
 
@@ -350,17 +385,20 @@ mod tests {
     fn sums_of_a_column_are_the_definition() {
         let mut rng = Pcg32::on_stream(5, 5);
         for _ in 0..if cfg!(miri) { 4 } else { 100 } {
-            let mut integer = |_| rng.below(1 << 16) as u16 as i16;
-            let deltas: Vec<[i16; LANES]> = (0..1 << integer(0).rem_euclid(7))
-                .map(|_| std::array::from_fn(&mut integer))
+            let mut integer = |_| i32::from(rng.below(1 << 16) as u16 as i16);
+            let deltas: Vec<Deltas> = (0..1 << integer(0).rem_euclid(7))
+                .map(|_| std::array::from_fn(|_| integer(0) << 16 | integer(0) & 0xffff))
                 .collect();
-            let column: Vec<i32> = (0..rng.below(40))
+            let mut column: Vec<i32> = (0..1 + rng.below(40))
                 .map(|_| rng.below(1 << 14) << 18 | rng.below(1 << 16))
                 .map(|entry| entry as i32)
                 .collect();
+            let excess = super::excess(&column[1..]);
+            assert_eq!(excess, super::plain_excess(&column[1..]));
+            column.rotate_left(1);
             let [mut found, mut expected] = [[Pair::default(); 2]; 2];
             super::plain_column_sums(&deltas, &column, &mut expected);
-            super::column_sums(&deltas, &column, &mut found);
+            super::column_sums(&deltas, &column, excess, &mut found);
             assert_eq!(found, expected);
         }
     }

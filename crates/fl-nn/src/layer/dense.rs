@@ -142,14 +142,8 @@ impl Compute for Dense {
             ..
         } = pass;
         let columns = Columns::cut(spare, self.d_in, self.d_out, order.len());
-        columns.is_some_and(|mut columns| {
-            columns.fill(|list| {
-                for (&n, position) in order.iter().zip(0..) {
-                    let place = if *keeps_columns { n as usize } else { position };
-                    list(place, examples.list(n, memory.list));
-                }
-            })
-        })
+        columns
+            .is_some_and(|mut columns| columns.fill(examples, order, *keeps_columns, memory.list))
     }
 
     fn keep_column_deltas(&self, pass: &mut OctetPass<'_>) {

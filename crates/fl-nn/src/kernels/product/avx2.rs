@@ -17,60 +17,78 @@ use core::arch::x86_64::*;
 
 use bytemuck::cast;
 
-use super::super::quantise::{LANES, Pair};
+use super::super::quantise::Pair;
 use super::super::sparse;
-use super::{STEP, bump};
+use super::{BIAS, Deltas, ENTRY, STEP};
 
-/// Products of the entry of a list, whose octets and index lie at these places.
+/// Products of the entry of a list, whose octets and place of the entry behind it are given: that one's weights take the
+/// place of its own as soon as these are used.
 macro_rules! weighted {
-    ($x:literal, $y:literal, $index:literal) => {
+    ($x:literal, $y:literal, $next:literal) => {
         concat!(
-            "movzx {i:e}, word ptr [{list} + ", $index, "]
+            "movzx {i:e}, word ptr [{list} + ", $next, "]
             shl {i:e}, 3
-            vmovdqu {a}, [{tile} + {i} * 8]
-            vmovdqu {b}, [{tile} + {i} * 8 + 32]
-            vpaddd {s0}, {s0}, {x0}
-            vpaddd {s1}, {s1}, {x1}
             vpbroadcastb {x}, [{list} + ", $x, "]
             vpbroadcastb {y}, [{list} + ", $y, "]
-            vpslld {x0}, {a}, 16
-            vpslld {x1}, {b}, 16
+            vpslld {s}, {a}, 16
             vpsrld {x}, {x}, 24
             vpsrld {y}, {y}, 24
             vpsrad {a}, {a}, 16
-            vpsrad {b}, {b}, 16
-            vpsrad {x0}, {x0}, 16
-            vpsrad {x1}, {x1}, 16
+            vpsrad {s}, {s}, 16
             vpmulld {a}, {a}, {y}
-            vpmulld {b}, {b}, {y}
-            vpmulld {x0}, {x0}, {x}
-            vpmulld {x1}, {x1}, {x}
+            vpmulld {s}, {s}, {x}
+            vpslld {t}, {b}, 16
             vpaddd {s0}, {s0}, {a}
-            vpaddd {s1}, {s1}, {b}"
+            vmovdqu {a}, [{tile} + {i} * 8]
+            vpsrad {b}, {b}, 16
+            vpsrad {t}, {t}, 16
+            vpmulld {b}, {b}, {y}
+            vpmulld {t}, {t}, {x}
+            vpaddd {s0}, {s0}, {s}
+            vpaddd {s1}, {s1}, {b}
+            vmovdqu {b}, [{tile} + {i} * 8 + 32]
+            vpaddd {s1}, {s1}, {t}"
         )
     };
 }
 
-/// Products of the entry of a column.
+/// Products of the entry of a column, whose deltas are in the first register; those of the entry behind it come to the
+/// second.
 macro_rules! summed {
-    ($x:literal, $y:literal, $index:literal) => {
+    ($a:literal, $next:literal, $x:literal, $y:literal, $index:literal) => {
         concat!(
             "movzx {i:e}, word ptr [{list} + ", $index, "]
             and {i:e}, {mask:e}
-            vpmovsxwd {a}, [{deltas} + {i} * 8]
-            vpmovsxwd {b}, [{deltas} + {i} * 8 + 16]
-            vpaddd {y0}, {y0}, {s}
-            vpaddd {y1}, {y1}, {t}
+            vmovdqu {", $next, "}, [{deltas} + {i} * 8]
             vpbroadcastb {s}, [{list} + ", $x, "]
             vpsrld {s}, {s}, 24
-            vpmulld {t}, {a}, {s}
-            vpmulld {s}, {b}, {s}
+            vpmulld {t}, {", $a, "}, {s}
             vpaddd {x0}, {x0}, {t}
-            vpbroadcastb {t}, [{list} + ", $y, "]
-            vpsrld {t}, {t}, 24
+            vpsrad {t}, {", $a, "}, 16
+            vpmulld {s}, {s}, {t}
             vpaddd {x1}, {x1}, {s}
-            vpmulld {s}, {a}, {t}
-            vpmulld {t}, {b}, {t}"
+            vpbroadcastb {s}, [{list} + ", $y, "]
+            vpsrld {s}, {s}, 24
+            vpmulld {", $a, "}, {", $a, "}, {s}
+            vpmulld {t}, {t}, {s}
+            vpaddd {y0}, {y0}, {", $a, "}
+            vpaddd {y1}, {y1}, {t}"
+        )
+    };
+}
+
+/// Puts the entry of a list at the end of its column.
+macro_rules! dealt {
+    ($entry:literal) => {
+        concat!(
+            "mov {i:e}, dword ptr [{list} + ",
+            $entry,
+            "]
+            mov {end:e}, 4
+            mov {upper:x}, {i:x}
+            shr {i:e}, 16
+            xadd dword ptr [{words} + {i} * 4], {end:e}
+            mov dword ptr [{words} + {end}], {upper:e}"
         )
     };
 }
@@ -107,40 +125,61 @@ pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
         asm!(
             "vpxor {s0}, {s0}, {s0}",
             "vpxor {s1}, {s1}, {s1}",
-            "vpxor {x0}, {x0}, {x0}",
-            "vpxor {x1}, {x1}, {x1}",
-            // Four at a time; what is left of that begins within a turn.
+            "movzx {i:e}, word ptr [{list} + 2]",
+            "shl {i:e}, 3",
+            "vmovdqu {a}, [{tile} + {i} * 8]",
+            "vmovdqu {b}, [{tile} + {i} * 8 + 32]",
+            // Four at a time, of which the last is at the begin of a turn, since none may be behind it; what is left of
+            // fours begins within one.
+            "mov {i}, {end}",
+            "sub {i}, {list}",
             "and {i:e}, 12",
-            "jz 2f",
-            "add {list}, {i}",
-            "sub {list}, 16",
+            "jz 3f",
+            "lea {list}, [{list} + {i} - 16]",
             "cmp {i:e}, 8",
-            "je 4f",
-            "ja 3f",
-            "jmp 5f",
+            "je 5f",
+            "ja 4f",
+            "jmp 6f",
             "2:",
-            weighted!("0", "1", "2"),
+            weighted!("-4", "-3", "2"),
             "3:",
-            weighted!("4", "5", "6"),
+            weighted!("0", "1", "6"),
             "4:",
-            weighted!("8", "9", "10"),
+            weighted!("4", "5", "10"),
             "5:",
-            weighted!("12", "13", "14"),
+            weighted!("8", "9", "14"),
+            "6:",
             "add {list}, 16",
             "cmp {list}, {end}",
             "jne 2b",
-            "vpaddd {s0}, {s0}, {x0}",
-            "vpaddd {s1}, {s1}, {x1}",
+            "vpbroadcastb {x}, [{list} - 4]",
+            "vpbroadcastb {y}, [{list} - 3]",
+            "vpslld {s}, {a}, 16",
+            "vpslld {t}, {b}, 16",
+            "vpsrld {x}, {x}, 24",
+            "vpsrld {y}, {y}, 24",
+            "vpsrad {a}, {a}, 16",
+            "vpsrad {b}, {b}, 16",
+            "vpsrad {s}, {s}, 16",
+            "vpsrad {t}, {t}, 16",
+            "vpmulld {a}, {a}, {y}",
+            "vpmulld {b}, {b}, {y}",
+            "vpmulld {s}, {s}, {x}",
+            "vpmulld {t}, {t}, {x}",
+            "vpaddd {s0}, {s0}, {a}",
+            "vpaddd {s1}, {s1}, {b}",
+            "vpaddd {s0}, {s0}, {s}",
+            "vpaddd {s1}, {s1}, {t}",
             list = inout(reg) list.as_ptr() => _,
             end = in(reg) list.as_ptr_range().end,
             tile = in(reg) tile.as_ptr(),
-            i = inout(reg) size_of_val(list) => _,
+            i = out(reg) _,
             a = out(ymm_reg) _,
             b = out(ymm_reg) _,
             x = out(ymm_reg) _,
             y = out(ymm_reg) _,
-            x0 = out(ymm_reg) _,
-            x1 = out(ymm_reg) _,
+            s = out(ymm_reg) _,
+            t = out(ymm_reg) _,
             s0 = out(ymm_reg) low,
             s1 = out(ymm_reg) high,
             options(readonly, nostack),
@@ -149,60 +188,115 @@ pub(crate) fn weighted_sum(tile: &[Pair], list: &[i32]) -> Pair {
     cast([low, high])
 }
 
-/// Counts the entries of a list by their pairs; false, with nothing counted, if it names a pair that is not there.
+/// Counts the entries of a list by their pairs, in bytes; false, with nothing counted, if it names a pair that is not
+/// there.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 pub(crate) fn count(counts: &mut [i32], list: &[i32]) -> bool {
     if !all_below(list, counts.len()) {
         return false;
     }
-    let (fours, rest) = list.as_chunks::<4>();
-    for four in fours {
-        for &entry in four {
-            // SAFETY: all are below.
-            bump(unsafe { counts.get_unchecked_mut(sparse::index(entry)) });
-        }
+    let mut bump = |entry: i32| {
+        // SAFETY: all are below.
+        let count = unsafe { counts.get_unchecked_mut(sparse::index(entry)) };
+        *count = count.wrapping_add(ENTRY);
+    };
+    let (eights, rest) = list.as_chunks::<8>();
+    for &[a, b, c, d, e, f, g, h] in eights {
+        bump(a);
+        bump(b);
+        bump(c);
+        bump(d);
+        bump(e);
+        bump(f);
+        bump(g);
+        bump(h);
     }
-    for &entry in rest {
-        bump(&mut counts[sparse::index(entry)]);
-    }
+    rest.iter().for_each(|&entry| bump(entry));
     true
 }
 
-/// Deals the octets of a list out to columns with this upper half, each at its end; what has no room is lost.
+/// Deals the octets of a list out to columns with this upper half, each at its end.
+///
+/// # Safety
+/// As [`super::deal`].
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-pub(crate) fn deal(ends: &mut [i32], entries: &mut [i32], list: &[i32], upper: i32) {
-    if !all_below(list, ends.len()) {
-        return;
-    }
-    let mut deal = |entry: i32| {
-        // SAFETY: all are below.
-        let end = unsafe { ends.get_unchecked_mut(sparse::index(entry)) };
-        if let Some(slot) = entries.get_mut(*end as usize) {
-            *slot = upper | entry & 0xffff;
+pub(crate) unsafe fn deal(words: &mut [i32], list: &[i32], upper: i32) {
+    let (eights, rest) = list.as_chunks::<8>();
+    let (words, mut upper) = (words.as_mut_ptr(), upper);
+    for eight in eights {
+        // SAFETY: reads eight entries, and moves the ends of their columns by a word each, which it writes: the caller says
+        // that they are there.
+        unsafe {
+            asm!(
+                dealt!("0"),
+                dealt!("4"),
+                dealt!("8"),
+                dealt!("12"),
+                dealt!("16"),
+                dealt!("20"),
+                dealt!("24"),
+                dealt!("28"),
+                list = in(reg) eight.as_ptr(),
+                words = in(reg) words,
+                upper = inout(reg) upper,
+                i = out(reg) _,
+                end = out(reg) _,
+                options(nostack),
+            );
         }
-        bump(end);
-    };
-    let (fours, rest) = list.as_chunks::<4>();
-    for &[a, b, c, d] in fours {
-        deal(a);
-        deal(b);
-        deal(c);
-        deal(d);
     }
-    for &entry in rest {
-        deal(entry);
+    for entry in rest {
+        // SAFETY: the same of one.
+        unsafe {
+            asm!(
+                dealt!("0"),
+                list = in(reg) entry,
+                words = in(reg) words,
+                upper = inout(reg) upper,
+                i = out(reg) _,
+                end = out(reg) _,
+                options(nostack),
+            );
+        }
     }
+}
+
+/// As the definition.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+pub(crate) fn excess(column: &[i32]) -> [i32; 2] {
+    let (eights, rest) = column.as_chunks::<8>();
+    let octet = _mm256_set1_epi32(0xff);
+    let (mut x, mut y) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    for eight in eights {
+        let entries: __m256i = cast(*eight);
+        x = _mm256_add_epi32(x, _mm256_and_si256(entries, octet));
+        y = _mm256_add_epi32(y, _mm256_and_si256(_mm256_srli_epi32::<8>(entries), octet));
+    }
+    let sums = [x, y].map(|lanes| {
+        let lanes: [i32; 8] = cast(lanes);
+        let sum = lanes.into_iter().fold(0, i32::wrapping_add);
+        sum.wrapping_mul(BIAS)
+    });
+    let [x, y] = super::plain_excess(rest);
+    [sums[0].wrapping_add(x), sums[1].wrapping_add(y)]
 }
 
 /// Sums of two inputs: octets of the examples that a column lists, times their deltas.
 ///
-/// There are deltas of a power of two of examples, and an entry names one modulo their number.
+/// The sums of the low halves are those of whole lanes without those of the high halves, modulo 2^32, and the excess. Deltas
+/// are loaded an entry ahead of their use; what is behind the last entry names some that are there, like all.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-pub(crate) fn column_sums(deltas: &[[i16; LANES]], column: &[i32], sums: &mut [Pair; 2]) {
-    if column.is_empty() || !deltas.len().is_power_of_two() {
+pub(crate) fn column_sums(
+    deltas: &[Deltas],
+    column: &[i32],
+    excess: [i32; 2],
+    sums: &mut [Pair; 2],
+) {
+    if column.len() < 2 || !deltas.len().is_power_of_two() {
         *sums = Default::default();
         return;
     }
@@ -215,34 +309,35 @@ pub(crate) fn column_sums(deltas: &[[i16; LANES]], column: &[i32], sums: &mut [P
             "vpxor {x1}, {x1}, {x1}",
             "vpxor {y0}, {y0}, {y0}",
             "vpxor {y1}, {y1}, {y1}",
-            "vpxor {s}, {s}, {s}",
-            "vpxor {t}, {t}, {t}",
+            "movzx {i:e}, word ptr [{list} + 2]",
+            "and {i:e}, {mask:e}",
+            "vmovdqu {a}, [{deltas} + {i} * 8]",
+            "vmovdqa {b}, {a}",
+            "mov {i}, {end}",
+            "sub {i}, {list}",
             "and {i:e}, 12",
             "jz 2f",
-            "add {list}, {i}",
-            "sub {list}, 16",
+            "lea {list}, [{list} + {i} - 16]",
             "cmp {i:e}, 8",
             "je 4f",
             "ja 3f",
             "jmp 5f",
             "2:",
-            summed!("0", "1", "2"),
+            summed!("a", "b", "0", "1", "6"),
             "3:",
-            summed!("4", "5", "6"),
+            summed!("b", "a", "4", "5", "10"),
             "4:",
-            summed!("8", "9", "10"),
+            summed!("a", "b", "8", "9", "14"),
             "5:",
-            summed!("12", "13", "14"),
+            summed!("b", "a", "12", "13", "18"),
             "add {list}, 16",
             "cmp {list}, {end}",
             "jne 2b",
-            "vpaddd {y0}, {y0}, {s}",
-            "vpaddd {y1}, {y1}, {t}",
             list = inout(reg) column.as_ptr() => _,
-            end = in(reg) column.as_ptr_range().end,
+            end = in(reg) &raw const column[column.len() - 1],
             deltas = in(reg) deltas.as_ptr(),
             mask = in(reg) (deltas.len() - 1) * STEP,
-            i = inout(reg) size_of_val(column) => _,
+            i = out(reg) _,
             a = out(ymm_reg) _,
             b = out(ymm_reg) _,
             s = out(ymm_reg) _,
@@ -254,5 +349,8 @@ pub(crate) fn column_sums(deltas: &[[i16; LANES]], column: &[i32], sums: &mut [P
             options(readonly, nostack),
         );
     }
+    let [x, y] = excess.map(|excess| _mm256_set1_epi32(excess));
+    let x0 = _mm256_sub_epi32(_mm256_sub_epi32(x0, _mm256_slli_epi32::<16>(x1)), x);
+    let y0 = _mm256_sub_epi32(_mm256_sub_epi32(y0, _mm256_slli_epi32::<16>(y1)), y);
     *sums = [cast([x0, x1]), cast([y0, y1])];
 }
