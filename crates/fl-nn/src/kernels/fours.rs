@@ -275,13 +275,12 @@ fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
     let (c, d) = rows.split_at(width);
     let (eights, rest) = deltas.as_chunks::<8>();
     // Written out: a closure would not be compiled for the level of its caller.
-    let [e, f, g, h] = f32x4::transpose([
+    let mut whole = sum_lanes([
         eight_lanes(a, eights),
         eight_lanes(b, eights),
         eight_lanes(c, eights),
         eight_lanes(d, eights),
     ]);
-    let mut whole = (e + f) + (g + h);
     // The partial sums begin with no zero: it could only change a sum of negative zeros.
     whole += f32x4::ZERO;
     for (column, delta) in (8 * eights.len()..).zip(rest) {
@@ -292,6 +291,26 @@ fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
         }
     }
     whole
+}
+
+/// The sum of each vector's first two lanes, added to that of its last two.
+#[cfg(not(any(dsp, all(target_arch = "x86", target_feature = "sse3"))))]
+#[inline(always)]
+fn sum_lanes(rows: [f32x4; 4]) -> f32x4 {
+    let [e, f, g, h] = f32x4::transpose(rows);
+    (e + f) + (g + h)
+}
+
+/// The same without moves of lanes, for which an emulator takes as long as for sums.
+#[cfg(all(target_arch = "x86", target_feature = "sse3"))]
+#[inline(always)]
+fn sum_lanes(rows: [f32x4; 4]) -> f32x4 {
+    use core::arch::x86::_mm_hadd_ps;
+
+    let [a, b, c, d] = rows.map(cast);
+    #[allow(unsafe_code, reason = "an instruction of the target")]
+    // SAFETY: the target has SSE3.
+    cast(unsafe { _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d)) })
 }
 
 /// Products of eights.
