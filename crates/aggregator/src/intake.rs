@@ -144,9 +144,7 @@ fn add_base(shared: &Shared, round: u32, changes: &mut [f32]) -> Result<(), Unus
         let why = format!("the model of round {round}, which it changes, is not kept");
         Unusable::Malformed(Refusal(StatusCode::GONE, why))
     })?;
-    for (number, base) in changes.iter_mut().zip(base.iter()) {
-        *number += base;
-    }
+    fl_algo::add_base(&base, changes);
     Ok(())
 }
 

@@ -504,8 +504,7 @@ impl Shared {
 /// # Errors
 /// The first that is not.
 pub(crate) fn check_numbers(name: &str, numbers: &[f32]) -> Result<(), String> {
-    let is_sound = |number: &f32| number.abs() <= LARGEST_NUMBER;
-    let Some(at) = numbers.iter().position(|number| !is_sound(number)) else {
+    let Some(at) = fl_algo::first_unsound(numbers) else {
         return Ok(());
     };
     let what = match numbers[at] {

@@ -35,6 +35,26 @@ const HEAD_LEN: usize = 32;
 /// a few steps until nothing is finite any more.
 pub const LARGEST_NUMBER: f32 = 1e9;
 
+/// Place of the first number that is beyond [`LARGEST_NUMBER`], or none at all.
+#[must_use]
+pub fn first_unsound(numbers: &[f32]) -> Option<usize> {
+    // As many as vectors look at together: no number ends the search among them.
+    const TOGETHER: usize = 64;
+    let is_sound = |number: &f32| number.abs() <= LARGEST_NUMBER;
+    let mut chunks = numbers.chunks(TOGETHER);
+    let unsound = chunks.position(|chunk| !chunk.iter().fold(true, |all, x| all & is_sound(x)))?;
+    let begin = unsound * TOGETHER;
+    let within = numbers[begin..].iter().position(|number| !is_sound(number));
+    within.map(|place| begin + place)
+}
+
+/// Adds to the changes of a model what they are changes of.
+pub fn add_base(base: &[f32], changes: &mut [f32]) {
+    for (number, base) in changes.iter_mut().zip(base) {
+        *number += base;
+    }
+}
+
 /// Bytes of memory that a number of a sum may take: a narrow integer and a wide one.
 pub const SUM_BYTES: usize = 16 + 8 * LIMBS;
 

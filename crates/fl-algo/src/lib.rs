@@ -53,7 +53,9 @@ pub use client::{
     ClientRule, LocalJob, LocalRule, Pass, PassPlan, RuleCorrection, RuleError, Trains,
 };
 #[cfg(feature = "server")]
-pub use exact::{ExactError, ExactMean, ExactSum, LARGEST_NUMBER, SUM_BYTES};
+pub use exact::{
+    ExactError, ExactMean, ExactSum, LARGEST_NUMBER, SUM_BYTES, add_base, first_unsound,
+};
 pub use fl_param::{MAX_PARAMS, ParamError, ParamSpec, Params};
 pub use registry::{Algorithm, DeviceHalf, find, find_rule, rule_names};
 #[cfg(feature = "server")]

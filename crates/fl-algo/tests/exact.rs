@@ -1,6 +1,6 @@
 //! The exact mean against integers of any size. The seed is fixed: a failure repeats.
 
-use fl_algo::{ExactError, ExactMean, ExactSum};
+use fl_algo::{ExactError, ExactMean, ExactSum, LARGEST_NUMBER, first_unsound};
 use num_bigint::BigInt;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -376,6 +376,22 @@ proptest! {
         if let Some(sum) = ExactSum::unpack(&octets, len) {
             prop_assert_eq!(sum.len(), len);
             let _ = sum.divided(1);
+        }
+    }
+}
+
+#[test]
+fn the_first_unsound_number_is_found_wherever_it_is() {
+    for len in [0, 1, 63, 64, 65, 200] {
+        let numbers = vec![-LARGEST_NUMBER; len];
+        assert_eq!(first_unsound(&numbers), None);
+        for at in 0..len {
+            for unsound in [f32::NAN, f32::INFINITY, -1.001 * LARGEST_NUMBER] {
+                let mut numbers = numbers.clone();
+                numbers[at] = unsound;
+                numbers[len - 1] = f32::NAN;
+                assert_eq!(first_unsound(&numbers), Some(at));
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn resize<T: Clone + Default>(vec: &mut Vec<T>, len: usize) -> bool {
     if vec.try_reserve_exact(len).is_err() {
         return false;
     }
-    vec.resize(len, T::default());
+    vec.extend(core::iter::repeat_n(T::default(), len));
     true
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use fl_algo::{LARGEST_NUMBER, MODEL};
+use fl_algo::MODEL;
 use fl_client::http::Refusal;
 use fl_proto::codec::Encodes;
 use fl_proto::message::{Kind, MessageError, Receiver, SectionHeader, Sink};
@@ -77,11 +77,8 @@ impl Intake {
             cluster.machine.gave_up(now_us, place, round, why);
             return Err(Refusal::new(400, why));
         }
-        for (number, base) in cluster.update.iter_mut().zip(&cluster.base) {
-            *number += base;
-        }
-        let is_sound = |number: &f32| number.abs() <= LARGEST_NUMBER;
-        if let Some(at) = cluster.update.iter().position(|number| !is_sound(number)) {
+        fl_algo::add_base(&cluster.base, &mut cluster.update);
+        if let Some(at) = fl_algo::first_unsound(&cluster.update) {
             let why = alloc::format!(
                 "parameter {at} is {:e}: the training diverged, lower the learning rate",
                 cluster.update[at]
