@@ -15,21 +15,21 @@ pub struct SegmentCounters {
 }
 
 impl SegmentCounters {
-    /// Looks at a received Ethernet frame.
-    pub fn count_received(&mut self, frame: &[u8]) {
+    /// Looks at a received Ethernet frame, put together from so many segments.
+    pub fn count_received(&mut self, frame: &[u8], segments: u32) {
         if Segment::parse(frame).is_some() {
-            self.received = self.received.wrapping_add(1);
+            self.received = self.received.wrapping_add(segments);
         }
     }
 
-    /// Looks at an Ethernet frame about to be sent.
-    pub fn count_sent(&mut self, frame: &[u8]) {
+    /// Looks at an Ethernet frame about to be sent, in so many segments.
+    pub fn count_sent(&mut self, frame: &[u8], segments: u32) {
         let kind = self.tracker.see(frame);
         if kind != FrameKind::Other {
-            self.sent = self.sent.wrapping_add(1);
+            self.sent = self.sent.wrapping_add(segments);
         }
         if kind == FrameKind::Retransmission {
-            self.sent_again = self.sent_again.wrapping_add(1);
+            self.sent_again = self.sent_again.wrapping_add(segments);
         }
     }
 }
@@ -52,11 +52,15 @@ mod tests {
             (150, ACK, 50),
             (200, ACK, 0),
         ] {
-            counters.count_sent(&frame(sequence, flags, payload));
+            counters.count_sent(&frame(sequence, flags, payload), 1);
         }
-        counters.count_received(&frame(1, ACK, 10));
+        counters.count_received(&frame(1, ACK, 10), 1);
         assert_eq!((counters.sent, counters.sent_again), (5, 1));
         assert_eq!(counters.received, 1);
+        // A frame that is cut on its way, or was put together.
+        counters.count_sent(&frame(200, ACK, 5000), 4);
+        counters.count_received(&frame(11, ACK, 5000), 4);
+        assert_eq!((counters.sent, counters.received), (9, 5));
     }
 
     #[test]
@@ -64,13 +68,13 @@ mod tests {
         let mut counters = SegmentCounters::default();
         let whole = frame(1, ACK, 10);
         for len in 0..whole.len() {
-            counters.count_received(&whole[..len]);
-            counters.count_sent(&whole[..len]);
+            counters.count_received(&whole[..len], 1);
+            counters.count_sent(&whole[..len], 1);
         }
         let mut udp = whole.clone();
         udp[23] = 17;
-        counters.count_received(&udp);
-        counters.count_sent(&udp);
+        counters.count_received(&udp, 1);
+        counters.count_sent(&udp, 1);
         assert_eq!((counters.received, counters.sent), (0, 0));
     }
 }

@@ -1,8 +1,10 @@
 //! A network card, as the TCP/IP stack sees it.
 
 use core::fmt;
+use core::num::NonZeroU16;
 
 use smoltcp::phy::Device;
+use zfl_bare::offload;
 use zfl_bare::segments::SegmentCounters;
 
 /// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
@@ -68,7 +70,7 @@ impl From<virtio_drivers::Error> for NicError {
     }
 }
 
-/// Totals since boot.
+/// Totals since boot, of frames as they are on the wire.
 #[derive(Debug, Default)]
 pub struct FrameCounters {
     /// Frames received.
@@ -81,4 +83,22 @@ pub struct FrameCounters {
     pub bytes_out: u64,
     /// TCP segments in those frames.
     pub segments: SegmentCounters,
+}
+
+impl FrameCounters {
+    /// Counts a received frame, put together from segments of so many bytes.
+    pub fn received(&mut self, frame: &[u8], segment_bytes: Option<NonZeroU16>) {
+        let (segments, more_bytes) = offload::on_the_wire(frame, segment_bytes);
+        self.frames_in = self.frames_in.wrapping_add(segments);
+        self.bytes_in += frame.len() as u64 + more_bytes;
+        self.segments.count_received(frame, segments);
+    }
+
+    /// Counts a frame about to be sent, in segments of so many bytes.
+    pub fn sent(&mut self, frame: &[u8], segment_bytes: Option<NonZeroU16>) {
+        let (segments, more_bytes) = offload::on_the_wire(frame, segment_bytes);
+        self.frames_out = self.frames_out.wrapping_add(segments);
+        self.bytes_out += frame.len() as u64 + more_bytes;
+        self.segments.count_sent(frame, segments);
+    }
 }

@@ -176,9 +176,7 @@ impl Inner {
         if status & IS_BAD != 0 || end > FRAME_BYTES || end == 0 {
             return None;
         }
-        self.counters.frames_in = self.counters.frames_in.wrapping_add(1);
-        self.counters.bytes_in += end as u64;
-        self.counters.segments.count_received(&self.received[..end]);
+        self.counters.received(&self.received[..end], None);
         Some(end)
     }
 
@@ -196,9 +194,7 @@ impl Inner {
         while read(SEND_FIFO) >> 16 & 0xff != 0 {
             read(SEND_STATUS);
         }
-        self.counters.frames_out = self.counters.frames_out.wrapping_add(1);
-        self.counters.bytes_out += u64::from(len);
-        self.counters.segments.count_sent(frame);
+        self.counters.sent(frame, None);
     }
 }
 

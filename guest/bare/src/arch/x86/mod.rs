@@ -36,10 +36,6 @@ pub const ISA: &str = "i686";
 pub const PATIENCE_TICKS: u64 = 20_000_000;
 
 /// Takes the memory of connections as they come.
-#[cfg_attr(
-    feature = "radio",
-    expect(dead_code, reason = "a node of a mesh takes it so anyway")
-)]
 pub const RESERVES_NETWORK: bool = false;
 
 /// Flash that is the examples': none, they lie in RAM.

@@ -4,5 +4,6 @@ pub mod disk;
 pub mod find;
 mod memory;
 pub mod nic;
+mod queue;
 
 pub use memory::IdentityMapped;

@@ -1,9 +1,13 @@
 //! The network card: virtio-net under smoltcp's `Device`.
 //!
-//! Frames are not copied: smoltcp reads a received frame in the buffer that the card filled, and
-//! writes a frame to send into the buffer that the card reads (`nic/frames.rs`). A buffer belongs to the card from
-//! `*_begin` to `*_complete` and to nobody else meanwhile; this file upholds that by keeping it in
-//! `receiving` or `sending` under the card's token, where no method hands it out.
+//! Frames are not copied, unless they are longer than a buffer: smoltcp reads a received frame in the buffer that the
+//! card filled, and writes a frame to send into the buffer that the card reads (`nic/frames.rs`). A buffer belongs to
+//! the card while it is in `receiving` or `sending`, under its descriptor, where no method hands it out.
+//!
+//! A card that can leaves TCP's checksums to the host, and passes segments on as one long frame, in either direction
+//! (`zfl_bare::offload`): a frame costs the host, the emulator and smoltcp about the same, whatever its length. smoltcp
+//! is told a segment size that it never fills; what it tells others is put right. Not so on a machine with little
+//! memory, which has none for such frames.
 
 mod frames;
 
@@ -11,21 +15,50 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::mem;
+use core::num::NonZeroU16;
 use core::ops::Range;
-use core::sync::atomic::{Ordering, fence};
 
-use virtio_drivers::device::net::VirtIONetRaw;
-use virtio_drivers::transport::{DeviceType, SomeTransport};
+use virtio_drivers::Error;
+use virtio_drivers::transport::{DeviceStatus, DeviceType, SomeTransport, Transport};
+use zfl_bare::offload::{self, HEADER_BYTES, Told};
 
-use super::IdentityMapped;
-use crate::arch::{interrupts, virtio_device};
+use super::queue::Queue;
+use crate::arch::{RESERVES_NETWORK, TCP, interrupts, virtio_device};
 use crate::driver::card::{Card, FrameCounters, NicError, QUEUE_FRAMES};
 use crate::heap;
 
-/// A frame and virtio's header of 12 bytes; the driver insists on at least 1526.
+/// A frame of Ethernet and its header.
 const BUFFER_BYTES: usize = 1536;
+/// Headers of a frame with a TCP segment, with options.
+const FRAME_HEADER_BYTES: usize = 14 + 20 + 60;
+/// Payload of a segment in a frame of Ethernet.
+const SEGMENT_BYTES: NonZeroU16 = NonZeroU16::new(1460).unwrap();
+/// A frame with all that a connection may send or receive at once.
+const LONG_SENT_BYTES: usize = FRAME_HEADER_BYTES + TCP.send_bytes;
+const LONG_RECEIVED_BYTES: usize = FRAME_HEADER_BYTES + TCP.receive_bytes;
 
-type Driver = VirtIONetRaw<IdentityMapped, SomeTransport<'static>, QUEUE_FRAMES>;
+// Features: numbers of bits, by virtio 1.2 (5.1.3, 6).
+const HOST_CHECKSUMS: u64 = 1 << 0;
+const GUEST_TAKES_PARTIAL_CHECKSUMS: u64 = 1 << 1;
+const HAS_MAC: u64 = 1 << 5;
+const GUEST_TAKES_LONG_FRAMES: u64 = 1 << 7;
+const HOST_TAKES_LONG_FRAMES: u64 = 1 << 11;
+const MERGES_BUFFERS: u64 = 1 << 15;
+const EVENT_INDEX: u64 = 1 << 29;
+const VERSION_1: u64 = 1 << 32;
+/// What the driver cannot do without.
+const NEEDED: u64 = HAS_MAC | EVENT_INDEX | VERSION_1;
+/// What it takes together or not at all.
+const OFFLOADS: u64 = HOST_CHECKSUMS
+    | GUEST_TAKES_PARTIAL_CHECKSUMS
+    | GUEST_TAKES_LONG_FRAMES
+    | HOST_TAKES_LONG_FRAMES
+    | MERGES_BUFFERS;
+
+const RECEIVE: u16 = 0;
+const SEND: u16 = 1;
+
 type Buffer = Box<[u8]>;
 
 /// A virtio network card with its buffers. The tokens that smoltcp takes for one frame each both
@@ -36,36 +69,39 @@ pub struct Nic {
 }
 
 struct Inner {
-    card: Driver,
-    /// Virtio's header before each frame: nothing asked of the card.
-    header: Vec<u8>,
-    /// Buffers that the card may fill, by its token.
+    transport: SomeTransport<'static>,
+    mac: [u8; 6],
+    /// Checksums and long frames are the host's.
+    offloads: bool,
+    /// Least segment size that another machine asked for; it holds for all.
+    segment_bytes: NonZeroU16,
+    to_receive: Queue,
+    to_send: Queue,
+    /// Buffers that the card may fill, by descriptor.
     receiving: [Option<Buffer>; QUEUE_FRAMES],
-    /// Buffers that the card may read, by its token.
+    /// Buffers that the card may read, by descriptor.
     sending: [Option<Buffer>; QUEUE_FRAMES],
     /// Buffers to send in that nobody uses now.
     spare: Vec<Buffer>,
+    /// Room in which a frame of several buffers is put together.
+    whole: Buffer,
     counters: FrameCounters,
+}
+
+/// A received frame: its place in a buffer, which goes back to this descriptor, or is `whole`.
+struct Frame {
+    buffer: Buffer,
+    place: Range<usize>,
+    descriptor: Option<u16>,
 }
 
 impl Card for Nic {
     fn open() -> Result<Self, NicError> {
         let found = virtio_device(DeviceType::Network)?.ok_or(NicError::Missing)?;
-        let mut card = Driver::new(found.transport)?;
-        card.enable_interrupts();
-        let mut header = vec![0; BUFFER_BYTES];
-        let header_bytes = card.fill_buffer_header(&mut header)?;
-        header.truncate(header_bytes);
-        let mut inner = Inner {
-            card,
-            header,
-            receiving: [const { None }; QUEUE_FRAMES],
-            sending: [const { None }; QUEUE_FRAMES],
-            spare: Vec::with_capacity(QUEUE_FRAMES),
-            counters: FrameCounters::default(),
-        };
-        for _ in 0..QUEUE_FRAMES {
-            inner.receive_into(vec![0; BUFFER_BYTES].into_boxed_slice())?;
+        let mut inner = Inner::new(found.transport)?;
+        for descriptor in 0..QUEUE_FRAMES as u16 {
+            let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
+            inner.receive_into(descriptor, buffer);
         }
         interrupts::unmask(found.line);
         Ok(Self {
@@ -75,7 +111,7 @@ impl Card for Nic {
     }
 
     fn mac_address(&self) -> [u8; 6] {
-        self.inner.borrow().card.mac_address()
+        self.inner.borrow().mac
     }
 
     fn line(&self) -> u8 {
@@ -83,15 +119,12 @@ impl Card for Nic {
     }
 
     fn acknowledge(&mut self) {
-        self.inner.get_mut().card.ack_interrupt();
+        self.inner.get_mut().transport.ack_interrupt();
         interrupts::unmask(self.line);
     }
 
-    /// The card does not interrupt for a frame that it delivers before it has seen that we took the one before; the
-    /// fence makes us see such a frame.
     fn has_received(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.inner.borrow().card.poll_receive().is_some()
+        self.inner.borrow().to_receive.has_used()
     }
 
     fn reserve(&mut self) {
@@ -109,46 +142,145 @@ impl Card for Nic {
 }
 
 impl Inner {
-    /// Lends a buffer to the card, to be filled.
-    fn receive_into(&mut self, mut buffer: Buffer) -> virtio_drivers::Result {
-        // SAFETY: the buffer is put where only `receive` takes it out again, once complete. Moving
-        // the box does not move its memory.
-        let token = unsafe { self.card.receive_begin(&mut buffer)? };
-        self.receiving[usize::from(token)] = Some(buffer);
-        Ok(())
+    /// Sets the card up (virtio 1.2, 3.1.1).
+    fn new(mut transport: SomeTransport<'static>) -> Result<Self, Error> {
+        let set_up = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
+        transport.set_status(DeviceStatus::empty());
+        transport.set_status(set_up);
+        let offered = transport.read_device_features();
+        if offered & NEEDED != NEEDED || transport.requires_legacy_layout() {
+            return Err(Error::Unsupported);
+        }
+        let offloads = !RESERVES_NETWORK && offered & OFFLOADS == OFFLOADS;
+        let taken = if offloads { OFFLOADS } else { 0 };
+        transport.write_driver_features(NEEDED | taken);
+        let set_up = set_up | DeviceStatus::FEATURES_OK;
+        transport.set_status(set_up);
+        if !transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+            return Err(Error::Unsupported);
+        }
+        let mac = transport.read_config_space::<[u8; 6]>(0)?;
+        let to_receive = Queue::new(&mut transport, RECEIVE)?;
+        let to_send = Queue::new(&mut transport, SEND)?;
+        transport.set_status(set_up | DeviceStatus::DRIVER_OK);
+        let whole = if offloads { LONG_RECEIVED_BYTES } else { 0 };
+        Ok(Self {
+            transport,
+            mac,
+            offloads,
+            segment_bytes: SEGMENT_BYTES,
+            to_receive,
+            to_send,
+            receiving: [const { None }; QUEUE_FRAMES],
+            sending: [const { None }; QUEUE_FRAMES],
+            spare: Vec::with_capacity(QUEUE_FRAMES),
+            whole: vec![0; whole].into_boxed_slice(),
+            counters: FrameCounters::default(),
+        })
     }
 
-    /// The next frame received: its buffer, and where in it.
-    fn receive(&mut self) -> Option<(Buffer, Range<usize>)> {
-        let token = self.card.poll_receive()?;
-        let mut buffer = self.receiving[usize::from(token)].take()?;
-        // SAFETY: this is the buffer lent under this token.
-        let received = unsafe { self.card.receive_complete(token, &mut buffer) };
-        let Ok((start, len)) = received else {
-            abandon(buffer);
+    /// Lends a buffer to the card, to be filled, under a descriptor that is free.
+    fn receive_into(&mut self, descriptor: u16, mut buffer: Buffer) {
+        // SAFETY: the descriptor is free, and the buffer is put where only `next_buffer` takes it out again, once
+        // the card has given it back. Moving the box does not move its memory.
+        unsafe {
+            self.to_receive
+                .offer(descriptor, &mut buffer, BUFFER_BYTES, true);
+        }
+        self.receiving[usize::from(descriptor)] = Some(buffer);
+        self.to_receive.notify(&mut self.transport);
+    }
+
+    /// The next buffer that the card has filled, as far as it has.
+    fn next_buffer(&mut self) -> Option<(u16, Buffer, usize)> {
+        let (descriptor, len) = self.to_receive.take()?;
+        let buffer = self.receiving[usize::from(descriptor)].take()?;
+        let len = len.min(buffer.len());
+        Some((descriptor, buffer, len))
+    }
+
+    /// The next frame received; those that are damaged are left out.
+    fn receive(&mut self) -> Option<Frame> {
+        loop {
+            let (descriptor, buffer, len) = self.next_buffer()?;
+            let told = Told::read(&buffer[..len]);
+            let frame = match told {
+                Some(told) if told.buffers > 1 => self.put_together(told, descriptor, buffer, len),
+                _ => Some(Frame {
+                    buffer,
+                    place: HEADER_BYTES.min(len)..len,
+                    descriptor: Some(descriptor),
+                }),
+            };
+            let Some(mut frame) = frame else { continue };
+            let octets = &mut frame.buffer[frame.place.clone()];
+            if told.is_some_and(|told| !self.offloads || told.is_intact(octets)) {
+                let size = told.and_then(|told| told.segment_bytes);
+                self.counters.received(octets, size);
+                if self.offloads {
+                    let asked = offload::replace_segment_size(octets, TCP.send_bytes as u16);
+                    let asked = asked.and_then(NonZeroU16::new);
+                    self.segment_bytes = self.segment_bytes.min(asked.unwrap_or(SEGMENT_BYTES));
+                }
+                return Some(frame);
+            }
+            self.give_back(frame);
+        }
+    }
+
+    /// Puts a frame together that begins in this buffer; `None` if there is no such frame, or it is too long.
+    fn put_together(
+        &mut self,
+        told: Told,
+        mut descriptor: u16,
+        mut buffer: Buffer,
+        mut len: usize,
+    ) -> Option<Frame> {
+        let mut whole = mem::take(&mut self.whole);
+        let (mut end, mut fits) = (0, true);
+        let mut start = HEADER_BYTES;
+        for more in (0..told.buffers).rev() {
+            let part = &buffer[start..len];
+            match whole.get_mut(end..end + part.len()) {
+                Some(room) => room.copy_from_slice(part),
+                None => fits = false,
+            }
+            end += part.len();
+            self.receive_into(descriptor, buffer);
+            if more == 0 {
+                break;
+            }
+            let Some(next) = self.next_buffer() else {
+                fits = false;
+                break;
+            };
+            (descriptor, buffer, len) = next;
+            start = 0;
+        }
+        if !fits {
+            self.whole = whole;
             return None;
-        };
-        let frame = start..(start + len).min(buffer.len());
-        self.counters.frames_in = self.counters.frames_in.wrapping_add(1);
-        self.counters.bytes_in += frame.len() as u64;
-        self.counters
-            .segments
-            .count_received(&buffer[frame.clone()]);
-        Some((buffer, frame))
+        }
+        Some(Frame {
+            buffer: whole,
+            place: 0..end,
+            descriptor: None,
+        })
+    }
+
+    /// Takes a buffer back that has been read.
+    fn give_back(&mut self, frame: Frame) {
+        match frame.descriptor {
+            Some(descriptor) => self.receive_into(descriptor, frame.buffer),
+            None => self.whole = frame.buffer,
+        }
     }
 
     /// Takes back what the card has sent.
     fn reclaim(&mut self) {
-        while let Some(token) = self.card.poll_transmit() {
-            let Some(buffer) = self.sending[usize::from(token)].take() else {
-                return;
-            };
-            // SAFETY: this is the buffer lent under this token.
-            if unsafe { self.card.transmit_complete(token, &buffer) }.is_err() {
-                abandon(buffer);
-                return;
-            }
-            self.spare.push(buffer);
+        while let Some((descriptor, _)) = self.to_send.take() {
+            let sent = self.sending[usize::from(descriptor)].take();
+            self.spare.extend(sent);
         }
     }
 
@@ -157,38 +289,49 @@ impl Inner {
         if self.spare.is_empty() {
             self.reclaim();
         }
-        if self.spare.is_empty() && self.card.can_send() {
+        let has_room = self.sending.iter().any(Option::is_none);
+        if self.spare.is_empty() && has_room {
             self.add_spare();
         }
-        self.card.can_send() && !self.spare.is_empty()
+        has_room && !self.spare.is_empty()
     }
 
     /// Takes memory for one more buffer to send in, if there is some.
     fn add_spare(&mut self) {
-        let buffer = heap::zeros(BUFFER_BYTES);
+        let len = if self.offloads {
+            HEADER_BYTES + LONG_SENT_BYTES
+        } else {
+            BUFFER_BYTES
+        };
+        let buffer = heap::zeros(len);
         self.spare.extend(buffer.map(Vec::into_boxed_slice));
     }
 
     /// Lends a buffer with a header and `len` bytes of frame to the card, to be sent.
     fn send(&mut self, mut buffer: Buffer, len: usize) {
-        let end = self.header.len() + len;
-        buffer[..self.header.len()].copy_from_slice(&self.header);
-        self.counters.frames_out = self.counters.frames_out.wrapping_add(1);
-        self.counters.bytes_out += len as u64;
-        self.counters
-            .segments
-            .count_sent(&buffer[self.header.len()..end]);
-        // SAFETY: on success the buffer is put where only `reclaim` takes it out again, once
-        // complete, which passes its whole length: the card writes nothing into it.
-        match unsafe { self.card.transmit_begin(&buffer[..end]) } {
-            Ok(token) => self.sending[usize::from(token)] = Some(buffer),
-            // The queue is full though `can_send` said otherwise: the frame is lost, as any may be.
-            Err(_) => self.spare.push(buffer),
+        let (header, rest) = buffer.split_at_mut(HEADER_BYTES);
+        let frame = &mut rest[..len];
+        if self.offloads {
+            offload::replace_segment_size(frame, SEGMENT_BYTES.get());
+            let size = offload::cut(frame, self.segment_bytes);
+            header.copy_from_slice(&offload::ask(frame, size));
+            self.counters.sent(frame, size);
+        } else {
+            header.fill(0);
+            self.counters.sent(frame, None);
         }
+        let free = self.sending.iter().position(Option::is_none);
+        let Some(descriptor) = free else {
+            // `can_send` said otherwise: the frame is lost, as any may be.
+            return self.spare.push(buffer);
+        };
+        // SAFETY: the descriptor is free, and the buffer is put where only `reclaim` takes it out again, once the
+        // card has given it back.
+        unsafe {
+            self.to_send
+                .offer(descriptor as u16, &mut buffer, HEADER_BYTES + len, false);
+        }
+        self.sending[descriptor] = Some(buffer);
+        self.to_send.notify(&mut self.transport);
     }
-}
-
-/// Gives up a buffer that the card may still use: its memory is never freed, and so never another's.
-fn abandon(buffer: Buffer) {
-    Box::leak(buffer);
 }

@@ -1,12 +1,12 @@
 //! smoltcp's side of the card: a token for each frame to be received or sent.
 
 use core::cell::RefCell;
-use core::ops::Range;
 
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
+use zfl_bare::offload::HEADER_BYTES;
 
-use super::{Buffer, Inner, Nic};
+use super::{Frame, Inner, LONG_SENT_BYTES, Nic};
 
 /// The longest Ethernet frame, without its checksum.
 const FRAME_BYTES: usize = 1514;
@@ -14,23 +14,21 @@ const FRAME_BYTES: usize = 1514;
 /// A received frame. When it has been read, its buffer goes back to the card.
 pub struct Received<'a> {
     nic: &'a RefCell<Inner>,
-    buffer: Buffer,
-    frame: Range<usize>,
+    frame: Option<Frame>,
 }
 
 impl RxToken for Received<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(&self.buffer[self.frame.clone()])
+        let frame = self.frame.as_ref().expect("it goes only with the token");
+        read(&frame.buffer[frame.place.clone()])
     }
 }
 
 impl Drop for Received<'_> {
     fn drop(&mut self) {
-        // A card that refuses a buffer it has had before is broken; it then has one less.
-        let _ = self
-            .nic
-            .borrow_mut()
-            .receive_into(core::mem::take(&mut self.buffer));
+        if let Some(frame) = self.frame.take() {
+            self.nic.borrow_mut().give_back(frame);
+        }
     }
 }
 
@@ -42,8 +40,7 @@ impl TxToken for ToSend<'_> {
         let spare = self.0.borrow_mut().spare.pop();
         let mut buffer =
             spare.expect("`can_send` saw a spare buffer, and tokens are used one by one");
-        let start = self.0.borrow().header.len();
-        let result = write(&mut buffer[start..start + len]);
+        let result = write(&mut buffer[HEADER_BYTES..HEADER_BYTES + len]);
         self.0.borrow_mut().send(buffer, len);
         result
     }
@@ -59,15 +56,12 @@ impl Device for Nic {
         if !inner.can_send() {
             return None;
         }
-        let (buffer, frame) = inner.receive()?;
-        Some((
-            Received {
-                nic: &self.inner,
-                buffer,
-                frame,
-            },
-            ToSend(&self.inner),
-        ))
+        let frame = inner.receive()?;
+        let received = Received {
+            nic: &self.inner,
+            frame: Some(frame),
+        };
+        Some((received, ToSend(&self.inner)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<ToSend<'_>> {
@@ -81,6 +75,10 @@ impl Device for Nic {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = FRAME_BYTES;
+        if self.inner.borrow().offloads {
+            capabilities.checksum.tcp = Checksum::None;
+            capabilities.max_transmission_unit = LONG_SENT_BYTES;
+        }
         capabilities
     }
 }
