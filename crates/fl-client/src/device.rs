@@ -302,21 +302,8 @@ impl<P: Port> Device<P> {
             now_us,
         };
         self.state.finish_job(job, &mut wire, usage);
-        match (&self.state.results, &self.state.phase) {
-            (Some(results), _) if self.state.is_evaluation() => {
-                let ms = results.cost.train_us / 1000;
-                port.log(format_args!("round {round}: evaluated in {ms} ms"));
-            }
-            (Some(results), _) => {
-                let (ms, loss) = (results.cost.train_us / 1000, results.loss);
-                port.log(format_args!(
-                    "round {round}: trained in {ms} ms, loss {loss:.4}"
-                ));
-            }
-            (None, DevicePhase::Failed(reason)) => {
-                port.log(format_args!("round {round}: given up: {reason}"));
-            }
-            _ => {}
+        if let (None, DevicePhase::Failed(reason)) = (&self.state.results, &self.state.phase) {
+            port.log(format_args!("round {round}: given up: {reason}"));
         }
         self.backoff.reset();
         self.retry_at_us = now_us;
@@ -593,7 +580,11 @@ impl<P: Port> Device<P> {
                 true => "evaluation",
                 false => "update",
             };
-            port.log(format_args!("round {}: {what} delivered", results.round));
+            let (round, ms, loss) = (results.round, results.cost.train_us / 1000, results.loss);
+            // The only line of a round that goes as it should: each octet costs a serial line, or its emulator.
+            port.log(format_args!(
+                "round {round}: {what} delivered, {ms} ms, loss {loss:.4}"
+            ));
         }
         self.state.phase = DevicePhase::Ready;
     }

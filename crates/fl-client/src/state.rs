@@ -317,27 +317,10 @@ impl State {
     /// Begins on a job, or on fetching the kept vectors that it goes on from.
     #[inline(never)]
     fn begin<P: Port>(&mut self, mut job: TrainJob, wire: &mut Metered<'_, P>) {
-        let Start {
-            round,
-            local_epochs,
-            batch_size,
-            ..
-        } = job.start;
-        let examples = self
-            .session
-            .as_ref()
-            .map_or(0, |session| session.num_examples);
-        if job.start.evaluate {
-            wire.port.log(format_args!("round {round}: evaluating"));
-        } else {
-            wire.port.log(format_args!(
-                "round {round}: training {local_epochs} epochs of {examples} examples, batch {batch_size}"
-            ));
-        }
         self.last_start = Some(LastStart {
-            round,
+            round: job.start.round,
             token: job.start.token.clone(),
-            local_epochs,
+            local_epochs: job.start.local_epochs,
             evaluate: job.start.evaluate,
         });
         if job.buffers.keeps_personal() {
