@@ -121,7 +121,11 @@ impl Bridge {
             ip,
         };
         let bridge = self.bridges[self.subnet.part_of(index)];
-        let tap = open_tap(&tap_name(client), !outlet.has_bare_frames).await?;
+        // A link loses, delays and spoils frames of Ethernet, one by one. With a header before it, a machine may send a
+        // frame of many segments, which nothing on this host cuts.
+        let has_link = self.state(client, |_| ()).link.is_some();
+        let vnet_header = !outlet.has_bare_frames && !has_link;
+        let tap = open_tap(&tap_name(client), vnet_header).await?;
         self.add_tap(&tap_name(client), bridge, owner, self.meets(index))
             .await?;
         let state = self.state(client, |state| {

@@ -77,7 +77,8 @@ impl Fleet {
         self.change_link(client, LinkChange::Heal).await
     }
 
-    /// Gives an emulated device another link, for the frames to come.
+    /// Gives an emulated device another link, for the frames to come. On a bridge a machine that was booted without
+    /// a link may send several segments in a frame, until it boots again.
     ///
     /// # Errors
     /// [`FleetError::Link`] if the network cannot impair links, the device is native, or there can be
