@@ -36,14 +36,13 @@ impl Place {
         let end = ETHERNET_BYTES + usize::from(be16(packet, 2)?);
         let payload = start + usize::from(*frame.get(start + 12)? >> 4) * 4;
         let is_whole = start >= ETHERNET_BYTES + 20 && payload >= start + 20;
-        (is_ipv4 && is_tcp && !is_fragment && is_whole && payload <= end && end <= frame.len()).then_some(
-            Self {
+        (is_ipv4 && is_tcp && !is_fragment && is_whole && payload <= end && end <= frame.len())
+            .then_some(Self {
                 addresses: ETHERNET_BYTES + 12,
                 start,
                 payload,
                 end,
-            },
-        )
+            })
     }
 
     /// Sum of the pseudo-header: addresses, protocol, length.
@@ -166,7 +165,9 @@ impl Told {
 pub fn on_the_wire(frame: &[u8], segment_bytes: Option<NonZeroU16>) -> (u32, u64) {
     let cut = segment_bytes.and_then(|bytes| {
         let place = Place::of(frame)?;
-        let segments = (place.end - place.payload).div_ceil(usize::from(bytes.get())).max(1);
+        let segments = (place.end - place.payload)
+            .div_ceil(usize::from(bytes.get()))
+            .max(1);
         Some((segments as u32, ((segments - 1) * place.payload) as u64))
     });
     cut.unwrap_or((1, 0))
@@ -233,7 +234,13 @@ mod tests {
         let mut frame = opening(&[1, 3, 3, 2, 2, 4, 5, 0xb4, 0, 0, 0, 0]);
         assert_eq!(replace_segment_size(&mut frame, 8000), Some(1460));
         assert_eq!(replace_segment_size(&mut frame, 1460), Some(8000));
-        let rest: [&[u8]; 5] = [&[], &[0, 2, 4, 5], &[1, 1, 1, 1], &[1, 1, 2, 4], &[9, 0, 9, 255]];
+        let rest: [&[u8]; 5] = [
+            &[],
+            &[0, 2, 4, 5],
+            &[1, 1, 1, 1],
+            &[1, 1, 2, 4],
+            &[9, 0, 9, 255],
+        ];
         for options in rest {
             let mut frame = opening(options);
             let before = frame.clone();

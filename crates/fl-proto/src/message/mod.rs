@@ -118,7 +118,8 @@ impl Checksum {
         for block in blocks {
             let (words, rest) = block.as_chunks::<4>();
             let mut tables = tables.iter().rev();
-            let mut look_up = |octet: u8| tables.next().map_or(0, |table| table[usize::from(octet)]);
+            let mut look_up =
+                |octet: u8| tables.next().map_or(0, |table| table[usize::from(octet)]);
             let mut before = self.0;
             let mut after = 0;
             for word in words {

@@ -229,8 +229,7 @@ mod tests {
             let mut found = Scheduling::default();
             let size = size_of::<Scheduling>();
             // SAFETY: sched_getattr writes so many bytes of attributes.
-            let got =
-                unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, size, 0) };
+            let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, size, 0) };
             assert_eq!((got, level(0)), (0, before));
             found.runtime
         });

@@ -183,7 +183,10 @@ impl Queue {
         };
         self.taken = self.taken.wrapping_add(1);
         // The device is not trusted with an index.
-        Some(((used.descriptor % u32::from(BUFFERS)) as u16, used.len as usize))
+        Some((
+            (used.descriptor % u32::from(BUFFERS)) as u16,
+            used.len as usize,
+        ))
     }
 }
 
