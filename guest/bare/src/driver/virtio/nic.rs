@@ -37,6 +37,8 @@ const SEGMENT_BYTES: NonZeroU16 = NonZeroU16::new(1460).unwrap();
 /// A frame with all that a connection may send or receive at once.
 const LONG_SENT_BYTES: usize = FRAME_HEADER_BYTES + TCP.send_bytes;
 const LONG_RECEIVED_BYTES: usize = FRAME_HEADER_BYTES + TCP.receive_bytes;
+/// The card waits until a frame fits into the buffers that it has.
+const _: () = assert!(QUEUE_FRAMES * BUFFER_BYTES >= HEADER_BYTES + LONG_RECEIVED_BYTES);
 
 // Features: numbers of bits, by virtio 1.2 (5.1.3, 6).
 const HOST_CHECKSUMS: u64 = 1 << 0;
