@@ -294,6 +294,15 @@ fn dots(rows: &[f32], deltas: &[f32]) -> f32x4 {
 }
 
 /// The sum of each vector's first two lanes, added to that of its last two.
+#[cfg(all(target_arch = "x86", target_feature = "sse3"))]
+#[inline(always)]
+#[allow(unsafe_code, reason = "a function of the target's level")]
+fn sum_lanes(rows: [f32x4; 4]) -> f32x4 {
+    // SAFETY: the target has SSE3.
+    unsafe { add_neighbours(rows) }
+}
+
+/// The sum of each vector's first two lanes, added to that of its last two.
 #[cfg(not(any(dsp, all(target_arch = "x86", target_feature = "sse3"))))]
 #[inline(always)]
 fn sum_lanes(rows: [f32x4; 4]) -> f32x4 {
@@ -301,16 +310,21 @@ fn sum_lanes(rows: [f32x4; 4]) -> f32x4 {
     (e + f) + (g + h)
 }
 
-/// The same without moves of lanes, for which an emulator takes as long as for sums.
-#[cfg(all(target_arch = "x86", target_feature = "sse3"))]
-#[inline(always)]
-fn sum_lanes(rows: [f32x4; 4]) -> f32x4 {
+/// As `sum_lanes`, without moves of lanes, for which an emulator takes as long as for sums.
+#[cfg(any(
+    all(target_arch = "x86", target_feature = "sse3"),
+    all(test, target_arch = "x86_64", not(miri))
+))]
+#[inline]
+#[target_feature(enable = "sse3")]
+fn add_neighbours(rows: [f32x4; 4]) -> f32x4 {
+    #[cfg(target_arch = "x86")]
     use core::arch::x86::_mm_hadd_ps;
+    #[cfg(target_arch = "x86_64")]
+    use core::arch::x86_64::_mm_hadd_ps;
 
     let [a, b, c, d] = rows.map(cast);
-    #[allow(unsafe_code, reason = "an instruction of the target")]
-    // SAFETY: the target has SSE3.
-    cast(unsafe { _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d)) })
+    cast(_mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d)))
 }
 
 /// Products of eights.
@@ -360,6 +374,24 @@ mod tests {
     fn bits(numbers: &[f32]) -> Vec<u32> {
         let bits = |x: &f32| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
         numbers.iter().map(bits).collect()
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn lanes_are_added_in_one_order() {
+        let mut rng = Pcg32::on_stream(7, 7);
+        for _ in 0..100 {
+            let rows = [(); 4].map(|()| {
+                let lanes = numbers(&mut rng, 4, true);
+                f32x4::from(<[f32; 4]>::try_from(&lanes[..]).unwrap())
+            });
+            if crate::kernels::level::has_avx2() {
+                // SAFETY: AVX2 includes SSE3.
+                #[allow(unsafe_code, reason = "a function of a level that was found")]
+                let found = unsafe { add_neighbours(rows) };
+                assert_eq!(bits(&found.to_array()), bits(&sum_lanes(rows).to_array()));
+            }
+        }
     }
 
     #[test]
