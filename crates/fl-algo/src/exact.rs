@@ -412,8 +412,8 @@ fn quotient(number: Number, divisor: u128) -> f32 {
     // With all 128 bits in use the quotient has more than the 25 that rounding needs.
     let up = number.magnitude.leading_zeros();
     let magnitude = number.magnitude << up;
-    let (quotient, remainder) = (magnitude / divisor, magnitude % divisor);
-    let rest = number.rest || remainder != 0;
+    let quotient = magnitude / divisor;
+    let rest = number.rest || quotient * divisor != magnitude;
     let magnitude = rounded(quotient, rest, number.exponent - up as i32);
     if number.negative {
         -magnitude

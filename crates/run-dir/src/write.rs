@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use fl_nn::Model;
+use fl_proto::codec::{Codec, Cursor, F32, Plan};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -416,10 +417,9 @@ pub(crate) fn at(path: &Path, name: &str) -> String {
 }
 
 fn param_bytes(params: &[f32]) -> Vec<u8> {
-    params
-        .iter()
-        .flat_map(|param| param.to_le_bytes())
-        .collect()
+    let mut bytes = vec![0; size_of_val(params)];
+    F32.encode(&Plan::default(), params, &mut Cursor::default(), &mut bytes);
+    bytes
 }
 
 /// SHA-256 of the parameters as little-endian f32: what two runs are compared by.
