@@ -58,7 +58,16 @@ pub(crate) struct LastStart {
     round: u32,
     token: Token,
     local_epochs: u32,
+    batch_size: u32,
     evaluate: bool,
+}
+
+impl LastStart {
+    /// True if a training is of as many epochs and in such batches as the one before; an evaluation is no training.
+    fn trains_as(&self, last: Option<&Self>) -> bool {
+        let of = |start: &Self| (start.local_epochs, start.batch_size);
+        self.evaluate || last.is_some_and(|last| !last.evaluate && of(last) == of(self))
+    }
 }
 
 /// A device without its connections.
@@ -317,12 +326,21 @@ impl State {
     /// Begins on a job, or on fetching the kept vectors that it goes on from.
     #[inline(never)]
     fn begin<P: Port>(&mut self, mut job: TrainJob, wire: &mut Metered<'_, P>) {
-        self.last_start = Some(LastStart {
+        let start = LastStart {
             round: job.start.round,
             token: job.start.token.clone(),
             local_epochs: job.start.local_epochs,
+            batch_size: job.start.batch_size,
             evaluate: job.start.evaluate,
-        });
+        };
+        if !start.trains_as(self.last_start.as_ref()) {
+            let examples = self.session.as_ref().map_or(0, |all| all.num_examples);
+            let (round, epochs, batch) = (start.round, start.local_epochs, start.batch_size);
+            wire.port.log(format_args!(
+                "round {round}: training {epochs} epochs of {examples} examples, batch {batch}"
+            ));
+        }
+        self.last_start = Some(start);
         if job.buffers.keeps_personal() {
             self.take_up(&mut job, wire);
         }

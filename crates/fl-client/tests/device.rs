@@ -861,6 +861,24 @@ fn a_later_start_ends_the_sending_of_an_update_and_an_equal_one_does_not() {
 }
 
 #[test]
+fn the_log_says_how_a_device_trains_when_that_changes() {
+    let (mut sim, mut aggregator) = joined(Link::default(), 1);
+    for (round, batch_size, is_told) in [(1, 7, true), (2, 7, false), (3, 8, true)] {
+        let start = Start {
+            batch_size,
+            ..start(round, "abc")
+        };
+        let request = start_message(&start, &global_params());
+        let mut answer = |request: &_| aggregator.answer(request);
+        let accepted = sim.ask(&request, true, &mut answer).unwrap();
+        assert_eq!(accepted.status(), 202, "{}", accepted.text());
+        let delivered = format!("round {round}: update delivered");
+        sim.run_until(&mut answer, |sim| sim.logged(&delivered));
+        assert_eq!(sim.logged(&format!("round {round}: training")), is_told);
+    }
+}
+
+#[test]
 fn a_server_that_has_no_time_is_no_refusal() {
     for status in [408, 429] {
         let (mut sim, mut aggregator) = joined(Link::default(), 1);
