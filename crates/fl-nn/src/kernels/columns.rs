@@ -16,6 +16,10 @@ use crate::examples::Examples;
 /// Most examples of a batch: their places fit half of an entry.
 const MOST: usize = (1 << 16) / STEP;
 
+/// Least examples of a batch: with fewer, an emulator takes longer to sort them than rows take to sum. Tests have
+/// small ones.
+const LEAST: usize = if cfg!(test) { 1 } else { 40 };
+
 /// Most entries of a batch: their places in bytes fit an `i32`.
 const MOST_ENTRIES: usize = 1 << 28;
 
@@ -37,11 +41,12 @@ pub(crate) struct Columns<'a> {
     len: usize,
 }
 
-/// Words for a batch with so many entries; `None` if it is too large.
+/// Words for a batch with so many entries; `None` if it is too large, or too small to be worth it.
 pub(crate) fn words(inputs: usize, width: usize, batch: usize, entries: usize) -> Option<usize> {
     let slots = batch.next_power_of_two();
     let deltas = slots * width.div_ceil(LANES) * DELTA_WORDS;
-    (slots <= MOST).then(|| deltas + COLUMN_WORDS * inputs.div_ceil(2) + entries + 1)
+    (batch >= LEAST && slots <= MOST)
+        .then(|| deltas + COLUMN_WORDS * inputs.div_ceil(2) + entries + 1)
 }
 
 impl<'a> Columns<'a> {
