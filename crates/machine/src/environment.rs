@@ -21,14 +21,14 @@ const KEPT: [&str; 2] = ["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
 /// One heap for all threads of a machine, and no lists of free blocks for each thread, where the C library is
 /// glibc: 0.3 MB less a machine, which allocates little once it runs.
 ///
-/// Blocks of 8 KB and more get pages of their own, for which the heap may keep no more than that in reserve: so the
+/// Blocks of 24 KB and more get pages of their own, for which the heap may keep no more than that in reserve: so the
 /// registers of the emulated processor begin at one place of a page in every machine, in QEMU 7.2 at that of a line of
 /// the cache. A vector register across two lines costs a device a twentieth of its time, and one across two pages much more
 /// (docs/adr/0029).
 const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0\
-     :glibc.malloc.mmap_threshold=8192:glibc.malloc.top_pad=4096",
+     :glibc.malloc.mmap_threshold=24576:glibc.malloc.top_pad=4096",
 );
 
 /// Leaves a command nothing of this process's environment but [`KEPT`].
@@ -112,7 +112,7 @@ mod tests {
     fn large_blocks_begin_at_one_place_of_a_page() {
         const CHILD: &str = "ZFL_TEST_BLOCKS";
         if std::env::var_os(CHILD).is_some() {
-            let blocks: Vec<Vec<u8>> = (13_000..13_100).map(|len| vec![1; len]).collect();
+            let blocks: Vec<Vec<u8>> = (30_000..30_100).map(|len| vec![1; len]).collect();
             let place = |block: &Vec<u8>| block.as_ptr() as usize % 4096;
             let first = place(&blocks[0]);
             assert!(blocks.iter().all(|block| place(block) == first));
