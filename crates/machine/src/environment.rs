@@ -106,7 +106,7 @@ mod tests {
         assert!(names.iter().all(known), "{names:?}");
     }
 
-    /// Where the registers of an emulated processor come to lie.
+    /// Place of the registers of an emulated processor.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn large_blocks_begin_at_one_place_of_a_page() {

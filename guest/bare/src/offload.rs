@@ -128,7 +128,7 @@ pub fn ask(frame: &mut [u8], segment_bytes: Option<NonZeroU16>) -> [u8; HEADER_B
     header
 }
 
-/// What a received frame's header tells.
+/// Contents of a received frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
     /// Payload of each segment that the frame was put together from.

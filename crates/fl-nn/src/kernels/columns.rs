@@ -34,7 +34,7 @@ pub(crate) struct Columns<'a> {
     /// Tile after tile the integers of all examples, whose number is made a power of two.
     deltas: &'a mut [Deltas],
     slots: usize,
-    /// What [`excess`] says of each column.
+    /// The [`excess`] of each column.
     excess: &'a mut [[i32; 2]],
     /// The ends of so many columns, in bytes from the first of these words; then entries, and a word that is only read.
     words: &'a mut [i32],

@@ -95,7 +95,7 @@ const BLOCK: usize = if cfg!(feature = "std") {
 
 static TABLES: [[u32; 256]; BLOCK] = tables();
 
-/// What an octet does to the checksum, behind which so many others come.
+/// Effect of an octet on the checksum, behind which so many others come.
 const fn tables() -> [[u32; 256]; BLOCK] {
     let first = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
     let mut tables = [first.table()[0]; BLOCK];

@@ -56,9 +56,9 @@ const HOST_TAKES_LONG_FRAMES: u64 = 1 << 11;
 const MERGES_BUFFERS: u64 = 1 << 15;
 const EVENT_INDEX: u64 = 1 << 29;
 const VERSION_1: u64 = 1 << 32;
-/// What the driver cannot do without.
+/// Features that the driver cannot do without.
 const NEEDED: u64 = HAS_MAC | EVENT_INDEX | VERSION_1;
-/// What it takes together or not at all.
+/// Features that it takes together or not at all.
 const OFFLOADS: u64 = HOST_CHECKSUMS
     | GUEST_TAKES_PARTIAL_CHECKSUMS
     | GUEST_TAKES_LONG_FRAMES

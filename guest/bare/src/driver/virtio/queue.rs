@@ -49,7 +49,7 @@ struct Used {
     available_event: AtomicU16,
 }
 
-/// What driver and device share.
+/// Memory that driver and device share.
 #[repr(C)]
 struct Rings {
     descriptors: [Descriptor; QUEUE_FRAMES],
