@@ -505,7 +505,7 @@ fn fifty_devices_agree_and_are_small() {
         assert_eq!(memory["devices"], 50);
         // In a jail with a root of its own (boards/microvm/README.md); without one 16 MB.
         assert!(
-            memory["private_bytes_max"].as_u64().unwrap() <= 12_400_000,
+            memory["private_bytes_max"].as_u64().unwrap() <= 12_300_000,
             "{memory}"
         );
     }

@@ -352,7 +352,7 @@ impl Network {
 
     /// Adds a socket to the pool; `None` if there is no memory for one.
     fn add_socket(&mut self) -> Option<usize> {
-        let handle = self.sockets.add(new_socket(self.nic.send_bytes())?);
+        let handle = self.sockets.add(new_socket()?);
         self.slots.push(Slot {
             handle,
             role: Role::Free,
@@ -362,9 +362,9 @@ impl Network {
 }
 
 /// `None` if there is no memory for its buffers.
-fn new_socket(send_bytes: usize) -> Option<Socket<'static>> {
+fn new_socket() -> Option<Socket<'static>> {
     let buffer = |bytes| heap::zeros(bytes).map(SocketBuffer::new);
-    let mut socket = Socket::new(buffer(TCP.receive_bytes)?, buffer(send_bytes)?);
+    let mut socket = Socket::new(buffer(TCP.receive_bytes)?, buffer(TCP.send_bytes)?);
     socket.set_timeout(Some(TIMEOUT));
     // What waits for a leaf may wait for minutes, and a connection without packets runs into the timeout.
     if cfg!(feature = "radio") {

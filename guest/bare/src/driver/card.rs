@@ -7,8 +7,6 @@ use smoltcp::phy::Device;
 use zfl_bare::offload;
 use zfl_bare::segments::SegmentCounters;
 
-use crate::arch::TCP;
-
 /// Frames in flight in either direction. A receive window of 16 KiB fits as a whole.
 pub const QUEUE_FRAMES: usize = 16;
 
@@ -22,11 +20,6 @@ pub trait Card: Device + Sized {
 
     /// The card's interrupt line.
     fn line(&self) -> u8;
-
-    /// Send window of a connection over this card.
-    fn send_bytes(&self) -> usize {
-        TCP.send_bytes
-    }
 
     /// Serves the card's interrupt: its frames are then to be taken, and it may interrupt again.
     fn acknowledge(&mut self);

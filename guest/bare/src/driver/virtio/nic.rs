@@ -34,15 +34,8 @@ const BUFFER_BYTES: usize = 1536;
 const FRAME_HEADER_BYTES: usize = 14 + 20 + 60;
 /// Payload of a segment in a frame of Ethernet.
 const SEGMENT_BYTES: NonZeroU16 = NonZeroU16::new(1460).unwrap();
-/// Send window where frames are long: half a model of the main job in one. A machine with many connections has no
-/// memory for that.
-const SEND_BYTES: usize = if cfg!(any(feature = "gateway", feature = "radio")) {
-    TCP.send_bytes
-} else {
-    24 * 1024
-};
 /// A frame with all that a connection may send or receive at once.
-const LONG_SENT_BYTES: usize = FRAME_HEADER_BYTES + SEND_BYTES;
+const LONG_SENT_BYTES: usize = FRAME_HEADER_BYTES + TCP.send_bytes;
 const LONG_RECEIVED_BYTES: usize = FRAME_HEADER_BYTES + TCP.receive_bytes;
 /// The card waits until a frame fits into the buffers that it has.
 const _: () = assert!(QUEUE_FRAMES * BUFFER_BYTES >= HEADER_BYTES + LONG_RECEIVED_BYTES);
@@ -125,13 +118,6 @@ impl Card for Nic {
 
     fn line(&self) -> u8 {
         self.line
-    }
-
-    fn send_bytes(&self) -> usize {
-        match self.inner.borrow().offloads {
-            true => SEND_BYTES,
-            false => TCP.send_bytes,
-        }
     }
 
     fn acknowledge(&mut self) {
@@ -234,7 +220,7 @@ impl Inner {
                 let size = told.and_then(|told| told.segment_bytes);
                 self.counters.received(octets, size);
                 if self.offloads {
-                    let asked = offload::replace_segment_size(octets, SEND_BYTES as u16);
+                    let asked = offload::replace_segment_size(octets, TCP.send_bytes as u16);
                     let asked = asked.and_then(NonZeroU16::new);
                     self.segment_bytes = self.segment_bytes.min(asked.unwrap_or(SEGMENT_BYTES));
                 }
