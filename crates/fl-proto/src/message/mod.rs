@@ -84,10 +84,10 @@ const VERSION: u8 = 2;
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest, Table};
 
-/// Tables of the checksum: a host spends 16 KiB to take sixteen octets at once, a device one table of 1 KiB.
-#[cfg(feature = "std")]
+/// Tables of the checksum: a host and a PC spend 16 KiB to take sixteen octets at once, other devices one table of 1 KiB.
+#[cfg(any(feature = "std", all(target_arch = "x86", not(feature = "one-table"))))]
 type Tables = Table<16>;
-#[cfg(not(feature = "std"))]
+#[cfg(not(any(feature = "std", all(target_arch = "x86", not(feature = "one-table")))))]
 type Tables = Table<1>;
 
 static CRC: Crc<u32, Tables> = Crc::<u32, Tables>::new(&CRC_32_ISO_HDLC);
